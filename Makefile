@@ -1,0 +1,38 @@
+# Every target sets up what it needs first, and may be repeated. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test test-all golden bench lint format clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup:           ## install what is missing (apt, NuGet, npm)
+	@tools/setup.sh
+
+build:           ## build the native library and all projects
+	@tools/build.sh all
+
+demo: build      ## train a small model from nothing, teach it to chat, and ask it (under 4 minutes)
+	@tools/demo.sh
+
+test: build      ## all tests but the slow ones
+	@tools/run-tests.sh
+
+test-all: build  ## all tests
+	@tools/run-tests.sh all
+
+golden: build    ## golden cases of another folder: make golden SHARED=DIR
+	@tools/run-tests.sh golden "$(SHARED)"
+
+bench: build     ## speed beside PyTorch, in one run; writes bench/results/latest.json
+	@tools/setup.sh bench
+	@bench/run.sh
+
+lint:            ## formatting, style and analyzers
+	@tools/lint.sh
+
+format:          ## repair formatting
+	@tools/lint.sh fix
+
+clean:           ## remove what was built; runs and caches stay
+	@rm -rf build src/*/bin src/*/obj tests/*/bin tests/*/obj
