@@ -1,0 +1,60 @@
+namespace Handbook.Data;
+
+/// <summary>One part of a tokenised row: its tokens, and which of them carry loss.</summary>
+/// <param name="Role">What the part is to the method.</param>
+/// <param name="Parent">Index, within the row, of the part that this one continues; −1 for a root.</param>
+/// <param name="Ids">The tokens, at least one.</param>
+/// <param name="Loss">1 where the token is to be predicted, 0 where it is only read; as long as <paramref name="Ids"/>.</param>
+public readonly record struct TokenSegment(SegmentRole Role, int Parent, ReadOnlyMemory<int> Ids, ReadOnlyMemory<byte> Loss);
+
+/// <summary>One tokenised row: a single part for supervised rows, several for packed rows, a prompt with answers for preferences.</summary>
+public sealed class TokenRow
+{
+    /// <summary>The parts; parents stand before their children.</summary>
+    public required IReadOnlyList<TokenSegment> Segments { get; init; }
+
+    /// <summary>Length of the row's text in Unicode code points.</summary>
+    public int Characters { get; init; }
+
+    /// <summary>Number of tokens in all parts.</summary>
+    public int TokenCount
+    {
+        get
+        {
+            var count = 0;
+            foreach (var segment in Segments)
+                count += segment.Ids.Length;
+            return count;
+        }
+    }
+
+    /// <summary>A row of one part.</summary>
+    public static TokenRow Single(int[] ids, byte[] loss, int characters = 0) =>
+        new() { Segments = [new(SegmentRole.Row, -1, ids, loss)], Characters = characters };
+}
+
+/// <summary>Tokenised rows by number: a store on disk, or an order or packing of one.</summary>
+public interface ITokenRows
+{
+    int Count { get; }
+
+    /// <summary>Number of tokens of a row, without reading it.</summary>
+    int Length(int row);
+
+    /// <summary>Length of a row's text in Unicode code points.</summary>
+    int Characters(int row);
+
+    TokenRow Read(int row);
+}
+
+/// <summary>Rows held in memory.</summary>
+public sealed class TokenRowList(IReadOnlyList<TokenRow> rows) : ITokenRows
+{
+    public int Count => rows.Count;
+
+    public int Length(int row) => rows[row].TokenCount;
+
+    public int Characters(int row) => rows[row].Characters;
+
+    public TokenRow Read(int row) => rows[row];
+}
