@@ -1,0 +1,19 @@
+namespace Handbook.Recipes;
+
+/// <summary>What a recipe key has beyond its name, type, default and summary.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class KeyAttribute : Attribute
+{
+    /// <summary>Other spellings with the same meaning, e.g. the older handbook's name.</summary>
+    public string[] Aliases { get; init; } = [];
+
+    /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
+    public string? NotBuilt { get; init; }
+}
+
+/// <summary>How a recipe spells a value of an enumeration; the first name is written, the others are read as well.</summary>
+[AttributeUsage(AttributeTargets.Field)]
+internal sealed class SpelledAttribute(params string[] names) : Attribute
+{
+    public IReadOnlyList<string> Names { get; } = names;
+}

@@ -1,0 +1,249 @@
+namespace Handbook.Recipes;
+
+/// <summary>The keys of the training loop; each property is one key, in snake_case.</summary>
+public sealed record TrainingOptions
+{
+    /// <summary>The run folder: checkpoints, metrics and the final model. A run starts again from its last checkpoint.</summary>
+    public string OutputDir { get; init; } = "trainer_output";
+
+    /// <summary>Start from step 0 although the run folder has checkpoints; they are overwritten as the run goes.</summary>
+    public bool Fresh { get; init; }
+
+    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where there is one).</summary>
+    public string? ResumeFromCheckpoint { get; init; }
+
+    /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>
+    public bool IgnoreDataSkip { get; init; }
+
+    /// <summary>Rows per micro-batch in training; the global batch is this times <c>gradient_accumulation_steps</c>.</summary>
+    public int PerDeviceTrainBatchSize { get; init; } = 8;
+
+    /// <summary>Rows per batch in evaluation.</summary>
+    public int PerDeviceEvalBatchSize { get; init; } = 8;
+
+    /// <summary>Micro-batches per optimiser step.</summary>
+    public int GradientAccumulationSteps { get; init; } = 1;
+
+    /// <summary>Passes over the training rows; fractions stop within a pass.</summary>
+    public double NumTrainEpochs { get; init; } = 3;
+
+    /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
+    public int MaxSteps { get; init; } = -1;
+
+    /// <summary>The optimiser.</summary>
+    public OptimizerKind Optim { get; init; } = OptimizerKind.AdamW;
+
+    /// <summary>The peak learning rate. The default is 5e-5 with <c>dataset_mixer</c>.</summary>
+    public double LearningRate { get; init; } = 2e-5;
+
+    /// <summary>The shape of the learning rate over the run.</summary>
+    public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Linear;
+
+    /// <summary>Parameters of the schedule, such as <c>min_lr_rate</c>, <c>num_cycles</c>, <c>power</c> or <c>num_decay_steps</c>.</summary>
+    public IReadOnlyDictionary<string, object?>? LrSchedulerKwargs { get; init; }
+
+    /// <summary>Share of all steps in which the learning rate rises from 0; <c>warmup_steps</c> wins where it is set.</summary>
+    public double WarmupRatio { get; init; }
+
+    /// <summary>Steps in which the learning rate rises from 0; 0 lets <c>warmup_ratio</c> decide.</summary>
+    public int WarmupSteps { get; init; }
+
+    /// <summary>Decay of the weights per step, times the learning rate; biases and norms are left alone.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>Adam's β₁, the memory of the gradient's mean.</summary>
+    public double AdamBeta1 { get; init; } = 0.9;
+
+    /// <summary>Adam's β₂, the memory of the gradient's square.</summary>
+    public double AdamBeta2 { get; init; } = 0.999;
+
+    /// <summary>Adam's ε, added to the denominator.</summary>
+    public double AdamEpsilon { get; init; } = 1e-8;
+
+    /// <summary>The gradient's norm is cut to this; 0 or null cuts nothing.</summary>
+    public double? MaxGradNorm { get; init; } = 1.0;
+
+    /// <summary>Noise on the embeddings in training, NEFTune's α; the paper uses 5. null adds none.</summary>
+    public double? NeftuneNoiseAlpha { get; init; }
+
+    /// <summary>Share of the target spread over the whole vocabulary.</summary>
+    [Key(NotBuilt = "the loss is computed without label smoothing")]
+    public double LabelSmoothingFactor { get; init; }
+
+    /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
+    public bool Bf16 { get; init; }
+
+    /// <summary>Compute in float16; it needs a GPU.</summary>
+    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    public bool Fp16 { get; init; }
+
+    /// <summary>Evaluate in bfloat16 throughout.</summary>
+    public bool Bf16FullEval { get; init; }
+
+    /// <summary>Evaluate in float16 throughout.</summary>
+    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    public bool Fp16FullEval { get; init; }
+
+    /// <summary>Keep only each layer's input and compute the rest again in the backward pass: less memory, about a third more time.</summary>
+    public bool GradientCheckpointing { get; init; }
+
+    /// <summary>Seed of everything random: new weights, order of rows, noise.</summary>
+    public long Seed { get; init; } = 42;
+
+    /// <summary>Seed of the order of rows alone; null takes <c>seed</c>.</summary>
+    public long? DataSeed { get; init; }
+
+    /// <summary>Leave out the last rows of a pass when they do not fill a micro-batch.</summary>
+    public bool DataloaderDropLast { get; init; }
+
+    /// <summary>Batches of rows of similar length.</summary>
+    [Key(NotBuilt = "rows are packed without padding, so grouping gains nothing")]
+    public bool GroupByLength { get; init; }
+
+    /// <summary>Halve the batch after running out of memory.</summary>
+    [Key(NotBuilt = "a step takes its rows in bins of max_tokens tokens; lower max_tokens instead")]
+    public bool AutoFindBatchSize { get; init; }
+
+    /// <summary>Evaluate after training; turned on by an <c>eval_strategy</c>.</summary>
+    public bool DoEval { get; init; }
+
+    /// <summary>When to evaluate: <c>no</c>, every <c>eval_steps</c> <c>steps</c>, or after every <c>epoch</c>.</summary>
+    [Key(Aliases = ["evaluation_strategy"])]
+    public IntervalStrategy EvalStrategy { get; init; } = IntervalStrategy.No;
+
+    /// <summary>Steps between evaluations, or a share of the run below 1; null takes <c>logging_steps</c>.</summary>
+    public StepInterval? EvalSteps { get; init; }
+
+    /// <summary>No evaluation before this many steps (or epochs, with strategy <c>epoch</c>).</summary>
+    public double EvalDelay { get; init; }
+
+    /// <summary>Evaluate before the first step.</summary>
+    public bool EvalOnStart { get; init; }
+
+    /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so far.</summary>
+    public SaveStrategy SaveStrategy { get; init; } = SaveStrategy.Steps;
+
+    /// <summary>Steps between checkpoints, or a share of the run below 1.</summary>
+    public StepInterval SaveSteps { get; init; } = new(500);
+
+    /// <summary>Checkpoints kept; older ones are removed, but never the best. null keeps all.</summary>
+    public int? SaveTotalLimit { get; init; }
+
+    /// <summary>Save checkpoints without optimiser and random state: smaller, but a run cannot go on from them exactly.</summary>
+    public bool SaveOnlyModel { get; init; }
+
+    /// <summary>At the end, take the weights of the checkpoint with the best metric.</summary>
+    public bool LoadBestModelAtEnd { get; init; }
+
+    /// <summary>The metric that says which checkpoint is best; null takes the evaluation loss.</summary>
+    public string? MetricForBestModel { get; init; }
+
+    /// <summary>Whether a greater metric is better; null: yes, unless its name ends in <c>loss</c>.</summary>
+    public bool? GreaterIsBetter { get; init; }
+
+    /// <summary>When to log: every <c>logging_steps</c> <c>steps</c>, after every <c>epoch</c>, or <c>no</c>.</summary>
+    public IntervalStrategy LoggingStrategy { get; init; } = IntervalStrategy.Steps;
+
+    /// <summary>Steps between log entries, or a share of the run below 1. The default is 500 with <c>dataset_mixer</c>.</summary>
+    public StepInterval LoggingSteps { get; init; } = new(10);
+
+    /// <summary>Also log step 1. On by default with <c>dataset_mixer</c>.</summary>
+    public bool LoggingFirstStep { get; init; }
+
+    /// <summary>Leave losses that are not numbers out of the logged mean.</summary>
+    public bool LoggingNanInfFilter { get; init; } = true;
+
+    /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>
+    public string? LoggingDir { get; init; }
+
+    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard files.</summary>
+    public IReadOnlyList<string>? ReportTo { get; init; }
+
+    /// <summary>Least severe message on the terminal: <c>debug</c>, <c>info</c>, <c>warning</c>, <c>error</c> or <c>critical</c>; <c>passive</c> is <c>info</c>.</summary>
+    public LogLevel LogLevel { get; init; } = LogLevel.Passive;
+
+    /// <summary>Hide the progress line; null shows it on a terminal.</summary>
+    public bool? DisableTqdm { get; init; }
+
+    /// <summary>Label of the run in logs; null takes <c>output_dir</c>.</summary>
+    public string? RunName { get; init; }
+
+    /// <summary>Name under which the model is to be published; it stands in the model card.</summary>
+    [Key(Aliases = ["push_to_hub_model_id"])]
+    public string? HubModelId { get; init; }
+
+    /// <summary>Compute on the CPU although there is a GPU.</summary>
+    [Key(Aliases = ["no_cuda"])]
+    public bool UseCpu { get; init; }
+
+    /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
+    public int Warmup(int totalSteps) => WarmupSteps > 0 ? WarmupSteps : (int)Math.Ceiling(totalSteps * WarmupRatio);
+
+    /// <summary>Whether the run evaluates at all.</summary>
+    public bool Evaluates() => DoEval || EvalStrategy != IntervalStrategy.No || EvalOnStart;
+
+    /// <summary>Name of the metric that ranks checkpoints, as it is logged: with the <c>eval_</c> prefix.</summary>
+    public string BestMetric() => MetricForBestModel switch
+    {
+        null => "eval_loss",
+        var name when name.StartsWith("eval_", StringComparison.Ordinal) => name,
+        var name => $"eval_{name}",
+    };
+
+    /// <summary>Whether a greater <see cref="BestMetric"/> is better.</summary>
+    public bool BestIsGreatest() => GreaterIsBetter ?? !BestMetric().EndsWith("loss", StringComparison.Ordinal);
+
+    /// <summary>Whether TensorBoard files are written.</summary>
+    public bool WritesTensorBoard() => ReportTo is null || ReportTo.Contains("tensorboard") || ReportTo.Contains("all");
+
+    internal void Validate(Diagnostics report) => TrainingChecks.Run(this, report);
+}
+
+/// <summary>When something happens during training.</summary>
+public enum IntervalStrategy
+{
+    [Spelled("no")] No,
+    [Spelled("steps")] Steps,
+    [Spelled("epoch")] Epoch,
+}
+
+/// <summary>When a checkpoint is saved.</summary>
+public enum SaveStrategy
+{
+    [Spelled("no")] No,
+    [Spelled("steps")] Steps,
+    [Spelled("epoch")] Epoch,
+    [Spelled("best")] Best,
+}
+
+/// <summary>The optimisers of this version.</summary>
+public enum OptimizerKind
+{
+    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw")] AdamW,
+}
+
+/// <summary>The shapes of the learning rate over a run.</summary>
+public enum SchedulerType
+{
+    [Spelled("linear")] Linear,
+    [Spelled("cosine")] Cosine,
+    [Spelled("cosine_with_restarts")] CosineWithRestarts,
+    [Spelled("cosine_with_min_lr")] CosineWithMinLr,
+    [Spelled("polynomial")] Polynomial,
+    [Spelled("constant")] Constant,
+    [Spelled("constant_with_warmup")] ConstantWithWarmup,
+    [Spelled("inverse_sqrt")] InverseSqrt,
+    [Spelled("reduce_lr_on_plateau")] ReduceLrOnPlateau,
+    [Spelled("warmup_stable_decay")] WarmupStableDecay,
+}
+
+/// <summary>Severity from which messages are shown.</summary>
+public enum LogLevel
+{
+    [Spelled("debug", "detail")] Debug,
+    [Spelled("info")] Info,
+    [Spelled("warning")] Warning,
+    [Spelled("error")] Error,
+    [Spelled("critical")] Critical,
+    [Spelled("passive")] Passive,
+}
