@@ -1,0 +1,24 @@
+namespace Handbook.Torch;
+
+/// <summary>Where a tensor lives.</summary>
+/// <param name="Kind">libtorch's device type: 0 CPU, 1 CUDA.</param>
+/// <param name="Index">Number of the device, −1 where there is only one.</param>
+public readonly record struct Device(int Kind, int Index)
+{
+    public static Device Cpu { get; } = new(0, -1);
+
+    public static Device Cuda(int index) => new(1, index);
+
+    public bool IsCpu => Kind == 0;
+
+    internal long Code => ((long)Kind << 32) | (uint)(Index + 1);
+
+    internal static Device FromCode(long code) => new((int)(code >> 32), (int)(code & 0xFFFFFFFF) - 1);
+
+    public override string ToString() => Kind switch
+    {
+        0 => "cpu",
+        1 => Index < 0 ? "cuda" : $"cuda:{Index}",
+        _ => $"device {Kind}:{Index}",
+    };
+}
