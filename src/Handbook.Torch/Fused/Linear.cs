@@ -1,0 +1,45 @@
+namespace Handbook.Torch.Fused;
+
+/// <summary>A linear layer, y = x · Wᵀ + b, that sums the gradient of W where it is kept.</summary>
+public static class Linear
+{
+    /// <param name="x">[N, in].</param>
+    /// <param name="weight">[out, in].</param>
+    /// <param name="bias">[out]; null for none.</param>
+    /// <returns>[N, out], in the element type of x.</returns>
+    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null)
+    {
+        using var scope = TensorScope.Enter();
+        var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
+        Tensor y;
+        using (GradMode.Disabled())
+            y = x.Linear(weight.Compute, bias?.Compute);
+        if (needed)
+            LinearNode.Attach(x, weight, bias, y);
+        return scope.Keep(y);
+    }
+
+    /// <summary>The same out of ordinary operators, recorded by libtorch.</summary>
+    public static Tensor Reference(Tensor x, Tensor weight, Tensor? bias = null) => x.Linear(weight, bias);
+
+    private sealed class LinearNode(Parameter weight, Parameter? bias, bool inputNeedsGrad) : AutogradNode
+    {
+        private Tensor _x = null!;
+
+        public static void Attach(Tensor x, Parameter weight, Parameter? bias, Tensor y)
+        {
+            var node = new LinearNode(weight, bias, x.RequiresGrad);
+            node._x = node.Save(x);
+            node.Attach([x, weight.Value, bias?.Value], y);
+        }
+
+        protected override Tensor?[] Backward(Tensor?[] gradients)
+        {
+            var dy = gradients[0]!;
+            weight.AddProduct(dy.T(), _x);
+            if (bias is { IsTrainable: true })
+                bias.Add(dy.To(bias.Gradient!.DType).Sum(0));
+            return [inputNeedsGrad ? dy.Mm(weight.Compute) : null, null, null];
+        }
+    }
+}

@@ -1,0 +1,105 @@
+namespace Handbook.Torch;
+
+/// <summary>One weight of a model: its master value, the copy that products read, and the place where its gradient is summed.</summary>
+/// <remarks>
+/// Fused operations add to <see cref="Gradient"/> themselves, in the precision of the master, so a step needs neither a copy of each
+/// gradient nor a pass to clear them: <see cref="HasGradient"/> says whether the memory holds a sum yet. Operators recorded by libtorch add to the
+/// same memory through <see cref="Tensor.Grad"/> once <see cref="ShareGradient"/> was called.
+/// </remarks>
+public sealed class Parameter : IDisposable
+{
+    /// <param name="name">Path in the model, e.g. <c>layers.0.attention.qkv.weight</c>.</param>
+    /// <param name="value">The master value; owned from here on, outside every scope.</param>
+    /// <param name="trainable">Whether gradients are wanted.</param>
+    public Parameter(string name, Tensor value, bool trainable)
+    {
+        Name = name;
+        Value = TensorScope.Detach(value);
+        Compute = Value;
+        if (trainable)
+            Value.RequiresGrad = true;
+    }
+
+    public string Name { get; }
+
+    /// <summary>The master value, a leaf of the graph.</summary>
+    public Tensor Value { get; private set; }
+
+    /// <summary>What products read: the master itself, or its copy in bfloat16.</summary>
+    public Tensor Compute { get; private set; }
+
+    /// <summary>The sum of the gradients of this step, in the master's precision; null where the weight is frozen.</summary>
+    public Tensor? Gradient { get; private set; }
+
+    /// <summary>Whether <see cref="Gradient"/> holds a sum; otherwise its memory is undefined and the next product overwrites it.</summary>
+    public bool HasGradient { get; set; }
+
+    public bool IsTrainable => Gradient is not null;
+
+    /// <summary>Gives the gradient a place; owned from here on.</summary>
+    public void SetGradient(Tensor gradient)
+    {
+        Gradient = TensorScope.Detach(gradient);
+        HasGradient = false;
+    }
+
+    /// <summary>Gives products their own copy of the value; owned from here on.</summary>
+    public void SetCompute(Tensor compute) => Compute = TensorScope.Detach(compute);
+
+    /// <summary>Lets libtorch's own operators accumulate into <see cref="Gradient"/>, which is cleared first.</summary>
+    public void ShareGradient()
+    {
+        Gradient!.ZeroInPlace();
+        HasGradient = true;
+        Value.Grad = Gradient;
+    }
+
+    /// <summary>Adds left · right to the gradient; the operands may be of lower precision.</summary>
+    public void AddProduct(Tensor left, Tensor right)
+    {
+        if (Gradient is null)
+            return;
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        if (left.DType == Gradient.DType)
+        {
+            if (HasGradient)
+                Gradient.AddMmInPlace(left, right);
+            else
+                left.MmInto(right, Gradient);
+        }
+        else
+            Add(left.Mm(right));
+        HasGradient = true;
+    }
+
+    /// <summary>Adds a gradient of the value's shape, of any precision.</summary>
+    public void Add(Tensor gradient)
+    {
+        if (Gradient is null)
+            return;
+        using var mode = GradMode.Disabled();
+        if (HasGradient)
+            Gradient.AddInPlace(gradient);
+        else
+            Gradient.CopyFrom(gradient);
+        HasGradient = true;
+    }
+
+    /// <summary>The gradient's memory with a defined content: zeros where nothing was summed yet. For kernels that add to it.</summary>
+    public Tensor GradientToAddTo()
+    {
+        if (!HasGradient)
+            Gradient!.ZeroInPlace();
+        HasGradient = true;
+        return Gradient!;
+    }
+
+    public void Dispose()
+    {
+        if (!ReferenceEquals(Compute, Value))
+            Compute.Dispose();
+        Value.Dispose();
+        Gradient?.Dispose();
+    }
+}
