@@ -1,0 +1,218 @@
+using Handbook.Torch;
+
+namespace Handbook.Models;
+
+/// <summary>Everything a decoder needs to know about itself. A family fills it from <c>config.json</c>; the network reads nothing else.</summary>
+/// <remarks>
+/// Shapes use the letters D hidden, F feed-forward, H heads, K key-value heads, E head size, V vocabulary, L layers.
+/// A switch that only some families use has the name its paper gave it and is off by default.
+/// </remarks>
+public sealed record DecoderConfig
+{
+    /// <summary>The published <c>model_type</c>, e.g. <c>llama</c>.</summary>
+    public required string ModelType { get; init; }
+
+    /// <summary>D, width of the residual stream.</summary>
+    public required int HiddenSize { get; init; }
+
+    /// <summary>F, width inside the feed-forward layer.</summary>
+    public required int IntermediateSize { get; init; }
+
+    /// <summary>L.</summary>
+    public required int Layers { get; init; }
+
+    /// <summary>H, query heads.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>K, heads of keys and values; H / K queries share one (grouped heads, arXiv:2305.13245).</summary>
+    public required int KeyValueHeads { get; init; }
+
+    /// <summary>E; H·E need not be D.</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>V, rows of the embedding.</summary>
+    public required int VocabularySize { get; init; }
+
+    /// <summary>Longest sequence the model was made for; with learned positions a hard limit.</summary>
+    public required int MaxPositions { get; init; }
+
+    public NormKind Norm { get; init; } = NormKind.RmsNorm;
+
+    /// <summary>Where a layer's norms stand relative to attention and feed-forward.</summary>
+    public NormPlacement NormPlacement { get; init; } = NormPlacement.Before;
+
+    public required double NormEpsilon { get; init; }
+
+    /// <summary>Added to every norm weight before use: 1 where the file stores the weight minus one (Gemma), else 0.</summary>
+    public double NormWeightOffset { get; init; }
+
+    public required Activation Activation { get; init; }
+
+    /// <summary>True: <c>down(act(gate x) ⊙ up x)</c>; false: <c>down(act(up x))</c>.</summary>
+    public bool GatedMlp { get; init; } = true;
+
+    /// <summary>Biases on the query, key and value projections.</summary>
+    public bool QueryKeyValueBias { get; init; }
+
+    /// <summary>Bias on the attention's output projection.</summary>
+    public bool AttentionOutputBias { get; init; }
+
+    /// <summary>Biases on the feed-forward projections.</summary>
+    public bool MlpBias { get; init; }
+
+    /// <summary>The head is the embedding itself; there is no <c>head.weight</c>.</summary>
+    public bool TiedHead { get; init; }
+
+    public PositionKind Positions { get; init; } = PositionKind.Rope;
+
+    /// <summary>Base of the rotary frequencies.</summary>
+    public double RopeTheta { get; init; } = 10000;
+
+    /// <summary>Null: the frequencies as they are.</summary>
+    public RopeScaling? RopeScaling { get; init; }
+
+    /// <summary>How many of a head's E dimensions are rotated (the first ones); E unless the family rotates a part.</summary>
+    public required int RotarySize { get; init; }
+
+    /// <summary>Per layer: a token at t sees t−w+1 … t; 0 sees everything before it. Empty: no layer has a window.</summary>
+    public ValueList<int> SlidingWindows { get; init; } = [];
+
+    /// <summary>Layers that get no rotation (NoPE, arXiv:2305.19466).</summary>
+    public ValueList<int> LayersWithoutRope { get; init; } = [];
+
+    /// <summary>Norm of queries and keys before the rotation.</summary>
+    public QueryKeyNorm QueryKeyNorm { get; init; }
+
+    /// <summary>Attention and feed-forward read the same input and are added together (GPT-J, GPT-NeoX).</summary>
+    public bool ParallelResidual { get; init; }
+
+    /// <summary>Factor on the scores q·k instead of 1/√E; null means 1/√E.</summary>
+    public double? AttentionMultiplier { get; init; }
+
+    /// <summary>Divides the scores of layer i by i + 1 as well (GPT-2's <c>scale_attn_by_inverse_layer_idx</c>).</summary>
+    public bool ScaleAttentionByInverseLayer { get; init; }
+
+    /// <summary>c · tanh(score / c) on the attention scores (Gemma 2); null means none.</summary>
+    public double? AttentionSoftCap { get; init; }
+
+    /// <summary>c · tanh(logit / c) on the logits (Gemma 2); null means none.</summary>
+    public double? LogitSoftCap { get; init; }
+
+    /// <summary>Factor on the embeddings as they enter layer 0.</summary>
+    public double EmbeddingScale { get; init; } = 1;
+
+    /// <summary>Factor on what each block adds to the residual stream (Granite).</summary>
+    public double ResidualScale { get; init; } = 1;
+
+    /// <summary>Factor on the logits (Cohere, Granite).</summary>
+    public double LogitScale { get; init; } = 1;
+
+    /// <summary>Routed feed-forward layers; null means every layer is dense.</summary>
+    public ExpertOptions? Experts { get; init; }
+
+    /// <summary>Dropout while training, as the file states it: on attention probabilities, on what a block adds, on the embeddings.</summary>
+    public double AttentionDropout { get; init; }
+
+    /// <inheritdoc cref="AttentionDropout"/>
+    public double ResidualDropout { get; init; }
+
+    /// <inheritdoc cref="AttentionDropout"/>
+    public double EmbeddingDropout { get; init; }
+
+    /// <summary>Standard deviation of a new model's weights.</summary>
+    public double InitializerRange { get; init; } = 0.02;
+
+    public int? BosId { get; init; }
+
+    /// <summary>Ids that end an answer; several where the file lists several.</summary>
+    public ValueList<int> EosIds { get; init; } = [];
+
+    public int? PadId { get; init; }
+
+    /// <summary>The element type the file says its weights have; null where it says nothing.</summary>
+    public DType? DType { get; init; }
+
+    /// <summary>Width of the queries, H·E.</summary>
+    public int QuerySize => Heads * HeadSize;
+
+    /// <summary>Width of the keys and of the values, K·E.</summary>
+    public int KeyValueSize => KeyValueHeads * HeadSize;
+
+    /// <summary>Factor on the scores q·k of a layer: 1/√E unless the family says otherwise.</summary>
+    public double AttentionScale(int layer) =>
+        (AttentionMultiplier ?? 1 / Math.Sqrt(HeadSize)) / (ScaleAttentionByInverseLayer ? layer + 1 : 1);
+
+    /// <summary>The window of a layer; 0 means none.</summary>
+    public int SlidingWindow(int layer) => SlidingWindows.Count == 0 ? 0 : SlidingWindows[layer];
+
+    /// <summary>Whether a layer rotates its queries and keys.</summary>
+    public bool HasRope(int layer) => Positions == PositionKind.Rope && !LayersWithoutRope.Contains(layer);
+}
+
+public enum NormKind
+{
+    /// <summary>x / √(mean x² + ε) · weight. Zhang and Sennrich 2019, arXiv:1910.07467.</summary>
+    RmsNorm,
+
+    /// <summary>(x − mean) / √(variance + ε) · weight + bias. Ba et al. 2016, arXiv:1607.06450.</summary>
+    LayerNorm,
+}
+
+public enum NormPlacement
+{
+    /// <summary>x + block(norm(x)).</summary>
+    Before,
+
+    /// <summary>x + norm(block(x)) (OLMo 2).</summary>
+    After,
+
+    /// <summary>x + norm(block(norm(x))) (Gemma 2).</summary>
+    BeforeAndAfter,
+}
+
+public enum PositionKind
+{
+    /// <summary>Rotary, in two halves: dimension i turns with i + RotarySize/2. Su et al. 2021, arXiv:2104.09864.</summary>
+    Rope,
+
+    /// <summary>A learned embedding per position, added to the token's.</summary>
+    Learned,
+}
+
+public enum Activation
+{
+    /// <summary>x · σ(x).</summary>
+    Silu,
+
+    /// <summary>½x(1 + tanh(√(2/π)(x + 0.044715x³))).</summary>
+    GeluTanh,
+
+    /// <summary>½x(1 + erf(x/√2)).</summary>
+    GeluErf,
+
+    /// <summary>x · σ(1.702x).</summary>
+    GeluSigmoid,
+
+    Relu,
+
+    /// <summary>relu(x)².</summary>
+    ReluSquared,
+}
+
+public enum QueryKeyNorm
+{
+    None,
+
+    /// <summary>One weight of length E, over each head (Qwen 3, Gemma 3).</summary>
+    PerHead,
+
+    /// <summary>Over the whole projection, weights of length H·E and K·E (OLMo 2).</summary>
+    WholeProjection,
+}
+
+/// <summary>Routed feed-forward layers: per token the best few of many experts.</summary>
+/// <param name="Count">Experts per layer.</param>
+/// <param name="PerToken">How many of them a token visits.</param>
+/// <param name="NormalizeTopK">Their weights are scaled to sum to one.</param>
+/// <param name="AuxiliaryLossCoefficient">Weight of the load-balancing loss; 0 means none.</param>
+public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient);

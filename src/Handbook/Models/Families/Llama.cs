@@ -1,0 +1,99 @@
+namespace Handbook.Models.Families;
+
+/// <summary>Llama 1 to 3.x: pre-norm RMSNorm, rotary positions, grouped heads, SwiGLU. Touvron et al. 2023, arXiv:2302.13971, 2307.09288.</summary>
+public class Llama : Family
+{
+    public override string ModelType => "llama";
+
+    public override string Architecture => "LlamaForCausalLM";
+
+    public override string BasePrefix => "model.";
+
+    public override string EmbeddingName => "model.embed_tokens.weight";
+
+    public override bool IsBuffer(string publishedName) => publishedName.EndsWith("rotary_emb.inv_freq");
+
+    public override DecoderConfig Describe(ConfigReader config)
+    {
+        var heads = config.Size("num_attention_heads");
+        return Describe(config, keyValueHeads: config.SizeOr(heads, "num_key_value_heads"), maxPositions: 2048) with
+        {
+            QueryKeyValueBias = config.Flag(false, "attention_bias"),
+            AttentionOutputBias = config.Flag(false, "attention_bias"),
+            MlpBias = config.Flag(false, "mlp_bias"),
+        };
+    }
+
+    /// <summary>The keys that Llama and its relatives share.</summary>
+    private protected DecoderConfig Describe(ConfigReader config, int keyValueHeads, int maxPositions)
+    {
+        var heads = config.Size("num_attention_heads");
+        var hidden = config.Size("hidden_size");
+        if (!config.Has("head_dim") && hidden % heads != 0)
+            config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
+        var headSize = config.SizeOr(Math.Max(1, hidden / heads), "head_dim");
+        var vocabulary = config.Size("vocab_size");
+        var positions = config.SizeOr(maxPositions, "max_position_embeddings");
+        var rope = RopeKeys.Read(config, positions);
+        return Check(config, new()
+        {
+            ModelType = ModelType,
+            HiddenSize = hidden,
+            IntermediateSize = config.Size("intermediate_size"),
+            Layers = config.LayerCount("num_hidden_layers"),
+            Heads = heads,
+            KeyValueHeads = keyValueHeads,
+            HeadSize = headSize,
+            VocabularySize = vocabulary,
+            MaxPositions = positions,
+            NormEpsilon = config.PositiveNumber(1e-6, "rms_norm_eps"),
+            Activation = config.Activation("hidden_act", "silu"),
+            TiedHead = config.Flag(false, "tie_word_embeddings"),
+            RopeTheta = rope.Theta,
+            RopeScaling = rope.Scaling,
+            RotarySize = (int)(headSize * rope.PartialRotary),
+            AttentionDropout = config.Dropout(0, "attention_dropout"),
+            InitializerRange = config.PositiveNumber(0.02, "initializer_range"),
+            BosId = config.TokenId("bos_token_id", 1, vocabulary),
+            EosIds = config.TokenIds("eos_token_id", 2, vocabulary),
+            PadId = config.TokenId("pad_token_id"),
+            DType = config.DType(),
+        }, "num_attention_heads", "num_key_value_heads");
+    }
+
+    public override IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false)
+    {
+        var list = new ParameterList(config.InitializerRange);
+        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        list.Embedding("embed", EmbeddingName, config.VocabularySize, d);
+        for (var i = 0; i < config.Layers; i++)
+        {
+            var (our, published) = ($"layers.{i}.", $"model.layers.{i}.");
+            (string Our, string Published, int Rows)[] queryKeyValue =
+            [
+                ("query", published + "self_attn.q_proj", config.QuerySize),
+                ("key", published + "self_attn.k_proj", config.KeyValueSize),
+                ("value", published + "self_attn.v_proj", config.KeyValueSize),
+            ];
+            if (fused)
+                list.Fused(our + "attention.query_key_value", queryKeyValue, d, config.QueryKeyValueBias);
+            else
+                foreach (var (name, source, rows) in queryKeyValue)
+                    list.Linear(our + "attention." + name, source, rows, d, config.QueryKeyValueBias);
+            list.Linear(our + "attention.output", published + "self_attn.o_proj", d, config.QuerySize, config.AttentionOutputBias);
+            (string Our, string Published, int Rows)[] gateUp = [("gate", published + "mlp.gate_proj", f), ("up", published + "mlp.up_proj", f)];
+            if (fused)
+                list.Fused(our + "mlp.gate_up", gateUp, d, config.MlpBias);
+            else
+                foreach (var (name, source, rows) in gateUp)
+                    list.Linear(our + "mlp." + name, source, rows, d, config.MlpBias);
+            list.Linear(our + "mlp.down", published + "mlp.down_proj", d, f, config.MlpBias);
+            list.Norm(our + "attention_norm", published + "input_layernorm", d);
+            list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d);
+        }
+        list.Norm("final_norm", "model.norm", d);
+        if (!config.TiedHead)
+            list.Embedding("head", HeadName, config.VocabularySize, d);
+        return list.Specs;
+    }
+}

@@ -1,0 +1,37 @@
+namespace Handbook.Models.Families;
+
+/// <summary>Mistral 7B: Llama with a sliding window over every layer. Jiang et al. 2023, arXiv:2310.06825.</summary>
+public sealed class Mistral : Llama
+{
+    public override string ModelType => "mistral";
+
+    public override string Architecture => "MistralForCausalLM";
+
+    public override DecoderConfig Describe(ConfigReader config)
+    {
+        // A missing key means Mistral 7B's own value, a null means one key-value head per query head, or no window.
+        var heads = config.Size("num_attention_heads");
+        var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 8, "num_key_value_heads");
+        var described = Describe(config, keyValueHeads, maxPositions: 4096 * 32);
+        var window = config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window");
+        return described with { SlidingWindows = Windows(config, described.Layers, window) };
+    }
+
+    /// <summary>The window of each layer; <c>layer_types</c>, where the file has it, says which layers have one.</summary>
+    private static ValueList<int> Windows(ConfigReader config, int layers, int window)
+    {
+        if (config.Texts("layer_types") is not { } types)
+            return window == 0 ? [] : ValueList.Repeat(window, layers);
+        if (types.Count != layers)
+        {
+            config.Problem($"layer_types has {types.Count} entries, but num_hidden_layers is {layers}");
+            return [];
+        }
+        foreach (var type in types.Distinct())
+            if (type is not ("full_attention" or "sliding_attention"))
+                config.Problem($"layer_types has \"{type}\"; known: full_attention, sliding_attention");
+        if (types.Contains("sliding_attention") && window == 0)
+            config.Problem("layer_types has sliding_attention, but sliding_window is null");
+        return types.Contains("sliding_attention") ? [.. types.Select(type => type == "sliding_attention" ? window : 0)] : [];
+    }
+}

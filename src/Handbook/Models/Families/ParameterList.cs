@@ -1,0 +1,72 @@
+namespace Handbook.Models.Families;
+
+/// <summary>Writes a family's parameters down, one line each; shapes are ours, [out, in].</summary>
+/// <param name="std">Standard deviation of a new matrix.</param>
+internal sealed class ParameterList(double std)
+{
+    private readonly List<ParameterSpec> _specs = [];
+
+    public IReadOnlyList<ParameterSpec> Specs => _specs;
+
+    /// <summary>Linear weights are published [in, out].</summary>
+    public bool Transposed { get; init; }
+
+    public void Embedding(string our, string published, int rows, int columns) =>
+        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published, rows, columns, transposed: false)], ParameterKind.Embedding, std));
+
+    public void Norm(string our, string published, int size, bool bias = false)
+    {
+        _specs.Add(new(our + ".weight", [size], [Vector(published + ".weight", size)], ParameterKind.NormWeight, 0));
+        if (bias)
+            AddBias(our, [Vector(published + ".bias", size)], size);
+    }
+
+    public void Linear(string our, string published, int rows, int columns, bool bias, double? initStd = null)
+    {
+        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published + ".weight", rows, columns, Transposed)], ParameterKind.Weight, initStd ?? std));
+        if (bias)
+            AddBias(our, [Vector(published + ".bias", rows)], rows);
+    }
+
+    /// <summary>Several published linear layers as one of ours, below one another.</summary>
+    public void Fused(string our, ReadOnlySpan<(string Our, string Published, int Rows)> layers, int columns, bool bias)
+    {
+        var weights = new List<ParameterPart>();
+        var biases = new List<ParameterPart>();
+        var start = 0L;
+        foreach (var (_, published, rows) in layers)
+        {
+            weights.Add(Whole(published + ".weight", rows, columns, Transposed) with { Start = start });
+            biases.Add(Vector(published + ".bias", rows) with { Start = start });
+            start += rows;
+        }
+        _specs.Add(new(our + ".weight", [start, columns], [.. weights], ParameterKind.Weight, std));
+        if (bias)
+            AddBias(our, [.. biases], start);
+    }
+
+    /// <summary>One published linear layer as several of ours.</summary>
+    public void Split(string published, ReadOnlySpan<(string Our, int Rows)> layers, int columns, bool bias)
+    {
+        var total = 0L;
+        foreach (var (_, rows) in layers)
+            total += rows;
+        var start = 0L;
+        foreach (var (our, rows) in layers)
+        {
+            var weight = Whole(published + ".weight", total, columns, Transposed) with { PublishedStart = start, Rows = rows };
+            _specs.Add(new(our + ".weight", [rows, columns], [weight], ParameterKind.Weight, std));
+            if (bias)
+                AddBias(our, [Vector(published + ".bias", total) with { PublishedStart = start, Rows = rows }], rows);
+            start += rows;
+        }
+    }
+
+    private void AddBias(string our, ValueList<ParameterPart> parts, long size) =>
+        _specs.Add(new(our + ".bias", [size], parts, ParameterKind.Bias, 0));
+
+    private static ParameterPart Whole(string published, long rows, long columns, bool transposed) =>
+        new(published, transposed ? [columns, rows] : [rows, columns], 0, 0, rows, transposed);
+
+    private static ParameterPart Vector(string published, long size) => new(published, [size], 0, 0, size, false);
+}

@@ -1,0 +1,117 @@
+namespace Handbook.Models.Families;
+
+/// <summary>The keys of the rotary embedding: <c>rope_theta</c> and <c>rope_scaling</c> as transformers 4 writes them, <c>rope_parameters</c> as 5 does.</summary>
+internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling? Scaling)
+{
+    public static RopeKeys Read(ConfigReader config, int maxPositions, double theta = 10000, double partialRotary = 1)
+    {
+        theta = config.PositiveNumber(theta, "rope_theta", "rotary_emb_base");
+        partialRotary = config.PositiveNumber(partialRotary, "partial_rotary_factor", "rotary_pct");
+        if (config.Section("rope_parameters") is { } five)
+        {
+            theta = five.PositiveNumber(theta, "rope_theta");
+            partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
+            return new(theta, partialRotary, ReadScaling(five, maxPositions));
+        }
+        return new(theta, partialRotary, config.Section("rope_scaling") is { } four ? ReadScaling(four, maxPositions) : null);
+    }
+
+    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions)
+    {
+        var type = rope.Text("rope_type") ?? rope.Text("type");
+        if (type is null or "default")
+            return null;
+        RopeScalingKind? kind = type switch
+        {
+            "linear" => RopeScalingKind.Linear,
+            "dynamic" => RopeScalingKind.Dynamic,
+            "llama3" => RopeScalingKind.Llama3,
+            "yarn" => RopeScalingKind.Yarn,
+            "longrope" or "su" => RopeScalingKind.LongRope,
+            _ => null,
+        };
+        if (kind is not { } known)
+        {
+            rope.Problem($"{rope.Path}rope_type is \"{type}\", an unknown way to stretch positions; known: default, linear, dynamic, llama3, yarn, longrope");
+            return null;
+        }
+        int? original = rope.Has("original_max_position_embeddings") ? rope.Size("original_max_position_embeddings") : null;
+        var scaling = new RopeScaling
+        {
+            Kind = known,
+            OriginalMaxPositions = known is RopeScalingKind.Linear or RopeScalingKind.Dynamic ? null : original,
+            Factor = Factor(rope, known, original, maxPositions),
+        };
+        return known switch
+        {
+            RopeScalingKind.Llama3 => Llama3(rope, scaling),
+            RopeScalingKind.Yarn => Yarn(rope, scaling),
+            RopeScalingKind.LongRope => LongRope(rope, scaling),
+            _ => scaling,
+        };
+    }
+
+    private static double Factor(ConfigReader rope, RopeScalingKind kind, int? original, int maxPositions)
+    {
+        if (rope.OptionalNumber("factor") is { } factor)
+        {
+            if (factor >= 1)
+                return factor;
+            rope.Problem($"{rope.Path}factor is {factor}, but must be at least 1");
+            return 1;
+        }
+        // DeepSeek and Phi 3 state the two lengths instead.
+        if (original is { } length && kind is RopeScalingKind.Yarn or RopeScalingKind.LongRope)
+            return (double)maxPositions / original!.Value;
+        if (kind != RopeScalingKind.LongRope)
+            rope.Problem($"{rope.Path}factor is missing");
+        return 1;
+    }
+
+    private static RopeScaling Llama3(ConfigReader rope, RopeScaling scaling)
+    {
+        if (scaling.OriginalMaxPositions is null)
+            rope.Problem($"{rope.Path}original_max_position_embeddings is missing");
+        var low = rope.PositiveNumber(1, "low_freq_factor");
+        var high = rope.PositiveNumber(4, "high_freq_factor");
+        foreach (var key in (string[])["low_freq_factor", "high_freq_factor"])
+            if (!rope.Has(key))
+                rope.Problem($"{rope.Path}{key} is missing");
+        if (high <= low)
+            rope.Problem($"{rope.Path}high_freq_factor is {high}, but must be greater than low_freq_factor {low}");
+        return scaling with { LowFrequencyFactor = low, HighFrequencyFactor = high };
+    }
+
+    private static RopeScaling Yarn(ConfigReader rope, RopeScaling scaling)
+    {
+        var (fast, slow) = (rope.PositiveNumber(32, "beta_fast"), rope.PositiveNumber(1, "beta_slow"));
+        if (fast < slow)
+            rope.Problem($"{rope.Path}beta_fast is {fast}, but must not be below beta_slow {slow}");
+        return scaling with
+        {
+            AttentionFactor = AttentionFactor(rope),
+            BetaFast = fast,
+            BetaSlow = slow,
+            MScale = rope.OptionalNumber("mscale"),
+            MScaleAllDimensions = rope.OptionalNumber("mscale_all_dim"),
+            Truncate = rope.Flag(true, "truncate"),
+        };
+    }
+
+    private static RopeScaling LongRope(ConfigReader rope, RopeScaling scaling)
+    {
+        var (shorts, longs) = (rope.Numbers("short_factor"), rope.Numbers("long_factor"));
+        if (shorts is null || longs is null)
+            rope.Problem($"{rope.Path}short_factor and long_factor are both needed for rope_type longrope");
+        return scaling with { AttentionFactor = AttentionFactor(rope), ShortFactors = shorts ?? [], LongFactors = longs ?? [] };
+    }
+
+    private static double? AttentionFactor(ConfigReader rope)
+    {
+        var factor = rope.OptionalNumber("attention_factor");
+        if (factor is null or > 0)
+            return factor;
+        rope.Problem($"{rope.Path}attention_factor is {factor}, but must be greater than 0");
+        return null;
+    }
+}

@@ -1,0 +1,60 @@
+namespace Handbook.Models;
+
+/// <summary>One parameter of the decoder: our name for it, its shape, and where its values stand in a published checkpoint.</summary>
+/// <remarks>
+/// Our names, with i the layer (a bias stands beside its weight under <c>.bias</c>; linear weights are [out, in]):
+/// <code>
+/// embed.weight [V, D]        positions.weight [P, D]
+/// layers.i.attention_norm.weight [D]
+/// layers.i.attention.query.weight [H·E, D]   .key.weight [K·E, D]   .value.weight [K·E, D]   .output.weight [D, H·E]
+/// layers.i.mlp_norm.weight [D]
+/// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
+/// final_norm.weight [D]      head.weight [V, D], absent where the head is tied
+/// </code>
+/// Fused, one product replaces several: <c>attention.query_key_value</c> [(H+2K)·E, D], rows in that order, and <c>mlp.gate_up</c> [2F, D].
+/// </remarks>
+/// <param name="Name">Our name.</param>
+/// <param name="Shape">Our shape.</param>
+/// <param name="Parts">The published tensors it consists of, in the order of our rows.</param>
+/// <param name="Kind">What it is, which decides on weight decay and on how a new one begins.</param>
+/// <param name="InitStd">Standard deviation of a new one where <paramref name="Kind"/> draws from a normal distribution.</param>
+public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList<ParameterPart> Parts, ParameterKind Kind, double InitStd)
+{
+    public long Count
+    {
+        get
+        {
+            var count = 1L;
+            foreach (var size in Shape)
+                count = checked(count * size);
+            return count;
+        }
+    }
+
+    /// <summary>Norms and biases are left out of weight decay, as in the reference trainer.</summary>
+    public bool NoWeightDecay => Kind is ParameterKind.NormWeight or ParameterKind.Bias;
+}
+
+/// <summary>Some rows of one of our parameters, and the published tensor that holds them.</summary>
+/// <param name="Published">The tensor's published name.</param>
+/// <param name="PublishedShape">The whole tensor's published shape.</param>
+/// <param name="PublishedStart">Where these rows begin in the published tensor, counted along our rows.</param>
+/// <param name="Start">Where they begin in our parameter.</param>
+/// <param name="Rows">How many rows; a vector's elements are its rows.</param>
+/// <param name="Transposed">The published tensor is [in, out] (GPT-2's Conv1D) where ours is [out, in]; our rows are its columns.</param>
+public sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start, long Rows, bool Transposed);
+
+public enum ParameterKind
+{
+    /// <summary>A matrix; new ones are drawn from a normal distribution.</summary>
+    Weight,
+
+    /// <summary>An embedding; new ones are drawn from a normal distribution.</summary>
+    Embedding,
+
+    /// <summary>New ones are 1, or 0 where the stored weight is an offset from 1.</summary>
+    NormWeight,
+
+    /// <summary>New ones are 0.</summary>
+    Bias,
+}

@@ -1,0 +1,89 @@
+using System.Buffers;
+using Handbook.Models.Files;
+using Handbook.Torch;
+
+namespace Handbook.Models;
+
+/// <summary>Moves the rows of a <see cref="ParameterPart"/> between the published tensor and our parameter, converting and transposing on the way.</summary>
+internal static unsafe class PartCopy
+{
+    // Published rows handled together when transposing: each of our rows then gets this many neighbours at once.
+    private const int Block = 16;
+
+    /// <param name="published">The whole published tensor.</param>
+    /// <param name="columns">Columns of our parameter; 1 for a vector.</param>
+    /// <param name="ours">Our whole parameter, of type <paramref name="dtype"/>.</param>
+    public static void ToOurs(TensorData published, ParameterPart part, long columns, DType dtype, nint ours)
+    {
+        var from = published.Info.DType;
+        var target = (byte*)ours + part.Start * columns * dtype.Size;
+        if (!part.Transposed)
+        {
+            Convert((byte*)published.Pointer + part.PublishedStart * columns * from.Size, from, target, dtype, part.Rows * columns);
+            return;
+        }
+        // Published [columns, width]: our row r is its column PublishedStart + r.
+        var width = part.PublishedShape[1];
+        var rows = checked((int)part.Rows);
+        var block = ArrayPool<byte>.Shared.Rent(checked(Block * rows * dtype.Size));
+        fixed (byte* staged = block)
+            for (var c = 0L; c < columns; c += Block)
+            {
+                var count = (int)Math.Min(Block, columns - c);
+                for (var k = 0; k < count; k++)
+                    Convert((byte*)published.Pointer + ((c + k) * width + part.PublishedStart) * from.Size, from, staged + (long)k * rows * dtype.Size, dtype, rows);
+                Transpose(staged, rows, 1, target + c * dtype.Size, 1, columns, count, rows, dtype.Size);
+            }
+        ArrayPool<byte>.Shared.Return(block);
+    }
+
+    /// <summary>The opposite way: the rows of ours into the published tensor's memory.</summary>
+    public static void ToPublished(TensorData ours, ParameterPart part, long columns, DType dtype, nint published)
+    {
+        var from = ours.Info.DType;
+        var source = (byte*)ours.Pointer + part.Start * columns * from.Size;
+        if (!part.Transposed)
+        {
+            Convert(source, from, (byte*)published + part.PublishedStart * columns * dtype.Size, dtype, part.Rows * columns);
+            return;
+        }
+        var width = part.PublishedShape[1];
+        var row = ArrayPool<byte>.Shared.Rent(checked((int)(Block * columns * dtype.Size)));
+        fixed (byte* staged = row)
+            for (var r = 0L; r < part.Rows; r += Block)
+            {
+                var count = (int)Math.Min(Block, part.Rows - r);
+                for (var k = 0; k < count; k++)
+                    Convert(source + (r + k) * columns * from.Size, from, staged + k * columns * dtype.Size, dtype, columns);
+                Transpose(staged, columns, 1, (byte*)published + (part.PublishedStart + r) * dtype.Size, 1, width, count, columns, dtype.Size);
+            }
+        ArrayPool<byte>.Shared.Return(row);
+    }
+
+    /// <summary>destination[j, i] = source[i, j] for i &lt; count, j &lt; length; the strides of i and j count elements.</summary>
+    private static void Transpose(byte* source, long si, long sj, byte* destination, long di, long dj, int count, long length, int size)
+    {
+        for (var j = 0L; j < length; j++)
+            for (var i = 0; i < count; i++)
+            {
+                var from = source + (i * si + j * sj) * size;
+                var to = destination + (i * di + j * dj) * size;
+                if (size == 4)
+                    *(uint*)to = *(uint*)from;
+                else if (size == 2)
+                    *(ushort*)to = *(ushort*)from;
+                else
+                    *(ulong*)to = *(ulong*)from;
+            }
+    }
+
+    private static void Convert(byte* source, DType from, byte* destination, DType to, long count)
+    {
+        const long chunk = 1 << 20;
+        for (var i = 0L; i < count; i += chunk)
+        {
+            var part = (int)Math.Min(chunk, count - i);
+            ElementConversion.Convert(new(source + i * from.Size, part * from.Size), from, new(destination + i * to.Size, part * to.Size), to);
+        }
+    }
+}
