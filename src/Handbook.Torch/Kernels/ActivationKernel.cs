@@ -1,0 +1,140 @@
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Activation of a row, or the gated form: activation of one half times the other half. Shazeer 2020, arXiv:2002.05202.</summary>
+/// <remarks>
+/// <code>
+/// y = a(x)             dx = dy·a'(x)
+/// y = a(g) ⊙ u         dg = dy ⊙ u ⊙ a'(g);   du = dy ⊙ a(g)
+/// </code>
+/// T is float, BFloat16 or double. The gate and up halves may lie side by side in one [N, 2F] buffer or apart.
+/// </remarks>
+public static unsafe class ActivationKernel
+{
+    /// <param name="activation">a.</param>
+    /// <param name="gate">g (or x), [N, F], rows <paramref name="inputStride"/> elements apart.</param>
+    /// <param name="up">u, the same shape and stride; null for the plain form.</param>
+    /// <param name="inputStride">Elements from row to row of gate and up.</param>
+    /// <param name="output">y, [N, F], rows <paramref name="outputStride"/> apart; may be <paramref name="gate"/> where the strides agree.</param>
+    /// <param name="outputStride">Elements from row to row of the output.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="width">F.</param>
+    public static void Forward<T>(Activation activation, T* gate, T* up, long inputStride, T* output, long outputStride, int rows, int width) where T : unmanaged =>
+        Run(activation, new Rows<T>
+        {
+            Gate = gate, Up = up, InputStride = inputStride, Output = output, OutputStride = outputStride, Count = rows, Width = width,
+        });
+
+    /// <param name="activation">a.</param>
+    /// <param name="outputGradient">dy, [N, F], rows <paramref name="outputStride"/> apart.</param>
+    /// <param name="outputStride">Elements from row to row of dy.</param>
+    /// <param name="gate">g (or x) as in the forward pass.</param>
+    /// <param name="up">u as in the forward pass; null for the plain form.</param>
+    /// <param name="inputStride">Elements from row to row of gate and up.</param>
+    /// <param name="gateGradient">dg (or dx) goes here; may be <paramref name="gate"/> itself.</param>
+    /// <param name="upGradient">du goes here; may be <paramref name="up"/> itself; null for the plain form.</param>
+    /// <param name="gradientStride">Elements from row to row of dg and du.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="width">F.</param>
+    public static void Backward<T>(
+        Activation activation, T* outputGradient, long outputStride, T* gate, T* up, long inputStride, T* gateGradient, T* upGradient, long gradientStride,
+        int rows, int width) where T : unmanaged =>
+        Run(activation, new Rows<T>
+        {
+            OutputGradient = outputGradient, OutputStride = outputStride, Gate = gate, Up = up, InputStride = inputStride,
+            GateGradient = gateGradient, UpGradient = upGradient, GradientStride = gradientStride, Count = rows, Width = width,
+        });
+
+    private static void Run<T>(Activation activation, Rows<T> rows) where T : unmanaged
+    {
+        rows.PerPiece = RowPieces.PerPiece(rows.Width);
+        var pieces = (rows.Count + rows.PerPiece - 1) / rows.PerPiece;
+        switch (activation)
+        {
+            case Activation.Silu: ThreadTeam.Run(pieces, new Body<Silu, T> { Rows = rows }); break;
+            case Activation.Gelu: ThreadTeam.Run(pieces, new Body<Gelu, T> { Rows = rows }); break;
+            case Activation.GeluTanh: ThreadTeam.Run(pieces, new Body<GeluTanh, T> { Rows = rows }); break;
+            case Activation.QuickGelu: ThreadTeam.Run(pieces, new Body<QuickGelu, T> { Rows = rows }); break;
+            case Activation.Relu: ThreadTeam.Run(pieces, new Body<Relu, T> { Rows = rows }); break;
+            case Activation.ReluSquared: ThreadTeam.Run(pieces, new Body<ReluSquared, T> { Rows = rows }); break;
+            case Activation.Tanh: ThreadTeam.Run(pieces, new Body<HyperbolicTangent, T> { Rows = rows }); break;
+            default: throw new ArgumentOutOfRangeException(nameof(activation), activation, "not an activation");
+        }
+    }
+
+    private struct Rows<T> where T : unmanaged
+    {
+        public T* Gate, Up, Output, OutputGradient, GateGradient, UpGradient;
+        public long InputStride, OutputStride, GradientStride;
+        public int Count, Width, PerPiece;
+    }
+
+    private struct Body<TActivation, T> : IParallelBody where TActivation : IActivation where T : unmanaged
+    {
+        public Rows<T> Rows;
+
+        public readonly void Invoke(int index)
+        {
+            var end = Math.Min(Rows.Count, (index + 1) * Rows.PerPiece);
+            for (var i = index * Rows.PerPiece; i < end; i++)
+            {
+                var gate = Rows.Gate + i * Rows.InputStride;
+                var up = Rows.Up == null ? null : Rows.Up + i * Rows.InputStride;
+                if (Rows.Output != null)
+                    Forward(gate, up, Rows.Output + i * Rows.OutputStride);
+                else
+                {
+                    var upGradient = Rows.UpGradient == null ? null : Rows.UpGradient + i * Rows.GradientStride;
+                    Backward(Rows.OutputGradient + i * Rows.OutputStride, gate, up, Rows.GateGradient + i * Rows.GradientStride, upGradient);
+                }
+            }
+        }
+
+        private readonly void Forward(T* gate, T* up, T* output)
+        {
+            var width = Rows.Width;
+            if (typeof(T) == typeof(double))
+            {
+                for (var i = 0; i < width; i++)
+                    Lanes.Set(output, i, TActivation.Value(Lanes.Get(gate, i), out _) * (up == null ? 1 : Lanes.Get(up, i)));
+                return;
+            }
+            for (var i = 0; i < width; i += 16)
+            {
+                var value = TActivation.Value(Lanes.Load(gate, i, width));
+                if (up != null)
+                    value *= Lanes.Load(up, i, width);
+                Lanes.Store(output, i, width, value);
+            }
+        }
+
+        private readonly void Backward(T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient)
+        {
+            var width = Rows.Width;
+            if (typeof(T) == typeof(double))
+            {
+                for (var i = 0; i < width; i++)
+                {
+                    var dy = Lanes.Get(outputGradient, i);
+                    var value = TActivation.Value(Lanes.Get(gate, i), out var slope);
+                    Lanes.Set(gateGradient, i, dy * slope * (up == null ? 1 : Lanes.Get(up, i)));
+                    if (up != null)
+                        Lanes.Set(upGradient, i, dy * value);
+                }
+                return;
+            }
+            for (var i = 0; i < width; i += 16)
+            {
+                var dy = Lanes.Load(outputGradient, i, width);
+                var value = TActivation.Value(Lanes.Load(gate, i, width), out var slope);
+                if (up == null)
+                {
+                    Lanes.Store(gateGradient, i, width, dy * slope);
+                    continue;
+                }
+                var u = Lanes.Load(up, i, width);
+                Lanes.Store(gateGradient, i, width, dy * u * slope);
+                Lanes.Store(upGradient, i, width, dy * value);
+            }
+        }
+    }
+}

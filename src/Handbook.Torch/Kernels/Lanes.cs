@@ -1,0 +1,110 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Sixteen float32 values at a time, read from and written to rows of float or bfloat16.</summary>
+/// <remarks>Where the processor has no 512-bit registers, .NET makes each operation out of two of 256 bits (or four of 128).</remarks>
+internal static unsafe class Lanes
+{
+    public const int Width = 16;
+
+    /// <summary>Elements i … i+15 of a row of <paramref name="count"/>; 0 behind its end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Load<T>(T* row, int i, int count) where T : unmanaged =>
+        i + Width <= count ? Load(row + i) : LoadPartial(row + i, count - i, 0);
+
+    /// <summary>Writes elements i … i+15 of a row of <paramref name="count"/>; nothing behind its end.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<T>(T* row, int i, int count, Vector512<float> value) where T : unmanaged
+    {
+        if (i + Width <= count)
+            Store(row + i, value);
+        else
+            StorePartial(row + i, count - i, value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> Load<T>(T* source) where T : unmanaged
+    {
+        if (typeof(T) == typeof(float))
+            return Vector512.Load((float*)source);
+        if (typeof(T) == typeof(BFloat16))
+            return (Widen(Vector256.Load((ushort*)source)) << 16).AsSingle();
+        throw new NotSupportedException($"no vector form of {typeof(T).Name}");
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Store<T>(T* target, Vector512<float> value) where T : unmanaged
+    {
+        if (typeof(T) == typeof(float))
+            value.Store((float*)target);
+        else if (typeof(T) == typeof(BFloat16))
+            Narrow(RoundToBFloat16(value)).Store((ushort*)target);
+        else
+            throw new NotSupportedException($"no vector form of {typeof(T).Name}");
+    }
+
+    /// <summary>The first <paramref name="count"/> elements; <paramref name="fill"/> in the other lanes.</summary>
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static Vector512<float> LoadPartial<T>(T* source, int count, float fill) where T : unmanaged
+    {
+        var value = Vector512.Create(fill);
+        for (var i = 0; i < count; i++)
+            ((float*)&value)[i] = (float)Get(source, i);
+        return value;
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    public static void StorePartial<T>(T* target, int count, Vector512<float> value) where T : unmanaged
+    {
+        for (var i = 0; i < count; i++)
+            Set(target, i, ((float*)&value)[i]);
+    }
+
+    /// <summary>One element, for the plain code that serves float64 and the tests.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static double Get<T>(T* source, long i) where T : unmanaged
+    {
+        if (typeof(T) == typeof(float))
+            return ((float*)source)[i];
+        if (typeof(T) == typeof(double))
+            return ((double*)source)[i];
+        if (typeof(T) == typeof(BFloat16))
+            return ((BFloat16*)source)[i].ToSingle();
+        throw new NotSupportedException($"no kernel reads {typeof(T).Name}");
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static void Set<T>(T* target, long i, double value) where T : unmanaged
+    {
+        if (typeof(T) == typeof(float))
+            ((float*)target)[i] = (float)value;
+        else if (typeof(T) == typeof(double))
+            ((double*)target)[i] = value;
+        else if (typeof(T) == typeof(BFloat16))
+            ((BFloat16*)target)[i] = BFloat16.From((float)value);
+        else
+            throw new NotSupportedException($"no kernel writes {typeof(T).Name}");
+    }
+
+    /// <summary>Upper halves of the rounded bit patterns (ties to even), still as 32-bit lanes; NaN becomes the quiet NaN.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> RoundToBFloat16(Vector512<float> value)
+    {
+        var bits = value.AsUInt32();
+        var rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >>> 16) & Vector512<uint>.One)) >>> 16;
+        return Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, Vector512.Create(0x7FC0u));
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<uint> Widen(Vector256<ushort> value) => Avx512F.IsSupported
+        ? Avx512F.ConvertToVector512UInt32(value)
+        : Vector512.Create(Vector256.WidenLower(value), Vector256.WidenUpper(value));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<ushort> Narrow(Vector512<uint> value) => Avx512F.IsSupported
+        ? Avx512F.ConvertToVector256UInt16(value)
+        : Vector256.Narrow(value.GetLower(), value.GetUpper());
+}

@@ -1,0 +1,221 @@
+using System.Runtime.Intrinsics;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Layer norm with the addition to the residual stream that precedes it. Ba et al. 2016, arXiv:1607.06450.</summary>
+/// <remarks>
+/// <code>
+/// h' = h + delta;   μ = mean(h');   r = 1 / √( mean((h' − μ)²) + ε );   x̂ = (h' − μ)·r;   y = w ⊙ x̂ + b
+/// g = w ⊙ dy;   dh' = dres + r·( g − mean(g) − x̂·mean(g ⊙ x̂) );   dw = Σ_rows dy ⊙ x̂;   db = Σ_rows dy
+/// </code>
+/// Types as in <see cref="RmsNormKernel"/>; so is the order of the sums.
+/// </remarks>
+public static unsafe class LayerNormKernel
+{
+    /// <param name="residual">h, [N, D].</param>
+    /// <param name="delta">What the previous block adds, [N, D]; null for nothing.</param>
+    /// <param name="sum">h' goes here, [N, D]; may be <paramref name="residual"/> itself; null where delta is null.</param>
+    /// <param name="weight">w, [D].</param>
+    /// <param name="bias">b, [D]; null for none.</param>
+    /// <param name="output">y, [N, D].</param>
+    /// <param name="mean">μ of each row, for the backward pass, [N].</param>
+    /// <param name="rstd">r of each row, for the backward pass, [N].</param>
+    /// <param name="rows">N.</param>
+    /// <param name="width">D.</param>
+    /// <param name="epsilon">ε.</param>
+    public static void Forward<TReal, T>(
+        TReal* residual, T* delta, TReal* sum, TReal* weight, TReal* bias, T* output, TReal* mean, TReal* rstd, int rows, int width, double epsilon)
+        where TReal : unmanaged where T : unmanaged
+    {
+        var perPiece = RowPieces.PerPiece(width);
+        ThreadTeam.Run((rows + perPiece - 1) / perPiece, new ForwardBody<TReal, T>
+        {
+            Residual = residual, Delta = delta, Sum = sum, Weight = weight, Bias = bias, Output = output, Mean = mean, Rstd = rstd,
+            Rows = rows, Width = width, Epsilon = epsilon, PerPiece = perPiece,
+        });
+    }
+
+    /// <param name="outputGradient">dy, [N, D].</param>
+    /// <param name="sum">h' as the forward pass left it, [N, D].</param>
+    /// <param name="weight">w, [D].</param>
+    /// <param name="mean">μ from the forward pass, [N].</param>
+    /// <param name="rstd">r from the forward pass, [N].</param>
+    /// <param name="residualGradient">dres, the gradient that reaches h' along the residual stream, [N, D]; null for none.</param>
+    /// <param name="sumGradient">dh' goes here, [N, D]; may be <paramref name="residualGradient"/> itself.</param>
+    /// <param name="deltaGradient">dh' again, in the type of delta, [N, D]; null where not wanted.</param>
+    /// <param name="weightGradient">dw is added to this, [D]; null where not wanted.</param>
+    /// <param name="biasGradient">db is added to this, [D]; null where not wanted.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="width">D.</param>
+    public static void Backward<TReal, T>(
+        T* outputGradient, TReal* sum, TReal* weight, TReal* mean, TReal* rstd, TReal* residualGradient, TReal* sumGradient, T* deltaGradient,
+        TReal* weightGradient, TReal* biasGradient, int rows, int width)
+        where TReal : unmanaged where T : unmanaged
+    {
+        var perPiece = RowPieces.PerPartial(rows, width);
+        var pieces = (rows + perPiece - 1) / perPiece;
+        var partials = Scratch.Get<TReal>(Scratch.Slot.Partials, 2L * pieces * width);
+        ThreadTeam.Run(pieces, new BackwardBody<TReal, T>
+        {
+            OutputGradient = outputGradient, Sum = sum, Weight = weight, Mean = mean, Rstd = rstd, ResidualGradient = residualGradient,
+            SumGradient = sumGradient, DeltaGradient = deltaGradient, WeightPartials = partials, BiasPartials = partials + (long)pieces * width,
+            Rows = rows, Width = width, PerPiece = perPiece,
+        });
+        if (weightGradient != null)
+            RowPieces.AddPartials(partials, pieces, width, weightGradient);
+        if (biasGradient != null)
+            RowPieces.AddPartials(partials + (long)pieces * width, pieces, width, biasGradient);
+    }
+
+    private struct ForwardBody<TReal, T> : IParallelBody where TReal : unmanaged where T : unmanaged
+    {
+        public TReal* Residual, Sum, Weight, Bias, Mean, Rstd;
+        public T* Delta, Output;
+        public int Rows, Width, PerPiece;
+        public double Epsilon;
+
+        public readonly void Invoke(int index)
+        {
+            var end = Math.Min(Rows, (index + 1) * PerPiece);
+            for (var i = index * PerPiece; i < end; i++)
+            {
+                long at = (long)i * Width;
+                var delta = Delta == null ? null : Delta + at;
+                var sum = Delta == null ? Residual + at : Sum + at;
+                if (typeof(TReal) == typeof(double))
+                    Plain(Residual + at, delta, sum, Output + at, i);
+                else
+                    Fast((float*)Residual + at, delta, (float*)sum, Output + at, i);
+            }
+        }
+
+        private readonly void Fast(float* residual, T* delta, float* sum, T* output, int row)
+        {
+            var total = Vector512<float>.Zero;
+            for (var i = 0; i < Width; i += 16)
+            {
+                var h = Lanes.Load(residual, i, Width);
+                if (delta != null)
+                {
+                    h += Lanes.Load(delta, i, Width);
+                    Lanes.Store(sum, i, Width, h);
+                }
+                total += h;
+            }
+            var mean = (float)((double)Vector512.Sum(total) / Width);
+            Vector512<float> center = Vector512.Create(mean), squares = Vector512<float>.Zero;
+            for (var i = 0; i < Width; i += 16)
+            {
+                var distance = (i + 16 <= Width ? Vector512.Load(sum + i) : Lanes.LoadPartial(sum + i, Width - i, mean)) - center;
+                squares = Vector512.FusedMultiplyAdd(distance, distance, squares);
+            }
+            var r = (float)(1 / Math.Sqrt((double)Vector512.Sum(squares) / Width + Epsilon));
+            ((float*)Mean)[row] = mean;
+            ((float*)Rstd)[row] = r;
+            var factor = Vector512.Create(r);
+            for (var i = 0; i < Width; i += 16)
+            {
+                var normal = (Lanes.Load(sum, i, Width) - center) * factor;
+                var bias = Bias == null ? Vector512<float>.Zero : Lanes.Load((float*)Bias, i, Width);
+                Lanes.Store(output, i, Width, Vector512.FusedMultiplyAdd(normal, Lanes.Load((float*)Weight, i, Width), bias));
+            }
+        }
+
+        private readonly void Plain(TReal* residual, T* delta, TReal* sum, T* output, int row)
+        {
+            double mean = 0, squares = 0;
+            for (var i = 0; i < Width; i++)
+            {
+                var h = Lanes.Get(residual, i) + (delta == null ? 0 : Lanes.Get(delta, i));
+                if (delta != null)
+                    Lanes.Set(sum, i, h);
+                mean += h / Width;
+            }
+            for (var i = 0; i < Width; i++)
+                squares += (Lanes.Get(sum, i) - mean) * (Lanes.Get(sum, i) - mean);
+            var r = 1 / Math.Sqrt(squares / Width + Epsilon);
+            Lanes.Set(Mean, row, mean);
+            Lanes.Set(Rstd, row, r);
+            for (var i = 0; i < Width; i++)
+                Lanes.Set(output, i, (Lanes.Get(sum, i) - mean) * r * Lanes.Get(Weight, i) + (Bias == null ? 0 : Lanes.Get(Bias, i)));
+        }
+    }
+
+    private struct BackwardBody<TReal, T> : IParallelBody where TReal : unmanaged where T : unmanaged
+    {
+        public T* OutputGradient, DeltaGradient;
+        public TReal* Sum, Weight, Mean, Rstd, ResidualGradient, SumGradient, WeightPartials, BiasPartials;
+        public int Rows, Width, PerPiece;
+
+        public readonly void Invoke(int index)
+        {
+            TReal* dw = WeightPartials + (long)index * Width, db = BiasPartials + (long)index * Width;
+            new Span<TReal>(dw, Width).Clear();
+            new Span<TReal>(db, Width).Clear();
+            var end = Math.Min(Rows, (index + 1) * PerPiece);
+            for (var i = index * PerPiece; i < end; i++)
+            {
+                long at = (long)i * Width;
+                var residual = ResidualGradient == null ? null : ResidualGradient + at;
+                var delta = DeltaGradient == null ? null : DeltaGradient + at;
+                if (typeof(TReal) == typeof(double))
+                    Plain(OutputGradient + at, Sum + at, i, residual, SumGradient + at, delta, dw, db);
+                else
+                    Fast(OutputGradient + at, (float*)Sum + at, i, (float*)residual, (float*)SumGradient + at, delta, (float*)dw, (float*)db);
+            }
+        }
+
+        private readonly void Fast(T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw, float* db)
+        {
+            var weight = (float*)Weight;
+            Vector512<float> center = Vector512.Create(((float*)Mean)[row]), factor = Vector512.Create(((float*)Rstd)[row]);
+            Vector512<float> sum = Vector512<float>.Zero, dot = Vector512<float>.Zero;
+            for (var i = 0; i < Width; i += 16)
+            {
+                var gradient = Lanes.Load(dy, i, Width);
+                var normal = (Lanes.Load(h, i, Width) - center) * factor;
+                var g = gradient * Lanes.Load(weight, i, Width);
+                sum += g;
+                dot = Vector512.FusedMultiplyAdd(g, normal, dot);
+                Lanes.Store(dw, i, Width, Vector512.FusedMultiplyAdd(gradient, normal, Lanes.Load(dw, i, Width)));
+                Lanes.Store(db, i, Width, gradient + Lanes.Load(db, i, Width));
+            }
+            var meanG = Vector512.Create((float)((double)Vector512.Sum(sum) / Width));
+            var meanDot = Vector512.Create((float)((double)Vector512.Sum(dot) / Width));
+            for (var i = 0; i < Width; i += 16)
+            {
+                var normal = (Lanes.Load(h, i, Width) - center) * factor;
+                var g = Lanes.Load(dy, i, Width) * Lanes.Load(weight, i, Width);
+                var value = factor * (g - meanG - normal * meanDot);
+                if (dres != null)
+                    value += Lanes.Load(dres, i, Width);
+                Lanes.Store(dh, i, Width, value);
+                if (delta != null)
+                    Lanes.Store(delta, i, Width, value);
+            }
+        }
+
+        private readonly void Plain(T* dy, TReal* h, int row, TReal* dres, TReal* dh, T* delta, TReal* dw, TReal* db)
+        {
+            double mean = Lanes.Get(Mean, row), r = Lanes.Get(Rstd, row), sum = 0, dot = 0;
+            for (var i = 0; i < Width; i++)
+            {
+                var normal = (Lanes.Get(h, i) - mean) * r;
+                var gradient = Lanes.Get(dy, i);
+                sum += gradient * Lanes.Get(Weight, i);
+                dot += gradient * Lanes.Get(Weight, i) * normal;
+                Lanes.Set(dw, i, Lanes.Get(dw, i) + gradient * normal);
+                Lanes.Set(db, i, Lanes.Get(db, i) + gradient);
+            }
+            for (var i = 0; i < Width; i++)
+            {
+                var normal = (Lanes.Get(h, i) - mean) * r;
+                var value = r * (Lanes.Get(dy, i) * Lanes.Get(Weight, i) - sum / Width - normal * dot / Width);
+                value += dres == null ? 0 : Lanes.Get(dres, i);
+                Lanes.Set(dh, i, value);
+                if (delta != null)
+                    Lanes.Set(delta, i, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Rotary position embedding in place, in the hub's layout: element i of a head turns with element i + R/2. Su et al. 2021, arXiv:2104.09864.</summary>
+/// <remarks>
+/// <code>
+/// x₁' = x₁·cos θ − x₂·sin θ;   x₂' = x₂·cos θ + x₁·sin θ        x₁ = x[0 … R/2), x₂ = x[R/2 … R), elements from R on stay
+/// </code>
+/// The gradient is the rotation by −θ. An attention factor (yarn) is already in the tables.
+/// </remarks>
+public static unsafe class RopeKernel
+{
+    /// <param name="data">First head of the first row; the heads of a row stand side by side. In a fused [N, (H+2K)·E] buffer, H+K heads turn and the values stay.</param>
+    /// <param name="rowStride">Elements from row to row.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="heads">Heads of a row that turn.</param>
+    /// <param name="headSize">E.</param>
+    /// <param name="rotary">R, even, at most E; 0 changes nothing.</param>
+    /// <param name="cos">cos θ, [positions, R/2].</param>
+    /// <param name="sin">sin θ, [positions, R/2].</param>
+    /// <param name="positions">Position of each row, [N].</param>
+    /// <param name="backward">Turn a gradient: by −θ.</param>
+    public static void Apply<T>(T* data, long rowStride, int rows, int heads, int headSize, int rotary, float* cos, float* sin, int* positions, bool backward)
+        where T : unmanaged
+    {
+        if (rotary < 0 || rotary % 2 != 0 || rotary > headSize)
+            throw new ArgumentException($"rotary size {rotary} is not an even number up to the head size {headSize}", nameof(rotary));
+        if (rotary == 0)
+            return;
+        var perPiece = RowPieces.PerPiece(heads * headSize);
+        ThreadTeam.Run((rows + perPiece - 1) / perPiece, new Body<T>
+        {
+            Data = data, RowStride = rowStride, Rows = rows, Heads = heads, HeadSize = headSize, Half = rotary / 2,
+            Cos = cos, Sin = sin, Positions = positions, Sign = backward ? -1 : 1, PerPiece = perPiece,
+        });
+    }
+
+    private struct Body<T> : IParallelBody where T : unmanaged
+    {
+        public T* Data;
+        public long RowStride;
+        public int Rows, Heads, HeadSize, Half, Sign, PerPiece;
+        public float* Cos, Sin;
+        public int* Positions;
+
+        public readonly void Invoke(int index)
+        {
+            var end = Math.Min(Rows, (index + 1) * PerPiece);
+            for (var i = index * PerPiece; i < end; i++)
+            {
+                long at = (long)Positions[i] * Half;
+                for (var head = 0; head < Heads; head++)
+                {
+                    var x = Data + i * RowStride + (long)head * HeadSize;
+                    if (typeof(T) == typeof(double))
+                        Plain((double*)x, Cos + at, Sin + at);
+                    else
+                        Fast(x, Cos + at, Sin + at);
+                }
+            }
+        }
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly void Fast(T* x, float* cos, float* sin)
+        {
+            var sign = Vector512.Create((float)Sign);
+            for (var i = 0; i < Half; i += 16)
+            {
+                Vector512<float> c = Lanes.Load(cos, i, Half), s = Lanes.Load(sin, i, Half) * sign;
+                Vector512<float> x1 = Lanes.Load(x, i, Half), x2 = Lanes.Load(x + Half, i, Half);
+                Lanes.Store(x, i, Half, x1 * c - x2 * s);
+                Lanes.Store(x + Half, i, Half, x2 * c + x1 * s);
+            }
+        }
+
+        private readonly void Plain(double* x, float* cos, float* sin)
+        {
+            for (var i = 0; i < Half; i++)
+            {
+                double c = cos[i], s = Sign * (double)sin[i], x1 = x[i], x2 = x[Half + i];
+                x[i] = x1 * c - x2 * s;
+                x[Half + i] = x2 * c + x1 * s;
+            }
+        }
+    }
+}
