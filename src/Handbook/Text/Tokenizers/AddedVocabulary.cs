@@ -1,0 +1,109 @@
+using Handbook.Text.Tokenizers.Models;
+using Handbook.Text.Tokenizers.Normalizers;
+
+namespace Handbook.Text.Tokenizers;
+
+/// <summary>All added tokens of a tokenizer, and the two passes that cut them out of a text.</summary>
+/// <remarks>Tokens with <c>normalized: false</c> are cut out of the raw text; what remains is normalized, and the others are cut out of that,
+/// by their own normalized content.</remarks>
+internal sealed class AddedVocabulary
+{
+    private readonly Dictionary<string, AddedToken> _byContent = new(StringComparer.Ordinal);
+    private readonly Dictionary<int, AddedToken> _byId = [];
+    private readonly HashSet<string> _special = new(StringComparer.Ordinal);
+    private readonly AddedTokenMatcher _raw;
+    private readonly AddedTokenMatcher _normalized;
+
+    /// <param name="listed">Tokens as the file lists them; ids are given anew as the reference does: that of the vocabulary, else the next free one.</param>
+    public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer)
+    {
+        var order = new List<string>();
+        foreach (var token in listed)
+        {
+            if (token.Content.Length == 0)
+                continue;
+            if (token.Special)
+                _special.Add(token.Content);
+            if (_byContent.ContainsKey(token.Content))
+                continue;
+            var size = model.Vocabulary.Count;
+            var id = model.Vocabulary.TryGetValue(token.Content, out var known) ? known
+                : Math.Max(size, _byContent.Count == 0 ? 0 : _byId.Keys.Max() + 1);
+            _byContent[token.Content] = token with { Id = id };
+            _byId[id] = token with { Id = id };
+            order.Add(token.Content);
+        }
+        // Special tokens stand before ordinary ones: the first of two equal texts wins.
+        var tokens = order.Select(content => _byContent[content]).OrderBy(token => token.Special ? 0 : 1).ToArray();
+        _raw = new(tokens.Where(token => !token.Normalized).Select(token => (token, token.Content)));
+        _normalized = new(tokens.Where(token => token.Normalized).Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
+    }
+
+    public IEnumerable<AddedToken> Tokens => _byId.OrderBy(pair => pair.Key).Select(pair => pair.Value);
+
+    public int? IdOf(string content) => _byContent.TryGetValue(content, out var token) ? token.Id : null;
+
+    public string? ContentOf(int id) => _byId.TryGetValue(id, out var token) ? token.Content : null;
+
+    public bool IsSpecial(string content) => _special.Contains(content);
+
+    /// <summary>Cuts added tokens out of the raw text and the normalized rest, and fills the pieces with both.</summary>
+    public void Cut(TextBuffer raw, Normalizer? normalizer, Scratch scratch)
+    {
+        var pieces = scratch.Pieces;
+        pieces.Clear(raw.Tracked);
+        scratch.RawMatches.Clear();
+        if (_raw.IsEmpty)
+            scratch.RawMatches.Add(new(0, raw.Count, -1));
+        else
+            _raw.Find(raw.Text, scratch.RawMatches);
+        foreach (var part in scratch.RawMatches)
+        {
+            if (part.Id >= 0)
+            {
+                AppendPiece(pieces, raw, part.Start, part.End, part.Id);
+                continue;
+            }
+            var text = raw;
+            var (start, end) = (part.Start, part.End);
+            if (normalizer is not null && end > start)
+            {
+                text = Slice(raw, start, end, scratch.Normal);
+                text = normalizer.Apply(text, scratch.Spare);
+                (start, end) = (0, text.Count);
+            }
+            AppendText(pieces, text, start, end, scratch.NormalMatches);
+        }
+    }
+
+    private void AppendText(PieceList pieces, TextBuffer text, int start, int end, List<AddedMatch> matches)
+    {
+        if (_normalized.IsEmpty)
+        {
+            AppendPiece(pieces, text, start, end, -1);
+            return;
+        }
+        matches.Clear();
+        _normalized.Find(text.Points.AsSpan(start, end - start), matches);
+        foreach (var match in matches)
+            AppendPiece(pieces, text, start + match.Start, start + match.End, match.Id);
+    }
+
+    private static void AppendPiece(PieceList pieces, TextBuffer from, int start, int end, int id)
+    {
+        if (end <= start)
+            return;
+        var at = pieces.Text.Count;
+        pieces.Text.Append(from, start, end);
+        pieces.Pieces.Add(new(at, pieces.Text.Count, id));
+    }
+
+    private static TextBuffer Slice(TextBuffer from, int start, int end, TextBuffer to)
+    {
+        to.Clear(from.Tracked);
+        to.Append(from, start, end);
+        if (from.Tracked)
+            to.Origin = from.Starts[start];
+        return to;
+    }
+}

@@ -1,0 +1,103 @@
+using System.Text.Json;
+using Handbook.Text.Tokenizers.Models;
+
+namespace Handbook.Text.Tokenizers;
+
+/// <summary>Reads the <c>model</c> section of a tokenizer.json, in all layouts that were ever published.</summary>
+internal static class ModelReader
+{
+    public static Model Read(ConfigNode node)
+    {
+        var type = node.Find("type")?.AsText() ?? GuessType(node);
+        return type switch
+        {
+            "BPE" => ReadBpe(node),
+            _ => throw PipelineReader.Unknown(node, "model", "BPE"),
+        };
+    }
+
+    /// <summary>Files from before 2020 carry no type; the fields tell which model is meant.</summary>
+    private static string GuessType(ConfigNode node) =>
+        node.Find("merges") is not null ? "BPE"
+        : node.Find("vocab") is { Json.ValueKind: JsonValueKind.Array } ? "Unigram"
+        : node.Find("continuing_subword_prefix") is not null || node.Find("max_input_chars_per_word") is not null ? "WordPiece"
+        : "WordLevel";
+
+    private static BpeModel ReadBpe(ConfigNode node)
+    {
+        if (node.Find("dropout") is { } dropout && !(dropout.Json.ValueKind == JsonValueKind.Number && dropout.Json.GetDouble() == 0))
+            throw new InputException($"{dropout.Path} is {dropout.Shown}", "with dropout the same text gives other ids each time; a cache of tokens would be wrong", "set it to null");
+        var vocabulary = ReadVocabulary(node.Need("vocab"));
+        var options = new BpeOptions
+        {
+            UnkToken = node.Find("unk_token")?.AsText(),
+            ContinuingSubwordPrefix = node.Text("continuing_subword_prefix", ""),
+            EndOfWordSuffix = node.Text("end_of_word_suffix", ""),
+            FuseUnk = node.Flag("fuse_unk", false),
+            ByteFallback = node.Flag("byte_fallback", false),
+            IgnoreMerges = node.Flag("ignore_merges", false),
+        };
+        return new(vocabulary, ReadMerges(node.Need("merges"), vocabulary, options.ContinuingSubwordPrefix), options);
+    }
+
+    private static Dictionary<string, int> ReadVocabulary(ConfigNode node)
+    {
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        if (!node.IsObject)
+            throw node.Wrong("an object of token to id");
+        foreach (var (token, id) in node.Members())
+            vocabulary[token] = id.Json.ValueKind == JsonValueKind.Number && id.Json.TryGetInt32(out var number) && number >= 0 ? number
+                : throw new InputException($"{node.Path} gives token \"{token}\" the id {id.Shown}, but ids are whole numbers of at least 0");
+        return vocabulary;
+    }
+
+    private static MergeTable ReadMerges(ConfigNode node, Dictionary<string, int> vocabulary, string prefix)
+    {
+        if (node.Json.ValueKind != JsonValueKind.Array)
+            throw node.Wrong("a list of merges");
+        var table = new MergeTable(node.Json.GetArrayLength());
+        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        var joined = new char[256];
+        var (index, rank) = (0, 0);
+        foreach (var item in node.Json.EnumerateArray())
+        {
+            string left, right;
+            if (item.ValueKind == JsonValueKind.String)
+            {
+                var line = item.GetString()!;
+                if (line.StartsWith("#version", StringComparison.Ordinal))
+                {
+                    index++;
+                    continue;
+                }
+                var space = line.IndexOf(' ');
+                if (space < 0 || line.IndexOf(' ', space + 1) >= 0)
+                    throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
+                (left, right) = (line[..space], line[(space + 1)..]);
+            }
+            else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String && item[1].ValueKind == JsonValueKind.String)
+                (left, right) = (item[0].GetString()!, item[1].GetString()!);
+            else
+                throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");
+            if (!vocabulary.TryGetValue(left, out var leftId))
+                throw Outside(node, index, left, left, right);
+            if (!vocabulary.TryGetValue(right, out var rightId))
+                throw Outside(node, index, right, left, right);
+            var tail = right.AsSpan(Math.Min(prefix.Length, right.Length));
+            if (joined.Length < left.Length + tail.Length)
+                joined = new char[(left.Length + tail.Length) * 2];
+            left.CopyTo(joined);
+            tail.CopyTo(joined.AsSpan(left.Length));
+            var whole = joined.AsSpan(0, left.Length + tail.Length);
+            if (!find.TryGetValue(whole, out var id))
+                throw Outside(node, index, whole.ToString(), left, right);
+            table.Add(leftId, rightId, rank++, id);
+            index++;
+        }
+        return table;
+    }
+
+    private static InputException Outside(ConfigNode node, int index, string token, string left, string right) => new(
+        $"{node.Path}[{index}] (\"{left}\" + \"{right}\") needs token \"{token}\", which is not in the vocabulary",
+        "a merge joins two tokens into a third; all three need ids", "check that vocab and merges come from the same tokenizer");
+}

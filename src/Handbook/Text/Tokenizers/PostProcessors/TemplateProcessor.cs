@@ -1,0 +1,42 @@
+namespace Handbook.Text.Tokenizers.PostProcessors;
+
+/// <summary>One item of a template: special tokens, or the place of a text.</summary>
+/// <param name="Sequence">0 for the first text, 1 for the second, −1 for special tokens.</param>
+internal sealed record TemplateItem(int Sequence, int TypeId, (int Id, string Token)[] Special);
+
+/// <summary>Special tokens around the texts, as a template lists them.</summary>
+internal sealed class TemplateProcessor(TemplateItem[] single, TemplateItem[] pair) : PostProcessor
+{
+    public override (int[] Before, int[] After) Frame
+    {
+        get
+        {
+            var place = Array.FindIndex(single, item => item.Sequence == 0);
+            return ([.. Ids(single[..Math.Max(place, 0)])], [.. Ids(single[(place + 1)..])]);
+
+            static IEnumerable<int> Ids(TemplateItem[] items) => items.SelectMany(item => item.Special).Select(special => special.Id);
+        }
+    }
+
+    /// <summary>Whether the single template holds its text exactly once, so that <see cref="Frame"/> says everything.</summary>
+    public bool IsPlain => single.Count(item => item.Sequence == 0) == 1 && single.All(item => item.Sequence < 1);
+
+    public override List<EncodedPart> Process(List<EncodedPart> parts, bool addSpecialTokens)
+    {
+        var result = new List<EncodedPart>();
+        foreach (var item in parts.Count == 1 ? single : pair)
+        {
+            var part = EncodedPart.Empty();
+            if (item.Sequence >= 0)
+            {
+                part.Add(parts[item.Sequence]);
+                part.SetType(item.TypeId);
+            }
+            else if (addSpecialTokens)
+                foreach (var (id, token) in item.Special)
+                    part.AddSpecial(id, token, item.TypeId);
+            result.Add(part);
+        }
+        return result;
+    }
+}

@@ -1,0 +1,32 @@
+using System.Globalization;
+
+namespace Handbook.Text.Tokenizers.Unicode;
+
+/// <summary>Properties of code points as the regular expressions and pre-tokenizers of tokenizer files mean them.</summary>
+internal static class Properties
+{
+    public static UnicodeCategory Category(int point) => CharUnicodeInfo.GetUnicodeCategory(point);
+
+    private static readonly CharacterClass Letters = new(p => Category(p) <= UnicodeCategory.OtherLetter);
+    private static readonly CharacterClass Numbers = new(p => Category(p) is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber);
+
+    private static readonly CharacterClass Words = new(p => Category(p) is <= UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
+        || p is 0x200C or 0x200D || p is >= 0x24B6 and <= 0x24E9);
+
+    /// <summary>\p{L}.</summary>
+    public static bool IsLetter(int point) => Letters.Contains(point);
+
+    /// <summary>\p{N}: decimal digits, letter numbers and others such as ½, Ⅳ and ②.</summary>
+    public static bool IsNumber(int point) => Numbers.Contains(point);
+
+    /// <summary>White_Space.</summary>
+    public static bool IsWhiteSpace(int point) => point switch
+    {
+        <= 0x20 => point is 0x20 or (>= 9 and <= 13),
+        < 0x1680 => point is 0x85 or 0xA0,
+        _ => point is 0x1680 or (>= 0x2000 and <= 0x200A) or 0x2028 or 0x2029 or 0x202F or 0x205F or 0x3000,
+    };
+
+    /// <summary>A word character: letters, marks, decimal digits, connectors.</summary>
+    public static bool IsWord(int point) => Words.Contains(point);
+}
