@@ -1,0 +1,81 @@
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Rows in memory, one per token: element e of head h of row i is <c>Data[i·Stride + h·E + e]</c>.</summary>
+/// <param name="data">First element of row 0.</param>
+/// <param name="stride">Elements from one row to the next; more than heads · E where the rows are slices of wider ones.</param>
+public readonly unsafe struct TokenRows<T>(T* data, nint stride) where T : unmanaged
+{
+    public T* Data { get; } = data;
+
+    public nint Stride { get; } = stride;
+}
+
+/// <summary>What attention computes, apart from the tokens.</summary>
+public readonly record struct AttentionShape
+{
+    /// <summary>H, query heads.</summary>
+    public required int Heads { get; init; }
+
+    /// <summary>K, key and value heads; H is a multiple of K, and query heads h·H/K … share key head h.</summary>
+    public required int KeyHeads { get; init; }
+
+    /// <summary>E, elements per head.</summary>
+    public required int HeadSize { get; init; }
+
+    /// <summary>Factor of the scores, usually 1/√E.</summary>
+    public required double Scale { get; init; }
+
+    /// <summary>w: the token at position t sees positions t−w+1 … t; 0 sees all.</summary>
+    public int Window { get; init; }
+
+    /// <summary>c: scores become c·tanh(score/c); 0 leaves them.</summary>
+    public double SoftCap { get; init; }
+
+    internal int Group => Heads / KeyHeads;
+
+    internal void Check(SegmentTable segments)
+    {
+        if (Heads < 1 || KeyHeads < 1 || Heads % KeyHeads != 0 || HeadSize < 1)
+            throw new ArgumentException($"attention with {Heads} heads over {KeyHeads} key heads of {HeadSize} elements; heads must be a multiple of key heads, all at least 1");
+        if (Window < 0 || !(SoftCap >= 0) || !double.IsFinite(Scale))
+            throw new ArgumentException($"attention with window {Window}, soft cap {SoftCap} and scale {Scale}; the first two are 0 (none) or more, the scale is finite");
+        if (Window > 0 && !segments.PositionsFollow)
+            throw new ArgumentException("attention with a window needs positions that grow by one along each chain of segments");
+    }
+}
+
+/// <summary>Inputs and outputs of one attention layer over a flat batch of N tokens.</summary>
+/// <typeparam name="T">float, <see cref="BFloat16"/> (computed in float) or double.</typeparam>
+public readonly unsafe struct AttentionArguments<T> where T : unmanaged
+{
+    /// <summary>[N, H, E].</summary>
+    public required TokenRows<T> Query { get; init; }
+
+    /// <summary>[N, K, E].</summary>
+    public required TokenRows<T> Key { get; init; }
+
+    /// <summary>[N, K, E].</summary>
+    public required TokenRows<T> Value { get; init; }
+
+    /// <summary>[N, H, E]; written by forward, read by backward.</summary>
+    public required TokenRows<T> Output { get; init; }
+
+    /// <summary>log Σ exp(score) of each row, [H, N], without gaps: float*, or double* where T is double. Written by forward, read by backward; null in forward: not wanted.</summary>
+    public required void* LogSumExp { get; init; }
+}
+
+/// <summary>Gradients of one attention layer; all but the first are overwritten.</summary>
+public readonly unsafe struct AttentionGradients<T> where T : unmanaged
+{
+    /// <summary>∂loss/∂output, [N, H, E]; read.</summary>
+    public required TokenRows<T> Output { get; init; }
+
+    /// <summary>[N, H, E].</summary>
+    public required TokenRows<T> Query { get; init; }
+
+    /// <summary>[N, K, E].</summary>
+    public required TokenRows<T> Key { get; init; }
+
+    /// <summary>[N, K, E].</summary>
+    public required TokenRows<T> Value { get; init; }
+}

@@ -1,0 +1,85 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Moves rows between the caller's tensors and float32 panels whose rows are whole vectors, zero behind the last element.</summary>
+internal static unsafe class AttentionPanels
+{
+    /// <summary>E rounded up to whole vectors.</summary>
+    public static int Width(int headSize) => (headSize + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
+
+    /// <summary><paramref name="rows"/> rows times <paramref name="factor"/>; rows up to the next whole tile become 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Load<T>(T* source, nint stride, int rows, int size, float factor, float* panel) where T : unmanaged
+    {
+        var width = Width(size);
+        var scale = Vector512.Create(factor);
+        var row = 0;
+        for (; row < rows; row++, source += stride, panel += width)
+            for (var i = 0; i < width; i += Lanes.Width)
+                (Lanes.Load(source, i, size) * scale).Store(panel + i);
+        for (; row % AttentionTiles.Rows != 0; row++, panel += width)
+            new Span<float>(panel, width).Clear();
+    }
+
+    /// <summary>Writes <paramref name="rows"/> rows times <paramref name="factor"/>.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Store<T>(float* panel, int rows, int size, float factor, T* target, nint stride) where T : unmanaged
+    {
+        var width = Width(size);
+        var scale = Vector512.Create(factor);
+        for (var row = 0; row < rows; row++, target += stride, panel += width)
+            for (var i = 0; i < width; i += Lanes.Width)
+                Lanes.Store(target, i, size, Vector512.Load(panel + i) * scale);
+    }
+
+    /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; columns from <paramref name="rows"/> to the next whole vector become 0.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void Transpose(float* panel, int rows, int width, float factor, float* target)
+    {
+        const int stride = SegmentTable.BlockSize;
+        var scale = Vector512.Create(factor);
+        var row = 0;
+        if (Avx512F.IsSupported)
+            for (; row + 16 <= rows; row += 16)
+                for (var column = 0; column < width; column += 16)
+                    Transpose16(panel + row * width + column, width, scale, target + column * stride + row);
+        var end = (rows + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
+        for (; row < end; row++)
+            for (var column = 0; column < width; column++)
+                target[column * stride + row] = row < rows ? panel[row * width + column] * factor : 0;
+    }
+
+    /// <summary>16 × 16: pairs of rows, then pairs of pairs, within 128-bit quarters; then the quarters change places.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose16(float* source, nint stride, Vector512<float> scale, float* target)
+    {
+        const int to = SegmentTable.BlockSize;
+        for (var quarter = 0; quarter < 4; quarter++)
+        {
+            // Rows quarter, quarter+4, … would need a second pass; four consecutive rows give, per 128-bit part, a 4 × 4 block transposed.
+            Vector512<float> r0 = Vector512.Load(source) * scale, r1 = Vector512.Load(source + stride) * scale;
+            Vector512<float> r2 = Vector512.Load(source + 2 * stride) * scale, r3 = Vector512.Load(source + 3 * stride) * scale;
+            var low01 = Avx512F.UnpackLow(r0, r1);
+            var high01 = Avx512F.UnpackHigh(r0, r1);
+            var low23 = Avx512F.UnpackLow(r2, r3);
+            var high23 = Avx512F.UnpackHigh(r2, r3);
+            Quarters(Avx512F.Shuffle(low01, low23, 0x44), target);
+            Quarters(Avx512F.Shuffle(low01, low23, 0xEE), target + to);
+            Quarters(Avx512F.Shuffle(high01, high23, 0x44), target + 2 * to);
+            Quarters(Avx512F.Shuffle(high01, high23, 0xEE), target + 3 * to);
+            source += 4 * stride;
+            target += 4;
+        }
+
+        static void Quarters(Vector512<float> column, float* target)
+        {
+            column.GetLower().GetLower().Store(target);
+            column.GetLower().GetUpper().Store(target + 4 * to);
+            column.GetUpper().GetLower().Store(target + 8 * to);
+            column.GetUpper().GetUpper().Store(target + 12 * to);
+        }
+    }
+}
