@@ -1,0 +1,134 @@
+using System.Runtime.Intrinsics;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Conversions, sums and norms over flat memory of float, BFloat16 or double.</summary>
+/// <remarks>The work is cut into pieces of 65,536 elements; partial sums are added in the order of the pieces.</remarks>
+public static unsafe class ElementwiseKernel
+{
+    private const int Piece = 65536;
+
+    /// <summary>target = source, rounded to the nearest value (ties to even) where the target is narrower.</summary>
+    public static void Convert<TFrom, TTo>(TFrom* source, TTo* target, long count) where TFrom : unmanaged where TTo : unmanaged =>
+        ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = 1, Add = false });
+
+    /// <summary>target += factor · source.</summary>
+    public static void AddScaled<TFrom, TTo>(TFrom* source, TTo* target, long count, double factor = 1) where TFrom : unmanaged where TTo : unmanaged =>
+        ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = factor, Add = true });
+
+    /// <summary>data *= factor.</summary>
+    public static void Scale<T>(T* data, long count, double factor) where T : unmanaged =>
+        ThreadTeam.Run(Pieces(count), new MapBody<T, T> { Source = data, Target = data, Count = count, Factor = factor, Add = false });
+
+    /// <summary>Σ x² in float64: it cannot overflow, so the result is finite if and only if every element is.</summary>
+    public static double SumOfSquares<T>(T* data, long count) where T : unmanaged
+    {
+        var pieces = Pieces(count);
+        var partials = Scratch.Get<double>(Scratch.Slot.Partials, pieces);
+        ThreadTeam.Run(pieces, new SquaresBody<T> { Data = data, Partials = partials, Count = count });
+        var sum = 0.0;
+        for (var i = 0; i < pieces; i++)
+            sum += partials[i];
+        return sum;
+    }
+
+    /// <summary>target[j] += Σ over rows of data[i, j]: the gradient of a bias.</summary>
+    /// <param name="data">[N, D].</param>
+    /// <param name="rowStride">Elements from row to row.</param>
+    /// <param name="rows">N.</param>
+    /// <param name="width">D.</param>
+    /// <param name="target">[D].</param>
+    public static void AddColumnSums<T, TReal>(T* data, long rowStride, int rows, int width, TReal* target) where T : unmanaged where TReal : unmanaged
+    {
+        var perPiece = RowPieces.PerPartial(rows, width);
+        var pieces = (rows + perPiece - 1) / perPiece;
+        var partials = Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * width);
+        ThreadTeam.Run(pieces, new ColumnBody<T, TReal> { Data = data, RowStride = rowStride, Partials = partials, Rows = rows, Width = width, PerPiece = perPiece });
+        RowPieces.AddPartials(partials, pieces, width, target);
+    }
+
+    private static int Pieces(long count) => checked((int)((count + Piece - 1) / Piece));
+
+    private struct MapBody<TFrom, TTo> : IParallelBody where TFrom : unmanaged where TTo : unmanaged
+    {
+        public TFrom* Source;
+        public TTo* Target;
+        public long Count;
+        public double Factor;
+        public bool Add;
+
+        public readonly void Invoke(int index)
+        {
+            var source = Source + (long)index * Piece;
+            var target = Target + (long)index * Piece;
+            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
+            if (typeof(TFrom) == typeof(double) || typeof(TTo) == typeof(double))
+            {
+                for (var i = 0; i < count; i++)
+                    Lanes.Set(target, i, Factor * Lanes.Get(source, i) + (Add ? Lanes.Get(target, i) : 0));
+                return;
+            }
+            var factor = Vector512.Create((float)Factor);
+            if (Add)
+                for (var i = 0; i < count; i += 16)
+                    Lanes.Store(target, i, count, Vector512.FusedMultiplyAdd(Lanes.Load(source, i, count), factor, Lanes.Load(target, i, count)));
+            else
+                for (var i = 0; i < count; i += 16)
+                    Lanes.Store(target, i, count, Lanes.Load(source, i, count) * factor);
+        }
+    }
+
+    private struct SquaresBody<T> : IParallelBody where T : unmanaged
+    {
+        public T* Data;
+        public double* Partials;
+        public long Count;
+
+        public readonly void Invoke(int index)
+        {
+            var data = Data + (long)index * Piece;
+            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
+            if (typeof(T) == typeof(double))
+            {
+                var total = 0.0;
+                for (var i = 0; i < count; i++)
+                    total += Lanes.Get(data, i) * Lanes.Get(data, i);
+                Partials[index] = total;
+                return;
+            }
+            Vector512<double> sum0 = Vector512<double>.Zero, sum1 = Vector512<double>.Zero;
+            for (var i = 0; i < count; i += 16)
+            {
+                var (low, high) = Vector512.Widen(Lanes.Load(data, i, count));
+                sum0 = Vector512.FusedMultiplyAdd(low, low, sum0);
+                sum1 = Vector512.FusedMultiplyAdd(high, high, sum1);
+            }
+            Partials[index] = Vector512.Sum(sum0 + sum1);
+        }
+    }
+
+    private struct ColumnBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
+    {
+        public T* Data;
+        public long RowStride;
+        public TReal* Partials;
+        public int Rows, Width, PerPiece;
+
+        public readonly void Invoke(int index)
+        {
+            var partial = Partials + (long)index * Width;
+            new Span<TReal>(partial, Width).Clear();
+            var end = Math.Min(Rows, (index + 1) * PerPiece);
+            for (var i = index * PerPiece; i < end; i++)
+            {
+                var row = Data + i * RowStride;
+                if (typeof(TReal) == typeof(double))
+                    for (var j = 0; j < Width; j++)
+                        Lanes.Set(partial, j, Lanes.Get(partial, j) + Lanes.Get(row, j));
+                else
+                    for (var j = 0; j < Width; j += 16)
+                        Lanes.Store(partial, j, Width, Lanes.Load(partial, j, Width) + Lanes.Load(row, j, Width));
+            }
+        }
+    }
+}
