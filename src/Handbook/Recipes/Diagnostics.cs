@@ -40,6 +40,7 @@ public sealed record Diagnostic(Severity Severity, SourceSpan? At, string What, 
 public sealed class Diagnostics
 {
     private readonly List<Diagnostic> _all = [];
+    private readonly HashSet<string> _answered = [];
     private readonly Func<string, (string Name, SourceSpan? At)> _locate;
 
     /// <param name="file">The recipe's path as the user wrote it.</param>
@@ -62,9 +63,14 @@ public sealed class Diagnostics
     /// <summary>A problem of a key's value; the sentence begins with the key.</summary>
     public void Error(string key, string what, string? why = null, string? fix = null)
     {
+        if (_answered.Contains(key) || _answered.Contains(key.Split('.')[0]))
+            return;
         var (name, at) = _locate(key);
         Add(Severity.Error, at, $"{name} {what}", why, fix);
     }
+
+    /// <summary>The key has its error; what would follow from it is not told.</summary>
+    internal void Answered(string key) => _answered.Add(key);
 
     /// <summary>Something that is probably a mistake, but does not stop the run.</summary>
     public void Warning(string key, string what, string? why = null, string? fix = null)

@@ -22,8 +22,53 @@ public sealed record Recipe
 
     public SftOptions Sft { get; init; } = new();
 
+    /// <summary>Where each value comes from that is not its default.</summary>
+    internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
+
+    /// <summary>The keys that the user wrote and that have no effect here; the resolved recipe keeps them.</summary>
+    internal IReadOnlyList<(RecipeKey Key, object? Value)> WithoutEffect { get; init; } = [];
+
     /// <summary>The data sets, however the recipe names them.</summary>
     public MixtureSpec Mixture => Data.Mixture() ?? throw new InvalidOperationException("a checked recipe names its data");
+
+    /// <summary>Reads a recipe, merges the overrides into it and checks it.</summary>
+    /// <param name="file">The YAML file.</param>
+    /// <param name="overrides">Words such as <c>--learning_rate=2e-5</c>; see <see cref="RecipeArguments"/>.</param>
+    /// <param name="method">The method it is to be run with: some keys belong to one method only.</param>
+    public static RecipeResult Load(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method) =>
+        new RecipeLoader(file.ToString(), method).Load(overrides);
+
+    /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
+    public string ToYaml() => RecipeWriter.Write(this);
+
+    /// <summary>What must hold among keys, within and across groups.</summary>
+    internal void Validate(Diagnostics report)
+    {
+        Model.Validate(report);
+        Data.Validate(report);
+        Training.Validate(report);
+        if (Training.Evaluates() && Data.Mixture() is { } mixture && !HoldsOut(mixture))
+            report.Error(Training.EvalStrategy != IntervalStrategy.No ? "eval_strategy" : Training.DoEval ? "do_eval" : "eval_on_start",
+                "asks for evaluations, but no rows are held out",
+                fix: mixture.Dialect == MixtureDialect.Mixer ? "add a test split to dataset_splits" : "set dataset_mixture.test_split_size, e.g. 0.05");
+    }
+
+    private static bool HoldsOut(MixtureSpec mixture) => mixture.Dialect switch
+    {
+        MixtureDialect.Mixer => mixture.Splits.Any(split => split.Contains("test")),
+        MixtureDialect.Mixture => mixture.TestSplitSize is not null,
+        _ => true,      // whether the data set has that split is seen when it is read
+    };
+}
+
+/// <summary>Where a value of the resolved recipe comes from.</summary>
+internal enum KeySource
+{
+    Default,
+    /// <summary>The default of recipes with <c>dataset_mixer</c>.</summary>
+    Dialect,
+    File,
+    CommandLine,
 }
 
 /// <summary>The training methods of the handbook.</summary>

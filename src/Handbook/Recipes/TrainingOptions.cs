@@ -6,6 +6,9 @@ public sealed record TrainingOptions
     /// <summary>The run folder: checkpoints, metrics and the final model. A run starts again from its last checkpoint.</summary>
     public string OutputDir { get; init; } = "trainer_output";
 
+    /// <summary>Environment variables to set before anything starts.</summary>
+    public IReadOnlyDictionary<string, string>? Env { get; init; }
+
     /// <summary>Start from step 0 although the run folder has checkpoints; they are overwritten as the run goes.</summary>
     public bool Fresh { get; init; }
 

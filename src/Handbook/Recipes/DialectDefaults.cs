@@ -1,0 +1,45 @@
+namespace Handbook.Recipes;
+
+/// <summary>What the two ways of writing recipes take for granted, and the notes that say so.</summary>
+internal static class DialectDefaults
+{
+    /// <summary>Defaults with <c>dataset_mixer</c> that differ from the records' own.</summary>
+    public static IReadOnlyList<(string Key, object Value)> Mixer { get; } =
+    [
+        ("packing", true),
+        ("packing_strategy", PackingStrategy.Wrapped),
+        ("learning_rate", 5e-5),
+        ("logging_steps", new StepInterval(500)),
+        ("logging_first_step", true),
+    ];
+
+    private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id"];
+    private static readonly string[] s_mixerOnly = ["dataset_splits", "dataset_configs", "preprocessing_num_workers", "use_flash_attention_2", "evaluation_strategy"];
+    private static readonly string[] s_mixtureOnly = ["dataset_train_split", "dataset_test_split", "dataset_num_proc", "attn_implementation", "eval_strategy"];
+
+    public static void Explain(Recipe recipe, RecipeEntries entries, Diagnostics report)
+    {
+        var mixer = recipe.Dialect == RecipeDialect.Mixer;
+        foreach (var entry in entries.All.Where(entry => entry.FromFile && entry.Spelled != entry.Key.Name))
+            if (s_older.Contains(entry.Spelled) || !mixer && entry.Spelled == "max_seq_length")
+                report.Note(entry.KeySpan, $"{entry.Spelled} is the older name of {entry.Key.Name}");
+
+        if (entries.All.FirstOrDefault(entry => entry.FromFile && (mixer ? s_mixtureOnly : s_mixerOnly).Contains(entry.Spelled)) is { } foreign)
+            report.Note(foreign.KeySpan, $"{foreign.Spelled} belongs to the {(mixer ? "newer" : "older")} way of writing recipes; " +
+                (mixer ? "dataset_mixer decides, and the older defaults hold" : "without dataset_mixer the newer defaults hold"));
+
+        if (recipe.Method is not (TrainingMethod.Sft or TrainingMethod.Cpt))
+            return;
+        if (mixer && entries["packing"] is null)
+            report.Note(entries["dataset_mixer"]!.KeySpan, "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
+        if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
+            report.Note(null, "bf16 is not set, so everything is computed in float32; `bf16: true` is faster where the processor has bf16");
+        if (entries["optim"] is { Value: ScalarNode { Text: "paged_adamw_32bit" or "paged_adamw" } paged } optim)
+            report.Note(optim.KeySpan, $"{paged.Text} is AdamW with its states in memory: the same steps, nothing to page");
+        if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
+            foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
+                report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl" + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));
+        if (entries["use_peft"] is null && entries["load_in_4bit"] is null && recipe.Data.Packing && recipe.Data.MaxLength is { } block && recipe.Data.MaxTokens is { } bin && bin < block)
+            report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}", why: "a block is never cut, so it is computed alone", fix: $"set max_tokens: {block} or more");
+    }
+}

@@ -1,0 +1,197 @@
+namespace Handbook.Recipes;
+
+/// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>
+internal static class OtherKeys
+{
+    private const string OneProcess = "one process trains on the whole machine";
+    private const string Always = "it is always so here";
+
+    public static IReadOnlyList<RecipeKey> All { get; } =
+    [
+        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. Rejected(),
+    ];
+
+    private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
+        NoEffect<string>("model_revision", "models are folders on this machine", "main"),
+        NoEffect<string>("base_model_revision", "models are folders on this machine"),
+        NoEffect<string>("model_code_revision", "no code of a model is ever run"),
+        NoEffect<bool>("trust_remote_code", "no code of a model is ever run", false),
+        NoEffect<string>("attn_implementation", "attention is always fused and exact; no setting changes the result"),
+        NoEffect<bool>("use_flash_attention_2", "attention is always fused and exact; no setting changes the result", false),
+        NoEffect<IReadOnlyDictionary<string, object?>>("model_init_kwargs", "the model's config.json says how it is built"),
+        NoEffect<bool>("use_liger_kernel", "the fused operations are always on", false),
+        NoEffect<IReadOnlyDictionary<string, object?>>("liger_kernel_config", "the fused operations are always on"));
+
+    private static IEnumerable<RecipeKey> Adapters()
+    {
+        const string reason = "it belongs to adapters, which this recipe does not train";
+        return Group("Adapters and quantised weights",
+            NotBuilt<bool>("use_peft", "this version trains all weights; low-rank adapters come later", false),
+            NotBuilt<bool>("load_in_4bit", "this version keeps weights whole; quantised ones come later", false),
+            NotBuilt<bool>("load_in_8bit", "this version keeps weights whole; quantised ones come later", false),
+            NoEffect<int?>("lora_r", reason, 16),
+            NoEffect<double?>("lora_alpha", reason, 32.0),
+            NoEffect<double?>("lora_dropout", reason, 0.05),
+            NoEffect<IReadOnlyList<string>>("lora_target_modules", reason),
+            NoEffect<IReadOnlyList<string>>("lora_modules_to_save", reason),
+            NoEffect<string>("lora_task_type", reason, "CAUSAL_LM"),
+            NoEffect<bool>("use_rslora", reason, false),
+            NoEffect<bool>("use_dora", reason, false),
+            NoEffect<string>("bnb_4bit_quant_type", reason, "nf4"),
+            NoEffect<string>("bnb_4bit_quant_storage", reason),
+            NoEffect<bool>("use_bnb_nested_quant", reason, false));
+    }
+
+    private static IEnumerable<RecipeKey> Data() => Group("Data",
+        NoEffect<bool>("dataset_streaming", "rows are read from disk as they are needed anyway", false),
+        NoEffect<bool>("padding_free", "no batch is ever padded, and rows never see each other", false),
+        NoEffect<int?>("pad_to_multiple_of", "no batch is ever padded"),
+        NoEffect<bool>("remove_unused_columns", "only the columns that the method reads are taken", true),
+        NoEffect<IReadOnlyList<string>>("label_names", "the labels are the tokens"),
+        NoEffect<string>("length_column_name", "rows are packed without padding, so grouping by length gains nothing", "length"),
+        NoEffect<int>("dataloader_num_workers", "batches are prepared ahead on threads of their own", 0),
+        NoEffect<bool>("dataloader_persistent_workers", "batches are prepared ahead on threads of their own", false),
+        NoEffect<bool>("dataloader_pin_memory", "the CPU reads batches where they are", true),
+        NoEffect<int?>("dataloader_prefetch_factor", "batches are prepared ahead on threads of their own"),
+        NoEffect<bool?>("dispatch_batches", OneProcess),
+        NoEffect<bool?>("split_batches", OneProcess));
+
+    private static IEnumerable<RecipeKey> Training() => Group("Training",
+        NoEffect<IReadOnlyDictionary<string, object?>>("gradient_checkpointing_kwargs", "there is one way to recompute, with the same result as either"),
+        NoEffect<bool>("gradient_checkpointing_use_reentrant", "there is one way to recompute, with the same result as either", false),
+        NoEffect<bool>("activation_offloading", "activations are in the machine's memory already; gradient_checkpointing saves it", false),
+        NoEffect<bool>("average_tokens_across_devices", "the loss is always divided once, by the tokens of the whole step", true),
+        NoEffect<bool>("do_train", "the command trains", false),
+        NoEffect<bool>("do_predict", "`handbook generate` writes answers", false),
+        NoEffect<bool>("overwrite_output_dir", "a run goes on from its last checkpoint; `fresh: true` starts anew", false),
+        NoEffect<string>("optim_args", "AdamW has its own keys: adam_beta1, adam_beta2, adam_epsilon, weight_decay"),
+        NoEffect<string>("optim_target_modules", "only optimisers with projected gradients read it"),
+        NotBuilt<bool>("adafactor", "AdamW is the optimiser of this version", false),
+        NoEffect<bool>("full_determinism", "the same seed gives the same bits", false),
+        NoEffect<bool?>("tf32", "the CPU computes in float32 or bfloat16"),
+        NoEffect<bool>("save_safetensors", "models are always saved as safetensors", true),
+        NoEffect<bool>("include_tokens_per_second", Always, false),
+        NoEffect<bool?>("include_num_input_tokens_seen", Always, false),
+        NoEffect<bool>("skip_memory_metrics", "memory is always logged", true),
+        NoEffect<bool>("prediction_loss_only", "evaluation computes losses, not predictions", false),
+        NoEffect<int?>("eval_accumulation_steps", "evaluation keeps no predictions"),
+        NoEffect<bool>("eval_do_concat_batches", "evaluation keeps no predictions", true),
+        NoEffect<bool?>("eval_use_gather_object", OneProcess, false),
+        NoEffect<bool>("batch_eval_metrics", "evaluation keeps no predictions", false),
+        NoEffect<IReadOnlyList<string>>("include_for_metrics", "evaluation keeps no predictions"),
+        NoEffect<bool>("include_inputs_for_metrics", "evaluation keeps no predictions", false),
+        NoEffect<bool>("restore_callback_states_from_checkpoint", "a checkpoint always holds the whole state", false),
+        NoEffect<int?>("torch_empty_cache_steps", "the CPU's memory needs no such help"),
+        NoEffect<bool>("torch_compile", "the fused operations are compiled already", false),
+        NoEffect<string>("torch_compile_backend", "the fused operations are compiled already"),
+        NoEffect<string>("torch_compile_mode", "the fused operations are compiled already"),
+        NoEffect<string>("torchdynamo", "the fused operations are compiled already"),
+        NoEffect<bool>("jit_mode_eval", "evaluation runs the same code as training", false),
+        NoEffect<bool>("use_legacy_prediction_loop", "evaluation runs the same code as training", false),
+        NoEffect<string>("fp16_backend", "mixed precision is built in", "auto"),
+        NoEffect<string>("half_precision_backend", "mixed precision is built in", "auto"),
+        NoEffect<string>("fp16_opt_level", "mixed precision is built in", "O1"),
+        NoEffect<bool>("use_ipex", "the processor's own instructions are used anyway", false),
+        NoEffect<bool>("use_mps_device", "training runs on the CPU", false),
+        NoEffect<int>("tpu_num_cores", "training runs on the CPU"),
+        NoEffect<bool>("tpu_metrics_debug", "training runs on the CPU", false),
+        NoEffect<int>("past_index", "the models here keep no such memory", -1),
+        NoEffect<string>("mp_parameters", OneProcess, ""),
+        NoEffect<object>("debug", "use log_level: debug", ""),
+        NoEffect<int>("_n_gpu", "training runs on the CPU", -1));
+
+    private static IEnumerable<RecipeKey> Hub()
+    {
+        const string reason = "nothing is uploaded during training";
+        return Group("Publishing and tracking",
+            NoEffect<bool>("push_to_hub", reason, false),
+            NoEffect<string>("push_to_hub_organization", reason),
+            NoEffect<string>("push_to_hub_token", reason),
+            NoEffect<string>("hub_strategy", reason, "every_save"),
+            NoEffect<bool?>("hub_private_repo", reason, false),
+            NoEffect<string>("hub_model_revision", reason, "main"),
+            NoEffect<string>("hub_revision", reason),
+            NoEffect<string>("hub_token", reason),
+            NoEffect<bool>("hub_always_push", reason, false),
+            NoEffect<string>("wandb_entity", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"),
+            NoEffect<string>("wandb_project", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"),
+            NoEffect<string>("wandb_run_group", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"));
+    }
+
+    private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
+        NoEffect<object>("deepspeed", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps"),
+        NoEffect<object>("fsdp", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps", ""),
+        NoEffect<object>("fsdp_config", OneProcess),
+        NoEffect<int>("fsdp_min_num_params", OneProcess, 0),
+        NoEffect<string>("fsdp_transformer_layer_cls_to_wrap", OneProcess),
+        NoEffect<object>("accelerator_config", OneProcess),
+        NoEffect<string>("ddp_backend", OneProcess),
+        NoEffect<int>("ddp_timeout", OneProcess, 1800),
+        NoEffect<bool?>("ddp_broadcast_buffers", OneProcess),
+        NoEffect<int?>("ddp_bucket_cap_mb", OneProcess),
+        NoEffect<bool?>("ddp_find_unused_parameters", OneProcess),
+        NoEffect<bool>("ignore_bias_buffers", OneProcess, false),
+        NoEffect<int>("local_rank", OneProcess, -1),
+        NoEffect<string>("log_level_replica", OneProcess, "warning"),
+        NoEffect<bool>("log_on_each_node", OneProcess, true),
+        NoEffect<bool>("save_on_each_node", OneProcess, false),
+        NoEffect<string>("ray_scope", "there is no search over settings", "last"));
+
+    private static IEnumerable<RecipeKey> Preference()
+    {
+        TrainingMethod[] dpo = [TrainingMethod.Dpo];
+        TrainingMethod[] both = [TrainingMethod.Dpo, TrainingMethod.Orpo];
+        return Group("Preference methods",
+            For<double>(both, "beta", 0.1),
+            For<object>(dpo, "loss_type", "sigmoid"),
+            For<int?>(both, "max_prompt_length", 512),
+            For<int?>(both, "max_completion_length"),
+            For<bool>(both, "disable_dropout", true),
+            For<int>(both, "label_pad_token_id", -100),
+            For<int?>(both, "padding_value"),
+            For<string>(both, "truncation_mode", "keep_end"),
+            For<bool>(both, "generate_during_eval", false),
+            For<IReadOnlyDictionary<string, object?>>(dpo, "ref_model_init_kwargs"),
+            For<string>(dpo, "model_adapter_name"),
+            For<string>(dpo, "ref_adapter_name"),
+            For<bool>(dpo, "force_use_ref_model", false),
+            For<bool>(dpo, "use_logits_to_keep", false),
+            For<bool>(dpo, "precompute_ref_log_probs", false),
+            For<int?>(dpo, "precompute_ref_batch_size"),
+            For<object>(dpo, "tools"),
+            For<bool>(dpo, "use_liger_loss", false),
+            For<string>(dpo, "base_model_attribute_name", "model"),
+            For<string>(dpo, "f_divergence_type", "reverse_kl"),
+            For<double>(dpo, "f_alpha_divergence_coef", 1.0),
+            For<bool>(dpo, "reference_free", false),
+            For<double>(dpo, "label_smoothing", 0.0),
+            For<bool>(dpo, "use_weighting", false),
+            For<double?>(dpo, "rpo_alpha"),
+            For<double?>(dpo, "ld_alpha"),
+            For<double>(dpo, "discopop_tau", 0.05),
+            For<bool>(dpo, "sync_ref_model", false),
+            For<double>(dpo, "ref_model_mixup_alpha", 0.6),
+            For<int>(dpo, "ref_model_sync_steps", 512));
+    }
+
+    private static IEnumerable<RecipeKey> Rejected() => Group("Not accepted",
+        Reject<int?>("per_gpu_train_batch_size", "write per_device_train_batch_size"),
+        Reject<int?>("per_gpu_eval_batch_size", "write per_device_eval_batch_size"),
+        Reject<bool>("use_vllm", "there is no generation server; remove the line"),
+        Reject<string>("vllm_server_host", "there is no generation server; remove the line"),
+        Reject<bool?>("is_encoder_decoder", "only decoder models are trained here; remove the line"));
+
+    private static IEnumerable<RecipeKey> Group(string group, params RecipeKey[] keys) => keys.Select(key => key with { Group = group });
+
+    private static RecipeKey NoEffect<T>(string name, string reason, object? otherwise = null) =>
+        new() { Name = name, Group = "", Type = typeof(T), Default = otherwise, Disposition = Disposition.NoEffect, Reason = reason };
+
+    private static RecipeKey NotBuilt<T>(string name, string reason, object? otherwise = null) =>
+        NoEffect<T>(name, reason, otherwise) with { Disposition = Disposition.NotBuilt };
+
+    private static RecipeKey Reject<T>(string name, string reason) =>
+        NoEffect<T>(name, reason) with { Disposition = Disposition.Rejected };
+
+    private static RecipeKey For<T>(TrainingMethod[] methods, string name, object? otherwise = null) =>
+        NotBuilt<T>(name, "this method", otherwise) with { Methods = methods };
+}

@@ -1,0 +1,257 @@
+using System.Globalization;
+using System.Reflection;
+
+namespace Handbook.Recipes;
+
+/// <summary>Turns what the user wrote into the type that a key needs; what does not fit goes to the report.</summary>
+/// <remarks>The key's type decides, not the spelling: <c>5e-7</c> is a number, <c>no</c> is a strategy or a truth value, as the key needs it.</remarks>
+internal sealed class RecipeBinder(Diagnostics report)
+{
+    /// <param name="key">The key as the user spelled it, dotted below maps.</param>
+    /// <returns>Whether the value fits; a problem is in the report otherwise.</returns>
+    public bool TryBind(RecipeNode node, Type type, string key, out object? value)
+    {
+        value = null;
+        var target = Nullable.GetUnderlyingType(type) ?? type;
+        if (node is ScalarNode { IsNull: true })
+        {
+            if (!type.IsValueType || target != type)
+                return true;
+            if (target == typeof(bool))     // `bf16: null` means: as usual
+            {
+                value = Unset;
+                return true;
+            }
+            return Fail(node, key, "is empty", $"write {Described(target)}, or remove the line to take the default");
+        }
+        if (target == typeof(object))
+            value = Free(node);
+        else if (target == typeof(string) || target == typeof(bool) || target == typeof(int) || target == typeof(long) || target == typeof(double) || target == typeof(StepInterval) || target.IsEnum)
+            return node is ScalarNode scalar ? TryScalar(scalar, target, key, out value) : Fail(node, key, $"is {Kind(node)}, not {Described(target)}", $"write one value: {Example(target)}");
+        else if (target == typeof(IReadOnlyList<string>))
+            return TryTexts(node, key, out value);
+        else if (target.IsGenericType && target.GetGenericTypeDefinition() == typeof(IReadOnlyList<>))
+            return TryRecords(node, target.GenericTypeArguments[0], key, out value);
+        else if (target.IsGenericType && target.GetGenericTypeDefinition() == typeof(IReadOnlyDictionary<,>))
+            return TryMap(node, target.GenericTypeArguments[1], key, out value);
+        else
+            return TryRecord(node, target, key, out value);
+        return true;
+    }
+
+    /// <summary>Stands for: keep the default.</summary>
+    public static object Unset { get; } = new();
+
+    /// <summary>A type as the reference page names it.</summary>
+    public static string Described(Type type) => (Nullable.GetUnderlyingType(type) ?? type) switch
+    {
+        var t when t == typeof(bool) => "true or false",
+        var t when t == typeof(int) || t == typeof(long) => "a whole number",
+        var t when t == typeof(double) => "a number",
+        var t when t == typeof(StepInterval) => "a number of steps, or a share below 1",
+        var t when t == typeof(string) => "a text",
+        var t when t.IsEnum => string.Join(", ", RecipeNames.Spellings(t).Where(s => s.IsFirst).Select(s => s.Name)),
+        var t when t == typeof(object) => "anything",
+        var t when t == typeof(IReadOnlyList<string>) => "a list of texts",
+        var t when t.IsGenericType && t.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) => "a list of maps",
+        _ => "a map",
+    };
+
+    /// <summary>Whether a value for this type may be written as several words or with commas.</summary>
+    public static bool IsList(Type type) => type.IsGenericType && type.GetGenericTypeDefinition() == typeof(IReadOnlyList<>);
+
+    /// <summary>Whether a value for this type is written with braces.</summary>
+    public static bool IsStructured(Type type) =>
+        type == typeof(object) || IsList(type) || !type.IsValueType && type != typeof(string);
+
+    private bool TryScalar(ScalarNode node, Type type, string key, out object? value)
+    {
+        value = null;
+        var text = node.Text.Trim();
+        if (type == typeof(string))
+            value = node.Text;
+        else if (type == typeof(bool))
+            value = Truth(text);
+        else if (type == typeof(int) || type == typeof(long))
+        {
+            if (Number(text) is { } whole && Math.Abs(whole) < 1L << 53)
+            {
+                if (whole != Math.Floor(whole))
+                    return Fail(node, key, $"is {node.Text}, not a whole number", $"write a whole number, such as {Math.Round(whole)}");
+                if (type == typeof(int) && Math.Abs(whole) > int.MaxValue)
+                    return Fail(node, key, $"is {node.Text}, which is too large", $"the largest is {int.MaxValue}");
+                value = type == typeof(int) ? (int)whole : (object)(long)whole;
+            }
+        }
+        else if (type == typeof(double))
+            value = Number(text);
+        else if (type == typeof(StepInterval))
+            value = Number(text) is { } steps ? new StepInterval(steps) : null;
+        else
+            return TryName(node, type, key, out value);
+        return value is not null || Fail(node, key, $"is {Shown(node)}, not {Described(type)}", $"write {Example(type)}");
+    }
+
+    private bool TryName(ScalarNode node, Type type, string key, out object? value)
+    {
+        var text = node.Text.Trim();
+        var names = RecipeNames.Spellings(type);
+        value = names.FirstOrDefault(spelling => spelling.Name == text).Value;
+        if (value is not null)
+            return true;
+        if (type == typeof(OptimizerKind) && OtherOptimizers.Known.Contains(text))
+            return Fail(node, key, $"is {text}, an optimiser that is not built yet", "write optim: adamw_torch");
+        var nearest = Spelling.Nearest(text, names.Select(spelling => spelling.Name));
+        var choice = $"one of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}";
+        return Fail(node, key, $"is {Shown(node)}, not {choice}", nearest is null ? $"write {choice}" : $"did you mean {nearest}?");
+    }
+
+    private bool TryTexts(RecipeNode node, string key, out object? value)
+    {
+        value = null;
+        switch (node)
+        {
+            case ScalarNode scalar:     // `tensorboard`, or `a, b` on the command line
+                value = scalar.Quoted || scalar.Span.Source is not null ? new[] { scalar.Text } : scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+                return true;
+            case ListNode list when list.Items.All(item => item is ScalarNode):
+                value = list.Items.Select(item => ((ScalarNode)item).Text).ToArray();
+                return true;
+            default:
+                return Fail(node, key, $"is {Kind(node)}, not a list of texts", "write [first, second]");
+        }
+    }
+
+    private bool TryRecords(RecipeNode node, Type type, string key, out object? value)
+    {
+        value = null;
+        if (node is not ListNode list)
+            return Fail(node, key, $"is {Kind(node)}, not a list", "put a line `- id: …` for each data set below it");
+        var records = Array.CreateInstance(type, list.Items.Count);
+        var fits = true;
+        for (var i = 0; i < list.Items.Count; i++)
+        {
+            fits &= TryRecord(list.Items[i], type, $"{key}.{i}", out var record);
+            records.SetValue(record, i);
+        }
+        value = records;
+        return fits;
+    }
+
+    private bool TryMap(RecipeNode node, Type type, string key, out object? value)
+    {
+        value = null;
+        if (node is not MapNode map)
+            return Fail(node, key, $"is {Kind(node)}, not a map", "write {name: value}");
+        var fits = true;
+        if (type == typeof(double))
+            value = Fill<double>();
+        else if (type == typeof(string))
+            value = Fill<string>();
+        else
+            value = Fill<object?>();
+        return fits;
+
+        Dictionary<string, T> Fill<T>()
+        {
+            var filled = new Dictionary<string, T>();
+            foreach (var (entryKey, entry) in map.Entries)
+            {
+                object? bound = null;
+                fits &= typeof(T) == typeof(string) && entry is ScalarNode { IsNull: true }
+                    ? Fail(entry, $"{key}.{entryKey.Text}", "is empty", "write a text")
+                    : TryBind(entry, typeof(T), $"{key}.{entryKey.Text}", out bound);
+                if (bound is T || bound is null && default(T) is null)
+                    filled[entryKey.Text] = (T)bound!;
+            }
+            return filled;
+        }
+    }
+
+    private bool TryRecord(RecipeNode node, Type type, string key, out object? value)
+    {
+        value = null;
+        var properties = type.GetProperties(BindingFlags.Public | BindingFlags.Instance).ToDictionary(property => RecipeNames.Key(property.Name));
+        if (node is not MapNode map)
+            return Fail(node, key, $"is {Kind(node)}, not a map", $"it has the keys {string.Join(", ", properties.Keys)}");
+        var fits = true;
+        value = Activator.CreateInstance(type)!;
+        foreach (var (name, entry) in map.Entries)
+        {
+            if (!properties.TryGetValue(name.Text, out var property))
+            {
+                var nearest = Spelling.Nearest(name.Text, properties.Keys);
+                report.ErrorAt(name.Span, $"{key} has no key {name.Text}",
+                    fix: nearest is null ? $"it has {string.Join(", ", properties.Keys)}" : $"did you mean {nearest}?");
+                fits = false;
+            }
+            else if (entry is not ScalarNode { IsNull: true })
+            {
+                if (TryBind(entry, property.PropertyType, $"{key}.{name.Text}", out var bound))
+                    property.SetValue(value, bound);
+                else
+                    fits = false;
+            }
+        }
+        return fits;
+    }
+
+    /// <summary>A value whose type nobody prescribes: the types of YAML 1.2, with 1.1's numbers.</summary>
+    private static object? Free(RecipeNode node) => node switch
+    {
+        ScalarNode { IsNull: true } => null,
+        ScalarNode { Quoted: true } quoted => quoted.Text,
+        ScalarNode { Text: "true" or "True" } => true,
+        ScalarNode { Text: "false" or "False" } => false,
+        ScalarNode scalar => Number(scalar.Text.Trim()) switch
+        {
+            null => scalar.Text,
+            { } number when number == Math.Floor(number) && Math.Abs(number) < 1L << 53 && !scalar.Text.AsSpan().ContainsAny(".eE") => (long)number,
+            { } number => number,
+        },
+        ListNode list => list.Items.Select(Free).ToArray(),
+        MapNode map => map.Entries.ToDictionary(entry => entry.Key.Text, entry => Free(entry.Value)),
+        _ => null,
+    };
+
+    private static object? Truth(string text) => text switch
+    {
+        "true" or "True" or "TRUE" or "yes" or "Yes" or "YES" or "on" or "On" or "ON" or "y" or "Y" or "t" or "T" or "1" => true,
+        "false" or "False" or "FALSE" or "no" or "No" or "NO" or "off" or "Off" or "OFF" or "n" or "N" or "f" or "F" or "0" => false,
+        _ => null,
+    };
+
+    private static double? Number(string text) =>
+        text.Length > 0 && (char.IsAsciiDigit(text[0]) || text[0] is '-' or '+' or '.') && !text.EndsWith('_')
+        && double.TryParse(text.Replace("_", ""), NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number)
+            ? number : null;
+
+    private static string Kind(RecipeNode node) => node switch
+    {
+        ListNode => "a list",
+        MapNode => "a map",
+        ScalarNode scalar => Shown(scalar),
+        _ => "something else",
+    };
+
+    private static string Shown(ScalarNode scalar)
+    {
+        var text = scalar.Text.ReplaceLineEndings(" ");
+        return $"\"{(text.Length > 40 ? text[..40] + "…" : text)}\"";
+    }
+
+    private static string Example(Type type) => (Nullable.GetUnderlyingType(type) ?? type) switch
+    {
+        var t when t == typeof(bool) => "true or false",
+        var t when t == typeof(int) || t == typeof(long) => "a whole number, such as 8",
+        var t when t == typeof(double) => "a number, such as 2.0e-5",
+        var t when t == typeof(StepInterval) => "100, or 0.1 for ten times in a run",
+        var t => Described(t),
+    };
+
+    private bool Fail(RecipeNode node, string key, string what, string fix)
+    {
+        report.ErrorAt(node.Span, $"{key} {what}", fix: fix);
+        return false;
+    }
+}

@@ -1,0 +1,94 @@
+namespace Handbook.Recipes;
+
+/// <summary>The keys that the user wrote, file and command line merged: what the command line says wins.</summary>
+internal sealed class RecipeEntries
+{
+    private readonly Dictionary<string, RecipeEntry> _entries = [];
+
+    public IReadOnlyCollection<RecipeEntry> All => _entries.Values;
+
+    public RecipeEntry? this[string key] => _entries.GetValueOrDefault(key);
+
+    public static RecipeEntries Merge(MapNode? file, IReadOnlyList<Override> overrides, TrainingMethod method, Diagnostics report)
+    {
+        var merged = new RecipeEntries();
+        foreach (var (name, value) in file?.Entries ?? [])
+            if (Known(name.Text, name.Text, name.Span, method, report) is { } key)
+                merged.AddFromFile(key, name, value, report);
+        foreach (var change in overrides)
+            if (Known(change.Path[0], $"--{change.Spelled.Split('.')[0]}", change.KeySpan, method, report) is { } key)
+                merged._entries[key.Name] = new(key, change.Path[0], change.KeySpan,
+                    change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value, change.Path.Skip(1).ToArray(), change), FromFile: false);
+        return merged;
+    }
+
+    /// <summary>The spelling and the place of a key's value, for messages; dotted keys lead into maps and lists.</summary>
+    public (string Name, SourceSpan? At) Locate(string key)
+    {
+        if (_entries.TryGetValue(key, out var whole))
+            return (whole.Spelled, whole.Value.Span);
+        var dot = key.IndexOf('.');
+        if (dot < 0 || !_entries.TryGetValue(key[..dot], out var entry))
+            return (key, null);
+        return ($"{entry.Spelled}{key[dot..]}", Find(entry.Value, key[(dot + 1)..]).Span);
+    }
+
+    // a data set's name may contain dots: the longest name that fits leads on
+    private static RecipeNode Find(RecipeNode node, string path)
+    {
+        if (node is MapNode map && map.Entries.OrderByDescending(e => e.Key.Text.Length).FirstOrDefault(e => path == e.Key.Text || path.StartsWith(e.Key.Text + ".", StringComparison.Ordinal)) is { } entry)
+            return path == entry.Key.Text ? entry.Value : Find(entry.Value, path[(entry.Key.Text.Length + 1)..]);
+        var parts = path.Split('.', 2);
+        if (node is ListNode list && int.TryParse(parts[0], out var index) && index < list.Items.Count)
+            return parts.Length == 1 ? list.Items[index] : Find(list.Items[index], parts[1]);
+        return node;
+    }
+
+    private static RecipeKey? Known(string name, string shown, SourceSpan at, TrainingMethod method, Diagnostics report)
+    {
+        if (RecipeKeys.Find(name) is { } key)
+            return key;
+        var nearest = RecipeKeys.Nearest(name, method);
+        report.ErrorAt(at, $"{shown} is not a key of a recipe", "a key that is ignored would be a run that is not what it says",
+            nearest is null ? "`handbook explain` lists every key" : $"did you mean {nearest}?");
+        return null;
+    }
+
+    private void AddFromFile(RecipeKey key, ScalarNode name, RecipeNode value, Diagnostics report)
+    {
+        if (name.Text != key.Name && value is ScalarNode { IsNull: true })
+            return;         // `max_seq_length: null` leaves max_length at its default
+        var entry = new RecipeEntry(key, name.Text, name.Span, value, FromFile: true);
+        if (_entries.TryGetValue(key.Name, out var other) && !Same(other.Value, value))
+            report.ErrorAt(value.Span, $"{name.Text} and {other.Spelled} (line {other.KeySpan.Line}) are two names of one key, with different values",
+                "only one of the two could count", $"keep {key.Name}");
+        else
+            _entries[key.Name] = entry;
+    }
+
+    private static bool Same(RecipeNode one, RecipeNode other) => (one, other) switch
+    {
+        (ScalarNode a, ScalarNode b) => a.Text == b.Text,
+        (ListNode a, ListNode b) => a.Items.Count == b.Items.Count && a.Items.Zip(b.Items).All(pair => Same(pair.First, pair.Second)),
+        (MapNode a, MapNode b) => a.Entries.Count == b.Entries.Count && a.Entries.All(entry => b[entry.Key.Text] is { } value && Same(entry.Value, value)),
+        _ => false,
+    };
+
+    private static RecipeNode Changed(RecipeNode? node, ReadOnlySpan<string> path, Override change)
+    {
+        if (path.Length == 0)
+            return change.Value;
+        if (node is ListNode list && int.TryParse(path[0], out var index) && index >= 0 && index < list.Items.Count)
+        {
+            var inner = Changed(list.Items[index], path[1..], change);
+            return list with { Items = [.. list.Items.Select((item, i) => i == index ? inner : item)] };
+        }
+        var map = node as MapNode ?? new MapNode(change.Value.Span, []);
+        var name = new ScalarNode(change.KeySpan, path[0], Quoted: false);
+        return map.With(name, Changed(map[path[0]], path[1..], change));
+    }
+}
+
+/// <summary>One key that the user wrote.</summary>
+/// <param name="Spelled">As it was spelled: the key's name or an alias.</param>
+internal sealed record RecipeEntry(RecipeKey Key, string Spelled, SourceSpan KeySpan, RecipeNode Value, bool FromFile);

@@ -1,0 +1,48 @@
+using System.Reflection;
+
+namespace Handbook.Recipes;
+
+/// <summary>Every key that a recipe may have.</summary>
+internal static class RecipeKeys
+{
+    private static readonly Lazy<IReadOnlyList<RecipeKey>> s_all = new(() =>
+    [
+        .. FromRecord(new ModelOptions(), "Model and tokenizer"),
+        .. FromRecord(new DataOptions(), "Data"),
+        .. FromRecord(new SftOptions(), "Supervised fine-tuning", TrainingMethod.Sft),
+        .. FromRecord(new TrainingOptions(), "Training"),
+        .. OtherKeys.All,
+    ]);
+
+    private static readonly Lazy<IReadOnlyDictionary<string, RecipeKey>> s_byName = new(() =>
+        All.SelectMany(key => key.Aliases.Prepend(key.Name).Select(name => (name, key))).ToDictionary(pair => pair.name, pair => pair.key));
+
+    public static IReadOnlyList<RecipeKey> All => s_all.Value;
+
+    /// <summary>The key with this name or alias; null when there is none.</summary>
+    public static RecipeKey? Find(string name) => s_byName.Value.GetValueOrDefault(name);
+
+    /// <summary>The known name most like a mistyped one; null when none is close.</summary>
+    public static string? Nearest(string name, TrainingMethod method) =>
+        Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method)).SelectMany(key => key.Aliases.Prepend(key.Name)));
+
+    private static IEnumerable<RecipeKey> FromRecord(object defaults, string group, params TrainingMethod[] methods)
+    {
+        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance))
+        {
+            var extra = property.GetCustomAttribute<KeyAttribute>();
+            yield return new RecipeKey
+            {
+                Name = RecipeNames.Key(property.Name),
+                Group = group,
+                Type = property.PropertyType,
+                Default = property.GetValue(defaults),
+                Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
+                Reason = extra?.NotBuilt,
+                Aliases = extra?.Aliases ?? [],
+                Methods = methods,
+                Property = property,
+            };
+        }
+    }
+}

@@ -1,0 +1,164 @@
+using System.Reflection;
+using System.Text;
+
+namespace Handbook.Recipes;
+
+/// <summary>Reads a recipe in five steps: file, merge, bind each key, defaults of its dialect, checks among keys.</summary>
+internal sealed class RecipeLoader(string file, TrainingMethod method)
+{
+    private const int MaxBytes = 4 << 20;
+
+    private readonly Dictionary<string, KeySource> _sources = [];
+    private readonly List<(RecipeKey Key, object? Value)> _withoutEffect = [];
+    private RecipeEntries _entries = new();
+
+    public RecipeResult Load(IReadOnlyList<string> words)
+    {
+        var report = new Diagnostics(file, key => _entries.Locate(key));
+        var root = ReadFile(report);
+        var overrides = Override.Parse(words, report);
+        if (root is null)
+            return new(null, report);
+        _entries = RecipeEntries.Merge(root, overrides, method, report);
+        var recipe = Bind(report);
+        Validate(recipe, report);
+        return new(report.HasErrors ? null : recipe, report);
+    }
+
+    private MapNode? ReadFile(Diagnostics report)
+    {
+        string text;
+        try
+        {
+            if (Directory.Exists(file))
+                return Refuse("is a folder, not a recipe", Candidates(file));
+            if (!File.Exists(file))
+                return Refuse("does not exist", Path.GetDirectoryName(file) is { } folder && Directory.Exists(folder.Length == 0 ? "." : folder) ? Candidates(folder.Length == 0 ? "." : folder) : null);
+            if (new FileInfo(file).Length > MaxBytes)
+                return Refuse($"has {new FileInfo(file).Length} bytes, more than any recipe", null);
+            text = new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(File.ReadAllBytes(file)).TrimStart('\uFEFF');
+        }
+        catch (DecoderFallbackException)
+        {
+            return Refuse("is not UTF-8 text", null);
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return Refuse("cannot be read: permission denied", null);
+        }
+        catch (IOException problem)
+        {
+            return Refuse($"cannot be read: {problem.Message}", null);
+        }
+        var node = YamlReader.Read(text, file, report);
+        if (node is MapNode map)
+            return map;
+        if (!report.HasErrors)
+            report.ErrorAt(node?.Span, node is null ? "the recipe is empty" : "a recipe is a list of lines `key: value`",
+                fix: "begin with `model_name_or_path: path/to/model`");
+        return null;
+
+        MapNode? Refuse(string what, string? candidate)
+        {
+            report.ErrorAt(null, $"the recipe {what}", fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml" : $"did you mean {candidate}?");
+            return null;
+        }
+
+        string? Candidates(string folder)
+        {
+            string[] recipes = [.. Directory.EnumerateFiles(folder, "*.y*ml", SearchOption.TopDirectoryOnly)
+                .Concat(Directory.EnumerateDirectories(folder).SelectMany(inner => Directory.EnumerateFiles(inner, "*.y*ml"))).Order(StringComparer.Ordinal)];
+            return Spelling.Nearest(file, recipes) ?? recipes.FirstOrDefault();
+        }
+    }
+
+    private Recipe Bind(Diagnostics report)
+    {
+        var binder = new RecipeBinder(report);
+        var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
+        var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
+        object[] records = [model, data, training, sft];
+        if (dialect == RecipeDialect.Mixer)
+            foreach (var (name, value) in DialectDefaults.Mixer)
+            {
+                Set(RecipeKeys.Find(name)!, value);
+                _sources[name] = KeySource.Dialect;
+            }
+        foreach (var entry in _entries.All)
+        {
+            var key = entry.Key;
+            if (!binder.TryBind(entry.Value, key.Type, entry.Spelled, out var value))
+            {
+                report.Answered(key.Name);
+                if (key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name")
+                    report.Answered("dataset_name");
+                continue;
+            }
+            if (value == RecipeBinder.Unset)
+                continue;
+            if (Judge(entry, value, report))
+            {
+                Set(key, value);
+                _sources[key.Name] = entry.FromFile ? KeySource.File : KeySource.CommandLine;
+            }
+        }
+        return new Recipe
+        {
+            Method = method, Path = file, Dialect = dialect, Model = model, Data = data, Training = training with { OutputDir = Home(training.OutputDir) }, Sft = sft,
+            Sources = _sources, WithoutEffect = _withoutEffect,
+        };
+
+        void Set(RecipeKey key, object? value) =>
+            key.Property!.SetValue(records.First(record => record.GetType() == key.Property.DeclaringType), value);
+    }
+
+    /// <summary>Whether the key's value goes into its record; the answer for every other key is given here.</summary>
+    private bool Judge(RecipeEntry entry, object? value, Diagnostics report)
+    {
+        var key = entry.Key;
+        var isDefault = Equals(value, key.Default) || value is null && key.Default is "";
+        if (!key.Serves(method))
+        {
+            if (key.Property is null || !isDefault)
+                report.ErrorAt(entry.KeySpan, $"{entry.Spelled} belongs to {string.Join(" and ", key.Methods.Select(m => RecipeNames.Of(m)))} recipes, not to {RecipeNames.Of(method)}",
+                    fix: $"remove the line, or run `handbook {RecipeNames.Of(key.Methods[0])}`");
+            return false;
+        }
+        switch (key.Disposition)
+        {
+            case Disposition.Works:
+                return true;
+            case Disposition.Rejected:
+                if (value is not null and not false)
+                    report.ErrorAt(entry.KeySpan, $"{entry.Spelled} is not accepted", fix: key.Reason);
+                return false;
+            case Disposition.NotBuilt when key.Methods.Count > 0:
+                return false;       // a method that is not built at all says so once
+            case Disposition.NotBuilt:
+                if (!isDefault)
+                    report.ErrorAt(entry.Value.Span, $"{entry.Spelled} is {YamlWriter.Flow(value)}, which is not built yet", key.Reason, $"remove the line, or set it to {YamlWriter.Flow(key.Default)}");
+                return key.Property is not null && isDefault;
+            default:
+                if (!isDefault)
+                    report.Note(entry.KeySpan, $"{entry.Spelled} has no effect here: {key.Reason}");
+                if (!key.Name.Contains("token"))        // secrets stay where they are
+                    _withoutEffect.Add((key, value));
+                return false;
+        }
+    }
+
+    private void Validate(Recipe recipe, Diagnostics report)
+    {
+        recipe.Validate(report);
+        if (method is TrainingMethod.Dpo or TrainingMethod.Orpo)
+            report.ErrorAt(null, $"handbook {RecipeNames.Of(method)} is not built yet", "this version trains with sft and cpt", "fine-tune on the chosen answers with `handbook sft`");
+        if (int.TryParse(Environment.GetEnvironmentVariable("WORLD_SIZE"), out var processes) && processes > 1)
+            report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet", "each of them would train the whole model on its own", "start one process, without a launcher");
+        DialectDefaults.Explain(recipe, _entries, report);
+    }
+
+    private static string Home(string path) =>
+        path == "~" || path.StartsWith("~/", StringComparison.Ordinal)
+            ? Environment.GetFolderPath(Environment.SpecialFolder.UserProfile) + path[1..]
+            : path;
+}

@@ -1,0 +1,51 @@
+using System.Text;
+
+namespace Handbook.Recipes;
+
+/// <summary>The resolved recipe as YAML: every effective value, with a comment where it is not simply the default.</summary>
+internal static class RecipeWriter
+{
+    public static string Write(Recipe recipe)
+    {
+        var text = new StringBuilder();
+        text.Append($"# {recipe.Path} as it was run by `handbook {RecipeNames.Of(recipe.Method)}`, every value included.\n");
+        object[] records = [recipe.Model, recipe.Data, recipe.Sft, recipe.Training];
+        foreach (var record in records)
+        {
+            var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works && key.Serves(recipe.Method)).ToArray();
+            if (keys.Length == 0)
+                continue;
+            text.Append($"\n# {keys[0].Group}\n");
+            foreach (var key in keys)
+            {
+                var value = key.Property!.GetValue(record);
+                // only the data key that is used may stand in the file: it decides the dialect
+                if (value is null && key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name" or "dataset_config" or "dataset_configs")
+                    continue;
+                if (recipe.Dialect == RecipeDialect.Mixture && key.Name == "dataset_splits")
+                    continue;
+                text.Append(Line(key.Name, value, recipe.Sources.GetValueOrDefault(key.Name)));
+            }
+        }
+        if (recipe.WithoutEffect.Count > 0)
+            text.Append("\n# Without effect in that run\n");
+        foreach (var (key, value) in recipe.WithoutEffect)
+            text.Append(Line(key.Name, value, KeySource.File));
+        return text.ToString();
+    }
+
+    private static string Line(string key, object? value, KeySource source)
+    {
+        var written = $"{key}:{YamlWriter.Block(value)}";
+        var comment = source switch
+        {
+            KeySource.Default => "  # default",
+            KeySource.Dialect => "  # default with dataset_mixer",
+            KeySource.CommandLine => "  # command line",
+            _ => "",
+        };
+        // a comment behind the header of a block, not inside it
+        var end = written.IndexOf('\n');
+        return (end < 0 ? written + comment : written[..end] + comment + written[end..]) + "\n";
+    }
+}
