@@ -2,7 +2,30 @@ using System.CommandLine;
 
 namespace Handbook.Cli;
 
+/// <summary>The command line: one file per command, and one place for exit codes.</summary>
 internal static class Program
 {
-    private static int Main(string[] args) => new RootCommand("The Alignment Handbook for .NET").Parse(args).Invoke();
+    private static async Task<int> Main(string[] args)
+    {
+        var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });     // an argument may begin with @
+        if (result.Errors.Count > 0)
+        {
+            foreach (var error in result.Errors)
+                Console.Error.WriteLine($"error: {error.Message}");
+            Console.Error.WriteLine($"  fix: `{Commands.Path(result)} --help` shows what it takes");
+            return ExitCode.UserCanFix;
+        }
+        try
+        {
+            return await result.InvokeAsync(new InvocationConfiguration
+            {
+                EnableDefaultExceptionHandler = false,
+                ProcessTerminationTimeout = TimeSpan.FromMinutes(30),       // a checkpoint of a large model takes its time; 2 s would cut it short
+            });
+        }
+        catch (Exception exception)     // the border of the process: everything becomes a message and a code
+        {
+            return ExitCode.Of(exception);
+        }
+    }
 }

@@ -38,6 +38,9 @@ public sealed record Recipe
     public static RecipeResult Load(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method) =>
         new RecipeLoader(file.ToString(), method).Load(overrides);
 
+    /// <summary>The method that a recipe is for, from its path (<c>…/sft/config.yaml</c>) or its keys.</summary>
+    public static TrainingMethod GuessMethod(FileInfo file) => RecipeMethod.Guess(file.ToString());
+
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
     public string ToYaml() => RecipeWriter.Write(this);
 

@@ -1,0 +1,33 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Parsing;
+
+namespace Handbook.Cli;
+
+/// <summary>The list of commands, in the order of the pipeline.</summary>
+internal static class Commands
+{
+    public static RootCommand Root()
+    {
+        var root = new RootCommand("The Alignment Handbook for .NET: from a recipe to an aligned language model.")
+        {
+            CptCommand.Create(),
+            SftCommand.Create(),
+            ValidateCommand.Create(),
+            ExplainCommand.Create(),
+        };
+        var help = root.Options.OfType<HelpOption>().Single();
+        help.Action = new TeachingHelp((HelpAction)help.Action!);
+        root.SetAction(_ => TeachingHelp.WriteRoot(root, Console.Out));
+        return root;
+    }
+
+    /// <summary>The command that was being called, e.g. <c>handbook tokenizer encode</c>.</summary>
+    public static string Path(ParseResult result)
+    {
+        List<string> names = [];
+        for (SymbolResult? at = result.CommandResult; at is CommandResult command; at = at.Parent)
+            names.Insert(0, command.Command is RootCommand ? "handbook" : command.Command.Name);
+        return string.Join(' ', names);
+    }
+}

@@ -1,0 +1,57 @@
+using Handbook.Recipes;
+
+namespace Handbook.Cli;
+
+/// <summary>What the command line returns, and how it says why.</summary>
+internal static class ExitCode
+{
+    /// <summary>Done.</summary>
+    public const int Ok = 0;
+
+    /// <summary>Ours to fix: message and stack trace.</summary>
+    public const int Failure = 1;
+
+    /// <summary>The user can fix it: message only.</summary>
+    public const int UserCanFix = 2;
+
+    /// <summary>Stopped by a signal, after saving.</summary>
+    public const int Interrupted = 130;
+
+    /// <summary>Prints every problem of a recipe; nothing was started.</summary>
+    public static int BadInput(Diagnostics diagnostics)
+    {
+        Console.Error.Write(diagnostics.ToString());
+        return UserCanFix;
+    }
+
+    /// <summary>Prints what is wrong, why, and what to type next.</summary>
+    public static int BadInput(InputException problem)
+    {
+        Console.Error.WriteLine($"error: {problem.Message}");
+        return UserCanFix;
+    }
+
+    /// <summary>Turns whatever a command threw into a message and an exit code.</summary>
+    public static int Of(Exception exception)
+    {
+        switch (exception)
+        {
+            case InputException problem:
+                return BadInput(problem);
+            case OperationCanceledException:
+                return Interrupted;
+            case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:
+                return Of(inner);
+            case UnauthorizedAccessException:
+                return BadInput(new InputException(exception.Message, fix: "check the permissions, or name another folder", inner: exception));
+            case IOException { HResult: NoSpaceLeft }:
+                return BadInput(new InputException($"the disk is full: {exception.Message}", "what was saved before is whole", "free some space and start the same command again", exception));
+            default:
+                Console.Error.WriteLine($"internal error: {exception}");
+                Console.Error.WriteLine("This is a bug in the handbook. Please report it with the lines above, the command, and the recipe (`recipe.yaml` in the run folder).");
+                return Failure;
+        }
+    }
+
+    private const int NoSpaceLeft = 28;     // ENOSPC; .NET keeps the system's number
+}

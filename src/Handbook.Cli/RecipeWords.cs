@@ -1,0 +1,33 @@
+using System.CommandLine;
+using Handbook.Recipes;
+
+namespace Handbook.Cli;
+
+/// <summary>The words behind a command that takes a recipe and overrides of its keys.</summary>
+internal static class RecipeWords
+{
+    /// <summary>For the help text; the words themselves are read by <see cref="Of"/>, in their order.</summary>
+    public static Argument<string[]> Argument => new("recipe")
+    {
+        Description = "the YAML recipe, and any of its keys to change for this run: --key=value, --key value, --flag, --no_flag",
+        HelpName = "RECIPE [--key=value…]",
+        Arity = ArgumentArity.ZeroOrMore,
+    };
+
+    /// <summary>The recipe and its overrides.</summary>
+    public static (FileInfo File, IReadOnlyList<string> Overrides) Of(ParseResult result, params string[] ownOptions)
+    {
+        List<string> words = [];
+        var tokens = result.Tokens.SkipWhile(token => token.Value != result.CommandResult.Command.Name).Skip(1).Select(token => token.Value).ToArray();
+        for (var i = 0; i < tokens.Length; i++)
+            if (ownOptions.Contains(tokens[i]))
+                i++;        // and its value
+            else if (!ownOptions.Any(option => tokens[i].StartsWith(option + "=", StringComparison.Ordinal)))
+                words.Add(tokens[i]);
+        var (recipe, overrides) = RecipeArguments.Split(words);
+        var command = Commands.Path(result);
+        return recipe is null
+            ? throw new InputException($"{command}: no recipe is named", fix: $"`{command} recipes/tiny/sft.yaml`, or any other YAML recipe")
+            : (new FileInfo(recipe), overrides);
+    }
+}

@@ -1,0 +1,60 @@
+using System.CommandLine;
+using System.CommandLine.Help;
+using System.CommandLine.Invocation;
+
+namespace Handbook.Cli;
+
+/// <summary><c>handbook --help</c>: what it is for and what to type first; the usual help for each command.</summary>
+internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAction
+{
+    public override int Invoke(ParseResult parseResult)
+    {
+        if (parseResult.CommandResult.Command is not RootCommand root)
+            return WriteUsual(parseResult);
+        WriteRoot(root, parseResult.InvocationConfiguration.Output);
+        return ExitCode.Ok;
+    }
+
+    private int WriteUsual(ParseResult parseResult)
+    {
+        var output = parseResult.InvocationConfiguration.Output;
+        using var text = new StringWriter();
+        parseResult.InvocationConfiguration.Output = text;
+        var code = usual.Invoke(parseResult);
+        parseResult.InvocationConfiguration.Output = output;
+        // the launcher's name, not the assembly's; and no word about words behind `--`, which mean nothing here
+        output.Write(text.ToString().Replace(RootCommand.ExecutableName, "handbook")
+            .Replace(" [[--] <additional arguments>...]]", "").Split("Additional Arguments:")[0].TrimEnd() + "\n");
+        return code;
+    }
+
+    public static void WriteRoot(RootCommand root, TextWriter output)
+    {
+        output.WriteLine($"""
+            {root.Description}
+
+            A recipe is a YAML file that says which model, which data and how to train. The pipeline:
+
+              pretraining (cpt)  →  fine-tuning on conversations (sft)  →  generate and chat with the result
+
+            Usage:
+              handbook COMMAND [arguments]
+
+            Commands:
+            """);
+        var width = root.Subcommands.Max(command => command.Name.Length);
+        foreach (var command in root.Subcommands.Where(command => !command.Hidden))
+            output.WriteLine($"  {command.Name.PadRight(width)}  {command.Description}");
+        output.WriteLine("""
+
+            Examples:
+              handbook sft recipes/tiny/sft.yaml                           train; the same command again goes on from the last checkpoint
+              handbook sft recipes/tiny/sft.yaml --learning_rate=1e-3      with one key changed
+              handbook validate recipes/zephyr-7b-beta/sft/config_full.yaml
+              handbook explain learning_rate                               what a key means
+
+            `handbook COMMAND --help` tells more about each; `handbook --version` prints the version.
+            Exit codes: 0 done, 2 something you can fix, 1 a bug of ours, 130 interrupted after saving.
+            """);
+    }
+}

@@ -1,0 +1,110 @@
+using System.Text;
+
+namespace Handbook.Recipes;
+
+/// <summary>The reference of recipe keys, written from the one table that reading uses as well.</summary>
+public static class KeyReference
+{
+    /// <summary>Every key in a line or two, by group; with a method, only the keys it reads.</summary>
+    public static string List(TrainingMethod? method)
+    {
+        var text = new StringBuilder();
+        var keys = RecipeKeys.All.Where(key => method is not { } m || key.Serves(m)).Where(key => method is null || key.Disposition == Disposition.Works);
+        foreach (var group in keys.GroupBy(key => key.Group))
+        {
+            text.Append($"{group.Key}\n");
+            foreach (var key in group)
+                text.Append($"  {key.Name} = {Default(key)}\n      {Meaning(key)}\n");
+            text.Append('\n');
+        }
+        text.Append("`handbook explain KEY` tells more about one.\n");
+        return text.ToString();
+    }
+
+    /// <summary>One key: type, default, other names, meaning.</summary>
+    public static string Explain(string name)
+    {
+        var spelled = name.TrimStart('-').Replace('-', '_');
+        if (RecipeKeys.Find(spelled) is not { } key)
+            throw new InputException($"{name} is not a key of a recipe",
+                fix: RecipeKeys.Nearest(spelled, TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?" : "`handbook explain` lists every key");
+        var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: {Default(key)}\n");
+        if (key.Aliases.Count > 0)
+            text.Append($"  also read as: {string.Join(", ", key.Aliases)}\n");
+        if (key.Methods.Count > 0)
+            text.Append($"  read by: {string.Join(", ", key.Methods.Select(method => $"handbook {RecipeNames.Of(method)}"))}\n");
+        foreach (var (inner, type, otherwise, meaning) in Inner(key))
+            text.Append($"  {inner} ({type}; default {otherwise}): {meaning}\n");
+        return text.ToString();
+    }
+
+    /// <summary>The whole reference: <c>docs/recipe-keys.md</c>.</summary>
+    public static string Markdown()
+    {
+        var text = new StringBuilder("""
+            # Recipe keys
+
+            Written by `handbook explain --markdown`; a test keeps it current. A recipe is a flat YAML file of these keys. Every key has an effect,
+            prints a note that it has none, or stops the run; an unknown one stops it with the nearest known name. On the command line a key is
+            `--key=value`, `--key value`, `--flag` or `--no_flag`, and `--map.inner=value` reaches into maps; the command line wins.
+
+            Recipes come in two ways of writing. With `dataset_mixer`, the older way, rows are packed (`packing: true`, `packing_strategy: wrapped`),
+            and `learning_rate` is 5.0e-5, `logging_steps` 500, `logging_first_step` true unless the recipe says otherwise. With `dataset_mixture` or
+            `dataset_name` the defaults below hold, and rows are packed only with `packing: true`. The data key alone decides.
+
+
+            """);
+        foreach (var group in RecipeKeys.All.GroupBy(key => key.Group))
+        {
+            text.Append($"## {group.Key}\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
+            foreach (var key in group)
+            {
+                var aliases = key.Aliases.Count > 0 ? $" Also read as {string.Join(", ", key.Aliases.Select(alias => $"`{alias}`"))}." : "";
+                text.Append($"| `{key.Name}` | {RecipeBinder.Described(key.Type)} | {Code(Default(key))} | {Cell(Meaning(key, code: true))}{aliases} |\n");
+                foreach (var (inner, type, otherwise, meaning) in Inner(key, code: true))
+                    text.Append($"| `{key.Name}.{inner}` | {type} | {Code(otherwise)} | {Cell(meaning)} |\n");
+            }
+            text.Append('\n');
+        }
+        return text.ToString().TrimEnd('\n') + "\n";
+
+        static string Cell(string meaning) => meaning.Replace("|", "\\|");
+        static string Code(string value) => value.Length == 0 ? "" : $"`{value.Replace("|", "\\|")}`";
+    }
+
+    /// <summary>What a key is for, or why it is for nothing here.</summary>
+    internal static string Meaning(RecipeKey key, bool code = false)
+    {
+        var meaning = key.Property is { } property ? KeyDocs.Summary(property, code) : "";
+        return key.Disposition switch
+        {
+            Disposition.Works => meaning,
+            Disposition.NoEffect => $"No effect here: {key.Reason}.",
+            Disposition.Rejected => $"Not accepted: {key.Reason}.",
+            _ when key.Methods.Count > 0 => $"Belongs to {string.Join(" and ", key.Methods.Select(method => RecipeNames.Of(method)))}, not built yet.",
+            _ => $"{meaning} Not built yet: {key.Reason}.".TrimStart(),
+        };
+    }
+
+    private static string Default(RecipeKey key) => YamlWriter.Flow(key.Default);
+
+    private static (string Name, string Type, string Default, string Meaning)[] Inner(RecipeKey key, bool code = false)
+    {
+        if (key.Property is null || key.Type.Namespace != typeof(RecipeKey).Namespace || key.Type.IsEnum || key.Type.IsValueType)
+            return [];
+        return [.. Of(key.Type, "")];
+
+        IEnumerable<(string, string, string, string)> Of(Type type, string prefix)
+        {
+            var defaults = Activator.CreateInstance(type);
+            foreach (var property in type.GetProperties())
+            {
+                var name = prefix + RecipeNames.Key(property.Name);
+                yield return (name, RecipeBinder.Described(property.PropertyType), YamlWriter.Flow(property.GetValue(defaults)), KeyDocs.Summary(property, code));
+                if (property.PropertyType == typeof(IReadOnlyList<DatasetEntry>))
+                    foreach (var inner in Of(typeof(DatasetEntry), name + "[]."))
+                        yield return inner;
+            }
+        }
+    }
+}
