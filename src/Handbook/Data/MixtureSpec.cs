@@ -29,6 +29,12 @@ public sealed record DatasetSpec
 
     /// <summary>Our column name → the file's column name (e.g. <c>prompt: question</c>); null maps nothing.</summary>
     public IReadOnlyDictionary<string, string>? ColumnMapping { get; init; }
+
+    /// <summary>Encoding of text files (JSON, JSONL, CSV, TSV, plain text) by its IANA name; null means UTF-8.</summary>
+    public string? Encoding { get; init; }
+
+    /// <summary>What makes a row of a plain text file.</summary>
+    public TextUnit TextUnit { get; init; } = TextUnit.Line;
 }
 
 /// <summary>The data of a recipe: which sets, how much of each, in which order, and what is held out.</summary>

@@ -1,0 +1,98 @@
+using System.Text.Json;
+
+namespace Handbook.Data;
+
+/// <summary>A <c>.json</c> file: a list of objects, an object that holds such a list, or in truth one object a line. Read as a stream.</summary>
+internal static class JsonFile
+{
+    // A file that is one object is one row where it has one of these columns, even if that is a list of objects.
+    private static readonly HashSet<string> _rowColumns = ["messages", "conversations", "prompt", "completion", "chosen", "rejected", "text", "instruction"];
+
+    /// <param name="path">Where it is.</param>
+    /// <param name="name">What the user calls it.</param>
+    /// <param name="encoding">Null means UTF-8.</param>
+    /// <param name="split">Where the file is an object of several lists, the name of the one that is wanted.</param>
+    public static IEnumerable<SourceRow> Read(string path, string name, string? encoding, string? split)
+    {
+        var (first, isLines) = Look(path, name, encoding);
+        if (isLines)
+            return JsonLinesFile.Read(path, name, encoding);
+        return first switch
+        {
+            (byte)'[' => ReadList(path, name, encoding, null),
+            (byte)'{' => ReadObject(path, name, encoding, split),
+            0 => throw new InputException($"{name}: is empty", fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
+            _ => throw new InputException($"{name}: begins with '{(char)first}', but a JSON data file is a list of objects or an object that holds one", fix: "check that it is JSON; for plain text use the ending .txt"),
+        };
+    }
+
+    /// <summary>The first byte that is not blank, and whether the file is one object a line.</summary>
+    private static (byte First, bool IsLines) Look(string path, string name, string? encoding)
+    {
+        using var lines = new LineReader(TextFile.OpenUtf8(path, name, encoding), name);
+        byte first = 0;
+        while (lines.TryRead(out var line))
+        {
+            var text = line.Trim(" \t\r"u8);
+            if (text.IsEmpty)
+                continue;
+            if (first != 0)
+                return (first, text[0] == '{');
+            first = text[0];
+            if (first != '{' || text[^1] != '}' || !IsWhole(text))
+                return (first, false);
+        }
+        return (first, false);
+
+        static bool IsWhole(ReadOnlySpan<byte> text)
+        {
+            var reader = new Utf8JsonReader(text, JsonOptions.Reader);
+            try
+            {
+                while (reader.Read()) { }
+                return true;
+            }
+            catch (JsonException)
+            {
+                return false;
+            }
+        }
+    }
+
+    private static IEnumerable<SourceRow> ReadObject(string path, string name, string? encoding, string? split)
+    {
+        List<string> lists;
+        using (var stream = new JsonStream(TextFile.OpenUtf8(path, name, encoding), name))
+            lists = stream.ListsOfObjects();
+        if (lists.Exists(_rowColumns.Contains))
+            lists = [];
+        if (lists.Count == 0)
+            return JsonLinesFileOfOne(path, name, encoding);
+        var chosen = split is not null && lists.Contains(split) ? split : lists.Count == 1 ? lists[0] : null;
+        return chosen is null
+            ? throw new InputException($"{name}: holds the lists {string.Join(", ", lists)}, and none is named \"{split}\"", fix: $"name one as the split, e.g. split: {lists[0]}")
+            : ReadList(path, name, encoding, chosen);
+    }
+
+    private static IEnumerable<SourceRow> JsonLinesFileOfOne(string path, string name, string? encoding)
+    {
+        using var stream = TextFile.OpenUtf8(path, name, encoding);
+        using var memory = new MemoryStream();
+        stream.CopyTo(memory);
+        yield return JsonLinesFile.Parse(memory.ToArray(), new SourceRow { File = name, Row = 1 });
+    }
+
+    private static IEnumerable<SourceRow> ReadList(string path, string name, string? encoding, string? property)
+    {
+        using var stream = new JsonStream(TextFile.OpenUtf8(path, name, encoding), name);
+        stream.EnterList(property);
+        long row = 0;
+        while (stream.NextElement() is { } value)
+        {
+            var place = new SourceRow { File = name, Row = ++row };
+            yield return value.ValueKind == JsonValueKind.Object
+                ? place with { Value = value }
+                : place with { Problem = new("not an object", $"the row is {JsonOptions.Name(value.ValueKind)}", Excerpt.Of(value.GetRawText())) };
+        }
+    }
+}

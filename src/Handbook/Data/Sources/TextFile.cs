@@ -1,0 +1,90 @@
+using System.IO.Compression;
+using System.Text;
+
+namespace Handbook.Data;
+
+/// <summary>Opens text files: unpacks gz and zst, translates the encoding that the recipe names, and takes nothing but UTF-8 for UTF-8.</summary>
+internal static class TextFile
+{
+    private static readonly string[] _compressions = [".gz", ".zst", ".zstd"];
+
+    /// <summary>The name without the ending of its compression.</summary>
+    public static string WithoutCompression(string path)
+    {
+        foreach (var ending in _compressions)
+            if (path.EndsWith(ending, StringComparison.OrdinalIgnoreCase))
+                return path[..^ending.Length];
+        return path;
+    }
+
+    /// <summary>The file's bytes, unpacked: what it is, its first bytes say, whatever its name.</summary>
+    public static Stream OpenBytes(string path, string name)
+    {
+        var file = OpenRaw(path, name);
+        Span<byte> magic = stackalloc byte[4];
+        var read = file.ReadAtLeast(magic, 4, throwOnEndOfStream: false);
+        file.Position = 0;
+        if (read >= 2 && magic[0] == 0x1f && magic[1] == 0x8b)
+            return new GZipStream(file, CompressionMode.Decompress);
+        return read == 4 && magic.SequenceEqual((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]) ? new ZstdStream(file, name) : file;
+    }
+
+    /// <summary>The file's text as UTF-8 bytes.</summary>
+    /// <param name="path">Where it is.</param>
+    /// <param name="name">What the user calls it.</param>
+    /// <param name="encoding">The name of its encoding; null means UTF-8.</param>
+    public static Stream OpenUtf8(string path, string name, string? encoding)
+    {
+        var bytes = OpenBytes(path, name);
+        return encoding is null ? bytes : Encoding.CreateTranscodingStream(bytes, FindEncoding(encoding), new UTF8Encoding(false));
+    }
+
+    /// <summary>Throws what to do about bytes that are not UTF-8.</summary>
+    public static InputException NotUtf8(string name, long line, ReadOnlySpan<byte> text)
+    {
+        var place = FirstInvalid(text);
+        return new InputException($"{name}:{line}: is not UTF-8: byte 0x{text[place]:X2} at column {place + 1}, after \"{Tail(text[..place])}\"",
+            why: "guessing the encoding would put wrong letters into the training text",
+            fix: $"name it, e.g. encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
+
+        static string Tail(ReadOnlySpan<byte> before) => Encoding.UTF8.GetString(before[Math.Max(0, before.Length - 20)..]).TrimStart('\uFFFD');
+    }
+
+    /// <summary>The place of the first byte that is no UTF-8.</summary>
+    public static int FirstInvalid(ReadOnlySpan<byte> text)
+    {
+        var place = 0;
+        while (place < text.Length && Rune.DecodeFromUtf8(text[place..], out _, out var length) == System.Buffers.OperationStatus.Done)
+            place += length;
+        return Math.Min(place, text.Length - 1);
+    }
+
+    private static FileStream OpenRaw(string path, string name)
+    {
+        try
+        {
+            return new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, bufferSize: 1 << 16, FileOptions.SequentialScan);
+        }
+        catch (UnauthorizedAccessException failure)
+        {
+            throw new InputException($"{name}: may not be read", fix: $"ls -l {path}; chmod u+r {path}", inner: failure);
+        }
+        catch (IOException failure)
+        {
+            throw new InputException($"{name}: cannot be opened ({failure.Message})", inner: failure);
+        }
+    }
+
+    private static Encoding FindEncoding(string name)
+    {
+        Encoding.RegisterProvider(CodePagesEncodingProvider.Instance);
+        try
+        {
+            return Encoding.GetEncoding(name, EncoderFallback.ExceptionFallback, DecoderFallback.ExceptionFallback);
+        }
+        catch (ArgumentException failure)
+        {
+            throw new InputException($"encoding \"{name}\" is not known", fix: "use utf-8, utf-16, iso-8859-1, windows-1252 or another IANA name", inner: failure);
+        }
+    }
+}
