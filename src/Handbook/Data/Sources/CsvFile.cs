@@ -7,9 +7,10 @@ namespace Handbook.Data;
 /// <summary>Comma- or tab-separated values with a header line, quoted as in RFC 4180: fields in quotes may hold separators, doubled quotes and line ends.</summary>
 internal static class CsvFile
 {
-    public static IEnumerable<SourceRow> Read(string path, string name, string? encoding, byte separator)
+    public static IEnumerable<SourceRow> Read(FileInput input, byte separator)
     {
-        using var lines = new LineReader(TextFile.OpenUtf8(path, name, encoding), name);
+        var name = input.Name;
+        using var lines = input.Lines();
         var fields = new List<byte[]?>();
         if (!NextRecord(lines, name, separator, fields, out _))
             throw new InputException($"{name}: is empty", fix: "the first line must name the columns");

@@ -50,19 +50,20 @@ public sealed record DataFile(string Path, string Name, DataFormat Format)
     }
 
     /// <summary>The rows of the file.</summary>
-    public IEnumerable<SourceRow> Read(DatasetSpec spec)
+    public IEnumerable<SourceRow> Read(DatasetSpec spec, Action<FileStream>? opened = null)
     {
+        var input = new FileInput(Path, Name, spec.Encoding, opened);
         if (new FileInfo(Path).Length == 0)
             throw new InputException($"{Name}: is empty (0 bytes)", fix: "check how it was made, or leave it out");
         return Format switch
         {
-            DataFormat.JsonLines => JsonLinesFile.Read(Path, Name, spec.Encoding),
-            DataFormat.Json => JsonFile.Read(Path, Name, spec.Encoding, SplitSlice.Parse(spec.Split).Split),
-            DataFormat.Csv => CsvFile.Read(Path, Name, spec.Encoding, (byte)','),
-            DataFormat.Tsv => CsvFile.Read(Path, Name, spec.Encoding, (byte)'\t'),
-            DataFormat.Text => PlainTextFile.Read(Path, Name, spec.Encoding, spec.TextUnit),
+            DataFormat.JsonLines => JsonLinesFile.Read(input),
+            DataFormat.Json => JsonFile.Read(input, SplitSlice.Parse(spec.Split).Split),
+            DataFormat.Csv => CsvFile.Read(input, (byte)','),
+            DataFormat.Tsv => CsvFile.Read(input, (byte)'\t'),
+            DataFormat.Text => PlainTextFile.Read(input, spec.TextUnit),
             DataFormat.Parquet => ParquetFile.Read(Path, Name),
-            _ => ArrowFile.Read(Path, Name),
+            _ => ArrowFile.Read(input),
         };
     }
 }

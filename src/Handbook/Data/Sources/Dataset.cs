@@ -43,18 +43,50 @@ public static class Dataset
 
     private sealed class FileRows(DatasetSpec spec, IReadOnlyList<DataFile> files, SplitSlice slice) : IRowSource
     {
+        private readonly double _bytes = Math.Max(1, files.Sum(file => (double)new FileInfo(file.Path).Length));
+        private double _before;
+        private FileStream? _open;
+
         public string Name => spec.Id;
 
         public IReadOnlyList<string> Files { get; } = [.. files.Select(file => file.Path)];
 
+        public string Identity => $"{spec.Split} {spec.Encoding} {spec.TextUnit} {string.Join(' ', files.Select(file => file.Format))}";
+
+        public double Share
+        {
+            get
+            {
+                try
+                {
+                    return Math.Min(1, (_before + (_open?.Position ?? 0)) / _bytes);
+                }
+                catch (ObjectDisposedException)
+                {
+                    return Math.Min(1, _before / _bytes);
+                }
+            }
+        }
+
         public IEnumerable<SourceRow> Read()
         {
-            var rows = files.SelectMany(file => file.Read(spec));
             if (slice.IsWhole)
-                return rows;
+                return ReadFiles();
             var needsCount = slice.StartIsPercent || slice.EndIsPercent || slice.Start < 0 || slice.End < 0;
-            var (start, end) = slice.Resolve(needsCount ? rows.LongCount() : int.MaxValue);
-            return rows.Skip((int)start).Take((int)(end - start));
+            var (start, end) = slice.Resolve(needsCount ? ReadFiles().LongCount() : int.MaxValue);
+            return ReadFiles().Skip((int)start).Take((int)(end - start));
+        }
+
+        private IEnumerable<SourceRow> ReadFiles()
+        {
+            _before = 0;
+            foreach (var file in files)
+            {
+                foreach (var row in file.Read(spec, stream => _open = stream))
+                    yield return row;
+                _open = null;
+                _before += new FileInfo(file.Path).Length;
+            }
         }
     }
 }

@@ -6,11 +6,11 @@ namespace Handbook.Data;
 /// <summary>One JSON object a line. A line that cannot be read is a row with a problem; the rows after it are read.</summary>
 internal static class JsonLinesFile
 {
-    public static IEnumerable<SourceRow> Read(string path, string name, string? encoding)
+    public static IEnumerable<SourceRow> Read(FileInput input)
     {
-        using var lines = new LineReader(TextFile.OpenUtf8(path, name, encoding), name);
+        using var lines = input.Lines();
         long row = 0;
-        while (Next(lines, name, ref row) is { } next)
+        while (Next(lines, input.Name, ref row) is { } next)
             yield return next;
     }
 

@@ -21,9 +21,10 @@ internal static class PlainTextFile
     /// <summary>The reason of blank lines; they are part of the format and do not count as unusable.</summary>
     public const string BlankLine = "blank line";
 
-    public static IEnumerable<SourceRow> Read(string path, string name, string? encoding, TextUnit unit)
+    public static IEnumerable<SourceRow> Read(FileInput input, TextUnit unit)
     {
-        using var lines = new LineReader(TextFile.OpenUtf8(path, name, encoding), name);
+        var name = input.Name;
+        using var lines = input.Lines();
         var text = new ArrayBufferWriter<byte>();
         long row = 0, first = 0;
         while (Append(lines, name, text))

@@ -39,6 +39,12 @@ public interface IRowSource
     /// <summary>Full paths of the files that the rows come from, in their order.</summary>
     IReadOnlyList<string> Files { get; }
 
+    /// <summary>What decides, beside the files' contents, which rows are read and how: split, encoding, text unit.</summary>
+    string Identity { get; }
+
+    /// <summary>Share of the files that the reading under way has read, 0 to 1; for progress only.</summary>
+    double Share { get; }
+
     IEnumerable<SourceRow> Read();
 }
 

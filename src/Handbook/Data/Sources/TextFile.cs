@@ -3,6 +3,17 @@ using System.Text;
 
 namespace Handbook.Data;
 
+/// <summary>A file to read rows from.</summary>
+/// <param name="Path">Where it is.</param>
+/// <param name="Name">What the user calls it.</param>
+/// <param name="Encoding">The name of its encoding; null means UTF-8.</param>
+/// <param name="Opened">Is told the file once it is open, so that progress can be seen.</param>
+internal sealed record FileInput(string Path, string Name, string? Encoding = null, Action<FileStream>? Opened = null)
+{
+    /// <summary>Its lines, unpacked, as UTF-8.</summary>
+    public LineReader Lines() => new(TextFile.OpenUtf8(this), Name);
+}
+
 /// <summary>Opens text files: unpacks gz and zst, translates the encoding that the recipe names, and takes nothing but UTF-8 for UTF-8.</summary>
 internal static class TextFile
 {
@@ -18,9 +29,11 @@ internal static class TextFile
     }
 
     /// <summary>The file's bytes, unpacked: what it is, its first bytes say, whatever its name.</summary>
-    public static Stream OpenBytes(string path, string name)
+    public static Stream OpenBytes(FileInput input)
     {
-        var file = OpenRaw(path, name);
+        var name = input.Name;
+        var file = OpenRaw(input.Path, name);
+        input.Opened?.Invoke(file);
         Span<byte> magic = stackalloc byte[4];
         var read = file.ReadAtLeast(magic, 4, throwOnEndOfStream: false);
         file.Position = 0;
@@ -30,13 +43,10 @@ internal static class TextFile
     }
 
     /// <summary>The file's text as UTF-8 bytes.</summary>
-    /// <param name="path">Where it is.</param>
-    /// <param name="name">What the user calls it.</param>
-    /// <param name="encoding">The name of its encoding; null means UTF-8.</param>
-    public static Stream OpenUtf8(string path, string name, string? encoding)
+    public static Stream OpenUtf8(FileInput input)
     {
-        var bytes = OpenBytes(path, name);
-        return encoding is null ? bytes : Encoding.CreateTranscodingStream(bytes, FindEncoding(encoding), new UTF8Encoding(false));
+        var bytes = OpenBytes(input);
+        return input.Encoding is null ? bytes : Encoding.CreateTranscodingStream(bytes, FindEncoding(input.Encoding), new UTF8Encoding(false));
     }
 
     /// <summary>Throws what to do about bytes that are not UTF-8.</summary>

@@ -10,9 +10,10 @@ internal static class ArrowFile
 {
     private const int SchemaMessage = 1, DictionaryMessage = 2, BatchMessage = 3;
 
-    public static IEnumerable<SourceRow> Read(string path, string name)
+    public static IEnumerable<SourceRow> Read(FileInput input)
     {
-        using var file = TextFile.OpenBytes(path, name);
+        var name = input.Name;
+        using var file = TextFile.OpenBytes(input);
         var reader = new ArrowReader(file, name);
         var buffer = new ArrayBufferWriter<byte>();
         long row = 0;
