@@ -1,0 +1,80 @@
+using System.Runtime.InteropServices;
+using System.Runtime.Intrinsics.X86;
+using Handbook.Training.Metrics;
+
+namespace Handbook.Training;
+
+/// <summary>What one must know to repeat a run or to judge its figures: <c>run.json</c>. The machine describes itself.</summary>
+public sealed record RunInfo
+{
+    /// <summary><c>sft</c>, <c>cpt</c>, ….</summary>
+    public required string Method { get; init; }
+
+    /// <summary>What the user typed.</summary>
+    public string? CommandLine { get; init; }
+
+    public long Seed { get; init; }
+
+    /// <summary>Name → version: <c>libtorch</c>, <c>blas</c>, …; those of this project and .NET are added.</summary>
+    public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>The choices made for this machine: threads, BLAS kernel, data type of the products, ….</summary>
+    public IReadOnlyDictionary<string, string> Engine { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Data set → hash of the rows used.</summary>
+    public IReadOnlyDictionary<string, string> DataHashes { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>SHA-256 of the chat template's source; null where none is used.</summary>
+    public string? TemplateHash { get; init; }
+
+    /// <summary>Fingerprint of the tokenizer; null where none is used.</summary>
+    public string? TokenizerHash { get; init; }
+
+    /// <summary>Hash of the start weights' files; null for a new model.</summary>
+    public string? ModelHash { get; init; }
+
+    internal string ToJson(IReadOnlyList<(DateTimeOffset At, int FromStep)> starts) => PythonJson.Write(new Dictionary<string, object?>
+    {
+        ["method"] = Method,
+        ["command_line"] = CommandLine,
+        ["seed"] = Seed,
+        ["starts"] = starts.Select(start => new Dictionary<string, object?> { ["at"] = start.At.ToString("O"), ["from_step"] = start.FromStep }).ToList(),
+        ["versions"] = new Dictionary<string, string>(Versions)
+        {
+            ["handbook"] = Version,
+            ["dotnet"] = Environment.Version.ToString(),
+            ["os"] = RuntimeInformation.OSDescription,
+        },
+        ["engine"] = Engine,
+        ["data_hashes"] = DataHashes,
+        ["template_hash"] = TemplateHash,
+        ["tokenizer_hash"] = TokenizerHash,
+        ["model_hash"] = ModelHash,
+        ["hardware"] = new Dictionary<string, object?>
+        {
+            ["host"] = Environment.MachineName,
+            ["cpu"] = Processor(),
+            ["cores"] = Environment.ProcessorCount,
+            ["avx512"] = Avx512F.IsSupported,
+            ["memory_bytes"] = GC.GetGCMemoryInfo().TotalAvailableMemoryBytes,
+        },
+    }, indent: 2) + "\n";
+
+    /// <summary>This project's version.</summary>
+    public static string Version { get; } = typeof(RunInfo).Assembly.GetName().Version?.ToString(3) ?? "unknown";
+
+    private static string Processor()
+    {
+        try
+        {
+            var line = File.ReadLines("/proc/cpuinfo").FirstOrDefault(line => line.StartsWith("model name", StringComparison.Ordinal));
+            if (line is not null)
+                return line[(line.IndexOf(':') + 1)..].Trim();
+        }
+        catch (IOException)
+        {
+            // no /proc here: the architecture must do
+        }
+        return RuntimeInformation.ProcessArchitecture.ToString();
+    }
+}
