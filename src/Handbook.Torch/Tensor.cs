@@ -256,14 +256,21 @@ public sealed unsafe partial class Tensor : IDisposable
     /// <summary>Accumulates the gradients of all leaves that this tensor depends on.</summary>
     /// <param name="gradient">Gradient of this tensor; null for a single value, where it is 1.</param>
     /// <param name="retainGraph">Keeps what backward needs, for a second call.</param>
-    public void Backward(Tensor? gradient = null, bool retainGraph = false)
+    public void Backward(Tensor? gradient = null, bool retainGraph = false) => BackwardAll([this], [gradient], retainGraph);
+
+    /// <summary>Backward from several tensors at once.</summary>
+    public static void BackwardAll(Tensor[] roots, Tensor?[] gradients, bool retainGraph = false)
     {
-        var root = Handle;
-        var given = gradient?.Handle ?? 0;
-        var status = Shim.Backward(&root, &given, 1, retainGraph ? 1 : 0, 0);
+        var native = stackalloc nint[roots.Length * 2];
+        for (var i = 0; i < roots.Length; i++)
+        {
+            native[i] = roots[i].Handle;
+            native[roots.Length + i] = gradients[i]?.Handle ?? 0;
+        }
+        var status = Shim.Backward(native, native + roots.Length, roots.Length, retainGraph ? 1 : 0, 0);
         AutogradNode.ThrowPending();
         Shim.Check(status);
-        GC.KeepAlive(this);
-        GC.KeepAlive(gradient);
+        GC.KeepAlive(roots);
+        GC.KeepAlive(gradients);
     }
 }

@@ -1,0 +1,59 @@
+using Handbook.Data;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Models;
+
+/// <summary>A flat batch as the network's layers need it: tokens, positions and the segment table; made once per batch, read by all layers.</summary>
+public sealed class StreamLayout
+{
+    private StreamLayout(int[] tokens, int[] positions, SegmentTable segments)
+    {
+        Tokens = tokens;
+        Positions = positions;
+        Segments = segments;
+        foreach (var position in positions)
+            Length = Math.Max(Length, position + 1);
+    }
+
+    /// <summary>Token ids; [N].</summary>
+    public int[] Tokens { get; }
+
+    /// <summary>Positions; [N].</summary>
+    public int[] Positions { get; }
+
+    public SegmentTable Segments { get; }
+
+    public int Count => Tokens.Length;
+
+    /// <summary>Largest position + 1.</summary>
+    public int Length { get; }
+
+    public static StreamLayout Of(TokenBatch batch)
+    {
+        var count = batch.Segments.Length;
+        var (start, length, parent) = (new int[count], new int[count], new int[count]);
+        for (var s = 0; s < count; s++)
+            (start[s], length[s], parent[s]) = (batch.Segments[s].Start, batch.Segments[s].Length, batch.Segments[s].Parent);
+        return new(batch.Tokens, batch.Positions, SegmentTable.Create(start, length, parent, batch.Positions));
+    }
+
+    /// <summary>Separate sequences, one root segment each, with positions from 0.</summary>
+    public static StreamLayout Of(IReadOnlyList<int[]> sequences)
+    {
+        var (start, length, parent) = (new int[sequences.Count], new int[sequences.Count], new int[sequences.Count]);
+        var tokens = new int[sequences.Sum(s => s.Length)];
+        var positions = new int[tokens.Length];
+        var next = 0;
+        for (var s = 0; s < sequences.Count; s++)
+        {
+            (start[s], length[s], parent[s]) = (next, sequences[s].Length, -1);
+            foreach (var token in sequences[s])
+            {
+                tokens[next] = token;
+                positions[next] = next - start[s];
+                next++;
+            }
+        }
+        return new(tokens, positions, SegmentTable.Create(start, length, parent, positions));
+    }
+}
