@@ -55,13 +55,21 @@ public sealed class Checkpoint : IDisposable
     public static Checkpoint Open(string path)
     {
         var file = Directory.Exists(path) ? FindIn(path) : path;
+        if (!File.Exists(file))
+            throw new InputException($"{file} does not exist", fix: "name a folder with weights, or a weights file");
         if (file.EndsWith(".index.json"))
             return OpenShards(file);
         ITensorFile[] files = [OpenFile(file)];
         return new(file, files, files[0].Names.ToDictionary(name => name, _ => files[0]));
     }
 
-    private static SafetensorsFile OpenFile(string file) => SafetensorsFile.Open(file);
+    private static ITensorFile OpenFile(string file) => System.IO.Path.GetExtension(file) switch
+    {
+        ".safetensors" => SafetensorsFile.Open(file),
+        ".bin" or ".pt" or ".pth" or ".ckpt" => TorchFile.Open(file),
+        _ => throw new InputException($"{file}: cannot tell the format of the weights from this name",
+            fix: "name a .safetensors, .bin, .pt or .pth file, an index (…index.json), or a folder"),
+    };
 
     private static string FindIn(string folder)
     {
