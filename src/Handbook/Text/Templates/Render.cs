@@ -1,0 +1,93 @@
+namespace Handbook.Text.Templates;
+
+/// <summary>One run of a template: its output so far, the spans of its generation blocks, and where in the source it is.</summary>
+internal sealed class Render(DateTime now)
+{
+    private readonly List<(int Start, int End)> _spans = [];
+    private readonly TextBuffer _root = new();
+    private TextBuffer? _out;
+    private TextBuffer? _spare;
+    private Random? _random;
+    private bool _yielded;
+    private int _counted;
+    private int _codePoints;
+
+    public DateTime Now => now;
+
+    /// <summary>Seeded, so that one conversation renders the same each time.</summary>
+    public Random Random => _random ??= new Random(17);
+
+    public bool AutoEscape { get; set; }
+
+    /// <summary>Offset in the template's source of what is being evaluated, for messages.</summary>
+    public int At { get; set; }
+
+    public IReadOnlyList<(int Start, int End)> Spans => _spans;
+
+    public void Write(string text)
+    {
+        if (_out is null)
+            _yielded = true;
+        (_out ?? _root).Append(text);
+    }
+
+    public void Print(object? value) => Write(AutoEscape ? Markup.EscapeValue(value) : PyRepr.Str(value));
+
+    /// <summary>Redirects output until <see cref="EndBuffer"/>; returns the output to go back to.</summary>
+    public TextBuffer? BeginBuffer()
+    {
+        var outer = _out;
+        _out = _spare ?? new TextBuffer();
+        _spare = null;
+        _out.Clear();
+        return outer;
+    }
+
+    public string EndBuffer(TextBuffer? outer)
+    {
+        var inner = _out!;
+        _out = outer;
+        _spare = inner;
+        return inner.ToString();
+    }
+
+    /// <summary>Records the span of a generation block whose text is about to be written; in code points.</summary>
+    /// <remarks>
+    /// The reference takes as start the length of all that the template has given out: text in a macro or set block counts only when that is
+    /// finished, and before anything was given out, even an empty text, it records nothing.
+    /// </remarks>
+    public void AddSpan(string text)
+    {
+        if (!_yielded && _spans.Count == 0)
+            return;
+        _codePoints += PyText.Length(_root.Text[_counted..]);
+        _counted = _root.Text.Length;
+        _spans.Add((_codePoints, _codePoints + PyText.Length(text)));
+    }
+
+    public string Finish() => _root.ToString();
+}
+
+/// <summary>A growing text.</summary>
+internal sealed class TextBuffer
+{
+    private char[] _letters = new char[256];
+    private int _length;
+
+    public ReadOnlySpan<char> Text => _letters.AsSpan(0, _length);
+
+    public void Append(string text)
+    {
+        if (_length + text.Length > _letters.Length)
+        {
+            Budget.CheckLength(_length + (long)text.Length);
+            Array.Resize(ref _letters, Math.Max(_length + text.Length, _letters.Length * 2));
+        }
+        text.CopyTo(_letters.AsSpan(_length));
+        _length += text.Length;
+    }
+
+    public void Clear() => _length = 0;
+
+    public override string ToString() => new(Text);
+}
