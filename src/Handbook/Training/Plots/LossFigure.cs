@@ -141,18 +141,18 @@ internal sealed class LossFigure(string title, IReadOnlyList<PlotPoint> train, I
         return (first, last > first ? last : first + 1);
     }
 
-    /// <summary>Running mean whose window is about a tenth of the steps so far: sharp at the steep start, calm in the long run.</summary>
+    /// <summary>Mean over a window around each step that grows with the steps before it: sharp at the steep start, calm in the long run.</summary>
     private static List<PlotPoint> Smooth(IReadOnlyList<PlotPoint> series)
     {
-        var smooth = new List<PlotPoint>(series.Count);
-        var mean = 0.0;
+        var sums = new double[series.Count + 1];
         for (var i = 0; i < series.Count; i++)
+            sums[i + 1] = sums[i] + series[i].Y;
+        return [.. series.Select((point, i) =>
         {
-            var share = 1 / (1 + i / 12.0);
-            mean = i == 0 ? series[0].Y : mean + share * (series[i].Y - mean);
-            smooth.Add(new(series[i].X, mean));
-        }
-        return smooth;
+            var half = i / 12;
+            var (from, to) = (i - half, Math.Min(series.Count, i + half + 1));
+            return new PlotPoint(point.X, (sums[to] - sums[from]) / (to - from));
+        })];
     }
 
     /// <summary>At most <see cref="MostPoints"/> points that look the same: lowest and highest of each stretch.</summary>

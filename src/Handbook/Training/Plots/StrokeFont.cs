@@ -17,11 +17,13 @@ internal static class StrokeFont
     // Font size over units: capitals are about 0.71 of the font size, as in common faces.
     private const double Units = 0.71 / 14;
 
+    private const double Tracking = 0.9;
+
     private static readonly Dictionary<char, (double Advance, PlotPoint[][] Strokes)> Glyphs = Source.ReplaceLineEndings("\n")
         .Split('\n', StringSplitOptions.RemoveEmptyEntries)
         .ToDictionary(line => line[0], line => Parse(line[2..]));
 
-    public static double Width(string text, double size) => text.Sum(c => Glyph(c).Advance) * size * Units;
+    public static double Width(string text, double size) => text.Sum(c => Glyph(c).Advance + Tracking) * size * Units;
 
     /// <summary>The strokes of a line of text that begins at a point on the baseline.</summary>
     public static IEnumerable<IReadOnlyList<PlotPoint>> Strokes(string text, PlotPoint start, double size)
@@ -33,7 +35,7 @@ internal static class StrokeFont
             var (advance, strokes) = Glyph(c);
             foreach (var stroke in strokes)
                 yield return Array.ConvertAll(stroke, point => new PlotPoint(x + point.X * scale, start.Y - point.Y * scale));
-            x += advance * scale;
+            x += (advance + Tracking) * scale;
         }
     }
 
