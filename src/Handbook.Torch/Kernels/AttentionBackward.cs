@@ -68,8 +68,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
             var (token, row, count) = KeysOf(segments.Blocks[i], work);
             if (count <= 0)
                 continue;
-            AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1, work.Keys + (nint)row * width);
-            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count, size, 1, work.Values + (nint)row * width);
+            AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1, work.Keys + (nint)row * width, AttentionTiles.Rows);
+            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count, size, 1, work.Values + (nint)row * width, AttentionTiles.Rows);
         }
         for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
         {
@@ -173,18 +173,18 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     {
         int size = shape.HeadSize, width = _width;
         var outputs = work.QueryGradients;                              // free until the sums begin
-        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * size, arguments.Output.Stride, count, size, 1, outputs);
-        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * size, gradients.Output.Stride, count, size, 1, work.Slopes);
-        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * size, arguments.Query.Stride, count, size, (float)shape.Scale, work.Queries);
+        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * size, arguments.Output.Stride, count, size, 1, outputs, Lanes.Width);
+        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * size, gradients.Output.Stride, count, size, 1, work.Slopes, Lanes.Width);
+        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * size, arguments.Query.Stride, count, size, (float)shape.Scale, work.Queries, Lanes.Width);
         var logSum = (float*)arguments.LogSumExp + (nint)head * segments.Tokens + row;
-        for (var q = 0; q < Queries; q++)
+        for (var q = 0; q < (count + Lanes.Width - 1) / Lanes.Width * Lanes.Width; q++)
         {
             work.LogSum[q] = q < count ? logSum[q] * AttentionScores.Log2E : float.PositiveInfinity;        // ∞: weight 0
             work.Dot[q] = q < count ? Dot(work.Slopes + q * width, outputs + q * width, width) : 0;
         }
         AttentionPanels.Transpose(work.Slopes, count, width, 1, work.SlopesAcross);
         AttentionPanels.Transpose(work.Queries, count, width, shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E, work.QueriesAcross);
-        new Span<float>(work.QueryGradients, Queries * width).Clear();
+        new Span<float>(work.QueryGradients, (count + AttentionTiles.Rows - 1) / AttentionTiles.Rows * AttentionTiles.Rows * width).Clear();
     }
 
     private static float Dot(float* a, float* b, int width)

@@ -7,20 +7,26 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Moves rows between the caller's tensors and float32 panels whose rows are whole vectors, zero behind the last element.</summary>
 internal static unsafe class AttentionPanels
 {
+    private const int Ahead = 64;
+
     /// <summary>E rounded up to whole vectors.</summary>
     public static int Width(int headSize) => (headSize + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
 
-    /// <summary><paramref name="rows"/> rows times <paramref name="factor"/>; rows up to the next whole tile become 0.</summary>
+    /// <summary><paramref name="rows"/> rows times <paramref name="factor"/>; rows up to the next multiple of <paramref name="pad"/> become 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Load<T>(T* source, nint stride, int rows, int size, float factor, float* panel) where T : unmanaged
+    public static void Load<T>(T* source, nint stride, int rows, int size, float factor, float* panel, int pad) where T : unmanaged
     {
         var width = Width(size);
         var scale = Vector512.Create(factor);
         var row = 0;
         for (; row < rows; row++, source += stride, panel += width)
             for (var i = 0; i < width; i += Lanes.Width)
+            {
+                if (Sse.IsSupported)
+                    Sse.Prefetch1(source + Ahead * stride + i);
                 (Lanes.Load(source, i, size) * scale).Store(panel + i);
-        for (; row % AttentionTiles.Rows != 0; row++, panel += width)
+            }
+        for (; row % pad != 0; row++, panel += width)
             new Span<float>(panel, width).Clear();
     }
 
@@ -35,7 +41,7 @@ internal static unsafe class AttentionPanels
                 Lanes.Store(target, i, size, Vector512.Load(panel + i) * scale);
     }
 
-    /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; columns from <paramref name="rows"/> to the next whole vector become 0.</summary>
+    /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; as many rows as make whole vectors, so the panel is padded to these.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(float* panel, int rows, int width, float factor, float* target)
     {
@@ -43,13 +49,13 @@ internal static unsafe class AttentionPanels
         var scale = Vector512.Create(factor);
         var row = 0;
         if (Avx512F.IsSupported)
-            for (; row + 16 <= rows; row += 16)
+            for (; row < rows; row += 16)
                 for (var column = 0; column < width; column += 16)
                     Transpose16(panel + row * width + column, width, scale, target + column * stride + row);
         var end = (rows + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
         for (; row < end; row++)
             for (var column = 0; column < width; column++)
-                target[column * stride + row] = row < rows ? panel[row * width + column] * factor : 0;
+                target[column * stride + row] = panel[row * width + column] * factor;
     }
 
     /// <summary>16 × 16: pairs of rows, then pairs of pairs, within 128-bit quarters; then the quarters change places.</summary>

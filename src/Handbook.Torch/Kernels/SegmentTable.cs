@@ -10,6 +10,9 @@ public sealed class SegmentTable
     /// <summary>Queries that are worked on together.</summary>
     internal const int BlockSize = 64;
 
+    /// <summary>Blocks of queries that one piece of forward work takes together, where a segment has as many.</summary>
+    internal const int SpanBlocks = 4;
+
     private const int SmallestChunk = 512, MostChunks = 4;
     private const long SmallestPiece = 16 * 1024;      // pairs per head: some 10 µs of work, against well below 1 µs for handing it out
 
@@ -170,8 +173,11 @@ public sealed class SegmentTable
             long pairs = 0;
             while (i < blocks.Length && pairs < SmallestPiece)
             {
-                pairs += (long)blocks[i].Count * (segments[blocks[i].Segment].Offset + blocks[i].First + blocks[i].Count);
-                i++;
+                var end = i + 1;
+                while (end < blocks.Length && end - i < SpanBlocks && blocks[end].Segment == blocks[i].Segment)
+                    end++;
+                for (; i < end; i++)
+                    pairs += (long)blocks[i].Count * (segments[blocks[i].Segment].Offset + blocks[i].First + blocks[i].Count);
             }
             pieces.Add((first..i, pairs));
         }
