@@ -33,13 +33,13 @@ public readonly record struct AttentionShape
 
     internal int Group => Heads / KeyHeads;
 
-    internal void Check(SegmentTable segments)
+    internal void Check(SegmentTable? segments)
     {
         if (Heads < 1 || KeyHeads < 1 || Heads % KeyHeads != 0 || HeadSize < 1)
             throw new ArgumentException($"attention with {Heads} heads over {KeyHeads} key heads of {HeadSize} elements; heads must be a multiple of key heads, all at least 1");
         if (Window < 0 || !(SoftCap >= 0) || !double.IsFinite(Scale))
             throw new ArgumentException($"attention with window {Window}, soft cap {SoftCap} and scale {Scale}; the first two are 0 (none) or more, the scale is finite");
-        if (Window > 0 && !segments.PositionsFollow)
+        if (Window > 0 && segments is { PositionsFollow: false })
             throw new ArgumentException("attention with a window needs positions that grow by one along each chain of segments");
     }
 }

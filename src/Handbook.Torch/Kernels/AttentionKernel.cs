@@ -34,4 +34,24 @@ public static unsafe class AttentionKernel
         else
             throw new NotSupportedException($"attention computes float, BFloat16 and double, not {typeof(T).Name}");
     }
+
+    /// <summary>Attention of the newest tokens of many sequences over their caches.</summary>
+    /// <param name="query">[sum of queries, H, E].</param>
+    /// <param name="output">[sum of queries, H, E]; written.</param>
+    public static void Decode<T>(ReadOnlySpan<CachedSequence<T>> sequences, in AttentionShape shape, TokenRows<T> query, TokenRows<T> output) where T : unmanaged
+    {
+        shape.Check(null);
+        for (var s = 0; s < sequences.Length; s++)
+            if (sequences[s].Queries < 1 || sequences[s].Queries > sequences[s].Length)
+                throw new ArgumentException($"sequence {s} has {sequences[s].Queries} new tokens and {sequences[s].Length} in its cache; the new ones, at least 1, are part of the cache");
+        fixed (CachedSequence<T>* all = sequences)
+        {
+            if (typeof(T) == typeof(double))
+                ThreadTeam.Run(sequences.Length, new AttentionDecodeReference<T>(all, shape, query, output));
+            else if (typeof(T) == typeof(float) || typeof(T) == typeof(BFloat16))
+                new AttentionDecode<T>(all, sequences.Length, shape, query, output).Run();
+            else
+                throw new NotSupportedException($"attention computes float, BFloat16 and double, not {typeof(T).Name}");
+        }
+    }
 }

@@ -7,7 +7,8 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Moves rows between the caller's tensors and float32 panels whose rows are whole vectors, zero behind the last element.</summary>
 internal static unsafe class AttentionPanels
 {
-    private const int Ahead = 64;
+    /// <summary>Rows between the one that is fetched into the cache and the one that is read: the next block arrives while this one is worked on.</summary>
+    private const int Ahead = SegmentTable.BlockSize;
 
     /// <summary>E rounded up to whole vectors.</summary>
     public static int Width(int headSize) => (headSize + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
@@ -23,7 +24,7 @@ internal static unsafe class AttentionPanels
             for (var i = 0; i < width; i += Lanes.Width)
             {
                 if (Sse.IsSupported)
-                    Sse.Prefetch1(source + Ahead * stride + i);
+                    Sse.Prefetch1(source + Ahead * stride + i);        // beyond the last row it does nothing
                 (Lanes.Load(source, i, size) * scale).Store(panel + i);
             }
         for (; row % pad != 0; row++, panel += width)

@@ -1,0 +1,39 @@
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Attention over caches by its formula, in float64: serves float64.</summary>
+internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* sequences, AttentionShape shape, TokenRows<T> query, TokenRows<T> output) : IParallelBody where T : unmanaged
+{
+    public void Invoke(int index)
+    {
+        var sequence = sequences[index];
+        var size = shape.HeadSize;
+        var scores = new double[sequence.Length];
+        for (var token = 0; token < sequence.Queries; token++)
+            for (var head = 0; head < shape.Heads; head++)
+            {
+                var place = sequence.Length - sequence.Queries + token;
+                var first = shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
+                long row = sequence.FirstQuery + token, keyHead = head / shape.Group;
+                var top = double.NegativeInfinity;
+                for (var k = first; k <= place; k++)
+                {
+                    var dot = 0.0;
+                    for (var e = 0; e < size; e++)
+                        dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(sequence.Key.Data, k * (long)sequence.Key.Stride + keyHead * size + e);
+                    dot *= shape.Scale;
+                    scores[k] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(dot / shape.SoftCap) : dot;
+                    top = Math.Max(top, scores[k]);
+                }
+                var total = 0.0;
+                for (var k = first; k <= place; k++)
+                    total += scores[k] = Math.Exp(scores[k] - top);
+                for (var e = 0; e < size; e++)
+                {
+                    var sum = 0.0;
+                    for (var k = first; k <= place; k++)
+                        sum += scores[k] * Lanes.Get(sequence.Value.Data, k * (long)sequence.Value.Stride + keyHead * size + e);
+                    Lanes.Set(output.Data, row * output.Stride + head * size + e, sum / total);
+                }
+            }
+    }
+}

@@ -1,0 +1,61 @@
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Torch.Tests.Kernels;
+
+/// <summary>Attention over caches gives what attention over whole sequences gives for their last tokens.</summary>
+public sealed unsafe class AttentionDecodeTests
+{
+    [Theory]
+    [InlineData(1, 1, 8, 0, 0), InlineData(4, 4, 48, 0, 0), InlineData(6, 2, 64, 0, 0), InlineData(9, 3, 16, 20, 0), InlineData(8, 1, 3, 7, 2.5), InlineData(2, 1, 80, 1, 0), InlineData(2, 2, 17, 0, 1)]
+    public void Agrees_with_attention_by_its_definition(int heads, int keyHeads, int size, int window, double cap)
+    {
+        int[] lengths = [1, 5, 64, 100, 33, 17], queries = [1, 1, 1, 3, 33, 2];
+        var batch = AttentionCase.Flat(AttentionCase.Sized(heads, keyHeads, size, window, cap), seed: size, lengths);
+        var plain = batch.Plain().Output;
+        // As in AttentionTests, but bfloat16 keeps 8 bits of the result only: 4e-3.
+        Check<double>(batch, queries, plain, 1e-12);
+        Check<float>(batch, queries, plain, 1e-5);
+        Check<BFloat16>(batch, queries, plain, 4e-3);
+    }
+
+    [Fact]
+    public void Refuses_more_new_tokens_than_the_cache_holds() =>
+        Assert.Contains("part of the cache", Assert.Throws<ArgumentException>(() => AttentionKernel.Decode([new CachedSequence<float>(default, default, 3, 0, 4)], AttentionCase.Sized(1, 1, 4), default, default)).Message);
+
+    private static void Check<T>(AttentionCase batch, int[] queries, double[] plain, double relative) where T : unmanaged
+    {
+        int wide = batch.Shape.Heads * batch.Shape.HeadSize, narrow = batch.Shape.KeyHeads * batch.Shape.HeadSize, rows = queries.Sum();
+        T[] key = Convert(batch.Key), value = Convert(batch.Value), all = Convert(batch.Query);
+        T[] query = new T[rows * (wide + 1)], output = new T[rows * (wide + 2)];
+        var sequences = new CachedSequence<T>[queries.Length];
+        fixed (T* k = key, v = value, q = query, y = output)
+        {
+            for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
+            {
+                sequences[s] = new(new(k + batch.Start[s] * narrow, narrow), new(v + batch.Start[s] * narrow, narrow), batch.Length[s], row, queries[s]);
+                for (var i = 0; i < queries[s]; i++)
+                    Array.Copy(all, Token(s, i) * wide, query, (row + i) * (wide + 1), wide);
+            }
+            AttentionKernel.Decode<T>(sequences, batch.Shape, new(q, wide + 1), new(y, wide + 2));
+            var bound = relative * plain.Max(Math.Abs);
+            for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
+                for (var i = 0; i < queries[s] * wide; i++)
+                {
+                    var actual = Lanes.Get(y, (row + i / wide) * (wide + 2) + i % wide);
+                    var wanted = plain[Token(s, i / wide) * wide + i % wide];
+                    Assert.True(Math.Abs(actual - wanted) <= bound, $"{typeof(T).Name} sequence {s}, element {i} is {actual:R}, should be {wanted:R} within {bound:E1}");
+                }
+        }
+
+        int Token(int s, int i) => batch.Start[s] + batch.Length[s] - queries[s] + i;
+
+        static T[] Convert(double[] values)
+        {
+            var converted = new T[values.Length];
+            fixed (T* target = converted)
+                for (var i = 0; i < values.Length; i++)
+                    Lanes.Set(target, i, values[i]);
+            return converted;
+        }
+    }
+}
