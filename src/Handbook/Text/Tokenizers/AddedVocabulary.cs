@@ -45,6 +45,8 @@ internal sealed class AddedVocabulary
 
     public string? ContentOf(int id) => _byId.TryGetValue(id, out var token) ? token.Content : null;
 
+    public AddedToken? Find(int id) => _byId.GetValueOrDefault(id);
+
     public bool IsSpecial(string content) => _special.Contains(content);
 
     /// <summary>Cuts added tokens out of the raw text and the normalized rest, and fills the pieces with both.</summary>

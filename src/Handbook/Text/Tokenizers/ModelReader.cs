@@ -12,7 +12,10 @@ internal static class ModelReader
         return type switch
         {
             "BPE" => ReadBpe(node),
-            _ => throw PipelineReader.Unknown(node, "model", "BPE"),
+            "WordPiece" => new WordPieceModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token", "[UNK]"), node.Text("continuing_subword_prefix", "##"), node.Number("max_input_chars_per_word", 100)),
+            "WordLevel" => new WordLevelModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token")),
+            "Unigram" => ReadUnigram(node),
+            _ => throw PipelineReader.Unknown(node, "model", "BPE, Unigram, WordPiece, WordLevel"),
         };
     }
 
@@ -38,6 +41,16 @@ internal static class ModelReader
             IgnoreMerges = node.Flag("ignore_merges", false),
         };
         return new(vocabulary, ReadMerges(node.Need("merges"), vocabulary, options.ContinuingSubwordPrefix), options);
+    }
+
+    private static UnigramModel ReadUnigram(ConfigNode node)
+    {
+        var tokens = node.Need("vocab").Items().Select(item => item.Json.ValueKind == JsonValueKind.Array && item.Json.GetArrayLength() == 2 && item.Json[1].ValueKind == JsonValueKind.Number
+            ? (new ConfigNode(item.Json[0], $"{item.Path}[0]").AsText(), item.Json[1].GetDouble()) : throw item.Wrong("a token and its score: [\"a\", -3.5]")).ToArray();
+        var unknown = node.Find("unk_id")?.AsNumber();
+        if (unknown >= tokens.Length)
+            throw new InputException($"{node.Path}.unk_id is {unknown}, but the vocabulary has {tokens.Length} tokens", "the unknown token must be one of them", "set unk_id to null or to the index of the unknown token");
+        return new(tokens, unknown, node.Flag("byte_fallback", false));
     }
 
     private static Dictionary<string, int> ReadVocabulary(ConfigNode node)

@@ -60,12 +60,13 @@ internal sealed class Pipeline
 
     public int? IdOf(string token) => Added.IdOf(token) ?? (Model.Vocabulary.TryGetValue(token, out var id) ? id : null);
 
-    public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens)
+    /// <param name="normalized">Whether added tokens appear in their normalized form, as version 0.23 of the reference has it; a special token that changes so is then not skipped.</param>
+    public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens, bool normalized = false)
     {
         var tokens = new List<string>(ids.Length);
         foreach (var id in ids)
         {
-            var token = TokenOf(id);
+            var token = normalized && Normalizer is not null && Added.Find(id) is { Normalized: true } added ? Normalizer.Apply(added.Content) : TokenOf(id);
             if (token is not null && !(skipSpecialTokens && Added.IsSpecial(token)))
                 tokens.Add(token);
         }
@@ -82,8 +83,6 @@ internal sealed class Pipeline
             Run(text, scratch, tracked: true, (piece, word) =>
             {
                 AddOffsets(scratch, piece, first, part, word, typeId);
-                for (var i = first; i < scratch.Sink.Count; i++)
-                    part.Tokens.Add(piece.Id >= 0 ? CodePoints.ToText(scratch.Pieces.Text.Text[piece.Start..piece.End]) : Model.TokenOf(scratch.Sink.Ids[i]) ?? "");
                 first = scratch.Sink.Count;
             });
             return part;
@@ -119,7 +118,7 @@ internal sealed class Pipeline
     }
 
     /// <summary>Turns byte ranges within a piece into ranges of the original text.</summary>
-    private static void AddOffsets(Scratch scratch, Piece piece, int first, EncodedPart part, int word, int typeId)
+    private void AddOffsets(Scratch scratch, Piece piece, int first, EncodedPart part, int word, int typeId)
     {
         var (text, sink) = (scratch.Pieces.Text, scratch.Sink);
         var count = piece.Id >= 0 ? 0 : MapBytes(scratch, piece);
@@ -134,11 +133,22 @@ internal sealed class Pipeline
             else
                 offsets = (text.Starts[scratch.ByteToPoint[start]], text.Ends[scratch.ByteToPoint[Math.Min(end, count) - 1]]);
             part.Ids.Add(sink.Ids[i]);
+            part.Tokens.Add(TextOf(scratch, piece, sink.Ids[i], start, Math.Min(end, count)));
             part.Offsets.Add(offsets);
             part.TypeIds.Add(typeId);
             part.Special.Add(false);
             part.Words.Add(word);
         }
+    }
+
+    /// <summary>A token as the reference shows it: added tokens, and in some models unknown ones, as the text they stand for.</summary>
+    private string TextOf(Scratch scratch, Piece piece, int id, int start, int end)
+    {
+        if (piece.Id >= 0)
+            return CodePoints.ToText(scratch.Pieces.Text.Text[piece.Start..piece.End]);
+        var token = Model.TokenOf(id) ?? "";
+        return Model.UnknownKeepsText && token == Model.UnknownToken && end > start
+            ? CodePoints.ToText(scratch.Pieces.Text.Text[scratch.ByteToPoint[start]..(scratch.ByteToPoint[end - 1] + 1)]) : token;
     }
 
     private static int MapBytes(Scratch scratch, Piece piece)

@@ -95,6 +95,9 @@ public sealed class Tokenizer
     /// <summary>Text of ids; ids outside the vocabulary give nothing.</summary>
     public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens = false) => _pipeline.Decode(ids, skipSpecialTokens);
 
+    /// <summary>Decodes as version 0.23 of the reference does: added tokens in their normalized form.</summary>
+    internal string DecodeNormalized(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens, normalized: true);
+
     /// <summary>A decoder for one growing sequence of ids.</summary>
     public StreamDecoder CreateStreamDecoder(bool skipSpecialTokens = true) => new(this, skipSpecialTokens);
 

@@ -9,6 +9,9 @@ internal abstract class Model
     /// <summary>The token that stands for unknown text; null where the model has none.</summary>
     public virtual string? UnknownToken => null;
 
+    /// <summary>Whether an unknown token is shown as the text it stands for.</summary>
+    public virtual bool UnknownKeepsText => false;
+
     public abstract string? TokenOf(int id);
 
     /// <summary>Appends the tokens of a piece, each with the number of UTF-8 bytes of the piece that it covers.</summary>

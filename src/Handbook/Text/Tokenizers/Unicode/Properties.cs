@@ -11,7 +11,7 @@ internal static class Properties
     private static readonly CharacterClass Numbers = new(p => Category(p) is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber);
 
     private static readonly CharacterClass Words = new(p => Category(p) is <= UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
-        || p is 0x200C or 0x200D || p is >= 0x24B6 and <= 0x24E9);
+        || IsCircledLetter(p) || p is 0x200C or 0x200D);
 
     /// <summary>\p{L}.</summary>
     public static bool IsLetter(int point) => Letters.Contains(point);
@@ -27,6 +27,19 @@ internal static class Properties
         _ => point is 0x1680 or (>= 0x2000 and <= 0x200A) or 0x2028 or 0x2029 or 0x202F or 0x205F or 0x3000,
     };
 
-    /// <summary>A word character: letters, marks, decimal digits, connectors.</summary>
+    /// <summary>A word character as around added tokens: alphabetic, marks, decimal digits, connectors, joiners.</summary>
     public static bool IsWord(int point) => Words.Contains(point);
+
+    /// <summary>Symbols that count as alphabetic.</summary>
+    public static bool IsCircledLetter(int point) => point is (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169) or (>= 0x1F170 and <= 0x1F189);
+
+    /// <summary>\p{M}.</summary>
+    public static bool IsMark(int point) => Category(point) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark;
+
+    /// <summary>\p{C} of assigned characters: control, format, private use.</summary>
+    public static bool IsOther(int point) => Category(point) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate;
+
+    /// <summary>Punctuation, with the ASCII symbols that programmers call so.</summary>
+    public static bool IsPunctuation(int point) => Category(point) is >= UnicodeCategory.ConnectorPunctuation and <= UnicodeCategory.OtherPunctuation
+        || point is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~';
 }
