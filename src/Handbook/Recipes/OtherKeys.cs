@@ -3,6 +3,8 @@ namespace Handbook.Recipes;
 /// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>
 internal static class OtherKeys
 {
+    public const string AdapterGroup = "Adapters and quantised weights";
+
     private const string OneProcess = "one process trains on the whole machine";
     private const string Always = "it is always so here";
 
@@ -25,7 +27,7 @@ internal static class OtherKeys
     private static IEnumerable<RecipeKey> Adapters()
     {
         const string reason = "it belongs to adapters, which this recipe does not train";
-        return Group("Adapters and quantised weights",
+        return Group(AdapterGroup,
             NotBuilt<bool>("use_peft", "this version trains all weights; low-rank adapters come later", false),
             NotBuilt<bool>("load_in_4bit", "this version keeps weights whole; quantised ones come later", false),
             NotBuilt<bool>("load_in_8bit", "this version keeps weights whole; quantised ones come later", false),

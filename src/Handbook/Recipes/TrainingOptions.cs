@@ -232,6 +232,7 @@ public enum SchedulerType
     [Spelled("cosine")] Cosine,
     [Spelled("cosine_with_restarts")] CosineWithRestarts,
     [Spelled("cosine_with_min_lr")] CosineWithMinLr,
+    [Spelled("cosine_warmup_with_min_lr")] CosineWarmupWithMinLr,
     [Spelled("polynomial")] Polynomial,
     [Spelled("constant")] Constant,
     [Spelled("constant_with_warmup")] ConstantWithWarmup,

@@ -31,8 +31,8 @@ internal sealed class ScheduleParameters(IReadOnlyDictionary<string, object?>? v
             else if (key is "warmup_type" or "decay_type" && value is string word && !s_rises.Contains(word))
                 yield return ($"has {key}: {word}", $"use {string.Join(", ", s_rises)}");
         }
-        if (type == SchedulerType.CosineWithMinLr && parameters.Has("min_lr") == parameters.Has("min_lr_rate"))
-            yield return (parameters.Has("min_lr") ? "has both min_lr and min_lr_rate" : "lacks min_lr_rate, which cosine_with_min_lr needs",
+        if (type is SchedulerType.CosineWithMinLr or SchedulerType.CosineWarmupWithMinLr && parameters.Has("min_lr") == parameters.Has("min_lr_rate"))
+            yield return (parameters.Has("min_lr") ? "has both min_lr and min_lr_rate" : $"lacks min_lr_rate, which {name} needs",
                 "add exactly one: `lr_scheduler_kwargs: {min_lr_rate: 0.1}`");
         if (type == SchedulerType.WarmupStableDecay && !parameters.Has("num_decay_steps"))
             yield return ("lacks num_decay_steps, which warmup_stable_decay needs", "add it: `lr_scheduler_kwargs: {num_decay_steps: 100}`");
@@ -46,6 +46,7 @@ internal sealed class ScheduleParameters(IReadOnlyDictionary<string, object?>? v
     {
         SchedulerType.Cosine or SchedulerType.CosineWithRestarts => ["num_cycles"],
         SchedulerType.CosineWithMinLr => ["min_lr_rate", "min_lr", "num_cycles"],
+        SchedulerType.CosineWarmupWithMinLr => ["min_lr_rate", "min_lr", "warmup_lr_rate", "num_cycles"],
         SchedulerType.Polynomial => ["lr_end", "power"],
         SchedulerType.InverseSqrt => ["timescale"],
         SchedulerType.WarmupStableDecay => ["num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"],

@@ -10,6 +10,7 @@ namespace Handbook.Training;
 /// cosine                 m = ½ (1 + cos(2π c p))                    c = num_cycles = ½: one half wave
 /// cosine_with_restarts   m = ½ (1 + cos(π (c p mod 1)))             c = num_cycles = 1; 0 from p = 1 on
 /// cosine_with_min_lr     m = ½ (1 + cos(2π c p)) (1 − r) + r        r = min_lr_rate, or min_lr / η
+/// cosine_warmup_with_min_lr   the same one step early (s + 1), and a warm-up from warmup_lr_rate, or from 1 / W
 /// polynomial             m = ((η − e) (1 − p)^power + e) / η        e = lr_end = 1e-7, power = 1
 /// constant               m = 1
 /// inverse_sqrt           m = 1 / √((s + τ − W) / τ)                 τ = timescale = W, or 10000 without warm-up
@@ -23,8 +24,8 @@ internal static class ScheduleShapes
     {
         SchedulerType.Linear => Warmed(warmup, s => Math.Max(0, (double)(total - s) / Math.Max(1, total - warmup))),
         SchedulerType.Cosine => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), 0),
-        SchedulerType.CosineWithMinLr => Cosine(warmup, total, parameters.Number("num_cycles", 0.5),
-            parameters.Has("min_lr") ? parameters.Number("min_lr", 0) / baseRate : parameters.Number("min_lr_rate", 0)),
+        SchedulerType.CosineWithMinLr => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), Least(parameters, baseRate)),
+        SchedulerType.CosineWarmupWithMinLr => CosineFromWarmupRate(warmup, total, parameters, baseRate),
         SchedulerType.CosineWithRestarts => Restarts(warmup, total, parameters.Number("num_cycles", 1)),
         SchedulerType.Polynomial => Polynomial(warmup, total, baseRate, parameters.Number("lr_end", 1e-7), parameters.Number("power", 1)),
         SchedulerType.Constant => _ => 1,
@@ -44,6 +45,22 @@ internal static class ScheduleShapes
         var factor = 0.5 * (1 + Math.Cos(Math.PI * cycles * 2 * Progress(s, warmup, total)));
         return Math.Max(0, factor * (1 - least) + least);
     });
+
+    private static double Least(ScheduleParameters parameters, double baseRate) =>
+        parameters.Has("min_lr") ? parameters.Number("min_lr", 0) / baseRate : parameters.Number("min_lr_rate", 0);
+
+    private static Func<int, double> CosineFromWarmupRate(int warmup, int total, ScheduleParameters parameters, double baseRate)
+    {
+        var (least, cycles, start) = (Least(parameters, baseRate), parameters.Number("num_cycles", 0.5), parameters.Number("warmup_lr_rate", 0));
+        return s =>
+        {
+            if (s < warmup)
+                return parameters.Has("warmup_lr_rate") ? start + (1 - start) * s / Math.Max(1, warmup - 1) : (s + 1.0) / Math.Max(1, warmup);
+            var p = (s - warmup + 1.0) / Math.Max(1, total - warmup);
+            var factor = 0.5 * (1 + Math.Cos(Math.PI * cycles * 2 * p));
+            return Math.Max(0, factor * (1 - least) + least);
+        };
+    }
 
     private static Func<int, double> Restarts(int warmup, int total, double cycles) => Warmed(warmup, s =>
     {
