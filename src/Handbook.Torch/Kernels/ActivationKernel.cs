@@ -74,22 +74,30 @@ public static unsafe class ActivationKernel
 
         public readonly void Invoke(int index)
         {
+            if (Rows.Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Rows.Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Rows.Count, (index + 1) * Rows.PerPiece);
             for (var i = index * Rows.PerPiece; i < end; i++)
             {
                 var gate = Rows.Gate + i * Rows.InputStride;
                 var up = Rows.Up == null ? null : Rows.Up + i * Rows.InputStride;
                 if (Rows.Output != null)
-                    Forward(gate, up, Rows.Output + i * Rows.OutputStride);
+                    Forward(lanes, gate, up, Rows.Output + i * Rows.OutputStride);
                 else
                 {
                     var upGradient = Rows.UpGradient == null ? null : Rows.UpGradient + i * Rows.GradientStride;
-                    Backward(Rows.OutputGradient + i * Rows.OutputStride, gate, up, Rows.GateGradient + i * Rows.GradientStride, upGradient);
+                    Backward(lanes, Rows.OutputGradient + i * Rows.OutputStride, gate, up, Rows.GateGradient + i * Rows.GradientStride, upGradient);
                 }
             }
         }
 
-        private readonly void Forward(T* gate, T* up, T* output)
+        private readonly void Forward<TLanes>(TLanes lanes, T* gate, T* up, T* output) where TLanes : struct, ILanes
         {
             var width = Rows.Width;
             if (typeof(T) == typeof(double))
@@ -100,14 +108,14 @@ public static unsafe class ActivationKernel
             }
             for (var i = 0; i < width; i += 16)
             {
-                var value = TActivation.Value(Lanes.Load(gate, i, width));
+                var value = TActivation.Value(lanes.Load(gate, i));
                 if (up != null)
-                    value *= Lanes.Load(up, i, width);
-                Lanes.Store(output, i, width, value);
+                    value *= lanes.Load(up, i);
+                lanes.Store(output, i, value);
             }
         }
 
-        private readonly void Backward(T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient)
+        private readonly void Backward<TLanes>(TLanes lanes, T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient) where TLanes : struct, ILanes
         {
             var width = Rows.Width;
             if (typeof(T) == typeof(double))
@@ -124,16 +132,16 @@ public static unsafe class ActivationKernel
             }
             for (var i = 0; i < width; i += 16)
             {
-                var dy = Lanes.Load(outputGradient, i, width);
-                var value = TActivation.Value(Lanes.Load(gate, i, width), out var slope);
+                var dy = lanes.Load(outputGradient, i);
+                var value = TActivation.Value(lanes.Load(gate, i), out var slope);
                 if (up == null)
                 {
-                    Lanes.Store(gateGradient, i, width, dy * slope);
+                    lanes.Store(gateGradient, i, dy * slope);
                     continue;
                 }
-                var u = Lanes.Load(up, i, width);
-                Lanes.Store(gateGradient, i, width, dy * u * slope);
-                Lanes.Store(upGradient, i, width, dy * value);
+                var u = lanes.Load(up, i);
+                lanes.Store(gateGradient, i, dy * u * slope);
+                lanes.Store(upGradient, i, dy * value);
             }
         }
     }

@@ -137,6 +137,14 @@ public static unsafe class AdafactorKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
             if (Pass == Pass.Moments)
                 new Span<float>(Partials + (long)index * Width, Width).Clear();
@@ -147,38 +155,38 @@ public static unsafe class AdafactorKernel
                 var g = G + (long)i * Width;
                 var factor = Vector512.Create(RowState == null || Pass == Pass.Moments ? 1 : (float)Math.Sqrt(RowMean / RowState[i]));
                 if (Pass == Pass.Moments)
-                    RowState[i] = (float)((1 - Fresh) * RowState[i] + Fresh * (AddSquares(g, Partials + (long)index * Width) / Width + Epsilon));
+                    RowState[i] = (float)((1 - Fresh) * RowState[i] + Fresh * (AddSquares(lanes, g, Partials + (long)index * Width) / Width + Epsilon));
                 else if (Pass == Pass.Squares)
-                    Squares(p, g, factor, ref updates, ref parameters);
+                    Squares(lanes, p, g, factor, ref updates, ref parameters);
                 else
-                    Apply(p, g, factor);
+                    Apply(lanes, p, g, factor);
             }
             if (Pass == Pass.Squares)
                 (Sums[2 * index], Sums[2 * index + 1]) = (updates, parameters);
         }
 
-        private readonly Vector512<float> Gradient(TGradient* g, int j) => Lanes.Load(g, j, Width) * GradientScale;
+        private readonly Vector512<float> Gradient<TLanes>(TLanes lanes, TGradient* g, int j) where TLanes : struct, ILanes => lanes.Load(g, j) * GradientScale;
 
-        private readonly double AddSquares(TGradient* g, float* columns)
+        private readonly double AddSquares<TLanes>(TLanes lanes, TGradient* g, float* columns) where TLanes : struct, ILanes
         {
             var sum = Vector512<float>.Zero;
             for (var j = 0; j < Width; j += 16)
             {
-                var value = Gradient(g, j);
+                var value = Gradient(lanes, g, j);
                 var square = value * value;
                 sum += square;
-                Lanes.Store(columns, j, Width, Lanes.Load(columns, j, Width) + square + Vector512.Create(Epsilon));
+                lanes.Store(columns, j, lanes.Load(columns, j) + square + Vector512.Create(Epsilon));
             }
             return Vector512.Sum(sum);
         }
 
-        private readonly void Squares(T* p, TGradient* g, Vector512<float> factor, ref double updates, ref double parameters)
+        private readonly void Squares<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor, ref double updates, ref double parameters) where TLanes : struct, ILanes
         {
             Vector512<float> u = Vector512<float>.Zero, s = Vector512<float>.Zero;
             for (var j = 0; j < Width; j += 16)
             {
-                var update = Gradient(g, j) * factor * Lanes.Load(ColumnFactor, j, Width);
-                var value = Lanes.Load(p, j, Width);
+                var update = Gradient(lanes, g, j) * factor * lanes.Load(ColumnFactor, j);
+                var value = lanes.Load(p, j);
                 u = Vector512.FusedMultiplyAdd(update, update, u);
                 s = Vector512.FusedMultiplyAdd(value, value, s);
             }
@@ -186,12 +194,12 @@ public static unsafe class AdafactorKernel
             parameters += Vector512.Sum(s);
         }
 
-        private readonly void Apply(T* p, TGradient* g, Vector512<float> factor)
+        private readonly void Apply<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor) where TLanes : struct, ILanes
         {
             for (var j = 0; j < Width; j += 16)
             {
-                var update = Gradient(g, j) * factor * Lanes.Load(ColumnFactor, j, Width);
-                Lanes.Store(p, j, Width, Vector512.FusedMultiplyAdd(update, Vector512.Create(-Rate), Lanes.Load(p, j, Width) * Keep));
+                var update = Gradient(lanes, g, j) * factor * lanes.Load(ColumnFactor, j);
+                lanes.Store(p, j, Vector512.FusedMultiplyAdd(update, Vector512.Create(-Rate), lanes.Load(p, j) * Keep));
             }
         }
     }

@@ -56,13 +56,14 @@ public readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
 /// log p = x_t − lse,   lse = m + log Σ e^(x − m)
 /// ∂/∂x of w·( −(1−ε)·log p_t + ε·(lse − mean x) )  =  w·( softmax(x) − (1−ε)·onehot(t) − ε/V )
 /// </code>
-/// Each row is taken in blocks that stay in the first-level cache: the maximum of the block, then e^(x − m_block), stored; when the row's lse is
-/// known, a second pass over the row scales what was stored. So the data comes from memory once and goes back once.
+/// Each row is taken in blocks that stay in the first-level cache: the maximum of the block, then e^(x − m_block) as a power of two, stored; when
+/// the row's lse is known, a second pass over the row scales what was stored. So the data comes from memory once and goes back once.
 /// <para>−∞ is a probability of 0 with gradient 0. A NaN or +∞ anywhere in a row, or a row of −∞ alone, makes the row's results and gradient NaN, and no other row's.</para>
 /// </remarks>
 public static unsafe class CrossEntropyKernel
 {
     private const int Block = 4096;
+    private const double Ln2 = 0.69314718055994530942, Log2E = 1.44269504088896340736;
 
     public static void Run<T>(in CrossEntropyRows<T> rows) where T : unmanaged
     {
@@ -95,57 +96,46 @@ public static unsafe class CrossEntropyKernel
         var blocks = (count + Block - 1) / Block;
         var row = a.Logits + index * a.RowStride;
         var target = a.Targets[index];
-        var inPlace = typeof(T) == typeof(float) && a.SoftCap == 0;
-        long padded = (long)blocks * Block;
-        var memory = Scratch.Get<float>(Scratch.Slot.Row, 2 * blocks + (inPlace ? 0 : 2 * padded));
-        float* maxima = memory, sums = memory + blocks;
-        var exps = inPlace ? (float*)row : memory + 2 * blocks;
-        var capped = memory + 2 * blocks + padded;
-        var scale = a.SoftCap == 0 ? (float)a.Scale : 1;
-        var targetLogit = target >= 0 && a.SoftCap == 0 ? Lanes.Get(row, target) * a.Scale : 0;
+        var capped = a.SoftCap != 0;
+        var inPlace = typeof(T) == typeof(float) && !capped;
+        var padded = (long)blocks * Block;
+        var memory = Scratch.Get<float>(Scratch.Slot.Row, blocks + 16 + (inPlace ? 0 : 2 * padded));
+        var powers = memory;                                            // of each block: the power of two that its exponentials lack
+        var exps = inPlace ? (float*)row : memory + blocks;
+        var caps = memory + blocks + padded;
+        var targetLogit = target >= 0 && !capped ? Lanes.Get(row, target) * a.Scale : 0;
 
-        var best = float.NegativeInfinity;
-        double total = 0, weighted = 0, sumLogits = 0;                // Σ e^(x−m) and Σ e^(x−m)·x relative to the running maximum `best`
-        var argMax = 0;
+        var sums = new RowSums();
         for (var b = 0; b < blocks; b++)
         {
             var start = b * Block;
             var length = Math.Min(Block, count - start);
-            var output = a.Gradient ? exps + start : null;
-            if (a.SoftCap != 0)
-                Cap(row + start, capped + start, length, (float)a.Scale, (float)a.SoftCap);
-            var block = a.SoftCap != 0
-                ? Scan(capped + start, output, length, scale, a.Entropy != null, a.MeanLogit != null, a.ArgMax != null, best)
-                : Scan(row + start, output, length, scale, a.Entropy != null, a.MeanLogit != null, a.ArgMax != null, best);
-            maxima[b] = block.Max;
-            sums[b] = block.Sum;
-            sumLogits += block.SumLogits;
-            var high = Math.Max(best, block.Max);                       // NaN wins
-            if (high > best && block.ArgMax >= 0)
-                argMax = start + block.ArgMax;
-            double old = Math.Exp((double)best - high), fresh = Math.Exp((double)block.Max - high);
-            if (high == float.NegativeInfinity)
-                old = fresh = 0;
-            total = total * old + block.Sum * fresh;
-            if (a.Entropy != null)
-                weighted = weighted * old + (block.SumTimesX + (float.IsNegativeInfinity(block.Max) ? 0 : (double)block.Max * block.Sum)) * fresh;
-            best = high;
+            var request = new Request
+            {
+                Output = a.Gradient ? exps + start : null, Count = length, Scale = capped ? 1 : a.Scale,
+                Entropy = a.Entropy != null, Mean = a.MeanLogit != null, ArgMax = a.ArgMax != null, Best = sums.Best,
+            };
+            if (capped)
+                Cap(row + start, caps + start, length, (float)a.Scale, (float)a.SoftCap);
+            var block = capped ? Scan(caps + start, request) : Scan(row + start, request);
+            powers[b] = block.Power;
+            sums.Add(block, start);
         }
-        if (target >= 0 && a.SoftCap != 0)
-            targetLogit = capped[target];
+        if (target >= 0 && capped)
+            targetLogit = caps[target];
 
-        var lse = best + Math.Log(total);
+        var lse = sums.Power * Ln2 + Math.Log(sums.Total);
         var logProb = target >= 0 ? targetLogit - lse : 0;
         if (a.LogProb != null)
             a.LogProb[index] = logProb;
         if (a.LogSumExp != null)
             a.LogSumExp[index] = lse;
         if (a.Entropy != null)
-            a.Entropy[index] = lse - weighted / total;
+            a.Entropy[index] = lse - sums.TimesX / sums.Total;
         if (a.MeanLogit != null)
-            a.MeanLogit[index] = sumLogits / count;
+            a.MeanLogit[index] = sums.Logits / count;
         if (a.ArgMax != null)
-            a.ArgMax[index] = argMax;
+            a.ArgMax[index] = sums.ArgMax;
         if (!a.Gradient)
             return;
 
@@ -161,27 +151,138 @@ public static unsafe class CrossEntropyKernel
         {
             var start = b * Block;
             var length = Math.Min(Block, count - start);
-            var factor = (float)(weight * Math.Exp((float.IsNegativeInfinity(maxima[b]) ? 0 : (double)maxima[b]) - lse));
-            if (a.SoftCap != 0)
-                ScaleCapped(exps + start, capped + start, row + start, length, factor, (float)-smooth, (float)(1 / a.SoftCap));
+            var factor = (float)(weight * Math.Exp(powers[b] * Ln2 - lse));
+            if (capped)
+                ScaleCapped(exps + start, caps + start, row + start, length, factor, (float)-smooth, (float)(1 / a.SoftCap));
+            else if (length % Lanes.Width == 0)
+                ScaleBlock(new WholeLanes(), exps + start, row + start, length, factor, (float)-smooth);
             else
-                ScaleBlock(exps + start, row + start, length, factor, (float)-smooth);
+                ScaleBlock(new RaggedLanes(length), exps + start, row + start, length, factor, (float)-smooth);
         }
-        var slope = a.SoftCap == 0 ? 1 : 1 - targetLogit / a.SoftCap * (targetLogit / a.SoftCap);
+        var slope = capped ? 1 - targetLogit / a.SoftCap * (targetLogit / a.SoftCap) : 1;
         Lanes.Set(row, target, slope * (weight * (Math.Exp(logProb) - 1 + a.LabelSmoothing) - smooth));
     }
 
+    /// <summary>What is known of a row after some of its blocks.</summary>
+    private struct RowSums()
+    {
+        public float Best = float.NegativeInfinity;
+
+        /// <summary>Σ eˣ = Total · 2^Power; Σ eˣ·x = TimesX · 2^Power.</summary>
+        public double Total, TimesX, Power = double.NegativeInfinity;
+
+        public double Logits;
+        public int ArgMax;
+
+        public void Add(in BlockSums block, int start)
+        {
+            if (block.ArgMax >= 0)
+                ArgMax = start + block.ArgMax;
+            Best = Math.Max(Best, block.Max);                           // NaN wins
+            Logits += block.Logits;
+            if (float.IsNegativeInfinity(block.Max))
+                return;                                                 // adds nothing
+            var power = Math.Max(Power, block.Power);
+            double old = Math.Pow(2, Power - power), fresh = Math.Pow(2, block.Power - power);      // exact: whole powers
+            Total = Total * old + block.Sum * fresh;
+            TimesX = TimesX * old + Ln2 * (block.TimesT + (double)block.Power * block.Sum) * fresh;
+            Power = power;
+        }
+    }
+
+    private struct Request
+    {
+        public float* Output;
+        public int Count;
+        public double Scale;
+        public bool Entropy, Mean, ArgMax;
+        public float Best;
+    }
+
+    /// <summary>Of one block: with t = x·log₂e − Power, the sums of 2ᵗ and 2ᵗ·t.</summary>
     private struct BlockSums
     {
-        public float Max, Sum, SumTimesX, SumLogits;
+        public float Max, Power, Sum, TimesT, Logits;
         public int ArgMax;
     }
 
-    /// <summary>Maximum of a block, then Σ e^(x−max) and what else is wanted; e^(x−max) goes to <paramref name="output"/> unless that is null.</summary>
+    private static BlockSums Scan<T>(T* x, in Request request) where T : unmanaged => request.Count % Lanes.Width == 0
+        ? Scan(new WholeLanes(), x, request)
+        : Scan(new RaggedLanes(request.Count), x, request);
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static BlockSums Scan<T>(T* x, float* output, int count, float scale, bool entropy, bool mean, bool argMax, float best) where T : unmanaged
+    private static BlockSums Scan<TLanes, T>(TLanes lanes, T* x, in Request request) where TLanes : struct, ILanes where T : unmanaged
     {
+        var count = request.Count;
+        var output = request.Output;
         var result = new BlockSums { ArgMax = -1 };
+        var largest = Largest(lanes, x, count);
+        result.Max = (float)(largest * request.Scale);
+        if (request.ArgMax && result.Max > request.Best)
+            result.ArgMax = IndexOf(x, count, largest);
+        if (request.Mean)
+            result.Logits = (float)(Sum(lanes, x, count) * request.Scale);
+
+        // A whole power of two near the maximum: then blocks are put together without rounding. For a block of −∞ alone any will do.
+        var factor = request.Scale * Log2E;
+        result.Power = float.IsNegativeInfinity(result.Max) ? 0 : MathF.Ceiling((float)(largest * factor));
+        var upper = (float)factor > factor ? MathF.BitDecrement((float)factor) : (float)factor;
+        Vector512<float> high = Vector512.Create(upper), low = Vector512.Create((float)Math.Max(factor - upper, 1e-30)), power = Vector512.Create(-result.Power);
+        Vector512<float> sum0 = Vector512<float>.Zero, sum1 = Vector512<float>.Zero, timesT = Vector512<float>.Zero;
+        var i = 0;
+        if (request.Entropy)
+        {
+            for (; i < count; i += 16)
+            {
+                var t = Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power);
+                var e = VectorMath.PowerOfTwo(t);
+                sum0 += e;
+                timesT = Vector512.FusedMultiplyAdd(e, Vector512.MaxNative(Vector512.Create(-151f), t), timesT);     // 0 · −∞ counts as 0
+                if (output != null)
+                    lanes.Store(output, i, e);
+            }
+        }
+        else if (output != null)
+        {
+            for (; i + 32 <= count; i += 32)
+            {
+                var e0 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
+                var e1 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
+                e0.Store(output + i);
+                e1.Store(output + i + 16);
+                sum0 += e0;
+                sum1 += e1;
+            }
+            for (; i < count; i += 16)
+            {
+                var e = VectorMath.PowerOfTwo(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
+                lanes.Store(output, i, e);
+                sum0 += e;
+            }
+        }
+        else
+        {
+            for (; i + 32 <= count; i += 32)
+            {
+                sum0 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
+                sum1 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
+            }
+            for (; i < count; i += 16)
+                sum0 += VectorMath.PowerOfTwo(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
+        }
+        result.Sum = Vector512.Sum(sum0 + sum1);
+        result.TimesT = Vector512.Sum(timesT);
+        return result;
+    }
+
+    /// <summary>t = x·log₂e − Power, with log₂e in two parts, both positive, so that −∞ stays −∞.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector512<float> Exponent(Vector512<float> x, Vector512<float> high, Vector512<float> low, Vector512<float> power) =>
+        Vector512.FusedMultiplyAdd(x, low, Vector512.FusedMultiplyAdd(x, high, power));
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static float Largest<TLanes, T>(TLanes lanes, T* x, int count) where TLanes : struct, ILanes where T : unmanaged
+    {
         var lowest = Vector512.Create(float.NegativeInfinity);
         Vector512<float> high0 = lowest, high1 = lowest;
         var i = 0;
@@ -191,85 +292,20 @@ public static unsafe class CrossEntropyKernel
             high1 = Vector512.MaxNative(high1, Lanes.Load(x + i + 16));
         }
         for (; i < count; i += 16)
-            high0 = Vector512.MaxNative(high0, i + 16 <= count ? Lanes.Load(x + i) : Lanes.LoadPartial(x + i, count - i, float.NegativeInfinity));
-        var raw = Largest(Vector512.MaxNative(high0, high1));
-        result.Max = raw * scale;
-        if (argMax && result.Max > best)
-            result.ArgMax = IndexOf(x, count, raw);
-        if (mean)
-            result.SumLogits = Sum(x, count) * scale;
-
-        // A block of −∞ alone: take 0 as its maximum, so that −∞ − m stays −∞ and not NaN.
-        var minusMax = Vector512.Create(float.IsNegativeInfinity(result.Max) ? 0 : -result.Max);
-        var factor = Vector512.Create(scale);
-        Vector512<float> sum0 = Vector512<float>.Zero, sum1 = Vector512<float>.Zero, timesX = Vector512<float>.Zero;
-        i = 0;
-        if (!entropy)
-        {
-            for (; i + 32 <= count; i += 32)
-            {
-                var e0 = VectorMath.Exp(Vector512.FusedMultiplyAdd(Lanes.Load(x + i), factor, minusMax));
-                var e1 = VectorMath.Exp(Vector512.FusedMultiplyAdd(Lanes.Load(x + i + 16), factor, minusMax));
-                sum0 += e0;
-                sum1 += e1;
-                if (output != null)
-                {
-                    e0.Store(output + i);
-                    e1.Store(output + i + 16);
-                }
-            }
-        }
-        for (; i < count; i += 16)
-        {
-            var value = i + 16 <= count ? Lanes.Load(x + i) : Lanes.LoadPartial(x + i, count - i, float.NegativeInfinity);
-            var distance = Vector512.FusedMultiplyAdd(value, factor, minusMax);
-            var e = VectorMath.Exp(distance);
-            sum0 += e;
-            if (entropy)
-                timesX = Vector512.FusedMultiplyAdd(e, Vector512.MaxNative(Vector512.Create(-105f), distance), timesX);     // 0 · −∞ counts as 0
-            if (output != null)
-                Lanes.Store(output, i, count, e);
-        }
-        result.Sum = Vector512.Sum(sum0 + sum1);
-        result.SumTimesX = Vector512.Sum(timesX);
-        return result;
+            high0 = Vector512.MaxNative(high0, lanes.Load(x, i, float.NegativeInfinity));
+        high0 = Vector512.MaxNative(high0, high1);
+        var largest = high0[0];
+        for (i = 1; i < 16; i++)
+            largest = Math.Max(largest, high0[i]);
+        return largest;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void ScaleBlock<T>(float* exps, T* output, int count, float factor, float add) where T : unmanaged
-    {
-        Vector512<float> f = Vector512.Create(factor), c = Vector512.Create(add);
-        var i = 0;
-        for (; i + 32 <= count; i += 32)
-        {
-            Lanes.Store(output + i, Vector512.FusedMultiplyAdd(Vector512.Load(exps + i), f, c));
-            Lanes.Store(output + i + 16, Vector512.FusedMultiplyAdd(Vector512.Load(exps + i + 16), f, c));
-        }
-        for (; i < count; i += 16)
-            Lanes.Store(output, i, count, Vector512.FusedMultiplyAdd(Lanes.Load(exps, i, count), f, c));
-    }
-
-    private static void Cap<T>(T* x, float* output, int count, float scale, float cap) where T : unmanaged
-    {
-        for (var i = 0; i < count; i += 16)
-            Lanes.Store(output, i, count, VectorMath.Tanh(Lanes.Load(x, i, count) * (scale / cap)) * cap);
-    }
-
-    private static void ScaleCapped<T>(float* exps, float* capped, T* output, int count, float factor, float add, float perCap) where T : unmanaged
-    {
-        for (var i = 0; i < count; i += 16)
-        {
-            var tanh = Lanes.Load(capped, i, count) * perCap;
-            var slope = Vector512.FusedMultiplyAdd(-tanh, tanh, Vector512<float>.One);
-            Lanes.Store(output, i, count, slope * Vector512.FusedMultiplyAdd(Lanes.Load(exps, i, count), Vector512.Create(factor), Vector512.Create(add)));
-        }
-    }
-
-    private static float Sum<T>(T* x, int count) where T : unmanaged
+    private static float Sum<TLanes, T>(TLanes lanes, T* x, int count) where TLanes : struct, ILanes where T : unmanaged
     {
         var sum = Vector512<float>.Zero;
         for (var i = 0; i < count; i += 16)
-            sum += Lanes.Load(x, i, count);
+            sum += lanes.Load(x, i);
         return Vector512.Sum(sum);
     }
 
@@ -281,11 +317,29 @@ public static unsafe class CrossEntropyKernel
         return -1;
     }
 
-    private static float Largest(Vector512<float> value)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static void ScaleBlock<TLanes, T>(TLanes lanes, float* exps, T* output, int count, float factor, float add) where TLanes : struct, ILanes where T : unmanaged
     {
-        var largest = value[0];
-        for (var i = 1; i < 16; i++)
-            largest = Math.Max(largest, value[i]);                      // NaN wins
-        return largest;
+        Vector512<float> f = Vector512.Create(factor), c = Vector512.Create(add);
+        for (var i = 0; i < count; i += 16)
+            lanes.Store(output, i, Vector512.FusedMultiplyAdd(lanes.Load(exps, i), f, c));
+    }
+
+    private static void Cap<T>(T* x, float* output, int count, float scale, float cap) where T : unmanaged
+    {
+        var lanes = new RaggedLanes(count);
+        for (var i = 0; i < count; i += 16)
+            lanes.Store(output, i, VectorMath.Tanh(lanes.Load(x, i) * (scale / cap)) * cap);
+    }
+
+    private static void ScaleCapped<T>(float* exps, float* capped, T* output, int count, float factor, float add, float perCap) where T : unmanaged
+    {
+        var lanes = new RaggedLanes(count);
+        for (var i = 0; i < count; i += 16)
+        {
+            var tanh = lanes.Load(capped, i) * perCap;
+            var slope = Vector512.FusedMultiplyAdd(-tanh, tanh, Vector512<float>.One);
+            lanes.Store(output, i, slope * Vector512.FusedMultiplyAdd(lanes.Load(exps, i), Vector512.Create(factor), Vector512.Create(add)));
+        }
     }
 }

@@ -59,9 +59,17 @@ public static unsafe class ElementwiseKernel
 
         public readonly void Invoke(int index)
         {
+            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
+            if (count % Lanes.Width == 0)
+                Run(index, count, new WholeLanes());
+            else
+                Run(index, count, new RaggedLanes(count));
+        }
+
+        private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
+        {
             var source = Source + (long)index * Piece;
             var target = Target + (long)index * Piece;
-            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
             if (typeof(TFrom) == typeof(double) || typeof(TTo) == typeof(double))
             {
                 for (var i = 0; i < count; i++)
@@ -71,10 +79,10 @@ public static unsafe class ElementwiseKernel
             var factor = Vector512.Create((float)Factor);
             if (Add)
                 for (var i = 0; i < count; i += 16)
-                    Lanes.Store(target, i, count, Vector512.FusedMultiplyAdd(Lanes.Load(source, i, count), factor, Lanes.Load(target, i, count)));
+                    lanes.Store(target, i, Vector512.FusedMultiplyAdd(lanes.Load(source, i), factor, lanes.Load(target, i)));
             else
                 for (var i = 0; i < count; i += 16)
-                    Lanes.Store(target, i, count, Lanes.Load(source, i, count) * factor);
+                    lanes.Store(target, i, lanes.Load(source, i) * factor);
         }
     }
 
@@ -86,8 +94,16 @@ public static unsafe class ElementwiseKernel
 
         public readonly void Invoke(int index)
         {
-            var data = Data + (long)index * Piece;
             var count = (int)Math.Min(Piece, Count - (long)index * Piece);
+            if (count % Lanes.Width == 0)
+                Run(index, count, new WholeLanes());
+            else
+                Run(index, count, new RaggedLanes(count));
+        }
+
+        private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
+        {
+            var data = Data + (long)index * Piece;
             if (typeof(T) == typeof(double))
             {
                 var total = 0.0;
@@ -99,7 +115,7 @@ public static unsafe class ElementwiseKernel
             Vector512<double> sum0 = Vector512<double>.Zero, sum1 = Vector512<double>.Zero;
             for (var i = 0; i < count; i += 16)
             {
-                var (low, high) = Vector512.Widen(Lanes.Load(data, i, count));
+                var (low, high) = Vector512.Widen(lanes.Load(data, i));
                 sum0 = Vector512.FusedMultiplyAdd(low, low, sum0);
                 sum1 = Vector512.FusedMultiplyAdd(high, high, sum1);
             }
@@ -116,6 +132,14 @@ public static unsafe class ElementwiseKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Run(index, new WholeLanes());
+            else
+                Run(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var partial = Partials + (long)index * Width;
             new Span<TReal>(partial, Width).Clear();
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -127,7 +151,7 @@ public static unsafe class ElementwiseKernel
                         Lanes.Set(partial, j, Lanes.Get(partial, j) + Lanes.Get(row, j));
                 else
                     for (var j = 0; j < Width; j += 16)
-                        Lanes.Store(partial, j, Width, Lanes.Load(partial, j, Width) + Lanes.Load(row, j, Width));
+                        lanes.Store(partial, j, lanes.Load(partial, j) + lanes.Load(row, j));
             }
         }
     }

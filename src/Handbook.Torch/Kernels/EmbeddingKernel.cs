@@ -70,6 +70,14 @@ public static unsafe class EmbeddingKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Count, (index + 1) * TokensPerPiece);
             for (var i = index * TokensPerPiece; i < end; i++)
             {
@@ -84,10 +92,10 @@ public static unsafe class EmbeddingKernel
                 }
                 for (var j = 0; j < Width; j += 16)
                 {
-                    var value = Lanes.Load(row, j, Width) * (float)Scale;
+                    var value = lanes.Load(row, j) * (float)Scale;
                     if (position != null)
-                        value += Lanes.Load(position, j, Width);
-                    Lanes.Store(output, j, Width, value);
+                        value += lanes.Load(position, j);
+                    lanes.Store(output, j, value);
                 }
             }
         }
@@ -103,6 +111,14 @@ public static unsafe class EmbeddingKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             // A piece owns the ids whose first token lies in it, to their last token.
             int at = index * TokensPerPiece, end = Math.Min(Count, at + TokensPerPiece);
             while (at > 0 && at < end && Id(at) == Id(at - 1))
@@ -111,13 +127,13 @@ public static unsafe class EmbeddingKernel
             {
                 var id = Id(at);
                 for (; at < Count && Id(at) == id; at++)
-                    AddRow(OutputGradient + (Order[at] & uint.MaxValue) * Width, TableGradient + (long)id * Width);
+                    AddRow(lanes, OutputGradient + (Order[at] & uint.MaxValue) * Width, TableGradient + (long)id * Width);
             }
         }
 
         private readonly int Id(int at) => (int)(Order[at] >> 32);
 
-        private readonly void AddRow(T* source, TReal* target)
+        private readonly void AddRow<TLanes>(TLanes lanes, T* source, TReal* target) where TLanes : struct, ILanes
         {
             if (typeof(TReal) == typeof(double))
             {
@@ -126,7 +142,7 @@ public static unsafe class EmbeddingKernel
                 return;
             }
             for (var j = 0; j < Width; j += 16)
-                Lanes.Store(target, j, Width, Lanes.Load(target, j, Width) + Lanes.Load(source, j, Width) * (float)Scale);
+                lanes.Store(target, j, lanes.Load(target, j) + lanes.Load(source, j) * (float)Scale);
         }
     }
 }

@@ -76,6 +76,14 @@ public static unsafe class LayerNormKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
             for (var i = index * PerPiece; i < end; i++)
             {
@@ -85,20 +93,20 @@ public static unsafe class LayerNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(Residual + at, delta, sum, Output + at, i);
                 else
-                    Fast((float*)Residual + at, delta, (float*)sum, Output + at, i);
+                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, i);
             }
         }
 
-        private readonly void Fast(float* residual, T* delta, float* sum, T* output, int row)
+        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, int row) where TLanes : struct, ILanes
         {
             var total = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
             {
-                var h = Lanes.Load(residual, i, Width);
+                var h = lanes.Load(residual, i);
                 if (delta != null)
                 {
-                    h += Lanes.Load(delta, i, Width);
-                    Lanes.Store(sum, i, Width, h);
+                    h += lanes.Load(delta, i);
+                    lanes.Store(sum, i, h);
                 }
                 total += h;
             }
@@ -106,7 +114,7 @@ public static unsafe class LayerNormKernel
             Vector512<float> center = Vector512.Create(mean), squares = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
             {
-                var distance = (i + 16 <= Width ? Vector512.Load(sum + i) : Lanes.LoadPartial(sum + i, Width - i, mean)) - center;
+                var distance = lanes.Load(sum, i, mean) - center;
                 squares = Vector512.FusedMultiplyAdd(distance, distance, squares);
             }
             var r = (float)(1 / Math.Sqrt((double)Vector512.Sum(squares) / Width + Epsilon));
@@ -115,9 +123,9 @@ public static unsafe class LayerNormKernel
             var factor = Vector512.Create(r);
             for (var i = 0; i < Width; i += 16)
             {
-                var normal = (Lanes.Load(sum, i, Width) - center) * factor;
-                var bias = Bias == null ? Vector512<float>.Zero : Lanes.Load((float*)Bias, i, Width);
-                Lanes.Store(output, i, Width, Vector512.FusedMultiplyAdd(normal, Lanes.Load((float*)Weight, i, Width), bias));
+                var normal = (lanes.Load(sum, i) - center) * factor;
+                var bias = Bias == null ? Vector512<float>.Zero : lanes.Load((float*)Bias, i);
+                lanes.Store(output, i, Vector512.FusedMultiplyAdd(normal, lanes.Load((float*)Weight, i), bias));
             }
         }
 
@@ -149,6 +157,14 @@ public static unsafe class LayerNormKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             TReal* dw = WeightPartials + (long)index * Width, db = BiasPartials + (long)index * Width;
             new Span<TReal>(dw, Width).Clear();
             new Span<TReal>(db, Width).Clear();
@@ -161,37 +177,37 @@ public static unsafe class LayerNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(OutputGradient + at, Sum + at, i, residual, SumGradient + at, delta, dw, db);
                 else
-                    Fast(OutputGradient + at, (float*)Sum + at, i, (float*)residual, (float*)SumGradient + at, delta, (float*)dw, (float*)db);
+                    Fast(lanes, OutputGradient + at, (float*)Sum + at, i, (float*)residual, (float*)SumGradient + at, delta, (float*)dw, (float*)db);
             }
         }
 
-        private readonly void Fast(T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw, float* db)
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw, float* db) where TLanes : struct, ILanes
         {
             var weight = (float*)Weight;
             Vector512<float> center = Vector512.Create(((float*)Mean)[row]), factor = Vector512.Create(((float*)Rstd)[row]);
             Vector512<float> sum = Vector512<float>.Zero, dot = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
             {
-                var gradient = Lanes.Load(dy, i, Width);
-                var normal = (Lanes.Load(h, i, Width) - center) * factor;
-                var g = gradient * Lanes.Load(weight, i, Width);
+                var gradient = lanes.Load(dy, i);
+                var normal = (lanes.Load(h, i) - center) * factor;
+                var g = gradient * lanes.Load(weight, i);
                 sum += g;
                 dot = Vector512.FusedMultiplyAdd(g, normal, dot);
-                Lanes.Store(dw, i, Width, Vector512.FusedMultiplyAdd(gradient, normal, Lanes.Load(dw, i, Width)));
-                Lanes.Store(db, i, Width, gradient + Lanes.Load(db, i, Width));
+                lanes.Store(dw, i, Vector512.FusedMultiplyAdd(gradient, normal, lanes.Load(dw, i)));
+                lanes.Store(db, i, gradient + lanes.Load(db, i));
             }
             var meanG = Vector512.Create((float)((double)Vector512.Sum(sum) / Width));
             var meanDot = Vector512.Create((float)((double)Vector512.Sum(dot) / Width));
             for (var i = 0; i < Width; i += 16)
             {
-                var normal = (Lanes.Load(h, i, Width) - center) * factor;
-                var g = Lanes.Load(dy, i, Width) * Lanes.Load(weight, i, Width);
+                var normal = (lanes.Load(h, i) - center) * factor;
+                var g = lanes.Load(dy, i) * lanes.Load(weight, i);
                 var value = factor * (g - meanG - normal * meanDot);
                 if (dres != null)
-                    value += Lanes.Load(dres, i, Width);
-                Lanes.Store(dh, i, Width, value);
+                    value += lanes.Load(dres, i);
+                lanes.Store(dh, i, value);
                 if (delta != null)
-                    Lanes.Store(delta, i, Width, value);
+                    lanes.Store(delta, i, value);
             }
         }
 

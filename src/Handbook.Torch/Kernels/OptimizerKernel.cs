@@ -47,8 +47,16 @@ public static unsafe class OptimizerKernel
 
         public readonly void Invoke(int index)
         {
+            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
+            if (count % Lanes.Width == 0)
+                Run(index, count, new WholeLanes());
+            else
+                Run(index, count, new RaggedLanes(count));
+        }
+
+        private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
+        {
             var from = (long)index * Piece;
-            var count = (int)Math.Min(Piece, Count - from);
             var rule = Rule;
             var p = Parameters + from;
             var g = Gradients + from;
@@ -74,16 +82,16 @@ public static unsafe class OptimizerKernel
             var scale = Vector512.Create((float)GradientScale);
             for (var i = 0; i < count; i += 16)
             {
-                var a = s1 == null ? default : Lanes.Load(s1, i, count);
-                var b = s2 == null ? default : Lanes.Load(s2, i, count);
-                var next = rule.Update(Lanes.Load(p, i, count), Lanes.Load(g, i, count) * scale, ref a, ref b);
-                Lanes.Store(p, i, count, next);
+                var a = s1 == null ? default : lanes.Load(s1, i);
+                var b = s2 == null ? default : lanes.Load(s2, i);
+                var next = rule.Update(lanes.Load(p, i), lanes.Load(g, i) * scale, ref a, ref b);
+                lanes.Store(p, i, next);
                 if (s1 != null)
-                    Lanes.Store(s1, i, count, a);
+                    lanes.Store(s1, i, a);
                 if (s2 != null)
-                    Lanes.Store(s2, i, count, b);
+                    lanes.Store(s2, i, b);
                 if (copy != null)
-                    Lanes.Store(copy, i, count, next);
+                    lanes.Store(copy, i, next);
             }
         }
     }

@@ -72,6 +72,14 @@ public static unsafe class RmsNormKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
             for (var i = index * PerPiece; i < end; i++)
             {
@@ -81,12 +89,12 @@ public static unsafe class RmsNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(Residual + at, delta, sum, Output + at, Rstd + i);
                 else
-                    Fast((float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i);
+                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i);
             }
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly void Fast(float* residual, T* delta, float* sum, T* output, float* rstd)
+        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd) where TLanes : struct, ILanes
         {
             Vector512<float> squares0 = Vector512<float>.Zero, squares1 = Vector512<float>.Zero;
             var i = 0;
@@ -105,11 +113,11 @@ public static unsafe class RmsNormKernel
             }
             for (; i < Width; i += 16)
             {
-                var h = Lanes.Load(residual, i, Width);
+                var h = lanes.Load(residual, i);
                 if (delta != null)
                 {
-                    h += Lanes.Load(delta, i, Width);
-                    Lanes.Store(sum, i, Width, h);
+                    h += lanes.Load(delta, i);
+                    lanes.Store(sum, i, h);
                 }
                 squares0 = Vector512.FusedMultiplyAdd(h, h, squares0);
             }
@@ -117,7 +125,7 @@ public static unsafe class RmsNormKernel
             *rstd = r;
             Vector512<float> factor = Vector512.Create(r), offset = Vector512.Create((float)Offset);
             for (i = 0; i < Width; i += 16)
-                Lanes.Store(output, i, Width, (Lanes.Load((float*)Weight, i, Width) + offset) * (Lanes.Load(sum, i, Width) * factor));
+                lanes.Store(output, i, (lanes.Load((float*)Weight, i) + offset) * (lanes.Load(sum, i) * factor));
         }
 
         private readonly void Plain(TReal* residual, T* delta, TReal* sum, T* output, TReal* rstd)
@@ -145,6 +153,14 @@ public static unsafe class RmsNormKernel
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var partial = Partials == null ? null : Partials + (long)index * Width;
             if (partial != null)
                 new Span<TReal>(partial, Width).Clear();
@@ -157,32 +173,32 @@ public static unsafe class RmsNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(OutputGradient + at, Sum + at, Lanes.Get(Rstd, i), residual, SumGradient + at, delta, partial);
                 else
-                    Fast(OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)residual, (float*)SumGradient + at, delta, (float*)partial);
+                    Fast(lanes, OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)residual, (float*)SumGradient + at, delta, (float*)partial);
             }
         }
 
-        private readonly void Fast(T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw)
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw) where TLanes : struct, ILanes
         {
             var weight = (float*)Weight;
             Vector512<float> offset = Vector512.Create((float)Offset), factor = Vector512.Create(r), dot = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
             {
-                var gradient = Lanes.Load(dy, i, Width);
-                var value = Lanes.Load(h, i, Width);
-                dot = Vector512.FusedMultiplyAdd(gradient * value, Lanes.Load(weight, i, Width) + offset, dot);
+                var gradient = lanes.Load(dy, i);
+                var value = lanes.Load(h, i);
+                dot = Vector512.FusedMultiplyAdd(gradient * value, lanes.Load(weight, i) + offset, dot);
                 if (dw != null)
-                    Lanes.Store(dw, i, Width, Vector512.FusedMultiplyAdd(gradient, value * factor, Lanes.Load(dw, i, Width)));
+                    lanes.Store(dw, i, Vector512.FusedMultiplyAdd(gradient, value * factor, lanes.Load(dw, i)));
             }
             var along = Vector512.Create((float)(-(double)Vector512.Sum(dot) / Width * r * r * r));
             for (var i = 0; i < Width; i += 16)
             {
-                var g = (Lanes.Load(weight, i, Width) + offset) * Lanes.Load(dy, i, Width);
-                var value = Vector512.FusedMultiplyAdd(g, factor, Lanes.Load(h, i, Width) * along);
+                var g = (lanes.Load(weight, i) + offset) * lanes.Load(dy, i);
+                var value = Vector512.FusedMultiplyAdd(g, factor, lanes.Load(h, i) * along);
                 if (dres != null)
-                    value += Lanes.Load(dres, i, Width);
-                Lanes.Store(dh, i, Width, value);
+                    value += lanes.Load(dres, i);
+                lanes.Store(dh, i, value);
                 if (delta != null)
-                    Lanes.Store(delta, i, Width, value);
+                    lanes.Store(delta, i, value);
             }
         }
 

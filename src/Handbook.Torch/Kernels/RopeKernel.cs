@@ -47,6 +47,14 @@ public static unsafe class RopeKernel
 
         public readonly void Invoke(int index)
         {
+            if (Half % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Half));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
             for (var i = index * PerPiece; i < end; i++)
             {
@@ -57,21 +65,21 @@ public static unsafe class RopeKernel
                     if (typeof(T) == typeof(double))
                         Plain((double*)x, Cos + at, Sin + at);
                     else
-                        Fast(x, Cos + at, Sin + at);
+                        Fast(lanes, x, Cos + at, Sin + at);
                 }
             }
         }
 
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly void Fast(T* x, float* cos, float* sin)
+        private readonly void Fast<TLanes>(TLanes lanes, T* x, float* cos, float* sin) where TLanes : struct, ILanes
         {
             var sign = Vector512.Create((float)Sign);
             for (var i = 0; i < Half; i += 16)
             {
-                Vector512<float> c = Lanes.Load(cos, i, Half), s = Lanes.Load(sin, i, Half) * sign;
-                Vector512<float> x1 = Lanes.Load(x, i, Half), x2 = Lanes.Load(x + Half, i, Half);
-                Lanes.Store(x, i, Half, x1 * c - x2 * s);
-                Lanes.Store(x + Half, i, Half, x2 * c + x1 * s);
+                Vector512<float> c = lanes.Load(cos, i), s = lanes.Load(sin, i) * sign;
+                Vector512<float> x1 = lanes.Load(x, i), x2 = lanes.Load(x + Half, i);
+                lanes.Store(x, i, x1 * c - x2 * s);
+                lanes.Store(x + Half, i, x2 * c + x1 * s);
             }
         }
 

@@ -25,6 +25,14 @@ internal static unsafe class RowPieces
 
         public readonly void Invoke(int index)
         {
+            if (Width % Lanes.Width == 0)
+                Piece(index, new WholeLanes());
+            else
+                Piece(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
             var end = Math.Min(Width, (index + 1) * Columns);
             for (var i = index * Columns; i < end; i += Lanes.Width)
             {
@@ -41,8 +49,8 @@ internal static unsafe class RowPieces
                 }
                 var total = Vector512<float>.Zero;
                 for (var p = 0; p < Pieces; p++)
-                    total += Lanes.Load((float*)Partials + (long)p * Width, i, Width);
-                Lanes.Store((float*)Target, i, Width, Lanes.Load((float*)Target, i, Width) + total);
+                    total += lanes.Load((float*)Partials + (long)p * Width, i);
+                lanes.Store((float*)Target, i, lanes.Load((float*)Target, i) + total);
             }
         }
     }

@@ -100,22 +100,23 @@ public sealed unsafe class CrossEntropyKernelTests
         Assert.True(double.IsNaN(result.Logits[3]) && double.IsNaN(result.Logits[9]));
     }
 
-    [Fact]
-    public void Minus_infinity_is_a_probability_of_zero()
+    [Theory, InlineData(1), InlineData(1.3), InlineData(0.7), InlineData(0.69314718055994530942)]
+    public void Minus_infinity_is_a_probability_of_zero(double scale)
     {
+        var options = new Options(Scale: scale);
         var logits = Some.Normal(5, 6000);
         for (var i = 0; i < 5000; i++)
             logits[i] = double.NegativeInfinity;                                // a whole block and a part of the next
-        var result = Run<float>(logits, 6000, [5500], [1], 6000, new());
-        var open = Run<float>(logits[5000..], 1000, [500], [1], 1000, new());
+        var result = Run<float>(logits, 6000, [5500], [1], 6000, options);
+        var open = Run<float>(logits[5000..], 1000, [500], [1], 1000, options);
         Assert.Equal(open.LogProb[0], result.LogProb[0], 1e-6);
         Assert.Equal(open.Entropy[0], result.Entropy[0], 1e-5);
         Some.Close(new double[5000], result.Logits[..5000], 0);
         Some.Close(open.Logits, result.Logits[5000..], 1e-6);
 
-        var forbidden = Run<float>(logits, 6000, [17], [1], 6000, new());
+        var forbidden = Run<float>(logits, 6000, [17], [1], 6000, options);
         Assert.Equal(double.NegativeInfinity, forbidden.LogProb[0]);
-        Assert.Equal(-1, forbidden.Logits[17]);
+        Assert.Equal((float)-scale, forbidden.Logits[17]);
     }
 
     [Theory, InlineData(double.NaN), InlineData(double.PositiveInfinity)]

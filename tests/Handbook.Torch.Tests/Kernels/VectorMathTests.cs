@@ -42,6 +42,19 @@ public sealed class VectorMathTests
         Assert.InRange(One(VectorMath.Exp, -100), 3.6e-44f, 3.9e-44f);          // 3.72e-44, among the subnormal numbers
     }
 
+    [Theory, InlineData(-125.9, 126), InlineData(-1, 1), InlineData(-1e-3, 1e-3)]
+    public void PowerOfTwo_is_within_one_in_ten_million(double from, double to) =>
+        Assert.InRange(WorstError(VectorMath.PowerOfTwo, x => Math.Pow(2, x), from, to, relative: true), 0, 1e-7);
+
+    [Fact]
+    public void PowerOfTwo_is_exact_at_whole_numbers_and_zero_at_minus_infinity()
+    {
+        for (var n = -149; n <= 127; n++)
+            Assert.Equal(Math.Pow(2, n), One(VectorMath.PowerOfTwo, n));
+        Assert.Equal(0, One(VectorMath.PowerOfTwo, float.NegativeInfinity));
+        Assert.True(float.IsNaN(One(VectorMath.PowerOfTwo, float.NaN)));
+    }
+
     [Fact]
     public void Sigmoid_tanh_and_normal_cdf_keep_their_stated_errors()
     {
