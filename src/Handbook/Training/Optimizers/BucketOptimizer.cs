@@ -1,0 +1,51 @@
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Training.Optimizers;
+
+/// <summary>An optimiser that treats every element alike: one pass over each flat bucket, which also writes the copy that products read.</summary>
+/// <param name="parameters">What to train.</param>
+/// <param name="states">Numbers kept per element, 0 to 2.</param>
+/// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
+public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
+{
+    private readonly Tensor[][] _states = [.. parameters.Buckets.Select(bucket =>
+        Enumerable.Range(0, states).Select(_ => TensorScope.Detach(bucket.Values.Detach().ZerosLike())).ToArray())];
+
+    /// <summary>Names of the states in a checkpoint.</summary>
+    protected abstract IReadOnlyList<string> StateNames { get; }
+
+    public override IEnumerable<(string Name, Tensor Value)> State =>
+        from b in Enumerable.Range(0, _states.Length)
+        from s in Enumerable.Range(0, states)
+        select ($"{StateNames[s]}.{(parameters.Buckets[b].Decays ? "decay" : "no_decay")}", _states[b][s]);
+
+    /// <summary>The rule with its numbers for the update <see cref="Optimizer.Updates"/>.</summary>
+    protected abstract TRule Rule(double rate, double decay);
+
+    protected override void Update(double rate, double gradientScale)
+    {
+        for (var b = 0; b < parameters.Buckets.Count; b++)
+        {
+            var bucket = parameters.Buckets[b];
+            var rule = Rule(rate, bucket.Decays ? decay : 0);
+            if (bucket.Values.DType == DType.Float64)
+                Run<double>(rule, bucket, _states[b], gradientScale);
+            else
+                Run<float>(rule, bucket, _states[b], gradientScale);
+        }
+    }
+
+    private static void Run<T>(TRule rule, ParameterBucket bucket, Tensor[] state, double gradientScale) where T : unmanaged =>
+        OptimizerKernel.Step<TRule, T, T>(rule, bucket.Values.Pointer<T>(), bucket.Gradients!.Pointer<T>(),
+            state.Length > 0 ? state[0].Pointer<T>() : null, state.Length > 1 ? state[1].Pointer<T>() : null,
+            bucket.Compute is null ? null : bucket.Compute.Pointer<BFloat16>(), bucket.Values.Count, gradientScale);
+
+    public override void Dispose()
+    {
+        foreach (var tensor in _states.SelectMany(s => s))
+            tensor.Dispose();
+        GC.SuppressFinalize(this);
+    }
+}
