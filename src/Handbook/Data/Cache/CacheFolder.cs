@@ -39,6 +39,18 @@ public sealed class CacheFolder(string path)
         return computed;
     }
 
+    /// <summary>Number of rows of a source, usable or not; counted once for the same files.</summary>
+    public long CountOf(IRowSource source)
+    {
+        var identity = source.Identity + string.Concat(source.Files.Select(file => "\n" + HashOf(file)));
+        var record = System.IO.Path.Combine(Path, "counts", Hash(Encoding.UTF8.GetBytes(identity)) + ".txt");
+        if (File.Exists(record) && long.TryParse(File.ReadAllText(record), out var known))
+            return known;
+        var count = source.Read().LongCount();
+        Replace(record, Encoding.ASCII.GetBytes(count.ToString()));
+        return count;
+    }
+
     internal static string Hash(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
 
     private static void Replace(string path, byte[] bytes)

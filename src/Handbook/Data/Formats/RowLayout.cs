@@ -1,0 +1,31 @@
+namespace Handbook.Data;
+
+/// <summary>The layouts of rows, as their columns tell them.</summary>
+public enum RowLayout
+{
+    /// <summary><c>messages</c>: a list of turns with role and content.</summary>
+    Messages,
+    /// <summary><c>conversations</c>: a list of turns with from and value (ShareGPT).</summary>
+    Conversations,
+    /// <summary><c>prompt</c> and <c>completion</c>, both texts or both lists of turns.</summary>
+    PromptCompletion,
+    /// <summary><c>instruction</c>, <c>input</c>, <c>output</c> (Alpaca), perhaps with <c>system</c> and <c>history</c>.</summary>
+    Instruction,
+    /// <summary><c>text</c>.</summary>
+    Text,
+    /// <summary><c>input_ids</c>, perhaps with <c>labels</c>.</summary>
+    Tokens,
+    /// <summary><c>chosen</c> and <c>rejected</c>, perhaps with <c>prompt</c>.</summary>
+    Preference,
+}
+
+/// <summary>What rows are read for.</summary>
+public enum RowUse
+{
+    /// <summary>Supervised fine-tuning: conversations, prompts with completions, texts.</summary>
+    FineTuning,
+    /// <summary>Pretraining: the text column alone.</summary>
+    Pretraining,
+    /// <summary>Preference methods: chosen and rejected answers.</summary>
+    Preferences,
+}

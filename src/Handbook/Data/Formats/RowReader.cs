@@ -1,0 +1,213 @@
+using System.Text.Json;
+using Handbook.Text;
+
+namespace Handbook.Data;
+
+/// <summary>Reads rows of one layout.</summary>
+public sealed class RowReader
+{
+    private const int RowsLookedAt = 64;
+
+    private static readonly string[] _known =
+    [
+        "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
+        "chat_template_kwargs", "chosen", "rejected", "label", "input_ids", "labels",
+    ];
+
+    private readonly IReadOnlyDictionary<string, string> _columns;
+    private readonly bool _keepsToolCalls;
+
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, bool keepsToolCalls) =>
+        (Layout, _columns, _keepsToolCalls) = (layout, columns, keepsToolCalls);
+
+    public RowLayout Layout { get; }
+
+    /// <summary>Says which columns are read, for the cache's key.</summary>
+    public string Fingerprint => $"{Layout} {_keepsToolCalls} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
+
+    /// <summary>Tells the layout from the columns of the first rows.</summary>
+    /// <param name="source">The rows.</param>
+    /// <param name="spec">Its column mapping and the columns to keep.</param>
+    /// <param name="textColumn">The column with plain text.</param>
+    /// <param name="keepsToolCalls">Whether the chat template renders tool calls; if not, a call is kept as the turn's text.</param>
+    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true)
+    {
+        var found = new List<string>();
+        foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
+            foreach (var column in row.Value.EnumerateObject())
+                if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name) && spec.Columns?.Contains(column.Name) != false)
+                    found.Add(column.Name);
+        var columns = MapColumns(source.Name, spec, textColumn, found);
+        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, textColumn);
+        return new RowReader(layout, columns, keepsToolCalls);
+    }
+
+    /// <summary>The row's content; null with the reason where it cannot be used.</summary>
+    public Example? Read(JsonElement row, out RowProblem? problem)
+    {
+        problem = null;
+        try
+        {
+            return Layout switch
+            {
+                RowLayout.Text => new TextExample(Text(row, "text")),
+                RowLayout.PromptCompletion => ReadPrompt(row),
+                RowLayout.Tokens => ReadTokens(row),
+                RowLayout.Preference => new PreferenceExample(Column(row, "prompt"), Required(row, "chosen"), Required(row, "rejected")),
+                _ => new ChatExample(Chat(row, Turns(row))),
+            };
+        }
+        catch (UnusableRowException failure)
+        {
+            problem = new(failure.Reason, failure.Detail, Excerpt.Of(row.GetRawText()));
+        }
+        catch (InvalidOperationException)
+        {
+            problem = new("invalid text", "a text holds half of a surrogate pair", Excerpt.Of(row.GetRawText()));
+        }
+        return null;
+    }
+
+    private static Dictionary<string, string> MapColumns(string name, DatasetSpec spec, string textColumn, List<string> found)
+    {
+        var columns = new Dictionary<string, string>();
+        foreach (var (ours, theirs) in spec.ColumnMapping ?? new Dictionary<string, string>())
+        {
+            if (!_known.Contains(ours))
+                throw new InputException($"column_mapping: \"{ours}\" is no column that we read", fix: $"map one of {string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
+            columns[ours] = found.Contains(theirs) || found.Count == 0 ? theirs
+                : throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but the rows have the columns {string.Join(", ", found)}", fix: $"correct column_mapping: {{{ours}: …}}");
+        }
+        if (textColumn != "text")
+            columns.TryAdd("text", textColumn);
+        foreach (var column in found)
+            if (_known.Contains(column))
+                columns.TryAdd(column, column);
+        // Two spellings of the answer are in use among instruction sets.
+        if (columns.ContainsKey("instruction") && !columns.ContainsKey("output") && found.Contains("response"))
+            columns["output"] = "response";
+        return columns;
+    }
+
+    /// <summary>The layout that the column mapping alone spells out, whatever other columns there are; null where it spells none.</summary>
+    private static RowLayout? Mapped(DatasetSpec spec, RowUse use)
+    {
+        return use != RowUse.FineTuning ? null
+            : Has("messages") ? RowLayout.Messages
+            : Has("conversations") ? RowLayout.Conversations
+            : Has("prompt") && Has("completion") ? RowLayout.PromptCompletion
+            : Has("instruction") && Has("output") ? RowLayout.Instruction
+            : Has("text") ? RowLayout.Text : null;
+
+        bool Has(string name) => spec.ColumnMapping?.ContainsKey(name) == true;
+    }
+
+    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, string textColumn)
+    {
+        if (use == RowUse.Preferences)
+            return Has("chosen", "rejected") ? RowLayout.Preference : throw Unknown("chosen and rejected", "column_mapping: {chosen: …, rejected: …}");
+        if (Has("input_ids"))
+            return RowLayout.Tokens;
+        if (use == RowUse.Pretraining)
+            return found.Contains(columns.GetValueOrDefault("text", textColumn)) ? RowLayout.Text : throw Unknown($"the text column \"{columns.GetValueOrDefault("text", textColumn)}\"", $"text_column: {found.FirstOrDefault() ?? "…"}");
+        return Has("messages") ? RowLayout.Messages
+            : Has("prompt", "completion") ? RowLayout.PromptCompletion
+            : Has("conversations") ? RowLayout.Conversations
+            : Has("instruction", "output") ? RowLayout.Instruction
+            : Has("text") && found.Contains(columns["text"]) ? RowLayout.Text
+            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text", Advice());
+
+        bool Has(params string[] names) => Array.TrueForAll(names, columns.ContainsKey);
+
+        string Advice() => Has("chosen", "rejected") ? "these are preferences: use handbook dpo, or column_mapping: {messages: chosen}"
+            : found.Count >= 2 ? $"column_mapping: {{prompt: {found[0]}, completion: {found[1]}}}" : "column_mapping: {text: …}";
+
+        InputException Unknown(string wanted, string fix) => found.Count == 0
+            ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
+            : new InputException($"{name}: has the columns {string.Join(", ", found)}, but wanted are {wanted}", fix: fix);
+    }
+
+    private Example ReadPrompt(JsonElement row)
+    {
+        var prompt = Required(row, "prompt");
+        var completion = Required(row, "completion");
+        if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String)
+            return new PromptExample(prompt.GetString()!, completion.GetString()!);
+        if (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind != JsonValueKind.Array)
+            throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts or both lists of turns");
+        return new ChatPromptExample(
+            Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).ToJson()),
+            Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).Add(completion).ToJson()));
+    }
+
+    private JsonElement Turns(JsonElement row)
+    {
+        var turns = new ChatTurns(_keepsToolCalls);
+        if (Layout == RowLayout.Messages)
+            return turns.Add(Required(row, "messages")).ToJson();
+        if (Column(row, "system") is { ValueKind: JsonValueKind.String } system && system.GetString() is { Length: > 0 } text)
+            turns.Add("system", text);
+        if (Layout == RowLayout.Conversations)
+            return turns.Add(Required(row, "conversations")).ToJson();
+        if (Column(row, "history") is { ValueKind: JsonValueKind.Array } history)
+            foreach (var pair in history.EnumerateArray())
+                if (pair is { ValueKind: JsonValueKind.Array } && pair.GetArrayLength() == 2)
+                    turns.Add("user", pair[0].GetString()!).Add("assistant", pair[1].GetString()!);
+                else
+                    throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
+        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString() : throw WrongType("input", extra) : null;
+        var instruction = Text(row, "instruction");
+        return turns.Add("user", string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}").Add("assistant", Text(row, "output")).ToJson();
+    }
+
+    private Conversation Chat(JsonElement row, JsonElement messages) => new()
+    {
+        Messages = messages,
+        Tools = List(row, "tools"),
+        Documents = List(row, "documents"),
+        Variables = Column(row, "chat_template_kwargs") is { ValueKind: JsonValueKind.Object } variables
+            ? variables.EnumerateObject().Where(entry => entry.Value.ValueKind != JsonValueKind.Null).ToDictionary(entry => entry.Name, entry => entry.Value)
+            : null,
+    };
+
+    private TokensExample ReadTokens(JsonElement row)
+    {
+        var ids = Ints("input_ids");
+        if (Column(row, "labels") is null)
+            return new(ids, [.. Enumerable.Repeat((byte)1, ids.Length)]);
+        var labels = Ints("labels");
+        return labels.Length == ids.Length
+            ? new TokensExample(ids, Array.ConvertAll(labels, label => (byte)(label == -100 ? 0 : 1)))
+            : throw new UnusableRowException("wrong type", $"labels has {labels.Length} entries, but input_ids {ids.Length}");
+
+        int[] Ints(string name) => Required(row, name) is { ValueKind: JsonValueKind.Array } list
+            ? [.. list.EnumerateArray().Select(item => item.TryGetInt32(out var id) ? id : throw WrongType(name, item))]
+            : throw WrongType(name, Required(row, name));
+    }
+
+    /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
+    private JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
+        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() > 0 ? ChatTurns.WithoutNulls(list) : null
+        : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
+        : throw WrongType(name, value);
+
+    private string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
+
+    private JsonElement Required(JsonElement row, string name) =>
+        Column(row, name) ?? throw new UnusableRowException($"no {_columns.GetValueOrDefault(name, name)}", "");
+
+    /// <summary>The value of one of our columns; null where it is absent or null.</summary>
+    private JsonElement? Column(JsonElement row, string name) =>
+        _columns.TryGetValue(name, out var theirs) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    private UnusableRowException WrongType(string name, JsonElement value) =>
+        new("wrong type", $"{_columns.GetValueOrDefault(name, name)} is {JsonOptions.Name(value.ValueKind)}");
+}
+
+/// <summary>A row cannot be used; caught where rows are counted.</summary>
+internal sealed class UnusableRowException(string reason, string detail) : Exception
+{
+    public string Reason { get; } = reason;
+
+    public string Detail { get; } = detail;
+}
