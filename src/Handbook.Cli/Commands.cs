@@ -11,6 +11,7 @@ internal static class Commands
     {
         var root = new RootCommand("The Alignment Handbook for .NET: from a recipe to an aligned language model.")
         {
+            InitCommand.Create(),
             CptCommand.Create(),
             SftCommand.Create(),
             ValidateCommand.Create(),

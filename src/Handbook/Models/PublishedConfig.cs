@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Models.Families;
+using Handbook.Torch;
 
 namespace Handbook.Models;
 
@@ -20,10 +21,17 @@ public sealed class PublishedConfig
     /// <exception cref="InputException">The file is missing, broken, contradicts itself, or describes a family that is not built.</exception>
     public static PublishedConfig Load(string path)
     {
-        var file = Directory.Exists(path) ? Path.Combine(path, "config.json") : path;
+        var file = FileOf(path);
+        return Parse(Bytes(file), file);
+    }
+
+    internal static string FileOf(string path) => Directory.Exists(path) ? Path.Combine(path, "config.json") : path;
+
+    internal static byte[] Bytes(string file)
+    {
         try
         {
-            return Parse(File.ReadAllBytes(file), file);
+            return File.ReadAllBytes(file);
         }
         catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
         {
@@ -53,18 +61,89 @@ public sealed class PublishedConfig
         return new(json, family, decoder);
     }
 
+    /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was, known to us or not.</summary>
+    /// <exception cref="InputException">The changed config contradicts itself.</exception>
+    public PublishedConfig With(params ReadOnlySpan<(string Key, JsonNode? Value)> changes)
+    {
+        var json = Json.DeepClone().AsObject();
+        foreach (var (key, value) in changes)
+            json[key] = value?.DeepClone();
+        return Parse(JsonFile.ToBytes(json), "config.json");
+    }
+
+    /// <summary>The same config for weights of another element type, under the key the file already uses.</summary>
+    public PublishedConfig With(DType dtype)
+    {
+        // Every release reads torch_dtype; only newer ones know dtype.
+        var key = Json.ContainsKey("dtype") ? "dtype" : "torch_dtype";
+        return With((key, dtype switch
+        {
+            DType.Float32 => "float32",
+            DType.BFloat16 => "bfloat16",
+            DType.Float16 => "float16",
+            DType.Float64 => "float64",
+            _ => throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "weights are saved as float32, bfloat16, float16 or float64"),
+        }));
+    }
+
+    /// <summary>The same config with other special ids.</summary>
+    public PublishedConfig With(int? bosId, ValueList<int> eosIds, int? padId)
+    {
+        var json = Json.DeepClone().AsObject();
+        SetId(json, "bos_token_id", bosId);
+        SetIds(json, "eos_token_id", eosIds);
+        SetId(json, "pad_token_id", padId);
+        return Parse(JsonFile.ToBytes(json), "config.json");
+    }
+
+    /// <summary>Writes <c>config.json</c> so that the Python library opens it: every key, the class to load it with, the cache on.</summary>
+    public void Save(string folder)
+    {
+        var json = Json.DeepClone().AsObject();
+        json["architectures"] ??= new JsonArray(Family.Architecture);
+        json["use_cache"] = true; // training turns it off; whoever loads the model wants it
+        JsonFile.Write(Path.Combine(folder, "config.json"), json);
+    }
+
+    internal static void SetId(JsonObject json, string key, int? id) => json[key] = id;
+
+    /// <summary>One id stands alone, several in a list.</summary>
+    internal static void SetIds(JsonObject json, string key, ValueList<int> ids) => json[key] = ids.Count switch
+    {
+        0 => null,
+        1 => ids[0],
+        _ => new JsonArray([.. ids.Select(id => JsonValue.Create(id))]),
+    };
+
     internal static JsonObject ParseObject(ReadOnlySpan<byte> utf8, string file)
     {
         try
         {
             var start = utf8.StartsWith("\uFEFF"u8) ? 3 : 0;
             if (JsonNode.Parse(utf8[start..], documentOptions: new() { AllowDuplicateProperties = false }) is JsonObject json)
+            {
+                // Texts are decoded when they are asked for: ask now, where the file is known.
+                foreach (var text in Texts(json))
+                    _ = text.GetValue<string>();
                 return json;
+            }
         }
         catch (JsonException e)
         {
             throw new InputException($"{file}:{e.LineNumber + 1}:{e.BytePositionInLine + 1}: not valid JSON", fix: "fetch the file again", inner: e);
         }
+        catch (InvalidOperationException e)
+        {
+            throw new InputException($"{file}: holds a text that is not valid Unicode", fix: "fetch the file again", inner: e);
+        }
         throw new InputException($"{file}: must hold a JSON object", fix: "fetch the file again");
     }
+
+    private static IEnumerable<JsonValue> Texts(JsonNode? node) => node switch
+    {
+        JsonObject json => json.SelectMany(p => Texts(p.Value)),
+        JsonArray list => list.SelectMany(Texts),
+        JsonValue value when value.GetValueKind() == JsonValueKind.String => [value],
+        _ => [],
+    };
 }

@@ -21,16 +21,4 @@ internal static class Some
             json[key] = value?.DeepClone();
         return PublishedConfig.Parse(Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
     }
-
-    /// <summary>A new empty folder; the test's caller deletes it.</summary>
-    public static TemporaryFolder Folder() => new();
-}
-
-internal sealed class TemporaryFolder : IDisposable
-{
-    public string Path { get; } = Directory.CreateTempSubdirectory("handbook-").FullName;
-
-    public string File(string name) => System.IO.Path.Combine(Path, name);
-
-    public void Dispose() => Directory.Delete(Path, recursive: true);
 }

@@ -76,9 +76,9 @@ public sealed class HostileSafetensorsTests
     [Fact]
     public void A_type_we_cannot_compute_with_is_refused_only_when_it_is_asked_for()
     {
-        using var folder = Some.Folder();
-        System.IO.File.WriteAllBytes(folder.File("x.safetensors"), File("""{"a":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F16","shape":[1],"data_offsets":[2,4]}}"""u8, 4));
-        using var file = SafetensorsFile.Open(folder.File("x.safetensors"));
+        using var folder = new TemporaryFolder();
+        System.IO.File.WriteAllBytes(folder["x.safetensors"], File("""{"a":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F16","shape":[1],"data_offsets":[2,4]}}"""u8, 4));
+        using var file = SafetensorsFile.Open(folder["x.safetensors"]);
 
         Assert.Equal([1], file.Info("b").Shape);
         Assert.Contains("tensor \"a\" has element type U16", Assert.Throws<InputException>(() => file.Info("a")).Message);
@@ -87,21 +87,21 @@ public sealed class HostileSafetensorsTests
     [Fact]
     public void An_empty_file_a_scalar_and_an_empty_tensor_are_fine()
     {
-        using var folder = Some.Folder();
-        System.IO.File.WriteAllBytes(folder.File("x.safetensors"), File("""{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0,5],"data_offsets":[8,8]}}   """u8, 8));
-        using var file = SafetensorsFile.Open(folder.File("x.safetensors"));
+        using var folder = new TemporaryFolder();
+        System.IO.File.WriteAllBytes(folder["x.safetensors"], File("""{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0,5],"data_offsets":[8,8]}}   """u8, 8));
+        using var file = SafetensorsFile.Open(folder["x.safetensors"]);
         Assert.Equal(8, file.Read("a").Bytes.Length);
         Assert.Equal(0, file.Read("b").Bytes.Length);
 
-        System.IO.File.WriteAllBytes(folder.File("y.safetensors"), File("{}"u8, 0));
-        using var empty = SafetensorsFile.Open(folder.File("y.safetensors"));
+        System.IO.File.WriteAllBytes(folder["y.safetensors"], File("{}"u8, 0));
+        using var empty = SafetensorsFile.Open(folder["y.safetensors"]);
         Assert.Empty(empty.Names);
     }
 
     [Fact]
     public void Flipped_bytes_never_give_anything_but_a_refusal_or_tensors_inside_the_file()
     {
-        using var folder = Some.Folder();
+        using var folder = new TemporaryFolder();
         var good = File(Header("""{"__metadata__":{"format":"pt"},@A,"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[8,20]}}"""), 20);
         var random = new Random(7);
         var opened = 0;
@@ -118,10 +118,10 @@ public sealed class HostileSafetensorsTests
     /// <summary>Opens a checkpoint and touches every byte; anything thrown but an <see cref="InputException"/> fails the test.</summary>
     internal static bool OpensOrIsRefused(TemporaryFolder folder, string name, byte[] bytes)
     {
-        System.IO.File.WriteAllBytes(folder.File(name), bytes);
+        System.IO.File.WriteAllBytes(folder[name], bytes);
         try
         {
-            using var checkpoint = Checkpoint.Open(folder.File(name));
+            using var checkpoint = Checkpoint.Open(folder[name]);
             foreach (var tensor in checkpoint.Names)
             {
                 var sum = 0;
@@ -139,10 +139,10 @@ public sealed class HostileSafetensorsTests
 
     private static string Refused(byte[] bytes)
     {
-        using var folder = Some.Folder();
-        System.IO.File.WriteAllBytes(folder.File("model.safetensors"), bytes);
-        var error = Assert.Throws<InputException>(() => SafetensorsFile.Open(folder.File("model.safetensors")));
-        Assert.Contains(folder.File("model.safetensors"), error.Message);
+        using var folder = new TemporaryFolder();
+        System.IO.File.WriteAllBytes(folder["model.safetensors"], bytes);
+        var error = Assert.Throws<InputException>(() => SafetensorsFile.Open(folder["model.safetensors"]));
+        Assert.Contains(folder["model.safetensors"], error.Message);
         return error.Message;
     }
 

@@ -28,12 +28,12 @@ public sealed class RoundTripTests
     {
         var folder = SharedFiles.Need("golden", "models", model);
         var config = GoldenModelTests.Load(folder, "config.json");
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
         foreach (var fused in (bool[])[false, true])
         {
             using (var weights = ModelWeights.Open(folder, config, fused))
                 CheckpointWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.Float32));
-            Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target.File("model.safetensors")));
+            Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target["model.safetensors"]));
         }
     }
 
@@ -42,12 +42,12 @@ public sealed class RoundTripTests
     {
         var folder = SharedFiles.Need("models", "tinystories-656k");
         using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder));
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
 
         // Through float32, which holds every bfloat16 exactly.
         CheckpointWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.BFloat16));
 
-        Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target.File("model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target["model.safetensors"]));
     }
 
     [Theory]
@@ -58,7 +58,7 @@ public sealed class RoundTripTests
     public void Gpt2_goes_out_transposed_and_comes_back_the_same(DType dtype)
     {
         var config = Some.Gpt2();
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
         var ours = Ramps(config.Family.Parameters(config.Decoder));
         CheckpointWriter.Save(target.Path, PublishedTensors.Of(config.Family.Parameters(config.Decoder), ours, dtype));
         using var weights = ModelWeights.Open(target.Path, config);
@@ -73,14 +73,14 @@ public sealed class RoundTripTests
     public void Shards_hold_at_most_their_size_and_list_every_tensor()
     {
         var config = Some.Llama();
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
         var parameters = config.Family.Parameters(config.Decoder);
         var ours = Ramps(parameters);
 
         var files = CheckpointWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32), new() { MaxShardBytes = 2000 });
 
         Assert.True(files.Count > 3);
-        Assert.Equal(target.File("model.safetensors.index.json"), files[^1]);
+        Assert.Equal(target["model.safetensors.index.json"], files[^1]);
         Assert.All(files.Take(files.Count - 1), f => Assert.InRange(new FileInfo(f).Length, 0, 2000 + 1000)); // 1000: the header
         using var weights = ModelWeights.Open(target.Path, config);
         Assert.All(weights.Parameters, p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
@@ -93,24 +93,24 @@ public sealed class RoundTripTests
     [Fact]
     public void A_failed_save_leaves_the_old_file_and_nothing_else()
     {
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
         CheckpointWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
-        var before = File.ReadAllBytes(target.File("model.safetensors"));
+        var before = File.ReadAllBytes(target["model.safetensors"]);
 
         TensorToSave failing = new(new("b", DType.Float32, [1]), _ => throw new IOException("No space left on device"));
         var error = Assert.Throws<InputException>(() => CheckpointWriter.Save(target.Path, [failing]));
 
         Assert.Contains("No space left on device", error.Message);
-        Assert.Equal(before, File.ReadAllBytes(target.File("model.safetensors")));
+        Assert.Equal(before, File.ReadAllBytes(target["model.safetensors"]));
         Assert.Single(Directory.GetFileSystemEntries(target.Path));
     }
 
     [Fact]
     public void A_mapped_tensor_lies_in_the_file_and_outlives_it()
     {
-        using var target = Some.Folder();
+        using var target = new TemporaryFolder();
         CheckpointWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
-        var file = SafetensorsFile.Open(target.File("model.safetensors"));
+        var file = SafetensorsFile.Open(target["model.safetensors"]);
         var data = file.Read("a");
         var held = false;
         data.Owner.DangerousAddRef(ref held);

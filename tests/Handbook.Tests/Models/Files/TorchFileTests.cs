@@ -39,9 +39,9 @@ public sealed class TorchFileTests
     {
         var pickle = new PickleBytes().Code("}(").Text("step").Number(7).Text("name").Text("α").Text("lr").Raw((byte)'G', 0x3f, 0xf8, 0, 0, 0, 0, 0, 0)
             .Text("betas").Code("(").Number(-1).Code("\x88t").Text("w").Tensor("0", 8, 0, [1], [1]).Code("u").Done();
-        using var folder = Some.Folder();
-        File.WriteAllBytes(folder.File("x.pt"), PickleBytes.Zip(pickle, Bytes));
-        using var file = TorchFile.Open(folder.File("x.pt"));
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["x.pt"], PickleBytes.Zip(pickle, Bytes));
+        using var file = TorchFile.Open(folder["x.pt"]);
 
         Assert.Equal(7L, file.Values["step"]);
         Assert.Equal("α", file.Values["name"]);
@@ -97,11 +97,11 @@ public sealed class TorchFileTests
     public void A_file_that_is_more_or_less_than_tensors_is_refused(string what, byte[] bytes, string message)
     {
         _ = what;
-        using var folder = Some.Folder();
-        File.WriteAllBytes(folder.File("pytorch_model.bin"), bytes);
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["pytorch_model.bin"], bytes);
         var error = Assert.Throws<InputException>(() =>
         {
-            using var file = TorchFile.Open(folder.File("pytorch_model.bin"));
+            using var file = TorchFile.Open(folder["pytorch_model.bin"]);
             foreach (var name in file.Names)
                 file.Read(name);
         });
@@ -119,7 +119,7 @@ public sealed class TorchFileTests
     [Fact]
     public void Flipped_bytes_never_give_anything_but_a_refusal_or_tensors_inside_the_file()
     {
-        using var folder = Some.Folder();
+        using var folder = new TemporaryFolder();
         byte[][] good =
         [
             PickleBytes.Zip(PickleBytes.OneTensor(8, 2, [2, 2], [2, 1]), Bytes),
@@ -140,8 +140,8 @@ public sealed class TorchFileTests
 
     private static float[] Read(byte[] bytes)
     {
-        using var folder = Some.Folder();
-        File.WriteAllBytes(folder.File("x.bin"), bytes);
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["x.bin"], bytes);
         using var checkpoint = Checkpoint.Open(folder.Path);
         return MemoryMarshal.Cast<byte, float>(checkpoint.Bytes("w")).ToArray();
     }
