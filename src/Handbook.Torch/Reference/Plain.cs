@@ -1,0 +1,130 @@
+using Handbook.Torch.Fused;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Torch.Reference;
+
+/// <summary>The fused operations once more, out of ordinary operators that libtorch records: slow, short, and what the fused ones are tested against.</summary>
+public static class Plain
+{
+    /// <summary>y = (a + w) ⊙ h / √( mean(h²) + ε ).</summary>
+    /// <param name="h">[N, D].</param>
+    /// <param name="weight">w, [D].</param>
+    /// <param name="epsilon">ε.</param>
+    /// <param name="offset">a.</param>
+    public static Tensor RmsNorm(Tensor h, Tensor weight, double epsilon, int offset = 0)
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep((weight + offset) * (h * ((h * h).Mean(-1, keepDim: true) + epsilon).Rsqrt()));
+    }
+
+    /// <summary>y = w ⊙ (h − mean h) / √( var(h) + ε ) + b.</summary>
+    /// <param name="h">[N, D].</param>
+    /// <param name="weight">w, [D].</param>
+    /// <param name="bias">b, [D]; null for none.</param>
+    /// <param name="epsilon">ε.</param>
+    public static Tensor LayerNorm(Tensor h, Tensor weight, Tensor? bias, double epsilon)
+    {
+        using var scope = TensorScope.Enter();
+        var centred = h - h.Mean(-1, keepDim: true);
+        var y = weight * (centred * ((centred * centred).Mean(-1, keepDim: true) + epsilon).Rsqrt());
+        return scope.Keep(bias is null ? y : y + bias);
+    }
+
+    /// <summary>a(x), or a(g) ⊙ u over the halves of x.</summary>
+    /// <param name="x">[N, F] or [N, 2F].</param>
+    /// <param name="activation">a.</param>
+    /// <param name="gated">Whether x holds gate and up side by side.</param>
+    public static Tensor Activate(Tensor x, Activation activation, bool gated)
+    {
+        using var scope = TensorScope.Enter();
+        if (!gated)
+            return scope.Keep(Activate(x, activation));
+        var width = x.Size(1) / 2;
+        return scope.Keep(Activate(x.Narrow(1, 0, width), activation) * x.Narrow(1, width, width));
+    }
+
+    private static Tensor Activate(Tensor x, Activation activation) => activation switch
+    {
+        Activation.Silu => x.Silu(),
+        Activation.Gelu => x.Gelu(tanh: false),
+        Activation.GeluTanh => x.Gelu(tanh: true),
+        Activation.QuickGelu => x * (x * 1.702).Sigmoid(),
+        Activation.Relu => x.Relu(),
+        Activation.ReluSquared => x.Relu() * x.Relu(),
+        Activation.Tanh => x.Tanh(),
+        _ => throw new ArgumentOutOfRangeException(nameof(activation), activation, "not an activation"),
+    };
+
+    /// <summary>scale · table[token] + positionTable[position].</summary>
+    /// <param name="tokens">[N].</param>
+    /// <param name="positions">[N].</param>
+    /// <param name="table">[V, D].</param>
+    /// <param name="positionTable">[P, D]; null where positions are not learned.</param>
+    /// <param name="scale">Factor on the token's row.</param>
+    public static Tensor Embed(int[] tokens, int[] positions, Tensor table, Tensor? positionTable, double scale = 1)
+    {
+        using var scope = TensorScope.Enter();
+        var rows = table.Embedding(Index(tokens)) * scale;
+        return scope.Keep(positionTable is null ? rows : rows + positionTable.Embedding(Index(positions)));
+    }
+
+    /// <summary>Rotation of the first R elements of every head by the row's position.</summary>
+    /// <param name="x">[N, heads, E].</param>
+    /// <param name="rotary">cos and sin.</param>
+    /// <param name="positions">[N].</param>
+    public static Tensor Rotate(Tensor x, RotaryTable rotary, int[] positions)
+    {
+        using var scope = TensorScope.Enter();
+        long size = rotary.RotarySize, half = size / 2, rest = x.Size(2) - size;
+        if (size == 0)
+            return x;
+        var index = Index(positions);
+        var cos = Tensor.From(rotary.Cos, rotary.Cos.Length / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
+        var sin = Tensor.From(rotary.Sin, rotary.Sin.Length / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
+        Tensor first = x.Narrow(2, 0, half), second = x.Narrow(2, half, half);
+        return scope.Keep(Tensor.Cat([first * cos - second * sin, second * cos + first * sin, x.Narrow(2, size, rest)], 2));
+    }
+
+    /// <summary>Rotary attention over one buffer of queries, keys and values, with the mask written out.</summary>
+    /// <param name="qkv">[N, (H + 2K)·E].</param>
+    /// <param name="shape">Heads, scale, cap; the window is part of <paramref name="visible"/>.</param>
+    /// <param name="visible">Whether token i sees token j, at [i·N + j].</param>
+    /// <param name="positions">[N].</param>
+    /// <param name="rotary">Null: no rotation.</param>
+    /// <returns>[N, H·E].</returns>
+    public static Tensor Attend(Tensor qkv, in AttentionShape shape, bool[] visible, int[] positions, RotaryTable? rotary)
+    {
+        using var scope = TensorScope.Enter();
+        long n = qkv.Size(0), size = shape.HeadSize, group = shape.Heads / shape.KeyHeads;
+        var heads = qkv.Reshape(n, shape.Heads + 2 * shape.KeyHeads, size);
+        var query = heads.Narrow(1, 0, shape.Heads);
+        var key = heads.Narrow(1, shape.Heads, shape.KeyHeads);
+        var value = heads.Narrow(1, shape.Heads + shape.KeyHeads, shape.KeyHeads);
+        if (rotary is not null)
+            (query, key) = (Rotate(query, rotary, positions), Rotate(key, rotary, positions));
+        var scores = query.Transpose(0, 1).MatMul(key.RepeatInterleave(group, 1).Permute(1, 2, 0)) * shape.Scale;       // [H, N, N]
+        if (shape.SoftCap > 0)
+            scores = (scores / shape.SoftCap).Tanh() * shape.SoftCap;
+        var hidden = Tensor.From(Array.ConvertAll(visible, v => !v), n, n);
+        var weights = scores.MaskedFill(hidden, double.NegativeInfinity).Softmax(-1);
+        return scope.Keep(weights.MatMul(value.RepeatInterleave(group, 1).Transpose(0, 1)).Transpose(0, 1).Reshape(n, shape.Heads * size));
+    }
+
+    /// <summary>Loss of each row: −log p(target), or its label-smoothed form.</summary>
+    /// <param name="hidden">[M, D].</param>
+    /// <param name="head">[V, D].</param>
+    /// <param name="targets">[M].</param>
+    /// <param name="options">Scale, cap and smoothing.</param>
+    public static Tensor Loss(Tensor hidden, Tensor head, int[] targets, in HeadOptions options)
+    {
+        using var scope = TensorScope.Enter();
+        var logits = hidden.Linear(head) * options.Scale;
+        if (options.SoftCap > 0)
+            logits = (logits / options.SoftCap).Tanh() * options.SoftCap;
+        var logProbs = logits.LogSoftmax(-1);
+        var nll = -logProbs.Gather(-1, Index(targets).Unsqueeze(1)).Squeeze(-1);
+        return scope.Keep(nll * (1 - options.LabelSmoothing) + -logProbs.Mean(-1) * options.LabelSmoothing);
+    }
+
+    private static Tensor Index(int[] values) => Tensor.From(Array.ConvertAll(values, v => (long)v));
+}

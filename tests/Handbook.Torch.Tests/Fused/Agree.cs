@@ -1,0 +1,129 @@
+using Handbook.Torch;
+
+using TestRows = Handbook.Torch.Tests.Kernels.Some;
+
+namespace Handbook.Torch.Tests.Fused;
+
+/// <summary>What an operation is computed in.</summary>
+public enum Precision
+{
+    Float64,
+    Float32,
+    /// <summary>float32 masters and residual stream, products in bfloat16.</summary>
+    Mixed,
+}
+
+/// <summary>What an input is to the model.</summary>
+public enum Role
+{
+    /// <summary>Part of the residual stream: the master's precision.</summary>
+    Stream,
+    /// <summary>Input of a product: the precision of the products.</summary>
+    Product,
+    Weight,
+}
+
+/// <summary>One input of an operation, with its gradient afterwards.</summary>
+internal sealed class Operand
+{
+    private readonly Tensor? _leaf;
+
+    public Operand(Role role, double[] values, long[] shape, Precision precision)
+    {
+        var master = precision == Precision.Float64 ? DType.Float64 : DType.Float32;
+        var product = precision == Precision.Mixed ? DType.BFloat16 : master;
+        if (role != Role.Weight)
+        {
+            _leaf = Tensor.From(values, shape).To(role == Role.Stream ? master : product);
+            _leaf.RequiresGrad = true;
+            return;
+        }
+        Parameter = new Parameter("weight", Tensor.From(values, shape).To(master).Clone(), trainable: true);
+        Parameter.SetGradient(Tensor.Full(777, master, shape));                 // old content that must not show
+        if (product != master)
+            Parameter.SetCompute(Parameter.Value.Detach().To(product));
+    }
+
+    public Parameter? Parameter { get; }
+
+    public Tensor Value => _leaf ?? Parameter!.Value;
+
+    /// <summary>The sum of what the fused operation put into the parameter and what libtorch put into the leaf.</summary>
+    public double[] Gradient()
+    {
+        if (Parameter is { HasGradient: true })
+            return Parameter.Gradient!.ToArray<double>();
+        return Value.Grad?.ToArray<double>() ?? new double[Value.Count];
+    }
+}
+
+/// <summary>Holds a fused operation to its plain version and to finite differences: its outputs and the gradient of every input.</summary>
+internal sealed class Agree
+{
+    private readonly List<(Role Role, double[] Values, long[] Shape)> _inputs = [];
+
+    /// <summary>The operation; an output that is not a single number is weighted by seeded numbers before it is summed.</summary>
+    public required Func<Operand[], Tensor[]> Fused { get; init; }
+
+    /// <summary>The same out of ordinary operators.</summary>
+    public required Func<Operand[], Tensor[]> Plain { get; init; }
+
+    /// <summary>Adds an input of seeded normal values, rounded to bfloat16 so that every precision starts from the same numbers.</summary>
+    public Agree With(Role role, double scale, params long[] shape)
+    {
+        var count = (int)shape.Aggregate(1L, (a, b) => a * b);
+        _inputs.Add((role, TestRows.Rounded<BFloat16>(TestRows.Normal(_inputs.Count + 1, count, scale)), shape));
+        return this;
+    }
+
+    /// <param name="single">Tolerance of float32, relative to the largest element.</param>
+    /// <param name="mixed">Tolerance with bfloat16: some roundings of 1/256 each; null where it is not offered.</param>
+    public void Check(double single = 2e-5, double? mixed = 2e-2)
+    {
+        var values = _inputs.Select(i => i.Values).ToArray();
+        var expected = Run(Plain, Precision.Float64, values);
+        Compare(expected, Run(Fused, Precision.Float64, values), 1e-11);
+        Compare(expected, Run(Fused, Precision.Float32, values), single);
+        if (mixed is { } tolerance)
+            Compare(expected, Run(Fused, Precision.Mixed, values), tolerance);
+    }
+
+    /// <summary>Central differences of the fused operation in float64, input by input.</summary>
+    public void CheckDifferences()
+    {
+        var values = _inputs.Select(i => i.Values).ToArray();
+        var gradients = Run(Fused, Precision.Float64, values).Gradients;
+        for (var k = 0; k < values.Length; k++)
+            TestRows.Gradient(x => Run(Fused, Precision.Float64, [.. values[..k], x, .. values[(k + 1)..]]).Total, values[k], gradients[k]);
+    }
+
+    private sealed record Result(double Total, double[][] Outputs, double[][] Gradients);
+
+    private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values)
+    {
+        var before = Tensor.LiveCount;
+        Result result;
+        using (TensorScope.Enter())
+        {
+            var operands = values.Select((v, i) => new Operand(_inputs[i].Role, v, _inputs[i].Shape, precision)).ToArray();
+            var outputs = operation(operands);
+            var total = outputs.Select((o, i) => Weighted(o, 100 + i)).Aggregate((a, b) => a + b);
+            total.Backward();
+            result = new(total.ToScalar(), [.. outputs.Select(o => o.ToArray<double>())], [.. operands.Select(o => o.Gradient())]);
+            foreach (var operand in operands)
+                operand.Parameter?.Dispose();
+        }
+        Assert.Equal(before, Tensor.LiveCount);
+        return result;
+    }
+
+    private static Tensor Weighted(Tensor output, int seed) => output.Count == 1
+        ? output.To(DType.Float64).Sum()
+        : (output.To(DType.Float64) * Tensor.From(TestRows.Rounded<BFloat16>(TestRows.Normal(seed, (int)output.Count)), output.Shape)).Sum();
+
+    private static void Compare(Result expected, Result actual, double tolerance)
+    {
+        foreach (var (e, a) in expected.Outputs.Concat(expected.Gradients).Zip(actual.Outputs.Concat(actual.Gradients)))
+            TestRows.Close(e, a, tolerance * (1 + e.Max(Math.Abs)));
+    }
+}
