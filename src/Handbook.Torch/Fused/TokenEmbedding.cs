@@ -1,8 +1,9 @@
-using System.Numerics.Tensors;
+using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
 
 /// <summary>Rows of an embedding table, with learned positions where a model has them; the gradient goes back row by row, in the batch's order.</summary>
+/// <remarks>Kernel: <see cref="EmbeddingKernel"/>.</remarks>
 public sealed unsafe class TokenEmbedding : AutogradNode
 {
     private readonly Parameter _table;
@@ -39,28 +40,11 @@ public sealed unsafe class TokenEmbedding : AutogradNode
         return scope.Keep(y);
     }
 
-    private void Gather<T>(Tensor y) where T : unmanaged, System.Numerics.INumber<T>
+    private void Gather<T>(Tensor y) where T : unmanaged
     {
-        var width = (int)y.Size(1);
-        for (var i = 0; i < _tokens.Length; i++)
-        {
-            var target = new Span<T>(y.Pointer<T>() + (long)i * width, width);
-            var row = Row<T>(_table.Value, _tokens[i]);
-            if (_scale == 1)
-                row.CopyTo(target);
-            else
-                TensorPrimitives.Multiply(row, T.CreateChecked(_scale), target);
-            if (_positionTable is not null)
-                TensorPrimitives.Add(target, Row<T>(_positionTable.Value, _positions[i]), target);
-        }
-    }
-
-    private static Span<T> Row<T>(Tensor table, int index) where T : unmanaged
-    {
-        if ((ulong)index >= (ulong)table.Size(0))
-            throw new ArgumentOutOfRangeException(nameof(index), index, $"the embedding has {table.Size(0)} rows");
-        var width = (int)table.Size(1);
-        return new Span<T>(table.Pointer<T>() + (long)index * width, width);
+        fixed (int* tokens = _tokens, positions = _positions)
+            EmbeddingKernel.Gather(_table.Value.Pointer<T>(), tokens, _positionTable is null ? null : _positionTable.Value.Pointer<T>(), positions, y.Pointer<T>(),
+                _tokens.Length, (int)y.Size(1), (int)_table.Value.Size(0), _positionTable is null ? 0 : (int)_positionTable.Value.Size(0), _scale);
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
@@ -73,27 +57,19 @@ public sealed unsafe class TokenEmbedding : AutogradNode
         return [null, null];
     }
 
-    private void Scatter<T>(Tensor dy) where T : unmanaged, System.Numerics.INumber<T>
+    private void Scatter<T>(Tensor dy) where T : unmanaged
     {
-        var width = (int)dy.Size(1);
-        var table = _table.IsTrainable ? _table.GradientToAddTo() : null;
-        var places = _positionTable is { IsTrainable: true } ? _positionTable.GradientToAddTo() : null;
-        for (var i = 0; i < _tokens.Length; i++)
+        fixed (int* tokens = _tokens, positions = _positions)
         {
-            var row = new ReadOnlySpan<T>(dy.Pointer<T>() + (long)i * width, width);
-            if (table is not null)
-            {
-                var target = Row<T>(table, _tokens[i]);
-                if (_scale == 1)
-                    TensorPrimitives.Add(target, row, target);
-                else
-                    TensorPrimitives.MultiplyAdd(row, T.CreateChecked(_scale), target, target);
-            }
-            if (places is not null)
-            {
-                var target = Row<T>(places, _positions[i]);
-                TensorPrimitives.Add(target, row, target);
-            }
+            Add(_table, tokens, _scale);
+            if (_positionTable is not null)
+                Add(_positionTable, positions, 1);
+        }
+
+        void Add(Parameter table, int* ids, double scale)
+        {
+            if (table.IsTrainable)
+                EmbeddingKernel.ScatterAdd(dy.Pointer<T>(), ids, table.GradientToAddTo().Pointer<T>(), _tokens.Length, (int)dy.Size(1), (int)table.Value.Size(0), scale);
         }
     }
 }
