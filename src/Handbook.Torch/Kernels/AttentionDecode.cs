@@ -29,8 +29,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
     /// <summary>Queries (of any head of the group) that share one reading.</summary>
     private const int RowsAtOnce = 4;
 
-    /// <summary>Values that stay in the first cache while their columns are summed one vector at a time.</summary>
-    private const int ValuesAtOnce = 64;
+    /// <summary>Cached rows at a time: their values stay in the first cache while the columns are summed one vector after the other.</summary>
+    private const int Block = 64;
 
     /// <summary>Rows between the one that is fetched into the cache and the one that is read; rows of one head lie too far apart for the processor to guess.</summary>
     private const int Ahead = 16;
@@ -45,9 +45,10 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         var keyHead = index % shape.KeyHeads;
         var rows = sequence.Queries * shape.Group;
         var stride = (sequence.Length + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
-        var queries = Scratch.Get<float>(Scratch.Slot.Attention, RowsAtOnce * (2L * _width + stride));
+        // Queries, sums, a block of rows in float32 where they are no whole vectors, scores.
+        var queries = Scratch.Get<float>(Scratch.Slot.Attention, RowsAtOnce * (2L * _width + stride) + Block * _width);
         for (var row = 0; row < rows; row += RowsAtOnce)
-            Rows(sequence, keyHead, row, Math.Min(RowsAtOnce, rows - row), queries, queries + RowsAtOnce * _width, queries + 2 * RowsAtOnce * _width, stride);
+            Rows(sequence, keyHead, row, Math.Min(RowsAtOnce, rows - row), queries, queries + RowsAtOnce * _width, queries + 2 * RowsAtOnce * _width + Block * _width, stride);
     }
 
     /// <param name="rows">1 … 4 rows from <paramref name="firstRow"/> on; row r is head r mod group of query r / group.</param>
@@ -65,19 +66,39 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         var place = sequence.Length - sequence.Queries + firstRow / group;
         var last = sequence.Length - sequence.Queries + (firstRow + rows - 1) / group;
         var first = FirstSeen(place);
-        var keys = sequence.Key.Data + first * sequence.Key.Stride + keyHead * size;
-        if (rows == 1)
-            DotOne(queries, keys, sequence.Key.Stride, last + 1 - first, scores);
-        else
-            DotFour(queries, keys, sequence.Key.Stride, last + 1 - first, scores, stride);
+        var count = last + 1 - first;
+        var key = sequence.Key.Data + first * sequence.Key.Stride + keyHead * size;
+        var panel = sums + RowsAtOnce * _width;
+        for (var k = 0; k < count; k += Block, key += Block * sequence.Key.Stride)
+        {
+            var keys = Math.Min(Block, count - k);
+            if (size == _width)
+                Scores(queries, key, sequence.Key.Stride, keys, rows, scores + k, stride);
+            else
+            {
+                AttentionPanels.Load(key, sequence.Key.Stride, keys, size, 1, panel, 1);
+                Scores(queries, panel, _width, keys, rows, scores + k, stride);
+            }
+        }
         for (var r = 0; r < rows; r++)
         {
             place = sequence.Length - sequence.Queries + (firstRow + r) / group;
-            Softmax(scores + r * (nint)stride, FirstSeen(place) - first, place + 1 - first, last + 1 - first);
+            Softmax(scores + r * (nint)stride, FirstSeen(place) - first, place + 1 - first, count);
         }
         for (var r = Math.Max(rows, 2); r < RowsAtOnce; r++)
-            new Span<float>(scores + r * (nint)stride, last + 1 - first).Clear();       // rows that nobody asked for
-        AddValues(sequence.Value.Data + first * sequence.Value.Stride + keyHead * size, sequence.Value.Stride, last + 1 - first, rows, scores, stride, sums);
+            new Span<float>(scores + r * (nint)stride, count).Clear();       // rows that nobody asked for
+        var value = sequence.Value.Data + first * sequence.Value.Stride + keyHead * size;
+        for (var k = 0; k < count; k += Block, value += Block * sequence.Value.Stride)
+        {
+            var values = Math.Min(Block, count - k);
+            if (size == _width)
+                AddValues(value, sequence.Value.Stride, values, rows, scores + k, stride, sums);
+            else
+            {
+                AttentionPanels.Load(value, sequence.Value.Stride, values, size, 1, panel, 1);
+                AddValues(panel, _width, values, rows, scores + k, stride, sums);
+            }
+        }
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
@@ -87,42 +108,66 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     private int FirstSeen(int place) => shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
 
+    /// <summary>scores[r][k] = query r · key k.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void DotOne(float* query, T* key, nint keyStride, int keys, float* scores)
+    private void Scores<TKey>(float* query, TKey* key, nint stride, int keys, int rows, float* scores, nint scoreStride) where TKey : unmanaged
     {
-        var size = shape.HeadSize;
-        for (var k = 0; k < keys; k++, key += keyStride)
-        {
-            var sum = Vector512<float>.Zero;
-            for (var i = 0; i < size; i += Lanes.Width)
+        nint width = _width;
+        var k = 0;
+        if (rows == 1)
+            for (; k + 4 <= keys; k += 4, key += 4 * stride)
             {
-                Fetch(key + Ahead * keyStride + i);
-                sum = Vector512.FusedMultiplyAdd(Vector512.Load(query + i), Lanes.Load(key, i, size), sum);
+                Vector512<float> s0 = Vector512<float>.Zero, s1 = s0, s2 = s0, s3 = s0;
+                for (nint i = 0; i < width; i += Lanes.Width)
+                {
+                    var ahead = key + Ahead * stride + i;
+                    Fetch(ahead);
+                    Fetch(ahead + stride);
+                    Fetch(ahead + 2 * stride);
+                    Fetch(ahead + 3 * stride);
+                    var q = Vector512.Load(query + i);
+                    s0 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + i), s0);
+                    s1 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + stride + i), s1);
+                    s2 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + 2 * stride + i), s2);
+                    s3 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + 3 * stride + i), s3);
+                }
+                Sums(s0, s1, s2, s3).Store(scores + k);
             }
-            scores[k] = Vector512.Sum(sum);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void DotFour(float* query, T* key, nint keyStride, int keys, float* scores, nint stride)
-    {
-        int size = shape.HeadSize, width = _width;
-        for (var k = 0; k < keys; k++, key += keyStride)
+        for (; k < keys; k++, key += stride)
         {
             Vector512<float> s0 = Vector512<float>.Zero, s1 = s0, s2 = s0, s3 = s0;
-            for (var i = 0; i < size; i += Lanes.Width)
+            for (nint i = 0; i < width; i += Lanes.Width)
             {
-                Fetch(key + Ahead * keyStride + i);
-                var x = Lanes.Load(key, i, size);
+                Fetch(key + Ahead * stride + i);
+                var x = Lanes.Load(key + i);
                 s0 = Vector512.FusedMultiplyAdd(Vector512.Load(query + i), x, s0);
                 s1 = Vector512.FusedMultiplyAdd(Vector512.Load(query + width + i), x, s1);
                 s2 = Vector512.FusedMultiplyAdd(Vector512.Load(query + 2 * width + i), x, s2);
                 s3 = Vector512.FusedMultiplyAdd(Vector512.Load(query + 3 * width + i), x, s3);
             }
-            scores[k] = Vector512.Sum(s0);
-            scores[k + stride] = Vector512.Sum(s1);
-            scores[k + 2 * stride] = Vector512.Sum(s2);
-            scores[k + 3 * stride] = Vector512.Sum(s3);
+            var sums = Sums(s0, s1, s2, s3);
+            scores[k] = sums[0];
+            scores[k + scoreStride] = sums[1];
+            scores[k + 2 * scoreStride] = sums[2];
+            scores[k + 3 * scoreStride] = sums[3];
+        }
+    }
+
+    /// <summary>The sums of four vectors, always in the same order.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    {
+        Vector128<float> a4 = Quarter(a), b4 = Quarter(b), c4 = Quarter(c), d4 = Quarter(d);
+        if (!Sse.IsSupported)
+            return Vector128.Create(Vector128.Sum(a4), Vector128.Sum(b4), Vector128.Sum(c4), Vector128.Sum(d4));
+        var ab = Sse.UnpackLow(a4, b4) + Sse.UnpackHigh(a4, b4);           // a0+a2, b0+b2, a1+a3, b1+b3
+        var cd = Sse.UnpackLow(c4, d4) + Sse.UnpackHigh(c4, d4);
+        return Sse.MoveLowToHigh(ab, cd) + Sse.MoveHighToLow(cd, ab);
+
+        static Vector128<float> Quarter(Vector512<float> x)
+        {
+            var half = x.GetLower() + x.GetUpper();
+            return half.GetLower() + half.GetUpper();
         }
     }
 
@@ -156,49 +201,47 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
             (Vector512.Load(scores + k) * factor).Store(scores + k);
     }
 
+    /// <summary>sums[r] += Σ weight[r][k] · value k, over at most <see cref="Block"/> values.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddValues(T* value, nint valueStride, int keys, int rows, float* weights, nint stride, float* sums)
+    private void AddValues<TValue>(TValue* value, nint stride, int values, int rows, float* weights, nint weightStride, float* sums) where TValue : unmanaged
     {
-        int size = shape.HeadSize, width = _width;
-        for (var k0 = 0; k0 < keys; k0 += ValuesAtOnce, value += ValuesAtOnce * valueStride)
+        nint width = _width;
+        for (nint i = 0; i < width; i += Lanes.Width)
         {
-            var end = Math.Min(ValuesAtOnce, keys - k0);
-            for (var i = 0; i < size; i += Lanes.Width)
+            var sum = sums + i;
+            var row = value + i;
+            var s0 = Vector512.Load(sum);
+            if (rows == 1)
             {
-                var sum = sums + i;
-                var row = value + i;
-                var weight = weights + k0;
-                var s0 = Vector512.Load(sum);
-                if (rows == 1)
+                for (var k = 0; k < values; k++, row += stride)
                 {
-                    for (var k = 0; k < end; k++, row += valueStride)
-                    {
-                        Fetch(row + Ahead * valueStride);
-                        s0 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[k]), Lanes.Load(row, 0, size - i), s0);
-                    }
-                    s0.Store(sum);
-                    continue;
-                }
-                Vector512<float> s1 = Vector512.Load(sum + width), s2 = Vector512.Load(sum + 2 * width), s3 = Vector512.Load(sum + 3 * width);
-                for (var k = 0; k < end; k++, row += valueStride)
-                {
-                    Fetch(row + Ahead * valueStride);
-                    var x = Lanes.Load(row, 0, size - i);
-                    s0 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[k]), x, s0);
-                    s1 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[k + stride]), x, s1);
-                    s2 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[k + 2 * stride]), x, s2);
-                    s3 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[k + 3 * stride]), x, s3);
+                    Fetch(row + Ahead * stride);
+                    s0 = Vector512.FusedMultiplyAdd(Vector512.Create(weights[k]), Lanes.Load(row), s0);
                 }
                 s0.Store(sum);
-                s1.Store(sum + width);
-                s2.Store(sum + 2 * width);
-                s3.Store(sum + 3 * width);
+                continue;
             }
+            Vector512<float> s1 = Vector512.Load(sum + width), s2 = Vector512.Load(sum + 2 * width), s3 = Vector512.Load(sum + 3 * width);
+            var weight = weights;
+            for (var k = 0; k < values; k++, row += stride, weight++)
+            {
+                Fetch(row + Ahead * stride);
+                var x = Lanes.Load(row);
+                s0 = Vector512.FusedMultiplyAdd(Vector512.Create(*weight), x, s0);
+                s1 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[weightStride]), x, s1);
+                s2 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[2 * weightStride]), x, s2);
+                s3 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[3 * weightStride]), x, s3);
+            }
+            s0.Store(sum);
+            s1.Store(sum + width);
+            s2.Store(sum + 2 * width);
+            s3.Store(sum + 3 * width);
         }
     }
 
+    /// <summary>Asks for the row to come into the cache; beyond the last row it does nothing.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fetch(T* address)
+    private static void Fetch<TAny>(TAny* address) where TAny : unmanaged
     {
         if (Sse.IsSupported)
             Sse.Prefetch0(address);

@@ -17,16 +17,20 @@ internal static unsafe class AttentionPanels
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Load<T>(T* source, nint stride, int rows, int size, float factor, float* panel, int pad) where T : unmanaged
     {
-        var width = Width(size);
+        int width = Width(size), whole = size / Lanes.Width * Lanes.Width;
         var scale = Vector512.Create(factor);
         var row = 0;
         for (; row < rows; row++, source += stride, panel += width)
-            for (var i = 0; i < width; i += Lanes.Width)
+        {
+            for (var i = 0; i < whole; i += Lanes.Width)
             {
                 if (Sse.IsSupported)
                     Sse.Prefetch1(source + Ahead * stride + i);        // beyond the last row it does nothing
-                (Lanes.Load(source, i, size) * scale).Store(panel + i);
+                (Lanes.Load(source + i) * scale).Store(panel + i);
             }
+            if (whole < width)
+                (Lanes.LoadPartial(source + whole, size - whole, 0) * scale).Store(panel + whole);
+        }
         for (; row % pad != 0; row++, panel += width)
             new Span<float>(panel, width).Clear();
     }
@@ -35,11 +39,15 @@ internal static unsafe class AttentionPanels
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Store<T>(float* panel, int rows, int size, float factor, T* target, nint stride) where T : unmanaged
     {
-        var width = Width(size);
+        int width = Width(size), whole = size / Lanes.Width * Lanes.Width;
         var scale = Vector512.Create(factor);
         for (var row = 0; row < rows; row++, target += stride, panel += width)
-            for (var i = 0; i < width; i += Lanes.Width)
-                Lanes.Store(target, i, size, Vector512.Load(panel + i) * scale);
+        {
+            for (var i = 0; i < whole; i += Lanes.Width)
+                Lanes.Store(target + i, Vector512.Load(panel + i) * scale);
+            if (whole < width)
+                Lanes.StorePartial(target + whole, size - whole, Vector512.Load(panel + whole) * scale);
+        }
     }
 
     /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; as many rows as make whole vectors, so the panel is padded to these.</summary>
