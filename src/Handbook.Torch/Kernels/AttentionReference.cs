@@ -21,123 +21,139 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
     {
         var tree = index / shape.KeyHeads;
         var keyHead = index % shape.KeyHeads;
-        int longest = 0, size = shape.HeadSize;
+        var work = new Work(segments.Trees[tree].Rows, shape.HeadSize);
         foreach (var segment in segments.Segments)
-            if (segment.Tree == tree)
-                longest = Math.Max(longest, segment.Offset + segment.Length);
-        var tokens = new int[longest];
-        var scores = new double[longest];
-        var work = new Sums(new double[size], new double[size], backward ? new double[2L * segments.Tokens * size] : []);
-        for (var s = 0; s < segments.Count; s++)
-        {
-            var place = segments.Segments[s];
-            if (place.Tree != tree)
-                continue;
-            for (var link = 0; link < place.Depth; link++)
+            for (var token = segment.Start; segment.Tree == tree && token < segment.Start + segment.Length; token++)
             {
-                var above = segments.Segments[segments.Chains[place.Chain + link]];
-                for (var i = 0; i < above.Length; i++)
-                    tokens[above.Offset + i] = above.Start + i;
+                var row = segment.Local + token - segment.Start;
+                Read(arguments.Key, token, keyHead, work.Keys, row * shape.HeadSize);
+                Read(arguments.Value, token, keyHead, work.Values, row * shape.HeadSize);
             }
-            for (var i = place.Offset; i < place.Offset + place.Length; i++)
+        foreach (var segment in segments.Segments)
+        {
+            if (segment.Tree != tree)
+                continue;
+            for (var link = 0; link < segment.Depth; link++)
             {
-                var first = shape.Window > 0 ? Math.Max(0, i - shape.Window + 1) : 0;
+                var above = segments.Segments[segments.Chains[segment.Chain + link]];
+                for (var i = 0; i < above.Length; i++)
+                    work.Rows[above.Offset + i] = above.Local + i;
+            }
+            for (var i = segment.Offset; i < segment.Offset + segment.Length; i++)
                 for (var head = keyHead * shape.Group; head < (keyHead + 1) * shape.Group; head++)
                 {
-                    Scores(tokens, first, i, head, keyHead, scores);
+                    var first = shape.Window > 0 ? Math.Max(0, i - shape.Window + 1) : 0;
+                    Scores(segment.Start + i - segment.Offset, first, i, head, work);
                     if (backward)
-                        RowBackward(tokens, first, i, head, keyHead, scores, work);
+                        RowBackward(segment.Start + i - segment.Offset, first, i, head, work);
                     else
-                        RowForward(tokens, first, i, head, keyHead, scores, work.Row);
+                        RowForward(segment.Start + i - segment.Offset, first, i, head, work);
                 }
-            }
         }
-        if (!backward)
-            return;
         foreach (var segment in segments.Segments)
-            if (segment.Tree == tree)
-                for (long token = segment.Start; token < segment.Start + segment.Length; token++)
-                    for (var e = 0; e < size; e++)
-                    {
-                        Lanes.Set(gradients.Key.Data, token * gradients.Key.Stride + keyHead * size + e, work.Keys[token * 2 * size + e]);
-                        Lanes.Set(gradients.Value.Data, token * gradients.Value.Stride + keyHead * size + e, work.Keys[token * 2 * size + size + e]);
-                    }
+            for (var token = segment.Start; backward && segment.Tree == tree && token < segment.Start + segment.Length; token++)
+            {
+                var row = segment.Local + token - segment.Start;
+                Write(work.KeyGradients, row * shape.HeadSize, gradients.Key, token, keyHead);
+                Write(work.ValueGradients, row * shape.HeadSize, gradients.Value, token, keyHead);
+            }
     }
 
-    private void Scores(int[] tokens, int first, int i, int head, int keyHead, double[] scores)
+    private void Scores(int query, int first, int i, int head, Work work)
     {
+        Read(arguments.Query, query, head, work.Query, 0);
         for (var j = first; j <= i; j++)
         {
-            var dot = 0.0;
-            for (var e = 0; e < shape.HeadSize; e++)
-                dot += At(arguments.Query, tokens[i], head, e) * At(arguments.Key, tokens[j], keyHead, e);
-            dot *= shape.Scale;
-            scores[j] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(dot / shape.SoftCap) : dot;
+            var score = shape.Scale * Dot(work.Query, work.Keys, work.Rows[j]);
+            work.Scores[j] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(score / shape.SoftCap) : score;
         }
     }
 
-    private void RowForward(int[] tokens, int first, int i, int head, int keyHead, double[] scores, double[] output)
+    private void RowForward(int query, int first, int i, int head, Work work)
     {
-        var maximum = double.NegativeInfinity;
-        for (var j = first; j <= i; j++)
-            maximum = Math.Max(maximum, scores[j]);
+        var scores = work.Scores.AsSpan(first..(i + 1));
+        var top = double.NegativeInfinity;
+        foreach (var score in scores)
+            top = Math.Max(top, score);
         var total = 0.0;
-        Array.Clear(output);
+        Array.Clear(work.Row);
         for (var j = first; j <= i; j++)
         {
-            var weight = Math.Exp(scores[j] - maximum);
+            var weight = Math.Exp(work.Scores[j] - top);
             total += weight;
-            for (var e = 0; e < output.Length; e++)
-                output[e] += weight * At(arguments.Value, tokens[j], keyHead, e);
+            Add(work.Row, 0, weight, work.Values, work.Rows[j]);
         }
-        for (var e = 0; e < output.Length; e++)
-            Lanes.Set(arguments.Output.Data, tokens[i] * (long)arguments.Output.Stride + (long)head * shape.HeadSize + e, output[e] / total);
-        var place = (long)head * segments.Tokens + tokens[i];
+        for (var e = 0; e < shape.HeadSize; e++)
+            work.Row[e] /= total;
+        Write(work.Row, 0, arguments.Output, query, head);
+        var place = (long)head * segments.Tokens + query;
         if (arguments.LogSumExp == null)
             return;
         if (typeof(T) == typeof(double))
-            ((double*)arguments.LogSumExp)[place] = maximum + Math.Log(total);
+            ((double*)arguments.LogSumExp)[place] = top + Math.Log(total);
         else
-            ((float*)arguments.LogSumExp)[place] = (float)(maximum + Math.Log(total));
+            ((float*)arguments.LogSumExp)[place] = (float)(top + Math.Log(total));
     }
 
-    private void RowBackward(int[] tokens, int first, int i, int head, int keyHead, double[] scores, Sums sums)
+    private void RowBackward(int query, int first, int i, int head, Work work)
     {
-        int size = shape.HeadSize, query = tokens[i];
         var place = (long)head * segments.Tokens + query;
         var logSum = typeof(T) == typeof(double) ? ((double*)arguments.LogSumExp)[place] : ((float*)arguments.LogSumExp)[place];
-        var mean = 0.0;
-        for (var e = 0; e < size; e++)
-        {
-            sums.Slope[e] = At(gradients.Output, query, head, e);
-            mean += sums.Slope[e] * At(arguments.Output, query, head, e);
-        }
-        Array.Clear(sums.Row);
+        Read(gradients.Output, query, head, work.Slope, 0);
+        Read(arguments.Output, query, head, work.Row, 0);
+        var mean = Dot(work.Slope, work.Row, 0);
+        Array.Clear(work.Row);
         for (var j = first; j <= i; j++)
         {
-            var weight = Math.Exp(scores[j] - logSum);
-            var slope = 0.0;
-            for (var e = 0; e < size; e++)
-                slope += sums.Slope[e] * At(arguments.Value, tokens[j], keyHead, e);
-            slope = weight * (slope - mean) * shape.Scale;
+            var key = work.Rows[j];
+            var weight = Math.Exp(work.Scores[j] - logSum);
+            var slope = weight * (Dot(work.Slope, work.Values, key) - mean) * shape.Scale;
             if (shape.SoftCap > 0)
-                slope *= 1 - scores[j] / shape.SoftCap * (scores[j] / shape.SoftCap);
-            var key = tokens[j] * 2L * size;
-            for (var e = 0; e < size; e++)
-            {
-                sums.Row[e] += slope * At(arguments.Key, tokens[j], keyHead, e);
-                sums.Keys[key + e] += slope * At(arguments.Query, query, head, e);
-                sums.Keys[key + size + e] += weight * sums.Slope[e];
-            }
+                slope *= 1 - work.Scores[j] / shape.SoftCap * (work.Scores[j] / shape.SoftCap);
+            Add(work.Row, 0, slope, work.Keys, key);
+            Add(work.KeyGradients, key, slope, work.Query, 0);
+            Add(work.ValueGradients, key, weight, work.Slope, 0);
         }
-        for (var e = 0; e < size; e++)
-            Lanes.Set(gradients.Query.Data, query * (long)gradients.Query.Stride + (long)head * size + e, sums.Row[e]);
+        Write(work.Row, 0, gradients.Query, query, head);
     }
 
-    private double At(TokenRows<T> rows, int row, int head, int e) => Lanes.Get(rows.Data, row * (long)rows.Stride + (long)head * shape.HeadSize + e);
+    private double Dot(double[] a, double[] b, int row)
+    {
+        var sum = 0.0;
+        for (int e = 0, at = row * shape.HeadSize; e < shape.HeadSize; e++)
+            sum += a[e] * b[at + e];
+        return sum;
+    }
 
-    /// <param name="Row">Output or query gradient of the row at hand; [E].</param>
-    /// <param name="Slope">∂loss/∂output of the row at hand; [E].</param>
-    /// <param name="Keys">Gradients of keys and values; [N][2][E].</param>
-    private readonly record struct Sums(double[] Row, double[] Slope, double[] Keys);
+    private void Add(double[] sums, int row, double factor, double[] values, int valueRow)
+    {
+        for (int e = 0, to = row * shape.HeadSize, from = valueRow * shape.HeadSize; e < shape.HeadSize; e++)
+            sums[to + e] += factor * values[from + e];
+    }
+
+    private void Read(TokenRows<T> rows, int row, int head, double[] target, int at)
+    {
+        for (var e = 0; e < shape.HeadSize; e++)
+            target[at + e] = Lanes.Get(rows.Data, row * (long)rows.Stride + (long)head * shape.HeadSize + e);
+    }
+
+    private void Write(double[] source, int at, TokenRows<T> rows, int row, int head)
+    {
+        for (var e = 0; e < shape.HeadSize; e++)
+            Lanes.Set(rows.Data, row * (long)rows.Stride + (long)head * shape.HeadSize + e, source[at + e]);
+    }
+
+    /// <summary>Keys, values and their gradients are [rows of the tree][E] of one key head; Rows (of the tree) and scores go by the place in the chain; the rest is one row, [E].</summary>
+    private sealed class Work(int rows, int size)
+    {
+        public double[] Keys { get; } = new double[rows * size];
+        public double[] Values { get; } = new double[rows * size];
+        public double[] KeyGradients { get; } = new double[rows * size];
+        public double[] ValueGradients { get; } = new double[rows * size];
+        public int[] Rows { get; } = new int[rows];
+        public double[] Scores { get; } = new double[rows];
+        public double[] Query { get; } = new double[size];
+        public double[] Slope { get; } = new double[size];
+        public double[] Row { get; } = new double[size];
+    }
 }

@@ -138,7 +138,7 @@ internal sealed unsafe class AttentionCase
                 var seen = Enumerable.Range(0, tokens).Where(j => sees[i, j]).ToArray();
                 var q = (i * Shape.Heads + head) * size;
                 var keys = seen.Select(j => (j * Shape.KeyHeads + head / group) * size).ToArray();
-                var raw = keys.Select(k => Shape.Scale * Sum(e => Query[q + e] * Key[k + e])).ToArray();
+                var raw = keys.Select(k => Shape.Scale * Dot(Query, q, Key, k)).ToArray();
                 var scores = raw.Select(s => Shape.SoftCap > 0 ? Shape.SoftCap * Math.Tanh(s / Shape.SoftCap) : s).ToArray();
                 var top = scores.Max();
                 var log = top + Math.Log(scores.Sum(s => Math.Exp(s - top)));
@@ -150,7 +150,7 @@ internal sealed unsafe class AttentionCase
                         output[q + e] += p[j] * Value[keys[j] + e];
                         dv[keys[j] + e] += p[j] * OutputGradient[q + e];
                     }
-                var dp = keys.Select(k => Sum(e => OutputGradient[q + e] * Value[k + e])).ToArray();
+                var dp = keys.Select(k => Dot(OutputGradient, q, Value, k)).ToArray();
                 var mean = p.Zip(dp, (a, b) => a * b).Sum();
                 for (var j = 0; j < keys.Length; j++)
                 {
@@ -165,11 +165,11 @@ internal sealed unsafe class AttentionCase
             }
         return new(output, lse, dq, dk, dv);
 
-        double Sum(Func<int, double> term)
+        double Dot(double[] a, int i, double[] b, int j)
         {
             var total = 0.0;
             for (var e = 0; e < size; e++)
-                total += term(e);
+                total += a[i + e] * b[j + e];
             return total;
         }
     }
