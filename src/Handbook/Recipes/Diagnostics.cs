@@ -54,7 +54,7 @@ public sealed class Diagnostics
     /// <summary>The recipe's path as the user wrote it.</summary>
     public string File { get; }
 
-    public IReadOnlyList<Diagnostic> All => [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line).ThenBy(d => d.At?.Column)];
+    public IReadOnlyList<Diagnostic> All => [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line).ThenBy(d => d.At?.Source is null ? 0 : d.At?.Column)];
 
     public IReadOnlyList<Diagnostic> Errors => [.. All.Where(d => d.Severity == Severity.Error)];
 

@@ -14,7 +14,7 @@ internal static class DialectDefaults
     ];
 
     private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id"];
-    private static readonly string[] s_mixerOnly = ["dataset_splits", "dataset_configs", "preprocessing_num_workers", "evaluation_strategy"];
+    private static readonly string[] s_mixerOnly = ["dataset_splits", "dataset_configs", "preprocessing_num_workers"];
     private static readonly string[] s_mixtureOnly = ["dataset_train_split", "dataset_test_split", "dataset_num_proc"];
 
     public static void Explain(Recipe recipe, RecipeEntries entries, Diagnostics report)

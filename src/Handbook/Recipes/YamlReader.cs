@@ -48,23 +48,26 @@ internal sealed class YamlReader
         }
         catch (YamlException problem)
         {
-            ReportSyntax(problem);
+            ReportSyntax(problem.Start, problem.End, problem.Message);
+        }
+        catch (Exception problem) when (problem is InvalidOperationException or ArgumentException or FormatException or OverflowException or IndexOutOfRangeException)
+        {
+            var at = _parser.Current?.End ?? Mark.Empty;        // the parser gives up on some broken files without a place
+            ReportSyntax(at, at, "something is missing or not closed behind this");
         }
         return null;
     }
 
-    private void ReportSyntax(YamlException problem)
+    private void ReportSyntax(Mark start, Mark end, string message)
     {
-        var line = LineText((int)problem.Start.Line);
-        var tab = line.AsSpan()[..(line.Length - line.TrimStart().Length)].IndexOf('\t');
-        if (tab >= 0)
-            _report.ErrorAt(new SourceSpan(_source, (int)problem.Start.Line, tab + 1, 1, line), "a tab stands in the indentation",
+        // the parser blames the line before the tab
+        var tabbed = Array.FindIndex(_lines, Math.Clamp((int)start.Line - 1, 0, _lines.Length), line => line.AsSpan()[..^line.AsSpan().TrimStart().Length].Contains('\t'));
+        if (tabbed >= 0)
+            _report.ErrorAt(new SourceSpan(_source, tabbed + 1, _lines[tabbed].IndexOf('\t') + 1, 1, LineText(tabbed + 1)), "a tab stands in the indentation",
                 "YAML allows only spaces there", "replace the tab with two spaces");
         else
-            _report.ErrorAt(Span(problem.Start, problem.End), $"this is not YAML: {Lower(problem.Message)}",
+            _report.ErrorAt(Span(start, end), $"this is not YAML: {(message.Length == 0 ? "" : char.ToLowerInvariant(message[0]) + message[1..].TrimEnd('.'))}",
                 fix: "write `key: value`, with a space behind the colon; put quotes around text with : # { [ in it");
-
-        static string Lower(string message) => message.Length == 0 ? message : char.ToLowerInvariant(message[0]) + message[1..].TrimEnd('.');
     }
 
     private RecipeNode ReadNode(int depth)

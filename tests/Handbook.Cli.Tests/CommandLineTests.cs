@@ -1,0 +1,178 @@
+using System.Diagnostics;
+
+namespace Handbook.Cli.Tests;
+
+public sealed class CommandLineTests : IDisposable
+{
+    private readonly HandbookProcess _handbook = new();
+
+    [Theory]
+    [InlineData("--help")]
+    [InlineData("-h")]
+    [InlineData()]
+    public void Help_teaches_what_to_type_first(params string[] words)
+    {
+        var outcome = _handbook.Run(words);
+        Assert.Equal(0, outcome.Code);
+        Assert.Equal("", outcome.Error);
+        Assert.Contains("handbook sft recipes/tiny/sft.yaml", outcome.Output);
+        foreach (var command in new[] { "cpt", "sft", "validate", "explain" })
+            Assert.Contains($"\n  {command} ", outcome.Output);
+    }
+
+    [Fact]
+    public void Help_answers_in_under_half_a_second()
+    {
+        _handbook.Run("--help");        // the first start reads the program from disk
+        var best = Enumerable.Range(0, 5).Min(_ =>
+        {
+            var watch = Stopwatch.StartNew();
+            _handbook.Run("--help");
+            return watch.Elapsed;
+        });
+        Assert.True(best < TimeSpan.FromSeconds(0.5), $"{best.TotalSeconds:F2} s");
+    }
+
+    [Fact]
+    public void A_command_s_help_names_the_launcher()
+    {
+        var outcome = _handbook.Run("sft", "--help");
+        Assert.Equal(0, outcome.Code);
+        Assert.Contains("handbook sft [<recipe>...]", outcome.Output);
+        Assert.DoesNotContain("handbook-cli", outcome.Output);
+    }
+
+    [Fact]
+    public void The_version_is_printed()
+    {
+        var outcome = _handbook.Run("--version");
+        Assert.Equal(0, outcome.Code);
+        Assert.Matches(@"^\d+\.\d+\.\d+", outcome.Output);
+    }
+
+    [Fact]
+    public void An_unknown_command_is_the_user_s_to_fix()
+    {
+        var outcome = _handbook.Run("fly");
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("", outcome.Output);
+        Assert.Equal("error: Unrecognized command or argument 'fly'.\n  fix: `handbook --help` shows what it takes\n", outcome.Error);
+    }
+
+    [Theory]
+    [InlineData("sft")]
+    [InlineData("cpt")]
+    [InlineData("validate")]
+    public void A_command_without_a_recipe_says_what_to_type(string command)
+    {
+        var outcome = _handbook.Run(command);
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal($"error: handbook {command}: no recipe is named\n  fix: `handbook {command} recipes/tiny/sft.yaml`, or any other YAML recipe\n", outcome.Error);
+    }
+
+    [Fact]
+    public void A_wrong_recipe_starts_nothing()
+    {
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\nlerning_rate: 1\n");
+        var outcome = _handbook.Run("sft", "r.yaml", "--max_steps", "0");
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("", outcome.Output);
+        Assert.Equal("""
+            r.yaml:4:1: error: lerning_rate is not a key of a recipe
+                4 | lerning_rate: 1
+                  | ^^^^^^^^^^^^
+              why: a key that is ignored would be a run that is not what it says
+              fix: did you mean learning_rate?
+            command line: error: max_steps is 0, but must be at least 1, or -1 for no limit
+                  | --max_steps 0
+                  |             ^
+              fix: use -1 to let num_train_epochs decide
+            2 problems found; nothing was started.
+
+            """, outcome.Error);
+        Assert.Equal(["r.yaml"], Directory.GetFileSystemEntries(_handbook.Folder).Select(Path.GetFileName));
+    }
+
+    [Theory]
+    [InlineData("validate", "r.yaml", "--learning_rate=1e-3")]
+    [InlineData("validate", "--learning_rate", "1e-3", "r.yaml")]
+    [InlineData("validate", "--config", "r.yaml", "--packing")]
+    [InlineData("validate", "r.yaml", "--method", "cpt", "--no_packing")]
+    [InlineData("validate", "r.yaml", "--chat_template=@a=b")]
+    public void Both_ways_of_calling_are_understood(params string[] words)
+    {
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\n");
+        var outcome = _handbook.Run(words);
+        Assert.Equal("", outcome.Error);
+        Assert.Equal(0, outcome.Code);
+        Assert.Contains("r.yaml: a good recipe for `handbook ", outcome.Output);
+    }
+
+    [Fact]
+    public void Validate_prints_notes_on_stderr()
+    {
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\npush_to_hub: true\n");
+        var outcome = _handbook.Run("validate", "r.yaml");
+        Assert.Equal(0, outcome.Code);
+        Assert.Equal("r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training\n", outcome.Error);
+        Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n", outcome.Output);
+    }
+
+    [Fact]
+    public void A_preference_recipe_says_that_its_method_is_not_built()
+    {
+        _handbook.Write("dpo/r.yaml", "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\n");
+        var outcome = _handbook.Run("validate", "dpo/r.yaml");
+        Assert.Equal(2, outcome.Code);
+        Assert.StartsWith("dpo/r.yaml: error: handbook dpo is not built yet\n", outcome.Error);
+    }
+
+    [Fact]
+    public void Several_processes_are_refused()
+    {
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\n");
+        var outcome = _handbook.Run(["sft", "r.yaml"], TimeSpan.FromMinutes(1), new Dictionary<string, string> { ["WORLD_SIZE"] = "2" });
+        Assert.Equal(2, outcome.Code);
+        Assert.StartsWith("r.yaml: error: WORLD_SIZE is 2, but several processes are not built yet\n", outcome.Error);
+    }
+
+    [Fact]
+    public void A_recipe_that_may_not_be_read_says_so()
+    {
+        Assert.SkipWhen(Environment.IsPrivilegedProcess, "root may read everything");
+        if (OperatingSystem.IsWindows())
+            return;
+        File.SetUnixFileMode(_handbook.Write("r.yaml", "seed: 1\n"), UnixFileMode.None);
+        var outcome = _handbook.Run("sft", "r.yaml");
+        Assert.Equal(2, outcome.Code);
+        Assert.StartsWith("r.yaml: error: the recipe cannot be read: permission denied\n", outcome.Error);
+    }
+
+    [Fact]
+    public void Explain_tells_type_default_and_meaning()
+    {
+        var outcome = _handbook.Run("explain", "--", "max_seq_length");
+        Assert.Equal(0, outcome.Code);
+        Assert.StartsWith("max_length\n  Longest row in tokens;", outcome.Output);
+        Assert.Contains("\n  type: a whole number\n  default: 1024\n  also read as: max_seq_length\n", outcome.Output);
+    }
+
+    [Fact]
+    public void Explain_knows_what_was_meant()
+    {
+        var outcome = _handbook.Run("explain", "learning_rat");
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("error: learning_rat is not a key of a recipe\n  fix: did you mean learning_rate?\n", outcome.Error);
+    }
+
+    [Fact]
+    public void Explain_lists_the_keys_of_a_method()
+    {
+        var outcome = _handbook.Run("explain", "--method", "cpt");
+        Assert.Equal(0, outcome.Code);
+        Assert.Contains("  learning_rate = 2.0e-05\n", outcome.Output);
+        Assert.DoesNotContain("assistant_only_loss", outcome.Output);
+    }
+
+    public void Dispose() => _handbook.Dispose();
+}

@@ -1,0 +1,56 @@
+using System.Diagnostics;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>The built command line, started as users start it, in a folder of its own.</summary>
+internal sealed class HandbookProcess : IDisposable
+{
+    private static readonly string s_program = Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll");
+
+    /// <summary>The working folder; it is empty at first and gone after the test.</summary>
+    public string Folder { get; } = Directory.CreateTempSubdirectory("handbook-").FullName;
+
+    /// <summary>Writes a file below the working folder.</summary>
+    public string Write(string name, string text)
+    {
+        var path = Path.Combine(Folder, name);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllText(path, text);
+        return path;
+    }
+
+    /// <summary>Runs a command to its end.</summary>
+    public Outcome Run(params string[] words) => Run(words, TimeSpan.FromMinutes(5));
+
+    /// <inheritdoc cref="Run(string[])"/>
+    public Outcome Run(string[] words, TimeSpan limit, IReadOnlyDictionary<string, string>? environment = null)
+    {
+        using var process = Start(words, environment);
+        var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+        if (!process.WaitForExit(limit))
+        {
+            process.Kill(entireProcessTree: true);
+            Assert.Fail($"handbook {string.Join(' ', words)} ran longer than {limit}; stderr so far: {error.Result}");
+        }
+        return new(process.ExitCode, output.Result, error.Result);
+    }
+
+    /// <summary>Starts a command and returns while it runs; the caller reads its output.</summary>
+    public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null)
+    {
+        var start = new ProcessStartInfo("dotnet", ["exec", s_program, .. words])
+        {
+            WorkingDirectory = Folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        foreach (var (name, value) in environment ?? new Dictionary<string, string>())
+            start.Environment[name] = value;
+        return Process.Start(start)!;
+    }
+
+    public void Dispose() => Directory.Delete(Folder, recursive: true);
+}
+
+/// <summary>How a command ended.</summary>
+internal sealed record Outcome(int Code, string Output, string Error);
