@@ -125,7 +125,7 @@ public sealed class PublishedConfigTests
         var good = Encoding.UTF8.GetBytes(Some.Llama(("rope_scaling", JsonNode.Parse("""{"type":"yarn","factor":2}""")), ("eos_token_id", new JsonArray(1, 2))).Json.ToJsonString());
         var random = new Random(5);
         var parsed = 0;
-        for (var round = 0; round < 3000; round++)
+        for (var round = 0; round < 1000; round++)
         {
             var bytes = (byte[])good.Clone();
             for (var flips = random.Next(1, 4); flips > 0; flips--)
@@ -139,7 +139,7 @@ public sealed class PublishedConfigTests
             {
             }
         }
-        Assert.InRange(parsed, 1, 2999);
+        Assert.InRange(parsed, 1, 999);
     }
 
     [Fact]

@@ -105,14 +105,14 @@ public sealed class HostileSafetensorsTests
         var good = File(Header("""{"__metadata__":{"format":"pt"},@A,"b":{"dtype":"BF16","shape":[2,3],"data_offsets":[8,20]}}"""), 20);
         var random = new Random(7);
         var opened = 0;
-        for (var round = 0; round < 3000; round++)
+        for (var round = 0; round < 1000; round++)
         {
             var bytes = (byte[])good.Clone();
             for (var flips = random.Next(1, 4); flips > 0; flips--)
                 bytes[random.Next(good.Length - 20)] = (byte)random.Next(256);
             opened += OpensOrIsRefused(folder, "x.safetensors", random.Next(8) == 0 ? bytes[..random.Next(bytes.Length)] : bytes) ? 1 : 0;
         }
-        Assert.InRange(opened, 1, 2999); // some flips only rename a tensor
+        Assert.InRange(opened, 1, 999); // some flips only rename a tensor
     }
 
     /// <summary>Opens a checkpoint and touches every byte; anything thrown but an <see cref="InputException"/> fails the test.</summary>

@@ -128,14 +128,14 @@ public sealed class TorchFileTests
         ];
         var random = new Random(11);
         var opened = 0;
-        for (var round = 0; round < 3000; round++)
+        for (var round = 0; round < 1000; round++)
         {
             var bytes = (byte[])good[round % good.Length].Clone();
             for (var flips = random.Next(1, 4); flips > 0; flips--)
                 bytes[random.Next(bytes.Length)] = (byte)random.Next(256);
             opened += HostileSafetensorsTests.OpensOrIsRefused(folder, "x.bin", bytes) ? 1 : 0;
         }
-        Assert.InRange(opened, 1, 2999); // some flips only change a number
+        Assert.InRange(opened, 1, 999); // some flips only change a number
     }
 
     private static float[] Read(byte[] bytes)
