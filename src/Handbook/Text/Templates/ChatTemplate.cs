@@ -1,3 +1,4 @@
+using System.Security.Cryptography;
 using System.Text.Json;
 using Handbook.Text.Templates;
 
@@ -35,6 +36,15 @@ public sealed partial class ChatTemplate
     /// <summary>Whether the template itself marks what the assistant says.</summary>
     public bool HasGenerationBlocks => _parsed.Features.Tags.Contains("generation");
 
+    /// <summary>Whether the text depends on the day it is rendered.</summary>
+    public bool UsesClock => _names.ContainsKey("strftime_now");
+
+    /// <summary>Whether the template looks at the calls of tools in assistant messages.</summary>
+    public bool RendersToolCalls => Source.Contains("tool_calls", StringComparison.Ordinal);
+
+    /// <summary>SHA-256 (hex) of the template's text: caches of rendered data are keyed by it.</summary>
+    public string Fingerprint => field ??= Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Source)));
+
     /// <summary>The block tags, filters, tests and variables the template uses, each sorted.</summary>
     public IReadOnlyDictionary<string, IReadOnlyCollection<string>> Features => new Dictionary<string, IReadOnlyCollection<string>>
     {
@@ -62,13 +72,24 @@ public sealed partial class ChatTemplate
 
     /// <summary>Renders a conversation as <c>apply_chat_template</c> does.</summary>
     /// <exception cref="TemplateException">The template refuses the conversation, or uses what is not there.</exception>
-    public RenderedChat Render(Conversation conversation, RenderOptions options)
+    public RenderedChat Render(Conversation conversation, RenderOptions options) => Render(Messages(conversation, options), conversation, options);
+
+    /// <summary>The messages as values of the language, an empty system turn in front where the options ask for it.</summary>
+    internal List<object?> Messages(Conversation conversation, RenderOptions options)
     {
         if (conversation.Messages.ValueKind != JsonValueKind.Array)
             throw new InputException(
                 $"{Name}: messages must be a list of {{role, content}} objects, but is {Describe(conversation.Messages)}",
                 fix: """write the conversation as [{"role": "user", "content": "…"}]""");
         var messages = (List<object?>)PyJson.Read(conversation.Messages)!;
+        if (options.InsertEmptySystemTurn)
+            InsertEmptySystemTurn(messages);
+        return messages;
+    }
+
+    /// <param name="messages">What stands for the conversation's own messages.</param>
+    internal RenderedChat Render(List<object?> messages, Conversation conversation, RenderOptions options)
+    {
         if (options.ContinueFinalMessage)
             MarkFinalMessage(messages, options);
         var variables = new List<(string, object?)>
@@ -113,12 +134,29 @@ public sealed partial class ChatTemplate
         }
         catch (JinjaException error)
         {
-            throw new TemplateException(error.Kind, error.Message, Name, SourcePosition.Find(_normalised, render.At), inner: error);
+            throw new TemplateException(error.Kind, error.Message, Name, SourcePosition.Find(_normalised, render.At), Fix(error.Message), error);
         }
         finally
         {
             Budget.Restore(outer);
         }
+    }
+
+    private static string? Fix(string message) => message.EndsWith("_token' is undefined", StringComparison.Ordinal)
+        ? $"the tokenizer does not name this token: set {message[1..message.IndexOf('\'', 1)]} in the recipe or in tokenizer_config.json"
+        : null;
+
+    private void InsertEmptySystemTurn(List<object?> messages)
+    {
+        if (messages.Count == 0)
+            throw Refused("the list of messages is empty", "leave rows without messages out");
+        var hasSystem = messages[0] is PyDict first && first.TryGet("role", out var role) && role is "system";
+        if (hasSystem || !(Source.Contains("system", StringComparison.Ordinal) || Source.Contains("<|im_start|>", StringComparison.Ordinal)))
+            return;
+        var system = new PyDict();
+        system.Set("role", "system");
+        system.Set("content", "");
+        messages.Insert(0, system);
     }
 
     private void MarkFinalMessage(List<object?> messages, RenderOptions options)
@@ -162,40 +200,3 @@ public sealed partial class ChatTemplate
         _ => element.GetRawText(),
     };
 }
-
-/// <summary>A conversation and what else the template may look at.</summary>
-public sealed record Conversation
-{
-    /// <summary>The messages: a JSON list of objects, in most templates with role and content.</summary>
-    public required JsonElement Messages { get; init; }
-
-    /// <summary>JSON schemas of the tools the model may call; null for none.</summary>
-    public JsonElement? Tools { get; init; }
-
-    /// <summary>Documents to answer from; null for none.</summary>
-    public JsonElement? Documents { get; init; }
-
-    /// <summary>More variables for the template, e.g. <c>enable_thinking</c>; null for none.</summary>
-    public IReadOnlyDictionary<string, JsonElement>? Variables { get; init; }
-}
-
-/// <summary>How to render a conversation.</summary>
-public sealed record RenderOptions
-{
-    /// <summary>End with the opening of an assistant turn, so that the model answers.</summary>
-    public bool AddGenerationPrompt { get; init; }
-
-    /// <summary>Leave the final message open, so that the model goes on writing it.</summary>
-    public bool ContinueFinalMessage { get; init; }
-
-    /// <summary>The tokenizer's special tokens by variable name: <c>bos_token</c> → <c>&lt;s&gt;</c>.</summary>
-    public IReadOnlyDictionary<string, string> SpecialTokens { get; init; } = new Dictionary<string, string>();
-
-    /// <summary>What <c>strftime_now</c> calls now; null for the clock.</summary>
-    public DateTime? Now { get; init; }
-}
-
-/// <summary>A rendered conversation.</summary>
-/// <param name="Text">What the model sees.</param>
-/// <param name="Spans">The generation blocks in Unicode code points of the text, end exclusive.</param>
-public sealed record RenderedChat(string Text, IReadOnlyList<(int Start, int End)> Spans);
