@@ -16,11 +16,11 @@ fi
 # True where a libtorch to compile against is given: LIBTORCH, a Python installation with torch, or Debian's own.
 has_libtorch() {
     [ -n "${LIBTORCH:-}" ] && return
-    [ -e /usr/include/torch/csrc/api/include/torch/torch.h ] && return
+    [ -e /usr/include/torch/csrc/autograd/function.h ] && return
     command -v python3 >/dev/null && python3 - <<'PY'
 import importlib.util, os, sys
 spec = importlib.util.find_spec("torch")
-sys.exit(0 if spec and os.path.exists(os.path.join(os.path.dirname(spec.origin), "share/cmake/Torch")) else 1)
+sys.exit(0 if spec and os.path.exists(os.path.join(spec.submodule_search_locations[0], "include/torch/csrc/autograd/function.h")) else 1)
 PY
 }
 
