@@ -16,5 +16,5 @@ export DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1
 export MSBUILDDISABLENODEREUSE=1
 if [ -n "${CI:-}" ]; then export UseSharedCompilation=false; fi
 
-say() { printf '%s\n' "$*" >&2; }
+say() { local IFS=; printf '%s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
