@@ -16,6 +16,7 @@ internal static class Commands
             SftCommand.Create(),
             ValidateCommand.Create(),
             ExplainCommand.Create(),
+            TokenizerCommand.Create(),
         };
         var help = root.Options.OfType<HelpOption>().Single();
         help.Action = new TeachingHelp((HelpAction)help.Action!);

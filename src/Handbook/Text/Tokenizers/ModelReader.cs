@@ -61,7 +61,17 @@ internal static class ModelReader
         foreach (var (token, id) in node.Members())
             vocabulary[token] = id.Json.ValueKind == JsonValueKind.Number && id.Json.TryGetInt32(out var number) && number >= 0 ? number
                 : throw new InputException($"{node.Path} gives token \"{token}\" the id {id.Shown}, but ids are whole numbers of at least 0");
+        CheckIds(node, vocabulary);
         return vocabulary;
+    }
+
+    /// <summary>Ids may have gaps, but tables by id need them to be near the number of tokens.</summary>
+    private static void CheckIds(ConfigNode node, Dictionary<string, int> vocabulary)
+    {
+        var limit = vocabulary.Count * 2L + 1_000_000;
+        foreach (var (token, id) in vocabulary)
+            if (id > limit)
+                throw new InputException($"{node.Path} gives token \"{token}\" the id {id}, but it has only {vocabulary.Count} tokens", "ids number the tokens from 0", "compare the file with the published one");
     }
 
     private static MergeTable ReadMerges(ConfigNode node, Dictionary<string, int> vocabulary, string prefix)

@@ -16,6 +16,8 @@ internal static class PipelineReader
         var root = new ConfigNode(json, name);
         if (!root.IsObject)
             throw root.Wrong("an object");
+        if (root.Find("version") is { } version && version.AsText() != "1.0")
+            throw new InputException($"{name}: version is {version.Shown}, but only \"1.0\" is known", "a later layout may mean something else by the same words", "save the tokenizer again with the current library");
         if (root.Find("model") is not { } modelNode)
             throw new InputException($"{name} has no \"model\"", "the model holds the vocabulary; without it the file is no tokenizer", "use the tokenizer.json of the published model");
         var model = ModelReader.Read(modelNode);

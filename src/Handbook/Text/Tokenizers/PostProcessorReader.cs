@@ -37,10 +37,10 @@ internal static class PostProcessorReader
         TemplateItem Item(ConfigNode item)
         {
             if (item.Find("Sequence") is { } sequence)
-                return new(sequence.Text("id") switch { "A" => 0, "B" => 1, _ => throw sequence.Need("id").Wrong("\"A\" or \"B\"") }, sequence.Number("type_id"), []);
+                return new(sequence.Text("id") switch { "A" => 0, "B" => 1, _ => throw sequence.Need("id").Wrong("\"A\" or \"B\"") }, sequence.Number("type_id"), null, "");
             var token = item.Need("SpecialToken");
-            return special.TryGetValue(token.Text("id"), out var ids) ? new(-1, token.Number("type_id"), ids)
-                : throw new InputException($"{token.Path}.id is \"{token.Text("id")}\", which special_tokens does not list", "the token's ids are not known");
+            // A file may carry a template that nobody uses: only its use is an error, as in the reference.
+            return new(-1, token.Number("type_id"), special.GetValueOrDefault(token.Text("id")), token.Text("id"));
         }
     }
 }

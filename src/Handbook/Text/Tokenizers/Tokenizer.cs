@@ -108,6 +108,12 @@ public sealed class Tokenizer
     /// <summary>Whether an id is a special token: one that <c>skipSpecialTokens</c> leaves out.</summary>
     public bool IsSpecial(int id) => _pipeline.TokenOf(id) is { } token && _pipeline.Added.IsSpecial(token);
 
+    /// <summary>Every added token, by id.</summary>
+    public IEnumerable<(int Id, string Content, bool Special)> AddedTokens => _pipeline.Added.Tokens.Select(token => (token.Id, token.Content, token.Special));
+
+    /// <summary>What the tokenizer is made of, in the order of the pipeline, e.g. <c>pre_tokenizer</c> and <c>Sequence(Digits, ByteLevel)</c>.</summary>
+    public IReadOnlyList<(string Part, string Text)> Parts => TokenizerParts.Of(_files);
+
     /// <summary>A changed copy.</summary>
     /// <param name="eosToken">New end token; null keeps it.</param>
     /// <param name="padToken">New padding token; null keeps it.</param>

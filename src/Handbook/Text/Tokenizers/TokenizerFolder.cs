@@ -60,7 +60,7 @@ internal sealed record TokenizerFolder
         {
             if (bytes.Span.StartsWith("\uFEFF"u8))
                 bytes = bytes[3..];
-            return JsonDocument.Parse(bytes);
+            return JsonDocument.Parse(bytes, new() { MaxDepth = 128 });
         }
         catch (JsonException broken)
         {

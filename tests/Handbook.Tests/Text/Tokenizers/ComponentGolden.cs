@@ -16,7 +16,7 @@ internal static class ComponentGolden
         foreach (var item in root.GetProperty("items").EnumerateArray())
         {
             var shown = item.TryGetProperty("name", out var name) ? name.GetString()! : "";
-            if (item.TryGetProperty(key, out var component) && component.TryGetProperty("type", out var type))
+            if (item.TryGetProperty(key, out var component) && component.ValueKind == JsonValueKind.Object && component.TryGetProperty("type", out var type))
                 shown = $"{type.GetString()} {shown}";
             yield return $"{index++} {shown.Trim()}";
         }

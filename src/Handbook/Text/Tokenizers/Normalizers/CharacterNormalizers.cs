@@ -13,12 +13,14 @@ internal sealed class LowercaseNormalizer : Normalizer
         {
             var point = text.Points[i];
             // İ is the only one whose lower case is two code points.
-            spare.AppendAligned(point == 0x130 ? 'i' : CaseFolding.Lower(point), text, i);
+            spare.AppendAligned(point == 0x130 ? 'i' : Lower(point), text, i);
             if (point == 0x130)
                 spare.AppendAligned(0x307, text, i);
         }
         return spare;
     }
+
+    private static int Lower(int point) => point < 0x80 ? point is >= 'A' and <= 'Z' ? point + 32 : point : UnicodeTables.Lower(point);
 }
 
 /// <summary>Removes white space at the ends.</summary>

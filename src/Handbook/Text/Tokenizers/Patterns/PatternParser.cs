@@ -171,7 +171,7 @@ internal sealed class PatternParser
         foreach (var variant in CaseFolding.Variants(point))
             if (set.Contains(variant))
                 return true;
-        return false;
+        return set.Contains(point);
     });
 
     private PatternNode? Group()

@@ -2,7 +2,12 @@ namespace Handbook.Text.Tokenizers.PostProcessors;
 
 /// <summary>One item of a template: special tokens, or the place of a text.</summary>
 /// <param name="Sequence">0 for the first text, 1 for the second, −1 for special tokens.</param>
-internal sealed record TemplateItem(int Sequence, int TypeId, (int Id, string Token)[] Special);
+/// <param name="Declared">Ids of the special tokens; null where the file does not declare them.</param>
+internal sealed record TemplateItem(int Sequence, int TypeId, (int Id, string Token)[]? Declared, string Name)
+{
+    public (int Id, string Token)[] Special => Declared ?? (Sequence >= 0 ? [] : throw new InputException(
+        $"tokenizer: post_processor uses the special token \"{Name}\", which its special_tokens does not list", "the token's ids are not known", $"add \"{Name}\" to post_processor.special_tokens"));
+}
 
 /// <summary>Special tokens around the texts, as a template lists them.</summary>
 internal sealed class TemplateProcessor(TemplateItem[] single, TemplateItem[] pair) : PostProcessor
@@ -17,9 +22,6 @@ internal sealed class TemplateProcessor(TemplateItem[] single, TemplateItem[] pa
             static IEnumerable<int> Ids(TemplateItem[] items) => items.SelectMany(item => item.Special).Select(special => special.Id);
         }
     }
-
-    /// <summary>Whether the single template holds its text exactly once, so that <see cref="Frame"/> says everything.</summary>
-    public bool IsPlain => single.Count(item => item.Sequence == 0) == 1 && single.All(item => item.Sequence < 1);
 
     public override List<EncodedPart> Process(List<EncodedPart> parts, bool addSpecialTokens)
     {

@@ -3,7 +3,7 @@ using System.Reflection;
 
 namespace Handbook.Text.Tokenizers.Unicode;
 
-/// <summary>Decompositions, combining classes, scripts and binary properties: what .NET does not know under invariant globalization.</summary>
+/// <summary>Decompositions, combining classes, case mappings, scripts and binary properties: what .NET does not know under invariant globalization.</summary>
 /// <remarks>From the embedded unicode.txt, written by make-tables.pl out of perl's own Unicode tables. Read once, when first needed.</remarks>
 internal static class UnicodeTables
 {
@@ -24,6 +24,12 @@ internal static class UnicodeTables
 
     /// <summary>Ranges of a binary property or a script by its normalized name; null where there is none of that name.</summary>
     public static CharacterClass? Property(string name) => Loaded.Value.Properties.GetValueOrDefault(name);
+
+    /// <summary>Simple lower case of a code point.</summary>
+    public static int Lower(int point) => Loaded.Value.Lower.GetValueOrDefault(point, point);
+
+    /// <summary>Every code point that folds to another, with that.</summary>
+    public static IReadOnlyDictionary<int, int> Folds => Loaded.Value.Folds;
 
     /// <summary>The script of a code point; null for unknown.</summary>
     public static string? Script(int point)
@@ -53,6 +59,8 @@ internal static class UnicodeTables
         public readonly Dictionary<int, int> Classes = [];
         public readonly Dictionary<long, int> Compositions = [];
         public readonly HashSet<int> Seconds = [];
+        public readonly Dictionary<int, int> Lower = [];
+        public readonly Dictionary<int, int> Folds = [];
         public readonly Dictionary<string, CharacterClass> Properties = [];
         public (int Start, int End, string Name)[] Scripts = [];
     }
@@ -84,6 +92,12 @@ internal static class UnicodeTables
                         for (var point = start; point <= end; point++)
                             excluded.Add(point);
                     break;
+                case "lower":
+                    AddRun(tables.Lower, words);
+                    break;
+                case "fold":
+                    AddRun(tables.Folds, words);
+                    break;
                 case "prop":
                     tables.Properties[Normalize(words[1])] = Class(words[2..]);
                     break;
@@ -101,6 +115,13 @@ internal static class UnicodeTables
                 tables.Seconds.Add(parts[1]);
             }
         return tables;
+    }
+
+    private static void AddRun(Dictionary<int, int> mapping, string[] words)
+    {
+        var (start, end) = Range(words[1]);
+        for (var point = start; point <= end; point++)
+            mapping[point] = Hex(words[2]) + point - start;
     }
 
     private static CharacterClass Class(string[] spans)

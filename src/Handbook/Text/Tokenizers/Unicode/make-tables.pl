@@ -40,11 +40,20 @@ for my $name (sort keys %script) {
     my ($short) = Unicode::UCD::prop_value_aliases('sc', $name);
     print "script $name $short @{ $script{$name} }\n";
 }
-# Everything assigned, to tell characters that are younger than these tables.
-my @unassigned = prop_invlist('General_Category=Unassigned');
-print "unassigned ", spans(@unassigned), "\n";
+# Simple case mappings: runs of code points whose images run along with them. .NET leaves some out (ſ, K).
+runs('lower', 'Simple_Lowercase_Mapping');
+runs('fold', 'Simple_Case_Folding');
 
 sub ranges { my ($label, $property) = @_; print "$label ", spans(prop_invlist($property)), "\n"; }
+
+sub runs {
+    my ($label, $property) = @_;
+    my ($starts, $images) = prop_invmap($property);
+    for my $i (0 .. $#$starts) {
+        next if ref $images->[$i] || $images->[$i] eq '0' || $images->[$i] == 0;
+        printf "%s %X-%X %X\n", $label, $starts->[$i], $starts->[$i + 1] - 1, $images->[$i];
+    }
+}
 
 sub spans {
     my @list = @_;
