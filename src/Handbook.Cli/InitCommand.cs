@@ -44,10 +44,17 @@ internal static class InitCommand
         var count = config.Family.Parameters(config.Decoder).Sum(p => p.Count);
         var spare = config.Decoder.VocabularySize - tokenizer.VocabularySize;
         Console.WriteLine($"{output}: {config.Decoder.ModelType} with {count.ToString("N0", CultureInfo.InvariantCulture)} parameters, " +
-            $"{files.Sum(f => new FileInfo(f).Length) / 1e6:0.0} MB as {dtype.ToString().ToLowerInvariant()}, seed {seed}");
+            $"{Size(files.Sum(f => new FileInfo(f).Length))} as {dtype.ToString().ToLowerInvariant()}, seed {seed}");
         Console.WriteLine($"vocabulary: {tokenizer.VocabularySize} tokens{(spare > 0 ? $", and {spare} rows of the embedding to spare" : "")}");
         return ExitCode.Ok;
     }
+
+    private static string Size(long bytes) => bytes switch
+    {
+        < 1_000_000 => $"{bytes / 1e3:0.0} kB",
+        < 1_000_000_000 => $"{bytes / 1e6:0.0} MB",
+        _ => $"{bytes / 1e9:0.0} GB",
+    };
 
     private static DType? DTypeOf(string? name) => name switch
     {

@@ -51,7 +51,14 @@ public sealed class RopeFrequenciesTests
     {
         var scaling = new RopeScaling
         {
-            Kind = RopeScalingKind.Yarn, Factor = 4, OriginalMaxPositions = 64, BetaFast = 8, BetaSlow = 2, Truncate = false, MScale = 0.7, MScaleAllDimensions = 1.3,
+            Kind = RopeScalingKind.Yarn,
+            Factor = 4,
+            OriginalMaxPositions = 64,
+            BetaFast = 8,
+            BetaSlow = 2,
+            Truncate = false,
+            MScale = 0.7,
+            MScaleAllDimensions = 1.3,
         };
         var rope = Compute(scaling, 10);
         Close([1, 0.160589134867, 0.025, 0.00790569415042, 0.0025, 0.000790569415042, 0.00025, 7.90569415042e-05], rope.Inverse);
@@ -64,7 +71,10 @@ public sealed class RopeFrequenciesTests
     {
         var scaling = new RopeScaling
         {
-            Kind = RopeScalingKind.LongRope, OriginalMaxPositions = 32, ShortFactors = ValueList.Repeat(1.0, 8), LongFactors = ValueList.Repeat(5.0, 8),
+            Kind = RopeScalingKind.LongRope,
+            OriginalMaxPositions = 32,
+            ShortFactors = ValueList.Repeat(1.0, 8),
+            LongFactors = ValueList.Repeat(5.0, 8),
         };
         Close(RopeFrequencies.Compute(_plain, 32).Inverse, Compute(scaling, 32).Inverse);
         Close([.. RopeFrequencies.Compute(_plain, 33).Inverse.Select(f => f / 5)], Compute(scaling, 33).Inverse);
