@@ -14,6 +14,7 @@ internal static class Commands
             InitCommand.Create(),
             CptCommand.Create(),
             SftCommand.Create(),
+            InspectCommand.Create(),
             ValidateCommand.Create(),
             ExplainCommand.Create(),
             TokenizerCommand.Create(),

@@ -16,9 +16,12 @@ public sealed record PromptExample(string Prompt, string Completion) : Example;
 public sealed record ChatExample(Conversation Conversation) : Example;
 
 /// <summary>The beginning of a conversation, and the turns that complete it.</summary>
-/// <param name="Prompt">The turns up to the completion.</param>
-/// <param name="Whole">The same turns with those of the completion behind them.</param>
-public sealed record ChatPromptExample(Conversation Prompt, Conversation Whole) : Example;
+/// <param name="Completion">A list of turns.</param>
+public sealed record ChatPromptExample(Conversation Prompt, JsonElement Completion) : Example
+{
+    /// <summary>Both as one conversation.</summary>
+    public Conversation Whole => Prompt with { Messages = JsonSerializer.SerializeToElement(Prompt.Messages.EnumerateArray().Concat(Completion.EnumerateArray())) };
+}
 
 /// <summary>Tokens that were made elsewhere.</summary>
 /// <param name="Loss">1 where a token is to be predicted.</param>

@@ -137,7 +137,7 @@ public sealed class RowReader
             throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts or both lists of turns");
         return new ChatPromptExample(
             Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).ToJson()),
-            Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).Add(completion).ToJson()));
+            new ChatTurns(_keepsToolCalls).Add(completion).ToJson());
     }
 
     private JsonElement Turns(JsonElement row)

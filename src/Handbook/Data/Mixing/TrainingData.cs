@@ -37,6 +37,9 @@ public sealed record TrainingDataOptions
     /// <summary>Length of a packed row.</summary>
     public int BlockSize { get; init; } = 1024;
 
+    /// <summary>Most tokens of a row that is not packed, where rows are tokenised uncut for the others; null cuts nothing.</summary>
+    public int? UnpackedMaxLength { get; init; }
+
     /// <summary>Seed of the one packing that shuffles.</summary>
     public long Seed { get; init; } = 42;
 
@@ -137,7 +140,7 @@ public sealed class TrainingData : IDisposable
         PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
         PackingKind.Wrapped => Packing.Wrapped(rows, options.BlockSize),
         PackingKind.ConstantLength => Packing.ConstantLength(rows, options.BlockSize, options.Seed),
-        _ => rows,
+        _ => options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
     };
 
     private static void RequireUsable(SourceReport report, double limit)

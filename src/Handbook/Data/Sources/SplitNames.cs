@@ -29,7 +29,6 @@ internal static partial class SplitNames
     /// <summary>The files of the asked split; <c>valid</c>, <c>val</c>, <c>dev</c> and <c>validation</c> are one, as are the names of train and test.</summary>
     public static List<DataFile>? Choose(Dictionary<string, List<DataFile>> splits, string split) =>
         splits.TryGetValue(split, out var files) ? files
-        : Keyword(split) is { } wanted && wanted != split && splits.TryGetValue(wanted, out files) ? files
         : splits.FirstOrDefault(entry => Plain(entry.Key) is { } name && name == Plain(split)).Value;
 
     /// <summary>The one word for a name that is nothing but a synonym.</summary>

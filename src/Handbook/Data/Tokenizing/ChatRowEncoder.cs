@@ -1,20 +1,57 @@
+using System.Security.Cryptography;
+using System.Text.Json;
 using Handbook.Text;
 
 namespace Handbook.Data;
 
 /// <summary>A conversation as tokens.</summary>
-/// <param name="AssistantMask">1 for tokens of the assistant; as long as <paramref name="Ids"/>; empty where it was not asked for.</param>
+/// <param name="Mask">1 for tokens to learn; as long as <paramref name="Ids"/>; empty where it was not asked for.</param>
 /// <param name="Characters">Length of the rendered text in Unicode code points.</param>
-public readonly record struct EncodedRow(int[] Ids, byte[] AssistantMask, int Characters);
+public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters);
 
-/// <summary>Renders conversations with the chat template and tokenises them.</summary>
-public abstract class ChatRowEncoder
+/// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
+public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
-    /// <summary>Everything about the template that changes tokens.</summary>
-    public abstract string Fingerprint { get; }
+    private readonly ChatEncoder _encoder = new(tokenizer, template);
+    private readonly DateTime _now = DateTime.Now;      // one time for all rows of a run
 
     /// <summary>Whether the template renders calls of tools.</summary>
-    public abstract bool RendersToolCalls { get; }
+    public bool RendersToolCalls { get; } = template.Source.Contains("tool_calls", StringComparison.Ordinal);
 
-    public abstract EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool generationPrompt);
+    /// <summary>Everything about the template that changes tokens; the day where it asks for the date.</summary>
+    public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(template.Source)))
+        + (template.Source.Contains("strftime_now", StringComparison.Ordinal) ? $" {_now:yyyy-MM-dd}" : "")
+        + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal).Select(token => $" {token.Key}={token.Value}"));
+
+    /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
+    public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
+        Guard(() => _encoder.Encode(conversation, Options(options) with { WithAssistantMask = withMask }));
+
+    /// <summary>A conversation in two parts; the mask covers the second.</summary>
+    public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options) =>
+        Guard(() => _encoder.EncodeCompletion(prompt, completion, Options(options)));
+
+    private ChatEncodeOptions Options(RowTokenizerOptions options) => new()
+    {
+        AddSpecialTokens = options.AddSpecialTokensToChats,
+        InsertEmptySystemTurn = options.InsertEmptySystemTurn,
+        Now = _now,
+    };
+
+    private static EncodedRow Guard(Func<EncodedChat> encode)
+    {
+        try
+        {
+            var chat = encode();
+            return new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text));
+        }
+        catch (TemplateException failure)
+        {
+            throw new UnusableRowException("refused by the chat template", failure.Detail);
+        }
+        catch (InputException failure)
+        {
+            throw new UnusableRowException("refused by the chat template", failure.What);
+        }
+    }
 }

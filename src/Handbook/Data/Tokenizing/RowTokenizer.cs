@@ -65,7 +65,7 @@ public sealed class RowTokenizer : IRowTokenizer
     {
         (_reader, _tokenizer, _chats, _options) = (reader, tokenizer, chats, options);
         var holdsChats = reader.Layout is RowLayout.Messages or RowLayout.Conversations or RowLayout.Instruction;
-        if (options.Loss == LossScope.Assistant && reader.Layout is RowLayout.Text or RowLayout.Tokens && options.Loss == LossScope.Assistant)
+        if (options.Loss == LossScope.Assistant && reader.Layout is RowLayout.Text or RowLayout.Tokens)
             throw new InputException($"assistant_only_loss is set, but the rows are {(reader.Layout == RowLayout.Text ? "plain texts" : "tokens")} (layout {Format})",
                 why: "only conversations have assistant turns", fix: "assistant_only_loss: false, or give rows with messages");
         if (options.Loss == LossScope.Completion && reader.Layout != RowLayout.PromptCompletion)
@@ -128,19 +128,24 @@ public sealed class RowTokenizer : IRowTokenizer
             case TokensExample tokens:
                 return (tokens.Ids, tokens.Loss, 0);
             case ChatExample { Conversation: var conversation }:
-                var chat = _chats!.Encode(conversation, _options, generationPrompt: false);
-                var chatIds = WithEnd(chat.Ids, "", isChat: true);
-                return (chatIds, _options.Loss == LossScope.Assistant ? Padded(chat.AssistantMask, chatIds.Length) : All(chatIds.Length), chat.Characters);
+                var onlyAssistant = _options.Loss == LossScope.Assistant;
+                return EndChat(_chats!.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant);
             case ChatPromptExample pair:
-                var full = _chats!.Encode(pair.Whole, _options, generationPrompt: false);
-                var fullIds = WithEnd(full.Ids, "", isChat: true);
-                if (_options.Loss == LossScope.Assistant)
-                    return (fullIds, Padded(full.AssistantMask, fullIds.Length), full.Characters);
-                var begin = _options.Loss == LossScope.All ? 0 : _chats.Encode(pair.Prompt, _options, generationPrompt: true).Ids.AsSpan().CommonPrefixLength(fullIds);
-                return (fullIds, After(begin, fullIds.Length), full.Characters);
+                return _options.Loss is LossScope.Assistant or LossScope.All
+                    ? EndChat(_chats!.Encode(pair.Whole, _options, withMask: _options.Loss == LossScope.Assistant), lossOnAll: _options.Loss == LossScope.All)
+                    : EndChat(_chats!.EncodeCompletion(pair.Prompt, pair.Completion, _options), lossOnAll: false);
             default:
                 throw new InvalidOperationException($"rows of the layout {Format} are not for this method");
         }
+    }
+
+    /// <summary>An end token behind the template's own end carries loss only where everything does.</summary>
+    private (int[] Ids, byte[] Loss, int Characters) EndChat(EncodedRow chat, bool lossOnAll)
+    {
+        var ids = WithEnd(chat.Ids, "", isChat: true);
+        var loss = lossOnAll ? All(ids.Length) : chat.Mask;
+        Array.Resize(ref loss, ids.Length);
+        return (ids, loss, chat.Characters);
     }
 
     private int[] WithEnd(int[] ids, string text, bool isChat)
@@ -170,13 +175,8 @@ public sealed class RowTokenizer : IRowTokenizer
         return loss;
     }
 
-    private static byte[] Padded(byte[] mask, int length)
-    {
-        Array.Resize(ref mask, length);         // an end token behind the template's own end carries no loss of its own
-        return mask;
-    }
-
-    private static int CodePoints(string text)
+    /// <summary>Length of a text as Python counts it.</summary>
+    internal static int CodePoints(string text)
     {
         var count = text.Length;
         for (var i = 1; i < text.Length; i++)

@@ -41,23 +41,23 @@ internal static class ArrowFile
         {
             (_file, _name) = (file, name);
             var schema = NextMessage(out _);
-            if (schema?.Byte(1) != SchemaMessage)
+            if (schema?.Kind != SchemaMessage)
                 throw Damaged("it does not begin with a schema");
-            _fields = Guard(() => Array.ConvertAll(schema.Value.Table(2)!.Value.Tables(1), ArrowField.From));
+            _fields = Guard(() => Array.ConvertAll(schema.Value.Header.Tables(1), ArrowField.From));
         }
 
         public Batch? NextBatch()
         {
             while (NextMessage(out var body) is { } message)
             {
-                switch (message.Byte(1))
+                switch (message.Kind)
                 {
                     case DictionaryMessage:
-                        Guard(() => ReadDictionary(message.Table(2)!.Value, body));
+                        Guard(() => ReadDictionary(message.Header, body));
                         break;
                     case BatchMessage:
                         _batches++;
-                        return Guard(() => ReadBatch(message.Table(2)!.Value, body, _fields));
+                        return Guard(() => ReadBatch(message.Header, body, _fields));
                 }
             }
             return null;
@@ -166,7 +166,7 @@ internal static class ArrowFile
         }
 
         /// <summary>The next message; null at the end of the stream.</summary>
-        private FlatTable? NextMessage(out ReadOnlyMemory<byte> body)
+        private (byte Kind, FlatTable Header)? NextMessage(out ReadOnlyMemory<byte> body)
         {
             body = default;
             Span<byte> word = stackalloc byte[4];
@@ -191,8 +191,7 @@ internal static class ArrowFile
                 throw Damaged($"a message claims a size of {size} bytes");
             var header = new byte[size];
             Exactly(header);
-            var message = Guard(() => FlatTable.Root(header));
-            var length = Guard(() => message.Long(3));
+            var (message, length) = Guard(() => FlatTable.Root(header) is var root && root.Table(2) is { } table ? ((root.Byte(1), table), root.Long(3)) : throw new InvalidOperationException("a message without header"));
             if (length is < 0 or > int.MaxValue)
                 throw Damaged($"a batch claims a size of {length} bytes");
             if (_file.CanSeek && length > _file.Length - _file.Position)

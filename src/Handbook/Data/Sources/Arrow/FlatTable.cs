@@ -56,7 +56,12 @@ internal readonly struct FlatTable(ReadOnlyMemory<byte> bytes, int position)
         return count >= 0 && count <= bytes.Length ? (start + 4, count) : throw new ArgumentOutOfRangeException(nameof(field), $"a list of {count} entries");
     }
 
-    private int Follow(int place) => place + BinaryPrimitives.ReadInt32LittleEndian(Span[place..]);
+    // Offsets only lead forward, so that no table can contain itself.
+    private int Follow(int place)
+    {
+        var offset = BinaryPrimitives.ReadInt32LittleEndian(Span[place..]);
+        return offset > 0 ? place + offset : throw new ArgumentOutOfRangeException(nameof(place), $"an offset of {offset}");
+    }
 
     /// <summary>Where a field's value stands; 0 where the field is absent.</summary>
     private int Place(int field)

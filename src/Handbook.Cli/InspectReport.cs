@@ -1,0 +1,55 @@
+using Handbook.Data;
+using Handbook.Text;
+
+namespace Handbook.Cli;
+
+/// <summary>Writes what <c>handbook inspect</c> found.</summary>
+/// <param name="coloured">Whether the output shows colours; what carries loss is green there, and stands in brackets elsewhere.</param>
+internal sealed class InspectReport(TextWriter output, bool coloured)
+{
+    public void Sources(IEnumerable<SourceReport> sources)
+    {
+        foreach (var source in sources)
+        {
+            var summary = source.Summary;
+            var share = summary.Tokens == 0 ? 0 : (double)summary.LossTokens / summary.Tokens;
+            output.WriteLine($"{source.Name}{(source.IsTest ? " (held out)" : "")}: layout {summary.Format}, {summary.UsedRows:N0} of {summary.SourceRows:N0} rows, {summary.Tokens:N0} tokens, {share:P1} with loss"
+                + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "") + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
+            foreach (var bad in summary.Bad)
+                output.WriteLine(Paint($"  unusable: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
+        }
+    }
+
+    public void Lengths(LengthStatistics lengths)
+    {
+        output.WriteLine($"{lengths.Count:N0} training rows; tokens a row: shortest {lengths.Shortest:N0}, median {lengths.Median:N0}, mean {lengths.Mean:N1}, 95 % at most {lengths.Percentile95:N0}, longest {lengths.Longest:N0}");
+        var most = lengths.Bars.Select(bar => bar.Rows).DefaultIfEmpty(1).Max();
+        foreach (var (from, to, count) in lengths.Bars)
+            output.WriteLine($"  {from,7:N0} – {to,-7:N0} {new string('█', (int)Math.Ceiling(40.0 * count / most)),-40} {count:N0}");
+    }
+
+    /// <param name="longest">Most tokens to show.</param>
+    public void Row(TokenRow row, int number, Tokenizer tokenizer, int longest)
+    {
+        var segments = row.Segments.Count > 1 ? $" in {row.Segments.Count} segments" : "";
+        output.WriteLine();
+        output.WriteLine($"── row {number + 1}: {row.TokenCount:N0} tokens{segments}; {(coloured ? Paint("green", 32) : "[in brackets]")} carries loss ──");
+        var part = 0;
+        foreach (var run in RowText.Runs(row, tokenizer, longest))
+        {
+            if (run.Segment != part)
+                output.Write(Paint("\n┄┄┄ segment ┄┄┄\n", 90));
+            part = run.Segment;
+            var text = Printable(run.Text);
+            output.Write(coloured ? Paint(text, run.CarriesLoss ? 32 : 90) : run.CarriesLoss ? $"[{text}]" : text);
+        }
+        output.WriteLine(row.TokenCount > longest ? $"\n… {row.TokenCount - longest:N0} more tokens (--tokens shows more)" : "");
+    }
+
+    private string Paint(string text, int colour) => coloured ? $"\u001b[{colour}m{text}\u001b[0m" : text;
+
+    /// <summary>The text without control characters: data must not steer the terminal.</summary>
+    private static string Printable(string text) =>
+        text.AsSpan().IndexOfAnyInRange('\0', '\u001f') < 0 ? text
+        : string.Concat(text.Select(c => c is < ' ' and not ('\n' or '\t') ? (char)('\u2400' + c) : c));
+}

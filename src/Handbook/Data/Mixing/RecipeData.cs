@@ -1,0 +1,84 @@
+using Handbook.Recipes;
+using Handbook.Text;
+
+namespace Handbook.Data;
+
+/// <summary>From a recipe's keys to what decides the token rows.</summary>
+public static class RecipeData
+{
+    /// <summary>The tokenizer of a recipe, with the end token, padding token and chat template that the recipe sets.</summary>
+    public static Tokenizer LoadTokenizer(Recipe recipe)
+    {
+        var tokenizer = Tokenizer.Load(recipe.Model.TokenizerPath());
+        var data = recipe.Data;
+        var template = data.ChatTemplate ?? (data.ChatTemplatePath is { } path ? ReadTemplate(path) : null);
+        // Without any template, the built-in one is used and saved with the tokenizer.
+        if (template is null && tokenizer.ChatTemplate is null && recipe.Method != TrainingMethod.Cpt)
+            template = ChatTemplate.Zephyr;
+        return tokenizer.With(data.EosToken, data.PadToken, template);
+    }
+
+    /// <summary>What decides the rows of a run.</summary>
+    /// <param name="recipe">A checked recipe.</param>
+    /// <param name="tokenizer">As <see cref="LoadTokenizer"/> gives it.</param>
+    public static TrainingDataOptions Options(Recipe recipe, Tokenizer tokenizer)
+    {
+        var data = recipe.Data;
+        var isFirstRevision = recipe.Dialect == RecipeDialect.Mixer;
+        var packing = data.Packing ? Kind(data.PackingStrategy, isFirstRevision) : PackingKind.None;
+        var evaluationPacking = data.PacksEvaluation() ? Kind(data.PackingStrategy, isFirstRevision) : PackingKind.None;
+        var addsEnd = data.DatasetKwargs?.AppendConcatToken ?? true;
+        var addsSpecial = data.DatasetKwargs?.AddSpecialTokens ?? true;
+        return new TrainingDataOptions
+        {
+            Mixture = recipe.Mixture,
+            Tokenizer = tokenizer,
+            Chats = tokenizer.ChatTemplate is { } source ? new ChatRowEncoder(tokenizer, ChatTemplate.Parse(source, "chat_template")) : null,
+            Use = recipe.Method == TrainingMethod.Cpt ? RowUse.Pretraining : RowUse.FineTuning,
+            TextColumn = data.TextColumn,
+            Rows = new RowTokenizerOptions
+            {
+                Loss = recipe.Method == TrainingMethod.Cpt ? LossScope.Automatic : Loss(recipe.Sft),
+                // Streams are cut into blocks, not row by row.
+                MaxLength = packing is PackingKind.Wrapped or PackingKind.ConstantLength ? null : data.MaxLength,
+                CutsLeft = data.TruncationSide == TruncationSide.Left,
+                EndToken = !isFirstRevision ? EndTokenRule.TextsWithout : data.Packing && addsEnd ? EndTokenRule.Always : EndTokenRule.Never,
+                AddSpecialTokens = !isFirstRevision || addsSpecial,
+                AddSpecialTokensToChats = isFirstRevision && addsSpecial,
+                InsertEmptySystemTurn = isFirstRevision && recipe.Sft.AutoInsertEmptySystemMsg,
+            },
+            Packing = packing,
+            EvaluationPacking = evaluationPacking,
+            BlockSize = data.MaxLength ?? 1024,
+            UnpackedMaxLength = data.MaxLength,
+            Seed = recipe.Training.Seed,
+            Evaluates = recipe.Training.Evaluates(),
+            MaxBadRows = data.MaxBadRows,
+            Threads = data.DatasetNumProc,
+            RecipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path)),
+        };
+    }
+
+    /// <summary>The plan of the optimiser steps.</summary>
+    public static StepPlan Plan(Recipe recipe, ITokenRows rows) => new(rows, new StepPlanOptions
+    {
+        BatchSize = recipe.Training.PerDeviceTrainBatchSize,
+        AccumulationSteps = recipe.Training.GradientAccumulationSteps,
+        Epochs = recipe.Training.NumTrainEpochs,
+        MaxSteps = recipe.Training.MaxSteps,
+        Seed = recipe.Training.DataSeed ?? recipe.Training.Seed,
+        DropLast = recipe.Training.DataloaderDropLast,
+        GroupByLength = recipe.Training.GroupByLength,
+        Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
+    });
+
+    private static LossScope Loss(SftOptions sft) =>
+        sft.AssistantOnlyLoss ? LossScope.Assistant : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };
+
+    private static PackingKind Kind(PackingStrategy strategy, bool isFirstRevision) =>
+        strategy == PackingStrategy.Bfd ? PackingKind.BestFit : isFirstRevision ? PackingKind.ConstantLength : PackingKind.Wrapped;
+
+    private static string ReadTemplate(string path) => Directory.Exists(path)
+        ? Tokenizer.Load(path).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a chat template", fix: "name a folder with chat_template.jinja, or a .jinja file")
+        : File.Exists(path) ? File.ReadAllText(path) : throw new InputException($"chat_template_path: {path} does not exist", fix: "name a .jinja file or a model folder");
+}
