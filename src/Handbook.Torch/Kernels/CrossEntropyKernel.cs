@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -219,7 +220,7 @@ public static unsafe class CrossEntropyKernel
         var largest = Largest(lanes, x, count);
         result.Max = (float)(largest * request.Scale);
         if (request.ArgMax && result.Max > request.Best)
-            result.ArgMax = IndexOf(x, count, largest);
+            result.ArgMax = IndexOf(lanes, x, count, largest);
         if (request.Mean)
             result.Logits = (float)(Sum(lanes, x, count) * request.Scale);
 
@@ -309,11 +310,12 @@ public static unsafe class CrossEntropyKernel
         return Vector512.Sum(sum);
     }
 
-    private static int IndexOf<T>(T* x, int count, float value) where T : unmanaged
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static int IndexOf<TLanes, T>(TLanes lanes, T* x, int count, float value) where TLanes : struct, ILanes where T : unmanaged
     {
-        for (var i = 0; i < count; i++)
-            if (Lanes.Get(x, i) == value)
-                return i;
+        for (var i = 0; i < count; i += 16)
+            if (Vector512.Equals(lanes.Load(x, i, float.NegativeInfinity), Vector512.Create(value)).ExtractMostSignificantBits() is var hits && hits != 0)
+                return i + BitOperations.TrailingZeroCount(hits);
         return -1;
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
@@ -31,7 +32,7 @@ internal readonly unsafe struct WholeLanes : ILanes
     public void Store<T>(T* row, int i, Vector512<float> value) where T : unmanaged => Lanes.Store(row + i, value);
 }
 
-/// <summary>The row has any length.</summary>
+/// <summary>The row has any length: masked where the processor can, else the last elements one by one.</summary>
 internal readonly unsafe struct RaggedLanes(int count) : ILanes
 {
     private readonly int _count = count;
@@ -40,15 +41,32 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
     public Vector512<float> Load<T>(T* row, int i) where T : unmanaged => Load(row, i, 0);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public Vector512<float> Load<T>(T* row, int i, float fill) where T : unmanaged =>
-        i + Lanes.Width <= _count ? Lanes.Load(row + i) : Lanes.LoadPartial(row + i, _count - i, fill);
+    public Vector512<float> Load<T>(T* row, int i, float fill) where T : unmanaged
+    {
+        if (Avx512F.IsSupported && typeof(T) == typeof(float))
+            return Avx512F.MaskLoad((float*)row + i, Inside(i).AsSingle(), Vector512.Create(fill));
+        if (Avx512BW.VL.IsSupported && typeof(T) == typeof(BFloat16))
+            return Lanes.FromBFloat16(Avx512BW.VL.MaskLoad((ushort*)row + i, NarrowInside(i), Vector256.Create(BFloat16.From(fill).Bits)));
+        return i + Lanes.Width <= _count ? Lanes.Load(row + i) : Lanes.LoadPartial(row + i, _count - i, fill);
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public void Store<T>(T* row, int i, Vector512<float> value) where T : unmanaged
     {
-        if (i + Lanes.Width <= _count)
+        if (Avx512F.IsSupported && typeof(T) == typeof(float))
+            Avx512F.MaskStore((float*)row + i, Inside(i).AsSingle(), value);
+        else if (Avx512BW.VL.IsSupported && typeof(T) == typeof(BFloat16))
+            Avx512BW.VL.MaskStore((ushort*)row + i, NarrowInside(i), Lanes.ToBFloat16(value));
+        else if (i + Lanes.Width <= _count)
             Lanes.Store(row + i, value);
         else
             Lanes.StorePartial(row + i, _count - i, value);
     }
+
+    /// <summary>All bits of the lanes that lie inside the row.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private Vector512<int> Inside(int i) => Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(_count - i));
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private Vector256<ushort> NarrowInside(int i) => Vector256.LessThan(Vector256<short>.Indices, Vector256.Create((short)Math.Min(_count - i, Lanes.Width))).AsUInt16();
 }

@@ -31,7 +31,7 @@ internal static unsafe class Lanes
         if (typeof(T) == typeof(float))
             return Vector512.Load((float*)source);
         if (typeof(T) == typeof(BFloat16))
-            return (Widen(Vector256.Load((ushort*)source)) << 16).AsSingle();
+            return FromBFloat16(Vector256.Load((ushort*)source));
         throw new NotSupportedException($"no vector form of {typeof(T).Name}");
     }
 
@@ -41,7 +41,7 @@ internal static unsafe class Lanes
         if (typeof(T) == typeof(float))
             value.Store((float*)target);
         else if (typeof(T) == typeof(BFloat16))
-            Narrow(RoundToBFloat16(value)).Store((ushort*)target);
+            ToBFloat16(value).Store((ushort*)target);
         else
             throw new NotSupportedException($"no vector form of {typeof(T).Name}");
     }
@@ -97,6 +97,12 @@ internal static unsafe class Lanes
         var rounded = (bits + Vector512.Create(0x7FFFu) + ((bits >>> 16) & Vector512<uint>.One)) >>> 16;
         return Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, Vector512.Create(0x7FC0u));
     }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> FromBFloat16(Vector256<ushort> bits) => (Widen(bits) << 16).AsSingle();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<ushort> ToBFloat16(Vector512<float> value) => Narrow(RoundToBFloat16(value));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector512<uint> Widen(Vector256<ushort> value) => Avx512F.IsSupported
