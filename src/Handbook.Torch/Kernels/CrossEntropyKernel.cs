@@ -245,7 +245,7 @@ public static unsafe class CrossEntropyKernel
         }
         else if (output != null)
         {
-            for (; i + 32 <= count; i += 32)
+            for (; Vector512.IsHardwareAccelerated && i + 32 <= count; i += 32)       // two at a time would not fit in sixteen registers
             {
                 var e0 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
                 var e1 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
@@ -263,7 +263,7 @@ public static unsafe class CrossEntropyKernel
         }
         else
         {
-            for (; i + 32 <= count; i += 32)
+            for (; Vector512.IsHardwareAccelerated && i + 32 <= count; i += 32)       // two at a time would not fit in sixteen registers
             {
                 sum0 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
                 sum1 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
