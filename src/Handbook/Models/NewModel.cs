@@ -39,7 +39,7 @@ public static class NewModel
     }
 
     /// <summary>One more than the largest id; more than the number of tokens where the ids have gaps.</summary>
-    private static int IdCount(Tokenizer tokenizer)
+    internal static int IdCount(Tokenizer tokenizer)
     {
         var count = 0;
         // Two tokens may share an id, so that not all are found: gaps as large as the vocabulary end the search.

@@ -70,7 +70,6 @@ public sealed record TrainingOptions
     public double? NeftuneNoiseAlpha { get; init; }
 
     /// <summary>Share of the target spread over the whole vocabulary.</summary>
-    [Key(NotBuilt = "the loss is computed without label smoothing")]
     public double LabelSmoothingFactor { get; init; }
 
     /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>

@@ -1,0 +1,103 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using Handbook.Data;
+using Handbook.Methods;
+using Handbook.Models;
+
+namespace Handbook.Training;
+
+/// <summary>The rows of one optimiser step, laid out for the network.</summary>
+/// <param name="Rows">Which rows.</param>
+/// <param name="Bins">All rows of the step in bins of at most the asked-for number of tokens; micro-batches do not matter.</param>
+/// <param name="Normaliser">What the step's loss is divided by.</param>
+/// <param name="Tokens">Tokens that go through the network.</param>
+public sealed record StepWork(StepRows Rows, IReadOnlyList<(TokenBatch Batch, StreamLayout Stream)> Bins, double Normaliser, long Tokens);
+
+/// <summary>Prepares the next steps on a thread of its own, so that the training thread never waits for rows.</summary>
+public sealed class BatchLoader : IDisposable
+{
+    private const int Ahead = 4;
+
+    private readonly BlockingCollection<StepWork> _ready = new(Ahead);
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Task _work;
+    private ExceptionDispatchInfo? _failure;
+
+    /// <param name="rows">The training rows.</param>
+    /// <param name="plan">Which rows belong to which step.</param>
+    /// <param name="method">Says what a row adds to the normaliser.</param>
+    /// <param name="maxTokens">Most tokens of a bin; a longer row has a bin for itself.</param>
+    /// <param name="firstStep">The first step to prepare.</param>
+    /// <param name="endStep">The step after the last.</param>
+    public BatchLoader(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep) =>
+        _work = Task.Factory.StartNew(() => Prepare(rows, plan, method, maxTokens, firstStep, endStep), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+
+    /// <summary>Time that <see cref="Next"/> has waited.</summary>
+    public TimeSpan Waited { get; private set; }
+
+    /// <summary>The next step, in order.</summary>
+    public StepWork Next()
+    {
+        if (_ready.TryTake(out var ready))
+            return ready;
+        var start = Stopwatch.GetTimestamp();
+        var found = _ready.TryTake(out ready, Timeout.Infinite);
+        Waited += Stopwatch.GetElapsedTime(start);
+        if (found)
+            return ready!;
+        _failure?.Throw();
+        throw new InvalidOperationException("there are no more steps");
+    }
+
+    private void Prepare(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep)
+    {
+        try
+        {
+            for (var step = firstStep; step < endStep && !_stop.IsCancellationRequested; step++)
+                _ready.Add(Lay(rows, plan[step], method, maxTokens), _stop.Token);
+        }
+        catch (OperationCanceledException)
+        {
+            // the run ended before its rows did
+        }
+        catch (Exception failure)
+        {
+            _failure = ExceptionDispatchInfo.Capture(failure);
+        }
+        finally
+        {
+            _ready.CompleteAdding();
+        }
+    }
+
+    internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens)
+    {
+        int[] indices = [.. step.MicroBatches.SelectMany(m => m)];
+        var normaliser = indices.Sum(i => method.Normaliser(rows.Read(i)));
+        var bins = Bins(rows, indices, maxTokens);
+        return new(step, bins, normaliser, bins.Sum(b => (long)b.Batch.Count));
+    }
+
+    /// <summary>Rows in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.</summary>
+    internal static IReadOnlyList<(TokenBatch Batch, StreamLayout Stream)> Bins(ITokenRows rows, int[] indices, int maxTokens)
+    {
+        var lengths = Array.ConvertAll(indices, rows.Length);
+        var bins = Packing.Bins(lengths, maxTokens);
+        var result = new List<(TokenBatch, StreamLayout)>(bins.Count);
+        foreach (var bin in bins)
+        {
+            var batch = BatchBuilder.Build(rows, [.. bin.Order().Select(i => indices[i])]);
+            result.Add((batch, StreamLayout.Of(batch)));
+        }
+        return result;
+    }
+
+    public void Dispose()
+    {
+        _stop.Cancel();
+        _work.Wait();
+        _ready.Dispose();
+        _stop.Dispose();
+    }
+}

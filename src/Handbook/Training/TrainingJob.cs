@@ -1,0 +1,40 @@
+using Handbook.Data;
+using Handbook.Methods;
+using Handbook.Models;
+using Handbook.Recipes;
+
+namespace Handbook.Training;
+
+/// <summary>Everything one run of the loop works on.</summary>
+public sealed record TrainingJob
+{
+    public required Recipe Recipe { get; init; }
+
+    public required ITrainingMethod Method { get; init; }
+
+    /// <summary>The model to train; its parameters change in place.</summary>
+    public required Decoder Model { get; init; }
+
+    public required ITokenRows Train { get; init; }
+
+    /// <summary>Held-out rows; null where nothing is evaluated.</summary>
+    public ITokenRows? Evaluation { get; init; }
+
+    /// <summary>Rows before packing, as the results report them.</summary>
+    public required int TrainSamples { get; init; }
+
+    /// <inheritdoc cref="TrainSamples"/>
+    public int EvaluationSamples { get; init; }
+
+    /// <summary>What the order of rows depends on.</summary>
+    public required string DataKey { get; init; }
+
+    /// <summary>Writes the model with its tokenizer, in the published layout, into a folder.</summary>
+    public required Action<string> SaveModel { get; init; }
+
+    /// <summary>About how many bytes <see cref="SaveModel"/> writes.</summary>
+    public required long ModelBytes { get; init; }
+
+    /// <summary>Most tokens that go through the network at once.</summary>
+    public required int MaxTokens { get; init; }
+}

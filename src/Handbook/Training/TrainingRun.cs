@@ -1,0 +1,246 @@
+using System.Security.Cryptography;
+using Handbook.Data;
+using Handbook.Methods;
+using Handbook.Models;
+using Handbook.Recipes;
+using Handbook.Text;
+using Handbook.Torch;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Metrics;
+using Handbook.Training.Progress;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Training;
+
+/// <summary>From a checked recipe to a trained model in its run folder.</summary>
+public static class TrainingRun
+{
+    private const int Ok = 0;
+    private const int Interrupted = 130;
+    private const int DefaultMaxTokens = 4096;
+
+    /// <summary>Runs supervised fine-tuning or continued pretraining to its end, or to a checkpoint when cancelled.</summary>
+    /// <returns>0, or 130 after an interruption.</returns>
+    /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
+    public static int Run(Recipe recipe, CancellationToken cancel)
+    {
+        TorchRuntime.Load();
+        var line = new LiveLine();
+        line.Print(TorchRuntime.Description);
+        foreach (var warning in TorchRuntime.Warnings)
+            line.Print($"warning: {warning}");
+        var options = recipe.Training;
+        var resume = FindCheckpoint(options, line);
+
+        var source = resume?.Path ?? ModelFolder(recipe.Model.ModelNameOrPath!);
+        var config = PublishedConfig.Load(source);
+        var tokenizer = RecipeTokenizer.Load(recipe);
+        CheckVocabulary(tokenizer, config, source);
+        using var data = LoadData(recipe, tokenizer, line, cancel);
+        Report(data, line);
+        if (data.Train.Count == 0)
+            throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+
+        RandomState.Seed((ulong)options.Seed);
+        using var model = LoadModel(recipe, source, config, line, out var saveType);
+        var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
+        var job = new TrainingJob
+        {
+            Recipe = recipe,
+            Method = new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), options.LabelSmoothingFactor),
+            Model = model,
+            Train = data.Train,
+            Evaluation = options.Evaluates() ? data.Evaluation : null,
+            TrainSamples = data.TrainSamples,
+            EvaluationSamples = data.EvaluationSamples,
+            DataKey = DataKey(recipe, tokenizer, data.Train),
+            SaveModel = saved.Write,
+            ModelBytes = saved.Bytes,
+            MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
+        };
+        if (options.Evaluates() && data.Evaluation is not { Count: > 0 })
+            throw new InputException("the recipe evaluates, but no rows are held out",
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
+
+        using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard());
+        Describe(folder, recipe, data, tokenizer, source);
+        using var loop = new TrainingLoop(job, folder, resume, line);
+        var outcome = loop.Run(cancel);
+        folder.SaveState();
+        if (!outcome.Finished)
+            return Interrupted;
+
+        folder.SaveResults("train", outcome.Train);
+        Console.Out.Write(MetricsReport.Format("train", outcome.Train));
+        if (outcome.Evaluation is not null)
+        {
+            folder.SaveResults("eval", outcome.Evaluation);
+            Console.Out.Write(MetricsReport.Format("eval", outcome.Evaluation));
+        }
+        CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
+        folder.WriteCard(Card(recipe, job, loop, outcome, data));
+        line.Print($"saved the model in {options.OutputDir}, read back and compared; talk to it with `handbook chat {options.OutputDir}`");
+        return Ok;
+    }
+
+    /// <summary>The rows that a recipe trains and evaluates on, tokenised; from the cache where nothing has changed.</summary>
+    public static TrainingData LoadData(Recipe recipe, Tokenizer tokenizer, LiveLine line, CancellationToken cancel)
+    {
+        using var shown = new TokenizingProgress(line);
+        return TrainingData.Load(RecipeData.Options(recipe, tokenizer), shown, cancel);
+    }
+
+    private static Checkpoint? FindCheckpoint(TrainingOptions options, LiveLine line)
+    {
+        var named = options.ResumeFromCheckpoint;
+        if (options.Fresh)
+        {
+            if (named is not null && !named.Equals("false", StringComparison.OrdinalIgnoreCase))
+                throw new InputException("fresh: true begins anew, but resume_from_checkpoint asks to go on", fix: "remove one of the two");
+            return null;
+        }
+        if (named is not null && !IsFlag(named))
+            return CheckpointFolder.Open(named);
+        if (named is not null && named.Equals("false", StringComparison.OrdinalIgnoreCase))
+            return null;
+        var latest = CheckpointFolder.FindLatest(options.OutputDir, line.Print);
+        if (latest is not null)
+            line.Print($"going on from {latest.Path}; begin anew with --fresh=true");
+        else if (named is not null)
+            throw new InputException($"resume_from_checkpoint is true, but {options.OutputDir} has no checkpoint",
+                why: "a run that silently began anew would be mistaken for the old one", fix: "remove the key, or name the checkpoint's folder");
+        return latest;
+
+        static bool IsFlag(string value) => bool.TryParse(value, out _);
+    }
+
+    private static string ModelFolder(string name)
+    {
+        if (Directory.Exists(name))
+            return name;
+        var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
+        if (!string.IsNullOrEmpty(root) && Directory.Exists(Path.Combine(root, name)))
+            return Path.Combine(root, name);
+        throw new InputException($"model_name_or_path: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
+            why: "nothing is downloaded while training",
+            fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");
+    }
+
+    private static void CheckVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
+    {
+        var ids = NewModel.IdCount(tokenizer);
+        if (ids > config.Decoder.VocabularySize)
+            throw new InputException($"{source}: the embedding has {config.Decoder.VocabularySize} rows, but the tokenizer gives ids up to {ids - 1}",
+                why: "an id without a row in the embedding cannot be looked up", fix: "name the model's own tokenizer in tokenizer_name_or_path");
+    }
+
+    private static Decoder LoadModel(Recipe recipe, string source, PublishedConfig config, LiveLine line, out DType saveType)
+    {
+        using var weights = ModelWeights.Open(source, config, fused: true);
+        foreach (var unused in weights.Unused.Take(5))
+            line.Print($"note: {source}: tensor {unused} belongs to no parameter and is left out");
+        saveType = recipe.Model.TorchDtype switch
+        {
+            WeightType.BFloat16 => DType.BFloat16,
+            WeightType.Auto when weights.DTypeOf(weights.Parameters[0].Name) == DType.BFloat16 => DType.BFloat16,
+            _ => DType.Float32,
+        };
+        var compute = recipe.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
+        if (compute == DType.BFloat16 && !ProcessorFeatures.HasBFloat16)
+            line.Print("warning: this processor has no bfloat16 instructions; products in bfloat16 are slower than in float32 here");
+        if (saveType == DType.BFloat16)
+            line.Print("note: torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
+        if (config.Decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
+            line.Print("note: the model's config asks for dropout, which is not applied here: every forward pass is the full model");
+        return Decoder.Load(weights, DType.Float32, compute, trainable: true);
+    }
+
+    private static bool IsBestFit(Recipe recipe) => recipe.Data is { Packing: true, PackingStrategy: PackingStrategy.Bfd };
+
+    private static void Report(TrainingData data, LiveLine line)
+    {
+        foreach (var report in data.Sources)
+        {
+            var s = report.Summary;
+            line.Print($"{report.Name}{(report.IsTest ? " (held out)" : "")}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            foreach (var bad in s.Bad)
+                line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
+        }
+    }
+
+    // What decides which tokens a step sees. Lengths of all rows and the content of some stand for the rows.
+    private static string DataKey(Recipe recipe, Tokenizer tokenizer, ITokenRows rows)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var t = recipe.Training;
+        hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{rows.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} {recipe.Dialect} {tokenizer.Fingerprint}"));
+        for (var i = 0; i < rows.Count; i++)
+            hash.AppendData(BitConverter.GetBytes(rows.Length(i)));
+        for (var i = 0; i < rows.Count; i += Math.Max(1, rows.Count / 64))
+            foreach (var segment in rows.Read(i).Segments)
+            {
+                hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes(segment.Ids.Span));
+                hash.AppendData(segment.Loss.Span);
+            }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private static void Describe(RunFolder folder, Recipe recipe, TrainingData data, Tokenizer tokenizer, string source)
+    {
+        folder.WriteRecipe(recipe.ToYaml());
+        folder.WriteRunInfo(new RunInfo
+        {
+            Method = RecipeNames.Of(recipe.Method),
+            CommandLine = string.Join(' ', Environment.GetCommandLineArgs().Skip(1)),
+            Seed = recipe.Training.Seed,
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
+            Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
+            DataHashes = data.Sources.Select((s, i) => (s, i)).ToDictionary(p => $"{p.i}: {p.s.Name}{(p.s.IsTest ? " (held out)" : "")}", p => $"{p.s.Summary.UsedRows} rows, {p.s.Summary.Tokens} tokens"),
+            TemplateHash = tokenizer.ChatTemplate is { } template ? Hash(template) : null,
+            TokenizerHash = tokenizer.Fingerprint,
+            ModelHash = ModelHash(source),
+        });
+    }
+
+    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
+
+    private static string? ModelHash(string source)
+    {
+        var file = Path.Combine(source, "model.safetensors");
+        if (!File.Exists(file))
+            return null;
+        using var stream = File.OpenRead(file);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+
+    private static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)
+    {
+        var t = recipe.Training;
+        return new ModelCard
+        {
+            Name = t.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+            HubId = t.HubModelId,
+            BaseModel = recipe.Model.ModelNameOrPath,
+            Method = job.Method.Name,
+            Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
+            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
+            Hyperparameters = new CardHyperparameters
+            {
+                LearningRate = t.LearningRate,
+                TrainBatchSize = t.PerDeviceTrainBatchSize,
+                EvalBatchSize = t.PerDeviceEvalBatchSize,
+                Seed = t.Seed,
+                GradientAccumulationSteps = t.GradientAccumulationSteps,
+                Optimizer = loop.Optimizer.Description,
+                Scheduler = RecipeNames.Of(t.LrSchedulerType),
+                WarmupRatio = t.WarmupRatio,
+                WarmupSteps = t.WarmupSteps,
+                Epochs = t.MaxSteps > 0 ? null : t.NumTrainEpochs,
+                TrainingSteps = t.MaxSteps > 0 ? t.MaxSteps : null,
+                MixedPrecision = job.Model.Compute == DType.BFloat16 ? "bf16 compute, f32 master weights" : null,
+            },
+            Evaluation = outcome.Evaluation,
+            Versions = new Dictionary<string, string> { ["The Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString(), ["libtorch"] = TorchRuntime.Version },
+        };
+    }
+}
