@@ -43,7 +43,7 @@ public sealed class TrainingLoop : IDisposable
     public TrainingLoop(TrainingJob job, RunFolder folder, Checkpoint? resume, LiveLine? line = null)
     {
         (_job, _options, _folder) = (job, job.Recipe.Training, folder);
-        _plan = Plan(job);
+        _plan = RecipeData.Plan(job.Recipe, job.Train);
         _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps), _plan.TotalSteps, _options.LearningRate);
         _optimizer = Optimizer.Create(_options, job.Model.Parameters);
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
@@ -58,18 +58,6 @@ public sealed class TrainingLoop : IDisposable
     public int TotalSteps => _plan.TotalSteps;
 
     public Optimizer Optimizer => _optimizer;
-
-    /// <summary>Which rows belong to which step, as the recipe asks.</summary>
-    public static StepPlan Plan(TrainingJob job) => new(job.Train, new StepPlanOptions
-    {
-        BatchSize = job.Recipe.Training.PerDeviceTrainBatchSize,
-        AccumulationSteps = job.Recipe.Training.GradientAccumulationSteps,
-        Epochs = job.Recipe.Training.NumTrainEpochs,
-        MaxSteps = job.Recipe.Training.MaxSteps,
-        Seed = job.Recipe.Training.DataSeed ?? job.Recipe.Training.Seed,
-        DropLast = job.Recipe.Training.DataloaderDropLast,
-        Leftover = job.Recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
-    });
 
     /// <summary>Runs to the end, or until it is cancelled: then a checkpoint is written first.</summary>
     public TrainingOutcome Run(CancellationToken cancel)

@@ -34,7 +34,7 @@ public static class TrainingRun
 
         var source = resume?.Path ?? ModelFolder(recipe.Model.ModelNameOrPath!);
         var config = PublishedConfig.Load(source);
-        var tokenizer = RecipeTokenizer.Load(recipe);
+        var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
         using var data = LoadData(recipe, tokenizer, line, cancel);
         Report(data, line);
