@@ -7,6 +7,9 @@ namespace Handbook.Cli;
 /// <summary><c>handbook --help</c>: what it is for and what to type first; the usual help for each command.</summary>
 internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAction
 {
+    /// <summary>Who asks for help need not have given the arguments yet.</summary>
+    public override bool ClearsParseErrors => true;
+
     public override int Invoke(ParseResult parseResult)
     {
         if (parseResult.CommandResult.Command is not RootCommand root)

@@ -1,3 +1,5 @@
+using Handbook.Text.Tokenizers.Patterns;
+
 namespace Handbook.Text.Tokenizers;
 
 /// <summary>A part of the text: a range of <see cref="PieceList.Text"/>, and the id where it is already an added token.</summary>
@@ -34,6 +36,11 @@ internal sealed class PieceList
     /// <summary>Cuts every ordinary piece at the matches of a pattern.</summary>
     public void Split(IMatcher pattern, SplitBehavior behavior, bool invert)
     {
+        if (pattern is SplitScanner scanner && (behavior == SplitBehavior.Isolated || (behavior == SplitBehavior.Removed && invert)))
+        {
+            Cut(scanner.Cut);               // its matches cover everything: no list of them is needed
+            return;
+        }
         _next.Clear();
         foreach (var piece in Pieces)
         {

@@ -16,6 +16,9 @@ internal sealed class BpeModel : Model
 {
     private const int DirectSymbols = 0x400;
 
+    /// <summary>▁, which stands for a space in sentencepiece vocabularies.</summary>
+    private const int Space = 0x2581;
+
     private readonly BpeOptions _options;
     private readonly string?[] _tokens;
     private readonly MergeTable _merges;
@@ -24,6 +27,8 @@ internal sealed class BpeModel : Model
     private readonly int[] _bytes = new int[256];                   // ids of <0x00> … <0xFF>, −1 for none
     private readonly int _unknown;
     private readonly bool _decorated;                               // symbols carry a prefix or suffix
+    private readonly bool _cutsAtSpaces;                            // no merge reaches over the beginning of a ▁ word
+    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _find;
 
     public BpeModel(Dictionary<string, int> vocabulary, MergeTable merges, BpeOptions options)
     {
@@ -42,6 +47,17 @@ internal sealed class BpeModel : Model
             _bytes[value] = vocabulary.GetValueOrDefault($"<0x{value:X2}>", -1);
         _unknown = options.UnkToken is null ? -1 : vocabulary.GetValueOrDefault(options.UnkToken, -1);
         _decorated = options.ContinuingSubwordPrefix.Length + options.EndOfWordSuffix.Length > 0;
+        _find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        _cutsAtSpaces = !_decorated && !options.IgnoreMerges && Symbol(Space) >= 0 && !vocabulary.Keys.Any(HoldsWordStart);
+    }
+
+    /// <summary>Whether a token has a ▁ behind another character.</summary>
+    private static bool HoldsWordStart(string token)
+    {
+        for (var i = 1; i < token.Length; i++)
+            if (token[i] == Space && token[i - 1] != Space)
+                return true;
+        return false;
     }
 
     public override Dictionary<string, int> Vocabulary { get; }
@@ -53,6 +69,24 @@ internal sealed class BpeModel : Model
     public override void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
     {
         sink.BeginPiece();
+        if (!_cutsAtSpaces)
+        {
+            EncodeWord(piece, scratch, sink);
+            return;
+        }
+        // A whole text without pre-tokenizer: where no token holds the beginning of a word, words can be encoded one by one.
+        var start = 0;
+        for (var i = 1; i < piece.Length; i++)
+            if (piece[i] == Space && piece[i - 1] != Space)
+            {
+                EncodeWord(piece[start..i], scratch, sink);
+                start = i;
+            }
+        EncodeWord(piece[start..], scratch, sink);
+    }
+
+    private void EncodeWord(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    {
         if (piece.Length <= WordCache.MaxLength)
         {
             var hash = WordCache.Hash(piece);
@@ -69,7 +103,7 @@ internal sealed class BpeModel : Model
     private void EncodeAnew(ReadOnlySpan<int> piece, Merger word)
     {
         word.Clear();
-        if (_options.IgnoreMerges && Vocabulary.TryGetValue(CodePoints.ToText(piece), out var whole))
+        if (_options.IgnoreMerges && TryFind(piece, out var whole))
         {
             var length = 0;
             foreach (var point in piece)
@@ -101,6 +135,17 @@ internal sealed class BpeModel : Model
         }
         FlushUnknown(word, ref unknown);
         word.Merge(_merges);
+    }
+
+    private bool TryFind(ReadOnlySpan<int> piece, out int id)
+    {
+        if (piece.Length > WordCache.MaxLength)
+            return Vocabulary.TryGetValue(CodePoints.ToText(piece), out id);
+        Span<char> text = stackalloc char[WordCache.MaxLength * 2];
+        var length = 0;
+        foreach (var point in piece)
+            length += new System.Text.Rune(point).EncodeToUtf16(text[length..]);
+        return _find.TryGetValue(text[..length], out id);
     }
 
     private void FlushUnknown(Merger word, ref int unknown)

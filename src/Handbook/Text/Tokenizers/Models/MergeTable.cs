@@ -5,16 +5,14 @@ namespace Handbook.Text.Tokenizers.Models;
 /// <summary>Pair of ids → rank and result of their merge: open addressing, one probe in the common case.</summary>
 internal sealed class MergeTable
 {
-    private readonly ulong[] _keys;             // pair + 1, so that 0 is empty
-    private readonly (int Rank, int Id)[] _values;
+    private readonly (ulong Key, int Rank, int Id)[] _slots;        // key: pair + 1, so that 0 is empty
     private readonly int _mask;
     private readonly int _shift;
 
     public MergeTable(int capacity)
     {
         var size = (int)BitOperations.RoundUpToPowerOf2((uint)Math.Max(16, capacity * 2));
-        _keys = new ulong[size];
-        _values = new (int, int)[size];
+        _slots = new (ulong, int, int)[size];
         _mask = size - 1;
         _shift = 64 - BitOperations.Log2((uint)size);
     }
@@ -24,10 +22,9 @@ internal sealed class MergeTable
     {
         var key = Key(left, right);
         var slot = Slot(key);
-        while (_keys[slot] != 0 && _keys[slot] != key)
+        while (_slots[slot].Key != 0 && _slots[slot].Key != key)
             slot = (slot + 1) & _mask;
-        _keys[slot] = key;
-        _values[slot] = (rank, id);
+        _slots[slot] = (key, rank, id);
     }
 
     /// <summary>Rank and id of the merge of a pair; rank <see cref="int.MaxValue"/> where there is none.</summary>
@@ -37,10 +34,10 @@ internal sealed class MergeTable
         var slot = Slot(key);
         while (true)
         {
-            var found = _keys[slot];
-            if (found == key)
-                return _values[slot];
-            if (found == 0)
+            ref readonly var found = ref _slots[slot];
+            if (found.Key == key)
+                return (found.Rank, found.Id);
+            if (found.Key == 0)
                 return (int.MaxValue, -1);
             slot = (slot + 1) & _mask;
         }

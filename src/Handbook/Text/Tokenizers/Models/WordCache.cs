@@ -1,17 +1,16 @@
 namespace Handbook.Text.Tokenizers.Models;
 
 /// <summary>Words already encoded: the reason why a byte-level tokenizer is fast. Belongs to one thread at a time.</summary>
-/// <remarks>Open addressing over the words' code points. When full it is emptied, so memory is bounded and results never depend on it.</remarks>
+/// <remarks>Open addressing over the words' code points. It grows to a bound and is then emptied, so memory is limited and results never depend on it.</remarks>
 internal sealed class WordCache
 {
-    private const int Slots = 1 << 16;
-    private const int MaxWords = Slots / 2;
-    private const int MaxPoints = 1 << 20;
+    private const int MaxSlots = 1 << 18;
+    private const int MaxPoints = 1 << 21;
 
     /// <summary>Longer words are not worth remembering.</summary>
     public const int MaxLength = 64;
 
-    private readonly Entry[] _entries = new Entry[Slots];
+    private Entry[] _entries = new Entry[1 << 10];
     private int[] _points = new int[1 << 12];
     private int[] _ids = new int[1 << 12];
     private int[] _lengths = new int[1 << 12];
@@ -39,7 +38,7 @@ internal sealed class WordCache
 
     public bool TryGet(ReadOnlySpan<int> word, ulong hash, TokenSink sink)
     {
-        var slot = (int)(hash >> 8) & (Slots - 1);
+        var slot = Slot(hash);
         while (true)
         {
             ref var entry = ref _entries[slot];
@@ -50,26 +49,44 @@ internal sealed class WordCache
                 sink.Add(_ids.AsSpan(entry.Ids, entry.IdCount), _lengths.AsSpan(entry.Ids, entry.IdCount));
                 return true;
             }
-            slot = (slot + 1) & (Slots - 1);
+            slot = (slot + 1) & (_entries.Length - 1);
         }
     }
 
     public void Add(ReadOnlySpan<int> word, ulong hash, ReadOnlySpan<int> ids, ReadOnlySpan<int> lengths)
     {
-        if (_words == MaxWords || _pointCount + word.Length > MaxPoints)
+        if (_words * 2 >= _entries.Length && _entries.Length < MaxSlots)
+            Grow();
+        else if (_words * 2 >= MaxSlots || _pointCount + word.Length > MaxPoints)
         {
             Array.Clear(_entries);
             _words = _pointCount = _idCount = 0;
         }
-        var slot = (int)(hash >> 8) & (Slots - 1);
-        while (_entries[slot].Hash != 0)
-            slot = (slot + 1) & (Slots - 1);
-        _entries[slot] = new() { Hash = hash, Word = _pointCount, Ids = _idCount, WordLength = (short)word.Length, IdCount = (short)ids.Length };
+        _entries[Free(hash)] = new() { Hash = hash, Word = _pointCount, Ids = _idCount, WordLength = (short)word.Length, IdCount = (short)ids.Length };
         Append(ref _points, ref _pointCount, word);
         var count = _idCount;
         Append(ref _ids, ref _idCount, ids);
         Append(ref _lengths, ref count, lengths);
         _words++;
+    }
+
+    private int Slot(ulong hash) => (int)(hash >> 8) & (_entries.Length - 1);
+
+    private int Free(ulong hash)
+    {
+        var slot = Slot(hash);
+        while (_entries[slot].Hash != 0)
+            slot = (slot + 1) & (_entries.Length - 1);
+        return slot;
+    }
+
+    private void Grow()
+    {
+        var old = _entries;
+        _entries = new Entry[old.Length * 4];
+        foreach (var entry in old)
+            if (entry.Hash != 0)
+                _entries[Free(entry.Hash)] = entry;
     }
 
     private static void Append(ref int[] to, ref int count, ReadOnlySpan<int> values)

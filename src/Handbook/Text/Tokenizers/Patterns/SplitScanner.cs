@@ -53,6 +53,18 @@ internal sealed class SplitScanner : IMatcher
         }
     }
 
+    /// <summary>The matches as pieces.</summary>
+    public void Cut(int[] points, int start, int end, List<Piece> pieces)
+    {
+        var text = points.AsSpan(start, end - start);
+        for (var i = 0; i < text.Length;)
+        {
+            var next = _gpt2 ? NextGpt2(text, i) : NextLlama(text, i, _maxDigits);
+            pieces.Add(new(start + i, start + next, -1));
+            i = next;
+        }
+    }
+
     private static int NextGpt2(ReadOnlySpan<int> text, int start)
     {
         var first = text[start];

@@ -15,7 +15,11 @@ internal static class ByteAlphabet
     public static void Append(TextBuffer from, int start, int end, TextBuffer to)
     {
         Span<byte> bytes = stackalloc byte[4];
-        to.Reserve(to.Count + (end - start) * 2);
+        if (!to.Tracked)
+        {
+            AppendUntracked(from.Points.AsSpan(start, end - start), to);
+            return;
+        }
         for (var i = start; i < end; i++)
         {
             var point = from.Points[i];
@@ -27,6 +31,21 @@ internal static class ByteAlphabet
             foreach (var value in bytes[..CodePoints.ToUtf8(point, bytes)])
                 to.AppendAligned(Points[value], from, i);
         }
+    }
+
+    private static void AppendUntracked(ReadOnlySpan<int> points, TextBuffer to)
+    {
+        to.Reserve(to.Count + points.Length * 4);
+        var target = to.Points;
+        var count = to.Count;
+        Span<byte> bytes = stackalloc byte[4];
+        foreach (var point in points)
+            if (point < 0x80)
+                target[count++] = Points[point];
+            else
+                foreach (var value in bytes[..CodePoints.ToUtf8(point, bytes)])
+                    target[count++] = Points[value];
+        to.Count = count;
     }
 
     private static int[] Build()
