@@ -104,8 +104,8 @@ internal static class Access
             case PyRange range:
                 if (key is PySlice cut)
                 {
-                    var (first, count, step) = cut.Resolve(range.Count);
-                    return new PyRange(range.Start + (first * range.Step), range.Start + ((first + ((long)count * step)) * range.Step), range.Step * step);
+                    var (first, _, step) = cut.Resolve(range.Count, out var last);
+                    return new PyRange(range.Start + (first * range.Step), range.Start + (last * range.Step), range.Step * step);
                 }
                 if (TryIndex(key, range.Count, out at))
                     return Boxes.Of(range[at]);

@@ -13,6 +13,7 @@ internal sealed partial class Parser
 
     private Expression ParseConditional()
     {
+        var start = Current.At;
         var known = _unknown.Count;
         var outer = _soft;
         // Whether this is an inline if is known only after its first part, so what that part lacks is judged late.
@@ -24,7 +25,7 @@ internal sealed partial class Parser
             isConditional = true;
             var at = Next().At;
             var condition = ParseOr();
-            then = new ConditionalNode(condition, then, SkipName("else") ? ParseConditional() : null, at);
+            then = new ConditionalNode(condition, then, SkipName("else") ? ParseConditional() : null, _source.AsSpan(0, start).Count('\n') + 1, at);
         }
         _soft = outer;
         if (isConditional)

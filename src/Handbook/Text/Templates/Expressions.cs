@@ -214,9 +214,9 @@ internal sealed class OrNode(Expression left, Expression right, int at) : Expres
     public override object? Evaluate(Render render, Frame frame) => left.Evaluate(render, frame) is var value && PyCompare.Truth(value) ? value : right.Evaluate(render, frame);
 }
 
-internal sealed class ConditionalNode(Expression condition, Expression then, Expression? otherwise, int at) : Expression(at)
+internal sealed class ConditionalNode(Expression condition, Expression then, Expression? otherwise, int line, int at) : Expression(at)
 {
-    private static readonly Undefined _nothing = new("the inline if-expression evaluated to false and no else section was defined.");
+    private readonly Undefined _nothing = new($"the inline if-expression on line {line} evaluated to false and no else section was defined.");
 
     public override object? Evaluate(Render render, Frame frame) =>
         PyCompare.Truth(condition.Evaluate(render, frame)) ? then.Evaluate(render, frame) : otherwise is null ? _nothing : otherwise.Evaluate(render, frame);

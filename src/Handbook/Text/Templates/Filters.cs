@@ -62,12 +62,7 @@ internal static class Filters
 
     internal static object Length(object? value) => PySequence.Length(value) is { } length ? Boxes.Of((long)length) : throw JinjaException.Type($"object of type '{PyType.Name(value)}' has no len()");
 
-    internal static object Number(object? value, string refusal) => value switch
-    {
-        Undefined missing => throw missing.Error(),
-        not null when PyNumber.IsNumber(value) => value,
-        _ => throw JinjaException.Type($"{refusal}: '{PyType.Name(value)}'"),
-    };
+    internal static object Number(object? value, string refusal) => PyNumber.IsNumber(value) ? value! : throw JinjaException.Type($"{refusal}: '{PyType.Name(value)}'");
 
     private static object? Fold(object? value) => value is string or Markup ? PyText.Lower(PyText.Of(value)!) : value;
 

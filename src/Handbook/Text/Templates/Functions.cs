@@ -24,8 +24,7 @@ internal readonly struct Arguments(object?[] positional, (string Name, object? V
     public int Integer(int index, int otherwise, string what) => Has(index) && positional[index] is not null ? PyNumber.ToInt32(positional[index], what) : otherwise;
 
     /// <summary>Text that must be text.</summary>
-    public string Text(int index, string what) => PyText.Of(positional[index])
-        ?? throw (positional[index] is Undefined missing ? missing.Error() : JinjaException.Type($"{what} must be str, not {PyType.Name(positional[index])}"));
+    public string Text(int index, string what) => PyText.Of(positional[index]) ?? throw JinjaException.Type($"{what} must be str, not {PyType.Name(positional[index])}");
 
     public string? OptionalText(int index, string what) => Has(index) && positional[index] is not null ? Text(index, what) : null;
 

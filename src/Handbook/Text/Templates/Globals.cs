@@ -24,7 +24,7 @@ internal static class Globals
 
     private static PyRange Range(Arguments a)
     {
-        var numbers = a.Positional.Where(value => !ReferenceEquals(value, Arguments.Absent)).Select(value => (long)PyNumber.ToInt32(value is Undefined missing ? throw missing.Error() : value, "range()")).ToArray();
+        var numbers = a.Positional.Where(value => !ReferenceEquals(value, Arguments.Absent)).Select(value => (long)PyNumber.ToInt32(value, "range()")).ToArray();
         var (start, stop, step) = numbers.Length == 1 ? (0, numbers[0], 1) : (numbers[0], numbers[1], numbers.Length > 2 ? numbers[2] : 1);
         if (step == 0)
             throw JinjaException.Value("range() arg 3 must not be zero");

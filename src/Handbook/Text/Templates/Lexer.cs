@@ -147,6 +147,8 @@ internal sealed class Lexer
     {
         // The sign of {#- belongs to the opening, the first #} ends it.
         var end = _source.IndexOf("#}", _at, StringComparison.Ordinal);
+        if (end < 0 && _at == _source.Length)
+            return;
         if (end < 0)
             throw Error("Missing end of comment tag", start);
         var sign = end > _at ? _source[end - 1] : '\0';
@@ -198,6 +200,8 @@ internal sealed class Lexer
         for (var i = content; ; i++)
         {
             i = _source.IndexOf("{%", i, StringComparison.Ordinal);
+            if (i < 0 && _at == _source.Length)
+                return;
             if (i < 0)
                 throw Error("Missing end of raw directive", start);
             var sign = i + 2 < _source.Length && _source[i + 2] is '-' or '+' ? _source[i + 2] : '\0';

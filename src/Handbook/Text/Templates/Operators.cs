@@ -61,9 +61,11 @@ internal static class Operators
 
     public static object? Power(object? left, object? right) => Numbers(left, right, "** or pow()", PyNumber.Power);
 
-    public static object? Negate(object? value) => PyNumber.Negate(Filters.Number(value, "bad operand type for unary -"));
+    public static object? Negate(object? value) => PyNumber.Negate(Operand(value, "-"));
 
-    public static object? Plus(object? value) => Filters.Number(value, "bad operand type for unary +") is bool truth ? Boxes.Of(truth ? 1L : 0L) : value;
+    public static object? Plus(object? value) => Operand(value, "+") is bool truth ? Boxes.Of(truth ? 1L : 0L) : value;
+
+    private static object Operand(object? value, string sign) => value is Undefined missing ? throw missing.Error() : Filters.Number(value, $"bad operand type for unary {sign}");
 
     private static object Numbers(object? left, object? right, string sign, Func<object, object, object> operation) =>
         PyNumber.IsNumber(left) && PyNumber.IsNumber(right) ? operation(left!, right!) : throw Unsupported(sign, left, right);

@@ -33,15 +33,17 @@ internal sealed partial class Parser
     private int _closures;
     private bool _soft;
 
-    private Parser(List<Token> tokens) => _tokens = tokens;
+    private readonly string _source;
+
+    private Parser(string source) => (_source, _tokens) = (source, Lexer.Read(source));
 
     public static ParsedTemplate Parse(string source)
     {
-        var parser = new Parser(Lexer.Read(source));
+        var parser = new Parser(source);
         var body = parser.ParseBody([]);
         parser._features.Variables.ExceptWith(parser._assigned);
         parser._features.Variables.ExceptWith(Globals.All.Keys);
-        parser._features.Variables.ExceptWith(["loop", "self", "caller", "kwargs", "varargs"]);
+        parser._features.Variables.ExceptWith(["loop", "self", "super", "caller", "kwargs", "varargs"]);
         return new(body, [.. parser._names.OrderBy(name => name.Value).Select(name => name.Key)], parser._blocks, parser._features);
     }
 
@@ -331,8 +333,7 @@ internal sealed partial class Parser
 
     private MacroNode ParseFunction(string name, string end, Parameter[] parameters)
     {
-        if (Array.Find(parameters, parameter => parameter.Name == "caller") is { Default: null })
-            throw Error("When defining macros or call blocks the special \"caller\" argument must be omitted or be given a default.", Current.At);
+        var at = Current.At;
         _closures++;
         var specials = new HashSet<string>();
         _macroSpecials.Push(specials);
@@ -340,6 +341,8 @@ internal sealed partial class Parser
         node.Body = InFunction(() => ParseWholeBlock(end));
         _macroSpecials.Pop();
         node.UsesCaller = specials.Contains("caller");
+        if (node.UsesCaller && Array.Find(parameters, parameter => parameter.Name == "caller") is { Default: null })
+            throw Error("When defining macros or call blocks the special \"caller\" argument must be omitted or be given a default.", at);
         node.UsesKwargs = specials.Contains("kwargs") && !Array.Exists(parameters, parameter => parameter.Name == "kwargs");
         node.UsesVarargs = specials.Contains("varargs") && !Array.Exists(parameters, parameter => parameter.Name == "varargs");
         return node;
@@ -375,7 +378,7 @@ internal sealed partial class Parser
         var required = SkipName("required");
         if (IsOperator("-"))
             throw Error("Block names in Jinja have to be valid Python identifiers and may not contain hyphens, use an underscore instead.", Current.At);
-        var block = new BlockNode(name.Text, scoped, required, InFunction(() => ParseWholeBlock("endblock")));
+        var block = new BlockNode(name.Text, Id("super"), scoped, required, InFunction(() => ParseWholeBlock("endblock")));
         SkipName(name.Text);
         return _blocks.TryAdd(name.Text, block) ? block : throw Error($"block {PyRepr.Quote(name.Text)} defined twice", at);
     }

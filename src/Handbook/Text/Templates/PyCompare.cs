@@ -83,7 +83,7 @@ internal static class PyCompare
         switch (container)
         {
             case string or Markup:
-                var text = PyText.Of(item) ?? throw (item is Undefined missing ? missing.Error() : JinjaException.Type($"'in <string>' requires string as left operand, not {PyType.Name(item)}"));
+                var text = PyText.Of(item) ?? throw JinjaException.Type($"'in <string>' requires string as left operand, not {PyType.Name(item)}");
                 Budget.Text(PyText.Of(container)!.Length);
                 return PyText.Of(container)!.Contains(text, StringComparison.Ordinal);
             case PyDict dict:

@@ -282,7 +282,7 @@ internal sealed class GenerationNode(Statement[] body) : Statement
 }
 
 /// <summary><c>{% block name %}</c>: without a parent template it prints its body, which sees only the outermost variables.</summary>
-internal sealed class BlockNode(string name, bool scoped, bool required, Statement[] body) : Statement
+internal sealed class BlockNode(string name, int superId, bool scoped, bool required, Statement[] body) : Statement
 {
     public string Name => name;
 
@@ -290,10 +290,17 @@ internal sealed class BlockNode(string name, bool scoped, bool required, Stateme
     {
         if (required)
             throw JinjaException.Undefined($"Required block '{name}' not found");
-        return RunAll(body, render, new Frame(scoped ? frame : frame.Root()));
+        return RunAll(body, render, Inside(scoped ? frame : frame.Root()));
     }
 
-    public string RunToText(Render render, Frame root) => RunToText(body, render, new Frame(root), out _);
+    public string RunToText(Render render, Frame root) => RunToText(body, render, Inside(root), out _);
+
+    private Frame Inside(Frame outer)
+    {
+        var inner = new Frame(outer);
+        inner.Set(superId, new Undefined($"there is no parent block called {PyRepr.Quote(name)}."));
+        return inner;
+    }
 }
 
 /// <summary>include, import and extends: a chat template stands alone, so they parse and are refused when they run.</summary>

@@ -170,7 +170,7 @@ internal static class TextMethods
             return false;
         return a[1] is PyTuple choices
             ? choices.Items.Any(choice => matches(part.Part, PyText.Of(choice) ?? throw JinjaException.Type($"tuple for {name} must only contain str, not {PyType.Name(choice)}")))
-            : matches(part.Part, PyText.Of(a[1]) ?? throw (a[1] is Undefined missing ? missing.Error() : JinjaException.Type($"{name} first arg must be str or a tuple of str, not {PyType.Name(a[1])}")));
+            : matches(part.Part, PyText.Of(a[1]) ?? throw JinjaException.Type($"{name} first arg must be str or a tuple of str, not {PyType.Name(a[1])}"));
     }
 
     private static int Find(string text, Arguments a, bool last)

@@ -49,7 +49,10 @@ internal sealed class PyTuple(object?[] items, string[]? fieldNames = null)
 internal sealed record PySlice(object? Start, object? Stop, object? Step)
 {
     /// <summary>Python's index arithmetic: the first index, how many, and the step.</summary>
-    public (int First, int Count, int Step) Resolve(int length)
+    public (int First, int Count, int Step) Resolve(int length) => Resolve(length, out _);
+
+    /// <param name="last">The index the slice stops before.</param>
+    public (int First, int Count, int Step) Resolve(int length, out int last)
     {
         var step = Step is null ? 1 : Clamp(Step);
         if (step == 0)
@@ -57,6 +60,7 @@ internal sealed record PySlice(object? Start, object? Stop, object? Step)
         int lower = step < 0 ? -1 : 0, upper = step < 0 ? length - 1 : length;
         var start = Start is null ? (step < 0 ? upper : lower) : Bound(Clamp(Start));
         var stop = Stop is null ? (step < 0 ? lower : upper) : Bound(Clamp(Stop));
+        last = (int)stop;
         var count = step > 0 ? (stop - start + (long)step - 1) / step : (start - stop - (long)step - 1) / -(long)step;
         return ((int)start, (int)Math.Max(0, count), (int)step);
 
