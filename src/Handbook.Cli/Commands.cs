@@ -18,6 +18,7 @@ internal static class Commands
             ValidateCommand.Create(),
             ExplainCommand.Create(),
             TokenizerCommand.Create(),
+            TemplateCommand.Create(),
         };
         var help = root.Options.OfType<HelpOption>().Single();
         help.Action = new TeachingHelp((HelpAction)help.Action!);

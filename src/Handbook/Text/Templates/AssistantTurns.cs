@@ -12,7 +12,7 @@ namespace Handbook.Text.Templates;
 /// <param name="options">Options of the render; a fixed time.</param>
 /// <param name="text">The render to find the turns in.</param>
 /// <param name="specials">Places of the special tokens in the text, in code points, in order.</param>
-internal sealed class AssistantTurns(ChatTemplate template, Conversation conversation, RenderOptions options, string text, List<(int Start, int End)> specials)
+internal sealed class AssistantTurns(ChatTemplate template, Conversation conversation, RenderOptions options, string text, IReadOnlyList<(int Start, int End)> specials)
 {
     private readonly List<(int Start, int End)> _specials = ToUnits(text, specials);
     private readonly Dictionary<(int Count, bool Opened), string?> _beginnings = [];
@@ -264,15 +264,15 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
         "the template changes the text of its messages or depends on later ones, so the loss mask would be a guess",
         "put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with assistant_only_loss: false");
 
-    private static List<(int Start, int End)> ToUnits(string text, List<(int Start, int End)> spans)
+    private static List<(int Start, int End)> ToUnits(string text, IReadOnlyList<(int Start, int End)> spans)
     {
         if (!PyText.HasPairs(text))
-            return spans;
+            return [.. spans];
         var index = new List<int>(text.Length + 1);
         for (var i = 0; i < text.Length; i += char.IsSurrogatePair(text, i) ? 2 : 1)
             index.Add(i);
         index.Add(text.Length);
-        return spans.ConvertAll(span => (index[span.Start], index[span.End]));
+        return [.. spans.Select(span => (index[span.Start], index[span.End]))];
     }
 
     private List<(int Start, int End)> ToCodePoints(List<(int Start, int End)> spans)

@@ -33,7 +33,7 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
         var encoding = EncodeWithOffsets(rendered.Text, options.AddSpecialTokens);
         if (template.HasGenerationBlocks)
             return new(rendered.Text, encoding.Ids, TokenMask.FromGenerationSpans(encoding.Offsets, rendered.Spans), rendered.Spans);
-        var turns = new AssistantTurns(template, conversation, renderOptions, rendered.Text, SpecialPlaces(encoding)).Find();
+        var turns = template.AssistantSpans(conversation, renderOptions, rendered, SpecialPlaces(encoding));
         return new(rendered.Text, encoding.Ids, TokenMask.FromSpans(encoding.Offsets, turns), turns);
     }
 

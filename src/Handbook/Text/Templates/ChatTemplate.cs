@@ -74,6 +74,13 @@ public sealed partial class ChatTemplate
     /// <exception cref="TemplateException">The template refuses the conversation, or uses what is not there.</exception>
     public RenderedChat Render(Conversation conversation, RenderOptions options) => Render(Messages(conversation, options), conversation, options);
 
+    /// <summary>What the assistant says in a rendered conversation, with the tokens that end its turns; in code points, end exclusive.</summary>
+    /// <param name="rendered">The render of this conversation with these options; with generation blocks its spans are the answer.</param>
+    /// <param name="specials">Places of special tokens in the text, in code points, in order: a turn ends with the first one behind its text.</param>
+    /// <exception cref="InputException">What the assistant says cannot be told apart in the text.</exception>
+    public IReadOnlyList<(int Start, int End)> AssistantSpans(Conversation conversation, RenderOptions options, RenderedChat rendered, IReadOnlyList<(int Start, int End)> specials) =>
+        HasGenerationBlocks ? rendered.Spans : new AssistantTurns(this, conversation, options with { Now = options.Now ?? DateTime.Now }, rendered.Text, specials).Find();
+
     /// <summary>The messages as values of the language, an empty system turn in front where the options ask for it.</summary>
     internal List<object?> Messages(Conversation conversation, RenderOptions options)
     {

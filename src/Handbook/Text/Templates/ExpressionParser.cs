@@ -202,7 +202,8 @@ internal sealed partial class Parser
                     specials.Add(token.Text);
                 break;
         }
-        _features.Variables.Add(token.Text);
+        if (!_assigned.Contains(token.Text))
+            _features.Variables.Add(token.Text);
         return new NameNode(token.Text, Id(token.Text), token.At);
     }
 
@@ -467,7 +468,7 @@ internal sealed partial class Parser
         CheckAssignable(token);
         if (namespaces && SkipOperator("."))
             return new NamespaceTarget(Id(token.Text), ExpectName().Text, token.At);
-        _assigned.Add(token.Text);
+        _targets.Add(token.Text);
         return new NameTarget(Id(token.Text), token.At);
     }
 

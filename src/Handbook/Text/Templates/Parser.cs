@@ -24,7 +24,9 @@ internal sealed partial class Parser
     private readonly TemplateFeatures _features = new();
     private readonly Stack<string> _openTags = new();
     private readonly Stack<string[]> _endTags = new();
+    // Names the template has given values to so far; what it reads of others are its variables.
     private readonly HashSet<string> _assigned = [];
+    private readonly HashSet<string> _targets = [];
     private readonly Stack<HashSet<string>> _macroSpecials = new();
     // Filters and tests nobody knows are an error at once, except inside if: there a template may ask first.
     private readonly List<(string Message, int At)> _unknown = [];
@@ -41,7 +43,6 @@ internal sealed partial class Parser
     {
         var parser = new Parser(source);
         var body = parser.ParseBody([]);
-        parser._features.Variables.ExceptWith(parser._assigned);
         parser._features.Variables.ExceptWith(Globals.All.Keys);
         parser._features.Variables.ExceptWith(["loop", "self", "super", "caller", "kwargs", "varargs"]);
         return new(body, [.. parser._names.OrderBy(name => name.Value).Select(name => name.Key)], parser._blocks, parser._features);
@@ -270,6 +271,7 @@ internal sealed partial class Parser
         var target = ParseTarget(stopAtIn: true);
         ExpectName("in");
         var items = ParseTuple(conditional: false, stopAtRecursive: true);
+        Assign();
         var outerSoft = _soft;
         _soft = false;
         var test = SkipName("if") ? ParseExpression() : null;
@@ -289,7 +291,12 @@ internal sealed partial class Parser
     {
         var target = ParseTarget(namespaces: true);
         if (SkipOperator("="))
-            return new SetNode(target, ParseTuple());
+        {
+            var value = ParseTuple();
+            Assign();
+            return new SetNode(target, value);
+        }
+        Assign();
         FilterNode? filter = null;
         if (IsOperator("|"))
             filter = (FilterNode)ParseFilter(null)!;
@@ -307,6 +314,7 @@ internal sealed partial class Parser
             ExpectOperator("=");
             variables.Add((target, ParseExpression()));
         }
+        Assign();
         return new([.. variables], InScope(() => ParseWholeBlock("endwith")));
     }
 
@@ -365,6 +373,7 @@ internal sealed partial class Parser
                 throw Error("non-default argument follows default argument", name.At);
             if (parameters.Exists(parameter => parameter.Name == name.Text))
                 throw Error($"duplicate argument {PyRepr.Quote(name.Text)} in function definition", name.At);
+            _assigned.Add(name.Text);
             parameters.Add(new(name.Text, Id(name.Text), otherwise));
         }
         ExpectOperator(")");
@@ -381,6 +390,13 @@ internal sealed partial class Parser
         var block = new BlockNode(name.Text, Id("super"), scoped, required, InFunction(() => ParseWholeBlock("endblock")));
         SkipName(name.Text);
         return _blocks.TryAdd(name.Text, block) ? block : throw Error($"block {PyRepr.Quote(name.Text)} defined twice", at);
+    }
+
+    /// <summary>The targets read so far have their values from here on.</summary>
+    private void Assign()
+    {
+        _assigned.UnionWith(_targets);
+        _targets.Clear();
     }
 
     private void ParseLoader(string tag)
