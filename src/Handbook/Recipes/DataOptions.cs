@@ -37,6 +37,12 @@ public sealed record DataOptions
     /// <summary>Columns with other names in the files, as a map from our name to theirs, e.g. <c>{prompt: question, completion: answer}</c>.</summary>
     public IReadOnlyDictionary<string, string>? ColumnMapping { get; init; }
 
+    /// <summary>Encoding of data files with text that is not UTF-8, by its IANA name, e.g. <c>iso-8859-1</c>; null means UTF-8, and anything else is refused.</summary>
+    public string? DatasetEncoding { get; init; }
+
+    /// <summary>What a row of a plain text file is: <c>line</c>, <c>paragraph</c> (up to the next blank line) or <c>document</c> (the whole file).</summary>
+    public TextUnit SampleBy { get; init; } = TextUnit.Line;
+
     /// <summary>Longest row in tokens; longer ones are cut (or split over blocks when packing is <c>wrapped</c>). null cuts nothing.</summary>
     [Key(Aliases = ["max_seq_length"])]
     public int? MaxLength { get; init; } = 1024;
@@ -94,6 +100,8 @@ public sealed record DataOptions
                     Config = DatasetConfigs?.ElementAtOrDefault(i),
                     Weight = entry.Value,
                     ColumnMapping = ColumnMapping,
+                    Encoding = DatasetEncoding,
+                    TextUnit = SampleBy,
                 })],
                 Splits = DatasetSplits,
                 Seed = 42,      // hard-wired in the handbook of that time
@@ -110,6 +118,8 @@ public sealed record DataOptions
                     Columns = entry.Columns,
                     Weight = entry.Weight,
                     ColumnMapping = entry.ColumnMapping ?? ColumnMapping,
+                    Encoding = DatasetEncoding,
+                    TextUnit = SampleBy,
                 })],
                 Seed = DatasetMixture.Seed,
                 TestSplitSize = DatasetMixture.TestSplitSize,
@@ -119,7 +129,7 @@ public sealed record DataOptions
         return DatasetName is null ? null : new MixtureSpec
         {
             Dialect = MixtureDialect.Single,
-            Datasets = [new DatasetSpec { Id = DatasetName, Config = DatasetConfig, Split = DatasetTrainSplit, ColumnMapping = ColumnMapping }],
+            Datasets = [new DatasetSpec { Id = DatasetName, Config = DatasetConfig, Split = DatasetTrainSplit, ColumnMapping = ColumnMapping, Encoding = DatasetEncoding, TextUnit = SampleBy }],
             TrainSplit = DatasetTrainSplit,
             TestSplit = DatasetTestSplit,
         };

@@ -128,7 +128,7 @@ public sealed class BadDataTests : IDisposable
         var path = _files.WriteBytes("t.txt", [.. "first\nsch"u8, 0xF6, .. "n\n"u8]);
         Assert.StartsWith($"{path}:2: is not UTF-8: byte 0xF6 at column 4, after \"sch\"", Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
         Assert.Equal("schön", Dataset.Open(new() { Id = path, Encoding = "iso-8859-1" }).Read().Last().Value.GetProperty("text").GetString());
-        Assert.StartsWith("encoding \"klingon\" is not known", Assert.Throws<InputException>(() => Dataset.Open(new() { Id = path, Encoding = "klingon" }).Read().Count()).Message);
+        Assert.StartsWith("dataset_encoding \"klingon\" is not known", Assert.Throws<InputException>(() => Dataset.Open(new() { Id = path, Encoding = "klingon" }).Read().Count()).Message);
     }
 
     [Fact]

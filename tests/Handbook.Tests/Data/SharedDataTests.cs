@@ -31,7 +31,7 @@ public sealed partial class SharedDataTests
         {
             var error = Assert.Throws<InputException>(() => Dataset.Open(new() { Id = path }).Read().Count());
             Assert.Contains("is not UTF-8: byte 0x", error.Message);
-            Assert.Contains("encoding: iso-8859-1", error.Message);
+            Assert.Contains("dataset_encoding: iso-8859-1", error.Message);
             encoding = "iso-8859-1";
         }
         var rows = Dataset.Open(new() { Id = path, Encoding = encoding }).Read().ToList();

@@ -159,7 +159,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         }
         catch (InvalidOperationException failure)
         {
-            throw new InputException($"{name}: row {_elements}: is not UTF-8", fix: $"name the encoding, e.g. encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}", inner: failure);
+            throw new InputException($"{name}: row {_elements}: is not UTF-8", fix: $"name the encoding, e.g. dataset_encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}", inner: failure);
         }
 
         static void Visit(JsonElement element)

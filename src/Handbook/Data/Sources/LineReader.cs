@@ -64,7 +64,7 @@ internal sealed class LineReader(Stream stream, string name) : IDisposable
         if (line.StartsWith("\uFEFF"u8))
             return line[3..];
         return line is [0xFF, 0xFE, ..] or [0xFE, 0xFF, ..]
-            ? throw new InputException($"{name}: is UTF-16, as its first two bytes say", fix: $"name it: encoding: utf-16, or convert the file: iconv -f UTF-16 -t UTF-8 {name}")
+            ? throw new InputException($"{name}: is UTF-16, as its first two bytes say", fix: $"name it: dataset_encoding: utf-16, or convert the file: iconv -f UTF-16 -t UTF-8 {name}")
             : line;
     }
 }

@@ -1,6 +1,7 @@
 using System.Buffers;
 using System.Text.Json;
 using System.Text.Unicode;
+using Handbook.Recipes;
 
 namespace Handbook.Data;
 
@@ -8,11 +9,11 @@ namespace Handbook.Data;
 public enum TextUnit
 {
     /// <summary>Each line, as the Python library has it. Blank lines are rows without text, which are passed over.</summary>
-    Line,
+    [Spelled("line")] Line,
     /// <summary>Lines up to the next blank line.</summary>
-    Paragraph,
+    [Spelled("paragraph")] Paragraph,
     /// <summary>The whole file.</summary>
-    Document,
+    [Spelled("document")] Document,
 }
 
 /// <summary>Plain text; the one column is <c>text</c>.</summary>

@@ -55,7 +55,7 @@ internal static class TextFile
         var place = FirstInvalid(text);
         return new InputException($"{name}:{line}: is not UTF-8: byte 0x{text[place]:X2} at column {place + 1}, after \"{Tail(text[..place])}\"",
             why: "guessing the encoding would put wrong letters into the training text",
-            fix: $"name it, e.g. encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
+            fix: $"name it, e.g. dataset_encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
 
         static string Tail(ReadOnlySpan<byte> before) => Encoding.UTF8.GetString(before[Math.Max(0, before.Length - 20)..]).TrimStart('\uFFFD');
     }
@@ -94,7 +94,7 @@ internal static class TextFile
         }
         catch (ArgumentException failure)
         {
-            throw new InputException($"encoding \"{name}\" is not known", fix: "use utf-8, utf-16, iso-8859-1, windows-1252 or another IANA name", inner: failure);
+            throw new InputException($"dataset_encoding \"{name}\" is not known", fix: "use utf-8, utf-16, iso-8859-1, windows-1252 or another IANA name", inner: failure);
         }
     }
 }
