@@ -1,12 +1,21 @@
+using System.Text.Json;
 using Handbook.Bench;
 using Handbook.Torch;
 
-// handbook-bench step SHAPE DTYPE [STEPS]     one line of JSON: tokens per second, peak bytes, share of the product rate
-var shape = args[1] == "135m" ? Shape.SmolLm135M : Shape.Llama15M;
-var bf16 = args[2] == "bf16";
-var steps = args.Length > 3 ? int.Parse(args[3]) : 6;
-Console.Error.WriteLine(TorchRuntime.Description is { Length: > 0 } described ? described : TorchRuntime.Version);
-var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
-var batches = new[] { StepBench.FullRows(shape, 1), StepBench.FullRows(shape, 2) };
-var (speed, peak) = StepBench.Run(shape, bf16, batches, 3, steps);
-Console.WriteLine($"{shape.Name} {args[2]}: {speed:f0} tokens/s, peak {peak / 1e6:f0} MB, products {rate:f0} GFLOP/s, share {speed * shape.ProductFlops() / 1e9 / rate:f3}");
+// handbook-bench run [--quick] [--only NAME]         everything, beside the peers: a table, and bench/results/latest.json
+// handbook-bench step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
+// handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
+switch (args)
+{
+    case ["run", .. var options]:
+        return Comparison.Run(options);
+    case ["step", var shape, var dtype, var steps, .. var rest]:
+        Console.WriteLine(JsonSerializer.Serialize(StepBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps), rest is [var lengths] ? lengths : null)));
+        return 0;
+    case ["tokenize", var tokenizer, var corpus]:
+        Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
+        return 0;
+    default:
+        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | tokenize TOKENIZER CORPUS");
+        return 2;
+}

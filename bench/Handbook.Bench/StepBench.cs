@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Text.Json;
 using Handbook.Data;
 using Handbook.Methods;
 using Handbook.Models;
@@ -16,6 +17,8 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 
     public static Shape SmolLm135M { get; } = new("135m", 576, 30, 9, 3, 1536, 49152, 2, 256, true);
 
+    public static Shape Of(string name) => name == "135m" ? SmolLm135M : Llama15M;
+
     public DecoderConfig Config() => PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes($$"""
         {"model_type": "llama", "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": {{Layers}}, "num_attention_heads": {{Heads}},
          "num_key_value_heads": {{KeyHeads}}, "vocab_size": {{Vocabulary}}, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": {{(Tied ? "true" : "false")}},
@@ -31,11 +34,22 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
     }
 }
 
+/// <summary>What <see cref="StepBench"/> found.</summary>
+/// <param name="TokensPerSecond">Useful tokens: nothing is padded.</param>
+/// <param name="PeakBytes">Most memory that was resident.</param>
+/// <param name="MatMulGflops">The machine's rate of square products in the same process.</param>
+/// <param name="MatMulShare">Share of that rate that the step's matrix products alone make up.</param>
+/// <param name="WaitShare">Share of the time in which the step waited for rows.</param>
+internal sealed record StepResult(double TokensPerSecond, long PeakBytes, double MatMulGflops, double MatMulShare, double WaitShare, double LastLoss, string Engine);
+
 /// <summary>Whole training steps of our engine: forward, backward, norm and clipping, AdamW.</summary>
 internal static class StepBench
 {
-    public static (double TokensPerSecond, long PeakBytes) Run(Shape shape, bool bf16, IReadOnlyList<TokenBatch> batches, int warmup, int steps)
+    /// <summary>One warm-up step, then the measured ones; every step another batch.</summary>
+    /// <param name="lengthsFile">JSON list of row lengths: rows are taken in its order, as many per step as the shape says; null: full rows.</param>
+    public static StepResult Measure(Shape shape, bool bf16, int steps, string? lengthsFile)
     {
+        var lengths = lengthsFile is null ? null : JsonSerializer.Deserialize<int[]>(File.ReadAllText(lengthsFile))!.Where(n => n > 1).Select(n => Math.Min(n, 1024)).ToArray();
         RandomState.Seed(17);
         var config = shape.Config();
         var specs = Family.For("llama", "bench").Parameters(config, fused: true);
@@ -50,30 +64,49 @@ internal static class StepBench
         model.Parameters.RefreshCompute();
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
         var method = new SupervisedMethod("sft");
-        var streams = batches.Select(StreamLayout.Of).ToArray();
-        var clock = new Stopwatch();
-        long tokens = 0;
-        TorchRuntime.ResetPeakMemory();
-        for (var step = 0; step < warmup + steps; step++)
+        var rows = Rows(shape, lengths, (steps + 1) * shape.Rows);
+        // The loader of a real run, on its thread: rows are laid out while the step before computes.
+        var plan = new StepPlan(rows, new StepPlanOptions { BatchSize = shape.Rows, Epochs = 1, Sequential = true });
+        using var loader = new BatchLoader(rows, plan, method, maxTokens: 4096, 0, steps + 1);
+        var (seconds, tokens, last) = (new List<double>(), new List<long>(), 0.0);
+        for (var step = 0; step <= steps; step++)
         {
-            if (step == warmup)
-                clock.Start();
-            var batch = batches[step % batches.Count];
+            var work = loader.Next();
+            var start = Stopwatch.GetTimestamp();
             using (TensorScope.Enter())
             {
                 model.Parameters.ClearGradients();
-                var loss = method.Loss(model, batch, streams[step % streams.Length], ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
-                loss.Backward();
-                var norm = GradientNorm.Of(model.Parameters);
-                optimizer.Step(1e-4, GradientNorm.ClipFactor(norm, 1.0));
-                if (!double.IsFinite(loss.ToScalar()))
-                    throw new InvalidOperationException("the loss is not finite");
+                last = 0;
+                foreach (var (batch, stream) in work.Bins)
+                {
+                    using var scope = TensorScope.Enter();
+                    var loss = method.Loss(model, batch, stream, ForwardOptions.Plain, work.Normaliser, new MetricSums())!;
+                    last += loss.ToScalar();
+                    loss.Backward();
+                }
+                optimizer.Step(1e-4, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters), 1.0));
             }
-            if (step >= warmup)
-                tokens += batch.Count;
+            if (step == 0)
+                continue;
+            seconds.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
+            tokens.Add(work.Tokens);
         }
-        clock.Stop();
-        return (tokens / clock.Elapsed.TotalSeconds, TorchRuntime.Memory.Peak);
+        if (!double.IsFinite(last))
+            throw new InvalidOperationException("the loss is not finite");
+        var peak = ProcessMemory.Peak() ?? 0;
+        var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
+        var speed = tokens.Sum() / seconds.Sum();
+        return new(speed, peak, rate, speed * shape.ProductFlops() / 1e9 / rate, loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
+    }
+
+    private static TokenRowList Rows(Shape shape, int[]? lengths, int count)
+    {
+        var random = new Random(17);
+        return new TokenRowList([.. Enumerable.Range(0, count).Select(i =>
+        {
+            var length = lengths?[i % lengths.Length] ?? shape.Length;
+            return TokenRow.Single([.. Enumerable.Range(0, length).Select(_ => random.Next(3, shape.Vocabulary))], [.. Enumerable.Repeat((byte)1, length)]);
+        })]);
     }
 
     private static void Fill(Parameter parameter, double value)
@@ -86,15 +119,6 @@ internal static class StepBench
     {
         using var mode = GradMode.Disabled();
         parameter.Value.NormalInPlace(0, deviation);
-    }
-
-    /// <summary>Rows of equal length, all tokens with loss.</summary>
-    public static TokenBatch FullRows(Shape shape, int seed)
-    {
-        var random = new Random(seed);
-        var rows = new TokenRowList([.. Enumerable.Range(0, shape.Rows).Select(_ =>
-            TokenRow.Single([.. Enumerable.Range(0, shape.Length).Select(_ => random.Next(3, shape.Vocabulary))], [.. Enumerable.Repeat((byte)1, shape.Length)]))]);
-        return BatchBuilder.Build(rows, [.. Enumerable.Range(0, shape.Rows)]);
     }
 }
 

@@ -101,7 +101,9 @@ public static unsafe class TorchRuntime
             core = "SkylakeX";
             Set("OPENBLAS_CORETYPE", core);
         }
-        // oneDNN keeps bf16 products on AVX512-BF16 where the processor has it; nothing to choose there.
+        // Idle OpenMP threads spin before they sleep; libgomp's default of milliseconds starves the loader's threads and every other process.
+        if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") is null)
+            Set("GOMP_SPINCOUNT", "10000");
         if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OMP_NUM_THREADS")))
             Set("OMP_NUM_THREADS", Environment.ProcessorCount.ToString());
         return core;

@@ -1,0 +1,189 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Handbook.Text;
+
+namespace Handbook.Bench;
+
+/// <summary>One figure beside a peer's, or beside a ceiling, measured in the same run.</summary>
+internal sealed record BenchRow(string Name, double? Ours, double? Peer, double? Ratio, string Unit, string Note);
+
+/// <summary>Runs ours and the peer in turn, each in its own process, and keeps the median of the ratios pair by pair.</summary>
+internal static class Comparison
+{
+    private static readonly JsonSerializerOptions Json = new()
+    {
+        WriteIndented = true,
+        PropertyNamingPolicy = JsonNamingPolicy.SnakeCaseLower,
+        NumberHandling = JsonNumberHandling.AllowNamedFloatingPointLiterals,
+    };
+
+    public static int Run(string[] options)
+    {
+        var quick = options.Contains("--quick");
+        var only = Array.IndexOf(options, "--only") is >= 0 and var at && at + 1 < options.Length ? options[at + 1] : null;
+        var root = Root();
+        var shared = Environment.GetEnvironmentVariable("HANDBOOK_SHARED") is { Length: > 0 } named ? named : Path.Combine(root, "..", "shared");
+        var rows = new List<BenchRow>();
+        foreach (var (shape, dtype) in (ReadOnlySpan<(string, string)>)[("15m", "f32"), ("15m", "bf16"), ("135m", "f32"), ("135m", "bf16")])
+            Add(rows, only, $"sft-{shape}-{dtype}", name => Steps(root, name, shape, dtype, null, quick));
+        var lengths = ChatLengths(shared);
+        foreach (var dtype in (ReadOnlySpan<string>)["f32", "bf16"])
+            Add(rows, only, $"sft-chat-lengths-{dtype}", name => lengths is null
+                ? [new BenchRow(name, null, null, null, "useful tokens/s", "not measured: no shared data (HANDBOOK_SHARED)")]
+                : Steps(root, name, "15m", dtype, lengths, quick));
+        Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
+        Print(rows);
+        Directory.CreateDirectory(Path.Combine(root, "bench", "results"));
+        var path = Path.Combine(root, "bench", "results", "latest.json");
+        File.WriteAllText(path, JsonSerializer.Serialize(rows, Json) + "\n");
+        Console.WriteLine($"written: {Path.GetRelativePath(root, path)}");
+        return 0;
+    }
+
+    private static void Add(List<BenchRow> rows, string? only, string name, Func<string, BenchRow[]> measure)
+    {
+        if (only is not null && !name.Contains(only, StringComparison.Ordinal))
+            return;
+        Console.Error.WriteLine($"measuring {name} …");
+        rows.AddRange(measure(name));
+    }
+
+    private static BenchRow[] Steps(string root, string name, string shape, string dtype, string? lengths, bool quick)
+    {
+        var pairs = quick ? 1 : 3;
+        var (ourSteps, peerSteps) = shape == "135m" ? (quick ? 3 : 5, quick ? 2 : 3) : (quick ? 6 : 12, quick ? 4 : 8);
+        var ours = new List<(double Speed, double Share, double Wait, double Rate, double Peak)>();
+        var peers = new List<(double Speed, double Peak)>();
+        for (var i = 0; i < pairs; i++)
+        {
+            var mine = JsonOf(Environment.ProcessPath!, null, ["step", shape, dtype, ourSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : [lengths]]);
+            ours.Add((mine!.Value.GetProperty("TokensPerSecond").GetDouble(), mine.Value.GetProperty("MatMulShare").GetDouble(), mine.Value.GetProperty("WaitShare").GetDouble(),
+                mine.Value.GetProperty("MatMulGflops").GetDouble(), mine.Value.GetProperty("PeakBytes").GetDouble()));
+            if (Python() is not { } python)
+                continue;
+            var theirs = JsonOf(python, root, ["bench/peers/train_step.py", "--shape", shape, "--dtype", dtype, "--steps", peerSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : ["--lengths", lengths]]);
+            if (theirs is { } peer)
+                peers.Add((peer.GetProperty("useful_tokens_per_second").GetDouble(), peer.GetProperty("peak_rss").GetDouble()));
+        }
+        var share = Median(ours.Select(o => o.Share));
+        double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o.Speed / p.Speed)) : null;
+        var note = peers.Count == 0
+            ? "no PyTorch to compare with"
+            : $"PyTorch eager {(lengths is null ? "without padding" : "padded to the longest row of its batch")}; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB; waiting for rows {Median(ours.Select(o => o.Wait)):p2}";
+        return
+        [
+            new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, lengths is null ? "tokens/s" : "useful tokens/s", note),
+            new($"matmul-share-{name}", share * Median(ours.Select(o => o.Rate)), Median(ours.Select(o => o.Rate)), share, "GFLOP/s", "matrix products of the whole step against a 2048-square product in the same process"),
+        ];
+    }
+
+    private static BenchRow[] Tokenize(string root, string shared, string name)
+    {
+        var corpus = Path.Combine(shared, "tokenizers", "corpus", "mixed.jsonl.gz");
+        if (!File.Exists(corpus))
+            return [new BenchRow(name, null, null, null, "MB/s per core", "not measured: no shared data (HANDBOOK_SHARED)")];
+        var (rows, modules) = (new List<BenchRow>(), NodeModules(root));
+        foreach (var tokenizer in (ReadOnlySpan<string>)["gpt2", "smollm2", "llama3", "qwen2.5"])
+        {
+            var folder = Path.Combine(shared, "tokenizers", tokenizer);
+            var ours = JsonOf(Environment.ProcessPath!, null, ["tokenize", folder, corpus])!.Value;
+            var speed = ours.GetProperty("MegabytesPerSecond").GetDouble();
+            var file = File.Exists(Path.Combine(folder, "tokenizer.json")) ? "tokenizer.json" : "tokenizer.json.gz";
+            var peer = modules is null ? null : JsonOf("node", root, ["bench/peers/tokenize.mjs", modules, Path.Combine(folder, file), corpus])?.GetProperty("megabytes_per_second").GetDouble();
+            rows.Add(new BenchRow($"{name}-{tokenizer}", speed, peer, speed / peer, "MB/s per core",
+                peer is null ? "no peer installed" : "Hugging Face tokenizers (Rust) on one thread, ids equal"));
+        }
+        var slowest = rows.MinBy(r => r.Ours)!;
+        return [slowest with { Name = name, Note = $"the slowest of the byte-level ones, {slowest.Name}; {slowest.Note}" }, .. rows];
+    }
+
+    /// <summary>Token counts of the chosen texts of hh-rlhf under a 32000-token vocabulary; null without the shared data.</summary>
+    private static string? ChatLengths(string shared)
+    {
+        var data = Path.Combine(shared, "data", "hh-rlhf", "train.jsonl.gz");
+        var folder = Path.Combine(shared, "tokenizers", "llama2");
+        if (!File.Exists(data) || !Directory.Exists(folder))
+            return null;
+        var tokenizer = Tokenizer.Load(folder);
+        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data), System.IO.Compression.CompressionMode.Decompress));
+        var lengths = new List<int>();
+        while (lengths.Count < 256 && reader.ReadLine() is { } line)
+        {
+            using var row = JsonDocument.Parse(line);
+            lengths.Add(tokenizer.Encode(row.RootElement.GetProperty("chosen").GetString()!).Length);
+        }
+        var path = Path.Combine(Path.GetTempPath(), $"chat-lengths-{Environment.ProcessId}.json");
+        File.WriteAllText(path, JsonSerializer.Serialize(lengths));
+        return path;
+    }
+
+    private static string? NodeModules(string root)
+    {
+        var folder = Path.Combine(root, "build", "npm-bench");
+        if (!File.Exists(Path.Combine(folder, "node_modules", "tokenizers", "package.json")))
+        {
+            Directory.CreateDirectory(folder);
+            if (Start("npm", root, ["install", "--silent", "--no-audit", "--no-fund", "--prefix", folder, "tokenizers@0.23.2"]) is null)
+                return null;
+        }
+        return folder;
+    }
+
+    private static string? Python()
+    {
+        foreach (var python in (ReadOnlySpan<string>)["/usr/bin/python3", "python3"])
+            if (Start(python, null, ["-c", "import torch"]) is not null)
+                return python;
+        return null;
+    }
+
+    private static JsonElement? JsonOf(string program, string? folder, string[] arguments) =>
+        Start(program, folder, arguments) is { } text && text.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault(l => l.StartsWith('{')) is { } line
+            ? JsonDocument.Parse(line).RootElement.Clone()
+            : null;
+
+    /// <summary>What a program printed; null where it is absent or failed.</summary>
+    private static string? Start(string program, string? folder, string[] arguments)
+    {
+        try
+        {
+            var start = new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true };
+            if (folder is not null)
+                start.WorkingDirectory = folder;
+            using var process = Process.Start(start)!;
+            process.ErrorDataReceived += (_, _) => { };
+            process.BeginErrorReadLine();
+            var output = process.StandardOutput.ReadToEnd();
+            process.WaitForExit();
+            return process.ExitCode == 0 ? output : null;
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            return null;        // not installed
+        }
+    }
+
+    private static double Median(IEnumerable<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        return sorted.Length == 0 ? double.NaN : (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;
+    }
+
+    private static void Print(List<BenchRow> rows)
+    {
+        Console.WriteLine($"{"name",-36}{"ours",12}{"peer",12}{"ratio",8}  unit");
+        foreach (var row in rows)
+            Console.WriteLine($"{row.Name,-36}{Show(row.Ours),12}{Show(row.Peer),12}{row.Ratio?.ToString("f2") ?? "-",8}  {row.Unit}\n    {row.Note}");
+        static string Show(double? value) => value is null ? "-" : value >= 100 ? value.Value.ToString("f0") : value.Value.ToString("f2");
+    }
+
+    private static string Root()
+    {
+        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+            if (File.Exists(Path.Combine(folder.FullName, "Handbook.slnx")))
+                return folder.FullName;
+        throw new InvalidOperationException("run inside the repository");
+    }
+}
