@@ -25,8 +25,8 @@ public static class RecipeData
     {
         var data = recipe.Data;
         var isFirstRevision = recipe.Dialect == RecipeDialect.Mixer;
-        var packing = data.Packing ? Kind(data.PackingStrategy, isFirstRevision) : PackingKind.None;
-        var evaluationPacking = data.PacksEvaluation() ? Kind(data.PackingStrategy, isFirstRevision) : PackingKind.None;
+        var packing = data.Packing ? Kind(recipe) : PackingKind.None;
+        var evaluationPacking = data.PacksEvaluation() ? Kind(recipe) : PackingKind.None;
         var addsEnd = data.DatasetKwargs?.AppendConcatToken ?? true;
         var addsSpecial = data.DatasetKwargs?.AddSpecialTokens ?? true;
         return new TrainingDataOptions
@@ -75,8 +75,13 @@ public static class RecipeData
     private static LossScope Loss(SftOptions sft) =>
         sft.AssistantOnlyLoss ? LossScope.Assistant : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };
 
-    private static PackingKind Kind(PackingStrategy strategy, bool isFirstRevision) =>
-        strategy == PackingStrategy.Bfd ? PackingKind.BestFit : isFirstRevision ? PackingKind.ConstantLength : PackingKind.Wrapped;
+    /// <summary>With <c>dataset_mixer</c> and no strategy named, blocks are made as that revision of the handbook made them.</summary>
+    private static PackingKind Kind(Recipe recipe) => recipe.Data.PackingStrategy switch
+    {
+        PackingStrategy.Bfd => PackingKind.BestFit,
+        _ when recipe.Dialect == RecipeDialect.Mixer && recipe.Sources.GetValueOrDefault("packing_strategy") == KeySource.Dialect => PackingKind.ConstantLength,
+        _ => PackingKind.Wrapped,
+    };
 
     private static string ReadTemplate(string path) => Directory.Exists(path)
         ? Tokenizer.Load(path).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a chat template", fix: "name a folder with chat_template.jinja, or a .jinja file")
