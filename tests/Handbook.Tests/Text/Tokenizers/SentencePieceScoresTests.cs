@@ -6,7 +6,7 @@ namespace Handbook.Tests.Text.Tokenizers;
 /// <summary>A sentencepiece BPE vocabulary with scores, as llama2.c stores it, expressed as tokenizer.json.</summary>
 public sealed class SentencePieceScoresTests
 {
-    [Fact]
+    [Fact, Trait("kind", "golden")]
     public void Merging_by_score_gives_the_ids_of_llama2_c()
     {
         var tokenizer = Adapt(SharedFiles.Need("models", "stories260k", "tok512.bin"));

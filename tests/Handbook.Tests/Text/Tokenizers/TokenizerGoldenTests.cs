@@ -8,14 +8,14 @@ public sealed class TokenizerGoldenTests
 {
     public static TheoryData<string> Tokenizers => [.. TokenizerGolden.Names()];
 
-    [Theory(SkipTestWithoutData = true), MemberData(nameof(Tokenizers))]
+    [Theory, MemberData(nameof(Tokenizers)), Trait("kind", "golden")]
     public void Ids_offsets_and_decoded_texts_equal_the_reference(string name)
     {
         var differences = TokenizerGolden.Differences(SharedFiles.Need("tokenizers", name));
         Assert.True(differences.Count == 0, $"{differences.Count} differences:\n{string.Join('\n', differences.Take(12))}");
     }
 
-    [Theory(SkipTestWithoutData = true), MemberData(nameof(Tokenizers)), Trait("speed", "slow")]
+    [Theory, MemberData(nameof(Tokenizers)), Trait("kind", "golden"), Trait("speed", "slow")]
     public void Every_id_of_the_whole_corpus_equals_the_reference(string name) => CheckCorpus(name);
 
     [Theory, InlineData("llama3"), InlineData("smollm2"), InlineData("llama2")]
