@@ -9,7 +9,7 @@ public sealed record TrainingOptions
     /// <summary>Environment variables to set before anything starts.</summary>
     public IReadOnlyDictionary<string, string>? Env { get; init; }
 
-    /// <summary>Start from step 0 although the run folder has checkpoints; they are overwritten as the run goes.</summary>
+    /// <summary>Start from step 0 although the run folder has checkpoints; they are removed when the new run begins.</summary>
     public bool Fresh { get; init; }
 
     /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where there is one).</summary>

@@ -63,6 +63,8 @@ public static class TrainingRun
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard());
+        if (options.Fresh)
+            RemoveCheckpoints(folder.Path, line);
         Describe(folder, recipe, data, tokenizer, source);
         using var loop = new TrainingLoop(job, folder, resume, line);
         var outcome = loop.Run(cancel);
@@ -112,6 +114,16 @@ public static class TrainingRun
         return latest;
 
         static bool IsFlag(string value) => bool.TryParse(value, out _);
+    }
+
+    // Only now, when the new run is about to begin: an older checkpoint of a higher step would be taken for its latest.
+    private static void RemoveCheckpoints(string outputDir, LiveLine line)
+    {
+        foreach (var (step, path) in CheckpointFolder.List(outputDir))
+        {
+            Directory.Delete(path, recursive: true);
+            line.Print($"fresh: removed checkpoint-{step} of the run before");
+        }
     }
 
     private static string ModelFolder(string name)
