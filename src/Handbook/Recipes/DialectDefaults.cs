@@ -34,8 +34,14 @@ internal static class DialectDefaults
             report.Note(entries["dataset_mixer"]!.KeySpan, "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
         if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
             report.Note(null, "bf16 is not set, so everything is computed in float32; `bf16: true` is faster where the processor has bf16");
-        if (entries["optim"] is { Value: ScalarNode { Text: "paged_adamw_32bit" or "paged_adamw" } paged } optim)
-            report.Note(optim.KeySpan, $"{paged.Text} is AdamW with its states in memory: the same steps, nothing to page");
+        if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)
+        {
+            var kind = RecipeNames.Of(recipe.Training.Optim);
+            if (named.Contains("8bit", StringComparison.Ordinal) || named.Contains("4bit", StringComparison.Ordinal))
+                report.Note(optim.KeySpan, $"{named} is {kind} with its states in float32 here: exact, and more memory");
+            else if (named.StartsWith("paged_", StringComparison.Ordinal))
+                report.Note(optim.KeySpan, $"{named} is {kind} with its states in memory: the same steps, nothing to page");
+        }
         if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
             foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
                 report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl" + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));

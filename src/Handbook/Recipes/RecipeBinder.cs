@@ -100,7 +100,7 @@ internal sealed class RecipeBinder(Diagnostics report)
         if (value is not null)
             return true;
         if (type == typeof(OptimizerKind) && OtherOptimizers.Known.Contains(text))
-            return Fail(node, key, $"is {text}, an optimiser that is not built yet", "write optim: adamw_torch");
+            return Fail(node, key, $"is {text}, an optimiser that is not built yet", $"write optim: adamw_torch, or another of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}");
         var nearest = Spelling.Nearest(text, names.Select(spelling => spelling.Name));
         var choice = $"one of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}";
         return Fail(node, key, $"is {Shown(node)}, not {choice}", nearest is null ? $"write {choice}" : $"did you mean {nearest}?");

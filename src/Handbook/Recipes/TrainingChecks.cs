@@ -7,6 +7,7 @@ internal static class TrainingChecks
     {
         Ranges(options, report);
         Intervals(options, report);
+        Optimizer(options, report);
         Schedule(options, report);
         Precision(options, report);
         BestModel(options, report);
@@ -72,6 +73,16 @@ internal static class TrainingChecks
                 report.Error(key, $"is {interval}, but must be a whole number of steps, or a share of the run between 0 and 1",
                     fix: "use 100, or 0.1 for ten times in a run");
         }
+    }
+
+    private static void Optimizer(TrainingOptions options, Diagnostics report)
+    {
+        if (options.Adafactor && options.Optim is not (OptimizerKind.AdamW or OptimizerKind.Adafactor))
+            report.Error("adafactor", $"is true together with optim: {RecipeNames.Of(options.Optim)}", why: "one optimiser steps", fix: "remove one of the two");
+        var known = OptimizerArguments.Known(options.Optimizer());
+        foreach (var problem in options.OptimizerArguments().Problems)
+            report.Error("optim_args", problem, fix: known.Count > 0 ? $"write {string.Join(",", known.Select(name => name + "=…"))}, or less"
+                : "remove the key; adam_beta1, adam_beta2, adam_epsilon and weight_decay are keys of their own");
     }
 
     private static void Schedule(TrainingOptions options, Diagnostics report)

@@ -33,8 +33,15 @@ public sealed record TrainingOptions
     /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
     public int MaxSteps { get; init; } = -1;
 
-    /// <summary>The optimiser.</summary>
+    /// <summary>The optimiser. <c>adamw_torch</c> and <c>lion_32bit</c> read <c>adam_beta1</c> and <c>adam_beta2</c>; all read <c>weight_decay</c>.</summary>
     public OptimizerKind Optim { get; init; } = OptimizerKind.AdamW;
+
+    /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov; <c>rmsprop</c> alpha and eps;
+    /// <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter.</summary>
+    public string? OptimArgs { get; init; }
+
+    /// <summary>The older way of writing <c>optim: adafactor</c>.</summary>
+    public bool Adafactor { get; init; }
 
     /// <summary>The peak learning rate. The default is 5e-5 with <c>dataset_mixer</c>.</summary>
     public double LearningRate { get; init; } = 2e-5;
@@ -181,6 +188,12 @@ public sealed record TrainingOptions
     /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
     public int Warmup(int totalSteps) => WarmupSteps > 0 ? WarmupSteps : (int)Math.Ceiling(totalSteps * WarmupRatio);
 
+    /// <summary>The optimiser that steps.</summary>
+    public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
+
+    /// <summary>What <see cref="OptimArgs"/> says.</summary>
+    public OptimizerArguments OptimizerArguments() => Recipes.OptimizerArguments.Parse(OptimArgs, Optimizer());
+
     /// <summary>Whether the run evaluates at all.</summary>
     public bool Evaluates() => DoEval || EvalStrategy != IntervalStrategy.No || EvalOnStart;
 
@@ -218,10 +231,16 @@ public enum SaveStrategy
     [Spelled("best")] Best,
 }
 
-/// <summary>The optimisers of this version.</summary>
+/// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps here.</summary>
 public enum OptimizerKind
 {
-    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw")] AdamW,
+    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw",
+        "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")] AdamW,
+    [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit", "rmsprop_bnb_8bit")] RmsProp,
+    [Spelled("sgd")] Sgd,
+    [Spelled("adagrad")] Adagrad,
+    [Spelled("adafactor")] Adafactor,
+    [Spelled("lion_32bit", "lion", "paged_lion_32bit", "lion_8bit", "paged_lion_8bit")] Lion,
 }
 
 /// <summary>The shapes of the learning rate over a run.</summary>

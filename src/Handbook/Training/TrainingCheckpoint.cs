@@ -40,14 +40,17 @@ public static class TrainingCheckpoint
         var state = LoopState.Load(folder);
         var path = Path.Combine(folder, OptimizerFile);
         using var file = SafetensorsFile.Open(path);
-        foreach (var (name, value) in Tensors(parameters, optimizer))
+        const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
+        var wanted = Tensors(parameters, optimizer).ToArray();
+        if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
+            throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser", fix: fix);
+        foreach (var (name, value) in wanted)
         {
             if (!file.Names.Contains(name))
-                throw new InputException($"{path} has no {name}: it belongs to another optimiser", fix: "go on with the recipe that made the checkpoint, or start with --fresh or another output_dir");
+                throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser", fix: fix);
             var info = file.Info(name);
             if (info.DType != value.DType || info.Count != value.Count)
-                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} of {value.DType}: it belongs to another model or precision",
-                    fix: "go on with the recipe that made the checkpoint, or start with --fresh or another output_dir");
+                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} of {value.DType}: it belongs to another model or precision", fix: fix);
             Copy(file.Read(name), value);
         }
         optimizer.Updates = long.Parse(file.Metadata["updates"]);

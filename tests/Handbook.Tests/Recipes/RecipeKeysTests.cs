@@ -14,7 +14,7 @@ public sealed class RecipeKeysTests
         ["dataset_config"] = "Mixture", ["dataset_train_split"] = "Mixture", ["dataset_test_split"] = "Mixture", ["column_mapping"] = "Mixture",
         ["dataset_encoding"] = "Mixture", ["sample_by"] = "Mixture",
         ["tokenizer_name_or_path"] = "TokenizerPath", ["eval_packing"] = "PacksEvaluation", ["warmup_ratio"] = "Warmup", ["warmup_steps"] = "Warmup",
-        ["metric_for_best_model"] = "BestMetric", ["greater_is_better"] = "BestIsGreatest", ["report_to"] = "WritesTensorBoard", ["do_eval"] = "Evaluates",
+        ["metric_for_best_model"] = "BestMetric", ["greater_is_better"] = "BestIsGreatest", ["report_to"] = "WritesTensorBoard", ["do_eval"] = "Evaluates", ["optim"] = "Optimizer", ["adafactor"] = "Optimizer", ["optim_args"] = "OptimizerArguments",
     };
 
     [Fact]

@@ -79,7 +79,7 @@ public sealed class RecipeWriterTests
         // values that break no rule among keys
         private static string? Value(RecipeKey key, Random random) => key.Name switch
         {
-            "model_name_or_path" or "tokenizer_name_or_path" or "chat_template_path" or "output_dir" => null,
+            "model_name_or_path" or "tokenizer_name_or_path" or "chat_template_path" or "output_dir" or "optim_args" => null,
             "torch_dtype" => "bfloat16",
             "eval_strategy" => "steps",
             "load_best_model_at_end" or "lr_scheduler_type" or "lr_scheduler_kwargs" or "save_strategy" or "max_tokens" => null,

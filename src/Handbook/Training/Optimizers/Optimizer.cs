@@ -1,6 +1,7 @@
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Torch;
+using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
 
@@ -28,11 +29,25 @@ public abstract class Optimizer : IDisposable
     protected abstract void Update(double rate, double gradientScale);
 
     /// <summary>The optimiser that a recipe names.</summary>
-    public static Optimizer Create(TrainingOptions options, ModelParameters parameters) => options.Optim switch
+    public static Optimizer Create(TrainingOptions options, ModelParameters parameters)
     {
-        OptimizerKind.AdamW => new AdamW(parameters, options.AdamBeta1, options.AdamBeta2, options.AdamEpsilon, options.WeightDecay),
-        _ => throw new NotSupportedException($"optimiser {options.Optim}"),
-    };
+        var (numbers, decay) = (options.OptimizerArguments(), options.WeightDecay);
+        return options.Optimizer() switch
+        {
+            OptimizerKind.AdamW => new AdamW(parameters, options.AdamBeta1, options.AdamBeta2, options.AdamEpsilon, decay),
+            OptimizerKind.RmsProp => new RmsProp(parameters, numbers.Number("alpha", 0.99), numbers.Number("eps", 1e-8), decay),
+            OptimizerKind.Sgd => new Sgd(parameters, numbers.Number("momentum", 0), numbers.Flag("nesterov"), decay),
+            OptimizerKind.Adagrad => new Adagrad(parameters, numbers.Number("eps", 1e-10), numbers.Number("lr_decay", 0), decay),
+            OptimizerKind.Lion => new Lion(parameters, options.AdamBeta1, options.AdamBeta2, decay),
+            OptimizerKind.Adafactor => new Adafactor(parameters, new AdafactorStep
+            {
+                ClipThreshold = numbers.Number("clip_threshold", 1),
+                DecayRate = numbers.Number("decay_rate", -0.8),
+                ScaleParameter = numbers.Flag("scale_parameter"),
+            }, decay),
+            var other => throw new NotSupportedException($"optimiser {other}"),
+        };
+    }
 
     public abstract void Dispose();
 }
