@@ -43,9 +43,8 @@ public sealed class RunFolder : IDisposable
     /// <param name="tensorBoard">False where the recipe's <c>report_to</c> leaves TensorBoard out.</param>
     public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true)
     {
+        RequireFolder(outputDir);
         var path = System.IO.Path.GetFullPath(outputDir);
-        if (File.Exists(path))
-            throw new InputException($"output_dir: {path} is a file, not a folder", fix: "choose another output_dir, or remove the file");
         try
         {
             Directory.CreateDirectory(path);
@@ -56,6 +55,14 @@ public sealed class RunFolder : IDisposable
         {
             throw explained;
         }
+    }
+
+    /// <summary>Stops a run before anything is loaded where <c>output_dir</c>, or a folder above it, is a file.</summary>
+    public static void RequireFolder(string outputDir)
+    {
+        for (var path = System.IO.Path.GetFullPath(outputDir); path is not null; path = System.IO.Path.GetDirectoryName(path))
+            if (File.Exists(path))
+                throw new InputException($"output_dir: {path} is a file, not a folder", fix: "choose another output_dir, or remove the file");
     }
 
     /// <summary>Logs the metrics of a training step: <c>loss</c>, <c>grad_norm</c>, <c>learning_rate</c>, ….</summary>

@@ -30,6 +30,7 @@ public static class TrainingRun
         foreach (var warning in TorchRuntime.Warnings)
             line.Print($"warning: {warning}");
         var options = recipe.Training;
+        RunFolder.RequireFolder(options.OutputDir);
         var resume = FindCheckpoint(options, line);
 
         var source = resume?.Path ?? ModelFolder(recipe.Model.ModelNameOrPath!);
@@ -105,7 +106,7 @@ public static class TrainingRun
             return CheckpointFolder.Open(named);
         if (named is not null && named.Equals("false", StringComparison.OrdinalIgnoreCase))
             return null;
-        var latest = CheckpointFolder.FindLatest(options.OutputDir, line.Print);
+        var latest = CheckpointFolder.FindLatest(options.OutputDir, line.Print, verifyHashes: true);
         if (latest is not null)
             line.Print($"going on from {latest.Path}; begin anew with --fresh=true");
         else if (named is not null)

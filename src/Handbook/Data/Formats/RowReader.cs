@@ -38,6 +38,9 @@ public sealed class RowReader
                 if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name) && spec.Columns?.Contains(column.Name) != false)
                     found.Add(column.Name);
         var columns = MapColumns(source.Name, spec, textColumn, found);
+        if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is not null) is { Problem: { } problem } bad)
+            throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
+                $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, textColumn);
         return new RowReader(layout, columns, keepsToolCalls);
     }

@@ -38,7 +38,18 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         }
         if (!parts.Exists(part => !part.IsTest))
             throw new InputException($"no training rows: none of the splits {string.Join(", ", mixture.Splits)} is a train split", fix: "add one to dataset_splits, e.g. train");
+        foreach (var test in parts.Where(part => part.IsTest))
+            RequireHeldOut(test, parts, recipeFolder);
         return parts;
+    }
+
+    // A file has one split, whatever it is called: without slices, the rows held out would be those trained on. The same name for both is meant so.
+    private static void RequireHeldOut(MixturePart test, List<MixturePart> parts, string? recipeFolder)
+    {
+        if (SplitSlice.Parse(test.Spec.Split).IsWhole && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))
+            && parts.Exists(part => !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && SplitSlice.Parse(part.Spec.Split).IsWhole))
+            throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out", why: "the rows trained on would be those evaluated on",
+                fix: "hold out a part with dataset_train_split: train[:90%] and dataset_test_split: train[90%:], or name a folder with train.jsonl and test.jsonl");
     }
 
     /// <summary>The rows of the part that are needed, so that only they are tokenised.</summary>

@@ -25,7 +25,9 @@ internal static class ParquetFile
         }
         catch (InvalidDataException failure)
         {
-            throw new InputException($"{name}: cannot be read as Parquet ({failure.Message})", fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: failure);
+            // What follows the first line repeats our own query.
+            var reason = failure.Message.Split("LINE 1:")[0].Split('\n')[0].Trim();
+            throw new InputException($"{name}: cannot be read as Parquet ({reason})", fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: failure);
         }
     }
 }

@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Text;
 
 namespace Handbook.Data;
@@ -38,7 +37,7 @@ internal static class TextFile
         var read = file.ReadAtLeast(magic, 4, throwOnEndOfStream: false);
         file.Position = 0;
         if (read >= 2 && magic[0] == 0x1f && magic[1] == 0x8b)
-            return new GZipStream(file, CompressionMode.Decompress);
+            return new GzipFile(file, name);
         return read == 4 && magic.SequenceEqual((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]) ? new ZstdStream(file, name) : file;
     }
 

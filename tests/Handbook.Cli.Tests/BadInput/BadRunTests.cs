@@ -1,0 +1,124 @@
+using System.Diagnostics;
+
+namespace Handbook.Cli.Tests.BadInput;
+
+/// <summary>Output folders, disks, checkpoints and steps that fail.</summary>
+public sealed class BadRunTests : IDisposable
+{
+    private readonly TinyRun _run = new();
+
+    public void Dispose() => _run.Dispose();
+
+    [Theory]
+    [InlineData("out")]
+    [InlineData("out/below")]
+    public void The_output_folder_is_a_file(string output)
+    {
+        _run.Write("out", "mine");
+        _run.Refuses([$"--output_dir={output}"], "output_dir", "out", "is a file, not a folder");
+        Assert.Equal("mine", _run.Read("out"));
+    }
+
+    [Fact]
+    public void A_learning_rate_that_blows_up_keeps_the_checkpoints_before()
+    {
+        var outcome = _run.Refuses(["--learning_rate=1e30", "--save_steps=1", "--max_grad_norm=0", "--lr_scheduler_type=constant"], "learning rate 1e+30", "nothing was updated", "lower learning_rate");
+        Assert.Matches("step [234]: the (loss|gradient norm) is ", outcome.Error);
+        Assert.True(File.Exists(_run.At("out/checkpoint-1/manifest.json")));
+        Assert.False(File.Exists(_run.At("out/model.safetensors")));
+    }
+
+    [Fact]
+    public void A_metric_that_is_not_measured() =>
+        _run.Refuses(["--dataset_test_split=train", "--eval_strategy=steps", "--eval_steps=2", "--metric_for_best_model=bleu", "--load_best_model_at_end=true"], "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
+
+    [Fact]
+    public void A_checkpoint_that_does_not_exist() =>
+        _run.Refuses(["--resume_from_checkpoint=out/checkpoint-9"], "resume_from_checkpoint: ", "checkpoint-9 does not exist");
+
+    [Fact]
+    public void A_folder_that_is_no_checkpoint() => _run.Refuses(["--resume_from_checkpoint=model"], "resume_from_checkpoint: ", "model is not a whole checkpoint");
+
+    [Fact]
+    public void Going_on_where_there_is_nothing() => _run.Refuses(["--resume_from_checkpoint=true"], "resume_from_checkpoint is true, but out has no checkpoint");
+
+    [Theory]
+    [InlineData("model.safetensors")]
+    [InlineData("optimizer.safetensors")]
+    [InlineData("trainer_state.json")]
+    public void A_flipped_byte_in_the_newest_checkpoint_falls_back_to_the_one_before(string name)
+    {
+        Assert.Equal(0, _run.Sft().Code);
+        Flip(_run.At("out/checkpoint-4", name));
+        var outcome = _run.Sft("--max_steps=4");
+        Assert.True(outcome.Code == 0, outcome.Error);
+        Assert.Contains("checkpoint-4 is not a whole checkpoint", outcome.Error);
+        Assert.Contains(name, outcome.Error);
+        Assert.Contains("checkpoint-2", outcome.Error);
+
+        Flip(_run.At("out/checkpoint-2", name));
+        _run.Refuses(["--resume_from_checkpoint=out/checkpoint-2"], "checkpoint-2 is not a whole checkpoint", name);
+    }
+
+    [Theory]
+    [InlineData("--per_device_train_batch_size=4", "was trained on other rows, in another order, or with other batches")]
+    [InlineData("--max_length=6", "was trained on other rows, in another order, or with other batches")]
+    public void Going_on_with_another_recipe(string change, string message)
+    {
+        Assert.Equal(0, _run.Sft("--max_steps=2").Code);
+        _run.Refuses(["--max_steps=4", change], message, "--fresh=true");
+    }
+
+    [Fact]
+    public void A_disk_that_is_full()
+    {
+        // 100 kB: enough for the log, not for a checkpoint. A file system of our own needs a mount, here in a name space of its own.
+        const string mount = "mkdir -p out && mount -t tmpfs -o size=100k none out";
+        Assert.SkipUnless(Shell(mount).Code == 0, "mounting a small file system is not allowed here; CheckpointFolderTests fills a disk in the process");
+        var outcome = Shell(mount + " && \"$0\" exec \"$@\"; code=$?; ls -A out; exit $code");
+        _run.Refused(outcome, "not enough space: about ", "free", "nothing was written");
+        Assert.DoesNotContain("checkpoint", outcome.Output);
+        Assert.DoesNotContain("safetensors", outcome.Output);
+    }
+
+    [Fact]
+    public void A_folder_without_permission()
+    {
+        if (OperatingSystem.IsWindows())
+            return;
+        Directory.CreateDirectory(_run.At("out"));
+        File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+        Assert.SkipWhen(Environment.IsPrivilegedProcess, "root may write everywhere");
+        _run.Refuses([], "output_dir", "no permission to write there", "choose another output_dir");
+        File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+    }
+
+    private static void Flip(string path)
+    {
+        var bytes = File.ReadAllBytes(path);
+        bytes[^3] ^= 0x10;
+        File.WriteAllBytes(path, bytes);
+    }
+
+    /// <summary>A command in a mount name space of its own; $0 is dotnet, $@ the program with the run's words.</summary>
+    private Outcome Shell(string script)
+    {
+        var start = new ProcessStartInfo("unshare", ["-rm", "sh", "-c", script, "dotnet", Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll"), "sft", "r.yaml"])
+        {
+            WorkingDirectory = _run.Handbook.Folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        };
+        try
+        {
+            using var process = Process.Start(start)!;
+            var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+            process.WaitForExit();
+            return new(process.ExitCode, output.Result, error.Result);
+        }
+        catch (System.ComponentModel.Win32Exception problem)
+        {
+            return new(127, "", problem.Message);       // no unshare here
+        }
+    }
+}
