@@ -1,3 +1,5 @@
+using Handbook.Torch.Kernels;
+
 namespace Handbook.Torch;
 
 /// <summary>One weight of a model: its master value, the copy that products read, and the place where its gradient is summed.</summary>
@@ -79,11 +81,22 @@ public sealed class Parameter : IDisposable
         if (Gradient is null)
             return;
         using var mode = GradMode.Disabled();
-        if (HasGradient)
+        if (gradient.DType == DType.BFloat16 && Gradient.DType == DType.Float32 && gradient.IsContiguous)
+            AddBFloat16(gradient);
+        else if (HasGradient)
             Gradient.AddInPlace(gradient);
         else
             Gradient.CopyFrom(gradient);
         HasGradient = true;
+    }
+
+    // One pass over both; the operator of libtorch would convert into a copy first.
+    private unsafe void AddBFloat16(Tensor gradient)
+    {
+        if (HasGradient)
+            ElementwiseKernel.AddScaled(gradient.Pointer<BFloat16>(), Gradient!.Pointer<float>(), gradient.Count);
+        else
+            ElementwiseKernel.Convert(gradient.Pointer<BFloat16>(), Gradient!.Pointer<float>(), gradient.Count);
     }
 
     /// <summary>The gradient's memory with a defined content: zeros where nothing was summed yet. For kernels that add to it.</summary>
