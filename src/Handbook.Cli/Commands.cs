@@ -14,6 +14,8 @@ internal static class Commands
             InitCommand.Create(),
             CptCommand.Create(),
             SftCommand.Create(),
+            GenerateCommand.Create(),
+            ChatCommand.Create(),
             InspectCommand.Create(),
             ValidateCommand.Create(),
             ExplainCommand.Create(),

@@ -35,14 +35,15 @@ internal sealed class HandbookProcess : IDisposable
         return new(process.ExitCode, output.Result, error.Result);
     }
 
-    /// <summary>Starts a command and returns while it runs; the caller reads its output.</summary>
-    public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null)
+    /// <summary>Starts a command and returns while it runs; the caller reads its output, and writes its input where it asks for that.</summary>
+    public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false)
     {
         var start = new ProcessStartInfo("dotnet", ["exec", s_program, .. words])
         {
             WorkingDirectory = Folder,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
+            RedirectStandardInput = input,
         };
         foreach (var (name, value) in environment ?? new Dictionary<string, string>())
             start.Environment[name] = value;

@@ -27,7 +27,8 @@ public sealed record SamplingOptions
     /// <summary>Rows that are worked on at once; a finished row makes room for the next.</summary>
     public int BatchSize { get; init; } = 16;
 
-    internal void Validate()
+    /// <exception cref="InputException">A value is out of its range.</exception>
+    public void Validate()
     {
         if (MaxNewTokens < 1)
             throw new InputException($"max-new-tokens is {MaxNewTokens}, but must be at least 1");
@@ -37,7 +38,9 @@ public sealed record SamplingOptions
             throw new InputException($"top-p is {TopP}, but must be greater than 0 and at most 1");
         if (TopK < 0)
             throw new InputException($"top-k is {TopK}, but must be 0 (all) or greater");
-        if (!(RepetitionPenalty > 0))
+        if (!(RepetitionPenalty > 0) || !double.IsFinite(RepetitionPenalty))
             throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0", fix: "use 1 for none, 1.1 for a little");
+        if (BatchSize < 1)
+            throw new InputException($"batch-size is {BatchSize}, but must be at least 1");
     }
 }

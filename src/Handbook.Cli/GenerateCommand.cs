@@ -1,0 +1,155 @@
+using System.CommandLine;
+using System.Diagnostics;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Generation;
+using Handbook.Training.Progress;
+
+namespace Handbook.Cli;
+
+/// <summary><c>handbook generate MODEL [PROMPT…] [--prompts FILE]</c></summary>
+internal static class GenerateCommand
+{
+    private sealed record Settings(LanguageModel Model, SamplingOptions Sampling, IReadOnlyList<string> Stops, string? System, bool Raw);
+
+    public static Command Create()
+    {
+        var model = new Argument<string>("model") { Description = "folder of the model" };
+        var prompt = new Argument<string[]>("prompt") { Description = "what to answer; one is answered on the terminal word by word", Arity = ArgumentArity.ZeroOrMore };
+        var prompts = new Option<string?>("--prompts") { Description = "many prompts: a .txt with one a line, or a data file with a column prompt (text or messages), messages, question, instruction or text" };
+        var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
+        var raw = new Option<bool>("--raw") { Description = "go on from the prompt as it is, also where the model has a chat template" };
+        var batch = new Option<int>("--batch-size") { Description = "prompts that are worked on at once", DefaultValueFactory = _ => 16 };
+        var output = new Option<string?>("--output") { Description = "write the answers to this file, as JSON lines; without it they go to the standard output" };
+        var expect = new Option<string?>("--expect") { Description = "column of --prompts with the right answers; prints how many are met exactly" };
+        var sampling = new SamplingWords();
+        var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
+            + "  handbook generate runs/tiny-sft \"What is the opposite of hot?\"\n"
+            + "  handbook generate runs/tiny-cpt --raw \"Once upon a time\" --temperature 0.8\n"
+            + "  handbook generate runs/tiny-sft --prompts data/tiny/sft/test.jsonl --expect answer --output answers.jsonl")
+        {
+            model, prompt, prompts, system, raw, batch, output, expect,
+        };
+        sampling.AddTo(command);
+        // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
+        command.SetAction((args, cancel) => Task.Run(() =>
+        {
+            var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect));
+            var stops = sampling.Stops(args);
+            using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
+            var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops, args.GetValue(system), args.GetValue(raw));
+            if (asked.Count == 1 && args.GetValue(prompts) is null && args.GetValue(output) is null)
+                Stream(settings, asked[0], cancel);
+            else
+                Answer(settings, asked, args.GetValue(output), args.GetValue(expect) is not null, cancel);
+            return ExitCode.Ok;
+        }, CancellationToken.None));
+        return command;
+    }
+
+    private static IReadOnlyList<Prompt> Prompts(string[] words, string? file, string? expect)
+    {
+        if (file is not null)
+            return words.Length == 0 ? PromptFile.Read(file, expect) : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");
+        if (expect is not null)
+            throw new InputException($"--expect {expect} names a column, but there is no file", fix: "add --prompts FILE");
+        if (words.Length > 0)
+            return [.. words.Select((word, i) => new Prompt { Text = word, Place = $"prompt {i + 1}" })];
+        return Console.IsInputRedirected && Console.In.ReadToEnd() is { Length: > 0 } piped
+            ? [new Prompt { Text = piped, Place = "standard input" }]
+            : throw new InputException("there is no prompt", fix: "handbook generate MODEL \"your question\", or --prompts FILE");
+    }
+
+    private static int[] Encode(Settings settings, Prompt prompt)
+    {
+        var (model, system) = (settings.Model, settings.System);
+        if (settings.Raw || (!model.CanChat && prompt.Messages is null))
+        {
+            if (system is not null)
+                throw new InputException($"--system needs a chat template, but {(settings.Raw ? "--raw leaves it out" : $"{model.Folder} has none")}", fix: "leave --system out, and write everything into the prompt");
+            return model.EncodeText(prompt.Text ?? throw new InputException($"{prompt.Place}: is a conversation, which --raw cannot go on from", fix: "leave --raw out"));
+        }
+        var messages = prompt.Messages is { } given ? JsonNode.Parse(given.GetRawText())!.AsArray() : [new JsonObject { ["role"] = "user", ["content"] = prompt.Text }];
+        if (system is not null && (string?)messages[0]!["role"] != "system")
+            messages.Insert(0, new JsonObject { ["role"] = "system", ["content"] = system });
+        return model.EncodeChat(JsonSerializer.SerializeToElement(messages));
+    }
+
+    private static AnswerText TextOf(Settings settings, int[] ids) =>
+        new(settings.Model.Tokenizer, settings.Stops, settings.Raw || !settings.Model.CanChat ? ids : []);
+
+    private static void Stream(Settings settings, Prompt prompt, CancellationToken cancel)
+    {
+        var ids = Encode(settings, prompt);
+        var text = TextOf(settings, ids);
+        var clock = Stopwatch.StartNew();
+        try
+        {
+            var answer = new Generator(settings.Model.Network).Generate([ids], settings.Sampling, (_, token) =>
+            {
+                Show(text.Append(token));
+                return !text.Stopped;
+            }, cancel: cancel)[0];
+            Show(text.Finish());
+            Console.Error.Flush();
+            Console.Out.WriteLine();
+            Console.Error.WriteLine($"{answer.Tokens.Length} tokens, {answer.Tokens.Length / clock.Elapsed.TotalSeconds:0.0} tokens/s{(answer.Finish == FinishReason.Length ? "; cut at its greatest length (--max-new-tokens)" : "")}");
+        }
+        catch (OperationCanceledException)
+        {
+            Console.Out.WriteLine();
+            throw;
+        }
+
+        static void Show(string more)
+        {
+            Console.Out.Write(more);
+            Console.Out.Flush();
+        }
+    }
+
+    private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, string? output, bool scored, CancellationToken cancel)
+    {
+        var ids = prompts.Select(prompt => Encode(settings, prompt)).ToArray();
+        var texts = ids.Select(prompt => TextOf(settings, prompt)).ToArray();
+        var lines = new string?[prompts.Count];
+        var (right, written) = (0, 0);
+        var part = output is null ? null : output + ".part";
+        if (Path.GetDirectoryName(Path.GetFullPath(output ?? ".")) is { } folder)
+            Directory.CreateDirectory(folder);
+        using (var writer = part is null ? null : new StreamWriter(part))
+        using (var bar = new ProgressBar("answering", prompts.Count, "prompts"))
+            new Generator(settings.Model.Network).Generate(ids, settings.Sampling, (row, token) =>
+            {
+                texts[row].Append(token);
+                return !texts[row].Stopped;
+            }, (row, answer) =>
+            {
+                texts[row].Finish();
+                var correct = prompts[row].Expected is { } expected ? texts[row].Text.Trim() == expected : (bool?)null;
+                right += correct == true ? 1 : 0;
+                lines[row] = Line(prompts[row], texts[row].Text, answer, correct);
+                for (; written < lines.Length && lines[written] is { } line; written++)     // in the order of the prompts
+                    (writer ?? Console.Out).WriteLine(line);
+                bar.Advance();
+            }, cancel);
+        if (part is not null)
+            File.Move(part, output!, overwrite: true);
+        if (scored)
+            Console.Out.WriteLine($"accuracy {(double)right / prompts.Count:0.000} ({right} of {prompts.Count})");
+    }
+
+    private static string Line(Prompt prompt, string text, Answer answer, bool? correct)
+    {
+        var line = new JsonObject
+        {
+            ["prompt"] = prompt.Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) : prompt.Text,
+            ["answer"] = text,
+            ["tokens"] = answer.Tokens.Length,
+            ["finish_reason"] = answer.Finish == FinishReason.Stop ? "stop" : "length",
+        };
+        if (correct is not null)
+            (line["expected"], line["correct"]) = (prompt.Expected, correct);
+        return line.ToJsonString(TokenizerCommand.Readable);
+    }
+}

@@ -1,0 +1,117 @@
+using System.Text.Json;
+
+namespace Handbook.Cli.Tests;
+
+public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Model>
+{
+    private readonly HandbookProcess _handbook;
+
+    public GenerateCommandTests(Model model) => _handbook = model.Handbook;
+
+    public sealed class Model : IDisposable
+    {
+        public Model() => SmallModel.Make(Handbook);
+
+        internal HandbookProcess Handbook { get; } = new();
+
+        public void Dispose() => Handbook.Dispose();
+    }
+
+    [Fact]
+    public void One_prompt_is_answered_on_the_standard_output()
+    {
+        var outcome = SmallModel.Succeed(_handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9"));
+        Assert.EndsWith("\n", outcome.Output);
+        Assert.Matches(@"^\d tokens, [\d.]+ tokens/s", outcome.Error);
+        Assert.DoesNotContain('\uFFFD', outcome.Output[..^3]);
+        // Greedy unless asked otherwise, as a turn of the user unless raw.
+        Assert.Equal(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--seed", "7").Output);
+        Assert.NotEqual(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--raw").Output);
+        Assert.NotEqual(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--temperature", "2").Output);
+        Assert.Equal(0, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--dtype", "bfloat16").Code);
+    }
+
+    [Fact]
+    public void Many_prompts_become_json_lines_and_a_score()
+    {
+        // What the model says to each prompt alone is the right answer to it, but for the last.
+        string[] prompts = ["one two", "the moon and the sun", "four 17"];
+        var alone = prompts.Select(prompt => SmallModel.Succeed(_handbook.Run("generate", "model", prompt, "--max-new-tokens", "6", "--raw")).Output[..^1]).ToArray();
+        _handbook.Write("prompts.jsonl", string.Join('\n', prompts.Select((prompt, i) => JsonSerializer.Serialize(new { prompt, answer = i == 2 ? "no" : alone[i].Trim() }))));
+        var outcome = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "prompts.jsonl", "--raw", "--max-new-tokens", "6", "--expect", "answer", "--batch-size", "2", "--output", "out/answers.jsonl"));
+        Assert.Equal("accuracy 0.667 (2 of 3)\n", outcome.Output);
+        var rows = File.ReadAllLines(Path.Combine(_handbook.Folder, "out", "answers.jsonl")).Select(line => JsonDocument.Parse(line).RootElement).ToArray();
+        Assert.Equal(prompts, rows.Select(row => row.GetProperty("prompt").GetString()));
+        Assert.Equal(alone, rows.Select(row => row.GetProperty("answer").GetString()));
+        Assert.Equal([true, true, false], rows.Select(row => row.GetProperty("correct").GetBoolean()));
+        Assert.All(rows, row => Assert.InRange(row.GetProperty("tokens").GetInt32(), 1, 6));
+        Assert.All(rows, row => Assert.Contains(row.GetProperty("finish_reason").GetString(), new[] { "stop", "length" }));
+        Assert.False(File.Exists(Path.Combine(_handbook.Folder, "out", "answers.jsonl.part")));
+    }
+
+    [Fact]
+    public void Conversations_are_answered_up_to_the_assistant_s_last_turn()
+    {
+        _handbook.Write("chats.jsonl", """{"messages": [{"role": "user", "content": "the sun"}, {"role": "assistant", "content": "never seen"}]}""");
+        _handbook.Write("lines.txt", "the sun\n\n");
+        var chat = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "chats.jsonl", "--max-new-tokens", "5")).Output;
+        var line = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "lines.txt", "--max-new-tokens", "5")).Output;
+        Assert.Equal(JsonDocument.Parse(line).RootElement.GetProperty("answer").GetString(), JsonDocument.Parse(chat).RootElement.GetProperty("answer").GetString());
+        Assert.Single(JsonDocument.Parse(chat).RootElement.GetProperty("prompt").EnumerateArray());
+    }
+
+    [Theory]
+    [InlineData("there is no model folder nowhere", "nowhere", "hello")]
+    [InlineData("both a prompt and --prompts lines.txt are given", "model", "hello", "--prompts", "lines.txt")]
+    [InlineData("there is no file absent.jsonl", "model", "--prompts", "absent.jsonl")]
+    [InlineData("--expect answer names a column, but there is no file", "model", "hello", "--expect", "answer")]
+    [InlineData("temperature is -1", "model", "hello", "--temperature", "-1")]
+    [InlineData("top-p is 2", "model", "hello", "--top-p", "2")]
+    [InlineData("max-new-tokens is 0", "model", "hello", "--max-new-tokens", "0")]
+    [InlineData("batch-size is 0", "model", "hello", "--batch-size", "0")]
+    [InlineData("--stop is empty", "model", "hello", "--stop", "")]
+    [InlineData("--system needs a chat template", "model", "hello", "--raw", "--system", "be kind")]
+    [InlineData("bad.jsonl:1: has none of the columns prompt", "model", "--prompts", "bad.jsonl")]
+    [InlineData("--expect names the column answer, but the row has text", "model", "--prompts", "plain.jsonl", "--expect", "answer")]
+    public void What_cannot_work_is_said(string message, params string[] words)
+    {
+        _handbook.Write("bad.jsonl", """{"query": "hello"}""");
+        _handbook.Write("plain.jsonl", """{"text": "hello"}""");
+        var outcome = _handbook.Run(["generate", .. words]);
+        Assert.Contains(message, outcome.Error);
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("", outcome.Output);
+    }
+
+    [Fact]
+    public void A_conversation_can_be_piped()
+    {
+        var answer = SmallModel.Succeed(_handbook.Run("generate", "model", "the sun", "--max-new-tokens", "6")).Output;
+        using var chat = _handbook.Start(["chat", "model", "--max-new-tokens", "6"], input: true);
+        chat.StandardInput.Write("the sun\nthe sun\n/reset\nthe sun\n/dance\n/exit\nnever read\n");
+        chat.StandardInput.Close();
+        var (output, error) = (chat.StandardOutput.ReadToEnd(), chat.StandardError.ReadToEnd());
+        Assert.True(chat.WaitForExit(TimeSpan.FromMinutes(2)));
+        Assert.Equal(0, chat.ExitCode);
+        Assert.StartsWith(answer, output);
+        Assert.EndsWith(answer, output);        // after the reset it does not remember
+        Assert.Contains("/dance is not known", error);
+    }
+
+    [Fact]
+    public void The_real_model_tells_its_story()
+    {
+        var folder = SharedFiles.Need("models", "tinystories-656k");
+        var cases = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json"))).RootElement.GetProperty("cases").EnumerateArray().ToArray();
+        _handbook.Write("stories.jsonl", string.Join('\n', cases.Select(c => JsonSerializer.Serialize(new { prompt = c.GetProperty("prompt").GetString(), ids = c.GetProperty("ids").GetArrayLength() }))));
+        const int tokens = 40;
+        var lines = SmallModel.Succeed(_handbook.Run("generate", folder, "--prompts", "stories.jsonl", "--max-new-tokens", $"{tokens}")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        Assert.Equal(cases.Length, lines.Length);
+        for (var i = 0; i < cases.Length; i++)
+        {
+            var answer = JsonDocument.Parse(lines[i]).RootElement.GetProperty("answer").GetString()!.Trim();
+            Assert.StartsWith(answer, cases[i].GetProperty("greedy_text").GetString()!.Trim());
+            Assert.True(answer.Length > tokens, answer);
+        }
+    }
+}

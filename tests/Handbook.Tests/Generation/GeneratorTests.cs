@@ -1,0 +1,160 @@
+using System.Text.Json.Nodes;
+using Handbook.Generation;
+using Handbook.Models;
+using Handbook.Models.Files;
+using Handbook.Tests.Models;
+using Handbook.Torch;
+
+namespace Handbook.Tests.Generation;
+
+[Collection("tensors")]
+public sealed class GeneratorTests
+{
+    private static readonly SamplingOptions Greedy = new() { Temperature = 0, MaxNewTokens = 12 };
+
+    // Nine prompts of different lengths; the answers end at different places because id 3 stops them.
+    private static readonly int[][] Prompts = [.. Enumerable.Range(0, 9).Select(i => Enumerable.Range(0, 1 + 5 * i % 13).Select(j => (7 * i + 3 * j + 1) % 19).ToArray())];
+
+    [Theory, InlineData(1), InlineData(2), InlineData(3), InlineData(16)]
+    public void A_batch_answers_as_each_prompt_alone(int batchSize)
+    {
+        using var model = Model(Some.Llama());
+        var generator = new Generator(model);
+        var options = Greedy with { StopIds = [3], BatchSize = batchSize };
+        var alone = Prompts.Select(prompt => generator.Generate([prompt], options)[0]).ToArray();
+        var together = generator.Generate(Prompts, options);
+        Assert.Equal(alone.Select(a => a.Tokens), together.Select(a => a.Tokens));
+        Assert.Equal(alone.Select(a => a.Finish), together.Select(a => a.Finish));
+        Assert.True(alone.Select(a => a.Tokens.Length).Distinct().Count() > 1, "all answers are equally long: nothing was refilled");
+        for (var i = 0; i < alone.Length; i++)
+            for (var t = 0; t < alone[i].Tokens.Length; t++)
+                Assert.Equal(alone[i].LogProbs[t], together[i].LogProbs[t], 1e-5);       // float32 products of other shapes
+    }
+
+    [Fact]
+    public void Drawn_answers_do_not_depend_on_the_batch()
+    {
+        using var model = Model(Some.Llama());
+        var options = new SamplingOptions { MaxNewTokens = 20, Temperature = 1.3, TopP = 0.9, TopK = 12, RepetitionPenalty = 1.2, Seed = 5, StopIds = [3] };
+        var one = new Generator(model).Generate(Prompts, options with { BatchSize = 1 });
+        var many = new Generator(model).Generate(Prompts, options with { BatchSize = 4 });
+        Assert.Equal(one.Select(a => a.Tokens), many.Select(a => a.Tokens));
+        Assert.NotEqual(one.Select(a => a.Tokens), new Generator(model).Generate(Prompts, options with { Seed = 6 }).Select(a => a.Tokens));
+        // The same prompt in two rows is drawn with different numbers.
+        var twice = new Generator(model).Generate([Prompts[8], Prompts[8]], options);
+        Assert.NotEqual(twice[0].Tokens, twice[1].Tokens);
+    }
+
+    [Fact]
+    public void A_cache_that_grows_gives_what_the_whole_forward_pass_gives()
+    {
+        using var model = Model(Some.Llama());
+        // 16 + 256 tokens are the first room; 300 make it grow. In float64 the two ways agree to rounding.
+        var prompt = Enumerable.Range(0, 7).ToArray();
+        var answer = new Generator(model).Generate([prompt], Greedy with { MaxNewTokens = 300 })[0];
+        Assert.Equal(300, answer.Tokens.Length);
+        int[] all = [.. prompt, .. answer.Tokens];
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var logits = model.Logits(StreamLayout.Of([all]));
+        for (var t = 0; t < answer.Tokens.Length; t++)
+        {
+            var row = logits.AsSpan<float>().Slice((prompt.Length + t - 1) * 19, 19);
+            Assert.Equal(row[answer.Tokens[t]] - LogSumExp(row), answer.LogProbs[t], 2e-5);
+        }
+    }
+
+    [Fact]
+    public void A_prompt_read_in_parts_gives_the_same_answer()
+    {
+        using var model = Model(Some.Llama());
+        var whole = new Generator(model).Generate(Prompts, Greedy);
+        var parts = new Generator(model) { TokensAtOnce = 4 }.Generate(Prompts, Greedy);
+        Assert.Equal(whole.Select(a => a.Tokens), parts.Select(a => a.Tokens));
+    }
+
+    [Fact]
+    public void Bfloat16_answers_alike_alone_and_in_a_batch()
+    {
+        using var model = Model(Some.Llama(), DType.BFloat16);
+        var alone = Prompts.Select(prompt => new Generator(model).Generate([prompt], Greedy)[0]).ToArray();
+        var together = new Generator(model).Generate(Prompts, Greedy);
+        // Equal logits to 8 bits may decide a near tie differently, but the first tokens' probabilities stay close.
+        for (var i = 0; i < alone.Length; i++)
+        {
+            Assert.Equal(12, together[i].Tokens.Length);
+            Assert.Equal(alone[i].LogProbs[0], together[i].LogProbs[0], 0.05);
+        }
+        using var exact = Model(Some.Llama());
+        var reference = new Generator(exact).Generate(Prompts, Greedy);
+        for (var i = 0; i < reference.Length; i++)
+            Assert.Equal(reference[i].LogProbs[0], together[i].LogProbs[0], 0.05);
+    }
+
+    [Fact]
+    public void Learned_positions_end_an_answer_where_they_end()
+    {
+        using var model = Model(Some.Gpt2(positions: 16));
+        var generator = new Generator(model);
+        // 10 tokens are read, 6 more can be; the last one drawn needs no position of its own.
+        var answer = generator.Generate([Ids(10)], Greedy with { MaxNewTokens = 100 })[0];
+        Assert.Equal(7, answer.Tokens.Length);
+        Assert.Equal(FinishReason.Length, answer.Finish);
+        Assert.Single(generator.Generate([Ids(16)], Greedy)[0].Tokens);
+        var problem = Assert.Throws<InputException>(() => generator.Generate([Ids(17)], Greedy));
+        Assert.Equal("prompt 1 has 17 tokens, but the model has 16 learned positions", problem.What);
+    }
+
+    [Fact]
+    public void A_listener_ends_an_answer()
+    {
+        using var model = Model(Some.Llama());
+        var heard = 0;
+        var answer = new Generator(model).Generate([[1, 2]], Greedy, (_, _) => ++heard < 4)[0];
+        Assert.Equal(4, answer.Tokens.Length);
+        Assert.Equal(FinishReason.Stop, answer.Finish);
+    }
+
+    [Fact]
+    public void Nothing_is_left_behind()
+    {
+        using var model = Model(Some.Llama());
+        new Generator(model).Generate(Prompts, Greedy);
+        var before = Tensor.LiveCount;
+        new Generator(model).Generate(Prompts, Greedy with { BatchSize = 2 });
+        using var cancelled = new CancellationTokenSource();
+        Assert.Throws<OperationCanceledException>(() => new Generator(model).Generate(Prompts, Greedy, (_, _) => { cancelled.Cancel(); return true; }, cancel: cancelled.Token));
+        Assert.Equal(before, Tensor.LiveCount);
+    }
+
+    [Fact]
+    public void A_token_that_the_model_does_not_have_is_named()
+    {
+        using var model = Model(Some.Llama());
+        var problem = Assert.Throws<InputException>(() => new Generator(model).Generate([[1], [2, 19]], Greedy));
+        Assert.Equal("prompt 2 has the token id 19, but the model's vocabulary has 19 entries", problem.What);
+        Assert.Equal("prompt 1 has no token", Assert.Throws<InputException>(() => new Generator(model).Generate([[]], Greedy)).What);
+    }
+
+    private static int[] Ids(int count) => [.. Enumerable.Range(0, count).Select(i => i % 13)];
+
+    private static double LogSumExp(ReadOnlySpan<float> row)
+    {
+        var sum = 0.0;
+        foreach (var x in row)
+            sum += Math.Exp(x);
+        return Math.Log(sum);
+    }
+
+    // Large weights, so that the best token is clearly the best.
+    private static Decoder Model(PublishedConfig config, DType compute = DType.Float32)
+    {
+        using var folder = new TemporaryFolder();
+        var json = (JsonObject)config.Json.DeepClone();
+        json["initializer_range"] = 0.5;
+        config = PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
+        CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 11, DType.Float32));
+        using var weights = ModelWeights.Open(folder.Path, config, fused: true);
+        return Decoder.Load(weights, DType.Float32, compute, trainable: false);
+    }
+}
