@@ -20,6 +20,7 @@ internal static class Commands
             ValidateCommand.Create(),
             ExplainCommand.Create(),
             TokenizerCommand.Create(),
+            DemoDataCommand.Create(),
             TemplateCommand.Create(),
         };
         var help = root.Options.OfType<HelpOption>().Single();

@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Tests;
 
 namespace Handbook.Cli.Tests;
 

@@ -1,0 +1,100 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+
+namespace Handbook.Data.Demo;
+
+/// <summary>Writes the data of the demo: a text that tells about a small world, and conversations about it with answers that can be checked.</summary>
+/// <remarks>
+/// <code>
+/// text/train.jsonl, text/test.jsonl     {"text"}: paragraphs to learn the language and the facts from
+/// sft/train.jsonl,  sft/test.jsonl      {"messages", "answer", "task"}: conversations; each test row asks one question
+/// </code>
+/// No question of the test is asked in sft/train. What only memory can answer (facts, opposites, letters, days, sums) stands in the text;
+/// what can be worked out (numbers, words of a list) does not stand there with the test's numbers and words.
+/// </remarks>
+public static class DemoData
+{
+    private const int Paragraphs = 6000;
+    private const int HeldOutParagraphs = 100;
+    private const int Conversations = 4000;
+    private const int OpenQuestions = 110;
+
+    private static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <param name="folder">Gets the folders text and sft; files of an earlier call are replaced.</param>
+    /// <param name="seed">The same seed writes the same bytes.</param>
+    /// <param name="scale">Share of the usual amount of training rows; for tests.</param>
+    /// <returns>Rows per file.</returns>
+    public static IReadOnlyList<(string File, int Rows)> Write(string folder, int seed, double scale = 1)
+    {
+        var random = new Random(seed);
+        var world = new DemoWorld(random);
+        // A quarter of what can be known is never asked in training.
+        var known = world.KnownItems().ToArray();
+        random.Shuffle(known);
+        var (heldOut, asked) = (known[..(known.Length / 4)], known[(known.Length / 4)..]);
+        var open = new List<DemoItem>();
+        var taken = new HashSet<string>();
+        while (open.Count < OpenQuestions)
+            if (world.OpenItem() is var item && taken.Add(item.Key))
+                open.Add(item);
+
+        var test = heldOut.Concat(open).Select(item => (item, item.Questions[random.Next(item.Questions.Length)])).ToArray();
+        random.Shuffle(test);
+        var train = Enumerable.Range(0, (int)(Conversations * scale)).Select(_ => Conversation()).ToArray();
+        return
+        [
+            Save("text/train.jsonl", Enumerable.Range(0, (int)(Paragraphs * scale)).Select(_ => new { text = Paragraph() })),
+            Save("text/test.jsonl", Enumerable.Range(0, HeldOutParagraphs).Select(_ => new { text = Paragraph() })),
+            Save("sft/train.jsonl", train.Select(Row)),
+            Save("sft/test.jsonl", test.Select(t => Row([t]))),
+        ];
+
+        DemoItem NewOpenItem()
+        {
+            while (true)
+                if (world.OpenItem() is var item && !taken.Contains(item.Key))
+                    return item;
+        }
+
+        string Paragraph()
+        {
+            var sentences = Enumerable.Range(0, random.Next(4, 9)).Select(_ =>
+            {
+                var item = random.NextDouble() < 0.6 ? known[random.Next(known.Length)] : NewOpenItem();
+                return item.Statements[random.Next(item.Statements.Length)];
+            });
+            return string.Join(random.Next(2) == 0 ? " " : "\n", sentences);
+        }
+
+        (DemoItem, string)[] Conversation() => [.. Enumerable.Range(0, random.Next(1, 4)).Select(_ =>
+        {
+            var item = random.NextDouble() < 0.55 ? asked[random.Next(asked.Length)] : NewOpenItem();
+            return (item, item.Questions[random.Next(item.Questions.Length)]);
+        })];
+
+        (string, int) Save<T>(string name, IEnumerable<T> rows)
+        {
+            var path = Path.Combine(folder, name);
+            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+            var lines = rows.Select(row => JsonSerializer.Serialize(row, Json)).ToArray();
+            File.WriteAllText(path, string.Join('\n', lines) + '\n');
+            return (path, lines.Length);
+        }
+    }
+
+    private static object Row((DemoItem Item, string Question)[] turns) => new
+    {
+        messages = turns.SelectMany(t => new[] { new { role = "user", content = t.Question }, new { role = "assistant", content = t.Item.Answer } }),
+        answer = turns[^1].Item.Answer,
+        task = turns[^1].Item.Task,
+    };
+}
+
+/// <summary>Something that is true.</summary>
+/// <param name="Task">Its kind.</param>
+/// <param name="Key">Tells it apart from all others.</param>
+/// <param name="Statements">Ways to say it in a text.</param>
+/// <param name="Questions">Ways to ask for it.</param>
+/// <param name="Answer">The one answer to each of them.</param>
+internal sealed record DemoItem(string Task, string Key, string[] Statements, string[] Questions, string Answer);
