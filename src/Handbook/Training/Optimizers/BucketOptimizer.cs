@@ -11,7 +11,7 @@ namespace Handbook.Training.Optimizers;
 public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
 {
     private readonly Tensor[][] _states = [.. parameters.Buckets.Select(bucket =>
-        Enumerable.Range(0, states).Select(_ => TensorScope.Detach(bucket.Values.Detach().ZerosLike())).ToArray())];
+        Enumerable.Range(0, states).Select(_ => Zeros(bucket.Values)).ToArray())];
 
     /// <summary>Names of the states in a checkpoint.</summary>
     protected abstract IReadOnlyList<string> StateNames { get; }
@@ -35,6 +35,12 @@ public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, 
             else
                 Run<float>(rule, bucket, _states[b], gradientScale);
         }
+    }
+
+    private static Tensor Zeros(Tensor like)
+    {
+        using var scope = TensorScope.Enter();
+        return TensorScope.Detach(like.Detach().ZerosLike());
     }
 
     private static void Run<T>(TRule rule, ParameterBucket bucket, Tensor[] state, double gradientScale) where T : unmanaged =>
