@@ -216,6 +216,6 @@ public sealed record DatasetSwitches
     /// <summary>Put the end token behind every packed text.</summary>
     public bool AppendConcatToken { get; init; } = true;
 
-    /// <summary>Rows are tokens already: take their <c>input_ids</c> (and <c>labels</c>) as they are.</summary>
+    /// <summary>Rows are tokens already; a row with <c>input_ids</c> (and <c>labels</c>) is taken as it is, with or without this switch.</summary>
     public bool SkipPrepareDataset { get; init; }
 }

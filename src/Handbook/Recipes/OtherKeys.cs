@@ -97,7 +97,9 @@ internal static class OtherKeys
         NoEffect<bool>("tpu_metrics_debug", "training runs on the CPU", false),
         NoEffect<int>("past_index", "the models here keep no such memory", -1),
         NoEffect<string>("mp_parameters", OneProcess, ""),
-        NoEffect<object>("debug", "use log_level: debug", ""),
+        NoEffect<object>("debug", "every message is shown", ""),
+        NoEffect<string>("log_level", "every message is shown; disable_tqdm: true hides the progress line", "passive"),
+        NoEffect<bool>("logging_nan_inf_filter", "a loss that is not a number stops the run before it spoils the weights", true),
         NoEffect<int>("_n_gpu", "training runs on the CPU", -1));
 
     private static IEnumerable<RecipeKey> Hub()
@@ -119,6 +121,7 @@ internal static class OtherKeys
     }
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
+        NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },
         NoEffect<object>("deepspeed", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps"),
         NoEffect<object>("fsdp", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps", ""),
         NoEffect<object>("fsdp_config", OneProcess),

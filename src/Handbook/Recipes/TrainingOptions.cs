@@ -87,6 +87,7 @@ public sealed record TrainingOptions
     public bool Fp16 { get; init; }
 
     /// <summary>Evaluate in bfloat16 throughout.</summary>
+    [Key(NotBuilt = "evaluation computes as training does; set bf16: true for both")]
     public bool Bf16FullEval { get; init; }
 
     /// <summary>Evaluate in float16 throughout.</summary>
@@ -159,17 +160,11 @@ public sealed record TrainingOptions
     /// <summary>Also log step 1. On by default with <c>dataset_mixer</c>.</summary>
     public bool LoggingFirstStep { get; init; }
 
-    /// <summary>Leave losses that are not numbers out of the logged mean.</summary>
-    public bool LoggingNanInfFilter { get; init; } = true;
-
     /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>
     public string? LoggingDir { get; init; }
 
     /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard files.</summary>
     public IReadOnlyList<string>? ReportTo { get; init; }
-
-    /// <summary>Least severe message on the terminal: <c>debug</c>, <c>info</c>, <c>warning</c>, <c>error</c> or <c>critical</c>; <c>passive</c> is <c>info</c>.</summary>
-    public LogLevel LogLevel { get; init; } = LogLevel.Passive;
 
     /// <summary>Hide the progress line; null shows it on a terminal.</summary>
     public bool? DisableTqdm { get; init; }
@@ -180,10 +175,6 @@ public sealed record TrainingOptions
     /// <summary>Name under which the model is to be published; it stands in the model card.</summary>
     [Key(Aliases = ["push_to_hub_model_id"])]
     public string? HubModelId { get; init; }
-
-    /// <summary>Compute on the CPU although there is a GPU.</summary>
-    [Key(Aliases = ["no_cuda"])]
-    public bool UseCpu { get; init; }
 
     /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
     public int Warmup(int totalSteps) => WarmupSteps > 0 ? WarmupSteps : (int)Math.Ceiling(totalSteps * WarmupRatio);
@@ -257,15 +248,4 @@ public enum SchedulerType
     [Spelled("inverse_sqrt")] InverseSqrt,
     [Spelled("reduce_lr_on_plateau")] ReduceLrOnPlateau,
     [Spelled("warmup_stable_decay")] WarmupStableDecay,
-}
-
-/// <summary>Severity from which messages are shown.</summary>
-public enum LogLevel
-{
-    [Spelled("debug", "detail")] Debug,
-    [Spelled("info")] Info,
-    [Spelled("warning")] Warning,
-    [Spelled("error")] Error,
-    [Spelled("critical")] Critical,
-    [Spelled("passive")] Passive,
 }

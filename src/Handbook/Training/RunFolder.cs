@@ -17,15 +17,17 @@ public sealed class RunFolder : IDisposable
     private readonly MetricsFile _metrics;
     private readonly LossPlot _plot;
     private readonly bool _tensorBoard;
+    private readonly string? _eventFolder;
     private readonly int _resumeStep;
     private EventFile? _events;
 
-    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard)
+    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder)
     {
         Path = path;
         State = state;
         _resumeStep = resumeStep;
         _tensorBoard = tensorBoard;
+        _eventFolder = eventFolder;
         _metrics = MetricsFile.Open(path, resumeStep);
         _plot = new LossPlot(path, System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(path)));
         foreach (var entry in _metrics.Kept)
@@ -41,7 +43,8 @@ public sealed class RunFolder : IDisposable
     /// <param name="outputDir">The recipe's <c>output_dir</c>.</param>
     /// <param name="resume">The checkpoint that the run continues from; null begins anew. What was logged after it is dropped.</param>
     /// <param name="tensorBoard">False where the recipe's <c>report_to</c> leaves TensorBoard out.</param>
-    public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true)
+    /// <param name="eventFolder">Folder of the TensorBoard files; null for one of this start below <c>runs/</c>.</param>
+    public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true, string? eventFolder = null)
     {
         RequireFolder(outputDir);
         var path = System.IO.Path.GetFullPath(outputDir);
@@ -49,7 +52,7 @@ public sealed class RunFolder : IDisposable
         {
             Directory.CreateDirectory(path);
             var state = resume is null ? new TrainerState() : TrainerState.Load(System.IO.Path.Combine(resume.Path, TrainerState.FileName));
-            return new RunFolder(path, state, resume?.Step ?? 0, tensorBoard);
+            return new RunFolder(path, state, resume?.Step ?? 0, tensorBoard, eventFolder);
         }
         catch (Exception error) when (Disk.Explain(error, $"output_dir {path}") is { } explained)
         {
@@ -90,7 +93,7 @@ public sealed class RunFolder : IDisposable
 
         if (_tensorBoard)
         {
-            _events ??= new EventFile(Path, _resumeStep);
+            _events ??= new EventFile(Path, _resumeStep, folder: _eventFolder);
             foreach (var (name, value) in entry)
                 _events.Scalar(tagPrefix + (name.StartsWith(namePrefix, StringComparison.Ordinal) ? name[namePrefix.Length..] : name), value.Value, step);
             _events.Flush();

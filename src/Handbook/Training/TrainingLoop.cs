@@ -282,7 +282,7 @@ public sealed class TrainingLoop : IDisposable
 
     private TrainingOutline Outline() => new()
     {
-        Title = $"{_job.Method.Name} {_options.OutputDir}",
+        Title = $"{_job.Method.Name} {_options.RunName ?? _options.OutputDir}",
         Examples = _job.Train.Count,
         Epochs = _options.MaxSteps > 0 ? (double)_plan.TotalSteps / _plan.StepsPerEpoch : _options.NumTrainEpochs,
         BatchPerDevice = _options.PerDeviceTrainBatchSize,

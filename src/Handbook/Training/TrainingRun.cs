@@ -25,7 +25,7 @@ public static class TrainingRun
     public static int Run(Recipe recipe, CancellationToken cancel)
     {
         TorchRuntime.Load();
-        var line = new LiveLine();
+        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         line.Print(TorchRuntime.Description);
         foreach (var warning in TorchRuntime.Warnings)
             line.Print($"warning: {warning}");
@@ -63,7 +63,7 @@ public static class TrainingRun
             throw new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
-        using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard());
+        using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, line);
         Describe(folder, recipe, data, tokenizer, source);
@@ -231,8 +231,8 @@ public static class TrainingRun
         var t = recipe.Training;
         return new ModelCard
         {
-            Name = t.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
-            HubId = t.HubModelId,
+            Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+            HubId = recipe.Training.HubModelId,
             BaseModel = recipe.Model.ModelNameOrPath,
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],

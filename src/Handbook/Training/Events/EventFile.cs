@@ -21,12 +21,13 @@ public sealed class EventFile : IDisposable
     /// <param name="outputDir">The run folder.</param>
     /// <param name="resumeStep">The step that the run continues from; 0 for a new run.</param>
     /// <param name="clock">The time of day; null for the system's.</param>
-    public EventFile(string outputDir, int resumeStep = 0, TimeProvider? clock = null)
+    /// <param name="folder">Where the file goes; null for a folder of its own below <c>runs/</c>.</param>
+    public EventFile(string outputDir, int resumeStep = 0, TimeProvider? clock = null, string? folder = null)
     {
         _clock = clock ?? TimeProvider.System;
         var now = _clock.GetLocalNow();
         var host = Environment.MachineName;
-        var folder = System.IO.Path.Combine(outputDir, "runs", $"{now.ToString("MMMdd_HH-mm-ss", CultureInfo.InvariantCulture)}_{host}");
+        folder ??= System.IO.Path.Combine(outputDir, "runs", $"{now.ToString("MMMdd_HH-mm-ss", CultureInfo.InvariantCulture)}_{host}");
         Directory.CreateDirectory(folder);
         Path = System.IO.Path.Combine(folder, $"events.out.tfevents.{now.ToUnixTimeSeconds()}.{host}.{Environment.ProcessId}.0");
         _stream = new FileStream(Path, FileMode.Create, FileAccess.Write, FileShare.ReadWrite);
