@@ -55,7 +55,11 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
             }
             var to = EndAfter(turn, Math.Max(turn.TextEnd, from));
             if (to <= from)
-                continue;
+            {
+                if ((turn.HasText || turn.HasCalls) && Beginning(turn.Message, opened: false) != Beginning(turn.Message + 1, opened: false))
+                    throw Refused(turn);
+                continue;       // the template leaves the message out
+            }
             spans.Add((from, to));
             previous = to;
         }
@@ -68,7 +72,7 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
         var messages = template.Messages(conversation, options);
         for (var i = 0; i < messages.Count; i++)
             if (messages[i] is PyDict message && message.TryGet("role", out var role) && role is "assistant")
-                turns.Add(new() { Message = i, HasText = Texts(message) is [_, ..], HasCalls = message.TryGet("tool_calls", out var calls) && PyCompare.Truth(calls) });
+                turns.Add(new() { Message = i, HasText = Texts(message) is [_, ..], HasCalls = template.RendersToolCalls && message.TryGet("tool_calls", out var calls) && PyCompare.Truth(calls) });
         return turns;
     }
 
@@ -181,11 +185,14 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
         }
         if (Beginning(turn.Message, opened: true) is { } head && head.Length >= previous && text.StartsWith(head, StringComparison.Ordinal))
             return head.Length;
+        if (PartlyOpened(turn.Message, previous) is { } partly)
+            return partly;
         if (opening.Length == 0 || turn.Message == 0)
             return null;
         var from = Beginning(turn.Message, opened: false) is { } before ? Math.Max(previous, text.AsSpan().CommonPrefixLength(before) - opening.Length) : previous;
-        var found = text.IndexOf(opening, from, StringComparison.Ordinal);
-        return found < 0 || (turn.TextEnd >= 0 && found + opening.Length > turn.TextEnd) ? PartlyOpened(turn.Message, previous) : found + opening.Length;
+        var end = turn.TextEnd >= 0 ? turn.TextEnd : Bound(turn, from);
+        var found = text.AsSpan(from, Math.Max(0, end - from)).IndexOf(opening);
+        return found < 0 ? null : from + found + opening.Length;
     }
 
     /// <summary>
@@ -197,10 +204,11 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
         if (Beginning(message, opened: false) is not { } closed || Beginning(message, opened: true) is not { } opened || !text.StartsWith(closed, StringComparison.Ordinal) || closed.Length < previous)
             return null;
         var shared = text.AsSpan().CommonPrefixLength(opened);
-        var line = text.AsSpan(0, shared).LastIndexOf('\n') + 1;
-        var special = _specials.FindLast(place => place.End <= shared).End;
-        return Math.Max(line, special) is var start && start > closed.Length ? start : null;
+        return LastBreak(shared) is var start && start > closed.Length ? start : null;
     }
+
+    /// <summary>The last place up to an index that is behind a line end or a special token.</summary>
+    private int LastBreak(int at) => Math.Max(text.AsSpan(0, at).LastIndexOf('\n') + 1, _specials.FindLast(place => place.End <= at).End);
 
     /// <summary>What the template adds where it asks for an answer.</summary>
     private string Opening(int message)
@@ -221,7 +229,10 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
         if (within.Count > 0)
         {
             var known = _endToken is null ? -1 : within.FindIndex(place => text.AsSpan(place.Start, place.End - place.Start).SequenceEqual(_endToken));
-            return known >= 0 ? within[known].End : turn.HasCalls ? within[^1].End : within[0].End;
+            if (known >= 0 || !turn.HasCalls)
+                return within[Math.Max(known, 0)].End;
+            if (text.AsSpan(within[^1].End, bound - within[^1].End).IsWhiteSpace())
+                return within[^1].End;
         }
         while (bound > textEnd && PyText.IsSpace(text[bound - 1]))
             bound--;
@@ -231,9 +242,11 @@ internal sealed class AssistantTurns(ChatTemplate template, Conversation convers
     /// <summary>Where the text parts from a conversation that ends with this turn; the text's end for the last turn.</summary>
     private int Bound(Turn turn, int least)
     {
-        if (Beginning(turn.Message + 1, opened: false) is { } upTo)
-            return Math.Max(least, text.AsSpan().CommonPrefixLength(upTo));
-        throw Refused(turn);
+        if (Beginning(turn.Message + 1, opened: false) is not { } upTo)
+            throw Refused(turn);
+        var shared = text.AsSpan().CommonPrefixLength(upTo);
+        // What is written at a conversation's end may begin like what follows in the text (<|endoftext|>, <|user|>): that letter is no part of the turn.
+        return Math.Max(least, shared == upTo.Length ? shared : LastBreak(shared));
     }
 
     /// <summary>The render of the first messages; null where the template refuses it.</summary>

@@ -39,8 +39,7 @@ internal static partial class HtmlText
                 throw JinjaException.Undefined($"{PyRepr.Quote(scheme)} is not a valid URI scheme prefix.");
         var text = Markup.EscapeValue(a[0]);
         Budget.Text(text.Length);
-        var linked = BlankPattern().Replace(text, "$0");
-        var result = string.Concat(BlankPattern().Split(linked).Select(word => Link(word, limit, rel + target, schemes)));
+        var result = string.Concat(BlankPattern().Split(text).Select(word => Link(word, limit, rel + target, schemes)));
         return render.AutoEscape ? new Markup(result) : result;
     }
 
@@ -71,7 +70,7 @@ internal static partial class HtmlText
             }
         }
         var shown = limit is { } most && PyText.Length(middle) > most ? PyText.Slice(middle, new PySlice(null, (long)most, null)) + "..." : middle;
-        if (HttpPattern().IsMatch(middle))
+        if (IsLink(middle))
             middle = $"<a href=\"{(middle.StartsWith("https://", StringComparison.Ordinal) || middle.StartsWith("http://", StringComparison.Ordinal) ? "" : "https://")}{middle}\"{attributes}>{shown}</a>";
         else if (middle.StartsWith("mailto:", StringComparison.Ordinal) && MailPattern().IsMatch(middle[7..]))
             middle = $"<a href=\"{middle}\">{middle[7..]}</a>";
@@ -97,7 +96,39 @@ internal static partial class HtmlText
     [GeneratedRegex(@"^\S+@\w[\w.-]*\.\w+\z")]
     private static partial Regex MailPattern();
 
-    // A scheme or www, then a host: a name with a common top-level domain, an IPv4 or an IPv6 address, localhost; then port and path.
-    [GeneratedRegex(@"^((https?://|www\.)(([\w%-]+\.)+)?([a-z]{2,63}|xn--[\w%]{2,59})|([\w%-]{2,63}\.)+(com|net|int|edu|gov|org|info|mil)|(https?://)((([\d]{1,3})(\.[\d]{1,3}){3})|(\[([\da-f]{0,4}:){2}([\da-f]{0,4}:?){1,6}\])))(?::[\d]{1,5})?(?:[/?#]\S*)?\z", RegexOptions.IgnoreCase)]
-    private static partial Regex HttpPattern();
+    /// <summary>
+    /// Whether a word is a web address: a host behind <c>http://</c>, <c>https://</c> or <c>www.</c> (its last label letters, or an address in
+    /// numbers), or a bare host under one of the oldest domains; then perhaps a port and a path.
+    /// </summary>
+    private static bool IsLink(string word)
+    {
+        var scheme = word.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8 : word.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : 0;
+        var isNamed = scheme > 0 || word.StartsWith("www.", StringComparison.OrdinalIgnoreCase);
+        var rest = word[(scheme > 0 ? scheme : isNamed ? 4 : 0)..];
+        var hostEnd = rest.StartsWith('[') ? rest.IndexOf(']') + 1 : rest.AsSpan().IndexOfAny(":/?#");
+        var host = hostEnd < 0 ? rest : rest[..hostEnd];
+        if (hostEnd >= 0 && !AfterHostPattern().IsMatch(rest[hostEnd..]))
+            return false;
+        var labels = host.Split('.');
+        var domain = labels[^1];
+        if (!isNamed)
+            return labels.Length > 1 && _oldDomains.Contains(domain.ToLowerInvariant()) && labels[..^1].All(label => label.Length is >= 2 and <= 63 && LabelPattern().IsMatch(label));
+        if (scheme > 0 && (SixGroupsPattern().IsMatch(host) || (labels.Length == 4 && labels.All(label => label.Length is >= 1 and <= 3 && label.All(char.IsDigit)))))
+            return true;
+        return DomainPattern().IsMatch(domain) && labels[..^1].All(label => LabelPattern().IsMatch(label));
+    }
+
+    private static readonly HashSet<string> _oldDomains = ["com", "net", "org", "info", "edu", "gov", "int", "mil"];
+
+    [GeneratedRegex(@"^(:\d{1,5})?([/?#]\S*)?\z")]
+    private static partial Regex AfterHostPattern();
+
+    [GeneratedRegex(@"^[\w%-]+\z")]
+    private static partial Regex LabelPattern();
+
+    [GeneratedRegex(@"^([a-z]{2,63}|xn--[\w%]{2,59})\z", RegexOptions.IgnoreCase)]
+    private static partial Regex DomainPattern();
+
+    [GeneratedRegex(@"^\[[\da-f]{0,4}:[\da-f]{0,4}:([\da-f]{0,4}:?){1,6}\]\z", RegexOptions.IgnoreCase)]
+    private static partial Regex SixGroupsPattern();
 }

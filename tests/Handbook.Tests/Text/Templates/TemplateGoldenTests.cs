@@ -19,6 +19,9 @@ public sealed class TemplateGoldenTests
     public void Snippets_give_what_Jinja2_gives() => AllAgree(TemplateGolden.RunUnits(SharedFiles.Need("chat-templates", "jinja-units.json")));
 
     [Fact]
+    public void Our_own_snippets_give_what_Jinja2_gives() => AllAgree(TemplateGolden.RunUnits(Path.Combine(SharedFiles.Repository, "tests", "Handbook.Tests", "Text", "Templates", "snippets.json")));
+
+    [Fact]
     public void Templates_of_the_hub_models_render_as_transformers_does() => AllAgree(TemplateGolden.RunHubCases(SharedFiles.Need("models", "hf-architectures", "chat_template_cases.json")));
 
     private static void AllAgree(IEnumerable<TemplateGolden.Result> results)
