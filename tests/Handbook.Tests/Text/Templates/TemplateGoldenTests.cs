@@ -1,5 +1,6 @@
 namespace Handbook.Tests.Text.Templates;
 
+[Trait("kind", "golden")]
 public sealed class TemplateGoldenTests
 {
     public static TheoryData<string> GoldenFiles()
