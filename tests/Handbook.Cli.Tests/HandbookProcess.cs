@@ -5,10 +5,14 @@ namespace Handbook.Cli.Tests;
 /// <summary>The built command line, started as users start it, in a folder of its own.</summary>
 internal sealed class HandbookProcess : IDisposable
 {
-    private static readonly string s_program = Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll");
+    /// <summary>The assembly that <c>dotnet exec</c> runs.</summary>
+    public static string ProgramFile { get; } = Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll");
 
     /// <summary>The working folder; it is empty at first and gone after the test.</summary>
     public string Folder { get; } = Directory.CreateTempSubdirectory("handbook-").FullName;
+
+    // Rows kept by an earlier test would hide that they can no longer be read.
+    private string Cache => Path.Combine(Folder, "handbook-cache");
 
     /// <summary>Writes a file below the working folder.</summary>
     public string Write(string name, string text)
@@ -38,16 +42,35 @@ internal sealed class HandbookProcess : IDisposable
     /// <summary>Starts a command and returns while it runs; the caller reads its output, and writes its input where it asks for that.</summary>
     public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false)
     {
-        var start = new ProcessStartInfo("dotnet", ["exec", s_program, .. words])
+        var start = new ProcessStartInfo("dotnet", ["exec", ProgramFile, .. words])
         {
             WorkingDirectory = Folder,
             RedirectStandardOutput = true,
             RedirectStandardError = true,
             RedirectStandardInput = input,
         };
+        start.Environment["HANDBOOK_CACHE"] = Cache;
         foreach (var (name, value) in environment ?? new Dictionary<string, string>())
             start.Environment[name] = value;
         return Process.Start(start)!;
+    }
+
+    /// <summary>Runs another program in the working folder to its end, such as a shell that runs the handbook.</summary>
+    public Outcome RunOther(string program, params string[] words)
+    {
+        var start = new ProcessStartInfo(program, words) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        start.Environment["HANDBOOK_CACHE"] = Cache;
+        try
+        {
+            using var process = Process.Start(start)!;
+            var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
+            process.WaitForExit();
+            return new(process.ExitCode, output.Result, error.Result);
+        }
+        catch (System.ComponentModel.Win32Exception problem)
+        {
+            return new(127, "", problem.Message);       // not installed here
+        }
     }
 
     public void Dispose() => Directory.Delete(Folder, recursive: true);

@@ -35,17 +35,10 @@ public sealed class ReadmeTests
         var script = Regex.Match(readme, @"## A first run of your own.*?```bash\n(.*?)```", RegexOptions.Singleline).Groups[1].Value;
         Assert.Contains("./handbook sft ", script);
         using var handbook = new HandbookProcess();
-        handbook.Write("handbook", $"#!/bin/sh\nexec dotnet exec '{Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll")}' \"$@\"\n");
+        handbook.Write("handbook", $"#!/bin/sh\nexec dotnet exec '{HandbookProcess.ProgramFile}' \"$@\"\n");
         handbook.Write("first.sh", "set -e\nchmod +x handbook\n" + script);
-        using var shell = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("bash", "first.sh")
-        {
-            WorkingDirectory = handbook.Folder,
-            RedirectStandardError = true,
-            RedirectStandardOutput = true,
-        })!;
-        var (output, error) = (shell.StandardOutput.ReadToEndAsync(), shell.StandardError.ReadToEndAsync());
-        shell.WaitForExit();
-        Assert.True(shell.ExitCode == 0, output.Result + error.Result);
+        var outcome = handbook.RunOther("bash", "first.sh");
+        Assert.True(outcome.Code == 0, outcome.Output + outcome.Error);
         Assert.True(File.Exists(Path.Combine(handbook.Folder, "runs/mine/model.safetensors")));
     }
 

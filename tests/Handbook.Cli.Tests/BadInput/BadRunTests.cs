@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace Handbook.Cli.Tests.BadInput;
 
 /// <summary>Output folders, disks, checkpoints and steps that fail.</summary>
@@ -81,16 +79,47 @@ public sealed class BadRunTests : IDisposable
         Assert.DoesNotContain("safetensors", outcome.Output);
     }
 
-    [Fact]
-    public void A_folder_without_permission()
+    [Theory]
+    [InlineData("out")]
+    [InlineData("out/below")]
+    public void A_folder_without_permission(string output)
     {
         if (OperatingSystem.IsWindows())
             return;
+        const UnixFileMode open = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
         Directory.CreateDirectory(_run.At("out"));
-        File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
-        Assert.SkipWhen(Environment.IsPrivilegedProcess, "root may write everywhere");
-        _run.Refuses([], "output_dir", "no permission to write there", "choose another output_dir");
-        File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        Directory.CreateDirectory(_run.At("cache"));
+        File.SetUnixFileMode(_run.At("out"), open);
+        try
+        {
+            string[] run = ["env", $"HANDBOOK_CACHE={_run.At("cache")}", "dotnet", "exec", HandbookProcess.ProgramFile, "sft", "r.yaml", $"--output_dir={output}"];
+            if (Environment.IsPrivilegedProcess)        // root may write everywhere, so somebody else runs it
+            {
+                File.SetUnixFileMode(_run.Handbook.Folder, open);
+                File.SetUnixFileMode(_run.At("cache"), open | UnixFileMode.UserWrite | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
+                string[] nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+                Assert.SkipUnless(_run.Handbook.RunOther("setpriv", [.. nobody, "test", "-r", HandbookProcess.ProgramFile]).Code == 0, "root may write everywhere, and nobody else can run the program");
+                _run.Refused(_run.Handbook.RunOther("setpriv", [.. nobody, .. run]), "output_dir", "no permission to write there", "choose another output_dir");
+            }
+            else
+            {
+                File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
+                _run.Refused(_run.Handbook.RunOther(run[0], run[1..]), "output_dir", "no permission to write there", "choose another output_dir");
+            }
+        }
+        finally
+        {
+            File.SetUnixFileMode(_run.At("out"), open | UnixFileMode.UserWrite);
+        }
+        Assert.Empty(Directory.EnumerateFileSystemEntries(_run.At("out")));
+    }
+
+    [Fact]
+    public void A_cache_that_cannot_be_written()
+    {
+        _run.Write("cache", "a file");
+        var outcome = _run.Handbook.Run(["sft", "r.yaml"], TimeSpan.FromMinutes(5), new Dictionary<string, string> { ["HANDBOOK_CACHE"] = _run.At("cache") });
+        _run.Refused(outcome, "cache: the tokenised rows cannot be kept there", "set HANDBOOK_CACHE to a folder that can be written");
     }
 
     private static void Flip(string path)
@@ -101,24 +130,5 @@ public sealed class BadRunTests : IDisposable
     }
 
     /// <summary>A command in a mount name space of its own; $0 is dotnet, $@ the program with the run's words.</summary>
-    private Outcome Shell(string script)
-    {
-        var start = new ProcessStartInfo("unshare", ["-rm", "sh", "-c", script, "dotnet", Path.Combine(AppContext.BaseDirectory, "handbook-cli.dll"), "sft", "r.yaml"])
-        {
-            WorkingDirectory = _run.Handbook.Folder,
-            RedirectStandardOutput = true,
-            RedirectStandardError = true,
-        };
-        try
-        {
-            using var process = Process.Start(start)!;
-            var (output, error) = (process.StandardOutput.ReadToEndAsync(), process.StandardError.ReadToEndAsync());
-            process.WaitForExit();
-            return new(process.ExitCode, output.Result, error.Result);
-        }
-        catch (System.ComponentModel.Win32Exception problem)
-        {
-            return new(127, "", problem.Message);       // no unshare here
-        }
-    }
+    private Outcome Shell(string script) => _run.Handbook.RunOther("unshare", "-rm", "sh", "-c", script, "dotnet", HandbookProcess.ProgramFile, "sft", "r.yaml");
 }

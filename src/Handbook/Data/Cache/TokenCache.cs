@@ -43,9 +43,9 @@ public sealed class TokenCache(CacheFolder folder)
     /// <summary>The tokenised rows of a source: from the cache where nothing has changed, else made now.</summary>
     public TokenStore Open(IRowSource source, IRowTokenizer tokenizer, RowSelection selection, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
     {
-        var path = folder.TokensOf(Key(source, tokenizer, selection));
         try
         {
+            var path = folder.TokensOf(Key(source, tokenizer, selection));
             if (TokenStore.TryOpen(path) is { } ready)
                 return ready;
             Build(path, source, tokenizer, selection, progress, cancel);
