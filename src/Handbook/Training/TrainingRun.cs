@@ -24,11 +24,7 @@ public static class TrainingRun
     /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
     public static int Run(Recipe recipe, CancellationToken cancel)
     {
-        TorchRuntime.Load();
         var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
-        line.Print(TorchRuntime.Description);
-        foreach (var warning in TorchRuntime.Warnings)
-            line.Print($"warning: {warning}");
         var options = recipe.Training;
         RunFolder.RequireFolder(options.OutputDir);
         var resume = FindCheckpoint(options, line);
@@ -42,6 +38,10 @@ public static class TrainingRun
         if (data.Train.Count == 0)
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
 
+        TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
+        line.Print(TorchRuntime.Description);
+        foreach (var warning in TorchRuntime.Warnings)
+            line.Print($"warning: {warning}");
         RandomState.Seed((ulong)options.Seed);
         using var model = LoadModel(recipe, source, config, line, out var saveType);
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
