@@ -78,6 +78,24 @@ internal static class GenerateCommand
     private static AnswerText TextOf(Settings settings, int[] ids) =>
         new(settings.Model.Tokenizer, settings.Stops, settings.Raw || !settings.Model.CanChat ? ids : []);
 
+    private const string Part = ".part";
+
+    private static StreamWriter OpenPart(string output)
+    {
+        if (Directory.Exists(output))
+            throw new InputException($"--output {output} is a folder", fix: $"name a file, e.g. --output {Path.Combine(output, "answers.jsonl")}");
+        try
+        {
+            if (Path.GetDirectoryName(Path.GetFullPath(output)) is { } folder)
+                Directory.CreateDirectory(folder);
+            return new StreamWriter(output + Part);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"--output {output} cannot be written ({failure.Message})", fix: "name a file in a folder that you may write to", inner: failure);
+        }
+    }
+
     private static void Stream(Settings settings, Prompt prompt, CancellationToken cancel)
     {
         var ids = Encode(settings, prompt);
@@ -114,10 +132,8 @@ internal static class GenerateCommand
         var texts = ids.Select(prompt => TextOf(settings, prompt)).ToArray();
         var lines = new string?[prompts.Count];
         var (right, written) = (0, 0);
-        var part = output is null ? null : output + ".part";
-        if (Path.GetDirectoryName(Path.GetFullPath(output ?? ".")) is { } folder)
-            Directory.CreateDirectory(folder);
-        using (var writer = part is null ? null : new StreamWriter(part))
+        var part = output is null ? null : output + Part;
+        using (var writer = output is null ? null : OpenPart(output))
         using (var bar = new ProgressBar("answering", prompts.Count, "prompts"))
             new Generator(settings.Model.Network).Generate(ids, settings.Sampling, (row, token) =>
             {

@@ -47,7 +47,7 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
             """);
         var width = root.Subcommands.Max(command => command.Name.Length);
         foreach (var command in root.Subcommands.Where(command => !command.Hidden))
-            output.WriteLine($"  {command.Name.PadRight(width)}  {command.Description}");
+            output.WriteLine($"  {command.Name.PadRight(width)}  {command.Description?.Split('\n')[0]}");
         output.WriteLine("""
 
             Examples:

@@ -31,16 +31,16 @@ public sealed record SamplingOptions
     public void Validate()
     {
         if (MaxNewTokens < 1)
-            throw new InputException($"max-new-tokens is {MaxNewTokens}, but must be at least 1");
+            throw new InputException($"max-new-tokens is {MaxNewTokens}, but must be at least 1", fix: "use 256, or remove the option");
         if (!(Temperature >= 0) || !double.IsFinite(Temperature))
             throw new InputException($"temperature is {Temperature}, but must be 0 (the best token) or greater", fix: "use 0.7 for lively answers, 0 for the same answer every time");
         if (!(TopP > 0 && TopP <= 1))
-            throw new InputException($"top-p is {TopP}, but must be greater than 0 and at most 1");
+            throw new InputException($"top-p is {TopP}, but must be greater than 0 and at most 1", fix: "use 0.9, or 1 for all tokens");
         if (TopK < 0)
-            throw new InputException($"top-k is {TopK}, but must be 0 (all) or greater");
+            throw new InputException($"top-k is {TopK}, but must be 0 (all) or greater", fix: "use 50, or 0 for all tokens");
         if (!(RepetitionPenalty > 0) || !double.IsFinite(RepetitionPenalty))
             throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0", fix: "use 1 for none, 1.1 for a little");
         if (BatchSize < 1)
-            throw new InputException($"batch-size is {BatchSize}, but must be at least 1");
+            throw new InputException($"batch-size is {BatchSize}, but must be at least 1", fix: "use 16");
     }
 }
