@@ -26,10 +26,10 @@ namespace handbook {
 namespace {
 
 constexpr size_t kAlign = 64;
-constexpr size_t kHeader = 64;               // keeps the alignment and holds the block's size
-constexpr size_t kSmall = 64 * 1024;         // below: malloc
-constexpr size_t kGrain = 16 * 1024;         // arena blocks are multiples of this
-constexpr size_t kReserve = size_t{1} << 40; // address space only; pages exist when they are touched
+constexpr size_t kHeader = 64;                // keeps the alignment and holds the block's size
+constexpr size_t kSmall = 64 * 1024;          // below: malloc
+constexpr size_t kGrain = 16 * 1024;          // arena blocks are multiples of this
+constexpr size_t kReserve = size_t{1} << 40;  // address space only; pages exist when they are touched
 
 struct Header {
   size_t size;  // whole block with header; arena blocks are multiples of kGrain
@@ -126,7 +126,7 @@ class Arena {
   }
 
   std::mutex mutex_;
-  std::map<char*, size_t> free_;                 // address -> size
+  std::map<char*, size_t> free_;  // address -> size
   std::set<std::pair<size_t, char*>> by_size_;
   char* base_ = nullptr;
   size_t reserved_ = 0;

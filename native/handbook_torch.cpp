@@ -2,10 +2,10 @@
 // what the dispatcher cannot do. Every function returns 0 (or a count) on success and -1 on failure, when
 // hb_last_error() has the message. Tensors cross the border as owned pointers to at::Tensor.
 
+#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/from_blob.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/function.h>
@@ -61,7 +61,7 @@ enum Tag : int32_t {
   kDoubleList = 6,
   kTensorList = 7,
   kString = 8,
-  kDevice = 9,   // i: type << 32 | index + 1
+  kDevice = 9,  // i: type << 32 | index + 1
   kDefault = 10,
   kOptionalTensorList = 11,
 };
@@ -143,9 +143,7 @@ HB_API void* hb_find(const char* name, const char* overload) {
 }
 
 /// Number of declared arguments of an operator.
-HB_API int hb_argument_count(void* op) {
-  return static_cast<int>(static_cast<c10::OperatorHandle*>(op)->schema().arguments().size());
-}
+HB_API int hb_argument_count(void* op) { return static_cast<int>(static_cast<c10::OperatorHandle*>(op)->schema().arguments().size()); }
 
 /// Calls an operator. Missing trailing arguments and kDefault take the schema's default. Tensor lists are returned flat.
 HB_API int hb_call(void* op, const Value* arguments, int count, Value* results, int capacity) {
@@ -336,7 +334,8 @@ struct ManagedNode : torch::autograd::Node {
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& gradients) override {
     std::lock_guard<std::mutex> guard(lock);
-    if (context == nullptr) throw std::runtime_error("backward was called a second time on a graph that was freed; keep it with retainGraph");
+    if (context == nullptr)
+      throw std::runtime_error("backward was called a second time on a graph that was freed; keep it with retainGraph");
     std::vector<void*> in(gradients.size());
     for (size_t i = 0; i < gradients.size(); ++i) in[i] = gradients[i].defined() ? &gradients[i] : nullptr;
     std::vector<void*> out(num_outputs(), nullptr);
@@ -356,8 +355,8 @@ struct ManagedNode : torch::autograd::Node {
 
 /// Makes the outputs of a C# forward (computed without gradients) part of the graph. Returns 1 where a node was made, 0 where no
 /// input asks for gradients (the context stays the caller's).
-HB_API int hb_attach(void** inputs, int input_count, void** outputs, int output_count, ManagedBackward backward,
-                     ManagedRelease release, void* context) {
+HB_API int hb_attach(void** inputs, int input_count, void** outputs, int output_count, ManagedBackward backward, ManagedRelease release,
+                     void* context) {
   return guarded([&] {
     if (!at::GradMode::is_enabled()) return 0;
     torch::autograd::variable_list in;
@@ -426,4 +425,3 @@ HB_API void hb_memory(int64_t* used, int64_t* peak, int64_t* touched) { handbook
 HB_API void hb_reset_peak() { handbook::reset_peak(); }
 
 HB_API void hb_trim() { handbook::trim(); }
-

@@ -21,7 +21,13 @@ public static unsafe class ActivationKernel
     public static void Forward<T>(Activation activation, T* gate, T* up, long inputStride, T* output, long outputStride, int rows, int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
-            Gate = gate, Up = up, InputStride = inputStride, Output = output, OutputStride = outputStride, Count = rows, Width = width,
+            Gate = gate,
+            Up = up,
+            InputStride = inputStride,
+            Output = output,
+            OutputStride = outputStride,
+            Count = rows,
+            Width = width,
         });
 
     /// <param name="activation">a.</param>
@@ -40,8 +46,16 @@ public static unsafe class ActivationKernel
         int rows, int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
-            OutputGradient = outputGradient, OutputStride = outputStride, Gate = gate, Up = up, InputStride = inputStride,
-            GateGradient = gateGradient, UpGradient = upGradient, GradientStride = gradientStride, Count = rows, Width = width,
+            OutputGradient = outputGradient,
+            OutputStride = outputStride,
+            Gate = gate,
+            Up = up,
+            InputStride = inputStride,
+            GateGradient = gateGradient,
+            UpGradient = upGradient,
+            GradientStride = gradientStride,
+            Count = rows,
+            Width = width,
         });
 
     private static void Run<T>(Activation activation, Rows<T> rows) where T : unmanaged

@@ -61,8 +61,17 @@ public static unsafe class AdafactorKernel
         var fresh = Math.Pow(step.Step, step.DecayRate);
         var body = new Body<T, TGradient>
         {
-            P = parameters, G = gradients, Rows = rows, Width = width, PerPiece = perPiece, GradientScale = (float)gradientScale, Epsilon = (float)step.Epsilon,
-            RowState = rowState, Partials = partials, Fresh = fresh, Pass = Pass.Moments,
+            P = parameters,
+            G = gradients,
+            Rows = rows,
+            Width = width,
+            PerPiece = perPiece,
+            GradientScale = (float)gradientScale,
+            Epsilon = (float)step.Epsilon,
+            RowState = rowState,
+            Partials = partials,
+            Fresh = fresh,
+            Pass = Pass.Moments,
         };
         ThreadTeam.Run(pieces, body);
         RowPieces.AddPartials(partials, pieces, width, columns);
@@ -99,7 +108,14 @@ public static unsafe class AdafactorKernel
         }
         Finish(step, new Body<T, TGradient>
         {
-            P = parameters, G = gradients, Rows = 1, Width = count, PerPiece = 1, GradientScale = (float)gradientScale, ColumnFactor = columns, RowMean = 1,
+            P = parameters,
+            G = gradients,
+            Rows = 1,
+            Width = count,
+            PerPiece = 1,
+            GradientScale = (float)gradientScale,
+            ColumnFactor = columns,
+            RowMean = 1,
         }, 1);
     }
 

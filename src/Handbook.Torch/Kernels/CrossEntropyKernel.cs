@@ -113,8 +113,13 @@ public static unsafe class CrossEntropyKernel
             var length = Math.Min(Block, count - start);
             var request = new Request
             {
-                Output = a.Gradient ? exps + start : null, Count = length, Scale = capped ? 1 : a.Scale,
-                Entropy = a.Entropy != null, Mean = a.MeanLogit != null, ArgMax = a.ArgMax != null, Best = sums.Best,
+                Output = a.Gradient ? exps + start : null,
+                Count = length,
+                Scale = capped ? 1 : a.Scale,
+                Entropy = a.Entropy != null,
+                Mean = a.MeanLogit != null,
+                ArgMax = a.ArgMax != null,
+                Best = sums.Best,
             };
             if (capped)
                 Cap(row + start, caps + start, length, (float)a.Scale, (float)a.SoftCap);

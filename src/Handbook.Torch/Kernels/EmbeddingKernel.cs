@@ -27,7 +27,14 @@ public static unsafe class EmbeddingKernel
             Check(positions, count, positionCount, "position");
         ThreadTeam.Run((count + TokensPerPiece - 1) / TokensPerPiece, new GatherBody<T, TOut>
         {
-            Table = table, Ids = ids, PositionTable = positionTable, Positions = positions, Output = output, Count = count, Width = width, Scale = scale,
+            Table = table,
+            Ids = ids,
+            PositionTable = positionTable,
+            Positions = positions,
+            Output = output,
+            Count = count,
+            Width = width,
+            Scale = scale,
         });
     }
 
@@ -49,7 +56,12 @@ public static unsafe class EmbeddingKernel
         new Span<long>(order, count).Sort();
         ThreadTeam.Run((count + TokensPerPiece - 1) / TokensPerPiece, new ScatterBody<T, TReal>
         {
-            OutputGradient = outputGradient, Order = order, TableGradient = tableGradient, Count = count, Width = width, Scale = scale,
+            OutputGradient = outputGradient,
+            Order = order,
+            TableGradient = tableGradient,
+            Count = count,
+            Width = width,
+            Scale = scale,
         });
     }
 

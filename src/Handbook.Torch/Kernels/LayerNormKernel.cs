@@ -30,8 +30,18 @@ public static unsafe class LayerNormKernel
         var perPiece = RowPieces.PerPiece(width);
         ThreadTeam.Run((rows + perPiece - 1) / perPiece, new ForwardBody<TReal, T>
         {
-            Residual = residual, Delta = delta, Sum = sum, Weight = weight, Bias = bias, Output = output, Mean = mean, Rstd = rstd,
-            Rows = rows, Width = width, Epsilon = epsilon, PerPiece = perPiece,
+            Residual = residual,
+            Delta = delta,
+            Sum = sum,
+            Weight = weight,
+            Bias = bias,
+            Output = output,
+            Mean = mean,
+            Rstd = rstd,
+            Rows = rows,
+            Width = width,
+            Epsilon = epsilon,
+            PerPiece = perPiece,
         });
     }
 
@@ -57,9 +67,19 @@ public static unsafe class LayerNormKernel
         var partials = Scratch.Get<TReal>(Scratch.Slot.Partials, 2L * pieces * width);
         ThreadTeam.Run(pieces, new BackwardBody<TReal, T>
         {
-            OutputGradient = outputGradient, Sum = sum, Weight = weight, Mean = mean, Rstd = rstd, ResidualGradient = residualGradient,
-            SumGradient = sumGradient, DeltaGradient = deltaGradient, WeightPartials = partials, BiasPartials = partials + (long)pieces * width,
-            Rows = rows, Width = width, PerPiece = perPiece,
+            OutputGradient = outputGradient,
+            Sum = sum,
+            Weight = weight,
+            Mean = mean,
+            Rstd = rstd,
+            ResidualGradient = residualGradient,
+            SumGradient = sumGradient,
+            DeltaGradient = deltaGradient,
+            WeightPartials = partials,
+            BiasPartials = partials + (long)pieces * width,
+            Rows = rows,
+            Width = width,
+            PerPiece = perPiece,
         });
         if (weightGradient != null)
             RowPieces.AddPartials(partials, pieces, width, weightGradient);

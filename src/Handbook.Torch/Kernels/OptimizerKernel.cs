@@ -33,7 +33,14 @@ public static unsafe class OptimizerKernel
         where TRule : struct, IOptimizerRule where T : unmanaged where TGradient : unmanaged =>
         ThreadTeam.Run(checked((int)((count + Piece - 1) / Piece)), new Body<TRule, T, TGradient>
         {
-            Rule = rule, Parameters = parameters, Gradients = gradients, State1 = state1, State2 = state2, Copy = copy, Count = count, GradientScale = gradientScale,
+            Rule = rule,
+            Parameters = parameters,
+            Gradients = gradients,
+            State1 = state1,
+            State2 = state2,
+            Copy = copy,
+            Count = count,
+            GradientScale = gradientScale,
         });
 
     private struct Body<TRule, T, TGradient> : IParallelBody where TRule : struct, IOptimizerRule where T : unmanaged where TGradient : unmanaged

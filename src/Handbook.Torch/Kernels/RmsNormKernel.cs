@@ -30,8 +30,17 @@ public static unsafe class RmsNormKernel
         var perPiece = RowPieces.PerPiece(width);
         ThreadTeam.Run((rows + perPiece - 1) / perPiece, new ForwardBody<TReal, T>
         {
-            Residual = residual, Delta = delta, Sum = sum, Weight = weight, Output = output, Rstd = rstd,
-            Rows = rows, Width = width, Epsilon = epsilon, Offset = offset, PerPiece = perPiece,
+            Residual = residual,
+            Delta = delta,
+            Sum = sum,
+            Weight = weight,
+            Output = output,
+            Rstd = rstd,
+            Rows = rows,
+            Width = width,
+            Epsilon = epsilon,
+            Offset = offset,
+            PerPiece = perPiece,
         });
     }
 
@@ -56,8 +65,18 @@ public static unsafe class RmsNormKernel
         var partials = weightGradient == null ? null : Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * width);
         ThreadTeam.Run(pieces, new BackwardBody<TReal, T>
         {
-            OutputGradient = outputGradient, Sum = sum, Weight = weight, Rstd = rstd, ResidualGradient = residualGradient, SumGradient = sumGradient,
-            DeltaGradient = deltaGradient, Partials = partials, Rows = rows, Width = width, Offset = offset, PerPiece = perPiece,
+            OutputGradient = outputGradient,
+            Sum = sum,
+            Weight = weight,
+            Rstd = rstd,
+            ResidualGradient = residualGradient,
+            SumGradient = sumGradient,
+            DeltaGradient = deltaGradient,
+            Partials = partials,
+            Rows = rows,
+            Width = width,
+            Offset = offset,
+            PerPiece = perPiece,
         });
         if (weightGradient != null)
             RowPieces.AddPartials(partials, pieces, width, weightGradient);

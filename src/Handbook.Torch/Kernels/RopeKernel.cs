@@ -32,8 +32,17 @@ public static unsafe class RopeKernel
         var perPiece = RowPieces.PerPiece(heads * headSize);
         ThreadTeam.Run((rows + perPiece - 1) / perPiece, new Body<T>
         {
-            Data = data, RowStride = rowStride, Rows = rows, Heads = heads, HeadSize = headSize, Half = rotary / 2,
-            Cos = cos, Sin = sin, Positions = positions, Sign = backward ? -1 : 1, PerPiece = perPiece,
+            Data = data,
+            RowStride = rowStride,
+            Rows = rows,
+            Heads = heads,
+            HeadSize = headSize,
+            Half = rotary / 2,
+            Cos = cos,
+            Sin = sin,
+            Positions = positions,
+            Sign = backward ? -1 : 1,
+            PerPiece = perPiece,
         });
     }
 

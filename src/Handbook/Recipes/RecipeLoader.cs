@@ -105,8 +105,15 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         }
         return new Recipe
         {
-            Method = method, Path = file, Dialect = dialect, Model = model, Data = data, Training = training with { OutputDir = Home(training.OutputDir) }, Sft = sft,
-            Sources = _sources, WithoutEffect = _withoutEffect,
+            Method = method,
+            Path = file,
+            Dialect = dialect,
+            Model = model,
+            Data = data,
+            Training = training with { OutputDir = Home(training.OutputDir) },
+            Sft = sft,
+            Sources = _sources,
+            WithoutEffect = _withoutEffect,
         };
 
         void Set(RecipeKey key, object? value) =>

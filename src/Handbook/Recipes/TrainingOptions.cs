@@ -226,7 +226,8 @@ public enum SaveStrategy
 public enum OptimizerKind
 {
     [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw",
-        "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")] AdamW,
+        "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")]
+    AdamW,
     [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit", "rmsprop_bnb_8bit")] RmsProp,
     [Spelled("sgd")] Sgd,
     [Spelled("adagrad")] Adagrad,

@@ -10,11 +10,28 @@ public sealed class RecipeKeysTests
     /// <summary>Keys that work by themselves within <c>Recipes/</c>: read by a method of their record, which the rest of the code calls.</summary>
     private static readonly Dictionary<string, string> s_readThrough = new()
     {
-        ["dataset_mixer"] = "Mixture", ["dataset_splits"] = "Mixture", ["dataset_configs"] = "Mixture", ["dataset_mixture"] = "Mixture", ["dataset_name"] = "Mixture",
-        ["dataset_config"] = "Mixture", ["dataset_train_split"] = "Mixture", ["dataset_test_split"] = "Mixture", ["column_mapping"] = "Mixture",
-        ["dataset_encoding"] = "Mixture", ["sample_by"] = "Mixture",
-        ["tokenizer_name_or_path"] = "TokenizerPath", ["eval_packing"] = "PacksEvaluation", ["warmup_ratio"] = "Warmup", ["warmup_steps"] = "Warmup",
-        ["metric_for_best_model"] = "BestMetric", ["greater_is_better"] = "BestIsGreatest", ["report_to"] = "WritesTensorBoard", ["do_eval"] = "Evaluates", ["optim"] = "Optimizer", ["adafactor"] = "Optimizer", ["optim_args"] = "OptimizerArguments",
+        ["dataset_mixer"] = "Mixture",
+        ["dataset_splits"] = "Mixture",
+        ["dataset_configs"] = "Mixture",
+        ["dataset_mixture"] = "Mixture",
+        ["dataset_name"] = "Mixture",
+        ["dataset_config"] = "Mixture",
+        ["dataset_train_split"] = "Mixture",
+        ["dataset_test_split"] = "Mixture",
+        ["column_mapping"] = "Mixture",
+        ["dataset_encoding"] = "Mixture",
+        ["sample_by"] = "Mixture",
+        ["tokenizer_name_or_path"] = "TokenizerPath",
+        ["eval_packing"] = "PacksEvaluation",
+        ["warmup_ratio"] = "Warmup",
+        ["warmup_steps"] = "Warmup",
+        ["metric_for_best_model"] = "BestMetric",
+        ["greater_is_better"] = "BestIsGreatest",
+        ["report_to"] = "WritesTensorBoard",
+        ["do_eval"] = "Evaluates",
+        ["optim"] = "Optimizer",
+        ["adafactor"] = "Optimizer",
+        ["optim_args"] = "OptimizerArguments",
     };
 
     [Fact]

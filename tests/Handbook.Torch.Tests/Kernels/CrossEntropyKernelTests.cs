@@ -18,9 +18,21 @@ public sealed unsafe class CrossEntropyKernelTests
         using var argMax = new Rows<int>(n);
         CrossEntropyKernel.Run(new CrossEntropyRows<T>
         {
-            Logits = data.Pointer, RowStride = stride, Rows = n, Vocabulary = vocabulary, Targets = target.Pointer, Weights = weight.Pointer,
-            Gradient = options.Gradient, LabelSmoothing = options.Smoothing, Scale = options.Scale, SoftCap = options.Cap,
-            LogProb = logProb.Pointer, LogSumExp = lse.Pointer, Entropy = entropy.Pointer, MeanLogit = mean.Pointer, ArgMax = argMax.Pointer,
+            Logits = data.Pointer,
+            RowStride = stride,
+            Rows = n,
+            Vocabulary = vocabulary,
+            Targets = target.Pointer,
+            Weights = weight.Pointer,
+            Gradient = options.Gradient,
+            LabelSmoothing = options.Smoothing,
+            Scale = options.Scale,
+            SoftCap = options.Cap,
+            LogProb = logProb.Pointer,
+            LogSumExp = lse.Pointer,
+            Entropy = entropy.Pointer,
+            MeanLogit = mean.Pointer,
+            ArgMax = argMax.Pointer,
         });
         return new(data.ToArray(), logProb.ToArray(), lse.ToArray(), entropy.ToArray(), mean.ToArray(), argMax.Span.ToArray());
     }

@@ -19,8 +19,15 @@ public sealed record DataFile(string Path, string Name, DataFormat Format)
 {
     private static readonly Dictionary<string, DataFormat> _endings = new(StringComparer.OrdinalIgnoreCase)
     {
-        [".jsonl"] = DataFormat.JsonLines, [".ndjson"] = DataFormat.JsonLines, [".json"] = DataFormat.Json, [".csv"] = DataFormat.Csv,
-        [".tsv"] = DataFormat.Tsv, [".txt"] = DataFormat.Text, [".text"] = DataFormat.Text, [".parquet"] = DataFormat.Parquet, [".arrow"] = DataFormat.Arrow,
+        [".jsonl"] = DataFormat.JsonLines,
+        [".ndjson"] = DataFormat.JsonLines,
+        [".json"] = DataFormat.Json,
+        [".csv"] = DataFormat.Csv,
+        [".tsv"] = DataFormat.Tsv,
+        [".txt"] = DataFormat.Text,
+        [".text"] = DataFormat.Text,
+        [".parquet"] = DataFormat.Parquet,
+        [".arrow"] = DataFormat.Arrow,
     };
 
     /// <summary>Files that stand beside data and hold none.</summary>

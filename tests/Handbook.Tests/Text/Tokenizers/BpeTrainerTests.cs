@@ -45,7 +45,14 @@ public sealed class BpeTrainerTests
         using var folder = new TemporaryFolder();
         var trained = BpeTrainer.Train(Enumerable.Range(0, 50).Select(seed => Some.Text(seed, 60)), new()
         {
-            VocabularySize = 320, Pattern = pattern, SpecialTokens = ["<pad>", "<|user|>"], BosToken = "<s>", EosToken = "</s>", PadToken = "<pad>", ChatTemplate = "{{ bos_token }}", ModelMaxLength = 512,
+            VocabularySize = 320,
+            Pattern = pattern,
+            SpecialTokens = ["<pad>", "<|user|>"],
+            BosToken = "<s>",
+            EosToken = "</s>",
+            PadToken = "<pad>",
+            ChatTemplate = "{{ bos_token }}",
+            ModelMaxLength = 512,
         });
         trained.Save(folder.Path);
         var tokenizer = Tokenizer.Load(folder.Path);
