@@ -14,10 +14,10 @@ namespace Handbook.Data.Demo;
 /// </remarks>
 public static class DemoData
 {
-    private const int Paragraphs = 6000;
+    private const int Paragraphs = 5000;
     private const int HeldOutParagraphs = 100;
     private const int Conversations = 4000;
-    private const int OpenQuestions = 110;
+    private const int OpenQuestions = 100;
 
     private static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -61,7 +61,7 @@ public static class DemoData
         {
             var sentences = Enumerable.Range(0, random.Next(4, 9)).Select(_ =>
             {
-                var item = random.NextDouble() < 0.6 ? known[random.Next(known.Length)] : NewOpenItem();
+                var item = random.NextDouble() < 0.7 ? known[random.Next(known.Length)] : NewOpenItem();
                 return item.Statements[random.Next(item.Statements.Length)];
             });
             return string.Join(random.Next(2) == 0 ? " " : "\n", sentences);

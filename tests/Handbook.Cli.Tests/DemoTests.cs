@@ -1,0 +1,58 @@
+using System.Text.Json;
+using Handbook.Tests;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>The steps of <c>make demo</c> with the recipes it uses, but with little data and few steps.</summary>
+public sealed class DemoTests : IDisposable
+{
+    private readonly HandbookProcess _handbook = new();
+
+    [Fact]
+    [Trait("speed", "slow")]
+    public void The_demo_runs_from_data_to_answers()
+    {
+        var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
+        Run("demo-data", "--output", "data/tiny", "--scale", "0.05");
+        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token", "<|endoftext|>", "--special-token", "<|im_start|>",
+            "--special-token", "<|im_end|>", "--chat-template", Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
+        Run("init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output", "runs/tiny-init");
+        Run("cpt", Path.Combine(recipes, "cpt.yaml"), "--max_steps=12", "--logging_steps=1");
+        Run("sft", Path.Combine(recipes, "sft.yaml"), "--max_steps=12", "--logging_steps=1");
+        foreach (var run in (string[])["tiny-cpt", "tiny-sft"])
+        {
+            var losses = File.ReadLines(At("runs", run, "metrics.jsonl")).Select(line => JsonDocument.Parse(line).RootElement)
+                .Where(row => row.TryGetProperty("loss", out _)).Select(row => row.GetProperty("loss").GetDouble()).ToArray();
+            Assert.Equal(12, losses.Length);
+            Assert.True(losses[^1] < 0.8 * losses[0], $"{run}: loss {losses[0]} → {losses[^1]}");
+            Assert.True(File.Exists(At("runs", run, "loss.svg")));
+        }
+        var asked = File.ReadLines(At("data", "tiny", "sft", "test.jsonl")).Count();
+        var score = Run("generate", "runs/tiny-sft", "--prompts", "data/tiny/sft/test.jsonl", "--expect", "answer", "--max-new-tokens", "12", "--batch-size", "64", "--output", "answers.jsonl").Output;
+        Assert.Matches($@"^accuracy \d\.\d{{3}} \(\d+ of {asked}\)\n$", score);
+        Assert.Equal(asked, File.ReadLines(At("answers.jsonl")).Count());
+    }
+
+    [Fact]
+    public void The_demo_s_data_is_the_same_for_a_seed_and_asks_nothing_twice()
+    {
+        Run("demo-data", "--output", "one", "--scale", "0.1");
+        Run("demo-data", "--output", "again", "--scale", "0.1");
+        Run("demo-data", "--output", "other", "--scale", "0.1", "--seed", "5");
+        Assert.Equal(File.ReadAllText(At("one", "sft", "train.jsonl")), File.ReadAllText(At("again", "sft", "train.jsonl")));
+        Assert.NotEqual(File.ReadAllText(At("one", "sft", "train.jsonl")), File.ReadAllText(At("other", "sft", "train.jsonl")));
+        var (train, test) = (Questions("train"), Questions("test"));
+        Assert.True(test.Count > 100);
+        Assert.Empty(test.Intersect(train));
+    }
+
+    public void Dispose() => _handbook.Dispose();
+
+    private HashSet<string> Questions(string split) => [.. File.ReadLines(At("one", "sft", split + ".jsonl"))
+        .SelectMany(line => JsonDocument.Parse(line).RootElement.GetProperty("messages").EnumerateArray())
+        .Where(turn => turn.GetProperty("role").ValueEquals("user")).Select(turn => turn.GetProperty("content").GetString()!)];
+
+    private string At(params string[] parts) => Path.Combine([_handbook.Folder, .. parts]);
+
+    private Outcome Run(params string[] words) => SmallModel.Succeed(_handbook.Run(words));
+}
