@@ -142,9 +142,6 @@ HB_API void* hb_find(const char* name, const char* overload) {
   }
 }
 
-/// Number of declared arguments of an operator.
-HB_API int hb_argument_count(void* op) { return static_cast<int>(static_cast<c10::OperatorHandle*>(op)->schema().arguments().size()); }
-
 /// Calls an operator. Missing trailing arguments and kDefault take the schema's default. Tensor lists are returned flat.
 HB_API int hb_call(void* op, const Value* arguments, int count, Value* results, int capacity) {
   return guarded([&] {
@@ -264,7 +261,6 @@ HB_API int hb_info(void* handle, Info* info) {
   });
 }
 
-/// Size and stride of one dimension are in hb_info; this answers for tensors of any number of dimensions.
 HB_API int hb_requires_grad(void* handle, int value) {
   return guarded([&] {
     tensor(handle)->requires_grad_(value != 0);

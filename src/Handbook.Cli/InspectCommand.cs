@@ -2,6 +2,8 @@ using System.CommandLine;
 using Handbook.Data;
 using Handbook.Recipes;
 using Handbook.Text;
+using Handbook.Training;
+using Handbook.Training.Progress;
 using Spectre.Console;
 
 namespace Handbook.Cli;
@@ -44,7 +46,8 @@ internal static class InspectCommand
             options = RecipeData.Options(recipe, RecipeData.LoadTokenizer(recipe));
         }
         // What is wrong with rows is this command's subject: it shows them, and does not stop.
-        using var data = TrainingData.Load(options with { MaxBadRows = 1 }, TokenizeProgressLine.OnError(), cancel);
+        using var shown = new TokenizingProgress(new LiveLine());
+        using var data = TrainingData.Load(options with { MaxBadRows = 1 }, shown, cancel);
         var report = new InspectReport(Console.Out, coloured: !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities is { Ansi: true, ColorSystem: not ColorSystem.NoColors });
         report.Sources(data.Sources);
         report.Lengths(LengthStatistics.Of(data.Train));

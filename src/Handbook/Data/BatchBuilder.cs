@@ -16,27 +16,13 @@ public static class BatchBuilder
         var positions = new List<int>();
         var targets = new List<int>();
         var segments = new List<Segment>();
-        var labels = 0;
         foreach (var index in indices)
-        {
-            var row = rows.Read(index);
-            Append(row, index, tokens, positions, targets, segments);
-            foreach (var part in row.Segments)
-                labels += part.Loss.Length - System.MemoryExtensions.Count(part.Loss.Span, (byte)0);
-        }
+            Append(rows.Read(index), index, tokens, positions, targets, segments);
 
         var weights = new float[targets.Count];
         for (var i = 0; i < weights.Length; i++)
             weights[i] = targets[i] >= 0 ? 1f : 0f;
-        return new TokenBatch
-        {
-            Tokens = [.. tokens],
-            Positions = [.. positions],
-            Targets = [.. targets],
-            Segments = [.. segments],
-            Weights = weights,
-            LabelCount = labels,
-        };
+        return new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Targets = [.. targets], Segments = [.. segments], Weights = weights };
     }
 
     private static void Append(TokenRow row, int index, List<int> tokens, List<int> positions, List<int> targets, List<Segment> segments)

@@ -42,9 +42,6 @@ public sealed class TokenBatch
     /// <summary>Weight of each target, 0 where there is none; [N].</summary>
     public required float[] Weights { get; init; }
 
-    /// <summary>Number of tokens that carry loss, with the first tokens of rows, which nothing predicts: what the Python trainer divides the summed loss by.</summary>
-    public int LabelCount { get => field > 0 ? field : TargetCount; init; }
-
     public int Count => Tokens.Length;
 
     /// <summary>Number of targets.</summary>

@@ -8,7 +8,7 @@ namespace Handbook.Generation;
 public sealed class Sampler(SamplingOptions options, long row, IEnumerable<int> prompt)
 {
     private readonly HashSet<int> _seen = options.RepetitionPenalty == 1 ? [] : [.. prompt];
-    private ulong _state = Mix(Mix((ulong)options.Seed) ^ (ulong)row);
+    private SplitMix _random = new(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)row));
     private int[] _order = [];
 
     /// <param name="logits">[V]; changed.</param>
@@ -103,16 +103,5 @@ public sealed class Sampler(SamplingOptions options, long row, IEnumerable<int> 
         return most + Math.Log(sum);
     }
 
-    private double Uniform()
-    {
-        _state += 0x9E3779B97F4A7C15;
-        return (Mix(_state) >> 11) * (1.0 / (1UL << 53));
-    }
-
-    private static ulong Mix(ulong z)
-    {
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-        return z ^ (z >> 31);
-    }
+    private double Uniform() => (_random.Next() >> 11) * (1.0 / (1UL << 53));
 }

@@ -30,26 +30,15 @@ public sealed class EmbeddingNoise(double alpha, long seed)
             lengths[segment.Row] = lengths.GetValueOrDefault(segment.Row) + segment.Length;
         var noise = Tensor.Empty(DType.Float32, Device.Cpu, batch.Count, width);
         var values = noise.AsSpan<float>();
-        var used = new Dictionary<int, ulong>();
+        var streams = new Dictionary<int, SplitMix>();
         foreach (var segment in batch.Segments)
         {
             var scale = (float)(alpha / Math.Sqrt((double)lengths[segment.Row] * width));
-            var state = used.TryGetValue(segment.Row, out var running) ? running : Mix(Mix(Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row);
+            var random = streams.TryGetValue(segment.Row, out var running) ? running : new SplitMix(SplitMix.Mix(SplitMix.Mix(SplitMix.Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row));
             foreach (ref var value in values.Slice(segment.Start * width, segment.Length * width))
-            {
-                state += 0x9E3779B97F4A7C15;
-                value = ((Mix(state) >> 40) * (1f / (1 << 23)) - 1f) * scale;
-            }
-            used[segment.Row] = state;
+                value = ((random.Next() >> 40) * (1f / (1 << 23)) - 1f) * scale;
+            streams[segment.Row] = random;
         }
         return noise;
-    }
-
-    // SplitMix64, Steele, Lea and Flood 2014
-    private static ulong Mix(ulong z)
-    {
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-        return z ^ (z >> 31);
     }
 }

@@ -32,9 +32,12 @@ public sealed class TrainingLoop : IDisposable
     private readonly Intervals _intervals;
     private readonly EmbeddingNoise? _noise;
     private readonly Evaluator? _evaluator;
+    private readonly double _flopsPerToken;
     private (int Step, MetricSet Metrics)? _lastEvaluation;
     private int _bestStep = -1;
     private int _emptySteps;
+    private double _lastNorm;
+    private double _lastRate;
 
     /// <param name="job">What to train, on what.</param>
     /// <param name="folder">The run folder, open.</param>
@@ -50,6 +53,7 @@ public sealed class TrainingLoop : IDisposable
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
         _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens);
+        _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
         _progress = new TrainingProgress(Outline(), line);
         Describe(folder.State);
     }
@@ -132,9 +136,6 @@ public sealed class TrainingLoop : IDisposable
         _lastRate = rate;
         _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, work.Tokens));
     }
-
-    private double _lastNorm;
-    private double _lastRate;
 
     // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
     private void RequireFinite(double value, string what, StepWork work)
@@ -278,7 +279,7 @@ public sealed class TrainingLoop : IDisposable
     }
 
     /// <summary>Floating point operations so far: six per weight and token, as the reference counts them.</summary>
-    private double Flops() => 6.0 * _job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count) * _state.TokensSeen;
+    private double Flops() => _flopsPerToken * _state.TokensSeen;
 
     private TrainingOutline Outline() => new()
     {

@@ -37,6 +37,9 @@ public static class TrainingRun
         Report(data, line);
         if (data.Train.Count == 0)
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+        if (options.Evaluates() && data.Evaluation is not { Count: > 0 })
+            throw new InputException("the recipe evaluates, but no rows are held out",
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
         TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
         line.Print(TorchRuntime.Description);
@@ -59,9 +62,6 @@ public static class TrainingRun
             ModelBytes = saved.Bytes,
             MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
         };
-        if (options.Evaluates() && data.Evaluation is not { Count: > 0 })
-            throw new InputException("the recipe evaluates, but no rows are held out",
-                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
