@@ -8,8 +8,10 @@ public enum SegmentRole : byte
     Prompt,
     Chosen,
     Rejected,
-    /// <summary>One of n sampled answers, or an unpaired answer.</summary>
+    /// <summary>One of n sampled answers.</summary>
     Sample,
+    /// <summary>The answer to another prompt, from which KTO estimates its reference point.</summary>
+    Mismatched,
 }
 
 /// <summary>A run of tokens that continues its parent. A token sees its own segment causally and all of its ancestors, nothing else.</summary>

@@ -16,6 +16,9 @@ public sealed class TokenRow
     /// <summary>Length of the row's text in Unicode code points.</summary>
     public int Characters { get; init; }
 
+    /// <summary>By how much the chosen answer is better, where the data says so (the <c>margin</c> column of reward modelling).</summary>
+    public double Margin { get; init; }
+
     /// <summary>Number of tokens in all parts.</summary>
     public int TokenCount
     {

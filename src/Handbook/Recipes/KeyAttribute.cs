@@ -7,6 +7,9 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>Other spellings with the same meaning, e.g. the older handbook's name.</summary>
     public string[] Aliases { get; init; } = [];
 
+    /// <summary>The methods that read it; empty: all methods of its record.</summary>
+    public TrainingMethod[] Methods { get; init; } = [];
+
     /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
     public string? NotBuilt { get; init; }
 }

@@ -142,39 +142,19 @@ internal static class OtherKeys
 
     private static IEnumerable<RecipeKey> Preference()
     {
-        TrainingMethod[] dpo = [TrainingMethod.Dpo];
-        TrainingMethod[] both = [TrainingMethod.Dpo, TrainingMethod.Orpo];
+        TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
         return Group("Preference methods",
-            For<double>(both, "beta", 0.1),
-            For<object>(dpo, "loss_type", "sigmoid"),
-            For<int?>(both, "max_prompt_length", 512),
-            For<int?>(both, "max_completion_length"),
-            For<bool>(both, "disable_dropout", true),
-            For<int>(both, "label_pad_token_id", -100),
-            For<int?>(both, "padding_value"),
-            For<string>(both, "truncation_mode", "keep_end"),
-            For<bool>(both, "generate_during_eval", false),
-            For<IReadOnlyDictionary<string, object?>>(dpo, "ref_model_init_kwargs"),
-            For<string>(dpo, "model_adapter_name"),
-            For<string>(dpo, "ref_adapter_name"),
-            For<bool>(dpo, "force_use_ref_model", false),
-            For<bool>(dpo, "use_logits_to_keep", false),
-            For<bool>(dpo, "precompute_ref_log_probs", false),
-            For<int?>(dpo, "precompute_ref_batch_size"),
-            For<object>(dpo, "tools"),
-            For<bool>(dpo, "use_liger_loss", false),
-            For<string>(dpo, "base_model_attribute_name", "model"),
-            For<string>(dpo, "f_divergence_type", "reverse_kl"),
-            For<double>(dpo, "f_alpha_divergence_coef", 1.0),
-            For<bool>(dpo, "reference_free", false),
-            For<double>(dpo, "label_smoothing", 0.0),
-            For<bool>(dpo, "use_weighting", false),
-            For<double?>(dpo, "rpo_alpha"),
-            For<double?>(dpo, "ld_alpha"),
-            For<double>(dpo, "discopop_tau", 0.05),
-            For<bool>(dpo, "sync_ref_model", false),
-            For<double>(dpo, "ref_model_mixup_alpha", 0.6),
-            For<int>(dpo, "ref_model_sync_steps", 512));
+            For<bool>(pairs, "disable_dropout", "every forward pass is the full model, in policy and reference", true),
+            For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
+            For<int?>(pairs, "padding_value", "no batch is ever padded"),
+            For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),
+            For<int?>(pairs, "precompute_ref_batch_size", "reference scores are computed in bins of max_tokens"),
+            For<bool>(pairs, "use_liger_loss", "the fused operations are always on", false),
+            For<string>(pairs, "base_model_attribute_name", "the model's config.json says how it is built", "model"),
+            For<bool>(pairs, "force_use_ref_model", "ref_model_name_or_path names another reference, and nothing more is needed", false),
+            For<IReadOnlyDictionary<string, object?>>(pairs, "ref_model_init_kwargs", "the model's config.json says how it is built"),
+            For<string>(pairs, "model_adapter_name", "it belongs to adapters, which this recipe does not train"),
+            For<string>(pairs, "ref_adapter_name", "it belongs to adapters, which this recipe does not train"));
     }
 
     private static IEnumerable<RecipeKey> Rejected() => Group("Not accepted",
@@ -195,6 +175,6 @@ internal static class OtherKeys
     private static RecipeKey Reject<T>(string name, string reason) =>
         NoEffect<T>(name, reason) with { Disposition = Disposition.Rejected };
 
-    private static RecipeKey For<T>(TrainingMethod[] methods, string name, object? otherwise = null) =>
-        NotBuilt<T>(name, "this method", otherwise) with { Methods = methods };
+    private static RecipeKey For<T>(TrainingMethod[] methods, string name, string reason, object? otherwise = null) =>
+        NoEffect<T>(name, reason, otherwise) with { Methods = methods };
 }

@@ -22,6 +22,10 @@ public sealed record Recipe
 
     public SftOptions Sft { get; init; } = new();
 
+    public PreferenceOptions Preference { get; init; } = new();
+
+    public RewardOptions Reward { get; init; } = new();
+
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
@@ -85,6 +89,18 @@ public enum TrainingMethod
     [Spelled("dpo")] Dpo,
     /// <summary>Odds-ratio preference optimisation.</summary>
     [Spelled("orpo")] Orpo,
+    /// <summary>Kahneman–Tversky optimisation, on answers that are good or bad by themselves.</summary>
+    [Spelled("kto")] Kto,
+    /// <summary>Contrastive preference optimisation and its family (SimPO, AlphaPO).</summary>
+    [Spelled("cpo")] Cpo,
+    /// <summary>Binary classifier optimisation, on answers that are good or bad by themselves.</summary>
+    [Spelled("bco")] Bco,
+    /// <summary>Reward modelling.</summary>
+    [Spelled("reward")] Reward,
+    /// <summary>Group-relative policy optimisation.</summary>
+    [Spelled("grpo")] Grpo,
+    /// <summary>Sampling, scoring, selecting, and training on what was selected.</summary>
+    [Spelled("rejection-sample", "rejection_sample")] RejectionSample,
 }
 
 /// <summary>The two ways in which the Python handbook's recipes were written.</summary>

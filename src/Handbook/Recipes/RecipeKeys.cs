@@ -10,6 +10,8 @@ internal static class RecipeKeys
         .. FromRecord(new ModelOptions(), "Model and tokenizer"),
         .. FromRecord(new DataOptions(), "Data"),
         .. FromRecord(new SftOptions(), "Supervised fine-tuning", TrainingMethod.Sft),
+        .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco),
+        .. FromRecord(new RewardOptions(), "Reward modelling", TrainingMethod.Reward),
         .. FromRecord(new TrainingOptions(), "Training"),
         .. OtherKeys.All,
     ]);
@@ -40,7 +42,7 @@ internal static class RecipeKeys
                 Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
                 Reason = extra?.NotBuilt,
                 Aliases = extra?.Aliases ?? [],
-                Methods = methods,
+                Methods = extra is { Methods.Length: > 0 } ? extra.Methods : methods,
                 Property = property,
             };
         }

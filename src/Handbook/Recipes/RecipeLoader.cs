@@ -78,7 +78,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var binder = new RecipeBinder(report);
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
         var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
-        object[] records = [model, data, training, sft];
+        var (preference, reward) = (new PreferenceOptions(), new RewardOptions());
+        object[] records = [model, data, training, sft, preference, reward];
         if (dialect == RecipeDialect.Mixer)
             foreach (var (name, value) in DialectDefaults.Mixer)
             {
@@ -112,6 +113,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             Data = data,
             Training = training with { OutputDir = Home(training.OutputDir) },
             Sft = sft,
+            Preference = preference,
+            Reward = reward,
             Sources = _sources,
             WithoutEffect = _withoutEffect,
         };
