@@ -76,14 +76,10 @@ internal static class StepBench
             using (TensorScope.Enter())
             {
                 model.Parameters.ClearGradients();
-                last = 0;
-                foreach (var (batch, stream) in work.Bins)
-                {
-                    using var scope = TensorScope.Enter();
-                    var loss = method.Loss(model, batch, stream, ForwardOptions.Plain, work.Normaliser, new MetricSums())!;
-                    last += loss.ToScalar();
-                    loss.Backward();
-                }
+                var pass = new LossPass { Training = true, Metrics = new MetricSums() };
+                foreach (var group in work.Groups)
+                    method.Run(model, group, pass);
+                last = pass.Loss;
                 optimizer.Step(1e-4, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters), 1.0));
             }
             if (step == 0)

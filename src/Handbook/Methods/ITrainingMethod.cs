@@ -4,23 +4,35 @@ using Handbook.Torch;
 
 namespace Handbook.Methods;
 
-/// <summary>What differs between the training methods: which loss a batch has, what it is divided by, and what is measured.</summary>
-/// <remarks>The loop sums the parts of a step and divides once, by <see cref="Normaliser"/> over the whole step.</remarks>
+/// <summary>What differs between the training methods: which loss a group of rows has, what it is divided by, and what is measured.</summary>
 public interface ITrainingMethod
 {
     /// <summary>The method's command, e.g. <c>sft</c>.</summary>
     string Name { get; }
 
-    /// <summary>What these rows add to the divisor of the step's loss.</summary>
-    double Normaliser(TokenRow row);
+    /// <summary>Whether each micro-batch is a group of its own; otherwise the whole step is one, however it is accumulated.</summary>
+    bool GroupsByMicroBatch => false;
 
-    /// <summary>The part of a step's loss that a batch contributes, already divided by the normaliser; backward reaches it with the gradient 1.</summary>
+    /// <summary>Whether a row's loss depends on the other rows of its group. Then evaluation has groups of <c>per_device_eval_batch_size</c> rows.</summary>
+    bool CouplesRows => false;
+
+    /// <summary>Numbers that belong into a checkpoint, such as a running mean; empty for most.</summary>
+    double[] State { get => []; set { } }
+
+    /// <summary>Tensors that belong into a checkpoint, such as a reference model that changes; none for most.</summary>
+    IEnumerable<(string Name, Tensor Value)> StateTensors => [];
+
+    /// <summary>Counts of a group.</summary>
+    GroupTotals Totals(IReadOnlyList<TokenRow> rows);
+
+    /// <summary>Computes the loss of a group part by part and hands each part to the pass.</summary>
     /// <param name="model">The model, in training or frozen.</param>
-    /// <param name="batch">Tokens, targets and weights.</param>
-    /// <param name="stream">The same batch as the network reads it.</param>
-    /// <param name="options">How to run the network.</param>
-    /// <param name="normaliser">Sum of <see cref="Normaliser"/> over the whole step.</param>
-    /// <param name="metrics">Receives sums and counts.</param>
-    /// <returns>One number, float64; null where the batch has nothing to learn from.</returns>
-    Tensor? Loss(Decoder model, TokenBatch batch, StreamLayout stream, ForwardOptions options, double normaliser, MetricSums metrics);
+    void Run(Decoder model, LossGroup group, LossPass pass);
+
+    /// <summary>Called after each update of the weights.</summary>
+    /// <param name="model">The model that was updated.</param>
+    /// <param name="updates">Updates done.</param>
+    void AfterStep(Decoder model, int updates)
+    {
+    }
 }

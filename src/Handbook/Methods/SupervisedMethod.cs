@@ -20,7 +20,19 @@ public sealed class SupervisedMethod(string name, bool countFirstTokens = true, 
 {
     public string Name => name;
 
-    public double Normaliser(TokenRow row)
+    public GroupTotals Totals(IReadOnlyList<TokenRow> rows) => new() { Rows = rows.Count, Targets = rows.Sum(Targets) };
+
+    public void Run(Decoder model, LossGroup group, LossPass pass)
+    {
+        foreach (var bin in group.Bins)
+        {
+            using var scope = TensorScope.Enter();
+            if (Loss(model, bin, pass.OptionsFor(bin.Batch), group.Totals.Targets / group.Share, pass.Metrics) is { } part)
+                pass.Add(part);
+        }
+    }
+
+    private double Targets(TokenRow row)
     {
         var count = 0;
         foreach (var segment in row.Segments)
@@ -32,8 +44,11 @@ public sealed class SupervisedMethod(string name, bool countFirstTokens = true, 
         return count;
     }
 
-    public Tensor? Loss(Decoder model, TokenBatch batch, StreamLayout stream, ForwardOptions options, double normaliser, MetricSums metrics)
+    /// <summary>A bin's part of the loss; null where it has no target.</summary>
+    /// <param name="normaliser">What the sum over all targets is divided by.</param>
+    public Tensor? Loss(Decoder model, Bin bin, ForwardOptions options, double normaliser, MetricSums metrics)
     {
+        var batch = bin.Batch;
         var places = new List<int>(batch.Count);
         for (var i = 0; i < batch.Count; i++)
             if (batch.Targets[i] >= 0)
@@ -45,7 +60,7 @@ public sealed class SupervisedMethod(string name, bool countFirstTokens = true, 
         var targets = Array.ConvertAll(rows, i => batch.Targets[i]);
         var weights = Array.ConvertAll(rows, i => batch.Weights[i] / normaliser);
         var statistics = new HeadStatistics(rows.Length);
-        var hidden = model.Hidden(stream, options);
+        var hidden = model.Hidden(bin.Stream, options);
         var chosen = rows.Length == batch.Count ? hidden : RowSelect.Forward(hidden, rows);
         var loss = LinearLogProb.WeightedLoss(chosen, model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
         Measure(statistics, targets, metrics);

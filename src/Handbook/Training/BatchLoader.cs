@@ -9,10 +9,9 @@ namespace Handbook.Training;
 
 /// <summary>The rows of one optimiser step, laid out for the network.</summary>
 /// <param name="Rows">Which rows.</param>
-/// <param name="Bins">All rows of the step in bins of at most the asked-for number of tokens; micro-batches do not matter.</param>
-/// <param name="Normaliser">What the step's loss is divided by.</param>
+/// <param name="Groups">The rows whose losses are one mean each: mostly all of the step.</param>
 /// <param name="Tokens">Tokens that go through the network.</param>
-public sealed record StepWork(StepRows Rows, IReadOnlyList<(TokenBatch Batch, StreamLayout Stream)> Bins, double Normaliser, long Tokens);
+public sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups, long Tokens);
 
 /// <summary>Prepares the next steps on a thread of its own, so that the training thread never waits for rows.</summary>
 public sealed class BatchLoader : IDisposable
@@ -26,7 +25,7 @@ public sealed class BatchLoader : IDisposable
 
     /// <param name="rows">The training rows.</param>
     /// <param name="plan">Which rows belong to which step.</param>
-    /// <param name="method">Says what a row adds to the normaliser.</param>
+    /// <param name="method">Says which rows are a group, and counts them.</param>
     /// <param name="maxTokens">Most tokens of a bin; a longer row has a bin for itself.</param>
     /// <param name="firstStep">The first step to prepare.</param>
     /// <param name="endStep">The step after the last.</param>
@@ -73,22 +72,27 @@ public sealed class BatchLoader : IDisposable
 
     internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens)
     {
-        int[] indices = [.. step.MicroBatches.SelectMany(m => m)];
-        var normaliser = indices.Sum(i => method.Normaliser(rows.Read(i)));
-        var bins = Bins(rows, indices, maxTokens);
-        return new(step, bins, normaliser, bins.Sum(b => (long)b.Batch.Count));
+        var parts = method.GroupsByMicroBatch ? step.MicroBatches : [[.. step.MicroBatches.SelectMany(m => m)]];
+        LossGroup[] groups = [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count))];
+        return new(step, groups, groups.Sum(group => group.Bins.Sum(bin => (long)bin.Batch.Count)));
+    }
+
+    internal static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1)
+    {
+        (int Number, TokenRow Row)[] read = [.. numbers.Select(number => (number, rows.Read(number)))];
+        return new(read, Bins(rows, numbers, maxTokens), method.Totals([.. read.Select(r => r.Row)]), share);
     }
 
     /// <summary>Rows in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.</summary>
-    internal static IReadOnlyList<(TokenBatch Batch, StreamLayout Stream)> Bins(ITokenRows rows, int[] indices, int maxTokens)
+    internal static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens)
     {
         var lengths = Array.ConvertAll(indices, rows.Length);
         var bins = Packing.Bins(lengths, maxTokens);
-        var result = new List<(TokenBatch, StreamLayout)>(bins.Count);
+        var result = new List<Bin>(bins.Count);
         foreach (var bin in bins)
         {
             var batch = BatchBuilder.Build(rows, [.. bin.Order().Select(i => indices[i])]);
-            result.Add((batch, StreamLayout.Of(batch)));
+            result.Add(new(batch, StreamLayout.Of(batch)));
         }
         return result;
     }

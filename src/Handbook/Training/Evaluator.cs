@@ -11,7 +11,8 @@ namespace Handbook.Training;
 /// <summary>Measures a model on held-out rows, without gradients.</summary>
 /// <remarks>
 /// <code>
-/// eval_loss = − Σ log p(target) / targets         over all held-out rows
+/// eval_loss = − Σ log p(target) / targets         over all held-out rows, where the method predicts tokens
+/// eval_loss = mean over rows of the row's loss    where it compares answers
 /// </code>
 /// The Python trainer averages batch means instead, so that its value depends on <c>per_device_eval_batch_size</c>; here every target counts the
 /// same, whatever the batches and the packing (docs/decisions).
@@ -28,24 +29,24 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
         var clock = Stopwatch.StartNew();
         var sums = new MetricSums();
         using var mode = GradMode.Disabled();
-        for (var start = 0; start < rows.Count; start += GroupSize)
+        var groupSize = method.CouplesRows ? batchSize : GroupSize;
+        for (var start = 0; start < rows.Count; start += groupSize)
         {
-            int[] group = [.. Enumerable.Range(start, Math.Min(GroupSize, rows.Count - start))];
-            foreach (var (batch, stream) in BatchLoader.Bins(rows, group, maxTokens))
-            {
-                cancel.ThrowIfCancellationRequested();
-                using var scope = TensorScope.Enter();
-                method.Loss(model, batch, stream, ForwardOptions.Plain, 1, sums);
-            }
-            bar?.Advance(group.Length);
+            cancel.ThrowIfCancellationRequested();
+            int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
+            var pass = new LossPass { Metrics = sums };
+            method.Run(model, BatchLoader.Group(rows, numbers, method, maxTokens), pass);
+            if (pass.Learned)
+                sums.Add("loss", pass.Loss * numbers.Length, numbers.Length);
+            bar?.Advance(numbers.Length);
         }
         var result = new MetricSet();
         foreach (var (name, mean) in sums.Means)
-        {
-            result[name == "nll" ? "eval_loss" : $"eval_{name}"] = mean;
-            if (name == "nll")
-                result["eval_perplexity"] = Math.Exp(mean);
-        }
+            if (name != "nll")
+                result[$"eval_{name}"] = mean;
+        var nll = sums.All.FirstOrDefault(m => m.Name == "nll");
+        if (nll.Count > 0)
+            (result["eval_loss"], result["eval_perplexity"]) = (nll.Sum / nll.Count, Math.Exp(nll.Sum / nll.Count));
         if (result.Number("eval_loss") is not { } loss)
             throw new InputException("the held-out rows have no token to predict, so there is nothing to evaluate",
                 fix: "check the test split with `handbook inspect`, or set eval_strategy: no");

@@ -34,6 +34,9 @@ public sealed class LoopState
     /// <summary>The random state of libtorch.</summary>
     public byte[] RandomState { get; set; } = [];
 
+    /// <summary>Numbers that the method keeps, such as a running mean.</summary>
+    public double[] MethodState { get; set; } = [];
+
     /// <summary>State of <c>reduce_lr_on_plateau</c>; null for other schedules.</summary>
     public PlateauState? Plateau { get; set; }
 
@@ -51,6 +54,10 @@ public sealed class LoopState
             json.WriteNumber("seconds", Seconds);
             json.WriteString("data_key", DataKey);
             json.WriteBase64String("random_state", RandomState);
+            json.WriteStartArray("method_state");
+            foreach (var number in MethodState)
+                json.WriteNumberValue(number);
+            json.WriteEndArray();
             json.WriteStartObject("since_log");
             foreach (var (name, sum, count) in SinceLog.All)
             {
@@ -91,6 +98,7 @@ public sealed class LoopState
                 Seconds = json.GetProperty("seconds").GetDouble(),
                 DataKey = json.GetProperty("data_key").GetString()!,
                 RandomState = json.GetProperty("random_state").GetBytesFromBase64(),
+                MethodState = json.TryGetProperty("method_state", out var numbers) ? [.. numbers.EnumerateArray().Select(n => n.GetDouble())] : [],
                 Plateau = json.TryGetProperty("plateau", out var plateau) ? plateau.Deserialize<PlateauState>() : null,
             };
             foreach (var entry in json.GetProperty("since_log").EnumerateObject())

@@ -18,7 +18,7 @@ public static class TrainingCheckpoint
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
     {
         var modelOnly = job.Recipe.Training.SaveOnlyModel;
-        var tensors = modelOnly ? [] : Tensors(job.Model.Parameters, optimizer).ToArray();
+        var tensors = modelOnly ? [] : Tensors(job, optimizer).ToArray();
         var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
         return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
         {
@@ -29,19 +29,20 @@ public static class TrainingCheckpoint
             using (var stream = writer.Create(OptimizerFile))
                 SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)), new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
             state.RandomState = RandomState.Save();
+            state.MethodState = job.Method.State;
             writer.WriteText(LoopState.FileName, state.ToJson());
         });
     }
 
     /// <summary>Puts masters, optimiser and random state back as they were.</summary>
     /// <exception cref="InputException">The checkpoint is of another model, optimiser or precision.</exception>
-    public static LoopState Restore(string folder, ModelParameters parameters, Optimizer optimizer)
+    public static LoopState Restore(string folder, TrainingJob job, Optimizer optimizer)
     {
         var state = LoopState.Load(folder);
         var path = Path.Combine(folder, OptimizerFile);
         using var file = SafetensorsFile.Open(path);
         const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
-        var wanted = Tensors(parameters, optimizer).ToArray();
+        var wanted = Tensors(job, optimizer).ToArray();
         if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
             throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser", fix: fix);
         foreach (var (name, value) in wanted)
@@ -54,16 +55,19 @@ public static class TrainingCheckpoint
             Copy(file.Read(name), value);
         }
         optimizer.Updates = long.Parse(file.Metadata["updates"]);
-        parameters.RefreshCompute();
+        job.Model.Parameters.RefreshCompute();
+        job.Method.State = state.MethodState;
         RandomState.Restore(state.RandomState);
         return state;
     }
 
-    private static IEnumerable<(string Name, Tensor Value)> Tensors(ModelParameters parameters, Optimizer optimizer)
+    private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer)
     {
-        foreach (var bucket in parameters.Buckets)
+        foreach (var bucket in job.Model.Parameters.Buckets)
             yield return ($"master.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values);
         foreach (var state in optimizer.State)
+            yield return state;
+        foreach (var state in job.Method.StateTensors)
             yield return state;
     }
 

@@ -21,6 +21,8 @@ public sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? 
 /// <summary>The one loop: accumulate, clip, step, log, evaluate, save, go on.</summary>
 public sealed class TrainingLoop : IDisposable
 {
+    private static readonly string[] s_noted = ["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
+
     private readonly TrainingJob _job;
     private readonly TrainingOptions _options;
     private readonly RunFolder _folder;
@@ -104,22 +106,18 @@ public sealed class TrainingLoop : IDisposable
         using var scope = TensorScope.Enter();
         var parameters = _job.Model.Parameters;
         parameters.ClearGradients();
-        var loss = 0.0;
-        var learned = false;
-        foreach (var (batch, stream) in work.Bins)
+        var pass = new LossPass
         {
-            using var inner = TensorScope.Enter();
-            var options = new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) };
-            if (_job.Method.Loss(_job.Model, batch, stream, options, work.Normaliser, _state.SinceLog) is not { } part)
-                continue;
-            loss += part.ToScalar();
-            RequireFinite(loss, "loss", work);
-            part.Backward();
-            learned = true;
-        }
+            Training = true,
+            Metrics = _state.SinceLog,
+            Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
+            Check = loss => RequireFinite(loss, "loss", work),
+        };
+        foreach (var group in work.Groups)
+            _job.Method.Run(_job.Model, group, pass);
         var rate = _schedule.At(_state.Step);
         double? norm = null;
-        if (learned)
+        if (pass.Learned)
         {
             norm = GradientNorm.Of(parameters);
             RequireFinite(norm.Value, "gradient norm", work);
@@ -128,13 +126,14 @@ public sealed class TrainingLoop : IDisposable
         else if (_emptySteps++ == 0)
             _progress.Note($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
         _state.Step++;
+        _job.Method.AfterStep(_job.Model, _state.Step);
         _state.TokensSeen += work.Tokens;
-        _state.TotalLoss += loss;
-        _state.LossSinceLog += loss;
+        _state.TotalLoss += pass.Loss;
+        _state.LossSinceLog += pass.Loss;
         _state.StepsSinceLog++;
         _lastNorm = norm ?? 0;
         _lastRate = rate;
-        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, work.Tokens));
+        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, work.Tokens));
     }
 
     // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
@@ -189,7 +188,7 @@ public sealed class TrainingLoop : IDisposable
             metrics = _evaluator!.Run(_job.Model, bar);
         _lastEvaluation = (_state.Step, metrics);
         _folder.LogEvaluation(_state.Step, epoch, metrics);
-        _progress.Note($"step {_state.Step}: eval_loss {metrics.Number("eval_loss"):f4}, eval_mean_token_accuracy {metrics.Number("eval_mean_token_accuracy"):f4}");
+        _progress.Note($"step {_state.Step}: {string.Join(", ", s_noted.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
         _schedule.Report(metrics.Number("eval_loss")!.Value);
 
         if (metrics.Number(_options.BestMetric()) is not { } metric)
@@ -267,7 +266,7 @@ public sealed class TrainingLoop : IDisposable
 
     private LoopState Resume(Checkpoint resume)
     {
-        var state = TrainingCheckpoint.Restore(resume.Path, _job.Model.Parameters, _optimizer);
+        var state = TrainingCheckpoint.Restore(resume.Path, _job, _optimizer);
         if (state.DataKey != _job.DataKey && !_options.IgnoreDataSkip)
             throw new InputException($"{resume.Path} was trained on other rows, in another order, or with other batches than this recipe names",
                 why: "going on would repeat some rows and skip others",

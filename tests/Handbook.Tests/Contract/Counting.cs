@@ -1,7 +1,6 @@
 using Handbook.Data;
 using Handbook.Methods;
 using Handbook.Models;
-using Handbook.Torch;
 
 namespace Handbook.Tests.Contract;
 
@@ -12,12 +11,13 @@ internal sealed class Counting(ITrainingMethod inner, Action callback, int every
 
     public string Name => inner.Name;
 
-    public double Normaliser(TokenRow row) => inner.Normaliser(row);
+    public GroupTotals Totals(IReadOnlyList<TokenRow> rows) => inner.Totals(rows);
 
-    public Tensor? Loss(Decoder model, TokenBatch batch, StreamLayout stream, ForwardOptions options, double normaliser, MetricSums metrics)
+    public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        if (++_batches % every == 0)
-            callback();
-        return inner.Loss(model, batch, stream, options, normaliser, metrics);
+        foreach (var _ in group.Bins)
+            if (++_batches % every == 0)
+                callback();
+        inner.Run(model, group, pass);
     }
 }

@@ -74,7 +74,7 @@ public sealed class IsolationTests
         var nudge = Tensor.Zeros(DType.Float64, batch.Count, width);
         nudge.RequiresGrad = true;
         model.Parameters.ClearGradients();
-        var loss = new SupervisedMethod("sft").Loss(model, batch, stream, new ForwardOptions { EmbeddingNoise = (x, _) => x + nudge }, 10, new MetricSums())!;
+        var loss = new SupervisedMethod("sft").Loss(model, new(batch, stream), new ForwardOptions { EmbeddingNoise = (x, _) => x + nudge }, 10, new MetricSums())!;
         loss.Backward();
         return (batch, [.. model.Logits(stream).ToArray<double>().Chunk(Tiny.Vocabulary)], [.. nudge.Grad!.ToArray<double>().Chunk(width)]);
     }

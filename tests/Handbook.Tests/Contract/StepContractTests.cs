@@ -63,7 +63,7 @@ public sealed class StepContractTests
         Assert.True(packed.Count < rows.Count / 2);
         var method = new SupervisedMethod("sft", countFirstTokens: false);
         var separate = Tiny.Whole(rows, method, 1);
-        Assert.Equal(rows.Count, separate.Bins.Count);
+        Assert.Equal(rows.Count, separate.Groups[0].Bins.Count);
         Tiny.Step(model, method, Tiny.Whole(packed, method, 4096)).MustEqual(Tiny.Step(model, method, separate), Rounding, "packed");
     }
 
@@ -89,10 +89,10 @@ public sealed class StepContractTests
         ITokenRows rows = packed ? Packing.BestFit(Tiny.Rows(7, 6), 30) : Tiny.Rows(7, 6);
         var method = new SupervisedMethod("sft", labelSmoothing: Epsilon);
         var work = Tiny.Whole(rows, method, 4096);
-        var batch = Assert.Single(work.Bins).Batch;
+        var batch = Assert.Single(Assert.Single(work.Groups).Bins).Batch;
 
         using var scope = TensorScope.Enter();
-        var logits = model.Logits(work.Bins[0].Stream).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
+        var logits = model.Logits(work.Groups[0].Bins[0].Stream).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
         var expected = 0.0;
         for (var i = 0; i < batch.Count; i++)
         {
@@ -102,7 +102,7 @@ public sealed class StepContractTests
             // loss = (1 − ε) · −log p(target) + ε · mean over the vocabulary of −log p
             expected += (1 - Epsilon) * (logSum - logits[i][batch.Targets[i]]) + Epsilon * (logSum - logits[i].Average());
         }
-        Assert.Equal(expected / work.Normaliser, Tiny.Step(model, method, work).Loss, 1e-10);
+        Assert.Equal(expected / work.Groups[0].Totals.Targets, Tiny.Step(model, method, work).Loss, 1e-10);
     }
 
     [Fact]

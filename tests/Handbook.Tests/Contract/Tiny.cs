@@ -60,17 +60,11 @@ internal static class Tiny
     public static StepResult Step(Decoder model, ITrainingMethod method, StepWork work, Func<TokenBatch, ForwardOptions>? options = null)
     {
         model.Parameters.ClearGradients();
-        var loss = 0.0;
-        foreach (var (batch, stream) in work.Bins)
-        {
-            using var scope = TensorScope.Enter();
-            if (method.Loss(model, batch, stream, options?.Invoke(batch) ?? ForwardOptions.Plain, work.Normaliser, new MetricSums()) is not { } part)
-                continue;
-            loss += part.ToScalar();
-            part.Backward();
-        }
+        var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options };
+        foreach (var group in work.Groups)
+            method.Run(model, group, pass);
         GradientNorm.Of(model.Parameters);      // parameters that no gradient reached are zero
-        return new(loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
+        return new(pass.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
     }
 
     /// <summary>All rows as one step.</summary>

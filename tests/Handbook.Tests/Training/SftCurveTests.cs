@@ -61,14 +61,14 @@ public sealed class SftCurveTests
             using var scope = TensorScope.Enter();
             var expected = curve.GetProperty("steps")[step];
             var micro = Enumerable.Range(0, accumulation).Select(m => Rows(ids, mask, labels, (step * accumulation + m) * rows * columns, rows, columns)).ToArray();
-            var normaliser = micro.SelectMany(m => m).Sum(method.Normaliser);
+            var normaliser = method.Totals([.. micro.SelectMany(m => m)]).Targets;
             Assert.Equal(curve.GetProperty("num_items_in_batch")[step].GetDouble(), normaliser);
             model.Parameters.ClearGradients();
             var total = 0.0;
             foreach (var each in micro)
             {
                 var batch = BatchBuilder.Build(new TokenRowList(each), [.. Enumerable.Range(0, each.Count)]);
-                var loss = method.Loss(model, batch, StreamLayout.Of(batch), ForwardOptions.Plain, normaliser, new MetricSums())!;
+                var loss = method.Loss(model, new(batch, StreamLayout.Of(batch)), ForwardOptions.Plain, normaliser, new MetricSums())!;
                 loss.Backward();
                 total += loss.ToScalar();
             }

@@ -36,24 +36,6 @@ public sealed record ScoredRow
     public ReadOnlyMemory<double> PromptLogProbs { get; init; }
 }
 
-/// <summary>Counts over a whole group of rows, known before any of them is scored: what the sums of a loss are divided by.</summary>
-public sealed record GroupTotals
-{
-    public int Rows { get; init; }
-
-    /// <summary>Rows with a chosen (desirable) answer.</summary>
-    public int ChosenRows { get; init; }
-
-    /// <summary>Rows with a rejected (undesirable) answer.</summary>
-    public int RejectedRows { get; init; }
-
-    /// <summary>Tokens of all chosen answers.</summary>
-    public long ChosenTokens { get; init; }
-
-    /// <summary>Prompt tokens that carry loss and are predicted, over rows with a chosen answer.</summary>
-    public long PromptTokens { get; init; }
-}
-
 /// <summary>The derivatives of a group's loss with respect to the log-probabilities of one row; each as long as what it belongs to, empty where all are 0.</summary>
 public sealed record RowGradient
 {
