@@ -7,28 +7,40 @@ public static class Linear
     /// <param name="weight">[out, in].</param>
     /// <param name="bias">[out]; null for none.</param>
     /// <returns>[N, out], in the element type of x.</returns>
-    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null)
+    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null) => Forward(x, weight, weight.Compute, bias);
+
+    /// <summary>A layer without bias whose product has the master's precision, whatever other products have: for a few outputs that must be exact.</summary>
+    /// <param name="x">[N, in].</param>
+    /// <param name="weight">[out, in].</param>
+    /// <returns>[N, out], in the element type of the master.</returns>
+    public static Tensor InMaster(Tensor x, Parameter weight)
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep(Forward(x.To(weight.Value.DType), weight, weight.Value, bias: null));
+    }
+
+    private static Tensor Forward(Tensor x, Parameter weight, Tensor matrix, Parameter? bias)
     {
         using var scope = TensorScope.Enter();
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())
-            y = x.Linear(weight.Compute, bias?.Compute);
+            y = x.Linear(matrix, bias?.Compute);
         if (needed)
-            LinearNode.Attach(x, weight, bias, y);
+            LinearNode.Attach(x, weight, matrix, bias, y);
         return scope.Keep(y);
     }
 
     /// <summary>The same out of ordinary operators, recorded by libtorch.</summary>
     public static Tensor Reference(Tensor x, Tensor weight, Tensor? bias = null) => x.Linear(weight, bias);
 
-    private sealed class LinearNode(Parameter weight, Parameter? bias, bool inputNeedsGrad) : AutogradNode
+    private sealed class LinearNode(Parameter weight, Tensor matrix, Parameter? bias, bool inputNeedsGrad) : AutogradNode
     {
         private Tensor _x = null!;
 
-        public static void Attach(Tensor x, Parameter weight, Parameter? bias, Tensor y)
+        public static void Attach(Tensor x, Parameter weight, Tensor matrix, Parameter? bias, Tensor y)
         {
-            var node = new LinearNode(weight, bias, x.RequiresGrad);
+            var node = new LinearNode(weight, matrix, bias, x.RequiresGrad);
             node._x = node.Save(x);
             node.Attach([x, weight.Value, bias?.Value], y);
         }
@@ -39,7 +51,7 @@ public static class Linear
             weight.AddProduct(dy.T(), _x);
             if (bias is { IsTrainable: true })
                 bias.Add(dy.To(bias.Gradient!.DType).Sum(0));
-            return [inputNeedsGrad ? dy.Mm(weight.Compute) : null, null, null];
+            return [inputNeedsGrad ? dy.Mm(matrix) : null, null, null];
         }
     }
 }

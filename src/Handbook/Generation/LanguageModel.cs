@@ -41,7 +41,7 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Open(string folder, DType compute)
     {
         TorchRuntime.Load();
-        folder = Find(folder);
+        folder = ModelFolder.Find(folder);
         var config = PublishedConfig.Load(folder);
         var tokenizer = Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(folder, config.Decoder);
@@ -97,17 +97,6 @@ public sealed class LanguageModel : IDisposable
         {
             return null;        // a template that refuses so short a conversation
         }
-    }
-
-    private static string Find(string name)
-    {
-        if (Directory.Exists(name))
-            return name;
-        var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
-        if (!string.IsNullOrEmpty(root) && Directory.Exists(Path.Combine(root, name)))
-            return Path.Combine(root, name);
-        throw new InputException($"there is no model folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
-            fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, or what `handbook init` made");
     }
 
     public void Dispose() => Network.Dispose();

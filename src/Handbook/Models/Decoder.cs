@@ -30,6 +30,7 @@ public sealed class Decoder : IDisposable
     private readonly Norm _finalNorm;
     private readonly Parameter _embedding;
     private readonly Parameter? _positions;
+    private readonly Parameter _head;
     private readonly RotaryTables _rotary;
 
     /// <param name="config">What the network looks like.</param>
@@ -42,7 +43,7 @@ public sealed class Decoder : IDisposable
         _positions = config.Positions == PositionKind.Learned ? parameters["positions.weight"] : null;
         _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new DecoderLayer(config, i, parameters))];
         _finalNorm = new Norm(config, parameters, "final_norm");
-        Head = config.TiedHead ? _embedding : parameters["head.weight"];
+        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : config.TiedHead ? _embedding : parameters["head.weight"];
         HeadOptions = new HeadOptions { Scale = config.LogitScale, SoftCap = config.LogitSoftCap ?? 0 };
         _rotary = new RotaryTables(config);
     }
@@ -52,12 +53,15 @@ public sealed class Decoder : IDisposable
     public ModelParameters Parameters { get; }
 
     /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
-    public Parameter Head { get; }
+    /// <exception cref="InputException">The model is a reward model.</exception>
+    public Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
+        "this is a reward model: it scores texts and cannot predict tokens", why: "its head is score.weight, in the place of a language model's",
+        fix: "name a language model, such as the one that the reward model was trained from");
 
     public HeadOptions HeadOptions { get; }
 
     /// <summary>Element type of products.</summary>
-    public DType Compute => Head.Compute.DType;
+    public DType Compute => _embedding.Compute.DType;
 
     internal IReadOnlyList<DecoderLayer> Layers => _layers;
 
@@ -109,6 +113,18 @@ public sealed class Decoder : IDisposable
     {
         using var scope = TensorScope.Enter();
         return scope.Keep(LinearLogProb.Logits(Hidden(stream, options), Head, HeadOptions));
+    }
+
+    /// <summary>The scores of the texts that end at some places of a stream; [M], in the master's precision.</summary>
+    /// <param name="places">Indices of the tokens to read the score at, each once; [M].</param>
+    /// <exception cref="InputException">The model is a language model.</exception>
+    public Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
+    {
+        if (Config.Head != ModelHead.Score)
+            throw new InputException("this is a language model: it has no head that scores texts (score.weight)", fix: "train a reward model from it with `handbook reward`");
+        using var scope = TensorScope.Enter();
+        var hidden = RowSelect.Forward(Hidden(stream, options), places);
+        return scope.Keep(Linear.InMaster(hidden, _head).Squeeze(1));
     }
 
     private void CheckLength(int length)

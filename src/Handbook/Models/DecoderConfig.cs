@@ -60,7 +60,10 @@ public sealed record DecoderConfig
     /// <summary>Biases on the feed-forward projections.</summary>
     public bool MlpBias { get; init; }
 
-    /// <summary>The head is the embedding itself; there is no <c>head.weight</c>.</summary>
+    /// <summary>What reads the last hidden states.</summary>
+    public ModelHead Head { get; init; } = ModelHead.Language;
+
+    /// <summary>The head that predicts tokens is the embedding itself; there is no <c>head.weight</c>.</summary>
     public bool TiedHead { get; init; }
 
     public PositionKind Positions { get; init; } = PositionKind.Rope;
@@ -147,6 +150,15 @@ public sealed record DecoderConfig
 
     /// <summary>Whether a layer rotates its queries and keys.</summary>
     public bool HasRope(int layer) => Positions == PositionKind.Rope && !LayersWithoutRope.Contains(layer);
+}
+
+public enum ModelHead
+{
+    /// <summary>A logit per token of the vocabulary; <c>head.weight</c> [V, D], or the embedding where it is tied.</summary>
+    Language,
+
+    /// <summary>One number, the score of the text so far; <c>score.weight</c> [1, D].</summary>
+    Score,
 }
 
 public enum NormKind

@@ -11,10 +11,12 @@ public sealed class ModelWeights : IDisposable
     private readonly Checkpoint _checkpoint;
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly Dictionary<string, string> _names = [];
+    private readonly long? _headSeed;
 
-    private ModelWeights(Checkpoint checkpoint, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters)
+    private ModelWeights(Checkpoint checkpoint, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
     {
         _checkpoint = checkpoint;
+        _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
         Parameters = parameters;
@@ -31,16 +33,20 @@ public sealed class ModelWeights : IDisposable
     /// <summary>Tensors of the checkpoint that no parameter uses; worth a note to the user.</summary>
     public IReadOnlyList<string> Unused { get; private set; } = [];
 
+    /// <summary>Whether the score head is a new one, because the checkpoint is a language model's.</summary>
+    public bool HasNewHead { get; private set; }
+
     /// <param name="path">A folder with weights, a weights file, or an index.</param>
     /// <param name="config">The model's own <c>config.json</c>.</param>
     /// <param name="fused">Hand out query, key and value as one parameter, and gate and up as one.</param>
+    /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed of a new one; null refuses.</param>
     /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the message names them.</exception>
-    public static ModelWeights Open(string path, PublishedConfig config, bool fused = false)
+    public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null)
     {
         var checkpoint = Checkpoint.Open(path);
         try
         {
-            var weights = new ModelWeights(checkpoint, config, config.Family.Parameters(config.Decoder, fused));
+            var weights = new ModelWeights(checkpoint, config, config.Family.Parameters(config.Decoder, fused), headSeed);
             weights.Bind();
             return weights;
         }
@@ -56,13 +62,15 @@ public sealed class ModelWeights : IDisposable
         : throw new ArgumentException($"{Family.ModelType} has no parameter {name}", nameof(name));
 
     /// <summary>The element type a parameter is stored with.</summary>
-    public DType DTypeOf(string name) => _checkpoint.Info(_names[Spec(name).Parts[0].Published]).DType;
+    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : _checkpoint.Info(_names[Spec(name).Parts[0].Published]).DType;
+
+    private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
     /// <summary>A parameter where it lies in the mapped file; false where it has to be assembled, transposed or converted.</summary>
     public bool TryMap(string name, DType dtype, out TensorData data)
     {
         data = default;
-        if (Spec(name).Parts is not [{ Transposed: false } part] || part.PublishedShape[0] != part.Rows || DTypeOf(name) != dtype)
+        if (IsNew(name) || Spec(name).Parts is not [{ Transposed: false } part] || part.PublishedShape[0] != part.Rows || DTypeOf(name) != dtype)
             return false;
         data = _checkpoint.Read(_names[part.Published]);
         return true;
@@ -75,7 +83,11 @@ public sealed class ModelWeights : IDisposable
         var spec = Spec(name);
         var columns = spec.Count / Math.Max(spec.Shape[0], 1);
         foreach (var part in spec.Parts)
-            PartCopy.ToOurs(_checkpoint.Read(_names[part.Published]), part, columns, dtype, destination);
+        {
+            var source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : _checkpoint.Read(_names[part.Published]);
+            PartCopy.ToOurs(source, part, columns, dtype, destination);
+            GC.KeepAlive(source.Owner);
+        }
     }
 
     /// <summary>A parameter as float32, row-major in our shape.</summary>
@@ -97,7 +109,10 @@ public sealed class ModelWeights : IDisposable
         {
             if (Resolve(part.Published) is not { } name)
             {
-                missing.Add(part.Published);
+                if (part.Published == Family.ScoreName && _headSeed is not null)
+                    HasNewHead = true;
+                else
+                    missing.Add(part.Published);
                 continue;
             }
             _names[part.Published] = name;
@@ -115,7 +130,7 @@ public sealed class ModelWeights : IDisposable
         if (misshapen.Count > 0)
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
         var used = _names.Values.ToHashSet();
-        Unused = [.. _checkpoint.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name))];
+        Unused = [.. _checkpoint.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
     }
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared tensor was saved under.</summary>

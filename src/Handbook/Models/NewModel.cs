@@ -59,7 +59,7 @@ public static class NewModel
         return PublishedTensors.Of(specs, name => Make(byName[name], config.Decoder, seed), dtype);
     }
 
-    private static unsafe TensorData Make(ParameterSpec spec, DecoderConfig config, long seed)
+    internal static unsafe TensorData Make(ParameterSpec spec, DecoderConfig config, long seed)
     {
         var buffer = new NativeBuffer(spec.Count * sizeof(float));
         var values = (float*)buffer.Pointer;

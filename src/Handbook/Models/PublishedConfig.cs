@@ -56,10 +56,27 @@ public sealed class PublishedConfig
             throw new InputException($"{file}: model_type is missing", why: "it says which architecture the weights belong to",
                 fix: $"add it; supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}");
         var family = Family.For(modelType, file);
-        var decoder = family.Describe(reader);
+        var decoder = family.Describe(reader) with { Head = HeadOf(json, reader) };
         reader.ThrowIfAnyProblem();
         return new(json, family, decoder);
     }
+
+    /// <summary>The class in <c>architectures</c> says what the head is; only a score of one number is a reward model's.</summary>
+    private static ModelHead HeadOf(JsonObject json, ConfigReader reader)
+    {
+        if (json["architectures"] is not JsonArray names || !names.Any(name => name is JsonValue value && value.TryGetValue<string>(out var text) && text.EndsWith("ForSequenceClassification")))
+            return ModelHead.Language;
+        if ((reader.Integer("num_labels") ?? (json["id2label"] as JsonObject)?.Count) is { } labels and not 1)
+            reader.Problem($"architectures names a classifier of {labels} labels (id2label, num_labels), but a reward model has one: its score");
+        return ModelHead.Score;
+    }
+
+    /// <summary>The same network with a score in the place of its head: the config of a reward model.</summary>
+    public PublishedConfig WithScoreHead() => Decoder.Head == ModelHead.Score ? this : With(
+        ("architectures", new JsonArray(Family.ScoreArchitecture)),
+        ("num_labels", 1),
+        ("id2label", new JsonObject { ["0"] = "LABEL_0" }),
+        ("label2id", new JsonObject { ["LABEL_0"] = 0 }));
 
     /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was, known to us or not.</summary>
     /// <exception cref="InputException">The changed config contradicts itself.</exception>

@@ -21,10 +21,11 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     public void Write(string folder)
     {
         CheckpointWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
-        var (bos, eos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, EndIds(config.Decoder.EosIds), tokenizer.PadId ?? config.Decoder.PadId);
+        var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
+        var (bos, eos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, EndIds(config.Decoder.EosIds), named.PadId ?? config.Decoder.PadId);
         config.With(dtype).With(bos, eos, pad).Save(folder);
         (generation with { BosId = bos, EosIds = EndIds(generation.EosIds), PadId = pad }).Save(folder);
-        tokenizer.Save(folder);
+        named.Save(folder);
     }
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];

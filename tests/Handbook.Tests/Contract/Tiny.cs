@@ -24,9 +24,9 @@ internal static class Tiny
     };
 
     /// <summary>A model with weights far from their usual start, so that every part of it matters.</summary>
-    public static Decoder Model(string kind, int seed = 1, DType? dtype = null, DType? compute = null)
+    public static Decoder Model(string kind, int seed = 1, DType? dtype = null, DType? compute = null, ModelHead head = ModelHead.Language)
     {
-        var config = Config(kind);
+        var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
         var parameters = ModelParameters.Allocate(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type, trainable: true);
         var random = new Random(seed);

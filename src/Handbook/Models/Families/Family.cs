@@ -9,6 +9,9 @@ public abstract class Family
     /// <summary>The class the Python library loads it with, for <c>architectures</c>.</summary>
     public abstract string Architecture { get; }
 
+    /// <summary>The class the Python library loads it with where its head is a score.</summary>
+    public virtual string ScoreArchitecture => Architecture.Replace("ForCausalLM", "ForSequenceClassification");
+
     /// <summary>Prefix of the network's tensors that a file saved from the bare network leaves out, e.g. <c>model.</c>.</summary>
     public abstract string BasePrefix { get; }
 
@@ -17,6 +20,9 @@ public abstract class Family
 
     /// <inheritdoc cref="EmbeddingName"/>
     public virtual string HeadName => "lm_head.weight";
+
+    /// <summary>The published name of a reward model's head, which every family shares.</summary>
+    public const string ScoreName = "score.weight";
 
     /// <summary>Reads the keys; problems go to the reader, which the caller asks to throw.</summary>
     public abstract DecoderConfig Describe(ConfigReader config);

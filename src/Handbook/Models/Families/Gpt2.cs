@@ -8,6 +8,8 @@ public sealed class Gpt2 : Family
 
     public override string Architecture => "GPT2LMHeadModel";
 
+    public override string ScoreArchitecture => "GPT2ForSequenceClassification";
+
     public override string BasePrefix => "transformer.";
 
     public override string EmbeddingName => "transformer.wte.weight";
@@ -80,8 +82,7 @@ public sealed class Gpt2 : Family
             list.Linear(our + "mlp.down", published + "mlp.c_proj", d, f, bias: true, residual);
         }
         list.Norm("final_norm", "transformer.ln_f", d, bias: true);
-        if (!config.TiedHead)
-            list.Embedding("head", HeadName, config.VocabularySize, d);
+        list.Head(config, HeadName);
         return list.Specs;
     }
 }

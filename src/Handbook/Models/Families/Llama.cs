@@ -92,8 +92,7 @@ public class Llama : Family
             list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d);
         }
         list.Norm("final_norm", "model.norm", d);
-        if (!config.TiedHead)
-            list.Embedding("head", HeadName, config.VocabularySize, d);
+        list.Head(config, HeadName);
         return list.Specs;
     }
 }

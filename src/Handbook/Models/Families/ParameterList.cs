@@ -28,6 +28,15 @@ internal sealed class ParameterList(double std)
             AddBias(our, [Vector(published + ".bias", rows)], rows);
     }
 
+    /// <summary>The head that the config names; a tied one is no parameter of its own.</summary>
+    public void Head(DecoderConfig config, string published)
+    {
+        if (config.Head == ModelHead.Score)
+            _specs.Add(new("score.weight", [1, config.HiddenSize], [Whole(Family.ScoreName, 1, config.HiddenSize, transposed: false)], ParameterKind.Weight, config.InitializerRange));
+        else if (!config.TiedHead)
+            Embedding("head", published, config.VocabularySize, config.HiddenSize);
+    }
+
     /// <summary>Several published linear layers as one of ours, below one another.</summary>
     public void Fused(string our, ReadOnlySpan<(string Our, string Published, int Rows)> layers, int columns, bool bias)
     {
