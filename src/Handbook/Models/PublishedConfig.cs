@@ -56,19 +56,23 @@ public sealed class PublishedConfig
             throw new InputException($"{file}: model_type is missing", why: "it says which architecture the weights belong to",
                 fix: $"add it; supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}");
         var family = Family.For(modelType, file);
-        var decoder = family.Describe(reader) with { Head = HeadOf(json, reader) };
+        var decoder = family.Describe(reader) with { Head = HeadOf(json) };
         reader.ThrowIfAnyProblem();
         return new(json, family, decoder);
     }
 
-    /// <summary>The class in <c>architectures</c> says what the head is; only a score of one number is a reward model's.</summary>
-    private static ModelHead HeadOf(JsonObject json, ConfigReader reader)
+    /// <summary>How many labels a classifier has; null where the model is none.</summary>
+    public int? Labels => LabelsOf(Json);
+
+    /// <summary>A classifier of one label is a reward model.</summary>
+    private static ModelHead HeadOf(JsonObject json) => LabelsOf(json) == 1 ? ModelHead.Score : ModelHead.Language;
+
+    private static int? LabelsOf(JsonObject json)
     {
         if (json["architectures"] is not JsonArray names || !names.Any(name => name is JsonValue value && value.TryGetValue<string>(out var text) && text.EndsWith("ForSequenceClassification")))
-            return ModelHead.Language;
-        if ((reader.Integer("num_labels") ?? (json["id2label"] as JsonObject)?.Count) is { } labels and not 1)
-            reader.Problem($"architectures names a classifier of {labels} labels (id2label, num_labels), but a reward model has one: its score");
-        return ModelHead.Score;
+            return null;
+        // The Python library writes the labels alone, and not even these where there are two.
+        return json["id2label"] is JsonObject labels ? labels.Count : json["num_labels"] is JsonValue count && count.TryGetValue<int>(out var stated) ? stated : 2;
     }
 
     /// <summary>The same network with a score in the place of its head: the config of a reward model.</summary>

@@ -30,7 +30,9 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         folder = ModelFolder.Find(folder);
         var config = PublishedConfig.Load(folder);
         if (config.Decoder.Head != ModelHead.Score)
-            throw new InputException($"{folder} is a language model (architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
+            throw config.Labels is { } labels
+                ? new InputException($"{folder} is a classifier of {labels} labels", why: "a reward model has one label: its score (num_labels 1 in config.json)", fix: "name the folder of a reward model")
+                : new InputException($"{folder} is a language model (architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
         var tokenizer = Tokenizer.Load(folder);

@@ -1,6 +1,7 @@
 using System.Text.Json.Nodes;
 using Handbook.Models;
 using Handbook.Models.Files;
+using Handbook.Rewards;
 using Handbook.Tests.Models;
 using Handbook.Text;
 using Handbook.Torch;
@@ -106,10 +107,12 @@ public sealed class ScoreHeadTests
     [Fact]
     public void A_classifier_of_several_labels_is_no_reward_model()
     {
-        var failure = Assert.Throws<InputException>(() => Some.Llama(("architectures", new JsonArray("LlamaForSequenceClassification")),
-            ("id2label", new JsonObject { ["0"] = "bad", ["1"] = "good" })));
+        using var folder = new TemporaryFolder();
+        Some.Llama(("architectures", new JsonArray("LlamaForSequenceClassification")), ("id2label", new JsonObject { ["0"] = "bad", ["1"] = "so", ["2"] = "good" })).Save(folder.Path);
 
-        Assert.Contains("2 labels", failure.Message);
+        var failure = Assert.Throws<InputException>(() => RewardModel.Open(folder.Path, DType.Float32));
+
+        Assert.Contains("a classifier of 3 labels", failure.Message);
     }
 
     [Fact] // bf16 keeps 8 bits; the head's own product is exact, so only the network's rounding is left
