@@ -21,7 +21,7 @@ internal static class ValidateCommand
         if (!Recipe.Load(words.File, words.Overrides, method).TryGet(out var recipe, out var diagnostics))
             return ExitCode.BadInput(diagnostics);
         Console.Error.Write(diagnostics.ToString());
-        Console.WriteLine($"{recipe.Path}: a good recipe for `handbook {method.ToString().ToLowerInvariant()}`. It would train {recipe.Model.ModelNameOrPath} " +
+        Console.WriteLine($"{recipe.Path}: a good recipe for `handbook {recipe.MethodName}`. It would train {recipe.Model.ModelNameOrPath} " +
             $"on {string.Join(", ", recipe.Mixture.Datasets.Select(set => set.Id).Distinct())} into {recipe.Training.OutputDir}.");
         return ExitCode.Ok;
     }

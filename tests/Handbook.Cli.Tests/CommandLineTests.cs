@@ -105,12 +105,12 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void A_preference_recipe_says_that_its_method_is_not_built()
+    public void The_folder_of_a_recipe_names_its_method()
     {
-        _handbook.Write("dpo/r.yaml", "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\n");
+        _handbook.Write("dpo/r.yaml", "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\nbf16: false\n");
         var outcome = _handbook.Run("validate", "dpo/r.yaml");
-        Assert.Equal(2, outcome.Code);
-        Assert.StartsWith("dpo/r.yaml: error: handbook dpo is not built yet\n", outcome.Error);
+        Assert.Equal(0, outcome.Code);
+        Assert.Equal("dpo/r.yaml: a good recipe for `handbook dpo`. It would train m on d into trainer_output.\n", outcome.Output);
     }
 
     [Fact]

@@ -48,12 +48,15 @@ public sealed record DataOptions
     public int? MaxLength { get; init; } = 1024;
 
     /// <summary>Fill blocks of <c>max_length</c> tokens with several rows. On by default with <c>dataset_mixer</c>, as in the handbook of that time; off otherwise.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public bool Packing { get; init; }
 
     /// <summary><c>bfd</c> keeps rows whole and apart (best fit, decreasing); <c>wrapped</c> joins them into one stream and cuts it. <c>wrapped</c> is the default with <c>dataset_mixer</c>.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public PackingStrategy PackingStrategy { get; init; } = PackingStrategy.Bfd;
 
     /// <summary>Pack the evaluation rows as well; null does as <c>packing</c> says.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public bool? EvalPacking { get; init; }
 
     /// <summary>Most tokens computed at once; more rows than fit are taken in several passes with the same result. null lets the engine choose.</summary>
@@ -63,6 +66,7 @@ public sealed record DataOptions
     public double MaxBadRows { get; init; } = 0.05;
 
     /// <summary>Switches of row preparation: <c>add_special_tokens</c>, <c>append_concat_token</c> (both for packing as <c>wrapped</c>), <c>skip_prepare_dataset</c> (rows already hold <c>input_ids</c>).</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "its switches belong to packed texts")]
     public DatasetSwitches? DatasetKwargs { get; init; }
 
     /// <summary>The chat template in Jinja; it replaces the tokenizer's and is saved with it. null takes the tokenizer's, or the built-in Zephyr one where it has none.</summary>
@@ -78,6 +82,7 @@ public sealed record DataOptions
     public string? PadToken { get; init; }
 
     /// <summary>The side on which too long rows are cut: <c>right</c> or <c>left</c>; null cuts on the right.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "truncation_mode says which end is kept")]
     public TruncationSide? TruncationSide { get; init; }
 
     /// <summary>Threads that read and tokenise rows; null or more than the machine's cores uses every core.</summary>

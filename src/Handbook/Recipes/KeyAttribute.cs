@@ -10,6 +10,9 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>The methods that read it; empty: all methods of its record.</summary>
     public TrainingMethod[] Methods { get; init; } = [];
 
+    /// <summary>Why other methods need not read it, in a note; null where it is a mistake in their recipes.</summary>
+    public string? Elsewhere { get; init; }
+
     /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
     public string? NotBuilt { get; init; }
 }

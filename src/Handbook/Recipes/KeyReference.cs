@@ -14,7 +14,7 @@ public static class KeyReference
         {
             text.Append($"{group.Key}\n");
             foreach (var key in group)
-                text.Append($"  {key.Name} = {Default(key)}\n      {Meaning(key)}\n");
+                text.Append($"  {key.Name} = {(method is { } of ? DefaultOf(key, of) : Default(key))}\n      {Meaning(key)}\n");
             text.Append('\n');
         }
         text.Append("`handbook explain KEY` tells more about one.\n");
@@ -28,7 +28,7 @@ public static class KeyReference
         if (RecipeKeys.Find(spelled) is not { } key)
             throw new InputException($"{name} is not a key of a recipe",
                 fix: RecipeKeys.Nearest(spelled, TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?" : "`handbook explain` lists every key");
-        var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: {Default(key)}\n");
+        var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: {Defaults(key, value => value)}\n");
         if (key.Aliases.Count > 0)
             text.Append($"  also read as: {string.Join(", ", key.Aliases)}\n");
         if (key.Methods.Count > 0)
@@ -49,8 +49,8 @@ public static class KeyReference
             `--key=value`, `--key value`, `--flag` or `--no_flag`, and `--map.inner=value` reaches into maps; the command line wins.
 
             Recipes come in two ways of writing. With `dataset_mixer`, the older way, rows are packed (`packing: true`, `packing_strategy: wrapped`),
-            and `learning_rate` is 5.0e-5, `logging_steps` 500, `logging_first_step` true unless the recipe says otherwise. With `dataset_mixture` or
-            `dataset_name` the defaults below hold, and rows are packed only with `packing: true`. The data key alone decides.
+            and other defaults are those of that time. With `dataset_mixture` or `dataset_name` rows are packed only with `packing: true`. The data key
+            alone decides. Some defaults depend on the method as well; the table says so, and the `recipe.yaml` of a run folder has every value that counted.
 
 
             """);
@@ -60,7 +60,7 @@ public static class KeyReference
             foreach (var key in group)
             {
                 var aliases = key.Aliases.Count > 0 ? $" Also read as {string.Join(", ", key.Aliases.Select(alias => $"`{alias}`"))}." : "";
-                text.Append($"| `{key.Name}` | {RecipeBinder.Described(key.Type)} | {Code(Default(key))} | {Cell(Meaning(key, code: true))}{aliases} |\n");
+                text.Append($"| `{key.Name}` | {RecipeBinder.Described(key.Type)} | {Defaults(key, Code)} | {Cell(Meaning(key, code: true))}{aliases} |\n");
                 foreach (var (inner, type, otherwise, meaning) in Inner(key, code: true))
                     text.Append($"| `{key.Name}.{inner}` | {type} | {Code(otherwise)} | {Cell(meaning)} |\n");
             }
@@ -81,12 +81,17 @@ public static class KeyReference
             Disposition.Works => meaning,
             Disposition.NoEffect => $"No effect here: {key.Reason}.",
             Disposition.Rejected => $"Not accepted: {key.Reason}.",
-            _ when key.Methods.Count > 0 => $"Belongs to {string.Join(" and ", key.Methods.Select(method => RecipeNames.Of(method)))}, not built yet.",
             _ => $"{meaning} Not built yet: {key.Reason}.".TrimStart(),
         };
     }
 
     private static string Default(RecipeKey key) => YamlWriter.Flow(key.Default);
+
+    private static string DefaultOf(RecipeKey key, TrainingMethod method) =>
+        YamlWriter.Flow(MethodDefaults.Of(method, RecipeDialect.Mixture, new()).Where(other => other.Key == key.Name).Select(other => other.Value).FirstOrDefault(key.Default));
+
+    private static string Defaults(RecipeKey key, Func<string, string> shown) =>
+        string.Join("; ", MethodDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value) : $"{shown(other.Value)} {(other.Where.StartsWith("with", StringComparison.Ordinal) ? "" : "for ")}{other.Where}"));
 
     private static (string Name, string Type, string Default, string Meaning)[] Inner(RecipeKey key, bool code = false)
     {

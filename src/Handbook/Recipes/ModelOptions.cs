@@ -10,6 +10,7 @@ public sealed record ModelOptions
     public string? TokenizerNameOrPath { get; init; }
 
     /// <summary>Type in which the weights are kept: <c>float32</c>, <c>bfloat16</c>, <c>float16</c>, or <c>auto</c> for the checkpoint's own; null keeps float32.</summary>
+    [Key(Aliases = ["dtype"])]
     public WeightType? TorchDtype { get; init; }
 
     /// <summary>The tokenizer's folder or file: <c>tokenizer_name_or_path</c>, or else the model's folder.</summary>

@@ -10,7 +10,7 @@ internal static class OtherKeys
 
     public static IReadOnlyList<RecipeKey> All { get; } =
     [
-        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. Rejected(),
+        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. OtherGrpoKeys.All(), .. Rejected(),
     ];
 
     private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
@@ -35,6 +35,7 @@ internal static class OtherKeys
             NoEffect<double?>("lora_alpha", reason, 32.0),
             NoEffect<double?>("lora_dropout", reason, 0.05),
             NoEffect<IReadOnlyList<string>>("lora_target_modules", reason),
+            NoEffect<IReadOnlyList<string>>("lora_target_parameters", reason),
             NoEffect<IReadOnlyList<string>>("lora_modules_to_save", reason),
             NoEffect<string>("lora_task_type", reason, "CAUSAL_LM"),
             NoEffect<bool>("use_rslora", reason, false),
@@ -50,6 +51,7 @@ internal static class OtherKeys
         NoEffect<int?>("pad_to_multiple_of", "no batch is ever padded"),
         NoEffect<bool>("remove_unused_columns", "only the columns that the method reads are taken", true),
         NoEffect<IReadOnlyList<string>>("label_names", "the labels are the tokens"),
+        NoEffect<string>("train_sampling_strategy", "rows are shuffled, by seed and data_seed", "random"),
         NoEffect<string>("length_column_name", "rows are packed without padding, so grouping by length gains nothing", "length"),
         NoEffect<int>("dataloader_num_workers", "batches are prepared ahead on threads of their own", 0),
         NoEffect<bool>("dataloader_persistent_workers", "batches are prepared ahead on threads of their own", false),
@@ -144,12 +146,13 @@ internal static class OtherKeys
     {
         TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
         return Group("Preference methods",
-            For<bool>(pairs, "disable_dropout", "every forward pass is the full model, in policy and reference", true),
+            For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout", "every forward pass is the full model, in policy and reference", true),
             For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
             For<int?>(pairs, "padding_value", "no batch is ever padded"),
             For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),
             For<int?>(pairs, "precompute_ref_batch_size", "reference scores are computed in bins of max_tokens"),
-            For<bool>(pairs, "use_liger_loss", "the fused operations are always on", false),
+            For<int>([TrainingMethod.Bco], "prompt_sample_size", "use_density_ratio compares all prompts", 1024),
+            For<bool>([.. pairs, TrainingMethod.Grpo], "use_liger_loss", "the fused operations are always on", false),
             For<string>(pairs, "base_model_attribute_name", "the model's config.json says how it is built", "model"),
             For<bool>(pairs, "force_use_ref_model", "ref_model_name_or_path names another reference, and nothing more is needed", false),
             For<IReadOnlyDictionary<string, object?>>(pairs, "ref_model_init_kwargs", "the model's config.json says how it is built"),

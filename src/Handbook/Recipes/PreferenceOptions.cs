@@ -3,11 +3,12 @@ namespace Handbook.Recipes;
 /// <summary>The keys of the preference methods; each property is one key, in snake_case.</summary>
 public sealed record PreferenceOptions
 {
-    /// <summary>β: how strongly the policy is held to its reference; the loss's temperature where there is none. null takes 0.1.</summary>
+    /// <summary>β: how strongly the policy is held to its reference; the loss's temperature where there is none.</summary>
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public double? Beta { get; init; }
 
-    /// <summary>The loss, or several to add up. null takes <c>sigmoid</c> for <c>dpo</c> and <c>cpo</c>, <c>kto</c> for <c>kto</c>, <c>bco</c> for <c>bco</c>.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco])]
+    /// <summary>The loss; for <c>dpo</c> also a list of several to add up.</summary>
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public IReadOnlyList<string>? LossType { get; init; }
 
     /// <summary>Weights of several losses, in their order; null weighs each with 1.</summary>
@@ -22,7 +23,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo])]
     public Divergence FDivergenceType { get; init; } = Divergence.ReverseKl;
 
-    /// <summary>α of <c>alpha_divergence</c>. null takes 0.5; with <c>trl_compat: "0.24"</c>, where α means 1 − α, it takes 1.0.</summary>
+    /// <summary>α of <c>alpha_divergence</c>: 0.5 where nothing is written; with <c>trl_compat: "0.24"</c>, where it means 1 − α, it is 1.0.</summary>
     [Key(Methods = [TrainingMethod.Dpo])]
     public double? FAlphaDivergenceCoef { get; init; }
 
@@ -47,23 +48,23 @@ public sealed record PreferenceOptions
     public double DiscopopTau { get; init; } = 0.05;
 
     /// <summary>TR-DPO: let the reference follow the policy.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public bool SyncRefModel { get; init; }
 
     /// <summary>TR-DPO's α: the share of the policy in the new reference.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public double RefModelMixupAlpha { get; init; } = 0.6;
 
     /// <summary>TR-DPO: steps between two changes of the reference.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public int RefModelSyncSteps { get; init; } = 512;
 
     /// <summary>The reference model's folder; null takes the model that is trained, as it is before the first step.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public string? RefModelNameOrPath { get; init; }
 
     /// <summary>Compute the reference's log-probabilities once, before training, and keep them in the cache; the reference then leaves memory.
-    /// false keeps it beside the policy. null computes them once, unless <c>sync_ref_model</c> changes the reference.</summary>
+    /// false keeps it beside the policy, as <c>sync_ref_model</c> needs it.</summary>
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco])]
     public bool? PrecomputeRefLogProbs { get; init; }
 
@@ -106,16 +107,19 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Bco])]
     public double MaxDensityRatio { get; init; } = 10.0;
 
-    /// <summary>Most tokens of a prompt; null takes 512, and 128 with <c>dataset_mixer</c>.</summary>
+    /// <summary>Most tokens of a prompt; null cuts none. With <c>dataset_mixer</c> it says what is left of the prompt where a row is longer than <c>max_length</c>.</summary>
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public int? MaxPromptLength { get; init; }
 
     /// <summary>Most tokens of an answer; null cuts none.</summary>
+    [Key(Aliases = ["max_target_length"], Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo, TrainingMethod.RejectionSample])]
     public int? MaxCompletionLength { get; init; }
 
-    /// <summary>Which end of a pair that is too long is kept. null takes <c>keep_start</c>, and <c>keep_end</c> with <c>trl_compat: "0.24"</c> or <c>dataset_mixer</c>.</summary>
+    /// <summary>Which end of a row that is too long is kept: <c>keep_start</c>, or <c>keep_end</c> as older releases had it.</summary>
     public TruncationMode? TruncationMode { get; init; }
 
     /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the same.</summary>
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo])]
     public bool SharePrompts { get; init; } = true;
 
     /// <summary>Write a few answers of the model to <c>samples.jsonl</c> at each evaluation.</summary>
@@ -124,6 +128,31 @@ public sealed record PreferenceOptions
     /// <summary>Tools that every row's prompt is rendered with.</summary>
     [Key(Methods = [TrainingMethod.Dpo])]
     public object? Tools { get; init; }
+
+    /// <summary>Weight of the loss that spreads tokens over a model's experts; null takes the model's own, and models without experts have none.</summary>
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
+    public double? RouterAuxLossCoef { get; init; }
+
+    /// <summary>β, or what a method takes without one.</summary>
+    public double BetaOr(double otherwise = 0.1) => Beta ?? otherwise;
+
+    /// <summary>The losses to add up, in order.</summary>
+    public IReadOnlyList<string> LossesOr(string otherwise) => LossType is { Count: > 0 } named ? named : [otherwise];
+
+    /// <summary>The weight of the loss at a place of <see cref="LossType"/>.</summary>
+    public double WeightAt(int index) => LossWeights?.ElementAtOrDefault(index) ?? 1.0;
+
+    /// <summary>Whether an older release is to be reproduced where releases differ.</summary>
+    public bool IsCompatible(TrlRelease release) => TrlCompat == release;
+
+    /// <summary>α of <see cref="Divergence.Alpha"/>, in the meaning of the release that is asked for.</summary>
+    public double AlphaDivergence() => FAlphaDivergenceCoef ?? (TrlCompat == TrlRelease.V0_24 ? 1.0 : 0.5);
+
+    /// <summary>Which end of a row that is too long is kept.</summary>
+    public TruncationMode Truncation() => TruncationMode ?? (TrlCompat == TrlRelease.V0_24 ? Recipes.TruncationMode.KeepEnd : Recipes.TruncationMode.KeepStart);
+
+    /// <summary>Whether the reference's scores are computed before training and the reference then leaves memory.</summary>
+    public bool PrecomputesReference() => PrecomputeRefLogProbs ?? !SyncRefModel;
 }
 
 /// <summary>The keys of reward modelling; each property is one key, in snake_case.</summary>
@@ -145,8 +174,8 @@ public enum Divergence
 /// <summary>Releases of the reference trainer that mean different things by the same keys.</summary>
 public enum TrlRelease
 {
-    [Spelled("0.24")] V0_24,
-    [Spelled("1.9")] V1_9,
+    [Spelled("0.24", "0.24.0")] V0_24,
+    [Spelled("1.9", "1.9.0")] V1_9,
 }
 
 /// <summary>What ORPO's likelihood term covers.</summary>

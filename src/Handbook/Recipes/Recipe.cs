@@ -8,6 +8,9 @@ public sealed record Recipe
     /// <summary>The method that the recipe is run with.</summary>
     public required TrainingMethod Method { get; init; }
 
+    /// <summary>The method as its command is called.</summary>
+    public string MethodName => RecipeNames.Of(Method);
+
     /// <summary>The recipe's path as the user wrote it.</summary>
     public required string Path { get; init; }
 
@@ -25,6 +28,10 @@ public sealed record Recipe
     public PreferenceOptions Preference { get; init; } = new();
 
     public RewardOptions Reward { get; init; } = new();
+
+    public SamplingOptions Sampling { get; init; } = new();
+
+    public GrpoOptions Grpo { get; init; } = new();
 
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
@@ -45,6 +52,13 @@ public sealed record Recipe
     /// <summary>The method that a recipe is for, from its path (<c>…/sft/config.yaml</c>) or its keys.</summary>
     public static TrainingMethod GuessMethod(FileInfo file) => RecipeMethod.Guess(file.ToString());
 
+    /// <summary>The method with this name, such as <c>dpo</c>; null when there is none.</summary>
+    public static TrainingMethod? MethodNamed(string name) =>
+        RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling => spelling.Name == name).Value as TrainingMethod?;
+
+    /// <summary>The names of all methods, as commands are called.</summary>
+    public static IReadOnlyList<string> MethodNames => [.. RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name)];
+
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
     public string ToYaml() => RecipeWriter.Write(this);
 
@@ -54,6 +68,10 @@ public sealed record Recipe
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
+        if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
+            Sampling.Validate(report);
+        if (Method is TrainingMethod.Grpo)
+            Grpo.Validate(this, report);
         if (Training.Evaluates() && Data.Mixture() is { } mixture && !HoldsOut(mixture))
             report.Error(Training.EvalStrategy != IntervalStrategy.No ? "eval_strategy" : Training.DoEval ? "do_eval" : "eval_on_start",
                 "asks for evaluations, but no rows are held out",
@@ -74,6 +92,8 @@ internal enum KeySource
     Default,
     /// <summary>The default of recipes with <c>dataset_mixer</c>.</summary>
     Dialect,
+    /// <summary>The default of the method.</summary>
+    Method,
     File,
     CommandLine,
 }

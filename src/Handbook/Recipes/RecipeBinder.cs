@@ -30,6 +30,8 @@ internal sealed class RecipeBinder(Diagnostics report)
             return node is ScalarNode scalar ? TryScalar(scalar, target, key, out value) : Fail(node, key, $"is {Kind(node)}, not {Described(target)}", $"write one value: {Example(target)}");
         else if (target == typeof(IReadOnlyList<string>))
             return TryTexts(node, key, out value);
+        else if (target == typeof(IReadOnlyList<double>))
+            return TryNumbers(node, key, out value);
         else if (target.IsGenericType && target.GetGenericTypeDefinition() == typeof(IReadOnlyList<>))
             return TryRecords(node, target.GenericTypeArguments[0], key, out value);
         else if (target.IsGenericType && target.GetGenericTypeDefinition() == typeof(IReadOnlyDictionary<,>))
@@ -53,6 +55,7 @@ internal sealed class RecipeBinder(Diagnostics report)
         var t when t.IsEnum => string.Join(", ", RecipeNames.Spellings(t).Where(s => s.IsFirst).Select(s => s.Name)),
         var t when t == typeof(object) => "anything",
         var t when t == typeof(IReadOnlyList<string>) => "a list of texts",
+        var t when t == typeof(IReadOnlyList<double>) => "a list of numbers",
         var t when t.IsGenericType && t.GetGenericTypeDefinition() == typeof(IReadOnlyList<>) => "a list of maps",
         _ => "a map",
     };
@@ -120,6 +123,23 @@ internal sealed class RecipeBinder(Diagnostics report)
             default:
                 return Fail(node, key, $"is {Kind(node)}, not a list of texts", "write [first, second]");
         }
+    }
+
+    private bool TryNumbers(RecipeNode node, string key, out object? value)
+    {
+        value = null;
+        IReadOnlyList<RecipeNode> items = node switch
+        {
+            ListNode list => list.Items,
+            ScalarNode { Span.Source: null, Quoted: false } words => [.. words.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(word => words with { Text = word })],
+            _ => [node],
+        };
+        var numbers = items.Select(item => item is ScalarNode scalar ? Number(scalar.Text.Trim()) : null).ToArray();
+        var wrong = Array.IndexOf(numbers, null);
+        if (wrong >= 0)
+            return Fail(items[wrong], key, $"has {Kind(items[wrong])}, not a number", "write [1.0, 0.5]");
+        value = numbers.Select(number => number!.Value).ToArray();
+        return true;
     }
 
     private bool TryRecords(RecipeNode node, Type type, string key, out object? value)

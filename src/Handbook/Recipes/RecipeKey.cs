@@ -39,6 +39,9 @@ internal sealed record RecipeKey
     /// <summary>The methods that read it; empty when all do.</summary>
     public IReadOnlyList<TrainingMethod> Methods { get; init; } = [];
 
+    /// <summary>Why other methods need not read it; null where it is a mistake in their recipes.</summary>
+    public string? Elsewhere { get; init; }
+
     /// <summary>The property that holds it; null for a key without one.</summary>
     public PropertyInfo? Property { get; init; }
 

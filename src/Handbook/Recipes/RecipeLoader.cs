@@ -78,14 +78,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var binder = new RecipeBinder(report);
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
         var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
-        var (preference, reward) = (new PreferenceOptions(), new RewardOptions());
-        object[] records = [model, data, training, sft, preference, reward];
-        if (dialect == RecipeDialect.Mixer)
-            foreach (var (name, value) in DialectDefaults.Mixer)
-            {
-                Set(RecipeKeys.Find(name)!, value);
-                _sources[name] = KeySource.Dialect;
-            }
+        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new SamplingOptions(), new GrpoOptions());
+        object[] records = [model, data, training, sft, preference, reward, sampling, grpo];
         foreach (var entry in _entries.All)
         {
             var key = entry.Key;
@@ -104,6 +98,9 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                 _sources[key.Name] = entry.FromFile ? KeySource.File : KeySource.CommandLine;
             }
         }
+        foreach (var (name, value, source) in MethodDefaults.Of(method, dialect, preference).ToArray())
+            if (_sources.TryAdd(name, source))
+                Set(RecipeKeys.Find(name)!, value);
         return new Recipe
         {
             Method = method,
@@ -115,6 +112,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             Sft = sft,
             Preference = preference,
             Reward = reward,
+            Sampling = sampling,
+            Grpo = grpo,
             Sources = _sources,
             WithoutEffect = _withoutEffect,
         };
@@ -128,10 +127,17 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
     {
         var key = entry.Key;
         var isDefault = Equals(value, key.Default) || value is null && key.Default is "";
+        if (!key.Serves(method) && key.Elsewhere is { } reason)
+        {
+            if (!isDefault)
+                report.Note(entry.KeySpan, $"{entry.Spelled} has no effect on {RecipeNames.Of(method)}: {reason}");
+            _withoutEffect.Add((key, value));
+            return false;
+        }
         if (!key.Serves(method))
         {
             if (key.Property is null || !isDefault)
-                report.ErrorAt(entry.KeySpan, $"{entry.Spelled} belongs to {string.Join(" and ", key.Methods.Select(m => RecipeNames.Of(m)))} recipes, not to {RecipeNames.Of(method)}",
+                report.ErrorAt(entry.KeySpan, $"{entry.Spelled} belongs to {Listed(key.Methods)} recipes, not to {RecipeNames.Of(method)}",
                     fix: $"remove the line, or run `handbook {RecipeNames.Of(key.Methods[0])}`");
             return false;
         }
@@ -143,8 +149,6 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                 if (value is not null and not false)
                     report.ErrorAt(entry.KeySpan, $"{entry.Spelled} is not accepted", fix: key.Reason);
                 return false;
-            case Disposition.NotBuilt when key.Methods.Count > 0:
-                return false;       // a method that is not built at all says so once
             case Disposition.NotBuilt:
                 if (!isDefault)
                     report.ErrorAt(entry.Value.Span, $"{entry.Spelled} is {YamlWriter.Flow(value)}, which is not built yet", key.Reason, $"remove the line, or set it to {YamlWriter.Flow(key.Default)}");
@@ -158,17 +162,21 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         }
     }
 
+    private static string Listed(IReadOnlyList<TrainingMethod> methods)
+    {
+        string[] names = [.. methods.Select(method => RecipeNames.Of(method))];
+        return names.Length == 1 ? names[0] : $"{string.Join(", ", names[..^1])} and {names[^1]}";
+    }
+
     // then the run stops anyway, and the adapter's own keys are not the reason
     private bool AsksForAdapters => s_adapters.Any(name => _entries[name] is { Value: ScalarNode { IsNull: false, Text: not ("false" or "False") } });
 
     private void Validate(Recipe recipe, Diagnostics report)
     {
         recipe.Validate(report);
-        if (method is TrainingMethod.Dpo or TrainingMethod.Orpo)
-            report.ErrorAt(null, $"handbook {RecipeNames.Of(method)} is not built yet", "this version trains with sft and cpt", "fine-tune on the chosen answers with `handbook sft`");
         if (int.TryParse(Environment.GetEnvironmentVariable("WORLD_SIZE"), out var processes) && processes > 1)
             report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet", "each of them would train the whole model on its own", "start one process, without a launcher");
-        DialectDefaults.Explain(recipe, _entries, report);
+        RecipeNotes.Explain(recipe, _entries, report);
     }
 
     private static string Home(string path) =>

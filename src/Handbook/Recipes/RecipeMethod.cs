@@ -3,16 +3,39 @@ namespace Handbook.Recipes;
 /// <summary>Guesses what a recipe is for when nobody says.</summary>
 internal static class RecipeMethod
 {
+    /// <summary>Words of file and folder names that stand for a method by another name.</summary>
+    private static readonly Dictionary<string, TrainingMethod> s_others = new(StringComparer.OrdinalIgnoreCase)
+    {
+        ["simpo"] = TrainingMethod.Cpo,
+        ["alphapo"] = TrainingMethod.Cpo,
+        ["apo"] = TrainingMethod.Dpo,
+        ["ipo"] = TrainingMethod.Dpo,
+        ["rpo"] = TrainingMethod.Dpo,
+        ["mpo"] = TrainingMethod.Dpo,
+        ["rm"] = TrainingMethod.Reward,
+        ["rejection"] = TrainingMethod.RejectionSample,
+        ["pretrain"] = TrainingMethod.Cpt,
+        ["pretraining"] = TrainingMethod.Cpt,
+    };
+
     /// <summary>From the file's name or its folder (<c>zephyr/sft/config.yaml</c>), otherwise from its keys; fine-tuning when nothing tells.</summary>
     public static TrainingMethod Guess(string path)
     {
         var full = Path.GetFullPath(path);
         foreach (var part in new[] { Path.GetFileNameWithoutExtension(full), Path.GetFileName(Path.GetDirectoryName(full)) ?? "" })
             foreach (var word in part.Split('_', '-', '.'))
-                if (RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling => spelling.Name.Equals(word, StringComparison.OrdinalIgnoreCase)).Value is TrainingMethod named)
+                if (Named(word) is { } named)
                     return named;
         if (!File.Exists(path) || YamlReader.Read(File.ReadAllText(path), path, new Diagnostics(path)) is not MapNode root)
             return TrainingMethod.Sft;
-        return root.Entries.Select(entry => RecipeKeys.Find(entry.Key.Text)).FirstOrDefault(key => key is { Property: null, Methods.Count: > 0 })?.Methods[0] ?? TrainingMethod.Sft;
+        return OfKeys([.. root.Entries.Select(entry => RecipeKeys.Find(entry.Key.Text)).OfType<RecipeKey>().Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
     }
+
+    private static TrainingMethod? Named(string word) =>
+        RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling => spelling.Name.Equals(word, StringComparison.OrdinalIgnoreCase)).Value is TrainingMethod named ? named
+        : s_others.TryGetValue(word, out var other) ? other : null;
+
+    // the first method that reads every key; beside it, the one that reads most
+    private static TrainingMethod OfKeys(IReadOnlyList<RecipeKey> keys) =>
+        Enum.GetValues<TrainingMethod>().MaxBy(method => keys.Count(key => key.Serves(method)));
 }

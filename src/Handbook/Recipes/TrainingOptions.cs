@@ -43,7 +43,7 @@ public sealed record TrainingOptions
     /// <summary>The older way of writing <c>optim: adafactor</c>.</summary>
     public bool Adafactor { get; init; }
 
-    /// <summary>The peak learning rate. The default is 5e-5 with <c>dataset_mixer</c>.</summary>
+    /// <summary>The peak learning rate.</summary>
     public double LearningRate { get; init; } = 2e-5;
 
     /// <summary>The shape of the learning rate over the run.</summary>
@@ -77,6 +77,7 @@ public sealed record TrainingOptions
     public double? NeftuneNoiseAlpha { get; init; }
 
     /// <summary>Share of the target spread over the whole vocabulary.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample])]
     public double LabelSmoothingFactor { get; init; }
 
     /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
@@ -154,10 +155,10 @@ public sealed record TrainingOptions
     /// <summary>When to log: every <c>logging_steps</c> <c>steps</c>, after every <c>epoch</c>, or <c>no</c>.</summary>
     public IntervalStrategy LoggingStrategy { get; init; } = IntervalStrategy.Steps;
 
-    /// <summary>Steps between log entries, or a share of the run below 1. The default is 500 with <c>dataset_mixer</c>.</summary>
+    /// <summary>Steps between log entries, or a share of the run below 1.</summary>
     public StepInterval LoggingSteps { get; init; } = new(10);
 
-    /// <summary>Also log step 1. On by default with <c>dataset_mixer</c>.</summary>
+    /// <summary>Also log step 1.</summary>
     public bool LoggingFirstStep { get; init; }
 
     /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>

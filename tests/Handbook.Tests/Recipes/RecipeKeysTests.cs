@@ -32,6 +32,17 @@ public sealed class RecipeKeysTests
         ["optim"] = "Optimizer",
         ["adafactor"] = "Optimizer",
         ["optim_args"] = "OptimizerArguments",
+        ["beta"] = "BetaOr|Beta",
+        ["loss_type"] = "LossesOr|LossType",
+        ["loss_weights"] = "WeightAt|LossWeights",
+        ["f_alpha_divergence_coef"] = "AlphaDivergence|FAlphaDivergenceCoef",
+        ["trl_compat"] = "IsCompatible|TrlCompat",
+        ["truncation_mode"] = "Truncation|TruncationMode",
+        ["precompute_ref_log_probs"] = "PrecomputesReference|PrecomputeRefLogProbs",
+        ["reward_weights"] = "WeightAt",
+        ["epsilon_high"] = "ClipHigh",
+        ["steps_per_generation"] = "AnswersPerSampling",
+        ["generation_batch_size"] = "AnswersPerSampling",
     };
 
     [Fact]
@@ -45,7 +56,8 @@ public sealed class RecipeKeysTests
         Assert.SkipUnless(text.Contains("class TrainingRun"), "nothing trains yet, so nothing reads the keys");
         var unread = RecipeKeys.All
             .Where(key => key.Property is not null && key.Disposition == Disposition.Works)
-            .Where(key => !Regex.IsMatch(text, $@"\b\w*([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe)\.{s_readThrough.GetValueOrDefault(key.Name, key.Property!.Name)}\b"))
+            .Where(key => key.Methods.Count == 0 || key.Methods.Any(method => text.Contains($"TrainCommand.Create(TrainingMethod.{method},")))     // some command reads it
+            .Where(key => !Regex.IsMatch(text, $@"\b\w*([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[kK]eys)\.(?:{s_readThrough.GetValueOrDefault(key.Name, key.Property!.Name)})\b"))
             .Select(key => key.Name);
         Assert.Equal([], unread);
     }

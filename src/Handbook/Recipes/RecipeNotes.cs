@@ -1,21 +1,17 @@
 namespace Handbook.Recipes;
 
-/// <summary>What the two ways of writing recipes take for granted, and the notes that say so.</summary>
-internal static class DialectDefaults
+/// <summary>What a good recipe is told all the same: older names, older defaults, settings that mean less here than they seem to.</summary>
+internal static class RecipeNotes
 {
-    /// <summary>Defaults with <c>dataset_mixer</c> that differ from the records' own.</summary>
-    public static IReadOnlyList<(string Key, object Value)> Mixer { get; } =
-    [
-        ("packing", true),
-        ("packing_strategy", PackingStrategy.Wrapped),
-        ("learning_rate", 5e-5),
-        ("logging_steps", new StepInterval(500)),
-        ("logging_first_step", true),
-    ];
-
-    private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id"];
+    private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id", "max_target_length"];
     private static readonly string[] s_mixerOnly = ["dataset_splits", "dataset_configs", "preprocessing_num_workers"];
     private static readonly string[] s_mixtureOnly = ["dataset_train_split", "dataset_test_split", "dataset_num_proc"];
+
+    private static readonly (string Older, string Newer)[] s_olderLosses =
+    [
+        ("kto_pair", "the same idea for answers judged one by one is `handbook kto`"),
+        ("aot_pair", "it is called aot_unpaired now"),
+    ];
 
     public static void Explain(Recipe recipe, RecipeEntries entries, Diagnostics report)
     {
@@ -28,12 +24,17 @@ internal static class DialectDefaults
             report.Note(foreign.KeySpan, $"{foreign.Spelled} belongs to the {(mixer ? "newer" : "older")} way of writing recipes; " +
                 (mixer ? "dataset_mixer decides, and the older defaults hold" : "without dataset_mixer the newer defaults hold"));
 
-        if (recipe.Method is not (TrainingMethod.Sft or TrainingMethod.Cpt))
-            return;
-        if (mixer && entries["packing"] is null)
+        if (mixer && entries["packing"] is null && recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt)
             report.Note(entries["dataset_mixer"]!.KeySpan, "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
         if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
             report.Note(null, "bf16 is not set, so everything is computed in float32; `bf16: true` is faster where the processor has bf16");
+        if (entries["loss_type"] is { } losses)
+            foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
+                report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");
+        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo)
+            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written loss_type: [{string.Join(", ", recipe.Preference.LossesOr("sigmoid"))}, sft] with loss_weights: [1.0, {YamlWriter.Flow(alpha)}] in newer releases");
+        if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
+            report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a reference as its paper means it");
         if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)
         {
             var kind = RecipeNames.Of(recipe.Training.Optim);
