@@ -1,7 +1,9 @@
+using Handbook.Torch.Kernels;
+
 namespace Handbook.Torch.Fused;
 
 /// <summary>A linear layer, y = x · Wᵀ + b, that sums the gradient of W where it is kept.</summary>
-public static class Linear
+public static unsafe class Linear
 {
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>
@@ -25,10 +27,33 @@ public static class Linear
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())
-            y = x.Linear(matrix, bias?.Compute);
+            y = RowExact.IsEnabled && !needed ? RowByRow(x, matrix, bias?.Compute, x.DType) : x.Linear(matrix, bias?.Compute);
         if (needed)
             LinearNode.Attach(x, weight, matrix, bias, y);
         return scope.Keep(y);
+    }
+
+    /// <summary>The same with results that depend on their own row alone; without gradients.</summary>
+    /// <param name="output">Element type of the result: that of x, or float32.</param>
+    public static Tensor RowByRow(Tensor x, Tensor weight, Tensor? bias, DType output)
+    {
+        var y = Tensor.Empty(output, Device.Cpu, x.Size(0), weight.Size(0));
+        switch (x.DType, output)
+        {
+            case (DType.Float32, DType.Float32): Run<float, float>(x, weight, bias, y); break;
+            case (DType.BFloat16, DType.BFloat16): Run<BFloat16, BFloat16>(x, weight, bias, y); break;
+            case (DType.BFloat16, DType.Float32): Run<BFloat16, float>(x, weight, bias, y); break;
+            case (DType.Float64, DType.Float64): Run<double, double>(x, weight, bias, y); break;
+            default: throw new NotSupportedException($"a linear layer of {x.Describe()} to {output}");
+        }
+        return y;
+    }
+
+    private static void Run<T, TOut>(Tensor x, Tensor weight, Tensor? bias, Tensor y) where T : unmanaged where TOut : unmanaged
+    {
+        if (x.Stride(1) != 1 || !weight.IsContiguous)
+            throw new NotSupportedException($"rows of {x.Describe()} and {weight.Describe()} with gaps");
+        RowLinearKernel.Run(x.Pointer<T>(), x.Stride(0), (int)x.Size(0), weight.Pointer<T>(), bias is null ? null : bias.Pointer<T>(), y.Pointer<TOut>(), (int)x.Size(1), (int)weight.Size(0));
     }
 
     /// <summary>The same out of ordinary operators, recorded by libtorch.</summary>

@@ -136,7 +136,8 @@ public sealed unsafe class LinearLogProb : AutogradNode
     public static Tensor Logits(Tensor hidden, Parameter head, in HeadOptions options)
     {
         using var scope = TensorScope.Enter();
-        var logits = hidden.Linear(head.Compute).To(hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32);
+        var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
+        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type) : hidden.Linear(head.Compute).To(type);
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)

@@ -4,25 +4,6 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>One sequence of a generation step: its newest tokens ask, its cache answers.</summary>
-/// <param name="key">Cached keys, the new tokens' included; [Length, K, E].</param>
-/// <param name="value">Cached values, the new tokens' included; [Length, K, E].</param>
-/// <param name="length">Tokens in the cache.</param>
-/// <param name="firstQuery">Row of the first new token in the query and output rows.</param>
-/// <param name="queries">Number of new tokens, at least 1; they are the last of the cache, in order.</param>
-public readonly struct CachedSequence<T>(TokenRows<T> key, TokenRows<T> value, int length, int firstQuery, int queries) where T : unmanaged
-{
-    public TokenRows<T> Key { get; } = key;
-
-    public TokenRows<T> Value { get; } = value;
-
-    public int Length { get; } = length;
-
-    public int FirstQuery { get; } = firstQuery;
-
-    public int Queries { get; } = queries;
-}
-
 /// <summary>Attention of few queries over long caches: reading the cache is the work, so each of its rows is read once for up to four queries.</summary>
 internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences, int count, AttentionShape shape, TokenRows<T> query, TokenRows<T> output) : IParallelBody where T : unmanaged
 {
@@ -65,20 +46,21 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         }
         var place = sequence.Length - sequence.Queries + firstRow / group;
         var last = sequence.Length - sequence.Queries + (firstRow + rows - 1) / group;
-        var first = FirstSeen(place);
+        // Whole vectors of places: the order of the sums then does not depend on which rows come together.
+        var first = FirstSeen(place) / Lanes.Width * Lanes.Width;
         var count = last + 1 - first;
-        var key = sequence.Key.Data + first * sequence.Key.Stride + keyHead * size;
         var panel = sums + RowsAtOnce * _width;
-        for (var k = 0; k < count; k += Block, key += Block * sequence.Key.Stride)
+        for (var k = 0; k < count;)
         {
-            var keys = Math.Min(Block, count - k);
+            var keys = Part(sequence, first + k, count - k, keyHead * size, out var key, out _, out var keyStride);
             if (size == _width)
-                Scores(queries, key, sequence.Key.Stride, keys, rows, scores + k, stride);
+                Scores(queries, key, keyStride, keys, rows, scores + k, stride);
             else
             {
-                AttentionPanels.Load(key, sequence.Key.Stride, keys, size, 1, panel, 1);
+                AttentionPanels.Load(key, keyStride, keys, size, 1, panel, 1);
                 Scores(queries, panel, _width, keys, rows, scores + k, stride);
             }
+            k += keys;
         }
         for (var r = 0; r < rows; r++)
         {
@@ -87,23 +69,34 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         }
         for (var r = Math.Max(rows, 2); r < RowsAtOnce; r++)
             new Span<float>(scores + r * (nint)stride, count).Clear();       // rows that nobody asked for
-        var value = sequence.Value.Data + first * sequence.Value.Stride + keyHead * size;
-        for (var k = 0; k < count; k += Block, value += Block * sequence.Value.Stride)
+        for (var k = 0; k < count;)
         {
-            var values = Math.Min(Block, count - k);
+            var values = Part(sequence, first + k, count - k, keyHead * size, out _, out var value, out var valueStride);
             if (size == _width)
-                AddValues(value, sequence.Value.Stride, values, rows, scores + k, stride, sums);
+                AddValues(value, valueStride, values, rows, scores + k, stride, sums);
             else
             {
-                AttentionPanels.Load(value, sequence.Value.Stride, values, size, 1, panel, 1);
+                AttentionPanels.Load(value, valueStride, values, size, 1, panel, 1);
                 AddValues(panel, _width, values, rows, scores + k, stride, sums);
             }
+            k += values;
         }
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
             AttentionPanels.Store(sums + r * _width, 1, size, 1, output.Data + (sequence.FirstQuery + token) * output.Stride + (keyHead * group + head) * size, output.Stride);
         }
+    }
+
+    /// <summary>The next places of the cache that lie behind one another in memory, at most <see cref="Block"/>.</summary>
+    /// <returns>How many they are.</returns>
+    private static int Part(in CachedSequence<T> sequence, int place, int most, int column, out T* key, out T* value, out nint stride)
+    {
+        var segment = sequence.At(place, out var from);
+        stride = segment.Key.Stride;
+        key = segment.Key.Data + from * stride + column;
+        value = segment.Value.Data + from * stride + column;
+        return Math.Min(Math.Min(Block, most), segment.Length - from);
     }
 
     private int FirstSeen(int place) => shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
@@ -155,7 +148,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>The sums of four vectors, always in the same order.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    internal static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
     {
         Vector128<float> a4 = Quarter(a), b4 = Quarter(b), c4 = Quarter(c), d4 = Quarter(d);
         if (!Sse.IsSupported)

@@ -18,8 +18,9 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                 for (var k = first; k <= place; k++)
                 {
                     var dot = 0.0;
+                    var segment = sequence.At(k, out var at);
                     for (var e = 0; e < size; e++)
-                        dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(sequence.Key.Data, k * (long)sequence.Key.Stride + keyHead * size + e);
+                        dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(segment.Key.Data, at * (long)segment.Key.Stride + keyHead * size + e);
                     dot *= shape.Scale;
                     scores[k] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(dot / shape.SoftCap) : dot;
                     top = Math.Max(top, scores[k]);
@@ -31,7 +32,10 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                 {
                     var sum = 0.0;
                     for (var k = first; k <= place; k++)
-                        sum += scores[k] * Lanes.Get(sequence.Value.Data, k * (long)sequence.Value.Stride + keyHead * size + e);
+                    {
+                        var segment = sequence.At(k, out var at);
+                        sum += scores[k] * Lanes.Get(segment.Value.Data, at * (long)segment.Value.Stride + keyHead * size + e);
+                    }
                     Lanes.Set(output.Data, row * output.Stride + head * size + e, sum / total);
                 }
             }

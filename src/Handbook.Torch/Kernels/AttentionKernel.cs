@@ -42,8 +42,8 @@ public static unsafe class AttentionKernel
     {
         shape.Check(null);
         for (var s = 0; s < sequences.Length; s++)
-            if (sequences[s].Queries < 1 || sequences[s].Queries > sequences[s].Length)
-                throw new ArgumentException($"sequence {s} has {sequences[s].Queries} new tokens and {sequences[s].Length} in its cache; the new ones, at least 1, are part of the cache");
+            if (sequences[s].Queries < 1 || sequences[s].Queries > sequences[s].OwnLength)
+                throw new ArgumentException($"sequence {s} has {sequences[s].Queries} new tokens and {sequences[s].OwnLength} in its own cache; the new ones, at least 1, are part of the cache");
         fixed (CachedSequence<T>* all = sequences)
         {
             if (typeof(T) == typeof(double))

@@ -1,107 +1,104 @@
+using Handbook.Torch.Kernels;
+
 namespace Handbook.Generation;
 
-/// <summary>Draws the next token of one row.</summary>
+/// <summary>Draws the next token of one answer.</summary>
 /// <remarks>
-/// Order: repetition penalty, temperature, top-k, top-p, draw. The draws come from SplitMix64 over (seed, row), so a row's answer does not depend on
-/// which other rows are in the batch.
+/// Order: repetition penalty, temperature, top-k, top-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does not depend on
+/// which others are in the batch. The vocabulary is never sorted: a threshold is selected among the few tokens that can matter.
 /// </remarks>
-public sealed class Sampler(SamplingOptions options, long row, IEnumerable<int> prompt)
+public sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt)
 {
-    private readonly HashSet<int> _seen = options.RepetitionPenalty == 1 ? [] : [.. prompt];
-    private SplitMix _random = new(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)row));
-    private int[] _order = [];
+    [ThreadStatic] private static DrawScratch? s_scratch;
 
-    /// <param name="logits">[V]; changed.</param>
-    /// <returns>The token, and its log-probability under the untouched logits.</returns>
-    public (int Token, double LogProb) Next(Span<float> logits)
+    private readonly HashSet<int> _seen = options.RepetitionPenalty == 1 ? [] : [.. prompt];
+    private SplitMix _random = new(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)stream));
+
+    /// <param name="logits">[V].</param>
+    /// <returns>The token, and its log-probability under the logits as they are.</returns>
+    public (int Token, double LogProb) Next(ReadOnlySpan<float> logits)
     {
-        var normaliser = LogSumExp(logits);
-        if (double.IsNaN(normaliser))
+        var scratch = s_scratch ??= new();
+        scratch.Fit(logits.Length);
+        var max = DrawKernel.Max(logits);
+        var plain = options.RepetitionPenalty == 1;
+        var drawn = plain ? logits : Penalised(logits, scratch.Penalised.AsSpan(0, logits.Length));
+        var peak = plain ? max : DrawKernel.Max(drawn);
+        var (token, total) = options.Temperature == 0
+            ? (drawn.IndexOf(peak), double.NaN)
+            : Draw(drawn, peak, scratch);
+        if (!plain || options.Temperature != 1)
+            total = DrawKernel.Exponentials(logits, max, 1, default, default, default);
+        if (double.IsNaN(total))
             throw new InputException("the model's logits are not numbers", why: "weights that are not finite, or a token outside the training", fix: "check the model with another prompt, or train with a lower learning_rate");
-        Span<float> plain = options.RepetitionPenalty == 1 && (options.Temperature is 0 or 1) ? logits : logits.ToArray();
-        Penalise(logits);
-        var token = options.Temperature == 0 ? Best(logits) : Draw(logits);
-        if (options.RepetitionPenalty != 1)
+        if (!plain)
             _seen.Add(token);
-        return (token, plain[token] - normaliser);
+        return (token, logits[token] - max - Math.Log(total));
     }
 
-    private void Penalise(Span<float> logits)
+    private ReadOnlySpan<float> Penalised(ReadOnlySpan<float> logits, Span<float> copy)
     {
+        logits.CopyTo(copy);
         var penalty = (float)options.RepetitionPenalty;
         foreach (var token in _seen)
-            if (token < logits.Length)
-                logits[token] = logits[token] > 0 ? logits[token] / penalty : logits[token] * penalty;
+            if (token < copy.Length)
+                copy[token] = copy[token] > 0 ? copy[token] / penalty : copy[token] * penalty;
+        return copy;
     }
 
-    private static int Best(ReadOnlySpan<float> logits) => System.Numerics.Tensors.TensorPrimitives.IndexOfMax(logits);
-
-    private int Draw(Span<float> logits)
+    private (int Token, double Total) Draw(ReadOnlySpan<float> logits, float max, DrawScratch scratch)
     {
-        var inverse = (float)(1 / options.Temperature);
-        if (inverse != 1)
-            System.Numerics.Tensors.TensorPrimitives.Multiply(logits, inverse, logits);
-        if (options.TopK == 0 && options.TopP >= 1)
-            return DrawFromAll(logits);
-        return DrawFromBest(logits);
+        var weights = scratch.Weights.AsSpan(0, logits.Length);
+        var total = DrawKernel.Exponentials(logits, max, (float)(1 / options.Temperature), weights, scratch.Sums, scratch.Peaks);
+        if (double.IsNaN(total))
+            return (0, total);
+        var u = (_random.Next() >> 11) * (1.0 / (1UL << 53));
+        var few = options.TopK > 0 && options.TopK < logits.Length || options.TopP < 1;
+        return (few ? FromBest(weights, total, u, scratch) : FromAll(weights, total * u, scratch), total);
     }
 
-    private int DrawFromAll(ReadOnlySpan<float> logits)
+    private static int FromAll(ReadOnlySpan<float> weights, double target, DrawScratch scratch)
     {
-        var target = Uniform();
-        var normaliser = LogSumExp(logits);
-        var sum = 0.0;
-        for (var i = 0; i < logits.Length; i++)
+        var chunk = 0;
+        for (var chunks = DrawScratch.Chunks(weights.Length); chunk < chunks - 1 && target >= scratch.Sums[chunk]; chunk++)
+            target -= scratch.Sums[chunk];
+        var last = -1;
+        var end = Math.Min(weights.Length, (chunk + 1) * DrawKernel.Chunk);
+        for (var i = chunk * DrawKernel.Chunk; i < end; i++)
         {
-            sum += Math.Exp(logits[i] - normaliser);
-            if (sum > target)
-                return i;
-        }
-        return Best(logits);        // rounding left the sum below 1
-    }
-
-    private int DrawFromBest(ReadOnlySpan<float> logits)
-    {
-        if (_order.Length != logits.Length)
-            _order = new int[logits.Length];
-        for (var i = 0; i < _order.Length; i++)
-            _order[i] = i;
-        var keys = new float[logits.Length];
-        System.Numerics.Tensors.TensorPrimitives.Negate(logits, keys);
-        Array.Sort(keys, _order);
-        var kept = options.TopK > 0 ? Math.Min(options.TopK, _order.Length) : _order.Length;
-        var most = -keys[0];
-        var total = 0.0;
-        for (var i = 0; i < kept; i++)
-            total += Math.Exp(-keys[i] - most);
-        // the smallest set whose probability reaches p; the token that crosses the line belongs to it
-        var mass = 0.0;
-        var count = 0;
-        while (count < kept)
-        {
-            mass += Math.Exp(-keys[count++] - most);
-            if (mass >= options.TopP * total)
+            if (weights[i] == 0)
+                continue;
+            last = i;
+            if ((target -= weights[i]) < 0)
                 break;
         }
-        var target = Uniform() * mass;
-        var sum = 0.0;
-        for (var i = 0; i < count; i++)
-        {
-            sum += Math.Exp(-keys[i] - most);
-            if (sum > target)
-                return _order[i];
-        }
-        return _order[0];
+        // Rounding may lead to a chunk where nothing is likely: then the likeliest token of all.
+        return last >= 0 ? last : weights.IndexOf(1f);
     }
 
-    private static double LogSumExp(ReadOnlySpan<float> logits)
+    private int FromBest(ReadOnlySpan<float> weights, double total, double u, DrawScratch scratch)
     {
-        double most = System.Numerics.Tensors.TensorPrimitives.Max(logits);
-        var sum = 0.0;
-        foreach (var logit in logits)
-            sum += Math.Exp(logit - most);
-        return most + Math.Log(sum);
+        var byCount = options.TopK > 0 && options.TopK < weights.Length;
+        var count = scratch.Collect(weights, byCount
+            ? scratch.TopPeak(options.TopK, weights.Length)
+            // tokens below this are too few to hold more than 1 − p together
+            : (float)((1 - options.TopP) * total / weights.Length));
+        if (byCount)
+            count = scratch.Keep(count, options.TopK, byMass: false);
+        var mass = 0.0;
+        for (var i = 0; i < count; i++)
+            mass += scratch.Values[i];
+        if (options.TopP < 1)
+        {
+            count = scratch.Keep(count, options.TopP * (byCount ? mass : total), byMass: true);
+            mass = 0;
+            for (var i = 0; i < count; i++)
+                mass += scratch.Values[i];
+        }
+        var target = u * mass;
+        for (var i = 0; i < count; i++)
+            if ((target -= scratch.Values[i]) < 0)
+                return scratch.Ids[i];
+        return scratch.Ids[count - 1];
     }
-
-    private double Uniform() => (_random.Next() >> 11) * (1.0 / (1UL << 53));
 }

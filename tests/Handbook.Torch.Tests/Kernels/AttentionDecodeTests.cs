@@ -22,6 +22,43 @@ public sealed unsafe class AttentionDecodeTests
     public void Refuses_more_new_tokens_than_the_cache_holds() =>
         Assert.Contains("part of the cache", Assert.Throws<ArgumentException>(() => AttentionKernel.Decode([new CachedSequence<float>(default, default, 3, 0, 4)], AttentionCase.Sized(1, 1, 4), default, default)).Message);
 
+    [Theory, InlineData(1, 1, 8, 0), InlineData(6, 2, 64, 0), InlineData(9, 3, 16, 20), InlineData(2, 2, 17, 5)]
+    public void A_shared_prefix_changes_no_bit(int heads, int keyHeads, int size, int window)
+    {
+        Split<float>(heads, keyHeads, size, window);
+        Split<BFloat16>(heads, keyHeads, size, window);
+        Split<double>(heads, keyHeads, size, window);
+    }
+
+    // One cache of 100 tokens, whole and in parts of 70, 3 and 27; the last two tokens ask, together and one by one.
+    private static void Split<T>(int heads, int keyHeads, int size, int window) where T : unmanaged
+    {
+        var shape = AttentionCase.Sized(heads, keyHeads, size, window, 0);
+        int wide = heads * size, narrow = keyHeads * size;
+        T[] key = Random<T>(100 * narrow, 1), value = Random<T>(100 * narrow, 2), query = Random<T>(2 * wide, 3);
+        T[] whole = new T[2 * wide], parts = new T[2 * wide], single = new T[2 * wide];
+        fixed (T* k = key, v = value, q = query, y = whole, z = parts, u = single)
+        {
+            var prefix = stackalloc CachedSegment<T>[2] { new(new(k, narrow), new(v, narrow), 70), new(new(k + 70 * narrow, narrow), new(v + 70 * narrow, narrow), 3) };
+            TokenRows<T> ownKey = new(k + 73 * narrow, narrow), ownValue = new(v + 73 * narrow, narrow);
+            AttentionKernel.Decode([new CachedSequence<T>(new(k, narrow), new(v, narrow), 100, 0, 2)], shape, new(q, wide), new TokenRows<T>(y, wide));
+            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 27, 0, 2, prefix, 2)], shape, new(q, wide), new TokenRows<T>(z, wide));
+            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 26, 0, 1, prefix, 2), new CachedSequence<T>(ownKey, ownValue, 27, 1, 1, prefix, 2)], shape, new(q, wide), new TokenRows<T>(u, wide));
+        }
+        Assert.Equal(whole, parts);
+        Assert.Equal(whole, single);
+    }
+
+    private static T[] Random<T>(int count, int seed) where T : unmanaged
+    {
+        var random = new Random(seed);
+        var values = new T[count];
+        fixed (T* target = values)
+            for (var i = 0; i < count; i++)
+                Lanes.Set(target, i, 2 * random.NextDouble() - 1);
+        return values;
+    }
+
     private static void Check<T>(AttentionCase batch, int[] queries, double[] plain, double relative) where T : unmanaged
     {
         int wide = batch.Shape.Heads * batch.Shape.HeadSize, narrow = batch.Shape.KeyHeads * batch.Shape.HeadSize, rows = queries.Sum();
