@@ -1,0 +1,56 @@
+using Handbook.Recipes;
+
+namespace Handbook.Methods.Preferences;
+
+/// <summary>From a recipe to its objective.</summary>
+public static class PreferenceObjective
+{
+    /// <summary>The objective of a preference recipe.</summary>
+    /// <param name="recipe">A checked recipe whose method is DPO, ORPO, KTO, CPO or BCO.</param>
+    /// <param name="densityRatio">BCO's weight of a bad answer, by row number; null weighs each with 1.</param>
+    public static IPreferenceObjective Create(Recipe recipe, Func<int, double>? densityRatio = null)
+    {
+        var options = recipe.Preference;
+        return recipe.Method switch
+        {
+            TrainingMethod.Dpo => new DpoObjective(options),
+            TrainingMethod.Orpo => new OrpoObjective(options),
+            TrainingMethod.Kto => new KtoObjective(options),
+            TrainingMethod.Cpo => new CpoObjective(options),
+            TrainingMethod.Bco => new BcoObjective(options, densityRatio),
+            _ => throw new ArgumentException($"{recipe.Method} has no preference objective", nameof(recipe)),
+        };
+    }
+
+    /// <summary>The value of an enumeration of losses that a recipe names; a checked recipe names no other.</summary>
+    internal static T LossType<T>(string name) where T : struct, Enum
+    {
+        foreach (var (spelling, value, _) in RecipeNames.Spellings(typeof(T)))
+            if (spelling == name)
+                return (T)value;
+        throw new ArgumentException($"there is no loss {name}", nameof(name));
+    }
+
+    internal static double Beta(PreferenceOptions options) => options.Beta ?? 0.1;
+
+    /// <summary>Older releases of the reference trainer take the mean over each micro-batch.</summary>
+    internal static bool GroupsByMicroBatch(PreferenceOptions options) => options.TrlCompat is not null;
+
+    internal static double Sum(ReadOnlySpan<double> values)
+    {
+        var sum = 0.0;
+        foreach (var value in values)
+            sum += value;
+        return sum;
+    }
+
+    /// <summary>n times the same derivative; nothing where it is 0.</summary>
+    internal static double[] Uniform(int count, double value)
+    {
+        if (value == 0)
+            return [];
+        var all = new double[count];
+        Array.Fill(all, value);
+        return all;
+    }
+}
