@@ -140,7 +140,7 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("explain", "--", "max_seq_length");
         Assert.Equal(0, outcome.Code);
         Assert.StartsWith("max_length\n  Longest row in tokens;", outcome.Output);
-        Assert.Contains("\n  type: a whole number\n  default: 1024\n  also read as: max_seq_length\n", outcome.Output);
+        Assert.Contains("\n  type: a whole number\n  default: 1024; 512 for dpo, orpo, kto, cpo, bco with dataset_mixer\n  also read as: max_seq_length\n", outcome.Output);
     }
 
     [Fact]

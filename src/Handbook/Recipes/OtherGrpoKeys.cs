@@ -30,6 +30,7 @@ internal static class OtherGrpoKeys
         .. NotBuilt("evaluation samples as training does", ("num_generations_eval", typeof(int?), null)),
         .. NotBuilt("write temperature, top_p, top_k, min_p and repetition_penalty", ("generation_kwargs", typeof(object), null)),
         .. NotBuilt("the template gets what a row's own column chat_template_kwargs says", ("chat_template_kwargs", typeof(object), null)),
+        .. NotBuilt("answers are sampled freely", ("vllm_guided_decoding_regex", typeof(string), null), ("vllm_structured_outputs_regex", typeof(string), null)),
         .. NotBuilt("answers have one turn", ("max_tool_calling_iterations", typeof(int?), null)),
     ];
 

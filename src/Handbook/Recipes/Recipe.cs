@@ -68,6 +68,8 @@ public sealed record Recipe
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
+        Preference.Validate(report);
+        Reward.Validate(report);
         if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
             Sampling.Validate(report);
         if (Method is TrainingMethod.Grpo)

@@ -140,5 +140,18 @@ public sealed class RecipeKeysTests
         truncation_side trust_remote_code use_bnb_nested_quant use_cpu use_dora use_flash_attention_2 use_ipex use_legacy_prediction_loop use_liger_kernel
         use_liger_loss use_logits_to_keep use_mps_device use_peft use_rslora use_vllm use_weighting vllm_server_host wandb_entity wandb_project
         wandb_run_group warmup_ratio warmup_steps weight_decay
+        alpha cache_implementation cast_lm_head_to_fp32 center_rewards_coefficient chat_template_kwargs cpo_alpha delta desirable_weight
+        ds3_gather_for_generation dtype entropy_coef entropy_coef_delta entropy_coef_max entropy_coef_min entropy_target epsilon epsilon_high
+        generation_batch_size generation_kwargs importance_sampling_level log_completions log_completions_hub_repo log_multimodal log_unique_prompts
+        lora_target_parameters loss_weights mask_truncated_completions max_density_ratio max_target_length max_tool_calling_iterations min_density_ratio
+        min_p multi_objective_aggregation num_completions_to_print num_generations num_generations_eval num_iterations off_policy_mask_threshold
+        prompt_sample_size ref_model_mixup_alpha ref_model_sync_steps repetition_penalty reward_weights router_aux_loss_coef sapo_temperature_neg
+        sapo_temperature_pos scale_rewards shuffle_dataset simpo_gamma steps_per_generation temperature top_entropy_quantile top_k top_p
+        train_sampling_strategy transformers_continuous_batching_config undesirable_weight use_adaptive_entropy use_bias_correction_kl
+        use_transformers_continuous_batching use_transformers_paged vespo_k_neg vespo_k_pos vespo_lambda_neg vespo_lambda_pos
+        vllm_enable_sleep_mode vllm_gpu_memory_utilization vllm_group_port vllm_guided_decoding_regex vllm_importance_sampling_cap vllm_importance_sampling_clip_max
+        vllm_importance_sampling_clip_min vllm_importance_sampling_correction vllm_importance_sampling_mode vllm_max_model_length vllm_mode
+        vllm_model_impl vllm_server_base_url vllm_server_port vllm_server_timeout vllm_structured_outputs_regex vllm_tensor_parallel_size
+        wandb_log_unique_prompts
         """;
 }
