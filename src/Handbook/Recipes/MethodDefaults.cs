@@ -40,7 +40,7 @@ internal static class MethodDefaults
         yield return ("beta", written.BetaOr(), KeySource.Method);
         if (method != TrainingMethod.Orpo)
             yield return ("loss_type", new[] { method switch { TrainingMethod.Kto => "kto", TrainingMethod.Bco => "bco", _ => "sigmoid" } }, KeySource.Method);
-        if (method == TrainingMethod.Dpo)
+        if (method == TrainingMethod.Dpo && written.FDivergenceType == Divergence.Alpha)
             yield return ("f_alpha_divergence_coef", written.AlphaDivergence(), KeySource.Method);
         if (method is TrainingMethod.Dpo or TrainingMethod.Kto or TrainingMethod.Bco)
             yield return ("precompute_ref_log_probs", written.PrecomputesReference(), KeySource.Method);

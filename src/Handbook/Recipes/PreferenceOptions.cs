@@ -23,7 +23,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo])]
     public Divergence FDivergenceType { get; init; } = Divergence.ReverseKl;
 
-    /// <summary>α of <c>alpha_divergence</c>: 0.5 where nothing is written; with <c>trl_compat: "0.24"</c>, where it means 1 − α, it is 1.0.</summary>
+    /// <summary>α of <c>alpha_divergence</c>; null takes 0.5, and 1.0 with <c>trl_compat: "0.24"</c>, where it means 1 − α.</summary>
     [Key(Methods = [TrainingMethod.Dpo])]
     public double? FAlphaDivergenceCoef { get; init; }
 

@@ -20,7 +20,7 @@ public sealed class RecipeFilesTests
     [Theory, MemberData(nameof(Recipes))]
     public void A_recipe_says_how_to_run_it(string path)
     {
-        var method = Recipe.GuessMethod(new FileInfo(path)).ToString().ToLowerInvariant();
+        var method = RecipeNames.Of(Recipe.GuessMethod(new FileInfo(path)));
         Assert.Contains($"./handbook {method} {path}\n", File.ReadAllText(Path.Combine(SharedFiles.Repository, path)));
     }
 
