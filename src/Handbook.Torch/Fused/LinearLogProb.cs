@@ -20,7 +20,7 @@ public readonly record struct HeadOptions
 }
 
 /// <summary>Per target: what the whole vocabulary was needed for; all of length M.</summary>
-public sealed class HeadStatistics(int count)
+public sealed class HeadStatistics(int count, bool squares = false)
 {
     /// <summary>log p(target).</summary>
     public double[] LogProb { get; } = new double[count];
@@ -33,6 +33,9 @@ public sealed class HeadStatistics(int count)
 
     /// <summary>Mean logit over the vocabulary.</summary>
     public double[] MeanLogit { get; } = new double[count];
+
+    /// <summary>log Σ p²; null unless it was asked for.</summary>
+    public double[]? LogSquares { get; } = squares ? new double[count] : null;
 
     /// <summary>The most likely token.</summary>
     public int[] ArgMax { get; } = new int[count];
@@ -197,7 +200,7 @@ public sealed unsafe class LinearLogProb : AutogradNode
     private void Run<T>(Tensor logits, int start, int rows, double[]? weights, HeadStatistics statistics) where T : unmanaged
     {
         fixed (int* targets = _targets, argMax = statistics.ArgMax)
-        fixed (double* weight = weights, logProb = statistics.LogProb, logSumExp = statistics.LogSumExp, entropy = statistics.Entropy, meanLogit = statistics.MeanLogit)
+        fixed (double* weight = weights, logProb = statistics.LogProb, logSumExp = statistics.LogSumExp, entropy = statistics.Entropy, meanLogit = statistics.MeanLogit, squares = statistics.LogSquares)
         {
             CrossEntropyKernel.Run(new CrossEntropyRows<T>
             {
@@ -216,6 +219,7 @@ public sealed unsafe class LinearLogProb : AutogradNode
                 Entropy = entropy + start,
                 MeanLogit = meanLogit + start,
                 ArgMax = argMax + start,
+                LogSquares = squares is null ? null : squares + start,
             });
         }
     }

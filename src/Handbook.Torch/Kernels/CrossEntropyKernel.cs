@@ -47,6 +47,9 @@ public readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
     /// <summary>[N] mean of the (scaled and capped) logits.</summary>
     public double* MeanLogit { get; init; }
 
+    /// <summary>[N] log Σ p²; not together with <see cref="Gradient"/>.</summary>
+    public double* LogSquares { get; init; }
+
     /// <summary>[N] the first index of the largest logit.</summary>
     public int* ArgMax { get; init; }
 }
@@ -68,6 +71,8 @@ public static unsafe class CrossEntropyKernel
 
     public static void Run<T>(in CrossEntropyRows<T> rows) where T : unmanaged
     {
+        if (rows.Gradient && rows.LogSquares != null)
+            throw new ArgumentException("the sums of squares are wanted together with the gradient, which overwrites the logits", nameof(rows));
         for (var i = 0; i < rows.Rows; i++)
             if (rows.Targets[i] >= rows.Vocabulary || rows.Targets[i] < -1)
                 throw new ArgumentException($"target {rows.Targets[i]} in row {i} is outside the vocabulary of {rows.Vocabulary}", nameof(rows));
@@ -142,6 +147,8 @@ public static unsafe class CrossEntropyKernel
             a.MeanLogit[index] = sums.Logits / count;
         if (a.ArgMax != null)
             a.ArgMax[index] = sums.ArgMax;
+        if (a.LogSquares != null)
+            a.LogSquares[index] = Math.Log(capped ? Squares(caps, count, 1, lse) : Squares(row, count, a.Scale, lse));
         if (!a.Gradient)
             return;
 
@@ -167,6 +174,16 @@ public static unsafe class CrossEntropyKernel
         }
         var slope = capped ? 1 - targetLogit / a.SoftCap * (targetLogit / a.SoftCap) : 1;
         Lanes.Set(row, target, slope * (weight * (Math.Exp(logProb) - 1 + a.LabelSmoothing) - smooth));
+    }
+
+    /// <summary>Σ p² with p = e^(scale·x − lse).</summary>
+    private static double Squares<T>(T* x, int count, double scale, double lse) where T : unmanaged
+    {
+        Vector512<float> factor = Vector512.Create((float)(2 * Log2E * scale)), shift = Vector512.Create((float)(-2 * Log2E * lse)), sum = Vector512<float>.Zero;
+        var lanes = new RaggedLanes(count);
+        for (var i = 0; i < count; i += 16)
+            sum += VectorMath.PowerOfTwo(Vector512.FusedMultiplyAdd(lanes.Load(x, i, float.NegativeInfinity), factor, shift));
+        return Vector512.Sum(sum);
     }
 
     /// <summary>What is known of a row after some of its blocks.</summary>

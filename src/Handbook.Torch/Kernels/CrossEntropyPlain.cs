@@ -37,6 +37,13 @@ internal static unsafe class CrossEntropyPlain
             a.MeanLogit[index] = sumLogits / count;
         if (a.ArgMax != null)
             a.ArgMax[index] = argMax;
+        if (a.LogSquares != null)
+        {
+            var squares = 0.0;
+            for (var i = 0; i < count; i++)
+                squares += Math.Exp(2 * (Logit(a, row, i) - lse));
+            a.LogSquares[index] = Math.Log(squares);
+        }
         if (!a.Gradient)
             return;
         var weight = target >= 0 ? a.Weights[index] : 0;

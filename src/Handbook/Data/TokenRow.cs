@@ -19,6 +19,9 @@ public sealed class TokenRow
     /// <summary>By how much the chosen answer is better, where the data says so (the <c>margin</c> column of reward modelling).</summary>
     public double Margin { get; init; }
 
+    /// <summary>What the reference model says of the answers; null where it was not asked.</summary>
+    public ReferenceScore? Reference { get; init; }
+
     /// <summary>Number of tokens in all parts.</summary>
     public int TokenCount
     {
@@ -35,6 +38,9 @@ public sealed class TokenRow
     public static TokenRow Single(int[] ids, byte[] loss, int characters = 0) =>
         new() { Segments = [new(SegmentRole.Row, -1, ids, loss)], Characters = characters };
 }
+
+/// <summary>The reference model's log-probabilities of a row's answers, each one number; 0 for answers that the row has not.</summary>
+public readonly record struct ReferenceScore(double Chosen, double Rejected, double Mismatched);
 
 /// <summary>Tokenised rows by number: a store on disk, or an order or packing of one.</summary>
 public interface ITokenRows

@@ -17,9 +17,9 @@ public static class TrainingRun
 {
     private const int Ok = 0;
     private const int Interrupted = 130;
-    private const int DefaultMaxTokens = 4096;
+    internal const int DefaultMaxTokens = 4096;
 
-    /// <summary>Runs supervised fine-tuning or continued pretraining to its end, or to a checkpoint when cancelled.</summary>
+    /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
     /// <returns>0, or 130 after an interruption.</returns>
     /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
     public static int Run(Recipe recipe, CancellationToken cancel)
@@ -29,7 +29,8 @@ public static class TrainingRun
         RunFolder.RequireFolder(options.OutputDir);
         var resume = FindCheckpoint(options, line);
 
-        var source = resume?.Path ?? ModelFolder(recipe.Model.ModelNameOrPath!);
+        var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
+        var source = resume?.Path ?? initial;
         var config = PublishedConfig.Load(source);
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
@@ -47,14 +48,27 @@ public static class TrainingRun
             line.Print($"warning: {warning}");
         RandomState.Seed((ulong)options.Seed);
         using var model = LoadModel(recipe, source, config, line, out var saveType);
+        using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, line, cancel) : null;
+        ITokenRows train = data.Train;
+        var evaluation = options.Evaluates() ? data.Evaluation : null;
+        try
+        {
+            if (setup is not null)
+                (train, evaluation) = setup.Attach(model, source, initial, train, evaluation);
+        }
+        catch (OperationCanceledException)
+        {
+            line.Print("interrupted before the first step; the reference scores so far are kept, and the same command goes on from there");
+            return Interrupted;
+        }
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
         var job = new TrainingJob
         {
             Recipe = recipe,
-            Method = new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), options.LabelSmoothingFactor),
+            Method = setup?.Method ?? (ITrainingMethod)new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), options.LabelSmoothingFactor),
             Model = model,
-            Train = data.Train,
-            Evaluation = options.Evaluates() ? data.Evaluation : null,
+            Train = train,
+            Evaluation = evaluation,
             TrainSamples = data.TrainSamples,
             EvaluationSamples = data.EvaluationSamples,
             DataKey = DataKey(recipe, tokenizer, data.Train),
@@ -127,14 +141,18 @@ public static class TrainingRun
         }
     }
 
-    private static string ModelFolder(string name)
+    private static bool IsPreference(TrainingMethod method) =>
+        method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Kto or TrainingMethod.Cpo or TrainingMethod.Bco;
+
+    /// <param name="key">The key that names it, for the message.</param>
+    internal static string ModelFolder(string name, string key = "model_name_or_path")
     {
         if (Directory.Exists(name))
             return name;
         var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
         if (!string.IsNullOrEmpty(root) && Directory.Exists(Path.Combine(root, name)))
             return Path.Combine(root, name);
-        throw new InputException($"model_name_or_path: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
+        throw new InputException($"{key}: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
             why: "nothing is downloaded while training",
             fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");
     }

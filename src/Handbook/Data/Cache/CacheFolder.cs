@@ -14,6 +14,8 @@ public sealed class CacheFolder(string path)
         ? named
         : System.IO.Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "handbook"));
 
+    internal string ReferenceOf(string key) => System.IO.Path.Combine(Path, "reference", key + ".scores");
+
     internal string TokensOf(string key) => System.IO.Path.Combine(Path, "tokens", key + ".tokens");
 
     /// <summary>SHA-256 of a file's content; computed again only when its path, size or time has changed.</summary>

@@ -1,0 +1,74 @@
+using Handbook.Data;
+using Handbook.Methods.Preferences;
+using Handbook.Models;
+using Handbook.Recipes;
+using Handbook.Torch;
+using Handbook.Training.Progress;
+
+namespace Handbook.Training;
+
+/// <summary>What a preference run needs before its first step: its rows in the form that the objective reads, and the reference's scores or the reference itself.</summary>
+internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, CancellationToken cancel) : IDisposable
+{
+    private LiveReference? _live;
+
+    public IPreferenceObjective Objective { get; } = PreferenceObjective.Create(recipe);
+
+    public PreferenceMethod Method => new(RecipeNames.Of(recipe.Method), Objective, _live);
+
+    /// <summary>Whether the reference stays in memory beside the policy.</summary>
+    private bool IsLive => Objective.NeedsReference && (recipe.Preference.SyncRefModel || recipe.Preference.PrecomputeRefLogProbs == false);
+
+    /// <summary>Gives rows their reference scores where these are computed once; opens the reference where it stays.</summary>
+    /// <param name="policy">The policy, with its weights of now.</param>
+    /// <param name="policyFolder">Where the policy's weights were read from.</param>
+    /// <param name="initialFolder">The model that the recipe trains.</param>
+    public (ITokenRows Train, ITokenRows? Evaluation) Attach(Decoder policy, string policyFolder, string initialFolder, ITokenRows train, ITokenRows? evaluation)
+    {
+        if (!Objective.NeedsReference)
+            return (train, evaluation);
+        var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
+        if (IsLive)
+        {
+            _live = new LiveReference(Open(folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
+            line.Print($"reference: {folder}, kept in memory{(recipe.Preference.SyncRefModel ? $"; takes {recipe.Preference.RefModelMixupAlpha:g} of the policy every {recipe.Preference.RefModelSyncSteps} steps" : "")}");
+            return (train, evaluation);
+        }
+        var isPolicy = Path.GetFullPath(folder) == Path.GetFullPath(policyFolder);
+        Decoder? opened = null;
+        try
+        {
+            return (Referenced(train, "training rows"), evaluation is null ? null : Referenced(evaluation, "held-out rows"));
+        }
+        finally
+        {
+            opened?.Dispose();
+        }
+
+        ReferencedRows Referenced(ITokenRows rows, string what)
+        {
+            var cache = new ReferenceScores(CacheFolder.Default);
+            var key = cache.Key(folder, policy.Compute, Objective, rows);
+            if (cache.Find(key, rows.Count) is { } known)
+            {
+                line.Print($"reference: scores of {rows.Count:N0} {what} by {folder}, from the cache");
+                return new(rows, known);
+            }
+            using var bar = new ProgressBar($"reference scores, {what}", rows.Count, "rows", line);
+            var model = isPolicy ? policy : opened ??= Open(folder, policy.Compute);
+            return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
+        }
+    }
+
+    private Decoder Open(string folder, DType compute)
+    {
+        var config = PublishedConfig.Load(folder);
+        if (recipe.Model.ModelNameOrPath is { } policy && PublishedConfig.Load(TrainingRun.ModelFolder(policy)).Decoder.VocabularySize is var size && config.Decoder.VocabularySize != size)
+            throw new InputException($"ref_model_name_or_path: {folder} has a vocabulary of {config.Decoder.VocabularySize}, but the policy has {size}",
+                why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        return Decoder.Load(weights, DType.Float32, compute, trainable: false);
+    }
+
+    public void Dispose() => _live?.Dispose();
+}
