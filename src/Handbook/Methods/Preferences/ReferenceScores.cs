@@ -5,6 +5,7 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training;
+using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Methods.Preferences;
 

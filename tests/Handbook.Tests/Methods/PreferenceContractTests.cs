@@ -1,0 +1,97 @@
+using System.Text.Json;
+using Handbook.Data;
+using Handbook.Methods.Preferences;
+using Handbook.Recipes;
+using Handbook.Tests.Contract;
+using Handbook.Training;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Tests.Methods;
+
+/// <summary>A step's gradient depends on its rows and on nothing else: not on bins, shared prompts, where the reference's scores come from, or accumulation.</summary>
+[Collection("tensors")]
+public sealed class PreferenceContractTests
+{
+    private const double Rounding = 1e-10;      // float64 sums in another order
+
+    public static TheoryData<TrainingMethod, string> Objectives() => new()
+    {
+        { TrainingMethod.Dpo, "{}" },
+        { TrainingMethod.Dpo, """{"label_smoothing": 0.2}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "hinge"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "ipo"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "exo_pair", "label_smoothing": 0.1}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "nca_pair"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "robust", "label_smoothing": 0.1}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "bco_pair"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "sppo_hard"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "aot"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "aot_pair"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "kto_pair"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "apo_zero"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "apo_down"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "discopop"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "sigmoid_norm"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]}""" },
+        { TrainingMethod.Dpo, """{"rpo_alpha": 0.5}""" },
+        { TrainingMethod.Dpo, """{"f_divergence_type": "forward_kl"}""" },
+        { TrainingMethod.Dpo, """{"f_divergence_type": "js_divergence"}""" },
+        { TrainingMethod.Dpo, """{"f_divergence_type": "alpha_divergence"}""" },
+        { TrainingMethod.Dpo, """{"use_weighting": true}""" },
+        { TrainingMethod.Dpo, """{"ld_alpha": 0.4}""" },
+        { TrainingMethod.Dpo, """{"reference_free": true}""" },
+        { TrainingMethod.Orpo, "{}" },
+        { TrainingMethod.Orpo, """{"orpo_nll": "completion"}""" },
+        { TrainingMethod.Cpo, "{}" },
+        { TrainingMethod.Cpo, """{"loss_type": "simpo", "cpo_alpha": 0.0}""" },
+        { TrainingMethod.Cpo, """{"loss_type": "hinge"}""" },
+        { TrainingMethod.Cpo, """{"loss_type": "ipo"}""" },
+        { TrainingMethod.Cpo, """{"loss_type": "alphapo", "alpha": 0.2}""" },
+        { TrainingMethod.Kto, "{}" },
+        { TrainingMethod.Kto, """{"loss_type": "apo_zero_unpaired", "undesirable_weight": 0.7}""" },
+        { TrainingMethod.Bco, "{}" },
+    };
+
+    [Theory, MemberData(nameof(Objectives))]
+    public void Failures_1_3_24_and_26_a_gradient_is_the_same_however_it_is_computed(TrainingMethod method, string options)
+    {
+        using var config = JsonDocument.Parse(options);
+        var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
+        using var policy = Tiny.Model("llama", 1);
+        using var reference = Tiny.Model("llama", 2);
+        var rows = Rows(method, 6);
+        var expected = Step(policy, recipe, rows, reference, live: false, 4096, 6, 1);
+        foreach (var live in (ReadOnlySpan<bool>)[false, true])
+            foreach (var shared in (ReadOnlySpan<bool>)[true, false])
+                foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
+                    foreach (var (batch, accumulation) in (ReadOnlySpan<(int, int)>)[(6, 1), (3, 2), (1, 6)])
+                        Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation)
+                            .MustEqual(expected, Rounding, $"{(live ? "live" : "cached")} reference, {(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+    }
+
+    private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch, int accumulation)
+    {
+        var objective = PreferenceObjective.Create(recipe);
+        var kept = live && objective.NeedsReference ? new LiveReference(reference) : null;        // not disposed: the model is the caller's
+        if (kept is null && objective.NeedsReference)
+            rows = PreferenceCase.Referenced(rows, reference, objective);
+        var (loss, _, _) = PreferenceCase.Step(policy, new PreferenceMethod("test", objective, kept), rows, maxTokens, batch, accumulation);
+        return new(loss, policy.Parameters.Specs.ToDictionary(s => s.Name, s => policy.Parameters[s.Name].Gradient!.ToArray<double>()));
+    }
+
+    /// <summary>Rows of random tokens: answers of different lengths, one of a single token, one prompt of a single token.</summary>
+    internal static ITokenRows Rows(TrainingMethod method, int count)
+    {
+        var random = new Random(5);
+        var answers = Enumerable.Range(0, 2 * count).Select(i => Tokens(i == 3 ? 1 : random.Next(2, 9))).ToArray();
+        return new TokenRowList([.. Enumerable.Range(0, count).Select(i =>
+        {
+            var prompt = Tokens(i == 1 ? 1 : random.Next(2, 12));
+            return method is TrainingMethod.Kto or TrainingMethod.Bco
+                ? PreferenceCase.Unpaired(prompt, answers[i], i % 3 != 0, method == TrainingMethod.Kto ? answers[(i + count - 1) % count] : null)
+                : PreferenceCase.Pair(prompt, answers[i], answers[i + count], promptLoss: method == TrainingMethod.Orpo);
+        })]);
+
+        int[] Tokens(int length) => [.. Enumerable.Range(0, length).Select(_ => random.Next(Tiny.Vocabulary))];
+    }
+}
