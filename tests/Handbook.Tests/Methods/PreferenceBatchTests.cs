@@ -55,7 +55,7 @@ public sealed class PreferenceBatchTests
         var (policyFolder, referenceFolder, rowSource) = Places(golden, root, batch, newest);
         using var policy = PreferenceCase.Load(policyFolder, trainable: true);
         var objective = PreferenceObjective.Create(recipe);
-        var rows = Rows(rowSource, method, recipe);
+        ITokenRows rows = Rows(rowSource, method);
         if (objective.NeedsReference)
         {
             using var reference = PreferenceCase.Load(referenceFolder, trainable: false);
@@ -91,16 +91,16 @@ public sealed class PreferenceBatchTests
         return (Path.Combine(golden, policy), Path.Combine(golden, root.TryGetProperty("reference", out var other) ? other.GetString()! : Path.Combine(Path.GetDirectoryName(policy)!, "reference")), root);
     }
 
-    private static ITokenRows Rows(JsonElement root, TrainingMethod method, Recipe recipe)
+    private static TokenRowList Rows(JsonElement root, TrainingMethod method)
     {
         const int End = 2;
         var rows = (root.TryGetProperty("rows_before_eos", out var without) ? without : root.GetProperty("rows_before_bos_eos")).EnumerateArray().ToArray();
         if (method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Cpo)
-            return new TokenRowList([.. rows.Select(r => Pair(r, method, recipe))]);
+            return new TokenRowList([.. rows.Select(r => Pair(r, method))]);
         return new TokenRowList([.. rows.Select((r, i) => PreferenceCase.Unpaired(r.Ids("prompt"), [.. r.Ids("completion"), End], r.GetProperty("label").GetBoolean(),
             method == TrainingMethod.Kto ? [.. rows[(i + rows.Length - 1) % rows.Length].Ids("completion"), End] : null))]);
 
-        static TokenRow Pair(JsonElement row, TrainingMethod method, Recipe recipe) =>
+        static TokenRow Pair(JsonElement row, TrainingMethod method) =>
             PreferenceCase.Pair(row.Ids("prompt"), [.. row.Ids("chosen"), End], [.. row.Ids("rejected"), End], promptLoss: method == TrainingMethod.Orpo);
     }
 
