@@ -31,8 +31,14 @@ internal static class Comparison
         var lengths = ChatLengths(shared);
         foreach (var dtype in (ReadOnlySpan<string>)["f32", "bf16"])
             Add(rows, only, $"sft-chat-lengths-{dtype}", name => lengths is null
-                ? [new BenchRow(name, null, null, null, "useful tokens/s", "not measured: no shared data (HANDBOOK_SHARED)")]
+                ? [NoData(name, "useful tokens/s")]
                 : Steps(root, name, "15m", dtype, lengths, quick));
+        var pairs = PairLengths(shared, quick ? 72 : 200);
+        foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("dpo-hh-lengths", "f32"), ("dpo-hh-lengths-bf16", "bf16")])
+            Add(rows, only, name, n => pairs is null ? [NoData(n, "pairs/s")] : Pairs(root, n, dtype, pairs, quick));
+        Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
+        foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
+            Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
         Add(rows, only, "help-seconds", name => Help(root, name));
         Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
         Print(rows);
@@ -42,6 +48,8 @@ internal static class Comparison
         Console.WriteLine($"written: {Path.GetRelativePath(root, path)}");
         return 0;
     }
+
+    private static BenchRow NoData(string name, string unit) => new(name, null, null, null, unit, "not measured: no shared data (HANDBOOK_SHARED)");
 
     private static void Add(List<BenchRow> rows, string? only, string name, Func<string, BenchRow[]> measure)
     {
@@ -80,6 +88,77 @@ internal static class Comparison
         ];
     }
 
+    /// <summary>An epoch of DPO over real lengths beside the padded, concatenated step with a live reference.</summary>
+    private static BenchRow[] Pairs(string root, string name, string dtype, string pairs, bool quick)
+    {
+        var (ours, peers) = (new List<(double Speed, double Peak)>(), new List<(double Speed, double Peak)>());
+        for (var i = 0; i < (quick ? 1 : 3); i++)
+        {
+            var mine = JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", dtype, pairs])!.Value;
+            ours.Add((mine.GetProperty("PairsPerSecond").GetDouble(), mine.GetProperty("PeakBytes").GetDouble()));
+            if (Python() is { } python && JsonOf(python, root, ["bench/peers/dpo_step.py", "--shape", "15m", "--dtype", dtype, "--pairs", pairs]) is { } peer)
+                peers.Add((peer.GetProperty("pairs_per_second").GetDouble(), peer.GetProperty("peak_rss").GetDouble()));
+        }
+        double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o.Speed / p.Speed)) : null;
+        var note = peers.Count == 0 ? "no PyTorch to compare with"
+            : $"an epoch, our reference pass counted in, beside PyTorch eager, padded and concatenated, with a live reference; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB";
+        return [new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, "pairs/s", note)];
+    }
+
+    /// <summary>Ours with one prompt for both answers beside ours with a prompt for each.</summary>
+    private static BenchRow Sharing(string name, string pairs, bool quick)
+    {
+        var (shared, separate) = (new List<double>(), new List<double>());
+        for (var i = 0; i < (quick ? 1 : 3); i++)
+        {
+            shared.Add(Speed([]));
+            separate.Add(Speed(["separate"]));
+        }
+        return new(name, Median(shared), Median(separate), Median(shared.Zip(separate, (a, b) => a / b)), "pairs/s", "shared prompts beside separate ones, both ours, the same gradients");
+
+        double Speed(string[] more) => JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", "f32", pairs, .. more])!.Value.GetProperty("PairsPerSecond").GetDouble();
+    }
+
+    private static BenchRow Sampling(string root, string name, string dtype, bool quick)
+    {
+        var (ours, peers) = (new List<double>(), new List<double>());
+        for (var i = 0; i < (quick ? 1 : 3); i++)
+        {
+            ours.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", dtype])!.Value.GetProperty("TokensPerSecond").GetDouble());
+            if (Python() is { } python && JsonOf(python, root, ["bench/peers/sample.py", "--shape", "15m", "--dtype", dtype]) is { } peer)
+                peers.Add(peer.GetProperty("tokens_per_second").GetDouble());
+        }
+        double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o / p)) : null;
+        return new(name, Median(ours), peers.Count == 0 ? null : Median(peers), ratio, "tokens/s", "16 rows, prompts of 64 tokens, 128 new ones each, beside a key-value cache in PyTorch eager");
+    }
+
+    /// <summary>Token counts of prompt, chosen and rejected answer of hh-rlhf pairs, spread over the whole set, under a 32000-token vocabulary.</summary>
+    private static string? PairLengths(string shared, int count)
+    {
+        var data = Path.Combine(shared, "data", "hh-rlhf", "train.jsonl.gz");
+        var folder = Path.Combine(shared, "tokenizers", "llama2");
+        if (!File.Exists(data) || !Directory.Exists(folder))
+            return null;
+        const string turn = "\n\nAssistant:";
+        var tokenizer = Tokenizer.Load(folder);
+        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data), System.IO.Compression.CompressionMode.Decompress));
+        var lines = reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var lengths = new List<int[]>();
+        for (var i = 0; i < lines.Length && lengths.Count < count; i += lines.Length / count)
+        {
+            using var row = JsonDocument.Parse(lines[i]);
+            var (chosen, rejected) = (row.RootElement.GetProperty("chosen").GetString()!, row.RootElement.GetProperty("rejected").GetString()!);
+            var common = chosen.AsSpan().CommonPrefixLength(rejected);
+            var end = chosen.AsSpan(0, common).LastIndexOf(turn) + turn.Length;
+            if (end < turn.Length || end >= chosen.Length || end >= rejected.Length)
+                continue;
+            lengths.Add([tokenizer.Encode(chosen[..end]).Length, tokenizer.Encode(chosen[end..], addSpecialTokens: false).Length + 1, tokenizer.Encode(rejected[end..], addSpecialTokens: false).Length + 1]);
+        }
+        var path = Path.Combine(Path.GetTempPath(), $"pair-lengths-{Environment.ProcessId}.json");
+        File.WriteAllText(path, JsonSerializer.Serialize(lengths));
+        return path;
+    }
+
     /// <summary>How long <c>./handbook --help</c> takes once built; the ceiling is half a second.</summary>
     private static BenchRow[] Help(string root, string name)
     {
@@ -99,7 +178,7 @@ internal static class Comparison
     {
         var corpus = Path.Combine(shared, "tokenizers", "corpus", "mixed.jsonl.gz");
         if (!File.Exists(corpus))
-            return [new BenchRow(name, null, null, null, "MB/s per core", "not measured: no shared data (HANDBOOK_SHARED)")];
+            return [NoData(name, "MB/s per core")];
         var (rows, modules) = (new List<BenchRow>(), NodeModules(root));
         foreach (var tokenizer in (ReadOnlySpan<string>)["gpt2", "smollm2", "llama3", "qwen2.5"])
         {

@@ -4,6 +4,8 @@ using Handbook.Torch;
 
 // handbook-bench run [--quick] [--only NAME]         everything, beside the peers: a table, and bench/results/latest.json
 // handbook-bench step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
+// handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
+// handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
 switch (args)
 {
@@ -12,10 +14,16 @@ switch (args)
     case ["step", var shape, var dtype, var steps, .. var rest]:
         Console.WriteLine(JsonSerializer.Serialize(StepBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps), rest is [var lengths] ? lengths : null)));
         return 0;
+    case ["dpo", var shape, var dtype, var pairs, .. var rest]:
+        Console.WriteLine(JsonSerializer.Serialize(DpoBench.Measure(Shape.Of(shape), dtype == "bf16", pairs, shared: !rest.Contains("separate"))));
+        return 0;
+    case ["sample", var shape, var dtype]:
+        Console.WriteLine(JsonSerializer.Serialize(SampleBench.Measure(Shape.Of(shape), dtype == "bf16")));
+        return 0;
     case ["tokenize", var tokenizer, var corpus]:
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | tokenize TOKENIZER CORPUS");
+        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | dpo SHAPE DTYPE PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
         return 2;
 }

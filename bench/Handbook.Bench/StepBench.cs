@@ -50,18 +50,7 @@ internal static class StepBench
     public static StepResult Measure(Shape shape, bool bf16, int steps, string? lengthsFile)
     {
         var lengths = lengthsFile is null ? null : JsonSerializer.Deserialize<int[]>(File.ReadAllText(lengthsFile))!.Where(n => n > 1).Select(n => Math.Min(n, 1024)).ToArray();
-        RandomState.Seed(17);
-        var config = shape.Config();
-        var specs = Family.For("llama", "bench").Parameters(config, fused: true);
-        using var model = new Decoder(config, ModelParameters.Allocate(specs, DType.Float32, bf16 ? DType.BFloat16 : DType.Float32, trainable: true));
-        foreach (var spec in specs)
-        {
-            if (spec.Kind == ParameterKind.NormWeight)
-                Fill(model.Parameters[spec.Name], 1);
-            else if (spec.InitStd > 0)
-                Randomise(model.Parameters[spec.Name], spec.InitStd);
-        }
-        model.Parameters.RefreshCompute();
+        using var model = Model(shape, bf16, trainable: true);
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
         var method = new SupervisedMethod("sft");
         var rows = Rows(shape, lengths, (steps + 1) * shape.Rows);
@@ -93,6 +82,24 @@ internal static class StepBench
         var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
         var speed = tokens.Sum() / seconds.Sum();
         return new(speed, peak, rate, speed * shape.ProductFlops() / 1e9 / rate, loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
+    }
+
+    /// <summary>A model of the shape with random weights.</summary>
+    internal static Decoder Model(Shape shape, bool bf16, bool trainable)
+    {
+        RandomState.Seed(17);
+        var config = shape.Config();
+        var specs = Family.For("llama", "bench").Parameters(config, fused: true);
+        var model = new Decoder(config, ModelParameters.Allocate(specs, DType.Float32, bf16 ? DType.BFloat16 : DType.Float32, trainable));
+        foreach (var spec in specs)
+        {
+            if (spec.Kind == ParameterKind.NormWeight)
+                Fill(model.Parameters[spec.Name], 1);
+            else if (spec.InitStd > 0)
+                Randomise(model.Parameters[spec.Name], spec.InitStd);
+        }
+        model.Parameters.RefreshCompute();
+        return model;
     }
 
     private static TokenRowList Rows(Shape shape, int[]? lengths, int count)
