@@ -32,9 +32,8 @@ internal static class DpoBench
         var objective = PreferenceObjective.Create(new Recipe { Method = TrainingMethod.Dpo, Path = "bench" });
         var method = new PreferenceMethod("dpo", objective);
         var random = new Random(17);
-        ITokenRows rows = new TokenRowList([.. lengths.Select(l => Row(l, shape.Vocabulary, random))]);
-        if (!shared)
-            rows = new SeparatePrompts(rows);
+        var together = new TokenRowList([.. lengths.Select(l => Row(l, shape.Vocabulary, random))]);
+        ITokenRows rows = shared ? together : new SeparatePrompts(together);
         Epoch(model, optimizer, method, objective, rows, 0, BatchSize);
         var clock = Stopwatch.StartNew();
         var (reference, loss) = Epoch(model, optimizer, method, objective, rows, BatchSize, rows.Count);

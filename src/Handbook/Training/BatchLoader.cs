@@ -77,14 +77,16 @@ public sealed class BatchLoader : IDisposable
         return new(step, groups, groups.Sum(group => group.Bins.Sum(bin => (long)bin.Batch.Count)));
     }
 
-    internal static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1)
+    /// <summary>Rows as one group, in bins.</summary>
+    /// <param name="share">Its share of the step's loss.</param>
+    public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1)
     {
         (int Number, TokenRow Row)[] read = [.. numbers.Select(number => (number, rows.Read(number)))];
         return new(read, Bins(rows, numbers, maxTokens), method.Totals([.. read.Select(r => r.Row)]), share);
     }
 
     /// <summary>Rows in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.</summary>
-    internal static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens)
+    public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens)
     {
         var lengths = Array.ConvertAll(indices, rows.Length);
         var bins = Packing.Bins(lengths, maxTokens);

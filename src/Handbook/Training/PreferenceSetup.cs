@@ -25,6 +25,8 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     /// <param name="initialFolder">The model that the recipe trains.</param>
     public (ITokenRows Train, ITokenRows? Evaluation) Attach(Decoder policy, string policyFolder, string initialFolder, ITokenRows train, ITokenRows? evaluation)
     {
+        train = Laid(train, recipe.Training.PerDeviceTrainBatchSize);
+        evaluation = evaluation is null ? null : Laid(evaluation, recipe.Training.PerDeviceEvalBatchSize);
         if (!Objective.NeedsReference)
             return (train, evaluation);
         var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
@@ -58,6 +60,14 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
             var model = isPolicy ? policy : opened ??= Open(folder, policy.Compute);
             return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
         }
+    }
+
+    /// <summary>Rows as the objective reads them.</summary>
+    private ITokenRows Laid(ITokenRows rows, int batchSize)
+    {
+        if (Objective.NeedsMismatched)
+            rows = new MismatchedRows(rows, batchSize, recipe.Data.MaxLength);
+        return recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
     }
 
     private Decoder Open(string folder, DType compute)

@@ -52,6 +52,8 @@ public sealed class PreferenceBatchTests
         var method = Enum.Parse<TrainingMethod>(batch.Split('_')[0], ignoreCase: true);
         var recipe = PreferenceCase.Recipe(method, newest ? "1.9" : "0.24", expected.GetProperty("config"));
 
+        if (expected.GetProperty("config").EnumerateObject().Any(p => p.Name.StartsWith("max_", StringComparison.Ordinal)))
+            GoldenCase.NotBuilt($"{set}/{batch}/{name}: truncation");
         var (policyFolder, referenceFolder, rowSource) = Places(golden, root, batch, newest);
         using var policy = PreferenceCase.Load(policyFolder, trainable: true);
         var objective = PreferenceObjective.Create(recipe);

@@ -71,25 +71,3 @@ internal static class PreferenceCase
         return (pass.Loss, metrics, GradientNorm.Of(model.Parameters));
     }
 }
-
-/// <summary>The same rows, each answer under its own copy of the prompt.</summary>
-internal sealed class SeparatePrompts(ITokenRows rows) : ITokenRows
-{
-    public int Count => rows.Count;
-
-    public int Length(int row) => Read(row).TokenCount;
-
-    public int Characters(int row) => rows.Characters(row);
-
-    public TokenRow Read(int row)
-    {
-        var inner = rows.Read(row);
-        var segments = new List<TokenSegment>();
-        foreach (var segment in inner.Segments.Where(s => s.Role != SegmentRole.Prompt))
-        {
-            segments.Add(inner.Segments[segment.Parent]);
-            segments.Add(segment with { Parent = segments.Count - 1 });
-        }
-        return new() { Segments = segments, Margin = inner.Margin, Reference = inner.Reference };
-    }
-}

@@ -15,6 +15,9 @@ public interface IPreferenceObjective
     /// <summary>Whether <see cref="AnswerScore.LogSquares"/> is read.</summary>
     bool NeedsSquares { get; }
 
+    /// <summary>Whether <see cref="ScoredRow.Mismatched"/> is read.</summary>
+    bool NeedsMismatched => false;
+
     /// <summary>Whether the loss of a row depends on the scores of the group's other rows, so that a group must be handed over whole.</summary>
     bool CouplesRows { get; }
 

@@ -31,6 +31,8 @@ public sealed class KtoObjective : IPreferenceObjective
     /// <summary>Whether there is a z, for which rows need <see cref="ScoredRow.Mismatched"/>.</summary>
     public bool CouplesRows { get; }
 
+    public bool NeedsMismatched => CouplesRows;
+
     public bool GroupsByMicroBatch => PreferenceObjective.GroupsByMicroBatch(_options);
 
     public string ReduceKey => "sum";

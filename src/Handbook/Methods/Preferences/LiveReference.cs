@@ -24,7 +24,7 @@ public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup
     internal Dictionary<int, ReferenceScore> Scores(Bin bin, IPreferenceObjective objective, LossGroup group) => Score(model, bin, objective, number => group[number]);
 
     /// <summary>Scores of the answers of a bin under a model, by row.</summary>
-    internal static Dictionary<int, ReferenceScore> Score(Decoder model, Bin bin, IPreferenceObjective objective, Func<int, TokenRow> rows)
+    public static Dictionary<int, ReferenceScore> Score(Decoder model, Bin bin, IPreferenceObjective objective, Func<int, TokenRow> rows)
     {
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();

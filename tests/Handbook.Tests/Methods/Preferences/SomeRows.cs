@@ -1,3 +1,4 @@
+using Handbook.Methods;
 using Handbook.Data;
 using Handbook.Methods.Preferences;
 
