@@ -1,5 +1,6 @@
 using Handbook.Methods;
 using Handbook.Data;
+using Handbook.Methods;
 using Handbook.Methods.Preferences;
 
 namespace Handbook.Tests.Methods.Preferences;
