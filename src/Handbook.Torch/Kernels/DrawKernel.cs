@@ -32,46 +32,84 @@ public static unsafe class DrawKernel
         }
     }
 
-    /// <summary>wᵢ = exp( (logitᵢ − max)·factor ), and their sums over chunks of <see cref="Chunk"/>.</summary>
-    /// <param name="weights">w, [V]; empty where only the sum is wanted.</param>
-    /// <param name="sums">Sum of each chunk; empty where <paramref name="weights"/> is.</param>
-    /// <param name="peaks">Largest weight of each chunk; empty where <paramref name="weights"/> is.</param>
+    /// <summary>wᵢ = exp( (logitᵢ − max)·factor ), with sum and largest of each chunk of <see cref="Chunk"/>.</summary>
+    /// <param name="weights">w, [V].</param>
+    /// <param name="sums">Sum of each chunk.</param>
+    /// <param name="peaks">Largest weight of each chunk.</param>
     /// <returns>Σ w; NaN where a logit is NaN or +∞.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static double Exponentials(ReadOnlySpan<float> logits, float max, float factor, Span<float> weights, Span<float> sums, Span<float> peaks)
     {
         Vector512<float> shift = Vector512.Create(max), scale = Vector512.Create(factor);
         var total = 0.0;
-        fixed (float* x = logits, w = weights, s = sums, p = peaks)
+        var chunk = 0;
+        fixed (float* x = logits, w = weights)
         {
-            for (int start = 0, chunk = 0; start < logits.Length; start += Chunk, chunk++)
+            for (; (chunk + 1) * Chunk <= logits.Length; chunk++)
             {
-                Vector512<float> sum = default, peak = default;
-                var end = Math.Min(logits.Length, start + Chunk);
-                for (var i = start; i < end; i += Lanes.Width)
-                {
-                    var count = end - i;
-                    var logit = count >= Lanes.Width ? Vector512.Load(x + i) : Lanes.LoadPartial(x + i, count, float.NegativeInfinity);
-                    var weight = VectorMath.Exp((logit - shift) * scale);
-                    sum += weight;
-                    if (w == null)
-                        continue;
-                    peak = Vector512.MaxNative(peak, weight);
-                    if (count >= Lanes.Width)
-                        weight.Store(w + i);
-                    else
-                        Lanes.StorePartial(w + i, count, weight);
-                }
-                var part = Vector512.Sum(sum);
-                total += part;
-                if (w == null)
-                    continue;
-                s[chunk] = part;
-                var half = Vector256.Max(peak.GetLower(), peak.GetUpper());
-                var quarter = Vector128.Max(half.GetLower(), half.GetUpper());
-                p[chunk] = Math.Max(Math.Max(quarter[0], quarter[1]), Math.Max(quarter[2], quarter[3]));
+                float* from = x + chunk * Chunk, to = w + chunk * Chunk;
+                var w0 = VectorMath.Exp((Vector512.Load(from) - shift) * scale);
+                var w1 = VectorMath.Exp((Vector512.Load(from + 16) - shift) * scale);
+                var w2 = VectorMath.Exp((Vector512.Load(from + 32) - shift) * scale);
+                var w3 = VectorMath.Exp((Vector512.Load(from + 48) - shift) * scale);
+                w0.Store(to);
+                w1.Store(to + 16);
+                w2.Store(to + 32);
+                w3.Store(to + 48);
+                var peak = Vector512.MaxNative(Vector512.MaxNative(w0, w1), Vector512.MaxNative(w2, w3));
+                var half = Vector256.MaxNative(peak.GetLower(), peak.GetUpper());
+                var quarter = Vector128.MaxNative(half.GetLower(), half.GetUpper());
+                peaks[chunk] = Math.Max(Math.Max(quarter[0], quarter[1]), Math.Max(quarter[2], quarter[3]));
+                total += sums[chunk] = Vector512.Sum((w0 + w1) + (w2 + w3));
             }
         }
+        for (var i = chunk * Chunk; i < logits.Length; i++)
+        {
+            if (i % Chunk == 0)
+                sums[chunk] = peaks[chunk] = 0;
+            weights[i] = MathF.Exp((logits[i] - max) * factor);
+            sums[chunk] += weights[i];
+            peaks[chunk] = Math.Max(peaks[chunk], weights[i]);
+            total += weights[i];
+        }
         return total;
+    }
+
+    /// <summary>Σ exp( logitᵢ − max ); NaN where a logit is NaN or +∞.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static double SumOfExponentials(ReadOnlySpan<float> logits, float max)
+    {
+        var shift = Vector512.Create(max);
+        var total = 0.0;
+        var i = 0;
+        fixed (float* x = logits)
+            for (; i + Chunk <= logits.Length; i += Chunk)
+                total += Vector512.Sum((VectorMath.Exp(Vector512.Load(x + i) - shift) + VectorMath.Exp(Vector512.Load(x + i + 16) - shift))
+                    + (VectorMath.Exp(Vector512.Load(x + i + 32) - shift) + VectorMath.Exp(Vector512.Load(x + i + 48) - shift)));
+        for (; i < logits.Length; i++)
+            total += Math.Exp(logits[i] - max);
+        return total;
+    }
+
+    /// <summary>Number and sum of the weights that reach a threshold.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static (int Count, double Mass) Above(ReadOnlySpan<float> weights, float threshold)
+    {
+        Vector512<float> bound = Vector512.Create(threshold), mass = default;
+        var number = Vector512<int>.Zero;
+        var i = 0;
+        fixed (float* w = weights)
+            for (; i + Lanes.Width <= weights.Length; i += Lanes.Width)
+            {
+                var x = Vector512.Load(w + i);
+                var inside = Vector512.GreaterThanOrEqual(x, bound);
+                mass += x & inside;
+                number -= inside.AsInt32();
+            }
+        var (count, sum) = (Vector512.Sum(number), (double)Vector512.Sum(mass));
+        for (; i < weights.Length; i++)
+            if (weights[i] >= threshold)
+                (count, sum) = (count + 1, sum + weights[i]);
+        return (count, sum);
     }
 }

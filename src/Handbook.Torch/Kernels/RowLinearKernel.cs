@@ -98,8 +98,14 @@ public static unsafe class RowLinearKernel
         private readonly void Store(int row, int output, int count, Vector128<float> sums)
         {
             var target = Y + (long)row * Outputs + output;
-            for (var o = 0; o < count; o++)
-                Lanes.Set(target, o, Bias == null ? sums[o] : sums[o] + (float)Lanes.Get(Bias, output + o));
+            if (Bias != null)
+                for (var o = 0; o < count; o++)
+                    sums = sums.WithElement(o, sums[o] + (float)Lanes.Get(Bias, output + o));
+            if (typeof(TOut) == typeof(float) && count == Tile)
+                sums.Store((float*)target);
+            else
+                for (var o = 0; o < count; o++)
+                    Lanes.Set(target, o, sums[o]);
         }
     }
 

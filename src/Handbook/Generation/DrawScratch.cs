@@ -2,123 +2,119 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Generation;
 
+/// <summary>The tokens that may be drawn: those above a weight, and the first few of exactly this weight.</summary>
+/// <param name="Weight">Smallest weight.</param>
+/// <param name="Equal">How many of exactly this weight.</param>
+internal readonly record struct Threshold(float Weight, int Equal);
+
 /// <summary>The working memory of draws on one thread, and the selection of the likeliest tokens.</summary>
 internal sealed class DrawScratch
 {
-    private float[] _work = [];
+    /// <summary>So few are sorted.</summary>
+    private const int Few = 64;
 
-    public float[] Weights { get; private set; } = [];
+    private readonly List<float> _between = [];
+    private float[] _weights = [];
+    private float[] _sums = [];
+    private float[] _peaks = [];
+    private int _vocabulary;
 
+    /// <summary>The logits after the repetition penalty.</summary>
     public float[] Penalised { get; private set; } = [];
 
-    /// <summary>Sum of each chunk of weights.</summary>
-    public float[] Sums { get; private set; } = [];
-
-    /// <summary>Largest weight of each chunk.</summary>
-    public float[] Peaks { get; private set; } = [];
-
-    /// <summary>Tokens that may be drawn, in their order in the vocabulary.</summary>
-    public int[] Ids { get; private set; } = [];
-
-    /// <summary>Their weights.</summary>
-    public float[] Values { get; private set; } = [];
-
-    public static int Chunks(int vocabulary) => (vocabulary + DrawKernel.Chunk - 1) / DrawKernel.Chunk;
+    private ReadOnlySpan<float> Weights => _weights.AsSpan(0, _vocabulary);
 
     public void Fit(int vocabulary)
     {
-        if (Weights.Length >= vocabulary)
+        _vocabulary = vocabulary;
+        if (_weights.Length >= vocabulary)
             return;
-        (Weights, Penalised, Ids, Values, _work) = (new float[vocabulary], new float[vocabulary], new int[vocabulary], new float[vocabulary], new float[vocabulary]);
-        (Sums, Peaks) = (new float[Chunks(vocabulary)], new float[Chunks(vocabulary)]);
+        var chunks = (vocabulary + DrawKernel.Chunk - 1) / DrawKernel.Chunk;
+        (_weights, Penalised, _sums, _peaks) = (new float[vocabulary], new float[vocabulary], new float[chunks], new float[chunks]);
     }
 
-    /// <summary>A weight that at least <paramref name="count"/> tokens reach; 0 where the chunks do not tell.</summary>
-    public float TopPeak(int count, int vocabulary)
-    {
-        var chunks = Chunks(vocabulary);
-        if (count >= chunks)
-            return 0;
-        Array.Copy(Peaks, _work, chunks);
-        return Threshold(_work.AsSpan(0, chunks), count, byMass: false).Value;
-    }
+    /// <summary>Takes the weights of a row of logits: exp( (logit − max)·factor ).</summary>
+    /// <returns>Their sum.</returns>
+    public double Weigh(ReadOnlySpan<float> logits, float max, float factor) =>
+        DrawKernel.Exponentials(logits, max, factor, _weights, _sums, _peaks);
 
-    /// <summary>Takes the tokens of at least this weight; those of weight 0 are never drawn.</summary>
-    /// <returns>Their number.</returns>
-    public int Collect(ReadOnlySpan<float> weights, float bound)
+    /// <summary>The likeliest tokens whose number, or weight together, reaches a target; of equal ones the first.</summary>
+    /// <param name="target">At least 1, or greater than 0.</param>
+    /// <param name="byMass">Whether weights are added up.</param>
+    /// <param name="within">Only what this lets through is looked at.</param>
+    /// <remarks>The line is halved down by counting what lies above it, without moving anything; the few tokens that are left between are sorted.</remarks>
+    public Threshold Select(double target, bool byMass, Threshold within)
     {
-        var count = 0;
-        for (int start = 0, chunk = 0; start < weights.Length; start += DrawKernel.Chunk, chunk++)
+        // Weights lie in (0, 1], where bit patterns are ordered as the numbers are.
+        var (low, high) = (Math.Max(1, BitConverter.SingleToInt32Bits(within.Weight)), BitConverter.SingleToInt32Bits(1f) + 1);
+        var (lowCount, above) = (DrawKernel.Above(Weights, BitConverter.Int32BitsToSingle(low)).Count, (Count: 0, Mass: 0.0));
+        while (high - low > 1 && lowCount - above.Count > Few)
         {
-            if (Peaks[chunk] < bound)
+            var middle = low + (high - low) / 2;
+            var reached = DrawKernel.Above(Weights, BitConverter.Int32BitsToSingle(middle));
+            if ((byMass ? reached.Mass : reached.Count) >= target)
+                (low, lowCount) = (middle, reached.Count);
+            else
+                (high, above) = (middle, reached);
+        }
+        Between(BitConverter.Int32BitsToSingle(low), BitConverter.Int32BitsToSingle(high));
+        var (sum, i) = (byMass ? above.Mass : above.Count, 0);
+        for (; i < _between.Count && sum < target && !(_between[i] == within.Weight && i - _between.IndexOf(within.Weight) >= within.Equal); i++)
+            sum += byMass ? _between[i] : 1;
+        if (i == 0)
+            return new(BitConverter.Int32BitsToSingle(high), int.MaxValue);
+        var last = _between[i - 1];
+        return new(last, i - _between.IndexOf(last));
+    }
+
+    /// <summary>Draws among what a threshold lets through.</summary>
+    /// <param name="mass">Their weight together.</param>
+    /// <param name="u">From 0 to 1.</param>
+    public int Draw(Threshold threshold, double mass, double u)
+    {
+        var (target, equal, last) = (u * mass, threshold.Equal, -1);
+        var all = threshold.Weight == 0;
+        for (int start = 0, chunk = 0; start < _vocabulary; start += DrawKernel.Chunk, chunk++)
+        {
+            if (all && target >= _sums[chunk])
+            {
+                target -= _sums[chunk];
                 continue;
-            var end = Math.Min(weights.Length, start + DrawKernel.Chunk);
+            }
+            if (_peaks[chunk] < threshold.Weight || _peaks[chunk] == 0)
+                continue;
+            var end = Math.Min(_vocabulary, start + DrawKernel.Chunk);
             for (var i = start; i < end; i++)
-                if (weights[i] >= bound && weights[i] > 0)
-                    (Ids[count], Values[count++]) = (i, weights[i]);
-        }
-        return count;
-    }
-
-    /// <summary>Keeps the likeliest of the collected tokens until their number, or their weight together, reaches the target; of equal ones the first.</summary>
-    /// <returns>Their number, at least 1.</returns>
-    public int Keep(int count, double target, bool byMass)
-    {
-        if (!byMass && target >= count)
-            return count;
-        Array.Copy(Values, _work, count);
-        var (threshold, equals) = Threshold(_work.AsSpan(0, count), target, byMass);
-        var kept = 0;
-        for (var i = 0; i < count; i++)
-        {
-            if (Values[i] < threshold || Values[i] == threshold && equals-- <= 0)
-                continue;
-            (Ids[kept], Values[kept++]) = (Ids[i], Values[i]);
-        }
-        return kept;
-    }
-
-    /// <summary>The smallest weight among those that reach the target together, largest first, and how many of exactly this weight are among them.</summary>
-    /// <remarks>Hoare's selection with a measure: each round throws away the part that cannot hold the threshold.</remarks>
-    private static (float Value, int Equal) Threshold(Span<float> values, double target, bool byMass)
-    {
-        var above = 0.0;
-        var smallest = (Value: 0f, Equal: int.MaxValue);
-        while (values.Length > 0)
-        {
-            var pivot = Median(values[0], values[values.Length / 2], values[^1]);
-            var (greater, equal, measure) = (0, 0, 0.0);
-            // larger ones to the front, equal ones behind them
-            for (var i = 0; i < values.Length; i++)
             {
-                var value = values[i];
-                if (value < pivot)
+                var weight = _weights[i];
+                if (weight < threshold.Weight || weight == 0 || weight == threshold.Weight && equal-- <= 0)
                     continue;
-                values[i] = values[greater + equal];
-                values[greater + equal] = value;
-                if (value == pivot)
-                {
-                    equal++;
-                    continue;
-                }
-                (values[greater], values[greater + equal]) = (value, values[greater]);
-                greater++;
-                measure += byMass ? value : 1;
+                last = i;
+                if ((target -= weight) < 0)
+                    return i;
             }
-            var unit = byMass ? pivot : 1.0;
-            if (above + measure >= target && greater > 0)
-            {
-                values = values[..greater];
-                continue;
-            }
-            if (above + measure + equal * unit >= target)
-                return (pivot, Math.Clamp((int)Math.Ceiling((target - above - measure) / unit), 1, equal));
-            above += measure + equal * unit;
-            smallest = (pivot, equal);
-            values = values[(greater + equal)..];
         }
-        return smallest;        // rounding: all of them together do not quite reach the target
+        return last >= 0 ? last : Weights.IndexOf(1f);      // rounding led behind the last one
     }
 
-    private static float Median(float a, float b, float c) => Math.Max(Math.Min(a, b), Math.Min(Math.Max(a, b), c));
+    /// <summary>What a threshold lets through, together.</summary>
+    public double Mass(Threshold threshold)
+    {
+        var above = DrawKernel.Above(Weights, MathF.BitIncrement(threshold.Weight));
+        return above.Mass + (double)threshold.Weight * Math.Min(threshold.Equal, DrawKernel.Above(Weights, threshold.Weight).Count - above.Count);
+    }
+
+    private void Between(float low, float high)
+    {
+        _between.Clear();
+        for (int start = 0, chunk = 0; start < _vocabulary; start += DrawKernel.Chunk, chunk++)
+        {
+            if (_peaks[chunk] < low)
+                continue;
+            foreach (var weight in Weights[start..Math.Min(_vocabulary, start + DrawKernel.Chunk)])
+                if (weight >= low && weight < high)
+                    _between.Add(weight);
+        }
+        _between.Sort((a, b) => b.CompareTo(a));
+    }
 }

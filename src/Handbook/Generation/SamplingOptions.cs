@@ -15,6 +15,9 @@ public sealed record SamplingOptions
     /// <summary>Keep this many of the most likely tokens; 0 keeps all.</summary>
     public int TopK { get; init; }
 
+    /// <summary>Keep the tokens with at least this share of the most likely one's probability; 0 keeps all. Nguyen et al. 2024, arXiv:2407.01082.</summary>
+    public double MinP { get; init; }
+
     /// <summary>Logits of tokens that already occurred are divided (positive ones) or multiplied (negative ones) by it. Keskar et al. 2019, arXiv:1909.05858.</summary>
     public double RepetitionPenalty { get; init; } = 1;
 
@@ -38,6 +41,8 @@ public sealed record SamplingOptions
             throw new InputException($"top-p is {TopP}, but must be greater than 0 and at most 1", fix: "use 0.9, or 1 for all tokens");
         if (TopK < 0)
             throw new InputException($"top-k is {TopK}, but must be 0 (all) or greater", fix: "use 50, or 0 for all tokens");
+        if (!(MinP >= 0 && MinP <= 1))
+            throw new InputException($"min-p is {MinP}, but must lie between 0 and 1", fix: "use 0.05, or 0 for all tokens");
         if (!(RepetitionPenalty > 0) || !double.IsFinite(RepetitionPenalty))
             throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0", fix: "use 1 for none, 1.1 for a little");
         if (BatchSize < 1)

@@ -38,6 +38,9 @@ public sealed class SamplerTests
     [Fact] // after top-k: 0.5/0.85 = 0.588, + 0.2/0.85 = 0.824 ≥ 0.6
     public void Top_p_counts_within_top_k() => AssertShares(new() { TopK = 3, TopP = 0.6 }, [0, 0.7143, 0, 0.2857, 0]);
 
+    [Fact] // 0.3 · 0.5 = 0.15
+    public void Min_p_keeps_what_has_that_share_of_the_best() => AssertShares(new() { MinP = 0.2999 }, [0.1765, 0.5882, 0, 0.2353, 0]);
+
     [Fact] // logits 1, 2, −1: the seen 2 becomes 2/4, the seen −1 becomes −4; the unseen 1 is the best
     public void What_was_said_becomes_less_likely()
     {
