@@ -2,7 +2,7 @@ namespace Handbook.Recipes;
 
 /// <summary>The keys of group-relative policy optimisation beyond those of sampling and of the reference; each property is one key, in snake_case.</summary>
 /// <remarks><c>beta</c>, <c>loss_type</c>, <c>max_prompt_length</c>, <c>max_completion_length</c>, <c>ref_model_name_or_path</c> and <c>sync_ref_model</c>
-/// stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in <see cref="SamplingOptions"/>.</remarks>
+/// stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in <see cref="GenerationOptions"/>.</remarks>
 public sealed record GrpoOptions
 {
     /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>

@@ -29,7 +29,7 @@ public sealed record Recipe
 
     public RewardOptions Reward { get; init; } = new();
 
-    public SamplingOptions Sampling { get; init; } = new();
+    public GenerationOptions Sampling { get; init; } = new();
 
     public GrpoOptions Grpo { get; init; } = new();
 

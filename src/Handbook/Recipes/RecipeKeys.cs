@@ -12,7 +12,7 @@ internal static class RecipeKeys
         .. FromRecord(new SftOptions(), "Supervised fine-tuning", TrainingMethod.Sft),
         .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco),
         .. FromRecord(new RewardOptions(), "Reward modelling", TrainingMethod.Reward),
-        .. FromRecord(new SamplingOptions(), "Sampling", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
+        .. FromRecord(new GenerationOptions(), "Sampling", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
         .. FromRecord(new GrpoOptions(), "Group-relative policy optimisation", TrainingMethod.Grpo),
         .. FromRecord(new TrainingOptions(), "Training"),
         .. OtherKeys.All,

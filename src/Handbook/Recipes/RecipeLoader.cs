@@ -78,7 +78,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var binder = new RecipeBinder(report);
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
         var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
-        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new SamplingOptions(), new GrpoOptions());
+        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new GenerationOptions(), new GrpoOptions());
         object[] records = [model, data, training, sft, preference, reward, sampling, grpo];
         foreach (var entry in _entries.All)
         {

@@ -1,7 +1,7 @@
 namespace Handbook.Recipes;
 
 /// <summary>The keys that say how answers are sampled; each property is one key, in snake_case.</summary>
-public sealed record SamplingOptions
+public sealed record GenerationOptions
 {
     /// <summary>Answers sampled for each prompt.</summary>
     public int NumGenerations { get; init; } = 8;
