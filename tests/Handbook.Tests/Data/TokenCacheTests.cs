@@ -224,7 +224,7 @@ public sealed class TokenCacheTests : IDisposable
 
         public string Format => inner.Format;
 
-        public TokenRow? Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
+        public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
         {
             Interlocked.Increment(ref _count);
             return inner.Tokenize(row, out problem, out wasCut);

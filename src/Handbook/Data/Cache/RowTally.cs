@@ -10,7 +10,7 @@ internal sealed class RowTally
 
     public void Add(SourceRow row, RowProblem? problem, bool wasCut)
     {
-        _cut += wasCut && problem is null ? 1 : 0;
+        _cut += wasCut ? 1 : 0;
         if (problem is null)
             return;
         if (problem.Reason == PlainTextFile.BlankLine)
@@ -18,7 +18,7 @@ internal sealed class RowTally
         else
             _bad[problem.Reason] = _bad.TryGetValue(problem.Reason, out var bad)
                 ? bad with { Count = bad.Count + 1 }
-                : new(problem.Reason, 1, Describe(row, problem));
+                : new(problem.Reason, 1, Describe(row, problem)) { IsRule = problem.IsRule };
     }
 
     public TokenSummary Summary(TokenStoreWriter writer, string format) => new()

@@ -15,9 +15,10 @@ public interface IRowTokenizer
 
     /// <summary>Tokenises one row; may be called by several threads at once.</summary>
     /// <param name="row">An object with the row's columns.</param>
-    /// <param name="problem">Why the row gives nothing, where it does not.</param>
+    /// <param name="problem">Why the row, or a part of it, gives nothing, where it does not.</param>
     /// <param name="wasCut">Whether tokens were left out because the row is too long.</param>
-    TokenRow? Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut);
+    /// <returns>What the row gives, in order: mostly one row, none where it cannot be used, several where its answers are taken one by one.</returns>
+    IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut);
 }
 
 /// <summary>Which rows of a source are wanted.</summary>
@@ -32,7 +33,7 @@ public sealed record RowSelection(string Key, Func<long, bool>? Wants)
 public sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes: then every store is built anew.</summary>
-    private const int Version = 1;
+    private const int Version = 2;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;
@@ -90,9 +91,9 @@ public sealed class TokenCache(CacheFolder folder)
                 }
                 for (var i = 0; i < results.Length; i++)
                 {
-                    if (results[i].Row is { } row)
+                    foreach (var row in results[i].Rows)
                         writer.Add(row, chunk.Rows[i].Number);
-                    tally.Add(chunk.Rows[i].Row, results[i].Problem, results[i].WasCut);
+                    tally.Add(chunk.Rows[i].Row, results[i].Problem, results[i].WasCut && results[i].Rows.Count > 0);
                 }
                 tally.SourceRows = chunk.RowsSoFar;
                 progress?.Report(new(source.Name, chunk.RowsSoFar, writer.Tokens, chunk.Share, Done: false));
@@ -118,7 +119,7 @@ public sealed class TokenCache(CacheFolder folder)
     private static Result Tokenize(IRowTokenizer tokenizer, SourceRow row)
     {
         if (row.Problem is not null)
-            return new(null, row.Problem, false);
+            return new([], row.Problem, false);
         var tokens = tokenizer.Tokenize(row.Value, out var problem, out var wasCut);
         return new(tokens, problem, wasCut);
     }
@@ -153,5 +154,5 @@ public sealed class TokenCache(CacheFolder folder)
 
     private sealed record Chunk(List<(SourceRow Row, long Number)> Rows, long RowsSoFar, double Share);
 
-    private readonly record struct Result(TokenRow? Row, RowProblem? Problem, bool WasCut);
+    private readonly record struct Result(IReadOnlyList<TokenRow> Rows, RowProblem? Problem, bool WasCut);
 }

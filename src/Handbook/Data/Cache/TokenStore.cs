@@ -12,7 +12,7 @@ namespace Handbook.Data;
 /// </remarks>
 public sealed unsafe class TokenStore : ITokenRows, IDisposable
 {
-    internal const ulong Magic = 0x31_4E454B4F544248;     // "HBTOKEN1"
+    internal const ulong Magic = 0x32_4E454B4F544248;     // "HBTOKEN2"
 
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;
@@ -25,6 +25,7 @@ public sealed unsafe class TokenStore : ITokenRows, IDisposable
     {
         public long Offset;
         public long SourceRow;
+        public double Margin;
         public int Tokens;
         public int Characters;
     }
@@ -87,7 +88,7 @@ public sealed unsafe class TokenStore : ITokenRows, IDisposable
 
     public int Characters(int row) => At(row)->Characters;
 
-    /// <summary>Number of the row in its source, from 0, unusable rows counted.</summary>
+    /// <summary>Number of the row in its source, from 0, unusable rows counted; rows that came from one have the same.</summary>
     public long SourceRow(int row) => At(row)->SourceRow;
 
     public TokenRow Read(int row)
@@ -106,7 +107,7 @@ public sealed unsafe class TokenStore : ITokenRows, IDisposable
             ids += length;
             loss += length;
         }
-        return new TokenRow { Segments = segments, Characters = entry->Characters };
+        return new TokenRow { Segments = segments, Characters = entry->Characters, Margin = entry->Margin };
     }
 
     public void Dispose()

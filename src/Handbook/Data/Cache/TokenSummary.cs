@@ -4,7 +4,11 @@ namespace Handbook.Data;
 /// <param name="Reason">The kind, e.g. <c>broken JSON</c>.</param>
 /// <param name="Count">How many rows.</param>
 /// <param name="Example">One of them: where it is, what is wrong and how it begins.</param>
-public sealed record BadRows(string Reason, long Count, string Example);
+public sealed record BadRows(string Reason, long Count, string Example)
+{
+    /// <summary>Whether a rule of the recipe leaves them out, and nothing is wrong with them.</summary>
+    public bool IsRule { get; init; }
+}
 
 /// <summary>What became of the rows of a source.</summary>
 public sealed record TokenSummary
@@ -12,7 +16,7 @@ public sealed record TokenSummary
     /// <summary>Rows in the source, usable or not.</summary>
     public long SourceRows { get; init; }
 
-    /// <summary>Rows that were asked for and tokenised.</summary>
+    /// <summary>Rows that training sees; some sources give several for one of theirs.</summary>
     public long UsedRows { get; init; }
 
     /// <summary>Tokens of all used rows.</summary>
@@ -30,10 +34,11 @@ public sealed record TokenSummary
     /// <summary>The layout that the columns told, e.g. <c>messages</c>.</summary>
     public string Format { get; init; } = "";
 
-    /// <summary>Unusable rows by reason, the most frequent first.</summary>
+    /// <summary>Rows that were not used, by reason, the most frequent first.</summary>
     public IReadOnlyList<BadRows> Bad { get; init; } = [];
 
-    public long BadCount => Bad.Sum(bad => bad.Count);
+    /// <summary>Rows that something is wrong with.</summary>
+    public long BadCount => Bad.Where(bad => !bad.IsRule).Sum(bad => bad.Count);
 
     /// <summary>Share of the rows asked for that cannot be used.</summary>
     public double BadShare => BadCount == 0 ? 0 : (double)BadCount / (BadCount + UsedRows);

@@ -27,6 +27,10 @@ public sealed record ChatPromptExample(Conversation Prompt, JsonElement Completi
 /// <param name="Loss">1 where a token is to be predicted.</param>
 public sealed record TokensExample(int[] Ids, byte[] Loss) : Example;
 
-/// <summary>Two answers of which the first is preferred; the values as they stand in the row.</summary>
-/// <param name="Prompt">null where the prompt is only the common beginning of the answers.</param>
-public sealed record PreferenceExample(JsonElement? Prompt, JsonElement Chosen, JsonElement Rejected) : Example;
+/// <summary>A text with a good and a bad way to go on; either is null where the row has it not.</summary>
+/// <param name="Margin">By how much the good one is better, where the row says so.</param>
+public sealed record AnswersExample(string Prompt, string? Chosen, string? Rejected, double Margin = 0) : Example;
+
+/// <summary>The beginning of a conversation with good and bad turns to follow; either list is null where the row has it not.</summary>
+/// <param name="Margin">By how much the good one is better, where the row says so.</param>
+public sealed record ChatAnswersExample(Conversation Prompt, JsonElement? Chosen, JsonElement? Rejected, double Margin = 0) : Example;

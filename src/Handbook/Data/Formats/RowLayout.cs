@@ -15,8 +15,12 @@ public enum RowLayout
     Text,
     /// <summary><c>input_ids</c>, perhaps with <c>labels</c>.</summary>
     Tokens,
-    /// <summary><c>chosen</c> and <c>rejected</c>, perhaps with <c>prompt</c>.</summary>
+    /// <summary><c>chosen</c> and <c>rejected</c>, perhaps with <c>prompt</c>, <c>conversations</c>, <c>messages</c> or <c>instruction</c> before them.</summary>
     Preference,
+    /// <summary>An answer with its <c>label</c>: <c>prompt</c> and <c>completion</c>, <c>instruction</c> and <c>output</c>, or a conversation whose last turn it is.</summary>
+    Unpaired,
+    /// <summary>What is to be answered: <c>prompt</c>, <c>instruction</c>, or a conversation.</summary>
+    Prompt,
 }
 
 /// <summary>What rows are read for.</summary>
@@ -26,6 +30,10 @@ public enum RowUse
     FineTuning,
     /// <summary>Pretraining: the text column alone.</summary>
     Pretraining,
-    /// <summary>Preference methods: chosen and rejected answers.</summary>
+    /// <summary>Preference methods and reward modelling: chosen and rejected answers.</summary>
     Preferences,
+    /// <summary>Methods on answers that are good or bad by themselves; pairs give one of each.</summary>
+    Unpaired,
+    /// <summary>Sampling: prompts alone.</summary>
+    Prompts,
 }

@@ -11,26 +11,33 @@ public sealed class RowReader
     private static readonly string[] _known =
     [
         "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
-        "chat_template_kwargs", "chosen", "rejected", "label", "input_ids", "labels",
+        "chat_template_kwargs", "chosen", "rejected", "preference", "margin", "label", "input_ids", "labels",
     ];
 
     private readonly IReadOnlyDictionary<string, string> _columns;
     private readonly bool _keepsToolCalls;
+    private readonly bool _answersAreLastTurns;
+    private readonly PreferenceReader _preferences;
 
-    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, bool keepsToolCalls) =>
-        (Layout, _columns, _keepsToolCalls) = (layout, columns, keepsToolCalls);
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, bool keepsToolCalls, bool answersAreLastTurns)
+    {
+        (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
+        _preferences = new(this, keepsToolCalls, answersAreLastTurns);
+    }
 
     public RowLayout Layout { get; }
 
     /// <summary>Says which columns are read, for the cache's key.</summary>
-    public string Fingerprint => $"{Layout} {_keepsToolCalls} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
+    public string Fingerprint => $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
 
     /// <summary>Tells the layout from the columns of the first rows.</summary>
     /// <param name="source">The rows.</param>
     /// <param name="spec">Its column mapping and the columns to keep.</param>
     /// <param name="textColumn">The column with plain text.</param>
     /// <param name="keepsToolCalls">Whether the chat template renders tool calls; if not, a call is kept as the turn's text.</param>
-    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true)
+    /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers, and the chosen one's others for the prompt, as the
+    /// handbook's first revision does; otherwise the prompt is what both begin with.</param>
+    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true, bool answersAreLastTurns = false)
     {
         var found = new List<string>();
         foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
@@ -42,7 +49,7 @@ public sealed class RowReader
             throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, textColumn);
-        return new RowReader(layout, columns, keepsToolCalls);
+        return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns);
     }
 
     /// <summary>The row's content; null with the reason where it cannot be used.</summary>
@@ -56,13 +63,15 @@ public sealed class RowReader
                 RowLayout.Text => new TextExample(Text(row, "text")),
                 RowLayout.PromptCompletion => ReadPrompt(row),
                 RowLayout.Tokens => ReadTokens(row),
-                RowLayout.Preference => new PreferenceExample(Column(row, "prompt"), Required(row, "chosen"), Required(row, "rejected")),
+                RowLayout.Preference => _preferences.Pair(row),
+                RowLayout.Unpaired => _preferences.Unpaired(row),
+                RowLayout.Prompt => _preferences.Prompt(row),
                 _ => new ChatExample(Chat(row, Turns(row))),
             };
         }
         catch (UnusableRowException failure)
         {
-            problem = new(failure.Reason, failure.Detail, Excerpt.Of(row.GetRawText()));
+            problem = failure.Problem(row);
         }
         catch (InvalidOperationException)
         {
@@ -89,6 +98,12 @@ public sealed class RowReader
         // Two spellings of the answer are in use among instruction sets.
         if (columns.ContainsKey("instruction") && !columns.ContainsKey("output") && found.Contains("response"))
             columns["output"] = "response";
+        foreach (var answer in new[] { "chosen", "rejected" })
+            if (!columns.ContainsKey(answer) && found.Contains(answer + "_messages"))
+                columns[answer] = answer + "_messages";
+        // Which of two answers is the better one is read only where the recipe says so: a column of that name may hold anything.
+        if (spec.ColumnMapping?.ContainsKey("preference") != true)
+            columns.Remove("preference");
         return columns;
     }
 
@@ -107,8 +122,21 @@ public sealed class RowReader
 
     private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, string textColumn)
     {
-        if (use == RowUse.Preferences)
-            return Has("chosen", "rejected") ? RowLayout.Preference : throw Unknown("chosen and rejected", "column_mapping: {chosen: …, rejected: …}");
+        var hasAnswered = Has("prompt", "completion") || Has("instruction", "output") || Has("messages") || Has("conversations");
+        switch (use)
+        {
+            case RowUse.Preferences:
+                return Has("chosen", "rejected") ? RowLayout.Preference
+                    : throw Unknown("chosen and rejected", hasAnswered && Has("label") ? "these are single answers with a label: use handbook kto or handbook bco" : PairAdvice());
+            case RowUse.Unpaired:
+                return Has("chosen", "rejected") ? RowLayout.Preference
+                    : hasAnswered && Has("label") ? RowLayout.Unpaired
+                    : throw Unknown("prompt, completion and label (true or false), or chosen and rejected", hasAnswered
+                        ? "name the column that says whether an answer is good: column_mapping: {label: …}" : PairAdvice());
+            case RowUse.Prompts:
+                return Has("prompt") || Has("instruction") || Has("messages") || Has("conversations") || Has("chosen", "rejected") ? RowLayout.Prompt
+                    : throw Unknown("prompt, instruction, messages or conversations", $"column_mapping: {{prompt: {found.FirstOrDefault() ?? "…"}}}");
+        }
         if (Has("input_ids"))
             return RowLayout.Tokens;
         if (use == RowUse.Pretraining)
@@ -124,6 +152,13 @@ public sealed class RowReader
 
         string Advice() => Has("chosen", "rejected") ? "these are preferences: use handbook dpo, or column_mapping: {messages: chosen}"
             : found.Count >= 2 ? $"column_mapping: {{prompt: {found[0]}, completion: {found[1]}}}" : "column_mapping: {text: …}";
+
+        // Two columns that differ by their number or letter alone are most likely the two answers.
+        string PairAdvice() =>
+            found.SelectMany(first => found.Select(second => (first, second))).FirstOrDefault(pair => pair.first.Length == pair.second.Length && pair.first[..^1] == pair.second[..^1]
+                && (pair.first[^1], pair.second[^1]) is ('1', '2') or ('0', '1') or ('a', 'b') or ('A', 'B')) is { first: { } one, second: var other }
+                ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column that says 1 or 2"
+                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}";
 
         InputException Unknown(string wanted, string fix) => found.Count == 0
             ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
@@ -158,12 +193,18 @@ public sealed class RowReader
                     turns.Add("user", pair[0].GetString()!).Add("assistant", pair[1].GetString()!);
                 else
                     throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
-        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString() : throw WrongType("input", extra) : null;
-        var instruction = Text(row, "instruction");
-        return turns.Add("user", string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}").Add("assistant", Text(row, "output")).ToJson();
+        return turns.Add("user", Instruction(row)).Add("assistant", Text(row, "output")).ToJson();
     }
 
-    private Conversation Chat(JsonElement row, JsonElement messages) => new()
+    /// <summary>The instruction with its input below it.</summary>
+    internal string Instruction(JsonElement row)
+    {
+        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString() : throw WrongType("input", extra) : null;
+        var instruction = Text(row, "instruction");
+        return string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}";
+    }
+
+    internal Conversation Chat(JsonElement row, JsonElement messages) => new()
     {
         Messages = messages,
         Tools = List(row, "tools"),
@@ -189,21 +230,24 @@ public sealed class RowReader
     }
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
-    private JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
+    internal JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
         : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() > 0 ? ChatTurns.WithoutNulls(list) : null
         : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
         : throw WrongType(name, value);
 
-    private string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
+    internal string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
 
-    private JsonElement Required(JsonElement row, string name) =>
+    internal JsonElement Required(JsonElement row, string name) =>
         Column(row, name) ?? throw new UnusableRowException($"no {_columns.GetValueOrDefault(name, name)}", "");
 
+    /// <summary>Whether the rows have one of our columns.</summary>
+    internal bool HasColumn(string name) => _columns.ContainsKey(name);
+
     /// <summary>The value of one of our columns; null where it is absent or null.</summary>
-    private JsonElement? Column(JsonElement row, string name) =>
+    internal JsonElement? Column(JsonElement row, string name) =>
         _columns.TryGetValue(name, out var theirs) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    private UnusableRowException WrongType(string name, JsonElement value) =>
+    internal UnusableRowException WrongType(string name, JsonElement value) =>
         new("wrong type", $"{_columns.GetValueOrDefault(name, name)} is {JsonOptions.Name(value.ValueKind)}");
 }
 
@@ -213,4 +257,9 @@ internal sealed class UnusableRowException(string reason, string detail) : Excep
     public string Reason { get; } = reason;
 
     public string Detail { get; } = detail;
+
+    /// <summary>Whether a rule leaves the row out, and nothing is wrong with it.</summary>
+    public bool IsRule { get; init; }
+
+    public RowProblem Problem(JsonElement row) => new(Reason, Detail, Excerpt.Of(row.GetRawText())) { IsRule = IsRule };
 }

@@ -3,6 +3,10 @@ namespace Handbook.Data;
 /// <summary>Rows of several stores in one order. Rows of the order that could not be used are left out.</summary>
 internal sealed class OrderedRows : ITokenRows
 {
+    /// <summary>Where a source's row gives several, e.g. one for each answer of a pair, the first of so many come together, then the second, as in the
+    /// batches of the reference's <c>map</c>: neighbours then have different prompts.</summary>
+    private const int BlockSize = 1000;
+
     private readonly IReadOnlyList<TokenStore> _stores;
     private readonly List<RowRef> _order;
 
@@ -13,14 +17,18 @@ internal sealed class OrderedRows : ITokenRows
         _stores = stores;
         _order = new(order.Count);
         var places = new Dictionary<long, int>?[stores.Count];
-        foreach (var row in order)
+        var block = new List<(RowRef First, int Count)>();
+        for (var start = 0; start < order.Count; start += BlockSize)
         {
-            var store = stores[row.Source];
-            // Most stores hold every row, each at its own number.
-            if (row.Row < store.Count && store.SourceRow(row.Row) == row.Row)
-                _order.Add(row);
-            else if ((places[row.Source] ??= Places(store)).TryGetValue(row.Row, out var place))
-                _order.Add(new(row.Source, place));
+            block.Clear();
+            for (var i = start; i < Math.Min(start + BlockSize, order.Count); i++)
+                if (Find(order[i], places) is { Count: > 0 } found)
+                    block.Add(found);
+            var most = block.Count == 0 ? 0 : block.Max(row => row.Count);
+            for (var k = 0; k < most; k++)
+                foreach (var (first, count) in block)
+                    if (k < count)
+                        _order.Add(first with { Row = first.Row + k });
         }
     }
 
@@ -32,11 +40,27 @@ internal sealed class OrderedRows : ITokenRows
 
     public TokenRow Read(int row) => _stores[_order[row].Source].Read(_order[row].Row);
 
+    /// <summary>Where in its store the rows begin that a source's row gave, and how many they are.</summary>
+    private (RowRef First, int Count) Find(RowRef row, Dictionary<long, int>?[] places)
+    {
+        var store = _stores[row.Source];
+        // Most stores hold every row, each at its own number.
+        var place = row.Row;
+        if (!(place < store.Count && store.SourceRow(place) == row.Row && (place == 0 || store.SourceRow(place - 1) != row.Row))
+            && !(places[row.Source] ??= Places(store)).TryGetValue(row.Row, out place))
+            return default;
+        var count = 1;
+        while (place + count < store.Count && store.SourceRow(place + count) == row.Row)
+            count++;
+        return (new(row.Source, place), count);
+    }
+
+    /// <summary>The first row of each row of the source.</summary>
     private static Dictionary<long, int> Places(TokenStore store)
     {
         var places = new Dictionary<long, int>(store.Count);
         for (var i = 0; i < store.Count; i++)
-            places[store.SourceRow(i)] = i;
+            places.TryAdd(store.SourceRow(i), i);
         return places;
     }
 }

@@ -1,3 +1,4 @@
+using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Text;
 
@@ -9,7 +10,7 @@ public static class RecipeData
     /// <summary>The tokenizer of a recipe, with the end token, padding token and chat template that the recipe sets.</summary>
     public static Tokenizer LoadTokenizer(Recipe recipe)
     {
-        var tokenizer = Tokenizer.Load(recipe.Model.TokenizerPath());
+        var tokenizer = Tokenizer.Load(ModelPath.Find(recipe.Model.TokenizerPath()) ?? recipe.Model.TokenizerPath());
         var data = recipe.Data;
         var template = data.ChatTemplate ?? (data.ChatTemplatePath is { } path ? ReadTemplate(path) : null);
         // Without any template, the built-in one is used and saved with the tokenizer.
@@ -25,8 +26,9 @@ public static class RecipeData
     {
         var data = recipe.Data;
         var isFirstRevision = recipe.Dialect == RecipeDialect.Mixer;
-        var packing = data.Packing ? Kind(recipe) : PackingKind.None;
-        var evaluationPacking = data.PacksEvaluation() ? Kind(recipe) : PackingKind.None;
+        var answers = PreferenceData.Options(recipe);
+        var packing = data.Packing && answers is null ? Kind(recipe) : PackingKind.None;
+        var evaluationPacking = data.PacksEvaluation() && answers is null ? Kind(recipe) : PackingKind.None;
         var addsEnd = data.DatasetKwargs?.AppendConcatToken ?? true;
         var addsSpecial = data.DatasetKwargs?.AddSpecialTokens ?? true;
         return new TrainingDataOptions
@@ -34,7 +36,7 @@ public static class RecipeData
             Mixture = recipe.Mixture,
             Tokenizer = tokenizer,
             Chats = tokenizer.ChatTemplate is { } source ? new ChatRowEncoder(tokenizer, ChatTemplate.Parse(source, "chat_template")) : null,
-            Use = recipe.Method == TrainingMethod.Cpt ? RowUse.Pretraining : RowUse.FineTuning,
+            Use = PreferenceData.Use(recipe.Method) ?? (recipe.Method == TrainingMethod.Cpt ? RowUse.Pretraining : RowUse.FineTuning),
             TextColumn = data.TextColumn,
             Rows = new RowTokenizerOptions
             {
@@ -47,6 +49,9 @@ public static class RecipeData
                 AddSpecialTokensToChats = isFirstRevision && addsSpecial,
                 InsertEmptySystemTurn = isFirstRevision && recipe.Sft.AutoInsertEmptySystemMsg,
             },
+            Answers = answers,
+            MismatchBlock = PreferenceData.MismatchBlock(recipe),
+            SharePrompts = recipe.Preference.SharePrompts,
             Packing = packing,
             EvaluationPacking = evaluationPacking,
             BlockSize = data.MaxLength ?? 1024,
@@ -69,6 +74,7 @@ public static class RecipeData
         Seed = recipe.Training.DataSeed ?? recipe.Training.Seed,
         DropLast = recipe.Training.DataloaderDropLast,
         GroupByLength = recipe.Training.GroupByLength,
+        Sequential = PreferenceData.IsSequential(recipe),
         Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
     });
 

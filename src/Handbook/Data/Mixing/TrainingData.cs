@@ -30,6 +30,15 @@ public sealed record TrainingDataOptions
 
     public RowTokenizerOptions Rows { get; init; } = new();
 
+    /// <summary>How rows with answers become tokens; null where rows have none.</summary>
+    public PreferenceTokenizerOptions? Answers { get; init; }
+
+    /// <summary>Rows of a block within which KTO pairs prompts with other answers; null pairs none.</summary>
+    public int? MismatchBlock { get; init; }
+
+    /// <summary>Computes a prompt once for all its answers.</summary>
+    public bool SharePrompts { get; init; } = true;
+
     public PackingKind Packing { get; init; }
 
     public PackingKind EvaluationPacking { get; init; }
@@ -114,8 +123,10 @@ public sealed class TrainingData : IDisposable
         foreach (var part in parts)
         {
             var source = Dataset.Open(part.Spec, options.RecipeFolder);
-            var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true);
-            var tokenizer = new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows);
+            var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true, options.Answers?.RendersParts ?? false);
+            IRowTokenizer tokenizer = options.Answers is { } answers
+                ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
+                : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows);
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
             reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary));
         }
@@ -140,15 +151,25 @@ public sealed class TrainingData : IDisposable
         PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
         PackingKind.Wrapped => Packing.Wrapped(rows, options.BlockSize),
         PackingKind.ConstantLength => Packing.ConstantLength(rows, options.BlockSize, options.Seed),
+        _ when options.Answers is { } answers => Trees(rows, answers, options),
         _ => options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
     };
+
+    private static ITokenRows Trees(ITokenRows rows, PreferenceTokenizerOptions answers, TrainingDataOptions options)
+    {
+        if (options.MismatchBlock is { } block)
+            rows = new MismatchedRows(rows, block, answers.MaxLength);
+        return options.SharePrompts ? rows : new SeparatePrompts(rows);
+    }
 
     private static void RequireUsable(SourceReport report, double limit)
     {
         var summary = report.Summary;
-        if (summary.BadCount == 0 || (summary.BadShare <= limit && summary.UsedRows > 0))
+        if (summary.Bad.Count == 0 || (summary.BadShare <= limit && summary.UsedRows > 0))
             return;
         var reasons = string.Join("", summary.Bad.Take(5).Select(bad => $"\n    {bad.Count} × {bad.Reason}, e.g. {bad.Example}"));
+        if (summary.BadCount == 0)
+            throw new InputException($"{report.Name}: the recipe leaves out all of its {summary.Bad.Sum(bad => bad.Count)} rows:{reasons}", fix: "raise max_length or max_prompt_length, or look at the data with `handbook inspect`");
         throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used ({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
             fix: summary.UsedRows == 0 ? "check that the file has the layout that you expect: handbook inspect RECIPE" : "mend or remove these rows, or raise max_bad_rows");
     }

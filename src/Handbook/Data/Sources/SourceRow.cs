@@ -28,7 +28,11 @@ public readonly record struct SourceRow
 /// <param name="Reason">The kind of problem, by which rows are counted, e.g. <c>broken JSON</c>.</param>
 /// <param name="Detail">What exactly is wrong with this row; may be empty.</param>
 /// <param name="Excerpt">The beginning of what stands there.</param>
-public sealed record RowProblem(string Reason, string Detail, string Excerpt);
+public sealed record RowProblem(string Reason, string Detail, string Excerpt)
+{
+    /// <summary>Whether a rule of the recipe leaves the row out, e.g. its length; nothing is wrong with it then.</summary>
+    public bool IsRule { get; init; }
+}
 
 /// <summary>Rows of one split of one data set, read one after the other; reading again begins anew.</summary>
 public interface IRowSource

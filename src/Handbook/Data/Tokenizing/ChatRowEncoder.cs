@@ -9,6 +9,17 @@ namespace Handbook.Data;
 /// <param name="Characters">Length of the rendered text in Unicode code points.</param>
 public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters);
 
+/// <summary>What stands at the end of a rendered conversation.</summary>
+public enum ChatEnding
+{
+    /// <summary>What the template puts behind the last turn.</summary>
+    Closed,
+    /// <summary>The opening of the assistant's answer.</summary>
+    OpensAnswer,
+    /// <summary>The last turn's text, to be continued.</summary>
+    LeavesOpen,
+}
+
 /// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
 public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
@@ -25,11 +36,23 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 
     /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
     public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
-        Guard(() => _encoder.Encode(conversation, Options(options) with { WithAssistantMask = withMask }));
+        Row(Guard(() => _encoder.Encode(conversation, Options(options) with { WithAssistantMask = withMask })));
 
     /// <summary>A conversation in two parts; the mask covers the second.</summary>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options) =>
-        Guard(() => _encoder.EncodeCompletion(prompt, completion, Options(options)));
+        Row(Guard(() => _encoder.EncodeCompletion(prompt, completion, Options(options))));
+
+    /// <summary>A conversation as text.</summary>
+    /// <param name="ending">What stands at its end.</param>
+    /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
+    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) => Guard(() => template.Render(conversation, new()
+    {
+        AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
+        ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
+        InsertEmptySystemTurn = insertEmptySystemTurn,
+        SpecialTokens = tokenizer.SpecialTokens,
+        Now = _now,
+    })).Text;
 
     private ChatEncodeOptions Options(RowTokenizerOptions options) => new()
     {
@@ -38,12 +61,13 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         Now = _now,
     };
 
-    private static EncodedRow Guard(Func<EncodedChat> encode)
+    private static EncodedRow Row(EncodedChat chat) => new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text));
+
+    private static T Guard<T>(Func<T> render)
     {
         try
         {
-            var chat = encode();
-            return new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text));
+            return render();
         }
         catch (TemplateException failure)
         {

@@ -81,11 +81,11 @@ public sealed class RowTokenizer : IRowTokenizer
 
     public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
 
-    public TokenRow? Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
+    public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
     {
         wasCut = false;
         if (_reader.Read(row, out problem) is not { } example)
-            return null;
+            return [];
         try
         {
             var (ids, loss, characters) = Encode(example);
@@ -94,7 +94,7 @@ public sealed class RowTokenizer : IRowTokenizer
             else if (!HasTarget(loss))
                 problem = new(_options.Loss == LossScope.Assistant ? "no assistant turn" : ids.Length < 2 ? "fewer than two tokens" : "nothing to learn", "", Excerpt.Of(row.GetRawText()));
             if (problem is not null)
-                return null;
+                return [];
             if (_options.MaxLength is { } longest && ids.Length > longest)
             {
                 wasCut = true;
@@ -103,12 +103,12 @@ public sealed class RowTokenizer : IRowTokenizer
                 if (!HasTarget(loss))
                     problem = new("nothing left to learn after cutting", $"no token that carries loss among the {(_options.CutsLeft ? "last" : "first")} {longest}", Excerpt.Of(row.GetRawText()));
             }
-            return problem is null ? TokenRow.Single(ids, loss, characters) : null;
+            return problem is null ? [TokenRow.Single(ids, loss, characters)] : [];
         }
         catch (UnusableRowException failure)
         {
             problem = new(failure.Reason, failure.Detail, Excerpt.Of(row.GetRawText()));
-            return null;
+            return [];
         }
     }
 

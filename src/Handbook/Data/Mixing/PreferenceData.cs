@@ -1,0 +1,108 @@
+using System.Text.Json;
+using Handbook.Recipes;
+
+namespace Handbook.Data;
+
+/// <summary>From a recipe's keys to how its prompts and answers become tokens.</summary>
+/// <remarks>
+/// Three sets of rules: our own; those of the release that <c>trl_compat</c> names; those of the handbook's first revision, with <c>dataset_mixer</c>.
+/// Ours render prompt and answers by difference, tokenise them one by one (with begin tokens where the method's trainer adds them: together), end each
+/// answer with one end token, keep the begin token whatever is cut, and leave out pairs of the same answer.
+/// </remarks>
+public static class PreferenceData
+{
+    private const int PromptLength = 512, FirstRevisionPromptLength = 128, FirstRevisionLength = 512;
+
+    /// <summary>What rows are read for; null for methods without answers.</summary>
+    public static RowUse? Use(TrainingMethod method) => method switch
+    {
+        TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Cpo or TrainingMethod.Reward => RowUse.Preferences,
+        TrainingMethod.Kto or TrainingMethod.Bco => RowUse.Unpaired,
+        TrainingMethod.Grpo or TrainingMethod.RejectionSample => RowUse.Prompts,
+        _ => null,
+    };
+
+    /// <summary>The rules of a recipe; null for methods without answers.</summary>
+    public static PreferenceTokenizerOptions? Options(Recipe recipe)
+    {
+        if (Use(recipe.Method) is not { } use)
+            return null;
+        var keys = recipe.Preference;
+        var isFirstRevision = recipe.Dialect == RecipeDialect.Mixer && keys.TrlCompat is null;
+        var options = new PreferenceTokenizerOptions
+        {
+            Shape = use switch { RowUse.Unpaired => AnswerShape.Single, RowUse.Prompts => AnswerShape.Prompt, _ => recipe.Method == TrainingMethod.Reward ? AnswerShape.Whole : AnswerShape.Pair },
+            MaxLength = isFirstRevision && !recipe.Sources.ContainsKey("max_length") ? FirstRevisionLength : recipe.Data.MaxLength,
+            MaxPromptLength = keys.MaxPromptLength ?? (isFirstRevision ? FirstRevisionPromptLength : keys.TrlCompat == TrlRelease.V1_9 && recipe.Method != TrainingMethod.Grpo ? null : PromptLength),
+            MaxCompletionLength = keys.MaxCompletionLength,
+            KeepsEnd = keys.TruncationMode is { } mode ? mode == TruncationMode.KeepEnd : isFirstRevision || keys.TrlCompat == TrlRelease.V0_24,
+            PromptsCarryLoss = recipe.Method == TrainingMethod.Orpo && keys.OrpoNll == OrpoNll.PromptAndCompletion,
+            PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo ? keys.MaxPromptLength : null,
+            KeepsEqualPairs = keys.TrlCompat is not null,
+            KeepsBegin = keys.TrlCompat is null,
+            Tools = keys.Tools is null or string ? keys.Tools as string : JsonSerializer.Serialize(keys.Tools),
+        };
+        options = keys.TrlCompat switch
+        {
+            TrlRelease.V0_24 => V0_24(options, recipe.Method),
+            TrlRelease.V1_9 => V1_9(options, recipe.Method),
+            _ when isFirstRevision => FirstRevision(options, recipe),
+            _ => Own(options, recipe.Method),
+        };
+        return recipe.Method == TrainingMethod.Reward ? options with { Cut = AnswerCut.LeaveOut } : options;
+    }
+
+    /// <summary>Rows among which KTO's mismatched answers are exchanged; null where the loss estimates nothing.</summary>
+    public static int? MismatchBlock(Recipe recipe) =>
+        recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"] ? recipe.Training.PerDeviceTrainBatchSize : null;
+
+    /// <summary>Whether rows keep their order: those of a batch then have each other's answers, as in the reference trainers.</summary>
+    public static bool IsSequential(Recipe recipe) => MismatchBlock(recipe) is not null || recipe.Method == TrainingMethod.Bco;
+
+    private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => method == TrainingMethod.Dpo
+        ? options
+        : options with { Encoding = AnswerEncoding.Joint, AddsBegin = true };
+
+    private static PreferenceTokenizerOptions FirstRevision(PreferenceTokenizerOptions options, Recipe recipe) => options with
+    {
+        RendersParts = true,
+        InsertEmptySystemTurn = recipe.Sft.AutoInsertEmptySystemMsg,
+        Encoding = AnswerEncoding.Joint,
+        AddsBegin = true,
+        End = options.Shape == AnswerShape.Whole ? AnswerEnd.Once : AnswerEnd.Always,
+        Cut = AnswerCut.LongestAnswer,
+    };
+
+    private static PreferenceTokenizerOptions V0_24(PreferenceTokenizerOptions options, TrainingMethod method) => method switch
+    {
+        TrainingMethod.Dpo => options with { Encoding = AnswerEncoding.Separate, End = AnswerEnd.Always, Cut = AnswerCut.Sequence },
+        TrainingMethod.Reward => options with { End = AnswerEnd.Texts },
+        _ => options with
+        {
+            Encoding = AnswerEncoding.JointByLength,
+            AddsBegin = true,
+            End = AnswerEnd.IfMissing,
+            Cut = options.Shape == AnswerShape.Single ? AnswerCut.BeforeSpecialTokens : AnswerCut.LongestAnswer,
+        },
+    };
+
+    private static PreferenceTokenizerOptions V1_9(PreferenceTokenizerOptions options, TrainingMethod method) => method switch
+    {
+        TrainingMethod.Dpo or TrainingMethod.Kto => options with
+        {
+            Encoding = AnswerEncoding.Tail,
+            AlwaysOpensAnswer = true,
+            End = AnswerEnd.Texts,
+            Cut = AnswerCut.Sequence,
+            KeepsEnd = method == TrainingMethod.Dpo && options.KeepsEnd,
+        },
+        TrainingMethod.Reward => options with { End = AnswerEnd.Texts },
+        _ => options with
+        {
+            Encoding = AnswerEncoding.JointByLength,
+            AddsBegin = true,
+            End = AnswerEnd.IfMissing,
+            Cut = options.Shape == AnswerShape.Single ? AnswerCut.AnswerOnly : AnswerCut.LengthLessLongest,
+        },
+    };
+}
