@@ -69,19 +69,19 @@ public static class PreferenceData
         InsertEmptySystemTurn = recipe.Sft.AutoInsertEmptySystemMsg,
         Encoding = AnswerEncoding.Joint,
         AddsBegin = true,
-        End = options.Shape == AnswerShape.Whole ? AnswerEnd.Once : AnswerEnd.Always,
+        End = options.Shape == AnswerShape.Whole ? AnswerEnding.Once : AnswerEnding.Always,
         Cut = AnswerCut.LongestAnswer,
     };
 
     private static PreferenceTokenizerOptions V0_24(PreferenceTokenizerOptions options, TrainingMethod method) => method switch
     {
-        TrainingMethod.Dpo => options with { Encoding = AnswerEncoding.Separate, End = AnswerEnd.Always, Cut = AnswerCut.Sequence },
-        TrainingMethod.Reward => options with { End = AnswerEnd.Texts },
+        TrainingMethod.Dpo => options with { Encoding = AnswerEncoding.Separate, End = AnswerEnding.Always, Cut = AnswerCut.Sequence },
+        TrainingMethod.Reward => options with { End = AnswerEnding.Texts },
         _ => options with
         {
             Encoding = AnswerEncoding.JointByLength,
             AddsBegin = true,
-            End = AnswerEnd.IfMissing,
+            End = AnswerEnding.IfMissing,
             Cut = options.Shape == AnswerShape.Single ? AnswerCut.BeforeSpecialTokens : AnswerCut.LongestAnswer,
         },
     };
@@ -92,16 +92,16 @@ public static class PreferenceData
         {
             Encoding = AnswerEncoding.Tail,
             AlwaysOpensAnswer = true,
-            End = AnswerEnd.Texts,
+            End = AnswerEnding.Texts,
             Cut = AnswerCut.Sequence,
             KeepsEnd = method == TrainingMethod.Dpo && options.KeepsEnd,
         },
-        TrainingMethod.Reward => options with { End = AnswerEnd.Texts },
+        TrainingMethod.Reward => options with { End = AnswerEnding.Texts },
         _ => options with
         {
             Encoding = AnswerEncoding.JointByLength,
             AddsBegin = true,
-            End = AnswerEnd.IfMissing,
+            End = AnswerEnding.IfMissing,
             Cut = options.Shape == AnswerShape.Single ? AnswerCut.AnswerOnly : AnswerCut.LengthLessLongest,
         },
     };

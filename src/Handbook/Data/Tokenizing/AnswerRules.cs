@@ -48,9 +48,9 @@ public sealed class AnswerRules
     /// <summary>The answer with its end.</summary>
     public int[] WithEnd(int[] answer)
     {
-        if (_options.End == AnswerEnd.Once && OwnEnd(answer) is { } length)
+        if (_options.End == AnswerEnding.Once && OwnEnd(answer) is { } length)
             return answer[..length];
-        return _end is { } end && _options.End != AnswerEnd.Texts && (_options.End == AnswerEnd.Always || answer.Length == 0 || answer[^1] != end) ? [.. answer, end] : answer;
+        return _end is { } end && _options.End != AnswerEnding.Texts && (_options.End == AnswerEnding.Always || answer.Length == 0 || answer[^1] != end) ? [.. answer, end] : answer;
     }
 
     private AnswerTokens Begun(AnswerTokens answer) =>

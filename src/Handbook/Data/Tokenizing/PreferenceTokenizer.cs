@@ -120,7 +120,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     }
 
     private string EndedText(string text, bool isChat) =>
-        _options.End == AnswerEnd.Texts && !isChat && !EndsWithEnd(text) ? text + _tokenizer.SpecialTokens["eos_token"] : text;
+        _options.End == AnswerEnding.Texts && !isChat && !EndsWithEnd(text) ? text + _tokenizer.SpecialTokens["eos_token"] : text;
 
     private bool EndsWithEnd(string text) => _tokenizer.SpecialTokens.TryGetValue("eos_token", out var end) && text.EndsWith(end, StringComparison.Ordinal);
 

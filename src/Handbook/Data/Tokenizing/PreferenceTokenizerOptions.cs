@@ -27,7 +27,7 @@ public enum AnswerEncoding
 }
 
 /// <summary>How answers end.</summary>
-public enum AnswerEnd
+public enum AnswerEnding
 {
     /// <summary>With exactly one end token: the template's own where it has one, without the blanks behind it; else the tokenizer's.</summary>
     Once,
@@ -66,7 +66,7 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Puts the tokenizer's begin token before prompts that begin without it.</summary>
     public bool AddsBegin { get; init; }
 
-    public AnswerEnd End { get; init; }
+    public AnswerEnding End { get; init; }
 
     public AnswerCut Cut { get; init; }
 

@@ -9,9 +9,9 @@ namespace Handbook.Tests.Data.Preferences;
 [Trait("kind", "golden")]
 public sealed class GoldenAnswersTests
 {
-    private static readonly PreferenceTokenizerOptions s_dpo = new() { End = AnswerEnd.Always, KeepsBegin = false, KeepsEnd = true, MaxLength = 1024, MaxPromptLength = 512 };
+    private static readonly PreferenceTokenizerOptions s_dpo = new() { End = AnswerEnding.Always, KeepsBegin = false, KeepsEnd = true, MaxLength = 1024, MaxPromptLength = 512 };
 
-    private static readonly PreferenceTokenizerOptions s_pairs = s_dpo with { End = AnswerEnd.IfMissing, AddsBegin = true, Cut = AnswerCut.LongestAnswer };
+    private static readonly PreferenceTokenizerOptions s_pairs = s_dpo with { End = AnswerEnding.IfMissing, AddsBegin = true, Cut = AnswerCut.LongestAnswer };
 
     public static TheoryData<string> Batches(string kind)
     {
