@@ -33,6 +33,7 @@ internal static class MethodDefaults
         {
             yield return ("beta", 0.0, KeySource.Method);
             yield return ("loss_type", new[] { "dapo" }, KeySource.Method);
+            yield return ("max_prompt_length", 512, KeySource.Method);
             yield return ("max_completion_length", 256, KeySource.Method);
         }
         if (!s_answers.Contains(method))
@@ -44,13 +45,15 @@ internal static class MethodDefaults
             yield return ("f_alpha_divergence_coef", written.AlphaDivergence(), KeySource.Method);
         if (method is TrainingMethod.Dpo or TrainingMethod.Kto or TrainingMethod.Bco)
             yield return ("precompute_ref_log_probs", written.PrecomputesReference(), KeySource.Method);
-        yield return ("truncation_mode", mixer ? TruncationMode.KeepEnd : written.Truncation(), mixer ? KeySource.Dialect : KeySource.Method);
-        if (mixer)
+        if (mixer && written.TrlCompat is null)     // a release that is named decides about lengths, whatever names the data
         {
+            yield return ("truncation_mode", TruncationMode.KeepEnd, KeySource.Dialect);
             yield return ("max_length", 512, KeySource.Dialect);
             yield return ("max_prompt_length", 128, KeySource.Dialect);
+            yield break;
         }
-        else if (written.IsCompatible(TrlRelease.V0_24))
+        yield return ("truncation_mode", written.Truncation(), KeySource.Method);
+        if (!written.IsCompatible(TrlRelease.V1_9))
             yield return ("max_prompt_length", 512, KeySource.Method);
     }
 

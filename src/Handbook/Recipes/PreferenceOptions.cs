@@ -107,7 +107,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Bco])]
     public double MaxDensityRatio { get; init; } = 10.0;
 
-    /// <summary>Most tokens of a prompt; null cuts none. With <c>dataset_mixer</c> it says what is left of the prompt where a row is longer than <c>max_length</c>.</summary>
+    /// <summary>Most tokens of a prompt; its last ones are kept. null cuts none. With <c>dataset_mixer</c> only prompts of rows that are longer than <c>max_length</c> are cut.</summary>
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public int? MaxPromptLength { get; init; }
 

@@ -28,7 +28,10 @@ public sealed class MethodDefaultsTests
     }
 
     [Theory]
-    [InlineData(Newer, TrainingMethod.Dpo, 1024, null, TruncationMode.KeepStart)]
+    [InlineData(Newer, TrainingMethod.Dpo, 1024, 512, TruncationMode.KeepStart)]
+    [InlineData(Newer + "max_prompt_length: null\n", TrainingMethod.Dpo, 1024, null, TruncationMode.KeepStart)]
+    [InlineData(Older + "trl_compat: \"1.9\"\n", TrainingMethod.Dpo, 1024, null, TruncationMode.KeepStart)]
+    [InlineData(Older + "trl_compat: \"0.24\"\n", TrainingMethod.Dpo, 1024, 512, TruncationMode.KeepEnd)]
     [InlineData(Newer + "trl_compat: \"1.9\"\n", TrainingMethod.Dpo, 1024, null, TruncationMode.KeepStart)]
     [InlineData(Newer + "trl_compat: 1.9\n", TrainingMethod.Cpo, 1024, null, TruncationMode.KeepStart)]
     [InlineData(Newer + "trl_compat: \"0.24\"\n", TrainingMethod.Kto, 1024, 512, TruncationMode.KeepEnd)]
@@ -95,7 +98,7 @@ public sealed class MethodDefaultsTests
     {
         var yaml = RecipeFile.Load(Older + "trl_compat: 0.24\n", TrainingMethod.Dpo).ToYaml();
         foreach (var line in new[] { "beta: 0.1  # default", "loss_type: [sigmoid]  # default", "learning_rate: 5.0e-05  # default with dataset_mixer", "optim: rmsprop  # default with dataset_mixer",
-            "max_length: 512  # default with dataset_mixer", "truncation_mode: keep_end  # default with dataset_mixer", "precompute_ref_log_probs: true  # default", "trl_compat: \"0.24\"" })
+            "max_length: 1024  # default", "max_prompt_length: 512  # default", "truncation_mode: keep_end  # default", "precompute_ref_log_probs: true  # default", "trl_compat: \"0.24\"" })
             Assert.Contains($"\n{line}\n", yaml);
         Assert.DoesNotContain("packing", yaml);
         Assert.DoesNotContain("num_generations", yaml);

@@ -142,6 +142,6 @@ public sealed class PublishedRecipesTests
             learning_rate: 1.0e-6
             bf16: true
             """, TrainingMethod.Dpo);
-        Assert.Equal((RecipeDialect.Mixture, 24576, null, TruncationMode.KeepStart), (newer.Dialect, newer.Data.MaxLength, newer.Preference.MaxPromptLength, newer.Preference.Truncation()));
+        Assert.Equal((RecipeDialect.Mixture, 24576, 512, TruncationMode.KeepStart), (newer.Dialect, newer.Data.MaxLength, newer.Preference.MaxPromptLength, newer.Preference.Truncation()));
     }
 }
