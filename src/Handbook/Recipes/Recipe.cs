@@ -62,17 +62,13 @@ public sealed record Recipe
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
     public string ToYaml() => RecipeWriter.Write(this);
 
-    /// <summary>Whether the user wrote this key, in the file or on the command line.</summary>
-    internal bool Says(string key) => Sources.GetValueOrDefault(key) is KeySource.File or KeySource.CommandLine;
-
     /// <summary>What must hold among keys, within and across groups.</summary>
     internal void Validate(Diagnostics report)
     {
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
-        Preference.Validate(report);
-        Reward.Validate(report);
+        PreferenceChecks.Run(this, report);
         if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
             Sampling.Validate(report);
         if (Method is TrainingMethod.Grpo)

@@ -131,7 +131,7 @@ public sealed class MethodDefaultsTests
     [InlineData("loss_weights: 0.5", new[] { 0.5 })]
     [InlineData("loss_weights: [1e-2]", new[] { 0.01 })]
     public void A_list_of_numbers_is_read(string line, double[] expected) =>
-        Assert.Equal(expected, RecipeFile.Load(Newer + line + "\n", TrainingMethod.Dpo).Preference.LossWeights!);
+        Assert.Equal(expected, RecipeFile.Load(Newer + (expected.Length == 2 ? "loss_type: [sigmoid, sft]\n" : "") + line + "\n", TrainingMethod.Dpo).Preference.LossWeights!);
 
     [Theory]
     [InlineData("--loss_weights=1,0.5")]

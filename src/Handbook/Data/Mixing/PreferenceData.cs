@@ -33,11 +33,11 @@ public static class PreferenceData
         {
             Shape = use switch { RowUse.Unpaired => AnswerShape.Single, RowUse.Prompts => AnswerShape.Prompt, _ => recipe.Method == TrainingMethod.Reward ? AnswerShape.Whole : AnswerShape.Pair },
             MaxLength = isFirstRevision && !recipe.Sources.ContainsKey("max_length") ? FirstRevisionLength : recipe.Data.MaxLength,
-            MaxPromptLength = keys.MaxPromptLength ?? (isFirstRevision ? FirstRevisionPromptLength : keys.TrlCompat == TrlRelease.V1_9 && recipe.Method != TrainingMethod.Grpo ? null : PromptLength),
+            MaxPromptLength = keys.MaxPromptLength ?? (recipe.Sources.ContainsKey("max_prompt_length") ? null : isFirstRevision ? FirstRevisionPromptLength : keys.TrlCompat == TrlRelease.V1_9 && recipe.Method != TrainingMethod.Grpo ? null : PromptLength),
             MaxCompletionLength = keys.MaxCompletionLength,
             KeepsEnd = keys.TruncationMode is { } mode ? mode == TruncationMode.KeepEnd : isFirstRevision || keys.TrlCompat == TrlRelease.V0_24,
             PromptsCarryLoss = recipe.Method == TrainingMethod.Orpo && keys.OrpoNll == OrpoNll.PromptAndCompletion,
-            PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo ? keys.MaxPromptLength : null,
+            PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo && recipe.Sources.GetValueOrDefault("max_prompt_length") != KeySource.Dialect ? keys.MaxPromptLength : null,
             KeepsEqualPairs = keys.TrlCompat is not null,
             KeepsBegin = keys.TrlCompat is null,
             Tools = keys.Tools is null or string ? keys.Tools as string : JsonSerializer.Serialize(keys.Tools),

@@ -1,4 +1,3 @@
-using Handbook.Methods;
 using Handbook.Data;
 using Handbook.Methods;
 using Handbook.Methods.Preferences;
