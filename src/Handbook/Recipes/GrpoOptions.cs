@@ -2,17 +2,11 @@ namespace Handbook.Recipes;
 
 /// <summary>The keys of group-relative policy optimisation beyond those of sampling and of the reference; each property is one key, in snake_case.</summary>
 /// <remarks><c>beta</c>, <c>loss_type</c>, <c>max_prompt_length</c>, <c>max_completion_length</c>, <c>ref_model_name_or_path</c> and <c>sync_ref_model</c>
-/// stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in <see cref="GenerationOptions"/>.</remarks>
+/// stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in <see cref="GenerationOptions"/>, <c>reward_funcs</c> and <c>reward_weights</c> in <see cref="ScorerOptions"/>.</remarks>
 public sealed record GrpoOptions
 {
     /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>
     public static IReadOnlyList<string> Losses { get; } = ["dapo", "grpo", "dr_grpo", "bnpo"];
-
-    /// <summary>What scores an answer; several are added up, with <c>reward_weights</c>.</summary>
-    public IReadOnlyList<string>? RewardFuncs { get; init; }
-
-    /// <summary>The weight of each of <c>reward_funcs</c>; null weighs each with 1.</summary>
-    public IReadOnlyList<double>? RewardWeights { get; init; }
 
     /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>, or <c>none</c>.</summary>
     public RewardScaling ScaleRewards { get; init; } = RewardScaling.Group;
@@ -47,9 +41,6 @@ public sealed record GrpoOptions
     /// <summary>The upper clip range.</summary>
     public double ClipHigh() => EpsilonHigh ?? Epsilon;
 
-    /// <summary>The weight of the reward at a place of <see cref="RewardFuncs"/>.</summary>
-    public double WeightAt(int index) => RewardWeights?.ElementAtOrDefault(index) ?? 1.0;
-
     /// <summary>Answers that are sampled at once.</summary>
     public int AnswersPerSampling(TrainingOptions training) =>
         GenerationBatchSize ?? training.PerDeviceTrainBatchSize * (StepsPerGeneration ?? training.GradientAccumulationSteps);
@@ -68,10 +59,6 @@ public sealed record GrpoOptions
             report.Error("steps_per_generation", $"is {StepsPerGeneration}, but must be at least 1", fix: "remove the key to sample once per step");
         if (StepsPerGeneration is not null && GenerationBatchSize is not null)
             report.Error("generation_batch_size", "is given together with steps_per_generation", why: "each says how many answers are sampled at once", fix: "remove one of the two");
-        if (RewardFuncs is not { Count: > 0 })
-            report.Error("reward_funcs", "is missing", why: "without a reward there is nothing to optimise", fix: "name a scorer, such as `reward_funcs: exact_match`");
-        else if (RewardWeights is { } weights && weights.Count != RewardFuncs.Count)
-            report.Error("reward_weights", $"has {weights.Count} numbers for {RewardFuncs.Count} of reward_funcs", fix: "give one weight per reward, or remove the key");
         if (recipe.Preference.BetaOr(0) < 0)
             report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater", why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
         Groups(recipe, report);

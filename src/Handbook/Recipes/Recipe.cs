@@ -33,6 +33,10 @@ public sealed record Recipe
 
     public GrpoOptions Grpo { get; init; } = new();
 
+    public ScorerOptions Scoring { get; init; } = new();
+
+    public RejectionOptions Rejection { get; init; } = new();
+
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
@@ -71,6 +75,10 @@ public sealed record Recipe
         PreferenceChecks.Run(this, report);
         if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
             Sampling.Validate(report);
+        if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
+            Scoring.Validate(report);
+        if (Method is TrainingMethod.RejectionSample)
+            Rejection.Validate(this, report);
         if (Method is TrainingMethod.Grpo)
             Grpo.Validate(this, report);
         if (Training.Evaluates() && Data.Mixture() is { } mixture && !HoldsOut(mixture))

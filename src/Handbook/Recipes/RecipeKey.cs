@@ -45,5 +45,7 @@ internal sealed record RecipeKey
     /// <summary>The property that holds it; null for a key without one.</summary>
     public PropertyInfo? Property { get; init; }
 
-    public bool Serves(TrainingMethod method) => Methods.Count == 0 || Methods.Contains(method);
+    /// <summary>Whether a method reads it; rejection sampling reads what its training stage does.</summary>
+    public bool Serves(TrainingMethod method) => Methods.Count == 0 || Methods.Contains(method)
+        || method == TrainingMethod.RejectionSample && (Methods.Contains(TrainingMethod.Sft) || Methods.Contains(TrainingMethod.Dpo));
 }

@@ -13,6 +13,8 @@ internal static class RecipeKeys
         .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco),
         .. FromRecord(new RewardOptions(), "Reward modelling", TrainingMethod.Reward),
         .. FromRecord(new GenerationOptions(), "Sampling", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
+        .. FromRecord(new ScorerOptions(), "Scoring answers", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
+        .. FromRecord(new RejectionOptions(), "Rejection sampling", TrainingMethod.RejectionSample),
         .. FromRecord(new GrpoOptions(), "Group-relative policy optimisation", TrainingMethod.Grpo),
         .. FromRecord(new TrainingOptions(), "Training"),
         .. OtherKeys.All,

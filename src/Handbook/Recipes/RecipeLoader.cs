@@ -79,7 +79,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
         var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
         var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new GenerationOptions(), new GrpoOptions());
-        object[] records = [model, data, training, sft, preference, reward, sampling, grpo];
+        var (scoring, rejection) = (new ScorerOptions(), new RejectionOptions());
+        object[] records = [model, data, training, sft, preference, reward, sampling, grpo, scoring, rejection];
         foreach (var entry in _entries.All)
         {
             var key = entry.Key;
@@ -114,6 +115,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             Reward = reward,
             Sampling = sampling,
             Grpo = grpo,
+            Scoring = scoring,
+            Rejection = rejection,
             Sources = _sources,
             WithoutEffect = _withoutEffect,
         };
