@@ -44,10 +44,6 @@ internal static class PreferenceChecks
             report.Error("beta", $"is {options.Beta}, but must be greater than 0",
                 why: "β scales the preference signal; at 0 there is none, below 0 it points the wrong way",
                 fix: "use 0.1 (the usual value), or less to let the policy move further");
-        if (options.MaxPromptLength is < 1)
-            report.Error("max_prompt_length", $"is {options.MaxPromptLength}, but must be at least 1", fix: "use 512, or remove the key");
-        if (options.MaxCompletionLength is < 1)
-            report.Error("max_completion_length", $"is {options.MaxCompletionLength}, but must be at least 1", fix: "remove the key to cut none");
     }
 
     private static void Dpo(Recipe recipe, Diagnostics report)

@@ -15,7 +15,7 @@ namespace Handbook.Methods.Preferences;
 /// <param name="densityRatio">w by row number; null weighs each with 1.</param>
 public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null) : IPreferenceObjective
 {
-    private readonly double _beta = PreferenceObjective.Beta(options);
+    private readonly double _beta = options.BetaOr();
     private double _mean, _count;
 
     public bool NeedsReference => true;

@@ -23,8 +23,8 @@ public sealed class CpoObjective : IPreferenceObjective
     public CpoObjective(PreferenceOptions options)
     {
         _options = options;
-        _type = PreferenceObjective.LossType<CpoLossType>(options.LossType is [var name, ..] ? name : "sigmoid");
-        _beta = PreferenceObjective.Beta(options);
+        _type = PreferenceObjective.LossType<CpoLossType>(options.LossesOr("sigmoid")[0]);
+        _beta = options.BetaOr();
         _nllWeight = _type == CpoLossType.AlphaPo ? 0 : options.CpoAlpha;
     }
 

@@ -28,10 +28,9 @@ public sealed class DpoObjective : IPreferenceObjective
     public DpoObjective(PreferenceOptions options)
     {
         _options = options;
-        _beta = PreferenceObjective.Beta(options);
+        _beta = options.BetaOr();
         _is024 = options.TrlCompat == TrlRelease.V0_24;
-        var names = options.LossType ?? ["sigmoid"];
-        var all = names.Select((name, i) => (Type: PreferenceObjective.LossType<DpoLossType>(name), Weight: options.LossWeights?[i] ?? 1)).ToArray();
+        var all = options.LossesOr("sigmoid").Select((name, i) => (Type: PreferenceObjective.LossType<DpoLossType>(name), Weight: options.WeightAt(i))).ToArray();
         _losses = [.. all.Where(loss => loss.Type != DpoLossType.Sft)];
         _nllWeight = all.Where(loss => loss.Type == DpoLossType.Sft).Sum(loss => loss.Weight) + (options.RpoAlpha ?? 0);
         MeasuresNll = options.TrlCompat != TrlRelease.V1_9 && (options.RpoAlpha is not null || all.Length > _losses.Length);
@@ -170,7 +169,7 @@ public sealed class DpoObjective : IPreferenceObjective
             case Recipes.Divergence.JensenShannon:
                 return Dual.LogSigmoid(ratio);
             case Recipes.Divergence.Alpha:
-                var alpha = _is024 ? 1 - (_options.FAlphaDivergenceCoef ?? 1) : _options.FAlphaDivergenceCoef ?? 0.5;
+                var alpha = _is024 ? 1 - _options.AlphaDivergence() : _options.AlphaDivergence();
                 return Math.Abs(alpha - 1) < 1e-6 ? ratio : Dual.Exp((alpha - 1) * ratio, _is024 ? PairLosses.ExponentCap : 80) / (alpha - 1);
             default:
                 return ratio;
@@ -228,7 +227,7 @@ public sealed class DpoObjective : IPreferenceObjective
                 return [];
             var all = new double[length];
             for (var t = 0; t < length; t++)
-                all[t] = derivative * TokenWeight(t, length, row.PromptLength, otherLength, reference: false) + each;
+                all[t] = PreferenceObjective.Bounded(derivative * TokenWeight(t, length, row.PromptLength, otherLength, reference: false) + each);
             return all;
         }
     }

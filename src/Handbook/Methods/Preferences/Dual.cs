@@ -49,15 +49,28 @@ internal readonly record struct Dual(double Value, double First, double Second)
         const double Largest = -1e-12;
         if (x.Value > Largest)
             return Log1MExpOf(Largest);
-        return x.Through(Log1MExpOf(x.Value), 1 / -double.ExpM1(-x.Value));
+        return x.Through(Log1MExpOf(x.Value), 1 / -ExpM1(-x.Value));
     }
 
     internal static double SigmoidOf(double x) => x >= 0 ? 1 / (1 + Math.Exp(-x)) : Math.Exp(x) / (1 + Math.Exp(x));
 
-    internal static double LogSigmoidOf(double x) => Math.Min(x, 0) - double.LogP1(Math.Exp(-Math.Abs(x)));
+    internal static double LogSigmoidOf(double x) => Math.Min(x, 0) - Log1P(Math.Exp(-Math.Abs(x)));
 
     // the branch at −ln 2 avoids cancellation on both sides
-    private static double Log1MExpOf(double x) => x < -0.6931471805599453 ? double.LogP1(-Math.Exp(x)) : Math.Log(-double.ExpM1(x));
+    private static double Log1MExpOf(double x) => x < -0.6931471805599453 ? Log1P(-Math.Exp(x)) : Math.Log(-ExpM1(x));
+
+    // log(1 + x) and eˣ − 1 with all digits near 0 (Kahan), which double.LogP1 and double.ExpM1 do not keep
+    private static double Log1P(double x)
+    {
+        var y = 1 + x;
+        return y == 1 ? x : Math.Log(y) * x / (y - 1);
+    }
+
+    private static double ExpM1(double x)
+    {
+        var y = Math.Exp(x);
+        return y == 1 ? x : Math.Abs(x) > 1 ? y - 1 : (y - 1) * x / Math.Log(y);
+    }
 
     private Dual Through(double value, double slope) => new(value, slope == 0 ? 0 : slope * First, slope == 0 ? 0 : slope * Second);
 }

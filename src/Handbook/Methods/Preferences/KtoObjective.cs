@@ -20,15 +20,15 @@ public sealed class KtoObjective : IPreferenceObjective
     public KtoObjective(PreferenceOptions options)
     {
         _options = options;
-        _beta = PreferenceObjective.Beta(options);
-        CouplesRows = PreferenceObjective.LossType<KtoLossType>(options.LossType is [var name, ..] ? name : "kto") == KtoLossType.Kto;
+        _beta = options.BetaOr();
+        CouplesRows = PreferenceObjective.LossType<KtoLossType>(options.LossesOr("kto")[0]) == KtoLossType.Kto;
     }
 
     public bool NeedsReference => true;
 
     public bool NeedsSquares => false;
 
-    /// <summary>Whether there is a z, for which rows need <see cref="ScoredRow.Mismatched"/>.</summary>
+    /// <summary>Whether there is a z.</summary>
     public bool CouplesRows { get; }
 
     public bool NeedsMismatched => CouplesRows;

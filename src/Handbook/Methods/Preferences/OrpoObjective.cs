@@ -15,7 +15,7 @@ namespace Handbook.Methods.Preferences;
 /// <param name="options">The recipe's keys, checked.</param>
 public sealed class OrpoObjective(PreferenceOptions options) : IPreferenceObjective
 {
-    private readonly double _beta = PreferenceObjective.Beta(options);
+    private readonly double _beta = options.BetaOr();
 
     public bool NeedsReference => false;
 

@@ -31,8 +31,6 @@ public static class PreferenceObjective
         throw new ArgumentException($"there is no loss {name}", nameof(name));
     }
 
-    internal static double Beta(PreferenceOptions options) => options.Beta ?? 0.1;
-
     /// <summary>Older releases of the reference trainer take the mean over each micro-batch.</summary>
     internal static bool GroupsByMicroBatch(PreferenceOptions options) => options.TrlCompat is not null;
 
@@ -50,7 +48,10 @@ public static class PreferenceObjective
         if (value == 0)
             return [];
         var all = new double[count];
-        Array.Fill(all, value);
+        Array.Fill(all, Bounded(value));
         return all;
     }
+
+    /// <summary>A derivative that float32 can hold: the square of an exponential goes beyond, where only its sign still says something.</summary>
+    internal static double Bounded(double derivative) => Math.Clamp(derivative, -1e38, 1e38);
 }
