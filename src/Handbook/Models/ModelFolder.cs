@@ -7,11 +7,9 @@ public static class ModelFolder
     /// <exception cref="InputException">There is no such folder.</exception>
     public static string Find(string name)
     {
-        if (Directory.Exists(name))
-            return name;
+        if (ModelPath.Find(name) is { } found && Directory.Exists(found))
+            return found;
         var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
-        if (!string.IsNullOrEmpty(root) && Directory.Exists(Path.Combine(root, name)))
-            return Path.Combine(root, name);
         throw new InputException($"there is no model folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
             fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, or what `handbook init` made");
     }

@@ -111,7 +111,7 @@ public sealed record ModelCard
             text.Append($"base_model: {Yaml(BaseModel)}\n");
         if (Datasets.Count > 0)
             text.Append("datasets:\n").AppendJoin("", Datasets.Select(name => $"- {Yaml(name)}\n"));
-        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: text-generation\nmodel_name: {Yaml(Name)}\n");
+        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: {(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
         string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
         text.Append("tags:\n").AppendJoin("", tags.Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
         text.Append($"model-index:\n- name: {Yaml(Name)}\n  results: []\n---\n\n");
@@ -139,8 +139,15 @@ public sealed record ModelCard
         text.Append('\n');
     }
 
+    private bool IsReward => Method == "reward";
+
     private void QuickStart(StringBuilder text)
     {
+        if (IsReward)
+        {
+            ScoringStart(text);
+            return;
+        }
         text.Append("## Quick start\n\n```\n./handbook chat ").Append(HubId ?? Name).Append("\n```\n\nor in Python:\n\n```python\n");
         text.Append($"""
             from transformers import pipeline
@@ -152,12 +159,30 @@ public sealed record ModelCard
         text.Append("\n```\n\n");
     }
 
+    private void ScoringStart(StringBuilder text)
+    {
+        text.Append("## Quick start\n\n```\n./handbook score ").Append(HubId ?? Name).Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
+        text.Append($"""
+            import torch
+            from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained("{HubId ?? Name}")
+            model = AutoModelForSequenceClassification.from_pretrained("{HubId ?? Name}")
+            turns = [{"{"}"role": "user", "content": "What is two plus two?"{"}"}, {"{"}"role": "assistant", "content": "Four."{"}"}]
+            ids = tokenizer.apply_chat_template(turns, return_tensors="pt")
+            with torch.no_grad():
+                print(model(ids).logits[0, 0].item())
+            """.ReplaceLineEndings("\n"));
+        text.Append("\n```\n\n");
+    }
+
     private string Procedure() => Method switch
     {
         "sft" => "This model was trained with supervised fine-tuning (SFT).",
         "cpt" => "This model was trained with continued pretraining: next-token prediction on text.",
         "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a Reward Model](https://arxiv.org/abs/2305.18290).",
         "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference Model](https://arxiv.org/abs/2403.07691).",
+        "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score higher.",
         _ => $"This model was trained with {Method.ToUpperInvariant()}.",
     };
 

@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Handbook.Data;
 using Handbook.Methods;
+using Handbook.Methods.Rewards;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Text;
@@ -31,7 +32,7 @@ public static class TrainingRun
 
         var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
         var source = resume?.Path ?? initial;
-        var config = PublishedConfig.Load(source);
+        var config = WithHead(PublishedConfig.Load(source), recipe.Method, source);
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
         using var data = LoadData(recipe, tokenizer, line, cancel);
@@ -61,11 +62,13 @@ public static class TrainingRun
             line.Print("interrupted before the first step; the reference scores so far are kept, and the same command goes on from there");
             return Interrupted;
         }
+        if (config.Decoder.Head == ModelHead.Score && ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) is var padded && padded.PadId != tokenizer.PadId)
+            line.Print($"note: the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
         var job = new TrainingJob
         {
             Recipe = recipe,
-            Method = setup?.Method ?? (ITrainingMethod)new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), options.LabelSmoothingFactor),
+            Method = setup?.Method ?? Method(recipe),
             Model = model,
             Train = train,
             Evaluation = evaluation,
@@ -96,9 +99,20 @@ public static class TrainingRun
         }
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
         folder.WriteCard(Card(recipe, job, loop, outcome, data));
-        line.Print($"saved the model in {options.OutputDir}, read back and compared; talk to it with `handbook chat {options.OutputDir}`");
+        line.Print($"saved the model in {options.OutputDir}, read back and compared; "
+            + (recipe.Method == TrainingMethod.Reward ? $"score rows with `handbook score {options.OutputDir} DATA`" : $"talk to it with `handbook chat {options.OutputDir}`"));
         return Ok;
     }
+
+    private static ITrainingMethod Method(Recipe recipe) => recipe.Method == TrainingMethod.Reward
+        ? new RewardMethod(recipe.Reward.CenterRewardsCoefficient)
+        : new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), recipe.Training.LabelSmoothingFactor);
+
+    /// <summary>The model's config with the head that a method trains.</summary>
+    private static PublishedConfig WithHead(PublishedConfig config, TrainingMethod method, string source) =>
+        method == TrainingMethod.Reward ? config.WithScoreHead()
+        : config.Decoder.Head == ModelHead.Language ? config
+        : throw new InputException($"{source} is a reward model, but {RecipeNames.Of(method)} trains what predicts tokens", fix: "set model_name_or_path to a language model");
 
     /// <summary>The rows that a recipe trains and evaluates on, tokenised; from the cache where nothing has changed.</summary>
     public static TrainingData LoadData(Recipe recipe, Tokenizer tokenizer, LiveLine line, CancellationToken cancel)
@@ -167,7 +181,9 @@ public static class TrainingRun
 
     private static Decoder LoadModel(Recipe recipe, string source, PublishedConfig config, LiveLine line, out DType saveType)
     {
-        using var weights = ModelWeights.Open(source, config, fused: true);
+        using var weights = ModelWeights.Open(source, config, fused: true, headSeed: recipe.Method == TrainingMethod.Reward ? recipe.Training.Seed : null);
+        if (weights.HasNewHead)
+            line.Print($"note: {source} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation {config.Decoder.InitializerRange:g}, seed {recipe.Training.Seed})");
         foreach (var unused in weights.Unused.Take(5))
             line.Print($"note: {source}: tensor {unused} belongs to no parameter and is left out");
         saveType = recipe.Model.TorchDtype switch

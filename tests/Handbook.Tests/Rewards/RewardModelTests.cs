@@ -25,7 +25,7 @@ public sealed class RewardModelTests
         var shared = model.Score(trees);
         var separate = model.Score(alone);
 
-        Assert.Equal(trees.Sum(AnswerEnd.Count), shared.Length);
+        Assert.Equal(trees.Sum(tree => ScorePlace.Roles(tree).Count()), shared.Length);
         Assert.Equal(shared.Length, separate.Length);
         Assert.All(shared.Zip(separate), p => Assert.Equal(p.Second, p.First, 1e-10));
         Assert.True(shared.Distinct().Count() > shared.Length / 2);
@@ -54,9 +54,9 @@ public sealed class RewardModelTests
         var batch = BatchBuilder.Build(rows, [0, 1]);
 
         // the second row's prompt is one token, which stands at the beginning of both answers: [4 5 2 2] [4 2]
-        Assert.Equal([3, 7, 9], AnswerEnd.Of(batch).Select(end => end.Place));
-        Assert.Equal([2, 5, 8], AnswerEnd.Of(batch, padId: 2).Select(end => end.Place));
-        Assert.Equal([SegmentRole.Row, SegmentRole.Chosen, SegmentRole.Rejected], AnswerEnd.Of(batch).Select(end => end.Role));
+        Assert.Equal([3, 7, 9], ScorePlace.Of(batch).Select(place => place.Place));
+        Assert.Equal([2, 5, 8], ScorePlace.Of(batch, padId: 2).Select(place => place.Place));
+        Assert.Equal([SegmentRole.Row, SegmentRole.Chosen, SegmentRole.Rejected], ScorePlace.Of(batch).Select(end => end.Role));
     }
 
     [Fact]

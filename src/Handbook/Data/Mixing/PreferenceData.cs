@@ -49,7 +49,8 @@ public static class PreferenceData
             _ when isFirstRevision => FirstRevision(options, recipe),
             _ => Own(options, recipe.Method),
         };
-        return recipe.Method == TrainingMethod.Reward ? options with { Cut = AnswerCut.LeaveOut } : options;
+        // A reward is read at the end of a text as the template closes it: so a score is the same wherever else the model is asked for one.
+        return recipe.Method == TrainingMethod.Reward ? options with { Cut = AnswerCut.LeaveOut, End = AnswerEnding.Texts } : options;
     }
 
     /// <summary>Rows among which KTO's mismatched answers are exchanged; null where the loss estimates nothing.</summary>
@@ -69,14 +70,13 @@ public static class PreferenceData
         InsertEmptySystemTurn = recipe.Sft.AutoInsertEmptySystemMsg,
         Encoding = AnswerEncoding.Joint,
         AddsBegin = true,
-        End = options.Shape == AnswerShape.Whole ? AnswerEnding.Once : AnswerEnding.Always,
+        End = AnswerEnding.Always,
         Cut = AnswerCut.LongestAnswer,
     };
 
     private static PreferenceTokenizerOptions V0_24(PreferenceTokenizerOptions options, TrainingMethod method) => method switch
     {
         TrainingMethod.Dpo => options with { Encoding = AnswerEncoding.Separate, End = AnswerEnding.Always, Cut = AnswerCut.Sequence },
-        TrainingMethod.Reward => options with { End = AnswerEnding.Texts },
         _ => options with
         {
             Encoding = AnswerEncoding.JointByLength,
@@ -96,7 +96,6 @@ public static class PreferenceData
             Cut = AnswerCut.Sequence,
             KeepsEnd = method == TrainingMethod.Dpo && options.KeepsEnd,
         },
-        TrainingMethod.Reward => options with { End = AnswerEnding.Texts },
         _ => options with
         {
             Encoding = AnswerEncoding.JointByLength,
