@@ -1,0 +1,104 @@
+using System.CommandLine;
+using System.Security.Cryptography;
+using System.Text;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Rewards;
+using Handbook.Torch;
+using Handbook.Training.Progress;
+
+namespace Handbook.Cli;
+
+/// <summary><c>handbook score MODEL DATA [--output FILE]</c></summary>
+internal static class ScoreCommand
+{
+    private static readonly Argument<string> _model = new("model") { Description = "folder of the reward model" };
+    private static readonly Argument<string> _data = new("data") { Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and rejected answers" };
+    private static readonly Option<string?> _output = new("--output", "-o") { Description = "write the rows with their scores to this file, as JSON lines; an interrupted run goes on. Without it they go to the standard output", HelpName = "FILE" };
+    private static readonly Option<string> _split = new("--split") { Description = "the split to read, e.g. test or train[:1%]", DefaultValueFactory = _ => "train" };
+    private static readonly Option<string[]> _column = new("--column") { Description = "read one of our columns from another, e.g. --column completion=answer; may be repeated", HelpName = "OURS=THEIRS" };
+    private static readonly Option<int?> _maxLength = new("--max-length") { Description = "leave texts of more tokens without a score", HelpName = "N" };
+    private static readonly Option<int> _maxTokens = new("--max-tokens") { Description = "most tokens that are computed at once", DefaultValueFactory = _ => 4096, HelpName = "N" };
+    private static readonly Option<string> _dtype = new("--dtype") { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private static readonly Option<bool> _fresh = new("--fresh") { Description = "begin anew, whatever an interrupted run has left" };
+
+    public static Command Create()
+    {
+        _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
+        var command = new Command("score", "Score the rows of a data set with a reward model\n\nExamples:\n"
+            + "  handbook score runs/tiny-reward data/tiny/preferences/test.jsonl -o scores.jsonl\n"
+            + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer")
+        {
+            _model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _fresh,
+        };
+        // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
+        command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
+        return command;
+    }
+
+    private static int Run(ParseResult args, CancellationToken cancel)
+    {
+        var (output, maxTokens) = (args.GetValue(_output), args.GetValue(_maxTokens));
+        if (maxTokens < 1)
+            throw new InputException($"--max-tokens is {maxTokens}", fix: "use 1 or more, e.g. --max-tokens 4096");
+        var line = new LiveLine();
+        using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
+        var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
+        var source = Dataset.Open(spec);
+        var tokenizer = new ScoreTokenizer(source, spec, model.Tokenizer, Longest(args.GetValue(_maxLength), model.Network.Config));
+        if (!tokenizer.HasChatTemplate)
+            line.Print("note: the reward model's tokenizer has no chat template; conversations are rendered with the built-in one");
+        var run = new ScoreRun(model, source, tokenizer);
+        foreach (var column in run.Replaced)
+            line.Print($"note: the rows have a column {column}; in what is written it holds the new score");
+
+        using var file = output is null ? null : ScoreFile.Open(output, Key(args, source, tokenizer), args.GetValue(_fresh));
+        var summary = file?.Summary ?? new();
+        if (summary.Rows > 0)
+            line.Print($"going on from row {summary.Rows:N0} of an interrupted run; begin anew with --fresh");
+        try
+        {
+            using var bar = new ProgressBar("scoring", CacheFolder.Default.CountOf(source), "rows", line);
+            bar.Report(summary.Rows);
+            using var direct = file is null ? Console.OpenStandardOutput() : null;
+            run.Run(file?.Stream ?? direct!, summary, file is null ? null : file.Keep, count => bar.Advance(count), cancel);
+        }
+        catch (OperationCanceledException) when (file is not null)
+        {
+            line.Print($"interrupted: the scores of {summary.Rows:N0} rows are kept in {output}.part, and the same command goes on from there");
+            throw;
+        }
+        if (summary.Scored == 0)
+            throw new InputException($"{spec.Id}: no row could be scored{string.Concat(summary.Left.Select(left => $"\n    {left.Value.Count} × {left.Key}, e.g. {left.Value.First}"))}",
+                fix: "check the layout of the rows, or map their columns with --column prompt=… --column completion=…");
+        file?.Finish();
+        Report(summary, file is null ? Console.Error : Console.Out, output);
+        return ExitCode.Ok;
+    }
+
+    /// <summary>Beyond learned positions there is no embedding: such rows stay without a score, and the others get theirs.</summary>
+    private static int? Longest(int? asked, DecoderConfig config) => config.Positions == PositionKind.Learned ? Math.Min(asked ?? int.MaxValue, config.MaxPositions) : asked;
+
+    private static Dictionary<string, string>? Columns(string[] words) => words.Length == 0 ? null : words.ToDictionary(
+        word => word.Split('=', 2) is [{ Length: > 0 } ours, { Length: > 0 }] ? ours : throw new InputException($"--column {word} is not understood", fix: "write --column OURS=THEIRS, e.g. --column completion=answer"),
+        word => word.Split('=', 2)[1]);
+
+    /// <summary>What decides the content of the output: weights, rows, tokens, precision.</summary>
+    private static string Key(ParseResult args, IRowSource source, ScoreTokenizer tokenizer)
+    {
+        var folder = ModelFolder.Find(args.GetRequiredValue(_model));
+        var files = Directory.EnumerateFiles(folder).Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json").Order(StringComparer.Ordinal);
+        var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
+        return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
+    }
+
+    private static void Report(ScoreSummary summary, TextWriter output, string? file)
+    {
+        foreach (var (reason, left) in summary.Left)
+            Console.Error.WriteLine($"without a score: {left.Count:N0} × {reason}, e.g. {left.First}");
+        var text = $"scored {summary.Scored:N0} rows{(file is null ? "" : $" in {file}")}: mean {summary.ScoreSum / summary.Scores:0.0000}, least {summary.Least:0.0000}, greatest {summary.Greatest:0.0000}";
+        if (summary.Pairs > 0)
+            text += $"\naccuracy {summary.Accuracy:0.0000} ({summary.Right:N0} of {summary.Pairs:N0} pairs), margin {summary.MarginSum / summary.Pairs:0.0000}";
+        output.WriteLine(text);
+    }
+}

@@ -1,0 +1,79 @@
+using System.Text.Json;
+using Handbook.Training.Checkpoints;
+
+namespace Handbook.Rewards;
+
+/// <summary>The file that scored rows are written to: whole under its name, or not at all.</summary>
+/// <remarks>
+/// While it grows it is called <c>….part</c>, and <c>….part.json</c> says how far it is good and what it is of. The same rows under the same model
+/// go on behind the last part that was finished; anything else begins anew.
+/// </remarks>
+public sealed class ScoreFile : IDisposable
+{
+    private readonly string _path;
+    private readonly string _key;
+    private readonly FileStream _part;
+
+    private ScoreFile(string path, string key, FileStream part, ScoreSummary summary) => (_path, _key, _part, Summary) = (path, key, part, summary);
+
+    /// <summary>What is in the file.</summary>
+    public ScoreSummary Summary { get; }
+
+    public Stream Stream => _part;
+
+    /// <param name="path">The file's name once it is whole.</param>
+    /// <param name="key">What decides its content.</param>
+    /// <param name="fresh">Begin anew, whatever is there.</param>
+    /// <exception cref="InputException">The file cannot be written.</exception>
+    public static ScoreFile Open(string path, string key, bool fresh)
+    {
+        if (Directory.Exists(path))
+            throw new InputException($"{path} is a folder", fix: $"name a file, e.g. {Path.Combine(path, "scores.jsonl")}");
+        try
+        {
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
+            var part = new FileStream(path + ".part", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+            var known = fresh ? null : Read(path + ".part.json");
+            var goesOn = known?.Key == key && known.Bytes <= part.Length;
+            part.SetLength(goesOn ? known!.Bytes : 0);
+            part.Seek(0, SeekOrigin.End);
+            return new(path, key, part, goesOn ? known!.Summary : new());
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path} cannot be written: {failure.Message}", fix: "name a file in a folder that you may write to, which no other run is writing", inner: failure);
+        }
+    }
+
+    /// <summary>Makes sure that what was written so far is found again.</summary>
+    public void Keep()
+    {
+        _part.Flush(flushToDisk: true);
+        AtomicFile.WriteBytes(_path + ".part.json", JsonSerializer.SerializeToUtf8Bytes(new State(_key, _part.Length, Summary)));
+    }
+
+    /// <summary>Gives the file its name.</summary>
+    public void Finish()
+    {
+        _part.Flush(flushToDisk: true);
+        _part.Dispose();
+        File.Move(_path + ".part", _path, overwrite: true);
+        File.Delete(_path + ".part.json");
+    }
+
+    public void Dispose() => _part.Dispose();
+
+    private static State? Read(string path)
+    {
+        try
+        {
+            return File.Exists(path) ? JsonSerializer.Deserialize<State>(File.ReadAllBytes(path)) : null;
+        }
+        catch (JsonException)
+        {
+            return null;        // not ours, or damaged: then there is nothing to go on from
+        }
+    }
+
+    private sealed record State(string Key, long Bytes, ScoreSummary Summary);
+}
