@@ -52,12 +52,10 @@ public sealed class PreferenceBatchTests
         var method = Enum.Parse<TrainingMethod>(batch.Split('_')[0], ignoreCase: true);
         var recipe = PreferenceCase.Recipe(method, newest ? "1.9" : "0.24", expected.GetProperty("config"));
 
-        if (expected.GetProperty("config").EnumerateObject().Any(p => p.Name.StartsWith("max_", StringComparison.Ordinal)))
-            GoldenCase.NotBuilt($"{set}/{batch}/{name}: truncation");
         var (policyFolder, referenceFolder, rowSource) = Places(golden, root, batch, newest);
         using var policy = PreferenceCase.Load(policyFolder, trainable: true);
         var objective = PreferenceObjective.Create(recipe);
-        ITokenRows rows = Rows(rowSource, method);
+        ITokenRows rows = Rows(rowSource, method, recipe);
         if (objective.NeedsReference)
         {
             using var reference = PreferenceCase.Load(referenceFolder, trainable: false);
@@ -93,17 +91,21 @@ public sealed class PreferenceBatchTests
         return (Path.Combine(golden, policy), Path.Combine(golden, root.TryGetProperty("reference", out var other) ? other.GetString()! : Path.Combine(Path.GetDirectoryName(policy)!, "reference")), root);
     }
 
-    private static TokenRowList Rows(JsonElement root, TrainingMethod method)
+    /// <summary>The case's rows, which are tokens already, through the rules that a run has for ends and lengths.</summary>
+    private static TokenRowList Rows(JsonElement root, TrainingMethod method, Recipe recipe)
     {
-        const int End = 2;
+        const int Begin = 1, End = 2;
+        var options = PreferenceData.Options(recipe)! with { End = AnswerEnding.Always };      // the cases' rows end with it, whichever layer put it there
+        var rules = new AnswerRules(options, Begin, End);
         var rows = (root.TryGetProperty("rows_before_eos", out var without) ? without : root.GetProperty("rows_before_bos_eos")).EnumerateArray().ToArray();
         if (method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Cpo)
-            return new TokenRowList([.. rows.Select(r => Pair(r, method))]);
-        return new TokenRowList([.. rows.Select((r, i) => PreferenceCase.Unpaired(r.Ids("prompt"), [.. r.Ids("completion"), End], r.GetProperty("label").GetBoolean(),
-            method == TrainingMethod.Kto ? [.. rows[(i + rows.Length - 1) % rows.Length].Ids("completion"), End] : null))]);
-
-        static TokenRow Pair(JsonElement row, TrainingMethod method) =>
-            PreferenceCase.Pair(row.Ids("prompt"), [.. row.Ids("chosen"), End], [.. row.Ids("rejected"), End], promptLoss: method == TrainingMethod.Orpo);
+            return new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
+                [new(SegmentRole.Chosen, r.Ids("prompt"), r.Ids("chosen")), new(SegmentRole.Rejected, r.Ids("prompt"), r.Ids("rejected"))], out _), options.PromptsCarryLoss))]);
+        ITokenRows single = new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
+            [new(r.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, r.Ids("prompt"), r.Ids("completion"))], out _)))]);
+        if (method == TrainingMethod.Kto)
+            single = new MismatchedRows(single, rows.Length);
+        return new TokenRowList([.. Enumerable.Range(0, rows.Length).Select(single.Read)]);
     }
 
     private static void Gradients(Handbook.Models.Decoder policy, string path, string variant)

@@ -6,9 +6,12 @@ namespace Handbook.Data.Demo;
 /// <summary>Writes the data of the demo: a text that tells about a small world, and conversations about it with answers that can be checked.</summary>
 /// <remarks>
 /// <code>
-/// text/train.jsonl, text/test.jsonl     {"text"}: paragraphs to learn the language and the facts from
-/// sft/train.jsonl,  sft/test.jsonl      {"messages", "answer", "task"}: conversations; each test row asks one question
+/// text/train.jsonl, text/test.jsonl                  {"text"}: paragraphs to learn the language and the facts from
+/// sft/train.jsonl,  sft/test.jsonl                   {"messages", "answer", "task"}: conversations; each test row asks one question
+/// preferences/train.jsonl, preferences/test.jsonl    {"prompt", "chosen", "rejected"}: a right answer and a wrong one, or none, to one question
+/// prompts/train.jsonl                                {"prompt", "answer"}: questions to sample answers to, and what is right
 /// </code>
+/// The demonstrations are as people write them: every sixth answer of sft/train is wrong. Preferences tell which answers are meant.
 /// No question of the test is asked in sft/train. What only memory can answer (facts, opposites, letters, days, sums) stands in the text;
 /// what can be worked out (numbers, words of a list) does not stand there with the test's numbers and words.
 /// </remarks>
@@ -18,6 +21,10 @@ public static class DemoData
     private const int HeldOutParagraphs = 100;
     private const int Conversations = 4000;
     private const int OpenQuestions = 100;
+    private const int Pairs = 2400;
+    private const int Prompts = 400;
+    private const double Mistakes = 1.0 / 6;
+    private const double Shrugs = 0.15;
 
     private static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -47,7 +54,10 @@ public static class DemoData
             Save("text/train.jsonl", Enumerable.Range(0, (int)(Paragraphs * scale)).Select(_ => new { text = Paragraph() })),
             Save("text/test.jsonl", Enumerable.Range(0, HeldOutParagraphs).Select(_ => new { text = Paragraph() })),
             Save("sft/train.jsonl", train.Select(Row)),
-            Save("sft/test.jsonl", test.Select(t => Row([t]))),
+            Save("sft/test.jsonl", test.Select(t => Row([(t.item, t.Item2, t.item.Answer)]))),
+            Save("preferences/train.jsonl", Enumerable.Range(0, (int)(Pairs * scale)).Select(_ => Pair(Question()))),
+            Save("preferences/test.jsonl", test.Select(Pair)),
+            Save("prompts/train.jsonl", Enumerable.Range(0, (int)(Prompts * scale)).Select(_ => Question()).Select(q => new { prompt = User(q.Text), answer = q.Item.Answer })),
         ];
 
         DemoItem NewOpenItem()
@@ -67,11 +77,24 @@ public static class DemoData
             return string.Join(random.Next(2) == 0 ? " " : "\n", sentences);
         }
 
-        (DemoItem, string)[] Conversation() => [.. Enumerable.Range(0, random.Next(1, 4)).Select(_ =>
+        (DemoItem Item, string Question, string Said)[] Conversation() => [.. Enumerable.Range(0, random.Next(1, 4)).Select(_ =>
+        {
+            var (item, question) = Question();
+            return (item, question, random.NextDouble() < Mistakes ? item.WrongAnswer(random) : item.Answer);
+        })];
+
+        (DemoItem Item, string Text) Question()
         {
             var item = random.NextDouble() < 0.55 ? asked[random.Next(asked.Length)] : NewOpenItem();
             return (item, item.Questions[random.Next(item.Questions.Length)]);
-        })];
+        }
+
+        object Pair((DemoItem Item, string Text) question) => new
+        {
+            prompt = User(question.Text),
+            chosen = Assistant(question.Item.Answer),
+            rejected = Assistant(random.NextDouble() < Shrugs ? "I do not know." : question.Item.WrongAnswer(random)),
+        };
 
         (string, int) Save<T>(string name, IEnumerable<T> rows)
         {
@@ -83,9 +106,13 @@ public static class DemoData
         }
     }
 
-    private static object Row((DemoItem Item, string Question)[] turns) => new
+    private static object[] User(string text) => [new { role = "user", content = text }];
+
+    private static object[] Assistant(string text) => [new { role = "assistant", content = text }];
+
+    private static object Row((DemoItem Item, string Question, string Said)[] turns) => new
     {
-        messages = turns.SelectMany(t => new[] { new { role = "user", content = t.Question }, new { role = "assistant", content = t.Item.Answer } }),
+        messages = turns.SelectMany(t => User(t.Question).Concat(Assistant(t.Said))),
         answer = turns[^1].Item.Answer,
         task = turns[^1].Item.Task,
     };
@@ -96,5 +123,16 @@ public static class DemoData
 /// <param name="Key">Tells it apart from all others.</param>
 /// <param name="Statements">Ways to say it in a text.</param>
 /// <param name="Questions">Ways to ask for it.</param>
-/// <param name="Answer">The one answer to each of them.</param>
-internal sealed record DemoItem(string Task, string Key, string[] Statements, string[] Questions, string Answer);
+/// <param name="Answer">The one answer to each of them; its last word is what was asked for.</param>
+/// <param name="Choices">What the last word might have been.</param>
+internal sealed record DemoItem(string Task, string Key, string[] Statements, string[] Questions, string Answer, string[] Choices)
+{
+    /// <summary>The answer with another last word.</summary>
+    public string WrongAnswer(Random random)
+    {
+        var last = Answer.LastIndexOf(' ') + 1;
+        var right = Answer[last..^1];
+        var others = Array.FindAll(Choices, choice => choice != right);
+        return others.Length == 0 ? "I do not know." : $"{Answer[..last]}{others[random.Next(others.Length)]}.";
+    }
+}
