@@ -11,8 +11,6 @@ namespace Handbook.Data;
 /// </remarks>
 public static class PreferenceData
 {
-    private const int PromptLength = 512, FirstRevisionPromptLength = 128, FirstRevisionLength = 512;
-
     /// <summary>What rows are read for; null for methods without answers.</summary>
     public static RowUse? Use(TrainingMethod method) => method switch
     {
@@ -32,12 +30,14 @@ public static class PreferenceData
         var options = new PreferenceTokenizerOptions
         {
             Shape = use switch { RowUse.Unpaired => AnswerShape.Single, RowUse.Prompts => AnswerShape.Prompt, _ => recipe.Method == TrainingMethod.Reward ? AnswerShape.Whole : AnswerShape.Pair },
-            MaxLength = isFirstRevision && !recipe.Sources.ContainsKey("max_length") ? FirstRevisionLength : recipe.Data.MaxLength,
-            MaxPromptLength = keys.MaxPromptLength ?? (recipe.Sources.ContainsKey("max_prompt_length") ? null : isFirstRevision ? FirstRevisionPromptLength : keys.TrlCompat == TrlRelease.V1_9 && recipe.Method != TrainingMethod.Grpo ? null : PromptLength),
+            MaxLength = recipe.Data.MaxLength,
+            MaxPromptLength = keys.MaxPromptLength,
             MaxCompletionLength = keys.MaxCompletionLength,
-            KeepsEnd = keys.TruncationMode is { } mode ? mode == TruncationMode.KeepEnd : isFirstRevision || keys.TrlCompat == TrlRelease.V0_24,
+            KeepsEnd = keys.Truncation() == TruncationMode.KeepEnd,
             PromptsCarryLoss = recipe.Method == TrainingMethod.Orpo && keys.OrpoNll == OrpoNll.PromptAndCompletion,
-            PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo && recipe.Sources.GetValueOrDefault("max_prompt_length") != KeySource.Dialect ? keys.MaxPromptLength : null,
+            // Prompts were left out for their length only where the recipe named one.
+            PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo && recipe.Sources.GetValueOrDefault("max_prompt_length") is KeySource.File or KeySource.CommandLine
+                ? keys.MaxPromptLength : null,
             KeepsEqualPairs = keys.TrlCompat is not null,
             KeepsBegin = keys.TrlCompat is null,
             Tools = keys.Tools is null or string ? keys.Tools as string : JsonSerializer.Serialize(keys.Tools),
@@ -53,12 +53,9 @@ public static class PreferenceData
         return recipe.Method == TrainingMethod.Reward ? options with { Cut = AnswerCut.LeaveOut, End = AnswerEnding.Texts } : options;
     }
 
-    /// <summary>Rows among which KTO's mismatched answers are exchanged; null where the loss estimates nothing.</summary>
-    public static int? MismatchBlock(Recipe recipe) =>
-        recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"] ? recipe.Training.PerDeviceTrainBatchSize : null;
-
-    /// <summary>Whether rows keep their order: those of a batch then have each other's answers, as in the reference trainers.</summary>
-    public static bool IsSequential(Recipe recipe) => MismatchBlock(recipe) is not null || recipe.Method == TrainingMethod.Bco;
+    /// <summary>Whether rows keep their order, as in the reference trainers: KTO's batches then have each other's answers.</summary>
+    public static bool IsSequential(Recipe recipe) =>
+        recipe.Method == TrainingMethod.Bco || (recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"]);
 
     private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => method == TrainingMethod.Dpo
         ? options

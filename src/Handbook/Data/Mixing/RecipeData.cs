@@ -50,8 +50,6 @@ public static class RecipeData
                 InsertEmptySystemTurn = isFirstRevision && recipe.Sft.AutoInsertEmptySystemMsg,
             },
             Answers = answers,
-            MismatchBlock = PreferenceData.MismatchBlock(recipe),
-            SharePrompts = recipe.Preference.SharePrompts,
             Packing = packing,
             EvaluationPacking = evaluationPacking,
             BlockSize = data.MaxLength ?? 1024,

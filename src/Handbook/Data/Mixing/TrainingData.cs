@@ -33,12 +33,6 @@ public sealed record TrainingDataOptions
     /// <summary>How rows with answers become tokens; null where rows have none.</summary>
     public PreferenceTokenizerOptions? Answers { get; init; }
 
-    /// <summary>Rows of a block within which KTO pairs prompts with other answers; null pairs none.</summary>
-    public int? MismatchBlock { get; init; }
-
-    /// <summary>Computes a prompt once for all its answers.</summary>
-    public bool SharePrompts { get; init; } = true;
-
     public PackingKind Packing { get; init; }
 
     public PackingKind EvaluationPacking { get; init; }
@@ -151,16 +145,8 @@ public sealed class TrainingData : IDisposable
         PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
         PackingKind.Wrapped => Packing.Wrapped(rows, options.BlockSize),
         PackingKind.ConstantLength => Packing.ConstantLength(rows, options.BlockSize, options.Seed),
-        _ when options.Answers is { } answers => Trees(rows, answers, options),
-        _ => options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
+        _ => options.Answers is null && options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
     };
-
-    private static ITokenRows Trees(ITokenRows rows, PreferenceTokenizerOptions answers, TrainingDataOptions options)
-    {
-        if (options.MismatchBlock is { } block)
-            rows = new MismatchedRows(rows, block, answers.MaxLength);
-        return options.SharePrompts ? rows : new SeparatePrompts(rows);
-    }
 
     private static void RequireUsable(SourceReport report, double limit)
     {

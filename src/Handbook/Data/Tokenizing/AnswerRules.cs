@@ -17,9 +17,11 @@ public sealed class AnswerRules
     public AnswerRules(PreferenceTokenizerOptions options, int? begin, int? end, Tokenizer? tokenizer = null)
     {
         (_options, _begin, _end, _tokenizer) = (options, begin, end, tokenizer);
-        if (options.Cut is AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens && options.MaxLength <= options.MaxPromptLength)
+        // One rule leaves room for a begin and an end token beside what it keeps.
+        var reserved = options.Cut == AnswerCut.BeforeSpecialTokens ? 2 : 0;
+        if (options.Cut is AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens && options.MaxLength - reserved <= options.MaxPromptLength)
             throw new InputException($"max_prompt_length is {options.MaxPromptLength} and max_length {options.MaxLength}, which leaves no token for an answer",
-                why: "where a row is too long, its prompt is cut to max_prompt_length and its answers to the rest", fix: $"set max_prompt_length below {options.MaxLength}, or a larger max_length");
+                why: "where a row is too long, its prompt is cut to max_prompt_length and its answers to the rest", fix: $"set max_prompt_length below {options.MaxLength - reserved}, or a larger max_length");
     }
 
     /// <summary>The answers with begin and end tokens and within the lengths; an answer may have no token left.</summary>
@@ -29,7 +31,7 @@ public sealed class AnswerRules
     {
         var cutsFirst = _options.Cut is AnswerCut.BeforeSpecialTokens or AnswerCut.AnswerOnly;
         var whole = answers.Select(answer => cutsFirst ? answer : Ended(Begun(answer))).ToArray();
-        var cut = Cut(whole);
+        var cut = Cut([.. whole.Select(Limited)]);
         wasCut = !cut.Zip(whole).All(pair => pair.First.Prompt.Length == pair.Second.Prompt.Length && pair.First.Answer.Length == pair.Second.Answer.Length);
         return cutsFirst ? [.. cut.Select(answer => Ended(Begun(answer)))] : cut;
     }
@@ -83,12 +85,18 @@ public sealed class AnswerRules
         })];
     }
 
+    /// <summary>Prompt and answer within the limits of each; some rules cut a prompt only where the whole is too long.</summary>
+    private AnswerTokens Limited(AnswerTokens row) => row with
+    {
+        Prompt = _options.MaxPromptLength is { } prompt && _options.Cut is not (AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens) ? KeepLast(row.Prompt, prompt) : row.Prompt,
+        Answer = _options.MaxCompletionLength is { } answer ? First(row.Answer, answer) : row.Answer,
+    };
+
     private AnswerTokens CutSequence(AnswerTokens row)
     {
-        var prompt = _options.MaxPromptLength is { } promptLength ? KeepLast(row.Prompt, promptLength) : row.Prompt;
-        var answer = _options.MaxCompletionLength is { } answerLength ? First(row.Answer, answerLength) : row.Answer;
+        var (prompt, answer) = (row.Prompt, row.Answer);
         if (_options.MaxLength is not { } most || prompt.Length + answer.Length <= most)
-            return row with { Prompt = prompt, Answer = answer };
+            return row;
         if (!_options.KeepsEnd)
             return row with { Prompt = First(prompt, most), Answer = First(answer, Math.Max(0, most - prompt.Length)) };
         var end = answer[^Math.Min(answer.Length, most)..];
@@ -97,8 +105,9 @@ public sealed class AnswerRules
 
     private AnswerTokens CutParts(AnswerTokens row, int answerLength, int? maxLength)
     {
-        if (maxLength is not { } most || _options.MaxPromptLength is not { } promptLength)
+        if (maxLength is not { } most)
             return row;
+        var promptLength = _options.MaxPromptLength ?? row.Prompt.Length;
         if (row.Prompt.Length + answerLength > most)
             row = row with { Prompt = _options.KeepsEnd ? KeepLast(row.Prompt, promptLength) : First(row.Prompt, promptLength) };
         return row.Prompt.Length + answerLength > most ? row with { Answer = First(row.Answer, Math.Max(0, most - promptLength)) } : row;

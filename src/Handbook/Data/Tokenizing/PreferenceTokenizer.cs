@@ -52,6 +52,8 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     private TokenRow Tokenize(Example example, out bool wasCut)
     {
         var text = RenderedAnswers.Of(example, _chats, _options);
+        if (text.IsChat && text.Chosen is not null && text.Chosen == text.Rejected && !_options.KeepsEqualPairs)
+            throw new UnusableRowException("both answers look the same through the chat template", "it leaves out what they say");
         if (_options.PromptLimit is { } limit && _tokenizer.Encode(text.Prompt, addSpecialTokens: true).Length is var length && length >= limit)
             throw new UnusableRowException("prompt of max_prompt_length tokens or more", $"{length} tokens, max_prompt_length is {limit}") { IsRule = true };
         var characters = RowTokenizer.CodePoints(text.Chosen ?? "") + RowTokenizer.CodePoints(text.Rejected ?? "");

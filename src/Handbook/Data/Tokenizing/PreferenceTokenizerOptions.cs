@@ -42,7 +42,7 @@ public enum AnswerEnding
 /// <summary>How rows that are too long become shorter.</summary>
 public enum AnswerCut
 {
-    /// <summary>The prompt's beginning beyond its own limit, the answer's end beyond its own, then the whole at one end.</summary>
+    /// <summary>The whole at one end.</summary>
     Sequence,
     /// <summary>Where prompt and longest answer are too long: the prompt to its limit; if they still are, the answers to the rest of the length.</summary>
     LongestAnswer,
@@ -79,7 +79,8 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Most tokens of prompt and answer; null cuts nothing.</summary>
     public int? MaxLength { get; init; }
 
-    /// <summary>Most tokens of a prompt, by the rules of <see cref="Cut"/>; null cuts none.</summary>
+    /// <summary>Most tokens of a prompt, which loses its beginning; with <see cref="AnswerCut.LongestAnswer"/> and <see cref="AnswerCut.BeforeSpecialTokens"/>
+    /// only where the whole is too long. null cuts none.</summary>
     public int? MaxPromptLength { get; init; }
 
     /// <summary>Most tokens of an answer; null cuts none.</summary>

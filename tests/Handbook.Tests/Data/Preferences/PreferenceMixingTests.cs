@@ -1,0 +1,134 @@
+using Handbook.Data;
+using Handbook.Recipes;
+using Handbook.Tests.Recipes;
+
+namespace Handbook.Tests.Data.Preferences;
+
+public sealed class PreferenceMixingTests : IDisposable
+{
+    private readonly TextMaker _files = new();
+
+    public void Dispose() => _files.Dispose();
+
+    [Fact]
+    public void Pairs_taken_apart_come_as_good_answers_then_bad_ones_in_blocks_of_a_thousand_pairs()
+    {
+        var path = _files.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 1500).Select(i =>
+            i == 3 ? "{broken\n" : $$"""{"prompt": "p{{i}} ", "chosen": "c{{i}}", "rejected": "r{{i}}"}""" + "\n")));
+        using var data = Load(path, new() { Shape = AnswerShape.Single }, RowUse.Unpaired);
+        int[] usable = [.. Enumerable.Range(0, 1500).Where(i => i != 3)];
+        string[] expected =
+        [
+            .. usable[..999].Select(i => $"p{i} c{i}"), .. usable[..999].Select(i => $"p{i} r{i}"),
+            .. usable[999..].Select(i => $"p{i} c{i}"), .. usable[999..].Select(i => $"p{i} r{i}"),
+        ];
+        Assert.Equal(expected, Enumerable.Range(0, data.Train.Count).Select(i => TextMaker.Text(data.Train.Read(i))));
+        Assert.Equal((1500, 2998, 1), ((int)data.Sources[0].Summary.SourceRows, data.TrainSamples, (int)data.Sources[0].Summary.BadCount));
+    }
+
+    [Fact]
+    public void Mismatched_answers_come_from_the_row_before_and_the_first_row_s_from_the_last_of_the_block()
+    {
+        var rows = new TokenRowList([.. Enumerable.Range(0, 5).Select(i => AnswerTree.Build([new(i % 2 == 0 ? SegmentRole.Chosen : SegmentRole.Rejected, [10 + i], [20 + i, 2])], margin: i))]);
+        var mismatched = new MismatchedRows(rows, blockSize: 2);
+        Assert.Equal([21, 20, 23, 22, 24], Enumerable.Range(0, 5).Select(i => mismatched.Read(i).Segments[2].Ids.Span[0]));
+        Assert.All(Enumerable.Range(0, 5), i =>
+        {
+            var row = mismatched.Read(i);
+            Assert.Equal((SegmentRole.Mismatched, 0), (row.Segments[2].Role, row.Segments[2].Parent));
+            Assert.Equal((row.TokenCount, (double)i), (mismatched.Length(i), row.Margin));
+        });
+        Assert.Equal([2, 2], new MismatchedRows(rows, 2, maxLength: 3).Read(0).Segments.Skip(1).Select(segment => segment.Ids.Length));
+        Assert.Single(new MismatchedRows(rows, 2, maxLength: 2).Read(0).Segments[2].Ids.ToArray());
+        Assert.StartsWith("per_device_train_batch_size is 1, but KTO needs at least 2", Assert.Throws<InputException>(() => new MismatchedRows(rows, 1)).What);
+    }
+
+    [Fact]
+    public void Margins_are_kept_in_the_cache()
+    {
+        var path = _files.Write("pairs.jsonl", """{"prompt": "p", "chosen": "c", "rejected": "r", "margin": 0.1}""" + "\n" + """{"prompt": "p", "chosen": "c", "rejected": "r", "margin": -3}""" + "\n");
+        for (var i = 0; i < 2; i++)
+        {
+            using var data = Load(path, new(), RowUse.Preferences);
+            Assert.Equal([0.1, -3], new[] { data.Train.Read(0).Margin, data.Train.Read(1).Margin });
+        }
+    }
+
+    [Fact]
+    public void Number_27_every_option_of_a_recipe_that_changes_tokens_changes_the_cache_s_key()
+    {
+        string[] variants =
+        [
+            "", "max_length: 99\n", "max_prompt_length: 9\n", "max_completion_length: 9\n", "truncation_mode: keep_end\n", "trl_compat: \"0.24\"\n", "trl_compat: \"1.9\"\n",
+            "chat_template: \"{{ messages }}\"\n", "eos_token: \"<begin>\"\n", "tools: [{name: f}]\n", "column_mapping: {rejected: prompt}\n",
+        ];
+        var path = _files.Write("pairs.jsonl", """{"prompt": "p", "chosen": "c", "rejected": "r"}""" + "\n");
+        var keys = variants.Select(variant => Key(variant, TrainingMethod.Dpo)).Append(Key("", TrainingMethod.Orpo)).Append(Key("orpo_nll: completion\n", TrainingMethod.Orpo))
+            .Append(Key("", TrainingMethod.Kto)).Append(Key("", TrainingMethod.Reward)).Append(Key("", TrainingMethod.Grpo)).ToArray();
+        Assert.Equal(keys.Length, keys.Distinct().Count());
+        Assert.Equal(keys[0], Key("", TrainingMethod.Dpo));
+        Assert.Equal(keys[0], Key("beta: 0.3\nlearning_rate: 1.0e-5\n", TrainingMethod.Dpo));
+        File.AppendAllText(path, """{"prompt": "p", "chosen": "c", "rejected": "other"}""" + "\n");
+        Assert.NotEqual(keys[0], Key("", TrainingMethod.Dpo));
+
+        string Key(string lines, TrainingMethod method)
+        {
+            var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_name: {path}\nbf16: false\n{Needed(method)}{lines}", method);
+            var tokenizer = TextMaker.Bytes.With(recipe.Data.EosToken, null, recipe.Data.ChatTemplate ?? Handbook.Text.ChatTemplate.Zephyr);
+            var options = RecipeData.Options(recipe, tokenizer);
+            var source = Dataset.Open(recipe.Mixture.Datasets[0]);
+            var reader = RowReader.For(source, recipe.Mixture.Datasets[0], options.Use, answersAreLastTurns: options.Answers!.RendersParts);
+            return new TokenCache(_files.Cache).Key(source, new PreferenceTokenizer(reader, tokenizer, options.Chats, options.Answers), RowSelection.All);
+        }
+    }
+
+    [Theory]
+    [InlineData(TrainingMethod.Dpo, "", AnswerEncoding.Separate, false, AnswerEnding.Once, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Dpo, "trl_compat: \"0.24\"\n", AnswerEncoding.Separate, false, AnswerEnding.Always, AnswerCut.Sequence, true)]
+    [InlineData(TrainingMethod.Dpo, "trl_compat: \"1.9\"\n", AnswerEncoding.Tail, false, AnswerEnding.Texts, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Orpo, "", AnswerEncoding.Joint, true, AnswerEnding.Once, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Orpo, "trl_compat: \"0.24\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.LongestAnswer, true)]
+    [InlineData(TrainingMethod.Cpo, "trl_compat: \"1.9\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.LengthLessLongest, false)]
+    [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.BeforeSpecialTokens, true)]
+    [InlineData(TrainingMethod.Kto, "trl_compat: \"1.9\"\n", AnswerEncoding.Tail, false, AnswerEnding.Texts, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Bco, "trl_compat: \"1.9\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.AnswerOnly, false)]
+    public void Each_method_and_release_has_its_rules(TrainingMethod method, string lines, AnswerEncoding encoding, bool addsBegin, AnswerEnding end, AnswerCut cut, bool keepsEnd)
+    {
+        var options = Options("dataset_name: d\n" + lines, method);
+        Assert.Equal((encoding, addsBegin, end, cut, keepsEnd), (options.Encoding, options.AddsBegin, options.End, options.Cut, options.KeepsEnd));
+        Assert.Equal(lines.Length > 0, options.KeepsEqualPairs);
+        Assert.Equal(lines.Length == 0, options.KeepsBegin);
+    }
+
+    [Theory, InlineData(TrainingMethod.Dpo), InlineData(TrainingMethod.Orpo)]
+    public void The_first_revision_has_its_own_rules_and_lengths(TrainingMethod method)
+    {
+        var options = Options("dataset_mixer:\n  d: 1.0\n", method);
+        Assert.Equal((true, true, AnswerEncoding.Joint, AnswerEnding.Always, AnswerCut.LongestAnswer), (options.RendersParts, options.AddsBegin, options.Encoding, options.End, options.Cut));
+        Assert.Equal((512, 128, true, (int?)null), (options.MaxLength, options.MaxPromptLength, options.KeepsEnd, options.PromptLimit));
+        Assert.Equal(method == TrainingMethod.Orpo ? 100 : null, Options("dataset_mixer:\n  d: 1.0\nmax_prompt_length: 100\n", method).PromptLimit);
+    }
+
+    [Fact]
+    public void Reward_rows_are_whole_and_prompts_are_alone()
+    {
+        Assert.Equal((AnswerShape.Whole, AnswerCut.LeaveOut), (Options("dataset_name: d\n", TrainingMethod.Reward).Shape, Options("dataset_name: d\n", TrainingMethod.Reward).Cut));
+        Assert.Equal(AnswerShape.Prompt, Options("dataset_name: d\n", TrainingMethod.Grpo).Shape);
+        Assert.Equal((true, false), (Options("dataset_name: d\n", TrainingMethod.Orpo).PromptsCarryLoss, Options("dataset_name: d\norpo_nll: completion\n", TrainingMethod.Orpo).PromptsCarryLoss));
+    }
+
+    private static PreferenceTokenizerOptions Options(string lines, TrainingMethod method) =>
+        PreferenceData.Options(RecipeFile.Load($"model_name_or_path: m\nbf16: false\n{Needed(method)}{lines}", method))!;
+
+    /// <summary>What a recipe of the method must say beside its data.</summary>
+    private static string Needed(TrainingMethod method) => method == TrainingMethod.Grpo ? "reward_funcs: exact_match\nper_device_train_batch_size: 8\n" : "per_device_train_batch_size: 2\n";
+
+    private TrainingData Load(string path, PreferenceTokenizerOptions options, RowUse use) => TrainingData.Load(new()
+    {
+        Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = path }] },
+        Tokenizer = TextMaker.Bytes,
+        Use = use,
+        Answers = options,
+        Cache = _files.Cache,
+    }, cancel: TestContext.Current.CancellationToken);
+}
