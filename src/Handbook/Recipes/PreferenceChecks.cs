@@ -10,6 +10,9 @@ internal static class PreferenceChecks
     public static void Run(Recipe recipe, Diagnostics report)
     {
         var options = recipe.Preference;
+        Lengths(options, report);
+        if (options.RouterAuxLossCoef < 0)
+            report.Error("router_aux_loss_coef", $"is {options.RouterAuxLossCoef}, but must be 0 or greater", fix: "use 0.001, or 0 for none");
         switch (recipe.Method)
         {
             case TrainingMethod.Dpo:
@@ -36,6 +39,14 @@ internal static class PreferenceChecks
                     why: "below 0 rewards are pushed away from 0", fix: "use 0.01, or remove the key");
                 break;
         }
+    }
+
+    private static void Lengths(PreferenceOptions options, Diagnostics report)
+    {
+        if (options.MaxPromptLength is < 1)
+            report.Error("max_prompt_length", $"is {options.MaxPromptLength}, but must be at least 1", why: "an answer without its prompt teaches little", fix: "use 512, or null to cut no prompt");
+        if (options.MaxCompletionLength is < 1)
+            report.Error("max_completion_length", $"is {options.MaxCompletionLength}, but must be at least 1", why: "a row without answers has no loss", fix: "use 512, or null to cut no answer");
     }
 
     private static void Shared(PreferenceOptions options, Diagnostics report)
