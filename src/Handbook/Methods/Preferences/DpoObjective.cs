@@ -14,7 +14,8 @@ namespace Handbook.Methods.Preferences;
 /// against Σ π² and stops at 1; LD-DPO counts places from the start of the row, drops those beyond the answer's length and leaves the reference whole;
 /// <c>bco_pair</c> has a running δ; α of the divergence is 1 − α; <c>nca_pair</c>, <c>bco_pair</c>, <c>sppo_hard</c> and <c>discopop</c> ignore the divergence;
 /// logged rewards are multiplied by the sum of the loss weights. <c>"1.9"</c>: <c>sigmoid</c> ignores label smoothing.
-/// Two departures remain: evaluation never moves δ, and <c>exo_pair</c>'s smoothing of 0.001 does not spread to the other losses of a mix.
+/// Three departures from 0.24 remain: evaluation never moves δ; <c>exo_pair</c>'s smoothing of 0.001 does not spread to the other losses of a mix; and the
+/// likelihood term counts tokens whose number is 0 like any other.
 /// </remarks>
 public sealed class DpoObjective : IPreferenceObjective
 {
