@@ -16,7 +16,7 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
             output.WriteLine($"{source.Name}{(source.IsTest ? " (held out)" : "")}: layout {summary.Format}, {summary.UsedRows:N0} of {summary.SourceRows:N0} rows, {summary.Tokens:N0} tokens, {share:P1} with loss"
                 + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "") + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
             foreach (var bad in summary.Bad)
-                output.WriteLine(Paint($"  unusable: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
+                output.WriteLine(Paint($"  {(bad.IsRule ? "left out" : "unusable")}: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
         }
     }
 
@@ -32,18 +32,50 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
     public void Row(TokenRow row, int number, Tokenizer tokenizer, int longest)
     {
         var segments = row.Segments.Count > 1 ? $" in {row.Segments.Count} segments" : "";
+        var margin = row.Margin != 0 ? $", margin {row.Margin:g}" : "";
         output.WriteLine();
-        output.WriteLine($"── row {number + 1}: {row.TokenCount:N0} tokens{segments}; {(coloured ? Paint("green", 32) : "[in brackets]")} carries loss ──");
+        output.WriteLine($"── row {number + 1}: {row.TokenCount:N0} tokens{segments}{margin}; {(coloured ? Paint("green", 32) : "[in brackets]")} carries loss ──");
+        if (row.Segments[0].Role != SegmentRole.Row)
+        {
+            Tree(row, tokenizer, longest);
+            return;
+        }
         var part = 0;
         foreach (var run in RowText.Runs(row, tokenizer, longest))
         {
             if (run.Segment != part)
                 output.Write(Paint("\n┄┄┄ segment ┄┄┄\n", 90));
             part = run.Segment;
-            var text = Printable(run.Text);
-            output.Write(coloured ? Paint(text, run.CarriesLoss ? 32 : 90) : run.CarriesLoss ? $"[{text}]" : text);
+            Write(run);
         }
         output.WriteLine(row.TokenCount > longest ? $"\n… {row.TokenCount - longest:N0} more tokens (--tokens shows more)" : "");
+    }
+
+    /// <summary>A prompt once, and the answers to it.</summary>
+    private void Tree(TokenRow row, Tokenizer tokenizer, int longest)
+    {
+        var isPair = row.Segments.Any(part => part.Role == SegmentRole.Chosen) && row.Segments.Any(part => part.Role == SegmentRole.Rejected);
+        foreach (var part in row.Segments)
+        {
+            output.WriteLine(Paint($"┄┄┄ {Name(part.Role, isPair)}: {part.Ids.Length:N0} tokens ┄┄┄", 90));
+            // Each part is shown from its beginning, however long the parts before it are.
+            foreach (var run in RowText.Runs(new() { Segments = [part] }, tokenizer, longest))
+                Write(run);
+            output.WriteLine(part.Ids.Length > longest ? $"\n… {part.Ids.Length - longest:N0} more tokens (--tokens shows more)" : "");
+        }
+    }
+
+    private static string Name(SegmentRole role, bool isPair) => role switch
+    {
+        SegmentRole.Chosen => isPair ? "chosen" : "good answer (label true)",
+        SegmentRole.Rejected => isPair ? "rejected" : "bad answer (label false)",
+        _ => role.ToString().ToLowerInvariant(),
+    };
+
+    private void Write(RowRun run)
+    {
+        var text = Printable(run.Text);
+        output.Write(coloured ? Paint(text, run.CarriesLoss ? 32 : 90) : run.CarriesLoss ? $"[{text}]" : text);
     }
 
     private string Paint(string text, int colour) => coloured ? $"\u001b[{colour}m{text}\u001b[0m" : text;

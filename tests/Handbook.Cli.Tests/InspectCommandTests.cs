@@ -35,6 +35,37 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     [Fact]
+    public void A_preference_recipe_shows_a_prompt_once_with_both_answers_and_what_is_left_out()
+    {
+        _handbook.Write("pairs.jsonl", """
+            {"prompt": "b", "chosen": "ab", "rejected": "a", "margin": 0.5}
+            {"prompt": "b", "chosen": "ab", "rejected": "ab"}
+            {"prompt": "b", "chosen": "ab"}
+            """);
+        _handbook.Write("dpo.yaml", "model_name_or_path: tok\nmax_bad_rows: 0.5\ndataset_name: pairs.jsonl\n");
+        var outcome = Inspect("dpo.yaml", "--method", "dpo");
+        Assert.Equal((0, ""), (outcome.Code, outcome.Code == 0 ? "" : outcome.Error));
+        Assert.Contains("pairs.jsonl [train]: layout Preference, 1 of 3 rows, 5 tokens, 80.0 % with loss", outcome.Output);
+        Assert.Contains("left out: 1 × chosen and rejected are the same, e.g. pairs.jsonl:2:", outcome.Output);
+        Assert.Contains("unusable: 1 × no rejected, e.g. pairs.jsonl:3:", outcome.Output);
+        Assert.Contains("── row 1: 5 tokens in 3 segments, margin 0.5; [in brackets] carries loss ──\n┄┄┄ prompt: 1 tokens ┄┄┄\nb\n┄┄┄ chosen: 2 tokens ┄┄┄\n[ab</s>]\n┄┄┄ rejected: 2 tokens ┄┄┄\n[a</s>]\n", outcome.Output);
+    }
+
+    [Fact]
+    public void A_recipe_of_single_answers_shows_which_are_good()
+    {
+        _handbook.Write("rated.jsonl", """
+            {"prompt": "b", "completion": "ab", "label": true}
+            {"prompt": "b", "completion": "a", "label": false}
+            """);
+        _handbook.Write("kto.yaml", "model_name_or_path: tok\ndataset_name: rated.jsonl\nper_device_train_batch_size: 2\n");
+        var outcome = Inspect("kto.yaml", "--method", "kto");
+        Assert.Equal((0, ""), (outcome.Code, outcome.Code == 0 ? "" : outcome.Error));
+        Assert.Contains("┄┄┄ good answer (label true): 2 tokens ┄┄┄\n[ab</s>]\n", outcome.Output);
+        Assert.Contains("┄┄┄ bad answer (label false): 2 tokens ┄┄┄\n[a</s>]\n", outcome.Output);
+    }
+
+    [Fact]
     public void A_file_and_a_tokenizer_are_enough()
     {
         var outcome = Inspect("--data", "rows.jsonl", "--tokenizer", "tok", "--loss", "all", "--rows", "1");
