@@ -38,7 +38,9 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
 
             A recipe is a YAML file that says which model, which data and how to train. The pipeline:
 
-              pretraining (cpt)  →  fine-tuning on conversations (sft)  →  generate and chat with the result
+              pretraining (cpt)  →  fine-tuning on conversations (sft)  →  learning from preferences  →  generate and chat with the result
+
+            Preferences: dpo and cpo from pairs of answers, kto and bco from answers judged one by one; orpo from pairs in place of sft.
 
             Usage:
               handbook COMMAND [arguments]
@@ -53,6 +55,7 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
             Examples:
               handbook sft recipes/tiny/sft.yaml                           train; the same command again goes on from the last checkpoint
               handbook sft recipes/tiny/sft.yaml --learning_rate=1e-3      with one key changed
+              handbook dpo recipes/tiny/dpo.yaml                           align the result with pairs of answers
               handbook validate recipes/zephyr-7b-beta/sft/config_full.yaml
               handbook explain learning_rate                               what a key means
 

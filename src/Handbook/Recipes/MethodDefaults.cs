@@ -29,11 +29,12 @@ internal static class MethodDefaults
         else if (LearningRate(method) is { } rate)
             yield return ("learning_rate", rate, KeySource.Method);
 
+        if (method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
+            yield return ("max_prompt_length", 512, KeySource.Method);
         if (method == TrainingMethod.Grpo)
         {
             yield return ("beta", 0.0, KeySource.Method);
             yield return ("loss_type", new[] { "dapo" }, KeySource.Method);
-            yield return ("max_prompt_length", 512, KeySource.Method);
             yield return ("max_completion_length", 256, KeySource.Method);
         }
         if (!s_answers.Contains(method))

@@ -72,6 +72,7 @@ public sealed record Recipe
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
+        Preference.Validate(report);
         PreferenceChecks.Run(this, report);
         if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
             Sampling.Validate(report);
