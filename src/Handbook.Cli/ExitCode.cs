@@ -42,16 +42,12 @@ internal static class ExitCode
                 return Interrupted;
             case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:
                 return Of(inner);
-            case UnauthorizedAccessException:
-                return BadInput(new InputException(exception.Message, fix: "check the permissions, or name another folder", inner: exception));
-            case IOException { HResult: NoSpaceLeft }:
-                return BadInput(new InputException($"the disk is full: {exception.Message}", "what was saved before is whole", "free some space and start the same command again", exception));
+            case not null when FileProblem.Explain(exception) is { } explained:
+                return BadInput(explained);
             default:
                 Console.Error.WriteLine($"internal error: {exception}");
                 Console.Error.WriteLine("This is a bug in the handbook. Please report it with the lines above, the command, and the recipe (`recipe.yaml` in the run folder).");
                 return Failure;
         }
     }
-
-    private const int NoSpaceLeft = 28;     // ENOSPC; .NET keeps the system's number
 }

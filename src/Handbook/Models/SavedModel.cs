@@ -14,7 +14,7 @@ namespace Handbook.Models;
 public sealed class SavedModel(Decoder model, PublishedConfig config, GenerationDefaults generation, Tokenizer tokenizer, DType dtype)
 {
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
-    public long Bytes => model.Parameters.Count * dtype.Size + (32 << 20);
+    public long Bytes => model.Parameters.Count * dtype.Size + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
     /// <remarks>The end token of the tokenizer goes into both configs: a model whose config names another one never stops.</remarks>

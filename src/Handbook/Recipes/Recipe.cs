@@ -37,6 +37,9 @@ public sealed record Recipe
 
     public RejectionOptions Rejection { get; init; } = new();
 
+    /// <summary>The records that hold the keys, in the order in which a resolved recipe lists them.</summary>
+    internal IReadOnlyList<object> Records => [Model, Data, Sft, Preference, Reward, Sampling, Scoring, Rejection, Grpo, Training];
+
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
@@ -82,10 +85,35 @@ public sealed record Recipe
             Rejection.Validate(this, report);
         if (Method is TrainingMethod.Grpo)
             Grpo.Validate(this, report);
-        if (Training.Evaluates() && Data.Mixture() is { } mixture && !HoldsOut(mixture))
+        if (!Training.Evaluates() || Data.Mixture() is not { } mixture)
+            return;
+        RequireOtherRows(mixture, report);
+        if (!HoldsOut(mixture))
             report.Error(Training.EvalStrategy != IntervalStrategy.No ? "eval_strategy" : Training.DoEval ? "do_eval" : "eval_on_start",
                 "asks for evaluations, but no rows are held out",
                 fix: mixture.Dialect == MixtureDialect.Mixer ? "add a test split to dataset_splits" : "set dataset_mixture.test_split_size, e.g. 0.05");
+    }
+
+    // Evaluating on the rows that were trained on measures memory, and nobody would see it from the numbers.
+    private void RequireOtherRows(MixtureSpec mixture, Diagnostics report)
+    {
+        if (mixture.Dialect != MixtureDialect.Single)
+            return;
+        SplitSlice train, test;
+        try
+        {
+            (train, test) = (SplitSlice.Parse(mixture.TrainSplit), SplitSlice.Parse(mixture.TestSplit));
+        }
+        catch (InputException problem)
+        {
+            report.Error(problem.What.Contains(mixture.TrainSplit, StringComparison.Ordinal) ? "dataset_train_split" : "dataset_test_split", $"is not understood: {problem.What}", fix: problem.Fix);
+            return;
+        }
+        if (train.Overlaps(test))
+            report.Error(Sources.ContainsKey("dataset_train_split") ? "dataset_train_split" : "dataset_test_split",
+                $"makes the rows trained on ({mixture.TrainSplit}) those held out ({mixture.TestSplit})",
+                why: "an evaluation on rows that were trained on says nothing about others",
+                fix: $"hold out a part with dataset_train_split: {train.Split}[:90%] and dataset_test_split: {train.Split}[90%:], or turn evaluation off with eval_strategy: no and do_eval: false");
     }
 
     private static bool HoldsOut(MixtureSpec mixture) => mixture.Dialect switch

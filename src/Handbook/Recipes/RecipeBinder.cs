@@ -106,7 +106,9 @@ internal sealed class RecipeBinder(Diagnostics report)
             return Fail(node, key, $"is {text}, an optimiser that is not built yet", $"write optim: adamw_torch, or another of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}");
         var nearest = Spelling.Nearest(text, names.Select(spelling => spelling.Name));
         var choice = $"one of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}";
-        return Fail(node, key, $"is {Shown(node)}, not {choice}", nearest is null ? $"write {choice}" : $"did you mean {nearest}?");
+        // Aliases are read but not listed: the one that is meant stands in the list.
+        var listed = nearest is null ? null : names.First(spelling => spelling.IsFirst && Equals(spelling.Value, names.First(other => other.Name == nearest).Value)).Name;
+        return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is null ? $"write {choice}" : $"did you mean {listed}?");
     }
 
     private bool TryTexts(RecipeNode node, string key, out object? value)

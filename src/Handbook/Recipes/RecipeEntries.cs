@@ -3,6 +3,9 @@ namespace Handbook.Recipes;
 /// <summary>The keys that the user wrote, file and command line merged: what the command line says wins.</summary>
 internal sealed class RecipeEntries
 {
+    private static readonly string?[] s_sources = ["dataset_mixer", "dataset_mixture", "dataset_name"];
+    private static readonly string[] s_ofSources = ["dataset_splits", "dataset_configs", "dataset_config"];
+
     private readonly Dictionary<string, RecipeEntry> _entries = [];
 
     public IReadOnlyCollection<RecipeEntry> All => _entries.Values;
@@ -15,11 +18,28 @@ internal sealed class RecipeEntries
         foreach (var (name, value) in file?.Entries ?? [])
             if (Known(name.Text, name.Text, name.Span, method, report) is { } key)
                 merged.AddFromFile(key, name, value, report);
+        merged.ReplaceSources(overrides, report);
         foreach (var change in overrides)
             if (Known(change.Path[0], $"--{change.Spelled.Split('.')[0]}", change.KeySpan, method, report) is { } key)
                 merged._entries[key.Name] = new(key, change.Path[0], change.KeySpan,
                     change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value, change.Path.Skip(1).ToArray(), change), FromFile: false);
         return merged;
+    }
+
+    // The three ways to name the data exclude each other: the one on the command line takes the place of the file's, with all that belongs to it.
+    private void ReplaceSources(IReadOnlyList<Override> overrides, Diagnostics report)
+    {
+        if (overrides.LastOrDefault(change => change.Path.Count == 1 && change.Value is not ScalarNode { IsNull: true } && s_sources.Contains(RecipeKeys.Find(change.Path[0])?.Name)) is not { } named)
+            return;
+        var name = RecipeKeys.Find(named.Path[0])!.Name;
+        var replaced = _entries.Values.Where(entry => s_sources.Contains(entry.Key.Name) && entry.Key.Name != name && entry.Value is not ScalarNode { IsNull: true }).ToArray();
+        if (replaced.Length == 0)
+            return;
+        foreach (var entry in replaced.Concat(_entries.Values.Where(entry => s_ofSources.Contains(entry.Key.Name))).ToArray())
+        {
+            _entries.Remove(entry.Key.Name);
+            report.Note(entry.KeySpan, $"{entry.Spelled} is left out: --{named.Spelled} names the data");
+        }
     }
 
     /// <summary>The spelling and the place of a key's value, for messages; dotted keys lead into maps and lists.</summary>

@@ -28,9 +28,9 @@ internal static class RecipeKeys
     /// <summary>The key with this name or alias; null when there is none.</summary>
     public static RecipeKey? Find(string name) => s_byName.Value.GetValueOrDefault(name);
 
-    /// <summary>The known name most like a mistyped one; null when none is close.</summary>
+    /// <summary>The known name that a word means, or is most like; null when there is none.</summary>
     public static string? Nearest(string name, TrainingMethod method) =>
-        Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method)).SelectMany(key => key.Aliases.Prepend(key.Name)));
+        KeySynonyms.KeyFor(name) is { } meant && Find(meant)!.Serves(method) ? meant : Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method)).SelectMany(key => key.Aliases.Prepend(key.Name)));
 
     private static IEnumerable<RecipeKey> FromRecord(object defaults, string group, params TrainingMethod[] methods)
     {

@@ -9,8 +9,7 @@ internal static class RecipeWriter
     {
         var text = new StringBuilder();
         text.Append($"# {recipe.Path} as it was run by `handbook {RecipeNames.Of(recipe.Method)}`, every value included.\n");
-        object[] records = [recipe.Model, recipe.Data, recipe.Sft, recipe.Preference, recipe.Reward, recipe.Sampling, recipe.Scoring, recipe.Rejection, recipe.Grpo, recipe.Training];
-        foreach (var record in records)
+        foreach (var record in recipe.Records)
         {
             var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works && key.Serves(recipe.Method)).ToArray();
             if (keys.Length == 0)

@@ -18,6 +18,9 @@ public sealed record TrainingOptions
     /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>
     public bool IgnoreDataSkip { get; init; }
 
+    /// <summary>On resume, go on although keys that decide the result have changed; <c>run.json</c> records old and new values.</summary>
+    public bool IgnoreRecipeChanges { get; init; }
+
     /// <summary>Rows per micro-batch in training; the global batch is this times <c>gradient_accumulation_steps</c>.</summary>
     public int PerDeviceTrainBatchSize { get; init; } = 8;
 

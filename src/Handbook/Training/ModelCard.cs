@@ -48,6 +48,9 @@ public sealed record ModelCard
     /// <summary><c>user/name</c>; null where the model is not on a hub.</summary>
     public string? HubId { get; init; }
 
+    /// <summary>The folder that the model lies in, for commands to copy; null where only its name is known.</summary>
+    public string? Folder { get; init; }
+
     /// <summary>What the training began from, e.g. <c>HuggingFaceTB/SmolLM2-135M</c>; null for a new model.</summary>
     public string? BaseModel { get; init; }
 
@@ -76,7 +79,7 @@ public sealed record ModelCard
     /// <summary>Results on the evaluation set, with names beginning <c>eval_</c>; null where there was none.</summary>
     public MetricSet? Evaluation { get; init; }
 
-    /// <summary>Name → version.</summary>
+    /// <summary>Name → version; those of this project and .NET are added.</summary>
     public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
 
     /// <param name="state">The run's history: the source of the results table.</param>
@@ -94,11 +97,16 @@ public sealed record ModelCard
         HyperparameterList(text);
         ResultsTable(text, state);
         text.Append("### Framework versions\n\n");
-        foreach (var (name, version) in new Dictionary<string, string> { ["Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString() }.Concat(Versions))
+        foreach (var (name, version) in new Dictionary<string, string>(Versions) { ["The Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString() }.OrderBy(version => version.Key, StringComparer.Ordinal))
             text.Append($"- {name} {version}\n");
         text.Append("\n## Citations\n\n").Append(Citations());
         return text.ToString();
     }
+
+    // A published name is found everywhere; a folder only by its path, which a bare name is not.
+    private string Place => HubId ?? Folder ?? Name;
+
+    private static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;
 
     private const string Unknown = "More information needed";
 
@@ -148,11 +156,11 @@ public sealed record ModelCard
             ScoringStart(text);
             return;
         }
-        text.Append("## Quick start\n\n```\n./handbook chat ").Append(HubId ?? Name).Append("\n```\n\nor in Python:\n\n```python\n");
+        text.Append("## Quick start\n\n```\n./handbook chat ").Append(Shell(Place)).Append("\n```\n\nor in Python:\n\n```python\n");
         text.Append($"""
             from transformers import pipeline
 
-            generator = pipeline("text-generation", model="{HubId ?? Name}")
+            generator = pipeline("text-generation", model={PythonJson.Write(Place)})
             question = "What would you tell someone who trains a language model for the first time?"
             print(generator([{"{"}"role": "user", "content": question{"}"}], max_new_tokens=128, return_full_text=False)[0]["generated_text"])
             """.ReplaceLineEndings("\n"));
@@ -161,13 +169,13 @@ public sealed record ModelCard
 
     private void ScoringStart(StringBuilder text)
     {
-        text.Append("## Quick start\n\n```\n./handbook score ").Append(HubId ?? Name).Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
+        text.Append("## Quick start\n\n```\n./handbook score ").Append(Shell(Place)).Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
         text.Append($"""
             import torch
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-            tokenizer = AutoTokenizer.from_pretrained("{HubId ?? Name}")
-            model = AutoModelForSequenceClassification.from_pretrained("{HubId ?? Name}")
+            tokenizer = AutoTokenizer.from_pretrained({PythonJson.Write(Place)})
+            model = AutoModelForSequenceClassification.from_pretrained({PythonJson.Write(Place)})
             turns = [{"{"}"role": "user", "content": "What is two plus two?"{"}"}, {"{"}"role": "assistant", "content": "Four."{"}"}]
             ids = tokenizer.apply_chat_template(turns, return_tensors="pt")
             with torch.no_grad():

@@ -140,25 +140,22 @@ public sealed class RunFolder : IDisposable
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
         AtomicFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
 
-    /// <summary>Writes <c>run.json</c>; the starts of a run that was resumed are kept.</summary>
+    /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hash of the weights it began from.</summary>
     public void WriteRunInfo(RunInfo info)
     {
-        var starts = new List<(DateTimeOffset, int)>();
-        if (_resumeStep > 0 && File.Exists(Below("run.json")))
-        {
-            try
-            {
-                using var document = JsonDocument.Parse(File.ReadAllText(Below("run.json")));
-                foreach (var start in document.RootElement.GetProperty("starts").EnumerateArray())
-                    starts.Add((start.GetProperty("at").GetDateTimeOffset(), start.GetProperty("from_step").GetInt32()));
-            }
-            catch (Exception error) when (error is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
-            {
-                starts.Clear();     // written by another version: the list begins anew
-            }
-        }
-        starts.Add((DateTimeOffset.Now, _resumeStep));
-        AtomicFile.WriteText(Below("run.json"), info.ToJson(starts));
+        var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
+        if (before?.ModelHash is { } hash)
+            info = info with { ModelHash = hash };
+        AtomicFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
+    }
+
+    /// <summary>Notes in <c>run.json</c> that the run is at its end: model, results and card are written.</summary>
+    public void Finish()
+    {
+        using var document = JsonDocument.Parse(File.ReadAllBytes(Below(RunInfo.FileName)));
+        var entries = document.RootElement.EnumerateObject().ToDictionary(entry => entry.Name, entry => (object?)entry.Value);
+        entries["finished"] = new Dictionary<string, object?> { ["at"] = DateTimeOffset.Now.ToString("O"), ["step"] = State.GlobalStep };
+        AtomicFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
     }
 
     /// <summary>Writes the model card, <c>README.md</c>.</summary>

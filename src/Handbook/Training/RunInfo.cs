@@ -7,6 +7,9 @@ namespace Handbook.Training;
 /// <summary>What one must know to repeat a run or to judge its figures: <c>run.json</c>. The machine describes itself.</summary>
 public sealed record RunInfo
 {
+    /// <summary>Its name in the run folder.</summary>
+    public const string FileName = "run.json";
+
     /// <summary><c>sft</c>, <c>cpt</c>, ….</summary>
     public required string Method { get; init; }
 
@@ -33,12 +36,30 @@ public sealed record RunInfo
     /// <summary>Hash of the start weights' files; null for a new model.</summary>
     public string? ModelHash { get; init; }
 
-    internal string ToJson(IReadOnlyList<(DateTimeOffset At, int FromStep)> starts) => PythonJson.Write(new Dictionary<string, object?>
+    /// <summary>The keys that have another value than at the start before: name, old value, new value.</summary>
+    public IReadOnlyList<(string Key, string Old, string New)> RecipeChanges { get; init; } = [];
+
+    /// <summary>Whether changes that make it another run were allowed by <c>ignore_recipe_changes</c>.</summary>
+    public bool IgnoresRecipeChanges { get; init; }
+
+    /// <summary>This start, as one entry of <c>starts</c>.</summary>
+    internal Dictionary<string, object?> Start(DateTimeOffset at, int fromStep)
+    {
+        var start = new Dictionary<string, object?> { ["at"] = at.ToString("O"), ["from_step"] = fromStep };
+        if (RecipeChanges.Count > 0)
+            start["recipe_changes"] = RecipeChanges.Select(change => new Dictionary<string, object?> { ["key"] = change.Key, ["from"] = change.Old, ["to"] = change.New }).ToList();
+        if (IgnoresRecipeChanges)
+            start["ignore_recipe_changes"] = true;
+        return start;
+    }
+
+    /// <param name="starts">Every start of the run, this one last.</param>
+    internal string ToJson(IReadOnlyList<object> starts) => PythonJson.Write(new Dictionary<string, object?>
     {
         ["method"] = Method,
         ["command_line"] = CommandLine,
         ["seed"] = Seed,
-        ["starts"] = starts.Select(start => new Dictionary<string, object?> { ["at"] = start.At.ToString("O"), ["from_step"] = start.FromStep }).ToList(),
+        ["starts"] = starts,
         ["versions"] = new Dictionary<string, string>(Versions)
         {
             ["handbook"] = Version,

@@ -37,6 +37,7 @@ public sealed class TrainingLoop : IDisposable
     private readonly double _flopsPerToken;
     private (int Step, MetricSet Metrics)? _lastEvaluation;
     private int _bestStep = -1;
+    private int _savedStep = -1;
     private int _emptySteps;
     private double _lastNorm;
     private double _lastRate;
@@ -93,8 +94,9 @@ public sealed class TrainingLoop : IDisposable
         }
         if (!finished)
         {
-            Save();
-            _progress.Note($"interrupted after step {_state.Step}: saved checkpoint-{_state.Step}; the same command goes on from there");
+            if (_savedStep != _state.Step)
+                Save();
+            _progress.Note($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
         }
         _state.Seconds = before + clock.Elapsed.TotalSeconds;
         return Finish(finished, waited);
@@ -214,6 +216,7 @@ public sealed class TrainingLoop : IDisposable
         _folder.SaveState();
         foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
             _progress.Note($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
+        _savedStep = _state.Step;
         _progress.Note($"saved {Path.GetFileName(path)}");
     }
 
@@ -267,10 +270,12 @@ public sealed class TrainingLoop : IDisposable
     private LoopState Resume(Checkpoint resume)
     {
         var state = TrainingCheckpoint.Restore(resume.Path, _job, _optimizer);
-        if (state.DataKey != _job.DataKey && !_options.IgnoreDataSkip)
+        if (state.DataKey != _job.DataKey && _options is { IgnoreDataSkip: false, IgnoreRecipeChanges: false })
             throw new InputException($"{resume.Path} was trained on other rows, in another order, or with other batches than this recipe names",
                 why: "going on would repeat some rows and skip others",
                 fix: "go on with the recipe that made it; to start anew use --fresh=true or another output_dir; to go on with the new rows all the same use --ignore_data_skip=true");
+        if (!_options.IgnoreDataSkip)
+            LengthChange.Require(_options, _folder.State.MaxSteps, _plan.TotalSteps, state.Step, resume.Path);
         state.DataKey = _job.DataKey;
         if (state.Plateau is not null)
             _schedule.State = state.Plateau;

@@ -27,8 +27,12 @@ public static class TrainingRun
     {
         var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         var options = recipe.Training;
-        RunFolder.RequireFolder(options.OutputDir);
-        var resume = FindCheckpoint(options, line);
+        OutputPlace.Require(recipe);
+        using var taken = RunLock.Take(options.OutputDir);
+        var start = RunStart.Decide(recipe, line.Print);
+        if (start.IsFinished)
+            return Ok;
+        var resume = start.Resume;
 
         var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
         var source = resume?.Path ?? initial;
@@ -80,10 +84,11 @@ public static class TrainingRun
             MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
         };
 
+        taken.Hold();
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, line);
-        Describe(folder, recipe, data, tokenizer, source);
+        Describe(folder, recipe, start, data, tokenizer, source);
         using var loop = new TrainingLoop(job, folder, resume, line);
         var outcome = loop.Run(cancel);
         folder.SaveState();
@@ -99,6 +104,7 @@ public static class TrainingRun
         }
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
         folder.WriteCard(Card(recipe, job, loop, outcome, data));
+        folder.Finish();
         line.Print($"saved the model in {options.OutputDir}, read back and compared; "
             + (recipe.Method == TrainingMethod.Reward ? $"score rows with `handbook score {options.OutputDir} DATA`" : $"talk to it with `handbook chat {options.OutputDir}`"));
         return Ok;
@@ -119,30 +125,6 @@ public static class TrainingRun
     {
         using var shown = new TokenizingProgress(line);
         return TrainingData.Load(RecipeData.Options(recipe, tokenizer), shown, cancel);
-    }
-
-    private static Checkpoint? FindCheckpoint(TrainingOptions options, LiveLine line)
-    {
-        var named = options.ResumeFromCheckpoint;
-        if (options.Fresh)
-        {
-            if (named is not null && !named.Equals("false", StringComparison.OrdinalIgnoreCase))
-                throw new InputException("fresh: true begins anew, but resume_from_checkpoint asks to go on", fix: "remove one of the two");
-            return null;
-        }
-        if (named is not null && !IsFlag(named))
-            return CheckpointFolder.Open(named);
-        if (named is not null && named.Equals("false", StringComparison.OrdinalIgnoreCase))
-            return null;
-        var latest = CheckpointFolder.FindLatest(options.OutputDir, line.Print, verifyHashes: true);
-        if (latest is not null)
-            line.Print($"going on from {latest.Path}; begin anew with --fresh=true");
-        else if (named is not null)
-            throw new InputException($"resume_from_checkpoint is true, but {options.OutputDir} has no checkpoint",
-                why: "a run that silently began anew would be mistaken for the old one", fix: "remove the key, or name the checkpoint's folder");
-        return latest;
-
-        static bool IsFlag(string value) => bool.TryParse(value, out _);
     }
 
     // Only now, when the new run is about to begin: an older checkpoint of a higher step would be taken for its latest.
@@ -232,7 +214,7 @@ public static class TrainingRun
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    private static void Describe(RunFolder folder, Recipe recipe, TrainingData data, Tokenizer tokenizer, string source)
+    private static void Describe(RunFolder folder, Recipe recipe, RunStart start, TrainingData data, Tokenizer tokenizer, string source)
     {
         folder.WriteRecipe(recipe.ToYaml());
         folder.WriteRunInfo(new RunInfo
@@ -240,6 +222,8 @@ public static class TrainingRun
             Method = RecipeNames.Of(recipe.Method),
             CommandLine = string.Join(' ', Environment.GetCommandLineArgs().Skip(1)),
             Seed = recipe.Training.Seed,
+            RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
+            IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
             Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
             Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
             DataHashes = data.Sources.Select((s, i) => (s, i)).ToDictionary(p => $"{p.i}: {p.s.Name}{(p.s.IsTest ? " (held out)" : "")}", p => $"{p.s.Summary.UsedRows} rows, {p.s.Summary.Tokens} tokens"),
@@ -267,6 +251,7 @@ public static class TrainingRun
         {
             Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             HubId = recipe.Training.HubModelId,
+            Folder = t.OutputDir,
             BaseModel = recipe.Model.ModelNameOrPath,
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
@@ -287,7 +272,7 @@ public static class TrainingRun
                 MixedPrecision = job.Model.Compute == DType.BFloat16 ? "bf16 compute, f32 master weights" : null,
             },
             Evaluation = outcome.Evaluation,
-            Versions = new Dictionary<string, string> { ["The Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString(), ["libtorch"] = TorchRuntime.Version },
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
         };
     }
 }

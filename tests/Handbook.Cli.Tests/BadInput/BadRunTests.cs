@@ -28,7 +28,7 @@ public sealed class BadRunTests : IDisposable
 
     [Fact]
     public void A_metric_that_is_not_measured() =>
-        _run.Refuses(["--dataset_test_split=train", "--eval_strategy=steps", "--eval_steps=2", "--metric_for_best_model=bleu", "--load_best_model_at_end=true"], "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
+        _run.Refuses(["--dataset_train_split=train[:6]", "--dataset_test_split=train[6:]", "--eval_strategy=steps", "--eval_steps=2", "--metric_for_best_model=bleu", "--load_best_model_at_end=true"], "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
 
     [Fact]
     public void A_checkpoint_that_does_not_exist() =>
@@ -47,6 +47,7 @@ public sealed class BadRunTests : IDisposable
     public void A_flipped_byte_in_the_newest_checkpoint_falls_back_to_the_one_before(string name)
     {
         Assert.Equal(0, _run.Sft().Code);
+        File.Delete(_run.At("out/model.safetensors"));      // as if it had not come to its end
         Flip(_run.At("out/checkpoint-4", name));
         var outcome = _run.Sft("--max_steps=4");
         Assert.True(outcome.Code == 0, outcome.Error);
@@ -59,12 +60,20 @@ public sealed class BadRunTests : IDisposable
     }
 
     [Theory]
-    [InlineData("--per_device_train_batch_size=4", "was trained on other rows, in another order, or with other batches")]
-    [InlineData("--max_length=6", "was trained on other rows, in another order, or with other batches")]
+    [InlineData("--per_device_train_batch_size=4", "per_device_train_batch_size: 2 → 4")]
+    [InlineData("--max_length=6", "max_length: 64 → 6")]
     public void Going_on_with_another_recipe(string change, string message)
     {
         Assert.Equal(0, _run.Sft("--max_steps=2").Code);
         _run.Refuses(["--max_steps=4", change], message, "--fresh=true");
+    }
+
+    [Fact]
+    public void Going_on_with_other_rows_in_the_same_file()
+    {
+        Assert.Equal(0, _run.Sft("--max_steps=2", "--lr_scheduler_type=constant").Code);
+        _run.Write("rows.jsonl", string.Concat(_run.Read("rows.jsonl").Split('\n').Reverse().Select(line => line.Length > 0 ? line.Replace("number", "figure") + "\n" : "")));
+        _run.Refuses(["--max_steps=4", "--lr_scheduler_type=constant"], "was trained on other rows, in another order, or with other batches", "--fresh=true");
     }
 
     [Fact]

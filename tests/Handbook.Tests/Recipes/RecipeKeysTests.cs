@@ -99,11 +99,32 @@ public sealed class RecipeKeysTests
 
     [Theory]
     [InlineData("learning_rte", "learning_rate")]
-    [InlineData("per_device_batch_size", "per_device_eval_batch_size")]
+    [InlineData("per_device_train_batchsize", "per_device_train_batch_size")]
+    [InlineData("per_device_batch_size", "per_device_train_batch_size")]
+    [InlineData("num_epochs", "num_train_epochs")]
+    [InlineData("epochs", "num_train_epochs")]
+    [InlineData("lr", "learning_rate")]
+    [InlineData("batch-size", "per_device_train_batch_size")]
+    [InlineData("model", "model_name_or_path")]
+    [InlineData("dataset", "dataset_name")]
+    [InlineData("warmup", "warmup_ratio")]
+    [InlineData("scheduler", "lr_scheduler_type")]
+    [InlineData("grad_accum", "gradient_accumulation_steps")]
+    [InlineData("output", "output_dir")]
+    [InlineData("seq_len", "max_length")]
     [InlineData("max_sequence_length", "max_seq_length")]
-    [InlineData("warmup", null)]
     [InlineData("xyz", null)]
     public void The_nearest_key_is_the_one_meant(string typed, string? meant) => Assert.Equal(meant, RecipeKeys.Nearest(typed, TrainingMethod.Sft));
+
+    [Fact]
+    public void Every_synonym_means_a_key_and_is_none()
+    {
+        Assert.DoesNotContain(KeySynonyms.All, pair => RecipeKeys.Find(pair.Value) is not { Disposition: Disposition.Works });
+        Assert.DoesNotContain(KeySynonyms.All, pair => RecipeKeys.Find(pair.Key) is not null);
+    }
+
+    [Fact]
+    public void Every_key_that_may_change_on_resume_is_a_key() => Assert.DoesNotContain(ResumeRules.Free, name => RecipeKeys.Find(name) is null);
 
     [Theory] // by hand: one swap; one replacement; two insertions; beyond the limit
     [InlineData("lerning", "lrening", 1)]

@@ -55,7 +55,9 @@ public sealed class TokenCache(CacheFolder folder)
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
             throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message})",
-                fix: $"df -h {folder.Path}; make room, or set HANDBOOK_CACHE to a folder that can be written", inner: failure);
+                fix: failure is UnauthorizedAccessException
+                    ? $"ls -ld {folder.Path}; change its owner or mode, or set HANDBOOK_CACHE to a folder that can be written"
+                    : $"df -h {folder.Path}; make room, or set HANDBOOK_CACHE to a folder that can be written", inner: failure);
         }
     }
 

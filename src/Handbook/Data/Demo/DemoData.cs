@@ -34,6 +34,33 @@ public static class DemoData
     /// <returns>Rows per file.</returns>
     public static IReadOnlyList<(string File, int Rows)> Write(string folder, int seed, double scale = 1)
     {
+        if (File.Exists(folder))
+            throw new InputException($"--output {folder} is a file, not a folder", fix: "name a new folder, such as data/tiny");
+        var isNew = !Directory.Exists(folder);
+        var unfinished = Path.Combine(folder, $".tmp-demo-data-{Environment.ProcessId}");
+        try
+        {
+            var written = WriteAll(unfinished, seed, scale);
+            foreach (var (file, _) in written)
+            {
+                Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(folder, file))!);
+                File.Move(Path.Combine(unfinished, file), Path.Combine(folder, file), overwrite: true);
+            }
+            Directory.Delete(unfinished, recursive: true);
+            return [.. written.Select(entry => (Path.Combine(folder, entry.File), entry.Rows))];
+        }
+        catch
+        {
+            if (Directory.Exists(unfinished))
+                Directory.Delete(unfinished, recursive: true);
+            if (isNew && Directory.Exists(folder))
+                Directory.Delete(folder, recursive: true);
+            throw;
+        }
+    }
+
+    private static (string File, int Rows)[] WriteAll(string folder, int seed, double scale)
+    {
         var random = new Random(seed);
         var world = new DemoWorld(random);
         // A quarter of what can be known is never asked in training.
@@ -102,7 +129,7 @@ public static class DemoData
             Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             var lines = rows.Select(row => JsonSerializer.Serialize(row, Json)).ToArray();
             File.WriteAllText(path, string.Join('\n', lines) + '\n');
-            return (path, lines.Length);
+            return (name, lines.Length);
         }
     }
 

@@ -40,15 +40,19 @@ public sealed class RowReader
     public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true, bool answersAreLastTurns = false)
     {
         var found = new List<string>();
+        var shapes = new Dictionary<string, ColumnShape>();
         foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
             foreach (var column in row.Value.EnumerateObject())
                 if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name) && spec.Columns?.Contains(column.Name) != false)
+                {
                     found.Add(column.Name);
+                    shapes.Add(column.Name, ColumnAdvice.ShapeOf(column.Value));
+                }
         var columns = MapColumns(source.Name, spec, textColumn, found);
         if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is not null) is { Problem: { } problem } bad)
             throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
-        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, textColumn);
+        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
         return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns);
     }
 
@@ -120,7 +124,7 @@ public sealed class RowReader
         bool Has(string name) => spec.ColumnMapping?.ContainsKey(name) == true;
     }
 
-    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, string textColumn)
+    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, Dictionary<string, ColumnShape> shapes, string textColumn)
     {
         var hasAnswered = Has("prompt", "completion") || Has("instruction", "output") || Has("messages") || Has("conversations");
         switch (use)
@@ -146,12 +150,9 @@ public sealed class RowReader
             : Has("conversations") ? RowLayout.Conversations
             : Has("instruction", "output") ? RowLayout.Instruction
             : Has("text") && found.Contains(columns["text"]) ? RowLayout.Text
-            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text", Advice());
+            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text", ColumnAdvice.ForFineTuning(shapes));
 
         bool Has(params string[] names) => Array.TrueForAll(names, columns.ContainsKey);
-
-        string Advice() => Has("chosen", "rejected") ? "these are preferences: use handbook dpo, or column_mapping: {messages: chosen}"
-            : found.Count >= 2 ? $"column_mapping: {{prompt: {found[0]}, completion: {found[1]}}}" : "column_mapping: {text: …}";
 
         // Two columns that differ by their number or letter alone are most likely the two answers.
         string PairAdvice() =>

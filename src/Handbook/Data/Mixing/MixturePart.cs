@@ -43,7 +43,7 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         return parts;
     }
 
-    // A file has one split, whatever it is called: without slices, the rows held out would be those trained on. The same name for both is meant so.
+    // A file has one split, whatever it is called: without slices, the rows held out would be those trained on.
     private static void RequireHeldOut(MixturePart test, List<MixturePart> parts, string? recipeFolder)
     {
         if (SplitSlice.Parse(test.Spec.Split).IsWhole && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))

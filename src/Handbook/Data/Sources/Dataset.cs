@@ -18,7 +18,7 @@ public static class Dataset
             var splits = Splits(spec, path);
             files = SplitNames.Choose(splits, slice.Split) ?? throw new InputException(
                 $"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", splits.Keys.Order(StringComparer.Ordinal))}",
-                fix: $"name one of them, e.g. {splits.Keys.Order(StringComparer.Ordinal).First()}");
+                fix: $"name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a dataset_mixture, --split on the command line), e.g. {splits.Keys.Order(StringComparer.Ordinal).First()}");
         }
         var formats = files.Select(file => file.Format).Distinct().ToArray();
         if (formats.Length > 1 && !formats.All(format => format is DataFormat.Json or DataFormat.JsonLines))

@@ -4,25 +4,24 @@ namespace Handbook.Data;
 internal static class DatasetPath
 {
     /// <summary>Full path of the file or folder.</summary>
+    /// <exception cref="InputException">It is nowhere.</exception>
     public static string Find(DatasetSpec spec, string? recipeFolder)
     {
         if (string.IsNullOrWhiteSpace(spec.Id))
             throw new InputException("a data set has an empty name", fix: "give a file, a folder, or owner/name");
-        var tried = new List<string>();
-        foreach (var candidate in Candidates(spec.Id, recipeFolder))
-        {
-            var full = Path.GetFullPath(candidate);
-            if (File.Exists(full) || Directory.Exists(full))
-                return full;
-            if (!tried.Contains(full))
-                tried.Add(full);
-        }
-        if (Downloaded(spec.Id) is { } snapshot)
-            return snapshot;
-        throw new InputException($"data set \"{spec.Id}\" was not found; looked for\n    {string.Join("\n    ", tried)}", fix: IsPublishedName(spec.Id)
-            ? $"download it where there is a network (huggingface-cli download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set HANDBOOK_DATA=DIR, or give a path"
-            : "check the path; names are relative to the working folder or to the recipe's");
+        return TryFind(spec, recipeFolder)
+            ?? throw new InputException($"data set \"{spec.Id}\" was not found; looked for\n    {string.Join("\n    ", Places(spec, recipeFolder))}", fix: IsPublishedName(spec.Id)
+                ? $"download it where there is a network (huggingface-cli download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set HANDBOOK_DATA=DIR, or give a path"
+                : "check the path; names are relative to the working folder or to the recipe's");
     }
+
+    /// <inheritdoc cref="Find"/>
+    /// <returns>Null where it is nowhere.</returns>
+    public static string? TryFind(DatasetSpec spec, string? recipeFolder) =>
+        Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? Downloaded(spec.Id);
+
+    /// <summary>Where a data set is looked for, first to last.</summary>
+    public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) => [.. Candidates(spec.Id, recipeFolder).Select(Path.GetFullPath).Distinct()];
 
     private static IEnumerable<string> Candidates(string id, string? recipeFolder)
     {

@@ -31,6 +31,9 @@ internal static partial class SplitNames
         splits.TryGetValue(split, out var files) ? files
         : splits.FirstOrDefault(entry => Plain(entry.Key) is { } name && name == Plain(split)).Value;
 
+    /// <summary>Whether two names mean one split.</summary>
+    public static bool AreOne(string one, string other) => one == other || Plain(one) is { } plain && plain == Plain(other);
+
     /// <summary>The one word for a name that is nothing but a synonym.</summary>
     private static string? Plain(string name) => name switch
     {

@@ -32,6 +32,22 @@ public sealed record SplitSlice(string Split, long? Start, long? End, bool Start
         return (start, Math.Max(start, end));
     }
 
+    /// <summary>Whether both name rows in common, however many rows there are.</summary>
+    /// <remarks>Where that depends on the number of rows, as with <c>train[:1000]</c> and <c>train[-1000:]</c>, the answer is no.</remarks>
+    public bool Overlaps(SplitSlice other)
+    {
+        if (!SplitNames.AreOne(Split, other.Split))
+            return false;
+        for (var count = 10L; count <= 10_000_000_000; count *= 10)
+        {
+            var ((start, end), (otherStart, otherEnd)) = (Resolve(count), other.Resolve(count));
+            // Too few rows for one of the slices tell nothing.
+            if (end > start && otherEnd > otherStart && (start >= otherEnd || otherStart >= end))
+                return false;
+        }
+        return true;
+    }
+
     // Percents are rounded to the nearest row, halves to the even one, as Python's round.
     private static long Place(long bound, bool isPercent, long count)
     {

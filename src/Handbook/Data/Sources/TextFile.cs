@@ -27,7 +27,7 @@ internal static class TextFile
         return path;
     }
 
-    /// <summary>The file's bytes, unpacked: what it is, its first bytes say, whatever its name.</summary>
+    /// <summary>The file's bytes, unpacked: how they are compressed, its first bytes say.</summary>
     public static Stream OpenBytes(FileInput input)
     {
         var name = input.Name;
@@ -38,7 +38,15 @@ internal static class TextFile
         file.Position = 0;
         if (read >= 2 && magic[0] == 0x1f && magic[1] == 0x8b)
             return new GzipFile(file, name);
-        return read == 4 && magic.SequenceEqual((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]) ? new ZstdStream(file, name) : file;
+        if (read == 4 && magic.SequenceEqual((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]))
+            return new ZstdStream(file, name);
+        if (WithoutCompression(name) is var plain && plain != name && read > 0)
+        {
+            file.Dispose();
+            throw new InputException($"{name}: is no {(name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? "gzip" : "zstd")} file, as its name says: it begins with the bytes {Convert.ToHexString(magic[..read])}",
+                fix: $"download it again; if it is not compressed, rename it: mv {name} {plain}");
+        }
+        return file;
     }
 
     /// <summary>The file's text as UTF-8 bytes.</summary>

@@ -71,7 +71,7 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         }
         catch (TemplateException failure)
         {
-            throw new UnusableRowException("refused by the chat template", failure.Detail);
+            throw new UnusableRowException("refused by the chat template", failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail);
         }
         catch (InputException failure)
         {

@@ -131,6 +131,9 @@ public sealed class Tokenizer
         return new(_files, _pipeline, settings);
     }
 
+    /// <summary>About how many bytes <see cref="Save"/> writes.</summary>
+    public long SavedBytes => _files.Tokenizer.Length + 4L * ((ChatTemplate?.Length ?? 0) + _files.AdditionalTemplates.Values.Sum(template => template.Length)) + (64 << 10);
+
     /// <summary>Writes the tokenizer in its published layout: tokenizer.json unchanged, tokenizer_config.json, special_tokens_map.json, chat_template.jinja.</summary>
     public void Save(string folder) => _settings.Save(folder, _files, this);
 

@@ -68,7 +68,7 @@ internal partial class Disk
     public static InputException? Explain(Exception error, string what) => error switch
     {
         InputException => null,
-        IOException { HResult: NoSpace or QuotaExceeded } => new InputException(
+        IOException when FileProblem.IsDiskFull(error) => new InputException(
             $"{what}: the disk is full; nothing of it was kept",
             "what was saved before is untouched",
             "free some space and run the same command again: it continues from the last checkpoint", error),
@@ -76,13 +76,13 @@ internal partial class Disk
             $"{what}: the file system is read-only", fix: "choose another output_dir", inner: error),
         UnauthorizedAccessException => new InputException(
             $"{what}: no permission to write there", fix: "choose another output_dir, or change the folder's owner or mode", inner: error),
+        DirectoryNotFoundException or PathTooLongException => new InputException(
+            $"{what}: cannot be written: {error.Message}", fix: "choose another output_dir", inner: error),
         _ => null,
     };
 
     private const int OpenReadOnly = 0;
-    private const int NoSpace = 28;             // ENOSPC
     private const int ReadOnlyFileSystem = 30;  // EROFS
-    private const int QuotaExceeded = 122;      // EDQUOT
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
