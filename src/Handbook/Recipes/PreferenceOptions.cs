@@ -133,16 +133,6 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public double? RouterAuxLossCoef { get; init; }
 
-    internal void Validate(Diagnostics report)
-    {
-        if (MaxPromptLength is < 1)
-            report.Error("max_prompt_length", $"is {MaxPromptLength}, but must be at least 1", why: "an answer without its prompt teaches little", fix: "use 512, or null to cut no prompt");
-        if (MaxCompletionLength is < 1)
-            report.Error("max_completion_length", $"is {MaxCompletionLength}, but must be at least 1", why: "a row without answers has no loss", fix: "use 512, or null to cut no answer");
-        if (RouterAuxLossCoef < 0)
-            report.Error("router_aux_loss_coef", $"is {RouterAuxLossCoef}, but must be 0 or greater", fix: "use 0.001, or 0 for none");
-    }
-
     /// <summary>β, or what a method takes without one.</summary>
     public double BetaOr(double otherwise = 0.1) => Beta ?? otherwise;
 

@@ -75,7 +75,6 @@ public sealed record Recipe
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
-        Preference.Validate(report);
         PreferenceChecks.Run(this, report);
         if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
             Sampling.Validate(report);
