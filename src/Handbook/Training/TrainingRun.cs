@@ -143,11 +143,9 @@ public static class TrainingRun
     /// <param name="key">The key that names it, for the message.</param>
     internal static string ModelFolder(string name, string key = "model_name_or_path")
     {
-        if (Directory.Exists(name))
-            return name;
+        if (ModelPath.Find(name) is { } found && Directory.Exists(found))
+            return found;
         var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
-        if (!string.IsNullOrEmpty(root) && Directory.Exists(Path.Combine(root, name)))
-            return Path.Combine(root, name);
         throw new InputException($"{key}: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
             why: "nothing is downloaded while training",
             fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");

@@ -31,6 +31,9 @@ public sealed record TokensExample(int[] Ids, byte[] Loss) : Example;
 /// <param name="Margin">By how much the good one is better, where the row says so.</param>
 public sealed record AnswersExample(string Prompt, string? Chosen, string? Rejected, double Margin = 0) : Example;
 
+/// <summary>A row that gives several examples: a ranked list of answers, taken two by two.</summary>
+public sealed record SeveralExamples(IReadOnlyList<Example> Examples) : Example;
+
 /// <summary>The beginning of a conversation with good and bad turns to follow; either list is null where the row has it not.</summary>
 /// <param name="Margin">By how much the good one is better, where the row says so.</param>
 public sealed record ChatAnswersExample(Conversation Prompt, JsonElement? Chosen, JsonElement? Rejected, double Margin = 0) : Example;

@@ -9,9 +9,11 @@ namespace Handbook.Data;
 /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers; otherwise the prompt is what both begin with.</param>
 internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool answersAreLastTurns)
 {
-    /// <summary>Two answers, the better one first.</summary>
+    /// <summary>Two answers, the better one first; of a list of answers, the best with each that is worse.</summary>
     public Example Pair(JsonElement json)
     {
+        if (row.Column(json, "answers") is { } list)
+            return Ranked(json, RankedAnswers.Read(list));
         var (chosen, rejected) = (row.Required(json, "chosen"), row.Required(json, "rejected"));
         if (row.HasColumn("preference") && SecondIsBetter(json))
             (chosen, rejected) = (rejected, chosen);
@@ -25,9 +27,13 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
         return new ChatAnswersExample(Chat(json, prompt), List(goodAnswer), List(badAnswer), margin);
     }
 
-    /// <summary>An answer that is good or bad by itself.</summary>
+    /// <summary>An answer that is good or bad by itself, or a list of such.</summary>
     public Example Unpaired(JsonElement json)
     {
+        if (row.Column(json, "answers") is { } list)
+            return new SeveralExamples([.. RankedAnswers.Read(list).Select(answer => answer.Score is 0 or 1
+                ? Only(TextPair(json, answer.Text, answer.Text, 0), isGood: answer.Score == 1)
+                : throw new UnusableRowException("score is neither 1 nor 0", $"it is {answer.Score}, so it does not say whether the answer is good"))]);
         var isGood = Label(json);
         if (row.Column(json, "prompt") is { } prompt && row.Column(json, "completion") is { } completion)
         {
@@ -69,6 +75,22 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
             return turns.Count > 0 ? new ChatAnswersExample(Chat(json, turns), null, null) : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
         }
     }
+
+    private SeveralExamples Ranked(JsonElement json, IReadOnlyList<(string Text, double Score)> answers)
+    {
+        var best = answers.MaxBy(answer => answer.Score);
+        var worse = answers.Where(answer => answer.Score < best.Score).ToArray();
+        return worse.Length > 0
+            ? new([.. worse.Select(answer => TextPair(json, best.Text, answer.Text, Margin(json)))])
+            : throw new UnusableRowException("no preference", "no answer is worse than the best") { IsRule = true };
+    }
+
+    private static Example Only(Example pair, bool isGood) => pair switch
+    {
+        AnswersExample text => isGood ? text with { Rejected = null } : text with { Chosen = null },
+        ChatAnswersExample chat => isGood ? chat with { Rejected = null } : chat with { Chosen = null },
+        _ => pair,
+    };
 
     private Example TextPair(JsonElement json, string good, string bad, double margin)
     {

@@ -11,7 +11,7 @@ public sealed class RowReader
     private static readonly string[] _known =
     [
         "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
-        "chat_template_kwargs", "chosen", "rejected", "preference", "margin", "label", "input_ids", "labels",
+        "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
     ];
 
     private readonly IReadOnlyDictionary<string, string> _columns;
@@ -105,9 +105,10 @@ public sealed class RowReader
         foreach (var answer in new[] { "chosen", "rejected" })
             if (!columns.ContainsKey(answer) && found.Contains(answer + "_messages"))
                 columns[answer] = answer + "_messages";
-        // Which of two answers is the better one is read only where the recipe says so: a column of that name may hold anything.
-        if (spec.ColumnMapping?.ContainsKey("preference") != true)
-            columns.Remove("preference");
+        // Which answers are better is read only where the recipe says so: a column of that name may hold anything.
+        foreach (var judged in new[] { "preference", "answers" })
+            if (spec.ColumnMapping?.ContainsKey(judged) != true)
+                columns.Remove(judged);
         return columns;
     }
 
@@ -130,11 +131,11 @@ public sealed class RowReader
         switch (use)
         {
             case RowUse.Preferences:
-                return Has("chosen", "rejected") ? RowLayout.Preference
+                return Has("chosen", "rejected") || Has("answers") ? RowLayout.Preference
                     : throw Unknown("chosen and rejected", hasAnswered && Has("label") ? "these are single answers with a label: use handbook kto or handbook bco" : PairAdvice());
             case RowUse.Unpaired:
                 return Has("chosen", "rejected") ? RowLayout.Preference
-                    : hasAnswered && Has("label") ? RowLayout.Unpaired
+                    : (hasAnswered && Has("label")) || Has("answers") ? RowLayout.Unpaired
                     : throw Unknown("prompt, completion and label (true or false), or chosen and rejected", hasAnswered
                         ? "name the column that says whether an answer is good: column_mapping: {label: …}" : PairAdvice());
             case RowUse.Prompts:
@@ -159,7 +160,7 @@ public sealed class RowReader
             found.SelectMany(first => found.Select(second => (first, second))).FirstOrDefault(pair => pair.first.Length == pair.second.Length && pair.first[..^1] == pair.second[..^1]
                 && (pair.first[^1], pair.second[^1]) is ('1', '2') or ('0', '1') or ('a', 'b') or ('A', 'B')) is { first: { } one, second: var other }
                 ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column that says 1 or 2"
-                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}";
+                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with their scores: {prompt: …, answers: …}";
 
         InputException Unknown(string wanted, string fix) => found.Count == 0
             ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)

@@ -34,10 +34,10 @@ public sealed class PreferenceTokenizer : IRowTokenizer
         if (_reader.Read(row, out problem) is not { } example)
             return [];
         var rows = new List<TokenRow>();
-        foreach (var part in _options.Shape == AnswerShape.Single ? Singles(example) : [example])
+        foreach (var (whole, part) in Parts(example))
             try
             {
-                if (!_options.KeepsEqualPairs && AreEqual(example))
+                if (!_options.KeepsEqualPairs && AreEqual(whole))
                     throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true };
                 rows.Add(Tokenize(part, out var isShorter));
                 wasCut |= isShorter;
@@ -134,6 +134,10 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     };
 
     private static double Margin(Example example) => example switch { AnswersExample text => text.Margin, ChatAnswersExample chat => chat.Margin, _ => 0 };
+
+    /// <summary>What becomes a row of its own, and the example that it is of.</summary>
+    private IEnumerable<(Example Whole, Example Part)> Parts(Example example) => (example is SeveralExamples several ? several.Examples : [example])
+        .SelectMany(whole => _options.Shape == AnswerShape.Single ? Singles(whole) : [whole], (whole, part) => (whole, part));
 
     private static IEnumerable<Example> Singles(Example example) => example switch
     {

@@ -17,7 +17,7 @@ public sealed class GoldenAnswersTests
     {
         var names = new TheoryData<string>();
         foreach (var folder in SharedFiles.Folders("golden", "losses"))
-            if (Path.GetFileName(folder).StartsWith(kind + "_batch", StringComparison.Ordinal))
+            if (Path.GetFileName(folder).Contains(kind, StringComparison.Ordinal) && File.Exists(Path.Combine(folder, "tensors.safetensors")))
                 names.Add(Path.GetFileName(folder));
         return names;
     }
@@ -26,7 +26,7 @@ public sealed class GoldenAnswersTests
     public void Pairs_are_the_reference_batch(string name)
     {
         using var golden = new Batch(name);
-        var rows = golden.Rows("rows_before_eos").Select(row => Pair(row, s_dpo, golden)).ToArray();
+        var rows = golden.Rows("rows_before_eos").Select(row => Pair(row, s_dpo, null, golden.End("batch.chosen"))).ToArray();
         golden.Check([.. rows.Select(row => row.Segments[1])], rows, "concatenated.input_ids", "concatenated.attention_mask", "concatenated.loss_mask", first: 0);
         golden.Check([.. rows.Select(row => row.Segments[^1])], rows, "concatenated.input_ids", "concatenated.attention_mask", "concatenated.loss_mask", first: rows.Length);
     }
@@ -35,7 +35,7 @@ public sealed class GoldenAnswersTests
     public void Pairs_with_begin_and_end_added_are_the_reference_batch(string name)
     {
         using var golden = new Batch(name);
-        var rows = golden.Rows("rows_before_bos_eos").Select(row => Pair(row, s_pairs, golden)).ToArray();
+        var rows = golden.Rows("rows_before_bos_eos").Select(row => Pair(row, s_pairs, golden.Begin("batch.chosen"), golden.End("batch.chosen"))).ToArray();
         golden.Check([.. rows.Select(row => row.Segments[1])], rows, "batch.chosen_input_ids", "batch.chosen_attention_mask", "batch.chosen_labels", first: 0);
         golden.Check([.. rows.Select(row => row.Segments[^1])], rows, "batch.rejected_input_ids", "batch.rejected_attention_mask", "batch.rejected_labels", first: 0);
     }
@@ -44,7 +44,7 @@ public sealed class GoldenAnswersTests
     public void Single_answers_are_the_reference_batch_and_so_are_the_mismatched_ones(string name)
     {
         using var golden = new Batch(name);
-        var rules = new AnswerRules(s_pairs with { Shape = AnswerShape.Single, Cut = AnswerCut.BeforeSpecialTokens }, begin: 1, golden.End);
+        var rules = new AnswerRules(s_pairs with { Shape = AnswerShape.Single, Cut = AnswerCut.BeforeSpecialTokens }, golden.Begin("batch.completion"), golden.End("batch.completion"));
         var rows = golden.Rows("rows_before_bos_eos").Select(row =>
             AnswerTree.Build(rules.Apply([new(row.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, row.Ints("prompt"), row.Ints("completion"))], out _))).ToArray();
         golden.Check([.. rows.Select(row => row.Segments[1])], rows, "batch.completion_input_ids", "batch.completion_attention_mask", "batch.completion_labels", first: 0);
@@ -89,7 +89,7 @@ public sealed class GoldenAnswersTests
         IEnumerable<int> Values(string name, int row) => golden.GetProperty("batch").GetProperty(name)[row].EnumerateArray().Select(value => value.GetInt32());
     }
 
-    private static TokenRow Pair(JsonElement row, PreferenceTokenizerOptions options, Batch golden) => AnswerTree.Build(new AnswerRules(options, begin: 1, golden.End).Apply(
+    private static TokenRow Pair(JsonElement row, PreferenceTokenizerOptions options, int? begin, int end) => AnswerTree.Build(new AnswerRules(options, begin, end).Apply(
         [new(SegmentRole.Chosen, row.Ints("prompt"), row.Ints("chosen")), new(SegmentRole.Rejected, row.Ints("prompt"), row.Ints("rejected"))], out _));
 
     private static int[] Whole(TokenRow row, int segment) => Whole(row, row.Segments[segment]);
@@ -109,7 +109,11 @@ public sealed class GoldenAnswersTests
 
         public JsonElement Expected { get; } = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "losses", name, "expected.json"))).RootElement;
 
-        public int End => Expected.TryGetProperty("eos_token_id", out var end) ? end.GetInt32() : 2;
+        /// <summary>The first token of a collated row: it begins every row of these trainers.</summary>
+        public int Begin(string part) => (int)Kept(Row(part + "_input_ids", 0), Row(part + "_attention_mask", 0)).First();
+
+        /// <summary>The last token of a collated row: it ends every answer.</summary>
+        public int End(string part) => (int)Kept(Row(part + "_input_ids", 0), Row(part + "_attention_mask", 0)).Last();
 
         public JsonElement.ArrayEnumerator Rows(string key) => Expected.GetProperty(key).EnumerateArray();
 

@@ -87,6 +87,24 @@ public sealed class PreferenceReaderTests : IDisposable
     }
 
     [Theory]
+    [InlineData("""{"a": 0, "b": 1, "c": 0}""", "b>a b>c")]
+    [InlineData("""[{"text": "a", "score": 3.5}, {"text": "b", "score": "4"}]""", "b>a")]
+    [InlineData("""[{"answer": "a", "rank": 2}, {"answer": "b", "rank": 1}, {"answer": "c", "rank": 3}]""", "b>a b>c")]
+    [InlineData("""["a", "b", "c"]""", "a>b a>c")]
+    public void A_mapped_list_of_answers_gives_the_best_with_each_that_is_worse(string answers, string pairs)
+    {
+        var several = Assert.IsType<SeveralExamples>(Read($$"""{"ask": "Q", "list": {{answers}}}""", RowUse.Preferences, new() { ["prompt"] = "ask", ["answers"] = "list" }));
+        Assert.Equal(pairs, string.Join(' ', several.Examples.Cast<AnswersExample>().Select(pair => $"{pair.Chosen}>{pair.Rejected}")));
+    }
+
+    [Fact]
+    public void A_mapped_list_of_right_and_wrong_answers_gives_each_by_itself()
+    {
+        var several = Assert.IsType<SeveralExamples>(Read("""{"ask": "Q", "list": {"a": 1, "b": 0}}""", RowUse.Unpaired, new() { ["prompt"] = "ask", ["answers"] = "list" }));
+        Assert.Equal([new AnswersExample("Q", "a", null), new AnswersExample("Q", null, "b")], several.Examples);
+    }
+
+    [Theory]
     [InlineData("""{"prompt": "P", "completion": "c", "label": true}""", true)]
     [InlineData("""{"prompt": "P", "completion": "c", "label": 1}""", true)]
     [InlineData("""{"prompt": "P", "completion": "c", "label": "True"}""", true)]
@@ -133,7 +151,7 @@ public sealed class PreferenceReaderTests : IDisposable
     [Theory]
     [InlineData("""{"prompt": "P", "completion": "c", "label": true}""", RowUse.Preferences, "these are single answers with a label: use handbook kto or handbook bco")]
     [InlineData("""{"ask": "P", "output_1": "a", "output_2": "b", "who": 1}""", RowUse.Preferences, "column_mapping: {prompt: …, chosen: output_1, rejected: output_2, preference: …}, where preference names the column that says 1 or 2")]
-    [InlineData("""{"question": "P", "mc1_targets": {"a": 1}}""", RowUse.Preferences, "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}")]
+    [InlineData("""{"question": "P", "mc1_targets": {"a": 1}}""", RowUse.Preferences, "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with their scores: {prompt: …, answers: …}")]
     [InlineData("""{"prompt": "P", "completion": "c", "thumb": true}""", RowUse.Unpaired, "name the column that says whether an answer is good: column_mapping: {label: …}")]
     [InlineData("""{"question": "P"}""", RowUse.Prompts, "column_mapping: {prompt: question}")]
     public void Columns_that_are_not_enough_say_what_to_map(string row, RowUse use, string fix) =>

@@ -22,6 +22,7 @@ public sealed class PreferenceSetsTests : IDisposable
         { "alpaca-eval-preferences/zephyr-7b-beta.json", 805, 802, "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
         { "alpaca-eval-preferences/llama-2-7b-chat-hf.json", 805, 804, "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
         { "persona-statements/agreeableness.jsonl", 1000, 1000, "prompt=question chosen=answer_matching_behavior rejected=answer_not_matching_behavior" },
+        { "truthfulqa/mc_task.json", 817, 3369, "prompt=question answers=mc1_targets" },
         { "truthfulqa/TruthfulQA.csv", 817, 817, "prompt=Question;chosen=Best Answer;rejected=Incorrect Answers" },
     };
 
