@@ -21,7 +21,7 @@ internal static class RecipeWords
         var tokens = result.Tokens.SkipWhile(token => token.Value != result.CommandResult.Command.Name).Skip(1).Select(token => token.Value).ToArray();
         for (var i = 0; i < tokens.Length; i++)
             if (ownOptions.Contains(tokens[i]))
-                i++;        // and its value
+                i += result.CommandResult.Command.Options.Any(option => option.Name == tokens[i] && option.ValueType == typeof(bool)) ? 0 : 1;      // and its value
             else if (!ownOptions.Any(option => tokens[i].StartsWith(option + "=", StringComparison.Ordinal)))
                 words.Add(tokens[i]);
         var (recipe, overrides) = RecipeArguments.Split(words);

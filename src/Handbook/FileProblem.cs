@@ -10,7 +10,7 @@ public static class FileProblem
 
     /// <summary>Whether a failure means that there was no room; some operations tell it in their text alone.</summary>
     public static bool IsDiskFull(Exception error) => error is IOException
-        && (error.HResult is NoSpace or QuotaExceeded or DiskFull or HandleDiskFull || error.Message.Contains("No space left", StringComparison.OrdinalIgnoreCase) || error.Message.Contains("not enough space", StringComparison.OrdinalIgnoreCase));
+        && (error.HResult is NoSpace or QuotaExceeded or DiskFull or HandleDiskFull || error.Message.Contains("No space left", StringComparison.OrdinalIgnoreCase) || error.Message.Contains("disk was full", StringComparison.OrdinalIgnoreCase) || error.Message.Contains("not enough space", StringComparison.OrdinalIgnoreCase));
 
     /// <summary>The failure as a message; null where it is none of the file system's.</summary>
     public static InputException? Explain(Exception error) => error switch

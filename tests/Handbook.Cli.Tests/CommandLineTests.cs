@@ -80,11 +80,11 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Theory]
-    [InlineData("validate", "r.yaml", "--learning_rate=1e-3")]
-    [InlineData("validate", "--learning_rate", "1e-3", "r.yaml")]
-    [InlineData("validate", "--config", "r.yaml", "--packing")]
-    [InlineData("validate", "r.yaml", "--method", "cpt", "--no_packing")]
-    [InlineData("validate", "r.yaml", "--chat_template=@a=b")]
+    [InlineData("validate", "--keys-only", "r.yaml", "--learning_rate=1e-3")]
+    [InlineData("validate", "--keys-only", "--learning_rate", "1e-3", "r.yaml")]
+    [InlineData("validate", "--keys-only", "--config", "r.yaml", "--packing")]
+    [InlineData("validate", "--keys-only", "r.yaml", "--method", "cpt", "--no_packing")]
+    [InlineData("validate", "--keys-only", "r.yaml", "--chat_template=@a=b")]
     public void Both_ways_of_calling_are_understood(params string[] words)
     {
         _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\n");
@@ -98,7 +98,7 @@ public sealed class CommandLineTests : IDisposable
     public void Validate_prints_notes_on_stderr()
     {
         _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\npush_to_hub: true\n");
-        var outcome = _handbook.Run("validate", "r.yaml");
+        var outcome = _handbook.Run("validate", "r.yaml", "--keys-only");
         Assert.Equal(0, outcome.Code);
         Assert.Equal("r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training\n", outcome.Error);
         Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n", outcome.Output);
@@ -108,7 +108,7 @@ public sealed class CommandLineTests : IDisposable
     public void The_folder_of_a_recipe_names_its_method()
     {
         _handbook.Write("dpo/r.yaml", "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\nbf16: false\n");
-        var outcome = _handbook.Run("validate", "dpo/r.yaml");
+        var outcome = _handbook.Run("validate", "--keys-only", "dpo/r.yaml");
         Assert.Equal(0, outcome.Code);
         Assert.Equal("dpo/r.yaml: a good recipe for `handbook dpo`. It would train m on d into trainer_output.\n", outcome.Output);
     }

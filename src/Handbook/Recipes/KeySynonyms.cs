@@ -7,7 +7,7 @@ internal static class KeySynonyms
     {
         ["model"] = "model_name_or_path", ["model_name"] = "model_name_or_path", ["model_path"] = "model_name_or_path", ["base_model"] = "model_name_or_path", ["pretrained_model_name_or_path"] = "model_name_or_path",
         ["tokenizer"] = "tokenizer_name_or_path", ["tokenizer_name"] = "tokenizer_name_or_path", ["tokenizer_path"] = "tokenizer_name_or_path",
-        ["dtype"] = "torch_dtype", ["precision"] = "torch_dtype", ["ref_model"] = "ref_model_name_or_path", ["reference_model"] = "ref_model_name_or_path",
+        ["precision"] = "torch_dtype", ["ref_model"] = "ref_model_name_or_path", ["reference_model"] = "ref_model_name_or_path",
         ["dataset"] = "dataset_name", ["datasets"] = "dataset_mixture", ["data"] = "dataset_name", ["data_path"] = "dataset_name", ["dataset_path"] = "dataset_name", ["train_file"] = "dataset_name", ["train_data"] = "dataset_name",
         ["dataset_id"] = "dataset_name", ["split"] = "dataset_train_split", ["train_split"] = "dataset_train_split", ["dataset_split"] = "dataset_train_split",
         ["test_split"] = "dataset_test_split", ["eval_split"] = "dataset_test_split", ["validation_split"] = "dataset_test_split",
@@ -23,7 +23,7 @@ internal static class KeySynonyms
         ["batch"] = "per_device_train_batch_size", ["batch_size"] = "per_device_train_batch_size", ["train_batch_size"] = "per_device_train_batch_size", ["micro_batch_size"] = "per_device_train_batch_size", ["bs"] = "per_device_train_batch_size",
         ["per_device_batch_size"] = "per_device_train_batch_size", ["eval_batch_size"] = "per_device_eval_batch_size",
         ["grad_accum"] = "gradient_accumulation_steps", ["grad_accumulation"] = "gradient_accumulation_steps", ["accumulation_steps"] = "gradient_accumulation_steps", ["gradient_accumulation"] = "gradient_accumulation_steps", ["grad_acc_steps"] = "gradient_accumulation_steps", ["accumulate_grad_batches"] = "gradient_accumulation_steps",
-        ["optimizer"] = "optim", ["optimiser"] = "optim", ["optimizer_name"] = "optim", ["wd"] = "weight_decay", ["decay"] = "weight_decay", ["beta1"] = "adam_beta1", ["beta2"] = "adam_beta2", ["betas"] = "adam_beta1", ["eps"] = "adam_epsilon", ["epsilon"] = "adam_epsilon", ["adam_eps"] = "adam_epsilon",
+        ["optimizer"] = "optim", ["optimiser"] = "optim", ["optimizer_name"] = "optim", ["wd"] = "weight_decay", ["decay"] = "weight_decay", ["beta1"] = "adam_beta1", ["beta2"] = "adam_beta2", ["betas"] = "adam_beta1", ["eps"] = "adam_epsilon", ["adam_eps"] = "adam_epsilon",
         ["clip"] = "max_grad_norm", ["grad_clip"] = "max_grad_norm", ["gradient_clip"] = "max_grad_norm", ["clip_grad_norm"] = "max_grad_norm", ["gradient_clip_val"] = "max_grad_norm", ["grad_norm"] = "max_grad_norm", ["gradient_clipping"] = "max_grad_norm",
         ["checkpointing"] = "gradient_checkpointing", ["grad_checkpointing"] = "gradient_checkpointing", ["random_seed"] = "seed", ["label_smoothing_eps"] = "label_smoothing_factor", ["bfloat16"] = "bf16", ["mixed_precision"] = "bf16",
         ["output"] = "output_dir", ["out"] = "output_dir", ["out_dir"] = "output_dir", ["output_path"] = "output_dir", ["output_folder"] = "output_dir", ["save_dir"] = "output_dir", ["save_path"] = "output_dir", ["run_dir"] = "output_dir", ["checkpoint_dir"] = "output_dir",

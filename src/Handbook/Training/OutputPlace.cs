@@ -30,17 +30,11 @@ internal static class OutputPlace
                 fix: $"write to another folder, e.g. output_dir: {Path.TrimEndingDirectorySeparator(output)}-{recipe.MethodName}");
     }
 
-    // Every key that names a model, a tokenizer or a template, so that a key added later is judged as well.
     private static IEnumerable<(string Key, string Folder)> Models(Recipe recipe)
     {
-        foreach (var key in RecipeKeys.All.Where(key => key.Property is not null && key.Type == typeof(string) && key.Name.EndsWith("_path", StringComparison.Ordinal) && key.Serves(recipe.Method)))
-            if (recipe.Records.First(record => record.GetType() == key.Property!.DeclaringType) is var record && key.Property!.GetValue(record) is string { Length: > 0 } name)
-            {
-                if (ModelFolder.TryFind(name) is { } folder)
-                    yield return (key.Name, folder);
-                else if (File.Exists(name))
-                    yield return (key.Name, Path.GetDirectoryName(Path.GetFullPath(name))!);
-            }
+        foreach (var (key, name) in RecipePaths.Of(recipe))
+            if (ModelPath.Find(name) is { } path)
+                yield return (key, Directory.Exists(path) ? path : Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 
     private static IEnumerable<(string Name, string Folder)> DataFolders(Recipe recipe)

@@ -60,7 +60,7 @@ internal sealed record RunStart
     }
 
     /// <summary>What changed, where all of it may.</summary>
-    private static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
+    public static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
     {
         const string elsewhere = "begin anew with --fresh=true, or choose another output_dir";
         if (RunHistory.Read(run)?.Method is { } method && method != RecipeNames.Of(recipe.Method))

@@ -151,7 +151,7 @@ public static class TrainingRun
             fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");
     }
 
-    private static void CheckVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
+    internal static void CheckVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
     {
         var ids = NewModel.IdCount(tokenizer);
         if (ids > config.Decoder.VocabularySize)

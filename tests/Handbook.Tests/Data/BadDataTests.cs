@@ -11,6 +11,17 @@ public sealed class BadDataTests : IDisposable
 
     public void Dispose() => _files.Dispose();
 
+    [Theory]
+    [InlineData("t.jsonl.gz", "is no gzip file, as its name says: it begins with the bytes 7B227465", "mv ")]
+    [InlineData("t.jsonl.zst", "is no zstd file, as its name says: it begins with the bytes 7B227465", "mv ")]
+    public void A_file_that_is_not_compressed_as_its_name_says(string name, string message, string fix)
+    {
+        var path = _files.WriteBytes(name, "{\"text\": \"a\"}\n"u8.ToArray());
+        var error = Assert.Throws<InputException>(() => Dataset.Open(new DatasetSpec { Id = path }).Read().ToArray());
+        Assert.Contains(message, error.What);
+        Assert.Contains(fix, error.Fix);
+    }
+
     [Fact]
     public void An_absent_file_names_the_places_that_were_looked_at()
     {

@@ -19,6 +19,9 @@ public static class RecipeData
         return tokenizer.With(data.EosToken, data.PadToken, template);
     }
 
+    /// <summary>What a method reads of a row.</summary>
+    internal static RowUse Use(TrainingMethod method) => PreferenceData.Use(method) ?? (method == TrainingMethod.Cpt ? RowUse.Pretraining : RowUse.FineTuning);
+
     /// <summary>What decides the rows of a run.</summary>
     /// <param name="recipe">A checked recipe.</param>
     /// <param name="tokenizer">As <see cref="LoadTokenizer"/> gives it.</param>
@@ -36,7 +39,7 @@ public static class RecipeData
             Mixture = recipe.Mixture,
             Tokenizer = tokenizer,
             Chats = tokenizer.ChatTemplate is { } source ? new ChatRowEncoder(tokenizer, ChatTemplate.Parse(source, "chat_template")) : null,
-            Use = PreferenceData.Use(recipe.Method) ?? (recipe.Method == TrainingMethod.Cpt ? RowUse.Pretraining : RowUse.FineTuning),
+            Use = Use(recipe.Method),
             TextColumn = data.TextColumn,
             Rows = new RowTokenizerOptions
             {

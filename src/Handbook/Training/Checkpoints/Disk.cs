@@ -76,7 +76,7 @@ internal partial class Disk
             $"{what}: the file system is read-only", fix: "choose another output_dir", inner: error),
         UnauthorizedAccessException => new InputException(
             $"{what}: no permission to write there", fix: "choose another output_dir, or change the folder's owner or mode", inner: error),
-        DirectoryNotFoundException or PathTooLongException => new InputException(
+        DirectoryNotFoundException or FileNotFoundException or PathTooLongException => new InputException(
             $"{what}: cannot be written: {error.Message}", fix: "choose another output_dir", inner: error),
         _ => null,
     };

@@ -1,0 +1,107 @@
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Recipes;
+using Handbook.Text;
+
+namespace Handbook.Training;
+
+/// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the data, the output folder.</summary>
+public sealed class RecipeProbe
+{
+    private readonly Recipe _recipe;
+    private readonly string? _recipeFolder;
+    private readonly List<InputException> _problems = [];
+    private readonly List<string> _absent = [];
+
+    private RecipeProbe(Recipe recipe)
+    {
+        _recipe = recipe;
+        _recipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
+    }
+
+    /// <summary>What would stop the run, each with its cure.</summary>
+    public IReadOnlyList<InputException> Problems => _problems;
+
+    /// <summary>Models and data sets that are not on this machine, each with the places where it was looked for.</summary>
+    public IReadOnlyList<string> Absent => _absent;
+
+    /// <summary>Everything that can be seen, at once.</summary>
+    public static RecipeProbe Of(Recipe recipe)
+    {
+        var probe = new RecipeProbe(recipe);
+        probe.Models();
+        probe.Tokenizer();
+        probe.Data();
+        probe.Try(() => OutputPlace.Require(recipe));
+        probe.Try(probe.EarlierRun);
+        return probe;
+    }
+
+    private void Models()
+    {
+        foreach (var (key, name) in RecipePaths.Of(_recipe).Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal)))
+            if (ModelPath.Find(name) is not { } path)
+                NoteAbsent($"{key}: {name}", [Path.GetFullPath(name), .. Environment.GetEnvironmentVariable("HANDBOOK_MODELS") is { Length: > 0 } root ? [Path.Combine(root, name)] : Array.Empty<string>()]);
+            else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
+                Try(() =>
+                {
+                    using var weights = ModelWeights.Open(path, PublishedConfig.Load(path));
+                });
+    }
+
+    private void Tokenizer() => Try(() =>
+    {
+        if (_recipe.Data.ChatTemplatePath is { } template && !Path.Exists(template))
+            throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
+        if (ModelPath.Find(_recipe.Model.TokenizerPath()) is null)
+            return;
+        var tokenizer = RecipeData.LoadTokenizer(_recipe);
+        if (tokenizer.ChatTemplate is { } source)
+            _ = ChatTemplate.Parse(source, "chat_template");
+        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
+            TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
+    });
+
+    private void Data()
+    {
+        var mixture = _recipe.Mixture;
+        var here = new List<DatasetSpec>();
+        foreach (var set in mixture.Datasets)
+            if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null)
+                here.Add(set);
+            else
+                NoteAbsent($"data set: {set.Id}", DatasetPath.Places(set, _recipeFolder));
+        if (here.Count == 0)
+            return;
+        List<MixturePart> parts = [];
+        Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
+        foreach (var part in parts)
+            Try(() => RowReader.For(Dataset.Open(part.Spec, _recipeFolder), part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn));
+    }
+
+    private void EarlierRun()
+    {
+        if (!_recipe.Training.Fresh && RunHistory.Read(_recipe.Training.OutputDir) is not null)
+            RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+    }
+
+    private void NoteAbsent(string what, IEnumerable<string> places)
+    {
+        var line = $"{what}\n    looked for {string.Join("\n               ", places)}";
+        if (!_absent.Contains(line))
+            _absent.Add(line);
+    }
+
+    private void Try(Action look)
+    {
+        try
+        {
+            look();
+        }
+        catch (Exception error) when ((error as InputException ?? FileProblem.Explain(error)) is { } problem)
+        {
+            if (!_problems.Exists(known => known.Message == problem.Message))
+                _problems.Add(problem);
+        }
+    }
+}
