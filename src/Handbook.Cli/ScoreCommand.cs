@@ -20,6 +20,7 @@ internal static class ScoreCommand
     private static readonly Option<int?> _maxLength = new("--max-length") { Description = "leave texts of more tokens without a score", HelpName = "N" };
     private static readonly Option<int> _maxTokens = new("--max-tokens") { Description = "most tokens that are computed at once", DefaultValueFactory = _ => 4096, HelpName = "N" };
     private static readonly Option<string> _dtype = new("--dtype") { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private static readonly Option<string?> _against = new("--against") { Description = "another model's scored answers to the same prompts: also print how often these are better", HelpName = "FILE" };
     private static readonly Option<bool> _fresh = new("--fresh") { Description = "begin anew, whatever an interrupted run has left" };
 
     public static Command Create()
@@ -27,9 +28,10 @@ internal static class ScoreCommand
         _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
         var command = new Command("score", "Score the rows of a data set with a reward model\n\nExamples:\n"
             + "  handbook score runs/tiny-reward data/tiny/preferences/test.jsonl -o scores.jsonl\n"
-            + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer")
+            + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"
+            + "  handbook score runs/tiny-reward new.jsonl --column completion=answer -o new-scores.jsonl --against old-scores.jsonl")
         {
-            _model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _fresh,
+            _model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _against, _fresh,
         };
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
@@ -41,6 +43,8 @@ internal static class ScoreCommand
         var (output, maxTokens) = (args.GetValue(_output), args.GetValue(_maxTokens));
         if (maxTokens < 1)
             throw new InputException($"--max-tokens is {maxTokens}", fix: "use 1 or more, e.g. --max-tokens 4096");
+        if (args.GetValue(_against) is not null && output is null)
+            throw new InputException("--against compares two files of scores, but --output names none", fix: "add -o scores.jsonl");
         var line = new LiveLine();
         using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
         var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
@@ -73,6 +77,11 @@ internal static class ScoreCommand
                 fix: "check the layout of the rows, or map their columns with --column prompt=… --column completion=…");
         file?.Finish();
         Report(summary, file is null ? Console.Error : Console.Out, output);
+        if (args.GetValue(_against) is { } other)
+        {
+            var rate = WinRate.Compare(output!, other);
+            Console.WriteLine($"win rate {rate.Rate:0.0000} against {other} (won {rate.Won:N0}, lost {rate.Lost:N0}, tied {rate.Tied:N0} of {rate.Count:N0})");
+        }
         return ExitCode.Ok;
     }
 

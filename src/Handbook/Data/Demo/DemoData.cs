@@ -20,7 +20,7 @@ public static class DemoData
     private const int Paragraphs = 5000;
     private const int HeldOutParagraphs = 100;
     private const int Conversations = 4000;
-    private const int OpenQuestions = 100;
+    private const int OpenQuestions = 200;
     private const int Pairs = 2400;
     private const int Prompts = 400;
     private const double Mistakes = 1.0 / 6;
