@@ -45,12 +45,13 @@ public sealed class HeadStatistics(int count, bool squares = false)
 /// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two products at once.</remarks>
 public sealed unsafe class LinearLogProb : AutogradNode
 {
-    private const long ChunkBytes = 64 << 20;
+    private const long ChunkBytes = 64 << 20, KeptBytes = 256 << 20;
 
     private readonly Parameter _head;
     private readonly int[] _targets;
     private readonly HeadOptions _options;
     private Tensor _saved = null!;      // the gradient of the hidden rows, or the rows themselves
+    private Tensor? _logits;            // all of them, where they are few; the first backward pass turns them into their gradient
     private readonly bool _weighted;
 
     private LinearLogProb(Parameter head, int[] targets, HeadOptions options, bool weighted) =>
@@ -101,7 +102,7 @@ public sealed unsafe class LinearLogProb : AutogradNode
         return scope.Keep(loss);
     }
 
-    /// <summary>log p(target) of each row; backward computes the logits of each chunk once more.</summary>
+    /// <summary>log p(target) of each row. Up to 256 MB of logits are kept for the backward pass; beyond, it computes each chunk once more.</summary>
     /// <returns>[M], float64.</returns>
     public static Tensor LogProbs(Tensor hidden, Parameter head, int[] targets, in HeadOptions options, HeadStatistics? statistics = null)
     {
@@ -113,10 +114,14 @@ public sealed unsafe class LinearLogProb : AutogradNode
         Tensor result;
         using (GradMode.Disabled())
         {
-            node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, rows, null, statistics));
+            var size = targets.Length * head.Value.Size(0);
+            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes ? Tensor.Empty(hidden.DType, Device.Cpu, targets.Length, head.Value.Size(0)) : null;
+            node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, rows, null, statistics), all);
             result = Tensor.From(statistics.LogProb);
             if (needed)
                 node._saved = node.Save(hidden);
+            if (all is not null)
+                node._logits = node.Save(all);
         }
         if (needed)
             node.Attach([hidden, head.Value], result);
@@ -163,8 +168,10 @@ public sealed unsafe class LinearLogProb : AutogradNode
             ? -statistics.LogProb[i]
             : (1 - _options.LabelSmoothing) * -statistics.LogProb[i] + _options.LabelSmoothing * (statistics.LogSumExp[i] - statistics.MeanLogit[i]);
 
-    /// <summary>Computes the logits chunk by chunk, in one buffer.</summary>
-    private void Chunks(Tensor hidden, Action<int, int, Tensor> body)
+    /// <summary>Computes the logits chunk by chunk.</summary>
+    /// <param name="all">Gets the logits of all rows; null: chunks share one buffer.</param>
+    /// <param name="known">Whether <paramref name="all"/> has them already.</param>
+    private void Chunks(Tensor hidden, Action<int, int, Tensor> body, Tensor? all = null, bool known = false)
     {
         var count = _targets.Length;
         if (count == 0)
@@ -174,14 +181,15 @@ public sealed unsafe class LinearLogProb : AutogradNode
         var chunks = (int)((count + most - 1) / most);
         var size = (count + chunks - 1) / chunks;
         using var outer = TensorScope.Enter();
-        var buffer = Tensor.Empty(hidden.DType, Device.Cpu, size, vocabulary);
+        var buffer = all ?? Tensor.Empty(hidden.DType, Device.Cpu, size, vocabulary);
         var transposed = _head.Compute.Detach().T();
         for (var start = 0; start < count; start += size)
         {
             using var scope = TensorScope.Enter();
             var rows = Math.Min(size, count - start);
-            var logits = buffer.Narrow(0, 0, rows);
-            hidden.Narrow(0, start, rows).MmInto(transposed, logits);
+            var logits = buffer.Narrow(0, all is null ? 0 : start, rows);
+            if (!known)
+                hidden.Narrow(0, start, rows).MmInto(transposed, logits);
             body(start, rows, logits);
         }
     }
@@ -239,12 +247,14 @@ public sealed unsafe class LinearLogProb : AutogradNode
             weights[i] = -weights[i];
         var result = _saved.EmptyLike();
         var again = new HeadStatistics(weights.Length);
+        var kept = _logits;
+        _logits = null;         // a second pass over the same graph computes them anew
         Chunks(_saved, (start, rows, logits) =>
         {
             Run(logits, start, rows, weights, again);
             logits.MmInto(_head.Compute, result.Narrow(0, start, rows));
             _head.AddProduct(logits.T(), _saved.Narrow(0, start, rows));
-        });
+        }, kept, known: kept is not null);
         return [result, null];
     }
 }

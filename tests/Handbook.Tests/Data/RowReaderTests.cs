@@ -50,7 +50,7 @@ public sealed class RowReaderTests : IDisposable
         var chat = Assert.IsType<ChatPromptExample>(Read("""{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}""", out _));
         Assert.Equal(2, chat.Whole.Messages.GetArrayLength());
         Read("""{"prompt": "a", "completion": [1]}""", out var problem);
-        Assert.Equal("prompt is a text and completion a list, but both must be texts or both lists of turns", problem!.Detail);
+        Assert.Equal("prompt is a text and completion a list, but both must be texts, or the prompt a list of turns", problem!.Detail);
     }
 
     [Theory]

@@ -173,11 +173,13 @@ public sealed class RowReader
         var completion = Required(row, "completion");
         if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String)
             return new PromptExample(prompt.GetString()!, completion.GetString()!);
-        if (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind != JsonValueKind.Array)
-            throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts or both lists of turns");
+        if (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String))
+            throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts, or the prompt a list of turns");
+        // A text that completes a conversation is what the assistant says next.
+        var turns = new ChatTurns(_keepsToolCalls);
         return new ChatPromptExample(
             Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).ToJson()),
-            new ChatTurns(_keepsToolCalls).Add(completion).ToJson());
+            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion)).ToJson());
     }
 
     private JsonElement Turns(JsonElement row)
