@@ -73,8 +73,11 @@ internal static class ScoreCommand
             throw;
         }
         if (summary.Scored == 0)
+        {
+            file?.Discard();
             throw new InputException($"{spec.Id}: no row could be scored{string.Concat(summary.Left.Select(left => $"\n    {left.Value.Count} × {left.Key}, e.g. {left.Value.First}"))}",
                 fix: "check the layout of the rows, or map their columns with --column prompt=… --column completion=…");
+        }
         file?.Finish();
         Report(summary, file is null ? Console.Error : Console.Out, output);
         if (args.GetValue(_against) is { } other)

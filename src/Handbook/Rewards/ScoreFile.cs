@@ -61,6 +61,14 @@ public sealed class ScoreFile : IDisposable
         File.Delete(_path + ".part.json");
     }
 
+    /// <summary>Leaves nothing behind.</summary>
+    public void Discard()
+    {
+        _part.Dispose();
+        File.Delete(_path + ".part");
+        File.Delete(_path + ".part.json");
+    }
+
     public void Dispose() => _part.Dispose();
 
     private static State? Read(string path)
