@@ -21,6 +21,7 @@ internal static class Commands
             CpoCommand.Create(),
             BcoCommand.Create(),
             ScoreCommand.Create(),
+            RejectionSampleCommand.Create(),
             GenerateCommand.Create(),
             ChatCommand.Create(),
             InspectCommand.Create(),

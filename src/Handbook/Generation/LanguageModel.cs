@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Handbook.Models;
 using Handbook.Text;
-using Handbook.Text.Templates;
 using Handbook.Torch;
 using Decoder = Handbook.Models.Decoder;
 
@@ -10,16 +9,16 @@ namespace Handbook.Generation;
 /// <summary>A model folder ready to answer: network, tokenizer, chat template, and what ends an answer.</summary>
 public sealed class LanguageModel : IDisposable
 {
-    private readonly ChatEncoder? _chat;
+    private readonly bool _owned;
 
-    private LanguageModel(string folder, Decoder network, Tokenizer tokenizer, GenerationDefaults defaults)
+    private LanguageModel(string folder, Decoder network, Tokenizer tokenizer, GenerationDefaults defaults, bool owned)
     {
-        (Folder, Network, Tokenizer, Defaults) = (folder, network, tokenizer, defaults);
-        if (tokenizer.ChatTemplate is { } template)
-            _chat = new ChatEncoder(tokenizer, ChatTemplate.Parse(template, $"{folder}: chat template"));
-        int?[] ends = [.. defaults.EosIds.Select(id => (int?)id), tokenizer.EosId, EndOfTurn()];
-        StopIds = [.. ends.OfType<int>().Distinct()];
+        (Folder, Network, Tokenizer, Defaults, _owned) = (folder, network, tokenizer, defaults, owned);
+        Prompts = new PromptEncoder(folder, tokenizer, defaults);
     }
+
+    /// <summary>Prompts as the model reads them.</summary>
+    public PromptEncoder Prompts { get; }
 
     public string Folder { get; }
 
@@ -31,25 +30,26 @@ public sealed class LanguageModel : IDisposable
     public GenerationDefaults Defaults { get; }
 
     /// <summary>Whether the model has a chat template.</summary>
-    public bool CanChat => _chat is not null;
+    public bool CanChat => Prompts.CanChat;
 
     /// <summary>The end tokens of the model and of the tokenizer, and the one that ends a turn of the chat template.</summary>
-    public IReadOnlyList<int> StopIds { get; }
+    public IReadOnlyList<int> StopIds => Prompts.StopIds;
 
     /// <param name="folder">A model folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
     /// <param name="compute">Element type of products.</param>
-    public static LanguageModel Open(string folder, DType compute)
+    /// <param name="tokenizer">The tokenizer to use; null for the folder's own.</param>
+    public static LanguageModel Open(string folder, DType compute, Tokenizer? tokenizer = null)
     {
         TorchRuntime.Load();
         folder = ModelFolder.Find(folder);
         var config = PublishedConfig.Load(folder);
-        var tokenizer = Tokenizer.Load(folder);
+        tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(folder, config.Decoder);
         using var weights = ModelWeights.Open(folder, config, fused: true);
         var network = Decoder.Load(weights, DType.Float32, compute, trainable: false);
         try
         {
-            return new(folder, network, tokenizer, defaults);
+            return new(folder, network, tokenizer, defaults, owned: true);
         }
         catch
         {
@@ -58,46 +58,21 @@ public sealed class LanguageModel : IDisposable
         }
     }
 
+    /// <summary>A network that is in memory already, such as the one that is being trained; it stays the caller's.</summary>
+    /// <param name="folder">Where it came from, for messages and for how it would like to be sampled.</param>
+    public static LanguageModel Around(Decoder network, Tokenizer tokenizer, string folder) =>
+        new(folder, network, tokenizer, GenerationDefaults.Load(folder, network.Config), owned: false);
+
     /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
-    public int[] EncodeText(string text)
-    {
-        var ids = Tokenizer.Encode(text);
-        // Some tokenizers close every text with the end token; here the text goes on.
-        if (ids.Length > 0 && ids[^1] == Tokenizer.EosId && Tokenizer.Encode(text, addSpecialTokens: false) is var bare && (bare.Length == 0 || bare[^1] != Tokenizer.EosId))
-            ids = ids[..^1];
-        if (ids.Length > 1 && ids[0] == Tokenizer.BosId && ids[1] == ids[0] && text.StartsWith(Tokenizer.SpecialTokens["bos_token"], StringComparison.Ordinal))
-            ids = ids[1..];
-        return ids.Length == 0 && (Tokenizer.BosId ?? Defaults.BosId) is { } begin ? [begin] : ids;
-    }
+    public int[] EncodeText(string text) => Prompts.EncodeText(text);
 
     /// <summary>A conversation up to the assistant's next turn.</summary>
     /// <param name="messages">A JSON list of objects with role and content.</param>
-    public int[] EncodeChat(JsonElement messages) => _chat is null
-        ? throw new InputException($"{Folder} has no chat template", why: "without one it is not known how the model tells the turns of a conversation apart",
-            fix: "give it plain text to go on from, or a tokenizer with a chat_template")
-        : _chat.Encode(new Conversation { Messages = messages }, new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
+    public int[] EncodeChat(JsonElement messages) => Prompts.EncodeChat(messages);
 
-    /// <summary>The token of its own that the template writes behind what the assistant says; null where there is none.</summary>
-    private int? EndOfTurn()
+    public void Dispose()
     {
-        const string said = "answer";
-        if (_chat is null)
-            return null;
-        var messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" }, new { role = "assistant", content = said } });
-        try
-        {
-            var text = _chat.Template.Render(new Conversation { Messages = messages }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens }).Text;
-            var behind = text.LastIndexOf(said, StringComparison.Ordinal);
-            if (behind < 0)
-                return null;
-            var own = Tokenizer.AddedTokens.Select(token => token.Id).ToHashSet();
-            return Tokenizer.Encode(text[(behind + said.Length)..], addSpecialTokens: false).Where(own.Contains).Select(id => (int?)id).FirstOrDefault();
-        }
-        catch (TemplateException)
-        {
-            return null;        // a template that refuses so short a conversation
-        }
+        if (_owned)
+            Network.Dispose();
     }
-
-    public void Dispose() => Network.Dispose();
 }

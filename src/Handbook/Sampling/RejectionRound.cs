@@ -1,0 +1,165 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Generation;
+using Handbook.Recipes;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Progress;
+
+namespace Handbook.Sampling;
+
+/// <summary>One round in its folder: sampled answers, their scores, what is trained on. Every stage goes on where it stopped.</summary>
+/// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order of the prompts.</remarks>
+internal sealed class RejectionRound(int number, string folder, Recipe recipe, IReadOnlyList<Prompt> prompts, LiveLine line)
+{
+    private const string Answers = "answers.jsonl", Scores = "scores.jsonl", Keys = "round.json";
+
+    private readonly RoundSample?[][] _samples = [.. prompts.Select(_ => new RoundSample?[recipe.Sampling.NumGenerations])];
+
+    /// <summary>The rows to train on.</summary>
+    public string Dataset { get; } = Path.Combine(folder, "train.jsonl");
+
+    public IReadOnlyList<IReadOnlyList<RoundSample>> Samples => _samples!;
+
+    public int DatasetRows { get; private set; }
+
+    /// <summary>Prompts of which nothing is used, by reason.</summary>
+    public SortedDictionary<string, int> PromptsDropped { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Answers that are not used, by reason.</summary>
+    public SortedDictionary<string, int> SamplesDropped { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>What the answers came from.</summary>
+    public string Source { get; private set; } = "";
+
+    public long Stream(int prompt, int sample) => ((long)(number - 1) << 48) + prompt * 65536L + sample;
+
+    /// <summary>Samples what is missing.</summary>
+    /// <param name="key">What decides the answers: another key in the folder means that they are of another run.</param>
+    /// <param name="name">What the answers come from.</param>
+    /// <param name="open">Opens it, where anything is missing.</param>
+    public void Sample(string key, string name, Func<IAnswerSource> open, CancellationToken cancel)
+    {
+        Source = name;
+        Check("answers", key, Answers, why: "they would not be this recipe's");
+        using var journal = new Journal(Path.Combine(folder, Answers), Read);
+        var missing = Enumerable.Range(0, prompts.Count).Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
+            .Where(group => group.Samples.Length > 0).ToArray();
+        var total = _samples.Sum(group => group.Length);
+        if (missing.Length == 0)
+            return;
+        using var source = open();
+        using var bar = new ProgressBar($"round {number}: sampling", total, "answers", line);
+        bar.Report(total - missing.Sum(group => group.Samples.Length));
+        source.Answer([.. missing.Select(group => new AnswerRequest(prompts[group.Prompt], [.. group.Samples.Select(s => Stream(group.Prompt, s))]))], (request, place, answer) =>
+        {
+            var (prompt, sample) = (missing[request].Prompt, missing[request].Samples[place]);
+            journal.Add(new JsonObject { ["prompt"] = prompt, ["sample"] = sample, ["answer"] = answer.Text, ["finished"] = answer.Finished, ["tokens"] = answer.Tokens, ["log_prob"] = answer.LogProb });
+            _samples[prompt][sample] = new(prompt, sample, answer);
+            bar.Advance();
+        }, cancel);
+    }
+
+    private void Read(JsonElement answer)
+    {
+        var (prompt, sample) = (answer.GetProperty("prompt").GetInt32(), answer.GetProperty("sample").GetInt32());
+        if (prompt >= _samples.Length || sample >= _samples[prompt].Length)
+            return;     // the recipe asks for fewer now
+        _samples[prompt][sample] = new(prompt, sample, new(answer.GetProperty("answer").GetString()!, answer.GetProperty("finished").GetBoolean(),
+            answer.GetProperty("tokens") is { ValueKind: JsonValueKind.Number } tokens ? tokens.GetInt32() : null,
+            answer.GetProperty("log_prob") is { ValueKind: JsonValueKind.Number } logProb ? logProb.GetDouble() : null));
+    }
+
+    /// <summary>Scores what has no score yet, with each scorer.</summary>
+    /// <param name="key">What decides the scores.</param>
+    public void Score(string key, ScorerSet scorers, CancellationToken cancel)
+    {
+        if (Known("scores") is { } before && before != key)
+        {
+            File.Delete(Path.Combine(folder, Scores));      // sampling is what is dear; scores of other rules are of no use
+            line.Print($"round {number}: the keys of scoring have changed: scoring again");
+        }
+        Remember("scores", key);
+        using var journal = new Journal(Path.Combine(folder, Scores), ReadScore);
+        for (var i = 0; i < scorers.Names.Count; i++)
+            Score(scorers.Names[i], scorers, i, journal, cancel);
+        foreach (var sample in _samples.SelectMany(group => group))
+            sample!.Total = Enumerable.Range(0, scorers.Names.Count).Sum(i => scorers.Weights[i] * sample.Scores[scorers.Names[i]].Value);
+    }
+
+    private void Score(string name, ScorerSet scorers, int index, Journal journal, CancellationToken cancel)
+    {
+        var all = _samples.SelectMany(group => group).ToArray();
+        var missing = all.Where(sample => !sample!.Scores.ContainsKey(name)).ToArray();
+        if (missing.Length == 0)
+            return;
+        using var bar = new ProgressBar($"round {number}: scoring ({name})", all.Length, "answers", line);
+        bar.Report(all.Length - missing.Length);
+        scorers[index].Score([.. missing.Select(sample => new SampledAnswer
+        {
+            Text = prompts[sample!.Prompt].Text,
+            Messages = prompts[sample.Prompt].Messages,
+            Reference = prompts[sample.Prompt].Expected,
+            Place = prompts[sample.Prompt].Place,
+            Answer = sample.Given.Text,
+            Finished = sample.Given.Finished,
+        })], (i, score) =>
+        {
+            journal.Add(new JsonObject { ["prompt"] = missing[i]!.Prompt, ["sample"] = missing[i]!.Sample, ["scorer"] = name, ["score"] = RoundSample.Number(score.Value), ["detail"] = score.Detail });
+            missing[i]!.Scores[name] = score;
+            bar.Advance();
+        }, cancel);
+    }
+
+    private void ReadScore(JsonElement score)
+    {
+        var (prompt, sample) = (score.GetProperty("prompt").GetInt32(), score.GetProperty("sample").GetInt32());
+        if (prompt < _samples.Length && sample < _samples[prompt].Length)
+            _samples[prompt][sample]!.Scores[score.GetProperty("scorer").GetString()!] =
+                new(score.GetProperty("score") is { ValueKind: JsonValueKind.Number } value ? value.GetDouble() : double.NaN, score.GetProperty("detail").GetString());
+    }
+
+    /// <summary>Marks the answers and writes the rows to train on.</summary>
+    public void Select(bool textsAreTurns)
+    {
+        var rows = new List<JsonObject>();
+        for (var p = 0; p < prompts.Count; p++)
+        {
+            if (Selection.Mark(Samples[p], recipe.Rejection) is { } reason)
+                PromptsDropped[reason] = PromptsDropped.GetValueOrDefault(reason) + 1;
+            foreach (var sample in Samples[p])
+                if (sample.Dropped is { } why)
+                    SamplesDropped[why] = SamplesDropped.GetValueOrDefault(why) + 1;
+            rows.AddRange(Selection.Rows(prompts[p], Samples[p], textsAreTurns));
+        }
+        DatasetRows = rows.Count;
+        JsonLines.Write(Dataset, rows);
+    }
+
+    /// <summary>What is remembered of this round under a name; null for nothing.</summary>
+    public string? Known(string name) => State()[name]?.GetValue<string>();
+
+    public void Remember(string name, string value)
+    {
+        var state = State();
+        if (state[name]?.GetValue<string>() == value)
+            return;
+        state[name] = value;
+        Directory.CreateDirectory(folder);
+        AtomicFile.WriteText(Path.Combine(folder, Keys), state.ToJsonString(JsonLines.Options) + "\n");
+    }
+
+    /// <summary>The folder's file under a name must be of this key.</summary>
+    private void Check(string name, string key, string file, string why)
+    {
+        if (Known(name) is { } before && before != key)
+            throw new InputException($"{Path.Combine(folder, file)} holds {name} that were made from another model, other prompts or other keys of sampling", why,
+                "begin anew with --fresh, or name another output_dir");
+        Remember(name, key);
+    }
+
+    private JsonObject State()
+    {
+        var path = Path.Combine(folder, Keys);
+        return File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
+    }
+}

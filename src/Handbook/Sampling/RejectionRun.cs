@@ -1,0 +1,208 @@
+using System.Text.Json;
+using Handbook.Data;
+using Handbook.Generation;
+using Handbook.Models;
+using Handbook.Recipes;
+using Handbook.Text;
+using Handbook.Torch;
+using Handbook.Training;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Progress;
+
+namespace Handbook.Sampling;
+
+/// <summary>From prompts to a new model: sample, score, select, train, as often as the recipe says.</summary>
+/// <remarks>
+/// <c>output_dir</c> gets the last round's model, <c>samples.jsonl</c> (every answer with its scores and where it came from), <c>summary.json</c> and
+/// <c>pipeline.yaml</c>; <c>round-N/</c> what happens on the way. The same command goes on where it stopped, and its files are the same as without the stop.
+/// </remarks>
+public sealed class RejectionRun
+{
+    private const int Ok = 0;
+    private const int Interrupted = 130;
+
+    private readonly Recipe _recipe;
+    private readonly LiveLine _line;
+    private readonly Tokenizer _tokenizer;
+    private readonly bool _textsAreTurns;
+    private readonly DType _compute;
+    private readonly string _output;
+
+    private RejectionRun(Recipe recipe, LiveLine line)
+    {
+        (_recipe, _line, _output) = (recipe, line, recipe.Training.OutputDir);
+        _tokenizer = RecipeData.LoadTokenizer(recipe);
+        // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
+        _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
+            || Tokenizer.Load(recipe.Model.TokenizerPath()).ChatTemplate is not null;
+        _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
+    }
+
+    /// <summary>Runs a rejection-sampling recipe to its end.</summary>
+    /// <returns>0, or 130 after an interruption.</returns>
+    /// <exception cref="InputException">Something the user can fix; what was sampled and scored is kept.</exception>
+    public static int Run(Recipe recipe, CancellationToken cancel)
+    {
+        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
+        try
+        {
+            return new RejectionRun(recipe, line).Run(cancel);
+        }
+        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        {
+            line.Print("interrupted; what was sampled and scored is kept, and the same command goes on from there");
+            return Interrupted;
+        }
+    }
+
+    private int Run(CancellationToken cancel)
+    {
+        RunFolder.RequireFolder(_output);
+        if (_recipe.Training.Fresh)
+            RemoveOlder();
+        var (prompts, dropped) = Prompts();
+        using var scorers = new ScorerSet(_recipe.Scoring, _compute, _line.Print);
+        scorers.OpenAll();
+        if (_recipe.Scoring.RewardFuncs!.FirstOrDefault(ScorerOptions.NeedReference.Contains) is { } name && prompts.FirstOrDefault(prompt => prompt.Expected is null) is { } bare)
+            throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: "name the column with the right answers in reference_column, or take another scorer");
+        AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
+        _line.Print($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
+
+        var summary = new RejectionSummary(_recipe, prompts.Count, dropped);
+        var model = _recipe.Model.ModelNameOrPath!;
+        for (var number = 1; number <= _recipe.Rejection.Rounds; number++)
+        {
+            var round = new RejectionRound(number, Path.Combine(_output, $"round-{number}"), _recipe, prompts, _line);
+            var from = model;
+            round.Sample(SamplingKey(from, prompts), SourceName(from), () => Source(from), cancel);
+            round.Score(ScoringKey(prompts), scorers, cancel);
+            scorers.Release();      // a reward model would lie beside the model that is trained
+            round.Select(_textsAreTurns);
+            var next = TrainedFolder(number);
+            summary.Add(number, round, prompts, next);
+            summary.Write(_output);
+            if (round.DatasetRows == 0)
+            {
+                summary.Print(Console.Out);
+                throw new InputException($"round {number}: no answer was selected, so there is nothing to train on",
+                    fix: _recipe.Rejection.SelectThreshold is { } threshold ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations" : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length");
+            }
+            if (next is null)
+                break;
+            if (!Train(round, from, next, cancel))
+            {
+                _line.Print("interrupted; the same command goes on from there");
+                return Interrupted;
+            }
+            model = next;
+        }
+        summary.Print(Console.Out);
+        _line.Print(_recipe.Rejection.Trains() is null
+            ? $"the rows to train on: {Path.Combine(_output, "round-1", "train.jsonl")}; every answer: {Path.Combine(_output, "samples.jsonl")}"
+            : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
+        return Ok;
+    }
+
+    /// <summary>The folder of a round's model; null where none is trained.</summary>
+    private string? TrainedFolder(int round) =>
+        _recipe.Rejection.Trains() is null ? null : round == _recipe.Rejection.Rounds ? _output : Path.Combine(_output, $"round-{round}", "model");
+
+    private bool Train(RejectionRound round, string from, string to, CancellationToken cancel)
+    {
+        var key = Hash(File.ReadAllText(round.Dataset));
+        if (round.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
+            return true;
+        if (round.Known("trained") is not null || round.Known("training") is { } begun && begun != key)
+            throw new InputException($"{to} holds a model that was trained on other rows than {round.Dataset} now has", "the keys of scoring or selection have changed since",
+                "begin anew with --fresh, or name another output_dir");
+        round.Remember("training", key);
+        var method = _recipe.Rejection.Trains()!.Value;
+        _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
+        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to), cancel) != Ok)
+            return false;
+        round.Remember("trained", key);
+        return true;
+    }
+
+    private (IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped) Prompts()
+    {
+        var set = PromptSet.Load(_recipe, _recipe.Scoring.ReferenceColumn, _recipe.Rejection.SystemPrompt, _recipe.Rejection.MaxPrompts);
+        if (_recipe.Rejection.SamplesElsewhere)
+            return (set.Prompts, set.Dropped);
+        var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
+        var kept = new List<Prompt>();
+        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!);
+        var config = PublishedConfig.Load(folder).Decoder;
+        var encoder = new PromptEncoder(folder, _tokenizer, GenerationDefaults.Load(folder, config));
+        foreach (var prompt in set.Prompts)
+            if (ModelAnswers.Refuses(prompt, encoder, config, _textsAreTurns, _recipe.Preference.MaxPromptLength) is { } reason)
+                dropped[reason] = dropped.GetValueOrDefault(reason) + 1;
+            else
+                kept.Add(prompt);
+        return kept.Count > 0 ? (kept, dropped) : throw new InputException($"no prompt can be used: {string.Join(", ", dropped.Select(entry => $"{entry.Value} × {entry.Key}"))}", fix: "raise max_prompt_length");
+    }
+
+    private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere ? $"{_recipe.Rejection.SampleBaseUrl ?? "api.openai.com"} {_recipe.Rejection.SampleModel}" : model;
+
+    private IAnswerSource Source(string model)
+    {
+        var rejection = _recipe.Rejection;
+        if (rejection.SamplesElsewhere)
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
+        var speaker = LanguageModel.Open(model, _compute, _tokenizer);
+        return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
+    }
+
+    private SamplingOptions Sampling(LanguageModel? model)
+    {
+        var keys = _recipe.Sampling;
+        return new SamplingOptions
+        {
+            MaxNewTokens = _recipe.Preference.MaxCompletionLength ?? 256,
+            Temperature = keys.Temperature,
+            TopP = keys.TopP,
+            TopK = keys.TopK ?? 0,
+            MinP = keys.MinP ?? 0,
+            RepetitionPenalty = keys.RepetitionPenalty,
+            Seed = _recipe.Training.Seed,
+            StopIds = model?.StopIds ?? [],
+            BatchSize = _recipe.Rejection.SampleBatchSize,
+        };
+    }
+
+    /// <summary>Everything that decides what is sampled, but not how many answers.</summary>
+    private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
+    {
+        var options = Sampling(null) with { BatchSize = 1 };
+        var asked = string.Join('\n', prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
+        var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : WeightsOf(model);
+        return Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
+    }
+
+    /// <summary>Everything that decides the scores, but not how they are weighed.</summary>
+    private string ScoringKey(IReadOnlyList<Prompt> prompts)
+    {
+        var keys = _recipe.Scoring with { RewardWeights = null, AllowCode = true, EndpointParallel = 1, EndpointRetries = 0, EndpointTimeout = 1 };
+        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
+        return Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
+    }
+
+    private static string WeightsOf(string model) =>
+        string.Join(' ', Directory.EnumerateFiles(ModelFolder.Find(model)).Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json")
+            .Order(StringComparer.Ordinal).Select(CacheFolder.Default.HashOf));
+
+    private static string Hash(string text) => CacheFolder.Hash(System.Text.Encoding.UTF8.GetBytes(text));
+
+    private void RemoveOlder()
+    {
+        if (!Directory.Exists(_output))
+            return;
+        foreach (var folder in Directory.GetDirectories(_output, "round-*"))
+            if (File.Exists(Path.Combine(folder, "round.json")))
+                Directory.Delete(folder, recursive: true);
+        foreach (var (_, path) in CheckpointFolder.List(_output))
+            Directory.Delete(path, recursive: true);
+        foreach (var file in (string[])["samples.jsonl", "summary.json"])
+            File.Delete(Path.Combine(_output, file));
+    }
+}
