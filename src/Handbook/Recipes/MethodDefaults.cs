@@ -26,7 +26,7 @@ internal static class MethodDefaults
             if (method == TrainingMethod.Dpo)
                 yield return ("optim", OptimizerKind.RmsProp, KeySource.Dialect);
         }
-        else if (LearningRate(method) is { } rate)
+        else if (LearningRate(method, written) is { } rate)
             yield return ("learning_rate", rate, KeySource.Method);
 
         if (method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
@@ -58,10 +58,10 @@ internal static class MethodDefaults
             yield return ("max_prompt_length", 512, KeySource.Method);
     }
 
-    private static double? LearningRate(TrainingMethod method) => method switch
+    private static double? LearningRate(TrainingMethod method, PreferenceOptions written) => method switch
     {
         TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Kto or TrainingMethod.Cpo or TrainingMethod.Grpo => 1e-6,
-        TrainingMethod.Bco => 5e-7,
+        TrainingMethod.Bco => written.IsCompatible(TrlRelease.V0_24) ? 5e-5 : 5e-7,      // 0.24 took the one of its base class
         TrainingMethod.Reward => 1e-4,
         _ => null,
     };

@@ -17,6 +17,7 @@ public sealed class MethodDefaultsTests
     [InlineData(Newer, TrainingMethod.Kto, 1e-6)]
     [InlineData(Newer, TrainingMethod.Cpo, 1e-6)]
     [InlineData(Newer, TrainingMethod.Bco, 5e-7)]
+    [InlineData(Newer + "trl_compat: \"0.24\"\n", TrainingMethod.Bco, 5e-5)]
     [InlineData(Newer, TrainingMethod.Reward, 1e-4)]
     [InlineData(Older, TrainingMethod.Sft, 5e-5)]
     [InlineData(Older, TrainingMethod.Dpo, 5e-5)]
