@@ -209,6 +209,8 @@ public static class TrainingRun
                 hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes(segment.Ids.Span));
                 hash.AppendData(segment.Loss.Span);
             }
+        for (var i = 0; i < rows.Count && recipe.Method == TrainingMethod.Reward; i++)
+            hash.AppendData(BitConverter.GetBytes(rows.Read(i).Margin));
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 

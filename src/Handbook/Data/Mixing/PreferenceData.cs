@@ -54,8 +54,10 @@ public static class PreferenceData
     }
 
     /// <summary>Whether rows keep their order, as in the reference trainers: KTO's batches then have each other's answers.</summary>
-    public static bool IsSequential(Recipe recipe) =>
-        recipe.Method == TrainingMethod.Bco || (recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"]);
+    /// <remarks>Only where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a model would learn from
+    /// good answers first and from bad ones afterwards.</remarks>
+    public static bool IsSequential(Recipe recipe) => recipe.Preference.TrlCompat is not null
+        && (recipe.Method == TrainingMethod.Bco || (recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"]));
 
     private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => method == TrainingMethod.Dpo
         ? options

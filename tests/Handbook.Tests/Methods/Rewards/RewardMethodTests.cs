@@ -26,6 +26,8 @@ public sealed class RewardMethodTests
 
         foreach (var maxTokens in (int[])[1, 30, 60])
             Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens)).MustEqual(together, Rounding, $"{maxTokens} tokens at once");
+        foreach (var microBatches in (int[][][])[[[0, 1, 2], [3, 4, 5, 6]], [[0], [1], [2], [3], [4], [5], [6]]])
+            Tiny.Step(model, method, BatchLoader.Lay(rows, new StepRows(0, 0, microBatches, 1), method, 4096)).MustEqual(together, Rounding, $"{microBatches.Length} micro-batches");
         Tiny.Step(model, method, Tiny.Whole(new TokenRowList([.. Enumerable.Range(0, rows.Count).Select(i => Separate(rows.Read(i)))]), method, 4096))
             .MustEqual(together, Rounding, "separate prompts");
         Tiny.Step(model, method, Tiny.Whole(rows, method, 40), _ => new ForwardOptions { Recompute = true }).MustEqual(together, Rounding, "recomputed");
