@@ -7,28 +7,44 @@ cd "$root"
 export HANDBOOK_NO_BUILD=1
 started=$SECONDS
 step() { say "" "${1:+── $1}"; say "\$ ./handbook ${*:2}"; ./handbook "${@:2}"; }
-ask() { ./handbook generate "$1" --prompts data/tiny/sft/test.jsonl --expect answer --batch-size 64 --max-new-tokens 24 --output "$2" | tail -n 1; }
+# Answers are drawn at temperature 1: what a model says, not only what it would say first.
+ask() { ./handbook generate "$1" --prompts data/tiny/sft/test.jsonl --expect answer --temperature 1 --seed 17 --batch-size 64 --max-new-tokens 24 --output "$1/answers.jsonl" | tail -n 1; }
+judge() { ./handbook score runs/tiny-reward "$1/answers.jsonl" --column completion=answer --fresh -o "$1/scores.jsonl" "${@:2}" | tail -n 1; }
+metric() { sed -n "s|.*\"$2\": *\([0-9.eE+-]*\).*|\1|p" "$1/eval_results.json"; }
 
-rm -rf data/tiny runs/tiny-init runs/tiny-cpt runs/tiny-sft
-step "1 of 5: data" demo-data --output data/tiny --seed 17
-step "2 of 5: a tokenizer and a new model" tokenizer train data/tiny/text/train.jsonl data/tiny/sft/train.jsonl --vocab-size 1024 \
+rm -rf data/tiny runs/tiny-init runs/tiny-cpt runs/tiny-sft runs/tiny-reward runs/tiny-dpo runs/tiny-rejection-sample
+step "1 of 7: data" demo-data --output data/tiny --seed "${DEMO_SEED:-17}"
+step "2 of 7: a tokenizer and a new model" tokenizer train data/tiny/text/train.jsonl data/tiny/sft/train.jsonl --vocab-size 1024 \
     --eos-token "<|endoftext|>" --special-token "<|im_start|>" --special-token "<|im_end|>" \
     --chat-template recipes/tiny/chat.jinja --model-max-length 512 --output data/tiny/tokenizer
-step "" init --config recipes/tiny/config.json --tokenizer data/tiny/tokenizer --output runs/tiny-init --force
-step "3 of 5: it reads" cpt recipes/tiny/cpt.yaml --fresh=true
-say "" "asking the held-out questions"
-before=$(ask runs/tiny-cpt runs/tiny-cpt/answers.jsonl)
-step "4 of 5: it learns to answer" sft recipes/tiny/sft.yaml --fresh=true
-say "" "── 5 of 5: asking the held-out questions again"
-after=$(ask runs/tiny-sft runs/tiny-sft/answers.jsonl)
+step "" init --config recipes/tiny/config.json --tokenizer data/tiny/tokenizer --output runs/tiny-init --force --seed "${DEMO_SEED:-17}"
+step "3 of 7: it reads" cpt recipes/tiny/cpt.yaml --fresh=true
+read_accuracy=$(ask runs/tiny-cpt)
+step "4 of 7: it learns to answer" sft recipes/tiny/sft.yaml --fresh=true
+sft_accuracy=$(ask runs/tiny-sft)
+step "5 of 7: a second one learns which of two answers is better" reward recipes/tiny/reward.yaml --fresh=true
+judge runs/tiny-sft >/dev/null
+step "6 of 7: the first one learns to prefer the better answer" dpo recipes/tiny/dpo.yaml --fresh=true
+dpo_accuracy=$(ask runs/tiny-dpo)
+dpo_wins=$(judge runs/tiny-dpo --against runs/tiny-sft/scores.jsonl)
+step "7 of 7: it learns from the best of its own answers" rejection-sample recipes/tiny/rejection-sample.yaml --fresh=true
+last=$(cat runs/tiny-rejection-sample/final_model)
+rs_accuracy=$(ask "$last")
+rs_wins=$(judge "$last" --against runs/tiny-sft/scores.jsonl)
 
+number() { sed -E 's/^(accuracy|win rate) ([0-9.]+).*/\2/' <<<"$1"; }
+row() { printf '  %-46s %10s %16s %10s\n' "$@"; }
+say "" "held-out questions: right answers at temperature 1; held-out pairs ranked right; answers that the reward model scores above the fine-tuned model's"
+row "after" accuracy "reward accuracy" "win rate"
+row "reading (runs/tiny-cpt)" "$(number "$read_accuracy")" "" ""
+row "fine-tuning (runs/tiny-sft)" "$(number "$sft_accuracy")" "" "0.5000"
+row "reward modelling (runs/tiny-reward)" "" "$(metric runs/tiny-reward eval_accuracy)" ""
+row "DPO (runs/tiny-dpo)" "$(number "$dpo_accuracy")" "$(metric runs/tiny-dpo eval_rewards/accuracies)" "$(number "$dpo_wins")"
+row "rejection sampling ($last)" "$(number "$rs_accuracy")" "" "$(number "$rs_wins")"
+echo "loss plots: runs/tiny-*/loss.svg"
 echo
-echo "held-out questions answered exactly:"
-printf '  %-34s %s\n' "after reading (runs/tiny-cpt)" "${before#accuracy }" "after fine-tuning (runs/tiny-sft)" "${after#accuracy }"
-echo "loss plots: runs/tiny-cpt/loss.svg, runs/tiny-sft/loss.svg"
-echo
-echo "a dialogue with runs/tiny-sft (yours: ./handbook chat runs/tiny-sft):"
+echo "a dialogue with $last (yours: ./handbook chat $last):"
 questions=("Where does Anna live?" "Which letter comes after d?" "Here are three words: river, bread, sun. What is the first word?")
-mapfile -t answers < <(printf '%s\n/reset\n' "${questions[@]}" | ./handbook chat runs/tiny-sft --max-new-tokens 24 2>/dev/null)
+mapfile -t answers < <(printf '%s\n/reset\n' "${questions[@]}" | ./handbook chat "$last" --max-new-tokens 24 2>/dev/null)
 for i in "${!questions[@]}"; do printf '  > %s\n  %s\n' "${questions[i]}" "${answers[i]:-}"; done
 say "" "done in $((SECONDS - started)) s"
