@@ -36,6 +36,12 @@ public sealed record StepPlanOptions
     public bool GroupByLength { get; init; }
 
     public LeftoverRule Leftover { get; init; } = LeftoverRule.SmallerStep;
+
+    /// <summary>Steps whose rows are taken <see cref="Passes"/> times, before those of the next ones.</summary>
+    public int PassLength { get; init; } = 1;
+
+    /// <summary>How often the rows of a step are taken in each epoch.</summary>
+    public int Passes { get; init; } = 1;
 }
 
 /// <summary>The rows of one optimiser step.</summary>
@@ -71,6 +77,7 @@ public sealed class StepPlan
         StepsPerEpoch = options.Leftover == LeftoverRule.CarryOver
             ? Math.Max(1, MicroBatchesPerEpoch / options.AccumulationSteps)
             : (MicroBatchesPerEpoch + options.AccumulationSteps - 1) / options.AccumulationSteps;
+        StepsPerEpoch *= options.Passes;
         TotalSteps = options.MaxSteps > 0 ? options.MaxSteps : checked((int)Math.Ceiling(options.Epochs * StepsPerEpoch));
     }
 
@@ -89,12 +96,20 @@ public sealed class StepPlan
         get
         {
             ArgumentOutOfRangeException.ThrowIfNegative(step);
-            var (first, count) = Range(step);
+            var (first, count) = Range(Unrepeated(step));
             var batches = new int[count][];
             for (var i = 0; i < count; i++)
                 batches[i] = MicroBatch(first + i);
-            return new(step, (int)(first / MicroBatchesPerEpoch), batches, (double)(first + count) / MicroBatchesPerEpoch);
+            var after = _options.Passes == 1 ? (double)(first + count) / MicroBatchesPerEpoch : (double)(step + 1) / StepsPerEpoch;
+            return new(step, (int)(first / MicroBatchesPerEpoch), batches, after);
         }
+    }
+
+    /// <summary>The step that a step would be if none were taken again.</summary>
+    private int Unrepeated(int step)
+    {
+        var (block, within) = Math.DivRem(step, _options.PassLength * _options.Passes);
+        return (block * _options.PassLength) + (within % _options.PassLength);
     }
 
     /// <summary>The first micro-batch of a step, counted over all epochs, and how many it has.</summary>
@@ -102,7 +117,7 @@ public sealed class StepPlan
     {
         if (_options.Leftover == LeftoverRule.CarryOver && MicroBatchesPerEpoch >= _options.AccumulationSteps)
             return ((long)step * _options.AccumulationSteps, _options.AccumulationSteps);
-        var (epoch, within) = Math.DivRem(step, StepsPerEpoch);
+        var (epoch, within) = Math.DivRem(step, StepsPerEpoch / _options.Passes);
         var skipped = within * _options.AccumulationSteps;
         return (((long)epoch * MicroBatchesPerEpoch) + skipped, Math.Min(_options.AccumulationSteps, MicroBatchesPerEpoch - skipped));
     }

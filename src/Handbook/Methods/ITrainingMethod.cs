@@ -25,6 +25,13 @@ public interface ITrainingMethod
     /// <summary>Counts of a group.</summary>
     GroupTotals Totals(IReadOnlyList<TokenRow> rows);
 
+    /// <summary>What a step learns from, where that is not rows of the data but what the model makes of them now, such as its own answers to prompts.</summary>
+    /// <param name="model">The model with its weights of now.</param>
+    /// <param name="updates">Updates done; 0 in evaluation, so that evaluations compare.</param>
+    /// <param name="groups">Rows of the data.</param>
+    /// <param name="pass">Says whether it is for training, and receives what is measured.</param>
+    IReadOnlyList<LossGroup> Make(Decoder model, int updates, IReadOnlyList<LossGroup> groups, LossPass pass) => groups;
+
     /// <summary>Computes the loss of a group part by part and hands each part to the pass.</summary>
     /// <param name="model">The model, in training or frozen.</param>
     void Run(Decoder model, LossGroup group, LossPass pass);

@@ -35,6 +35,9 @@ public sealed class LossGroup
 
     public GroupTotals Totals { get; }
 
+    /// <summary>Tokens that go through the network.</summary>
+    public long Tokens => Bins.Sum(bin => (long)bin.Batch.Count);
+
     /// <summary>What the group's mean is multiplied by: 1, or one over the number of the step's micro-batches.</summary>
     public double Share { get; }
 

@@ -10,8 +10,11 @@ namespace Handbook.Training;
 /// <summary>The rows of one optimiser step, laid out for the network.</summary>
 /// <param name="Rows">Which rows.</param>
 /// <param name="Groups">The rows whose losses are one mean each: mostly all of the step.</param>
-/// <param name="Tokens">Tokens that go through the network.</param>
-public sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups, long Tokens);
+public sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups)
+{
+    /// <summary>Tokens of the rows.</summary>
+    public long Tokens => Groups.Sum(group => group.Tokens);
+}
 
 /// <summary>Prepares the next steps on a thread of its own, so that the training thread never waits for rows.</summary>
 public sealed class BatchLoader : IDisposable
@@ -73,8 +76,7 @@ public sealed class BatchLoader : IDisposable
     internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens)
     {
         var parts = method.GroupsByMicroBatch ? step.MicroBatches : [[.. step.MicroBatches.SelectMany(m => m)]];
-        LossGroup[] groups = [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count))];
-        return new(step, groups, groups.Sum(group => group.Bins.Sum(bin => (long)bin.Batch.Count)));
+        return new(step, [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count))]);
     }
 
     /// <summary>Rows as one group, in bins.</summary>

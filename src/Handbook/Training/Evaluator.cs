@@ -35,7 +35,8 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
             cancel.ThrowIfCancellationRequested();
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
             var pass = new LossPass { Metrics = sums };
-            method.Run(model, BatchLoader.Group(rows, numbers, method, maxTokens), pass);
+            foreach (var group in method.Make(model, 0, [BatchLoader.Group(rows, numbers, method, maxTokens)], pass))
+                method.Run(model, group, pass);
             if (pass.Learned)
                 sums.Add("loss", pass.Loss * numbers.Length, numbers.Length);
             bar?.Advance(numbers.Length);

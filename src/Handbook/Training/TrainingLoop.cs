@@ -21,7 +21,7 @@ public sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? 
 /// <summary>The one loop: accumulate, clip, step, log, evaluate, save, go on.</summary>
 public sealed class TrainingLoop : IDisposable
 {
-    private static readonly string[] s_noted = ["eval_loss", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
+    private static readonly string[] s_noted = ["eval_loss", "eval_reward", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
 
     private readonly TrainingJob _job;
     private readonly TrainingOptions _options;
@@ -115,8 +115,10 @@ public sealed class TrainingLoop : IDisposable
             Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
             Check = loss => RequireFinite(loss, "loss", work),
         };
-        foreach (var group in work.Groups)
+        var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
+        foreach (var group in groups)
             _job.Method.Run(_job.Model, group, pass);
+        var tokens = groups.Sum(group => group.Tokens);
         var rate = _schedule.At(_state.Step);
         double? norm = null;
         if (pass.Learned)
@@ -129,13 +131,13 @@ public sealed class TrainingLoop : IDisposable
             _progress.Note($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
         _state.Step++;
         _job.Method.AfterStep(_job.Model, _state.Step);
-        _state.TokensSeen += work.Tokens;
+        _state.TokensSeen += tokens;
         _state.TotalLoss += pass.Loss;
         _state.LossSinceLog += pass.Loss;
         _state.StepsSinceLog++;
         _lastNorm = norm ?? 0;
         _lastRate = rate;
-        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, work.Tokens));
+        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
     }
 
     // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
