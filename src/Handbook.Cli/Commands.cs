@@ -20,6 +20,7 @@ internal static class Commands
             KtoCommand.Create(),
             CpoCommand.Create(),
             BcoCommand.Create(),
+            GrpoCommand.Create(),
             ScoreCommand.Create(),
             RejectionSampleCommand.Create(),
             GenerateCommand.Create(),

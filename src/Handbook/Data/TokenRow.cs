@@ -22,6 +22,9 @@ public sealed class TokenRow
     /// <summary>What the reference model says of the answers; null where it was not asked.</summary>
     public ReferenceScore? Reference { get; init; }
 
+    /// <summary>What is known of sampled answers, in the order of their parts; null where it was not asked.</summary>
+    public IReadOnlyList<SampleScore>? Samples { get; init; }
+
     /// <summary>Number of tokens in all parts.</summary>
     public int TokenCount
     {
@@ -41,6 +44,13 @@ public sealed class TokenRow
 
 /// <summary>The reference model's log-probabilities of a row's answers, each one number; 0 for answers that the row has not.</summary>
 public readonly record struct ReferenceScore(double Chosen, double Rejected, double Mismatched);
+
+/// <summary>What is known of a sampled answer before it is trained on.</summary>
+/// <param name="Advantage">By how much it is better than the other answers to its prompt.</param>
+/// <param name="Counts">False for an answer that is not learnt from.</param>
+/// <param name="Old">log π_old of each token; empty where that is the policy as it is.</param>
+/// <param name="Reference">log π_ref of each token; empty without a reference.</param>
+public sealed record SampleScore(double Advantage, bool Counts, double[] Old, double[] Reference);
 
 /// <summary>Tokenised rows by number: a store on disk, or an order or packing of one.</summary>
 public interface ITokenRows

@@ -17,6 +17,15 @@ public sealed record GroupTotals
     /// <summary>Tokens of all chosen answers.</summary>
     public long ChosenTokens { get; init; }
 
+    /// <summary>Sampled answers.</summary>
+    public int Samples { get; init; }
+
+    /// <summary>Tokens of all sampled answers.</summary>
+    public long SampleTokens { get; init; }
+
+    /// <summary>Tokens of the sampled answers that are learnt from.</summary>
+    public long CountedTokens { get; init; }
+
     /// <summary>Prompt tokens that carry loss and are predicted, over rows with a chosen answer.</summary>
     public long PromptTokens { get; init; }
 }

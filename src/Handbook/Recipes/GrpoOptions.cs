@@ -35,7 +35,7 @@ public sealed record GrpoOptions
     /// <summary>Leave answers that reached <c>max_completion_length</c> without an end out of the loss.</summary>
     public bool MaskTruncatedCompletions { get; init; }
 
-    /// <summary>Write the sampled answers with their rewards to <c>completions.jsonl</c> at each log entry.</summary>
+    /// <summary>Write the sampled answers with their rewards to <c>completions.jsonl</c> in the run folder.</summary>
     public bool LogCompletions { get; init; }
 
     /// <summary>The upper clip range.</summary>
@@ -44,6 +44,14 @@ public sealed record GrpoOptions
     /// <summary>Answers that are sampled at once.</summary>
     public int AnswersPerSampling(TrainingOptions training) =>
         GenerationBatchSize ?? training.PerDeviceTrainBatchSize * (StepsPerGeneration ?? training.GradientAccumulationSteps);
+
+    /// <summary>Prompts of a micro-batch, and micro-batches of a step: both count answers in the recipe. A group that is larger than a micro-batch makes the step one.</summary>
+    public static (int Prompts, int MicroBatches) PromptsPerStep(TrainingOptions training, GenerationOptions sampling) => training.PerDeviceTrainBatchSize % sampling.NumGenerations == 0
+        ? (training.PerDeviceTrainBatchSize / sampling.NumGenerations, training.GradientAccumulationSteps)
+        : (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps / sampling.NumGenerations, 1);
+
+    /// <summary>Steps that one sampling serves in each pass.</summary>
+    public int StepsPerSampling(TrainingOptions training) => AnswersPerSampling(training) / (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
 
     internal void Validate(Recipe recipe, Diagnostics report)
     {
@@ -61,6 +69,10 @@ public sealed record GrpoOptions
             report.Error("generation_batch_size", "is given together with steps_per_generation", why: "each says how many answers are sampled at once", fix: "remove one of the two");
         if (recipe.Preference.BetaOr(0) < 0)
             report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater", why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
+        if (recipe.Sampling.Temperature == 0)
+            report.Error("temperature", "is 0", why: "all answers to a prompt would be the same, and none better than another", fix: "use 1.0");
+        if (recipe.Preference is { RefModelNameOrPath: not null } or { SyncRefModel: true } && recipe.Preference.BetaOr(0) == 0)
+            report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked", fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
         Groups(recipe, report);
         foreach (var loss in recipe.Preference.LossType ?? [])
             if (!Losses.Contains(loss))
@@ -71,15 +83,26 @@ public sealed record GrpoOptions
 
     private void Groups(Recipe recipe, Diagnostics report)
     {
-        var (size, group) = (AnswersPerSampling(recipe.Training), recipe.Sampling.NumGenerations);
+        var (training, group) = (recipe.Training, recipe.Sampling.NumGenerations);
+        var (size, step) = (AnswersPerSampling(training), training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
+        var sizeKey = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation" : "num_generations";
         if (group < 2)
             report.Error("num_generations", $"is {group}, but must be at least 2", why: "an answer's advantage is its reward compared with the group's mean", fix: "use 8");
-        else if (size < 1 || size % group != 0)
+        if (group < 2 || step < 1)
+            return;
+        if (size < 1 || size % group != 0)
             report.Error(GenerationBatchSize is null ? "num_generations" : "generation_batch_size",
                 $"is {(GenerationBatchSize is null ? group : size)}: {size} answers are sampled at once, which is not a multiple of num_generations {group}",
                 why: "a group of answers to one prompt is sampled whole", fix: $"set generation_batch_size: {Math.Max(1, (size + group - 1) / group) * group}");
-        if (GenerationBatchSize is { } batch && batch % recipe.Training.PerDeviceTrainBatchSize != 0)
-            report.Error("generation_batch_size", $"is {batch}, not a multiple of per_device_train_batch_size {recipe.Training.PerDeviceTrainBatchSize}", fix: "choose a multiple of both");
+        else if (step % group != 0)
+            report.Error("num_generations", $"is {group}, but a step has {step} answers, which is not a multiple of it",
+                why: "a group of answers to one prompt is trained on in one step", fix: $"set per_device_train_batch_size: {group}");
+        else if (size % step != 0)
+            report.Error(sizeKey, $"lets {size} answers be sampled at once, which is not a multiple of the {step} of a step",
+                why: "answers are sampled for one step or for several: the weights do not change within one", fix: "remove the key to sample once per step");
+        else if (recipe.Preference.LossType is ["bnpo"] && training.PerDeviceTrainBatchSize % group != 0)
+            report.Error("loss_type", $"is bnpo, but per_device_train_batch_size {training.PerDeviceTrainBatchSize} is not a multiple of num_generations {group}",
+                why: "that loss is a mean over each micro-batch, and groups are whole", fix: "use loss_type: dapo, the mean over the step");
     }
 }
 

@@ -11,8 +11,6 @@ internal static class PreferenceChecks
     {
         var options = recipe.Preference;
         Lengths(options, report);
-        if (options.RouterAuxLossCoef < 0)
-            report.Error("router_aux_loss_coef", $"is {options.RouterAuxLossCoef}, but must be 0 or greater", fix: "use 0.001, or 0 for none");
         switch (recipe.Method)
         {
             case TrainingMethod.Dpo:

@@ -130,7 +130,7 @@ public sealed record PreferenceOptions
     public object? Tools { get; init; }
 
     /// <summary>Weight of the loss that spreads tokens over a model's experts; null takes the model's own, and models without experts have none.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo], NotBuilt = "no model family with experts is built in this version, and without experts there is nothing to spread")]
     public double? RouterAuxLossCoef { get; init; }
 
     /// <summary>β, or what a method takes without one.</summary>

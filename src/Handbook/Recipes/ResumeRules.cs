@@ -24,7 +24,7 @@ internal static class ResumeRules
         "do_eval", "eval_strategy", "eval_steps", "eval_delay", "eval_on_start",
         "save_strategy", "save_steps", "save_total_limit", "save_only_model", "load_best_model_at_end",
         "logging_strategy", "logging_steps", "logging_first_step", "logging_dir", "report_to", "disable_tqdm", "run_name", "hub_model_id",
-        "precompute_ref_log_probs",
+        "precompute_ref_log_probs", "generate_during_eval", "log_completions",
     };
 
     private static readonly string[] s_length = ["max_steps", "num_train_epochs"];

@@ -32,7 +32,7 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
         var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
         if (IsLive)
         {
-            _live = new LiveReference(Open(folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
+            _live = new LiveReference(Open(recipe, folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
             line.Print($"reference: {folder}, kept in memory{(recipe.Preference.SyncRefModel ? $"; takes {recipe.Preference.RefModelMixupAlpha:g} of the policy every {recipe.Preference.RefModelSyncSteps} steps" : "")}");
             return (train, evaluation);
         }
@@ -57,7 +57,7 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
                 return new(rows, known);
             }
             using var bar = new ProgressBar($"reference scores, {what}", rows.Count, "rows", line);
-            var model = isPolicy ? policy : opened ??= Open(folder, policy.Compute);
+            var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
             return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
         }
     }
@@ -70,7 +70,8 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
         return recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
     }
 
-    private Decoder Open(string folder, DType compute)
+    /// <summary>A reference beside the policy that a recipe trains.</summary>
+    internal static Decoder Open(Recipe recipe, string folder, DType compute)
     {
         var config = PublishedConfig.Load(folder);
         if (recipe.Model.ModelNameOrPath is { } policy && PublishedConfig.Load(TrainingRun.ModelFolder(policy)).Decoder.VocabularySize is var size && config.Decoder.VocabularySize != size)

@@ -54,6 +54,7 @@ public static class TrainingRun
         RandomState.Seed((ulong)options.Seed);
         using var model = LoadModel(recipe, source, config, line, out var saveType);
         using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, line, cancel) : null;
+        using var grpo = recipe.Method == TrainingMethod.Grpo ? new GrpoSetup(recipe, tokenizer, data, line) : null;
         ITokenRows train = data.Train;
         var evaluation = options.Evaluates() ? data.Evaluation : null;
         try
@@ -72,7 +73,7 @@ public static class TrainingRun
         var job = new TrainingJob
         {
             Recipe = recipe,
-            Method = setup?.Method ?? Method(recipe),
+            Method = setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe),
             Model = model,
             Train = train,
             Evaluation = evaluation,

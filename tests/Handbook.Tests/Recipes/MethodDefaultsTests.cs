@@ -177,6 +177,12 @@ public sealed class MethodDefaultsTests
     [InlineData("top_p: 0\n", "top_p is 0, but must be above 0 and at most 1")]
     [InlineData("epsilon: 1\n", "epsilon is 1, but must be at least 0 and below 1")]
     [InlineData("delta: 1.1\n", "delta is 1.1, but must be greater than 1 + epsilon = 1.2")]
+    [InlineData("per_device_train_batch_size: 4\ngradient_accumulation_steps: 4\nnum_generations: 8\nloss_type: bnpo\n", "loss_type is bnpo, but per_device_train_batch_size 4 is not a multiple of num_generations 8")]
+    [InlineData("gradient_accumulation_steps: 4\nsteps_per_generation: 6\n", "steps_per_generation lets 48 answers be sampled at once, which is not a multiple of the 32 of a step")]
+    [InlineData("per_device_train_batch_size: 4\nsteps_per_generation: 2\n", "num_generations is 8, but a step has 4 answers, which is not a multiple of it")]
+    [InlineData("temperature: 0\n", "temperature is 0")]
+    [InlineData("sync_ref_model: true\n", "beta is 0, but the recipe says something of a reference")]
+    [InlineData("router_aux_loss_coef: 0.1\n", "router_aux_loss_coef is 0.1, which is not built yet")]
     [InlineData("entropy_coef: 0.1\n", "entropy_coef is 0.1, which is not built yet")]
     [InlineData("trl_compat: 0.24\n", "trl_compat belongs to dpo, orpo, kto, cpo and bco recipes, not to grpo")]
     public void A_wrong_group_is_told(string lines, string message) => Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: exact_match\n" + lines, TrainingMethod.Grpo));

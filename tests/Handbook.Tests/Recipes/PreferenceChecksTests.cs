@@ -40,7 +40,6 @@ public sealed class PreferenceChecksTests
         { "density order", TrainingMethod.Bco, new() { UseDensityRatio = true, MaxDensityRatio = 0.1 }, "max_density_ratio is 0.1, below min_density_ratio 0.5" },
         { "prompt length", TrainingMethod.Orpo, new() { MaxPromptLength = 0 }, "max_prompt_length is 0" },
         { "answer length", TrainingMethod.Grpo, new() { MaxCompletionLength = 0 }, "max_completion_length is 0" },
-        { "experts", TrainingMethod.Kto, new() { RouterAuxLossCoef = -1 }, "router_aux_loss_coef is -1" },
     };
 
     public static TheoryData<string, TrainingMethod, PreferenceOptions, string> Warned() => new()

@@ -40,6 +40,9 @@ internal sealed class OrderedRows : ITokenRows
 
     public TokenRow Read(int row) => _stores[_order[row].Source].Read(_order[row].Row);
 
+    /// <summary>Where a row comes from: the number of its source, and its own number there, unusable rows counted.</summary>
+    public (int Source, long Row) Origin(int row) => (_order[row].Source, _stores[_order[row].Source].SourceRow(_order[row].Row));
+
     /// <summary>Where in its store the rows begin that a source's row gave, and how many they are.</summary>
     private (RowRef First, int Count) Find(RowRef row, Dictionary<long, int>?[] places)
     {

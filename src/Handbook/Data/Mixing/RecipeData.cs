@@ -66,7 +66,17 @@ public static class RecipeData
     }
 
     /// <summary>The plan of the optimiser steps.</summary>
-    public static StepPlan Plan(Recipe recipe, ITokenRows rows) => new(rows, new StepPlanOptions
+    public static StepPlan Plan(Recipe recipe, ITokenRows rows) => new(rows, recipe.Method == TrainingMethod.Grpo
+        ? Plan(recipe) with
+        {
+            BatchSize = GrpoOptions.PromptsPerStep(recipe.Training, recipe.Sampling).Prompts,
+            AccumulationSteps = GrpoOptions.PromptsPerStep(recipe.Training, recipe.Sampling).MicroBatches,
+            PassLength = recipe.Grpo.StepsPerSampling(recipe.Training),
+            Passes = recipe.Grpo.NumIterations,
+        }
+        : Plan(recipe));
+
+    private static StepPlanOptions Plan(Recipe recipe) => new()
     {
         BatchSize = recipe.Training.PerDeviceTrainBatchSize,
         AccumulationSteps = recipe.Training.GradientAccumulationSteps,
@@ -77,7 +87,7 @@ public static class RecipeData
         GroupByLength = recipe.Training.GroupByLength,
         Sequential = PreferenceData.IsSequential(recipe),
         Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
-    });
+    };
 
     private static LossScope Loss(SftOptions sft) =>
         sft.AssistantOnlyLoss ? LossScope.Assistant : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };

@@ -70,6 +70,7 @@ public sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary
 public sealed class TrainingData : IDisposable
 {
     private readonly List<TokenStore> _stores = [];
+    private readonly List<(IRowSource Rows, RowReader Reader)> _sources = [];
 
     private TrainingData() { }
 
@@ -102,6 +103,11 @@ public sealed class TrainingData : IDisposable
         }
     }
 
+    /// <summary>What prompts say, read from their files again.</summary>
+    /// <param name="rows"><see cref="Train"/> or <see cref="Evaluation"/>, of a method that reads prompts.</param>
+    /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
+    public PromptTexts Texts(ITokenRows rows, string? referenceColumn) => new((OrderedRows)rows, _sources, referenceColumn);
+
     public void Dispose()
     {
         foreach (var store in _stores)
@@ -121,6 +127,7 @@ public sealed class TrainingData : IDisposable
             IRowTokenizer tokenizer = options.Answers is { } answers
                 ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
                 : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows);
+            _sources.Add((source, reader));
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
             reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary));
         }

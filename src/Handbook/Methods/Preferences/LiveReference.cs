@@ -16,6 +16,8 @@ namespace Handbook.Methods.Preferences;
 /// <param name="mixup">α.</param>
 public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup = 0.6) : IDisposable
 {
+    internal Decoder Model => model;
+
     /// <summary>The weights, where they change with the run.</summary>
     public IEnumerable<(string Name, Tensor Value)> StateTensors =>
         syncSteps == 0 ? [] : model.Parameters.Buckets.Select(bucket => ($"reference.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values));

@@ -1,0 +1,53 @@
+using System.Text.Json;
+
+namespace Handbook.Data;
+
+/// <summary>What a prompt says, for those who judge its answers.</summary>
+/// <param name="Text">The prompt as a text; null where it is a conversation.</param>
+/// <param name="Messages">Its turns, a JSON list; null where it is a text.</param>
+/// <param name="Reference">The right answer; null where the row has none.</param>
+/// <param name="Place">Where the row stands, for messages.</param>
+public sealed record PromptText(string? Text, JsonElement? Messages, string? Reference, string Place);
+
+/// <summary>The texts of prompts by the numbers of their token rows.</summary>
+public sealed class PromptTexts
+{
+    private static readonly string[] s_references = ["answer", "reference", "solution", "expected", "target"];
+
+    private readonly OrderedRows _rows;
+    private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];
+
+    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn)
+    {
+        _rows = rows;
+        var wanted = Enumerable.Range(0, rows.Count).Select(rows.Origin).ToHashSet();
+        foreach (var source in wanted.Select(origin => origin.Source).Distinct().Order())
+        {
+            var number = 0L;
+            foreach (var row in sources[source].Rows.Read())
+            {
+                if (wanted.Contains((source, number)) && row.Problem is null && sources[source].Reader.Read(row.Value, out _) is { } example)
+                    _texts[(source, number)] = Of(example, row, referenceColumn);
+                number++;
+            }
+        }
+    }
+
+    public PromptText this[int row] => _texts[_rows.Origin(row)];
+
+    private static PromptText Of(Example example, SourceRow row, string? referenceColumn)
+    {
+        var column = referenceColumn ?? s_references.FirstOrDefault(name => Plain(row.Value, name) is not null);
+        var reference = column is null ? null : Plain(row.Value, column)
+            ?? throw new InputException($"{row.Place}: has no text or number in the column {column}", why: "reference_column names it for the right answers", fix: "correct the row, or name another column");
+        return example switch
+        {
+            AnswersExample text => new(text.Prompt, null, reference, row.Place),
+            ChatAnswersExample chat => new(null, chat.Prompt.Messages, reference, row.Place),
+            _ => throw new InvalidOperationException($"{example.GetType().Name} is no prompt"),
+        };
+    }
+
+    private static string? Plain(JsonElement row, string name) =>
+        row.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False ? value.ToString() : null;
+}

@@ -1,0 +1,130 @@
+using Handbook.Data;
+using Handbook.Generation;
+using Handbook.Methods;
+using Handbook.Methods.Grpo;
+using Handbook.Methods.Preferences;
+using Handbook.Models;
+using Handbook.Recipes;
+using Handbook.Tests.Contract;
+using Handbook.Training;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Tests.Methods.Grpo;
+
+/// <summary>A step over sampled answers depends on the answers alone, and its gradient is that of the loss.</summary>
+[Collection("tensors")]
+public sealed class GrpoMethodTests
+{
+    private const double Rounding = 1e-10;      // float64 sums in another order
+    private const int Size = 4;
+
+    public static TheoryData<GrpoAggregation, RatioLevel, double> Losses()
+    {
+        var data = new TheoryData<GrpoAggregation, RatioLevel, double>();
+        foreach (var aggregation in Enum.GetValues<GrpoAggregation>())
+            foreach (var level in Enum.GetValues<RatioLevel>())
+                data.Add(aggregation, level, level == RatioLevel.Token ? 1 : 0.7);
+        return data;
+    }
+
+    [Theory, MemberData(nameof(Losses))]
+    public void A_gradient_is_the_same_however_it_is_computed(GrpoAggregation aggregation, RatioLevel level, double temperature)
+    {
+        using var model = Tiny.Model("llama", 1);
+        var method = Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, temperature);
+        var rows = Rows(6);
+        var expected = Step(rows, 4096, 6, 1);
+        foreach (var shared in (ReadOnlySpan<bool>)[true, false])
+            foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
+                foreach (var (batch, accumulation) in aggregation == GrpoAggregation.Bnpo ? (ReadOnlySpan<(int, int)>)[(6, 1)] : [(6, 1), (3, 2), (1, 6)])
+                    Step(shared ? rows : new SeparatePrompts(rows), maxTokens, batch, accumulation)
+                        .MustEqual(expected, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+
+        StepResult Step(ITokenRows rows, int maxTokens, int batch, int accumulation)
+        {
+            var (loss, _, _) = PreferenceCase.Step(model, method, rows, maxTokens, batch, accumulation);
+            return new(loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
+        }
+    }
+
+    [Fact]
+    public void Gradients_are_the_finite_differences_of_the_loss()
+    {
+        using var model = Tiny.Model("llama", 1);
+        var method = Method(new GrpoLoss { Beta = 0.3, Epsilon = 5, EpsilonHigh = 5 }, temperature: 1.3);      // nothing is cut, so that the loss is smooth
+        var work = Tiny.Whole(Rows(3), method, 4096);
+        var gradients = Tiny.Step(model, method, work).Gradients;
+        var random = new Random(2);
+        foreach (var name in (string[])["embed.weight", "layers.1.mlp.down.weight", "final_norm.weight"])
+        {
+            var values = model.Parameters[name].Value.AsSpan<double>();
+            for (var trial = 0; trial < 4; trial++)
+            {
+                var i = random.Next(values.Length);
+                const double step = 1e-5;
+                var old = values[i];
+                values[i] = old + step;
+                var above = Tiny.Step(model, method, work).Loss;
+                values[i] = old - step;
+                var below = Tiny.Step(model, method, work).Loss;
+                values[i] = old;
+                Assert.Equal((above - below) / (2 * step), gradients[name][i], 1e-6);       // error about step² of a steep loss
+            }
+        }
+    }
+
+    [Fact]
+    public void The_mean_over_micro_batches_is_that_of_bnpo()
+    {
+        using var model = Tiny.Model("llama", 1);
+        var method = Method(new GrpoLoss { Aggregation = GrpoAggregation.Bnpo }, 1);
+        var rows = Rows(6);
+
+        var whole = PreferenceCase.Step(model, method, rows, 4096, 3, 2).Loss;
+        var halves = Enumerable.Range(0, 2).Select(half => PreferenceCase.Step(model, method, new TokenRowList([.. Enumerable.Range(3 * half, 3).Select(rows.Read)])).Loss);
+
+        Assert.Equal(halves.Average(), whole, Rounding);
+    }
+
+    [Fact]
+    public void Answers_survive_a_checkpoint()
+    {
+        var state = new List<double>();
+        var rows = Rows(3);
+        new SampledRows(Enumerable.Range(0, 3).Select(i => (7 * i, rows.Read(i)))).Write(state);
+
+        var again = SampledRows.Read(new Queue<double>(state));
+
+        Assert.Equal([0, 7, 14], again.Numbers);
+        for (var i = 0; i < 3; i++)
+        {
+            var (expected, read) = (rows.Read(i), again.Read(7 * i));
+            Assert.Equal(expected.Segments.Select(s => (s.Role, s.Parent, string.Join(' ', s.Ids.ToArray()), string.Join(' ', s.Loss.ToArray()))),
+                read.Segments.Select(s => (s.Role, s.Parent, string.Join(' ', s.Ids.ToArray()), string.Join(' ', s.Loss.ToArray()))));
+            Assert.Equal(expected.Samples!.Select(s => (s.Advantage, s.Counts, string.Join(' ', s.Old), string.Join(' ', s.Reference))),
+                read.Samples!.Select(s => (s.Advantage, s.Counts, string.Join(' ', s.Old), string.Join(' ', s.Reference))));
+        }
+    }
+
+    internal static GrpoMethod Method(GrpoLoss loss, double temperature) =>
+        new(loss, new AnswerGroups(new() { Size = Size, Sampling = new SamplingOptions { Temperature = temperature } }, null!, []), null!, null!);
+
+    /// <summary>Prompts with sampled answers: one of a single token, one that does not count, a prompt of a single token.</summary>
+    private static TokenRowList Rows(int count)
+    {
+        var random = new Random(5);
+        return new([.. Enumerable.Range(0, count).Select(r =>
+        {
+            var prompt = Tokens(r == 1 ? 1 : random.Next(2, 12));
+            var answers = Enumerable.Range(0, Size).Select(a => Tokens(a == 3 ? 1 : random.Next(2, 9))).ToArray();
+            return new TokenRow
+            {
+                Segments = [new(SegmentRole.Prompt, -1, prompt, new byte[prompt.Length]), .. answers.Select(ids => new TokenSegment(SegmentRole.Sample, 0, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray()))],
+                Samples = [.. answers.Select((ids, a) => new SampleScore((2 * random.NextDouble()) - 1, (r, a) is not (2, 1), Numbers(ids.Length), Numbers(ids.Length)))],
+            };
+        })]);
+
+        int[] Tokens(int length) => [.. Enumerable.Range(0, length).Select(_ => random.Next(Tiny.Vocabulary))];
+        double[] Numbers(int length) => [.. Enumerable.Range(0, length).Select(_ => -2.5 - random.NextDouble())];
+    }
+}
