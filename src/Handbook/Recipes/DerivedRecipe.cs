@@ -11,7 +11,8 @@ internal static class DerivedRecipe
     /// <param name="outputDir">Where the stage's model goes.</param>
     public static Recipe For(Recipe recipe, TrainingMethod method, string model, string dataset, string outputDir)
     {
-        var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine).ToDictionary();
+        // Sampling has kept max_completion_length; the end token behind the longest answers would not fit in again.
+        var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine && source.Key != "max_completion_length").ToDictionary();
         object[] from = [recipe.Model, recipe.Data, recipe.Training, recipe.Sft, recipe.Preference];
         var (models, data, training, sft, preference) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions(), new PreferenceOptions());
         object[] to = [models, data, training, sft, preference];

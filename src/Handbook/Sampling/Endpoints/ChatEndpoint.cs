@@ -99,14 +99,17 @@ public sealed class ChatEndpoint
             {
                 await Wait(failures, null, cancel).ConfigureAwait(false);
             }
+            catch (ClientResultException failure) when (failure.Status == 0)
+            {
+                throw Unreachable(failure, failures);
+            }
             catch (ClientResultException failure)
             {
                 throw Refused(failure, failures);
             }
             catch (Exception failure) when (Passing(failure) && !cancel.IsCancellationRequested)
             {
-                throw new InputException($"{Name} cannot be reached: {Innermost(failure).Message}", failures > 0 ? $"{failures + 1} attempts failed" : null,
-                    "check that it runs and that the address is right; what was done before is kept, and the same command goes on from there", failure);
+                throw Unreachable(failure, failures);
             }
             catch (Exception failure) when (failure is System.Text.Json.JsonException or ArgumentOutOfRangeException or FormatException or InvalidOperationException or KeyNotFoundException)
             {
@@ -142,6 +145,9 @@ public sealed class ChatEndpoint
         double.TryParse(header, CultureInfo.InvariantCulture, out var seconds) && seconds >= 0 ? TimeSpan.FromSeconds(seconds)
         : DateTimeOffset.TryParse(header, CultureInfo.InvariantCulture, out var until) ? TimeSpan.FromTicks(Math.Max(0, (until - DateTimeOffset.UtcNow).Ticks))
         : null;
+
+    private InputException Unreachable(Exception failure, int failures) => new($"{Name} cannot be reached: {Innermost(failure).Message}", failures > 0 ? $"{failures + 1} attempts failed" : null,
+        "check that it runs and that the address is right; what was done before is kept, and the same command goes on from there", failure);
 
     private InputException Refused(ClientResultException failure, int failures)
     {

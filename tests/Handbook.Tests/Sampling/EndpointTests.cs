@@ -1,0 +1,108 @@
+using Handbook.Generation;
+using Handbook.Sampling;
+
+namespace Handbook.Tests.Sampling;
+
+public sealed class EndpointTests
+{
+    private static readonly SampledAnswer s_answer = new() { Text = "What is 2 + 2?", Answer = "It is {reference}.", Reference = "4" };
+
+    [Fact]
+    public void A_judge_sees_prompt_answer_and_reference_and_its_last_number_is_the_mark()
+    {
+        using var endpoint = new FakeEndpoint(_ => (200, "2 + 2 is 4, so this is right.\n8.5", null));
+        var score = Judge(endpoint, "Q: {prompt} A: {answer} R: {reference}").Score([s_answer])[0];
+        Assert.Equal(0.85, score.Value, 1e-12);
+        Assert.StartsWith("2 + 2 is 4", score.Detail);
+        var said = endpoint.Requests.Single().GetProperty("messages")[0].GetProperty("content").ToString();
+        Assert.Contains("Q: What is 2 + 2? A: It is {reference}. R: 4", said);      // what an answer says stays what it says
+    }
+
+    [Fact]
+    public void A_judge_without_a_mark_leaves_the_answer_unscored()
+    {
+        using var endpoint = new FakeEndpoint(_ => (200, "I would rather not say.", null));
+        Assert.True(double.IsNaN(Judge(endpoint, null).Score([s_answer])[0].Value));
+    }
+
+    [Fact]
+    public void Requests_run_side_by_side_up_to_the_limit_and_each_is_told_at_its_place()
+    {
+        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null));
+        var scores = Judge(endpoint, "{answer}").Score([.. Enumerable.Range(0, 20).Select(i => s_answer with { Answer = i % 2 == 1 ? "odd" : "even" })]);
+        Assert.Equal(Enumerable.Range(0, 20).Select(i => i % 2 == 1 ? 0.1 : 0.2), scores.Select(score => score.Value));
+        Assert.InRange(endpoint.MostAtOnce, 2, 4);
+    }
+
+    [Fact]
+    public void Failures_that_may_pass_are_repeated()
+    {
+        var failures = 0;
+        using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref failures) switch { 1 => (429, "slow down", "0"), 2 => (503, "busy", null), 3 => (500, "oops", null), _ => (200, "7", null) });
+        Assert.Equal(0.7, Judge(endpoint, null).Score([s_answer])[0].Value, 1e-12);
+        Assert.Equal(4, endpoint.Requests.Count);
+    }
+
+    [Theory, InlineData(401, "wrong key", "check the key in HANDBOOK_TEST_KEY"), InlineData(404, "no such model", "the model's name"), InlineData(400, "bad", "does not take this request")]
+    public void A_refusal_is_told_at_once_with_what_to_do(int status, string text, string fix)
+    {
+        using var endpoint = new FakeEndpoint(_ => (status, text, null));
+        var problem = Assert.Throws<InputException>(() => Judge(endpoint, null).Score([s_answer]));
+        Assert.Contains($"answered {status}", problem.What);
+        Assert.Contains(text, problem.What);
+        Assert.Contains(fix, problem.Fix);
+        Assert.Single(endpoint.Requests);
+    }
+
+    [Fact]
+    public void What_was_done_before_a_failure_was_told()
+    {
+        var count = 0;
+        using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref count) <= 3 ? (200, "5", null) : (400, "enough", null));
+        var told = new List<int>();
+        using var judge = Judge(endpoint, null, parallel: 1);
+        Assert.Throws<InputException>(() => judge.Score([.. Enumerable.Repeat(s_answer, 6)], (i, _) => told.Add(i), CancellationToken.None));
+        Assert.Equal(3, told.Count);
+    }
+
+    [Fact]
+    public void An_endpoint_that_is_not_there_is_named()
+    {
+        string address;
+        using (var endpoint = new FakeEndpoint(_ => (200, "", null)))
+            address = endpoint.Address;
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(address) with { Retries = 1 }), null, "(\\d+)", 10);
+        var problem = Assert.Throws<InputException>(() => judge.Score([s_answer]));
+        Assert.Contains("cannot be reached", problem.What);
+        Assert.Equal("2 attempts failed", problem.Why);
+    }
+
+    [Fact]
+    public void A_missing_key_and_a_bad_address_are_told_before_anything_is_sent()
+    {
+        Assert.Equal("the environment variable HANDBOOK_NO_SUCH_KEY is not set", Assert.Throws<InputException>(() => new ChatEndpoint(new() { Model = "m", KeyVariable = "HANDBOOK_NO_SUCH_KEY" })).What);
+        Assert.Contains("no http or https address", Assert.Throws<InputException>(() => new ChatEndpoint(Options("localhost:8000"))).What);
+    }
+
+    [Fact]
+    public void Answers_are_sampled_with_the_recipe_s_options_and_a_seed_each()
+    {
+        using var endpoint = new FakeEndpoint(body => (200, $"seed {body.GetProperty("seed")}", null));
+        using var source = new EndpointAnswers(new ChatEndpoint(Options(endpoint.Address)), "fake", new() { Temperature = 0.5, TopP = 0.9, MaxNewTokens = 33 }, ["END"]);
+        var answers = new Dictionary<(int, int), GivenAnswer>();
+        source.Answer([new(new Prompt { Text = "one" }, [1, 2]), new(new Prompt { Messages = System.Text.Json.JsonDocument.Parse("""[{"role":"system","content":"be kind"},{"role":"user","content":"two"}]""").RootElement }, [3])],
+            (r, s, answer) => answers[(r, s)] = answer, CancellationToken.None);
+        Assert.Equal(3, answers.Values.Select(answer => answer.Text).Distinct().Count());
+        Assert.All(answers.Values, answer => Assert.True(answer is { Finished: true, Tokens: 5 }));
+        var body = endpoint.Requests.First(request => request.GetProperty("messages").GetArrayLength() == 2);
+        Assert.Equal("system", body.GetProperty("messages")[0].GetProperty("role").GetString());
+        Assert.Equal(0.5, body.GetProperty("temperature").GetDouble(), 1e-6);
+        Assert.Equal(33, body.GetProperty("max_completion_tokens").GetInt32());
+        Assert.Equal("END", body.GetProperty("stop")[0].GetString());
+    }
+
+    private static JudgeScorer Judge(FakeEndpoint endpoint, string? prompt, int parallel = 4) =>
+        new(new ChatEndpoint(Options(endpoint.Address) with { Parallel = parallel }), prompt, @"(\d+(?:\.\d+)?)", 10);
+
+    private static EndpointOptions Options(string address) => new() { BaseUrl = address, Model = "fake", KeyVariable = "HANDBOOK_TEST_KEY", Retries = 3, FirstWait = TimeSpan.FromMilliseconds(5), Timeout = 20 };
+}

@@ -1,0 +1,142 @@
+using Handbook.Sampling;
+
+namespace Handbook.Tests.Sampling;
+
+[Collection("tensors")]
+public sealed class RejectionRunTests
+{
+    private static readonly string[] s_results = ["samples.jsonl", "summary.json", "round-1/train.jsonl"];
+
+    [Fact]
+    public void Every_answer_is_kept_with_its_score_and_the_best_are_rows_to_train_on()
+    {
+        using var folder = new SamplingFolder();
+        Assert.Equal(0, RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None));
+        var samples = folder.Lines("out", "samples.jsonl");
+        Assert.Equal(24, samples.Length);
+        foreach (var sample in samples)
+        {
+            var answer = sample.GetProperty("answer").GetString()!;
+            Assert.DoesNotContain('x', answer);
+            Assert.Equal(System.Text.RegularExpressions.Regex.IsMatch(answer, "[a-e]") ? 1 : 0, sample.GetProperty("scores").GetProperty("regex").GetDouble());
+            Assert.True(sample.GetProperty("log_prob").GetDouble() < 0);
+            Assert.True(sample.GetProperty("use").ValueKind != sample.GetProperty("dropped").ValueKind, "either used, or with a reason why not");
+        }
+        var rows = folder.Lines("out", "round-1", "train.jsonl");
+        Assert.Equal(samples.Count(sample => sample.GetProperty("use").GetString() == "trained"), rows.Length);
+        Assert.All(rows, row => Assert.Equal("assistant", row.GetProperty("messages")[1].GetProperty("role").GetString()));
+    }
+
+    [Fact]
+    public void Answers_do_not_depend_on_how_many_are_sampled_at_once()
+    {
+        using var folder = new SamplingFolder();
+        RejectionRun.Run(folder.Recipe("sample_batch_size: 1", "one"), CancellationToken.None);
+        RejectionRun.Run(folder.Recipe("sample_batch_size: 7", "many"), CancellationToken.None);
+        Assert.Equal(Answers("one"), Answers("many"));
+
+        string[] Answers(string run) => [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
+    }
+
+    [Fact] // a kill leaves a beginning of each journal, in the order in which they are written, perhaps with half a line
+    public void Killed_at_any_byte_and_started_again_gives_the_same_files()
+    {
+        using var folder = new SamplingFolder();
+        var recipe = folder.Recipe("reward_funcs: regex,length\nmax_answer_length: 9\nselect: best_vs_worst", "out");
+        RejectionRun.Run(recipe, CancellationToken.None);
+        var whole = Results();
+        var (answers, scores) = (File.ReadAllBytes(folder["out", "round-1", "answers.jsonl"]), File.ReadAllBytes(folder["out", "round-1", "scores.jsonl"]));
+        var random = new Random(4);
+        for (var kill = 0; kill < 12; kill++)
+        {
+            var written = random.Next(answers.Length + scores.Length);
+            File.WriteAllBytes(folder["out", "round-1", "answers.jsonl"], answers[..Math.Min(written, answers.Length)]);
+            if (written <= answers.Length)
+                File.Delete(folder["out", "round-1", "scores.jsonl"]);
+            else
+                File.WriteAllBytes(folder["out", "round-1", "scores.jsonl"], scores[..(written - answers.Length)]);
+            foreach (var file in s_results)
+                File.Delete(folder["out", file]);
+            Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+            Assert.Equal(whole, Results());
+            // What was there stays where it was: nothing is sampled twice.
+            var kept = Array.LastIndexOf(answers[..Math.Min(written, answers.Length)], (byte)'\n') + 1;
+            Assert.Equal(answers[..kept], File.ReadAllBytes(folder["out", "round-1", "answers.jsonl"])[..kept]);
+            Assert.Equal(24, File.ReadAllLines(folder["out", "round-1", "answers.jsonl"]).Length);
+            Assert.Equal(48, File.ReadAllLines(folder["out", "round-1", "scores.jsonl"]).Length);
+        }
+
+        string[] Results() => [.. s_results.Select(file => File.ReadAllText(folder["out", file]))];
+    }
+
+    [Fact]
+    public void An_interrupted_run_says_so_and_goes_on()
+    {
+        using var folder = new SamplingFolder();
+        var recipe = folder.Recipe("", "out");
+        using var stop = new CancellationTokenSource();
+        stop.Cancel();
+        Assert.Equal(130, RejectionRun.Run(recipe, stop.Token));
+        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+    }
+
+    [Fact]
+    public void Rounds_train_on_what_was_selected_and_sample_from_the_new_model()
+    {
+        using var folder = new SamplingFolder();
+        var recipe = folder.Recipe("train_method: sft\nrounds: 2\nlearning_rate: 0.05", "out");
+        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+        Assert.True(File.Exists(folder["out", "model.safetensors"]) && File.Exists(folder["out", "round-1", "model", "model.safetensors"]));
+        var samples = folder.Lines("out", "samples.jsonl");
+        Assert.Equal(48, samples.Length);
+        Assert.EndsWith("round-1/model", samples[^1].GetProperty("source").GetString());
+        Assert.NotEqual(samples[..24].Select(sample => sample.GetProperty("answer").GetString()), samples[24..].Select(sample => sample.GetProperty("answer").GetString()));
+        var weights = File.ReadAllBytes(folder["out", "model.safetensors"]);
+        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));        // all is done: nothing happens
+        Assert.Equal(weights, File.ReadAllBytes(folder["out", "model.safetensors"]));
+    }
+
+    [Fact]
+    public void Pairs_of_best_and_worst_train_dpo()
+    {
+        using var folder = new SamplingFolder();
+        Assert.Equal(0, RejectionRun.Run(folder.Recipe("select: best_vs_worst\ntrain_method: dpo\nbeta: 0.2", "out"), CancellationToken.None));
+        var pair = folder.Lines("out", "round-1", "train.jsonl")[0];
+        Assert.Equal(1, pair.GetProperty("margin").GetDouble());
+        Assert.Contains("beta: 0.2", File.ReadAllText(folder["out", "recipe.yaml"]));
+        Assert.True(File.Exists(folder["out", "model.safetensors"]));
+    }
+
+    [Fact]
+    public void Answers_of_another_recipe_are_not_taken_for_this_one_s_and_new_rules_score_again()
+    {
+        using var folder = new SamplingFolder();
+        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("temperature: 0.7", "out"), CancellationToken.None));
+        Assert.Contains("answers.jsonl holds answers that were made from another model, other prompts or other keys of sampling", problem.What);
+        var before = File.ReadAllText(folder["out", "round-1", "answers.jsonl"]);
+        Assert.Equal(0, RejectionRun.Run(folder.Recipe("min_answer_length: 2", "out"), CancellationToken.None));
+        Assert.Equal(before, File.ReadAllText(folder["out", "round-1", "answers.jsonl"]));
+        Assert.Equal(0, RejectionRun.Run(folder.Recipe("temperature: 0.7\nfresh: true", "out"), CancellationToken.None));
+        Assert.NotEqual(before, File.ReadAllText(folder["out", "round-1", "answers.jsonl"]));
+    }
+
+    [Fact]
+    public void Nothing_selected_stops_before_training_with_the_reasons()
+    {
+        using var folder = new SamplingFolder();
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("select_threshold: 2", "out"), CancellationToken.None));
+        Assert.Equal("round 1: no answer was selected, so there is nothing to train on", problem.What);
+        Assert.Contains("\"below select_threshold\"", File.ReadAllText(folder["out", "summary.json"]));
+    }
+
+    [Fact]
+    public void A_rule_that_compares_needs_right_answers_before_anything_is_sampled()
+    {
+        using var folder = new SamplingFolder();
+        folder.Write("prompts.jsonl", """{"prompt": "say a word"}""" + "\n");
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("reward_funcs: exact_match", "out"), CancellationToken.None));
+        Assert.Contains("exact_match compares with the right answer, but the row has none", problem.What);
+        Assert.False(Directory.Exists(folder["out", "round-1"]));
+    }
+}
