@@ -28,7 +28,7 @@ step "6 of 7: the first one learns to prefer the better answer" dpo recipes/tiny
 dpo_accuracy=$(ask runs/tiny-dpo)
 dpo_wins=$(judge runs/tiny-dpo --against runs/tiny-sft/scores.jsonl)
 step "7 of 7: it learns from the best of its own answers" rejection-sample recipes/tiny/rejection-sample.yaml --fresh=true
-last=$(cat runs/tiny-rejection-sample/final_model)
+last=runs/tiny-rejection-sample
 rs_accuracy=$(ask "$last")
 rs_wins=$(judge "$last" --against runs/tiny-sft/scores.jsonl)
 

@@ -9,7 +9,8 @@ internal static class DerivedRecipe
     /// <param name="model">The model to start from.</param>
     /// <param name="dataset">The file to train on.</param>
     /// <param name="outputDir">Where the stage's model goes.</param>
-    public static Recipe For(Recipe recipe, TrainingMethod method, string model, string dataset, string outputDir)
+    /// <param name="fresh">Whether the stage begins now: an earlier run's checkpoints there are not gone on from.</param>
+    public static Recipe For(Recipe recipe, TrainingMethod method, string model, string dataset, string outputDir, bool fresh)
     {
         // Sampling has kept max_completion_length; the end token behind the longest answers would not fit in again.
         var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine && source.Key != "max_completion_length").ToDictionary();
@@ -39,7 +40,7 @@ internal static class DerivedRecipe
                 ColumnMapping = null,
                 DatasetTrainSplit = "train",
             },
-            Training = training with { OutputDir = outputDir, Fresh = false, ResumeFromCheckpoint = null },
+            Training = training with { OutputDir = outputDir, Fresh = fresh, ResumeFromCheckpoint = null },
             Sft = sft,
             Preference = preference,
             Sources = sources,

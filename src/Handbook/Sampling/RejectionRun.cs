@@ -115,10 +115,11 @@ public sealed class RejectionRun
         if (round.Known("trained") is not null || round.Known("training") is { } begun && begun != key)
             throw new InputException($"{to} holds a model that was trained on other rows than {round.Dataset} now has", "the keys of scoring or selection have changed since",
                 "begin anew with --fresh, or name another output_dir");
+        var begins = round.Known("training") is null;       // whatever the folder holds belongs to another run then
         round.Remember("training", key);
         var method = _recipe.Rejection.Trains()!.Value;
         _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
-        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to), cancel) != Ok)
+        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), cancel) != Ok)
             return false;
         round.Remember("trained", key);
         return true;

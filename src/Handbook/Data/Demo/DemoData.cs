@@ -21,8 +21,8 @@ public static class DemoData
     private const int HeldOutParagraphs = 100;
     private const int Conversations = 4000;
     private const int OpenQuestions = 200;
-    private const int Pairs = 2400;
-    private const int Prompts = 400;
+    private const int Pairs = 4000;
+    private const int Prompts = 1200;
     private const double Mistakes = 1.0 / 6;
     private const double Shrugs = 0.15;
 
