@@ -23,6 +23,7 @@ internal static class Commands
             GrpoCommand.Create(),
             ScoreCommand.Create(),
             RejectionSampleCommand.Create(),
+            ConstitutionCommand.Create(),
             GenerateCommand.Create(),
             ChatCommand.Create(),
             InspectCommand.Create(),

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Generation;
+using Handbook.Models;
 using Handbook.Torch;
 
 namespace Handbook.Cli;
@@ -33,9 +34,10 @@ internal sealed class SamplingWords
     }
 
     /// <summary>The options for a model; what they leave open is the model's to say.</summary>
-    public SamplingOptions Of(ParseResult args, LanguageModel model)
+    /// <param name="model">null where the model is elsewhere and says nothing.</param>
+    public SamplingOptions Of(ParseResult args, LanguageModel? model)
     {
-        var own = model.Defaults;
+        var own = model?.Defaults ?? new GenerationDefaults();
         var (temperature, topP, topK) = (args.GetValue(_temperature), args.GetValue(_topP), args.GetValue(_topK));
         // As in the Python library, a model's temperature counts only where it wants to be sampled; who narrows the draw wants one.
         var draws = own.DoSample == true || topP is not null || topK is not null;
@@ -47,7 +49,7 @@ internal sealed class SamplingWords
             TopK = topK ?? own.TopK ?? 0,
             RepetitionPenalty = args.GetValue(_penalty) ?? own.RepetitionPenalty ?? 1,
             Seed = args.GetValue(_seed),
-            StopIds = model.StopIds,
+            StopIds = model?.StopIds ?? [],
         };
         options.Validate();
         if (temperature == 0 && (topP is not null || topK is not null))

@@ -2,7 +2,6 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Generation;
 using Handbook.Recipes;
-using Handbook.Training.Checkpoints;
 using Handbook.Training.Progress;
 
 namespace Handbook.Sampling;
@@ -11,9 +10,12 @@ namespace Handbook.Sampling;
 /// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order of the prompts.</remarks>
 internal sealed class RejectionRound(int number, string folder, Recipe recipe, IReadOnlyList<Prompt> prompts, LiveLine line)
 {
-    private const string Answers = "answers.jsonl", Scores = "scores.jsonl", Keys = "round.json";
+    private const string Answers = "answers.jsonl", Scores = "scores.jsonl";
 
     private readonly RoundSample?[][] _samples = [.. prompts.Select(_ => new RoundSample?[recipe.Sampling.NumGenerations])];
+
+    /// <summary>What the round's files were made from.</summary>
+    public RunState State { get; } = new(Path.Combine(folder, "round.json"));
 
     /// <summary>The rows to train on.</summary>
     public string Dataset { get; } = Path.Combine(folder, "train.jsonl");
@@ -40,7 +42,7 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
     public void Sample(string key, string name, Func<IAnswerSource> open, CancellationToken cancel)
     {
         Source = name;
-        Check("answers", key, Answers, why: "they would not be this recipe's");
+        State.Require("answers", key, Path.Combine(folder, Answers), "begin anew with --fresh, or name another output_dir");
         using var journal = new Journal(Path.Combine(folder, Answers), Read);
         var missing = Enumerable.Range(0, prompts.Count).Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
             .Where(group => group.Samples.Length > 0).ToArray();
@@ -73,12 +75,12 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
     /// <param name="key">What decides the scores.</param>
     public void Score(string key, ScorerSet scorers, CancellationToken cancel)
     {
-        if (Known("scores") is { } before && before != key)
+        if (State.Known("scores") is { } before && before != key)
         {
             File.Delete(Path.Combine(folder, Scores));      // sampling is what is dear; scores of other rules are of no use
             line.Print($"round {number}: the keys of scoring have changed: scoring again");
         }
-        Remember("scores", key);
+        State.Remember("scores", key);
         using var journal = new Journal(Path.Combine(folder, Scores), ReadScore);
         for (var i = 0; i < scorers.Names.Count; i++)
             Score(scorers.Names[i], scorers, i, journal, cancel);
@@ -133,33 +135,5 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
         }
         DatasetRows = rows.Count;
         JsonLines.Write(Dataset, rows);
-    }
-
-    /// <summary>What is remembered of this round under a name; null for nothing.</summary>
-    public string? Known(string name) => State()[name]?.GetValue<string>();
-
-    public void Remember(string name, string value)
-    {
-        var state = State();
-        if (state[name]?.GetValue<string>() == value)
-            return;
-        state[name] = value;
-        Directory.CreateDirectory(folder);
-        AtomicFile.WriteText(Path.Combine(folder, Keys), state.ToJsonString(JsonLines.Options) + "\n");
-    }
-
-    /// <summary>The folder's file under a name must be of this key.</summary>
-    private void Check(string name, string key, string file, string why)
-    {
-        if (Known(name) is { } before && before != key)
-            throw new InputException($"{Path.Combine(folder, file)} holds {name} that were made from another model, other prompts or other keys of sampling", why,
-                "begin anew with --fresh, or name another output_dir");
-        Remember(name, key);
-    }
-
-    private JsonObject State()
-    {
-        var path = Path.Combine(folder, Keys);
-        return File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
     }
 }

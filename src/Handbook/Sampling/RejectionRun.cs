@@ -109,19 +109,19 @@ public sealed class RejectionRun
 
     private bool Train(RejectionRound round, string from, string to, CancellationToken cancel)
     {
-        var key = Hash(File.ReadAllText(round.Dataset));
-        if (round.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
+        var key = RunState.Hash(File.ReadAllText(round.Dataset));
+        if (round.State.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
             return true;
-        if (round.Known("trained") is not null || round.Known("training") is { } begun && begun != key)
+        if (round.State.Known("trained") is not null || round.State.Known("training") is { } begun && begun != key)
             throw new InputException($"{to} holds a model that was trained on other rows than {round.Dataset} now has", "the keys of scoring or selection have changed since",
                 "begin anew with --fresh, or name another output_dir");
-        var begins = round.Known("training") is null;       // whatever the folder holds belongs to another run then
-        round.Remember("training", key);
+        var begins = round.State.Known("training") is null;       // whatever the folder holds belongs to another run then
+        round.State.Remember("training", key);
         var method = _recipe.Rejection.Trains()!.Value;
         _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
         if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), cancel) != Ok)
             return false;
-        round.Remember("trained", key);
+        round.State.Remember("trained", key);
         return true;
     }
 
@@ -176,23 +176,17 @@ public sealed class RejectionRun
     {
         var options = Sampling(null) with { BatchSize = 1 };
         var asked = string.Join('\n', prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
-        var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : WeightsOf(model);
-        return Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
+        var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : RunState.WeightsOf(model);
+        return RunState.Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
     }
 
     /// <summary>Everything that decides the scores, but not how they are weighed.</summary>
     private string ScoringKey(IReadOnlyList<Prompt> prompts)
     {
         var keys = _recipe.Scoring with { RewardWeights = null, AllowCode = true, EndpointParallel = 1, EndpointRetries = 0, EndpointTimeout = 1 };
-        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
-        return Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
+        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? RunState.WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
+        return RunState.Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
     }
-
-    private static string WeightsOf(string model) =>
-        string.Join(' ', Directory.EnumerateFiles(ModelFolder.Find(model)).Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json")
-            .Order(StringComparer.Ordinal).Select(CacheFolder.Default.HashOf));
-
-    private static string Hash(string text) => CacheFolder.Hash(System.Text.Encoding.UTF8.GetBytes(text));
 
     private void RemoveOlder()
     {
