@@ -11,6 +11,8 @@ internal static class PreferenceChecks
     {
         var options = recipe.Preference;
         Lengths(options, report);
+        if (options.GenerateDuringEval && !recipe.Training.Evaluates())
+            report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
         {
             case TrainingMethod.Dpo:

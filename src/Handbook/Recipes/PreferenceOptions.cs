@@ -95,7 +95,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Cpo])]
     public double Alpha { get; init; }
 
-    /// <summary>BCO: weigh bad answers by how much their prompts look like those of good ones.</summary>
+    /// <summary>BCO: weigh bad answers by how much their prompts look like those of good ones, to the model as it is before training.</summary>
     [Key(Methods = [TrainingMethod.Bco])]
     public bool UseDensityRatio { get; init; }
 
@@ -122,7 +122,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo])]
     public bool SharePrompts { get; init; } = true;
 
-    /// <summary>Write a few answers of the model to <c>samples.jsonl</c> at each evaluation.</summary>
+    /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always the same prompts, always the likeliest words.</summary>
     public bool GenerateDuringEval { get; init; }
 
     /// <summary>Tools that every row's prompt is rendered with.</summary>

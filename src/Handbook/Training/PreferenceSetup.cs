@@ -10,9 +10,11 @@ namespace Handbook.Training;
 /// <summary>What a preference run needs before its first step: its rows in the form that the objective reads, and the reference's scores or the reference itself.</summary>
 internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, CancellationToken cancel) : IDisposable
 {
+    private readonly DensityRatios? _ratios = recipe.Method == TrainingMethod.Bco && recipe.Preference.UseDensityRatio ? new() : null;
+    private IPreferenceObjective? _objective;
     private LiveReference? _live;
 
-    public IPreferenceObjective Objective { get; } = PreferenceObjective.Create(recipe);
+    public IPreferenceObjective Objective => _objective ??= _ratios is null ? PreferenceObjective.Create(recipe) : PreferenceObjective.Create(recipe, row => _ratios.Train[row], row => _ratios.HeldOut[row]);
 
     public PreferenceMethod Method => new(RecipeNames.Of(recipe.Method), Objective, _live);
 
@@ -27,6 +29,8 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     {
         train = Laid(train, recipe.Training.PerDeviceTrainBatchSize);
         evaluation = evaluation is null ? null : Laid(evaluation, recipe.Training.PerDeviceEvalBatchSize);
+        if (_ratios is not null)
+            WeighPrompts(policy, policyFolder, initialFolder, train, evaluation);
         if (!Objective.NeedsReference)
             return (train, evaluation);
         var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
@@ -60,6 +64,17 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
             var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
             return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
         }
+    }
+
+    /// <summary>Weighs bad answers by how much their prompts look like those of good ones, to the model as it was before training.</summary>
+    private void WeighPrompts(Decoder policy, string policyFolder, string initialFolder, ITokenRows train, ITokenRows? evaluation)
+    {
+        var isPolicy = Path.GetFullPath(initialFolder) == Path.GetFullPath(policyFolder);
+        using var opened = isPolicy ? null : Open(recipe, initialFolder, policy.Compute);
+        using (var bar = new ProgressBar("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows", line))
+            _ratios!.Compute(opened ?? policy, train, evaluation, recipe.Preference.MinDensityRatio, recipe.Preference.MaxDensityRatio,
+                recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, rows => bar.Advance(rows), cancel);
+        line.Print($"density ratio: bad answers weigh from {_ratios.Least:g3} to {_ratios.Greatest:g3}, {_ratios.Mean:g3} in the mean");
     }
 
     /// <summary>Rows as the objective reads them.</summary>

@@ -35,6 +35,9 @@ public sealed record TrainingJob
     /// <summary>About how many bytes <see cref="SaveModel"/> writes.</summary>
     public required long ModelBytes { get; init; }
 
+    /// <summary>Called after each evaluation with the number of steps done; null for nothing.</summary>
+    public Action<int>? Evaluated { get; init; }
+
     /// <summary>Most tokens that go through the network at once.</summary>
     public required int MaxTokens { get; init; }
 }

@@ -189,7 +189,7 @@ public sealed class TrainingLoop : IDisposable
     {
         MetricSet metrics;
         using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
-            metrics = _evaluator!.Run(_job.Model, bar);
+            metrics = RunEvaluator(bar);
         _lastEvaluation = (_state.Step, metrics);
         _folder.LogEvaluation(_state.Step, epoch, metrics);
         _progress.Note($"step {_state.Step}: {string.Join(", ", s_noted.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
@@ -204,6 +204,13 @@ public sealed class TrainingLoop : IDisposable
         (state.BestMetric, state.BestGlobalStep) = (metric, _state.Step);
         _bestStep = _state.Step;
         return true;
+    }
+
+    private MetricSet RunEvaluator(ProgressBar bar)
+    {
+        var metrics = _evaluator!.Run(_job.Model, bar);
+        _job.Evaluated?.Invoke(_state.Step);
+        return metrics;
     }
 
     private void Save()
@@ -236,7 +243,7 @@ public sealed class TrainingLoop : IDisposable
             if (_lastEvaluation is not { } last || last.Step != _state.Step)
             {
                 using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
-                    last = (_state.Step, _evaluator.Run(_job.Model, bar));
+                    last = (_state.Step, RunEvaluator(bar));
             }
             evaluation = new MetricSet(last.Metrics) { ["epoch"] = epoch, ["eval_samples"] = _job.EvaluationSamples };
         }

@@ -1,5 +1,6 @@
 using System.Security.Cryptography;
 using Handbook.Data;
+using Handbook.Generation;
 using Handbook.Methods;
 using Handbook.Methods.Rewards;
 using Handbook.Models;
@@ -70,6 +71,9 @@ public static class TrainingRun
         if (config.Decoder.Head == ModelHead.Score && ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) is var padded && padded.PadId != tokenizer.PadId)
             line.Print($"note: the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
+        using var samples = recipe.Preference.GenerateDuringEval && evaluation is not null
+            ? new EvaluationSamples(options.OutputDir, resume?.Step ?? 0, evaluation, tokenizer, new PromptEncoder(initial, tokenizer, GenerationDefaults.Load(initial, config.Decoder)).StopIds, recipe.Preference.MaxCompletionLength ?? 256)
+            : null;
         var job = new TrainingJob
         {
             Recipe = recipe,
@@ -82,6 +86,7 @@ public static class TrainingRun
             DataKey = DataKey(recipe, tokenizer, data.Train),
             SaveModel = saved.Write,
             ModelBytes = saved.Bytes,
+            Evaluated = samples is null ? null : step => samples.Write(model, step),
             MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
         };
 

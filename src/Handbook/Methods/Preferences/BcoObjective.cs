@@ -12,8 +12,9 @@ namespace Handbook.Methods.Preferences;
 /// Source: Jung et al. 2024, arXiv:2404.04656. w is 1, or the density ratio p(prompt | good) / p(prompt | bad).
 /// </remarks>
 /// <param name="options">The recipe's keys, checked.</param>
-/// <param name="densityRatio">w by row number; null weighs each with 1.</param>
-public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null) : IPreferenceObjective
+/// <param name="densityRatio">w by the number of a training row; null weighs each with 1.</param>
+/// <param name="heldOutRatio">w by the number of a held-out row; null takes <paramref name="densityRatio"/>.</param>
+public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null) : IPreferenceObjective
 {
     private readonly double _beta = options.BetaOr();
     private double _mean, _count;
@@ -49,6 +50,7 @@ public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? d
             _mean += rows.Sum(row => Reward((row.Chosen ?? row.Rejected)!).Value - _mean) / _count;
         }
         metrics?.Add("delta", _mean, 1);
+        var weight = training ? densityRatio : heldOutRatio ?? densityRatio;
         var loss = 0.0;
         foreach (var row in rows)
         {
@@ -57,7 +59,7 @@ public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? d
             var reward = Reward(answer);
             var share = desirable
                 ? PairLosses.BcoDesirable(reward, _mean) / totals.Rows
-                : (densityRatio?.Invoke(row.Row) ?? 1) * PairLosses.BcoUndesirable(reward, _mean) / totals.Rows;
+                : (weight?.Invoke(row.Row) ?? 1) * PairLosses.BcoUndesirable(reward, _mean) / totals.Rows;
             loss += share.Value;
             metrics?.AddAnswer(desirable, reward.Value, PreferenceObjective.Sum(answer.LogProbs.Span), totals);
             var tokens = PreferenceObjective.Uniform(answer.LogProbs.Length, share.First);
