@@ -79,6 +79,10 @@ public sealed record RejectionOptions
             report.Error("sample_model", "is missing", why: "an endpoint serves several models", fix: "name the one to sample from");
         if (SamplesElsewhere && Rounds > 1)
             report.Error("rounds", $"is {Rounds}, but the answers come from an endpoint", why: "the endpoint's model does not learn, so every round would sample the same", fix: "set rounds: 1");
+        if (SamplesElsewhere)
+            foreach (var (key, given) in (ReadOnlySpan<(string, bool)>)[("top_k", recipe.Sampling.TopK > 0), ("min_p", recipe.Sampling.MinP > 0), ("repetition_penalty", recipe.Sampling.RepetitionPenalty != 1)])
+                if (given)
+                    report.Error(key, "is given, but the answers come from an endpoint, whose interface has no such option", fix: "remove the key, or sample in this process");
         if (recipe.Training.Evaluates())
             report.Error("eval_strategy", "or do_eval asks for evaluations, but the rows are sampled in this run and none is held out",
                 fix: "remove the key, and ask the new model with `handbook generate MODEL --prompts FILE --expect COLUMN`");

@@ -1,0 +1,79 @@
+using System.Diagnostics;
+
+namespace Handbook.Cli.Tests;
+
+public sealed class RejectionSampleCommandTests
+{
+    private const string Recipe = """
+        model_name_or_path: model
+        dataset_name: prompts.jsonl
+        num_generations: 6
+        max_completion_length: 24
+        sample_batch_size: 8
+        reward_funcs: [regex, length]
+        reward_pattern: '[aeiou]'
+        max_answer_length: 60
+        stop_texts: [e]
+        max_steps: 2
+        logging_steps: 1
+        report_to: none
+        """;
+
+    [Fact]
+    public void A_run_killed_while_it_samples_ends_as_if_it_had_not_been()
+    {
+        using var handbook = Folder();
+        SmallModel.Succeed(handbook.Run("rejection-sample", "recipe.yaml", "--output_dir=whole"));
+        var random = new Random(3);
+        foreach (var kill in (int[])[1, 40, 110])
+        {
+            using var process = handbook.Start(["rejection-sample", "recipe.yaml", "--output_dir=cut"]);
+            process.BeginOutputReadLine();
+            process.BeginErrorReadLine();
+            for (var waited = Stopwatch.StartNew(); Lines() < kill && !process.HasExited; Thread.Sleep(1))
+                Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), $"no {kill} answers in {waited.Elapsed}");
+            Thread.Sleep(random.Next(5));
+            process.Kill();
+            process.WaitForExit();
+        }
+        var outcome = SmallModel.Succeed(handbook.Run("rejection-sample", "recipe.yaml", "--output_dir=cut"));
+        Assert.Contains("mean best", outcome.Output);
+        foreach (var file in (string[])["samples.jsonl", "round-1/train.jsonl", "model.safetensors"])
+            Assert.True(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", file)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", file))), $"{file} differs");
+
+        int Lines() => File.Exists(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) ? Count(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) : 0;
+
+        static int Count(string path)
+        {
+            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+            using var reader = new StreamReader(file);
+            return reader.ReadToEnd().Count(c => c == '\n');
+        }
+    }
+
+    [Theory]
+    [InlineData("--reward_funcs=unit_test --unit_test_command=true", "runs code that a model wrote")]
+    [InlineData("--reward_funcs=exact_mach", "did you mean exact_match?")]
+    [InlineData("--select=best_vs_worst --train_method=sft", "best_vs_worst gives pairs")]
+    [InlineData("--reward_funcs=judge", "judge_model is missing")]
+    [InlineData("--sample_model=m --top_k=5", "whose interface has no such option")]
+    [InlineData("--reward_funcs=exact_match", "has none")]
+    public void Keys_that_cannot_be_are_refused_with_the_cure(string words, string message)
+    {
+        using var handbook = Folder(withModel: words.EndsWith("exact_match", StringComparison.Ordinal));
+        var outcome = handbook.Run(["rejection-sample", "recipe.yaml", "--output_dir=out", .. words.Split(' ')]);
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains(message, outcome.Error);
+        Assert.Contains("fix:", outcome.Error);
+    }
+
+    private static HandbookProcess Folder(bool withModel = true)
+    {
+        var handbook = new HandbookProcess();
+        if (withModel)
+            SmallModel.Make(handbook);
+        handbook.Write("prompts.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $$"""{"prompt": "one two three {{i}}"}""" + "\n")));
+        handbook.Write("recipe.yaml", Recipe);
+        return handbook;
+    }
+}
