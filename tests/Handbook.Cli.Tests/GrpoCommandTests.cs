@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Handbook.Tests;
 
 namespace Handbook.Cli.Tests;
 
@@ -65,6 +66,17 @@ public sealed class GrpoCommandTests : IDisposable
         string[] Curve(string run) => [.. Log(run).Where(entry => (int)entry["step"]! > 5).Select(entry => entry.ToJsonString())];
         Assert.Equal(Curve("whole"), Curve("parted"));
         Assert.Contains(Log("whole"), entry => (double?)entry["clip_ratio/region_mean"] > 0);
+    }
+
+    [Fact]
+    public void The_tiny_recipe_trains()
+    {
+        _handbook.Write("asked/train.jsonl", string.Concat(Enumerable.Range(0, 16).Select(i => $$"""{"prompt": [{"role": "user", "content": "one two {{i}}"}], "answer": "three"}""" + "\n")));
+
+        SmallModel.Succeed(_handbook.Run("grpo", Path.Combine(SharedFiles.Repository, "recipes", "tiny", "grpo.yaml"), "--model_name_or_path=model", "--dataset_name=asked", "--max_steps=2", "--logging_steps=1", "--save_strategy=no", "--output_dir=tiny"));
+
+        Assert.Equal(2, Log("tiny").Count(entry => entry["rewards/exact_match/mean"] is not null));
+        Assert.True(File.Exists(Path.Combine(_handbook.Folder, "tiny", "model.safetensors")));
     }
 
     [Fact]

@@ -190,6 +190,7 @@ public sealed record ModelCard
         "cpt" => "This model was trained with continued pretraining: next-token prediction on text.",
         "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a Reward Model](https://arxiv.org/abs/2305.18290).",
         "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference Model](https://arxiv.org/abs/2403.07691).",
+        "grpo" => "This model was trained on its own answers with GRPO, introduced in [DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models](https://arxiv.org/abs/2402.03300).",
         "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score higher.",
         _ => $"This model was trained with {Method.ToUpperInvariant()}.",
     };

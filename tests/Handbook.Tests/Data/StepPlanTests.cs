@@ -38,6 +38,19 @@ public sealed class StepPlanTests
         Assert.Equal([0, 0, 1], Enumerable.Range(0, 3).Select(step => plan[step].Epoch));
     }
 
+    [Fact] // 4 steps in the data; two of them at a time, three times each: 0 1 0 1 0 1 2 3 2 3 2 3
+    public void Steps_may_be_taken_again_before_the_next_ones()
+    {
+        var once = Plan(8, new() { BatchSize = 2, Epochs = 1 });
+
+        var plan = Plan(8, new() { BatchSize = 2, Epochs = 1, PassLength = 2, Passes = 3 });
+
+        Assert.Equal(12, plan.TotalSteps);
+        Assert.Equal(((int[])[0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3]).Select(step => once[step].MicroBatches[0]), Enumerable.Range(0, 12).Select(step => plan[step].MicroBatches[0]));
+        Assert.Equal(1, plan[11].EpochAfter);
+        Assert.All(Enumerable.Range(0, 11), step => Assert.True(plan[step].EpochAfter < plan[step + 1].EpochAfter));
+    }
+
     [Fact]
     public void With_fewer_micro_batches_than_a_step_wants_each_epoch_is_one_step()
     {
