@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
 # The demo: data of our own, a tokenizer, a new model; it reads, it learns to answer, and it is asked what it was never asked before.
-# Everything lies in data/tiny and runs/tiny-*; running it again begins afresh.
+# Everything lies in data/tiny and runs/tiny-*; running it again begins afresh. DEMO_SEED and DEMO_FOLDER set another seed and another place.
 set -euo pipefail
 source "$(dirname "$0")/env.sh"
-cd "$root"
+mkdir -p "${DEMO_FOLDER:-$root}" && cd "${DEMO_FOLDER:-$root}"
+[ -e recipes ] || ln -s "$root/recipes" recipes
+[ -e handbook ] || ln -s "$root/handbook" handbook
 export HANDBOOK_NO_BUILD=1
 started=$SECONDS
 step() { say "" "${1:+── $1}"; say "\$ ./handbook ${*:2}"; ./handbook "${@:2}"; }
 # Answers are drawn at temperature 1: what a model says, not only what it would say first.
 ask() { ./handbook generate "$1" --prompts data/tiny/sft/test.jsonl --expect answer --temperature 1 --seed 17 --batch-size 64 --max-new-tokens 24 --output "$1/answers.jsonl" | tail -n 1; }
 judge() { ./handbook score runs/tiny-reward "$1/answers.jsonl" --column completion=answer --fresh -o "$1/scores.jsonl" "${@:2}" | tail -n 1; }
-metric() { sed -n "s|.*\"$2\": *\([0-9.eE+-]*\).*|\1|p" "$1/eval_results.json"; }
+# A figure of a result file, to four digits.
+metric() { sed -n "s|.*\"$2\": *\([0-9.eE+-]*\).*|\1|p" "$1/eval_results.json" | xargs printf "%.4f"; }
 
 rm -rf data/tiny runs/tiny-init runs/tiny-cpt runs/tiny-sft runs/tiny-reward runs/tiny-dpo runs/tiny-rejection-sample
 step "1 of 7: data" demo-data --output data/tiny --seed "${DEMO_SEED:-17}"

@@ -47,7 +47,7 @@ public sealed class RecipeKeysTests
     };
 
     [Fact]
-    public void No_key_is_parsed_and_ignored()
+    public void Number_28_no_key_is_parsed_and_ignored()
     {
         var code = new StringBuilder();
         foreach (var file in Directory.EnumerateFiles(Path.Combine(SharedFiles.Repository, "src"), "*.cs", SearchOption.AllDirectories))

@@ -1,0 +1,46 @@
+using System.Text.Json.Nodes;
+using Handbook.Tests;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>DPO of a real model on 2,000 real pairs: its own reward tells answers apart that it has not seen.</summary>
+[Trait("needs", "shared"), Trait("speed", "slow")]
+public sealed class RealPreferenceTests
+{
+    [Fact]
+    public void Held_out_reward_accuracy_is_above_chance_by_three_standard_errors()
+    {
+        var model = SharedFiles.Need("models", "tinystories-656k");
+        var data = SharedFiles.Need("data", "hh-rlhf");
+        using var handbook = new HandbookProcess();
+        handbook.Write("dpo.yaml", $"""
+            model_name_or_path: {model}
+            dataset_mixture:
+              datasets:
+              - id: {data}
+                split: train[2062:4562]
+              test_split_size: 500
+              seed: 1
+            max_length: 384
+            beta: 0.1
+            learning_rate: 5.0e-4
+            lr_scheduler_type: cosine
+            warmup_ratio: 0.1
+            num_train_epochs: 1
+            per_device_train_batch_size: 32
+            per_device_eval_batch_size: 64
+            logging_steps: 10
+            eval_strategy: epoch
+            save_strategy: "no"
+            seed: 17
+            output_dir: dpo
+            """);
+
+        SmallModel.Succeed(handbook.Run(["dpo", "dpo.yaml"], TimeSpan.FromMinutes(20)));
+
+        var results = JsonNode.Parse(File.ReadAllText(Path.Combine(handbook.Folder, "dpo", "eval_results.json")))!;
+        var (accuracy, samples) = ((double)results["eval_rewards/accuracies"]!, (double)results["eval_samples"]!);
+        Assert.True(samples > 400, $"{samples} pairs");
+        Assert.True(accuracy > 0.5 + 3 * Math.Sqrt(0.25 / samples), $"accuracy {accuracy:f4} on {samples} pairs");
+    }
+}
