@@ -13,17 +13,18 @@ public sealed partial class DemoSeedsTests : IDisposable
     [Theory]
     [Trait("speed", "slow")]
     [InlineData(17), InlineData(18), InlineData(19)]
-    public void Every_stage_is_better_than_the_one_before(int seed)
+    public async Task Every_stage_is_better_than_the_one_before(int seed)
     {
         var start = new ProcessStartInfo("bash", [Path.Combine(SharedFiles.Repository, "tools", "demo.sh")]) { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["DEMO_SEED"] = seed.ToString(CultureInfo.InvariantCulture);
         start.Environment["DEMO_FOLDER"] = _folder["demo"];
         start.Environment["HANDBOOK_CACHE"] = _folder["cache"];
         using var process = Process.Start(start)!;
-        var errors = process.StandardError.ReadToEndAsync();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        Assert.True(process.ExitCode == 0, $"{output}\n{errors.Result}");
+        var reading = process.StandardError.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var output = await process.StandardOutput.ReadToEndAsync(TestContext.Current.CancellationToken);
+        var errors = await reading;
+        await process.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(process.ExitCode == 0, $"{output}\n{errors}");
 
         var table = Row().Matches(output).ToDictionary(row => row.Groups[1].Value, row => Figure().Matches(row.Groups[2].Value).Select(f => double.Parse(f.Value, CultureInfo.InvariantCulture)).ToArray());
         Assert.True(table.Count == 5, output);
