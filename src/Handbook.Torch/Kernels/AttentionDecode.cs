@@ -148,7 +148,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>The sums of four vectors, always in the same order.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    private static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
     {
         Vector128<float> a4 = Quarter(a), b4 = Quarter(b), c4 = Quarter(c), d4 = Quarter(d);
         if (!Sse.IsSupported)
