@@ -33,7 +33,7 @@ internal static class Comparison
             Add(rows, only, $"sft-chat-lengths-{dtype}", name => lengths is null
                 ? [NoData(name, "useful tokens/s")]
                 : Steps(root, name, "15m", dtype, lengths, quick));
-        var pairs = PairLengths(shared, quick ? 72 : 200);
+        var pairs = PairLengths(shared, quick ? 40 : 120);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("dpo-hh-lengths", "f32"), ("dpo-hh-lengths-bf16", "bf16")])
             Add(rows, only, name, n => pairs is null ? [NoData(n, "pairs/s")] : Pairs(root, n, dtype, pairs, quick));
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
