@@ -1,12 +1,10 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
 using Handbook.Methods.Preferences;
 using Handbook.Models.Files;
 using Handbook.Recipes;
-using Handbook.Tests.Models;
+using Handbook.Tests.Training;
 using Handbook.Training;
-using Handbook.Training.Optimizers;
 
 namespace Handbook.Tests.Methods;
 
@@ -17,19 +15,7 @@ public sealed class PreferenceCurveTests
 {
     private const int End = 2;
 
-    public static TheoryData<string> Cases()
-    {
-        var data = new TheoryData<string>();
-        foreach (var folder in SharedFiles.Folders("golden", "curves"))
-        {
-            using var document = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "curve.json")));
-            if (document.RootElement.TryGetProperty("kind", out var kind) && kind.GetString() != "sft")
-                data.Add(Path.GetFileName(folder));
-        }
-        if (data.Count == 0)
-            data.Add("");
-        return data;
-    }
+    public static TheoryData<string> Cases() => GoldenCurve.Names(kind => kind != "sft");
 
     [Theory, MemberData(nameof(Cases))]
     public void A_run_follows_the_reference_curve(string name)
@@ -61,38 +47,8 @@ public sealed class PreferenceCurveTests
             Epochs = 1,
             Sequential = true,
         });
-        Follow(model, new PreferenceMethod("dpo", objective), rows, plan, curve, tensors, name);
-    }
-
-    private static void Follow(Handbook.Models.Decoder model, ITrainingMethod method, ITokenRows rows, StepPlan plan, JsonElement curve, SafetensorsFile tensors, string name)
-    {
-        var clip = curve.GetProperty("max_grad_norm").GetDouble();
-        var recipe = curve.GetProperty("optimizer");
-        using var optimizer = new AdamW(model.Parameters, recipe.GetProperty("betas")[0].GetDouble(), recipe.GetProperty("betas")[1].GetDouble(),
-            recipe.GetProperty("eps").GetDouble(), recipe.GetProperty("weight_decay").GetDouble());
-        var schedule = curve.GetProperty("scheduler");
-        var rates = LearningRateSchedule.Create(schedule.GetProperty("name").GetString()!, new Dictionary<string, object?>(),
-            schedule.GetProperty("warmup_steps").GetInt32(), schedule.GetProperty("total_steps").GetInt32(), recipe.GetProperty("lr").GetDouble());
-        var steps = curve.GetProperty("steps");
-        Assert.Equal(steps.GetArrayLength(), plan.TotalSteps);
-        for (var step = 0; step < plan.TotalSteps; step++)
-        {
-            var expected = steps[step];
-            model.Parameters.ClearGradients();
-            var metrics = new MetricSums();
-            var pass = new LossPass { Training = true, Metrics = metrics };
-            foreach (var group in BatchLoader.Lay(rows, plan[step], method, 4096).Groups)
-                method.Run(model, group, pass);
-            var norm = GradientNorm.Of(model.Parameters);
-            // 1e-4: what separate float32 builds may differ by after some tens of steps
-            Assert.Equal(expected.GetProperty("loss").GetDouble(), pass.Loss, 1e-4);
-            Assert.Equal(1, norm / expected.GetProperty("grad_norm").GetDouble(), 1e-4);
-            Assert.Equal(expected.GetProperty("learning_rate").GetDouble(), rates.At(step), 1e-12);
-            optimizer.Step(rates.At(step), GradientNorm.ClipFactor(norm, clip));
-            method.AfterStep(model, step + 1);
-            foreach (var (parameter, values) in GoldenRows.Published(model, p => p.Value.Detach()))
-                if (tensors.Names.Contains($"weights_after_{step + 1}.{parameter}"))
-                    Assert.True(GoldenRows.Distance(values, tensors.Singles($"weights_after_{step + 1}.{parameter}")) < 1e-4, $"{name}: {parameter} after {step + 1} steps");
-        }
+        Assert.Equal(curve.GetProperty("steps").GetArrayLength(), plan.TotalSteps);
+        var followed = new PreferenceMethod("dpo", objective);
+        GoldenCurve.Follow(model, followed, curve, tensors, name, step => BatchLoader.Lay(rows, plan[step], followed, 4096).Groups);
     }
 }
