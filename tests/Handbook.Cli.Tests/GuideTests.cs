@@ -26,7 +26,7 @@ public sealed class GuideTests
         Assert.StartsWith("./handbook ", line);
         string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
         var result = Commands.Root().Parse(words);
-        Assert.SkipUnless(result.CommandResult.Command.Parents.Any(), $"{chapter}: handbook {words[0]} is not built yet");
+        Assert.True(result.CommandResult.Command.Parents.Any(), $"{chapter}: there is no handbook {words[0]}");
         Assert.Equal([], result.Errors.Select(error => $"{chapter}: {error.Message}"));
         if (Array.Find(words, word => word.EndsWith(".yaml", StringComparison.Ordinal)) is not { } path)
             return;
