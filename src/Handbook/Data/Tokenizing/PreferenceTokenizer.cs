@@ -74,7 +74,8 @@ public sealed class PreferenceTokenizer : IRowTokenizer
         foreach (var (answer, uncut) in finished.Zip(answers))
             if (!AnswerRules.HasTarget(answer))
                 throw new UnusableRowException("no answer token left after cutting",
-                    $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}") { IsRule = true };
+                    $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}")
+                { IsRule = true };
         return AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters);
     }
 
