@@ -61,6 +61,25 @@ public class Llama : Family
         }, "num_attention_heads", "num_key_value_heads");
     }
 
+    /// <summary>The window of each layer; <c>layer_types</c>, where the file has it, says which layers have one.</summary>
+    /// <param name="firstLayer">Without <c>layer_types</c>: the first layer that has one.</param>
+    private protected static ValueList<int> Windows(ConfigReader config, int layers, int window, int firstLayer)
+    {
+        if (config.Texts("layer_types") is not { } types)
+            return window == 0 || firstLayer >= layers ? [] : [.. Enumerable.Range(0, layers).Select(layer => layer < firstLayer ? 0 : window)];
+        if (types.Count != layers)
+        {
+            config.Problem($"layer_types has {types.Count} entries, but num_hidden_layers is {layers}");
+            return [];
+        }
+        foreach (var type in types.Distinct())
+            if (type is not ("full_attention" or "sliding_attention"))
+                config.Problem($"layer_types has \"{type}\"; known: full_attention, sliding_attention");
+        if (types.Contains("sliding_attention") && window == 0)
+            config.Problem("layer_types has sliding_attention, but sliding_window is null");
+        return types.Contains("sliding_attention") ? [.. types.Select(type => type == "sliding_attention" ? window : 0)] : [];
+    }
+
     public override IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false)
     {
         var list = new ParameterList(config.InitializerRange);

@@ -14,24 +14,6 @@ public sealed class Mistral : Llama
         var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 8, "num_key_value_heads");
         var described = Describe(config, keyValueHeads, maxPositions: 4096 * 32);
         var window = config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window");
-        return described with { SlidingWindows = Windows(config, described.Layers, window) };
-    }
-
-    /// <summary>The window of each layer; <c>layer_types</c>, where the file has it, says which layers have one.</summary>
-    private static ValueList<int> Windows(ConfigReader config, int layers, int window)
-    {
-        if (config.Texts("layer_types") is not { } types)
-            return window == 0 ? [] : ValueList.Repeat(window, layers);
-        if (types.Count != layers)
-        {
-            config.Problem($"layer_types has {types.Count} entries, but num_hidden_layers is {layers}");
-            return [];
-        }
-        foreach (var type in types.Distinct())
-            if (type is not ("full_attention" or "sliding_attention"))
-                config.Problem($"layer_types has \"{type}\"; known: full_attention, sliding_attention");
-        if (types.Contains("sliding_attention") && window == 0)
-            config.Problem("layer_types has sliding_attention, but sliding_window is null");
-        return types.Contains("sliding_attention") ? [.. types.Select(type => type == "sliding_attention" ? window : 0)] : [];
+        return described with { SlidingWindows = Windows(config, described.Layers, window, firstLayer: 0) };
     }
 }

@@ -1,0 +1,23 @@
+namespace Handbook.Models.Families;
+
+/// <summary>Qwen 2 and 2.5: Llama with biases on query, key and value, and a window over the upper layers where it is switched on. Yang et al. 2024, arXiv:2407.10671.</summary>
+public sealed class Qwen2 : Llama
+{
+    public override string ModelType => "qwen2";
+
+    public override string Architecture => "Qwen2ForCausalLM";
+
+    public override DecoderConfig Describe(ConfigReader config)
+    {
+        // A missing key means Qwen2-7B's own value, a null means one key-value head per query head.
+        var heads = config.Size("num_attention_heads");
+        var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 32, "num_key_value_heads");
+        var described = Describe(config, keyValueHeads, maxPositions: 32768);
+        var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
+        return described with
+        {
+            QueryKeyValueBias = true,
+            SlidingWindows = window == 0 ? [] : Windows(config, described.Layers, window, config.Integer("max_window_layers") ?? 28),
+        };
+    }
+}
