@@ -28,7 +28,18 @@ public sealed class EndpointTests
     [Fact]
     public void Requests_run_side_by_side_up_to_the_limit_and_each_is_told_at_its_place()
     {
-        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null));
+        // The first two requests are answered once both are there: one after the other would wait in vain.
+        using var both = new CountdownEvent(2);
+        var seen = 0;
+        using var endpoint = new FakeEndpoint(body =>
+        {
+            if (Interlocked.Increment(ref seen) <= 2)
+            {
+                both.Signal();
+                both.Wait(TimeSpan.FromSeconds(20));
+            }
+            return (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null);
+        });
         var scores = Judge(endpoint, "{answer}").Score([.. Enumerable.Range(0, 20).Select(i => s_answer with { Answer = i % 2 == 1 ? "odd" : "even" })]);
         Assert.Equal(Enumerable.Range(0, 20).Select(i => i % 2 == 1 ? 0.1 : 0.2), scores.Select(score => score.Value));
         Assert.InRange(endpoint.MostAtOnce, 2, 4);
