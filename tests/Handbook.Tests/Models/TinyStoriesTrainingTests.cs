@@ -35,7 +35,9 @@ public sealed class TinyStoriesTrainingTests
         var golden = stories.Training.RootElement.GetProperty("dpo");
         var recipe = PreferenceCase.Recipe(TrainingMethod.Dpo, null, JsonSerializer.SerializeToElement(new Dictionary<string, JsonElement>
         {
-            ["loss_type"] = golden.GetProperty("kind"), ["beta"] = golden.GetProperty("beta"), ["label_smoothing"] = golden.GetProperty("label_smoothing"),
+            ["loss_type"] = golden.GetProperty("kind"),
+            ["beta"] = golden.GetProperty("beta"),
+            ["label_smoothing"] = golden.GetProperty("label_smoothing"),
         }));
         var objective = PreferenceObjective.Create(recipe);
         var rows = PreferenceCase.Referenced(
