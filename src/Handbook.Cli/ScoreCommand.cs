@@ -100,8 +100,7 @@ internal static class ScoreCommand
     /// <summary>What decides the content of the output: weights, rows, tokens, precision.</summary>
     private static string Key(ParseResult args, IRowSource source, ScoreTokenizer tokenizer)
     {
-        var folder = ModelFolder.Find(args.GetRequiredValue(_model));
-        var files = Directory.EnumerateFiles(folder).Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json").Order(StringComparer.Ordinal);
+        var files = ModelFolder.Files(ModelFolder.Find(args.GetRequiredValue(_model)));
         var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }

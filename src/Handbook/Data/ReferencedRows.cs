@@ -9,9 +9,5 @@ public sealed class ReferencedRows(ITokenRows rows, ReferenceScore[] scores) : I
 
     public int Characters(int row) => rows.Characters(row);
 
-    public TokenRow Read(int row)
-    {
-        var inner = rows.Read(row);
-        return new TokenRow { Segments = inner.Segments, Characters = inner.Characters, Margin = inner.Margin, Reference = scores[row] };
-    }
+    public TokenRow Read(int row) => rows.Read(row) with { Reference = scores[row] };
 }

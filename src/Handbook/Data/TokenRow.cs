@@ -8,7 +8,7 @@ namespace Handbook.Data;
 public readonly record struct TokenSegment(SegmentRole Role, int Parent, ReadOnlyMemory<int> Ids, ReadOnlyMemory<byte> Loss);
 
 /// <summary>One tokenised row: a single part for supervised rows, several for packed rows, a prompt with answers for preferences.</summary>
-public sealed class TokenRow
+public sealed record TokenRow
 {
     /// <summary>The parts; parents stand before their children.</summary>
     public required IReadOnlyList<TokenSegment> Segments { get; init; }

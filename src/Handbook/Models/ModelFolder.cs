@@ -21,5 +21,10 @@ public static class ModelFolder
     /// <summary>Whether a folder holds a model or a part of one: its weights, its config, its tokenizer.</summary>
     public static bool Holds(string folder) => HasWeights(folder) || File.Exists(Path.Combine(folder, "config.json")) || File.Exists(Path.Combine(folder, "tokenizer.json"));
 
+    /// <summary>The files that decide what a model computes, in the order of their names: config.json and every file of weights.</summary>
+    public static IEnumerable<string> Files(string folder) => Directory.EnumerateFiles(folder)
+        .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json")
+        .Order(StringComparer.Ordinal);
+
     private static string? Root => Environment.GetEnvironmentVariable("HANDBOOK_MODELS") is { Length: > 0 } root ? root : null;
 }

@@ -34,8 +34,7 @@ internal sealed class RunState(string path)
     /// <summary>What decides a model's answers: the content of its weights and config.</summary>
     /// <param name="model">Its folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
     public static string WeightsOf(string model) =>
-        string.Join(' ', Directory.EnumerateFiles(ModelFolder.Find(model)).Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json")
-            .Order(StringComparer.Ordinal).Select(CacheFolder.Default.HashOf));
+        string.Join(' ', ModelFolder.Files(ModelFolder.Find(model)).Select(CacheFolder.Default.HashOf));
 
     public static string Hash(string text) => CacheFolder.Hash(System.Text.Encoding.UTF8.GetBytes(text));
 

@@ -32,7 +32,7 @@ public sealed class MismatchedRows : ITokenRows
     public TokenRow Read(int row)
     {
         var own = _rows.Read(row);
-        return new() { Segments = [.. own.Segments, Answer(row, own)], Characters = own.Characters, Margin = own.Margin, Reference = own.Reference };
+        return own with { Segments = [.. own.Segments, Answer(row, own)] };
     }
 
     private TokenSegment Answer(int row, TokenRow own)

@@ -27,6 +27,6 @@ public sealed class SeparatePrompts(ITokenRows rows) : ITokenRows
                 copied[answer.Parent] = true;
                 segments.Add(answer with { Parent = segments.Count - 1 });
             }
-        return segments.Count == 0 ? shared : new() { Segments = segments, Characters = shared.Characters, Margin = shared.Margin, Reference = shared.Reference, Samples = shared.Samples };
+        return segments.Count == 0 ? shared : shared with { Segments = segments };
     }
 }

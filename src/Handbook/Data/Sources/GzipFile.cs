@@ -10,7 +10,7 @@ namespace Handbook.Data;
 /// </remarks>
 /// <param name="file">The packed file, at its beginning.</param>
 /// <param name="name">What the user calls it.</param>
-internal sealed class GzipFile(FileStream file, string name) : Stream
+internal sealed class GzipFile(FileStream file, string name) : ReadOnlyStream
 {
     private readonly GZipStream _unpacked = new(file, CompressionMode.Decompress);
     private readonly uint _promised = Promised(file);
@@ -34,22 +34,10 @@ internal sealed class GzipFile(FileStream file, string name) : Stream
         return read;
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
     protected override void Dispose(bool disposing)
     {
         if (disposing)
             _unpacked.Dispose();
         base.Dispose(disposing);
     }
-
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override void Flush() { }
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

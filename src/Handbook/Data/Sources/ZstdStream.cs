@@ -3,7 +3,7 @@ using System.Runtime.InteropServices;
 namespace Handbook.Data;
 
 /// <summary>Reads zstd-compressed bytes through the system's libzstd, which every Debian has.</summary>
-internal sealed unsafe partial class ZstdStream : Stream
+internal sealed unsafe partial class ZstdStream : ReadOnlyStream
 {
     private const string Library = "libzstd.so.1";
 
@@ -58,8 +58,6 @@ internal sealed unsafe partial class ZstdStream : Stream
         }
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
-
     protected override void Dispose(bool disposing)
     {
         if (_context != 0)
@@ -69,16 +67,6 @@ internal sealed unsafe partial class ZstdStream : Stream
             _source.Dispose();
         base.Dispose(disposing);
     }
-
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => false;
-    public override long Length => throw new NotSupportedException();
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-    public override void Flush() { }
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     private struct Buffer
     {

@@ -1,4 +1,3 @@
-using System.Security.Cryptography;
 using System.Text.Json;
 using Handbook.Text;
 
@@ -30,7 +29,7 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
     public bool RendersToolCalls { get; } = template.Source.Contains("tool_calls", StringComparison.Ordinal);
 
     /// <summary>Everything about the template that changes tokens; the day where it asks for the date.</summary>
-    public string Fingerprint => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(template.Source)))
+    public string Fingerprint => template.Fingerprint
         + (template.Source.Contains("strftime_now", StringComparison.Ordinal) ? $" {_now:yyyy-MM-dd}" : "")
         + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal).Select(token => $" {token.Key}={token.Value}"));
 

@@ -5,41 +5,41 @@ namespace Handbook.Methods.Preferences;
 /// <summary>Where the head is evaluated for a batch of preference rows, and which results belong to which answer.</summary>
 internal sealed class AnswerPlaces
 {
-    private readonly List<int> _places = [];
-    private readonly List<int> _targets = [];
     private readonly List<Span> _spans = [];
 
     /// <param name="batch">Rows with answers.</param>
     /// <param name="withEnd">Whether each answer's last token is a place, too, for what the whole vocabulary says there.</param>
     public AnswerPlaces(TokenBatch batch, bool withEnd)
     {
+        var (places, targets) = (new List<int>(), new List<int>());
         for (var s = 0; s < batch.Segments.Length; s++)
         {
             var segment = batch.Segments[s];
-            var first = _places.Count;
+            var first = places.Count;
             for (var i = segment.Start; i < segment.Start + segment.Length; i++)
                 if (batch.Targets[i] >= 0)
                 {
-                    _places.Add(i);
-                    _targets.Add(batch.Targets[i]);
+                    places.Add(i);
+                    targets.Add(batch.Targets[i]);
                 }
-            var count = _places.Count - first;
+            var count = places.Count - first;
             if (withEnd && count > 0 && segment.Role != SegmentRole.Prompt)
             {
-                _places.Add(segment.Start + segment.Length - 1);
-                _targets.Add(0);                    // any: the place's own log-probability is not read
+                places.Add(segment.Start + segment.Length - 1);
+                targets.Add(0);                    // any: the place's own log-probability is not read
             }
             _spans.Add(new(s, segment.Row, segment.Role, segment.Parent, first, count));
         }
+        (Places, Targets) = ([.. places], [.. targets]);
     }
 
     /// <summary>Rows of the hidden states that the head reads; [M].</summary>
-    public int[] Places => [.. _places];
+    public int[] Places { get; }
 
     /// <summary>The token at each place; [M].</summary>
-    public int[] Targets => [.. _targets];
+    public int[] Targets { get; }
 
-    public int Count => _places.Count;
+    public int Count => Places.Length;
 
     /// <summary>One answer or prompt: which of the M results are its own.</summary>
     /// <param name="Segment">Its segment in the batch.</param>

@@ -25,7 +25,7 @@ public sealed class ReferenceScores(CacheFolder cache)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.UTF8.GetBytes($"reference 1 {compute} {objective.ReduceKey} {rows.Count}"));
-        foreach (var file in Directory.EnumerateFiles(modelFolder).Where(IsModel).Order(StringComparer.Ordinal))
+        foreach (var file in ModelFolder.Files(modelFolder))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
         for (var i = 0; i < rows.Count; i++)
             foreach (var segment in rows.Read(i).Segments)
@@ -101,6 +101,4 @@ public sealed class ReferenceScores(CacheFolder cache)
         stream.ReadExactly(MemoryMarshal.AsBytes(scores.AsSpan()));
         return scores;
     }
-
-    private static bool IsModel(string file) => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" || Path.GetFileName(file) == "config.json";
 }
