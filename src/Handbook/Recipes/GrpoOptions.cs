@@ -23,6 +23,10 @@ public sealed record GrpoOptions
     /// <summary>Whether ratios are taken per <c>token</c> (GRPO) or as one mean per <c>sequence</c> (GSPO).</summary>
     public RatioLevel ImportanceSamplingLevel { get; init; } = RatioLevel.Token;
 
+    /// <summary>Shuffle the prompts of each epoch; false takes them in the order of the data.</summary>
+    [Key(Methods = [TrainingMethod.Grpo], Elsewhere = "train_sampling_strategy says how rows are ordered")]
+    public bool ShuffleDataset { get; init; } = true;
+
     /// <summary>μ: passes over the same answers before new ones are sampled.</summary>
     public int NumIterations { get; init; } = 1;
 

@@ -17,7 +17,6 @@ internal static class KeySynonyms
         ["ref_model"] = "ref_model_name_or_path",
         ["reference_model"] = "ref_model_name_or_path",
         ["dataset"] = "dataset_name",
-        ["datasets"] = "dataset_mixture",
         ["data"] = "dataset_name",
         ["data_path"] = "dataset_name",
         ["dataset_path"] = "dataset_name",

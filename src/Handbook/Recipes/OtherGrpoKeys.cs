@@ -26,7 +26,6 @@ internal static class OtherGrpoKeys
         .. NotBuilt("every token of an answer counts", ("top_entropy_quantile", typeof(double), 1.0)),
         .. NotBuilt("answers are sampled with the weights that are trained, so none is off-policy beyond the clip range", ("off_policy_mask_threshold", typeof(double?), null), ("use_bias_correction_kl", typeof(bool), false)),
         .. NotBuilt("rewards are added up with reward_weights first", ("multi_objective_aggregation", typeof(string), "sum_then_normalize")),
-        .. NotBuilt("rows are always shuffled, by seed and data_seed", ("shuffle_dataset", typeof(bool), true)),
         .. NotBuilt("evaluation samples as training does", ("num_generations_eval", typeof(int?), null)),
         .. NotBuilt("write temperature, top_p, top_k, min_p and repetition_penalty", ("generation_kwargs", typeof(object), null)),
         .. NotBuilt("the template gets what a row's own column chat_template_kwargs says", ("chat_template_kwargs", typeof(object), null)),

@@ -6,6 +6,7 @@ internal static class OtherKeys
     public const string AdapterGroup = "Adapters and quantised weights";
 
     private const string OneProcess = "one process trains on the whole machine";
+    private const string Local = "metrics stay on this machine, in metrics.jsonl and TensorBoard files";
     private const string Always = "it is always so here";
 
     public static IReadOnlyList<RecipeKey> All { get; } =
@@ -51,7 +52,6 @@ internal static class OtherKeys
         NoEffect<int?>("pad_to_multiple_of", "no batch is ever padded"),
         NoEffect<bool>("remove_unused_columns", "only the columns that the method reads are taken", true),
         NoEffect<IReadOnlyList<string>>("label_names", "the labels are the tokens"),
-        NoEffect<string>("train_sampling_strategy", "rows are shuffled, by seed and data_seed", "random"),
         NoEffect<string>("length_column_name", "rows are packed without padding, so grouping by length gains nothing", "length"),
         NoEffect<int>("dataloader_num_workers", "batches are prepared ahead on threads of their own", 0),
         NoEffect<bool>("dataloader_persistent_workers", "batches are prepared ahead on threads of their own", false),
@@ -73,7 +73,7 @@ internal static class OtherKeys
         NoEffect<bool?>("tf32", "the CPU computes in float32 or bfloat16"),
         NoEffect<bool>("save_safetensors", "models are always saved as safetensors", true),
         NoEffect<bool>("include_tokens_per_second", Always, false),
-        NoEffect<bool?>("include_num_input_tokens_seen", Always, false),
+        NoEffect<object>("include_num_input_tokens_seen", Always, "no"),
         NoEffect<bool>("skip_memory_metrics", "memory is always logged", true),
         NoEffect<bool>("prediction_loss_only", "evaluation computes losses, not predictions", false),
         NoEffect<int?>("eval_accumulation_steps", "evaluation keeps no predictions"),
@@ -82,6 +82,8 @@ internal static class OtherKeys
         NoEffect<bool>("batch_eval_metrics", "evaluation keeps no predictions", false),
         NoEffect<IReadOnlyList<string>>("include_for_metrics", "evaluation keeps no predictions"),
         NoEffect<bool>("include_inputs_for_metrics", "evaluation keeps no predictions", false),
+        NoEffect<bool>("enable_jit_checkpoint", "a run that is told to stop saves a checkpoint first in any case", false),
+        NoEffect<bool>("use_cache", "training reads whole rows, and sampling always keeps keys and values", false),
         NoEffect<bool>("restore_callback_states_from_checkpoint", "a checkpoint always holds the whole state", false),
         NoEffect<int?>("torch_empty_cache_steps", "the CPU's memory needs no such help"),
         NoEffect<bool>("torch_compile", "the fused operations are compiled already", false),
@@ -117,9 +119,11 @@ internal static class OtherKeys
             NoEffect<string>("hub_revision", reason),
             NoEffect<string>("hub_token", reason),
             NoEffect<bool>("hub_always_push", reason, false),
-            NoEffect<string>("wandb_entity", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"),
-            NoEffect<string>("wandb_project", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"),
-            NoEffect<string>("wandb_run_group", "metrics stay on this machine, in metrics.jsonl and TensorBoard files"));
+            NoEffect<string>("project", Local, "huggingface"),
+            NoEffect<string>("trackio_space_id", Local, "trackio"),
+            NoEffect<string>("wandb_entity", Local),
+            NoEffect<string>("wandb_project", Local),
+            NoEffect<string>("wandb_run_group", Local));
     }
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
@@ -130,6 +134,7 @@ internal static class OtherKeys
         NoEffect<int>("fsdp_min_num_params", OneProcess, 0),
         NoEffect<string>("fsdp_transformer_layer_cls_to_wrap", OneProcess),
         NoEffect<object>("accelerator_config", OneProcess),
+        NoEffect<object>("parallelism_config", OneProcess),
         NoEffect<string>("ddp_backend", OneProcess),
         NoEffect<int>("ddp_timeout", OneProcess, 1800),
         NoEffect<bool?>("ddp_broadcast_buffers", OneProcess),
@@ -147,6 +152,8 @@ internal static class OtherKeys
         TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
         return Group("Preference methods",
             For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout", "every forward pass is the full model, in policy and reference", true),
+            For<double>([.. pairs, TrainingMethod.Sft, TrainingMethod.Grpo], "router_aux_loss_coef",
+                "models with experts are not built in this version, and without experts there is nothing to spread", 0.001),
             For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
             For<int?>(pairs, "padding_value", "no batch is ever padded"),
             For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),
@@ -163,8 +170,11 @@ internal static class OtherKeys
     private static IEnumerable<RecipeKey> Rejected() => Group("Not accepted",
         Reject<int?>("per_gpu_train_batch_size", "write per_device_train_batch_size"),
         Reject<int?>("per_gpu_eval_batch_size", "write per_device_eval_batch_size"),
+        Reject<object>("datasets", "write them below dataset_mixture, with id for path, config for name and weight for fraction"),
+        Reject<double?>("test_split_size", "write it below dataset_mixture"),
+        Reject<bool>("streaming", "remove the line: rows are read from disk as they are needed", false),
         Reject<bool>("use_vllm", "there is no generation server; remove the line"),
-        Reject<string>("vllm_server_host", "there is no generation server; remove the line"),
+        Reject<string>("vllm_server_host", "there is no generation server; remove the line", "0.0.0.0"),
         Reject<bool?>("is_encoder_decoder", "only decoder models are trained here; remove the line"));
 
     private static IEnumerable<RecipeKey> Group(string group, params RecipeKey[] keys) => keys.Select(key => key with { Group = group });
@@ -175,8 +185,8 @@ internal static class OtherKeys
     private static RecipeKey NotBuilt<T>(string name, string reason, object? otherwise = null) =>
         NoEffect<T>(name, reason, otherwise) with { Disposition = Disposition.NotBuilt };
 
-    private static RecipeKey Reject<T>(string name, string reason) =>
-        NoEffect<T>(name, reason) with { Disposition = Disposition.Rejected };
+    private static RecipeKey Reject<T>(string name, string reason, object? otherwise = null) =>
+        NoEffect<T>(name, reason, otherwise) with { Disposition = Disposition.Rejected };
 
     private static RecipeKey For<T>(TrainingMethod[] methods, string name, string reason, object? otherwise = null) =>
         NoEffect<T>(name, reason, otherwise) with { Methods = methods };

@@ -15,6 +15,10 @@ internal static class PreferenceChecks
             report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
         {
+            case TrainingMethod.Sft when options.LossType?.FirstOrDefault(loss => loss is not ("nll" or "chunked_nll")) is { } loss:
+                report.Error("loss_type", $"is {loss}, which sft does not have", fix: loss == "dft" ? "remove the key: the loss is nll; dft is not built yet"
+                    : "remove the key: the loss is nll, and chunks change nothing about it; other losses belong to handbook dpo, kto, cpo and bco");
+                break;
             case TrainingMethod.Dpo:
                 Shared(options, report);
                 Dpo(recipe, report);

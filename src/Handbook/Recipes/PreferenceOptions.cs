@@ -7,8 +7,8 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public double? Beta { get; init; }
 
-    /// <summary>The loss; for <c>dpo</c> also a list of several to add up.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
+    /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood alone, <c>nll</c>.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public IReadOnlyList<string>? LossType { get; init; }
 
     /// <summary>Weights of several losses, in their order; null weighs each with 1.</summary>
@@ -116,6 +116,7 @@ public sealed record PreferenceOptions
     public int? MaxCompletionLength { get; init; }
 
     /// <summary>Which end of a row that is too long is kept: <c>keep_start</c>, or <c>keep_end</c> as older releases had it.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.RejectionSample])]
     public TruncationMode? TruncationMode { get; init; }
 
     /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the same.</summary>
@@ -128,10 +129,6 @@ public sealed record PreferenceOptions
     /// <summary>Tools that every row's prompt is rendered with.</summary>
     [Key(Methods = [TrainingMethod.Dpo])]
     public object? Tools { get; init; }
-
-    /// <summary>Weight of the loss that spreads tokens over a model's experts; null takes the model's own, and models without experts have none.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo], NotBuilt = "no model family with experts is built in this version, and without experts there is nothing to spread")]
-    public double? RouterAuxLossCoef { get; init; }
 
     /// <summary>β, or what a method takes without one.</summary>
     public double BetaOr(double otherwise = 0.1) => Beta ?? otherwise;

@@ -149,7 +149,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             case Disposition.Works:
                 return true;
             case Disposition.Rejected:
-                if (value is not null and not false)
+                if (value is not null and not false && !isDefault)
                     report.ErrorAt(entry.KeySpan, $"{entry.Spelled} is not accepted", fix: key.Reason);
                 return false;
             case Disposition.NotBuilt:

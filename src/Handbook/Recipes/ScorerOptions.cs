@@ -88,7 +88,7 @@ public sealed record ScorerOptions
     {
         if (RewardFuncs is not { Count: > 0 })
         {
-            report.Error("reward_funcs", "is missing", why: "without a score no answer is better than another", fix: "name a scorer, such as `reward_funcs: exact_match`");
+            report.Error("reward_funcs", "is missing", why: "without a score no answer is better than another", fix: RewardModelNameOrPath is null ? "name a scorer, such as `reward_funcs: exact_match`" : "write reward_funcs: reward_model to score with reward_model_name_or_path");
             return;
         }
         foreach (var name in RewardFuncs.Where(name => !Names.Contains(name)))

@@ -89,9 +89,9 @@ internal static class TrainingChecks
     {
         if (options.WarmupRatio is < 0 or > 1)
             report.Error("warmup_ratio", $"is {options.WarmupRatio}, but must lie between 0 and 1",
-                why: "it is a share of all steps", fix: options.WarmupRatio > 1 ? $"use warmup_steps: {Math.Ceiling(options.WarmupRatio)} for a number of steps" : "use 0.1");
+                why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps ? $"use warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
         if (options.WarmupSteps < 0)
-            report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater", fix: "use 0 for none");
+            report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater", fix: "use 0 for none, a number of steps, or a share of them below 1");
         if (options.MaxSteps > 0 && options.WarmupSteps > options.MaxSteps)
             report.Warning("warmup_steps", $"is {options.WarmupSteps}, more than the {options.MaxSteps} steps of max_steps",
                 why: "the learning rate never reaches its peak", fix: "use warmup_ratio: 0.1");

@@ -56,10 +56,10 @@ public sealed record TrainingOptions
     public IReadOnlyDictionary<string, object?>? LrSchedulerKwargs { get; init; }
 
     /// <summary>Share of all steps in which the learning rate rises from 0; <c>warmup_steps</c> wins where it is set.</summary>
-    public double WarmupRatio { get; init; }
+    public double? WarmupRatio { get; init; } = 0.0;
 
-    /// <summary>Steps in which the learning rate rises from 0; 0 lets <c>warmup_ratio</c> decide.</summary>
-    public int WarmupSteps { get; init; }
+    /// <summary>Steps in which the learning rate rises from 0, or a share of all steps below 1; 0 lets <c>warmup_ratio</c> decide.</summary>
+    public double WarmupSteps { get; init; }
 
     /// <summary>Decay of the weights per step, times the learning rate; biases and norms are left alone.</summary>
     public double WeightDecay { get; init; }
@@ -110,9 +110,12 @@ public sealed record TrainingOptions
     /// <summary>Leave out the last rows of a pass when they do not fill a micro-batch.</summary>
     public bool DataloaderDropLast { get; init; }
 
-    /// <summary>Batches of rows of similar length.</summary>
-    [Key(NotBuilt = "rows are packed without padding, so grouping gains nothing")]
+    /// <summary>Batches of rows of similar length; the older way to write <c>train_sampling_strategy: group_by_length</c>. Rows are computed without padding anyway, so it gains little.</summary>
     public bool GroupByLength { get; init; }
+
+    /// <summary>The order of rows in an epoch: <c>random</c>, <c>sequential</c> as the data has them, or <c>group_by_length</c>: random, but rows of similar length in a batch.
+    /// null is random, but sequential for KTO and BCO where <c>trl_compat</c> asks for the reference trainer's order.</summary>
+    public SamplingStrategy? TrainSamplingStrategy { get; init; }
 
     /// <summary>Halve the batch after running out of memory.</summary>
     [Key(NotBuilt = "a step takes its rows in bins of max_tokens tokens; lower max_tokens instead")]
@@ -181,7 +184,7 @@ public sealed record TrainingOptions
     public string? HubModelId { get; init; }
 
     /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
-    public int Warmup(int totalSteps) => WarmupSteps > 0 ? WarmupSteps : (int)Math.Ceiling(totalSteps * WarmupRatio);
+    public int Warmup(int totalSteps) => WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));
 
     /// <summary>The optimiser that steps.</summary>
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
@@ -215,6 +218,14 @@ public enum IntervalStrategy
     [Spelled("no")] No,
     [Spelled("steps")] Steps,
     [Spelled("epoch")] Epoch,
+}
+
+/// <summary>The order of rows in an epoch.</summary>
+public enum SamplingStrategy
+{
+    [Spelled("random")] Random,
+    [Spelled("sequential")] Sequential,
+    [Spelled("group_by_length")] GroupByLength,
 }
 
 /// <summary>When a checkpoint is saved.</summary>

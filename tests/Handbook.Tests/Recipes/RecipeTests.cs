@@ -178,6 +178,8 @@ public sealed class RecipeTests
     {
         Assert.Equal(3, new TrainingOptions { WarmupRatio = 0.1 }.Warmup(25));
         Assert.Equal(7, new TrainingOptions { WarmupRatio = 0.1, WarmupSteps = 7 }.Warmup(25));
+        Assert.Equal(5, new TrainingOptions { WarmupRatio = 0.1, WarmupSteps = 0.2 }.Warmup(25));       // a share, as newer recipes write it
+        Assert.Equal(0, new TrainingOptions { WarmupRatio = null }.Warmup(25));
     }
 
     [Fact]

@@ -46,7 +46,7 @@ public static class RecipeData
                 Loss = recipe.Method == TrainingMethod.Cpt ? LossScope.Automatic : Loss(recipe.Sft),
                 // Streams are cut into blocks, not row by row.
                 MaxLength = packing is PackingKind.Wrapped or PackingKind.ConstantLength ? null : data.MaxLength,
-                CutsLeft = data.TruncationSide == TruncationSide.Left,
+                CutsLeft = data.TruncationSide is { } side ? side == TruncationSide.Left : recipe.Preference.TruncationMode == TruncationMode.KeepEnd,
                 EndToken = !isFirstRevision ? EndTokenRule.TextsWithout : data.Packing && addsEnd ? EndTokenRule.Always : EndTokenRule.Never,
                 AddSpecialTokens = !isFirstRevision || addsSpecial,
                 AddSpecialTokensToChats = isFirstRevision && addsSpecial,
@@ -84,8 +84,8 @@ public static class RecipeData
         MaxSteps = recipe.Training.MaxSteps,
         Seed = recipe.Training.DataSeed ?? recipe.Training.Seed,
         DropLast = recipe.Training.DataloaderDropLast,
-        GroupByLength = recipe.Training.GroupByLength,
-        Sequential = PreferenceData.IsSequential(recipe),
+        GroupByLength = recipe.Training.GroupByLength || recipe.Training.TrainSamplingStrategy == SamplingStrategy.GroupByLength,
+        Sequential = recipe.Training.TrainSamplingStrategy is { } strategy ? strategy == SamplingStrategy.Sequential : PreferenceData.IsSequential(recipe) || !recipe.Grpo.ShuffleDataset,
         Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
     };
 
