@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "allocator.h"
+#include "row_products.h"
 
 #define HB_API extern "C" __attribute__((visibility("default")))
 
@@ -414,6 +415,15 @@ HB_API int hb_set_threads(int count) {
 HB_API void hb_parallel(int pieces, void (*body)(void*, int), void* context) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads(at::get_num_threads())
   for (int i = 0; i < pieces; ++i) body(context, i);
+}
+
+/// handbook::row_products where processor and compiler have its instruction; null elsewhere.
+HB_API void* hb_row_products() {
+#ifdef HB_AVX512_BF16
+  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
+    return reinterpret_cast<void*>(&handbook::row_products);
+#endif
+  return nullptr;
 }
 
 HB_API void hb_memory(int64_t* used, int64_t* peak, int64_t* touched) { handbook::memory_statistics(*used, *peak, *touched); }

@@ -58,8 +58,10 @@ public static unsafe class TorchRuntime
             NativeLibrary.SetDllImportResolver(typeof(TorchRuntime).Assembly, Resolve);
             PreferOpenMpBlas();
             Shim.Initialize();
-            ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*, void>)
-                NativeLibrary.GetExport(NativeLibrary.Load(LibraryPath()), "hb_parallel");
+            var library = NativeLibrary.Load(LibraryPath());
+            ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*, void>)NativeLibrary.GetExport(library, "hb_parallel");
+            if (NativeLibrary.TryGetExport(library, "hb_row_products", out var products))       // a shim that was built earlier has none
+                RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)((delegate* unmanaged<nint>)products)();
             var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named && int.TryParse(named, out var asked) && asked > 0
                 ? asked
                 : Environment.ProcessorCount;

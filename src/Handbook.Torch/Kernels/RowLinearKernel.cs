@@ -26,6 +26,29 @@ public static unsafe class RowLinearKernel
     /// <param name="y">[rows, outputs]; T, or float.</param>
     public static void Run<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T : unmanaged where TOut : unmanaged
     {
+        if (typeof(T) != typeof(BFloat16) || RowProducts.Native == null)
+        {
+            RunManaged(x, xStride, rows, weight, bias, y, inputs, outputs);
+            return;
+        }
+        ThreadTeam.Run((outputs + PieceRows - 1) / PieceRows, new RowProducts
+        {
+            X = (BFloat16*)x,
+            XStride = xStride,
+            Weight = (BFloat16*)weight,
+            Bias = (BFloat16*)bias,
+            Y = y,
+            Rows = rows,
+            Inputs = inputs,
+            Outputs = outputs,
+            Wide = typeof(TOut) == typeof(float) ? 1 : 0,
+            PieceRows = PieceRows,
+        });
+    }
+
+    /// <summary>The same on any processor; in bfloat16 the bits may be others than those of <see cref="RowProducts"/>.</summary>
+    internal static void RunManaged<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T : unmanaged where TOut : unmanaged
+    {
         var pieces = (outputs + PieceRows - 1) / PieceRows;
         if (typeof(T) == typeof(double))
         {
