@@ -21,6 +21,12 @@ public sealed record GenerationOptions
     /// <summary>Above 1: what has been said already becomes less likely.</summary>
     public double RepetitionPenalty { get; init; } = 1.0;
 
+    /// <summary>Whether the likeliest token is always taken, so that all answers to a prompt are the same.</summary>
+    public bool IsGreedy() => Temperature == 0 || TopK == 1;
+
+    /// <summary>The key that makes it so.</summary>
+    internal string GreedyKey() => Temperature == 0 ? "temperature" : "top_k";
+
     internal void Validate(Diagnostics report)
     {
         if (NumGenerations < 1)

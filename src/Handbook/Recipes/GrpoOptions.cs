@@ -63,6 +63,9 @@ public sealed record GrpoOptions
             report.Error("epsilon", $"is {Epsilon}, but must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is", fix: "use 0.2 (the paper's value)");
         if (EpsilonHigh < 0)
             report.Error("epsilon_high", $"is {EpsilonHigh}, but must be 0 or greater", fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
+        if (EpsilonHigh is >= 0 and var high && high < Epsilon)
+            report.Warning("epsilon_high", $"is {high}, below epsilon {Epsilon}", why: "a good answer may then grow likelier by less than a bad one may grow unlikelier; the upper side is meant to be the wider one",
+                fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
         if (Delta is { } delta && delta <= 1 + ClipHigh())
             report.Error("delta", $"is {delta}, but must be greater than 1 + epsilon = {1 + ClipHigh()}", why: "below that it would cut what the usual clip lets through", fix: "use 4.0, or remove the key");
         if (NumIterations < 1)
@@ -73,8 +76,9 @@ public sealed record GrpoOptions
             report.Error("generation_batch_size", "is given together with steps_per_generation", why: "each says how many answers are sampled at once", fix: "remove one of the two");
         if (recipe.Preference.BetaOr(0) < 0)
             report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater", why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
-        if (recipe.Sampling.Temperature == 0)
-            report.Error("temperature", "is 0", why: "all answers to a prompt would be the same, and none better than another", fix: "use 1.0");
+        if (recipe.Sampling.IsGreedy())
+            report.Error(recipe.Sampling.GreedyKey(), $"is {(recipe.Sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token", why: "all answers to a prompt would be the same, and none better than another",
+                fix: "use temperature: 1.0 and no top_k");
         if (recipe.Preference is { RefModelNameOrPath: not null } or { SyncRefModel: true } && recipe.Preference.BetaOr(0) == 0)
             report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked", fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
         Groups(recipe, report);

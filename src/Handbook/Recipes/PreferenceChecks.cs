@@ -1,3 +1,4 @@
+using Handbook.Data;
 using Handbook.Methods.Preferences;
 
 namespace Handbook.Recipes;
@@ -10,7 +11,7 @@ internal static class PreferenceChecks
     public static void Run(Recipe recipe, Diagnostics report)
     {
         var options = recipe.Preference;
-        Lengths(options, report);
+        Lengths(recipe, report);
         if (options.GenerateDuringEval && !recipe.Training.Evaluates())
             report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
@@ -45,12 +46,16 @@ internal static class PreferenceChecks
         }
     }
 
-    private static void Lengths(PreferenceOptions options, Diagnostics report)
+    private static void Lengths(Recipe recipe, Diagnostics report)
     {
+        var options = recipe.Preference;
         if (options.MaxPromptLength is < 1)
             report.Error("max_prompt_length", $"is {options.MaxPromptLength}, but must be at least 1", why: "an answer without its prompt teaches little", fix: "use 512, or null to cut no prompt");
         if (options.MaxCompletionLength is < 1)
             report.Error("max_completion_length", $"is {options.MaxCompletionLength}, but must be at least 1", why: "a row without answers has no loss", fix: "use 512, or null to cut no answer");
+        if (PreferenceData.Options(recipe) is { } rows && rows.LeavesOutLongRows())
+            report.Warning("max_length", $"is {rows.MaxLength} and max_prompt_length {rows.MaxPromptLength}: a row that is longer is left out",
+                why: "where a row is too long, its prompt is cut to max_prompt_length and its answer to the rest, of which there is none", fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
     }
 
     private static void Shared(PreferenceOptions options, Diagnostics report)
@@ -75,9 +80,9 @@ internal static class PreferenceChecks
         if (options.RpoAlpha is < 0)
             report.Error("rpo_alpha", $"is {options.RpoAlpha}, but must be 0 or greater", why: "below 0 the chosen answers are unlearned", fix: "use 1.0, or remove the key");
         if (options.RpoAlpha is not null && losses.Contains(DpoLossType.Sft))
-            report.Warning("rpo_alpha", "adds to the loss sft, which is the same term", fix: "keep one of the two: loss_type: [sigmoid, sft] with loss_weights");
+            report.Warning("rpo_alpha", "adds to the loss sft, which is the same term", fix: $"remove rpo_alpha; {options.RpoAsLoss()} is the same");
         if (options.RpoAlpha is not null && options.TrlCompat == TrlRelease.V1_9)
-            report.Warning("rpo_alpha", "is not a key of TRL 1.9; it keeps its older meaning", fix: "write loss_type: [sigmoid, sft] and loss_weights: [1.0, " + options.RpoAlpha + "]");
+            report.Warning("rpo_alpha", "is not a key of TRL 1.9; it keeps its older meaning", fix: $"write {options.RpoAsLoss()}");
         Share(options.LdAlpha, "ld_alpha", "0.5", report);
         if (options.DiscopopTau <= 0)
             report.Error("discopop_tau", $"is {options.DiscopopTau}, but must be greater than 0", fix: "use 0.05 (the paper's value)");
@@ -180,8 +185,10 @@ internal static class PreferenceChecks
         if (options is { DesirableWeight: 0, UndesirableWeight: 0 })
             report.Error("desirable_weight", "and undesirable_weight are both 0", why: "there is nothing to learn then", fix: "use 1.0 for both");
         if (losses is [KtoLossType.Kto] && RowsPerGroup(recipe) < 2)
-            report.Error("per_device_train_batch_size", "gives one row a step, but loss_type kto needs two and more",
-                why: "its reference point comes from the answers of other rows", fix: "use 8, or loss_type: apo_zero_unpaired");
+            report.Error("per_device_train_batch_size", $"is {recipe.Training.PerDeviceTrainBatchSize}, which gives loss_type kto one row at a time, but it needs two and more", MismatchedRows.WhyTwo,
+                "use 8, or loss_type: apo_zero_unpaired, which needs no estimate");
+        else if (losses is [KtoLossType.Kto] && recipe.Training.Evaluates() && HeldOutRowsPerGroup(recipe) < 2)
+            report.Error("per_device_eval_batch_size", $"is {recipe.Training.PerDeviceEvalBatchSize}, but loss_type kto needs two rows and more in TRL {RecipeNames.Of(options.TrlCompat!)}", MismatchedRows.WhyTwo, "use 8");
     }
 
     private static void Cpo(Recipe recipe, Diagnostics report)
@@ -240,9 +247,13 @@ internal static class PreferenceChecks
         }
     }
 
-    /// <summary>Rows over which a loss is one mean.</summary>
-    private static int RowsPerGroup(Recipe recipe) =>
+    /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be reproduced.</summary>
+    internal static int RowsPerGroup(Recipe recipe) =>
         recipe.Training.PerDeviceTrainBatchSize * (recipe.Preference.TrlCompat is null ? recipe.Training.GradientAccumulationSteps : 1);
+
+    /// <summary>The same for held-out rows: what they measure does not depend on how many are worked on at once, except in older releases.</summary>
+    internal static int HeldOutRowsPerGroup(Recipe recipe) =>
+        recipe.Preference.TrlCompat is null ? RowsPerGroup(recipe) : recipe.Training.PerDeviceEvalBatchSize;
 
     private static void Unused(string key, bool usedOrDefault, string what, Diagnostics report)
     {

@@ -31,8 +31,8 @@ internal static class RecipeNotes
         if (entries["loss_type"] is { } losses)
             foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
                 report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");
-        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo)
-            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written loss_type: [{string.Join(", ", recipe.Preference.LossesOr("sigmoid"))}, sft] with loss_weights: [1.0, {YamlWriter.Flow(alpha)}] in newer releases");
+        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo && !recipe.Preference.LossesOr("sigmoid").Contains("sft"))
+            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {recipe.Preference.RpoAsLoss()} in newer releases");
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a reference as its paper means it");
         if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)

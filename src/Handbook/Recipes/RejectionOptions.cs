@@ -69,6 +69,14 @@ public sealed record RejectionOptions
             report.Error("stop_texts", "holds an empty text", why: "an empty text stands everywhere", fix: "remove it");
         if (Select == SelectionRule.BestVsWorst && recipe.Sampling.NumGenerations < 2)
             report.Error("num_generations", $"is {recipe.Sampling.NumGenerations}, but must be at least 2", why: "a pair needs two answers", fix: "use 8");
+        if (recipe.Sampling is { NumGenerations: > 1 } sampling && sampling.IsGreedy())
+        {
+            var what = $"is {(sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token: the {sampling.NumGenerations} answers to a prompt are all the same";
+            if (Select == SelectionRule.BestVsWorst && !SamplesElsewhere)
+                report.Error(sampling.GreedyKey(), what, why: "no answer is then worse than another, so there would be no pair", fix: "use temperature: 1.0 and no top_k");
+            else
+                report.Warning(sampling.GreedyKey(), what, fix: "use temperature: 1.0 and no top_k, or num_generations: 1");
+        }
         if (Trains() == Recipes.TrainingMethod.Dpo && Select != SelectionRule.BestVsWorst)
             report.Error("train_method", $"is dpo, but select: {RecipeNames.Of(Select)} gives no pairs", fix: "set select: best_vs_worst, or train_method: sft");
         if (Trains() == Recipes.TrainingMethod.Sft && Select == SelectionRule.BestVsWorst)

@@ -24,7 +24,7 @@ public sealed class ScoreTokenizer
         var reader = Reader(source, spec, chats);
         HasChatTemplate = tokenizer.ChatTemplate is not null || reader.Layout is RowLayout.Text or RowLayout.Tokens;
         _rows = HasPairs
-            ? new PreferenceTokenizer(reader, tokenizer, chats, new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts, Cut = AnswerCut.LeaveOut, MaxLength = maxLength, KeepsEqualPairs = true })
+            ? new PreferenceTokenizer(reader, tokenizer, chats, new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts, Cut = AnswerCut.LeaveOut, MaxLength = maxLength, KeepsEqualPairs = true, KeepsEmptyAnswers = true })
             : new RowTokenizer(reader, tokenizer, chats, new() { Loss = LossScope.All, EndToken = tokenizer.EosId is null ? EndTokenRule.Never : EndTokenRule.TextsWithout });
     }
 

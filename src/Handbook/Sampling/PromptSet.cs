@@ -11,19 +11,15 @@ namespace Handbook.Sampling;
 /// <param name="Dropped">How many rows cannot, by reason.</param>
 public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
 {
-    private static readonly string[] s_references = ["answer", "reference", "solution", "expected", "target"];
-
-    /// <param name="recipe">A recipe with data keys.</param>
-    /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones where a row has it.</param>
-    /// <param name="system">What the model is told first; null for nothing.</param>
-    /// <param name="most">Most prompts; null for all.</param>
-    /// <exception cref="InputException">There is no prompt, or too many rows are unusable.</exception>
-    public static PromptSet Load(Recipe recipe, string? referenceColumn, string? system, int? most)
+    /// <summary>The prompts of a rejection-sampling recipe, with the right answers that its scorers compare with.</summary>
+    /// <exception cref="InputException">There is no prompt, too many rows are unusable, or a right answer is missing.</exception>
+    public static PromptSet Load(Recipe recipe)
     {
+        var (referenceColumn, system, most) = (recipe.Scoring.ReferenceColumn, recipe.Rejection.SystemPrompt, recipe.Rejection.MaxPrompts);
         var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
         var parts = MixturePart.Of(recipe.Mixture, evaluates: false, folder);
         var rows = parts.Select(part => Dataset.Open(part.Spec, folder).Read().ToArray()).ToArray();
-        var (prompts, dropped, first) = (new List<Prompt>(), new SortedDictionary<string, int>(StringComparer.Ordinal), "");
+        var (prompts, dropped) = (new List<Prompt>(), new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var seen = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
         {
@@ -36,19 +32,24 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
             try
             {
                 if (row.Problem is { } problem)
-                    throw new UnusableRowException(problem.Reason, problem.Detail);
+                    throw new UnusableRowException(problem.Reason, problem.Detail) { Fix = problem.Fix };
                 prompts.Add(Read(row, parts[at.Source].Spec.ColumnMapping, referenceColumn, system));
             }
             catch (UnusableRowException unusable)
             {
-                dropped[unusable.Reason] = dropped.GetValueOrDefault(unusable.Reason) + 1;
-                first = first.Length > 0 ? first : $"{row.Place}: {unusable.Reason}{(unusable.Detail.Length > 0 ? $": {unusable.Detail}" : "")}";
+                dropped[unusable.Reason] = dropped.TryGetValue(unusable.Reason, out var known) ? known with { Count = known.Count + 1 }
+                    : (1, $"{row.Place}{(unusable.Detail.Length > 0 ? $": {unusable.Detail}" : "")}", unusable.Fix);
             }
         }
-        if (prompts.Count == 0 || dropped.Values.Sum() > recipe.Data.MaxBadRows * seen)
-            throw new InputException(seen == 0 ? $"{recipe.Path}: the data has no row" : $"{dropped.Values.Sum()} of {seen} rows hold no prompt ({recipe.Data.MaxBadRows:P0} may be unusable), e.g. {first}",
-                fix: "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}");
-        return new(prompts, dropped);
+        if (seen == 0)
+            throw new InputException($"{string.Join(", ", parts.Select(part => part.Name))}: there is no row", fix: "name a file that holds prompts");
+        var lost = dropped.Values.Sum(entry => entry.Count);
+        if (prompts.Count == 0 || lost > recipe.Data.MaxBadRows * seen)
+            throw new InputException($"{lost} of {seen} rows cannot be asked ({recipe.Data.MaxBadRows:P0} may be unusable):{string.Concat(dropped.Select(entry => $"\n    {entry.Value.Count} × {entry.Key}, e.g. {entry.Value.First}"))}",
+                fix: string.Join("; ", dropped.Values.Select(entry => entry.Fix).OfType<string>().Distinct()) is { Length: > 0 } cures ? cures : "mend or remove these rows, or raise max_bad_rows");
+        if (recipe.Scoring.RewardFuncs?.FirstOrDefault(ScorerOptions.NeedReference.Contains) is { } name && prompts.Find(prompt => prompt.Expected is null) is { } bare)
+            throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: ReferenceAnswer.Fix);
+        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
     }
 
     private static Prompt Read(SourceRow row, IReadOnlyDictionary<string, string>? mapping, string? referenceColumn, string? system)
@@ -65,7 +66,8 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         else if ((Column("question") ?? Column("text")) is { } text)
             prompt = prompt with { Text = Text(text) };
         else
-            throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}");
+            throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
+            { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
         system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
         return system is null ? prompt : WithSystem(prompt, system);
 
@@ -87,16 +89,10 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         return prompt with { Text = null, Messages = JsonSerializer.SerializeToElement(turns) };
     }
 
-    private static string? Reference(SourceRow row, string? named)
-    {
-        var column = named ?? s_references.FirstOrDefault(name => row.Value.TryGetProperty(name, out var value) && IsPlain(value));
-        if (column is null)
-            return null;
-        return row.Value.TryGetProperty(column, out var found) && IsPlain(found) ? found.ToString()
-            : throw new UnusableRowException($"no {column}", "reference_column names it");
-
-        static bool IsPlain(JsonElement value) => value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False;
-    }
+    private static string? Reference(SourceRow row, string? named) =>
+        ReferenceAnswer.Of(row.Value, named) is { } reference ? reference
+        : named is null ? null
+        : throw new UnusableRowException("no right answer", ReferenceAnswer.Missing(row.Value, named)) { Fix = ReferenceAnswer.Fix };
 
     // What the assistant says last is what the model is asked for.
     private static JsonElement Turns(JsonElement list)

@@ -63,8 +63,6 @@ public sealed class RejectionRun
         var (prompts, dropped) = Prompts();
         using var scorers = new ScorerSet(_recipe.Scoring, _compute, _line.Print);
         scorers.OpenAll();
-        if (_recipe.Scoring.RewardFuncs!.FirstOrDefault(ScorerOptions.NeedReference.Contains) is { } name && prompts.FirstOrDefault(prompt => prompt.Expected is null) is { } bare)
-            throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: "name the column with the right answers in reference_column, or take another scorer");
         AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
         _line.Print($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
 
@@ -127,7 +125,7 @@ public sealed class RejectionRun
 
     private (IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped) Prompts()
     {
-        var set = PromptSet.Load(_recipe, _recipe.Scoring.ReferenceColumn, _recipe.Rejection.SystemPrompt, _recipe.Rejection.MaxPrompts);
+        var set = PromptSet.Load(_recipe);
         if (_recipe.Rejection.SamplesElsewhere)
             return (set.Prompts, set.Dropped);
         var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);

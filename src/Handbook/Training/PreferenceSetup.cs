@@ -27,8 +27,8 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     /// <param name="initialFolder">The model that the recipe trains.</param>
     public (ITokenRows Train, ITokenRows? Evaluation) Attach(Decoder policy, string policyFolder, string initialFolder, ITokenRows train, ITokenRows? evaluation)
     {
-        train = Laid(train, recipe.Training.PerDeviceTrainBatchSize);
-        evaluation = evaluation is null ? null : Laid(evaluation, recipe.Training.PerDeviceEvalBatchSize);
+        train = Laid(train, PreferenceChecks.RowsPerGroup(recipe));
+        evaluation = evaluation is null ? null : Laid(evaluation, PreferenceChecks.HeldOutRowsPerGroup(recipe));
         if (_ratios is not null)
             WeighPrompts(policy, policyFolder, initialFolder, train, evaluation);
         if (!Objective.NeedsReference)
@@ -78,10 +78,10 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     }
 
     /// <summary>Rows as the objective reads them.</summary>
-    private ITokenRows Laid(ITokenRows rows, int batchSize)
+    private ITokenRows Laid(ITokenRows rows, int groupSize)
     {
         if (Objective.NeedsMismatched)
-            rows = new MismatchedRows(rows, batchSize, recipe.Data.MaxLength);
+            rows = new MismatchedRows(rows, groupSize, recipe.Data.MaxLength);
         return recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
     }
 

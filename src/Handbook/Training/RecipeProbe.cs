@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Recipes;
+using Handbook.Sampling;
 using Handbook.Text;
 
 namespace Handbook.Training;
@@ -8,10 +9,13 @@ namespace Handbook.Training;
 /// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the data, the output folder.</summary>
 public sealed class RecipeProbe
 {
+    private const int RowsLookedAt = 64;
+
     private readonly Recipe _recipe;
     private readonly string? _recipeFolder;
     private readonly List<InputException> _problems = [];
     private readonly List<string> _absent = [];
+    private Tokenizer? _tokenizer;
 
     private RecipeProbe(Recipe recipe)
     {
@@ -58,6 +62,7 @@ public sealed class RecipeProbe
         var tokenizer = RecipeData.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplate is { } source)
             _ = ChatTemplate.Parse(source, "chat_template");
+        _tokenizer = tokenizer;
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
             TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
     });
@@ -76,7 +81,26 @@ public sealed class RecipeProbe
         List<MixturePart> parts = [];
         Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
         foreach (var part in parts)
-            Try(() => RowReader.For(Dataset.Open(part.Spec, _recipeFolder), part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn));
+            Try(() => Rows(part));
+        if (_recipe.Method == TrainingMethod.RejectionSample && here.Count == mixture.Datasets.Count)
+            Try(() => PromptSet.Load(_recipe));
+    }
+
+    private void Rows(MixturePart part)
+    {
+        if (_recipe.Method == TrainingMethod.RejectionSample)
+            return;     // its prompts are read by their own rules
+        var source = Dataset.Open(part.Spec, _recipeFolder);
+        if (_tokenizer is not null)
+            _ = TrainingData.Open(part, RecipeData.Options(_recipe, _tokenizer));
+        else
+            _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
+        if (_recipe.Method != TrainingMethod.Grpo)
+            return;
+        var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.RewardFuncs?.FirstOrDefault(ScorerOptions.NeedReference.Contains));
+        var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
+        if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
+            throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);
     }
 
     private void EarlierRun()

@@ -171,6 +171,9 @@ public sealed class MethodDefaultsTests
     [InlineData("num_generations: 3\n", "num_generations is 3: 8 answers are sampled at once, which is not a multiple of num_generations 3")]
     [InlineData("generation_batch_size: 20\n", "generation_batch_size is 20: 20 answers are sampled at once, which is not a multiple of num_generations 8")]
     [InlineData("generation_batch_size: 16\nsteps_per_generation: 2\n", "generation_batch_size is given together with steps_per_generation")]
+    [InlineData("temperature: 0\n", "temperature is 0, which takes the likeliest token")]
+    [InlineData("top_k: 1\n", "top_k is 1, which takes the likeliest token")]
+    [InlineData("epsilon_high: 0.1\n", "warning: epsilon_high is 0.1, below epsilon 0.2")]
     [InlineData("loss_type: drgrpo\n", "loss_type is drgrpo, not one of dapo, grpo, dr_grpo, bnpo")]
     [InlineData("reward_weights: [1, 2]\n", "reward_weights has 2 numbers for 1 of reward_funcs")]
     [InlineData("temperature: -1\n", "temperature is -1, but must be 0 or greater")]
@@ -186,6 +189,16 @@ public sealed class MethodDefaultsTests
     [InlineData("entropy_coef: 0.1\n", "entropy_coef is 0.1, which is not built yet")]
     [InlineData("trl_compat: 0.24\n", "trl_compat belongs to dpo, orpo, kto, cpo and bco recipes, not to grpo")]
     public void A_wrong_group_is_told(string lines, string message) => Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: exact_match\n" + lines, TrainingMethod.Grpo));
+
+    [Theory]
+    [InlineData("temperature: 0\n", "warning: temperature is 0, which takes the likeliest token: the 8 answers to a prompt are all the same")]
+    [InlineData("top_k: 1\n", "warning: top_k is 1")]
+    [InlineData("temperature: 0\nselect: best_vs_worst\n", "error: temperature is 0")]
+    public void Answers_that_are_all_the_same_are_told(string lines, string message)
+    {
+        Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: finished\n" + lines, TrainingMethod.RejectionSample));
+        Assert.DoesNotContain("likeliest", RecipeFile.Said(Newer + "reward_funcs: finished\nnum_generations: 1\ntemperature: 0\n", TrainingMethod.RejectionSample));
+    }
 
     [Fact]
     public void A_group_needs_a_reward() => Assert.Contains("reward_funcs is missing", RecipeFile.Said(Newer, TrainingMethod.Grpo));

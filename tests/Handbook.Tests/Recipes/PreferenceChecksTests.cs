@@ -83,6 +83,10 @@ public sealed class PreferenceChecksTests
         var one = new TrainingOptions { PerDeviceTrainBatchSize = 1, GradientAccumulationSteps = 4 };
         Assert.Empty(Check(TrainingMethod.Kto, new(), one).All);            // the step is the group: 4 rows
         Assert.True(Check(TrainingMethod.Kto, new() { TrlCompat = TrlRelease.V1_9 }, one).HasErrors);
+        Assert.Contains("per_device_train_batch_size is 1", Check(TrainingMethod.Kto, new(), new() { PerDeviceTrainBatchSize = 1 }).ToString(), StringComparison.Ordinal);
+        var evaluated = new TrainingOptions { PerDeviceEvalBatchSize = 1, DoEval = true };
+        Assert.Empty(Check(TrainingMethod.Kto, new(), evaluated).All);      // held-out rows meet each other in groups of the same size
+        Assert.Contains("per_device_eval_batch_size is 1", Check(TrainingMethod.Kto, new() { TrlCompat = TrlRelease.V0_24 }, evaluated).ToString(), StringComparison.Ordinal);
         Assert.Empty(Check(TrainingMethod.Kto, new() { LossType = ["apo_zero_unpaired"], TrlCompat = TrlRelease.V1_9 }, one).All);
         var sorted = Check(TrainingMethod.Dpo, new() { LossType = ["aot"], TrlCompat = TrlRelease.V0_24 }, one);
         Assert.Contains("aot sorts or averages within a micro-batch in TRL 0.24", sorted.ToString(), StringComparison.Ordinal);
@@ -93,6 +97,28 @@ public sealed class PreferenceChecksTests
     [InlineData(TrainingMethod.Dpo), InlineData(TrainingMethod.Orpo), InlineData(TrainingMethod.Kto), InlineData(TrainingMethod.Cpo), InlineData(TrainingMethod.Bco)]
     [InlineData(TrainingMethod.Reward)]
     public void Defaults_are_silent(TrainingMethod method) => Assert.Empty(Check(method, new()).All);
+
+    [Theory]
+    [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\nmax_length: 256\n", "r.yaml:5:13: warning: max_length is 256 and max_prompt_length 512: a row that is longer is left out")]
+    [InlineData(TrainingMethod.Cpo, "trl_compat: \"0.24\"\nmax_length: 512\n", "fix: set max_prompt_length: 256, or a larger max_length")]
+    [InlineData(TrainingMethod.Orpo, "trl_compat: \"0.24\"\nmax_length: 64\nmax_prompt_length: 64\n", "max_length is 64 and max_prompt_length 64")]
+    [InlineData(TrainingMethod.Bco, "trl_compat: \"0.24\"\nmax_length: 66\nmax_prompt_length: 64\n", "max_length is 66 and max_prompt_length 64")]
+    public void Lengths_that_leave_no_answer_to_long_rows_are_told(TrainingMethod method, string lines, string message)
+    {
+        Assert.Contains(message, RecipeFile.Said(RecipeFile.Good + lines, method), StringComparison.Ordinal);
+        Assert.DoesNotContain("left out", RecipeFile.Said(RecipeFile.Good + lines.Replace("\"0.24\"", "null", StringComparison.Ordinal), method), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("rpo_alpha: 0.5\nloss_type: [hinge, ipo]\nloss_weights: [1, 0.2]\n", "loss_type: [hinge, ipo, sft] with loss_weights: [1.0, 0.2, 0.5]")]
+    [InlineData("rpo_alpha: 0.5\nloss_type: [sigmoid, sft]\n", "loss_type: [sigmoid, sft] with loss_weights: [1.0, 1.5]")]
+    [InlineData("rpo_alpha: 0.5\nloss_type: hinge\ntrl_compat: \"1.9\"\n", "fix: write loss_type: [hinge, sft] with loss_weights: [1.0, 0.5]")]
+    public void An_older_weight_of_the_likelihood_is_translated_into_the_same_loss(string lines, string same)
+    {
+        var said = RecipeFile.Said(RecipeFile.Good + lines, TrainingMethod.Dpo);
+        Assert.Contains(same, said, StringComparison.Ordinal);
+        Assert.DoesNotContain("sft, sft", said, StringComparison.Ordinal);
+    }
 
     [Fact]
     public void A_negative_centring_coefficient_is_refused()

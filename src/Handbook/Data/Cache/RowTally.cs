@@ -18,7 +18,7 @@ internal sealed class RowTally
         else
             _bad[problem.Reason] = _bad.TryGetValue(problem.Reason, out var bad)
                 ? bad with { Count = bad.Count + 1 }
-                : new(problem.Reason, 1, Describe(row, problem)) { IsRule = problem.IsRule };
+                : new(problem.Reason, 1, Describe(row, problem)) { IsRule = problem.IsRule, Fix = problem.Fix };
     }
 
     public TokenSummary Summary(TokenStoreWriter writer, string format) => new()

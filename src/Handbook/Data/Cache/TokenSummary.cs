@@ -8,6 +8,9 @@ public sealed record BadRows(string Reason, long Count, string Example)
 {
     /// <summary>Whether a rule of the recipe leaves them out, and nothing is wrong with them.</summary>
     public bool IsRule { get; init; }
+
+    /// <summary>What to do about them; null where the rows alone tell.</summary>
+    public string? Fix { get; init; }
 }
 
 /// <summary>What became of the rows of a source.</summary>

@@ -51,6 +51,17 @@ internal sealed class ChatTurns(bool keepsToolCalls)
         return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
     }
 
+    /// <summary>Whether a turn has a text, another content or a tool call.</summary>
+    public static bool SaysSomething(JsonElement turn) =>
+        turn.TryGetProperty("content", out var content) && content.ValueKind switch
+        {
+            JsonValueKind.String => !string.IsNullOrWhiteSpace(content.GetString()),
+            JsonValueKind.Array => content.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.Object || !part.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String || !string.IsNullOrWhiteSpace(text.GetString())),
+            JsonValueKind.Null => false,
+            _ => true,
+        }
+        || turn.TryGetProperty("tool_calls", out var calls) && calls.ValueKind == JsonValueKind.Array && calls.GetArrayLength() > 0;
+
     /// <summary>The JSON that a text holds, where it holds any; some sets keep lists as texts.</summary>
     public static JsonElement Parsed(JsonElement value)
     {

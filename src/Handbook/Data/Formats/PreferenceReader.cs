@@ -82,7 +82,7 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
         var worse = answers.Where(answer => answer.Score < best.Score).ToArray();
         return worse.Length > 0
             ? new([.. worse.Select(answer => TextPair(json, best.Text, answer.Text, Margin(json)))])
-            : throw new UnusableRowException("no preference", "no answer is worse than the best") { IsRule = true };
+            : throw new UnusableRowException("no preference", "no answer is worse than the best") { IsRule = true, Fix = "give the answers of a row different scores" };
     }
 
     private static Example Only(Example pair, bool isGood) => pair switch
@@ -111,6 +111,8 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
             return StartsWith(good, prompt) && StartsWith(bad, prompt) ? (prompt, good[prompt.Count..], bad[prompt.Count..]) : (prompt, good, bad);
         if (good.Count == 0 || bad.Count == 0)
             throw new UnusableRowException("empty conversation", "");
+        RequireAnswer("chosen", good);
+        RequireAnswer("rejected", bad);
         var shared = 0;
         var most = Math.Min(good.Count, bad.Count) - 1;
         while (shared < most && JsonElement.DeepEquals(good[shared], bad[shared]))
@@ -120,7 +122,13 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
         if (shared > 0)
             return (good[..shared], good[shared..], bad[shared..]);
         var before = row.Column(json, "prompt") is { } text ? [Turn("user", Text("prompt", text))] : Before(json);
-        return before is null ? throw new UnusableRowException("no common prompt", "chosen and rejected differ from their first turn on, and the row names no prompt") : (before, good, bad);
+        return before is null ? throw new UnusableRowException("no common prompt", "chosen and rejected differ from their first turn on, and the row names no prompt") { Fix = "add a column prompt, or name it with column_mapping: {prompt: …}" } : (before, good, bad);
+    }
+
+    private static void RequireAnswer(string name, List<JsonElement> turns)
+    {
+        if (turns is [.., var last] && Role(last) is { } role && role is "user" or "system")
+            throw new UnusableRowException("no answer at the end", $"{name} ends with the {role} turn") { Fix = "end chosen and rejected with what the assistant says, or remove the last turn" };
     }
 
     /// <summary>The turns before answers that are given by themselves: a conversation, or an instruction; null where there is neither.</summary>
@@ -158,7 +166,7 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
     {
         "1" => false,
         "2" => true,
-        "0" => throw new UnusableRowException("no preference", "neither answer is said to be better") { IsRule = true },
+        "0" => throw new UnusableRowException("no preference", "neither answer is said to be better") { IsRule = true, Fix = "say 1 or 2 in the column that column_mapping names for preference" },
         var other => throw new UnusableRowException("preference is neither 1 nor 2", $"it is {other}"),
     };
 

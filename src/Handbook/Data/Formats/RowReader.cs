@@ -265,5 +265,8 @@ internal sealed class UnusableRowException(string reason, string detail) : Excep
     /// <summary>Whether a rule leaves the row out, and nothing is wrong with it.</summary>
     public bool IsRule { get; init; }
 
-    public RowProblem Problem(JsonElement row) => new(Reason, Detail, Excerpt.Of(row.GetRawText())) { IsRule = IsRule };
+    /// <summary>What to do about rows of this kind; null where the row alone tells.</summary>
+    public string? Fix { get; init; }
+
+    public RowProblem Problem(JsonElement row) => new(Reason, Detail, Excerpt.Of(row.GetRawText())) { IsRule = IsRule, Fix = Fix };
 }

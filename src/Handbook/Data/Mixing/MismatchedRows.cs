@@ -7,19 +7,20 @@ namespace Handbook.Data;
 /// </remarks>
 public sealed class MismatchedRows : ITokenRows
 {
+    internal const string WhyTwo = "it estimates how far the policy has moved from prompts with the answers of other rows of the batch, and a batch of one has no other";
+
     private readonly ITokenRows _rows;
     private readonly int _blockSize;
     private readonly int? _maxLength;
 
     /// <param name="rows">Rows of one prompt and one answer, in the order of the training set.</param>
-    /// <param name="blockSize">Rows in a block: those of a micro-batch.</param>
+    /// <param name="blockSize">Rows in a block: those of a step, or of a micro-batch where an older release is to be reproduced.</param>
     /// <param name="maxLength">Most tokens of a prompt with its mismatched answer, which is cut at its end; null cuts nothing.</param>
     public MismatchedRows(ITokenRows rows, int blockSize, int? maxLength = null)
     {
         if (blockSize < 2)
-            throw new InputException($"per_device_train_batch_size is {blockSize}, but KTO needs at least 2",
-                why: "it estimates how far the policy has moved from prompts with the answers of other rows of the batch, and a batch of one has no other",
-                fix: "set per_device_train_batch_size: 4 and fewer gradient_accumulation_steps, or loss_type: apo_zero_unpaired, which needs no estimate");
+            throw new InputException($"KTO's mismatched pairs come from blocks of {blockSize} row, but need at least 2", WhyTwo,
+                "set per_device_train_batch_size: 8, or loss_type: apo_zero_unpaired, which needs no estimate");
         (_rows, _blockSize, _maxLength) = (rows, blockSize, maxLength);
     }
 

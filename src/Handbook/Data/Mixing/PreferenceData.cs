@@ -7,7 +7,8 @@ namespace Handbook.Data;
 /// <remarks>
 /// Three sets of rules: our own; those of the release that <c>trl_compat</c> names; those of the handbook's first revision, with <c>dataset_mixer</c>.
 /// Ours render prompt and answers by difference, tokenise them one by one (with begin tokens where the method's trainer adds them: together), end each
-/// answer with one end token, keep the begin token whatever is cut, and leave out pairs of the same answer.
+/// answer with one end token, keep the begin token whatever is cut, and leave out pairs of the same answer
+/// and answers that say nothing.
 /// </remarks>
 public static class PreferenceData
 {
@@ -39,6 +40,7 @@ public static class PreferenceData
             PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo && recipe.Sources.GetValueOrDefault("max_prompt_length") is KeySource.File or KeySource.CommandLine
                 ? keys.MaxPromptLength : null,
             KeepsEqualPairs = keys.TrlCompat is not null,
+            KeepsEmptyAnswers = keys.TrlCompat is not null,
             KeepsBegin = keys.TrlCompat is null,
             Tools = keys.Tools is null or string ? keys.Tools as string : JsonSerializer.Serialize(keys.Tools),
         };

@@ -12,8 +12,6 @@ public sealed record PromptText(string? Text, JsonElement? Messages, string? Ref
 /// <summary>The texts of prompts by the numbers of their token rows.</summary>
 public sealed class PromptTexts
 {
-    private static readonly string[] s_references = ["answer", "reference", "solution", "expected", "target"];
-
     private readonly OrderedRows _rows;
     private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];
 
@@ -37,9 +35,9 @@ public sealed class PromptTexts
 
     private static PromptText Of(Example example, SourceRow row, string? referenceColumn)
     {
-        var column = referenceColumn ?? s_references.FirstOrDefault(name => Plain(row.Value, name) is not null);
-        var reference = column is null ? null : Plain(row.Value, column)
-            ?? throw new InputException($"{row.Place}: has no text or number in the column {column}", why: "reference_column names it for the right answers", fix: "correct the row, or name another column");
+        var reference = ReferenceAnswer.Of(row.Value, referenceColumn);
+        if (reference is null && referenceColumn is not null)
+            throw new InputException($"{row.Place}: {ReferenceAnswer.Missing(row.Value, referenceColumn)}", fix: ReferenceAnswer.Fix);
         return example switch
         {
             AnswersExample text => new(text.Prompt, null, reference, row.Place),
@@ -47,7 +45,4 @@ public sealed class PromptTexts
             _ => throw new InvalidOperationException($"{example.GetType().Name} is no prompt"),
         };
     }
-
-    private static string? Plain(JsonElement row, string name) =>
-        row.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False ? value.ToString() : null;
 }

@@ -122,11 +122,7 @@ public sealed class TrainingData : IDisposable
         var cache = new TokenCache(options.Cache) { Threads = options.Threads };
         foreach (var part in parts)
         {
-            var source = Dataset.Open(part.Spec, options.RecipeFolder);
-            var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true, options.Answers?.RendersParts ?? false);
-            IRowTokenizer tokenizer = options.Answers is { } answers
-                ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
-                : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows);
+            var (source, reader, tokenizer) = Open(part, options);
             _sources.Add((source, reader));
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
             reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary));
@@ -147,6 +143,16 @@ public sealed class TrainingData : IDisposable
         }
     }
 
+    /// <summary>The rows of a part, and what reads and tokenises them; whatever is wrong with all of them is told here.</summary>
+    internal static (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) Open(MixturePart part, TrainingDataOptions options)
+    {
+        var source = Dataset.Open(part.Spec, options.RecipeFolder);
+        var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true, options.Answers?.RendersParts ?? false);
+        return (source, reader, options.Answers is { } answers
+            ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
+            : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows));
+    }
+
     private static ITokenRows Pack(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => kind switch
     {
         PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
@@ -161,9 +167,10 @@ public sealed class TrainingData : IDisposable
         if (summary.Bad.Count == 0 || (summary.BadShare <= limit && summary.UsedRows > 0))
             return;
         var reasons = string.Join("", summary.Bad.Take(5).Select(bad => $"\n    {bad.Count} × {bad.Reason}, e.g. {bad.Example}"));
+        var cures = string.Join("; ", summary.Bad.Select(bad => bad.Fix).OfType<string>().Distinct());
         if (summary.BadCount == 0)
-            throw new InputException($"{report.Name}: the recipe leaves out all of its {summary.Bad.Sum(bad => bad.Count)} rows:{reasons}", fix: "raise max_length or max_prompt_length, or look at the data with `handbook inspect`");
+            throw new InputException($"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}", fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
         throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used ({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
-            fix: summary.UsedRows == 0 ? "check that the file has the layout that you expect: handbook inspect RECIPE" : "mend or remove these rows, or raise max_bad_rows");
+            fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows" : cures.Length > 0 ? cures : "check that the file has the layout that you expect: handbook inspect RECIPE");
     }
 }

@@ -32,6 +32,9 @@ public sealed record RowProblem(string Reason, string Detail, string Excerpt)
 {
     /// <summary>Whether a rule of the recipe leaves the row out, e.g. its length; nothing is wrong with it then.</summary>
     public bool IsRule { get; init; }
+
+    /// <summary>What to do about rows of this kind; null where the row alone tells.</summary>
+    public string? Fix { get; init; }
 }
 
 /// <summary>Rows of one split of one data set, read one after the other; reading again begins anew.</summary>

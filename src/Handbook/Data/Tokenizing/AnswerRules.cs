@@ -14,15 +14,7 @@ public sealed class AnswerRules
     /// <param name="begin">The begin token; null where there is none.</param>
     /// <param name="end">The end token; null where there is none.</param>
     /// <param name="tokenizer">Tells a template's own end tokens and the blanks behind them; null where tokens have no text.</param>
-    public AnswerRules(PreferenceTokenizerOptions options, int? begin, int? end, Tokenizer? tokenizer = null)
-    {
-        (_options, _begin, _end, _tokenizer) = (options, begin, end, tokenizer);
-        // One rule leaves room for a begin and an end token beside what it keeps.
-        var reserved = options.Cut == AnswerCut.BeforeSpecialTokens ? 2 : 0;
-        if (options.Cut is AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens && options.MaxLength - reserved <= options.MaxPromptLength)
-            throw new InputException($"max_prompt_length is {options.MaxPromptLength} and max_length {options.MaxLength}, which leaves no token for an answer",
-                why: "where a row is too long, its prompt is cut to max_prompt_length and its answers to the rest", fix: $"set max_prompt_length below {options.MaxLength - reserved}, or a larger max_length");
-    }
+    public AnswerRules(PreferenceTokenizerOptions options, int? begin, int? end, Tokenizer? tokenizer = null) => (_options, _begin, _end, _tokenizer) = (options, begin, end, tokenizer);
 
     /// <summary>The answers with begin and end tokens and within the lengths; an answer may have no token left.</summary>
     /// <param name="answers">The answers of one row.</param>
@@ -33,11 +25,14 @@ public sealed class AnswerRules
         var whole = answers.Select(answer => cutsFirst ? answer : Ended(Begun(answer))).ToArray();
         var cut = Cut([.. whole.Select(Limited)]);
         wasCut = !cut.Zip(whole).All(pair => pair.First.Prompt.Length == pair.Second.Prompt.Length && pair.First.Answer.Length == pair.Second.Answer.Length);
-        return cutsFirst ? [.. cut.Select(answer => Ended(Begun(answer)))] : cut;
+        return cutsFirst ? [.. cut.Select((answer, i) => IsLost(answer, whole[i]) ? answer : Ended(Begun(answer)))] : cut;
     }
 
     /// <summary>Whether any token of the answer can be predicted: the first of all has none before it.</summary>
     public static bool HasTarget(AnswerTokens answer) => answer.Answer.Length > (answer.Prompt.Length == 0 ? 1 : 0);
+
+    // An end token alone would be learnt in its place.
+    private bool IsLost(AnswerTokens answer, AnswerTokens whole) => _options.Cut == AnswerCut.BeforeSpecialTokens && answer.Answer.Length == 0 && whole.Answer.Length > 0;
 
     /// <summary>The last tokens, behind the begin token where there is one.</summary>
     public int[] KeepLast(int[] ids, int count)

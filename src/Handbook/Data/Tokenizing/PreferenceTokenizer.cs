@@ -38,7 +38,9 @@ public sealed class PreferenceTokenizer : IRowTokenizer
             try
             {
                 if (!_options.KeepsEqualPairs && AreEqual(whole))
-                    throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true };
+                    throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true, Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns" };
+                if (!_options.KeepsEmptyAnswers && EmptyAnswer(part) is { } silent)
+                    throw new UnusableRowException("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt") { Fix = "remove the rows whose answer is empty, or give them one" };
                 rows.Add(Tokenize(part, out var isShorter));
                 wasCut |= isShorter;
             }
@@ -53,9 +55,9 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     {
         var text = RenderedAnswers.Of(example, _chats, _options);
         if (text.IsChat && text.Chosen is not null && text.Chosen == text.Rejected && !_options.KeepsEqualPairs)
-            throw new UnusableRowException("both answers look the same through the chat template", "it leaves out what they say");
+            throw new UnusableRowException("both answers look the same through the chat template", "it leaves out what they say") { Fix = "look at the texts with `handbook inspect`, and set chat_template to one that renders these answers" };
         if (_options.PromptLimit is { } limit && _tokenizer.Encode(text.Prompt, addSpecialTokens: true).Length is var length && length >= limit)
-            throw new UnusableRowException("prompt of max_prompt_length tokens or more", $"{length} tokens, max_prompt_length is {limit}") { IsRule = true };
+            throw new UnusableRowException("prompt of max_prompt_length tokens or more", $"{length} tokens, max_prompt_length is {limit}") { IsRule = true, Fix = "raise max_prompt_length" };
         var characters = RowTokenizer.CodePoints(text.Chosen ?? "") + RowTokenizer.CodePoints(text.Rejected ?? "");
         switch (_options.Shape)
         {
@@ -75,7 +77,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
             if (!AnswerRules.HasTarget(answer))
                 throw new UnusableRowException("no answer token left after cutting",
                     $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}")
-                { IsRule = true };
+                { IsRule = true, Fix = "raise max_length, or lower max_prompt_length" };
         return AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters);
     }
 
@@ -99,7 +101,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     {
         var ids = _rules.WithEnd(EncodeOnce(EndedText(text, isChat), isChat));
         return _options.MaxLength is { } longest && ids.Length > longest
-            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true }
+            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true, Fix = "raise max_length" }
             : ids.Length > 0 ? ids : throw new UnusableRowException("empty", "");
     }
 
@@ -133,6 +135,16 @@ public sealed class PreferenceTokenizer : IRowTokenizer
         ChatAnswersExample { Chosen: { } chosen, Rejected: { } rejected } => JsonElement.DeepEquals(chosen, rejected),
         _ => false,
     };
+
+    /// <summary>The answer that says nothing; null where each says something.</summary>
+    private static string? EmptyAnswer(Example example) => example switch
+    {
+        AnswersExample text => Named(text.Chosen is { } chosen && string.IsNullOrWhiteSpace(chosen), text.Rejected is { } rejected && string.IsNullOrWhiteSpace(rejected)),
+        ChatAnswersExample chat => Named(chat.Chosen is { } chosen && !chosen.EnumerateArray().Any(ChatTurns.SaysSomething), chat.Rejected is { } rejected && !rejected.EnumerateArray().Any(ChatTurns.SaysSomething)),
+        _ => null,
+    };
+
+    private static string? Named(bool chosen, bool rejected) => chosen ? "chosen" : rejected ? "rejected" : null;
 
     private static double Margin(Example example) => example switch { AnswersExample text => text.Margin, ChatAnswersExample chat => chat.Margin, _ => 0 };
 

@@ -95,6 +95,9 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Keeps pairs whose answers are the same.</summary>
     public bool KeepsEqualPairs { get; init; }
 
+    /// <summary>Keeps answers that say nothing, of which only the end is learnt.</summary>
+    public bool KeepsEmptyAnswers { get; init; }
+
     /// <summary>Renders prompt and answers one by one, so that the opening of an answer belongs to it; where a template does not allow that, by difference.</summary>
     public bool RendersParts { get; init; }
 
@@ -106,4 +109,12 @@ public sealed record PreferenceTokenizerOptions
 
     /// <summary>Tools that prompts are rendered with where their rows name none, as JSON; null for none.</summary>
     public string? Tools { get; init; }
+
+    /// <summary>Whether a row that is too long loses its whole answer, and with it its place: the limit of its prompt leaves the answer no token.</summary>
+    internal bool LeavesOutLongRows() => Cut switch
+    {
+        AnswerCut.LongestAnswer => MaxLength <= MaxPromptLength,
+        AnswerCut.BeforeSpecialTokens => MaxLength - 2 <= MaxPromptLength,      // room for a begin and an end token
+        _ => false,
+    };
 }

@@ -75,10 +75,14 @@ public sealed class AnswerRulesTests
         Same([1, 5, 6], [7, 7, 7, 7, 2], cut);
     }
 
-    [Fact]
-    public void A_prompt_limit_that_leaves_no_room_for_answers_is_refused() =>
-        Assert.Equal("set max_prompt_length below 128, or a larger max_length",
-            Assert.Throws<InputException>(() => new AnswerRules(s_plain with { Cut = AnswerCut.LongestAnswer, MaxLength = 128, MaxPromptLength = 128 }, 1, 2)).Fix);
+    [Theory] // recipes with both limits alike were published
+    [InlineData(AnswerCut.LongestAnswer), InlineData(AnswerCut.BeforeSpecialTokens)]
+    public void A_prompt_limit_that_leaves_no_room_for_answers_leaves_rows_that_fit_as_they_are(AnswerCut cut)
+    {
+        var options = s_plain with { Cut = cut, MaxLength = 6, MaxPromptLength = 6 };
+        Same([3, 4], [7, 7, 2], Apply(options, [3, 4], [7, 7]));
+        Assert.False(AnswerRules.HasTarget(Apply(options, [3, 4, 5], [7, 7, 7])));
+    }
 
     [Fact]
     public void Number_12_whatever_is_cut_no_row_is_longer_than_allowed_and_what_is_left_is_a_piece_of_what_was_there()

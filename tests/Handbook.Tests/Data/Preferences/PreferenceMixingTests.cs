@@ -40,7 +40,19 @@ public sealed class PreferenceMixingTests : IDisposable
         });
         Assert.Equal([2, 2], new MismatchedRows(rows, 2, maxLength: 3).Read(0).Segments.Skip(1).Select(segment => segment.Ids.Length));
         Assert.Single(new MismatchedRows(rows, 2, maxLength: 2).Read(0).Segments[2].Ids.ToArray());
-        Assert.StartsWith("per_device_train_batch_size is 1, but KTO needs at least 2", Assert.Throws<InputException>(() => new MismatchedRows(rows, 1)).What);
+        Assert.StartsWith("KTO's mismatched pairs come from blocks of 1 row", Assert.Throws<InputException>(() => new MismatchedRows(rows, 1)).What);
+    }
+
+    [Theory]
+    [InlineData("""{"prompt": "p", "chosen": "same", "rejected": "same"}""", "is left to train on:\n    1 × chosen and rejected are the same", "give pairs whose answers differ")]
+    [InlineData("""{"prompt": "p", "chosen": "", "rejected": "r"}""", "1 of 1 rows cannot be used (100.0 %, at most 5.0 % may be):\n    1 × empty answer", "remove the rows whose answer is empty")]
+    [InlineData("""{"prompt": "p", "chosen": "long enough", "rejected": "r"}""", "1 × no answer token left after cutting", "raise max_length")]
+    public void Rows_that_are_all_left_out_are_told_with_the_cure_of_their_reason(string row, string message, string fix)
+    {
+        var path = _files.Write("pairs.jsonl", row + "\n");
+        var problem = Assert.Throws<InputException>(() => Load(path, new() { MaxLength = 1 }, RowUse.Preferences));
+        Assert.Contains(message, problem.What);
+        Assert.StartsWith(fix, problem.Fix);
     }
 
     [Fact]

@@ -141,6 +141,8 @@ public sealed class PreferenceReaderTests : IDisposable
     [InlineData("""{"prompt": "P", "chosen": "good", "rejected": "bad", "margin": "much"}""", RowUse.Preferences, "margin is no number: \"much\"")]
     [InlineData("""{"prompt": "P", "completion": "c", "label": "maybe"}""", RowUse.Unpaired, "label is neither true nor false: it is maybe")]
     [InlineData($$"""{"messages": [{{Question}}], "label": true}""", RowUse.Unpaired, "no answer at the end: the last turn is not the assistant's")]
+    [InlineData($$"""{"chosen": [{{Question}}], "rejected": [{{Question}}, {{Bad}}]}""", RowUse.Preferences, "no answer at the end: chosen ends with the user turn")]
+    [InlineData($$"""{"chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}, {{Question}}]}""", RowUse.Preferences, "no answer at the end: rejected ends with the user turn")]
     public void A_row_that_cannot_be_read_says_why(string row, RowUse use, string why)
     {
         var reader = Reader(row, use, null, false);

@@ -69,7 +69,6 @@ public sealed class PreferenceTokenizerTests : IDisposable
     [InlineData("good<end>", "good<end>")]
     [InlineData("good<end>\\n ", "good<end>")]
     [InlineData("good\\n", "good\n<end>")]
-    [InlineData("", "<end>")]
     public void Number_9_an_answer_ends_with_exactly_one_end_token(string said, string learnt)
     {
         var row = Assert.Single(Tokenize($$"""{"prompt": "Q ", "chosen": "{{said}}", "rejected": "bad"}""", new()));
@@ -100,6 +99,37 @@ public sealed class PreferenceTokenizerTests : IDisposable
         Assert.Empty(Tokenizer(row, new()).Tokenize(Json(row), out var problem, out _));
         Assert.Equal(("chosen and rejected are the same", true), (problem!.Reason, problem.IsRule));
         Assert.Single(Tokenize(row, new() { KeepsEqualPairs = true }));
+    }
+
+    [Theory]
+    [InlineData("""{"prompt": "Q", "chosen": "", "rejected": "bad"}""", "chosen", AnswerShape.Pair)]
+    [InlineData("""{"prompt": "Q", "chosen": "good", "rejected": " \n"}""", "rejected", AnswerShape.Pair)]
+    [InlineData("""{"prompt": "Q", "completion": "", "label": true}""", "chosen", AnswerShape.Single)]
+    [InlineData("""{"prompt": "Q", "chosen": "good", "rejected": ""}""", "rejected", AnswerShape.Whole)]
+    [InlineData("""{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": ""}], "rejected": [{"role": "assistant", "content": "bad"}]}""", "chosen", AnswerShape.Pair)]
+    [InlineData("""{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": [{"type": "text", "text": " "}]}]}""", "rejected", AnswerShape.Pair)]
+    public void An_answer_that_says_nothing_is_left_out_unless_a_release_keeps_it(string row, string silent, AnswerShape shape)
+    {
+        Assert.Empty(Tokenizer(row, new() { Shape = shape }).Tokenize(Json(row), out var problem, out _));
+        Assert.Equal(("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt", false), (problem!.Reason, problem.Detail, problem.IsRule));
+        Assert.Single(Tokenize(row, new() { Shape = shape, KeepsEmptyAnswers = true }));
+    }
+
+    [Fact]
+    public void Only_the_empty_one_of_two_single_answers_is_left_out()
+    {
+        const string row = """{"prompt": "Q ", "chosen": "good", "rejected": ""}""";
+        var rows = Tokenizer(row, new() { Shape = AnswerShape.Single }).Tokenize(Json(row), out var problem, out _);
+        Assert.Equal(["Q ", "good<end>"], Texts(Assert.Single(rows)));
+        Assert.Equal("empty answer", problem!.Reason);
+    }
+
+    [Fact]
+    public void A_tool_call_says_something()
+    {
+        const string row = """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}], "rejected": [{"role": "assistant", "content": "bad"}]}""";
+        const string template = "{% for m in messages %}{{ m['content'] }}{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %}<end>{% endfor %}";
+        Assert.Equal("f<end>", Texts(Assert.Single(Tokenize(row, new(), template)))[1]);
     }
 
     [Fact]

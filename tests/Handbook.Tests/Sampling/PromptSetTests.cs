@@ -1,0 +1,46 @@
+using Handbook.Recipes;
+using Handbook.Sampling;
+
+namespace Handbook.Tests.Sampling;
+
+public sealed class PromptSetTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Rows_without_the_column_of_right_answers_are_told_with_the_columns_they_have()
+    {
+        var problem = Assert.Throws<InputException>(() => Load("""{"prompt": "2 + 2?", "result": "4"}""", "reference_column: solution"));
+        Assert.StartsWith("2 of 2 rows cannot be asked (5 % may be unusable):\n    2 × no right answer, e.g. ", problem.What.Replace("5%", "5 %", StringComparison.Ordinal));
+        Assert.EndsWith("rows.jsonl:1: solution, which reference_column names, holds no text or number; the row has prompt, result", problem.What);
+        Assert.StartsWith("name the column with the right answers in reference_column", problem.Fix);
+    }
+
+    [Fact]
+    public void A_scorer_that_compares_needs_right_answers()
+    {
+        var problem = Assert.Throws<InputException>(() => Load("""{"prompt": "2 + 2?", "result": "4"}"""));
+        Assert.EndsWith("rows.jsonl:1: exact_match compares with the right answer, but the row has none", problem.What);
+        Assert.Equal(["4", "4"], Load("""{"prompt": "2 + 2?", "result": 4}""", "reference_column: result").Prompts.Select(prompt => prompt.Expected));
+    }
+
+    [Fact]
+    public void Rows_without_a_prompt_are_told_with_the_columns_they_have()
+    {
+        var problem = Assert.Throws<InputException>(() => Load("""{"ask": "2 + 2?", "answer": "4"}"""));
+        Assert.Contains("2 × no prompt, e.g. ", problem.What);
+        Assert.EndsWith("the row has ask, answer", problem.What);
+        Assert.Contains("column_mapping: {prompt: …}", problem.Fix);
+    }
+
+    private PromptSet Load(string row, string line = "")
+    {
+        File.WriteAllText(_folder["rows.jsonl"], row + "\n" + row + "\n");
+        File.WriteAllText(_folder["r.yaml"], $"model_name_or_path: m\ndataset_name: {_folder["rows.jsonl"]}\nreward_funcs: exact_match\n{line}\n");
+        var loaded = Recipe.Load(new FileInfo(_folder["r.yaml"]), [], TrainingMethod.RejectionSample);
+        Assert.True(loaded.TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
+        return PromptSet.Load(recipe);
+    }
+}
