@@ -44,6 +44,7 @@ internal static class InitCommand
         var count = config.Family.Parameters(config.Decoder).Sum(p => p.Count);
         var spare = config.Decoder.VocabularySize - tokenizer.VocabularySize;
         Console.WriteLine($"{output}: {config.Decoder.ModelType} with {count.ToString("N0", CultureInfo.InvariantCulture)} parameters, " +
+            (config.Decoder.Experts is null ? "" : $"{config.Family.ActiveCount(config.Decoder).ToString("N0", CultureInfo.InvariantCulture)} of them at work on a token, ") +
             $"{Size(files.Sum(f => new FileInfo(f).Length))} as {dtype.ToString().ToLowerInvariant()}, seed {seed}");
         Console.WriteLine($"vocabulary: {tokenizer.VocabularySize} tokens{(spare > 0 ? $", and {spare} rows of the embedding to spare" : "")}");
         return ExitCode.Ok;

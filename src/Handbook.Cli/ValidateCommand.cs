@@ -23,7 +23,10 @@ internal static class ValidateCommand
         if (!Recipe.Load(words.File, words.Overrides, method).TryGet(out var recipe, out var diagnostics))
             return ExitCode.BadInput(diagnostics);
         Console.Error.Write(diagnostics.ToString());
-        if (!keysOnly && RecipeProbe.Of(recipe) is { } probe && probe.Problems.Count + probe.Absent.Count is > 0 and var count)
+        var probe = keysOnly ? null : RecipeProbe.Of(recipe);
+        foreach (var note in probe?.Notes ?? [])
+            Console.Error.WriteLine($"note: {note}");
+        if (probe is not null && probe.Problems.Count + probe.Absent.Count is > 0 and var count)
         {
             foreach (var problem in probe.Problems)
                 ExitCode.BadInput(problem);

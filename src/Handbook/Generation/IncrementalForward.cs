@@ -36,7 +36,7 @@ public sealed unsafe class IncrementalForward(Decoder model)
         var residual = model.Embed(step.Tokens, step.Positions);
         Tensor? delta = null;
         foreach (var layer in model.Layers)
-            (residual, delta) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary));
+            (residual, delta) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary), ForwardOptions.Plain);
         step.Advance();
         var hidden = model.FinalNorm(RowSelect.Forward(residual, step.Last), delta is null ? null : RowSelect.Forward(delta, step.Last));
         return scope.Keep(LinearLogProb.Logits(hidden, model.Head, model.HeadOptions));

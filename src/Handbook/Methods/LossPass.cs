@@ -23,9 +23,19 @@ public sealed class LossPass
     public double Loss { get; private set; }
 
     /// <summary>Whether any part had something to learn from.</summary>
-    public bool Learned { get; private set; }
+    public bool Learned => Parts > 0;
 
-    public ForwardOptions OptionsFor(TokenBatch batch) => Options?.Invoke(batch) ?? ForwardOptions.Plain;
+    /// <summary>How many parts there were.</summary>
+    public int Parts { get; private set; }
+
+    /// <summary>Learns how the group's tokens are spread over experts; null where nobody asks.</summary>
+    internal ExpertBalance? Balance { get; set; }
+
+    public ForwardOptions OptionsFor(TokenBatch batch)
+    {
+        var options = Options?.Invoke(batch) ?? ForwardOptions.Plain;
+        return Balance is null ? options : options with { ExpertLoad = Balance[batch] };
+    }
 
     /// <summary>Adds a part that is its own value; in training its gradient is computed at once, so that its graph can go.</summary>
     /// <param name="part">One number; its derivative with respect to itself is 1.</param>
@@ -36,7 +46,7 @@ public sealed class LossPass
     {
         Loss += value;
         Check?.Invoke(Loss);
-        Learned = true;
+        Parts++;
         if (Training)
             part.Backward();
     }
@@ -46,6 +56,6 @@ public sealed class LossPass
     {
         Loss += value;
         Check?.Invoke(Loss);
-        Learned = true;
+        Parts++;
     }
 }

@@ -17,6 +17,12 @@ public sealed record ForwardOptions
 
     /// <summary>Sees the residual stream: (i, input of layer i), and last (L, the output of the final norm). For tests and inspection.</summary>
     public Action<int, Tensor>? Observer { get; init; }
+
+    /// <summary>Sees what the router of each layer says of the tokens: (layer, logits [N, E]). For tests and inspection.</summary>
+    public Action<int, Tensor>? RouterObserver { get; init; }
+
+    /// <summary>Learns how the tokens are spread over the experts; null where nobody asks, or the model has none.</summary>
+    public ExpertLoad? ExpertLoad { get; init; }
 }
 
 /// <summary>The network of every family: embedding, layers of attention and feed-forward on a residual stream, a last norm, a head.</summary>
@@ -91,9 +97,11 @@ public sealed class Decoder : IDisposable
         {
             options.Observer?.Invoke(layer.Index, delta is null ? residual : residual + delta.To(residual.DType));
             (residual, delta) = options.Recompute
-                ? Recomputed.Run(residual, delta, (r, d) => layer.Forward(r, d, stream, rotary, Compute))
-                : layer.Forward(residual, delta, stream, rotary, Compute);
+                ? Recomputed.Run(residual, delta, (r, d) => layer.Forward(r, d, stream, rotary, Compute, options))
+                : layer.Forward(residual, delta, stream, rotary, Compute, options);
         }
+        if (options.ExpertLoad is { } load)
+            (load.IsKnown, load.IsInGraph) = (true, load.IsInGraph || GradMode.IsEnabled);
         var (_, hidden) = _finalNorm.Forward(residual, delta, Compute);
         options.Observer?.Invoke(_layers.Length, hidden);
         return scope.Keep(hidden);

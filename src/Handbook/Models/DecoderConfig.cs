@@ -226,5 +226,7 @@ public enum QueryKeyNorm
 /// <param name="Count">Experts per layer.</param>
 /// <param name="PerToken">How many of them a token visits.</param>
 /// <param name="NormalizeTopK">Their weights are scaled to sum to one.</param>
-/// <param name="AuxiliaryLossCoefficient">Weight of the load-balancing loss; 0 means none.</param>
-public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient);
+/// <param name="AuxiliaryLossCoefficient">Weight of the load-balancing loss.</param>
+/// <param name="WantsAuxiliaryLoss">Whether the model asks for that loss when it is trained (<c>output_router_logits</c>).</param>
+/// <param name="JitterNoise">Noise on what the router reads while training, as the file states it.</param>
+public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient, bool WantsAuxiliaryLoss, double JitterNoise);

@@ -9,6 +9,7 @@ namespace Handbook.Models;
 /// layers.i.attention.query.weight [H·E, D]   .key.weight [K·E, D]   .value.weight [K·E, D]   .output.weight [D, H·E]
 /// layers.i.mlp_norm.weight [D]
 /// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
+/// with experts: layers.i.mlp.router.weight [E, D]; the three above under layers.i.mlp.experts.e
 /// final_norm.weight [D]      head.weight [V, D], absent where the head is tied; score.weight [1, D] in its place in a reward model
 /// </code>
 /// Fused, one product replaces several: <c>attention.query_key_value</c> [(H+2K)·E, D], rows in that order, and <c>mlp.gate_up</c> [2F, D].

@@ -152,8 +152,6 @@ internal static class OtherKeys
         TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
         return Group("Preference methods",
             For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout", "every forward pass is the full model, in policy and reference", true),
-            For<double>([.. pairs, TrainingMethod.Sft, TrainingMethod.Grpo], "router_aux_loss_coef",
-                "models with experts are not built in this version, and without experts there is nothing to spread", 0.001),
             For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
             For<int?>(pairs, "padding_value", "no batch is ever padded"),
             For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),

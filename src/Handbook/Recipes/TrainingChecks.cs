@@ -37,6 +37,9 @@ internal static class TrainingChecks
             report.Error("max_grad_norm", $"is {options.MaxGradNorm}, but must be 0 or greater", fix: "use 1.0, or 0 to clip nothing");
         if (options.NeftuneNoiseAlpha < 0)
             report.Error("neftune_noise_alpha", $"is {options.NeftuneNoiseAlpha}, but must be 0 or greater", fix: "use 5 (the paper's value), or remove the key");
+        if (options.RouterAuxLossCoef is < 0)
+            report.Error("router_aux_loss_coef", $"is {options.RouterAuxLossCoef}, but must be 0 or greater",
+                why: "below 0 tokens are crowded onto few experts", fix: "use 0.001, or 0 to add nothing");
         if (options.SaveTotalLimit is <= 0)
             report.Error("save_total_limit", $"is {options.SaveTotalLimit}, but must be at least 1",
                 why: "a run without a checkpoint cannot go on", fix: "use 1, or null to keep all, or save_strategy: \"no\"");

@@ -83,6 +83,10 @@ public sealed record TrainingOptions
     [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample])]
     public double LabelSmoothingFactor { get; init; }
 
+    /// <summary>Weight of the loss that spreads tokens over a model's experts; 0 turns it off. null takes the model's own (<c>router_aux_loss_coef</c> in its
+    /// config.json, where <c>output_router_logits</c> is true there). Without experts it has no effect.</summary>
+    public double? RouterAuxLossCoef { get; init; }
+
     /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
     public bool Bf16 { get; init; }
 

@@ -1,4 +1,5 @@
 using Handbook.Data;
+using Handbook.Methods;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Sampling;
@@ -16,6 +17,7 @@ public sealed class RecipeProbe
     private readonly List<InputException> _problems = [];
     private readonly List<string> _absent = [];
     private Tokenizer? _tokenizer;
+    private readonly List<string> _notes = [];
 
     private RecipeProbe(Recipe recipe)
     {
@@ -28,6 +30,9 @@ public sealed class RecipeProbe
 
     /// <summary>Models and data sets that are not on this machine, each with the places where it was looked for.</summary>
     public IReadOnlyList<string> Absent => _absent;
+
+    /// <summary>What keys mean for the model that is named.</summary>
+    public IReadOnlyList<string> Notes => _notes;
 
     /// <summary>Everything that can be seen, at once.</summary>
     public static RecipeProbe Of(Recipe recipe)
@@ -49,7 +54,10 @@ public sealed class RecipeProbe
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
                 Try(() =>
                 {
-                    using var weights = ModelWeights.Open(path, PublishedConfig.Load(path));
+                    var config = PublishedConfig.Load(path);
+                    using var weights = ModelWeights.Open(path, config);
+                    if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
+                        _notes.Add(note);
                 });
     }
 

@@ -77,7 +77,7 @@ public static class TrainingRun
         var job = new TrainingJob
         {
             Recipe = recipe,
-            Method = setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe),
+            Method = BalancedMethod.Around(setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe), recipe, config.Decoder),
             Model = model,
             Train = train,
             Evaluation = evaluation,
@@ -185,6 +185,8 @@ public static class TrainingRun
             line.Print("note: torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
         if (config.Decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
             line.Print("note: the model's config asks for dropout, which is not applied here: every forward pass is the full model");
+        if (BalancedMethod.Note(recipe, config.Decoder) is { } experts)
+            line.Print($"note: {experts}");
         return Decoder.Load(weights, DType.Float32, compute, trainable: true);
     }
 

@@ -15,7 +15,7 @@ public sealed class StepContractTests
     private const double Rounding = 1e-10;
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("gpt2")]
     public void Micro_batch_and_accumulation_do_not_change_any_step(string kind)
     {
         var rows = Tiny.Rows(3, 19);         // 8 + 8 + 3: the last step of the epoch is a smaller one
@@ -42,7 +42,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("gpt2")]
     public void Bins_of_any_size_give_the_same_gradients(string kind)
     {
         using var model = Tiny.Model(kind);
@@ -54,7 +54,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("gpt2")]
     public void Packed_rows_give_the_gradients_of_separate_rows(string kind)
     {
         using var model = Tiny.Model(kind);
@@ -68,7 +68,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("gpt2")]
     public void Gradient_checkpointing_changes_no_bit(string kind)
     {
         using var model = Tiny.Model(kind, dtype: DType.Float32);

@@ -59,6 +59,28 @@ public sealed class GeneratorTests
         AssertSame(together[4], new Generator(model) { TokensAtOnce = 5 }.Sample(requests, options)[4]);
     }
 
+    [Theory, InlineData(DType.Float32), InlineData(DType.BFloat16)]
+    public void Experts_answer_a_batch_as_each_prompt_alone_and_as_the_whole_forward_pass(DType compute)
+    {
+        using var model = Model(Some.Mixtral(), compute);
+        var options = new SamplingOptions { MaxNewTokens = 12, Temperature = 1.1, Seed = 4 };
+        SampleRequest[] requests = [.. Prompts.Select((prompt, i) => new SampleRequest(prompt, [2 * i, 2 * i + 1]))];
+        var together = new Generator(model).Sample(requests, options with { BatchSize = 16 });
+        for (var i = 0; i < requests.Length; i++)
+            AssertSame(new Generator(model).Sample([requests[i]], options with { BatchSize = 1 })[0], together[i]);
+        if (compute == DType.BFloat16)
+            return;
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var answer = new Generator(model).Generate([Prompts[3]], Greedy)[0];
+        var logits = model.Logits(StreamLayout.Of([[.. Prompts[3], .. answer.Tokens]]));
+        for (var t = 0; t < answer.Tokens.Length; t++)
+        {
+            var row = logits.AsSpan<float>().Slice((Prompts[3].Length + t - 1) * 19, 19);
+            Assert.Equal(row[answer.Tokens[t]] - LogSumExp(row), answer.LogProbs[t], 2e-5);
+        }
+    }
+
     private static void AssertSame(IEnumerable<Answer> expected, IEnumerable<Answer> actual)
     {
         Assert.Equal(expected.Select(a => a.Tokens), actual.Select(a => a.Tokens));

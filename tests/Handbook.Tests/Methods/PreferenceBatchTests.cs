@@ -61,7 +61,7 @@ public sealed class PreferenceBatchTests
             using var reference = PreferenceCase.Load(referenceFolder, trainable: false);
             rows = PreferenceCase.Referenced(rows, reference, objective);
         }
-        var (loss, metrics, norm) = PreferenceCase.Step(policy, new PreferenceMethod(batch, objective), rows);
+        var (loss, metrics, norm) = PreferenceCase.Step(policy, BalancedMethod.Around(new PreferenceMethod(batch, objective), recipe, policy.Config), rows);
 
         Near(expected.GetProperty("loss").GetDouble(), loss, "loss");
         var means = metrics.Means.ToDictionary(m => m.Name, m => m.Mean);

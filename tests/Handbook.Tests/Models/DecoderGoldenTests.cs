@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Methods;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Torch;
@@ -51,9 +52,13 @@ public sealed class DecoderGoldenTests
     {
         using var scope = TensorScope.Enter();
         var rows = GoldenRows.Read(expected, name);
-        var hidden = new Dictionary<int, float[]>();
+        var (hidden, routers) = (new Dictionary<int, float[]>(), new Dictionary<int, float[]>());
         model.Parameters.ClearGradients();
-        var output = model.Hidden(rows.Stream, new ForwardOptions { Observer = (i, h) => hidden[i] = h.ToArray<float>() });
+        var output = model.Hidden(rows.Stream, new ForwardOptions
+        {
+            Observer = (i, h) => hidden[i] = h.ToArray<float>(),
+            RouterObserver = (i, logits) => routers[i] = logits.ToArray<float>(),
+        });
 
         // logits: every position that holds a token (or the last few, where only those were kept)
         var logits = LinearLogProb.Logits(output.Detach(), model.Head, model.HeadOptions).ToArray<float>();
@@ -63,14 +68,22 @@ public sealed class DecoderGoldenTests
         for (var i = 0; expected.Names.Contains($"{name}.hidden_states.{i}"); i++)
             rows.Compare(expected.Singles($"{name}.hidden_states.{i}"), expected.Info($"{name}.hidden_states.{i}"), hidden[i], model.Config.HiddenSize, 3e-5, $"{name}.hidden_states.{i}");
 
+        for (var i = 0; expected.Names.Contains($"{name}.router_logits.{i}"); i++)
+            Assert.Equal(0, expected.Singles($"{name}.router_logits.{i}").Zip(routers[i]).Max(p => Math.Abs(p.First - p.Second)), 3e-5);
+
         if (!facts.TryGetProperty(name, out var fact) || !fact.TryGetProperty("loss", out var loss))
             return;
-        var (places, targets) = rows.Targets();
-        Assert.Equal(fact.GetProperty("target_tokens").GetInt32(), targets.Length);
-        var weights = Enumerable.Repeat(1.0 / targets.Length, targets.Length).ToArray();
-        var ours = LinearLogProb.WeightedLoss(RowSelect.Forward(output, places), model.Head, targets, weights, model.HeadOptions);
-        Assert.Equal(loss.GetDouble(), ours.ToScalar(), 1e-5);
-        ours.Backward();
+        ITrainingMethod method = new SupervisedMethod("sft", countFirstTokens: false);
+        var balances = fact.TryGetProperty("aux_loss", out var balance);
+        if (balances)
+            method = new BalancedMethod(method, model.Config.Experts!.AuxiliaryLossCoefficient);
+        var group = rows.Group(method);
+        Assert.Equal(fact.GetProperty("target_tokens").GetInt32(), group.Totals.Targets);
+        var pass = new LossPass { Training = true, Metrics = new MetricSums() };
+        method.Run(model, group, pass);
+        Assert.Equal(loss.GetDouble(), pass.Loss, 1e-5);
+        if (balances)
+            Assert.Equal(balance.GetDouble(), pass.Metrics.Means.Single(m => m.Name == "aux_loss").Mean, 1e-5);
         if (fact.TryGetProperty("grad_norm", out var norm))
             Assert.Equal(1, GoldenRows.GradientNorm(model.Parameters) / norm.GetDouble(), 1e-5);
         foreach (var (published, gradient) in GoldenRows.PublishedGradients(model))

@@ -1,6 +1,10 @@
+using Handbook.Data;
+using Handbook.Methods;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Torch;
+using Handbook.Training;
+using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Models;
 
@@ -58,22 +62,16 @@ internal sealed class GoldenRows
         return result;
     }
 
-    /// <summary>Rows with a target in the same sequence, and the targets.</summary>
-    public (int[] Places, int[] Targets) Targets()
+    /// <summary>The sequences as rows of a method, in one bin; what has a label carries loss.</summary>
+    public LossGroup Group(ITrainingMethod method)
     {
-        var (places, targets) = (new List<int>(), new List<int>());
-        for (var i = 0; i + 1 < _places.Count; i++)
+        var rows = new TokenRowList([.. Enumerable.Range(0, _segmentOf.Max() + 1).Select(segment =>
         {
-            var next = _places[i + 1];
-            if (_segmentOf[i] != _segmentOf[i + 1])
-                continue;
-            var label = _labels![next.Row * _columns + next.Column];
-            if (label == -100)
-                continue;
-            places.Add(i);
-            targets.Add((int)label);
-        }
-        return ([.. places], [.. targets]);
+            int[] places = [.. Enumerable.Range(0, _places.Count).Where(i => _segmentOf[i] == segment)];
+            return TokenRow.Single(Array.ConvertAll(places, i => Stream.Tokens[i]),
+                Array.ConvertAll(places, i => (byte)(_labels![_places[i].Row * _columns + _places[i].Column] == -100 ? 0 : 1)));
+        })]);
+        return BatchLoader.Group(rows, [.. Enumerable.Range(0, rows.Count)], method, int.MaxValue);
     }
 
     /// <summary>Compares [rows, columns (or its last ones), width] with our [N, width] where there is a token.</summary>

@@ -24,6 +24,22 @@ public sealed class PublishedConfigTests
     }
 
     [Fact]
+    public void Experts_are_read_with_their_defaults_and_refused_where_there_are_too_few()
+    {
+        var mixtral = Some.Mixtral(("num_local_experts", null), ("sliding_window", null)).Decoder;
+        Assert.Equal((1e-5, 1e6, 0), (mixtral.NormEpsilon, mixtral.RopeTheta, mixtral.SlidingWindow(0)));
+        Assert.Equal(new ExpertOptions(8, 2, NormalizeTopK: true, 0.001, WantsAuxiliaryLoss: false, JitterNoise: 0), mixtral.Experts);
+        Assert.Equal(16, Some.Mixtral(("num_local_experts", null), ("num_experts", 16)).Decoder.Experts!.Count);
+        var (config, count) = (Some.Mixtral(), 3 * 12 * 20 * 2);        // of one expert in both layers
+        Assert.Equal(config.Family.Parameters(config.Decoder).Sum(p => p.Count) - 2 * count, config.Family.ActiveCount(config.Decoder));
+        Assert.Equal(Some.Llama().Family.Parameters(Some.Llama().Decoder).Sum(p => p.Count), Some.Llama().Family.ActiveCount(Some.Llama().Decoder));
+        var failure = Assert.Throws<InputException>(() => Some.Mixtral(("num_experts_per_tok", 5), ("router_aux_loss_coef", -1)));
+        Assert.Contains("num_experts_per_tok is 5, more than the 4 of num_local_experts", failure.Message);
+        Assert.Contains("router_aux_loss_coef is -1, but must be 0 or greater", failure.Message);
+        Assert.Contains("num_local_experts is 1000000, more than 4096", Assert.Throws<InputException>(() => Some.Mixtral(("num_local_experts", 1000000))).Message);
+    }
+
+    [Fact]
     public void Windows_stand_on_the_layers_that_layer_types_names()
     {
         var config = Some.Llama(("model_type", "mistral"), ("sliding_window", 5), ("layer_types", new JsonArray("full_attention", "sliding_attention"))).Decoder;

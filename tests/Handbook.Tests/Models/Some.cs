@@ -14,6 +14,11 @@ internal static class Some
         Config([("model_type", "llama"), ("vocab_size", 19), ("hidden_size", 12), ("intermediate_size", 20), ("num_hidden_layers", 2),
             ("num_attention_heads", 3), ("num_key_value_heads", 1), ("max_position_embeddings", 64), .. more]);
 
+    /// <summary>Four experts, two of them for each token.</summary>
+    public static PublishedConfig Mixtral(params (string Key, JsonNode? Value)[] more) =>
+        Config([("model_type", "mixtral"), ("vocab_size", 19), ("hidden_size", 12), ("intermediate_size", 20), ("num_hidden_layers", 2), ("num_attention_heads", 3),
+            ("num_key_value_heads", 1), ("num_local_experts", 4), ("max_position_embeddings", 64), ("sliding_window", 5), .. more]);
+
     public static PublishedConfig Config(params (string Key, JsonNode? Value)[] keys)
     {
         var json = new JsonObject();

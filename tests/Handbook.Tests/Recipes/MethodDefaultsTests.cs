@@ -185,7 +185,7 @@ public sealed class MethodDefaultsTests
     [InlineData("per_device_train_batch_size: 4\nsteps_per_generation: 2\n", "num_generations is 8, but a step has 4 answers, which is not a multiple of it")]
     [InlineData("temperature: 0\n", "temperature is 0")]
     [InlineData("sync_ref_model: true\n", "beta is 0, but the recipe says something of a reference")]
-    [InlineData("router_aux_loss_coef: 0.1\n", "note: router_aux_loss_coef has no effect here: models with experts are not built in this version")]
+    [InlineData("router_aux_loss_coef: -0.1\n", "router_aux_loss_coef is -0.1, but must be 0 or greater")]
     [InlineData("entropy_coef: 0.1\n", "entropy_coef is 0.1, which is not built yet")]
     [InlineData("trl_compat: 0.24\n", "trl_compat belongs to dpo, orpo, kto, cpo and bco recipes, not to grpo")]
     public void A_wrong_group_is_told(string lines, string message) => Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: exact_match\n" + lines, TrainingMethod.Grpo));

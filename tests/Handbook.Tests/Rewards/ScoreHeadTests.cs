@@ -46,6 +46,7 @@ public sealed class ScoreHeadTests
     [Theory]
     [InlineData("llama", "LlamaForSequenceClassification")]
     [InlineData("mistral", "MistralForSequenceClassification")]
+    [InlineData("mixtral", "MixtralForSequenceClassification")]
     [InlineData("gpt2", "GPT2ForSequenceClassification")]
     public void A_saved_reward_model_has_the_published_layout_and_reads_back_the_same(string kind, string architecture)
     {

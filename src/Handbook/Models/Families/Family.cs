@@ -31,6 +31,15 @@ public abstract class Family
     /// <param name="fused">One parameter for query, key and value together, and one for gate and up.</param>
     public abstract IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false);
 
+    /// <summary>Number of weights that work on one token: all but those of the experts that it does not visit.</summary>
+    public long ActiveCount(DecoderConfig config)
+    {
+        var (inExperts, others) = (0L, 0L);
+        foreach (var parameter in Parameters(config))
+            _ = parameter.Name.Contains(".experts.") ? inExperts += parameter.Count : others += parameter.Count;
+        return config.Experts is { } experts ? others + inExperts / experts.Count * experts.PerToken : others;
+    }
+
     /// <summary>Tensors that older releases stored though they can be computed: masks and rotary tables.</summary>
     public abstract bool IsBuffer(string publishedName);
 
@@ -41,7 +50,7 @@ public abstract class Family
         ?? throw new UnsupportedFamilyException(modelType, file);
 
     /// <summary>Every family that is built.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Qwen2(), new Gpt2()];
+    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gpt2()];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)

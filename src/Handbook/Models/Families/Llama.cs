@@ -25,7 +25,9 @@ public class Llama : Family
     }
 
     /// <summary>The keys that Llama and its relatives share.</summary>
-    private protected DecoderConfig Describe(ConfigReader config, int keyValueHeads, int maxPositions)
+    /// <param name="theta">Base of the rotary frequencies where the file names none.</param>
+    /// <param name="epsilon">ε of the norms where the file names none.</param>
+    private protected DecoderConfig Describe(ConfigReader config, int keyValueHeads, int maxPositions, double theta = 10000, double epsilon = 1e-6)
     {
         var heads = config.Size("num_attention_heads");
         var hidden = config.Size("hidden_size");
@@ -34,7 +36,7 @@ public class Llama : Family
         var headSize = config.SizeOr(Math.Max(1, hidden / heads), "head_dim");
         var vocabulary = config.Size("vocab_size");
         var positions = config.SizeOr(maxPositions, "max_position_embeddings");
-        var rope = RopeKeys.Read(config, positions);
+        var rope = RopeKeys.Read(config, positions, theta);
         return Check(config, new()
         {
             ModelType = ModelType,
@@ -46,7 +48,7 @@ public class Llama : Family
             HeadSize = headSize,
             VocabularySize = vocabulary,
             MaxPositions = positions,
-            NormEpsilon = config.PositiveNumber(1e-6, "rms_norm_eps"),
+            NormEpsilon = config.PositiveNumber(epsilon, "rms_norm_eps"),
             Activation = config.Activation("hidden_act", "silu"),
             TiedHead = config.Flag(false, "tie_word_embeddings"),
             RopeTheta = rope.Theta,
@@ -83,7 +85,7 @@ public class Llama : Family
     public override IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false)
     {
         var list = new ParameterList(config.InitializerRange);
-        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        var d = config.HiddenSize;
         list.Embedding("embed", EmbeddingName, config.VocabularySize, d);
         for (var i = 0; i < config.Layers; i++)
         {
@@ -100,13 +102,7 @@ public class Llama : Family
                 foreach (var (name, source, rows) in queryKeyValue)
                     list.Linear(our + "attention." + name, source, rows, d, config.QueryKeyValueBias);
             list.Linear(our + "attention.output", published + "self_attn.o_proj", d, config.QuerySize, config.AttentionOutputBias);
-            (string Our, string Published, int Rows)[] gateUp = [("gate", published + "mlp.gate_proj", f), ("up", published + "mlp.up_proj", f)];
-            if (fused)
-                list.Fused(our + "mlp.gate_up", gateUp, d, config.MlpBias);
-            else
-                foreach (var (name, source, rows) in gateUp)
-                    list.Linear(our + "mlp." + name, source, rows, d, config.MlpBias);
-            list.Linear(our + "mlp.down", published + "mlp.down_proj", d, f, config.MlpBias);
+            FeedForward(list, our + "mlp", published, config, fused);
             list.Norm(our + "attention_norm", published + "input_layernorm", d);
             list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d);
         }
@@ -114,4 +110,10 @@ public class Llama : Family
         list.Head(config, HeadName);
         return list.Specs;
     }
+
+    /// <summary>The parameters of a layer's feed-forward part.</summary>
+    /// <param name="our">Our name of it, e.g. <c>layers.0.mlp</c>.</param>
+    /// <param name="published">The layer's published prefix, e.g. <c>model.layers.0.</c>.</param>
+    private protected virtual void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
+        list.GatedMlp(our, published + "mlp.", ("gate_proj", "up_proj", "down_proj"), config, fused);
 }

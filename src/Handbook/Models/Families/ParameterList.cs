@@ -28,6 +28,22 @@ internal sealed class ParameterList(double std)
             AddBias(our, [Vector(published + ".bias", rows)], rows);
     }
 
+    /// <summary>A gated feed-forward layer that is published as three linear layers.</summary>
+    /// <param name="published">Prefix of their names.</param>
+    /// <param name="fused">Gate and up as one.</param>
+    public void GatedMlp(string our, string published, (string Gate, string Up, string Down) names, DecoderConfig config, bool fused)
+    {
+        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        if (fused)
+            Fused(our + ".gate_up", [("gate", published + names.Gate, f), ("up", published + names.Up, f)], d, config.MlpBias);
+        else
+        {
+            Linear(our + ".gate", published + names.Gate, f, d, config.MlpBias);
+            Linear(our + ".up", published + names.Up, f, d, config.MlpBias);
+        }
+        Linear(our + ".down", published + names.Down, d, f, config.MlpBias);
+    }
+
     /// <summary>The head that the config names; a tied one is no parameter of its own.</summary>
     public void Head(DecoderConfig config, string published)
     {

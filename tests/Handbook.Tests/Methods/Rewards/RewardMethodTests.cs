@@ -16,6 +16,7 @@ public sealed class RewardMethodTests
     [Theory]
     [InlineData("llama")]
     [InlineData("mistral")]
+    [InlineData("mixtral")]
     [InlineData("gpt2")]
     public void A_step_is_the_same_however_rows_are_put_together_and_prompts_are_shared(string kind)
     {

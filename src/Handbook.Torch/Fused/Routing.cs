@@ -1,0 +1,47 @@
+namespace Handbook.Torch.Fused;
+
+/// <summary>Where the tokens of a stream go: each to its best few experts. Grouped by expert, so that each expert does one product over its own tokens.</summary>
+public sealed class Routing
+{
+    /// <param name="expert">The expert of each choice, no expert twice for a token; [N·K], a token's choices side by side.</param>
+    /// <param name="perToken">K.</param>
+    /// <param name="experts">E.</param>
+    public Routing(int[] expert, int perToken, int experts)
+    {
+        (Expert, PerToken, Count) = (expert, perToken, new int[experts]);
+        Row = Array.ConvertAll(expert, e => Count[e]++);
+    }
+
+    /// <summary>K, experts per token.</summary>
+    public int PerToken { get; }
+
+    /// <summary>N.</summary>
+    public int Tokens => Expert.Length / PerToken;
+
+    /// <summary>The expert of each choice; choice c is one of token c / K; [N·K].</summary>
+    public int[] Expert { get; }
+
+    /// <summary>The row of each choice among its expert's tokens; [N·K].</summary>
+    public int[] Row { get; }
+
+    /// <summary>Tokens of each expert; [E].</summary>
+    public int[] Count { get; }
+}
+
+/// <summary>How one layer's router spread a stream over its experts, and what a loss over that spread asks of the router.</summary>
+/// <param name="weights">How much each token counts; [N].</param>
+/// <param name="experts">E.</param>
+/// <param name="derivatives">In the backward pass: the loss's derivative by each entry of <see cref="Probability"/>, [E].</param>
+public sealed class RouterTally(float[] weights, int experts, Func<double[]> derivatives)
+{
+    /// <summary>How much each token counts; [N].</summary>
+    public float[] Weights => weights;
+
+    /// <summary>Σ weight over the tokens that visit an expert; [E].</summary>
+    public double[] Taken { get; } = new double[experts];
+
+    /// <summary>Σ weight · p over all tokens; [E].</summary>
+    public double[] Probability { get; } = new double[experts];
+
+    internal double[] Derivatives() => derivatives();
+}

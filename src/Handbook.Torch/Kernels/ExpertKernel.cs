@@ -1,0 +1,151 @@
+using System.Runtime.Intrinsics;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Rows of tokens to the matrices of their experts, and back: copies and weighted sums.</summary>
+/// <remarks>
+/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of expert <c>expert[c]</c>'s matrix. An expert whose matrix is null takes no
+/// part. float and <see cref="BFloat16"/> are summed in float32, in the order of a token's choices.
+/// </remarks>
+public static unsafe class ExpertKernel
+{
+    private const int PieceTokens = 32;
+
+    /// <summary>The matrices of all experts, and which of their rows are whose.</summary>
+    public readonly struct Places
+    {
+        /// <summary>Matrix of each expert; null where it has none.</summary>
+        public required nint* Matrices { get; init; }
+
+        public required int* Expert { get; init; }
+
+        public required int* Row { get; init; }
+
+        /// <summary>N.</summary>
+        public required int Tokens { get; init; }
+
+        /// <summary>K.</summary>
+        public required int PerToken { get; init; }
+
+        /// <summary>Columns of all matrices.</summary>
+        public required int Width { get; init; }
+
+        internal T* Of<T>(nint* matrices, long choice) where T : unmanaged =>
+            matrices[Expert[choice]] == 0 ? null : (T*)matrices[Expert[choice]] + (long)Row[choice] * Width;
+    }
+
+    /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert.</summary>
+    /// <param name="weights">[N, K]; null for 1.</param>
+    /// <param name="rows">[N, width].</param>
+    public static void Gather<T, TReal>(Places places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
+        ThreadTeam.Run(Pieces(places.Tokens), new GatherBody<T, TReal> { Places = places, Weights = weights, Rows = rows });
+
+    /// <summary>The row of a token's k-th expert = weights[t, k] · rows[t].</summary>
+    /// <param name="weights">[N, K]; null for 1.</param>
+    /// <param name="rows">[N, width].</param>
+    public static void Scatter<T, TReal>(Places places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
+        ThreadTeam.Run(Pieces(places.Tokens), new ScatterBody<T, TReal> { Places = places, Weights = weights, Rows = rows });
+
+    /// <summary>dots[t, k] = rows[t] · the row of its k-th expert.</summary>
+    public static void Dots<T, TReal>(Places places, T* rows, TReal* dots) where T : unmanaged where TReal : unmanaged =>
+        ThreadTeam.Run(Pieces(places.Tokens), new DotsBody<T, TReal> { Places = places, Rows = rows, Dots = dots });
+
+    private static int Pieces(int tokens) => (tokens + PieceTokens - 1) / PieceTokens;
+
+    private struct GatherBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
+    {
+        public Places Places;
+        public TReal* Weights;
+        public T* Rows;
+
+        public readonly void Invoke(int index)
+        {
+            for (var t = index * PieceTokens; t < Math.Min(Places.Tokens, (index + 1) * PieceTokens); t++)
+                if (typeof(T) == typeof(double))
+                    for (var j = 0; j < Places.Width; j++)
+                        Lanes.Set(Rows, (long)t * Places.Width + j, Plain(t, j));
+                else
+                    for (var j = 0; j < Places.Width; j += Lanes.Width)
+                        Lanes.Store(Rows + (long)t * Places.Width, j, Places.Width, Sixteen(t, j));
+        }
+
+        private readonly double Plain(int t, int j)
+        {
+            var sum = 0.0;
+            for (var c = (long)t * Places.PerToken; c < ((long)t + 1) * Places.PerToken; c++)
+            {
+                var row = Places.Of<T>(Places.Matrices, c);
+                sum += row == null ? 0 : (Weights == null ? 1 : Lanes.Get(Weights, c)) * Lanes.Get(row, j);
+            }
+            return sum;
+        }
+
+        private readonly Vector512<float> Sixteen(int t, int j)
+        {
+            var sum = Vector512<float>.Zero;
+            for (var c = (long)t * Places.PerToken; c < ((long)t + 1) * Places.PerToken; c++)
+            {
+                var row = Places.Of<T>(Places.Matrices, c);
+                if (row != null)
+                    sum = Vector512.FusedMultiplyAdd(Vector512.Create(Weights == null ? 1 : (float)Lanes.Get(Weights, c)), Lanes.Load(row, j, Places.Width), sum);
+            }
+            return sum;
+        }
+    }
+
+    private struct ScatterBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
+    {
+        public Places Places;
+        public TReal* Weights;
+        public T* Rows;
+
+        public readonly void Invoke(int index)
+        {
+            var (first, end) = ((long)index * PieceTokens * Places.PerToken, Math.Min(Places.Tokens, (index + 1) * PieceTokens) * (long)Places.PerToken);
+            for (var c = first; c < end; c++)
+                if (Places.Of<T>(Places.Matrices, c) is var target && target != null)
+                    Copy(Rows + c / Places.PerToken * Places.Width, Weights == null ? 1 : Lanes.Get(Weights, c), target);
+        }
+
+        private readonly void Copy(T* source, double weight, T* target)
+        {
+            if (Weights == null)
+                Buffer.MemoryCopy(source, target, (long)Places.Width * sizeof(T), (long)Places.Width * sizeof(T));
+            else if (typeof(T) == typeof(double))
+                for (var j = 0; j < Places.Width; j++)
+                    Lanes.Set(target, j, weight * Lanes.Get(source, j));
+            else
+                for (var j = 0; j < Places.Width; j += Lanes.Width)
+                    Lanes.Store(target, j, Places.Width, Lanes.Load(source, j, Places.Width) * (float)weight);
+        }
+    }
+
+    private struct DotsBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
+    {
+        public Places Places;
+        public T* Rows;
+        public TReal* Dots;
+
+        public readonly void Invoke(int index)
+        {
+            var (first, end) = ((long)index * PieceTokens * Places.PerToken, Math.Min(Places.Tokens, (index + 1) * PieceTokens) * (long)Places.PerToken);
+            for (var c = first; c < end; c++)
+                Lanes.Set(Dots, c, Places.Of<T>(Places.Matrices, c) is var row && row == null ? 0 : Dot(Rows + c / Places.PerToken * Places.Width, row));
+        }
+
+        private readonly double Dot(T* a, T* b)
+        {
+            if (typeof(T) == typeof(double))
+            {
+                var plain = 0.0;
+                for (var j = 0; j < Places.Width; j++)
+                    plain += Lanes.Get(a, j) * Lanes.Get(b, j);
+                return plain;
+            }
+            var sum = Vector512<float>.Zero;
+            for (var j = 0; j < Places.Width; j += Lanes.Width)
+                sum = Vector512.FusedMultiplyAdd(Lanes.Load(a, j, Places.Width), Lanes.Load(b, j, Places.Width), sum);
+            return Vector512.Sum(sum);
+        }
+    }
+}
