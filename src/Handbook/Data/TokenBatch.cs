@@ -12,6 +12,8 @@ public enum SegmentRole : byte
     Sample,
     /// <summary>The answer to another prompt, from which KTO estimates its reference point.</summary>
     Mismatched,
+    /// <summary>A row's answer before it was cut, for <see cref="MismatchedRows"/>; no network reads it.</summary>
+    Uncut,
 }
 
 /// <summary>A run of tokens that continues its parent. A token sees its own segment causally and all of its ancestors, nothing else.</summary>

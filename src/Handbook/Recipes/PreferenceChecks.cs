@@ -12,6 +12,9 @@ internal static class PreferenceChecks
     {
         var options = recipe.Preference;
         Lengths(recipe, report);
+        if (options.MaxCompletionLength is not null && PreferenceData.IgnoresCompletionLength(recipe))
+            report.Warning("max_completion_length", $"has no effect with trl_compat: \"{RecipeNames.Of(options.TrlCompat!)}\"",
+                why: "there it cuts the answers of encoder-decoder models alone", fix: "remove it, and set max_length");
         if (options.GenerateDuringEval && !recipe.Training.Evaluates())
             report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
@@ -187,8 +190,6 @@ internal static class PreferenceChecks
         if (losses is [KtoLossType.Kto] && RowsPerGroup(recipe) < 2)
             report.Error("per_device_train_batch_size", $"is {recipe.Training.PerDeviceTrainBatchSize}, which gives loss_type kto one row at a time, but it needs two and more", MismatchedRows.WhyTwo,
                 "use 8, or loss_type: apo_zero_unpaired, which needs no estimate");
-        else if (losses is [KtoLossType.Kto] && recipe.Training.Evaluates() && HeldOutRowsPerGroup(recipe) < 2)
-            report.Error("per_device_eval_batch_size", $"is {recipe.Training.PerDeviceEvalBatchSize}, but loss_type kto needs two rows and more in TRL {RecipeNames.Of(options.TrlCompat!)}", MismatchedRows.WhyTwo, "use 8");
     }
 
     private static void Cpo(Recipe recipe, Diagnostics report)
@@ -250,10 +251,6 @@ internal static class PreferenceChecks
     /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be reproduced.</summary>
     internal static int RowsPerGroup(Recipe recipe) =>
         recipe.Training.PerDeviceTrainBatchSize * (recipe.Preference.TrlCompat is null ? recipe.Training.GradientAccumulationSteps : 1);
-
-    /// <summary>The same for held-out rows: what they measure does not depend on how many are worked on at once, except in older releases.</summary>
-    internal static int HeldOutRowsPerGroup(Recipe recipe) =>
-        recipe.Preference.TrlCompat is null ? RowsPerGroup(recipe) : recipe.Training.PerDeviceEvalBatchSize;
 
     private static void Unused(string key, bool usedOrDefault, string what, Diagnostics report)
     {

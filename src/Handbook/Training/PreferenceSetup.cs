@@ -27,8 +27,8 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     /// <param name="initialFolder">The model that the recipe trains.</param>
     public (ITokenRows Train, ITokenRows? Evaluation) Attach(Decoder policy, string policyFolder, string initialFolder, ITokenRows train, ITokenRows? evaluation)
     {
-        train = Laid(train, PreferenceChecks.RowsPerGroup(recipe));
-        evaluation = evaluation is null ? null : Laid(evaluation, PreferenceChecks.HeldOutRowsPerGroup(recipe));
+        train = Laid(train);
+        evaluation = evaluation is null ? null : Laid(evaluation);
         if (_ratios is not null)
             WeighPrompts(policy, policyFolder, initialFolder, train, evaluation);
         if (!Objective.NeedsReference)
@@ -78,12 +78,7 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     }
 
     /// <summary>Rows as the objective reads them.</summary>
-    private ITokenRows Laid(ITokenRows rows, int groupSize)
-    {
-        if (Objective.NeedsMismatched)
-            rows = new MismatchedRows(rows, groupSize, recipe.Data.MaxLength);
-        return recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
-    }
+    private ITokenRows Laid(ITokenRows rows) => recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
 
     /// <summary>A reference beside the policy that a recipe trains.</summary>
     internal static Decoder Open(Recipe recipe, string folder, DType compute)

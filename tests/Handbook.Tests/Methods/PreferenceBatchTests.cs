@@ -103,8 +103,8 @@ public sealed class PreferenceBatchTests
                 [new(SegmentRole.Chosen, r.Ids("prompt"), r.Ids("chosen")), new(SegmentRole.Rejected, r.Ids("prompt"), r.Ids("rejected"))], out _), options.PromptsCarryLoss))]);
         ITokenRows single = new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
             [new(r.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, r.Ids("prompt"), r.Ids("completion"))], out _)))]);
-        if (method == TrainingMethod.Kto)
-            single = new MismatchedRows(single, rows.Length);
+        if (PreferenceData.NeedsMismatched(recipe))
+            single = new MismatchedRows(new TokenRowList([.. rows.Select((r, i) => AnswerTree.WithUncut(single.Read(i), rules.Uncut(r.Ids("completion"))))]), rows.Length, rules);
         return new TokenRowList([.. Enumerable.Range(0, rows.Length).Select(single.Read)]);
     }
 

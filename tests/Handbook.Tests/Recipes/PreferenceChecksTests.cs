@@ -86,7 +86,7 @@ public sealed class PreferenceChecksTests
         Assert.Contains("per_device_train_batch_size is 1", Check(TrainingMethod.Kto, new(), new() { PerDeviceTrainBatchSize = 1 }).ToString(), StringComparison.Ordinal);
         var evaluated = new TrainingOptions { PerDeviceEvalBatchSize = 1, DoEval = true };
         Assert.Empty(Check(TrainingMethod.Kto, new(), evaluated).All);      // held-out rows meet each other in groups of the same size
-        Assert.Contains("per_device_eval_batch_size is 1", Check(TrainingMethod.Kto, new() { TrlCompat = TrlRelease.V0_24 }, evaluated).ToString(), StringComparison.Ordinal);
+        Assert.Empty(Check(TrainingMethod.Kto, new() { TrlCompat = TrlRelease.V0_24 }, evaluated).All);         // the reference rotates held-out rows in blocks of the training batch
         Assert.Empty(Check(TrainingMethod.Kto, new() { LossType = ["apo_zero_unpaired"], TrlCompat = TrlRelease.V1_9 }, one).All);
         var sorted = Check(TrainingMethod.Dpo, new() { LossType = ["aot"], TrlCompat = TrlRelease.V0_24 }, one);
         Assert.Contains("aot sorts or averages within a micro-batch in TRL 0.24", sorted.ToString(), StringComparison.Ordinal);

@@ -38,6 +38,7 @@ internal sealed class TokenStoreWriter : IDisposable
             Write(_rows, (int)part.Role);
             Write(_rows, part.Parent);
             Write(_rows, part.Ids.Length);
+            Tokens += part.Role == SegmentRole.Uncut ? 0 : part.Ids.Length;
         }
         foreach (var part in row.Segments)
             _rows.Write(MemoryMarshal.AsBytes(part.Ids.Span));
@@ -49,7 +50,6 @@ internal sealed class TokenStoreWriter : IDisposable
         for (var i = tokens; i % 4 != 0; i++)
             _rows.WriteByte(0);
         Count++;
-        Tokens += tokens;
     }
 
     /// <summary>Ends the file and gives it its name.</summary>

@@ -2,7 +2,8 @@ namespace Handbook.Data;
 
 /// <summary>Rows of one answer, each with the answer to another prompt beside it, from which KTO estimates its reference point.</summary>
 /// <remarks>
-/// Within blocks of rows, each prompt takes the answer of the row before it, and the first that of the last; a block of one row takes its own.
+/// Within blocks of rows, each prompt takes the answer of the row before it, and the first that of the last; a block of one row takes its own. The answer
+/// is taken before it was cut, and cut behind its new prompt by the same rules: a long answer has more room behind a short prompt.
 /// Kawin Ethayarajh et al. 2024, arXiv:2402.01306, §4.1: z is estimated from pairs that do not belong together.
 /// </remarks>
 public sealed class MismatchedRows : ITokenRows
@@ -11,39 +12,44 @@ public sealed class MismatchedRows : ITokenRows
 
     private readonly ITokenRows _rows;
     private readonly int _blockSize;
-    private readonly int? _maxLength;
+    private readonly AnswerRules? _rules;
 
-    /// <param name="rows">Rows of one prompt and one answer, in the order of the training set.</param>
-    /// <param name="blockSize">Rows in a block: those of a step, or of a micro-batch where an older release is to be reproduced.</param>
-    /// <param name="maxLength">Most tokens of a prompt with its mismatched answer, which is cut at its end; null cuts nothing.</param>
-    public MismatchedRows(ITokenRows rows, int blockSize, int? maxLength = null)
+    /// <param name="rows">Rows of one prompt and one answer, in the order of the data; one that was cut has its answer uncut as well.</param>
+    /// <param name="blockSize">Rows in a block: those of a training step, or of a training micro-batch where an older release is to be reproduced; for held-out rows too.</param>
+    /// <param name="rules">How the rows were cut; null cuts nothing.</param>
+    public MismatchedRows(ITokenRows rows, int blockSize, AnswerRules? rules = null)
     {
         if (blockSize < 2)
             throw new InputException($"KTO's mismatched pairs come from blocks of {blockSize} row, but need at least 2", WhyTwo,
                 "set per_device_train_batch_size: 8, or loss_type: apo_zero_unpaired, which needs no estimate");
-        (_rows, _blockSize, _maxLength) = (rows, blockSize, maxLength);
+        (_rows, _blockSize, _rules) = (rows, blockSize, rules);
     }
 
     public int Count => _rows.Count;
 
-    public int Length(int row) => _rows.Length(row) + Answer(row, _rows.Read(row)).Ids.Length;
+    public int Length(int row) => Read(row).TokenCount;
 
     public int Characters(int row) => _rows.Characters(row);
 
     public TokenRow Read(int row)
     {
         var own = _rows.Read(row);
-        return own with { Segments = [.. own.Segments, Answer(row, own)] };
+        var segments = own.Segments.Where(segment => segment.Role != SegmentRole.Uncut).ToList();
+        // Without a prompt there is a root of one token at least before it, as for the row's own answer.
+        var prompt = segments[0].Role == SegmentRole.Prompt ? segments[0].Ids.ToArray() : [];
+        var uncut = _rows.Read(Other(row)).Segments[^1].Ids.ToArray();      // as the last part stands the uncut answer, or one that was not cut
+        var answer = _rules?.Mismatched(prompt, uncut) ?? new(SegmentRole.Mismatched, prompt, uncut);
+        foreach (var segment in AnswerTree.Build([answer]).Segments)
+            if (segment.Role != SegmentRole.Prompt)
+                segments.Add(segment with { Parent = segment.Parent < 0 ? -1 : answer.Prompt.AsSpan().SequenceEqual(prompt) ? 0 : segments.Count - 1 });
+            else if (!answer.Prompt.AsSpan().SequenceEqual(prompt))         // behind another answer the prompt itself may be cut differently
+                segments.Add(segment);
+        return own with { Segments = segments };
     }
 
-    private TokenSegment Answer(int row, TokenRow own)
+    private int Other(int row)
     {
         var start = row - (row % _blockSize);
-        var other = row > start ? row - 1 : Math.Min(start + _blockSize, _rows.Count) - 1;
-        var answer = _rows.Read(other).Segments[^1];
-        // Without a prompt there is a root of one token at least before it, as for the row's own answer.
-        var prompt = own.Segments[0].Role == SegmentRole.Prompt ? own.Segments[0].Ids.Length : 0;
-        var length = _maxLength is { } most ? Math.Clamp(most - prompt, 1, answer.Ids.Length) : answer.Ids.Length;
-        return new(SegmentRole.Mismatched, prompt > 0 ? 0 : -1, answer.Ids[..length], answer.Loss[..length]);
+        return row > start ? row - 1 : Math.Min(start + _blockSize, _rows.Count) - 1;
     }
 }

@@ -33,12 +33,13 @@ public static class PreferenceData
             Shape = use switch { RowUse.Unpaired => AnswerShape.Single, RowUse.Prompts => AnswerShape.Prompt, _ => recipe.Method == TrainingMethod.Reward ? AnswerShape.Whole : AnswerShape.Pair },
             MaxLength = recipe.Data.MaxLength,
             MaxPromptLength = keys.MaxPromptLength,
-            MaxCompletionLength = keys.MaxCompletionLength,
+            MaxCompletionLength = IgnoresCompletionLength(recipe) ? null : keys.MaxCompletionLength,
             KeepsEnd = keys.Truncation() == TruncationMode.KeepEnd,
             PromptsCarryLoss = recipe.Method == TrainingMethod.Orpo && keys.OrpoNll == OrpoNll.PromptAndCompletion,
             // Prompts were left out for their length only where the recipe named one.
             PromptLimit = isFirstRevision && recipe.Method == TrainingMethod.Orpo && recipe.Sources.GetValueOrDefault("max_prompt_length") is KeySource.File or KeySource.CommandLine
                 ? keys.MaxPromptLength : null,
+            KeepsUncut = NeedsMismatched(recipe),
             KeepsEqualPairs = keys.TrlCompat is not null,
             KeepsEmptyAnswers = keys.TrlCompat is not null,
             KeepsBegin = keys.TrlCompat is null,
@@ -55,11 +56,21 @@ public static class PreferenceData
         return recipe.Method == TrainingMethod.Reward ? options with { Cut = AnswerCut.LeaveOut, End = AnswerEnding.Texts } : options;
     }
 
+    /// <summary>Whether <c>max_completion_length</c> cuts nothing: in the reference trainers it is for encoder-decoder models, but for DPO.</summary>
+    internal static bool IgnoresCompletionLength(Recipe recipe) => recipe.Preference.TrlCompat is not null
+        && recipe.Method is TrainingMethod.Orpo or TrainingMethod.Kto or TrainingMethod.Cpo or TrainingMethod.Bco;
+
+    /// <summary>Whether rows need another row's answer beside their own: KTO, where its loss has a reference point.</summary>
+    public static bool NeedsMismatched(Recipe recipe) => recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"];
+
+    /// <summary>The rows that exchange answers, in training and evaluation alike: those over which the loss is one mean in training. null where none do.</summary>
+    public static int? MismatchedBlock(Recipe recipe) => NeedsMismatched(recipe) ? PreferenceChecks.RowsPerGroup(recipe) : null;
+
     /// <summary>Whether rows keep their order, as in the reference trainers: KTO's batches then have each other's answers.</summary>
     /// <remarks>Only where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a model would learn from
     /// good answers first and from bad ones afterwards.</remarks>
     public static bool IsSequential(Recipe recipe) => recipe.Preference.TrlCompat is not null
-        && (recipe.Method == TrainingMethod.Bco || (recipe.Method == TrainingMethod.Kto && recipe.Preference.LossType is not ["apo_zero_unpaired"]));
+        && (recipe.Method == TrainingMethod.Bco || NeedsMismatched(recipe));
 
     private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => method == TrainingMethod.Dpo
         ? options

@@ -53,6 +53,7 @@ public static class RecipeData
                 InsertEmptySystemTurn = isFirstRevision && recipe.Sft.AutoInsertEmptySystemMsg,
             },
             Answers = answers,
+            MismatchedBlock = PreferenceData.MismatchedBlock(recipe),
             Packing = packing,
             EvaluationPacking = evaluationPacking,
             BlockSize = data.MaxLength ?? 1024,

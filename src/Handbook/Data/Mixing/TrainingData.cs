@@ -33,6 +33,9 @@ public sealed record TrainingDataOptions
     /// <summary>How rows with answers become tokens; null where rows have none.</summary>
     public PreferenceTokenizerOptions? Answers { get; init; }
 
+    /// <summary>Rows that exchange their answers, for <see cref="MismatchedRows"/>: in training and evaluation alike. null lets each keep its own alone.</summary>
+    public int? MismatchedBlock { get; init; }
+
     public PackingKind Packing { get; init; }
 
     public PackingKind EvaluationPacking { get; init; }
@@ -134,12 +137,12 @@ public sealed class TrainingData : IDisposable
         var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
         var trainRows = new OrderedRows(_stores, train);
         TrainSamples = trainRows.Count;
-        Train = Pack(trainRows, options.Packing, options);
+        Train = Laid(trainRows, options.Packing, options);
         if (options.Evaluates && test is not null)
         {
             var testRows = new OrderedRows(_stores, test);
             EvaluationSamples = testRows.Count;
-            Evaluation = Pack(testRows, options.EvaluationPacking, options);
+            Evaluation = Laid(testRows, options.EvaluationPacking, options);
         }
     }
 
@@ -152,6 +155,10 @@ public sealed class TrainingData : IDisposable
             ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
             : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows));
     }
+
+    private static ITokenRows Laid(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => options.MismatchedBlock is { } block
+        ? new MismatchedRows(rows, block, new AnswerRules(options.Answers!, options.Tokenizer.BosId, options.Tokenizer.EosId, options.Tokenizer))
+        : Pack(rows, kind, options);
 
     private static ITokenRows Pack(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => kind switch
     {

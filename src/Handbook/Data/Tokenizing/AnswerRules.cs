@@ -21,11 +21,22 @@ public sealed class AnswerRules
     /// <param name="wasCut">Whether tokens were cut off.</param>
     public AnswerTokens[] Apply(IReadOnlyList<AnswerTokens> answers, out bool wasCut)
     {
-        var cutsFirst = _options.Cut is AnswerCut.BeforeSpecialTokens or AnswerCut.AnswerOnly;
-        var whole = answers.Select(answer => cutsFirst ? answer : Ended(Begun(answer))).ToArray();
+        var whole = answers.Select(answer => CutsFirst ? answer : Ended(Begun(answer))).ToArray();
         var cut = Cut([.. whole.Select(Limited)]);
         wasCut = !cut.Zip(whole).All(pair => pair.First.Prompt.Length == pair.Second.Prompt.Length && pair.First.Answer.Length == pair.Second.Answer.Length);
-        return cutsFirst ? [.. cut.Select((answer, i) => IsLost(answer, whole[i]) ? answer : Ended(Begun(answer)))] : cut;
+        return CutsFirst ? [.. cut.Select((answer, i) => IsLost(answer, whole[i]) ? answer : Ended(Begun(answer)))] : cut;
+    }
+
+    /// <summary>An answer before lengths count: what <see cref="Mismatched"/> takes.</summary>
+    public int[] Uncut(int[] answer) => CutsFirst ? answer : WithEnd(answer);
+
+    /// <summary>A row's prompt with the answer of another row, within the lengths.</summary>
+    /// <param name="prompt">The prompt as its own row has it.</param>
+    /// <param name="uncut">What <see cref="Uncut"/> says of the other row's answer.</param>
+    public AnswerTokens Mismatched(int[] prompt, int[] uncut)
+    {
+        var cut = Cut([Limited(new(SegmentRole.Mismatched, prompt, uncut))])[0];
+        return CutsFirst ? Ended(Begun(cut)) : cut;
     }
 
     /// <summary>Whether any token of the answer can be predicted: the first of all has none before it.</summary>
@@ -49,6 +60,9 @@ public sealed class AnswerRules
             return answer[..length];
         return _end is { } end && _options.End != AnswerEnding.Texts && (_options.End == AnswerEnding.Always || answer.Length == 0 || answer[^1] != end) ? [.. answer, end] : answer;
     }
+
+    /// <summary>Whether begin and end tokens are added to what is left after cutting.</summary>
+    private bool CutsFirst => _options.Cut is AnswerCut.BeforeSpecialTokens or AnswerCut.AnswerOnly;
 
     private AnswerTokens Begun(AnswerTokens answer) =>
         _options.AddsBegin && _begin is { } begin && (answer.Prompt.Length == 0 || answer.Prompt[0] != begin) ? answer with { Prompt = [begin, .. answer.Prompt] } : answer;

@@ -28,6 +28,10 @@ public static class AnswerTree
         return new() { Segments = segments, Margin = margin, Characters = characters };
     }
 
+    /// <summary>The row with its answer as it was before it was cut, where that is another.</summary>
+    public static TokenRow WithUncut(TokenRow row, int[] uncut) => row.Segments[^1].Ids.Span.SequenceEqual(uncut)
+        ? row : row with { Segments = [.. row.Segments, new(SegmentRole.Uncut, -1, uncut, Loss(uncut.Length, false))] };
+
     /// <summary>Two whole texts as a tree: what they begin with is the prompt, and each keeps at least its last token for itself.</summary>
     public static TokenRow OfWholes(int[] chosen, int[] rejected, double margin = 0, int characters = 0)
     {

@@ -78,7 +78,8 @@ public sealed class PreferenceTokenizer : IRowTokenizer
                 throw new UnusableRowException("no answer token left after cutting",
                     $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}")
                 { IsRule = true, Fix = "raise max_length, or lower max_prompt_length" };
-        return AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters);
+        var row = AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters);
+        return _options.KeepsUncut ? AnswerTree.WithUncut(row, _rules.Uncut(answers[0].Answer)) : row;
     }
 
     private AnswerTokens Encode(SegmentRole role, string prompt, string whole, bool isChat)

@@ -92,6 +92,9 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Lets the prompt's tokens carry loss, once.</summary>
     public bool PromptsCarryLoss { get; init; }
 
+    /// <summary>Keeps a single answer uncut beside the cut one, so that it can stand behind another prompt.</summary>
+    public bool KeepsUncut { get; init; }
+
     /// <summary>Keeps pairs whose answers are the same.</summary>
     public bool KeepsEqualPairs { get; init; }
 

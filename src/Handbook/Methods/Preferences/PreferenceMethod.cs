@@ -185,6 +185,8 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
     }
 
     /// <summary>What is measured on the whole vocabulary: means over answer tokens.</summary>
+    /// <remarks>So has it the reference trainer for DPO, and in its newest release for KTO; its logits of ORPO, CPO, BCO and older KTO are taken over prompts and padding as well,
+    /// which are not computed here.</remarks>
     private static void Measure(AnswerPlaces places, HeadStatistics statistics, MetricSums metrics)
     {
         var targets = places.Targets;

@@ -46,12 +46,13 @@ public sealed class GoldenAnswersTests
         using var golden = new Batch(name);
         var rules = new AnswerRules(s_pairs with { Shape = AnswerShape.Single, Cut = AnswerCut.BeforeSpecialTokens }, golden.Begin("batch.completion"), golden.End("batch.completion"));
         var rows = golden.Rows("rows_before_bos_eos").Select(row =>
-            AnswerTree.Build(rules.Apply([new(row.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, row.Ints("prompt"), row.Ints("completion"))], out _))).ToArray();
+            AnswerTree.WithUncut(AnswerTree.Build(rules.Apply([new(row.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, row.Ints("prompt"), row.Ints("completion"))], out _)),
+                rules.Uncut(row.Ints("completion")))).ToArray();
         golden.Check([.. rows.Select(row => row.Segments[1])], rows, "batch.completion_input_ids", "batch.completion_attention_mask", "batch.completion_labels", first: 0);
         Assert.Equal(golden.Expected.GetProperty("batch_label").EnumerateArray().Select(label => label.GetBoolean()), rows.Select(row => row.Segments[1].Role == SegmentRole.Chosen));
         if (!golden.Has("batch.KL_completion_input_ids"))
             return;
-        var mismatched = new MismatchedRows(new TokenRowList(rows), blockSize: rows.Length);
+        var mismatched = new MismatchedRows(new TokenRowList(rows), blockSize: rows.Length, rules);
         var trees = Enumerable.Range(0, rows.Length).Select(mismatched.Read).ToArray();
         Assert.All(trees, tree => Assert.Equal(SegmentRole.Mismatched, tree.Segments[^1].Role));
         golden.Check([.. trees.Select(tree => tree.Segments[^1])], trees, "batch.KL_completion_input_ids", "batch.KL_completion_attention_mask", "batch.KL_completion_labels", first: 0);
@@ -74,7 +75,7 @@ public sealed class GoldenAnswersTests
         var golden = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "losses_trl1", "kto.json"))).RootElement;
         var rules = new AnswerRules(s_dpo with { Shape = AnswerShape.Single, KeepsEnd = false, MaxPromptLength = null }, begin: 1, end: 2);
         var rows = golden.GetProperty("rows_before_eos").EnumerateArray().Select(row => AnswerTree.Build(rules.Apply([new(SegmentRole.Chosen, row.Ints("prompt"), row.Ints("completion"))], out _))).ToArray();
-        var mismatched = new MismatchedRows(new TokenRowList(rows), rows.Length);
+        var mismatched = new MismatchedRows(new TokenRowList(rows), rows.Length, rules);
         for (var i = 0; i < rows.Length; i++)
         {
             var tree = mismatched.Read(i);

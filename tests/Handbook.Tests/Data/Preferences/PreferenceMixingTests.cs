@@ -1,3 +1,4 @@
+using System.Text.Json;
 using Handbook.Data;
 using Handbook.Recipes;
 using Handbook.Tests.Recipes;
@@ -38,8 +39,8 @@ public sealed class PreferenceMixingTests : IDisposable
             Assert.Equal((SegmentRole.Mismatched, 0), (row.Segments[2].Role, row.Segments[2].Parent));
             Assert.Equal((row.TokenCount, (double)i), (mismatched.Length(i), row.Margin));
         });
-        Assert.Equal([2, 2], new MismatchedRows(rows, 2, maxLength: 3).Read(0).Segments.Skip(1).Select(segment => segment.Ids.Length));
-        Assert.Single(new MismatchedRows(rows, 2, maxLength: 2).Read(0).Segments[2].Ids.ToArray());
+        Assert.Equal([2, 2], new MismatchedRows(rows, 2, Rules(3)).Read(0).Segments.Skip(1).Select(segment => segment.Ids.Length));
+        Assert.Single(new MismatchedRows(rows, 2, Rules(2)).Read(0).Segments[2].Ids.ToArray());
         Assert.StartsWith("KTO's mismatched pairs come from blocks of 1 row", Assert.Throws<InputException>(() => new MismatchedRows(rows, 1)).What);
     }
 
@@ -53,6 +54,88 @@ public sealed class PreferenceMixingTests : IDisposable
         var problem = Assert.Throws<InputException>(() => Load(path, new() { MaxLength = 1 }, RowUse.Preferences));
         Assert.Contains(message, problem.What);
         Assert.StartsWith(fix, problem.Fix);
+    }
+
+    [Fact] // the second answer has 6 tokens: 2 fit behind its own prompt, 5 behind the first one
+    public void A_mismatched_answer_is_cut_behind_its_new_prompt_and_not_behind_its_own()
+    {
+        var rules = Rules(6);
+        var mismatched = new MismatchedRows(new TokenRowList([Row([5], [20, 2]), Row([5, 6, 7, 8], [21, 22, 23, 24, 25, 2])]), 2, rules);
+        Assert.Equal([21, 22], mismatched.Read(1).Segments[1].Ids.ToArray());
+        Assert.Equal([21, 22, 23, 24, 25], mismatched.Read(0).Segments[2].Ids.ToArray());
+        Assert.Equal([20, 2], mismatched.Read(1).Segments[2].Ids.ToArray());
+        Assert.All(Enumerable.Range(0, 2), i => Assert.DoesNotContain(mismatched.Read(i).Segments, segment => segment.Role == SegmentRole.Uncut));
+
+        TokenRow Row(int[] prompt, int[] answer) => AnswerTree.WithUncut(AnswerTree.Build(rules.Apply([new(SegmentRole.Chosen, prompt, answer)], out _)), rules.Uncut(answer));
+    }
+
+    [Fact] // the end is kept: [5 6 7 8 | 20 2] of 6 tokens; behind the longer answer the prompt keeps only its last token
+    public void A_prompt_that_is_cut_otherwise_for_the_mismatched_answer_stands_by_itself()
+    {
+        var rules = new AnswerRules(new() { MaxLength = 6, KeepsEnd = true, KeepsUncut = true }, begin: null, end: 2);
+        int[][] answers = [[20, 2], [21, 22, 23, 24, 2]];
+        var mismatched = new MismatchedRows(new TokenRowList([.. answers.Select(answer => AnswerTree.Build(rules.Apply([new(SegmentRole.Chosen, [5, 6, 7, 8], answer)], out _)))]), 2, rules);
+        Assert.Equal([(SegmentRole.Prompt, -1, "5 6 7 8"), (SegmentRole.Chosen, 0, "20 2"), (SegmentRole.Prompt, -1, "8"), (SegmentRole.Mismatched, 2, "21 22 23 24 2")],
+            mismatched.Read(0).Segments.Select(segment => (segment.Role, segment.Parent, string.Join(' ', segment.Ids.ToArray()))));
+    }
+
+    [Theory, InlineData("0.24"), InlineData("1.9")]
+    public void Mismatched_rows_are_those_of_the_reference_trainer_in_blocks_whatever_was_cut(string release)
+    {
+        foreach (var golden in GoldenCases.Read("kto_mismatched.json"))
+        {
+            int? begin = golden.GetProperty("begin").ValueKind == JsonValueKind.Null ? null : golden.GetProperty("begin").GetInt32();
+            var options = release == "0.24"
+                ? new PreferenceTokenizerOptions { AddsBegin = true, End = AnswerEnding.IfMissing, Cut = AnswerCut.BeforeSpecialTokens, KeepsBegin = false, KeepsEnd = golden.GetProperty("keep_end").GetBoolean(), MaxPromptLength = golden.GetProperty("max_prompt_length").GetInt32() }
+                : new PreferenceTokenizerOptions { End = AnswerEnding.IfMissing, Cut = AnswerCut.Sequence, KeepsBegin = false };      // there the text has its end token before it is tokenised
+            var rules = new AnswerRules(options with { MaxLength = golden.GetProperty("max_length").GetInt32() }, begin, golden.GetProperty("end").GetInt32());
+            var rows = golden.GetProperty("rows").EnumerateArray().Select(row => (Raw: row.Ints("completion"), Cut: rules.Apply([new(SegmentRole.Chosen, row.Ints("prompt"), row.Ints("completion"))], out _)[0]))
+                .Where(row => AnswerRules.HasTarget(row.Cut)).Select(row => AnswerTree.WithUncut(AnswerTree.Build([row.Cut]), rules.Uncut(row.Raw))).ToArray();
+            var mismatched = new MismatchedRows(new TokenRowList(rows), golden.GetProperty("block").GetInt32(), rules);
+            Check(golden.GetProperty(release).GetProperty("rows"), SegmentRole.Chosen);
+            Check(golden.GetProperty(release).GetProperty("kl"), SegmentRole.Mismatched);
+
+            void Check(JsonElement expected, SegmentRole role)
+            {
+                Assert.Equal(expected.GetArrayLength(), rows.Length);
+                for (var i = 0; i < rows.Length; i++)
+                {
+                    var row = mismatched.Read(i);
+                    var answer = row.Segments.Single(segment => segment.Role == role);
+                    int[] prompt = answer.Parent < 0 ? [] : row.Segments[answer.Parent].Ids.ToArray();
+                    Assert.Equal(expected[i].Ints("whole"), (int[])[.. prompt, .. answer.Ids.ToArray()]);
+                    Assert.Equal(expected[i].GetProperty("prompt").GetInt32(), prompt.Length);
+                }
+            }
+        }
+    }
+
+    [Fact]
+    public void Held_out_rows_exchange_answers_in_blocks_of_the_training_batch()
+    {
+        var path = _files.Write("d.jsonl", string.Concat(Enumerable.Range(0, 7).Select(i => $$"""{"prompt": "p{{i}} ", "completion": "c{{i}}", "label": {{(i % 2 == 0 ? "true" : "false")}}}""" + "\n")));
+        var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_name: {path}\ndataset_test_split: train[:5]\ndataset_train_split: train[5:]\neval_strategy: epoch\nbf16: false\nper_device_train_batch_size: 2\nper_device_eval_batch_size: 8\n", TrainingMethod.Kto);
+        using var data = TrainingData.Load(RecipeData.Options(recipe, TextMaker.Bytes) with { Cache = _files.Cache }, cancel: TestContext.Current.CancellationToken);
+        Assert.Equal(["c1", "c0", "c3", "c2", "c4"], Enumerable.Range(0, 5).Select(i => TextMaker.Bytes.Decode(data.Evaluation!.Read(i).Segments[^1].Ids.Span[..^1])));
+        Assert.All(Enumerable.Range(0, 5), i => Assert.Equal(SegmentRole.Mismatched, data.Evaluation!.Read(i).Segments[^1].Role));
+        Assert.Equal(["c6", "c5"], Enumerable.Range(0, 2).Select(i => TextMaker.Bytes.Decode(data.Train.Read(i).Segments[^1].Ids.Span[..^1])));
+    }
+
+    [Theory]
+    [InlineData("per_device_train_batch_size: 4\ngradient_accumulation_steps: 8\nper_device_eval_batch_size: 1\n", 32)]
+    [InlineData("per_device_train_batch_size: 1\ngradient_accumulation_steps: 8\n", 8)]           // the step is the group
+    [InlineData("per_device_train_batch_size: 4\ngradient_accumulation_steps: 8\nper_device_eval_batch_size: 1\ntrl_compat: \"1.9\"\n", 4)]
+    [InlineData("per_device_train_batch_size: 4\nloss_type: apo_zero_unpaired\n", null)]
+    public void Answers_are_exchanged_within_a_step_or_a_micro_batch_of_a_release(string lines, int? block) =>
+        Assert.Equal(block, PreferenceData.MismatchedBlock(RecipeFile.Load(RecipeFile.Good + lines, TrainingMethod.Kto)));
+
+    [Fact]
+    public void A_length_for_answers_alone_has_no_effect_where_the_reference_trainer_ignores_it()
+    {
+        Assert.Equal(9, Options("dataset_name: d\nmax_completion_length: 9\n", TrainingMethod.Kto).MaxCompletionLength);
+        Assert.Equal(9, Options("dataset_name: d\nmax_completion_length: 9\ntrl_compat: \"0.24\"\n", TrainingMethod.Dpo).MaxCompletionLength);
+        Assert.Null(Options("dataset_name: d\nmax_completion_length: 9\ntrl_compat: \"0.24\"\n", TrainingMethod.Kto).MaxCompletionLength);
+        Assert.Contains("max_completion_length has no effect with trl_compat: \"0.24\"", RecipeFile.Said(RecipeFile.Good + "max_completion_length: 9\ntrl_compat: \"0.24\"\n", TrainingMethod.Orpo));
     }
 
     [Fact]
@@ -134,6 +217,8 @@ public sealed class PreferenceMixingTests : IDisposable
 
     /// <summary>What a recipe of the method must say beside its data.</summary>
     private static string Needed(TrainingMethod method) => method == TrainingMethod.Grpo ? "reward_funcs: exact_match\nper_device_train_batch_size: 8\n" : "per_device_train_batch_size: 2\n";
+
+    private static AnswerRules Rules(int maxLength) => new(new() { MaxLength = maxLength, KeepsUncut = true }, begin: null, end: 2);
 
     private TrainingData Load(string path, PreferenceTokenizerOptions options, RowUse use) => TrainingData.Load(new()
     {
