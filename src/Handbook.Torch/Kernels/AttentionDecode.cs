@@ -1,6 +1,5 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
-using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
@@ -12,9 +11,6 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>Cached rows at a time: their values stay in the first cache while the columns are summed one vector after the other.</summary>
     private const int Block = 64;
-
-    /// <summary>Rows between the one that is fetched into the cache and the one that is read; rows of one head lie too far apart for the processor to guess.</summary>
-    private const int Ahead = 16;
 
     private readonly int _width = AttentionPanels.Width(shape.HeadSize);
 
@@ -52,7 +48,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         var panel = sums + RowsAtOnce * _width;
         for (var k = 0; k < count;)
         {
-            var keys = Part(sequence, first + k, count - k, keyHead * size, out var key, out _, out var keyStride);
+            var keys = Part(sequence, first + k, count - k, keyHead, out var key, out _, out var keyStride);
             if (size == _width)
                 Scores(queries, key, keyStride, keys, rows, scores + k, stride);
             else
@@ -71,7 +67,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
             new Span<float>(scores + r * (nint)stride, count).Clear();       // rows that nobody asked for
         for (var k = 0; k < count;)
         {
-            var values = Part(sequence, first + k, count - k, keyHead * size, out _, out var value, out var valueStride);
+            var values = Part(sequence, first + k, count - k, keyHead, out _, out var value, out var valueStride);
             if (size == _width)
                 AddValues(value, valueStride, values, rows, scores + k, stride, sums);
             else
@@ -90,12 +86,12 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>The next places of the cache that lie behind one another in memory, at most <see cref="Block"/>.</summary>
     /// <returns>How many they are.</returns>
-    private static int Part(in CachedSequence<T> sequence, int place, int most, int column, out T* key, out T* value, out nint stride)
+    private static int Part(in CachedSequence<T> sequence, int place, int most, int keyHead, out T* key, out T* value, out nint stride)
     {
         var segment = sequence.At(place, out var from);
         stride = segment.Key.Stride;
-        key = segment.Key.Data + from * stride + column;
-        value = segment.Value.Data + from * stride + column;
+        key = segment.Key.At(from, keyHead);
+        value = segment.Value.At(from, keyHead);
         return Math.Min(Math.Min(Block, most), segment.Length - from);
     }
 
@@ -113,54 +109,30 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
                 Vector512<float> s0 = Vector512<float>.Zero, s1 = s0, s2 = s0, s3 = s0;
                 for (nint i = 0; i < width; i += Lanes.Width)
                 {
-                    var ahead = key + Ahead * stride + i;
-                    Fetch(ahead);
-                    Fetch(ahead + stride);
-                    Fetch(ahead + 2 * stride);
-                    Fetch(ahead + 3 * stride);
                     var q = Vector512.Load(query + i);
                     s0 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + i), s0);
                     s1 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + stride + i), s1);
                     s2 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + 2 * stride + i), s2);
                     s3 = Vector512.FusedMultiplyAdd(q, Lanes.Load(key + 3 * stride + i), s3);
                 }
-                Sums(s0, s1, s2, s3).Store(scores + k);
+                Lanes.Quarters(Lanes.InQuarters(s0, s1, s2, s3)).Store(scores + k);
             }
         for (; k < keys; k++, key += stride)
         {
             Vector512<float> s0 = Vector512<float>.Zero, s1 = s0, s2 = s0, s3 = s0;
             for (nint i = 0; i < width; i += Lanes.Width)
             {
-                Fetch(key + Ahead * stride + i);
                 var x = Lanes.Load(key + i);
                 s0 = Vector512.FusedMultiplyAdd(Vector512.Load(query + i), x, s0);
                 s1 = Vector512.FusedMultiplyAdd(Vector512.Load(query + width + i), x, s1);
                 s2 = Vector512.FusedMultiplyAdd(Vector512.Load(query + 2 * width + i), x, s2);
                 s3 = Vector512.FusedMultiplyAdd(Vector512.Load(query + 3 * width + i), x, s3);
             }
-            var sums = Sums(s0, s1, s2, s3);
+            var sums = Lanes.Quarters(Lanes.InQuarters(s0, s1, s2, s3));
             scores[k] = sums[0];
             scores[k + scoreStride] = sums[1];
             scores[k + 2 * scoreStride] = sums[2];
             scores[k + 3 * scoreStride] = sums[3];
-        }
-    }
-
-    /// <summary>The sums of four vectors, always in the same order.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Sums(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
-    {
-        Vector128<float> a4 = Quarter(a), b4 = Quarter(b), c4 = Quarter(c), d4 = Quarter(d);
-        if (!Sse.IsSupported)
-            return Vector128.Create(Vector128.Sum(a4), Vector128.Sum(b4), Vector128.Sum(c4), Vector128.Sum(d4));
-        var ab = Sse.UnpackLow(a4, b4) + Sse.UnpackHigh(a4, b4);           // a0+a2, b0+b2, a1+a3, b1+b3
-        var cd = Sse.UnpackLow(c4, d4) + Sse.UnpackHigh(c4, d4);
-        return Sse.MoveLowToHigh(ab, cd) + Sse.MoveHighToLow(cd, ab);
-
-        static Vector128<float> Quarter(Vector512<float> x)
-        {
-            var half = x.GetLower() + x.GetUpper();
-            return half.GetLower() + half.GetUpper();
         }
     }
 
@@ -199,26 +171,21 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
     private void AddValues<TValue>(TValue* value, nint stride, int values, int rows, float* weights, nint weightStride, float* sums) where TValue : unmanaged
     {
         nint width = _width;
+        if (rows == 1)
+        {
+            for (nint i = 0; i < width; i += 4 * Lanes.Width)
+                AddColumns(value + i, stride, values, weights, sums + i, width - i - Lanes.Width);
+            return;
+        }
         for (nint i = 0; i < width; i += Lanes.Width)
         {
             var sum = sums + i;
             var row = value + i;
             var s0 = Vector512.Load(sum);
-            if (rows == 1)
-            {
-                for (var k = 0; k < values; k++, row += stride)
-                {
-                    Fetch(row + Ahead * stride);
-                    s0 = Vector512.FusedMultiplyAdd(Vector512.Create(weights[k]), Lanes.Load(row), s0);
-                }
-                s0.Store(sum);
-                continue;
-            }
             Vector512<float> s1 = Vector512.Load(sum + width), s2 = Vector512.Load(sum + 2 * width), s3 = Vector512.Load(sum + 3 * width);
             var weight = weights;
             for (var k = 0; k < values; k++, row += stride, weight++)
             {
-                Fetch(row + Ahead * stride);
                 var x = Lanes.Load(row);
                 s0 = Vector512.FusedMultiplyAdd(Vector512.Create(*weight), x, s0);
                 s1 = Vector512.FusedMultiplyAdd(Vector512.Create(weight[weightStride]), x, s1);
@@ -232,11 +199,24 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         }
     }
 
-    /// <summary>Asks for the row to come into the cache; beyond the last row it does nothing.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Fetch<TAny>(TAny* address) where TAny : unmanaged
+    /// <summary>The same for one row and four vectors of columns, so that no sum waits for itself; those behind the last repeat it.</summary>
+    /// <param name="last">The last vector's first column.</param>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void AddColumns<TValue>(TValue* value, nint stride, int values, float* weights, float* sums, nint last) where TValue : unmanaged
     {
-        if (Sse.IsSupported)
-            Sse.Prefetch0(address);
+        nint i1 = Math.Min(Lanes.Width, last), i2 = Math.Min(2 * Lanes.Width, last), i3 = Math.Min(3 * Lanes.Width, last);
+        Vector512<float> s0 = Vector512.Load(sums), s1 = Vector512.Load(sums + i1), s2 = Vector512.Load(sums + i2), s3 = Vector512.Load(sums + i3);
+        for (var k = 0; k < values; k++, value += stride)
+        {
+            var weight = Vector512.Create(weights[k]);
+            s0 = Vector512.FusedMultiplyAdd(weight, Lanes.Load(value), s0);
+            s1 = Vector512.FusedMultiplyAdd(weight, Lanes.Load(value + i1), s1);
+            s2 = Vector512.FusedMultiplyAdd(weight, Lanes.Load(value + i2), s2);
+            s3 = Vector512.FusedMultiplyAdd(weight, Lanes.Load(value + i3), s3);
+        }
+        s0.Store(sums);
+        s1.Store(sums + i1);
+        s2.Store(sums + i2);
+        s3.Store(sums + i3);
     }
 }

@@ -13,14 +13,15 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
             {
                 var place = sequence.Length - sequence.Queries + token;
                 var first = shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
-                long row = sequence.FirstQuery + token, keyHead = head / shape.Group;
+                long row = sequence.FirstQuery + token;
+                var keyHead = head / shape.Group;
                 var top = double.NegativeInfinity;
                 for (var k = first; k <= place; k++)
                 {
                     var dot = 0.0;
                     var segment = sequence.At(k, out var at);
                     for (var e = 0; e < size; e++)
-                        dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(segment.Key.Data, at * (long)segment.Key.Stride + keyHead * size + e);
+                        dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(segment.Key.At(at, keyHead), e);
                     dot *= shape.Scale;
                     scores[k] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(dot / shape.SoftCap) : dot;
                     top = Math.Max(top, scores[k]);
@@ -34,7 +35,7 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                     for (var k = first; k <= place; k++)
                     {
                         var segment = sequence.At(k, out var at);
-                        sum += scores[k] * Lanes.Get(segment.Value.Data, at * (long)segment.Value.Stride + keyHead * size + e);
+                        sum += scores[k] * Lanes.Get(segment.Value.At(at, keyHead), e);
                     }
                     Lanes.Set(output.Data, row * output.Stride + head * size + e, sum / total);
                 }

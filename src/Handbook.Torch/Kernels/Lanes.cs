@@ -113,4 +113,27 @@ internal static unsafe class Lanes
     private static Vector256<ushort> Narrow(Vector512<uint> value) => Avx512F.IsSupported
         ? Avx512F.ConvertToVector256UInt16(value)
         : Vector256.Narrow(value.GetLower(), value.GetUpper());
+
+    /// <summary>In each quarter the sums of that quarter of a, b, c and d: (0 + 2) + (1 + 3).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> InQuarters(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
+    {
+        if (Avx512F.IsSupported)
+        {
+            var ab = Avx512F.UnpackLow(a, b) + Avx512F.UnpackHigh(a, b);
+            var cd = Avx512F.UnpackLow(c, d) + Avx512F.UnpackHigh(c, d);
+            return Avx512F.UnpackLow(ab.AsDouble(), cd.AsDouble()).AsSingle() + Avx512F.UnpackHigh(ab.AsDouble(), cd.AsDouble()).AsSingle();
+        }
+        return Vector512.Create(
+            Vector256.Create(Quarter(a.GetLower().GetLower(), b.GetLower().GetLower(), c.GetLower().GetLower(), d.GetLower().GetLower()), Quarter(a.GetLower().GetUpper(), b.GetLower().GetUpper(), c.GetLower().GetUpper(), d.GetLower().GetUpper())),
+            Vector256.Create(Quarter(a.GetUpper().GetLower(), b.GetUpper().GetLower(), c.GetUpper().GetLower(), d.GetUpper().GetLower()), Quarter(a.GetUpper().GetUpper(), b.GetUpper().GetUpper(), c.GetUpper().GetUpper(), d.GetUpper().GetUpper())));
+
+        static Vector128<float> Quarter(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d) =>
+            Vector128.Create(a[0] + a[2] + (a[1] + a[3]), b[0] + b[2] + (b[1] + b[3]), c[0] + c[2] + (c[1] + c[3]), d[0] + d[2] + (d[1] + d[3]));
+    }
+
+    /// <summary>The quarters together: (0 + 1) + (2 + 3).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector128<float> Quarters(Vector512<float> sums) =>
+        (sums.GetLower().GetLower() + sums.GetLower().GetUpper()) + (sums.GetUpper().GetLower() + sums.GetUpper().GetUpper());
 }

@@ -14,11 +14,14 @@ public static unsafe class RowLinearKernel
     /// <summary>Rows of x and of W in one tile: sixteen sums stay in registers.</summary>
     private const int Tile = 4;
 
-    /// <summary>Rows of W per piece of work.</summary>
-    private const int PieceRows = 32;
+    /// <summary>Rows of W per piece of work: long stretches of a vocabulary, which are read from memory, and enough pieces of a layer for many threads.</summary>
+    private static int PieceRows(int outputs) => outputs < 8192 ? 32 : 128;
 
-    /// <summary>Rows of x that stay in the second cache while a piece's rows of W pass by.</summary>
-    private const int BlockRows = 64;
+    /// <summary>Rows of x that stay in the cache while a piece's rows of W pass by.</summary>
+    private const int BlockRows = 32;
+
+    /// <summary>Bytes between the row of W that is asked for and the one that is read.</summary>
+    private const int Ahead = 8192;
 
     /// <param name="x">[rows, inputs], rows <paramref name="xStride"/> elements apart.</param>
     /// <param name="weight">W, [outputs, inputs].</param>
@@ -31,7 +34,8 @@ public static unsafe class RowLinearKernel
             RunManaged(x, xStride, rows, weight, bias, y, inputs, outputs);
             return;
         }
-        ThreadTeam.Run((outputs + PieceRows - 1) / PieceRows, new RowProducts
+        var pieceRows = PieceRows(outputs);
+        ThreadTeam.Run((outputs + pieceRows - 1) / pieceRows, new RowProducts
         {
             X = (BFloat16*)x,
             XStride = xStride,
@@ -42,17 +46,18 @@ public static unsafe class RowLinearKernel
             Inputs = inputs,
             Outputs = outputs,
             Wide = typeof(TOut) == typeof(float) ? 1 : 0,
-            PieceRows = PieceRows,
+            PieceRows = pieceRows,
         });
     }
 
     /// <summary>The same on any processor; in bfloat16 the bits may be others than those of <see cref="RowProducts"/>.</summary>
     internal static void RunManaged<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T : unmanaged where TOut : unmanaged
     {
-        var pieces = (outputs + PieceRows - 1) / PieceRows;
+        var pieceRows = PieceRows(outputs);
+        var pieces = (outputs + pieceRows - 1) / pieceRows;
         if (typeof(T) == typeof(double))
         {
-            ThreadTeam.Run(pieces, new PlainBody<T, TOut> { X = x, XStride = xStride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Outputs = outputs });
+            ThreadTeam.Run(pieces, new PlainBody<T, TOut> { X = x, XStride = xStride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Outputs = outputs, PieceRows = pieceRows });
             return;
         }
         var width = (inputs + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
@@ -65,7 +70,7 @@ public static unsafe class RowLinearKernel
                 Widen(x + r * xStride, inputs, panel + (long)r * width);
             stride = width;
         }
-        ThreadTeam.Run(pieces, new Body<T, TOut> { X = panel, XStride = stride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Width = width, Outputs = outputs });
+        ThreadTeam.Run(pieces, new Body<T, TOut> { X = panel, XStride = stride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Width = width, Outputs = outputs, PieceRows = pieceRows });
     }
 
     private static void Widen<T>(T* source, int count, float* target) where T : unmanaged
@@ -83,7 +88,7 @@ public static unsafe class RowLinearKernel
         public nint XStride;
         public T* Weight, Bias;
         public TOut* Y;
-        public int Rows, Inputs, Width, Outputs;
+        public int Rows, Inputs, Width, Outputs, PieceRows;
 
         public readonly void Invoke(int index)
         {
@@ -108,7 +113,8 @@ public static unsafe class RowLinearKernel
                 weight = panel;
             }
             var sums = stackalloc Vector128<float>[Tile];
-            Fetch((byte*)(Weight + (long)(output + Tile) * Inputs), (long)Tile * Inputs * sizeof(T));
+            if (from == 0)
+                Fetch((byte*)(Weight + (long)output * Inputs), (long)Tile * Inputs * sizeof(T));
             var row = from;
             for (; row + Tile <= to; row += Tile)
             {
@@ -120,9 +126,10 @@ public static unsafe class RowLinearKernel
                 Store(row, output, count, One(X + row * XStride, weight, Width));
         }
 
-        /// <summary>Asks for the next rows of W while these are worked on; beyond the last row it does nothing.</summary>
+        /// <summary>Asks for further rows of W while these are worked on; beyond the last row it does nothing.</summary>
         private static void Fetch(byte* address, long bytes)
         {
+            address += Math.Max(bytes, Ahead / bytes * bytes);
             if (Sse.IsSupported)
                 for (var i = 0L; i < bytes; i += 64)
                     Sse.Prefetch1(address + i);
@@ -176,40 +183,18 @@ public static unsafe class RowLinearKernel
         }
         if (!Avx512F.IsSupported)
         {
-            sums[0] = Quarters(InQuarters(a0, a1, a2, a3));
-            sums[1] = Quarters(InQuarters(b0, b1, b2, b3));
-            sums[2] = Quarters(InQuarters(c0, c1, c2, c3));
-            sums[3] = Quarters(InQuarters(d0, d1, d2, d3));
+            sums[0] = Lanes.Quarters(Lanes.InQuarters(a0, a1, a2, a3));
+            sums[1] = Lanes.Quarters(Lanes.InQuarters(b0, b1, b2, b3));
+            sums[2] = Lanes.Quarters(Lanes.InQuarters(c0, c1, c2, c3));
+            sums[3] = Lanes.Quarters(Lanes.InQuarters(d0, d1, d2, d3));
             return;
         }
         // Four rows at a time: quarters 0 and 1, then 2 and 3, as Quarters adds them.
-        Vector512<float> e = InQuarters(a0, a1, a2, a3), f = InQuarters(b0, b1, b2, b3), g = InQuarters(c0, c1, c2, c3), h = InQuarters(d0, d1, d2, d3);
+        Vector512<float> e = Lanes.InQuarters(a0, a1, a2, a3), f = Lanes.InQuarters(b0, b1, b2, b3), g = Lanes.InQuarters(c0, c1, c2, c3), h = Lanes.InQuarters(d0, d1, d2, d3);
         var ef = Avx512F.Shuffle4x128(e, f, 0x88) + Avx512F.Shuffle4x128(e, f, 0xDD);
         var gh = Avx512F.Shuffle4x128(g, h, 0x88) + Avx512F.Shuffle4x128(g, h, 0xDD);
         (Avx512F.Shuffle4x128(ef, gh, 0x88) + Avx512F.Shuffle4x128(ef, gh, 0xDD)).Store((float*)sums);
     }
-
-    /// <summary>In each quarter the sums of that quarter of a, b, c and d: (0 + 2) + (1 + 3).</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector512<float> InQuarters(Vector512<float> a, Vector512<float> b, Vector512<float> c, Vector512<float> d)
-    {
-        if (Avx512F.IsSupported)
-        {
-            var ab = Avx512F.UnpackLow(a, b) + Avx512F.UnpackHigh(a, b);
-            var cd = Avx512F.UnpackLow(c, d) + Avx512F.UnpackHigh(c, d);
-            return Avx512F.UnpackLow(ab.AsDouble(), cd.AsDouble()).AsSingle() + Avx512F.UnpackHigh(ab.AsDouble(), cd.AsDouble()).AsSingle();
-        }
-        return Vector512.Create(
-            Vector256.Create(Quarter(a.GetLower().GetLower(), b.GetLower().GetLower(), c.GetLower().GetLower(), d.GetLower().GetLower()), Quarter(a.GetLower().GetUpper(), b.GetLower().GetUpper(), c.GetLower().GetUpper(), d.GetLower().GetUpper())),
-            Vector256.Create(Quarter(a.GetUpper().GetLower(), b.GetUpper().GetLower(), c.GetUpper().GetLower(), d.GetUpper().GetLower()), Quarter(a.GetUpper().GetUpper(), b.GetUpper().GetUpper(), c.GetUpper().GetUpper(), d.GetUpper().GetUpper())));
-
-        static Vector128<float> Quarter(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d) =>
-            Vector128.Create(a[0] + a[2] + (a[1] + a[3]), b[0] + b[2] + (b[1] + b[3]), c[0] + c[2] + (c[1] + c[3]), d[0] + d[2] + (d[1] + d[3]));
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector128<float> Quarters(Vector512<float> sums) =>
-        (sums.GetLower().GetLower() + sums.GetLower().GetUpper()) + (sums.GetUpper().GetLower() + sums.GetUpper().GetUpper());
 
     /// <summary>One row of x with four of W, each sum in the same order as in <see cref="Four"/>.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
@@ -225,7 +210,7 @@ public static unsafe class RowLinearKernel
             a2 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w2 + i), a2);
             a3 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w3 + i), a3);
         }
-        return Quarters(InQuarters(a0, a1, a2, a3));
+        return Lanes.Quarters(Lanes.InQuarters(a0, a1, a2, a3));
     }
 
     /// <summary>By the formula, in float64.</summary>
@@ -234,7 +219,7 @@ public static unsafe class RowLinearKernel
         public T* X, Weight, Bias;
         public long XStride;
         public TOut* Y;
-        public int Rows, Inputs, Outputs;
+        public int Rows, Inputs, Outputs, PieceRows;
 
         public readonly void Invoke(int index)
         {

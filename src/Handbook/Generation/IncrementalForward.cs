@@ -68,7 +68,7 @@ public sealed unsafe class IncrementalForward(Decoder model)
             fixed (int* places = step.Positions)
                 RopeKernel.Apply(rows, stride, step.Positions.Length, shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos, sin, places, backward: false);
         }
-        var width = shape.KeyHeads * shape.HeadSize;
+        var size = shape.HeadSize;
         const int few = 64;     // so many fit on the stack
         Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count] : new CachedSequence<T>[step.Count];
         Span<CachedSegment<T>> prefixes = step.Prefixes <= 2 * few ? stackalloc CachedSegment<T>[step.Prefixes] : new CachedSegment<T>[step.Prefixes];
@@ -78,17 +78,22 @@ public sealed unsafe class IncrementalForward(Decoder model)
             for (var s = 0; s < step.Count; s++)
             {
                 var cache = step.Caches[s];
-                var own = cache.Layer<T>(layer);
+                var (keys, values) = (cache.Keys<T>(layer), cache.Values<T>(layer));
                 var count = step.New(s);
                 for (var i = 0; i < count; i++)
                 {
-                    var source = rows + (step.First[s] + i) * stride + shape.Heads * shape.HeadSize;      // keys and values lie side by side there, too
-                    new ReadOnlySpan<T>(source, 2 * width).CopyTo(new Span<T>(own + (long)(cache.OwnLength + i) * 2 * width, 2 * width));
+                    var key = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + shape.Heads * size, shape.KeyHeads * size);
+                    var value = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + (shape.Heads + shape.KeyHeads) * size, shape.KeyHeads * size);
+                    for (var head = 0; head < shape.KeyHeads; head++)
+                    {
+                        key.Slice(head * size, size).CopyTo(new Span<T>(keys.At(cache.OwnLength + i, head), size));
+                        value.Slice(head * size, size).CopyTo(new Span<T>(values.At(cache.OwnLength + i, head), size));
+                    }
                 }
                 var at = cache.Prefix;
                 for (var depth = cache.Depth - 1; depth >= 0; depth--, at = at.Prefix)
-                    next[depth] = new(new(at!.Layer<T>(layer), 2 * width), new(at.Layer<T>(layer) + width, 2 * width), at.OwnLength);
-                sequences[s] = new(new(own, 2 * width), new(own + width, 2 * width), cache.OwnLength + count, step.First[s], count, next, cache.Depth);
+                    next[depth] = new(at!.Keys<T>(layer), at.Values<T>(layer), at.OwnLength);
+                sequences[s] = new(keys, values, cache.OwnLength + count, step.First[s], count, next, cache.Depth);
                 next += cache.Depth;
             }
             AttentionKernel.Decode<T>(sequences, shape, new(rows, (nint)stride), new(mixed.Pointer<T>(), (nint)mixed.Stride(0)));

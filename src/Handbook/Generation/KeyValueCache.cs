@@ -1,17 +1,17 @@
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Kernels;
 
 namespace Handbook.Generation;
 
 /// <summary>Keys and values of one sequence in all layers, so that each new token attends to them without computing them again.</summary>
 /// <remarks>
-/// One buffer [layers, capacity, 2·K·E], a token's keys before its values; it doubles when it is full. What stands before may be the cache of a
-/// prompt that several answers share: its tokens are computed and kept once.
+/// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it doubles when
+/// it is full. What stands before may be the cache of a prompt that several answers share: its tokens are computed and kept once.
 /// </remarks>
 public sealed class KeyValueCache : IDisposable
 {
-    private readonly int _width;
-    private readonly int _layers;
+    private readonly (int Layers, int KeyHeads, int HeadSize) _shape;
     private readonly DType _dtype;
     private Tensor _buffer;
     private int _capacity;
@@ -22,8 +22,8 @@ public sealed class KeyValueCache : IDisposable
     /// <param name="prefix">The tokens before the first; it must be complete, and outlive this cache. null begins anew.</param>
     public KeyValueCache(DecoderConfig config, DType dtype, int capacity = 128, KeyValueCache? prefix = null)
     {
-        (_width, _layers, _dtype, _capacity, Prefix) = (2 * config.KeyValueSize, config.Layers, dtype, Math.Max(capacity, 16), prefix);
-        _buffer = TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _layers, _capacity, _width));
+        (_shape, _dtype, _capacity, Prefix) = ((config.Layers, config.KeyValueHeads, config.HeadSize), dtype, Math.Max(capacity, 16), prefix);
+        _buffer = Room(_capacity);
         Start = prefix?.Length ?? 0;
         Depth = prefix is null ? 0 : prefix.Depth + 1;
     }
@@ -50,14 +50,25 @@ public sealed class KeyValueCache : IDisposable
             return;
         var capacity = Math.Max(2 * _capacity, OwnLength + more);
         using var scope = TensorScope.Enter();
-        var grown = TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _layers, capacity, _width));
-        grown.Narrow(1, 0, OwnLength).CopyFrom(_buffer.Narrow(1, 0, OwnLength));
+        var grown = Room(capacity);
+        grown.Narrow(3, 0, OwnLength).CopyFrom(_buffer.Narrow(3, 0, OwnLength));
         _buffer.Dispose();
         (_buffer, _capacity) = (grown, capacity);
     }
 
-    /// <summary>First element of a layer's buffer; rows are 2·K·E elements apart, values begin K·E elements after the keys.</summary>
-    internal unsafe T* Layer<T>(int layer) where T : unmanaged => _buffer.Pointer<T>() + (long)layer * _capacity * _width;
+    /// <summary>A layer's keys; [capacity, K, E].</summary>
+    internal HeadRows<T> Keys<T>(int layer) where T : unmanaged => Part<T>(layer, 0);
+
+    /// <summary>A layer's values; [capacity, K, E].</summary>
+    internal HeadRows<T> Values<T>(int layer) where T : unmanaged => Part<T>(layer, 1);
+
+    private unsafe HeadRows<T> Part<T>(int layer, int part) where T : unmanaged
+    {
+        var size = (nint)_capacity * _shape.HeadSize;
+        return new(_buffer.Pointer<T>() + ((nint)layer * _shape.KeyHeads * 2 + part) * size, _shape.HeadSize, 2 * size);
+    }
+
+    private Tensor Room(int capacity) => TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _shape.Layers, _shape.KeyHeads, 2, capacity, _shape.HeadSize));
 
     /// <summary>Counts tokens whose keys and values all layers have written.</summary>
     internal void Advance(int tokens) => OwnLength += tokens;

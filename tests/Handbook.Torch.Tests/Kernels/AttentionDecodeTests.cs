@@ -39,9 +39,9 @@ public sealed unsafe class AttentionDecodeTests
         T[] whole = new T[2 * wide], parts = new T[2 * wide], single = new T[2 * wide];
         fixed (T* k = key, v = value, q = query, y = whole, z = parts, u = single)
         {
-            var prefix = stackalloc CachedSegment<T>[2] { new(new(k, narrow), new(v, narrow), 70), new(new(k + 70 * narrow, narrow), new(v + 70 * narrow, narrow), 3) };
-            TokenRows<T> ownKey = new(k + 73 * narrow, narrow), ownValue = new(v + 73 * narrow, narrow);
-            AttentionKernel.Decode([new CachedSequence<T>(new(k, narrow), new(v, narrow), 100, 0, 2)], shape, new(q, wide), new TokenRows<T>(y, wide));
+            var prefix = stackalloc CachedSegment<T>[2] { new(new(k, narrow, size), new(v, narrow, size), 70), new(new(k + 70 * narrow, narrow, size), new(v + 70 * narrow, narrow, size), 3) };
+            HeadRows<T> ownKey = new(k + 73 * narrow, narrow, size), ownValue = new(v + 73 * narrow, narrow, size);
+            AttentionKernel.Decode([new CachedSequence<T>(new(k, narrow, size), new(v, narrow, size), 100, 0, 2)], shape, new(q, wide), new TokenRows<T>(y, wide));
             AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 27, 0, 2, prefix, 2)], shape, new(q, wide), new TokenRows<T>(z, wide));
             AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 26, 0, 1, prefix, 2), new CachedSequence<T>(ownKey, ownValue, 27, 1, 1, prefix, 2)], shape, new(q, wide), new TokenRows<T>(u, wide));
         }
@@ -61,15 +61,16 @@ public sealed unsafe class AttentionDecodeTests
 
     private static void Check<T>(AttentionCase batch, int[] queries, double[] plain, double relative) where T : unmanaged
     {
-        int wide = batch.Shape.Heads * batch.Shape.HeadSize, narrow = batch.Shape.KeyHeads * batch.Shape.HeadSize, rows = queries.Sum();
-        T[] key = Convert(batch.Key), value = Convert(batch.Value), all = Convert(batch.Query);
+        int size = batch.Shape.HeadSize, wide = batch.Shape.Heads * size, narrow = batch.Shape.KeyHeads * size, rows = queries.Sum();
+        var headRoom = batch.Key.Length / narrow * size + 5;
+        T[] key = ByHead(batch.Key), value = ByHead(batch.Value), all = Convert(batch.Query);
         T[] query = new T[rows * (wide + 1)], output = new T[rows * (wide + 2)];
         var sequences = new CachedSequence<T>[queries.Length];
         fixed (T* k = key, v = value, q = query, y = output)
         {
             for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
             {
-                sequences[s] = new(new(k + batch.Start[s] * narrow, narrow), new(v + batch.Start[s] * narrow, narrow), batch.Length[s], row, queries[s]);
+                sequences[s] = new(new(k + batch.Start[s] * size, size, headRoom), new(v + batch.Start[s] * size, size, headRoom), batch.Length[s], row, queries[s]);
                 for (var i = 0; i < queries[s]; i++)
                     Array.Copy(all, Token(s, i) * wide, query, (row + i) * (wide + 1), wide);
             }
@@ -85,6 +86,15 @@ public sealed unsafe class AttentionDecodeTests
         }
 
         int Token(int s, int i) => batch.Start[s] + batch.Length[s] - queries[s] + i;
+
+        // [N, K, E] → [K, N, E] with gaps between the heads.
+        T[] ByHead(double[] values)
+        {
+            var moved = new double[batch.Shape.KeyHeads * headRoom];
+            for (var i = 0; i < values.Length; i++)
+                moved[i / size % batch.Shape.KeyHeads * headRoom + i / narrow * size + i % size] = values[i];
+            return Convert(moved);
+        }
 
         static T[] Convert(double[] values)
         {
