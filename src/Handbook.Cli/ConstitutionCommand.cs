@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using Handbook.Generation;
 using Handbook.Sampling;
+using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
 
@@ -54,6 +55,12 @@ internal static class ConstitutionCommand
             var asked = PromptFile.Read(args.GetRequiredValue(prompts));
             var stops = sampling.Stops(args);
             var general = sampling.Of(args, null);
+            var line = new LiveLine();
+            foreach (var without in WithoutEffect(args, elsewhere is null ? [parallel] : [batch, sampling.Precision]))
+                line.Print($"note: {without} has no effect on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
+            // Opened at once: a wrong address or option is told before anything is written.
+            var endpoint = elsewhere is null ? null
+                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere, Parallel = args.GetValue(parallel), Say = line.Print }), elsewhere, general, stops);
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
@@ -64,7 +71,7 @@ internal static class ConstitutionCommand
                 Seed = general.Seed,
                 SourceKey = $"{(folder is null ? $"{args.GetValue(address)} {elsewhere}" : ConstitutionRun.KeyOf(folder))} {Words(args, sampling)} {string.Join('\n', stops)}",
             };
-            var (rows, dropped) = ConstitutionRun.Run(options, () => Source(args), cancel: cancel);
+            var (rows, dropped) = ConstitutionRun.Run(options, () => Source(args), line, cancel);
             foreach (var (name, number) in rows)
                 Console.Out.WriteLine($"{Path.Combine(options.Output, name)}.jsonl: {number:N0} rows");
             foreach (var (reason, number) in dropped)
@@ -73,8 +80,8 @@ internal static class ConstitutionCommand
 
             IAnswerSource Source(ParseResult args)
             {
-                if (elsewhere is not null)
-                    return new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere, Parallel = args.GetValue(parallel) }), elsewhere, general, stops);
+                if (endpoint is not null)
+                    return endpoint;
                 var speaker = LanguageModel.Open(folder!, sampling.Compute(args));
                 if (!speaker.CanChat)
                     using (speaker)
@@ -84,6 +91,9 @@ internal static class ConstitutionCommand
         }, CancellationToken.None));
         return command;
     }
+
+    private static IEnumerable<string> WithoutEffect(ParseResult args, IEnumerable<Option> options) =>
+        options.Where(option => args.GetResult(option) is { Implicit: false }).Select(option => option.Name);
 
     /// <summary>How answers are drawn, as far as the words say; the model's own wishes follow from the model.</summary>
     private static string Words(ParseResult args, SamplingWords sampling) => $"{sampling.Compute(args)} {JsonSerializer.Serialize(sampling.Of(args, null))}";

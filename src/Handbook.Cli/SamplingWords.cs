@@ -25,6 +25,9 @@ internal sealed class SamplingWords
             command.Options.Add(option);
     }
 
+    /// <summary>The option that says how products are computed.</summary>
+    public Option Precision => _dtype;
+
     public DType Compute(ParseResult args) => args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32;
 
     public IReadOnlyList<string> Stops(ParseResult args)

@@ -1,3 +1,5 @@
+using Handbook.Methods.Grpo;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys of group-relative policy optimisation beyond those of sampling and of the reference; each property is one key, in snake_case.</summary>
@@ -6,7 +8,7 @@ namespace Handbook.Recipes;
 public sealed record GrpoOptions
 {
     /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>
-    public static IReadOnlyList<string> Losses { get; } = ["dapo", "grpo", "dr_grpo", "bnpo"];
+    public static IReadOnlyList<string> Losses { get; } = [.. RecipeNames.Spellings(typeof(GrpoAggregation)).Select(spelling => spelling.Name)];
 
     /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>, or <c>none</c>.</summary>
     public RewardScaling ScaleRewards { get; init; } = RewardScaling.Group;

@@ -1,4 +1,6 @@
+using System.Reflection;
 using System.Text;
+using Handbook.Methods.Preferences;
 
 namespace Handbook.Recipes;
 
@@ -33,6 +35,12 @@ public static class KeyReference
             text.Append($"  also read as: {string.Join(", ", key.Aliases)}\n");
         if (key.Methods.Count > 0)
             text.Append($"  read by: {string.Join(", ", key.Methods.Select(method => $"handbook {RecipeNames.Of(method)}"))}\n");
+        foreach (var (method, values) in Values(key))
+        {
+            text.Append(method is { } of ? $"  for handbook {RecipeNames.Of(of)}:\n" : "  values:\n");
+            foreach (var (value, meaning) in values)
+                text.Append($"    {value,-18} {meaning}\n");
+        }
         foreach (var (inner, type, otherwise, meaning) in Inner(key))
             text.Append($"  {inner} ({type}; default {otherwise}): {meaning}\n");
         return text.ToString();
@@ -66,6 +74,13 @@ public static class KeyReference
             }
             text.Append('\n');
         }
+        foreach (var (key, method, values) in RecipeKeys.All.SelectMany(key => Values(key, code: true).Select(entry => (key, entry.Method, entry.Values))))
+        {
+            text.Append($"## Values of `{key.Name}`{(method is { } of ? $" for `handbook {RecipeNames.Of(of)}`" : "")}\n\n| value | meaning |\n|---|---|\n");
+            foreach (var (value, meaning) in values)
+                text.Append($"| `{value}` | {Cell(meaning)} |\n");
+            text.Append('\n');
+        }
         return text.ToString().TrimEnd('\n') + "\n";
 
         static string Cell(string meaning) => meaning.Replace("|", "\\|");
@@ -92,6 +107,18 @@ public static class KeyReference
 
     private static string Defaults(RecipeKey key, Func<string, string> shown) =>
         string.Join("; ", MethodDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value) : $"{shown(other.Value)} {(other.Where.StartsWith("with", StringComparison.Ordinal) ? "" : "for ")}{other.Where}"));
+
+    /// <summary>The values that a key takes with what each means, by method where they differ; none where a value may be anything or says all by its name.</summary>
+    private static IEnumerable<(TrainingMethod? Method, (string Value, string Meaning)[] Values)> Values(RecipeKey key, bool code = false)
+    {
+        if (key.Name == "loss_type")
+            return LossNames.All.Select(entry => ((TrainingMethod?)entry.Method, Of(entry.Losses)));
+        var type = Nullable.GetUnderlyingType(key.Type) ?? key.Type;
+        return type.IsEnum && Of(type) is var values && values.Any(value => value.Meaning.Length > 0) ? [(null, values)] : [];
+
+        (string Value, string Meaning)[] Of(Type enumeration) => [.. enumeration.GetFields(BindingFlags.Public | BindingFlags.Static)
+            .Select(field => (RecipeNames.Of(field.GetValue(null)!), KeyDocs.Summary(field, code)))];
+    }
 
     private static (string Name, string Type, string Default, string Meaning)[] Inner(RecipeKey key, bool code = false)
     {

@@ -19,7 +19,7 @@ internal static class PreferenceChecks
             report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
         {
-            case TrainingMethod.Sft when options.LossType?.FirstOrDefault(loss => loss is not ("nll" or "chunked_nll")) is { } loss:
+            case TrainingMethod.Sft when options.LossType?.FirstOrDefault(name => !RecipeNames.Spellings(typeof(SftLossType)).Any(spelling => spelling.Name == name)) is { } loss:
                 report.Error("loss_type", $"is {loss}, which sft does not have", fix: loss == "dft" ? "remove the key: the loss is nll; dft is not built yet"
                     : "remove the key: the loss is nll, and chunks change nothing about it; other losses belong to handbook dpo, kto, cpo and bco");
                 break;
@@ -239,7 +239,7 @@ internal static class PreferenceChecks
 
         string Advice(string name)
         {
-            foreach (var (other, type) in new (string, Type)[] { ("dpo", typeof(DpoLossType)), ("cpo", typeof(CpoLossType)), ("kto", typeof(KtoLossType)), ("bco", typeof(BcoLossType)) })
+            foreach (var (other, type) in LossNames.All.Select(entry => (RecipeNames.Of(entry.Method), entry.Losses)))
                 if (other != method && (name == other || RecipeNames.Spellings(type).Any(spelling => spelling.Name == name)))
                     return $"run the recipe with handbook {other}";
             return name == "orpo" ? "run the recipe with handbook orpo"

@@ -1,3 +1,5 @@
+using Handbook.Sampling;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys of rejection sampling beyond those of sampling, scoring and training; each property is one key, in snake_case.</summary>
@@ -88,9 +90,9 @@ public sealed record RejectionOptions
         if (SamplesElsewhere && Rounds > 1)
             report.Error("rounds", $"is {Rounds}, but the answers come from an endpoint", why: "the endpoint's model does not learn, so every round would sample the same", fix: "set rounds: 1");
         if (SamplesElsewhere)
-            foreach (var (key, given) in (ReadOnlySpan<(string, bool)>)[("top_k", recipe.Sampling.TopK > 0), ("min_p", recipe.Sampling.MinP > 0), ("repetition_penalty", recipe.Sampling.RepetitionPenalty != 1)])
-                if (given)
-                    report.Error(key, "is given, but the answers come from an endpoint, whose interface has no such option", fix: "remove the key, or sample in this process");
+            foreach (var key in EndpointAnswers.Unsendable(recipe.Sampling.TopK ?? 0, recipe.Sampling.MinP ?? 0, recipe.Sampling.RepetitionPenalty))
+                report.Error(key, "is given, but the answers come from an endpoint, whose interface has no such option", fix: "remove the key and set it where the endpoint is started, or sample in this process");
+        EndpointAddress.Check("sample_base_url", SampleBaseUrl, report);
         if (recipe.Training.Evaluates())
             report.Error("eval_strategy", "or do_eval asks for evaluations, but the rows are sampled in this run and none is held out",
                 fix: "remove the key, and ask the new model with `handbook generate MODEL --prompts FILE --expect COLUMN`");

@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Handbook.Sampling;
 
 namespace Handbook.Recipes;
 
@@ -101,6 +102,7 @@ public sealed record ScorerOptions
         Needs("judge", JudgeModel, "judge_model", "judge_model: gpt-4o-mini");
         Needs("reward_model", RewardModelNameOrPath, "reward_model_name_or_path", "reward_model_name_or_path: runs/tiny-reward");
         Needs("unit_test", UnitTestCommand, "unit_test_command", "unit_test_command: python3 solution.py");
+        EndpointAddress.Check("judge_base_url", JudgeBaseUrl, report);
         Pattern("reward_pattern", RewardPattern);
         Pattern("answer_pattern", AnswerPattern);
         Pattern("judge_pattern", JudgePattern);

@@ -154,6 +154,21 @@ public sealed class ConstitutionRun
         return turns;
     }
 
+    private void TellOfEmpty(Dictionary<string, List<JsonObject>> files)
+    {
+        var drawn = Enumerable.Range(0, _said.Length).Count(p => _order.Share(p) < _options.TestShare);
+        if (_options.TestShare > 0 && files["test_sft"].Count == 0)
+            _line.Print($"note: there is no test_sft.jsonl and no test_prefs.jsonl: "
+                + (drawn == 0 ? $"--test-share {_options.TestShare:g} is drawn prompt by prompt, and none of {_said.Length:N0} was drawn" : $"none of the {drawn:N0} prompts held out gave a row")
+                + "; raise --test-share or give more prompts, or evaluate on a part of the training rows' split");
+        else if (_options.TestShare > 0 && files["test_prefs"].Count == 0)
+            _line.Print($"note: there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs from its answer");
+        if (files["train_sft"].Count == 0)
+            _line.Print($"warning: no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
+        else if (files["train_prefs"].Count == 0)
+            _line.Print("note: train_prefs.jsonl is empty: no revision differs from its answer");
+    }
+
     /// <summary>The principle of a round: another one in each round, until all have had their turn.</summary>
     private Principle PrincipleOf(int prompt, int round)
     {
@@ -183,6 +198,7 @@ public sealed class ConstitutionRun
             else
                 File.Delete(Path.Combine(_options.Output, name + ".jsonl"));
         AtomicFile.WriteText(Path.Combine(_options.Output, "constitution.yaml"), _options.Constitution.Text);
+        TellOfEmpty(files);
         return (files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count), _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
     }
 

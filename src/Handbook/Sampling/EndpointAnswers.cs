@@ -10,7 +10,25 @@ namespace Handbook.Sampling;
 /// <param name="stops">Texts that end an answer.</param>
 public sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops) : IAnswerSource
 {
+    private readonly SamplingOptions _options = Sendable(options);
+
     public string Name => name;
+
+    /// <summary>Whether the interface of an endpoint has no word for an option.</summary>
+    internal static IEnumerable<string> Unsendable(int topK, double minP, double repetitionPenalty)
+    {
+        if (topK > 0)
+            yield return "top_k";
+        if (minP > 0)
+            yield return "min_p";
+        if (repetitionPenalty != 1)
+            yield return "repetition_penalty";
+    }
+
+    private static SamplingOptions Sendable(SamplingOptions options) => Unsendable(options.TopK, options.MinP, options.RepetitionPenalty).ToArray() is { Length: > 0 } names
+        ? throw new InputException($"{string.Join(" and ", names)} cannot be sent to an endpoint", "its interface has no such option, and answers drawn in another way would not be what was asked for",
+            "leave it out, or set it where the endpoint is started; or let a model folder answer")
+        : options;
 
     public string? Refuses(Prompt prompt) => null;
 
@@ -30,12 +48,12 @@ public sealed class EndpointAnswers(ChatEndpoint endpoint, string name, Sampling
     {
         var asked = new ChatCompletionOptions
         {
-            MaxOutputTokenCount = options.MaxNewTokens,
-            Temperature = (float)options.Temperature,
-            TopP = (float)options.TopP,
+            MaxOutputTokenCount = _options.MaxNewTokens,
+            Temperature = (float)_options.Temperature,
+            TopP = (float)_options.TopP,
         };
 #pragma warning disable OPENAI001 // a seed is best effort on their side, and harmless where it is not known
-        asked.Seed = (long)(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)stream) >> 33);
+        asked.Seed = (long)(SplitMix.Mix(SplitMix.Mix((ulong)_options.Seed) ^ (ulong)stream) >> 33);
 #pragma warning restore OPENAI001
         foreach (var stop in stops)
             asked.StopSequences.Add(stop);

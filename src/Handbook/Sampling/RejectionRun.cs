@@ -147,7 +147,7 @@ public sealed class RejectionRun
     {
         var rejection = _recipe.Rejection;
         if (rejection.SamplesElsewhere)
-            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!, _line.Print)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
         var speaker = LanguageModel.Open(model, _compute, _tokenizer);
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }

@@ -11,11 +11,13 @@ namespace Handbook.Training;
 public sealed class RecipeProbe
 {
     private const int RowsLookedAt = 64;
+    private static readonly TimeSpan s_reach = TimeSpan.FromSeconds(3);
 
     private readonly Recipe _recipe;
     private readonly string? _recipeFolder;
     private readonly List<InputException> _problems = [];
     private readonly List<string> _absent = [];
+    private readonly List<string> _warnings = [];
     private Tokenizer? _tokenizer;
     private readonly List<string> _notes = [];
 
@@ -34,6 +36,9 @@ public sealed class RecipeProbe
     /// <summary>What keys mean for the model that is named.</summary>
     public IReadOnlyList<string> Notes => _notes;
 
+    /// <summary>What may be otherwise once the run is started.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
+
     /// <summary>Everything that can be seen, at once.</summary>
     public static RecipeProbe Of(Recipe recipe)
     {
@@ -41,6 +46,7 @@ public sealed class RecipeProbe
         probe.Models();
         probe.Tokenizer();
         probe.Data();
+        probe.Endpoints();
         probe.Try(() => OutputPlace.Require(recipe));
         probe.Try(probe.EarlierRun);
         return probe;
@@ -109,6 +115,18 @@ public sealed class RecipeProbe
         var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
         if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
             throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);
+    }
+
+    // Whether somebody listens is asked without a request, which might cost something.
+    private void Endpoints()
+    {
+        foreach (var options in ScorerSet.Endpoints(_recipe))
+            Try(() =>
+            {
+                var endpoint = new ChatEndpoint(options);
+                if (EndpointAddress.Silent(endpoint.Address, s_reach) is { } reason)
+                    _warnings.Add($"{endpoint.Name} cannot be reached now: {reason}; start it before the run, or correct the address");
+            });
     }
 
     private void EarlierRun()

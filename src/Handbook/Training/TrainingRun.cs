@@ -48,6 +48,9 @@ public static class TrainingRun
             throw new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
+        if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
+            Report(AnswerLabels.Of(data.Train), recipe, line);
+
         TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
         line.Print(TorchRuntime.Description);
         foreach (var warning in TorchRuntime.Warnings)
@@ -201,6 +204,14 @@ public static class TrainingRun
             foreach (var bad in s.Bad)
                 line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
         }
+    }
+
+    private static void Report(AnswerLabels labels, Recipe recipe, LiveLine line)
+    {
+        if (labels.OneSided() is { } problem)
+            line.Print($"warning: {problem}");
+        else if (recipe.Method == TrainingMethod.Kto && labels.Unbalanced(recipe.Preference.DesirableWeight, recipe.Preference.UndesirableWeight) is { } unusual)
+            line.Print($"note: {unusual}");
     }
 
     // What decides which tokens a step sees. Lengths of all rows and the content of some stand for the rows.

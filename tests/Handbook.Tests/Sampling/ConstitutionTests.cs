@@ -61,6 +61,19 @@ public sealed class ConstitutionTests
         Assert.Equal(2, pair.GetProperty("principles").EnumerateArray().Select(name => name.GetString()).Distinct().Count());
     }
 
+    [Theory]
+    [InlineData(0.01, "note: there is no test_sft.jsonl and no test_prefs.jsonl: --test-share 0.01 is drawn prompt by prompt, and none of 20 was drawn")]
+    [InlineData(0.0, "")]
+    public void Files_of_held_out_rows_that_are_missing_are_told_with_the_reason(double share, string message)
+    {
+        using var folder = new TemporaryFolder();
+        using var said = new StringWriter();
+        ConstitutionRun.Run(Options(folder) with { TestShare = share }, () => new Speaker(), new(said, terminal: false));
+        Assert.False(File.Exists(folder["out", "test_sft.jsonl"]));
+        Assert.Contains(message, said.ToString());
+        Assert.Equal(message.Length > 0, said.ToString().Contains("note:", StringComparison.Ordinal));
+    }
+
     [Fact]
     public void The_folder_is_a_data_set_with_the_published_splits()
     {

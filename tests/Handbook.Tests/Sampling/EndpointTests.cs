@@ -1,5 +1,7 @@
 using Handbook.Generation;
+using Handbook.Recipes;
 using Handbook.Sampling;
+using Handbook.Tests.Recipes;
 
 namespace Handbook.Tests.Sampling;
 
@@ -86,6 +88,61 @@ public sealed class EndpointTests
         var problem = Assert.Throws<InputException>(() => judge.Score([s_answer]));
         Assert.Contains("cannot be reached", problem.What);
         Assert.Equal("2 attempts failed", problem.Why);
+    }
+
+    [Fact]
+    public void Nobody_waits_long_for_an_endpoint_that_never_replied_and_each_repetition_is_told()
+    {
+        string address;
+        using (var endpoint = new FakeEndpoint(_ => (200, "", null)))
+            address = endpoint.Address;
+        var said = new List<string>();
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(address) with { Retries = 6, Say = said.Add }), null, "(\\d+)", 10);
+        Assert.Equal("2 attempts failed", Assert.Throws<InputException>(() => judge.Score([s_answer])).Why);
+        Assert.Matches(@"^http://127\.0\.0\.1:\d+/v1 \(fake\): .*refused.*; request 1 of 1 is sent again in 0 s \(try 2 of 2\)$", Assert.Single(said));
+    }
+
+    [Fact]
+    public void An_endpoint_that_went_away_after_its_first_reply_is_waited_for()
+    {
+        var said = new List<string>();
+        var count = 0;
+        using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref count) == 2 ? (503, "starting", null) : (200, "5", null));
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address) with { Parallel = 1, Retries = 2, Say = said.Add }), null, @"(\d+)", 10);
+        judge.Score([s_answer]);
+        judge.Score([s_answer]);
+        Assert.Contains("answered 503: ", Assert.Single(said));
+        endpoint.Dispose();
+        Assert.Equal("3 attempts failed", Assert.Throws<InputException>(() => judge.Score([s_answer])).Why);
+        Assert.Equal(3, said.Count);
+    }
+
+    [Fact]
+    public void Options_that_an_endpoint_has_no_word_for_are_refused()
+    {
+        var endpoint = new ChatEndpoint(Options("http://localhost:1/v1"));
+        var problem = Assert.Throws<InputException>(() => new EndpointAnswers(endpoint, "fake", new() { TopK = 5, RepetitionPenalty = 1.1 }, []));
+        Assert.Equal("top_k and repetition_penalty cannot be sent to an endpoint", problem.What);
+    }
+
+    [Theory]
+    [InlineData("localhost:8000/v1"), InlineData("ftp://x/v1"), InlineData("http://"), InlineData("http://a b/v1"), InlineData("")]
+    public void An_address_that_is_none_is_refused_by_the_recipe(string address)
+    {
+        var lines = RecipeFile.Good + "reward_funcs: judge\njudge_model: m\n";
+        Assert.Contains($"judge_base_url is \"{address}\", which is no http or https address", RecipeFile.Said(lines + $"judge_base_url: \"{address}\"\n", TrainingMethod.Grpo));
+        Assert.Contains($"sample_base_url is \"{address}\", which is no http or https address", RecipeFile.Said(lines + $"sample_model: m\nsample_base_url: \"{address}\"\n", TrainingMethod.RejectionSample));
+        Assert.DoesNotContain("_base_url", RecipeFile.Said(lines + "judge_base_url: http://localhost:8000/v1\n", TrainingMethod.Grpo));
+    }
+
+    [Fact]
+    public void Whether_somebody_listens_is_asked_without_a_request()
+    {
+        using var endpoint = new FakeEndpoint(_ => (200, "", null));
+        Assert.Null(EndpointAddress.Silent(new Uri(endpoint.Address), TimeSpan.FromSeconds(5)));
+        Assert.Empty(endpoint.Requests);
+        endpoint.Dispose();
+        Assert.Contains("refused", EndpointAddress.Silent(new Uri(endpoint.Address), TimeSpan.FromSeconds(5)));
     }
 
     [Fact]

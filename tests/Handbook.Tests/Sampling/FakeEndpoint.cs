@@ -71,9 +71,5 @@ internal sealed class FakeEndpoint : IDisposable
         context.Response.Close();
     }
 
-    public void Dispose()
-    {
-        _listener.Stop();
-        _listener.Close();
-    }
+    public void Dispose() => _listener.Close();
 }

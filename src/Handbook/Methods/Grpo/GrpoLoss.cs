@@ -1,3 +1,4 @@
+using Handbook.Methods.Preferences;
 using Handbook.Recipes;
 
 namespace Handbook.Methods.Grpo;
@@ -6,13 +7,13 @@ namespace Handbook.Methods.Grpo;
 public enum GrpoAggregation
 {
     /// <summary>The mean over all tokens of the step.</summary>
-    Dapo,
+    [Spelled("dapo")] Dapo,
     /// <summary>The mean over answers of each answer's mean.</summary>
-    Grpo,
+    [Spelled("grpo")] Grpo,
     /// <summary>The sum over all tokens, divided by the number of answers and by the greatest length of one.</summary>
-    DrGrpo,
+    [Spelled("dr_grpo")] DrGrpo,
     /// <summary>The mean over all tokens of a micro-batch; the step's loss is the mean over its micro-batches.</summary>
-    Bnpo,
+    [Spelled("bnpo")] Bnpo,
 }
 
 /// <summary>What decides the loss of sampled answers.</summary>
@@ -43,13 +44,7 @@ public sealed record GrpoLoss
         var grpo = recipe.Grpo;
         return new()
         {
-            Aggregation = recipe.Preference.LossesOr("dapo")[0] switch
-            {
-                "grpo" => GrpoAggregation.Grpo,
-                "dr_grpo" => GrpoAggregation.DrGrpo,
-                "bnpo" => GrpoAggregation.Bnpo,
-                _ => GrpoAggregation.Dapo,
-            },
+            Aggregation = PreferenceObjective.LossType<GrpoAggregation>(recipe.Preference.LossesOr("dapo")[0]),
             Epsilon = grpo.Epsilon,
             EpsilonHigh = grpo.ClipHigh(),
             Delta = grpo.Delta,

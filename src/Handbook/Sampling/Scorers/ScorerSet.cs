@@ -69,7 +69,7 @@ public sealed class ScorerSet : IDisposable
         "regex" => new RegexScorer(options.RewardPattern!),
         "length" => new LengthScorer(options.MinAnswerLength, options.MaxAnswerLength),
         "finished" => new FinishedScorer(),
-        "judge" => new JudgeScorer(new ChatEndpoint(Endpoint(options, options.JudgeBaseUrl, options.JudgeModel!)), options.JudgePrompt, options.JudgePattern, options.JudgeBest),
+        "judge" => new JudgeScorer(new ChatEndpoint(Endpoint(options, options.JudgeBaseUrl, options.JudgeModel!, note)), options.JudgePrompt, options.JudgePattern, options.JudgeBest),
         "reward_model" => new RewardModelScorer(RewardModel.Open(options.RewardModelNameOrPath!, compute, note)),
         "unit_test" => new UnitTestScorer(new()
         {
@@ -82,9 +82,21 @@ public sealed class ScorerSet : IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(name), name, "no scorer of this name"),
     };
 
-    /// <summary>How an endpoint is treated.</summary>
-    internal static EndpointOptions Endpoint(ScorerOptions options, string? address, string model) => new()
+    /// <summary>The endpoints that a recipe asks.</summary>
+    internal static IEnumerable<EndpointOptions> Endpoints(Recipe recipe)
     {
+        if (recipe.Method is not (TrainingMethod.Grpo or TrainingMethod.RejectionSample))
+            yield break;
+        if (recipe.Method == TrainingMethod.RejectionSample && recipe.Rejection.SamplesElsewhere)
+            yield return Endpoint(recipe.Scoring, recipe.Rejection.SampleBaseUrl, recipe.Rejection.SampleModel!);
+        if (recipe.Scoring.RewardFuncs?.Contains("judge") == true)
+            yield return Endpoint(recipe.Scoring, recipe.Scoring.JudgeBaseUrl, recipe.Scoring.JudgeModel!);
+    }
+
+    /// <summary>How an endpoint is treated.</summary>
+    internal static EndpointOptions Endpoint(ScorerOptions options, string? address, string model, Action<string>? say = null) => new()
+    {
+        Say = say,
         BaseUrl = address,
         Model = model,
         KeyVariable = options.EndpointKeyVariable,
