@@ -77,10 +77,13 @@ public sealed class PublishedConfig
 
     /// <summary>The same network with a score in the place of its head: the config of a reward model.</summary>
     public PublishedConfig WithScoreHead() => Decoder.Head == ModelHead.Score ? this : With(
+    [
         ("architectures", new JsonArray(Family.ScoreArchitecture)),
         ("num_labels", 1),
         ("id2label", new JsonObject { ["0"] = "LABEL_0" }),
-        ("label2id", new JsonObject { ["LABEL_0"] = 0 }));
+        ("label2id", new JsonObject { ["LABEL_0"] = 0 }),
+        .. Json.ContainsKey("problem_type") ? new (string, JsonNode?)[] { ("problem_type", null) } : [],      // of a loss that the library would take instead
+    ]);
 
     /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was, known to us or not.</summary>
     /// <exception cref="InputException">The changed config contradicts itself.</exception>
