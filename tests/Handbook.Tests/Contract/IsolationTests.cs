@@ -11,7 +11,7 @@ public sealed class IsolationTests
 {
     [Theory]
     [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("gpt2")]
-    public void Changing_one_packed_row_leaves_the_others_as_they_are(string kind)
+    public void Number_3_changing_one_packed_row_leaves_the_others_as_they_are(string kind)
     {
         using var model = Tiny.Model(kind);
         var rows = Tiny.Rows(11, 5, masked: false);
@@ -31,6 +31,25 @@ public sealed class IsolationTests
             Assert.Equal(before.Gradients[tokens], after.Gradients[tokens]);
         }
         Assert.True(differs);
+    }
+
+    [Theory]
+    [InlineData("llama"), InlineData("mistral"), InlineData("gpt2")]
+    public void Number_3_answers_to_one_prompt_do_not_see_one_another(string kind)
+    {
+        using var model = Tiny.Model(kind);
+        TokenRow[] rows = [Tree([4, 5, 6], [7, 8], [9, 10, 11]), Tree([12], [13, 14, 15, 16, 1], [17])];
+        TokenRow[] changed = [Tree([4, 5, 6], [7, 8], [1, 2, 3]), Tree([12], [13, 14, 15, 16, 1], [3])];        // the second answer of each
+        var (before, after) = (Logits(model, rows), Logits(model, changed));
+        for (var s = 0; s < before.Count; s++)
+            if (before[s].Tokens.SequenceEqual(after[s].Tokens))
+                Assert.Equal(before[s].Logits, after[s].Logits);         // bit for bit
+            else
+                Assert.NotEqual(before[s].Logits, after[s].Logits);
+        Assert.Equal(2, before.Zip(after).Count(pair => !pair.First.Tokens.SequenceEqual(pair.Second.Tokens)));
+
+        static TokenRow Tree(int[] prompt, int[] chosen, int[] rejected) =>
+            AnswerTree.Build([new(SegmentRole.Chosen, prompt, chosen), new(SegmentRole.Rejected, prompt, rejected)]);
     }
 
     [Theory]
@@ -62,6 +81,16 @@ public sealed class IsolationTests
                 Assert.Equal(look.Batch.Tokens[i + 1], look.Batch.Targets[i]);
         }
         Assert.Contains(look.Gradients, g => g.Any(x => x != 0));
+    }
+
+    /// <summary>Tokens and logits of each segment.</summary>
+    private static List<(int[] Tokens, double[] Logits)> Logits(Decoder model, TokenRow[] rows)
+    {
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var batch = BatchBuilder.Build(new TokenRowList(rows), [.. Enumerable.Range(0, rows.Length)]);
+        var logits = model.Logits(StreamLayout.Of(batch)).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
+        return [.. batch.Segments.Select(segment => (batch.Tokens[segment.Start..(segment.Start + segment.Length)], logits[segment.Start..(segment.Start + segment.Length)].SelectMany(row => row).ToArray()))];
     }
 
     /// <summary>Logits and the gradient that reaches each token's embedding; both [N, …].</summary>

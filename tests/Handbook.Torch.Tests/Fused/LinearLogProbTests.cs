@@ -23,7 +23,7 @@ public sealed class LinearLogProbTests
 
     [Theory] // rows, width, vocabulary: from one of each to more rows than a chunk holds
     [InlineData(1, 1, 1), InlineData(1, 1, 7), InlineData(5, 3, 2), InlineData(3, 8, 4099), InlineData(70, 4, 1003)]
-    public void Both_forms_agree_with_ordinary_operators(int rows, int width, int vocabulary)
+    public void Number_24_both_forms_agree_with_ordinary_operators(int rows, int width, int vocabulary)
     {
         foreach (var options in new HeadOptions[] { new(), new() { Scale = 0.5, SoftCap = 3 } })
         {
@@ -37,7 +37,7 @@ public sealed class LinearLogProbTests
     public void A_large_vocabulary_is_worked_through_in_chunks() => WeightedLoss(300, 2, 32003, new()).Check();
 
     [Fact]
-    public void Gradients_match_finite_differences()
+    public void Number_23_gradients_match_finite_differences()
     {
         LogProbs(3, 4, 7, new() { Scale = 0.7, SoftCap = 2 }).CheckDifferences();
         WeightedLoss(3, 4, 7, new() { LabelSmoothing = 0.2 }).CheckDifferences();

@@ -28,7 +28,7 @@ public sealed class GrpoMethodTests
     }
 
     [Theory, MemberData(nameof(Losses))]
-    public void A_gradient_is_the_same_however_it_is_computed(GrpoAggregation aggregation, RatioLevel level, double temperature)
+    public void Number_1_and_3_a_gradient_is_the_same_however_it_is_computed(GrpoAggregation aggregation, RatioLevel level, double temperature)
     {
         using var model = Tiny.Model("llama", 1);
         var method = Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, temperature);
@@ -36,7 +36,7 @@ public sealed class GrpoMethodTests
         var expected = Step(rows, 4096, 6, 1);
         foreach (var shared in (ReadOnlySpan<bool>)[true, false])
             foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
-                foreach (var (batch, accumulation) in aggregation == GrpoAggregation.Bnpo ? (ReadOnlySpan<(int, int)>)[(6, 1)] : [(6, 1), (3, 2), (1, 6)])
+                foreach (var (batch, accumulation) in aggregation == GrpoAggregation.Bnpo ? (ReadOnlySpan<(int, int)>)[(6, 1)] : [(6, 1), (3, 2), (4, 2), (1, 6)])
                     Step(shared ? rows : new SeparatePrompts(rows), maxTokens, batch, accumulation)
                         .MustEqual(expected, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
 
@@ -48,7 +48,7 @@ public sealed class GrpoMethodTests
     }
 
     [Fact]
-    public void Gradients_are_the_finite_differences_of_the_loss()
+    public void Number_25_gradients_are_the_finite_differences_of_the_loss()
     {
         using var model = Tiny.Model("llama", 1);
         var method = Method(new GrpoLoss { Beta = 0.3, Epsilon = 5, EpsilonHigh = 5 }, temperature: 1.3);      // nothing is cut, so that the loss is smooth

@@ -47,7 +47,7 @@ public sealed class GrpoObjectiveTests
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void The_loss_is_that_of_padded_tensors(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_25_the_loss_is_that_of_padded_tensors(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
     {
         var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta, Epsilon = 0.1, EpsilonHigh = 0.3, MaxLength = 9 };
         for (var seed = 0; seed < 20; seed++)
@@ -58,7 +58,7 @@ public sealed class GrpoObjectiveTests
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void Gradients_are_the_finite_differences_of_the_loss(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_25_gradients_are_the_finite_differences_of_the_loss(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
     {
         const double step = 1e-6;       // central differences: error about step², and rounding 1e-16 / step
         var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta, Epsilon = 0.1, EpsilonHigh = 0.3, MaxLength = 9 };
@@ -82,7 +82,7 @@ public sealed class GrpoObjectiveTests
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void Extreme_ratios_stay_finite(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_13_extreme_ratios_stay_finite(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
     {
         var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta };
         foreach (var (now, then) in (ReadOnlySpan<(double, double)>)[(-1e4, 0), (0, -1e4)])

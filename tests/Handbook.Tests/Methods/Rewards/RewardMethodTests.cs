@@ -18,7 +18,7 @@ public sealed class RewardMethodTests
     [InlineData("mistral")]
     [InlineData("mixtral")]
     [InlineData("gpt2")]
-    public void A_step_is_the_same_however_rows_are_put_together_and_prompts_are_shared(string kind)
+    public void Number_1_and_3_a_step_is_the_same_however_rows_are_put_together_and_prompts_are_shared(string kind)
     {
         using var model = Tiny.Model(kind, head: ModelHead.Score);
         var method = new RewardMethod(centring: 0.01);
@@ -35,7 +35,7 @@ public sealed class RewardMethodTests
     }
 
     [Fact]
-    public void Gradients_are_the_finite_differences_of_the_loss()
+    public void Number_25_gradients_are_the_finite_differences_of_the_loss()
     {
         using var model = Tiny.Model("llama", head: ModelHead.Score);
         var method = new RewardMethod(centring: 0.3);

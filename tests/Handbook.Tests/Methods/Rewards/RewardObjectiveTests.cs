@@ -49,7 +49,7 @@ public sealed class RewardObjectiveTests
     }
 
     [Fact]
-    public void Gradients_are_the_finite_differences_of_the_loss()
+    public void Number_25_gradients_are_the_finite_differences_of_the_loss()
     {
         var random = new Random(3);
         for (var trial = 0; trial < 20; trial++)
