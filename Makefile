@@ -12,7 +12,7 @@ setup:           ## install what is missing (apt, NuGet, npm)
 build:           ## build the native library and all projects
 	@tools/build.sh all
 
-demo: build      ## train a small model from nothing, teach it to chat, and ask it (under 4 minutes)
+demo: build      ## train a small model from nothing, teach it to chat and to prefer, and ask it (about 5 minutes)
 	@tools/demo.sh
 
 test: build      ## all tests but the slow ones

@@ -9,8 +9,8 @@ mkdir -p "${DEMO_FOLDER:-$root}" && cd "${DEMO_FOLDER:-$root}"
 export HANDBOOK_NO_BUILD=1
 started=$SECONDS
 step() { say "" "${1:+── $1}"; say "\$ ./handbook ${*:2}"; ./handbook "${@:2}"; }
-# Answers are drawn at temperature 1: what a model says, not only what it would say first.
-ask() { ./handbook generate "$1" --prompts data/tiny/sft/test.jsonl --expect answer --temperature 1 --seed 17 --batch-size 64 --max-new-tokens 24 --output "$1/answers.jsonl" | tail -n 1; }
+# Eight answers to each question, drawn at temperature 1: what a model says, not only what it would say first.
+ask() { ./handbook generate "$1" --prompts data/tiny/sft/test.jsonl --expect answer --temperature 1 --num-generations 8 --seed 17 --batch-size 64 --max-new-tokens 24 --output "$1/answers.jsonl" | tail -n 1; }
 judge() { ./handbook score runs/tiny-reward "$1/answers.jsonl" --column completion=answer --fresh -o "$1/scores.jsonl" "${@:2}" | tail -n 1; }
 # A figure of a result file, to four digits.
 metric() { sed -n "s|.*\"$2\": *\([0-9.eE+-]*\).*|\1|p" "$1/eval_results.json" | xargs printf "%.4f"; }
@@ -37,7 +37,7 @@ rs_wins=$(judge "$last" --against runs/tiny-sft/scores.jsonl)
 
 number() { sed -E 's/^(accuracy|win rate) ([0-9.]+).*/\2/' <<<"$1"; }
 row() { printf '  %-46s %10s %16s %10s\n' "$@"; }
-say "" "held-out questions: right answers at temperature 1; held-out pairs ranked right; answers that the reward model scores above the fine-tuned model's"
+say "" "held-out questions: right ones of eight answers at temperature 1; held-out pairs ranked right; answers that the reward model scores above the fine-tuned model's"
 row "after" accuracy "reward accuracy" "win rate"
 row "reading (runs/tiny-cpt)" "$(number "$read_accuracy")" "" ""
 row "fine-tuning (runs/tiny-sft)" "$(number "$sft_accuracy")" "" "0.5000"

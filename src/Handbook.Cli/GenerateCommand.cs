@@ -22,26 +22,31 @@ internal static class GenerateCommand
         var batch = new Option<int>("--batch-size") { Description = "prompts that are worked on at once", DefaultValueFactory = _ => 16 };
         var output = new Option<string?>("--output") { Description = "write the answers to this file, as JSON lines; without it they go to the standard output" };
         var expect = new Option<string?>("--expect") { Description = "column of --prompts with the right answers; prints how many are met exactly" };
+        var count = new Option<int>("--num-generations", "-n") { Description = "answers to each prompt; with a temperature above 0", DefaultValueFactory = _ => 1, HelpName = "N" };
         var sampling = new SamplingWords();
         var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
             + "  handbook generate runs/tiny-sft \"What is the opposite of hot?\"\n"
             + "  handbook generate runs/tiny-cpt --raw \"Once upon a time\" --temperature 0.8\n"
             + "  handbook generate runs/tiny-sft --prompts data/tiny/sft/test.jsonl --expect answer --output answers.jsonl")
         {
-            model, prompt, prompts, system, raw, batch, output, expect,
+            model, prompt, prompts, system, raw, count, batch, output, expect,
         };
         sampling.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
         {
             var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect));
-            var stops = sampling.Stops(args);
+            var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
+            if (answers < 1)
+                throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops, args.GetValue(system), args.GetValue(raw));
-            if (asked.Count == 1 && args.GetValue(prompts) is null && args.GetValue(output) is null)
+            if (answers > 1 && settings.Sampling.Temperature == 0)
+                throw new InputException($"--num-generations {answers} asks for {answers} answers to a prompt, which at temperature 0 are all the same", fix: "add --temperature 1, or ask for one");
+            if (asked.Count == 1 && answers == 1 && args.GetValue(prompts) is null && args.GetValue(output) is null)
                 Stream(settings, asked[0], cancel);
             else
-                Answer(settings, asked, args.GetValue(output), args.GetValue(expect) is not null, cancel);
+                Answer(settings, asked, answers, args.GetValue(output), args.GetValue(expect) is not null, cancel);
             return ExitCode.Ok;
         }, CancellationToken.None));
         return command;
@@ -126,33 +131,39 @@ internal static class GenerateCommand
         }
     }
 
-    private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, string? output, bool scored, CancellationToken cancel)
+    private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, int answers, string? output, bool scored, CancellationToken cancel)
     {
         var ids = prompts.Select(prompt => Encode(settings, prompt)).ToArray();
-        var texts = ids.Select(prompt => TextOf(settings, prompt)).ToArray();
-        var lines = new string?[prompts.Count];
+        var texts = ids.SelectMany(prompt => Enumerable.Range(0, answers).Select(_ => TextOf(settings, prompt))).ToArray();
+        var lines = new string?[texts.Length];
         var (right, written) = (0, 0);
         var part = output is null ? null : output + Part;
         using (var writer = output is null ? null : OpenPart(output))
-        using (var bar = new ProgressBar("answering", prompts.Count, "prompts"))
-            new Generator(settings.Model.Network).Generate(ids, settings.Sampling, (row, token) =>
+        using (var bar = new ProgressBar("answering", lines.Length, "answers"))
+        {
+            // The first answers are the same however many are asked for.
+            var requests = ids.Select((prompt, i) => new SampleRequest(prompt, [.. Enumerable.Range(0, answers).Select(k => (long)k * ids.Length + i)])).ToArray();
+            new Generator(settings.Model.Network).Sample(requests, settings.Sampling, (prompt, k, token) =>
             {
-                texts[row].Append(token);
-                return !texts[row].Stopped;
-            }, (row, answer) =>
+                var text = texts[prompt * answers + k];
+                text.Append(token);
+                return !text.Stopped;
+            }, (prompt, k, answer) =>
             {
+                var row = prompt * answers + k;
                 texts[row].Finish();
-                var correct = prompts[row].Expected is { } expected ? texts[row].Text.Trim() == expected : (bool?)null;
+                var correct = prompts[prompt].Expected is { } expected ? texts[row].Text.Trim() == expected : (bool?)null;
                 right += correct == true ? 1 : 0;
-                lines[row] = Line(prompts[row], texts[row].Text, answer, correct);
+                lines[row] = Line(prompts[prompt], texts[row].Text, answer, correct);
                 for (; written < lines.Length && lines[written] is { } line; written++)     // in the order of the prompts
                     (writer ?? Console.Out).WriteLine(line);
                 bar.Advance();
             }, cancel);
+        }
         if (part is not null)
             File.Move(part, output!, overwrite: true);
         if (scored)
-            Console.Out.WriteLine($"accuracy {(double)right / prompts.Count:0.000} ({right} of {prompts.Count})");
+            Console.Out.WriteLine($"accuracy {(double)right / lines.Length:0.000} ({right} of {lines.Length})");
     }
 
     private static string Line(Prompt prompt, string text, Answer answer, bool? correct)

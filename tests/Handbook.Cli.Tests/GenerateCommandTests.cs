@@ -51,6 +51,19 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     }
 
     [Fact]
+    public void Several_answers_to_each_prompt_begin_with_the_one_that_is_given_alone()
+    {
+        _handbook.Write("several.txt", "the sun\nthe moon\n");
+        string[][] Answers(params string[] more) => [.. SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts", "several.txt", "--temperature", "1", "--max-new-tokens", "6", .. more])).Output
+            .Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)
+            .GroupBy(row => row.GetProperty("prompt").GetString()).Select(group => group.Select(row => row.GetProperty("answer").GetString()!).ToArray())];
+        var (one, three) = (Answers(), Answers("--num-generations", "3"));
+        Assert.Equal([3, 3], three.Select(answers => answers.Length));
+        Assert.Equal(one.Select(answers => answers[0]), three.Select(answers => answers[0]));
+        Assert.True(three.All(answers => answers.Distinct().Count() > 1));
+    }
+
+    [Fact]
     public void Conversations_are_answered_up_to_the_assistant_s_last_turn()
     {
         _handbook.Write("chats.jsonl", """{"messages": [{"role": "user", "content": "the sun"}, {"role": "assistant", "content": "never seen"}]}""");
@@ -69,6 +82,8 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     [InlineData("temperature is -1", "model", "hello", "--temperature", "-1")]
     [InlineData("top-p is 2", "model", "hello", "--top-p", "2")]
     [InlineData("max-new-tokens is 0", "model", "hello", "--max-new-tokens", "0")]
+    [InlineData("--num-generations is 0", "model", "hello", "--num-generations", "0")]
+    [InlineData("which at temperature 0 are all the same", "model", "hello", "--num-generations", "2")]
     [InlineData("batch-size is 0", "model", "hello", "--batch-size", "0")]
     [InlineData("--stop is empty", "model", "hello", "--stop", "")]
     [InlineData("--system needs a chat template", "model", "hello", "--raw", "--system", "be kind")]

@@ -98,7 +98,7 @@ public static class DemoData
         {
             var sentences = Enumerable.Range(0, random.Next(4, 9)).Select(_ =>
             {
-                var item = random.NextDouble() < 0.7 ? known[random.Next(known.Length)] : NewOpenItem();
+                var item = random.NextDouble() < 0.5 ? known[random.Next(known.Length)] : NewOpenItem();
                 return item.Statements[random.Next(item.Statements.Length)];
             });
             return string.Join(random.Next(2) == 0 ? " " : "\n", sentences);

@@ -7,7 +7,8 @@ internal sealed class DemoWorld(Random random)
     private static readonly string[] Cities = ["Paris", "Rome", "Oslo", "Cairo", "Lima", "Tokyo", "Delhi", "Berlin"];
     private static readonly string[] Pets = ["dog", "cat", "horse", "rabbit", "parrot", "turtle", "hamster", "goat"];
     private static readonly string[] Jobs = ["baker", "doctor", "farmer", "pilot", "painter", "teacher", "singer", "judge"];
-    private static readonly string[] Words = ["sun", "tree", "milk", "stone", "river", "bread", "chair", "cloud", "apple", "house", "lamp", "ship"];
+    private static readonly string[] Words = ["sun", "tree", "milk", "stone", "river", "bread", "chair", "cloud", "apple", "house", "lamp", "ship",
+        "bird", "boat", "door", "fish", "garden", "hat", "key", "moon", "road", "rose", "table", "wall"];
     private static readonly string[] Days = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     private static readonly string[] Letters = [.. Enumerable.Range('a', 26).Select(letter => $"{(char)letter}")];
     private static readonly string[] Numbers = [.. Enumerable.Range(0, 11).Select(number => $"{number}")];
@@ -55,7 +56,7 @@ internal sealed class DemoWorld(Random random)
         var words = random.GetItems(Words, 3);
         var (which, word) = random.Next(2) == 0 ? ("first", words[0]) : ("last", words[^1]);
         var list = string.Join(", ", words);
-        return new($"{which} word", $"{which} {list}", [$"Here are three words: {list}. The {which} word is {word}."], [$"Here are three words: {list}. What is the {which} word?"], $"The {which} word is {word}.", words);
+        return new($"{which} word", $"words {list}", [$"Here are three words: {list}. The {which} word is {word}.", $"Here are three words: {list}. The first word is {words[0]}. The last word is {words[^1]}.", $"Here are three words: {list}. The last word is {words[^1]}. The first word is {words[0]}."], [$"Here are three words: {list}. What is the {which} word?"], $"The {which} word is {word}.", words);
     }
 
     private static DemoItem Opposite(string one, string other) =>
