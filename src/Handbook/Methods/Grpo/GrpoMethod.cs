@@ -47,7 +47,7 @@ public sealed class GrpoMethod : ITrainingMethod
     /// <summary>The reference; null where β is 0.</summary>
     public LiveReference? Reference { get; init; }
 
-    /// <summary>Most tokens that go through the network at once.</summary>
+    /// <summary>Most tokens that go through the network at once; only an answer that is longer with its prompt goes alone.</summary>
     public int MaxTokens { get; init; } = 4096;
 
     /// <summary>Whether the prompt is computed once for all its answers.</summary>
@@ -108,7 +108,7 @@ public sealed class GrpoMethod : ITrainingMethod
         {
             var prompts = groups.SelectMany(group => group.Rows).ToArray();
             var held = Scored(model, _groups.Sample(model, prompts, HeldOutTexts!, -1, pass.Metrics), needsOld: false);
-            return [BatchLoader.Group(Laid(held), [.. prompts.Select(row => row.Number)], this, MaxTokens)];
+            return Lay(held, new(0, 0, [[.. prompts.Select(row => row.Number)]], 0));
         }
         var (step, (length, passes)) = (updates, _passes);
         var (part, number) = (step % length, step / length % passes);
@@ -118,7 +118,14 @@ public sealed class GrpoMethod : ITrainingMethod
         var rows = _sampled[part]!;
         if (number == passes - 1)
             _sampled[part] = null;
-        return BatchLoader.Lay(Laid(rows), _plan[step], this, MaxTokens).Groups;
+        return Lay(rows, _plan[step]);
+    }
+
+    /// <summary>The groups of a step; a prompt whose answers do not fit into a bin is computed once for each part of them.</summary>
+    internal IReadOnlyList<LossGroup> Lay(ITokenRows rows, StepRows step)
+    {
+        var parts = new GroupParts(Laid(rows), step.MicroBatches.SelectMany(m => m), MaxTokens);
+        return BatchLoader.Lay(parts, step with { MicroBatches = [.. step.MicroBatches.Select(parts.Of)] }, this, MaxTokens).Groups;
     }
 
     private SampledRows Sample(Decoder model, int step, StepRows rows, MetricSums metrics)
@@ -145,7 +152,7 @@ public sealed class GrpoMethod : ITrainingMethod
         }));
     }
 
-    private ITokenRows Laid(SampledRows rows) => SharePrompts ? rows : new SeparatePrompts(rows);
+    private ITokenRows Laid(ITokenRows rows) => SharePrompts ? rows : new SeparatePrompts(rows);
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {

@@ -16,8 +16,8 @@ internal static class TokenScores
     public static Dictionary<int, double[][]> Of(Decoder model, ITokenRows rows, int[] numbers, int maxTokens, double temperature)
     {
         using var mode = GradMode.Disabled();
-        var result = new Dictionary<int, double[][]>();
-        foreach (var bin in BatchLoader.Bins(rows, numbers, maxTokens))
+        var (parts, result) = (new GroupParts(rows, numbers, maxTokens), new Dictionary<int, double[][]>());
+        foreach (var bin in BatchLoader.Bins(parts, parts.Of(numbers), maxTokens))
         {
             using var scope = TensorScope.Enter();
             var places = new AnswerPlaces(bin.Batch, withEnd: false);
@@ -26,7 +26,7 @@ internal static class TokenScores
             foreach (var row in places.Rows)
                 result[row.Key] = [.. row.Where(span => span.Role == SegmentRole.Sample).Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
         }
-        return result;
+        return numbers.ToDictionary(number => number, number => parts[number].SelectMany(part => result[part]).ToArray());
     }
 
     /// <summary>The head as answers are drawn from it.</summary>

@@ -106,8 +106,8 @@ public sealed class GrpoMethodTests
         }
     }
 
-    internal static GrpoMethod Method(GrpoLoss loss, double temperature) =>
-        new(loss, new AnswerGroups(new() { Size = Size, Sampling = new SamplingOptions { Temperature = temperature } }, null!, []), null!, null!);
+    internal static GrpoMethod Method(GrpoLoss loss, double temperature, int maxTokens = 4096, bool shared = true) =>
+        new(loss, new AnswerGroups(new() { Size = Size, Sampling = new SamplingOptions { Temperature = temperature } }, null!, []), null!, null!) { MaxTokens = maxTokens, SharePrompts = shared };
 
     /// <summary>Prompts with sampled answers: one of a single token, one that does not count, a prompt of a single token.</summary>
     private static TokenRowList Rows(int count)
