@@ -50,7 +50,7 @@ public abstract class Family
         ?? throw new UnsupportedFamilyException(modelType, file);
 
     /// <summary>Every family that is built.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gpt2()];
+    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Gpt2()];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)
@@ -59,11 +59,13 @@ public abstract class Family
             reader.Problem($"{headsKey} {config.Heads} is not divisible by {keyValueHeadsKey} {config.KeyValueHeads}");
         if ((long)config.Heads * config.HeadSize > int.MaxValue)
             reader.Problem($"{headsKey} {config.Heads} times head size {config.HeadSize} is more than any model has");
-        if (config.Positions == PositionKind.Rope && config.RotarySize % 2 != 0)
+        if (config.RotarySize > config.HeadSize)
+            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is partial_rotary_factor above 1?");
+        if (config.Positions == PositionKind.Rope && config.RotarySize % 2 != 0 && config.RotarySize >= config.HeadSize)
             reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, but rotary positions need an even number");
         if (config.RopeScaling is { Kind: RopeScalingKind.LongRope } rope
-            && (rope.ShortFactors.Count != config.RotarySize / 2 || rope.LongFactors.Count != config.RotarySize / 2))
-            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the head needs {config.RotarySize / 2}");
+            && (rope.ShortFactors.Count != (config.RotarySize + 1) / 2 || rope.LongFactors.Count != (config.RotarySize + 1) / 2))
+            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the head needs {(config.RotarySize + 1) / 2}");
         if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic } && config.RotarySize <= 2)
             reader.Problem($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
         return config;

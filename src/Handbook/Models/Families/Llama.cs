@@ -13,30 +13,49 @@ public class Llama : Family
 
     public override bool IsBuffer(string publishedName) => publishedName.EndsWith("rotary_emb.inv_freq");
 
-    public override DecoderConfig Describe(ConfigReader config)
+    public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()) with
     {
-        var heads = config.Size("num_attention_heads");
-        return Describe(config, keyValueHeads: config.SizeOr(heads, "num_key_value_heads"), maxPositions: 2048) with
-        {
-            QueryKeyValueBias = config.Flag(false, "attention_bias"),
-            AttentionOutputBias = config.Flag(false, "attention_bias"),
-            MlpBias = config.Flag(false, "mlp_bias"),
-        };
+        QueryKeyValueBias = config.Flag(false, "attention_bias"),
+        AttentionOutputBias = config.Flag(false, "attention_bias"),
+        MlpBias = config.Flag(false, "mlp_bias"),
+    };
+
+    /// <summary>What a key that the file lacks means; a family that says nothing here means what Llama does.</summary>
+    private protected sealed record Defaults
+    {
+        /// <summary>Null: one key-value head per query head, as a null in the file means for every family.</summary>
+        public int? KeyValueHeads { get; init; }
+
+        /// <summary>Null: the hidden size divided by the heads.</summary>
+        public int? HeadSize { get; init; }
+
+        public int MaxPositions { get; init; } = 2048;
+
+        public double RopeTheta { get; init; } = 10000;
+
+        public double NormEpsilon { get; init; } = 1e-6;
+
+        public string Activation { get; init; } = "silu";
+
+        public bool TiedHead { get; init; }
+
+        public int? BosId { get; init; } = 1;
+
+        public int EosId { get; init; } = 2;
     }
 
     /// <summary>The keys that Llama and its relatives share.</summary>
-    /// <param name="theta">Base of the rotary frequencies where the file names none.</param>
-    /// <param name="epsilon">ε of the norms where the file names none.</param>
-    private protected DecoderConfig Describe(ConfigReader config, int keyValueHeads, int maxPositions, double theta = 10000, double epsilon = 1e-6)
+    private protected DecoderConfig Describe(ConfigReader config, Defaults defaults)
     {
         var heads = config.Size("num_attention_heads");
         var hidden = config.Size("hidden_size");
-        if (!config.Has("head_dim") && hidden % heads != 0)
+        var defaultHeadSize = config.States("head_dim") ? null : defaults.HeadSize;
+        if (!config.Has("head_dim") && defaultHeadSize is null && hidden % heads != 0)
             config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
-        var headSize = config.SizeOr(Math.Max(1, hidden / heads), "head_dim");
+        var headSize = config.SizeOr(defaultHeadSize ?? Math.Max(1, hidden / heads), "head_dim");
         var vocabulary = config.Size("vocab_size");
-        var positions = config.SizeOr(maxPositions, "max_position_embeddings");
-        var rope = RopeKeys.Read(config, positions, theta);
+        var positions = config.SizeOr(defaults.MaxPositions, "max_position_embeddings");
+        var rope = RopeKeys.Read(config, positions, defaults.RopeTheta);
         return Check(config, new()
         {
             ModelType = ModelType,
@@ -44,20 +63,20 @@ public class Llama : Family
             IntermediateSize = config.Size("intermediate_size"),
             Layers = config.LayerCount("num_hidden_layers"),
             Heads = heads,
-            KeyValueHeads = keyValueHeads,
+            KeyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : defaults.KeyValueHeads ?? heads, "num_key_value_heads"),
             HeadSize = headSize,
             VocabularySize = vocabulary,
             MaxPositions = positions,
-            NormEpsilon = config.PositiveNumber(epsilon, "rms_norm_eps"),
-            Activation = config.Activation("hidden_act", "silu"),
-            TiedHead = config.Flag(false, "tie_word_embeddings"),
+            NormEpsilon = config.PositiveNumber(defaults.NormEpsilon, "rms_norm_eps"),
+            Activation = config.Activation("hidden_act", defaults.Activation),
+            TiedHead = config.Flag(defaults.TiedHead, "tie_word_embeddings"),
             RopeTheta = rope.Theta,
             RopeScaling = rope.Scaling,
             RotarySize = (int)(headSize * rope.PartialRotary),
             AttentionDropout = config.Dropout(0, "attention_dropout"),
             InitializerRange = config.PositiveNumber(0.02, "initializer_range"),
-            BosId = config.TokenId("bos_token_id", 1, vocabulary),
-            EosIds = config.TokenIds("eos_token_id", 2, vocabulary),
+            BosId = defaults.BosId is { } bos ? config.TokenId("bos_token_id", bos, vocabulary) : config.TokenId("bos_token_id"),
+            EosIds = config.TokenIds("eos_token_id", defaults.EosId, vocabulary),
             PadId = config.TokenId("pad_token_id"),
             DType = config.DType(),
         }, "num_attention_heads", "num_key_value_heads");
@@ -90,25 +109,29 @@ public class Llama : Family
         for (var i = 0; i < config.Layers; i++)
         {
             var (our, published) = ($"layers.{i}.", $"model.layers.{i}.");
-            (string Our, string Published, int Rows)[] queryKeyValue =
-            [
-                ("query", published + "self_attn.q_proj", config.QuerySize),
-                ("key", published + "self_attn.k_proj", config.KeyValueSize),
-                ("value", published + "self_attn.v_proj", config.KeyValueSize),
-            ];
-            if (fused)
-                list.Fused(our + "attention.query_key_value", queryKeyValue, d, config.QueryKeyValueBias);
-            else
-                foreach (var (name, source, rows) in queryKeyValue)
-                    list.Linear(our + "attention." + name, source, rows, d, config.QueryKeyValueBias);
-            list.Linear(our + "attention.output", published + "self_attn.o_proj", d, config.QuerySize, config.AttentionOutputBias);
+            Attention(list, our + "attention", published + "self_attn.", config, fused);
             FeedForward(list, our + "mlp", published, config, fused);
-            list.Norm(our + "attention_norm", published + "input_layernorm", d);
-            list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d);
+            Norms(list, our, published, config);
         }
         list.Norm("final_norm", "model.norm", d);
         list.Head(config, HeadName);
         return list.Specs;
+    }
+
+    /// <summary>The parameters of a layer's attention.</summary>
+    /// <param name="our">Our name of it, e.g. <c>layers.0.attention</c>.</param>
+    /// <param name="published">Its published prefix, e.g. <c>model.layers.0.self_attn.</c>.</param>
+    private protected virtual void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
+    {
+        var (d, bias) = (config.HiddenSize, config.QueryKeyValueBias);
+        (string Our, string Published, int Rows)[] queryKeyValue =
+            [("query", published + "q_proj", config.QuerySize), ("key", published + "k_proj", config.KeyValueSize), ("value", published + "v_proj", config.KeyValueSize)];
+        if (fused)
+            list.Fused(our + ".query_key_value", queryKeyValue, d, bias);
+        else
+            foreach (var (name, source, rows) in queryKeyValue)
+                list.Linear(our + "." + name, source, rows, d, bias);
+        list.Linear(our + ".output", published + "o_proj", d, config.QuerySize, config.AttentionOutputBias);
     }
 
     /// <summary>The parameters of a layer's feed-forward part.</summary>
@@ -116,4 +139,11 @@ public class Llama : Family
     /// <param name="published">The layer's published prefix, e.g. <c>model.layers.0.</c>.</param>
     private protected virtual void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
         list.GatedMlp(our, published + "mlp.", ("gate_proj", "up_proj", "down_proj"), config, fused);
+
+    /// <summary>The norms of a layer.</summary>
+    private protected virtual void Norms(ParameterList list, string our, string published, DecoderConfig config)
+    {
+        list.Norm(our + "attention_norm", published + "input_layernorm", config.HiddenSize);
+        list.Norm(our + "mlp_norm", published + "post_attention_layernorm", config.HiddenSize);
+    }
 }

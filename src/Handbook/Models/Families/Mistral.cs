@@ -9,10 +9,8 @@ public sealed class Mistral : Llama
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        // A missing key means Mistral 7B's own value, a null means one key-value head per query head, or no window.
-        var heads = config.Size("num_attention_heads");
-        var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 8, "num_key_value_heads");
-        var described = Describe(config, keyValueHeads, maxPositions: 4096 * 32);
+        // A missing key means Mistral 7B's own value, a null means no window.
+        var described = Describe(config, new() { KeyValueHeads = 8, MaxPositions = 4096 * 32 });
         var window = config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window");
         return described with { SlidingWindows = Windows(config, described.Layers, window, firstLayer: 0) };
     }

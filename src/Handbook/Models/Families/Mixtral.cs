@@ -11,10 +11,8 @@ public sealed class Mixtral : Llama
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        // A missing key means Mixtral 8x7B's own value, a null means one key-value head per query head.
-        var heads = config.Size("num_attention_heads");
-        var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 8, "num_key_value_heads");
-        var described = Describe(config, keyValueHeads, maxPositions: 4096 * 32, theta: 1e6, epsilon: 1e-5);
+        // A missing key means Mixtral 8x7B's own value.
+        var described = Describe(config, new() { KeyValueHeads = 8, MaxPositions = 4096 * 32, RopeTheta = 1e6, NormEpsilon = 1e-5 });
         var experts = new ExpertOptions(
             config.SizeOr(8, "num_local_experts", "num_experts"),
             config.SizeOr(2, "num_experts_per_tok"),

@@ -9,10 +9,8 @@ public sealed class Qwen2 : Llama
 
     public override DecoderConfig Describe(ConfigReader config)
     {
-        // A missing key means Qwen2-7B's own value, a null means one key-value head per query head.
-        var heads = config.Size("num_attention_heads");
-        var keyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : 32, "num_key_value_heads");
-        var described = Describe(config, keyValueHeads, maxPositions: 32768);
+        // A missing key means Qwen2-7B's own value.
+        var described = Describe(config, new() { KeyValueHeads = 32, MaxPositions = 32768 });
         var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
         return described with
         {

@@ -1,0 +1,61 @@
+using Handbook.Generation;
+using Handbook.Models;
+using Handbook.Models.Files;
+using Handbook.Torch;
+
+namespace Handbook.Tests.Models;
+
+/// <summary>What must hold for every model of the shared folder, whatever its family.</summary>
+[Collection("tensors")]
+public sealed class EveryFamilyTests
+{
+    public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void What_is_saved_is_the_published_file_again(string name)
+    {
+        var (folder, config) = Open(name);
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        using var temporary = new TemporaryFolder();
+        CheckpointWriter.Save(temporary.Path, PublishedTensors.Of(weights.Parameters, Ours, DType.Float32));
+        using var first = Checkpoint.Open(folder);
+        using var second = Checkpoint.Open(temporary.Path);
+        Assert.Equal(first.Names.Order(StringComparer.Ordinal), second.Names.Order(StringComparer.Ordinal));
+        Assert.All(first.Names, tensor => Assert.True(first.Read(tensor).Bytes.SequenceEqual(second.Read(tensor).Bytes), tensor));
+
+        TensorData Ours(string parameter)
+        {
+            var spec = weights.Spec(parameter);
+            var buffer = new NativeBuffer(spec.Count * sizeof(float));
+            weights.Read(parameter, DType.Float32, buffer.DangerousGetHandle());
+            return new(new(parameter, DType.Float32, spec.Shape), buffer.DangerousGetHandle(), buffer);
+        }
+    }
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void An_answer_has_the_probabilities_of_the_whole_forward_pass(string name)
+    {
+        var (folder, config) = Open(name);
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        using var model = Decoder.Load(weights, DType.Float64, DType.Float64, trainable: false);
+        int[] prompt = [.. Enumerable.Range(0, 14).Select(i => 3 + 7 * i % (config.Decoder.VocabularySize - 3))];
+        var answer = new Generator(model) { TokensAtOnce = 5 }.Generate([prompt], new SamplingOptions { Temperature = 0, MaxNewTokens = 12 })[0];
+
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var logits = model.Logits(StreamLayout.Of([[.. prompt, .. answer.Tokens]])).ToArray<double>().Chunk(config.Decoder.VocabularySize).ToArray();
+        for (var t = 0; t < answer.Tokens.Length; t++)
+        {
+            var row = logits[prompt.Length + t - 1];
+            Assert.Equal(Array.IndexOf(row, row.Max()), answer.Tokens[t]);
+            // log-probabilities are kept in float32
+            Assert.Equal(row[answer.Tokens[t]] - Math.Log(row.Sum(Math.Exp)), answer.LogProbs[t], 1e-5);
+        }
+    }
+
+    private static (string Folder, PublishedConfig Config) Open(string name)
+    {
+        var folder = SharedFiles.Need("golden", "models", name);
+        return (folder, GoldenModelTests.Load(folder, "config.json"));
+    }
+}
