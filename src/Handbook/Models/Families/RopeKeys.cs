@@ -11,12 +11,13 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         {
             theta = five.PositiveNumber(theta, "rope_theta");
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
-            return new(theta, partialRotary, ReadScaling(five, maxPositions));
+            return new(theta, partialRotary, ReadScaling(five, maxPositions, config.Integer("original_max_position_embeddings")));
         }
-        return new(theta, partialRotary, config.Section("rope_scaling") is { } four ? ReadScaling(four, maxPositions) : null);
+        return new(theta, partialRotary, config.Section("rope_scaling") is { } four ? ReadScaling(four, maxPositions, config.Integer("original_max_position_embeddings")) : null);
     }
 
-    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions)
+    /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null where it says nothing.</param>
+    private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions)
     {
         var type = rope.Text("rope_type") ?? rope.Text("type");
         if (type is null or "default")
@@ -35,7 +36,8 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
             rope.Problem($"{rope.Path}rope_type is \"{type}\", an unknown way to stretch positions; known: default, linear, dynamic, llama3, yarn, longrope");
             return null;
         }
-        int? original = rope.Has("original_max_position_embeddings") ? rope.Size("original_max_position_embeddings") : null;
+        int? original = known == RopeScalingKind.LongRope && trainedPositions is > 0 ? trainedPositions
+            : rope.Has("original_max_position_embeddings") ? rope.Size("original_max_position_embeddings") : null;
         var scaling = new RopeScaling
         {
             Kind = known,

@@ -1,0 +1,41 @@
+namespace Handbook.Models.Families;
+
+/// <summary>Phi 3: Llama whose query, key and value are published as one tensor, and gate and up as one. Abdin et al. 2024, arXiv:2404.14219.</summary>
+public sealed class Phi3 : Llama
+{
+    public override string ModelType => "phi3";
+
+    public override string Architecture => "Phi3ForCausalLM";
+
+    public override DecoderConfig Describe(ConfigReader config)
+    {
+        // A missing key means Phi-3-mini's own value.
+        var described = Describe(config, new() { MaxPositions = 4096, NormEpsilon = 1e-5, EosId = 32000 });
+        return described with
+        {
+            SlidingWindows = Windows(config, described.Layers, config.SizeOr(0, "sliding_window"), firstLayer: 0),
+            ResidualDropout = config.Dropout(0, "resid_pdrop"),
+            EmbeddingDropout = config.Dropout(0, "embd_pdrop"),
+        };
+    }
+
+    private protected override void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
+    {
+        (string Our, int Rows)[] queryKeyValue = [(our + ".query", config.QuerySize), (our + ".key", config.KeyValueSize), (our + ".value", config.KeyValueSize)];
+        if (fused)
+            list.Linear(our + ".query_key_value", published + "qkv_proj", config.QuerySize + 2 * config.KeyValueSize, config.HiddenSize, bias: false);
+        else
+            list.Split(published + "qkv_proj", queryKeyValue, config.HiddenSize, bias: false);
+        list.Linear(our + ".output", published + "o_proj", config.HiddenSize, config.QuerySize, bias: false);
+    }
+
+    private protected override void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused)
+    {
+        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        if (fused)
+            list.Linear(our + ".gate_up", published + "mlp.gate_up_proj", 2 * f, d, bias: false);
+        else
+            list.Split(published + "mlp.gate_up_proj", [(our + ".gate", f), (our + ".up", f)], d, bias: false);
+        list.Linear(our + ".down", published + "mlp.down_proj", d, f, bias: false);
+    }
+}
