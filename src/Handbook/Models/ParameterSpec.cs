@@ -5,9 +5,10 @@ namespace Handbook.Models;
 /// Our names, with i the layer (a bias stands beside its weight under <c>.bias</c>; linear weights are [out, in]):
 /// <code>
 /// embed.weight [V, D]        positions.weight [P, D]
-/// layers.i.attention_norm.weight [D]
+/// layers.i.attention_norm.weight [D]; layers.i.attention_output_norm.weight where a norm stands behind attention
 /// layers.i.attention.query.weight [H·E, D]   .key.weight [K·E, D]   .value.weight [K·E, D]   .output.weight [D, H·E]
-/// layers.i.mlp_norm.weight [D]
+/// layers.i.attention.query_norm.weight   .key_norm.weight, where queries and keys have norms
+/// layers.i.mlp_norm.weight [D]; layers.i.mlp_output_norm.weight
 /// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
 /// with experts: layers.i.mlp.router.weight [E, D]; the three above under layers.i.mlp.experts.e
 /// final_norm.weight [D]      head.weight [V, D], absent where the head is tied; score.weight [1, D] in its place in a reward model

@@ -8,7 +8,7 @@ namespace Handbook.Modules;
 /// <summary>Causal self-attention with grouped heads over the flat stream. Vaswani et al. 2017, arXiv:1706.03762; grouped heads arXiv:2305.13245.</summary>
 /// <remarks>
 /// <code>
-/// q, k, v = x · W_qkvᵀ (+ b);   q, k turned by their positions
+/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions
 /// y = softmax( q·kᵀ · scale ) · v  over the tokens that are seen;   out = y · W_oᵀ (+ b)
 /// </code>
 /// </remarks>
@@ -18,6 +18,8 @@ public sealed class Attention(DecoderConfig config, int layer, ModelParameters p
     private readonly Parameter? _queryKeyValueBias = parameters.Find(path + ".query_key_value.bias");
     private readonly Parameter _output = parameters[path + ".output.weight"];
     private readonly Parameter? _outputBias = parameters.Find(path + ".output.bias");
+    private readonly Norm? _queryNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".query_norm");
+    private readonly Norm? _keyNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".key_norm");
 
     /// <summary>Heads, scale, window and cap of this layer.</summary>
     internal AttentionShape Shape { get; } = new()
@@ -43,7 +45,23 @@ public sealed class Attention(DecoderConfig config, int layer, ModelParameters p
     }
 
     /// <summary>Queries, keys and values side by side, not yet turned; [N, (H + 2K)·E].</summary>
-    internal Tensor QueryKeyValue(Tensor x) => Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+    internal Tensor QueryKeyValue(Tensor x)
+    {
+        if (_queryNorm is null)
+            return Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+        using var scope = TensorScope.Enter();
+        var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+        var (queries, keys) = (config.QuerySize, config.KeyValueSize);
+        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)), all.Narrow(1, queries + keys, keys)], 1));
+    }
+
+    /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>
+    private Tensor Normed(Norm norm, Tensor part)
+    {
+        var width = config.QueryKeyNorm == QueryKeyNorm.PerHead ? config.HeadSize : part.Size(1);
+        var rows = part.To(parameters.DType).Contiguous().View(-1, width);
+        return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
+    }
 
     /// <summary>From the mixed values, [N, H·E], to what is added to the residual stream, [N, D].</summary>
     internal Tensor Output(Tensor mixed) => Linear.Forward(mixed, _output, _outputBias);

@@ -20,6 +20,7 @@ internal static class Tiny
         "mistral" => Some.Config(("model_type", "mistral"), ("vocab_size", Vocabulary), ("hidden_size", 12), ("intermediate_size", 20), ("num_hidden_layers", 2),
             ("num_attention_heads", 3), ("num_key_value_heads", 3), ("max_position_embeddings", 64), ("sliding_window", 5)),
         "mixtral" => Some.Mixtral(("vocab_size", Vocabulary)),
+        "olmo2" => Some.Llama(("model_type", "olmo2"), ("vocab_size", Vocabulary)),
         "gpt2" => Some.Gpt2(vocabulary: Vocabulary, hidden: 12, layers: 2, heads: 3, positions: 64),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a kind of test model"),
     };
