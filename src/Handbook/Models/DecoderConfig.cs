@@ -74,7 +74,8 @@ public sealed record DecoderConfig
     /// <summary>Null: the frequencies as they are.</summary>
     public RopeScaling? RopeScaling { get; init; }
 
-    /// <summary>How many of a head's E dimensions are rotated (the first ones); E unless the family rotates a part.</summary>
+    /// <summary>How many of a head's E dimensions are rotated (the first ones); E unless the family rotates a part. Dimensions turn in pairs: an odd number
+    /// rotates one more, with the frequencies of the odd one, as the reference library does.</summary>
     public required int RotarySize { get; init; }
 
     /// <summary>Per layer: a token at t sees t−w+1 … t; 0 sees everything before it. Empty: no layer has a window.</summary>

@@ -1,7 +1,7 @@
 namespace Handbook.Models;
 
 /// <summary>Angles of the rotary position embedding: position p turns pair i by <c>p · Inverse[i]</c>; cos and sin are multiplied by <c>AttentionFactor</c>.</summary>
-/// <param name="Inverse">One frequency per pair; [RotarySize / 2].</param>
+/// <param name="Inverse">One frequency per pair; [RotarySize / 2], rounded up.</param>
 public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
 {
     /// <summary>The frequencies for sequences of a length.</summary>
@@ -54,7 +54,7 @@ public sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
 
     private static double[] Plain(double theta, int d)
     {
-        var inverse = new double[d / 2];
+        var inverse = new double[(d + 1) / 2];
         for (var i = 0; i < inverse.Length; i++)
             inverse[i] = Math.Pow(theta, -2.0 * i / d);
         return inverse;

@@ -15,7 +15,7 @@ public sealed class StepContractTests
     private const double Rounding = 1e-10;
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Number_1_micro_batch_and_accumulation_do_not_change_any_step(string kind)
     {
         var rows = Tiny.Rows(3, 19);         // 8 + 8 + 3: the last step of the epoch is a smaller one
@@ -42,7 +42,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Bins_of_any_size_give_the_same_gradients(string kind)
     {
         using var model = Tiny.Model(kind);
@@ -54,7 +54,7 @@ public sealed class StepContractTests
     }
 
     [Theory] // every fused operation of a network has a backward of its own; the language head of gpt2 and its embedding are one weight, used twice
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Number_23_two_micro_batches_of_the_same_rows_give_twice_the_gradient_of_one(string kind)
     {
         using var model = Tiny.Model(kind);
@@ -69,7 +69,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Number_3_packed_rows_give_the_gradients_of_separate_rows(string kind)
     {
         using var model = Tiny.Model(kind);
@@ -83,7 +83,7 @@ public sealed class StepContractTests
     }
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Gradient_checkpointing_changes_no_bit(string kind)
     {
         using var model = Tiny.Model(kind, dtype: DType.Float32);

@@ -21,6 +21,8 @@ internal static class Tiny
             ("num_attention_heads", 3), ("num_key_value_heads", 3), ("max_position_embeddings", 64), ("sliding_window", 5)),
         "mixtral" => Some.Mixtral(("vocab_size", Vocabulary)),
         "olmo2" => Some.Llama(("model_type", "olmo2"), ("vocab_size", Vocabulary)),
+        "gpt_neox" => Some.Config(("model_type", "gpt_neox"), ("vocab_size", Vocabulary), ("hidden_size", 24), ("intermediate_size", 20), ("num_hidden_layers", 2),
+            ("num_attention_heads", 3), ("rotary_pct", 0.5), ("max_position_embeddings", 64)),
         "gpt2" => Some.Gpt2(vocabulary: Vocabulary, hidden: 12, layers: 2, heads: 3, positions: 64),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a kind of test model"),
     };

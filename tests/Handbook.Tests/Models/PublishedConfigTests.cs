@@ -40,6 +40,51 @@ public sealed class PublishedConfigTests
     }
 
     [Fact]
+    public void Families_differ_from_llama_in_their_defaults()
+    {
+        var gemma = Family("gemma");
+        Assert.Equal((256, 16, true, Activation.GeluTanh, 1.0, Math.Sqrt(48)), (gemma.HeadSize, gemma.KeyValueHeads, gemma.TiedHead, gemma.Activation, gemma.NormWeightOffset, gemma.EmbeddingScale));
+        Assert.Equal(Activation.GeluTanh, Family("gemma", ("hidden_act", "gelu"), ("hidden_activation", "gelu_pytorch_tanh")).Activation);
+        Assert.Equal(Activation.GeluTanh, Family("gemma", ("hidden_act", "gelu"), ("hidden_activation", null)).Activation);
+        Assert.Equal(Activation.Silu, Family("gemma", ("hidden_act", "silu")).Activation);
+        Assert.Equal((2, ValueList.Create([1])), (gemma.BosId, gemma.EosIds));
+
+        var olmo = Family("olmo2");
+        Assert.Equal((NormPlacement.After, QueryKeyNorm.WholeProjection, 1e-5, (int?)null), (olmo.NormPlacement, olmo.QueryKeyNorm, olmo.NormEpsilon, olmo.BosId));
+
+        var neox = Family("gpt_neox", ("rope_theta", null));
+        Assert.Equal((1e-5, true, true, false), (neox.NormEpsilon, neox.ParallelResidual, neox.QueryKeyValueBias, neox.GatedMlp));
+        Assert.Equal(3, neox.RotarySize);       // a quarter of 12, which turns two pairs
+        Assert.Equal(6, Family("gpt_neox", ("rotary_pct", 0.5)).RotarySize);
+        Assert.Contains("partial_rotary_factor above 1", Assert.Throws<InputException>(() => Family("gpt_neox", ("rotary_pct", 2))).Message);
+    }
+
+    [Fact]
+    public void Layers_without_rotation_are_listed_or_come_at_intervals()
+    {
+        bool[] Rotates(params (string, JsonNode?)[] more) => Family("smollm3", [("num_hidden_layers", 4), .. more]) is var config ? [.. Enumerable.Range(0, 4).Select(config.HasRope)] : [];
+        Assert.Equal([true, true, true, false], Rotates());
+        Assert.Equal([true, false, true, false], Rotates(("no_rope_layer_interval", 2)));
+        Assert.Equal([false, true, true, true], Rotates(("no_rope_layers", new JsonArray(0, 1, 1, 1))));
+        Assert.Contains("no_rope_layers has 2 entries, but num_hidden_layers is 4", Assert.Throws<InputException>(() => Rotates(("no_rope_layers", new JsonArray(0, 1)))).Message);
+        var windows = Family("smollm3", ("num_hidden_layers", 4), ("use_sliding_window", true), ("sliding_window", 7));
+        Assert.Equal([0, 0, 0, 7], Enumerable.Range(0, 4).Select(windows.SlidingWindow));
+        Assert.Empty(Family("smollm3", ("sliding_window", 7)).SlidingWindows);
+    }
+
+    [Fact]
+    public void Phi3_says_beside_its_scaling_how_long_the_rows_of_its_training_were()
+    {
+        JsonArray Factors(double value) => [.. Enumerable.Repeat(value, 6).Select(x => JsonValue.Create(x))];
+        var phi = Family("phi3", ("num_key_value_heads", 4), ("max_position_embeddings", 512), ("original_max_position_embeddings", 32),
+            ("rope_scaling", new JsonObject { ["type"] = "su", ["short_factor"] = Factors(1), ["long_factor"] = Factors(2) }));
+        Assert.Equal((RopeScalingKind.LongRope, 32, 16.0), (phi.RopeScaling!.Kind, phi.RopeScaling.OriginalMaxPositions, phi.RopeScaling.Factor));
+    }
+
+    private static DecoderConfig Family(string modelType, params (string Key, JsonNode? Value)[] more) =>
+        Some.Config([("model_type", modelType), ("vocab_size", 19), ("hidden_size", 48), ("intermediate_size", 20), ("num_hidden_layers", 2), ("num_attention_heads", modelType == "gemma" ? 16 : 4), .. more]).Decoder;
+
+    [Fact]
     public void Windows_stand_on_the_layers_that_layer_types_names()
     {
         var config = Some.Llama(("model_type", "mistral"), ("sliding_window", 5), ("layer_types", new JsonArray("full_attention", "sliding_attention"))).Decoder;

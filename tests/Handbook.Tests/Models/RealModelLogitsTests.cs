@@ -106,6 +106,7 @@ public sealed class RealModelLogitsTests
     [InlineData("tiny_mistral", 1e-7)]
     [InlineData("tiny_mixtral", 5e-6)] // its router's probabilities were rounded to float32
     [InlineData("tiny_gemma", 1e-7)]
+    [InlineData("tiny_gptneox", 1e-7)]
     [InlineData("tiny_gpt2", 1e-12)]
     public void Toy_models_give_their_logits_in_float64(string name, double absolute)
     {

@@ -50,7 +50,7 @@ public abstract class Family
         ?? throw new UnsupportedFamilyException(modelType, file);
 
     /// <summary>Every family that is built.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(), new Olmo2(), new SmolLM3(), new Gpt2()];
+    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(), new Olmo2(), new SmolLM3(), new Gpt2(), new GptNeoX()];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)

@@ -87,6 +87,23 @@ internal sealed class ParameterList(double std)
         }
     }
 
+    /// <summary>Query, key and value as published by GPT-NeoX: one layer, in which each head's query, key and value stand below one another.</summary>
+    public void HeadByHead(string our, string published, int heads, int headSize, int columns, bool bias, bool fused)
+    {
+        var total = 3L * heads * headSize;
+        (string Our, int[] Which)[] layers = fused ? [(our + ".query_key_value", [0, 1, 2])] : [(our + ".query", [0]), (our + ".key", [1]), (our + ".value", [2])];
+        foreach (var (name, which) in layers)
+        {
+            var places = which.SelectMany((part, i) => Enumerable.Range(0, heads).Select(head => (From: (3L * head + part) * headSize, To: ((long)i * heads + head) * headSize))).ToArray();
+            var whole = Whole(published + ".weight", total, columns, Transposed) with { Rows = headSize };
+            var vector = Vector(published + ".bias", total) with { Rows = headSize };
+            _specs.Add(new(name + ".weight", [(long)which.Length * heads * headSize, columns],
+                [.. places.Select(place => whole with { PublishedStart = place.From, Start = place.To })], ParameterKind.Weight, std));
+            if (bias)
+                AddBias(name, [.. places.Select(place => vector with { PublishedStart = place.From, Start = place.To })], (long)which.Length * heads * headSize);
+        }
+    }
+
     private void AddBias(string our, ValueList<ParameterPart> parts, long size) =>
         _specs.Add(new(our + ".bias", [size], parts, ParameterKind.Bias, 0));
 
