@@ -43,7 +43,7 @@ public sealed class GrpoCommandTests : IDisposable
         var held = log.Where(entry => entry["eval_reward"] is not null).Select(entry => (double)entry["eval_reward"]!).ToArray();
         Assert.True(held[^1] > held[0] + 0.1, string.Join(' ', held));
         var last = log.Last(entry => entry["reward"] is not null);
-        foreach (var name in (string[])["reward_std", "frac_reward_zero_std", "rewards/regex/mean", "rewards/regex/std", "rewards/length/mean", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean",
+        foreach (var name in (string[])["reward_std", "frac_reward_zero_std", "rewards/regex/mean", "rewards/regex/std", "rewards/length/mean", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "clip_ratio/low_min", "clip_ratio/high_max",
             "completions/mean_length", "completions/min_length", "completions/max_length", "completions/clipped_ratio", "num_tokens"])
             Assert.True(last[name] is not null, name);
         var answers = File.ReadAllLines(Path.Combine(_handbook.Folder, "run", "completions.jsonl")).Select(line => JsonNode.Parse(line)!).ToArray();

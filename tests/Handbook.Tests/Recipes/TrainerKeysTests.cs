@@ -41,6 +41,35 @@ public sealed class TrainerKeysTests
         }
     }
 
+    [Theory] // every value that the classes' documentation lists for a key of few values
+    [InlineData(TrainingMethod.Dpo, "loss_type", "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_pair aot_unpaired discopop apo_zero apo_down sft sigmoid_norm [sigmoid,bco_pair,sft]")]
+    [InlineData(TrainingMethod.Dpo, "f_divergence_type", "reverse_kl forward_kl js_divergence alpha_divergence")]
+    [InlineData(TrainingMethod.Dpo, "truncation_mode", "keep_start keep_end")]
+    [InlineData(TrainingMethod.Kto, "loss_type", "kto apo_zero_unpaired")]
+    [InlineData(TrainingMethod.Kto, "train_sampling_strategy", "random sequential group_by_length")]
+    [InlineData(TrainingMethod.Cpo, "loss_type", "sigmoid hinge ipo simpo alphapo")]
+    [InlineData(TrainingMethod.Grpo, "loss_type", "grpo bnpo dr_grpo dapo")]
+    [InlineData(TrainingMethod.Grpo, "scale_rewards", "true false group batch none")]
+    [InlineData(TrainingMethod.Grpo, "importance_sampling_level", "token sequence")]
+    [InlineData(TrainingMethod.Grpo, "log_completions", "true false")]
+    [InlineData(TrainingMethod.Sft, "include_num_input_tokens_seen", "all non_padding no true false")]
+    [InlineData(TrainingMethod.Sft, "save_strategy", "no steps epoch best")]
+    [InlineData(TrainingMethod.Sft, "logging_strategy", "no steps epoch")]
+    [InlineData(TrainingMethod.Sft, "report_to", "none all tensorboard [wandb,tensorboard]")]
+    [InlineData(TrainingMethod.Sft, "fsdp", "full_shard [full_shard,auto_wrap] null")]
+    [InlineData(TrainingMethod.Sft, "deepspeed", "ds.json null")]
+    [InlineData(TrainingMethod.Sft, "packing_strategy", "bfd wrapped")]
+    [InlineData(TrainingMethod.Sft, "warmup_steps", "0 0.1 100")]
+    [InlineData(TrainingMethod.Sft, "lr_scheduler_type", "linear cosine cosine_with_restarts polynomial constant constant_with_warmup inverse_sqrt")]
+    public void Every_value_of_the_key_is_taken(TrainingMethod method, string key, string values)
+    {
+        foreach (var value in values.Split(' '))
+        {
+            var said = RecipeFile.Said(With(method, key, value) + (value == "robust" || value == "exo_pair" ? "label_smoothing: 0.1\n" : key == "save_strategy" && value == "best" ? "eval_strategy: steps\nmetric_for_best_model: loss\n" : ""), method);
+            Assert.False(said.Contains(": error:", StringComparison.Ordinal), $"{key}: {value}\n{said}");
+        }
+    }
+
     [Theory] // what the newer keys do, beyond being known
     [InlineData("", false, false)]
     [InlineData("train_sampling_strategy: random\n", false, false)]

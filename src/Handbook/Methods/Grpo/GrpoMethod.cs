@@ -156,6 +156,7 @@ public sealed class GrpoMethod : ITrainingMethod
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
+        var clipped = new List<(double Low, double High)>();
         foreach (var bin in group.Bins)
         {
             using var scope = TensorScope.Enter();
@@ -167,11 +168,15 @@ public sealed class GrpoMethod : ITrainingMethod
             var logProbs = LinearLogProb.LogProbs(hidden, model.Head, places.Targets, TokenScores.Head(model, _groups.Options.Sampling.Temperature), statistics);
             var spans = places.Rows.SelectMany(row => row.Where(span => span.Role == SegmentRole.Sample).Select((span, i) => (Span: span, Score: group[row.Key].Samples![i]))).ToArray();
             var gradients = pass.Training ? new List<double[]>() : null;
-            var loss = group.Share * GrpoObjective.Evaluate(_loss, Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)), group.Totals, pass.Metrics, gradients);
+            var loss = group.Share * GrpoObjective.Evaluate(_loss, Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)), group.Totals, pass.Metrics, gradients, clipped);
             foreach (var (span, _) in spans.Where(s => s.Score.Counts))
                 pass.Metrics.Add("entropy", statistics.Entropy.AsSpan(span.First, span.Count).ToArray().Sum(), span.Count);
             pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, [.. spans.Select(s => s.Span)], gradients!, group.Share)) : Tensor.From([loss]), loss);
         }
+        if (clipped.Count == 0)
+            return;
+        pass.Metrics.Add("clip_ratio/low_min", clipped.Min(answer => answer.Low), 1);
+        pass.Metrics.Add("clip_ratio/high_max", clipped.Max(answer => answer.High), 1);
     }
 
     /// <summary>The derivatives of all answers, place by place.</summary>

@@ -32,7 +32,8 @@ public static class GrpoObjective
     /// <param name="totals">Counts over the whole group.</param>
     /// <param name="metrics">Receives <c>kl</c> and <c>clip_ratio</c>; null for none.</param>
     /// <param name="gradients">Receives, per answer, the derivatives by its log-probabilities; null for none.</param>
-    public static double Evaluate(GrpoLoss options, IReadOnlyList<SampledAnswerLogProbs> answers, GroupTotals totals, MetricSums? metrics, List<double[]>? gradients)
+    /// <param name="clipped">Receives, per answer that counts, the shares of its tokens that were cut below and above; null for none.</param>
+    public static double Evaluate(GrpoLoss options, IReadOnlyList<SampledAnswerLogProbs> answers, GroupTotals totals, MetricSums? metrics, List<double[]>? gradients, List<(double Low, double High)>? clipped = null)
     {
         var loss = 0.0;
         foreach (var answer in answers)
@@ -42,7 +43,7 @@ public static class GrpoObjective
             if (!answer.Score.Counts)
                 continue;
             var weight = Weight(options, answer.LogProbs.Length, totals);
-            loss += weight * (options.Level == RatioLevel.Sequence ? BySequence(options, answer, weight, metrics, gradient) : ByToken(options, answer, weight, metrics, gradient));
+            loss += weight * (options.Level == RatioLevel.Sequence ? BySequence(options, answer, weight, metrics, gradient, clipped) : ByToken(options, answer, weight, metrics, gradient, clipped));
             if (options.Beta != 0)
                 loss += weight * options.Beta * Distance(options, answer, weight, metrics, gradient);
         }
@@ -57,7 +58,7 @@ public static class GrpoObjective
         _ => totals.SampleTokens,
     };
 
-    private static double ByToken(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient)
+    private static double ByToken(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient, List<(double Low, double High)>? clipped)
     {
         var logProbs = answer.LogProbs.Span;
         var (old, advantage) = (answer.Score.Old, answer.Score.Advantage);
@@ -72,11 +73,11 @@ public static class GrpoObjective
             low += IsLow(options, ratio, advantage) ? 1 : 0;
             high += IsHigh(options, ratio, advantage) ? 1 : 0;
         }
-        Measure(metrics, low, high, logProbs.Length);
+        Measure(metrics, clipped, low, high, logProbs.Length);
         return sum;
     }
 
-    private static double BySequence(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient)
+    private static double BySequence(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient, List<(double Low, double High)>? clipped)
     {
         var logProbs = answer.LogProbs.Span;
         var (old, advantage) = (answer.Score.Old, answer.Score.Advantage);
@@ -88,7 +89,7 @@ public static class GrpoObjective
         // n tokens with the same loss, whose ratio depends on each log-probability by 1/n.
         for (var t = 0; t < gradient?.Length; t++)
             gradient[t] += weight * slope;
-        Measure(metrics, IsLow(options, ratio, advantage) ? 1 : 0, IsHigh(options, ratio, advantage) ? 1 : 0, 1);
+        Measure(metrics, clipped, IsLow(options, ratio, advantage) ? 1 : 0, IsHigh(options, ratio, advantage) ? 1 : 0, 1);
         return value * logProbs.Length;
     }
 
@@ -128,8 +129,9 @@ public static class GrpoObjective
 
     private static bool IsHigh(GrpoLoss options, double ratio, double advantage) => ratio > 1 + options.EpsilonHigh && advantage > 0;
 
-    private static void Measure(MetricSums? metrics, int low, int high, int count)
+    private static void Measure(MetricSums? metrics, List<(double Low, double High)>? clipped, int low, int high, int count)
     {
+        clipped?.Add(((double)low / count, (double)high / count));
         metrics?.Add("clip_ratio/low_mean", low, count);
         metrics?.Add("clip_ratio/high_mean", high, count);
         metrics?.Add("clip_ratio/region_mean", low + high, count);

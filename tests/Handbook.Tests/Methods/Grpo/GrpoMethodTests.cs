@@ -74,6 +74,22 @@ public sealed class GrpoMethodTests
     }
 
     [Fact]
+    public void The_least_and_the_greatest_share_that_is_cut_are_those_of_the_whole_step()
+    {
+        using var model = Tiny.Model("llama", 1);
+        var method = Method(new GrpoLoss { Epsilon = 0.1, EpsilonHigh = 0.1 }, 1);
+        var (whole, parts) = (Shares(4096), Shares(1));
+        Assert.Equal(whole, parts);
+        Assert.True(whole.High > 0 && whole.Low >= 0 && whole.Low <= whole.LowMean && whole.High >= whole.HighMean);
+
+        (double Low, double High, double LowMean, double HighMean) Shares(int maxTokens)
+        {
+            var means = PreferenceCase.Step(model, method, Rows(6), maxTokens).Metrics.Means.ToDictionary();
+            return (means["clip_ratio/low_min"], means["clip_ratio/high_max"], means["clip_ratio/low_mean"], means["clip_ratio/high_mean"]);
+        }
+    }
+
+    [Fact]
     public void The_mean_over_micro_batches_is_that_of_bnpo()
     {
         using var model = Tiny.Model("llama", 1);

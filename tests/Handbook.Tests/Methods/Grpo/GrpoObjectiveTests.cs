@@ -26,12 +26,14 @@ public sealed class GrpoObjectiveTests
         var gradients = new List<double[]>();
         var metrics = new MetricSums();
 
-        var loss = GrpoObjective.Evaluate(new(), answers, Totals(answers), metrics, gradients);
+        var clipped = new List<(double Low, double High)>();
+        var loss = GrpoObjective.Evaluate(new(), answers, Totals(answers), metrics, gradients, clipped);
 
         Assert.Equal(-2.3051709, loss, 1e-7);
         Assert.Equal([-1.1051709, 0], gradients[0].Select(g => Math.Round(g, 7)));
         var means = metrics.Means.ToDictionary();
         Assert.Equal((0.5, 0.0, 0.5), (means["clip_ratio/high_mean"], means["clip_ratio/low_mean"], means["clip_ratio/region_mean"]));
+        Assert.Equal([(0.0, 0.5)], clipped);
     }
 
     [Fact] // by hand: on the policy every ratio is 1, so the loss is −mean(A) however tokens are counted
