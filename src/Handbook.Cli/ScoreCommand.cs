@@ -71,7 +71,7 @@ internal static class ScoreCommand
         }
         catch (OperationCanceledException) when (file is not null)
         {
-            line.Print($"interrupted: the scores of {summary.Rows:N0} rows are kept in {output}.part, and the same command goes on from there");
+            line.Print(summary.Rows == 0 ? "interrupted before the first rows were scored: nothing was written" : $"interrupted: the scores of {summary.Rows:N0} rows are kept in {output}.part, and the same command goes on from there");
             throw;
         }
         if (summary.Scored == 0)

@@ -61,6 +61,24 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    public void A_finished_run_whose_rows_changed_since_says_so_and_trains_on_them_when_told()
+    {
+        Assert.Equal(0, _run.Sft().Code);
+        _run.Write("rows.jsonl", _run.Read("rows.jsonl"));      // another time, the same rows
+        Assert.Contains("at its end", _run.Sft().Error);
+        _run.Write("rows.jsonl", _run.Read("rows.jsonl").Replace("it is 3", "it is three", StringComparison.Ordinal));
+        var before = Contents();
+        _run.Refuses([], "out holds a finished run, but the files of its data have changed since: rows.jsonl [train]", "--fresh=true", "another output_dir");
+        _run.Refused(_run.Handbook.Run("validate", "r.yaml", "--method", "sft"), "the files of its data have changed since");
+        Assert.Equal(before, Contents());
+        File.Move(_run.At("rows.jsonl"), _run.At("gone.jsonl"));
+        Assert.Contains("at its end", _run.Sft().Error);
+        File.Move(_run.At("gone.jsonl"), _run.At("rows.jsonl"));
+        Assert.Equal(0, _run.Sft("--fresh=true").Code);
+        Assert.Contains("at its end", _run.Sft().Error);
+    }
+
+    [Fact]
     public void A_finished_run_without_checkpoints_is_not_overwritten_by_another()
     {
         Assert.Equal(0, _run.Sft("--save_strategy=no").Code);

@@ -131,8 +131,10 @@ public sealed class RecipeProbe
 
     private void EarlierRun()
     {
-        if (!_recipe.Training.Fresh && RunHistory.Read(_recipe.Training.OutputDir) is not null)
-            RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        if (_recipe.Training.Fresh || RunHistory.Read(_recipe.Training.OutputDir) is null)
+            return;
+        RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        RunStart.RequireSameRows(_recipe);
     }
 
     private void NoteAbsent(string what, IEnumerable<string> places)

@@ -24,8 +24,11 @@ public sealed record RunInfo
     /// <summary>The choices made for this machine: threads, BLAS kernel, data type of the products, ….</summary>
     public IReadOnlyDictionary<string, string> Engine { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Data set → hash of the rows used.</summary>
+    /// <summary>Data set → hash of what its files hold.</summary>
     public IReadOnlyDictionary<string, string> DataHashes { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Data set → rows and tokens that were used of it.</summary>
+    public IReadOnlyDictionary<string, string> DataRows { get; init; } = new Dictionary<string, string>();
 
     /// <summary>SHA-256 of the chat template's source; null where none is used.</summary>
     public string? TemplateHash { get; init; }
@@ -68,6 +71,7 @@ public sealed record RunInfo
         },
         ["engine"] = Engine,
         ["data_hashes"] = DataHashes,
+        ["data_rows"] = DataRows,
         ["template_hash"] = TemplateHash,
         ["tokenizer_hash"] = TokenizerHash,
         ["model_hash"] = ModelHash,

@@ -1,3 +1,4 @@
+using Handbook.Data;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Training.Checkpoints;
@@ -48,6 +49,7 @@ internal sealed record RunStart
         var changes = ChangesSince(recipe, run, say);
         if (finished is { } step && !changes.Any(change => change.Rule == ResumeRule.Length) && (asked is not null || named is null))
         {
+            RequireSameRows(recipe);
             say($"{options.OutputDir} is at its end, step {step}: nothing was trained, and no file was changed. To train longer raise max_steps or num_train_epochs, to begin anew say --fresh=true");
             return new RunStart { IsFinished = true };
         }
@@ -80,6 +82,31 @@ internal sealed record RunStart
         throw new InputException($"{run} was started with other values than this recipe has:{string.Concat(refused.Select(change => $"\n    {change}"))}",
             why: "steps before and after would come from different recipes, and the run's own files would tell only one of them",
             fix: $"take the old values back; {elsewhere}; or go on all the same with --{(refused.All(change => change.Rule == ResumeRule.Rows) ? "ignore_data_skip" : "ignore_recipe_changes")}=true, which run.json records");
+    }
+
+    /// <summary>Stops where a finished run's data files hold something else by now: whoever changed them wants a new model.</summary>
+    /// <exception cref="InputException">Files have changed.</exception>
+    public static void RequireSameRows(Recipe recipe)
+    {
+        if (recipe.Training is { Fresh: true } or { IgnoreDataSkip: true } or { IgnoreRecipeChanges: true } || RunHistory.Read(recipe.Training.OutputDir) is not { FinishedStep: not null } run)
+            return;
+        var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
+        var changed = MixturePart.Of(recipe.Mixture, recipe.Training.Evaluates(), folder).Where(IsChanged).Select(part => part.Name).Distinct().ToArray();
+        if (changed.Length > 0)
+            throw new InputException($"{recipe.Training.OutputDir} holds a finished run, but the files of its data have changed since: {string.Join(", ", changed)}",
+                "its model was trained on the rows as they were", "train on the new rows with --fresh=true, or with another output_dir");
+
+        bool IsChanged(MixturePart part)
+        {
+            try
+            {
+                return run.DataHashes.TryGetValue(SourceReport.TitleOf(part.Name, part.IsTest), out var known) && known.Length == 64 && known != CacheFolder.Default.ContentOf(Dataset.Open(part.Spec, folder));
+            }
+            catch (Exception failure) when (failure is InputException or IOException or UnauthorizedAccessException)
+            {
+                return false;       // rows that are gone are not needed by a run that is at its end
+            }
+        }
     }
 
     /// <summary>The last step of a run that is at its end with its model in place; null otherwise.</summary>

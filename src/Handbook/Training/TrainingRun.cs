@@ -200,7 +200,7 @@ public static class TrainingRun
         foreach (var report in data.Sources)
         {
             var s = report.Summary;
-            line.Print($"{report.Name}{(report.IsTest ? " (held out)" : "")}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            line.Print($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
             foreach (var bad in s.Bad)
                 line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
         }
@@ -245,7 +245,8 @@ public static class TrainingRun
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
             Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
             Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
-            DataHashes = data.Sources.Select((s, i) => (s, i)).ToDictionary(p => $"{p.i}: {p.s.Name}{(p.s.IsTest ? " (held out)" : "")}", p => $"{p.s.Summary.UsedRows} rows, {p.s.Summary.Tokens} tokens"),
+            DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
+            DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
             TemplateHash = tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = tokenizer.Fingerprint,
             ModelHash = ModelHash(source),

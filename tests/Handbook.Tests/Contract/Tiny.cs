@@ -71,6 +71,29 @@ internal static class Tiny
         return new(pass.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
     }
 
+    /// <summary>Fails where a gradient is not the central difference of the loss, at some places of each named parameter.</summary>
+    /// <param name="step">The difference has an error of about its square where the loss is curved, and a rounding of 1e-16 divided by it.</param>
+    public static void MustFollowDifferences(Decoder model, ITrainingMethod method, StepWork work, string[] parameters, double absolute, int places = 4, double step = 1e-5)
+    {
+        var gradients = Step(model, method, work).Gradients;
+        var random = new Random(2);
+        foreach (var name in parameters)
+        {
+            var values = model.Parameters[name].Value.AsSpan<double>();
+            for (var place = 0; place < places; place++)
+            {
+                var i = random.Next(values.Length);
+                var old = values[i];
+                values[i] = old + step;
+                var above = Step(model, method, work).Loss;
+                values[i] = old - step;
+                var below = Step(model, method, work).Loss;
+                values[i] = old;
+                Assert.Equal((above - below) / (2 * step), gradients[name][i], absolute);
+            }
+        }
+    }
+
     /// <summary>All rows as one step.</summary>
     public static StepWork Whole(ITokenRows rows, ITrainingMethod method, int maxTokens) =>
         BatchLoader.Lay(rows, new StepRows(0, 0, [[.. Enumerable.Range(0, rows.Count)]], 1), method, maxTokens);

@@ -90,6 +90,22 @@ public sealed class ScoreRunTests : IDisposable
         Assert.Equal(0, fresh.Summary.Rows);
     }
 
+    [Fact]
+    public void Where_nothing_was_kept_neither_a_file_nor_a_folder_is_left()
+    {
+        Directory.CreateDirectory(_folder["there"]);
+        foreach (var name in (string[])["deep/er/scores.jsonl", "there/er/scores.jsonl", "scores.jsonl"])
+        {
+            ScoreFile.Open(_folder[name], "key", fresh: false).Dispose();       // as where the rows turn out to be none
+            using (var discarded = ScoreFile.Open(_folder[name], "key", fresh: false))
+                discarded.Discard();
+        }
+        Assert.Equal(["there"], Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName));
+        using (var kept = ScoreFile.Open(_folder["deep/er/scores.jsonl"], "key", fresh: false))
+            kept.Keep();
+        Assert.Equal(2, Directory.GetFiles(_folder["deep", "er"]).Length);
+    }
+
     public void Dispose()
     {
         _model.Dispose();

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 
 using Handbook.Tests;
@@ -8,66 +7,33 @@ namespace Handbook.Torch.Tests.Kernels;
 
 public sealed unsafe class OptimizerKernelTests
 {
-    /// <summary>A golden run's name, such as "AdamW lr=1e-2 betas=(0.9,0.999) eps=1e-8".</summary>
-    private sealed class RunName(string text)
-    {
-        private readonly Dictionary<string, string> _options = text.Split(' ').Skip(1).Select(part => part.Split('=')).ToDictionary(pair => pair[0], pair => pair[1]);
-
-        public string Kind { get; } = text.Split(' ')[0];
-
-        public double Number(string key, double otherwise) => _options.TryGetValue(key, out var value) ? double.Parse(value, CultureInfo.InvariantCulture) : otherwise;
-
-        public bool Flag(string key, bool otherwise) => _options.TryGetValue(key, out var value) ? bool.Parse(value) : otherwise;
-
-        public double Beta(int index, double otherwise) =>
-            _options.TryGetValue("betas", out var value) ? double.Parse(value.Trim('(', ')').Split(',')[index], CultureInfo.InvariantCulture) : otherwise;
-    }
-
-    public static TheoryData<string, string> Golden()
-    {
-        var data = new TheoryData<string, string>();
-        if (SharedFiles.Root is { } root && Directory.Exists(Path.Combine(root, "golden", "optim")))
-            foreach (var file in Directory.GetFiles(Path.Combine(root, "golden", "optim"), "*.json").Order(StringComparer.Ordinal))
-                foreach (var run in JsonDocument.Parse(File.ReadAllText(file)).RootElement.GetProperty("runs").EnumerateArray())
-                    data.Add(Path.GetFileName(file), run.GetProperty("name").GetString()!);
-        if (data.Count == 0)
-            data.Add("(none)", "");
-        return data;
-    }
-
-    [Theory, MemberData(nameof(Golden))]
+    [Theory, MemberData(nameof(OptimizerRun.All), MemberType = typeof(OptimizerRun))]
     public void Parameters_follow_the_golden_run(string file, string name)
     {
-        using var document = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "optim", file)));
-        var run = document.RootElement.GetProperty("runs").EnumerateArray().First(r => r.GetProperty("name").GetString() == name);
-        var options = new RunName(name);
-        string[] names = [.. run.GetProperty("initial").EnumerateObject().Select(p => p.Name)];
-        var bucket = names.ToDictionary(n => n, n => new Bucket(run.GetProperty("initial").GetProperty(n)));
+        using var run = OptimizerRun.Open(file, name);
+        var bucket = run.Initial.EnumerateObject().ToDictionary(p => p.Name, p => new Bucket(p.Value));
         var t = 0L;
-        foreach (var step in run.GetProperty("steps").EnumerateArray())
+        foreach (var step in run.Steps)
         {
             t++;
             var squares = 0.0;
-            foreach (var n in names)
+            foreach (var (parameter, values) in bucket)
             {
-                Numbers(step.GetProperty("grad_" + n)).CopyTo(bucket[n].G);
-                squares += bucket[n].SumOfSquares();
+                OptimizerRun.Numbers(step.GetProperty("grad_" + parameter)).CopyTo(values.G);
+                squares += values.SumOfSquares();
             }
-            var clip = options.Number("clip_grad_norm", 0);
+            var clip = run.Number("clip_grad_norm", 0);
             var scale = clip > 0 ? Math.Min(1, clip / (Math.Sqrt(squares) + 1e-6)) : 1;
-            foreach (var n in names)
+            foreach (var (parameter, values) in bucket)
             {
-                bucket[n].Step(options, t, scale);
+                values.Step(run, t, scale);
                 // 1e-6: some roundings of float32 per step at values near 1.
-                Some.Close([.. Numbers(step.GetProperty(n)).Select(x => (double)x)], bucket[n].P, 1e-6);
+                Some.Close([.. OptimizerRun.Numbers(step.GetProperty(parameter)).Select(x => (double)x)], values.P, 1e-6);
             }
         }
         foreach (var b in bucket.Values)
             b.Dispose();
     }
-
-    private static float[] Numbers(JsonElement element) =>
-        element.ValueKind == JsonValueKind.Array ? [.. element.EnumerateArray().SelectMany(Numbers)] : [element.GetSingle()];
 
     private sealed class Bucket : IDisposable
     {
@@ -76,7 +42,7 @@ public sealed unsafe class OptimizerKernelTests
 
         public Bucket(JsonElement initial)
         {
-            var values = Numbers(initial);
+            var values = OptimizerRun.Numbers(initial);
             _rows = initial[0].ValueKind == JsonValueKind.Array ? initial.GetArrayLength() : 0;
             _width = _rows == 0 ? values.Length : values.Length / _rows;
             (_p, _g, _a, _b) = (new(values.Length), new(values.Length), new(values.Length), new(values.Length));
@@ -89,7 +55,7 @@ public sealed unsafe class OptimizerKernelTests
 
         public double SumOfSquares() => ElementwiseKernel.SumOfSquares(_g.Pointer, _g.Count);
 
-        public void Step(RunName o, long t, double scale)
+        public void Step(OptimizerRun o, long t, double scale)
         {
             double rate = o.Number("lr", 1e-3), decay = o.Number("weight_decay", o.Kind == "AdamW" ? 0.01 : 0);
             switch (o.Kind)

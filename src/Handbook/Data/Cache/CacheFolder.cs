@@ -41,6 +41,9 @@ public sealed class CacheFolder(string path)
         return computed;
     }
 
+    /// <summary>A hash of what a source's files hold, whatever they are called; computed again only where they have changed.</summary>
+    public string ContentOf(IRowSource source) => Hash(Encoding.UTF8.GetBytes(string.Join('\n', source.Files.Select(HashOf))));
+
     /// <summary>Number of rows of a source, usable or not; counted once for the same files.</summary>
     public long CountOf(IRowSource source)
     {

@@ -67,7 +67,14 @@ public sealed record TrainingDataOptions
 /// <summary>One source of a mixture with what became of it.</summary>
 /// <param name="Name">The data set and its split.</param>
 /// <param name="IsTest">Whether its rows are held out.</param>
-public sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary);
+/// <param name="Content">A hash of its files' contents.</param>
+public sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary, string Content)
+{
+    /// <summary>The name, with a word where its rows are held out.</summary>
+    public string Title => TitleOf(Name, IsTest);
+
+    internal static string TitleOf(string name, bool isTest) => isTest ? $"{name} (held out)" : name;
+}
 
 /// <summary>The rows of a run: mixed, tokenised, packed.</summary>
 public sealed class TrainingData : IDisposable
@@ -128,7 +135,7 @@ public sealed class TrainingData : IDisposable
             var (source, reader, tokenizer) = Open(part, options);
             _sources.Add((source, reader));
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
-            reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary));
+            reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source)));
         }
         Sources = reports;
         foreach (var report in reports)

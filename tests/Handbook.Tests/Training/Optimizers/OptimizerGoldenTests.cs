@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using Handbook.Models;
 using Handbook.Recipes;
@@ -13,43 +12,28 @@ namespace Handbook.Tests.Training.Optimizers;
 [Collection("tensors")]
 public sealed class OptimizerGoldenTests
 {
-    public static TheoryData<string, string> Cases()
-    {
-        var data = new TheoryData<string, string>();
-        if (SharedFiles.Root is { } root && Directory.Exists(Path.Combine(root, "golden", "optim")))
-            foreach (var file in Directory.GetFiles(Path.Combine(root, "golden", "optim"), "*.json").Order(StringComparer.Ordinal))
-                foreach (var run in JsonDocument.Parse(File.ReadAllText(file)).RootElement.GetProperty("runs").EnumerateArray())
-                    data.Add(Path.GetFileName(file), run.GetProperty("name").GetString()!);
-        if (data.Count == 0)
-            data.Add("", "");
-        return data;
-    }
-
-    [Theory, MemberData(nameof(Cases))]
+    [Theory, MemberData(nameof(OptimizerRun.All), MemberType = typeof(OptimizerRun))]
     public void A_recipe_s_optimiser_follows_the_reference(string file, string name)
     {
-        using var document = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "optim", file)));
-        var run = document.RootElement.GetProperty("runs").EnumerateArray().First(r => r.GetProperty("name").GetString() == name);
-        var numbers = name.Split(' ').Skip(1).Select(part => part.Split('=')).ToDictionary(pair => pair[0], pair => pair[1]);
-        double Number(string key, double otherwise) => numbers.TryGetValue(key, out var text) ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
-        var options = Options(name.Split(' ')[0], numbers);
+        using var run = OptimizerRun.Open(file, name);
+        var options = Options(run);
         if (options is null)
             GoldenCase.NotBuilt($"optim/{name}: this optimiser or one of its settings");
 
-        using var parameters = Parameters(run.GetProperty("initial"));
+        using var parameters = Parameters(run.Initial);
         using var optimizer = Optimizer.Create(options, parameters);
-        foreach (var step in run.GetProperty("steps").EnumerateArray())
+        foreach (var step in run.Steps)
         {
             foreach (var spec in parameters.Specs)
             {
-                Floats(step.GetProperty("grad_" + spec.Name)).CopyTo(Span(parameters[spec.Name].Gradient!));
+                OptimizerRun.Numbers(step.GetProperty("grad_" + spec.Name)).CopyTo(Span(parameters[spec.Name].Gradient!));
                 parameters[spec.Name].HasGradient = true;
             }
-            var clip = Number("clip_grad_norm", 0);
-            optimizer.Step(Number("lr", 1e-3), clip > 0 ? GradientNorm.ClipFactor(GradientNorm.Of(parameters), clip) : 1);
+            var clip = run.Number("clip_grad_norm", 0);
+            optimizer.Step(run.Number("lr", 1e-3), clip > 0 ? GradientNorm.ClipFactor(GradientNorm.Of(parameters), clip) : 1);
             foreach (var spec in parameters.Specs)
             {
-                var (expected, actual) = (Floats(step.GetProperty(spec.Name)), Span(parameters[spec.Name].Value.Detach()).ToArray());
+                var (expected, actual) = (OptimizerRun.Numbers(step.GetProperty(spec.Name)), Span(parameters[spec.Name].Value.Detach()).ToArray());
                 // 1e-6: some roundings of float32 a step, at values near 1
                 for (var i = 0; i < expected.Length; i++)
                     Assert.Equal(expected[i], actual[i], 1e-6);
@@ -58,29 +42,27 @@ public sealed class OptimizerGoldenTests
     }
 
     // What a recipe writes for a run of the reference; null where it cannot.
-    private static TrainingOptions? Options(string kind, Dictionary<string, string> numbers)
+    private static TrainingOptions? Options(OptimizerRun run)
     {
-        double Number(string key, double otherwise) => numbers.TryGetValue(key, out var text) ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
-        double Beta(int index, double otherwise) =>
-            numbers.TryGetValue("betas", out var text) ? double.Parse(text.Trim('(', ')').Split(',')[index], CultureInfo.InvariantCulture) : otherwise;
-        string Arguments(params string[] names) => string.Join(',', names.Where(numbers.ContainsKey).Select(n => $"{n}={numbers[n]}"));
-        return kind switch
+        var decay = run.Number("weight_decay", 0);
+        return run.Kind switch
         {
-            "AdamW" => new() { AdamBeta1 = Beta(0, 0.9), AdamBeta2 = Beta(1, 0.999), AdamEpsilon = Number("eps", 1e-8), WeightDecay = Number("weight_decay", 0.01) },
-            "Adam" when Number("weight_decay", 0) == 0 => new() { AdamBeta1 = Beta(0, 0.9), AdamBeta2 = Beta(1, 0.999), AdamEpsilon = Number("eps", 1e-8) },
-            "SGD" when Number("dampening", 0) == 0 => new() { Optim = OptimizerKind.Sgd, OptimArgs = Arguments("momentum", "nesterov"), WeightDecay = Number("weight_decay", 0) },
-            "RMSprop" when Number("momentum", 0) == 0 && !numbers.ContainsKey("centered") =>
-                new() { Optim = OptimizerKind.RmsProp, OptimArgs = Arguments("alpha", "eps"), WeightDecay = Number("weight_decay", 0) },
-            "Adagrad" => new() { Optim = OptimizerKind.Adagrad, OptimArgs = Arguments("eps", "lr_decay"), WeightDecay = Number("weight_decay", 0) },
-            "Lion" => new() { Optim = OptimizerKind.Lion, AdamBeta1 = Beta(0, 0.9), AdamBeta2 = Beta(1, 0.99), WeightDecay = Number("weight_decay", 0) },
-            "Adafactor" when numbers.GetValueOrDefault("relative_step") == "False" => new()
+            "AdamW" => new() { AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.999), AdamEpsilon = run.Number("eps", 1e-8), WeightDecay = run.Number("weight_decay", 0.01) },
+            "Adam" when decay == 0 => new() { AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.999), AdamEpsilon = run.Number("eps", 1e-8) },
+            "SGD" when run.Number("dampening", 0) == 0 => new() { Optim = OptimizerKind.Sgd, OptimArgs = Arguments("momentum", "nesterov"), WeightDecay = decay },
+            "RMSprop" when run.Number("momentum", 0) == 0 && !run.Has("centered") => new() { Optim = OptimizerKind.RmsProp, OptimArgs = Arguments("alpha", "eps"), WeightDecay = decay },
+            "Adagrad" => new() { Optim = OptimizerKind.Adagrad, OptimArgs = Arguments("eps", "lr_decay"), WeightDecay = decay },
+            "Lion" => new() { Optim = OptimizerKind.Lion, AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.99), WeightDecay = decay },
+            "Adafactor" when !run.Flag("relative_step", true) => new()
             {
                 Adafactor = true,
-                OptimArgs = Arguments("clip_threshold", "decay_rate") + (numbers.GetValueOrDefault("scale_parameter", "True") == "True" ? ",scale_parameter=true" : ""),
-                WeightDecay = Number("weight_decay", 0),
+                OptimArgs = Arguments("clip_threshold", "decay_rate") + (run.Flag("scale_parameter", true) ? ",scale_parameter=true" : ""),
+                WeightDecay = decay,
             },
             _ => null,
         };
+
+        string Arguments(params string[] names) => string.Join(',', names.Where(run.Has).Select(name => $"{name}={run.Text(name)}"));
     }
 
     [Theory]
@@ -171,12 +153,9 @@ public sealed class OptimizerGoldenTests
             [new ParameterPart(p.Name, [], 0, 0, p.Value.GetArrayLength(), false)], ParameterKind.Weight, 0)).ToArray();
         var result = ModelParameters.Allocate(specs, DType.Float32, DType.Float32, trainable: true);
         foreach (var p in initial.EnumerateObject())
-            Floats(p.Value).CopyTo(Span(result[p.Name].Value.Detach()));
+            OptimizerRun.Numbers(p.Value).CopyTo(Span(result[p.Name].Value.Detach()));
         return result;
     }
-
-    private static float[] Floats(JsonElement element) =>
-        element.ValueKind == JsonValueKind.Array ? [.. element.EnumerateArray().SelectMany(Floats)] : [element.GetSingle()];
 
     private static unsafe Span<float> Span(Tensor tensor) => new(tensor.Data, (int)tensor.Count);
 }
