@@ -1,7 +1,11 @@
+using Handbook.Data;
 using Handbook.Generation;
+using Handbook.Methods;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Torch;
+using Handbook.Training;
+using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Models;
 
@@ -50,6 +54,35 @@ public sealed class EveryFamilyTests
             Assert.Equal(Array.IndexOf(row, row.Max()), answer.Tokens[t]);
             // log-probabilities are kept in float32
             Assert.Equal(row[answer.Tokens[t]] - Math.Log(row.Sum(Math.Exp)), answer.LogProbs[t], 1e-5);
+        }
+    }
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void A_step_in_bfloat16_is_near_that_in_float32_and_recomputing_changes_no_bit(string name)
+    {
+        var (exact, _) = Step(DType.Float32, recompute: false);
+        var (loss, gradients) = Step(DType.BFloat16, recompute: false);
+        var (again, recomputed) = Step(DType.BFloat16, recompute: true);
+        Assert.Equal(exact, loss, 0.05);        // a loss of about 5 over products of 8 bits
+        Assert.Equal(loss, again);
+        Assert.Equal(gradients, recomputed);
+
+        (double Loss, double[] Gradients) Step(DType compute, bool recompute)
+        {
+            var (folder, config) = Open(name);
+            using var weights = ModelWeights.Open(folder, config, fused: true);
+            using var model = Decoder.Load(weights, DType.Float32, compute, trainable: true);
+            var before = Tensor.LiveCount;
+            ITrainingMethod method = new SupervisedMethod("sft");
+            if (config.Decoder.Experts is not null)
+                method = new BalancedMethod(method, 0.1);
+            var random = new Random(3);
+            var rows = new TokenRowList([.. Enumerable.Range(0, 5).Select(i => TokenRow.Single([.. Enumerable.Range(0, 6 + 5 * i).Select(_ => random.Next(3, config.Decoder.VocabularySize))], [.. Enumerable.Repeat((byte)1, 6 + 5 * i)]))]);
+            var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = _ => new ForwardOptions { Recompute = recompute } };
+            method.Run(model, BatchLoader.Group(rows, [0, 1, 2, 3, 4], method, 40), pass);
+            Assert.True(double.IsFinite(GradientNorm.Of(model.Parameters)));
+            Assert.Equal(before, Tensor.LiveCount);
+            return (pass.Loss, [.. model.Parameters.Buckets.SelectMany(bucket => bucket.Gradients!.ToArray<double>())]);
         }
     }
 

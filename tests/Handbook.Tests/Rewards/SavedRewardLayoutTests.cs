@@ -73,6 +73,11 @@ public sealed class SavedRewardLayoutTests
     [InlineData("mistral", "MistralForSequenceClassification", "model.")]
     [InlineData("mixtral", "MixtralForSequenceClassification", "model.")]
     [InlineData("qwen2", "Qwen2ForSequenceClassification", "model.")]
+    [InlineData("gemma", "GemmaForSequenceClassification", "model.")]
+    [InlineData("phi3", "Phi3ForSequenceClassification", "model.")]
+    [InlineData("olmo2", "Olmo2ForSequenceClassification", "model.")]
+    [InlineData("smollm3", "SmolLM3ForSequenceClassification", "model.")]
+    [InlineData("gpt_neox", "GPTNeoXForSequenceClassification", "gpt_neox.")]
     [InlineData("gpt2", "GPT2ForSequenceClassification", "transformer.")]
     public void Every_family_names_its_class_and_its_tensors_as_the_library_does(string kind, string architecture, string prefix)
     {

@@ -48,6 +48,18 @@ public sealed class GrpoMethodTests
     }
 
     [Fact]
+    public void Number_1_and_3_experts_are_spread_the_same_however_answers_are_put_together()
+    {
+        using var model = Tiny.Model("mixtral", 1);
+        var method = new BalancedMethod(Method(new GrpoLoss { Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, 1), coefficient: 0.3);
+        var rows = Rows(6);
+        var expected = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096));
+        foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
+            Tiny.Step(model, method, Tiny.Whole(new SeparatePrompts(rows), method, maxTokens)).MustEqual(expected, Rounding, $"separate prompts, bins of {maxTokens}");
+        Tiny.Step(model, method, Tiny.Whole(rows, method, 60)).MustEqual(expected, Rounding, "shared prompts, bins of 60");
+    }
+
+    [Fact]
     public void Number_25_gradients_are_the_finite_differences_of_the_loss()
     {
         using var model = Tiny.Model("llama", 1);
