@@ -16,17 +16,21 @@ public sealed class ScoreTokenizer
     /// <param name="spec">Its column mapping.</param>
     /// <param name="tokenizer">The reward model's tokenizer.</param>
     /// <param name="maxLength">Longer texts are not scored; null scores all.</param>
-    public ScoreTokenizer(IRowSource source, DatasetSpec spec, Tokenizer tokenizer, int? maxLength)
+    /// <param name="chats">What <see cref="Chats"/> gave for this tokenizer, so that its template is read once for many sources; null reads it here.</param>
+    public ScoreTokenizer(IRowSource source, DatasetSpec spec, Tokenizer tokenizer, int? maxLength, ChatRowEncoder? chats = null)
     {
         _maxLength = maxLength;
         HasPairs = ArePairs(source, spec);
-        var chats = new ChatRowEncoder(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template"));
+        chats ??= Chats(tokenizer);
         var reader = Reader(source, spec, chats);
         HasChatTemplate = tokenizer.ChatTemplate is not null || reader.Layout is RowLayout.Text or RowLayout.Tokens;
         _rows = HasPairs
             ? new PreferenceTokenizer(reader, tokenizer, chats, new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts, Cut = AnswerCut.LeaveOut, MaxLength = maxLength, KeepsEqualPairs = true, KeepsEmptyAnswers = true })
             : new RowTokenizer(reader, tokenizer, chats, new() { Loss = LossScope.All, EndToken = tokenizer.EosId is null ? EndTokenRule.Never : EndTokenRule.TextsWithout });
     }
+
+    /// <summary>Renders conversations with a tokenizer's chat template, or the built-in one where it has none.</summary>
+    public static ChatRowEncoder Chats(Tokenizer tokenizer) => new(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template"));
 
     /// <summary>Whether rows are pairs of a chosen and a rejected answer.</summary>
     public bool HasPairs { get; }

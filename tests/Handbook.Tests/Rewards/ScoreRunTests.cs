@@ -155,7 +155,7 @@ public sealed class ScoreRunTests : IDisposable
 
     private static double Number(JsonElement row, string name) => row.GetProperty(name).GetDouble();
 
-    private static Tokenizer MakeTokenizer()
+    internal static Tokenizer MakeTokenizer()
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["tokenizer.json"], """

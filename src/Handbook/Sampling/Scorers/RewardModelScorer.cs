@@ -13,6 +13,8 @@ public sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
     /// <summary>Answers that are scored together: enough to fill batches, few enough to lose little when stopped.</summary>
     private const int ChunkSize = 256;
 
+    private readonly Lazy<ChatRowEncoder> _chats = new(() => ScoreTokenizer.Chats(model.Tokenizer));
+
     public string Name => "reward_model";
 
     public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
@@ -61,13 +63,13 @@ public sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
         };
     }
 
-    // As `handbook score` reads a row with this conversation, or with this prompt and completion.
+    // As `handbook score` reads a row with this conversation, or with this prompt and completion; an empty completion leaves the prompt as a text.
     private int[] Encode(SampledAnswer answer)
     {
         var row = JsonSerializer.SerializeToElement(answer.Messages is { } messages
             ? new JsonObject { ["messages"] = new JsonArray([.. messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText())), new JsonObject { ["role"] = "assistant", ["content"] = answer.Answer }]) }
-            : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer });
-        var tokens = new ScoreTokenizer(new OneRow(row), new DatasetSpec { Id = answer.Place }, model.Tokenizer, maxLength: null).Tokenize(row, out var problem);
+            : answer.Answer.Length == 0 ? new JsonObject { ["text"] = answer.Text } : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer });
+        var tokens = new ScoreTokenizer(new OneRow(row), new DatasetSpec { Id = answer.Place }, model.Tokenizer, maxLength: null, _chats.Value).Tokenize(row, out var problem);
         return tokens is null
             ? throw new InputException($"{answer.Place}: the reward model cannot read the answer: {problem?.Reason} {problem?.Detail}".TrimEnd(), fix: "score it with another scorer, or leave the prompt out")
             : tokens.Segments[0].Ids.ToArray();
