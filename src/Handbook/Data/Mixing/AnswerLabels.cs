@@ -5,12 +5,12 @@ namespace Handbook.Data;
 /// <param name="Bad">Answers labelled false, or rejected.</param>
 internal readonly record struct AnswerLabels(int Good, int Bad)
 {
-    /// <summary>Counts rows of one answer each.</summary>
+    /// <summary>Counts rows of one answer each, whatever else stands beside it.</summary>
     public static AnswerLabels Of(ITokenRows rows)
     {
         var good = 0;
         for (var i = 0; i < rows.Count; i++)
-            good += rows.Read(i).Segments[^1].Role == SegmentRole.Chosen ? 1 : 0;
+            good += rows.Read(i).Segments.Any(segment => segment.Role == SegmentRole.Chosen) ? 1 : 0;
         return new(good, rows.Count - good);
     }
 

@@ -12,6 +12,7 @@ public sealed class AnswerLabelsTests
     {
         var labels = AnswerLabels.Of(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]));
         Assert.Equal(new AnswerLabels(good, bad), labels);
+        Assert.Equal(labels, AnswerLabels.Of(new MismatchedRows(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]), 2)));
         Assert.Equal(message is null, labels.OneSided() is null);
         Assert.StartsWith(message ?? "", labels.OneSided() ?? "");
     }
