@@ -104,6 +104,7 @@ public static unsafe class TorchRuntime
             Set("OPENBLAS_CORETYPE", core);
         }
         // Idle OpenMP threads spin before they sleep; libgomp's default of milliseconds starves the loader's threads and every other process.
+        // Ten times as long was measured to gain sampling a sixth on an idle machine, and to cost it two thirds on a busy one.
         if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") is null)
             Set("GOMP_SPINCOUNT", "10000");
         if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OMP_NUM_THREADS")))
