@@ -25,7 +25,7 @@ internal static class GenerateCommand
         var count = new Option<int>("--num-generations", "-n") { Description = "answers to each prompt; with a temperature above 0", DefaultValueFactory = _ => 1, HelpName = "N" };
         var sampling = new SamplingWords();
         var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
-            + "  handbook generate runs/tiny-sft \"What is the opposite of hot?\"\n"
+            + "  handbook generate runs/tiny-sft \"What is the opposite of cold?\"\n"
             + "  handbook generate runs/tiny-cpt --raw \"Once upon a time\" --temperature 0.8\n"
             + "  handbook generate runs/tiny-sft --prompts data/tiny/sft/test.jsonl --expect answer --output answers.jsonl")
         {

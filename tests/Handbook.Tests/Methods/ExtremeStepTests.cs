@@ -31,7 +31,10 @@ public sealed class ExtremeStepTests
                 using var policy = Policy(weights, compute, sharpness);
                 var objective = PreferenceObjective.Create(PreferenceCase.Recipe(method, null, config.RootElement));
                 foreach (var (chosen, rejected) in (ReadOnlySpan<(double, double)>)[(0, 0), (-1e4, 0), (0, -1e4), (-1e4, -1e4)])
-                    Check(policy, new PreferenceMethod("test", objective), Rows(method, new(chosen, rejected, rejected)), $"{options} in {compute}, sharpness {sharpness}, reference {chosen} and {rejected}");
+                {
+                    var metrics = Check(policy, new PreferenceMethod("test", objective), Rows(method, new(chosen, rejected, rejected)), $"{options} in {compute}, sharpness {sharpness}, reference {chosen} and {rejected}");
+                    Assert.Equal(sharpness > 1, metrics.Any(metric => metric.Name.StartsWith("logps/", StringComparison.Ordinal) && metric.Mean < -2000));      // it is as extreme as it says
+                }
             }
     }
 
@@ -69,13 +72,14 @@ public sealed class ExtremeStepTests
             }
     }
 
-    private static void Check(Decoder model, ITrainingMethod method, ITokenRows rows, string what)
+    private static (string Name, double Mean)[] Check(Decoder model, ITrainingMethod method, ITokenRows rows, string what)
     {
         var (loss, metrics, norm) = PreferenceCase.Step(model, method, rows);
         Assert.True(double.IsFinite(loss), $"{what}: the loss is {loss}");
         Assert.All(metrics.Means, metric => Assert.True(double.IsFinite(metric.Mean), $"{what}: {metric.Name} is {metric.Mean}"));
         // a derivative at the edge of float32 may have a norm beyond it; a number it must be
         Assert.False(double.IsNaN(norm), $"{what}: the gradient's norm is not a number");
+        return [.. metrics.Means];
     }
 
     /// <summary>A model whose head is multiplied: at 0 all tokens are alike, at 4,000 one is certain.</summary>
