@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Handbook.Data;
 using Handbook.Methods.Preferences;
+using Handbook.Models;
+using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Tests.Contract;
 using Handbook.Torch;
@@ -36,6 +38,37 @@ public sealed class LiveReferenceTests
     {
         using var model = Tiny.Model("llama", 2);
         Assert.Empty(new LiveReference(model).StateTensors);
+    }
+
+    [Fact] // whatever decides a score decides the key; the rest of a recipe does not
+    public void Number_26_the_key_of_cached_scores_changes_with_model_rows_truncation_and_type()
+    {
+        using var folder = new TemporaryFolder();
+        var config = Tiny.Config("llama");
+        foreach (var (name, seed) in new[] { ("model", 1), ("same", 1), ("other", 2) })
+        {
+            CheckpointWriter.Save(folder[name], NewModel.Tensors(config, seed, DType.Float32));
+            config.Save(folder[name]);
+        }
+        config.With(("rms_norm_eps", 1e-3)).Save(folder["same"]);
+        using var plain = JsonDocument.Parse("{}");
+        using var desensitised = JsonDocument.Parse("""{"ld_alpha": 0.5}""");
+        using var hinge = JsonDocument.Parse("""{"loss_type": "hinge", "beta": 0.7}""");
+        var cache = new ReferenceScores(new CacheFolder(folder["cache"]));
+        var rows = PreferenceContractTests.Rows(TrainingMethod.Dpo, 4);
+        var cut = new TokenRowList([.. Enumerable.Range(0, 4).Select(i => Cut(rows.Read(i)))]);
+        var exchanged = new TokenRowList([rows.Read(1), rows.Read(0), rows.Read(2), rows.Read(3)]);
+
+        var key = Key("model", plain, rows);
+        Assert.Equal(key, Key("model", plain, rows));
+        Assert.Equal(key, Key("model", hinge, rows));
+        string[] others = [Key("other", plain, rows), Key("same", plain, rows), Key("model", desensitised, rows), Key("model", plain, cut), Key("model", plain, exchanged), Key("model", plain, rows, DType.BFloat16)];
+        Assert.Equal(others.Length + 1, others.Append(key).Distinct().Count());
+
+        string Key(string model, JsonDocument options, ITokenRows data, DType compute = DType.Float32) =>
+            cache.Key(folder[model], compute, PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)), data);
+
+        static TokenRow Cut(TokenRow row) => row with { Segments = [.. row.Segments.Select(segment => segment.Ids.Length > 2 ? segment with { Ids = segment.Ids[..^1], Loss = segment.Loss[..^1] } : segment)] };
     }
 
     [Fact]
