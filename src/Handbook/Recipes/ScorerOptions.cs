@@ -10,7 +10,7 @@ public sealed record ScorerOptions
     public static IReadOnlyList<string> Names { get; } = ["exact_match", "number_match", "regex", "unit_test", "judge", "reward_model", "length", "finished"];
 
     /// <summary>The scorers that compare with the column of right answers.</summary>
-    internal static IReadOnlyList<string> NeedReference { get; } = ["exact_match", "number_match"];
+    private static IReadOnlyList<string> NeedReference { get; } = ["exact_match", "number_match"];
 
     /// <summary>What scores an answer; several are added up, with <c>reward_weights</c>: <c>exact_match</c> and <c>number_match</c> (the last number) with the column of
     /// right answers, <c>regex</c>, <c>unit_test</c>, <c>judge</c> (a model on an endpoint), <c>reward_model</c>, <c>length</c>, <c>finished</c> (not cut at its greatest length).</summary>
@@ -84,6 +84,9 @@ public sealed record ScorerOptions
 
     /// <summary>The weight of the scorer at a place of <see cref="RewardFuncs"/>.</summary>
     public double WeightAt(int index) => RewardWeights?.ElementAtOrDefault(index) ?? 1.0;
+
+    /// <summary>The scorer that compares with a row's right answer; null where none does.</summary>
+    internal string? Comparer() => RewardFuncs?.FirstOrDefault(NeedReference.Contains);
 
     internal void Validate(Diagnostics report)
     {

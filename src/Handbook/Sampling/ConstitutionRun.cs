@@ -74,12 +74,14 @@ public sealed class ConstitutionRun
     {
         var asked = string.Join('\n', _options.Prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
         var steps = Path.Combine(_options.Output, "steps.jsonl");
-        new RunState(Path.Combine(_options.Output, ".state.json")).Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps,
-            "name another --output, or remove that folder to begin anew");
-        using var journal = new Journal(steps, Read);
         IAnswerSource? source = null;
         try
         {
+            if (!File.Exists(steps))
+                source = open();        // before anything is written: what cannot be opened leaves no folder behind
+            new RunState(Path.Combine(_options.Output, ".state.json")).Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps,
+                "name another --output, or remove that folder to begin anew");
+            using var journal = new Journal(steps, Read);
             for (var step = 0; step < 1 + 2 * _options.Revisions; step++)
                 Ask(step, journal, () => source ??= open(), cancel);
         }

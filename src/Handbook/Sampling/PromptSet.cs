@@ -47,7 +47,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         if (prompts.Count == 0 || lost > recipe.Data.MaxBadRows * seen)
             throw new InputException($"{lost} of {seen} rows cannot be asked ({recipe.Data.MaxBadRows:P0} may be unusable):{string.Concat(dropped.Select(entry => $"\n    {entry.Value.Count} × {entry.Key}, e.g. {entry.Value.First}"))}",
                 fix: string.Join("; ", dropped.Values.Select(entry => entry.Fix).OfType<string>().Distinct()) is { Length: > 0 } cures ? cures : "mend or remove these rows, or raise max_bad_rows");
-        if (recipe.Scoring.RewardFuncs?.FirstOrDefault(ScorerOptions.NeedReference.Contains) is { } name && prompts.Find(prompt => prompt.Expected is null) is { } bare)
+        if (recipe.Scoring.Comparer() is { } name && prompts.Find(prompt => prompt.Expected is null) is { } bare)
             throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: ReferenceAnswer.Fix);
         return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
     }

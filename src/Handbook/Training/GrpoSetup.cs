@@ -62,8 +62,9 @@ internal sealed class GrpoSetup : IDisposable
             Scaling = grpo.ScaleRewards,
             MaskTruncated = grpo.MaskTruncatedCompletions,
         }, _tokenizer, [.. Enumerable.Range(0, _scorers.Names.Count).Select(i => (_scorers[i], _scorers.Weights[i]))]);
-        var texts = _data.Texts(_data.Train, _recipe.Scoring.ReferenceColumn);
-        var held = _data.Evaluation is { } rows ? _data.Texts(rows, _recipe.Scoring.ReferenceColumn) : null;
+        var (column, comparer) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
+        var texts = _data.Texts(_data.Train, column, comparer);
+        var held = _data.Evaluation is { } rows ? _data.Texts(rows, column, comparer) : null;
         return new GrpoMethod(loss, groups, new(_data.Train, row => texts[row]), RecipeData.Plan(_recipe, _data.Train), (grpo.StepsPerSampling(_recipe.Training), grpo.NumIterations))
         {
             HeldOutTexts = held is null ? null : row => held[row],

@@ -111,7 +111,7 @@ public sealed class RecipeProbe
             _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
         if (_recipe.Method != TrainingMethod.Grpo)
             return;
-        var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.RewardFuncs?.FirstOrDefault(ScorerOptions.NeedReference.Contains));
+        var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
         var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
         if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
             throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);

@@ -75,6 +75,14 @@ public sealed class ConstitutionTests
     }
 
     [Fact]
+    public void What_cannot_be_opened_leaves_nothing_behind()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Throws<InputException>(() => ConstitutionRun.Run(Options(folder), () => throw new InputException("no chat template")));
+        Assert.False(Directory.Exists(folder["out"]));
+    }
+
+    [Fact]
     public void The_folder_is_a_data_set_with_the_published_splits()
     {
         using var folder = new TemporaryFolder();

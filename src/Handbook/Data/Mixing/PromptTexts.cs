@@ -15,7 +15,7 @@ public sealed class PromptTexts
     private readonly OrderedRows _rows;
     private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];
 
-    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn)
+    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn, string? comparer)
     {
         _rows = rows;
         var wanted = Enumerable.Range(0, rows.Count).Select(rows.Origin).ToHashSet();
@@ -25,7 +25,7 @@ public sealed class PromptTexts
             foreach (var row in sources[source].Rows.Read())
             {
                 if (wanted.Contains((source, number)) && row.Problem is null && sources[source].Reader.Read(row.Value, out _) is { } example)
-                    _texts[(source, number)] = Of(example, row, referenceColumn);
+                    _texts[(source, number)] = Of(example, row, referenceColumn, comparer);
                 number++;
             }
         }
@@ -33,11 +33,11 @@ public sealed class PromptTexts
 
     public PromptText this[int row] => _texts[_rows.Origin(row)];
 
-    private static PromptText Of(Example example, SourceRow row, string? referenceColumn)
+    private static PromptText Of(Example example, SourceRow row, string? referenceColumn, string? comparer)
     {
         var reference = ReferenceAnswer.Of(row.Value, referenceColumn);
-        if (reference is null && referenceColumn is not null)
-            throw new InputException($"{row.Place}: {ReferenceAnswer.Missing(row.Value, referenceColumn)}", fix: ReferenceAnswer.Fix);
+        if (reference is null && (referenceColumn ?? comparer) is not null)
+            throw new InputException($"{row.Place}: {ReferenceAnswer.Missing(row.Value, referenceColumn)}", comparer is null ? null : $"{comparer} compares answers with it", ReferenceAnswer.Fix);
         return example switch
         {
             AnswersExample text => new(text.Prompt, null, reference, row.Place),

@@ -116,7 +116,9 @@ public sealed class TrainingData : IDisposable
     /// <summary>What prompts say, read from their files again.</summary>
     /// <param name="rows"><see cref="Train"/> or <see cref="Evaluation"/>, of a method that reads prompts.</param>
     /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
-    public PromptTexts Texts(ITokenRows rows, string? referenceColumn) => new((OrderedRows)rows, _sources, referenceColumn);
+    /// <param name="comparer">The scorer that compares with them; null where none does.</param>
+    /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
+    public PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
 
     public void Dispose()
     {
