@@ -159,7 +159,7 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
     {
         "true" or "1" => true,
         "false" or "0" => false,
-        var other => throw new UnusableRowException("label is neither true nor false", $"it is {other}"),
+        var other => throw new UnusableRowException("label is neither true nor false", $"it is {other}") { Fix = "write true or false (1 or 0) in the column that says whether an answer is good; column_mapping: {label: …} names another" },
     };
 
     private bool SecondIsBetter(JsonElement json) => (row.Column(json, "preference") is { } value ? Scalar(value) : "0") switch
