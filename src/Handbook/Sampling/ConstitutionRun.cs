@@ -158,6 +158,11 @@ public sealed class ConstitutionRun
 
     private void TellOfEmpty(Dictionary<string, List<JsonObject>> files)
     {
+        if (files.Values.All(rows => rows.Count == 0))
+        {
+            _line.Print($"warning: no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
+            return;
+        }
         var drawn = Enumerable.Range(0, _said.Length).Count(p => _order.Share(p) < _options.TestShare);
         if (_options.TestShare > 0 && files["test_sft"].Count == 0)
             _line.Print($"note: there is no test_sft.jsonl and no test_prefs.jsonl: "
@@ -165,9 +170,7 @@ public sealed class ConstitutionRun
                 + "; raise --test-share or give more prompts, or evaluate on a part of the training rows' split");
         else if (_options.TestShare > 0 && files["test_prefs"].Count == 0)
             _line.Print($"note: there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs from its answer");
-        if (files["train_sft"].Count == 0)
-            _line.Print($"warning: no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
-        else if (files["train_prefs"].Count == 0)
+        if (files["train_prefs"].Count == 0)
             _line.Print("note: train_prefs.jsonl is empty: no revision differs from its answer");
     }
 

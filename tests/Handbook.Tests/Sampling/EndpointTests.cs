@@ -56,7 +56,7 @@ public sealed class EndpointTests
         Assert.Equal(4, endpoint.Requests.Count);
     }
 
-    [Theory, InlineData(401, "wrong key", "check the key in HANDBOOK_TEST_KEY"), InlineData(404, "no such model", "the model's name"), InlineData(400, "bad", "does not take this request")]
+    [Theory, InlineData(401, "wrong key", "check the key in HANDBOOK_TEST_KEY"), InlineData(404, "no such model", "the model's name"), InlineData(400, "bad", "does not take this request"), InlineData(302, "moved", "the server sends requests elsewhere")]
     public void A_refusal_is_told_at_once_with_what_to_do(int status, string text, string fix)
     {
         using var endpoint = new FakeEndpoint(_ => (status, text, null));

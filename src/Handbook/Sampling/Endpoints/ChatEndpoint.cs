@@ -111,7 +111,7 @@ public sealed class ChatEndpoint
             var refusal = failure is ClientResultException { Status: not 0 } answered ? answered : null;
             if (refusal is null && !Passing(failure))
                 throw IsReadingProblem(failure)
-                    ? new InputException($"{Name} sent a reply that is no chat completion: {failure.Message}", fix: "check that the address ends where the API begins, usually with /v1", inner: failure)
+                    ? new InputException($"{Name} sent a reply that is no chat completion: {(failure is ArgumentOutOfRangeException ? "it holds no choice" : failure.Message)}", fix: "check that the address ends where the API begins, usually with /v1", inner: failure)
                     : new InvalidOperationException($"{Name}: {failure.Message}", failure);
             _hasReplied |= refusal is not null;
             var retries = refusal is not null && !MayPass(refusal.Status) ? 0
@@ -175,6 +175,7 @@ public sealed class ChatEndpoint
     {
         return new InputException($"{Name} answered {failure.Status}: {Body(failure)}", failures > 0 ? $"{failures + 1} attempts failed" : null, failure.Status switch
         {
+            >= 300 and < 400 => "the server sends requests elsewhere: use the address that it stands for, perhaps with https or /v1",
             401 or 403 => $"check the key in {_options.KeyVariable}",
             404 => "check the address (it usually ends with /v1) and the model's name",
             400 or 422 => "the endpoint does not take this request: check the model's name, and shorten max_completion_length or the prompts",
