@@ -33,7 +33,7 @@ internal static class Comparison
             Add(rows, only, $"sft-chat-lengths-{dtype}", name => lengths is null
                 ? [NoData(name, "useful tokens/s")]
                 : Steps(root, name, "15m", dtype, lengths, quick));
-        var pairs = PairLengths(shared, quick ? 40 : 120);
+        var pairs = PairLengths(shared, quick ? 40 : 60);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("dpo-hh-lengths", "f32"), ("dpo-hh-lengths-bf16", "bf16")])
             Add(rows, only, name, n => pairs is null ? [NoData(n, "pairs/s")] : Pairs(root, n, dtype, pairs, quick));
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
@@ -44,9 +44,21 @@ internal static class Comparison
         Print(rows);
         Directory.CreateDirectory(Path.Combine(root, "bench", "results"));
         var path = Path.Combine(root, "bench", "results", "latest.json");
-        File.WriteAllText(path, JsonSerializer.Serialize(rows, Json) + "\n");
+        File.WriteAllText(path, JsonSerializer.Serialize(only is null ? rows : Merged(path, rows), Json) + "\n");
         Console.WriteLine($"written: {Path.GetRelativePath(root, path)}");
         return 0;
+    }
+
+    /// <summary>What --only measured takes the place of the same rows; those of an earlier run stay.</summary>
+    private static List<BenchRow> Merged(string path, List<BenchRow> rows)
+    {
+        var merged = File.Exists(path) ? JsonSerializer.Deserialize<List<BenchRow>>(File.ReadAllText(path), Json)! : [];
+        foreach (var row in rows)
+            if (merged.FindIndex(old => old.Name == row.Name) is >= 0 and var at)
+                merged[at] = row;
+            else
+                merged.Add(row);
+        return merged;
     }
 
     private static BenchRow NoData(string name, string unit) => new(name, null, null, null, unit, "not measured: no shared data (HANDBOOK_SHARED)");
