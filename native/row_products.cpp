@@ -2,11 +2,11 @@
 // method as RowLinearKernel in C#, which other processors use. This file alone is compiled for AVX512-BF16: it includes
 // nothing whose inline functions could end up in code for every processor.
 
+#include "row_products.h"
+
 #include <immintrin.h>
 
 #include <cstdint>
-
-#include "row_products.h"
 
 namespace {
 
@@ -18,7 +18,9 @@ constexpr int kAhead = 8192;    // bytes between the row of W that is asked for 
 
 inline __m512bh load(const uint16_t* source) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(source)); }
 
-inline __m512bh load(const uint16_t* source, __mmask32 inside) { return reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(inside, source)); }
+inline __m512bh load(const uint16_t* source, __mmask32 inside) {
+  return reinterpret_cast<__m512bh>(_mm512_maskz_loadu_epi16(inside, source));
+}
 
 /// In each quarter the sums of that quarter of four registers.
 inline __m512 in_quarters(const __m512* a) {
@@ -111,10 +113,18 @@ void row_products(const RowProducts* job, int first, int count) {
         const uint16_t* x = job->x + row * job->x_stride;
         const int rows = to - row < kTile ? to - row : kTile;
         switch (rows) {
-          case 1: tile<1>(x, job->x_stride, w, inputs, sums); break;
-          case 2: tile<2>(x, job->x_stride, w, inputs, sums); break;
-          case 3: tile<3>(x, job->x_stride, w, inputs, sums); break;
-          default: tile<4>(x, job->x_stride, w, inputs, sums); break;
+          case 1:
+            tile<1>(x, job->x_stride, w, inputs, sums);
+            break;
+          case 2:
+            tile<2>(x, job->x_stride, w, inputs, sums);
+            break;
+          case 3:
+            tile<3>(x, job->x_stride, w, inputs, sums);
+            break;
+          default:
+            tile<4>(x, job->x_stride, w, inputs, sums);
+            break;
         }
         for (int r = 0; r < rows; ++r) {
           const __m128 sum = job->bias ? _mm_add_ps(sums[r], _mm_load_ps(bias)) : sums[r];
