@@ -36,6 +36,7 @@ internal static class GenerateCommand
         command.SetAction((args, cancel) => Task.Run(() =>
         {
             var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect));
+            OutputFile.MustNotReplace("--output", args.GetValue(output), args.GetValue(prompts) is { } read ? [read] : [], "with the prompts");
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");

@@ -49,8 +49,8 @@ internal static class ScoreCommand
         using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
         var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
         var source = Dataset.Open(spec);
-        if (output is not null && source.Files.Any(file => Path.GetFullPath(file) == Path.GetFullPath(output)))
-            throw new InputException($"--output names {output}, the file whose rows are scored", why: "it would be replaced, and rows without a score would be lost", fix: "name another file");
+        OutputFile.MustNotReplace("--output", output, source.Files, "whose rows are scored");
+        OutputFile.MustNotReplace("--output", output, args.GetValue(_against) is { } earlier ? [earlier] : [], "that --against compares with");
         var tokenizer = new ScoreTokenizer(source, spec, model.Tokenizer, Longest(args.GetValue(_maxLength), model.Network.Config));
         if (!tokenizer.HasChatTemplate)
             line.Print("note: the reward model's tokenizer has no chat template; conversations are rendered with the built-in one");

@@ -75,6 +75,21 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     }
 
     [Theory]
+    [InlineData("own.jsonl", "own.jsonl")]
+    [InlineData("own.jsonl", "linked.jsonl")]
+    public void Answers_never_replace_their_prompts(string prompts, string output)
+    {
+        const string text = """{"prompt": "the sun", "id": 7}""";
+        _handbook.Write(prompts, text);
+        if (output == "linked.jsonl" && !File.Exists(Path.Combine(_handbook.Folder, output)))
+            File.CreateSymbolicLink(Path.Combine(_handbook.Folder, output), Path.Combine(_handbook.Folder, prompts));
+        var outcome = _handbook.Run("generate", "model", "--prompts", prompts, "--output", output, "--max-new-tokens", "2");
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains($"--output names {output}, ", outcome.Error);
+        Assert.Equal(text, File.ReadAllText(Path.Combine(_handbook.Folder, prompts)));
+    }
+
+    [Theory]
     [InlineData("there is no model folder nowhere", "nowhere", "hello")]
     [InlineData("both a prompt and --prompts lines.txt are given", "model", "hello", "--prompts", "lines.txt")]
     [InlineData("there is no file absent.jsonl", "model", "--prompts", "absent.jsonl")]

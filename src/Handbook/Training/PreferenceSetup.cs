@@ -60,6 +60,7 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
                 line.Print($"reference: scores of {rows.Count:N0} {what} by {folder}, from the cache");
                 return new(rows, known);
             }
+            line.Print($"reference: scores of {rows.Count:N0} {what} by {folder}, computed once and kept in the cache");
             using var bar = new ProgressBar($"reference scores, {what}", rows.Count, "rows", line);
             var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
             return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
@@ -84,9 +85,6 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     internal static Decoder Open(Recipe recipe, string folder, DType compute)
     {
         var config = PublishedConfig.Load(folder);
-        if (recipe.Model.ModelNameOrPath is { } policy && PublishedConfig.Load(TrainingRun.ModelFolder(policy)).Decoder.VocabularySize is var size && config.Decoder.VocabularySize != size)
-            throw new InputException($"ref_model_name_or_path: {folder} has a vocabulary of {config.Decoder.VocabularySize}, but the policy has {size}",
-                why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
         using var weights = ModelWeights.Open(folder, config, fused: true);
         return Decoder.Load(weights, DType.Float32, compute, trainable: false);
     }

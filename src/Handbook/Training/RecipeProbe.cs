@@ -78,7 +78,11 @@ public sealed class RecipeProbe
             _ = ChatTemplate.Parse(source, "chat_template");
         _tokenizer = tokenizer;
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
+        {
             TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
+            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelPath.Find(reference) is not null && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
+                _warnings.Add(other);
+        }
     });
 
     private void Data()

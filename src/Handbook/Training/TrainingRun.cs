@@ -40,6 +40,8 @@ public static class TrainingRun
         var config = WithHead(PublishedConfig.Load(source), recipe.Method, source);
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
+        if (ReferenceCheck.Run(recipe, tokenizer) is { } other)
+            line.Print($"warning: {other}");
         using var data = LoadData(recipe, tokenizer, line, cancel);
         Report(data, line);
         if (data.Train.Count == 0)
