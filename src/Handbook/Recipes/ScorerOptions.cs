@@ -46,10 +46,13 @@ public sealed record ScorerOptions
     /// <summary>For <c>judge</c>: what it is told, with <c>{prompt}</c>, <c>{answer}</c> and <c>{reference}</c> in their places; null asks for a mark from 0 to 10.</summary>
     public string? JudgePrompt { get; init; }
 
-    /// <summary>For <c>judge</c>: a regular expression whose first group is the mark in the judge's reply; the last match counts.</summary>
-    public string JudgePattern { get; init; } = @"(-?\d+(?:\.\d+)?)";
+    /// <summary>For <c>judge</c>: a regular expression whose first group is the mark in the judge's reply; the last match counts. Digits of other scripts are read as 0–9. The default passes over what a mark is out of, as the 10 of "8/10" and of "8 out of 10".</summary>
+    public string JudgePattern { get; init; } = @"(?i)(?<![0-9]\.?|(?:/|\bout\s+of)[\s*_]*-?)((?<!\w)-?[0-9]+(?:\.[0-9]+)?|(?<=[^\W0-9])[0-9]+(?:\.[0-9]+)?)";
 
-    /// <summary>For <c>judge</c>: the mark that counts as 1; scores are marks divided by it.</summary>
+    /// <summary>For <c>judge</c>: the smallest mark; a reply with a smaller one is not scored.</summary>
+    public double JudgeLeast { get; init; }
+
+    /// <summary>For <c>judge</c>: the largest mark, which counts as 1; scores are marks divided by it, and a reply with a larger one is not scored.</summary>
     public double JudgeBest { get; init; } = 10;
 
     /// <summary>Requests to an endpoint at the same time.</summary>
@@ -123,6 +126,8 @@ public sealed record ScorerOptions
         Positive("endpoint_timeout", EndpointTimeout);
         Positive("unit_test_timeout", UnitTestTimeout);
         Positive("judge_best", JudgeBest);
+        if (!(JudgeLeast < JudgeBest))
+            report.Error("judge_least", $"is {JudgeLeast}, but must be less than judge_best {JudgeBest}", fix: "give the smallest mark that the judge is asked for");
         if (MinAnswerLength > (MaxAnswerLength ?? int.MaxValue))
             report.Error("min_answer_length", $"is {MinAnswerLength}, more than max_answer_length {MaxAnswerLength}", fix: "exchange the two");
 

@@ -27,6 +27,31 @@ public sealed class EndpointTests
         Assert.True(double.IsNaN(Judge(endpoint, null).Score([s_answer])[0].Value));
     }
 
+    [Theory]
+    [InlineData("I give 8/10", 0.8), InlineData("2/10", 0.2), InlineData("7 out of 10", 0.7), InlineData("**7** / **10**", 0.7), InlineData("Mark: 7.5/10.", 0.75), InlineData("10/10", 1), InlineData("Out of 10, I give 6", 0.6)]
+    [InlineData("0 / 10\n", 0), InlineData("Score:9", 0.9), InlineData("8 OUT OF 10", 0.8), InlineData("８点", 0.8), InlineData("８／１０", 0.8), InlineData("8/10.5", 0.8), InlineData("In 1990 none. 3", 0.3)]
+    [InlineData("15", double.NaN), InlineData("-1", double.NaN), InlineData("80%", double.NaN), InlineData("/10", double.NaN), InlineData("out of 10", double.NaN), InlineData("", double.NaN)]
+    public void A_mark_is_not_what_it_is_out_of_and_lies_between_the_marks_asked_for(string reply, double score)
+    {
+        using var endpoint = new FakeEndpoint(_ => (200, reply, null));
+        var said = new List<string>();
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), null, new ScorerOptions().JudgePattern, 10, 0, said.Add);
+        Assert.Equal(score, judge.Score([s_answer])[0].Value, 1e-12);
+        Assert.Equal(double.IsNaN(score) ? 1 : 0, said.Count);
+    }
+
+    [Fact]
+    public void Answers_without_a_mark_are_counted_by_reason_with_an_example()
+    {
+        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString() switch { "a" => "15", "b" => "no words", _ => "6" }, null));
+        var said = new List<string>();
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), "{answer}", new ScorerOptions().JudgePattern, 10, 1, said.Add);
+        var scores = judge.Score([.. "aabc".Select(letter => s_answer with { Answer = $"{letter}" })]);
+        Assert.Equal([double.NaN, double.NaN, double.NaN, 0.6], scores.Select(score => score.Value));
+        Assert.Equal("the mark is not between judge_least 1 and judge_best 10: 15", scores[0].Detail);
+        Assert.Equal(["judge: 1 of 4 answers not scored: no mark in the reply, e.g. \"no words\"", "judge: 2 of 4 answers not scored: the mark is not between judge_least 1 and judge_best 10, e.g. \"15\""], said);
+    }
+
     [Fact]
     public void Requests_run_side_by_side_up_to_the_limit_and_each_is_told_at_its_place()
     {

@@ -8,9 +8,13 @@ namespace Handbook.Sampling;
 /// <param name="endpoint">Where the judge is.</param>
 /// <param name="prompt">What it is told, with {prompt}, {answer} and {reference}; null for our own words.</param>
 /// <param name="pattern">A regular expression whose first group is the mark; the last match counts.</param>
-/// <param name="best">The mark that counts as 1.</param>
-public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best) : IAnswerScorer
+/// <param name="best">The mark that counts as 1; none is larger.</param>
+/// <param name="least">No mark is smaller.</param>
+/// <param name="say">Hears how many answers got no mark, and why.</param>
+public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
 {
+    private const int ExampleLength = 160;
+
     private const string OwnPrompt = """
         Judge how well an answer serves the person who asked. Look at whether it is right, whether it does what was asked, and whether it is clear; length alone is no merit.
 
@@ -27,11 +31,28 @@ public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pa
 
     public string Name => "judge";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel) =>
-        endpoint.Ask(answers.Count,
-            i => ([new UserChatMessage(Filled(answers[i]))], new ChatCompletionOptions { Temperature = 0 }),
-            (i, reply) => done(i, Mark(reply.Text)),
-            cancel);
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    {
+        var unscored = new SortedDictionary<string, (int Count, string Example)>(StringComparer.Ordinal);
+        try
+        {
+            endpoint.Ask(answers.Count,
+                i => ([new UserChatMessage(Filled(answers[i]))], new ChatCompletionOptions { Temperature = 0 }),
+                (i, reply) =>
+                {
+                    var (score, problem) = Mark(reply.Text);
+                    if (problem is not null)
+                        unscored[problem] = unscored.TryGetValue(problem, out var known) ? known with { Count = known.Count + 1 } : (1, reply.Text);
+                    done(i, score);
+                },
+                cancel);
+        }
+        finally
+        {
+            foreach (var (problem, (count, example)) in unscored)
+                say?.Invoke($"judge: {count:N0} of {answers.Count:N0} answers not scored: {problem}, e.g. \"{End(example)}\"");
+        }
+    }
 
     // In one pass: what an answer says about {reference} stays what it says.
     private string Filled(SampledAnswer answer) => Regex.Replace(prompt ?? OwnPrompt, @"\{(prompt|answer|reference)\}", place => place.Groups[1].Value switch
@@ -41,10 +62,18 @@ public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pa
         _ => answer.Reference ?? throw new InputException($"{answer.Place}: judge_prompt asks for {{reference}}, but the row has no right answer", fix: "name its column in reference_column, or take {reference} out of judge_prompt"),
     });
 
-    private AnswerScore Mark(string reply) =>
-        _mark.In(reply) is { } mark && double.TryParse(mark, NumberStyles.Float, CultureInfo.InvariantCulture, out var value) && double.IsFinite(value)
-            ? new(value / best, reply)
-            : new(double.NaN, reply);       // the next judge may say more; this answer is left out
+    // What is not scored is left out; the next reply may say more.
+    private (AnswerScore Score, string? Problem) Mark(string reply)
+    {
+        if (_mark.In(AsciiNumbers.In(reply)) is not { } mark || !double.TryParse(mark, NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
+            return Unscored("no mark in the reply");
+        return value >= least && value <= best ? (new(value / best, reply), null)
+            : Unscored(string.Create(CultureInfo.InvariantCulture, $"the mark is not between judge_least {least} and judge_best {best}"));
+
+        (AnswerScore, string) Unscored(string problem) => (new(double.NaN, $"{problem}: {reply}"), problem);
+    }
+
+    private static string End(string reply) => reply.Length > ExampleLength ? $"…{reply[^ExampleLength..]}" : reply;
 
     public void Dispose()
     {

@@ -68,13 +68,18 @@ public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 
     public override AnswerScore Score(SampledAnswer answer)
     {
-        var expected = LastNumber(Reference(answer)) ?? throw new InputException($"{answer.Place}: number_match: the right answer holds no number: \"{answer.Reference}\"", fix: "correct the row, or name another reference_column");
+        var expected = Expected(Reference(answer), answer.Place);
         return result.In(answer.Answer) is { } stated && LastNumber(stated) is { } number ? Of(Equal(number, expected)) : new(0, "no number");
     }
 
-    /// <summary>The last number of a text, as digits with an optional sign, point and exponent; null without one.</summary>
+    /// <summary>The number of a right answer.</summary>
+    /// <exception cref="InputException">It holds none.</exception>
+    internal static string Expected(string reference, string place) => LastNumber(reference)
+        ?? throw new InputException($"{place}: number_match: the right answer holds no number: \"{reference}\"", fix: "correct the row, or name another reference_column");
+
+    /// <summary>The last number of a text, as digits 0–9 of whatever script with an optional sign, point and exponent; null without one.</summary>
     public static string? LastNumber(string text) =>
-        Number().Matches(text.Replace('−', '-')).LastOrDefault()?.Value.Replace(",", "");
+        Number().Matches(AsciiNumbers.In(text)).LastOrDefault()?.Value.Replace(",", "");
 
     private static bool Equal(string a, string b)
     {
@@ -82,11 +87,11 @@ public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
             return x == y;
         if (BigInteger.TryParse(a, CultureInfo.InvariantCulture, out var i) && BigInteger.TryParse(b, CultureInfo.InvariantCulture, out var j))
             return i == j;
-        return double.Parse(a, CultureInfo.InvariantCulture) == double.Parse(b, CultureInfo.InvariantCulture);
+        return double.TryParse(a, CultureInfo.InvariantCulture, out var v) && double.TryParse(b, CultureInfo.InvariantCulture, out var w) && v == w;
     }
 
-    // A minus behind a letter, digit or bracket is no sign; commas count between groups of three digits.
-    [GeneratedRegex(@"(?:(?<![\w)])-)?(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+)", RegexOptions.CultureInvariant)]
+    // A minus behind a letter, digit or bracket is no sign, but behind one of a script without capitals it is: such scripts set no space. Commas count between groups of three digits.
+    [GeneratedRegex(@"(?:(?<![\p{Lu}\p{Ll}\p{Lt}0-9_)])-)?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)", RegexOptions.CultureInvariant)]
     private static partial Regex Number();
 }
 
