@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Generation;
+using Handbook.Training;
 using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
@@ -81,6 +82,12 @@ internal static class GenerateCommand
         return model.EncodeChat(JsonSerializer.SerializeToElement(messages));
     }
 
+    private static void WarnOfLength(Settings settings, int[][] prompts)
+    {
+        if (LengthCheck.Prompts(prompts, settings.Model.Network.Config) is { } tooLong)
+            Console.Error.WriteLine($"warning: {tooLong}");
+    }
+
     private static AnswerText TextOf(Settings settings, int[] ids) =>
         new(settings.Model.Tokenizer, settings.Stops, settings.Raw || !settings.Model.CanChat ? ids : []);
 
@@ -105,6 +112,7 @@ internal static class GenerateCommand
     private static void Stream(Settings settings, Prompt prompt, CancellationToken cancel)
     {
         var ids = Encode(settings, prompt);
+        WarnOfLength(settings, [ids]);
         var text = TextOf(settings, ids);
         var clock = Stopwatch.StartNew();
         try
@@ -135,6 +143,7 @@ internal static class GenerateCommand
     private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, int answers, string? output, bool scored, CancellationToken cancel)
     {
         var ids = prompts.Select(prompt => Encode(settings, prompt)).ToArray();
+        WarnOfLength(settings, ids);
         var texts = ids.SelectMany(prompt => Enumerable.Range(0, answers).Select(_ => TextOf(settings, prompt))).ToArray();
         var lines = new string?[texts.Length];
         var (right, written) = (0, 0);

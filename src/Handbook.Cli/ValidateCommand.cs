@@ -26,6 +26,8 @@ internal static class ValidateCommand
         var probe = keysOnly ? null : RecipeProbe.Of(recipe);
         foreach (var note in probe?.Notes ?? [])
             Console.Error.WriteLine($"note: {note}");
+        foreach (var remark in probe?.Remarks ?? [])
+            Console.Error.WriteLine(remark);
         foreach (var warning in probe?.Warnings ?? [])
             Console.Error.WriteLine($"warning: {warning}");
         if (probe is not null && probe.Problems.Count + probe.Absent.Count is > 0 and var count)

@@ -45,6 +45,26 @@ public sealed class ValidateCommandTests : IDisposable
         _run.Refused(Validate(words.Split(' ')), message, "nothing was started");
     }
 
+    [Theory] // the model has 64 positions; a row with a long answer reaches beyond them
+    [InlineData("validate", "warning: max_length is 200, but the model was made for 64 positions")]
+    [InlineData("sft", "warning: 1 row is longer than the 64 positions")]
+    public void Rows_beyond_the_model_s_positions_are_told(string command, string warning)
+    {
+        _run.Write("rows.jsonl", _run.Read("rows.jsonl") + $$"""{"messages": [{"role": "user", "content": "zzz?"}, {"role": "assistant", "content": "{{string.Concat(Enumerable.Repeat("zq ", 40))}}"}]}""" + "\n");
+        Assert.Contains(warning, SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--max_length=200")).Error);
+        Assert.DoesNotContain("positions", SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--output_dir=short")).Error);
+    }
+
+    [Theory]
+    [InlineData("validate")]
+    [InlineData("dpo")]
+    public void A_column_of_verdicts_that_is_not_read_is_told(string command)
+    {
+        _run.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 8).Select(i => $$"""{"prompt": "number {{i}}?", "chosen": " it is {{i}}", "rejected": " it is the answer", "preference": {{1 + i % 2}}}""" + "\n")));
+        string[] words = [command, "r.yaml", "--dataset_name=pairs.jsonl", .. command == "validate" ? ["--method", "dpo"] : Array.Empty<string>()];
+        Assert.Contains("note: pairs.jsonl: the column preference is not read", SmallModel.Succeed(_run.Handbook.Run(words)).Error);
+    }
+
     [Fact]
     public void Data_on_the_command_line_takes_the_place_of_the_file_s()
     {

@@ -136,6 +136,10 @@ public sealed record DecoderConfig
     /// <summary>The element type the file says its weights have; null where it says nothing.</summary>
     public DType? DType { get; init; }
 
+    /// <summary>Longest text the model was made for, with its rotary scaling: a factor may stretch <see cref="MaxPositions"/>, or be in it already.</summary>
+    public int LongestText => Positions == PositionKind.Learned || RopeScaling is not { } scaling ? MaxPositions
+        : (int)Math.Min(int.MaxValue, Math.Max(MaxPositions, (scaling.OriginalMaxPositions ?? MaxPositions) * scaling.Factor));
+
     /// <summary>Width of the queries, H·E.</summary>
     public int QuerySize => Heads * HeadSize;
 

@@ -20,6 +20,7 @@ public sealed class RecipeProbe
     private readonly List<string> _warnings = [];
     private Tokenizer? _tokenizer;
     private readonly List<string> _notes = [];
+    private readonly List<string> _remarks = [];
 
     private RecipeProbe(Recipe recipe)
     {
@@ -35,6 +36,9 @@ public sealed class RecipeProbe
 
     /// <summary>What keys mean for the model that is named.</summary>
     public IReadOnlyList<string> Notes => _notes;
+
+    /// <summary>Lines about how rows are read, each with its weight.</summary>
+    public IReadOnlyList<string> Remarks => _remarks;
 
     /// <summary>What may be otherwise once the run is started.</summary>
     public IReadOnlyList<string> Warnings => _warnings;
@@ -62,6 +66,8 @@ public sealed class RecipeProbe
                 {
                     var config = PublishedConfig.Load(path);
                     using var weights = ModelWeights.Open(path, config);
+                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Data.MaxLength, config.Decoder) is { } tooLong)
+                        _warnings.Add(tooLong);
                     if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
                         _notes.Add(note);
                 });
@@ -110,7 +116,11 @@ public sealed class RecipeProbe
             return;     // its prompts are read by their own rules
         var source = Dataset.Open(part.Spec, _recipeFolder);
         if (_tokenizer is not null)
-            _ = TrainingData.Open(part, RecipeData.Options(_recipe, _tokenizer));
+        {
+            var options = RecipeData.Options(_recipe, _tokenizer);
+            var (rows, reader, _) = TrainingData.Open(part, options);
+            _remarks.AddRange(RowRemarks.Of(rows, reader, options).Except(_remarks));
+        }
         else
             _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
         if (_recipe.Method != TrainingMethod.Grpo)

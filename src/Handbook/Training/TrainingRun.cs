@@ -50,6 +50,8 @@ public static class TrainingRun
             throw new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
+        if (LengthCheck.Found(options.Evaluates() ? [data.Train, data.Evaluation!] : [data.Train], config.Decoder) is { } tooLong)
+            line.Print($"warning: {tooLong}");
         if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
             Report(AnswerLabels.Of(data.Train), recipe, line);
 
@@ -206,6 +208,8 @@ public static class TrainingRun
             foreach (var bad in s.Bad)
                 line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
         }
+        foreach (var remark in data.Remarks)
+            line.Print(remark);
     }
 
     private static void Report(AnswerLabels labels, Recipe recipe, LiveLine line)

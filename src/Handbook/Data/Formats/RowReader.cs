@@ -27,6 +27,9 @@ public sealed class RowReader
 
     public RowLayout Layout { get; }
 
+    /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything else.</summary>
+    internal bool IgnoresPreference { get; private init; }
+
     /// <summary>Says which columns are read, for the cache's key.</summary>
     public string Fingerprint => $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
 
@@ -53,7 +56,10 @@ public sealed class RowReader
             throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
-        return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns);
+        return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns)
+        {
+            IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers") && !columns.ContainsValue("preference"),
+        };
     }
 
     /// <summary>The row's content; null with the reason where it cannot be used.</summary>

@@ -97,6 +97,9 @@ public sealed class TrainingData : IDisposable
 
     public IReadOnlyList<SourceReport> Sources { get; private set; } = [];
 
+    /// <summary>Lines for the log about how rows are read.</summary>
+    public IReadOnlyList<string> Remarks { get; private set; } = [];
+
     /// <summary>Reads, mixes, tokenises and packs; what was tokenised before is taken from the cache.</summary>
     public static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
     {
@@ -131,15 +134,18 @@ public sealed class TrainingData : IDisposable
     {
         var parts = MixturePart.Of(options.Mixture, options.Evaluates, options.RecipeFolder);
         var reports = new List<SourceReport>();
+        var remarks = new List<string>();
         var cache = new TokenCache(options.Cache) { Threads = options.Threads };
         foreach (var part in parts)
         {
             var (source, reader, tokenizer) = Open(part, options);
             _sources.Add((source, reader));
+            remarks.AddRange(RowRemarks.Of(source, reader, options));
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
             reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source)));
         }
         Sources = reports;
+        Remarks = [.. remarks.Distinct()];
         foreach (var report in reports)
             RequireUsable(report, options.MaxBadRows);
 
