@@ -91,6 +91,9 @@ public sealed record ScorerOptions
     /// <summary>The scorer that compares with a row's right answer; null where none does.</summary>
     internal string? Comparer() => RewardFuncs?.FirstOrDefault(NeedReference.Contains);
 
+    /// <summary>Whether right answers must hold a number.</summary>
+    internal bool ComparesNumbers() => RewardFuncs?.Contains("number_match") == true;
+
     internal void Validate(Diagnostics report)
     {
         if (RewardFuncs is not { Count: > 0 })

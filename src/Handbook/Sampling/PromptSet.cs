@@ -49,6 +49,9 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
                 fix: string.Join("; ", dropped.Values.Select(entry => entry.Fix).OfType<string>().Distinct()) is { Length: > 0 } cures ? cures : "mend or remove these rows, or raise max_bad_rows");
         if (recipe.Scoring.Comparer() is { } name && prompts.Find(prompt => prompt.Expected is null) is { } bare)
             throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: ReferenceAnswer.Fix);
+        if (recipe.Scoring.ComparesNumbers())
+            foreach (var prompt in prompts)
+                NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
         return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
     }
 

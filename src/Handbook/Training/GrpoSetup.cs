@@ -65,6 +65,9 @@ internal sealed class GrpoSetup : IDisposable
         var (column, comparer) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
         var texts = _data.Texts(_data.Train, column, comparer);
         var held = _data.Evaluation is { } rows ? _data.Texts(rows, column, comparer) : null;
+        if (_recipe.Scoring.ComparesNumbers())
+            foreach (var text in texts.All.Concat(held?.All ?? []))
+                NumberMatchScorer.Expected(text.Reference!, text.Place);
         return new GrpoMethod(loss, groups, new(_data.Train, row => texts[row]), RecipeData.Plan(_recipe, _data.Train), (grpo.StepsPerSampling(_recipe.Training), grpo.NumIterations))
         {
             HeldOutTexts = held is null ? null : row => held[row],

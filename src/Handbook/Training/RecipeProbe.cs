@@ -129,6 +129,10 @@ public sealed class RecipeProbe
         var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
         if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
             throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);
+        if (_recipe.Scoring.ComparesNumbers())
+            foreach (var row in source.Read().Where(row => row.Problem is null))
+                if (ReferenceAnswer.Of(row.Value, column) is { } reference)
+                    NumberMatchScorer.Expected(reference, row.Place);
     }
 
     // Whether somebody listens is asked without a request, which might cost something.

@@ -2,6 +2,7 @@ using Handbook.Generation;
 using Handbook.Recipes;
 using Handbook.Sampling;
 using Handbook.Tests.Recipes;
+using Handbook.Torch;
 
 namespace Handbook.Tests.Sampling;
 
@@ -41,7 +42,7 @@ public sealed class EndpointTests
     }
 
     [Fact]
-    public void Answers_without_a_mark_are_counted_by_reason_with_an_example()
+    public void Replies_without_a_mark_are_counted_by_reason_with_an_example()
     {
         using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString() switch { "a" => "15", "b" => "no words", _ => "6" }, null));
         var said = new List<string>();
@@ -49,7 +50,20 @@ public sealed class EndpointTests
         var scores = judge.Score([.. "aabc".Select(letter => s_answer with { Answer = $"{letter}" })]);
         Assert.Equal([double.NaN, double.NaN, double.NaN, 0.6], scores.Select(score => score.Value));
         Assert.Equal("the mark is not between judge_least 1 and judge_best 10: 15", scores[0].Detail);
-        Assert.Equal(["judge: 1 of 4 answers not scored: no mark in the reply, e.g. \"no words\"", "judge: 2 of 4 answers not scored: the mark is not between judge_least 1 and judge_best 10, e.g. \"15\""], said);
+        Assert.Equal(["judge: 1 of 4 replies give no score: no mark in the reply, e.g. \"no words\"", "judge: 2 of 4 replies give no score: the mark is not between judge_least 1 and judge_best 10, e.g. \"15\""], said);
+    }
+
+    [Fact]
+    public void Equal_answers_to_equal_prompts_are_judged_once()
+    {
+        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null));
+        Environment.SetEnvironmentVariable("HANDBOOK_TEST_KEY", "k");
+        using var scorers = new ScorerSet(new() { RewardFuncs = ["judge"], JudgeModel = "fake", JudgeBaseUrl = endpoint.Address, JudgePrompt = "{prompt} {answer}", EndpointKeyVariable = "HANDBOOK_TEST_KEY" }, DType.Float32);
+        SampledAnswer[] answers = [s_answer with { Answer = "odd" }, s_answer with { Answer = "even" }, s_answer with { Answer = "odd", Place = "elsewhere" }, s_answer with { Answer = "odd", Text = "another" }];
+        Assert.Equal([0.1, 0.2, 0.1, 0.1], scorers.Score(answers));
+        Assert.Equal(3, endpoint.Requests.Count);
+        Assert.Equal([0.2, 0.2, 0.1], scorers.Score([answers[1], answers[1] with { Answer = "EVEN" }, answers[0]]));
+        Assert.Equal(4, endpoint.Requests.Count);
     }
 
     [Fact]

@@ -27,6 +27,21 @@ public sealed class PromptSetTests : IDisposable
     }
 
     [Fact]
+    public void A_right_answer_without_a_number_is_told_before_anything_is_sampled()
+    {
+        var problem = Assert.Throws<InputException>(() => Load("""{"prompt": "2 + 2?", "answer": "four"}""", "reward_funcs: number_match"));
+        Assert.EndsWith("rows.jsonl:1: number_match: the right answer holds no number: \"four\"", problem.What);
+        var rows = new StringWriter();
+        for (var i = 0; i < 100; i++)
+            rows.WriteLine($$"""{"prompt": "2 + 2?", "answer": "{{(i == 90 ? "four" : "4")}}"}""");
+        File.WriteAllText(_folder["rows.jsonl"], rows.ToString());
+        File.WriteAllText(_folder["r.yaml"], $"model_name_or_path: m\ndataset_name: {_folder["rows.jsonl"]}\nreward_funcs: number_match\n");
+        Assert.True(Recipe.Load(new FileInfo(_folder["r.yaml"]), [], TrainingMethod.Grpo).TryGet(out var grpo, out var diagnostics), diagnostics.ToString());
+        Assert.EndsWith("rows.jsonl:91: number_match: the right answer holds no number: \"four\"", Assert.Single(Handbook.Training.RecipeProbe.Of(grpo).Problems).What);
+        Assert.Equal(2, Load("""{"prompt": "2 + 2?", "answer": "#### ４"}""", "reward_funcs: number_match").Prompts.Count);
+    }
+
+    [Fact]
     public void Rows_without_a_prompt_are_told_with_the_columns_they_have()
     {
         var problem = Assert.Throws<InputException>(() => Load("""{"ask": "2 + 2?", "answer": "4"}"""));
@@ -38,7 +53,7 @@ public sealed class PromptSetTests : IDisposable
     private PromptSet Load(string row, string line = "")
     {
         File.WriteAllText(_folder["rows.jsonl"], row + "\n" + row + "\n");
-        File.WriteAllText(_folder["r.yaml"], $"model_name_or_path: m\ndataset_name: {_folder["rows.jsonl"]}\nreward_funcs: exact_match\n{line}\n");
+        File.WriteAllText(_folder["r.yaml"], $"model_name_or_path: m\ndataset_name: {_folder["rows.jsonl"]}\n{(line.StartsWith("reward_funcs", StringComparison.Ordinal) ? "" : "reward_funcs: exact_match\n")}{line}\n");
         var loaded = Recipe.Load(new FileInfo(_folder["r.yaml"]), [], TrainingMethod.RejectionSample);
         Assert.True(loaded.TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
         return PromptSet.Load(recipe);

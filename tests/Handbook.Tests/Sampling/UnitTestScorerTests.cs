@@ -66,6 +66,46 @@ public sealed class UnitTestScorerTests
         }
     }
 
+    [Fact]
+    public void All_files_together_have_a_limit()
+    {
+        using var scorer = Scorer("sh solution.sh");
+        var scores = scorer.Score([Answer("for i in 1 2 3; do head -c 10000000 /dev/zero > file$i || exit 1; done"), Answer("for i in 1 2 3; do head -c 30000000 /dev/zero > file$i || exit 1; done"),
+            Answer("i=0; while [ $i -lt 20000 ]; do : > $i || exit 1; i=$((i+1)); done")]);
+        Assert.Equal([1, 0, 0], scores.Select(score => score.Value));
+        Assert.Contains("No space left", scores[1].Detail);
+    }
+
+    [Fact]
+    public void What_a_killed_process_ran_dies_with_it_and_its_folder_goes_at_the_next_start()
+    {
+        Scorer("true").Dispose();
+        if (Environment.GetEnvironmentVariable("HANDBOOK_TEST_IS_KILLED") is not null)
+            Scorer("sleep 777.25", seconds: 300).Score([Answer("# 777.25")]);
+        using var child = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("dotnet",
+            ["exec", typeof(UnitTestScorerTests).Assembly.Location, "-method", $"{typeof(UnitTestScorerTests).FullName}.{nameof(What_a_killed_process_ran_dies_with_it_and_its_folder_goes_at_the_next_start)}"])
+        {
+            Environment = { ["HANDBOOK_TEST_IS_KILLED"] = "1" },
+            RedirectStandardOutput = true,
+        })!;
+        Wait(() => Sleeping() > 0);
+        child.Kill();        // it alone
+        Wait(() => Sleeping() == 0);
+        Assert.NotEmpty(Folders());
+        Scorer("true").Dispose();
+        Assert.Empty(Folders());
+
+        static int Sleeping() => System.Diagnostics.Process.GetProcessesByName("sleep").Count(process => File.ReadAllText($"/proc/{process.Id}/cmdline").Contains("777.25", StringComparison.Ordinal));
+
+        static string[] Folders() => [.. Directory.GetDirectories(Path.GetTempPath(), "handbook-code-*").Where(folder => File.Exists(Path.Combine(folder, "work", "solution.sh")) && File.ReadAllText(Path.Combine(folder, "work", "solution.sh")).Contains("777.25", StringComparison.Ordinal))];
+
+        static void Wait(Func<bool> holds) => Assert.True(SpinWait.SpinUntil(() =>
+        {
+            Thread.Sleep(50);
+            return holds();
+        }, TimeSpan.FromSeconds(30)));
+    }
+
     private static SampledAnswer Answer(string code) => new() { Answer = code, Reference = "2" };
 
     private static UnitTestScorer Scorer(string command, double seconds = 20)

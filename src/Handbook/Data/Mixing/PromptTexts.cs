@@ -31,6 +31,9 @@ public sealed class PromptTexts
         }
     }
 
+    /// <summary>Each prompt once.</summary>
+    public IEnumerable<PromptText> All => _texts.Values;
+
     public PromptText this[int row] => _texts[_rows.Origin(row)];
 
     private static PromptText Of(Example example, SourceRow row, string? referenceColumn, string? comparer)

@@ -16,7 +16,7 @@ public sealed record SandboxLimits
     /// <summary>Processes and threads at once.</summary>
     public int Processes { get; init; } = 64;
 
-    /// <summary>Largest file, and all of the scratch memory file systems, in MB.</summary>
+    /// <summary>All files together, scratch folder and <c>/tmp</c>, in MB; they lie in memory.</summary>
     public int FileMb { get; init; } = 64;
 }
 
@@ -27,20 +27,24 @@ public readonly record struct SandboxOutcome(int? Code, string Output);
 
 /// <summary>Runs commands without network, without the user's files, and with limits of time, memory and processes.</summary>
 /// <remarks>
-/// New user, mount, network, process and IPC namespaces (<c>unshare</c>); a root of its own with the system's programs and the scratch folder alone
-/// (<c>pivot_root</c>); resource limits (<c>prlimit</c>); no capabilities and no way to new ones (<c>setpriv</c>). Who runs as root becomes nobody first.
+/// Each command is a chain of small programs, so that every limit is the kernel's: whoever runs it may be killed at any moment, and nothing lives on.
+/// New user, mount, network, process and IPC namespaces (<c>unshare</c>); a root of its own with the system's programs and a scratch folder in memory
+/// (<c>pivot_root</c>); the end together with its parent (<c>setpriv --pdeathsig</c>) or after its time (<c>timeout</c>); resource limits (<c>prlimit</c>); no capabilities and no way to new ones (<c>setpriv</c>). Who runs as root becomes nobody first.
 /// Where any of it cannot be had, nothing runs.
 /// </remarks>
 public sealed class CodeSandbox
 {
     private const int OutputKept = 2000;
 
+    /// <summary>Seconds after which the kernel's own clock ends what the clock here has not ended.</summary>
+    private const double Grace = 5;
+
     /// <summary>Makes the new root, then runs the rest of its words there.</summary>
     private const string Enter = """
         set -e
         root=$1 scratch=$2 size=$3
         shift 3
-        mount -t tmpfs -o "size=$size,mode=755" sandbox "$root"
+        mount -t tmpfs -o "size=$size,nr_inodes=16k,mode=755" sandbox "$root"
         for name in usr bin sbin lib lib32 lib64 libx32 etc opt; do
             if [ -L "/$name" ]; then ln -s "$(readlink "/$name")" "$root/$name"
             elif [ -d "/$name" ]; then mkdir "$root/$name"; mount --rbind "/$name" "$root/$name"; fi
@@ -48,7 +52,7 @@ public sealed class CodeSandbox
         mkdir "$root/proc" "$root/dev" "$root/tmp" "$root/work" "$root/.old"
         chmod 1777 "$root/tmp"
         for name in null zero random urandom; do : > "$root/dev/$name"; mount --bind "/dev/$name" "$root/dev/$name"; done
-        mount --bind "$scratch" "$root/work"
+        cp -r "$scratch/." "$root/work/"
         mount -t proc proc "$root/proc" 2>/dev/null || true
         cd "$root"
         pivot_root . .old
@@ -66,6 +70,7 @@ public sealed class CodeSandbox
     {
         if (!OperatingSystem.IsLinux())
             throw Refused("this system has no namespaces", "run unit tests on Linux");
+        SandboxFolder.Sweep();
         var sandbox = new CodeSandbox(limits);
         SandboxOutcome probe;
         try
@@ -75,7 +80,7 @@ public sealed class CodeSandbox
         }
         catch (System.ComponentModel.Win32Exception failure)
         {
-            throw Refused(failure.Message, "install util-linux (unshare, prlimit, setpriv)");
+            throw Refused(failure.Message, "install util-linux (unshare, prlimit, setpriv) and coreutils (timeout)");
         }
         return probe is { Code: 0 } && probe.Output.Contains("ready", StringComparison.Ordinal) ? sandbox
             : throw Refused(probe.Output.Trim().Length > 0 ? probe.Output.Trim() : $"the trial run ended with {probe.Code}",
@@ -88,23 +93,16 @@ public sealed class CodeSandbox
     /// <param name="files">Names and contents of what lies in the scratch folder.</param>
     public SandboxOutcome Run(string command, IReadOnlyDictionary<string, string> files, CancellationToken cancel)
     {
-        var folder = Directory.CreateTempSubdirectory("handbook-code-").FullName;
-        try
-        {
-            string root = Path.Combine(folder, "root"), scratch = Path.Combine(folder, "work");
-            Directory.CreateDirectory(root);
-            Directory.CreateDirectory(scratch);
-            foreach (var (name, content) in files)
-                File.WriteAllText(Path.Combine(scratch, name), content, new UTF8Encoding(false));
-            if (OperatingSystem.IsLinux() && Environment.IsPrivilegedProcess)        // nobody must reach them
-                foreach (var path in (string[])[folder, root, scratch, .. files.Keys.Select(name => Path.Combine(scratch, name))])
-                    File.SetUnixFileMode(path, (UnixFileMode)0b111_111_111);
-            return Run(command, root, scratch, cancel);
-        }
-        finally
-        {
-            Directory.Delete(folder, recursive: true);
-        }
+        using var folder = new SandboxFolder();
+        string root = folder["root"], scratch = folder["work"];
+        Directory.CreateDirectory(root);
+        Directory.CreateDirectory(scratch);
+        foreach (var (name, content) in files)
+            File.WriteAllText(Path.Combine(scratch, name), content, new UTF8Encoding(false));
+        if (OperatingSystem.IsLinux() && Environment.IsPrivilegedProcess)        // nobody must reach them
+            foreach (var path in (string[])[folder.Path, root, scratch, .. files.Keys.Select(name => Path.Combine(scratch, name))])
+                File.SetUnixFileMode(path, (UnixFileMode)0b111_111_111);
+        return Run(command, root, scratch, cancel);
     }
 
     private SandboxOutcome Run(string command, string root, string scratch, CancellationToken cancel)
@@ -112,6 +110,8 @@ public sealed class CodeSandbox
         string[] words =
         [
             .. Environment.IsPrivilegedProcess ? (string[])["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [],
+            // The signal comes when the thread that starts this ends; it waits below for as long as this runs.
+            "setpriv", "--pdeathsig", "KILL", "timeout", "--signal=KILL", (_limits.Seconds + Grace).ToString(CultureInfo.InvariantCulture), "setpriv", "--pdeathsig", "KILL",
             "unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
             "sh", "-c", Enter, "sandbox", root, scratch, $"{_limits.FileMb}m",
             "prlimit", Limit("as", (long)_limits.MemoryMb << 20), Limit("nproc", _limits.Processes), Limit("fsize", (long)_limits.FileMb << 20),

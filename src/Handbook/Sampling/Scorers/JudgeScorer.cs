@@ -10,7 +10,7 @@ namespace Handbook.Sampling;
 /// <param name="pattern">A regular expression whose first group is the mark; the last match counts.</param>
 /// <param name="best">The mark that counts as 1; none is larger.</param>
 /// <param name="least">No mark is smaller.</param>
-/// <param name="say">Hears how many answers got no mark, and why.</param>
+/// <param name="say">Hears how many replies give no score, and why.</param>
 public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
 {
     private const int ExampleLength = 160;
@@ -50,7 +50,7 @@ public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pa
         finally
         {
             foreach (var (problem, (count, example)) in unscored)
-                say?.Invoke($"judge: {count:N0} of {answers.Count:N0} answers not scored: {problem}, e.g. \"{End(example)}\"");
+                say?.Invoke($"judge: {count:N0} of {answers.Count:N0} replies give no score: {problem}, e.g. \"{End(example)}\"");
         }
     }
 

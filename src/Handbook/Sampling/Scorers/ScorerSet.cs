@@ -26,7 +26,7 @@ public sealed class ScorerSet : IDisposable
     public IReadOnlyList<double> Weights => [.. _all.Select(entry => entry.Weight)];
 
     /// <summary>The scorer at a place; opened where it is not.</summary>
-    public IAnswerScorer this[int index] => _open[index] ??= _create(_all[index].Name);
+    public IAnswerScorer this[int index] => _open[index] ??= Shared(_create(_all[index].Name));
 
     /// <summary>Σ weight · score of each answer; NaN where a scorer could not tell.</summary>
     public double[] Score(IReadOnlyList<SampledAnswer> answers, CancellationToken cancel = default)
@@ -49,9 +49,9 @@ public sealed class ScorerSet : IDisposable
     public void Release()
     {
         for (var i = 0; i < _all.Length; i++)
-            if (_open[i] is RewardModelScorer model)
+            if (_all[i].Name == "reward_model")
             {
-                model.Dispose();
+                _open[i]?.Dispose();
                 _open[i] = null;
             }
     }
@@ -61,6 +61,9 @@ public sealed class ScorerSet : IDisposable
         foreach (var scorer in _open)
             scorer?.Dispose();
     }
+
+    // A test may end otherwise the next time: it has a clock and limits.
+    private static IAnswerScorer Shared(IAnswerScorer scorer) => scorer is UnitTestScorer ? scorer : new DistinctScorer(scorer);
 
     private static IAnswerScorer Create(string name, ScorerOptions options, DType compute, Action<string>? note) => name switch
     {
