@@ -5,6 +5,7 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Rewards;
 using Handbook.Torch;
+using Handbook.Training;
 using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
@@ -46,6 +47,7 @@ internal static class ScoreCommand
         if (args.GetValue(_against) is not null && output is null)
             throw new InputException("--against compares two files of scores, but --output names none", fix: "add -o scores.jsonl");
         var line = new LiveLine();
+        using var taken = output is null ? null : RunLock.TakeFile(output, "--output");
         using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
         var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
         var source = Dataset.Open(spec);

@@ -36,7 +36,7 @@ public sealed class ScoreFile : IDisposable
             var folder = Path.GetDirectoryName(Path.GetFullPath(path))!;
             var made = Absent(folder);
             Directory.CreateDirectory(folder);
-            var part = new FileStream(path + ".part", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read);
+            var part = new FileStream(path + ".part", FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
             var known = fresh ? null : Read(path + ".part.json");
             var goesOn = known?.Key == key && known.Bytes <= part.Length;
             part.SetLength(goesOn ? known!.Bytes : 0);

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Generation;
+using Handbook.Training;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Progress;
 
@@ -61,8 +62,9 @@ public sealed class ConstitutionRun
             throw new InputException($"--revisions is {options.Revisions}, but must be at least 1", fix: "use 1");
         if (options.TestShare is < 0 or >= 1)
             throw new InputException($"--test-share is {options.TestShare}, but must be at least 0 and below 1", fix: "use 0.05");
+        using var taken = RunLock.Take(options.Output, "--output");
         var run = new ConstitutionRun(options, line ?? new LiveLine());
-        run.Ask(open, cancel);
+        run.Ask(open, taken, cancel);
         return run.Write();
     }
 
@@ -70,7 +72,7 @@ public sealed class ConstitutionRun
     /// <param name="model">Its folder.</param>
     public static string KeyOf(string model) => RunState.WeightsOf(model);
 
-    private void Ask(Func<IAnswerSource> open, CancellationToken cancel)
+    private void Ask(Func<IAnswerSource> open, RunLock taken, CancellationToken cancel)
     {
         var asked = string.Join('\n', _options.Prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
         var steps = Path.Combine(_options.Output, "steps.jsonl");
@@ -79,8 +81,8 @@ public sealed class ConstitutionRun
         {
             if (!File.Exists(steps))
                 source = open();        // before anything is written: what cannot be opened leaves no folder behind
-            new RunState(Path.Combine(_options.Output, ".state.json")).Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps,
-                "name another --output, or remove that folder to begin anew");
+            taken.Hold();
+            new RunState(Path.Combine(_options.Output, ".state.json"), "name another --output, or remove that folder to begin anew").Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps);
             using var journal = new Journal(steps, Read);
             for (var step = 0; step < 1 + 2 * _options.Revisions; step++)
                 Ask(step, journal, () => source ??= open(), cancel);

@@ -17,6 +17,7 @@ public sealed class Journal : IDisposable
     private readonly Lock _lock = new();
     private readonly FileStream _file;
     private readonly string _path;
+    private int _lines;
     private long _flushed = Environment.TickCount64;
 
     /// <param name="path">The file; made where it is missing.</param>
@@ -52,11 +53,18 @@ public sealed class Journal : IDisposable
         var bytes = Encoding.UTF8.GetBytes(line.ToJsonString(JsonLines.Options) + "\n");
         lock (_lock)
         {
+            var whole = _file.Position;
             try
             {
                 _file.Write(bytes);
+                _lines++;
                 if (Environment.TickCount64 - _flushed >= s_flushEvery.TotalMilliseconds)
                     Flush();
+            }
+            catch (Exception failure) when (FileProblem.IsDiskFull(failure))
+            {
+                _file.SetLength(whole);     // no half line, lest another thread add one behind it
+                throw Full(_path, _lines, failure);
             }
             catch (Exception failure) when (Disk.Explain(failure, _path) is { } explained)
             {
@@ -64,6 +72,11 @@ public sealed class Journal : IDisposable
             }
         }
     }
+
+    /// <summary>What is kept when the disk is full.</summary>
+    /// <param name="lines">Lines that are whole.</param>
+    internal static InputException Full(string path, int lines, Exception failure) =>
+        new($"{path}: the disk is full", $"the {lines:N0} lines before are kept", "free some space and run the same command again: it goes on behind them", failure);
 
     /// <summary>Returns when every line is on the disk.</summary>
     public void Flush()
@@ -101,6 +114,7 @@ public sealed class Journal : IDisposable
             read(line);
             start = end + 1;
         }
+        _lines = number;
         return start;
     }
 }
@@ -112,11 +126,13 @@ internal static class JsonLines
     public static JsonSerializerOptions Options { get; } = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes a file of lines whole or not at all.</summary>
-    public static void Write(string path, IEnumerable<JsonObject> lines)
+    public static void Write(string path, IEnumerable<JsonObject> lines) => AtomicFile.WriteText(path, Text(lines));
+
+    public static string Text(IEnumerable<JsonObject> lines)
     {
         var text = new StringBuilder();
         foreach (var line in lines)
             text.Append(line.ToJsonString(Options)).Append('\n');
-        AtomicFile.WriteText(path, text.ToString());
+        return text.ToString();
     }
 }

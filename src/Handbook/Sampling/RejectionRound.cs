@@ -8,21 +8,26 @@ namespace Handbook.Sampling;
 
 /// <summary>One round in its folder: sampled answers, their scores, what is trained on. Every stage goes on where it stopped.</summary>
 /// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order of the prompts.</remarks>
-internal sealed class RejectionRound(int number, string folder, Recipe recipe, IReadOnlyList<Prompt> prompts, LiveLine line)
+internal sealed class RejectionRound(int number, string folder, RunState state, Recipe recipe, IReadOnlyList<Prompt> prompts, LiveLine line)
 {
     private const string Answers = "answers.jsonl", Scores = "scores.jsonl";
 
     private readonly RoundSample?[][] _samples = [.. prompts.Select(_ => new RoundSample?[recipe.Sampling.NumGenerations])];
 
+    private readonly List<JsonObject> _rows = [];
+
     /// <summary>What the round's files were made from.</summary>
-    public RunState State { get; } = new(Path.Combine(folder, "round.json"));
+    public RunState State => state;
 
     /// <summary>The rows to train on.</summary>
     public string Dataset { get; } = Path.Combine(folder, "train.jsonl");
 
     public IReadOnlyList<IReadOnlyList<RoundSample>> Samples => _samples!;
 
-    public int DatasetRows { get; private set; }
+    public int DatasetRows => _rows.Count;
+
+    /// <summary>Whether a model is trained, or begun to be, on the rows: they stay what they are then.</summary>
+    public bool HasTraining => State.Known("training") is not null;
 
     /// <summary>Prompts of which nothing is used, by reason.</summary>
     public SortedDictionary<string, int> PromptsDropped { get; } = new(StringComparer.Ordinal);
@@ -35,20 +40,24 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
 
     public long Stream(int prompt, int sample) => ((long)(number - 1) << 48) + prompt * 65536L + sample;
 
-    /// <summary>Samples what is missing.</summary>
+    /// <summary>Looks whether the answers in the folder are this run's.</summary>
     /// <param name="key">What decides the answers: another key in the folder means that they are of another run.</param>
+    public void Begin(string key) => State.Require("answers", key, Path.Combine(folder, Answers));
+
+    /// <summary>Samples what is missing.</summary>
     /// <param name="name">What the answers come from.</param>
     /// <param name="open">Opens it, where anything is missing.</param>
-    public void Sample(string key, string name, Func<IAnswerSource> open, CancellationToken cancel)
+    public void Sample(string name, Func<IAnswerSource> open, CancellationToken cancel)
     {
         Source = name;
-        State.Require("answers", key, Path.Combine(folder, Answers), "begin anew with --fresh, or name another output_dir");
         using var journal = new Journal(Path.Combine(folder, Answers), Read);
         var missing = Enumerable.Range(0, prompts.Count).Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
             .Where(group => group.Samples.Length > 0).ToArray();
         var total = _samples.Sum(group => group.Length);
         if (missing.Length == 0)
             return;
+        if (HasTraining)
+            throw OtherRows();
         using var source = open();
         using var bar = new ProgressBar($"round {number}: sampling", total, "answers", line);
         bar.Report(total - missing.Sum(group => group.Samples.Length));
@@ -77,6 +86,8 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
     {
         if (State.Known("scores") is { } before && before != key)
         {
+            if (HasTraining)
+                throw OtherRows();
             File.Delete(Path.Combine(folder, Scores));      // sampling is what is dear; scores of other rules are of no use
             line.Print($"round {number}: the keys of scoring have changed: scoring again");
         }
@@ -121,9 +132,9 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
     }
 
     /// <summary>Marks the answers and writes the rows to train on.</summary>
+    /// <exception cref="InputException">A model is trained on other rows already; nothing was written.</exception>
     public void Select(bool textsAreTurns)
     {
-        var rows = new List<JsonObject>();
         for (var p = 0; p < prompts.Count; p++)
         {
             if (Selection.Mark(Samples[p], recipe.Rejection) is { } reason)
@@ -131,9 +142,16 @@ internal sealed class RejectionRound(int number, string folder, Recipe recipe, I
             foreach (var sample in Samples[p])
                 if (sample.Dropped is { } why)
                     SamplesDropped[why] = SamplesDropped.GetValueOrDefault(why) + 1;
-            rows.AddRange(Selection.Rows(prompts[p], Samples[p], textsAreTurns));
+            _rows.AddRange(Selection.Rows(prompts[p], Samples[p], textsAreTurns));
         }
-        DatasetRows = rows.Count;
-        JsonLines.Write(Dataset, rows);
+        if (State.Known("training") is { } trained && trained != RowsKey)
+            throw OtherRows();
+        JsonLines.Write(Dataset, _rows);
     }
+
+    /// <summary>What a model that is trained on the rows is known by.</summary>
+    public string RowsKey => RunState.Hash(JsonLines.Text(_rows));
+
+    private InputException OtherRows() => new($"round {number} of {Path.GetDirectoryName(folder)} has trained on other rows than this recipe selects", "the keys of sampling, scoring or selection have changed since",
+        "take the old values back, begin anew with --fresh=true, or name another output_dir");
 }

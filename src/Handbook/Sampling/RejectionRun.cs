@@ -27,10 +27,12 @@ public sealed class RejectionRun
     private readonly bool _textsAreTurns;
     private readonly DType _compute;
     private readonly string _output;
+    private readonly RejectionPlace _place;
 
     private RejectionRun(Recipe recipe, LiveLine line)
     {
         (_recipe, _line, _output) = (recipe, line, recipe.Training.OutputDir);
+        _place = new(recipe);
         _tokenizer = RecipeData.LoadTokenizer(recipe);
         // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
         _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
@@ -57,37 +59,42 @@ public sealed class RejectionRun
 
     private int Run(CancellationToken cancel)
     {
-        RunFolder.RequireFolder(_output);
-        if (_recipe.Training.Fresh)
-            RemoveOlder();
+        using var taken = RunLock.Take(_output);
+        _place.EndMove();
+        _place.Require();
         var (prompts, dropped) = Prompts();
         using var scorers = new ScorerSet(_recipe.Scoring, _compute, _line.Print);
         scorers.OpenAll();
-        AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
+        taken.Hold();
+        if (_recipe.Training.Fresh)
+            _place.RemoveOlder();
         _line.Print($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
 
         var summary = new RejectionSummary(_recipe, prompts.Count, dropped);
         var model = _recipe.Model.ModelNameOrPath!;
         for (var number = 1; number <= _recipe.Rejection.Rounds; number++)
         {
-            var round = new RejectionRound(number, Path.Combine(_output, $"round-{number}"), _recipe, prompts, _line);
+            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _line);
             var from = model;
-            round.Sample(SamplingKey(from, prompts), SourceName(from), () => Source(from), cancel);
+            round.Begin(SamplingKey(from, prompts));
+            if (!round.HasTraining)
+                Accept();
+            round.Sample(SourceName(from), () => Source(from), cancel);
             round.Score(ScoringKey(prompts), scorers, cancel);
             scorers.Release();      // a reward model would lie beside the model that is trained
             round.Select(_textsAreTurns);
-            var next = TrainedFolder(number);
+            _place.Arrange(number);     // the recipe is that of the run found here, so its model may go where it belongs
+            string? next = _recipe.Rejection.Trains() is null ? null : _place.Model(number);
             summary.Add(number, round, prompts, next);
             summary.Write(_output);
             if (round.DatasetRows == 0)
             {
                 summary.Print(Console.Out);
-                throw new InputException($"round {number}: no answer was selected, so there is nothing to train on",
-                    fix: _recipe.Rejection.SelectThreshold is { } threshold ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations" : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length");
+                throw new InputException($"round {number}: no answer was selected, so there is nothing to train on", fix: Cure(round));
             }
             if (next is null)
                 break;
-            if (!Train(round, from, next, cancel))
+            if (!Train(round, from, next, taken, cancel))
             {
                 _line.Print("interrupted; the same command goes on from there");
                 return Interrupted;
@@ -101,23 +108,31 @@ public sealed class RejectionRun
         return Ok;
     }
 
-    /// <summary>The folder of a round's model; null where none is trained.</summary>
-    private string? TrainedFolder(int round) =>
-        _recipe.Rejection.Trains() is null ? null : round == _recipe.Rejection.Rounds ? _output : Path.Combine(_output, $"round-{round}", "model");
+    /// <summary>Keeps the recipe, once what was found in the folder is known to be of it and something is left to do.</summary>
+    private void Accept() => AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
 
-    private bool Train(RejectionRound round, string from, string to, CancellationToken cancel)
+    /// <summary>What to do where no answer was selected.</summary>
+    private string Cure(RejectionRound round)
     {
-        var key = RunState.Hash(File.ReadAllText(round.Dataset));
+        if (round.SamplesDropped.Keys.All(reason => reason == "not scored"))
+            return _recipe.Scoring.RewardFuncs!.Contains("judge")
+                ? "no answer has a score, so more of them would not help: samples.jsonl has the judge's words (details); set judge_pattern to find the mark in them, or ask for it in judge_prompt"
+                : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
+        return _recipe.Rejection.SelectThreshold is { } threshold ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
+            : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
+    }
+
+    private bool Train(RejectionRound round, string from, string to, RunLock taken, CancellationToken cancel)
+    {
+        var key = round.RowsKey;
         if (round.State.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
             return true;
-        if (round.State.Known("trained") is not null || round.State.Known("training") is { } begun && begun != key)
-            throw new InputException($"{to} holds a model that was trained on other rows than {round.Dataset} now has", "the keys of scoring or selection have changed since",
-                "begin anew with --fresh, or name another output_dir");
-        var begins = round.State.Known("training") is null;       // whatever the folder holds belongs to another run then
+        Accept();
+        var begins = !round.HasTraining;       // whatever the folder holds is the run that this one was told to replace
         round.State.Remember("training", key);
         var method = _recipe.Rejection.Trains()!.Value;
         _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
-        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), cancel) != Ok)
+        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null, cancel) != Ok)
             return false;
         round.State.Remember("trained", key);
         return true;
@@ -184,18 +199,5 @@ public sealed class RejectionRun
         var keys = _recipe.Scoring with { RewardWeights = null, AllowCode = true, EndpointParallel = 1, EndpointRetries = 0, EndpointTimeout = 1 };
         var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? RunState.WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
         return RunState.Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
-    }
-
-    private void RemoveOlder()
-    {
-        if (!Directory.Exists(_output))
-            return;
-        foreach (var folder in Directory.GetDirectories(_output, "round-*"))
-            if (File.Exists(Path.Combine(folder, "round.json")))
-                Directory.Delete(folder, recursive: true);
-        foreach (var (_, path) in CheckpointFolder.List(_output))
-            Directory.Delete(path, recursive: true);
-        foreach (var file in (string[])["samples.jsonl", "summary.json"])
-            File.Delete(Path.Combine(_output, file));
     }
 }

@@ -39,6 +39,8 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
             ["mean_best_score"] = RoundSample.Number(meanBest),
             ["mean_scores"] = new JsonObject(scored.SelectMany(sample => sample.Scores).GroupBy(score => score.Key, score => score.Value.Value).Order(Comparer<IGrouping<string, double>>.Create((a, b) => string.CompareOrdinal(a.Key, b.Key)))
                 .Select(group => KeyValuePair.Create(group.Key, RoundSample.Number(group.Average())))),
+            ["mean_length"] = MeanLength(round.Samples.SelectMany(group => group)),
+            ["mean_length_selected"] = MeanLength(round.Samples.SelectMany(group => group).Where(sample => sample.Use is "trained" or "chosen")),
             ["selected"] = round.DatasetRows,
             ["answers_not_used"] = Counts(round.SamplesDropped),
             ["prompts_not_used"] = Counts(round.PromptsDropped),
@@ -79,6 +81,9 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
 
     private static JsonObject Counts(IReadOnlyDictionary<string, int> counts) =>
         new(counts.OrderBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
+
+    /// <summary>Characters of an answer, on average; null without answers.</summary>
+    private static JsonNode? MeanLength(IEnumerable<RoundSample> samples) => RoundSample.Number(samples.Select(sample => (double)sample.Given.Text.Length).DefaultIfEmpty(double.NaN).Average());
 
     private static string Shown(double value) => double.IsNaN(value) ? "–" : value.ToString("0.000", CultureInfo.InvariantCulture);
 }

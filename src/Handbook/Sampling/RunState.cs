@@ -1,3 +1,4 @@
+using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Data;
 using Handbook.Models;
@@ -7,15 +8,16 @@ namespace Handbook.Sampling;
 
 /// <summary>What a stage's files were made from, in a small file beside them, so that files of another run are not taken for this one's.</summary>
 /// <param name="path">The file.</param>
-internal sealed class RunState(string path)
+/// <param name="fix">How to begin anew, for the messages.</param>
+internal sealed class RunState(string path, string fix)
 {
     /// <summary>What is remembered under a name; null for nothing.</summary>
-    public string? Known(string name) => Read()[name]?.GetValue<string>();
+    public string? Known(string name) => (string?)Read()[name];
 
     public void Remember(string name, string value)
     {
         var state = Read();
-        if (state[name]?.GetValue<string>() == value)
+        if ((string?)state[name] == value)
             return;
         state[name] = value;
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
@@ -24,7 +26,7 @@ internal sealed class RunState(string path)
 
     /// <summary>Remembers what a file is made from; stops where it was made from something else.</summary>
     /// <param name="file">The file, for the message.</param>
-    public void Require(string name, string value, string file, string fix)
+    public void Require(string name, string value, string file)
     {
         if (Known(name) is { } before && before != value)
             throw new InputException($"{file} holds {name} that were made from another model, other prompts or other keys of sampling", "they would not be this run's", fix);
@@ -38,5 +40,23 @@ internal sealed class RunState(string path)
 
     public static string Hash(string text) => CacheFolder.Hash(System.Text.Encoding.UTF8.GetBytes(text));
 
-    private JsonObject Read() => File.Exists(path) ? JsonNode.Parse(File.ReadAllText(path))!.AsObject() : [];
+    private JsonObject Read()
+    {
+        try
+        {
+            if (!File.Exists(path))
+                return [];
+            var state = JsonNode.Parse(File.ReadAllText(path)) as JsonObject;
+            if (state?.All(entry => entry.Value?.GetValueKind() == JsonValueKind.String) == true)
+                return state;
+        }
+        catch (Exception failure) when (failure is JsonException or ArgumentException)       // the latter for a name that stands twice
+        {
+            throw Broken(failure);
+        }
+        throw Broken(null);
+
+        InputException Broken(Exception? failure) => new($"{path}: is broken: {failure?.Message ?? "it is not an object of texts"}",
+            "the file was changed, or the disk lost a part of it, so nobody can tell what the files beside it were made from", fix, failure);
+    }
 }

@@ -51,8 +51,13 @@ public sealed class RecipeProbe
         probe.Tokenizer();
         probe.Data();
         probe.Endpoints();
-        probe.Try(() => OutputPlace.Require(recipe));
-        probe.Try(probe.EarlierRun);
+        if (recipe.Method == TrainingMethod.RejectionSample)
+            probe.Try(new RejectionPlace(recipe).Require);
+        else
+        {
+            probe.Try(() => OutputPlace.Require(recipe));
+            probe.Try(probe.EarlierRun);
+        }
         return probe;
     }
 

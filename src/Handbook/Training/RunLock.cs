@@ -15,20 +15,38 @@ public sealed partial class RunLock : IDisposable
     private const int ReadOnlyCloseOnExec = 0x80000;
 
     private readonly string _outputDir;
+    private readonly string _name;
     private FileStream? _file;
 
-    private RunLock(string outputDir) => _outputDir = outputDir;
+    private RunLock(string outputDir, string lockFile, string name) => (_outputDir, LockFile, _name) = (outputDir, lockFile, name);
 
-    private string LockFile => Path.Combine(_outputDir, FileName);
+    private string LockFile { get; }
 
     /// <summary>Locks the folder where it exists; otherwise <see cref="Hold"/> does, so that a run that cannot begin leaves nothing behind.</summary>
+    /// <param name="outputDir">The folder.</param>
+    /// <param name="key">What names it, for the message.</param>
     /// <exception cref="InputException">Another run holds it.</exception>
-    public static RunLock Take(string outputDir)
+    public static RunLock Take(string outputDir, string key = "output_dir")
     {
-        var taken = new RunLock(Path.GetFullPath(outputDir));
-        if (Directory.Exists(taken._outputDir))
-            taken.Lock();
-        return taken;
+        var folder = Path.GetFullPath(outputDir);
+        return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}").LockExisting();
+    }
+
+    /// <summary>Locks a single file that is being written, by a file <c>….lock</c> beside it; where its folder is still to be made, nobody writes there.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="key">What names it, for the message.</param>
+    /// <exception cref="InputException">Another run holds it.</exception>
+    public static RunLock TakeFile(string path, string key)
+    {
+        path = Path.GetFullPath(path);
+        return new RunLock(Path.GetDirectoryName(path)!, path + ".lock", $"{key} {path}").LockExisting();
+    }
+
+    private RunLock LockExisting()
+    {
+        if (Directory.Exists(_outputDir))
+            Lock();
+        return this;
     }
 
     /// <summary>Makes the folder and locks it, where <see cref="Take"/> did not.</summary>
@@ -41,7 +59,7 @@ public sealed partial class RunLock : IDisposable
         if (File.Exists(Path.Combine(_outputDir, RunInfo.FileName)))
         {
             Dispose();
-            throw new InputException($"output_dir {_outputDir}: another run has begun there while this one was reading its data", fix: "choose another output_dir, or start again to go on from where it stopped");
+            throw new InputException($"{_name}: another run has begun there while this one was reading its data", fix: "choose another folder, or start again to go on from where it stopped");
         }
     }
 
@@ -66,11 +84,11 @@ public sealed partial class RunLock : IDisposable
         }
         catch (IOException taken) when (taken.HResult == WouldBlock)
         {
-            throw new InputException($"output_dir {_outputDir} is in use by another run: process {Read()?.Split('\n')[0] ?? "unknown"}",
-                why: "two runs in one folder would overwrite each other's checkpoints and metrics",
-                fix: "wait for it, stop it, or choose another output_dir", inner: taken);
+            throw new InputException($"{_name} is in use by another run: process {Read()?.Split('\n')[0] ?? "unknown"}",
+                why: "two runs would overwrite each other's files",
+                fix: $"wait for it, stop it, or choose another {_name[.._name.IndexOf(' ')]}", inner: taken);
         }
-        catch (Exception error) when (Disk.Explain(error, $"output_dir {_outputDir}") is { } explained)
+        catch (Exception error) when (Disk.Explain(error, _name) is { } explained)
         {
             throw explained;
         }

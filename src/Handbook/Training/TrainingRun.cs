@@ -24,12 +24,15 @@ public static class TrainingRun
     /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
     /// <returns>0, or 130 after an interruption.</returns>
     /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
-    public static int Run(Recipe recipe, CancellationToken cancel)
+    public static int Run(Recipe recipe, CancellationToken cancel) => Run(recipe, held: null, cancel);
+
+    /// <param name="held">The lock of the run folder, where the caller holds it.</param>
+    internal static int Run(Recipe recipe, RunLock? held, CancellationToken cancel)
     {
         var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         var options = recipe.Training;
         OutputPlace.Require(recipe);
-        using var taken = RunLock.Take(options.OutputDir);
+        using var own = held is null ? RunLock.Take(options.OutputDir) : null;
         var start = RunStart.Decide(recipe, line.Print);
         if (start.IsFinished)
             return Ok;
@@ -97,7 +100,7 @@ public static class TrainingRun
             MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
         };
 
-        taken.Hold();
+        own?.Hold();
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, line);

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Handbook.Data;
 using Handbook.Generation;
 using Handbook.Sampling;
+using Handbook.Training;
 
 namespace Handbook.Tests.Sampling;
 
@@ -36,6 +37,18 @@ public sealed class ConstitutionTests
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["c.yaml"], text);
         Assert.Contains(message, Assert.Throws<InputException>(() => Constitution.Load(folder["c.yaml"])).What);
+    }
+
+    [Fact]
+    public void A_second_run_in_the_folder_is_kept_out()
+    {
+        using var folder = new TemporaryFolder();
+        var options = Options(folder, revisions: 1);
+        Directory.CreateDirectory(options.Output);
+        using (RunLock.Take(options.Output))
+            Assert.Contains($"--output {Path.GetFullPath(options.Output)} is in use by another run", Assert.Throws<InputException>(() => ConstitutionRun.Run(options, () => new Speaker())).What);
+        ConstitutionRun.Run(options, () => new Speaker());
+        Assert.False(File.Exists(Path.Combine(options.Output, RunLock.FileName)));
     }
 
     [Fact]
