@@ -31,6 +31,8 @@ public sealed class EndpointTests
     [Theory]
     [InlineData("I give 8/10", 0.8), InlineData("2/10", 0.2), InlineData("7 out of 10", 0.7), InlineData("**7** / **10**", 0.7), InlineData("Mark: 7.5/10.", 0.75), InlineData("10/10", 1), InlineData("Out of 10, I give 6", 0.6)]
     [InlineData("0 / 10\n", 0), InlineData("Score:9", 0.9), InlineData("8 OUT OF 10", 0.8), InlineData("８点", 0.8), InlineData("８／１０", 0.8), InlineData("8/10.5", 0.8), InlineData("In 1990 none. 3", 0.3)]
+    [InlineData("a score of 8", 0.8), InlineData("8 of 10", 0.8), InlineData("4 out of a possible 10", 0.4), InlineData("an 8 on a scale of 0 to 10", 0.8), InlineData("7 on a scale from 1-10.", 0.7), InlineData("6 on the 10-point scale", 0.6), InlineData("6 on a 0–10 scale", 0.6)]
+    [InlineData("On a scale from 0 to 10: 9", 0.9), InlineData("From 0 to 10 I say 2", 0.2), InlineData("3.\n\n**5**", 0.5), InlineData("2 of 4 facts are right.\n5", 0.5), InlineData("9 points", 0.9)]
     [InlineData("15", double.NaN), InlineData("-1", double.NaN), InlineData("80%", double.NaN), InlineData("/10", double.NaN), InlineData("out of 10", double.NaN), InlineData("", double.NaN)]
     public void A_mark_is_not_what_it_is_out_of_and_lies_between_the_marks_asked_for(string reply, double score)
     {
