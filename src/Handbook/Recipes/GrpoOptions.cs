@@ -86,7 +86,7 @@ public sealed record GrpoOptions
         Groups(recipe, report);
         foreach (var loss in recipe.Preference.LossType ?? [])
             if (!Losses.Contains(loss))
-                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss, Losses) is { } nearest ? $"did you mean {nearest}?" : "use dapo");
+                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss, Losses) is { } nearest ? $"did you mean {nearest}?" : $"use one of {string.Join(", ", Losses)}");
         if (recipe.Preference.LossType is { Count: > 1 })
             report.Error("loss_type", "names several losses", why: "only dpo adds losses up", fix: "keep one");
     }

@@ -56,9 +56,14 @@ internal static class PreferenceChecks
             report.Error("max_prompt_length", $"is {options.MaxPromptLength}, but must be at least 1", why: "an answer without its prompt teaches little", fix: "use 512, or null to cut no prompt");
         if (options.MaxCompletionLength is < 1)
             report.Error("max_completion_length", $"is {options.MaxCompletionLength}, but must be at least 1", why: "a row without answers has no loss", fix: "use 512, or null to cut no answer");
-        if (PreferenceData.Options(recipe) is { } rows && rows.LeavesOutLongRows())
+        if (PreferenceData.Options(recipe) is not { } rows || rows.Shape == AnswerShape.Prompt)
+            return;
+        if (rows.LeavesOutLongRows())
             report.Warning("max_length", $"is {rows.MaxLength} and max_prompt_length {rows.MaxPromptLength}: a row that is longer is left out",
                 why: "where a row is too long, its prompt is cut to max_prompt_length and its answer to the rest, of which there is none", fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
+        else if (rows.MaxLength < rows.MaxPromptLength)
+            report.Warning("max_prompt_length", $"is {rows.MaxPromptLength}, above max_length {rows.MaxLength}", why: "whole rows are cut to max_length all the same, so that a prompt of that length has no room for its answer",
+                fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
     }
 
     private static void Shared(PreferenceOptions options, Diagnostics report)
@@ -173,6 +178,8 @@ internal static class PreferenceChecks
             report.Error("ref_model_sync_steps", $"is {options.RefModelSyncSteps}, but must be at least 1", fix: "use 512");
         if (options.SyncRefModel && options.ReferenceFree)
             report.Error("sync_ref_model", "is on together with reference_free", why: "there is no reference to move", fix: "remove one of the two");
+        Unused("ref_model_mixup_alpha", options.SyncRefModel || options.RefModelMixupAlpha == s_default.RefModelMixupAlpha, "has no effect without sync_ref_model: the reference stays as it is", report, "add sync_ref_model: true, or remove the key");
+        Unused("ref_model_sync_steps", options.SyncRefModel || options.RefModelSyncSteps == s_default.RefModelSyncSteps, "has no effect without sync_ref_model: the reference stays as it is", report, "add sync_ref_model: true, or remove the key");
         if (options is { SyncRefModel: true, PrecomputeRefLogProbs: true })
             report.Error("sync_ref_model", "is on together with precompute_ref_log_probs", why: "a reference that moves cannot be computed once", fix: "remove precompute_ref_log_probs");
         if (options is { ReferenceFree: true, RefModelNameOrPath: not null } && options.TrlCompat != TrlRelease.V0_24)
@@ -252,10 +259,10 @@ internal static class PreferenceChecks
     internal static int RowsPerGroup(Recipe recipe) =>
         recipe.Training.PerDeviceTrainBatchSize * (recipe.Preference.TrlCompat is null ? recipe.Training.GradientAccumulationSteps : 1);
 
-    private static void Unused(string key, bool usedOrDefault, string what, Diagnostics report)
+    private static void Unused(string key, bool usedOrDefault, string what, Diagnostics report, string fix = "remove the key")
     {
         if (!usedOrDefault)
-            report.Warning(key, what, fix: "remove the key");
+            report.Warning(key, what, fix: fix);
     }
 
     private static void Share(double? value, string key, string usual, Diagnostics report)

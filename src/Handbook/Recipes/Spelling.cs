@@ -3,10 +3,12 @@ namespace Handbook.Recipes;
 /// <summary>Finds the word somebody meant.</summary>
 internal static class Spelling
 {
-    /// <summary>The known word nearest to a mistyped one, the first among equals; null when none is close.</summary>
+    /// <summary>The known word nearest to a mistyped one, the first among equals; null when none is close: a third of the letters may be wrong. Numbers are not mistyped words.</summary>
     public static string? Nearest(string word, IEnumerable<string> known)
     {
-        var limit = Math.Max(2, word.Length / 3);
+        if (!word.Any(char.IsLetter))
+            return null;
+        var limit = Math.Max(1, (word.Length + 1) / 3);
         string? best = null;
         foreach (var candidate in known)
         {

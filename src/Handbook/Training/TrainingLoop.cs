@@ -303,6 +303,7 @@ public sealed class TrainingLoop : IDisposable
         AccumulationSteps = _options.GradientAccumulationSteps,
         Steps = _plan.TotalSteps,
         TrainableParameters = _job.Model.Parameters.Count,
+        LossWindow = Math.Max(10, _intervals.Logging),
         ResumedStep = _state.Step,
         ResumedEpoch = _state.Step == 0 ? 0 : _plan[_state.Step - 1].EpochAfter,
         SkippedBatches = _state.Step == 0 ? 0 : (long)Math.Round((_plan[_state.Step - 1].EpochAfter % 1) * _plan.MicroBatchesPerEpoch),

@@ -27,6 +27,10 @@ public sealed class PreferenceContractTests
         { TrainingMethod.Dpo, """{"loss_type": "sppo_hard"}""" },
         { TrainingMethod.Dpo, """{"loss_type": "aot"}""" },
         { TrainingMethod.Dpo, """{"loss_type": "aot_pair"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "aot_unpaired"}""" },
+        { TrainingMethod.Dpo, """{"loss_type": "sft"}""" },
+        { TrainingMethod.Dpo, """{"sync_ref_model": true, "ref_model_sync_steps": 1}""" },
+        { TrainingMethod.Dpo, """{"sync_ref_model": true, "ref_model_sync_steps": 1, "ref_model_mixup_alpha": 0.3, "loss_type": "ipo"}""" },
         { TrainingMethod.Dpo, """{"loss_type": "kto_pair"}""" },
         { TrainingMethod.Dpo, """{"loss_type": "apo_zero"}""" },
         { TrainingMethod.Dpo, """{"loss_type": "apo_down"}""" },
@@ -72,6 +76,16 @@ public sealed class PreferenceContractTests
     private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch, int accumulation)
     {
         var objective = PreferenceObjective.Create(recipe);
+        var options = recipe.Preference;
+        using var moved = options.SyncRefModel ? Tiny.Model("llama", 2) : null;
+        if (moved is not null)
+        {
+            // TR-DPO: the step after one at which the reference moved, with the moved weights in memory, or with their scores of before the step.
+            reference = moved;
+            var following = new LiveReference(moved, options.RefModelSyncSteps, options.RefModelMixupAlpha);
+            PreferenceCase.Step(policy, new PreferenceMethod("test", objective, following), rows, maxTokens, batch, accumulation);
+            following.AfterStep(policy, options.RefModelSyncSteps);
+        }
         var kept = live && objective.NeedsReference ? new LiveReference(reference) : null;        // not disposed: the model is the caller's
         if (kept is null && objective.NeedsReference)
             rows = PreferenceCase.Referenced(rows, reference, objective);

@@ -12,6 +12,7 @@ public sealed class PreferenceChecksTests
         { "another method's loss", TrainingMethod.Dpo, new() { LossType = ["simpo"] }, "fix: run the recipe with handbook cpo" },
         { "another method", TrainingMethod.Dpo, new() { LossType = ["kto"] }, "fix: run the recipe with handbook kto" },
         { "orpo as a loss", TrainingMethod.Dpo, new() { LossType = ["orpo"] }, "fix: run the recipe with handbook orpo" },
+        { "a word that is near none", TrainingMethod.Dpo, new() { LossType = ["foo"] }, "loss_type is foo, which dpo does not have\n  fix: use one of sigmoid, hinge, ipo" },
         { "no loss", TrainingMethod.Dpo, new() { LossType = [] }, "loss_type is empty" },
         { "two losses", TrainingMethod.Kto, new() { LossType = ["kto", "apo_zero_unpaired"] }, "loss_type has 2 losses, but kto has one" },
         { "weights", TrainingMethod.Dpo, new() { LossType = ["sigmoid", "sft"], LossWeights = [1] }, "loss_weights has 1 weights for 2 losses" },
@@ -55,6 +56,8 @@ public sealed class PreferenceChecksTests
         { "twice the same", TrainingMethod.Dpo, new() { LossType = ["sigmoid", "sft"], RpoAlpha = 1 }, "rpo_alpha adds to the loss sft" },
         { "rpo in 1.9", TrainingMethod.Dpo, new() { RpoAlpha = 1, TrlCompat = TrlRelease.V1_9 }, "rpo_alpha is not a key of TRL 1.9" },
         { "tau unread", TrainingMethod.Dpo, new() { DiscopopTau = 1 }, "discopop_tau is read by loss_type discopop only" },
+        { "mixup unread", TrainingMethod.Dpo, new() { RefModelMixupAlpha = 0.3 }, "ref_model_mixup_alpha has no effect without sync_ref_model" },
+        { "interval unread", TrainingMethod.Dpo, new() { RefModelSyncSteps = 64 }, "ref_model_sync_steps has no effect without sync_ref_model" },
         { "gamma unread", TrainingMethod.Cpo, new() { SimpoGamma = 1.4 }, "simpo_gamma has no effect on loss_type sigmoid" },
         { "likelihood unread", TrainingMethod.Cpo, new() { LossType = ["alphapo"], Alpha = 0.25, CpoAlpha = 0.5 }, "cpo_alpha has no effect on loss_type alphapo" },
         { "alphapo without alpha", TrainingMethod.Cpo, new() { LossType = ["alphapo"] }, "alpha is 0, where alphapo is simpo" },
@@ -97,6 +100,25 @@ public sealed class PreferenceChecksTests
     [InlineData(TrainingMethod.Dpo), InlineData(TrainingMethod.Orpo), InlineData(TrainingMethod.Kto), InlineData(TrainingMethod.Cpo), InlineData(TrainingMethod.Bco)]
     [InlineData(TrainingMethod.Reward)]
     public void Defaults_are_silent(TrainingMethod method) => Assert.Empty(Check(method, new()).All);
+
+    [Theory]
+    [InlineData(TrainingMethod.Dpo, "max_length: 256\nmax_prompt_length: 300\n", "warning: max_prompt_length is 300, above max_length 256")]
+    [InlineData(TrainingMethod.Dpo, "max_length: 256\nmax_prompt_length: 256\n", null)]
+    [InlineData(TrainingMethod.Grpo, "reward_funcs: [exact_match]\nmax_length: 256\nmax_prompt_length: 300\n", null)]      // its prompts alone are cut
+    public void A_prompt_that_may_be_longer_than_its_row_is_told(TrainingMethod method, string lines, string? message)
+    {
+        var said = RecipeFile.Said(RecipeFile.Good + lines, method);
+        if (message is null)
+            Assert.DoesNotContain("above max_length", said, StringComparison.Ordinal);
+        else
+            Assert.Contains(message, said, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("1.0")]     // a number is no mistyped word
+    [InlineData("v2")]
+    public void A_release_that_is_near_none_names_them_all(string release) =>
+        Assert.Contains("fix: write one of 0.24, 1.9", RecipeFile.Said(RecipeFile.Good + $"trl_compat: \"{release}\"\n", TrainingMethod.Dpo), StringComparison.Ordinal);
 
     [Theory]
     [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\nmax_length: 256\n", "r.yaml:5:13: warning: max_length is 256 and max_prompt_length 512: a row that is longer is left out")]

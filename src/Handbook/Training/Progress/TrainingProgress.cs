@@ -24,6 +24,9 @@ public sealed record TrainingOutline
 
     public required int Steps { get; init; }
 
+    /// <summary>Steps, at most, whose mean loss the summary compares: those at the beginning and those at the end.</summary>
+    public int LossWindow { get; init; } = 10;
+
     public required long TrainableParameters { get; init; }
 
     /// <summary>All parameters, frozen ones included; null where they are the same.</summary>
@@ -86,8 +89,7 @@ public sealed class TrainingProgress
     private long _tokens;
     private long _padding;
     private int _step;
-    private double? _firstLoss;
-    private double? _lastLoss;
+    private readonly List<double> _losses = [];
 
     /// <param name="outline">What the run is about to do.</param>
     /// <param name="line">The line to draw on; null for a new one on stderr.</param>
@@ -140,8 +142,8 @@ public sealed class TrainingProgress
         _step = report.Step;
         _tokens += report.Tokens;
         _padding += report.PaddingTokens;
-        _firstLoss ??= report.Loss;
-        _lastLoss = report.Loss ?? _lastLoss;
+        if (report.Loss is { } loss)
+            _losses.Add(loss);
         var now = Elapsed;
         _recent.Enqueue((now, _tokens, _step));
         while (_recent.Count > 2 && now - _recent.Peek().At > Window)
@@ -175,8 +177,12 @@ public sealed class TrainingProgress
         var parts = new List<string> { $"{_step - _outline.ResumedStep:N0} steps in {Size.Of(elapsed)}" };
         if (_tokens > 0 && elapsed > TimeSpan.Zero)
             parts.Add($"{TokensPerSecond:N0} tokens/s");
-        if (_firstLoss is { } first && _lastLoss is { } last)
-            parts.Add($"loss {Loss(first)} → {Loss(last)}");
+        if (_losses.Count > 0)
+        {
+            // A step's loss is that of its rows: some are harder than others.
+            var window = Math.Clamp(_losses.Count / 2, 1, _outline.LossWindow);
+            parts.Add($"loss {Loss(_losses.Take(window).Average())} → {Loss(_losses.TakeLast(window).Average())}{(window > 1 ? $" (means of {window:N0} steps)" : "")}");
+        }
         if (summary.EvalLoss is { } held)
             parts.Add($"held-out loss {Loss(held)}");
         parts.Add($"padding {Share(_padding, _tokens)}");

@@ -88,6 +88,20 @@ public sealed partial class TrainingProgressTests : IDisposable
         Assert.Contains("continuing from step 50, epoch 0.65; 100 batches", text, StringComparison.Ordinal);
     }
 
+    [Theory] // losses 9 2 … 2 1 … 1 8: the first and the last batch are odd ones. By hand: (9 + 9·2)/10 = 2.7 and (9·1 + 8)/10 = 1.7; (9 + 3·2)/4 = 3.75, (3·1 + 8)/4 = 2.75
+    [InlineData(20, "loss 2.7000 → 1.7000 (means of 10 steps)")]
+    [InlineData(8, "loss 3.7500 → 2.7500 (means of 4 steps)")]
+    [InlineData(1, "loss 9.0000 → 9.0000,")]
+    public void The_summary_compares_means_of_several_steps(int steps, string text)
+    {
+        var progress = new TrainingProgress(Outline(steps), new LiveLine(_out, terminal: false), _clock);
+        for (var step = 1; step <= steps; step++)
+            progress.Step(new StepReport(step, 0, step == 1 ? 9 : step == steps ? 8 : step <= steps / 2 ? 2 : 1, 1e-3, 1, 10));
+        _clock.Advance(TimeSpan.FromSeconds(1));
+        progress.Finish(new TrainingSummary());
+        Assert.Contains(text, _out.ToString(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void The_summary_leaves_out_the_time_of_evaluations()
     {
