@@ -1,4 +1,5 @@
 using System.Text.Json.Nodes;
+using Handbook.Training;
 
 namespace Handbook.Cli.Tests;
 
@@ -47,6 +48,16 @@ public sealed class RewardCommandTests : IDisposable
         Assert.Contains("cannot predict tokens", Refused("generate", "rm", "hello"));
         Assert.Contains("handbook reward RECIPE --model_name_or_path=model", Refused("score", "model", "pairs"));
         Assert.Contains("--column completion=answer", Refused("score", "rm", _handbook.Write("other.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n")));
+    }
+
+    [Fact] // even before the model is looked for
+    public void A_second_run_that_writes_the_same_scores_is_kept_out_at_once()
+    {
+        var file = Path.Combine(_handbook.Folder, "scores.jsonl");
+        using (RunLock.TakeFile(file, "--output"))
+            Assert.Contains($"--output {file} is in use by another run", Refused("score", "nowhere", "pairs", "-o", "scores.jsonl"));
+        Assert.DoesNotContain("in use", Refused("score", "nowhere", "pairs", "-o", "scores.jsonl"));
+        Assert.Empty(Directory.GetFiles(_handbook.Folder, "scores.jsonl*"));
     }
 
     private string Refused(params string[] words)

@@ -102,16 +102,14 @@ public sealed class Journal : IDisposable
         while (Array.IndexOf(bytes, (byte)'\n', start) is >= 0 and var end)
         {
             number++;
-            JsonElement line;
             try
             {
-                line = JsonSerializer.Deserialize<JsonElement>(bytes.AsSpan(start, end - start));
+                read(JsonSerializer.Deserialize<JsonElement>(bytes.AsSpan(start, end - start)));
             }
-            catch (JsonException failure)
+            catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)        // the others: of another form
             {
                 throw new InputException($"{_path}:{number}: is broken: {failure.Message}", "the file was changed, or the disk lost a part of it", "remove the file to do its work again, or the broken line to do again what it held", failure);
             }
-            read(line);
             start = end + 1;
         }
         _lines = number;

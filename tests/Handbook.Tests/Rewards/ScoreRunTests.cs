@@ -106,6 +106,18 @@ public sealed class ScoreRunTests : IDisposable
         Assert.Equal(2, Directory.GetFiles(_folder["deep", "er"]).Length);
     }
 
+    [Fact]
+    public void Two_runs_do_not_write_one_file()
+    {
+        using (var first = ScoreFile.Open(_folder["scores.jsonl"], "key", fresh: false))
+        {
+            first.Stream.Write("row\n"u8);
+            Assert.Contains("cannot be written", Assert.Throws<InputException>(() => ScoreFile.Open(_folder["scores.jsonl"], "key", fresh: true)).What);
+            first.Finish();
+        }
+        Assert.Equal("row\n", File.ReadAllText(_folder["scores.jsonl"]));
+    }
+
     public void Dispose()
     {
         _model.Dispose();

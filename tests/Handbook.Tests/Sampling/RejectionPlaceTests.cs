@@ -133,6 +133,22 @@ public sealed class RejectionPlaceTests
         Assert.Equal(0, RejectionRun.Run(folder.Recipe("fresh: true", "out"), CancellationToken.None));
     }
 
+    [Theory]
+    [InlineData("{\"prompt\": 0")]
+    [InlineData("{\"prompt\": 0}")]
+    [InlineData("{\"prompt\": \"a\", \"sample\": 0}")]
+    [InlineData("{\"prompt\": 0.5, \"sample\": 0}")]
+    [InlineData("[]")]
+    public void A_damaged_answer_is_named_with_its_line(string text)
+    {
+        using var folder = new SamplingFolder();
+        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
+        var lines = File.ReadAllLines(folder["out", "round-1", "answers.jsonl"]);
+        lines[2] = text;
+        File.WriteAllLines(folder["out", "round-1", "answers.jsonl"], lines);
+        Assert.Contains("answers.jsonl:3: is broken", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None)).What);
+    }
+
     [Fact]
     public void A_second_run_is_kept_out_from_the_first_answer_on()
     {
