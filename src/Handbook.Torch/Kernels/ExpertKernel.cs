@@ -32,6 +32,9 @@ public static unsafe class ExpertKernel
 
         internal T* Of<T>(nint* matrices, long choice) where T : unmanaged =>
             matrices[Expert[choice]] == 0 ? null : (T*)matrices[Expert[choice]] + (long)Row[choice] * Width;
+
+        /// <summary>The choices of a piece's tokens, the last one excluded.</summary>
+        internal (long First, long End) Choices(int piece) => ((long)piece * PieceTokens * PerToken, Math.Min(Tokens, (piece + 1) * PieceTokens) * (long)PerToken);
     }
 
     /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert.</summary>
@@ -101,7 +104,7 @@ public static unsafe class ExpertKernel
 
         public readonly void Invoke(int index)
         {
-            var (first, end) = ((long)index * PieceTokens * Places.PerToken, Math.Min(Places.Tokens, (index + 1) * PieceTokens) * (long)Places.PerToken);
+            var (first, end) = Places.Choices(index);
             for (var c = first; c < end; c++)
                 if (Places.Of<T>(Places.Matrices, c) is var target && target != null)
                     Copy(Rows + c / Places.PerToken * Places.Width, Weights == null ? 1 : Lanes.Get(Weights, c), target);
@@ -128,7 +131,7 @@ public static unsafe class ExpertKernel
 
         public readonly void Invoke(int index)
         {
-            var (first, end) = ((long)index * PieceTokens * Places.PerToken, Math.Min(Places.Tokens, (index + 1) * PieceTokens) * (long)Places.PerToken);
+            var (first, end) = Places.Choices(index);
             for (var c = first; c < end; c++)
                 Lanes.Set(Dots, c, Places.Of<T>(Places.Matrices, c) is var row && row == null ? 0 : Dot(Rows + c / Places.PerToken * Places.Width, row));
         }
