@@ -29,7 +29,7 @@ internal static class DpoBench
         var lengths = JsonSerializer.Deserialize<int[][]>(File.ReadAllText(pairsFile))!;
         using var model = StepBench.Model(shape, bf16, trainable: true);
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0);
-        var objective = PreferenceObjective.Create(new Recipe { Method = TrainingMethod.Dpo, Path = "bench" });
+        var objective = PreferenceObjective.Create(new MethodOptions { Method = TrainingMethod.Dpo });
         var method = new PreferenceMethod("dpo", objective);
         var random = new Random(17);
         var together = new TokenRowList([.. lengths.Select(l => Row(l, shape.Vocabulary, random))]);

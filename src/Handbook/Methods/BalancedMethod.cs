@@ -33,27 +33,27 @@ public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : 
     public IEnumerable<(string Name, Tensor Value)> StateTensors => inner.StateTensors;
 
     /// <summary>A recipe's method as the model wants it: with the balancing loss, or as it is.</summary>
-    public static ITrainingMethod Around(ITrainingMethod method, Recipe recipe, DecoderConfig model) =>
-        Coefficient(recipe, model) is > 0 and var coefficient ? new BalancedMethod(method, coefficient) : method;
+    public static ITrainingMethod Around(ITrainingMethod method, MethodOptions options, DecoderConfig model) =>
+        Coefficient(options, model) is > 0 and var coefficient ? new BalancedMethod(method, coefficient) : method;
 
     /// <summary>λ: the recipe's, or else the model's own where it asks for the loss (<c>output_router_logits</c>); 0 where there are no experts.</summary>
-    public static double Coefficient(Recipe recipe, DecoderConfig model)
+    public static double Coefficient(MethodOptions options, DecoderConfig model)
     {
         if (model.Experts is not { } experts)
             return 0;
         // TRL 1.9 turns the loss on for every model with experts, in the trainers that have the key.
-        var isDefault = recipe is { Preference.TrlCompat: TrlRelease.V1_9, Method: TrainingMethod.Dpo or TrainingMethod.Kto };
-        return recipe.Training.RouterAuxLossCoef ?? (isDefault ? 0.001 : experts.WantsAuxiliaryLoss ? experts.AuxiliaryLossCoefficient : 0);
+        var isDefault = options is { Preference.TrlCompat: TrlRelease.V1_9, Method: TrainingMethod.Dpo or TrainingMethod.Kto };
+        return options.Training.RouterAuxLossCoef ?? (isDefault ? 0.001 : experts.WantsAuxiliaryLoss ? experts.AuxiliaryLossCoefficient : 0);
     }
 
     /// <summary>What a recipe is told of its model's experts, or of their absence; null for nothing.</summary>
-    public static string? Note(Recipe recipe, DecoderConfig model)
+    public static string? Note(MethodOptions options, DecoderConfig model)
     {
-        var asked = recipe.Training.RouterAuxLossCoef;
+        var asked = options.Training.RouterAuxLossCoef;
         if (model.Experts is not { } experts)
             return asked is null ? null : string.Create(CultureInfo.InvariantCulture, $"router_aux_loss_coef: {asked} has no effect: {model.ModelType} models have no experts, so there is no router");
         var noise = experts.JitterNoise == 0 ? "" : "; the config's router_jitter_noise is not applied here: a token always goes to its best experts";
-        return Coefficient(recipe, model) is > 0 and var coefficient
+        return Coefficient(options, model) is > 0 and var coefficient
             ? string.Create(CultureInfo.InvariantCulture, $"each token visits {experts.PerToken} of {experts.Count} experts; the loss that spreads tokens over them (aux_loss) is added with weight {coefficient}{noise}")
             : $"each token visits {experts.PerToken} of {experts.Count} experts; nothing spreads tokens over them: {(asked is null ? "the model's config has output_router_logits false; router_aux_loss_coef: 0.001 in the recipe turns it on" : "router_aux_loss_coef is 0")}{noise}";
     }

@@ -1,4 +1,3 @@
-using Handbook.Data;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Models;
@@ -28,13 +27,15 @@ public sealed class StreamLayout
     /// <summary>Largest position + 1.</summary>
     public int Length { get; }
 
-    public static StreamLayout Of(TokenBatch batch)
+    /// <param name="tokens">Token ids; [N].</param>
+    /// <param name="positions">Position of each token within its row; [N].</param>
+    /// <param name="segments">Start, length and parent (-1 for none) of each run of tokens; [S].</param>
+    public static StreamLayout Of(int[] tokens, int[] positions, IReadOnlyList<(int Start, int Length, int Parent)> segments)
     {
-        var count = batch.Segments.Length;
-        var (start, length, parent) = (new int[count], new int[count], new int[count]);
-        for (var s = 0; s < count; s++)
-            (start[s], length[s], parent[s]) = (batch.Segments[s].Start, batch.Segments[s].Length, batch.Segments[s].Parent);
-        return new(batch.Tokens, batch.Positions, SegmentTable.Create(start, length, parent, batch.Positions));
+        var (start, length, parent) = (new int[segments.Count], new int[segments.Count], new int[segments.Count]);
+        for (var s = 0; s < segments.Count; s++)
+            (start[s], length[s], parent[s]) = segments[s];
+        return new(tokens, positions, SegmentTable.Create(start, length, parent, positions));
     }
 
     /// <summary>Separate sequences, one root segment each, with positions from 0.</summary>

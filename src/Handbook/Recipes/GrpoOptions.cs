@@ -59,7 +59,7 @@ public sealed record GrpoOptions
     /// <summary>Steps that one sampling serves in each pass.</summary>
     public int StepsPerSampling(TrainingOptions training) => AnswersPerSampling(training) / (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
 
-    internal void Validate(Recipe recipe, Diagnostics report)
+    internal void Validate(MethodOptions recipe, Diagnostics report)
     {
         if (Epsilon is < 0 or >= 1)
             report.Error("epsilon", $"is {Epsilon}, but must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is", fix: "use 0.2 (the paper's value)");
@@ -91,7 +91,7 @@ public sealed record GrpoOptions
             report.Error("loss_type", "names several losses", why: "only dpo adds losses up", fix: "keep one");
     }
 
-    private void Groups(Recipe recipe, Diagnostics report)
+    private void Groups(MethodOptions recipe, Diagnostics report)
     {
         var (training, group) = (recipe.Training, recipe.Sampling.NumGenerations);
         var (size, step) = (AnswersPerSampling(training), training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);

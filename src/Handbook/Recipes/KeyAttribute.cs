@@ -16,10 +16,3 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
     public string? NotBuilt { get; init; }
 }
-
-/// <summary>How a recipe spells a value of an enumeration; the first name is written, the others are read as well.</summary>
-[AttributeUsage(AttributeTargets.Field)]
-internal sealed class SpelledAttribute(params string[] names) : Attribute
-{
-    public IReadOnlyList<string> Names { get; } = names;
-}

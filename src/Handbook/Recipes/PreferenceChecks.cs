@@ -88,9 +88,9 @@ internal static class PreferenceChecks
         if (options.RpoAlpha is < 0)
             report.Error("rpo_alpha", $"is {options.RpoAlpha}, but must be 0 or greater", why: "below 0 the chosen answers are unlearned", fix: "use 1.0, or remove the key");
         if (options.RpoAlpha is not null && losses.Contains(DpoLossType.Sft))
-            report.Warning("rpo_alpha", "adds to the loss sft, which is the same term", fix: $"remove rpo_alpha; {options.RpoAsLoss()} is the same");
+            report.Warning("rpo_alpha", "adds to the loss sft, which is the same term", fix: $"remove rpo_alpha; {RpoAsLoss(options)} is the same");
         if (options.RpoAlpha is not null && options.TrlCompat == TrlRelease.V1_9)
-            report.Warning("rpo_alpha", "is not a key of TRL 1.9; it keeps its older meaning", fix: $"write {options.RpoAsLoss()}");
+            report.Warning("rpo_alpha", "is not a key of TRL 1.9; it keeps its older meaning", fix: $"write {RpoAsLoss(options)}");
         Share(options.LdAlpha, "ld_alpha", "0.5", report);
         if (options.DiscopopTau <= 0)
             report.Error("discopop_tau", $"is {options.DiscopopTau}, but must be greater than 0", fix: "use 0.05 (the paper's value)");
@@ -100,6 +100,20 @@ internal static class PreferenceChecks
                 why: "with gradient_accumulation_steps the result depends on how a step is cut", fix: "remove trl_compat to take the whole step");
         if (losses.Exists(IsCoupled) && RowsPerGroup(recipe) < 2)
             report.Warning("loss_type", $"{RecipeNames.Of(losses.First(IsCoupled))} compares pairs, but there is one in a step", fix: "use per_device_train_batch_size: 8 or more");
+    }
+
+    /// <summary>How <c>rpo_alpha</c> is written in newer releases: as the loss <c>sft</c> with its weight.</summary>
+    private static string RpoAsLoss(PreferenceOptions options)
+    {
+        var losses = options.LossesOr("sigmoid").ToList();
+        var weights = losses.Select((_, i) => options.WeightAt(i)).ToList();
+        if (!losses.Contains("sft"))
+        {
+            losses.Add("sft");
+            weights.Add(0);
+        }
+        weights[losses.IndexOf("sft")] += options.RpoAlpha ?? 0;
+        return $"loss_type: {YamlWriter.Flow(losses)} with loss_weights: {YamlWriter.Flow(weights)}";
     }
 
     private static bool IsCoupled(DpoLossType loss) => loss is DpoLossType.Aot or DpoLossType.AotUnpaired or DpoLossType.KtoPair;

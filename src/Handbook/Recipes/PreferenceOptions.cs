@@ -139,20 +139,6 @@ public sealed record PreferenceOptions
     /// <summary>The weight of the loss at a place of <see cref="LossType"/>.</summary>
     public double WeightAt(int index) => LossWeights?.ElementAtOrDefault(index) ?? 1.0;
 
-    /// <summary>How <c>rpo_alpha</c> is written in newer releases: as the loss <c>sft</c> with its weight.</summary>
-    internal string RpoAsLoss()
-    {
-        var losses = LossesOr("sigmoid").ToList();
-        var weights = losses.Select((_, i) => WeightAt(i)).ToList();
-        if (!losses.Contains("sft"))
-        {
-            losses.Add("sft");
-            weights.Add(0);
-        }
-        weights[losses.IndexOf("sft")] += RpoAlpha ?? 0;
-        return $"loss_type: {YamlWriter.Flow(losses)} with loss_weights: {YamlWriter.Flow(weights)}";
-    }
-
     /// <summary>Whether an older release is to be reproduced where releases differ.</summary>
     public bool IsCompatible(TrlRelease release) => TrlCompat == release;
 

@@ -3,14 +3,8 @@ using Handbook.Data;
 namespace Handbook.Recipes;
 
 /// <summary>A recipe after reading, merging and checking: what one run does.</summary>
-public sealed record Recipe
+public sealed record Recipe : MethodOptions
 {
-    /// <summary>The method that the recipe is run with.</summary>
-    public required TrainingMethod Method { get; init; }
-
-    /// <summary>The method as its command is called.</summary>
-    public string MethodName => RecipeNames.Of(Method);
-
     /// <summary>The recipe's path as the user wrote it.</summary>
     public required string Path { get; init; }
 
@@ -20,22 +14,6 @@ public sealed record Recipe
     public ModelOptions Model { get; init; } = new();
 
     public DataOptions Data { get; init; } = new();
-
-    public TrainingOptions Training { get; init; } = new();
-
-    public SftOptions Sft { get; init; } = new();
-
-    public PreferenceOptions Preference { get; init; } = new();
-
-    public RewardOptions Reward { get; init; } = new();
-
-    public GenerationOptions Sampling { get; init; } = new();
-
-    public GrpoOptions Grpo { get; init; } = new();
-
-    public ScorerOptions Scoring { get; init; } = new();
-
-    public RejectionOptions Rejection { get; init; } = new();
 
     /// <summary>The records that hold the keys, in the order in which a resolved recipe lists them.</summary>
     internal IReadOnlyList<object> Records => [Model, Data, Sft, Preference, Reward, Sampling, Scoring, Rejection, Grpo, Training];
@@ -133,31 +111,6 @@ internal enum KeySource
     Method,
     File,
     CommandLine,
-}
-
-/// <summary>The training methods of the handbook.</summary>
-public enum TrainingMethod
-{
-    /// <summary>Supervised fine-tuning.</summary>
-    [Spelled("sft")] Sft,
-    /// <summary>Continued pretraining.</summary>
-    [Spelled("cpt")] Cpt,
-    /// <summary>Direct preference optimisation.</summary>
-    [Spelled("dpo")] Dpo,
-    /// <summary>Odds-ratio preference optimisation.</summary>
-    [Spelled("orpo")] Orpo,
-    /// <summary>Kahneman–Tversky optimisation, on answers that are good or bad by themselves.</summary>
-    [Spelled("kto")] Kto,
-    /// <summary>Contrastive preference optimisation and its family (SimPO, AlphaPO).</summary>
-    [Spelled("cpo")] Cpo,
-    /// <summary>Binary classifier optimisation, on answers that are good or bad by themselves.</summary>
-    [Spelled("bco")] Bco,
-    /// <summary>Reward modelling.</summary>
-    [Spelled("reward")] Reward,
-    /// <summary>Group-relative policy optimisation.</summary>
-    [Spelled("grpo")] Grpo,
-    /// <summary>Sampling, scoring, selecting, and training on what was selected.</summary>
-    [Spelled("rejection-sample", "rejection_sample")] RejectionSample,
 }
 
 /// <summary>The two ways in which the Python handbook's recipes were written.</summary>

@@ -53,7 +53,7 @@ public sealed record RejectionOptions
         _ => Select == SelectionRule.BestVsWorst ? Recipes.TrainingMethod.Dpo : Recipes.TrainingMethod.Sft,
     };
 
-    internal void Validate(Recipe recipe, Diagnostics report)
+    internal void Validate(MethodOptions recipe, Diagnostics report)
     {
         if (SelectK < 1)
             report.Error("select_k", $"is {SelectK}, but must be at least 1", fix: "use 2");

@@ -1,3 +1,5 @@
+using Handbook.Data;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys of the training loop; each property is one key, in snake_case.</summary>
@@ -192,6 +194,19 @@ public sealed record TrainingOptions
 
     /// <summary>The optimiser that steps.</summary>
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
+
+    /// <summary>How many rows a step has, and in which order they come.</summary>
+    public StepPlanOptions StepPlan() => new()
+    {
+        BatchSize = PerDeviceTrainBatchSize,
+        AccumulationSteps = GradientAccumulationSteps,
+        Epochs = NumTrainEpochs,
+        MaxSteps = MaxSteps,
+        Seed = DataSeed ?? Seed,
+        DropLast = DataloaderDropLast,
+        GroupByLength = GroupByLength || TrainSamplingStrategy == SamplingStrategy.GroupByLength,
+        Sequential = TrainSamplingStrategy == SamplingStrategy.Sequential,
+    };
 
     /// <summary>What <see cref="OptimArgs"/> says.</summary>
     public OptimizerArguments OptimizerArguments() => Recipes.OptimizerArguments.Parse(OptimArgs, Optimizer());

@@ -96,7 +96,7 @@ public sealed class BatchLoader : IDisposable
         foreach (var bin in bins)
         {
             var batch = BatchBuilder.Build(rows, [.. bin.Order().Select(i => indices[i])]);
-            result.Add(new(batch, StreamLayout.Of(batch)));
+            result.Add(new(batch, batch.Stream()));
         }
         return result;
     }

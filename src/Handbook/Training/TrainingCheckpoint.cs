@@ -17,7 +17,7 @@ public static class TrainingCheckpoint
     /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path.</summary>
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
     {
-        var modelOnly = job.Recipe.Training.SaveOnlyModel;
+        var modelOnly = job.Options.SaveOnlyModel;
         var tensors = modelOnly ? [] : Tensors(job, optimizer).ToArray();
         var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
         return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>

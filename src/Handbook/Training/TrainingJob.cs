@@ -8,7 +8,10 @@ namespace Handbook.Training;
 /// <summary>Everything one run of the loop works on.</summary>
 public sealed record TrainingJob
 {
-    public required Recipe Recipe { get; init; }
+    public required TrainingOptions Options { get; init; }
+
+    /// <summary>Which rows each step has.</summary>
+    public required StepPlan Plan { get; init; }
 
     public required ITrainingMethod Method { get; init; }
 

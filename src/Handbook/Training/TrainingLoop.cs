@@ -48,8 +48,8 @@ public sealed class TrainingLoop : IDisposable
     /// <param name="line">The console line; null for one on stderr.</param>
     public TrainingLoop(TrainingJob job, RunFolder folder, Checkpoint? resume, LiveLine? line = null)
     {
-        (_job, _options, _folder) = (job, job.Recipe.Training, folder);
-        _plan = RecipeData.Plan(job.Recipe, job.Train);
+        (_job, _options, _folder) = (job, job.Options, folder);
+        _plan = job.Plan;
         _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps), _plan.TotalSteps, _options.LearningRate);
         _optimizer = Optimizer.Create(_options, job.Model.Parameters);
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);

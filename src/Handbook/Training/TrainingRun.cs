@@ -86,7 +86,8 @@ public static class TrainingRun
             : null;
         var job = new TrainingJob
         {
-            Recipe = recipe,
+            Options = recipe.Training,
+            Plan = RecipeData.Plan(recipe, train),
             Method = BalancedMethod.Around(setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe), recipe, config.Decoder),
             Model = model,
             Train = train,

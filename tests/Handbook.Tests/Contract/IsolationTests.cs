@@ -89,7 +89,7 @@ public sealed class IsolationTests
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         var batch = BatchBuilder.Build(new TokenRowList(rows), [.. Enumerable.Range(0, rows.Length)]);
-        var logits = model.Logits(StreamLayout.Of(batch)).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
+        var logits = model.Logits(batch.Stream()).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
         return [.. batch.Segments.Select(segment => (batch.Tokens[segment.Start..(segment.Start + segment.Length)], logits[segment.Start..(segment.Start + segment.Length)].SelectMany(row => row).ToArray()))];
     }
 
@@ -98,7 +98,7 @@ public sealed class IsolationTests
     {
         using var scope = TensorScope.Enter();
         var batch = BatchBuilder.Build(packed, [.. Enumerable.Range(0, packed.Count)]);
-        var stream = StreamLayout.Of(batch);
+        var stream = batch.Stream();
         var width = model.Config.HiddenSize;
         var nudge = Tensor.Zeros(DType.Float64, batch.Count, width);
         nudge.RequiresGrad = true;

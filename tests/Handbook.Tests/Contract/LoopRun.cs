@@ -24,7 +24,8 @@ internal static class LoopRun
         var train = Tiny.Rows(21, 24);
         var job = new TrainingJob
         {
-            Recipe = new Recipe { Method = TrainingMethod.Sft, Path = "test.yaml", Training = options with { OutputDir = folder } },
+            Options = options with { OutputDir = folder },
+            Plan = new StepPlan(train, options.StepPlan()),
             Method = wrap?.Invoke(method) ?? method,
             Model = model,
             Train = train,

@@ -145,7 +145,7 @@ public sealed class StepContractTests
         {
             using var scope = TensorScope.Enter();
             var batch = BatchBuilder.Build(rows, [0]);
-            return noise.For(batch, step)(Tensor.Zeros(DType.Float32, batch.Count, 12), StreamLayout.Of(batch)).ToArray<double>();
+            return noise.For(batch, step)(Tensor.Zeros(DType.Float32, batch.Count, 12), batch.Stream()).ToArray<double>();
         }
     }
 

@@ -102,7 +102,7 @@ public sealed class TinyStoriesTests
         using var scope = TensorScope.Enter();
         var golden = stories.Golden.RootElement.GetProperty("gradient");
         var batch = BatchBuilder.Build(stories.Stories(4), [0, 1, 2, 3]);
-        var loss = new SupervisedMethod("cpt").Loss(stories.Model, new(batch, StreamLayout.Of(batch)), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
+        var loss = new SupervisedMethod("cpt").Loss(stories.Model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
         loss.Backward();
         Assert.Equal(golden.GetProperty("loss").GetDouble(), loss.ToScalar(), relative * 3);
         Assert.Equal(1, GradientNorm.Of(stories.Model.Parameters) / golden.GetProperty("total_norm").GetDouble(), relative);

@@ -99,6 +99,6 @@ public sealed class TinyStoriesTrainingTests
     private static Tensor Loss(Decoder model, TokenRowList rows)
     {
         var batch = BatchBuilder.Build(rows, [.. Enumerable.Range(0, rows.Count)]);
-        return new SupervisedMethod("sft").Loss(model, new(batch, StreamLayout.Of(batch)), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
+        return new SupervisedMethod("sft").Loss(model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
     }
 }

@@ -77,15 +77,8 @@ public static class RecipeData
         }
         : Plan(recipe));
 
-    private static StepPlanOptions Plan(Recipe recipe) => new()
+    private static StepPlanOptions Plan(Recipe recipe) => recipe.Training.StepPlan() with
     {
-        BatchSize = recipe.Training.PerDeviceTrainBatchSize,
-        AccumulationSteps = recipe.Training.GradientAccumulationSteps,
-        Epochs = recipe.Training.NumTrainEpochs,
-        MaxSteps = recipe.Training.MaxSteps,
-        Seed = recipe.Training.DataSeed ?? recipe.Training.Seed,
-        DropLast = recipe.Training.DataloaderDropLast,
-        GroupByLength = recipe.Training.GroupByLength || recipe.Training.TrainSamplingStrategy == SamplingStrategy.GroupByLength,
         Sequential = recipe.Training.TrainSamplingStrategy is { } strategy ? strategy == SamplingStrategy.Sequential : PreferenceData.IsSequential(recipe) || !recipe.Grpo.ShuffleDataset,
         Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
     };

@@ -38,19 +38,19 @@ public sealed record GrpoLoss
     /// <summary>Most tokens of an answer.</summary>
     public int MaxLength { get; init; } = 256;
 
-    /// <summary>The loss of a checked recipe.</summary>
-    public static GrpoLoss Of(Recipe recipe)
+    /// <summary>The loss of a checked options.</summary>
+    public static GrpoLoss Of(MethodOptions options)
     {
-        var grpo = recipe.Grpo;
+        var grpo = options.Grpo;
         return new()
         {
-            Aggregation = PreferenceObjective.LossType<GrpoAggregation>(recipe.Preference.LossesOr("dapo")[0]),
+            Aggregation = PreferenceObjective.LossType<GrpoAggregation>(options.Preference.LossesOr("dapo")[0]),
             Epsilon = grpo.Epsilon,
             EpsilonHigh = grpo.ClipHigh(),
             Delta = grpo.Delta,
             Level = grpo.ImportanceSamplingLevel,
-            Beta = recipe.Preference.BetaOr(0),
-            MaxLength = recipe.Preference.MaxCompletionLength ?? DefaultMaxLength,
+            Beta = options.Preference.BetaOr(0),
+            MaxLength = options.Preference.MaxCompletionLength ?? DefaultMaxLength,
         };
     }
 

@@ -6,20 +6,20 @@ namespace Handbook.Methods.Preferences;
 public static class PreferenceObjective
 {
     /// <summary>The objective of a preference recipe.</summary>
-    /// <param name="recipe">A checked recipe whose method is DPO, ORPO, KTO, CPO or BCO.</param>
+    /// <param name="run">Checked options whose method is DPO, ORPO, KTO, CPO or BCO.</param>
     /// <param name="densityRatio">BCO's weight of a bad answer, by the number of its training row; null weighs each with 1.</param>
     /// <param name="heldOutRatio">The same by the number of a held-out row; null takes <paramref name="densityRatio"/>.</param>
-    public static IPreferenceObjective Create(Recipe recipe, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null)
+    public static IPreferenceObjective Create(MethodOptions run, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null)
     {
-        var options = recipe.Preference;
-        return recipe.Method switch
+        var options = run.Preference;
+        return run.Method switch
         {
             TrainingMethod.Dpo => new DpoObjective(options),
             TrainingMethod.Orpo => new OrpoObjective(options),
             TrainingMethod.Kto => new KtoObjective(options),
             TrainingMethod.Cpo => new CpoObjective(options),
             TrainingMethod.Bco => new BcoObjective(options, densityRatio, heldOutRatio),
-            _ => throw new ArgumentException($"{recipe.Method} has no preference objective", nameof(recipe)),
+            _ => throw new ArgumentException($"{run.Method} has no preference objective", nameof(run)),
         };
     }
 

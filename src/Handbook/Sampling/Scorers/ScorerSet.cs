@@ -86,14 +86,14 @@ public sealed class ScorerSet : IDisposable
     };
 
     /// <summary>The endpoints that a recipe asks.</summary>
-    internal static IEnumerable<EndpointOptions> Endpoints(Recipe recipe)
+    internal static IEnumerable<EndpointOptions> Endpoints(MethodOptions run)
     {
-        if (recipe.Method is not (TrainingMethod.Grpo or TrainingMethod.RejectionSample))
+        if (run.Method is not (TrainingMethod.Grpo or TrainingMethod.RejectionSample))
             yield break;
-        if (recipe.Method == TrainingMethod.RejectionSample && recipe.Rejection.SamplesElsewhere)
-            yield return Endpoint(recipe.Scoring, recipe.Rejection.SampleBaseUrl, recipe.Rejection.SampleModel!);
-        if (recipe.Scoring.RewardFuncs?.Contains("judge") == true)
-            yield return Endpoint(recipe.Scoring, recipe.Scoring.JudgeBaseUrl, recipe.Scoring.JudgeModel!);
+        if (run.Method == TrainingMethod.RejectionSample && run.Rejection.SamplesElsewhere)
+            yield return Endpoint(run.Scoring, run.Rejection.SampleBaseUrl, run.Rejection.SampleModel!);
+        if (run.Scoring.RewardFuncs?.Contains("judge") == true)
+            yield return Endpoint(run.Scoring, run.Scoring.JudgeBaseUrl, run.Scoring.JudgeModel!);
     }
 
     /// <summary>How an endpoint is treated.</summary>

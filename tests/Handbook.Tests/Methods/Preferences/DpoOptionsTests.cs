@@ -134,5 +134,5 @@ public sealed class DpoOptionsTests
     }
 
     private static IPreferenceObjective Dpo(PreferenceOptions options) =>
-        PreferenceObjective.Create(new Recipe { Method = TrainingMethod.Dpo, Path = "r.yaml", Preference = options });
+        PreferenceObjective.Create(new MethodOptions { Method = TrainingMethod.Dpo, Preference = options });
 }

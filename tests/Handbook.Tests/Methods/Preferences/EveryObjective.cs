@@ -18,7 +18,7 @@ internal static class EveryObjective
 
     public static IPreferenceObjective Create(string name)
     {
-        var objective = PreferenceObjective.Create(new Recipe { Method = s_all[name].Method, Path = "r.yaml", Preference = s_all[name].Options }, row => 0.5 + 0.1 * row);
+        var objective = PreferenceObjective.Create(new MethodOptions { Method = s_all[name].Method, Preference = s_all[name].Options }, row => 0.5 + 0.1 * row);
         if (objective.State.Length > 0)
             objective.State = [0.3, 5];
         return objective;

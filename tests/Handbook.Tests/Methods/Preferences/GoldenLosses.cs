@@ -79,7 +79,7 @@ internal static class GoldenLosses
             GoldenCase.NotBuilt($"{name}: method {method}");
         try
         {
-            return PreferenceObjective.Create(new Recipe { Method = value, Path = "golden.yaml", Preference = options });
+            return PreferenceObjective.Create(new MethodOptions { Method = value, Preference = options });
         }
         catch (ArgumentException problem)
         {

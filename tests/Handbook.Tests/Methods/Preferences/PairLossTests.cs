@@ -105,5 +105,5 @@ public sealed class PairLossTests
     private static void Is(double expected, PreferenceOptions options) => Assert.Equal(expected, Loss(options), 1e-12);
 
     private static IPreferenceObjective Dpo(PreferenceOptions options) =>
-        PreferenceObjective.Create(new Recipe { Method = TrainingMethod.Dpo, Path = "r.yaml", Preference = options });
+        PreferenceObjective.Create(new MethodOptions { Method = TrainingMethod.Dpo, Preference = options });
 }

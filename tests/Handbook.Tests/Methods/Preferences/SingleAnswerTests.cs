@@ -100,7 +100,7 @@ public sealed class SingleAnswerTests
     }
 
     private static IPreferenceObjective Create(TrainingMethod method, PreferenceOptions options) =>
-        PreferenceObjective.Create(new Recipe { Method = method, Path = "r.yaml", Preference = options });
+        PreferenceObjective.Create(new MethodOptions { Method = method, Preference = options });
 
     private static double Sigmoid(double x) => 1 / (1 + Math.Exp(-x));
 }
