@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Handbook.Text;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Bench;
 

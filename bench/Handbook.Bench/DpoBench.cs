@@ -1,12 +1,12 @@
 using System.Diagnostics;
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
+using Handbook.Data.Mixing;
 using Handbook.Models;
-using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Optimizers;
 
 namespace Handbook.Bench;

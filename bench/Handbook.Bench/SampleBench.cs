@@ -1,7 +1,7 @@
 using System.Diagnostics;
-using Handbook.Generation;
-using Handbook.Torch;
+using Handbook.Models.Generation;
 using Handbook.Training;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Bench;
 

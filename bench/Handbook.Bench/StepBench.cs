@@ -1,11 +1,11 @@
 using System.Diagnostics;
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
 using Handbook.Models;
 using Handbook.Models.Families;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Methods;
 using Handbook.Training.Optimizers;
 
 namespace Handbook.Bench;

@@ -2,7 +2,7 @@ using System.Diagnostics;
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
-using Handbook.Text;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Bench;
 

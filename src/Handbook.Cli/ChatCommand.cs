@@ -1,7 +1,8 @@
 using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
-using Handbook.Generation;
+using Handbook.Base;
+using Handbook.Models.Generation;
 
 namespace Handbook.Cli;
 

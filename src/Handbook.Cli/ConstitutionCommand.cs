@@ -1,8 +1,11 @@
 using System.CommandLine;
 using System.Text.Json;
-using Handbook.Generation;
-using Handbook.Sampling;
-using Handbook.Training.Progress;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Models.Generation;
+using Handbook.Runs;
+using Handbook.Training.Sampling;
+using Handbook.Training.Sampling.Endpoints;
 
 namespace Handbook.Cli;
 

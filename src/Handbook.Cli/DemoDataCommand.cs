@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Handbook.Base;
 using Handbook.Data.Demo;
 
 namespace Handbook.Cli;

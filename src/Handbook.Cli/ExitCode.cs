@@ -1,4 +1,4 @@
-using Handbook.Recipes;
+using Handbook.Base;
 
 namespace Handbook.Cli;
 

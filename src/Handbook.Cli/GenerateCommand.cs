@@ -2,9 +2,11 @@ using System.CommandLine;
 using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Handbook.Generation;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Models.Generation;
 using Handbook.Training;
-using Handbook.Training.Progress;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Cli;
 

@@ -1,8 +1,9 @@
 using System.CommandLine;
 using System.Globalization;
+using Handbook.Base;
 using Handbook.Models;
 using Handbook.Models.Files;
-using Handbook.Text;
+using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 
 namespace Handbook.Cli;

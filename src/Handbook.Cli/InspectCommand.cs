@@ -1,10 +1,15 @@
 using System.CommandLine;
-using Handbook.Data;
-using Handbook.Recipes;
-using Handbook.Text;
-using Handbook.Training;
-using Handbook.Training.Progress;
 using Spectre.Console;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Data.Mixing;
+using Handbook.Data.Tokenizing;
+using Handbook.Plans;
+using Handbook.Recipes;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+using Handbook.Training;
 
 namespace Handbook.Cli;
 

@@ -1,5 +1,7 @@
 using Handbook.Data;
-using Handbook.Text;
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

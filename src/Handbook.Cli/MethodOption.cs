@@ -1,5 +1,7 @@
 using System.CommandLine;
+using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
 

@@ -1,3 +1,5 @@
+using Handbook.Base;
+
 namespace Handbook.Cli;
 
 /// <summary>A file that a command writes.</summary>

@@ -1,6 +1,7 @@
 using System.CommandLine;
-using Handbook.Generation;
+using Handbook.Base;
 using Handbook.Models;
+using Handbook.Models.Generation;
 using Handbook.Torch;
 
 namespace Handbook.Cli;

@@ -1,12 +1,15 @@
 using System.CommandLine;
 using System.Security.Cryptography;
 using System.Text;
-using Handbook.Data;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Data.Cache;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
 using Handbook.Models;
-using Handbook.Rewards;
 using Handbook.Torch;
 using Handbook.Training;
-using Handbook.Training.Progress;
+using Handbook.Training.Rewards;
 
 namespace Handbook.Cli;
 

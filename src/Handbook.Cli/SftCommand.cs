@@ -1,6 +1,6 @@
 using System.CommandLine;
-using Handbook.Recipes;
-using Handbook.Training;
+using Handbook.Runs;
+using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
 

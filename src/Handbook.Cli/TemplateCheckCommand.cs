@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Text.Json;
-using Handbook.Text;
+using Handbook.Base;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

@@ -1,7 +1,9 @@
 using System.CommandLine;
 using System.Text.Json;
 using System.Text.RegularExpressions;
-using Handbook.Text;
+using Handbook.Base;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

@@ -1,6 +1,6 @@
 using System.CommandLine;
-using Handbook.Text;
-using Handbook.Text.Tokenizers.Training;
+using Handbook.Data.Tokenizing;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

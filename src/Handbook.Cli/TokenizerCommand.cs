@@ -1,8 +1,9 @@
 using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using Handbook.Text;
 using Spectre.Console;
+using Handbook.Base;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

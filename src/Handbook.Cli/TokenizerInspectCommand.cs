@@ -1,6 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
-using Handbook.Text;
+using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
 

@@ -1,6 +1,8 @@
 using System.CommandLine;
 using System.Diagnostics;
-using Handbook.Text;
+using Handbook.Base;
+using Handbook.Data.Tokenizing;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers.Training;
 
 namespace Handbook.Cli;

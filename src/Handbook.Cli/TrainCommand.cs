@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Recipes;
+using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
 

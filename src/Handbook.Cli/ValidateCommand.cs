@@ -1,6 +1,7 @@
 using System.CommandLine;
 using Handbook.Recipes;
-using Handbook.Training;
+using Handbook.Runs;
+using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
 

@@ -1,7 +1,7 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.RegularExpressions;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 

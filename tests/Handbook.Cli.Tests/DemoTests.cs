@@ -1,5 +1,5 @@
 using System.Text.Json;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 

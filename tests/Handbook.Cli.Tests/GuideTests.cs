@@ -1,7 +1,7 @@
 using System.CommandLine.Parsing;
 using System.Text.RegularExpressions;
 using Handbook.Recipes;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 

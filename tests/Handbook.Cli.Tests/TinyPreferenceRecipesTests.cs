@@ -1,6 +1,6 @@
 using System.Text.Json;
 using Handbook.Recipes;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 

@@ -1,6 +1,6 @@
 using System.Diagnostics;
 using System.Text.Json;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 

@@ -1,4 +1,3 @@
-using Handbook.Torch;
 
 namespace Handbook.Torch.Tests;
 

@@ -1,4 +1,4 @@
-namespace Handbook.Tests;
+namespace Handbook.Testing;
 
 /// <summary>Golden cases that cannot run yet, by name.</summary>
 /// <remarks>

@@ -1,7 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 
-namespace Handbook.Tests;
+namespace Handbook.Testing;
 
 /// <summary>A run of <c>golden/optim</c>: an optimiser of the reference on fixed gradients, under a name such as <c>AdamW lr=1e-2 betas=(0.9,0.999) eps=1e-8</c>.</summary>
 internal sealed class OptimizerRun : IDisposable

@@ -1,4 +1,4 @@
-namespace Handbook.Tests;
+namespace Handbook.Testing;
 
 /// <summary>Finds the real tokenizers, templates, data, models and golden values outside the project.</summary>
 /// <remarks>The folder is <c>HANDBOOK_SHARED</c>, or <c>../shared</c> beside the repository. Tests skip with a reason where it is absent.</remarks>

@@ -1,4 +1,4 @@
-namespace Handbook.Tests;
+namespace Handbook.Testing;
 
 /// <summary>A folder of its own for one test, gone afterwards.</summary>
 internal sealed class TemporaryFolder : IDisposable

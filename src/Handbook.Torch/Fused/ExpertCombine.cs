@@ -1,4 +1,3 @@
-using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
 

@@ -1,4 +1,9 @@
+using Handbook.Base.Keys;
+using Handbook.Base;
 using Handbook.Data;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Training.Methods;
 
 namespace Handbook.Recipes;
 

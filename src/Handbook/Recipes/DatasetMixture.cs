@@ -1,3 +1,5 @@
+using Handbook.Base;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys below <c>dataset_mixture</c>.</summary>

@@ -1,3 +1,7 @@
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+
 namespace Handbook.Recipes;
 
 /// <summary>From the recipe of a pipeline to the recipe of its training stage.</summary>

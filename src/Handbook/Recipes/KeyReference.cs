@@ -1,6 +1,9 @@
 using System.Reflection;
 using System.Text;
-using Handbook.Methods.Preferences;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Recipes;
 

@@ -1,3 +1,8 @@
+using Handbook.Base.Keys;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+
 namespace Handbook.Recipes;
 
 /// <summary>The defaults that depend on the method or on the way a recipe is written; every other default stands in its record.</summary>

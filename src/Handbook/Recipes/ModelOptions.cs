@@ -1,3 +1,7 @@
+using Handbook.Base.Keys;
+using Handbook.Base;
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys that say which model and tokenizer to start from; each property is one key, in snake_case.</summary>

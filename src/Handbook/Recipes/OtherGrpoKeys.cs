@@ -1,3 +1,5 @@
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys of the Python trainer for group-relative policy optimisation that no record holds.</summary>

@@ -1,3 +1,5 @@
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>

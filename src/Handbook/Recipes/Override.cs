@@ -1,3 +1,5 @@
+using Handbook.Base;
+
 namespace Handbook.Recipes;
 
 /// <summary>One override: the key's path and its value with a place in the argument.</summary>

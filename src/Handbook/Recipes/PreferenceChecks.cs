@@ -1,5 +1,10 @@
-using Handbook.Data;
-using Handbook.Methods.Preferences;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Data.Mixing;
+using Handbook.Data.Tokenizing;
+using Handbook.Plans;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Recipes;
 
@@ -103,7 +108,7 @@ internal static class PreferenceChecks
     }
 
     /// <summary>How <c>rpo_alpha</c> is written in newer releases: as the loss <c>sft</c> with its weight.</summary>
-    private static string RpoAsLoss(PreferenceOptions options)
+    internal static string RpoAsLoss(PreferenceOptions options)
     {
         var losses = options.LossesOr("sigmoid").ToList();
         var weights = losses.Select((_, i) => options.WeightAt(i)).ToList();
@@ -165,14 +170,14 @@ internal static class PreferenceChecks
         var is024 = options.TrlCompat == TrlRelease.V0_24;
         if (options.FAlphaDivergenceCoef is { } alpha)
         {
-            if (kind != Recipes.Divergence.Alpha)
+            if (kind != Training.Methods.Preferences.Divergence.Alpha)
                 report.Warning("f_alpha_divergence_coef", $"has no effect with f_divergence_type {RecipeNames.Of(kind)}", fix: "set f_divergence_type: alpha_divergence");
             else if (alpha == (is024 ? 0 : 1))
                 report.Warning("f_alpha_divergence_coef", $"is {alpha}, where alpha_divergence is reverse_kl", fix: "use 0.5");
         }
-        if (kind == Recipes.Divergence.ReverseKl)
+        if (kind == Training.Methods.Preferences.Divergence.ReverseKl)
             return;
-        if (kind == Recipes.Divergence.ForwardKl && is024)
+        if (kind == Training.Methods.Preferences.Divergence.ForwardKl && is024)
             report.Error("f_divergence_type", "is forward_kl, which TRL 0.24 does not have", fix: "remove trl_compat");
         var deaf = losses.Where(loss => loss is DpoLossType.Aot or DpoLossType.AotUnpaired or DpoLossType.ApoZero or DpoLossType.KtoPair
             || (is024 && loss is DpoLossType.NcaPair or DpoLossType.BcoPair or DpoLossType.SppoHard or DpoLossType.Discopop or DpoLossType.ApoDown)).ToList();

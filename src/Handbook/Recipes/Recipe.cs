@@ -1,4 +1,9 @@
-using Handbook.Data;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Training;
+using Handbook.Training.Methods;
 
 namespace Handbook.Recipes;
 

@@ -1,5 +1,8 @@
 using System.Globalization;
 using System.Reflection;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training;
 
 namespace Handbook.Recipes;
 

@@ -1,3 +1,5 @@
+using Handbook.Base;
+
 namespace Handbook.Recipes;
 
 /// <summary>A key whose value is not the one that a run was started with.</summary>

@@ -1,3 +1,6 @@
+using Handbook.Base;
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>The keys that the user wrote, file and command line merged: what the command line says wins.</summary>

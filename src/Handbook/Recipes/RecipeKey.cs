@@ -1,4 +1,5 @@
 using System.Reflection;
+using Handbook.Training.Methods;
 
 namespace Handbook.Recipes;
 

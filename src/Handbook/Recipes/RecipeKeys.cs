@@ -1,4 +1,11 @@
 using System.Reflection;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Grpo;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;
 

@@ -1,5 +1,12 @@
 using System.Reflection;
 using System.Text;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Grpo;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;
 

@@ -1,3 +1,7 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>Guesses what a recipe is for when nobody says.</summary>

@@ -1,3 +1,5 @@
+using Handbook.Base;
+
 namespace Handbook.Recipes;
 
 /// <summary>A value as the user wrote it, with its place.</summary>

@@ -1,3 +1,7 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Training.Methods;
+
 namespace Handbook.Recipes;
 
 /// <summary>What a good recipe is told all the same: older names, older defaults, settings that mean less here than they seem to.</summary>
@@ -32,7 +36,7 @@ internal static class RecipeNotes
             foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
                 report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");
         if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo && !recipe.Preference.LossesOr("sigmoid").Contains("sft"))
-            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {recipe.Preference.RpoAsLoss()} in newer releases");
+            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {PreferenceChecks.RpoAsLoss(recipe.Preference)} in newer releases");
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a reference as its paper means it");
         if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)

@@ -1,4 +1,5 @@
 using System.Diagnostics.CodeAnalysis;
+using Handbook.Base;
 
 namespace Handbook.Recipes;
 

@@ -1,4 +1,5 @@
 using System.Text;
+using Handbook.Base.Keys;
 
 namespace Handbook.Recipes;
 

@@ -1,5 +1,6 @@
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
+using Handbook.Base;
 
 namespace Handbook.Recipes;
 

@@ -2,6 +2,8 @@ using System.Collections;
 using System.Globalization;
 using System.Reflection;
 using System.Text;
+using Handbook.Base.Keys;
+using Handbook.Training;
 
 namespace Handbook.Recipes;
 

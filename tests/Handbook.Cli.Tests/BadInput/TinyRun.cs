@@ -1,4 +1,4 @@
-using Handbook.Text;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers.Training;
 
 namespace Handbook.Cli.Tests.BadInput;

@@ -1,5 +1,8 @@
 using Handbook.Data;
-using Handbook.Recipes;
+using Handbook.Data.Mixing;
+using Handbook.Data.Tests;
+using Handbook.Data.Tokenizing;
+using Handbook.Plans;
 using Handbook.Tests.Recipes;
 
 namespace Handbook.Tests.Data;

@@ -1,14 +1,16 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
-using Handbook.Methods.Rewards;
+using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Models.Tests;
 using Handbook.Recipes;
-using Handbook.Tests.Contract;
-using Handbook.Tests.Models;
+using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Tests.Contract;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;

@@ -1,11 +1,14 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods.Preferences;
+using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Recipes;
-using Handbook.Tests.Contract;
+using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Methods;
 

@@ -1,11 +1,15 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
+using Handbook.Data.Mixing;
+using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Models.Files;
+using Handbook.Plans;
 using Handbook.Recipes;
-using Handbook.Tests.Models;
+using Handbook.Testing;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Tests.Models;
 
 namespace Handbook.Tests.Methods;
 

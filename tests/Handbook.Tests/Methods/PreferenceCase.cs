@@ -1,11 +1,13 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
+using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Recipes;
+using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;

@@ -1,9 +1,10 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods.Preferences;
+using Handbook.Data.Mixing;
 using Handbook.Recipes;
-using Handbook.Tests.Contract;
-using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Tests.Contract;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;

@@ -1,10 +1,12 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods.Preferences;
 using Handbook.Models.Files;
 using Handbook.Recipes;
-using Handbook.Tests.Training;
+using Handbook.Testing;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Tests;
 
 namespace Handbook.Tests.Methods;
 

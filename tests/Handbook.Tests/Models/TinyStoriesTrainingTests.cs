@@ -1,13 +1,14 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Tests.Methods;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Tests.Models;
 
 namespace Handbook.Tests.Models;
 

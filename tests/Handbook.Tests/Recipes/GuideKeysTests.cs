@@ -1,6 +1,9 @@
 using System.Text.RegularExpressions;
-using Handbook.Methods.Preferences;
+using Handbook.Base.Keys;
 using Handbook.Recipes;
+using Handbook.Testing;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Tests.Recipes;
 

@@ -2,6 +2,9 @@ using System.Collections;
 using System.Reflection;
 using System.Text.Json;
 using Handbook.Recipes;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,4 +1,5 @@
 using Handbook.Recipes;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,4 +1,8 @@
+using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Tests.Recipes;
 

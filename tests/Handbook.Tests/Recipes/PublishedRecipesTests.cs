@@ -1,4 +1,9 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Recipes;
+using Handbook.Testing;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Tests.Recipes;
 

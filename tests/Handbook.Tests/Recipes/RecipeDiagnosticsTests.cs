@@ -1,4 +1,7 @@
+using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Testing;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,4 +1,6 @@
+using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

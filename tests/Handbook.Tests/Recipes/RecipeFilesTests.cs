@@ -1,4 +1,7 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Recipes;
+using Handbook.Testing;
 
 namespace Handbook.Tests.Recipes;
 

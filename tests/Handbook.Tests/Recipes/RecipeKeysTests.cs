@@ -1,7 +1,12 @@
 using System.Reflection;
 using System.Text;
 using System.Text.RegularExpressions;
+using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Testing;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Tests.Recipes;
 
@@ -10,6 +15,7 @@ public sealed class RecipeKeysTests
     /// <summary>Keys that work by themselves within <c>Recipes/</c>: read by a method of their record, which the rest of the code calls.</summary>
     private static readonly Dictionary<string, string> s_readThrough = new()
     {
+        ["dataloader_drop_last"] = "StepPlan",
         ["dataset_mixer"] = "Mixture",
         ["dataset_splits"] = "Mixture",
         ["dataset_configs"] = "Mixture",

@@ -1,6 +1,8 @@
 using System.Text.Json;
 using Handbook.Recipes;
-using Handbook.Text;
+using Handbook.Testing;
+using Handbook.Text.Templates;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,5 +1,8 @@
 using Handbook.Data;
+using Handbook.Data.Mixing;
 using Handbook.Recipes;
+using Handbook.Training;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

@@ -2,6 +2,8 @@ using System.Collections;
 using System.Reflection;
 using System.Text.Json;
 using Handbook.Recipes;
+using Handbook.Training;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,6 +1,10 @@
+using Handbook.Base.Keys;
 using Handbook.Data;
+using Handbook.Data.Tests;
+using Handbook.Plans;
 using Handbook.Recipes;
-using Handbook.Tests.Data;
+using Handbook.Testing;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Recipes;
 

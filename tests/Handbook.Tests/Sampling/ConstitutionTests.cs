@@ -1,8 +1,13 @@
 using System.Text.Json;
-using Handbook.Data;
-using Handbook.Generation;
-using Handbook.Sampling;
+using Handbook.Base;
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Models.Generation;
+using Handbook.Runs;
+using Handbook.Testing;
 using Handbook.Training;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Tests.Sampling;
 

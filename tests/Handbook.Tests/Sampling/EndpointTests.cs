@@ -1,8 +1,12 @@
-using Handbook.Generation;
-using Handbook.Recipes;
-using Handbook.Sampling;
+using Handbook.Base;
+using Handbook.Models.Generation;
 using Handbook.Tests.Recipes;
 using Handbook.Torch;
+using Handbook.Training.Methods;
+using Handbook.Training.Sampling;
+using Handbook.Training.Sampling.Endpoints;
+using Handbook.Training.Sampling.Scorers;
+using Handbook.Training.Tests.Sampling;
 
 namespace Handbook.Tests.Sampling;
 

@@ -1,5 +1,8 @@
+using Handbook.Base;
 using Handbook.Recipes;
-using Handbook.Sampling;
+using Handbook.Runs;
+using Handbook.Testing;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Sampling;
 
@@ -37,7 +40,7 @@ public sealed class PromptSetTests : IDisposable
         File.WriteAllText(_folder["rows.jsonl"], rows.ToString());
         File.WriteAllText(_folder["r.yaml"], $"model_name_or_path: m\ndataset_name: {_folder["rows.jsonl"]}\nreward_funcs: number_match\n");
         Assert.True(Recipe.Load(new FileInfo(_folder["r.yaml"]), [], TrainingMethod.Grpo).TryGet(out var grpo, out var diagnostics), diagnostics.ToString());
-        Assert.EndsWith("rows.jsonl:91: number_match: the right answer holds no number: \"four\"", Assert.Single(Handbook.Training.RecipeProbe.Of(grpo).Problems).What);
+        Assert.EndsWith("rows.jsonl:91: number_match: the right answer holds no number: \"four\"", Assert.Single(Handbook.Runs.RecipeProbe.Of(grpo).Problems).What);
         Assert.Equal(2, Load("""{"prompt": "2 + 2?", "answer": "#### ４"}""", "reward_funcs: number_match").Prompts.Count);
     }
 

@@ -1,7 +1,11 @@
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Recipes;
-using Handbook.Sampling;
+using Handbook.Runs;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Sampling;
+using Handbook.Training.Tests.Sampling;
 
 namespace Handbook.Tests.Sampling;
 

@@ -1,4 +1,5 @@
-using Handbook.Sampling;
+using Handbook.Base;
+using Handbook.Runs;
 
 namespace Handbook.Tests.Sampling;
 

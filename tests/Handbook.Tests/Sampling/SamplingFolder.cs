@@ -2,9 +2,10 @@ using System.Text.Json;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Recipes;
-using Handbook.Sampling;
-using Handbook.Text;
+using Handbook.Testing;
+using Handbook.Text.Tokenizers;
 using Handbook.Torch;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Sampling;
 

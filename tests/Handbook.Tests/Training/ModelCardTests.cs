@@ -1,4 +1,4 @@
-using Handbook.Training;
+using Handbook.Runs;
 using Handbook.Training.Metrics;
 
 namespace Handbook.Tests.Training;

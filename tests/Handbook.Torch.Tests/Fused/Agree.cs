@@ -1,4 +1,3 @@
-using Handbook.Torch;
 
 using TestRows = Handbook.Torch.Tests.Kernels.Some;
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
-
-using Handbook.Tests;
+using Handbook.Testing;
 using Handbook.Torch.Kernels;
+
 
 namespace Handbook.Torch.Tests.Kernels;
 

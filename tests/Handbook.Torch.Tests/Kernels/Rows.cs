@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 
-using Handbook.Torch;
 
 namespace Handbook.Torch.Tests.Kernels;
 

@@ -1,6 +1,6 @@
 using System.Runtime.Intrinsics;
-
 using Handbook.Torch.Kernels;
+
 
 namespace Handbook.Torch.Tests.Kernels;
 

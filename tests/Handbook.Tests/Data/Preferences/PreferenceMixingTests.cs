@@ -1,7 +1,15 @@
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Data;
-using Handbook.Recipes;
+using Handbook.Data.Cache;
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Data.Tests;
+using Handbook.Data.Tokenizing;
+using Handbook.Plans;
 using Handbook.Tests.Recipes;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Data.Preferences;
 
@@ -169,7 +177,7 @@ public sealed class PreferenceMixingTests : IDisposable
         string Key(string lines, TrainingMethod method)
         {
             var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_name: {path}\nbf16: false\n{Needed(method)}{lines}", method);
-            var tokenizer = TextMaker.Bytes.With(recipe.Data.EosToken, null, recipe.Data.ChatTemplate ?? Handbook.Text.ChatTemplate.Zephyr);
+            var tokenizer = TextMaker.Bytes.With(recipe.Data.EosToken, null, recipe.Data.ChatTemplate ?? Handbook.Text.Templates.ChatTemplate.Zephyr);
             var options = RecipeData.Options(recipe, tokenizer);
             var source = Dataset.Open(recipe.Mixture.Datasets[0]);
             var reader = RowReader.For(source, recipe.Mixture.Datasets[0], options.Use, answersAreLastTurns: options.Answers!.RendersParts);

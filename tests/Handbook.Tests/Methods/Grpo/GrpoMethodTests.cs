@@ -1,12 +1,12 @@
+using Handbook.Base;
 using Handbook.Data;
-using Handbook.Generation;
-using Handbook.Methods;
-using Handbook.Methods.Grpo;
-using Handbook.Methods.Preferences;
-using Handbook.Models;
-using Handbook.Recipes;
-using Handbook.Tests.Contract;
-using Handbook.Training;
+using Handbook.Data.Mixing;
+using Handbook.Models.Generation;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Grpo;
+using Handbook.Training.Sampling;
+using Handbook.Training.Tests.Contract;
+
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods.Grpo;

@@ -1,6 +1,7 @@
+using Handbook.Base;
 using Handbook.Data;
-using Handbook.Methods.Preferences;
-using Handbook.Tests.Contract;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Methods.Preferences;
 

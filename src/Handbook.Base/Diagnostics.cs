@@ -1,0 +1,104 @@
+using System.Text;
+
+namespace Handbook.Base;
+
+/// <summary>How bad a message is; only errors stop the run.</summary>
+public enum Severity { Note, Warning, Error }
+
+/// <summary>One message about a recipe: what is wrong and where, why it matters, what to do next.</summary>
+/// <param name="At">The place; null when nothing in the recipe caused it, e.g. a missing key.</param>
+public sealed record Diagnostic(Severity Severity, SourceSpan? At, string What, string? Why, string? Fix)
+{
+    internal void Write(StringBuilder text, string file)
+    {
+        var severity = Severity.ToString().ToLowerInvariant();
+        text.Append(At switch
+        {
+            null => file,
+            { Source: null } => "command line",
+            { } at => $"{at.Source}:{at.Line}:{at.Column}",
+        }).Append($": {severity}: {What}").Append('\n');
+        if (At is { } span && Severity != Severity.Note)
+            WriteSource(text, span);
+        if (Why is not null)
+            text.Append($"  why: {Why}\n");
+        if (Fix is not null)
+            text.Append($"  fix: {Fix}\n");
+    }
+
+    private static void WriteSource(StringBuilder text, SourceSpan span)
+    {
+        var number = span.Source is null ? "" : span.Line.ToString();
+        var line = span.Text.Replace('\t', ' ');
+        var caret = Math.Clamp(span.Length, 1, Math.Max(1, line.Length - span.Column + 1));
+        text.Append($"{number,5} | {line}\n");
+        text.Append($"{"",5} | {new string(' ', span.Column - 1)}{new string('^', caret)}\n");
+    }
+}
+
+/// <summary>Collects every problem of a recipe, so that one attempt shows them all.</summary>
+public sealed class Diagnostics
+{
+    private readonly List<Diagnostic> _all = [];
+    private readonly HashSet<string> _answered = [];
+    private readonly Func<string, (string Name, SourceSpan? At)> _locate;
+
+    /// <param name="file">The recipe's path as the user wrote it.</param>
+    /// <param name="locate">Finds a key (dotted below maps) in what the user wrote: the spelling there, and the place of its value.</param>
+    internal Diagnostics(string file, Func<string, (string Name, SourceSpan? At)>? locate = null)
+    {
+        File = file;
+        _locate = locate ?? (key => (key, null));
+    }
+
+    /// <summary>The recipe's path as the user wrote it.</summary>
+    public string File { get; }
+
+    public IReadOnlyList<Diagnostic> All => [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line).ThenBy(d => d.At?.Source is null ? 0 : d.At?.Column)];
+
+    public IReadOnlyList<Diagnostic> Errors => [.. All.Where(d => d.Severity == Severity.Error)];
+
+    public bool HasErrors => _all.Exists(d => d.Severity == Severity.Error);
+
+    /// <summary>A problem of a key's value; the sentence begins with the key.</summary>
+    public void Error(string key, string what, string? why = null, string? fix = null)
+    {
+        if (_answered.Contains(key) || _answered.Contains(key.Split('.')[0]))
+            return;
+        var (name, at) = _locate(key);
+        Add(Severity.Error, at, $"{name} {what}", why, fix);
+    }
+
+    /// <summary>The key has its error; what would follow from it is not told.</summary>
+    internal void Answered(string key) => _answered.Add(key);
+
+    /// <summary>Something that is probably a mistake, but does not stop the run.</summary>
+    public void Warning(string key, string what, string? why = null, string? fix = null)
+    {
+        var (name, at) = _locate(key);
+        Add(Severity.Warning, at, $"{name} {what}", why, fix);
+    }
+
+    internal void Note(SourceSpan? at, string what) => Add(Severity.Note, at, what, null, null);
+
+    internal void ErrorAt(SourceSpan? at, string what, string? why = null, string? fix = null) => Add(Severity.Error, at, what, why, fix);
+
+    private void Add(Severity severity, SourceSpan? at, string what, string? why, string? fix)
+    {
+        var diagnostic = new Diagnostic(severity, at, what, why, fix);
+        if (!_all.Contains(diagnostic))
+            _all.Add(diagnostic);
+    }
+
+    /// <summary>Every message, errors last, and the count of problems: what the terminal shows.</summary>
+    public override string ToString()
+    {
+        var text = new StringBuilder();
+        foreach (var diagnostic in All)
+            diagnostic.Write(text, File);
+        var errors = Errors.Count;
+        if (errors > 0)
+            text.Append(errors == 1 ? "1 problem found; nothing was started.\n" : $"{errors} problems found; nothing was started.\n");
+        return text.ToString();
+    }
+}

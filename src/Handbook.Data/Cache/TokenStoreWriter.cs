@@ -1,0 +1,82 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using System.Text.Json;
+using Handbook.Data.Sources;
+
+namespace Handbook.Data.Cache;
+
+/// <summary>Writes a store row by row. It exists under its name whole or not at all: everything goes to a temporary file, which is flushed and renamed.</summary>
+internal sealed class TokenStoreWriter : IDisposable
+{
+    private readonly string _path;
+    private readonly string _temporary;
+    private readonly FileStream _rows;
+    private readonly FileStream _entries;
+    private bool _disposed;
+
+    public TokenStoreWriter(string path)
+    {
+        _path = path;
+        _temporary = $"{path}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        _rows = new FileStream(_temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 20);
+        _entries = new FileStream(_temporary + ".index", FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16, FileOptions.DeleteOnClose);
+    }
+
+    public long Count { get; private set; }
+
+    public long Tokens { get; private set; }
+
+    public long LossTokens { get; private set; }
+
+    public void Add(TokenRow row, long sourceRow)
+    {
+        var tokens = row.TokenCount;
+        Write(_entries, new TokenStore.Entry { Offset = _rows.Position, SourceRow = sourceRow, Margin = row.Margin, Tokens = tokens, Characters = row.Characters });
+        Write(_rows, row.Segments.Count);
+        foreach (var part in row.Segments)
+        {
+            Write(_rows, (int)part.Role);
+            Write(_rows, part.Parent);
+            Write(_rows, part.Ids.Length);
+            Tokens += part.Role == SegmentRole.Uncut ? 0 : part.Ids.Length;
+        }
+        foreach (var part in row.Segments)
+            _rows.Write(MemoryMarshal.AsBytes(part.Ids.Span));
+        foreach (var part in row.Segments)
+        {
+            _rows.Write(part.Loss.Span);
+            LossTokens += part.Loss.Length - part.Loss.Span.Count((byte)0);
+        }
+        for (var i = tokens; i % 4 != 0; i++)
+            _rows.WriteByte(0);
+        Count++;
+    }
+
+    /// <summary>Ends the file and gives it its name.</summary>
+    public void Finish(TokenSummary summary)
+    {
+        var footer = new TokenStore.Footer { EntriesOffset = _rows.Position, Count = Count, Magic = TokenStore.Magic };
+        _entries.Position = 0;
+        _entries.CopyTo(_rows);
+        footer.SummaryOffset = _rows.Position;
+        JsonSerializer.Serialize(_rows, summary);
+        Write(_rows, footer);
+        _rows.Flush(flushToDisk: true);
+        _rows.Dispose();
+        File.Move(_temporary, _path, overwrite: true);
+    }
+
+    public void Dispose()
+    {
+        if (_disposed)
+            return;
+        _disposed = true;
+        _rows.Dispose();
+        _entries.Dispose();
+        File.Delete(_temporary);
+    }
+
+    private static void Write<T>(FileStream stream, T value) where T : unmanaged =>
+        stream.Write(MemoryMarshal.AsBytes(new ReadOnlySpan<T>(in value)));
+}

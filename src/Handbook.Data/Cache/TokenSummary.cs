@@ -1,0 +1,59 @@
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+
+namespace Handbook.Data.Cache;
+
+/// <summary>Unusable rows of one kind.</summary>
+/// <param name="Reason">The kind, e.g. <c>broken JSON</c>.</param>
+/// <param name="Count">How many rows.</param>
+/// <param name="Example">One of them: where it is, what is wrong and how it begins.</param>
+public sealed record BadRows(string Reason, long Count, string Example)
+{
+    /// <summary>Whether a rule of the recipe leaves them out, and nothing is wrong with them.</summary>
+    public bool IsRule { get; init; }
+
+    /// <summary>What to do about them; null where the rows alone tell.</summary>
+    public string? Fix { get; init; }
+}
+
+/// <summary>What became of the rows of a source.</summary>
+public sealed record TokenSummary
+{
+    /// <summary>Rows in the source, usable or not.</summary>
+    public long SourceRows { get; init; }
+
+    /// <summary>Rows that training sees; some sources give several for one of theirs.</summary>
+    public long UsedRows { get; init; }
+
+    /// <summary>Tokens of all used rows.</summary>
+    public long Tokens { get; init; }
+
+    /// <summary>Tokens that carry loss.</summary>
+    public long LossTokens { get; init; }
+
+    /// <summary>Used rows that were longer than allowed and were cut.</summary>
+    public long CutRows { get; init; }
+
+    /// <summary>Blank lines of plain text, which are no rows to be counted as unusable.</summary>
+    public long BlankLines { get; init; }
+
+    /// <summary>The layout that the columns told, e.g. <c>messages</c>.</summary>
+    public string Format { get; init; } = "";
+
+    /// <summary>Rows that were not used, by reason, the most frequent first.</summary>
+    public IReadOnlyList<BadRows> Bad { get; init; } = [];
+
+    /// <summary>Rows that something is wrong with.</summary>
+    public long BadCount => Bad.Where(bad => !bad.IsRule).Sum(bad => bad.Count);
+
+    /// <summary>Share of the rows asked for that cannot be used.</summary>
+    public double BadShare => BadCount == 0 ? 0 : (double)BadCount / (BadCount + UsedRows);
+}
+
+/// <summary>How far tokenising is.</summary>
+/// <param name="Name">The data set.</param>
+/// <param name="Rows">Rows read so far.</param>
+/// <param name="Tokens">Tokens written so far.</param>
+/// <param name="Share">Share of the source's bytes that has been read, 0 to 1.</param>
+/// <param name="Done">Whether this is the last word.</param>
+public readonly record struct TokenizeProgress(string Name, long Rows, long Tokens, double Share, bool Done);

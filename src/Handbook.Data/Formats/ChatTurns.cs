@@ -1,0 +1,249 @@
+using System.Buffers;
+using System.Text;
+using System.Text.Json;
+using Handbook.Data.Sources;
+
+namespace Handbook.Data.Formats;
+
+/// <summary>Gathers the turns of a conversation in the one layout that chat templates read: role and content, without nulls.</summary>
+/// <param name="keepsToolCalls">Whether the template renders <c>tool_calls</c>; if not, a call becomes the turn's text.</param>
+internal sealed class ChatTurns(bool keepsToolCalls)
+{
+    private readonly List<Action<Utf8JsonWriter>> _turns = [];
+
+    public ChatTurns Add(string role, string content)
+    {
+        _turns.Add(json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("role", role);
+            json.WriteString("content", content);
+            json.WriteEndObject();
+        });
+        return this;
+    }
+
+    /// <summary>Adds a list of turns in either layout: role and content, or from and value.</summary>
+    public ChatTurns Add(JsonElement list)
+    {
+        list = Parsed(list);
+        if (list.ValueKind == JsonValueKind.Object)
+            Turn(list);
+        else if (list.ValueKind == JsonValueKind.Array)
+            foreach (var turn in list.EnumerateArray())
+                Turn(turn);
+        else
+            throw new UnusableRowException("wrong type", $"the conversation is {JsonOptions.Name(list.ValueKind)}, not a list of turns");
+        return this;
+    }
+
+    public JsonElement ToJson()
+    {
+        if (_turns.Count == 0)
+            throw new UnusableRowException("empty conversation", "");
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, _writing))
+        {
+            json.WriteStartArray();
+            foreach (var turn in _turns)
+                turn(json);
+            json.WriteEndArray();
+        }
+        return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
+    }
+
+    /// <summary>Whether a turn has a text, another content or a tool call.</summary>
+    public static bool SaysSomething(JsonElement turn) =>
+        turn.TryGetProperty("content", out var content) && content.ValueKind switch
+        {
+            JsonValueKind.String => !string.IsNullOrWhiteSpace(content.GetString()),
+            JsonValueKind.Array => content.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.Object || !part.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String || !string.IsNullOrWhiteSpace(text.GetString())),
+            JsonValueKind.Null => false,
+            _ => true,
+        }
+        || turn.TryGetProperty("tool_calls", out var calls) && calls.ValueKind == JsonValueKind.Array && calls.GetArrayLength() > 0;
+
+    /// <summary>The JSON that a text holds, where it holds any; some sets keep lists as texts.</summary>
+    public static JsonElement Parsed(JsonElement value)
+    {
+        if (value.ValueKind != JsonValueKind.String || value.GetString()!.AsSpan().TrimStart() is not ['[' or '{', ..])
+            return value;
+        try
+        {
+            return JsonDocument.Parse(value.GetString()!, JsonOptions.Document).RootElement;
+        }
+        catch (JsonException)
+        {
+            return value;
+        }
+    }
+
+    /// <summary>The value without properties that are null: tables give every row the columns of all.</summary>
+    public static JsonElement WithoutNulls(JsonElement value)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, _writing))
+            Copy(json, value);
+        return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
+    }
+
+    private static readonly JsonWriterOptions _writing = new() { MaxDepth = 512, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private void Turn(JsonElement turn)
+    {
+        if (turn.ValueKind != JsonValueKind.Object)
+            throw new UnusableRowException("wrong type", $"turn {_turns.Count + 1} is {JsonOptions.Name(turn.ValueKind)}, not an object with role and content");
+        var isShareGpt = !turn.TryGetProperty("role", out var name) && turn.TryGetProperty("from", out name);
+        if (name.ValueKind != JsonValueKind.String)
+            throw new UnusableRowException("turn without role", $"turn {_turns.Count + 1}");
+        var said = name.GetString()!;
+        var role = isShareGpt ? Role(said) : said;
+        turn.TryGetProperty(isShareGpt ? "value" : "content", out var content);
+        var parts = new TurnContent(keepsToolCalls);
+        if (isShareGpt && said == "function_call")
+            parts.AddCalls(content.ValueKind == JsonValueKind.String ? content.GetString()! : content.GetRawText());
+        else
+            parts.Add(content, $"turn {_turns.Count + 1}");
+        _turns.Add(json =>
+        {
+            json.WriteStartObject();
+            json.WriteString("role", role);
+            parts.Write(json, hasContent: content.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined));
+            foreach (var property in turn.EnumerateObject())
+                if (property.Name is not ("role" or "from" or "value" or "content") && property.Value.ValueKind != JsonValueKind.Null)
+                {
+                    json.WritePropertyName(property.Name);
+                    Copy(json, property.Value);
+                }
+            json.WriteEndObject();
+        });
+    }
+
+    private static string Role(string from) => from switch
+    {
+        "human" or "user" => "user",
+        "gpt" or "assistant" or "chatgpt" or "bot" or "model" or "bard" or "bing" or "function_call" => "assistant",
+        "system" => "system",
+        "observation" or "tool" or "function_response" or "function" => "tool",
+        _ => throw new UnusableRowException("unknown speaker", $"from \"{Excerpt.Of(from)}\""),
+    };
+
+    private static void Copy(Utf8JsonWriter json, JsonElement value)
+    {
+        switch (value.ValueKind)
+        {
+            case JsonValueKind.Object:
+                json.WriteStartObject();
+                foreach (var property in value.EnumerateObject())
+                    if (property.Value.ValueKind != JsonValueKind.Null)
+                    {
+                        json.WritePropertyName(property.Name);
+                        Copy(json, property.Value);
+                    }
+                json.WriteEndObject();
+                break;
+            case JsonValueKind.Array:
+                json.WriteStartArray();
+                foreach (var item in value.EnumerateArray())
+                    Copy(json, item);
+                json.WriteEndArray();
+                break;
+            default:
+                value.WriteTo(json);        // numbers keep their spelling: 1.0 stays a float
+                break;
+        }
+    }
+}
+
+/// <summary>What one turn says: text, reasoning, calls of tools.</summary>
+internal sealed class TurnContent(bool keepsToolCalls)
+{
+    private readonly StringBuilder _text = new();
+    private readonly StringBuilder _reasoning = new();
+    private readonly List<JsonElement> _calls = [];
+
+    /// <summary>Adds a content: a text, or a list of typed parts.</summary>
+    public void Add(JsonElement content, string place)
+    {
+        switch (content.ValueKind)
+        {
+            case JsonValueKind.String:
+                _text.Append(content.GetString());
+                break;
+            case JsonValueKind.Array:
+                foreach (var part in content.EnumerateArray())
+                    AddPart(part, place);
+                break;
+            case JsonValueKind.Null or JsonValueKind.Undefined:
+                break;
+            default:
+                throw new UnusableRowException("wrong type", $"{place}: the content is {JsonOptions.Name(content.ValueKind)}");
+        }
+    }
+
+    /// <summary>Adds calls that are written as JSON text: one, or a list. What is no such JSON stays text.</summary>
+    public void AddCalls(string text)
+    {
+        try
+        {
+            var value = keepsToolCalls ? JsonDocument.Parse(text, JsonOptions.Document).RootElement : default;
+            if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("name", out _))
+                _calls.Add(value);
+            else if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(call => call.ValueKind == JsonValueKind.Object && call.TryGetProperty("name", out _)))
+                _calls.AddRange(value.EnumerateArray());
+            else
+                _text.Append(text);
+        }
+        catch (JsonException)
+        {
+            _text.Append(text);
+        }
+    }
+
+    public void Write(Utf8JsonWriter json, bool hasContent)
+    {
+        if (hasContent)
+            json.WriteString("content", _text.ToString());
+        if (_reasoning.Length > 0)
+            json.WriteString("reasoning_content", _reasoning.ToString());
+        if (_calls.Count == 0)
+            return;
+        json.WriteStartArray("tool_calls");
+        foreach (var call in _calls)
+        {
+            json.WriteStartObject();
+            json.WriteString("type", "function");
+            json.WritePropertyName("function");
+            call.WriteTo(json);
+            json.WriteEndObject();
+        }
+        json.WriteEndArray();
+    }
+
+    private void AddPart(JsonElement part, string place)
+    {
+        if (part.ValueKind == JsonValueKind.String)
+        {
+            _text.Append(part.GetString());
+            return;
+        }
+        var type = part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var named) ? named.GetString() : null;
+        var text = part.ValueKind == JsonValueKind.Object && (part.TryGetProperty("text", out var found) || part.TryGetProperty("value", out found)) && found.ValueKind == JsonValueKind.String
+            ? found.GetString()
+            : null;
+        switch (type)
+        {
+            case "text" when text is not null:
+                _text.Append(text);
+                break;
+            case "reasoning" or "thinking" when text is not null:
+                _reasoning.Append(text);
+                break;
+            case "tool_call" when text is not null:
+                AddCalls(text);
+                break;
+            default:
+                throw new UnusableRowException("unsupported content", $"{place}: a part of the type \"{type}\"; only text is read");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+using System.Text.Json;
+using Handbook.Data.Sources;
+using Handbook.Text.Templates;
+
+namespace Handbook.Data.Formats;
+
+/// <summary>Reads rows with answers that people prefer or reject, whichever way a prompt is told from its answers.</summary>
+/// <param name="row">Finds columns by our names.</param>
+/// <param name="keepsToolCalls">Whether the chat template renders tool calls.</param>
+/// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers; otherwise the prompt is what both begin with.</param>
+internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool answersAreLastTurns)
+{
+    /// <summary>Two answers, the better one first; of a list of answers, the best with each that is worse.</summary>
+    public Example Pair(JsonElement json)
+    {
+        if (row.Column(json, "answers") is { } list)
+            return Ranked(json, RankedAnswers.Read(list));
+        var (chosen, rejected) = (row.Required(json, "chosen"), row.Required(json, "rejected"));
+        if (row.HasColumn("preference") && SecondIsBetter(json))
+            (chosen, rejected) = (rejected, chosen);
+        var (good, bad) = (Turns(chosen), Turns(rejected));
+        var margin = Margin(json);
+        if (good is null && bad is null)
+            return TextPair(json, Text("chosen", chosen), Text("rejected", rejected), margin);
+        if (good is null || bad is null)
+            throw new UnusableRowException("wrong type", $"chosen is {JsonOptions.Name(chosen.ValueKind)} and rejected {JsonOptions.Name(rejected.ValueKind)}, but both must be texts or both lists of turns");
+        var (prompt, goodAnswer, badAnswer) = Split(json, good, bad);
+        return new ChatAnswersExample(Chat(json, prompt), List(goodAnswer), List(badAnswer), margin);
+    }
+
+    /// <summary>An answer that is good or bad by itself, or a list of such.</summary>
+    public Example Unpaired(JsonElement json)
+    {
+        if (row.Column(json, "answers") is { } list)
+            return new SeveralExamples([.. RankedAnswers.Read(list).Select(answer => answer.Score is 0 or 1
+                ? Only(TextPair(json, answer.Text, answer.Text, 0), isGood: answer.Score == 1)
+                : throw new UnusableRowException("score is neither 1 nor 0", $"it is {answer.Score}, so it does not say whether the answer is good"))]);
+        var isGood = Label(json);
+        if (row.Column(json, "prompt") is { } prompt && row.Column(json, "completion") is { } completion)
+        {
+            var (before, after) = (Turns(prompt), Turns(completion));
+            return before is null && after is null && !NeedsTurns(json)
+                ? new AnswersExample(Text("prompt", prompt), isGood ? Text("completion", completion) : null, isGood ? null : Text("completion", completion))
+                : Answered(before ?? [Turn("user", Text("prompt", prompt))], after ?? [Turn("assistant", Text("completion", completion))]);
+        }
+        if (Conversation(json) is not { } turns)
+            return Answered([Turn("user", row.Instruction(json))], [Turn("assistant", row.Text(json, "output"))]);
+        if (turns is not [.., var last] || Role(last) != "assistant")
+            throw new UnusableRowException("no answer at the end", "the last turn is not the assistant's");
+        return Answered(turns[..^1], [last]);
+
+        ChatAnswersExample Answered(List<JsonElement> before, List<JsonElement> answer) =>
+            new(Chat(json, before), isGood ? List(answer) : null, isGood ? null : List(answer));
+    }
+
+    /// <summary>What is to be answered.</summary>
+    public Example Prompt(JsonElement json)
+    {
+        if (row.Column(json, "prompt") is { } prompt)
+            return Turns(prompt) is { } turns ? Open(turns)
+                : NeedsTurns(json) ? Open([Turn("user", Text("prompt", prompt))])
+                : new AnswersExample(Text("prompt", prompt), null, null);
+        if (row.HasColumn("chosen"))
+            return Pair(json) switch
+            {
+                AnswersExample text => text with { Chosen = null, Rejected = null },
+                ChatAnswersExample chat => chat with { Chosen = null, Rejected = null },
+                var other => other,
+            };
+        return Open(Conversation(json) ?? [Turn("user", row.Instruction(json))]);
+
+        ChatAnswersExample Open(List<JsonElement> turns)
+        {
+            while (turns is [.., var last] && Role(last) == "assistant")
+                turns.RemoveAt(turns.Count - 1);
+            return turns.Count > 0 ? new ChatAnswersExample(Chat(json, turns), null, null) : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
+        }
+    }
+
+    private SeveralExamples Ranked(JsonElement json, IReadOnlyList<(string Text, double Score)> answers)
+    {
+        var best = answers.MaxBy(answer => answer.Score);
+        var worse = answers.Where(answer => answer.Score < best.Score).ToArray();
+        return worse.Length > 0
+            ? new([.. worse.Select(answer => TextPair(json, best.Text, answer.Text, Margin(json)))])
+            : throw new UnusableRowException("no preference", "no answer is worse than the best") { IsRule = true, Fix = "give the answers of a row different scores" };
+    }
+
+    private static Example Only(Example pair, bool isGood) => pair switch
+    {
+        AnswersExample text => isGood ? text with { Rejected = null } : text with { Chosen = null },
+        ChatAnswersExample chat => isGood ? chat with { Rejected = null } : chat with { Chosen = null },
+        _ => pair,
+    };
+
+    private Example TextPair(JsonElement json, string good, string bad, double margin)
+    {
+        var prompt = row.Column(json, "prompt");
+        if (prompt is { } said && Turns(said) is null && !NeedsTurns(json))
+            return new AnswersExample(Text("prompt", said), good, bad, margin);
+        if ((prompt is { } given ? Turns(given) ?? [Turn("user", Text("prompt", given))] : Before(json)) is { } turns)
+            return new ChatAnswersExample(Chat(json, turns), List([Turn("assistant", good)]), List([Turn("assistant", bad)]), margin);
+        var shared = SharedLength(good, bad);
+        return new AnswersExample(good[..shared], good[shared..], bad[shared..], margin);
+    }
+
+    /// <summary>Tells prompt and answers of two conversations apart.</summary>
+    private (List<JsonElement> Prompt, List<JsonElement> Good, List<JsonElement> Bad) Split(JsonElement json, List<JsonElement> good, List<JsonElement> bad)
+    {
+        if (row.Column(json, "prompt") is { } given && Turns(given) is { } prompt)
+            // Some sets repeat the prompt before each answer.
+            return StartsWith(good, prompt) && StartsWith(bad, prompt) ? (prompt, good[prompt.Count..], bad[prompt.Count..]) : (prompt, good, bad);
+        if (good.Count == 0 || bad.Count == 0)
+            throw new UnusableRowException("empty conversation", "");
+        RequireAnswer("chosen", good);
+        RequireAnswer("rejected", bad);
+        var shared = 0;
+        var most = Math.Min(good.Count, bad.Count) - 1;
+        while (shared < most && JsonElement.DeepEquals(good[shared], bad[shared]))
+            shared++;
+        if (answersAreLastTurns && good.Count > 1)
+            return (good[..^1], [good[^1]], [bad[^1]]);
+        if (shared > 0)
+            return (good[..shared], good[shared..], bad[shared..]);
+        var before = row.Column(json, "prompt") is { } text ? [Turn("user", Text("prompt", text))] : Before(json);
+        return before is null ? throw new UnusableRowException("no common prompt", "chosen and rejected differ from their first turn on, and the row names no prompt") { Fix = "add a column prompt, or name it with column_mapping: {prompt: …}" } : (before, good, bad);
+    }
+
+    private static void RequireAnswer(string name, List<JsonElement> turns)
+    {
+        if (turns is [.., var last] && Role(last) is { } role && role is "user" or "system")
+            throw new UnusableRowException("no answer at the end", $"{name} ends with the {role} turn") { Fix = "end chosen and rejected with what the assistant says, or remove the last turn" };
+    }
+
+    /// <summary>The turns before answers that are given by themselves: a conversation, or an instruction; null where there is neither.</summary>
+    private List<JsonElement>? Before(JsonElement json) =>
+        Conversation(json) ?? (row.Column(json, "instruction") is null ? null : [Turn("user", row.Instruction(json))]);
+
+    private List<JsonElement>? Conversation(JsonElement json) =>
+        (row.Column(json, "messages") ?? row.Column(json, "conversations")) is { } value ? [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()] : null;
+
+    /// <summary>Whether the row has what only a chat template can place.</summary>
+    private bool NeedsTurns(JsonElement json) => System(json) is not null || row.List(json, "tools") is not null;
+
+    private string? System(JsonElement json) => row.Column(json, "system") is { ValueKind: JsonValueKind.String } value && value.GetString() is { Length: > 0 } text ? text : null;
+
+    private Conversation Chat(JsonElement json, List<JsonElement> turns)
+    {
+        if (System(json) is { } system && (turns.Count == 0 || Role(turns[0]) != "system"))
+            turns = [Turn("system", system), .. turns];
+        return row.Chat(json, List(turns));
+    }
+
+    private double Margin(JsonElement json) => row.Column(json, "margin") is not { } value ? 0
+        : value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var margin) && double.IsFinite(margin) ? margin
+        : value.ValueKind == JsonValueKind.String && double.TryParse(value.GetString(), out margin) && double.IsFinite(margin) ? margin
+        : throw new UnusableRowException("margin is no number", value.GetRawText());
+
+    private bool Label(JsonElement json) => Scalar(row.Required(json, "label")) switch
+    {
+        "true" or "1" => true,
+        "false" or "0" => false,
+        var other => throw new UnusableRowException("label is neither true nor false", $"it is {other}") { Fix = "write true or false (1 or 0) in the column that says whether an answer is good; column_mapping: {label: …} names another" },
+    };
+
+    private bool SecondIsBetter(JsonElement json) => (row.Column(json, "preference") is { } value ? Scalar(value) : "0") switch
+    {
+        "1" => false,
+        "2" => true,
+        "0" => throw new UnusableRowException("no preference", "neither answer is said to be better") { IsRule = true, Fix = "say 1 or 2 in the column that column_mapping names for preference" },
+        var other => throw new UnusableRowException("preference is neither 1 nor 2", $"it is {other}"),
+    };
+
+    /// <summary>A value as text, however it is written: 1.0 and "1" are 1.</summary>
+    private static string Scalar(JsonElement value)
+    {
+        var text = value.ValueKind == JsonValueKind.String ? value.GetString()!.Trim() : value.GetRawText();
+        return double.TryParse(text, out var number) ? number.ToString() : text.ToLowerInvariant();
+    }
+
+    /// <summary>A list of turns, or one turn; null where the value is a text.</summary>
+    private List<JsonElement>? Turns(JsonElement value)
+    {
+        var parsed = ChatTurns.Parsed(value);
+        var isList = parsed.ValueKind == JsonValueKind.Array && (value.ValueKind == JsonValueKind.Array || (parsed.GetArrayLength() > 0 && parsed.EnumerateArray().All(IsTurn)));
+        return isList || IsTurn(parsed)
+            ? parsed.ValueKind == JsonValueKind.Array && parsed.GetArrayLength() == 0 ? [] : [.. new ChatTurns(keepsToolCalls).Add(parsed).ToJson().EnumerateArray()]
+            : null;
+
+        static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
+    }
+
+    private string Text(string name, JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw row.WrongType(name, value);
+
+    private static JsonElement Turn(string role, string content) => new ChatTurns(keepsToolCalls: false).Add(role, content).ToJson()[0];
+
+    private static string? Role(JsonElement turn) => turn.GetProperty("role").GetString();
+
+    private static JsonElement List(IEnumerable<JsonElement> turns) => JsonSerializer.SerializeToElement(turns);
+
+    private static bool StartsWith(List<JsonElement> turns, List<JsonElement> beginning) =>
+        turns.Count > beginning.Count && beginning.Index().All(turn => JsonElement.DeepEquals(turns[turn.Index], turn.Item));
+
+    /// <summary>Length of the beginning that two texts share, without a blank at its end; at least one character is left to the shorter text.</summary>
+    private static int SharedLength(string one, string other)
+    {
+        var shared = one.AsSpan().CommonPrefixLength(other);
+        var differs = shared < Math.Min(one.Length, other.Length);
+        if (!differs)
+            shared = Math.Max(0, shared - 1);
+        if (shared > 0 && char.IsHighSurrogate(one[shared - 1]))
+            shared--;
+        return differs && shared > 0 && one[shared - 1] == ' ' ? shared - 1 : shared;
+    }
+}

@@ -1,0 +1,281 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Text.Templates;
+
+namespace Handbook.Data.Formats;
+
+/// <summary>Reads rows of one layout.</summary>
+public sealed class RowReader
+{
+    private const int RowsLookedAt = 64;
+
+    private static readonly string[] _known =
+    [
+        "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
+        "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
+    ];
+
+    private readonly IReadOnlyDictionary<string, string> _columns;
+    private readonly bool _keepsToolCalls;
+    private readonly bool _answersAreLastTurns;
+    private readonly PreferenceReader _preferences;
+
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, bool keepsToolCalls, bool answersAreLastTurns)
+    {
+        (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
+        _preferences = new(this, keepsToolCalls, answersAreLastTurns);
+    }
+
+    public RowLayout Layout { get; }
+
+    /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything else.</summary>
+    internal bool IgnoresPreference { get; private init; }
+
+    /// <summary>Says which columns are read, for the cache's key.</summary>
+    public string Fingerprint => $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
+
+    /// <summary>Tells the layout from the columns of the first rows.</summary>
+    /// <param name="source">The rows.</param>
+    /// <param name="spec">Its column mapping and the columns to keep.</param>
+    /// <param name="textColumn">The column with plain text.</param>
+    /// <param name="keepsToolCalls">Whether the chat template renders tool calls; if not, a call is kept as the turn's text.</param>
+    /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers, and the chosen one's others for the prompt, as the
+    /// handbook's first revision does; otherwise the prompt is what both begin with.</param>
+    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true, bool answersAreLastTurns = false)
+    {
+        var found = new List<string>();
+        var shapes = new Dictionary<string, ColumnShape>();
+        foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
+            foreach (var column in row.Value.EnumerateObject())
+                if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name) && spec.Columns?.Contains(column.Name) != false)
+                {
+                    found.Add(column.Name);
+                    shapes.Add(column.Name, ColumnAdvice.ShapeOf(column.Value));
+                }
+        var columns = MapColumns(source.Name, spec, textColumn, found);
+        if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is not null) is { Problem: { } problem } bad)
+            throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
+                $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
+        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
+        return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns)
+        {
+            IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers") && !columns.ContainsValue("preference"),
+        };
+    }
+
+    /// <summary>The row's content; null with the reason where it cannot be used.</summary>
+    public Example? Read(JsonElement row, out RowProblem? problem)
+    {
+        problem = null;
+        try
+        {
+            return Layout switch
+            {
+                RowLayout.Text => new TextExample(Text(row, "text")),
+                RowLayout.PromptCompletion => ReadPrompt(row),
+                RowLayout.Tokens => ReadTokens(row),
+                RowLayout.Preference => _preferences.Pair(row),
+                RowLayout.Unpaired => _preferences.Unpaired(row),
+                RowLayout.Prompt => _preferences.Prompt(row),
+                _ => new ChatExample(Chat(row, Turns(row))),
+            };
+        }
+        catch (UnusableRowException failure)
+        {
+            problem = failure.Problem(row);
+        }
+        catch (InvalidOperationException)
+        {
+            problem = new("invalid text", "a text holds half of a surrogate pair", Excerpt.Of(row.GetRawText()));
+        }
+        return null;
+    }
+
+    private static Dictionary<string, string> MapColumns(string name, DatasetSpec spec, string textColumn, List<string> found)
+    {
+        var columns = new Dictionary<string, string>();
+        foreach (var (ours, theirs) in spec.ColumnMapping ?? new Dictionary<string, string>())
+        {
+            if (!_known.Contains(ours))
+                throw new InputException($"column_mapping: \"{ours}\" is no column that we read", fix: $"map one of {string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
+            columns[ours] = found.Contains(theirs) || found.Count == 0 ? theirs
+                : throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but the rows have the columns {string.Join(", ", found)}", fix: $"correct column_mapping: {{{ours}: …}}");
+        }
+        if (textColumn != "text")
+            columns.TryAdd("text", textColumn);
+        foreach (var column in found)
+            if (_known.Contains(column))
+                columns.TryAdd(column, column);
+        // Two spellings of the answer are in use among instruction sets.
+        if (columns.ContainsKey("instruction") && !columns.ContainsKey("output") && found.Contains("response"))
+            columns["output"] = "response";
+        foreach (var answer in new[] { "chosen", "rejected" })
+            if (!columns.ContainsKey(answer) && found.Contains(answer + "_messages"))
+                columns[answer] = answer + "_messages";
+        // Which answers are better is read only where the recipe says so: a column of that name may hold anything.
+        foreach (var judged in new[] { "preference", "answers" })
+            if (spec.ColumnMapping?.ContainsKey(judged) != true)
+                columns.Remove(judged);
+        return columns;
+    }
+
+    /// <summary>The layout that the column mapping alone spells out, whatever other columns there are; null where it spells none.</summary>
+    private static RowLayout? Mapped(DatasetSpec spec, RowUse use)
+    {
+        return use != RowUse.FineTuning ? null
+            : Has("messages") ? RowLayout.Messages
+            : Has("conversations") ? RowLayout.Conversations
+            : Has("prompt") && Has("completion") ? RowLayout.PromptCompletion
+            : Has("instruction") && Has("output") ? RowLayout.Instruction
+            : Has("text") ? RowLayout.Text : null;
+
+        bool Has(string name) => spec.ColumnMapping?.ContainsKey(name) == true;
+    }
+
+    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, Dictionary<string, ColumnShape> shapes, string textColumn)
+    {
+        var hasAnswered = Has("prompt", "completion") || Has("instruction", "output") || Has("messages") || Has("conversations");
+        switch (use)
+        {
+            case RowUse.Preferences:
+                return Has("chosen", "rejected") || Has("answers") ? RowLayout.Preference
+                    : throw Unknown("chosen and rejected", hasAnswered && Has("label") ? "these are single answers with a label: use handbook kto or handbook bco" : PairAdvice());
+            case RowUse.Unpaired:
+                return Has("chosen", "rejected") ? RowLayout.Preference
+                    : (hasAnswered && Has("label")) || Has("answers") ? RowLayout.Unpaired
+                    : throw Unknown("prompt, completion and label (true or false), or chosen and rejected", hasAnswered
+                        ? "name the column that says whether an answer is good: column_mapping: {label: …}" : PairAdvice());
+            case RowUse.Prompts:
+                return Has("prompt") || Has("instruction") || Has("messages") || Has("conversations") || Has("chosen", "rejected") ? RowLayout.Prompt
+                    : throw Unknown("prompt, instruction, messages or conversations", $"column_mapping: {{prompt: {found.FirstOrDefault() ?? "…"}}}");
+        }
+        if (Has("input_ids"))
+            return RowLayout.Tokens;
+        if (use == RowUse.Pretraining)
+            return found.Contains(columns.GetValueOrDefault("text", textColumn)) ? RowLayout.Text : throw Unknown($"the text column \"{columns.GetValueOrDefault("text", textColumn)}\"", $"text_column: {found.FirstOrDefault() ?? "…"}");
+        return Has("messages") ? RowLayout.Messages
+            : Has("prompt", "completion") ? RowLayout.PromptCompletion
+            : Has("conversations") ? RowLayout.Conversations
+            : Has("instruction", "output") ? RowLayout.Instruction
+            : Has("text") && found.Contains(columns["text"]) ? RowLayout.Text
+            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text", ColumnAdvice.ForFineTuning(shapes));
+
+        bool Has(params string[] names) => Array.TrueForAll(names, columns.ContainsKey);
+
+        // Two columns that differ by their number or letter alone are most likely the two answers.
+        string PairAdvice() =>
+            found.SelectMany(first => found.Select(second => (first, second))).FirstOrDefault(pair => pair.first.Length == pair.second.Length && pair.first[..^1] == pair.second[..^1]
+                && (pair.first[^1], pair.second[^1]) is ('1', '2') or ('0', '1') or ('a', 'b') or ('A', 'B')) is { first: { } one, second: var other }
+                ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column that says 1 or 2"
+                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with their scores: {prompt: …, answers: …}";
+
+        InputException Unknown(string wanted, string fix) => found.Count == 0
+            ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
+            : new InputException($"{name}: has the columns {string.Join(", ", found)}, but wanted are {wanted}", fix: fix);
+    }
+
+    private Example ReadPrompt(JsonElement row)
+    {
+        var prompt = Required(row, "prompt");
+        var completion = Required(row, "completion");
+        if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String)
+            return new PromptExample(prompt.GetString()!, completion.GetString()!);
+        if (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String))
+            throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts, or the prompt a list of turns");
+        // A text that completes a conversation is what the assistant says next.
+        var turns = new ChatTurns(_keepsToolCalls);
+        return new ChatPromptExample(
+            Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).ToJson()),
+            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion)).ToJson());
+    }
+
+    private JsonElement Turns(JsonElement row)
+    {
+        var turns = new ChatTurns(_keepsToolCalls);
+        if (Layout == RowLayout.Messages)
+            return turns.Add(Required(row, "messages")).ToJson();
+        if (Column(row, "system") is { ValueKind: JsonValueKind.String } system && system.GetString() is { Length: > 0 } text)
+            turns.Add("system", text);
+        if (Layout == RowLayout.Conversations)
+            return turns.Add(Required(row, "conversations")).ToJson();
+        if (Column(row, "history") is { ValueKind: JsonValueKind.Array } history)
+            foreach (var pair in history.EnumerateArray())
+                if (pair is { ValueKind: JsonValueKind.Array } && pair.GetArrayLength() == 2)
+                    turns.Add("user", pair[0].GetString()!).Add("assistant", pair[1].GetString()!);
+                else
+                    throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
+        return turns.Add("user", Instruction(row)).Add("assistant", Text(row, "output")).ToJson();
+    }
+
+    /// <summary>The instruction with its input below it.</summary>
+    internal string Instruction(JsonElement row)
+    {
+        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString() : throw WrongType("input", extra) : null;
+        var instruction = Text(row, "instruction");
+        return string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}";
+    }
+
+    internal Conversation Chat(JsonElement row, JsonElement messages) => new()
+    {
+        Messages = messages,
+        Tools = List(row, "tools"),
+        Documents = List(row, "documents"),
+        Variables = Column(row, "chat_template_kwargs") is { ValueKind: JsonValueKind.Object } variables
+            ? variables.EnumerateObject().Where(entry => entry.Value.ValueKind != JsonValueKind.Null).ToDictionary(entry => entry.Name, entry => entry.Value)
+            : null,
+    };
+
+    private TokensExample ReadTokens(JsonElement row)
+    {
+        var ids = Ints("input_ids");
+        if (Column(row, "labels") is null)
+            return new(ids, [.. Enumerable.Repeat((byte)1, ids.Length)]);
+        var labels = Ints("labels");
+        return labels.Length == ids.Length
+            ? new TokensExample(ids, Array.ConvertAll(labels, label => (byte)(label == -100 ? 0 : 1)))
+            : throw new UnusableRowException("wrong type", $"labels has {labels.Length} entries, but input_ids {ids.Length}");
+
+        int[] Ints(string name) => Required(row, name) is { ValueKind: JsonValueKind.Array } list
+            ? [.. list.EnumerateArray().Select(item => item.TryGetInt32(out var id) ? id : throw WrongType(name, item))]
+            : throw WrongType(name, Required(row, name));
+    }
+
+    /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
+    internal JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
+        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() > 0 ? ChatTurns.WithoutNulls(list) : null
+        : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
+        : throw WrongType(name, value);
+
+    internal string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
+
+    internal JsonElement Required(JsonElement row, string name) =>
+        Column(row, name) ?? throw new UnusableRowException($"no {_columns.GetValueOrDefault(name, name)}", "");
+
+    /// <summary>Whether the rows have one of our columns.</summary>
+    internal bool HasColumn(string name) => _columns.ContainsKey(name);
+
+    /// <summary>The value of one of our columns; null where it is absent or null.</summary>
+    internal JsonElement? Column(JsonElement row, string name) =>
+        _columns.TryGetValue(name, out var theirs) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+
+    internal UnusableRowException WrongType(string name, JsonElement value) =>
+        new("wrong type", $"{_columns.GetValueOrDefault(name, name)} is {JsonOptions.Name(value.ValueKind)}");
+}
+
+/// <summary>A row cannot be used; caught where rows are counted.</summary>
+internal sealed class UnusableRowException(string reason, string detail) : Exception
+{
+    public string Reason { get; } = reason;
+
+    public string Detail { get; } = detail;
+
+    /// <summary>Whether a rule leaves the row out, and nothing is wrong with it.</summary>
+    public bool IsRule { get; init; }
+
+    /// <summary>What to do about rows of this kind; null where the row alone tells.</summary>
+    public string? Fix { get; init; }
+
+    public RowProblem Problem(JsonElement row) => new(Reason, Detail, Excerpt.Of(row.GetRawText())) { IsRule = IsRule, Fix = Fix };
+}

@@ -1,0 +1,203 @@
+using Handbook.Base;
+using Handbook.Data.Cache;
+using Handbook.Data.Formats;
+using Handbook.Data.Sources;
+using Handbook.Data.Tokenizing;
+using Handbook.Text.Tokenizers;
+
+namespace Handbook.Data.Mixing;
+
+/// <summary>How rows become longer ones.</summary>
+public enum PackingKind
+{
+    None,
+    /// <summary><c>bfd</c>.</summary>
+    BestFit,
+    /// <summary><c>wrapped</c>.</summary>
+    Wrapped,
+    /// <summary>The packing of the handbook's first revision.</summary>
+    ConstantLength,
+}
+
+/// <summary>Everything that decides which token rows a run sees.</summary>
+public sealed record TrainingDataOptions
+{
+    public required MixtureSpec Mixture { get; init; }
+
+    public required Tokenizer Tokenizer { get; init; }
+
+    /// <summary>Renders conversations; may be null where rows hold none.</summary>
+    public ChatRowEncoder? Chats { get; init; }
+
+    public RowUse Use { get; init; }
+
+    public string TextColumn { get; init; } = "text";
+
+    public RowTokenizerOptions Rows { get; init; } = new();
+
+    /// <summary>How rows with answers become tokens; null where rows have none.</summary>
+    public PreferenceTokenizerOptions? Answers { get; init; }
+
+    /// <summary>Rows that exchange their answers, for <see cref="MismatchedRows"/>: in training and evaluation alike. null lets each keep its own alone.</summary>
+    public int? MismatchedBlock { get; init; }
+
+    public PackingKind Packing { get; init; }
+
+    public PackingKind EvaluationPacking { get; init; }
+
+    /// <summary>Length of a packed row.</summary>
+    public int BlockSize { get; init; } = 1024;
+
+    /// <summary>Most tokens of a row that is not packed, where rows are tokenised uncut for the others; null cuts nothing.</summary>
+    public int? UnpackedMaxLength { get; init; }
+
+    /// <summary>Seed of the one packing that shuffles.</summary>
+    public long Seed { get; init; } = 42;
+
+    /// <summary>Whether held-out rows are wanted.</summary>
+    public bool Evaluates { get; init; }
+
+    /// <summary>The share of unusable rows, from 0 to 1, beyond which the run stops.</summary>
+    public double MaxBadRows { get; init; } = 0.05;
+
+    /// <summary>Threads that tokenise; null uses every core.</summary>
+    public int? Threads { get; init; }
+
+    /// <summary>The folder beside which data sets are looked up.</summary>
+    public string? RecipeFolder { get; init; }
+
+    public CacheFolder Cache { get; init; } = CacheFolder.Default;
+}
+
+/// <summary>One source of a mixture with what became of it.</summary>
+/// <param name="Name">The data set and its split.</param>
+/// <param name="IsTest">Whether its rows are held out.</param>
+/// <param name="Content">A hash of its files' contents.</param>
+public sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary, string Content)
+{
+    /// <summary>The name, with a word where its rows are held out.</summary>
+    public string Title => TitleOf(Name, IsTest);
+
+    internal static string TitleOf(string name, bool isTest) => isTest ? $"{name} (held out)" : name;
+}
+
+/// <summary>The rows of a run: mixed, tokenised, packed.</summary>
+public sealed class TrainingData : IDisposable
+{
+    private readonly List<TokenStore> _stores = [];
+    private readonly List<(IRowSource Rows, RowReader Reader)> _sources = [];
+
+    private TrainingData() { }
+
+    public ITokenRows Train { get; private set; } = new TokenRowList([]);
+
+    /// <summary>Held-out rows; null where the recipe holds out none or none were asked for.</summary>
+    public ITokenRows? Evaluation { get; private set; }
+
+    /// <summary>Training rows before packing.</summary>
+    public int TrainSamples { get; private set; }
+
+    /// <summary>Held-out rows before packing.</summary>
+    public int EvaluationSamples { get; private set; }
+
+    public IReadOnlyList<SourceReport> Sources { get; private set; } = [];
+
+    /// <summary>Lines for the log about how rows are read.</summary>
+    public IReadOnlyList<string> Remarks { get; private set; } = [];
+
+    /// <summary>Reads, mixes, tokenises and packs; what was tokenised before is taken from the cache.</summary>
+    public static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
+    {
+        var data = new TrainingData();
+        try
+        {
+            data.Fill(options, progress, cancel);
+            return data;
+        }
+        catch
+        {
+            data.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What prompts say, read from their files again.</summary>
+    /// <param name="rows"><see cref="Train"/> or <see cref="Evaluation"/>, of a method that reads prompts.</param>
+    /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
+    /// <param name="comparer">The scorer that compares with them; null where none does.</param>
+    /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
+    public PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
+
+    public void Dispose()
+    {
+        foreach (var store in _stores)
+            store.Dispose();
+        _stores.Clear();
+    }
+
+    private void Fill(TrainingDataOptions options, IProgress<TokenizeProgress>? progress, CancellationToken cancel)
+    {
+        var parts = MixturePart.Of(options.Mixture, options.Evaluates, options.RecipeFolder);
+        var reports = new List<SourceReport>();
+        var remarks = new List<string>();
+        var cache = new TokenCache(options.Cache) { Threads = options.Threads };
+        foreach (var part in parts)
+        {
+            var (source, reader, tokenizer) = Open(part, options);
+            _sources.Add((source, reader));
+            remarks.AddRange(RowRemarks.Of(source, reader, options));
+            _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
+            reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source)));
+        }
+        Sources = reports;
+        Remarks = [.. remarks.Distinct()];
+        foreach (var report in reports)
+            RequireUsable(report, options.MaxBadRows);
+
+        var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
+        var trainRows = new OrderedRows(_stores, train);
+        TrainSamples = trainRows.Count;
+        Train = Laid(trainRows, options.Packing, options);
+        if (options.Evaluates && test is not null)
+        {
+            var testRows = new OrderedRows(_stores, test);
+            EvaluationSamples = testRows.Count;
+            Evaluation = Laid(testRows, options.EvaluationPacking, options);
+        }
+    }
+
+    /// <summary>The rows of a part, and what reads and tokenises them; whatever is wrong with all of them is told here.</summary>
+    internal static (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) Open(MixturePart part, TrainingDataOptions options)
+    {
+        var source = Dataset.Open(part.Spec, options.RecipeFolder);
+        var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true, options.Answers?.RendersParts ?? false);
+        return (source, reader, options.Answers is { } answers
+            ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
+            : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows));
+    }
+
+    private static ITokenRows Laid(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => options.MismatchedBlock is { } block
+        ? new MismatchedRows(rows, block, new AnswerRules(options.Answers!, options.Tokenizer.BosId, options.Tokenizer.EosId, options.Tokenizer))
+        : Pack(rows, kind, options);
+
+    private static ITokenRows Pack(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => kind switch
+    {
+        PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
+        PackingKind.Wrapped => Packing.Wrapped(rows, options.BlockSize),
+        PackingKind.ConstantLength => Packing.ConstantLength(rows, options.BlockSize, options.Seed),
+        _ => options.Answers is null && options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
+    };
+
+    private static void RequireUsable(SourceReport report, double limit)
+    {
+        var summary = report.Summary;
+        if (summary.Bad.Count == 0 || (summary.BadShare <= limit && summary.UsedRows > 0))
+            return;
+        var reasons = string.Join("", summary.Bad.Take(5).Select(bad => $"\n    {bad.Count} × {bad.Reason}, e.g. {bad.Example}"));
+        var cures = string.Join("; ", summary.Bad.Select(bad => bad.Fix).OfType<string>().Distinct());
+        if (summary.BadCount == 0)
+            throw new InputException($"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}", fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
+        throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used ({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
+            fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows" : cures.Length > 0 ? cures : "check that the file has the layout that you expect: handbook inspect RECIPE");
+    }
+}

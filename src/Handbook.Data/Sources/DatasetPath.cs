@@ -1,0 +1,65 @@
+using Handbook.Base;
+using Handbook.Data.Mixing;
+
+namespace Handbook.Data.Sources;
+
+/// <summary>Finds where a data set lies: at its path, below the data root, or where the Python library left it.</summary>
+internal static class DatasetPath
+{
+    /// <summary>Full path of the file or folder.</summary>
+    /// <exception cref="InputException">It is nowhere.</exception>
+    public static string Find(DatasetSpec spec, string? recipeFolder)
+    {
+        if (string.IsNullOrWhiteSpace(spec.Id))
+            throw new InputException("a data set has an empty name", fix: "give a file, a folder, or owner/name");
+        return TryFind(spec, recipeFolder)
+            ?? throw new InputException($"data set \"{spec.Id}\" was not found; looked for\n    {string.Join("\n    ", Places(spec, recipeFolder))}", fix: IsPublishedName(spec.Id)
+                ? $"download it where there is a network (huggingface-cli download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set HANDBOOK_DATA=DIR, or give a path"
+                : "check the path; names are relative to the working folder or to the recipe's");
+    }
+
+    /// <inheritdoc cref="Find"/>
+    /// <returns>Null where it is nowhere.</returns>
+    public static string? TryFind(DatasetSpec spec, string? recipeFolder) =>
+        Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? Downloaded(spec.Id);
+
+    /// <summary>Where a data set is looked for, first to last.</summary>
+    public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) => [.. Candidates(spec.Id, recipeFolder).Select(Path.GetFullPath).Distinct()];
+
+    private static IEnumerable<string> Candidates(string id, string? recipeFolder)
+    {
+        yield return id;
+        if (Path.IsPathRooted(id))
+            yield break;
+        if (recipeFolder is not null)
+            yield return Path.Combine(recipeFolder, id);
+        string[] below = IsPublishedName(id) ? [id, id.Split('/')[^1]] : [id];
+        foreach (var root in Roots(recipeFolder))
+            foreach (var name in below)
+                yield return Path.Combine(root, name);
+    }
+
+    private static IEnumerable<string> Roots(string? recipeFolder)
+    {
+        if (Environment.GetEnvironmentVariable("HANDBOOK_DATA") is { Length: > 0 } named)
+            yield return named;
+        if (recipeFolder is not null)
+            yield return Path.Combine(recipeFolder, "data");
+        yield return "data";
+    }
+
+    private static bool IsPublishedName(string id) =>
+        id.Count(c => c == '/') <= 1 && id[0] is not ('.' or '/' or '~') && DataFile.FormatOf(id) is null && !id.Contains("..", StringComparison.Ordinal);
+
+    /// <summary>The newest snapshot in the Python library's download folder; null where there is none.</summary>
+    private static string? Downloaded(string id)
+    {
+        if (!IsPublishedName(id))
+            return null;
+        var home = Environment.GetEnvironmentVariable("HF_HOME") is { Length: > 0 } named
+            ? named
+            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "huggingface");
+        var snapshots = Path.Combine(home, "hub", "datasets--" + id.Replace("/", "--", StringComparison.Ordinal), "snapshots");
+        return Directory.Exists(snapshots) ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
+    }
+}

@@ -1,0 +1,191 @@
+using System.Text.Json;
+using Handbook.Base;
+
+namespace Handbook.Data.Sources;
+
+/// <summary>Reads the elements of a JSON list one at a time from a stream of any size.</summary>
+internal sealed class JsonStream(Stream stream, string name) : IDisposable
+{
+    private byte[] _buffer = new byte[1 << 17];
+    private int _start, _end;
+    private bool _ended, _begun;
+    private JsonReaderState _state = new(JsonOptions.Reader);
+    private long _elements;
+
+    /// <summary>Names of the top object's properties that are lists of objects. Reads the whole file.</summary>
+    public List<string> ListsOfObjects()
+    {
+        var lists = new List<string>();
+        Token();
+        while (Token() is { Type: JsonTokenType.PropertyName } property)
+        {
+            var value = Token();
+            if (value.Type != JsonTokenType.StartArray)
+            {
+                Skip(value.Type);
+                continue;
+            }
+            var first = Token();
+            if (first.Type == JsonTokenType.StartObject)
+                lists.Add(property.Text!);
+            for (; first.Type != JsonTokenType.EndArray; first = Token())
+                Skip(first.Type);
+        }
+        return lists;
+    }
+
+    /// <summary>Goes to the first element of the list: the whole file, or the named property of the top object.</summary>
+    public void EnterList(string? property)
+    {
+        Token();
+        if (property is null)
+            return;
+        while (Token() is { Type: JsonTokenType.PropertyName } found)
+        {
+            var value = Token();
+            if (found.Text == property)
+                return;
+            Skip(value.Type);
+        }
+        throw new InvalidOperationException($"no property {property}");
+    }
+
+    /// <summary>The list's next element; null after the last.</summary>
+    public JsonElement? NextElement()
+    {
+        while (true)
+        {
+            var reader = new Utf8JsonReader(_buffer.AsSpan(_start, _end - _start), _ended, _state);
+            try
+            {
+                if (reader.Read())
+                {
+                    if (reader.TokenType == JsonTokenType.EndArray)
+                        return null;
+                    if (JsonDocument.TryParseValue(ref reader, out var document))
+                    {
+                        Accept(ref reader);
+                        _elements++;
+                        return Checked(document.RootElement);
+                    }
+                }
+                else if (_ended)
+                    throw Truncated();
+            }
+            catch (JsonException failure)
+            {
+                throw Broken(failure);
+            }
+            Fill();
+        }
+    }
+
+    public void Dispose() => stream.Dispose();
+
+    private (JsonTokenType Type, string? Text) Token()
+    {
+        while (true)
+        {
+            var reader = new Utf8JsonReader(_buffer.AsSpan(_start, _end - _start), _ended, _state);
+            try
+            {
+                if (reader.Read())
+                {
+                    Accept(ref reader);
+                    return (reader.TokenType, reader.TokenType == JsonTokenType.PropertyName ? reader.GetString() : null);
+                }
+            }
+            catch (JsonException failure)
+            {
+                throw Broken(failure);
+            }
+            if (_ended)
+                throw Truncated();
+            Fill();
+        }
+    }
+
+    /// <summary>Passes over the rest of a value whose first token was just read.</summary>
+    private void Skip(JsonTokenType first)
+    {
+        if (first is not (JsonTokenType.StartObject or JsonTokenType.StartArray))
+            return;
+        for (var depth = 1; depth > 0;)
+            depth += Token().Type switch
+            {
+                JsonTokenType.StartObject or JsonTokenType.StartArray => 1,
+                JsonTokenType.EndObject or JsonTokenType.EndArray => -1,
+                _ => 0,
+            };
+    }
+
+    private void Accept(ref Utf8JsonReader reader)
+    {
+        _start += (int)reader.BytesConsumed;
+        _state = reader.CurrentState;
+    }
+
+    private void Fill()
+    {
+        if (_start > 0)
+        {
+            _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
+            (_start, _end) = (0, _end - _start);
+        }
+        else if (_end == _buffer.Length)
+        {
+            if (_buffer.Length > 1 << 29)
+                throw new InputException($"{name}: row {_elements + 1}: is larger than 512 MiB", fix: "split the row");
+            Array.Resize(ref _buffer, 2 * _buffer.Length);
+        }
+        var read = Streams.Read(stream, _buffer.AsSpan(_end), name);
+        _end += read;
+        _ended = read == 0;
+        if (!_begun && _end >= 3)
+        {
+            _begun = true;
+            if (_buffer.AsSpan(0, 3).SequenceEqual("\uFEFF"u8))
+                _start = 3;
+        }
+    }
+
+    private JsonElement Checked(JsonElement value)
+    {
+        // The parser passes over bytes inside texts; what is not UTF-8 would fail later, without a place.
+        try
+        {
+            if (value.ValueKind == JsonValueKind.Object)
+                Visit(value);
+            return value;
+        }
+        catch (InvalidOperationException failure)
+        {
+            throw new InputException($"{name}: row {_elements}: is not UTF-8", fix: $"name the encoding, e.g. dataset_encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}", inner: failure);
+        }
+
+        static void Visit(JsonElement element)
+        {
+            switch (element.ValueKind)
+            {
+                case JsonValueKind.Object:
+                    foreach (var property in element.EnumerateObject())
+                        Visit(property.Value);
+                    break;
+                case JsonValueKind.Array:
+                    foreach (var item in element.EnumerateArray())
+                        Visit(item);
+                    break;
+                case JsonValueKind.String when !System.Text.Unicode.Utf8.IsValid(System.Runtime.InteropServices.JsonMarshal.GetRawUtf8Value(element)):
+                    throw new InvalidOperationException("invalid UTF-8");
+            }
+        }
+    }
+
+    private InputException Broken(JsonException failure) =>
+        new($"{name}:{failure.LineNumber + 1}:{failure.BytePositionInLine + 1}: broken JSON after {_elements} rows: {JsonOptions.Reason(failure)}",
+            why: "in a list, nothing after the break can be read with certainty",
+            fix: "mend the file, or give the rows as JSONL (one object a line), where a broken row costs only itself", inner: failure);
+
+    private InputException Truncated() =>
+        new($"{name}: the file ends after {_elements} rows, before its JSON is complete", why: "it was cut off, or is still being written", fix: "copy or download it again");
+}

@@ -1,0 +1,83 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Data.Formats;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+
+namespace Handbook.Data.Tokenizing;
+
+/// <summary>A conversation as tokens.</summary>
+/// <param name="Mask">1 for tokens to learn; as long as <paramref name="Ids"/>; empty where it was not asked for.</param>
+/// <param name="Characters">Length of the rendered text in Unicode code points.</param>
+public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters);
+
+/// <summary>What stands at the end of a rendered conversation.</summary>
+public enum ChatEnding
+{
+    /// <summary>What the template puts behind the last turn.</summary>
+    Closed,
+    /// <summary>The opening of the assistant's answer.</summary>
+    OpensAnswer,
+    /// <summary>The last turn's text, to be continued.</summary>
+    LeavesOpen,
+}
+
+/// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
+public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
+{
+    private readonly ChatEncoder _encoder = new(tokenizer, template);
+    private readonly DateTime _now = DateTime.Now;      // one time for all rows of a run
+
+    /// <summary>Whether the template renders calls of tools.</summary>
+    public bool RendersToolCalls { get; } = template.Source.Contains("tool_calls", StringComparison.Ordinal);
+
+    /// <summary>Everything about the template that changes tokens; the day where it asks for the date.</summary>
+    public string Fingerprint => template.Fingerprint
+        + (template.Source.Contains("strftime_now", StringComparison.Ordinal) ? $" {_now:yyyy-MM-dd}" : "")
+        + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal).Select(token => $" {token.Key}={token.Value}"));
+
+    /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
+    public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
+        Row(Guard(() => _encoder.Encode(conversation, Options(options) with { WithAssistantMask = withMask })));
+
+    /// <summary>A conversation in two parts; the mask covers the second.</summary>
+    public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options) =>
+        Row(Guard(() => _encoder.EncodeCompletion(prompt, completion, Options(options))));
+
+    /// <summary>A conversation as text.</summary>
+    /// <param name="ending">What stands at its end.</param>
+    /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
+    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) => Guard(() => template.Render(conversation, new()
+    {
+        AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
+        ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
+        InsertEmptySystemTurn = insertEmptySystemTurn,
+        SpecialTokens = tokenizer.SpecialTokens,
+        Now = _now,
+    })).Text;
+
+    private ChatEncodeOptions Options(RowTokenizerOptions options) => new()
+    {
+        AddSpecialTokens = options.AddSpecialTokensToChats,
+        InsertEmptySystemTurn = options.InsertEmptySystemTurn,
+        Now = _now,
+    };
+
+    private static EncodedRow Row(EncodedChat chat) => new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text));
+
+    private static T Guard<T>(Func<T> render)
+    {
+        try
+        {
+            return render();
+        }
+        catch (TemplateException failure)
+        {
+            throw new UnusableRowException("refused by the chat template", failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail);
+        }
+        catch (InputException failure)
+        {
+            throw new UnusableRowException("refused by the chat template", failure.What);
+        }
+    }
+}

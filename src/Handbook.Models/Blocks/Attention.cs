@@ -1,0 +1,67 @@
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Models.Blocks;
+
+/// <summary>Causal self-attention with grouped heads over the flat stream. Vaswani et al. 2017, arXiv:1706.03762; grouped heads arXiv:2305.13245.</summary>
+/// <remarks>
+/// <code>
+/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions
+/// y = softmax( q·kᵀ · scale ) · v  over the tokens that are seen;   out = y · W_oᵀ (+ b)
+/// </code>
+/// </remarks>
+public sealed class Attention(DecoderConfig config, int layer, ModelParameters parameters, string path)
+{
+    private readonly Parameter _queryKeyValue = parameters[path + ".query_key_value.weight"];
+    private readonly Parameter? _queryKeyValueBias = parameters.Find(path + ".query_key_value.bias");
+    private readonly Parameter _output = parameters[path + ".output.weight"];
+    private readonly Parameter? _outputBias = parameters.Find(path + ".output.bias");
+    private readonly Norm? _queryNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".query_norm");
+    private readonly Norm? _keyNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".key_norm");
+
+    /// <summary>Heads, scale, window and cap of this layer.</summary>
+    internal AttentionShape Shape { get; } = new()
+    {
+        Heads = config.Heads,
+        KeyHeads = config.KeyValueHeads,
+        HeadSize = config.HeadSize,
+        Scale = config.AttentionScale(layer),
+        Window = config.SlidingWindow(layer),
+        SoftCap = config.AttentionSoftCap ?? 0,
+    };
+
+    /// <summary>Whether this layer turns its queries and keys.</summary>
+    internal bool Rotates { get; } = config.HasRope(layer);
+
+    /// <param name="x">[N, D].</param>
+    /// <returns>[N, D].</returns>
+    public Tensor Forward(Tensor x, StreamLayout stream, RotaryTable? rotary)
+    {
+        using var scope = TensorScope.Enter();
+        var mixed = RotaryAttention.Forward(QueryKeyValue(x), Shape, stream.Segments, stream.Positions, Rotates ? rotary : null);
+        return scope.Keep(Output(mixed));
+    }
+
+    /// <summary>Queries, keys and values side by side, not yet turned; [N, (H + 2K)·E].</summary>
+    internal Tensor QueryKeyValue(Tensor x)
+    {
+        if (_queryNorm is null)
+            return Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+        using var scope = TensorScope.Enter();
+        var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+        var (queries, keys) = (config.QuerySize, config.KeyValueSize);
+        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)), all.Narrow(1, queries + keys, keys)], 1));
+    }
+
+    /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>
+    private Tensor Normed(Norm norm, Tensor part)
+    {
+        var width = config.QueryKeyNorm == QueryKeyNorm.PerHead ? config.HeadSize : part.Size(1);
+        var rows = part.To(parameters.DType).Contiguous().View(-1, width);
+        return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
+    }
+
+    /// <summary>From the mixed values, [N, H·E], to what is added to the residual stream, [N, D].</summary>
+    internal Tensor Output(Tensor mixed) => Linear.Forward(mixed, _output, _outputBias);
+}

@@ -1,0 +1,74 @@
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Models.Blocks;
+
+/// <summary>One layer: attention and feed-forward, each with a norm before it, behind it, or both, each adding to the residual stream.</summary>
+/// <remarks>
+/// <code>
+/// before:    h = h + attention( norm₁ h );             h = h + feedforward( norm₂ h )
+/// after:     h = h + norm₁( attention h );             h = h + norm₂( feedforward h )
+/// parallel:  h = h + attention( norm₁ h ) + feedforward( norm₂ h )
+/// </code>
+/// The last addition is left to the next norm, which does it in the same pass over memory: so a layer takes and returns (h, delta).
+/// </remarks>
+public sealed class DecoderLayer
+{
+    private readonly Norm? _attentionNorm;
+    private readonly Norm? _attentionOutputNorm;
+    private readonly Norm? _feedForwardNorm;
+    private readonly Norm? _feedForwardOutputNorm;
+    private readonly FeedForward? _feedForward;
+    private readonly Experts? _experts;
+    private readonly bool _parallel;
+
+    public DecoderLayer(DecoderConfig config, int index, ModelParameters parameters)
+    {
+        var path = $"layers.{index}.";
+        Index = index;
+        if (config.NormPlacement is NormPlacement.Before or NormPlacement.BeforeAndAfter)
+            (_attentionNorm, _feedForwardNorm) = (new(config, parameters, path + "attention_norm"), new(config, parameters, path + "mlp_norm"));
+        if (config.NormPlacement is NormPlacement.After or NormPlacement.BeforeAndAfter)
+            (_attentionOutputNorm, _feedForwardOutputNorm) = (new(config, parameters, path + "attention_output_norm"), new(config, parameters, path + "mlp_output_norm"));
+        Attention = new Attention(config, index, parameters, path + "attention");
+        if (config.Experts is null)
+            _feedForward = new FeedForward(config, parameters, path + "mlp");
+        else
+            _experts = new Experts(config, index, parameters, path + "mlp");
+        _parallel = config.ParallelResidual;
+    }
+
+    public int Index { get; }
+
+    internal Attention Attention { get; }
+
+    /// <param name="residual">h, [N, D].</param>
+    /// <param name="delta">What is still to be added to it, [N, D]; null for nothing.</param>
+    /// <param name="compute">Element type of products.</param>
+    /// <param name="options">Says who hears of the experts.</param>
+    public (Tensor Residual, Tensor? Delta) Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute, ForwardOptions options) =>
+        Forward(residual, delta, compute, x => Attention.Forward(x, stream, rotary), options);
+
+    /// <summary>The layer with another way to attend, e.g. to a cache.</summary>
+    internal (Tensor Residual, Tensor? Delta) Forward(Tensor residual, Tensor? delta, DType compute, Func<Tensor, Tensor> attend, ForwardOptions options)
+    {
+        using var scope = TensorScope.Enter();
+        var (h, x) = Input(_attentionNorm, residual, delta, compute);
+        var attended = Output(_attentionOutputNorm, attend(x), h.DType);
+        (h, var y) = Input(_feedForwardNorm, h, _parallel ? null : attended, compute);
+        var fed = Output(_feedForwardOutputNorm, _experts?.Forward(y, options) ?? _feedForward!.Forward(y), h.DType);
+        return (scope.Keep(h), scope.Keep(_parallel ? attended + fed : fed));
+    }
+
+    /// <summary>h + delta, and what a block reads of it.</summary>
+    private static (Tensor Residual, Tensor Input) Input(Norm? norm, Tensor residual, Tensor? delta, DType compute)
+    {
+        if (norm is not null)
+            return norm.Forward(residual, delta, compute);
+        var sum = delta is null ? residual : residual + delta.To(residual.DType);
+        return (sum, sum.To(compute));
+    }
+
+    /// <summary>What a block adds to the residual stream.</summary>
+    private static Tensor Output(Norm? norm, Tensor said, DType master) => norm is null ? said : norm.Forward(said.To(master), null, said.DType).Output;
+}

@@ -1,0 +1,51 @@
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+using Kernel = Handbook.Torch.Kernels.Activation;
+
+namespace Handbook.Models.Blocks;
+
+/// <summary>The feed-forward layer, gated or plain. Shazeer 2020, arXiv:2002.05202, §2.</summary>
+/// <remarks>
+/// <code>
+/// gated:  y = W_down · ( a(W_gate·x) ⊙ (W_up·x) )
+/// plain:  y = W_down · a(W_up·x + b) + b
+/// </code>
+/// </remarks>
+public sealed class FeedForward
+{
+    private readonly Parameter _up;
+    private readonly Parameter? _upBias;
+    private readonly Parameter _down;
+    private readonly Parameter? _downBias;
+    private readonly Kernel _activation;
+    private readonly bool _gated;
+
+    public FeedForward(DecoderConfig config, ModelParameters parameters, string path)
+    {
+        _gated = config.GatedMlp;
+        var up = path + (_gated ? ".gate_up" : ".up");
+        _up = parameters[up + ".weight"];
+        _upBias = parameters.Find(up + ".bias");
+        _down = parameters[path + ".down.weight"];
+        _downBias = parameters.Find(path + ".down.bias");
+        _activation = config.Activation switch
+        {
+            Activation.Silu => Kernel.Silu,
+            Activation.GeluTanh => Kernel.GeluTanh,
+            Activation.GeluErf => Kernel.Gelu,
+            Activation.GeluSigmoid => Kernel.QuickGelu,
+            Activation.Relu => Kernel.Relu,
+            Activation.ReluSquared => Kernel.ReluSquared,
+            _ => throw new NotSupportedException($"activation {config.Activation}"),
+        };
+    }
+
+    /// <param name="x">[N, D].</param>
+    /// <returns>[N, D]; inside it is [N, F].</returns>
+    public Tensor Forward(Tensor x)
+    {
+        using var scope = TensorScope.Enter();
+        var inner = GatedActivation.Forward(Linear.Forward(x, _up, _upBias), _activation, _gated);
+        return scope.Keep(Linear.Forward(inner, _down, _downBias));
+    }
+}

@@ -1,0 +1,28 @@
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Models.Blocks;
+
+/// <summary>A norm of the residual stream, with the addition that precedes it.</summary>
+/// <remarks>
+/// <code>
+/// h' = h + delta
+/// RMS norm:    y = h' / √(mean h'² + ε) · w                         Zhang and Sennrich 2019, arXiv:1910.07467
+/// layer norm:  y = (h' − mean h') / √(variance h' + ε) · w + b      Ba et al. 2016, arXiv:1607.06450
+/// </code>
+/// </remarks>
+public sealed class Norm(DecoderConfig config, ModelParameters parameters, string path)
+{
+    private readonly Parameter _weight = parameters[path + ".weight"];
+    private readonly Parameter? _bias = parameters.Find(path + ".bias");
+
+    /// <param name="residual">h, [N, D].</param>
+    /// <param name="delta">What the previous block adds, [N, D]; null for nothing.</param>
+    /// <param name="output">Element type of y.</param>
+    /// <returns>h' and y; each [N, D].</returns>
+    public (Tensor Residual, Tensor Output) Forward(Tensor residual, Tensor? delta, DType output) => config.Norm switch
+    {
+        NormKind.RmsNorm => AddNorm.Rms(residual, delta, _weight, config.NormEpsilon, output, (int)config.NormWeightOffset),
+        _ => AddNorm.Layer(residual, delta, _weight, _bias, config.NormEpsilon, output),
+    };
+}

@@ -1,0 +1,148 @@
+using Handbook.Base;
+using Handbook.Models.Blocks;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Models;
+
+/// <summary>What a forward pass does apart from computing the model.</summary>
+public sealed record ForwardOptions
+{
+    public static ForwardOptions Plain { get; } = new();
+
+    /// <summary>Keep only each layer's input and compute the layer again in the backward pass.</summary>
+    public bool Recompute { get; init; }
+
+    /// <summary>Changes the embeddings as they enter layer 0 (NEFTune); null changes nothing.</summary>
+    public Func<Tensor, StreamLayout, Tensor>? EmbeddingNoise { get; init; }
+
+    /// <summary>Sees the residual stream: (i, input of layer i), and last (L, the output of the final norm). For tests and inspection.</summary>
+    public Action<int, Tensor>? Observer { get; init; }
+
+    /// <summary>Sees what the router of each layer says of the tokens: (layer, logits [N, E]). For tests and inspection.</summary>
+    public Action<int, Tensor>? RouterObserver { get; init; }
+
+    /// <summary>Learns how the tokens are spread over the experts; null where nobody asks, or the model has none.</summary>
+    public ExpertLoad? ExpertLoad { get; init; }
+}
+
+/// <summary>The network of every family: embedding, layers of attention and feed-forward on a residual stream, a last norm, a head.</summary>
+/// <remarks>
+/// It works on the flat stream: N tokens of all rows behind one another, [N, D]. The residual stream keeps the master's precision; what products
+/// read and write has the precision of <see cref="Compute"/>.
+/// </remarks>
+public sealed class Decoder : IDisposable
+{
+    private readonly DecoderLayer[] _layers;
+    private readonly Norm _finalNorm;
+    private readonly Parameter _embedding;
+    private readonly Parameter? _positions;
+    private readonly Parameter _head;
+    private readonly RotaryTables _rotary;
+
+    /// <param name="config">What the network looks like.</param>
+    /// <param name="parameters">Its weights; owned from here on.</param>
+    public Decoder(DecoderConfig config, ModelParameters parameters)
+    {
+        Config = config;
+        Parameters = parameters;
+        _embedding = parameters["embed.weight"];
+        _positions = config.Positions == PositionKind.Learned ? parameters["positions.weight"] : null;
+        _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new DecoderLayer(config, i, parameters))];
+        _finalNorm = new Norm(config, parameters, "final_norm");
+        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : config.TiedHead ? _embedding : parameters["head.weight"];
+        HeadOptions = new HeadOptions { Scale = config.LogitScale, SoftCap = config.LogitSoftCap ?? 0 };
+        _rotary = new RotaryTables(config);
+    }
+
+    public DecoderConfig Config { get; }
+
+    public ModelParameters Parameters { get; }
+
+    /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
+    /// <exception cref="InputException">The model is a reward model.</exception>
+    public Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
+        "this is a reward model: it scores texts and cannot predict tokens", why: "its head is score.weight, in the place of a language model's",
+        fix: "name a language model, such as the one that the reward model was trained from");
+
+    public HeadOptions HeadOptions { get; }
+
+    /// <summary>Element type of products.</summary>
+    public DType Compute => _embedding.Compute.DType;
+
+    internal IReadOnlyList<DecoderLayer> Layers => _layers;
+
+    /// <summary>A model with the weights of a checkpoint.</summary>
+    /// <param name="dtype">Element type of masters and gradients.</param>
+    /// <param name="compute">Element type of products.</param>
+    /// <param name="trainable">Whether gradients are wanted.</param>
+    public static Decoder Load(ModelWeights weights, DType dtype, DType compute, bool trainable)
+    {
+        var parameters = ModelParameters.Allocate(weights.Parameters, dtype, compute, trainable);
+        parameters.Load(weights);
+        return new Decoder(weights.Config, parameters);
+    }
+
+    /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products.</summary>
+    public Tensor Hidden(StreamLayout stream, ForwardOptions? options = null)
+    {
+        options ??= ForwardOptions.Plain;
+        CheckLength(stream.Length);
+        using var scope = TensorScope.Enter();
+        var rotary = _rotary.For(stream.Length);
+        var residual = Embed(stream.Tokens, stream.Positions);
+        if (options.EmbeddingNoise is { } noise)
+            residual = noise(residual, stream);
+        Tensor? delta = null;
+        foreach (var layer in _layers)
+        {
+            options.Observer?.Invoke(layer.Index, delta is null ? residual : residual + delta.To(residual.DType));
+            (residual, delta) = options.Recompute
+                ? Recomputed.Run(residual, delta, (r, d) => layer.Forward(r, d, stream, rotary, Compute, options))
+                : layer.Forward(residual, delta, stream, rotary, Compute, options);
+        }
+        if (options.ExpertLoad is { } load)
+            (load.IsKnown, load.IsInGraph) = (true, load.IsInGraph || GradMode.IsEnabled);
+        var (_, hidden) = _finalNorm.Forward(residual, delta, Compute);
+        options.Observer?.Invoke(_layers.Length, hidden);
+        return scope.Keep(hidden);
+    }
+
+    /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
+    internal Tensor Embed(int[] tokens, int[] positions) => TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale);
+
+    /// <summary>The last norm with the addition before it; [N, D].</summary>
+    internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;
+
+    /// <summary>The rotation for positions below <paramref name="length"/>; null where the model does not rotate.</summary>
+    internal RotaryTable? Rotary(int length) => _rotary.For(length);
+
+    /// <summary>All logits of a stream; [N, V], float32 or float64. For tests, generation and inspection; training never builds them.</summary>
+    public Tensor Logits(StreamLayout stream, ForwardOptions? options = null)
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep(LinearLogProb.Logits(Hidden(stream, options), Head, HeadOptions));
+    }
+
+    /// <summary>The scores of the texts that end at some places of a stream; [M], in the master's precision.</summary>
+    /// <param name="places">Indices of the tokens to read the score at, each once; [M].</param>
+    /// <exception cref="InputException">The model is a language model.</exception>
+    public Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
+    {
+        if (Config.Head != ModelHead.Score)
+            throw new InputException("this is a language model: it has no head that scores texts (score.weight)", fix: "train a reward model from it with `handbook reward`");
+        using var scope = TensorScope.Enter();
+        var hidden = RowSelect.Forward(Hidden(stream, options), places);
+        return scope.Keep(Linear.InMaster(hidden, _head).Squeeze(1));
+    }
+
+    private void CheckLength(int length)
+    {
+        if (Config.Positions == PositionKind.Learned && length > Config.MaxPositions)
+            throw new InputException($"a row of {length} tokens, but the model has {Config.MaxPositions} learned positions",
+                why: "there is no embedding for the positions beyond",
+                fix: $"set max_length to {Config.MaxPositions} or less");
+    }
+
+    public void Dispose() => Parameters.Dispose();
+}

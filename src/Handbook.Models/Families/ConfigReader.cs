@@ -1,0 +1,267 @@
+using System.Globalization;
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Base;
+using Handbook.Torch;
+
+namespace Handbook.Models.Families;
+
+/// <summary>Typed access to the keys of a <c>config.json</c>. Problems are collected, so that one message names them all.</summary>
+/// <remarks>A key is asked for by its name and the names older releases gave it; absent and <c>null</c> are the same.</remarks>
+/// <param name="file">For messages.</param>
+public sealed class ConfigReader(JsonObject json, string file)
+{
+    // Beyond any real model; keeps products of sizes far from overflow and lists from being endless.
+    private const int LargestSize = 1 << 26;
+    private const int MostLayers = 10_000;
+
+    private readonly List<string> _problems = [];
+
+    public string File => file;
+
+    /// <summary>Whether the key has a value.</summary>
+    public bool Has(string key) => json[key] is not null;
+
+    /// <summary>Whether the file has the key at all, be it null.</summary>
+    public bool States(string key) => json.ContainsKey(key);
+
+    public void Problem(string text) => _problems.Add(text);
+
+    /// <summary>Throws one message with every problem found so far.</summary>
+    public void ThrowIfAnyProblem()
+    {
+        if (_problems.Count > 0)
+            throw new InputException(string.Join("\n", _problems.Select(p => $"{file}: {p}")),
+                fix: "compare the file with the config.json of the published model, or fetch it again");
+    }
+
+    /// <summary>A size that must be there and above zero.</summary>
+    public int Size(params ReadOnlySpan<string> keys)
+    {
+        if (Find(keys, out var key) is { } node)
+            return Positive(node, key);
+        Problem($"{keys[0]} is missing");
+        return 1;
+    }
+
+    public int SizeOr(int fallback, params ReadOnlySpan<string> keys) =>
+        Find(keys, out var key) is { } node ? Positive(node, key) : fallback;
+
+    /// <summary>Number of layers: a size, with a bound of its own because lists are made from it.</summary>
+    public int LayerCount(params ReadOnlySpan<string> keys)
+    {
+        var layers = Size(keys);
+        if (layers <= MostLayers)
+            return layers;
+        Problem($"{keys[0]} is {layers}, more than {MostLayers}");
+        return 1;
+    }
+
+    public int? Integer(string key) => Find([key], out _) is { } node ? Whole(node, key) : null;
+
+    /// <summary>A token id; a negative one means absent, as older files wrote it.</summary>
+    public int? TokenId(string key) => Integer(key) is { } id and >= 0 ? id : null;
+
+    /// <summary>A token id that the published library assumes where the file lacks the key, if the vocabulary has it.</summary>
+    public int? TokenId(string key, int assumed, int vocabularySize) =>
+        States(key) ? TokenId(key) : assumed < vocabularySize ? assumed : null;
+
+    /// <summary>One token id or a list of them.</summary>
+    public ValueList<int> TokenIds(string key, int assumed, int vocabularySize)
+    {
+        if (!States(key))
+            return assumed < vocabularySize ? [assumed] : [];
+        if (json[key] is not JsonArray list)
+            return TokenId(key) is { } id ? [id] : [];
+        var ids = new List<int>();
+        foreach (var item in list)
+            if (item is not null && Whole(item, key) is { } value and >= 0)
+                ids.Add(value);
+        return [.. ids];
+    }
+
+    public double Number(double fallback, params ReadOnlySpan<string> keys) => OptionalNumber(keys) ?? fallback;
+
+    public double? OptionalNumber(params ReadOnlySpan<string> keys)
+    {
+        if (Find(keys, out var key) is not { } node)
+            return null;
+        if (node is JsonValue value && value.TryGetValue<double>(out var number) && double.IsFinite(number))
+            return number;
+        Problem($"{key} is {Show(node)}, but must be a number");
+        return null;
+    }
+
+    /// <summary>A number above zero.</summary>
+    public double PositiveNumber(double fallback, params ReadOnlySpan<string> keys)
+    {
+        var number = Number(fallback, keys);
+        if (number > 0)
+            return number;
+        Problem($"{keys[0]} is {number.ToString(CultureInfo.InvariantCulture)}, but must be greater than 0");
+        return fallback;
+    }
+
+    /// <summary>A probability below one.</summary>
+    public double Dropout(double fallback, string key)
+    {
+        var p = Number(fallback, key);
+        if (p is >= 0 and < 1)
+            return p;
+        Problem($"{key} is {p.ToString(CultureInfo.InvariantCulture)}, but must be at least 0 and below 1");
+        return 0;
+    }
+
+    public bool Flag(bool fallback, string key)
+    {
+        if (json[key] is not { } node)
+            return fallback;
+        if (node is JsonValue value && value.TryGetValue<bool>(out var flag))
+            return flag;
+        Problem($"{key} is {Show(node)}, but must be true or false");
+        return fallback;
+    }
+
+    public string? Text(string key)
+    {
+        if (json[key] is not { } node)
+            return null;
+        if (node is JsonValue value && value.TryGetValue<string>(out var text))
+            return text;
+        Problem($"{key} is {Show(node)}, but must be a text");
+        return null;
+    }
+
+    public ValueList<double>? Numbers(string key)
+    {
+        if (json[key] is not { } node)
+            return null;
+        if (node is JsonArray list)
+        {
+            var numbers = new List<double>();
+            foreach (var item in list)
+                if (item is JsonValue value && value.TryGetValue<double>(out var number) && double.IsFinite(number))
+                    numbers.Add(number);
+            if (numbers.Count == list.Count)
+                return [.. numbers];
+        }
+        Problem($"{key} must be a list of numbers");
+        return null;
+    }
+
+    public ValueList<string>? Texts(string key)
+    {
+        if (json[key] is not { } node)
+            return null;
+        if (node is JsonArray list)
+        {
+            var texts = list.Select(item => item is JsonValue value && value.TryGetValue<string>(out var text) ? text : null).ToArray();
+            if (!texts.Contains(null))
+                return [.. texts!];
+        }
+        Problem($"{key} must be a list of texts");
+        return null;
+    }
+
+    /// <summary>A nested object, read with the same collection of problems; null where it is absent.</summary>
+    public ConfigReader? Section(string key)
+    {
+        if (json[key] is not { } node)
+            return null;
+        if (node is JsonObject section)
+            return new(section, file, _problems, key);
+        Problem($"{key} is {Show(node)}, but must be an object");
+        return null;
+    }
+
+    private ConfigReader(JsonObject json, string file, List<string> problems, string path) : this(json, file)
+    {
+        _problems = problems;
+        Path = path + ".";
+    }
+
+    /// <summary>Prefix of this object's keys in messages.</summary>
+    public string Path { get; } = "";
+
+    public Activation Activation(string key, string fallback)
+    {
+        var name = Text(key) ?? fallback;
+        switch (name)
+        {
+            case "silu" or "swish":
+                return Models.Activation.Silu;
+            case "gelu_new" or "gelu_pytorch_tanh" or "gelu_fast" or "gelu_accurate":
+                return Models.Activation.GeluTanh;
+            case "gelu" or "gelu_python":
+                return Models.Activation.GeluErf;
+            case "quick_gelu":
+                return Models.Activation.GeluSigmoid;
+            case "relu":
+                return Models.Activation.Relu;
+            case "relu2":
+                return Models.Activation.ReluSquared;
+            default:
+                Problem($"{key} is \"{name}\", an unknown activation; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2");
+                return Models.Activation.Silu;
+        }
+    }
+
+    /// <summary>The stated element type; <c>torch_dtype</c> in older files, with or without the prefix <c>torch.</c>.</summary>
+    public DType? DType()
+    {
+        var key = Has("dtype") ? "dtype" : "torch_dtype";
+        if (Text(key) is not { } text || text == "auto")
+            return null;
+        switch (text.StartsWith("torch.") ? text[6..] : text)
+        {
+            case "float32" or "float":
+                return Torch.DType.Float32;
+            case "bfloat16":
+                return Torch.DType.BFloat16;
+            case "float16" or "half":
+                return Torch.DType.Float16;
+            case "float64" or "double":
+                return Torch.DType.Float64;
+            default:
+                Problem($"{key} is \"{text}\"; known: float32, bfloat16, float16, float64");
+                return null;
+        }
+    }
+
+    private JsonNode? Find(ReadOnlySpan<string> keys, out string key)
+    {
+        foreach (var name in keys)
+            if (json[name] is { } node)
+            {
+                key = Path + name;
+                return node;
+            }
+        key = Path + keys[0];
+        return null;
+    }
+
+    private int Positive(JsonNode node, string key)
+    {
+        if (Whole(node, key) is not { } value)
+            return 1;
+        if (value is > 0 and <= LargestSize)
+            return value;
+        Problem(value <= 0 ? $"{key} is {value}, but must be greater than 0" : $"{key} is {value}, more than any model has");
+        return 1;
+    }
+
+    private int? Whole(JsonNode node, string key)
+    {
+        // 1e3 and 512.0 are whole numbers too: some tools write sizes as floats.
+        if (node is JsonValue value && value.TryGetValue<double>(out var number) && number == Math.Floor(number) && Math.Abs(number) <= int.MaxValue)
+            return (int)number;
+        Problem($"{key} is {Show(node)}, but must be a whole number");
+        return null;
+    }
+
+    private static string Show(JsonNode node)
+    {
+        var text = node.ToJsonString(JsonSerializerOptions.Default);
+        return text.Length <= 60 ? text : text[..57] + "…";
+    }
+}

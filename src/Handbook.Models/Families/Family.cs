@@ -1,0 +1,84 @@
+using Handbook.Base;
+
+namespace Handbook.Models.Families;
+
+/// <summary>What one <c>model_type</c> means: its keys as a <see cref="DecoderConfig"/>, its published weight names as our parameters.</summary>
+public abstract class Family
+{
+    /// <summary>The published <c>model_type</c>.</summary>
+    public abstract string ModelType { get; }
+
+    /// <summary>The class the Python library loads it with, for <c>architectures</c>.</summary>
+    public abstract string Architecture { get; }
+
+    /// <summary>The class the Python library loads it with where its head is a score.</summary>
+    public virtual string ScoreArchitecture => Architecture.Replace("ForCausalLM", "ForSequenceClassification");
+
+    /// <summary>Prefix of the network's tensors that a file saved from the bare network leaves out, e.g. <c>model.</c>.</summary>
+    public abstract string BasePrefix { get; }
+
+    /// <summary>The published names of the embedding and the head; tied files hold either.</summary>
+    public abstract string EmbeddingName { get; }
+
+    /// <inheritdoc cref="EmbeddingName"/>
+    public virtual string HeadName => "lm_head.weight";
+
+    /// <summary>The published name of a reward model's head, which every family shares.</summary>
+    public const string ScoreName = "score.weight";
+
+    /// <summary>Reads the keys; problems go to the reader, which the caller asks to throw.</summary>
+    public abstract DecoderConfig Describe(ConfigReader config);
+
+    /// <summary>Every parameter of the decoder, in the order the published library creates them.</summary>
+    /// <param name="fused">One parameter for query, key and value together, and one for gate and up.</param>
+    public abstract IReadOnlyList<ParameterSpec> Parameters(DecoderConfig config, bool fused = false);
+
+    /// <summary>Number of weights that work on one token: all but those of the experts that it does not visit.</summary>
+    public long ActiveCount(DecoderConfig config)
+    {
+        var (inExperts, others) = (0L, 0L);
+        foreach (var parameter in Parameters(config))
+            _ = parameter.Name.Contains(".experts.") ? inExperts += parameter.Count : others += parameter.Count;
+        return config.Experts is { } experts ? others + inExperts / experts.Count * experts.PerToken : others;
+    }
+
+    /// <summary>Tensors that older releases stored though they can be computed: masks and rotary tables.</summary>
+    public abstract bool IsBuffer(string publishedName);
+
+    /// <summary>The family of a <c>model_type</c>.</summary>
+    /// <param name="file">Where it was read, for the message.</param>
+    /// <exception cref="InputException">The model type is not built.</exception>
+    public static Family For(string modelType, string file) => All.FirstOrDefault(f => f.ModelType == modelType)
+        ?? throw new UnsupportedFamilyException(modelType, file);
+
+    /// <summary>Every family that is built.</summary>
+    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(), new Olmo2(), new SmolLM3(), new Gpt2(), new GptNeoX()];
+
+    /// <summary>Checks that hold for every family once the keys are read.</summary>
+    internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)
+    {
+        if (config.Heads % config.KeyValueHeads != 0)
+            reader.Problem($"{headsKey} {config.Heads} is not divisible by {keyValueHeadsKey} {config.KeyValueHeads}");
+        if ((long)config.Heads * config.HeadSize > int.MaxValue)
+            reader.Problem($"{headsKey} {config.Heads} times head size {config.HeadSize} is more than any model has");
+        if (config.RotarySize > config.HeadSize)
+            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is partial_rotary_factor above 1?");
+        if (config.Positions == PositionKind.Rope && config.RotarySize % 2 != 0 && config.RotarySize >= config.HeadSize)
+            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, but rotary positions need an even number");
+        if (config.RopeScaling is { Kind: RopeScalingKind.LongRope } rope
+            && (rope.ShortFactors.Count != (config.RotarySize + 1) / 2 || rope.LongFactors.Count != (config.RotarySize + 1) / 2))
+            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the head needs {(config.RotarySize + 1) / 2}");
+        if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic } && config.RotarySize <= 2)
+            reader.Problem($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
+        return config;
+    }
+}
+
+/// <summary>A model type that is not built (yet); carries its name, so that tests can name what they skip.</summary>
+public sealed class UnsupportedFamilyException(string modelType, string file) : InputException(
+    $"{file}: model_type \"{modelType}\" is not supported",
+    why: $"supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}",
+    fix: "choose a model of one of these families")
+{
+    public string ModelType => modelType;
+}

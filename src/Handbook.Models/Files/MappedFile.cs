@@ -1,0 +1,60 @@
+using System.IO.MemoryMappedFiles;
+using System.Runtime.InteropServices;
+using Handbook.Base;
+
+namespace Handbook.Models.Files;
+
+/// <summary>A whole file mapped read-only into memory; pages come from disk when they are touched.</summary>
+internal sealed unsafe class MappedFile : IDisposable
+{
+    private readonly MemoryMappedFile? _file;
+    private readonly MemoryMappedViewAccessor? _view;
+
+    public MappedFile(string path)
+    {
+        Path = path;
+        try
+        {
+            using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read | FileShare.Delete);
+            Length = stream.Length;
+            if (Length == 0) // nothing to map
+                return;
+            _file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
+            byte* pointer = null;
+            _view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
+            Pointer = pointer + _view.PointerOffset;
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new InputException($"{path} does not exist", inner: e);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            throw new InputException($"{path} cannot be read: {e.Message}", inner: e);
+        }
+    }
+
+    public string Path { get; }
+
+    public long Length { get; }
+
+    public byte* Pointer { get; }
+
+    /// <summary>Keeps the mapping alive; null for an empty file.</summary>
+    public SafeHandle? Handle => _view?.SafeMemoryMappedViewHandle;
+
+    public ReadOnlySpan<byte> Slice(long start, long length) => start >= 0 && length >= 0 && start <= Length - length
+        ? new(Pointer + start, checked((int)length))
+        : throw new ArgumentOutOfRangeException(nameof(start));
+
+    public void Dispose()
+    {
+        if (_view is null)
+            return;
+        // Balances AcquirePointer; tensors that hold a reference of their own keep the pages.
+        _view.SafeMemoryMappedViewHandle.ReleasePointer();
+        _view.Dispose();
+        _file!.Dispose();
+    }
+}

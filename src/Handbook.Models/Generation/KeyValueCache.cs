@@ -1,0 +1,76 @@
+using Handbook.Torch;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Models.Generation;
+
+/// <summary>Keys and values of one sequence in all layers, so that each new token attends to them without computing them again.</summary>
+/// <remarks>
+/// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it doubles when
+/// it is full. What stands before may be the cache of a prompt that several answers share: its tokens are computed and kept once.
+/// </remarks>
+public sealed class KeyValueCache : IDisposable
+{
+    private readonly (int Layers, int KeyHeads, int HeadSize) _shape;
+    private readonly DType _dtype;
+    private Tensor _buffer;
+    private int _capacity;
+
+    /// <param name="config">Layers and heads.</param>
+    /// <param name="dtype">Element type of the model's products.</param>
+    /// <param name="capacity">Tokens to make room for at first.</param>
+    /// <param name="prefix">The tokens before the first; it must be complete, and outlive this cache. null begins anew.</param>
+    public KeyValueCache(DecoderConfig config, DType dtype, int capacity = 128, KeyValueCache? prefix = null)
+    {
+        (_shape, _dtype, _capacity, Prefix) = ((config.Layers, config.KeyValueHeads, config.HeadSize), dtype, Math.Max(capacity, 16), prefix);
+        _buffer = Room(_capacity);
+        Start = prefix?.Length ?? 0;
+        Depth = prefix is null ? 0 : prefix.Depth + 1;
+    }
+
+    /// <summary>What stands before; null for nothing.</summary>
+    public KeyValueCache? Prefix { get; }
+
+    /// <summary>Caches before this one.</summary>
+    internal int Depth { get; }
+
+    /// <summary>Tokens before the first of this cache.</summary>
+    public int Start { get; }
+
+    /// <summary>Tokens of the sequence so far, those before this cache included.</summary>
+    public int Length => Start + OwnLength;
+
+    /// <summary>Tokens in this cache.</summary>
+    public int OwnLength { get; private set; }
+
+    /// <summary>Makes room for more tokens.</summary>
+    internal void Reserve(int more)
+    {
+        if (OwnLength + more <= _capacity)
+            return;
+        var capacity = Math.Max(2 * _capacity, OwnLength + more);
+        using var scope = TensorScope.Enter();
+        var grown = Room(capacity);
+        grown.Narrow(3, 0, OwnLength).CopyFrom(_buffer.Narrow(3, 0, OwnLength));
+        _buffer.Dispose();
+        (_buffer, _capacity) = (grown, capacity);
+    }
+
+    /// <summary>A layer's keys; [capacity, K, E].</summary>
+    internal HeadRows<T> Keys<T>(int layer) where T : unmanaged => Part<T>(layer, 0);
+
+    /// <summary>A layer's values; [capacity, K, E].</summary>
+    internal HeadRows<T> Values<T>(int layer) where T : unmanaged => Part<T>(layer, 1);
+
+    private unsafe HeadRows<T> Part<T>(int layer, int part) where T : unmanaged
+    {
+        var size = (nint)_capacity * _shape.HeadSize;
+        return new(_buffer.Pointer<T>() + ((nint)layer * _shape.KeyHeads * 2 + part) * size, _shape.HeadSize, 2 * size);
+    }
+
+    private Tensor Room(int capacity) => TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _shape.Layers, _shape.KeyHeads, 2, capacity, _shape.HeadSize));
+
+    /// <summary>Counts tokens whose keys and values all layers have written.</summary>
+    internal void Advance(int tokens) => OwnLength += tokens;
+
+    public void Dispose() => _buffer.Dispose();
+}

@@ -1,0 +1,77 @@
+using System.Text.Json;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Models.Generation;
+
+/// <summary>A model folder ready to answer: network, tokenizer, chat template, and what ends an answer.</summary>
+public sealed class LanguageModel : IDisposable
+{
+    private readonly bool _owned;
+
+    private LanguageModel(string folder, Decoder network, Tokenizer tokenizer, GenerationDefaults defaults, bool owned)
+    {
+        (Folder, Network, Tokenizer, Defaults, _owned) = (folder, network, tokenizer, defaults, owned);
+        Prompts = new PromptEncoder(folder, tokenizer, defaults);
+    }
+
+    /// <summary>Prompts as the model reads them.</summary>
+    public PromptEncoder Prompts { get; }
+
+    public string Folder { get; }
+
+    public Decoder Network { get; }
+
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>How the model would like to be sampled.</summary>
+    public GenerationDefaults Defaults { get; }
+
+    /// <summary>Whether the model has a chat template.</summary>
+    public bool CanChat => Prompts.CanChat;
+
+    /// <summary>The end tokens of the model and of the tokenizer, and the one that ends a turn of the chat template.</summary>
+    public IReadOnlyList<int> StopIds => Prompts.StopIds;
+
+    /// <param name="folder">A model folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
+    /// <param name="compute">Element type of products.</param>
+    /// <param name="tokenizer">The tokenizer to use; null for the folder's own.</param>
+    public static LanguageModel Open(string folder, DType compute, Tokenizer? tokenizer = null)
+    {
+        TorchRuntime.Load();
+        folder = ModelFolder.Find(folder);
+        var config = PublishedConfig.Load(folder);
+        tokenizer ??= Tokenizer.Load(folder);
+        var defaults = GenerationDefaults.Load(folder, config.Decoder);
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        var network = Decoder.Load(weights, DType.Float32, compute, trainable: false);
+        try
+        {
+            return new(folder, network, tokenizer, defaults, owned: true);
+        }
+        catch
+        {
+            network.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>A network that is in memory already, such as the one that is being trained; it stays the caller's.</summary>
+    /// <param name="folder">Where it came from, for messages and for how it would like to be sampled.</param>
+    public static LanguageModel Around(Decoder network, Tokenizer tokenizer, string folder) =>
+        new(folder, network, tokenizer, GenerationDefaults.Load(folder, network.Config), owned: false);
+
+    /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
+    public int[] EncodeText(string text) => Prompts.EncodeText(text);
+
+    /// <summary>A conversation up to the assistant's next turn.</summary>
+    /// <param name="messages">A JSON list of objects with role and content.</param>
+    public int[] EncodeChat(JsonElement messages) => Prompts.EncodeChat(messages);
+
+    public void Dispose()
+    {
+        if (_owned)
+            Network.Dispose();
+    }
+}

@@ -1,0 +1,19 @@
+using System.Text.Json;
+
+namespace Handbook.Models.Generation;
+
+/// <summary>One prompt: a text, or the messages of a conversation.</summary>
+public sealed record Prompt
+{
+    /// <summary>Null where the prompt is a conversation.</summary>
+    public string? Text { get; init; }
+
+    /// <summary>A JSON list of messages; null where the prompt is a text.</summary>
+    public JsonElement? Messages { get; init; }
+
+    /// <summary>The answer that is right; null where none is known.</summary>
+    public string? Expected { get; init; }
+
+    /// <summary>Where the prompt stands, for messages.</summary>
+    public string Place { get; init; } = "the prompt";
+}

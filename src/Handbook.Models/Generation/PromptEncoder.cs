@@ -1,0 +1,81 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Base;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+
+namespace Handbook.Models.Generation;
+
+/// <summary>Prompts as a model reads them, and the tokens that end its answers.</summary>
+public sealed class PromptEncoder
+{
+    private readonly string _folder;
+    private readonly GenerationDefaults _defaults;
+    private readonly ChatEncoder? _chat;
+
+    /// <param name="folder">The model's folder, for messages.</param>
+    public PromptEncoder(string folder, Tokenizer tokenizer, GenerationDefaults defaults)
+    {
+        (_folder, Tokenizer, _defaults) = (folder, tokenizer, defaults);
+        if (tokenizer.ChatTemplate is { } template)
+            _chat = new ChatEncoder(tokenizer, ChatTemplate.Parse(template, $"{folder}: chat template"));
+        int?[] ends = [.. defaults.EosIds.Select(id => (int?)id), tokenizer.EosId, EndOfTurn()];
+        StopIds = [.. ends.OfType<int>().Distinct()];
+    }
+
+    public Tokenizer Tokenizer { get; }
+
+    /// <summary>Whether there is a chat template.</summary>
+    public bool CanChat => _chat is not null;
+
+    /// <summary>The end tokens of the model and of the tokenizer, and the one that ends a turn of the chat template.</summary>
+    public IReadOnlyList<int> StopIds { get; }
+
+    /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
+    public int[] EncodeText(string text)
+    {
+        var ids = Tokenizer.Encode(text);
+        // Some tokenizers close every text with the end token; here the text goes on.
+        if (ids.Length > 0 && ids[^1] == Tokenizer.EosId && Tokenizer.Encode(text, addSpecialTokens: false) is var bare && (bare.Length == 0 || bare[^1] != Tokenizer.EosId))
+            ids = ids[..^1];
+        if (ids.Length > 1 && ids[0] == Tokenizer.BosId && ids[1] == ids[0] && text.StartsWith(Tokenizer.SpecialTokens["bos_token"], StringComparison.Ordinal))
+            ids = ids[1..];
+        return ids.Length == 0 && (Tokenizer.BosId ?? _defaults.BosId) is { } begin ? [begin] : ids;
+    }
+
+    /// <summary>A conversation up to the assistant's next turn.</summary>
+    /// <param name="messages">A JSON list of objects with role and content.</param>
+    public int[] EncodeChat(JsonElement messages) => _chat is null
+        ? throw new InputException($"{_folder} has no chat template", why: "without one it is not known how the model tells the turns of a conversation apart",
+            fix: "give it plain text to go on from, or a tokenizer with a chat_template")
+        : _chat.Encode(new Conversation { Messages = messages }, new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
+
+    /// <summary>A prompt of either kind.</summary>
+    /// <param name="textsAreTurns">Whether a text is what a user says, not a text to go on from.</param>
+    public int[] Encode(Prompt prompt, bool textsAreTurns) =>
+        prompt.Messages is { } messages ? EncodeChat(messages)
+        : textsAreTurns ? EncodeChat(JsonSerializer.SerializeToElement(new JsonArray(new JsonObject { ["role"] = "user", ["content"] = prompt.Text })))
+        : EncodeText(prompt.Text!);
+
+    /// <summary>The token of its own that the template writes behind what the assistant says; null where there is none.</summary>
+    private int? EndOfTurn()
+    {
+        const string said = "answer";
+        if (_chat is null)
+            return null;
+        var messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" }, new { role = "assistant", content = said } });
+        try
+        {
+            var text = _chat.Template.Render(new Conversation { Messages = messages }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens }).Text;
+            var behind = text.LastIndexOf(said, StringComparison.Ordinal);
+            if (behind < 0)
+                return null;
+            var own = Tokenizer.AddedTokens.Select(token => token.Id).ToHashSet();
+            return Tokenizer.Encode(text[(behind + said.Length)..], addSpecialTokens: false).Where(own.Contains).Select(id => (int?)id).FirstOrDefault();
+        }
+        catch (TemplateException)
+        {
+            return null;        // a template that refuses so short a conversation
+        }
+    }
+}

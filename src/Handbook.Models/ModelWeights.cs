@@ -1,0 +1,171 @@
+using Handbook.Base;
+using Handbook.Models.Families;
+using Handbook.Models.Files;
+using Handbook.Torch;
+
+namespace Handbook.Models;
+
+/// <summary>A checkpoint seen through its family: our parameters by our names, assembled from the published tensors.</summary>
+/// <remarks>Every name and shape is checked when it is opened; after that, reading cannot fail for a reason the user could fix.</remarks>
+public sealed class ModelWeights : IDisposable
+{
+    private readonly Checkpoint _checkpoint;
+    private readonly Dictionary<string, ParameterSpec> _specs;
+    private readonly Dictionary<string, string> _names = [];
+    private readonly long? _headSeed;
+
+    private ModelWeights(Checkpoint checkpoint, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
+    {
+        _checkpoint = checkpoint;
+        _headSeed = headSeed;
+        Config = config.Decoder;
+        Family = config.Family;
+        Parameters = parameters;
+        _specs = parameters.ToDictionary(p => p.Name);
+    }
+
+    public DecoderConfig Config { get; }
+
+    public Family Family { get; }
+
+    /// <summary>Every parameter of the decoder, in the order the published library creates them.</summary>
+    public IReadOnlyList<ParameterSpec> Parameters { get; }
+
+    /// <summary>Tensors of the checkpoint that no parameter uses; worth a note to the user.</summary>
+    public IReadOnlyList<string> Unused { get; private set; } = [];
+
+    /// <summary>Whether the score head is a new one, because the checkpoint is a language model's.</summary>
+    public bool HasNewHead { get; private set; }
+
+    /// <param name="path">A folder with weights, a weights file, or an index.</param>
+    /// <param name="config">The model's own <c>config.json</c>.</param>
+    /// <param name="fused">Hand out query, key and value as one parameter, and gate and up as one.</param>
+    /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed of a new one; null refuses.</param>
+    /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the message names them.</exception>
+    public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null)
+    {
+        var checkpoint = Checkpoint.Open(path);
+        try
+        {
+            var weights = new ModelWeights(checkpoint, config, config.Family.Parameters(config.Decoder, fused), headSeed);
+            weights.Bind();
+            return weights;
+        }
+        catch
+        {
+            checkpoint.Dispose();
+            throw;
+        }
+    }
+
+    public ParameterSpec Spec(string name) => _specs.TryGetValue(name, out var spec)
+        ? spec
+        : throw new ArgumentException($"{Family.ModelType} has no parameter {name}", nameof(name));
+
+    /// <summary>The element type a parameter is stored with.</summary>
+    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : _checkpoint.Info(_names[Spec(name).Parts[0].Published]).DType;
+
+    private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
+
+    /// <summary>A parameter where it lies in the mapped file; false where it has to be assembled, transposed or converted.</summary>
+    public bool TryMap(string name, DType dtype, out TensorData data)
+    {
+        data = default;
+        if (IsNew(name) || Spec(name).Parts is not [{ Transposed: false } part] || part.PublishedShape[0] != part.Rows || DTypeOf(name) != dtype)
+            return false;
+        data = _checkpoint.Read(_names[part.Published]);
+        return true;
+    }
+
+    /// <summary>Writes a parameter, row-major in our shape, to <paramref name="destination"/>.</summary>
+    /// <param name="destination">Room for <c>Spec(name).Count</c> elements of <paramref name="dtype"/>.</param>
+    public void Read(string name, DType dtype, nint destination)
+    {
+        var spec = Spec(name);
+        var columns = spec.Count / Math.Max(spec.Shape[0], 1);
+        foreach (var part in spec.Parts)
+        {
+            var source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : _checkpoint.Read(_names[part.Published]);
+            PartCopy.ToOurs(source, part, columns, dtype, destination);
+            GC.KeepAlive(source.Owner);
+        }
+    }
+
+    /// <summary>A parameter as float32, row-major in our shape.</summary>
+    public unsafe float[] ReadSingles(string name)
+    {
+        var values = new float[Spec(name).Count];
+        fixed (float* pointer = values)
+            Read(name, DType.Float32, (nint)pointer);
+        return values;
+    }
+
+    public void Dispose() => _checkpoint.Dispose();
+
+    private void Bind()
+    {
+        var missing = new List<string>();
+        var misshapen = new List<string>();
+        foreach (var part in Parameters.SelectMany(p => p.Parts).DistinctBy(p => p.Published))
+        {
+            if (Resolve(part.Published) is not { } name)
+            {
+                if (part.Published == Family.ScoreName && _headSeed is not null)
+                    HasNewHead = true;
+                else
+                    missing.Add(part.Published);
+                continue;
+            }
+            _names[part.Published] = name;
+            var info = _checkpoint.Info(name);
+            if (!info.Shape.Equals(part.PublishedShape))
+                misshapen.Add($"{_checkpoint.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks for {part.PublishedShape}");
+            if (!info.DType.IsFloat)
+                misshapen.Add($"{_checkpoint.FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
+        }
+        if (missing.Count > 0)
+            throw new InputException($"{_checkpoint.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}",
+                fix: missing is [var only] && only == Family.HeadName
+                    ? "if the head is the embedding itself, set tie_word_embeddings to true in config.json"
+                    : "check that config.json and the weights belong to the same model");
+        if (misshapen.Count > 0)
+            throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
+        var used = _names.Values.ToHashSet();
+        Unused = [.. _checkpoint.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
+    }
+
+    /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared tensor was saved under.</summary>
+    private string? Resolve(string published)
+    {
+        var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
+        foreach (var name in (string[])[published, bare])
+        {
+            if (_checkpoint.Has(name))
+                return name;
+            // safetensors stores a tensor that two names share once, and notes the other name.
+            if (_checkpoint.Metadata.TryGetValue(name, out var other) && _checkpoint.Has(other))
+                return other;
+        }
+        return Config.TiedHead && published == Family.EmbeddingName && _checkpoint.Has(Family.HeadName) ? Family.HeadName : null;
+    }
+
+    private bool IsCopyOfEmbedding(string name)
+    {
+        if (!Config.TiedHead || name != Family.HeadName)
+            return false;
+        var (head, embedding) = (_checkpoint.Read(name), _checkpoint.Read(_names[Family.EmbeddingName]));
+        if (!head.Info.Shape.Equals(embedding.Info.Shape) || head.Info.DType != embedding.Info.DType)
+            return false;
+        const int chunk = 1 << 24;
+        for (var at = 0L; at < head.Info.ByteCount; at += chunk)
+        {
+            var length = (int)Math.Min(chunk, head.Info.ByteCount - at);
+            if (!head.Slice(at, length).SequenceEqual(embedding.Slice(at, length)))
+                return false;
+        }
+        return true;
+    }
+
+    private static string Some(List<string> all, string separator) =>
+        string.Join(separator, all.Take(5)) + (all.Count > 5 ? $"{separator}and {all.Count - 5} more" : "");
+}

@@ -1,0 +1,127 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Text.Tokenizers.Models;
+
+namespace Handbook.Text.Tokenizers;
+
+/// <summary>Reads the <c>model</c> section of a tokenizer.json, in all layouts that were ever published.</summary>
+internal static class ModelReader
+{
+    public static Model Read(ConfigNode node)
+    {
+        var type = node.Find("type")?.AsText() ?? GuessType(node);
+        return type switch
+        {
+            "BPE" => ReadBpe(node),
+            "WordPiece" => new WordPieceModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token", "[UNK]"), node.Text("continuing_subword_prefix", "##"), node.Number("max_input_chars_per_word", 100)),
+            "WordLevel" => new WordLevelModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token")),
+            "Unigram" => ReadUnigram(node),
+            _ => throw PipelineReader.Unknown(node, "model", "BPE, Unigram, WordPiece, WordLevel"),
+        };
+    }
+
+    /// <summary>Files from before 2020 carry no type; the fields tell which model is meant.</summary>
+    private static string GuessType(ConfigNode node) =>
+        node.Find("merges") is not null ? "BPE"
+        : node.Find("vocab") is { Json.ValueKind: JsonValueKind.Array } ? "Unigram"
+        : node.Find("continuing_subword_prefix") is not null || node.Find("max_input_chars_per_word") is not null ? "WordPiece"
+        : "WordLevel";
+
+    private static BpeModel ReadBpe(ConfigNode node)
+    {
+        if (node.Find("dropout") is { } dropout && !(dropout.Json.ValueKind == JsonValueKind.Number && dropout.Json.GetDouble() == 0))
+            throw new InputException($"{dropout.Path} is {dropout.Shown}", "with dropout the same text gives other ids each time; a cache of tokens would be wrong", "set it to null");
+        var vocabulary = ReadVocabulary(node.Need("vocab"));
+        var options = new BpeOptions
+        {
+            UnkToken = node.Find("unk_token")?.AsText(),
+            ContinuingSubwordPrefix = node.Text("continuing_subword_prefix", ""),
+            EndOfWordSuffix = node.Text("end_of_word_suffix", ""),
+            FuseUnk = node.Flag("fuse_unk", false),
+            ByteFallback = node.Flag("byte_fallback", false),
+            IgnoreMerges = node.Flag("ignore_merges", false),
+        };
+        return new(vocabulary, ReadMerges(node.Need("merges"), vocabulary, options.ContinuingSubwordPrefix), options);
+    }
+
+    private static UnigramModel ReadUnigram(ConfigNode node)
+    {
+        var tokens = node.Need("vocab").Items().Select(item => item.Json.ValueKind == JsonValueKind.Array && item.Json.GetArrayLength() == 2 && item.Json[1].ValueKind == JsonValueKind.Number
+            ? (new ConfigNode(item.Json[0], $"{item.Path}[0]").AsText(), item.Json[1].GetDouble()) : throw item.Wrong("a token and its score: [\"a\", -3.5]")).ToArray();
+        var unknown = node.Find("unk_id")?.AsNumber();
+        if (unknown >= tokens.Length)
+            throw new InputException($"{node.Path}.unk_id is {unknown}, but the vocabulary has {tokens.Length} tokens", "the unknown token must be one of them", "set unk_id to null or to the index of the unknown token");
+        return new(tokens, unknown, node.Flag("byte_fallback", false));
+    }
+
+    private static Dictionary<string, int> ReadVocabulary(ConfigNode node)
+    {
+        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
+        if (!node.IsObject)
+            throw node.Wrong("an object of token to id");
+        foreach (var (token, id) in node.Members())
+            vocabulary[token] = id.Json.ValueKind == JsonValueKind.Number && id.Json.TryGetInt32(out var number) && number >= 0 ? number
+                : throw new InputException($"{node.Path} gives token \"{token}\" the id {id.Shown}, but ids are whole numbers of at least 0");
+        CheckIds(node, vocabulary);
+        return vocabulary;
+    }
+
+    /// <summary>Ids may have gaps, but tables by id need them to be near the number of tokens.</summary>
+    private static void CheckIds(ConfigNode node, Dictionary<string, int> vocabulary)
+    {
+        var limit = vocabulary.Count * 2L + 1_000_000;
+        foreach (var (token, id) in vocabulary)
+            if (id > limit)
+                throw new InputException($"{node.Path} gives token \"{token}\" the id {id}, but it has only {vocabulary.Count} tokens", "ids number the tokens from 0", "compare the file with the published one");
+    }
+
+    private static MergeTable ReadMerges(ConfigNode node, Dictionary<string, int> vocabulary, string prefix)
+    {
+        if (node.Json.ValueKind != JsonValueKind.Array)
+            throw node.Wrong("a list of merges");
+        var table = new MergeTable(node.Json.GetArrayLength());
+        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+        var joined = new char[256];
+        var (index, rank) = (0, 0);
+        foreach (var item in node.Json.EnumerateArray())
+        {
+            string left, right;
+            if (item.ValueKind == JsonValueKind.String)
+            {
+                var line = item.GetString()!;
+                if (line.StartsWith("#version", StringComparison.Ordinal))
+                {
+                    index++;
+                    continue;
+                }
+                var space = line.IndexOf(' ');
+                if (space < 0 || line.IndexOf(' ', space + 1) >= 0)
+                    throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
+                (left, right) = (line[..space], line[(space + 1)..]);
+            }
+            else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String && item[1].ValueKind == JsonValueKind.String)
+                (left, right) = (item[0].GetString()!, item[1].GetString()!);
+            else
+                throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");
+            if (!vocabulary.TryGetValue(left, out var leftId))
+                throw Outside(node, index, left, left, right);
+            if (!vocabulary.TryGetValue(right, out var rightId))
+                throw Outside(node, index, right, left, right);
+            var tail = right.AsSpan(Math.Min(prefix.Length, right.Length));
+            if (joined.Length < left.Length + tail.Length)
+                joined = new char[(left.Length + tail.Length) * 2];
+            left.CopyTo(joined);
+            tail.CopyTo(joined.AsSpan(left.Length));
+            var whole = joined.AsSpan(0, left.Length + tail.Length);
+            if (!find.TryGetValue(whole, out var id))
+                throw Outside(node, index, whole.ToString(), left, right);
+            table.Add(leftId, rightId, rank++, id);
+            index++;
+        }
+        return table;
+    }
+
+    private static InputException Outside(ConfigNode node, int index, string token, string left, string right) => new(
+        $"{node.Path}[{index}] (\"{left}\" + \"{right}\") needs token \"{token}\", which is not in the vocabulary",
+        "a merge joins two tokens into a third; all three need ids", "check that vocab and merges come from the same tokenizer");
+}

@@ -1,0 +1,44 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Text.Tokenizers.Decoders;
+using Handbook.Text.Tokenizers.Models;
+using Handbook.Text.Tokenizers.Normalizers;
+using Handbook.Text.Tokenizers.PostProcessors;
+using Handbook.Text.Tokenizers.PreTokenizers;
+
+namespace Handbook.Text.Tokenizers;
+
+/// <summary>Builds the pipeline that a tokenizer.json describes, or says which part of it cannot be.</summary>
+internal static class PipelineReader
+{
+    /// <param name="name">Name of the file, for messages.</param>
+    public static Pipeline Read(JsonElement json, string name)
+    {
+        var root = new ConfigNode(json, name);
+        if (!root.IsObject)
+            throw root.Wrong("an object");
+        if (root.Find("version") is { } version && version.AsText() != "1.0")
+            throw new InputException($"{name}: version is {version.Shown}, but only \"1.0\" is known", "a later layout may mean something else by the same words", "save the tokenizer again with the current library");
+        if (root.Find("model") is not { } modelNode)
+            throw new InputException($"{name} has no \"model\"", "the model holds the vocabulary; without it the file is no tokenizer", "use the tokenizer.json of the published model");
+        var model = ModelReader.Read(modelNode);
+        var normalizer = root.Find("normalizer") is { } n ? NormalizerReader.Read(n) : null;
+        return new()
+        {
+            Model = model,
+            Normalizer = normalizer,
+            PreTokenizer = root.Find("pre_tokenizer") is { } p ? PreTokenizerReader.Read(p) : null,
+            PostProcessor = root.Find("post_processor") is { } t ? PostProcessorReader.Read(t) : null,
+            Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : null,
+            Added = new(AddedTokens(root), model, normalizer),
+        };
+    }
+
+    private static List<AddedToken> AddedTokens(ConfigNode root) => root.Find("added_tokens") is not { } list ? [] :
+        [.. list.Items().Select(item => new AddedToken(item.Number("id"), item.Text("content"), item.Flag("single_word"), item.Flag("lstrip"), item.Flag("rstrip"), item.Flag("normalized"), item.Flag("special")))];
+
+    /// <summary>The refusal of a component whose type this program does not know.</summary>
+    public static UnknownComponentException Unknown(ConfigNode node, string kind, string known) => new(
+        $"{node.Path}.type is {(node.IsObject && node.Json.TryGetProperty("type", out var type) ? new ConfigNode(type, "").Shown : "absent")}, which is not a known {kind}",
+        "without it the text would be cut differently than the model has learned", $"known are {known}");
+}

@@ -1,0 +1,95 @@
+using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Text.Templates;
+
+namespace Handbook.Text.Tokenizers;
+
+/// <summary>What tokenizer_config.json, special_tokens_map.json and the template files say, and changes to it.</summary>
+internal sealed record TokenizerSettings
+{
+    /// <summary>The named tokens of the Python class, in its order.</summary>
+    private static readonly string[] Roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+    public required IReadOnlyDictionary<string, string> SpecialTokens { get; init; }
+
+    public required int ModelMaxLength { get; init; }
+
+    public required IReadOnlyDictionary<string, string> ChatTemplates { get; init; }
+
+    public string? ChatTemplate => ChatTemplates.GetValueOrDefault("default");
+
+    public static TokenizerSettings From(TokenizerFolder files, Pipeline pipeline)
+    {
+        var tokens = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var role in Roles)
+            if ((TokenIn(files.Config, role) ?? TokenIn(files.SpecialTokensMap, role)) is { } token)
+                tokens[role] = token;
+        if (!tokens.ContainsKey("unk_token") && pipeline.Model.UnknownToken is { } unknown)
+            tokens["unk_token"] = unknown;
+        return new()
+        {
+            SpecialTokens = tokens,
+            ModelMaxLength = files.Config?["model_max_length"] is JsonValue length && length.TryGetValue(out double number) && number is >= 1 and < int.MaxValue ? (int)number : int.MaxValue,
+            ChatTemplates = Templates(files),
+        };
+    }
+
+    public TokenizerSettings WithToken(string role, string token) => this with { SpecialTokens = new Dictionary<string, string>(SpecialTokens) { [role] = token } };
+
+    public TokenizerSettings WithTemplate(string template) => this with { ChatTemplates = new Dictionary<string, string>(ChatTemplates) { ["default"] = template } };
+
+    public void Save(string folder, TokenizerFolder files, Tokenizer tokenizer)
+    {
+        Directory.CreateDirectory(folder);
+        var config = files.Config?.DeepClone().AsObject() ?? new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" };
+        var map = files.SpecialTokensMap?.DeepClone().AsObject() ?? [];
+        foreach (var (role, token) in SpecialTokens)
+        {
+            SetToken(config, role, token);
+            SetToken(map, role, token);
+        }
+        // The template lives in its own file, which wins; keeping it in two places would let them drift apart.
+        config.Remove("chat_template");
+        var options = new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
+        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
+        File.WriteAllText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");
+        if (ChatTemplate is { } template)
+            File.WriteAllText(Path.Combine(folder, "chat_template.jinja"), template);
+        foreach (var (name, source) in ChatTemplates.Where(pair => pair.Key != "default"))
+        {
+            var place = Directory.CreateDirectory(Path.Combine(folder, "additional_chat_templates")).FullName;
+            File.WriteAllText(Path.Combine(place, name + ".jinja"), source);
+        }
+    }
+
+    private static void SetToken(JsonObject file, string role, string token)
+    {
+        if (TokenIn(file, role) == token)
+            return;                     // keep the published form, an object with flags perhaps
+        file[role] = token;
+    }
+
+    private static string? TokenIn(JsonObject? file, string role) => file?[role] switch
+    {
+        JsonValue value when value.TryGetValue(out string? text) => text,
+        JsonObject token when token["content"] is JsonValue content && content.TryGetValue(out string? text) => text,
+        _ => null,
+    };
+
+    private static Dictionary<string, string> Templates(TokenizerFolder files)
+    {
+        var templates = new Dictionary<string, string>(StringComparer.Ordinal);
+        if (files.Config?["chat_template"] is JsonValue single && single.TryGetValue(out string? source))
+            templates["default"] = source;
+        else if (files.Config?["chat_template"] is JsonArray list)
+            foreach (var entry in list.OfType<JsonObject>())
+                if (entry["name"] is JsonValue name && name.TryGetValue(out string? key) && entry["template"] is JsonValue body && body.TryGetValue(out string? text))
+                    templates[key] = text;
+        foreach (var (name, text) in files.AdditionalTemplates)
+            templates[name] = text;
+        if (files.ChatTemplateFile is { } file)
+            templates["default"] = file;
+        return templates;
+    }
+}

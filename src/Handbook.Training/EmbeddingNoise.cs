@@ -1,0 +1,45 @@
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+
+namespace Handbook.Training;
+
+/// <summary>NEFTune: uniform noise on the embeddings while training. Jain et al. 2023, arXiv:2310.05914.</summary>
+/// <remarks>
+/// <code>
+/// x' = x + u · α / √(L·D),   u uniform in (−1, 1)        L the row's tokens, D the hidden size
+/// </code>
+/// The numbers of a row follow from the seed, the step and the row alone, so packing and micro-batches do not change them. (The reference
+/// implementation takes L of the padded batch; here it is the row's own, as in the paper.)
+/// </remarks>
+/// <param name="alpha">α.</param>
+/// <param name="seed">The recipe's seed.</param>
+public sealed class EmbeddingNoise(double alpha, long seed)
+{
+    /// <summary>The function that adds the noise of a step's rows.</summary>
+    public Func<Tensor, StreamLayout, Tensor> For(TokenBatch batch, int step) => (embeddings, _) =>
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep(embeddings + Noise(batch, step, (int)embeddings.Size(1)).To(embeddings.DType));
+    };
+
+    private Tensor Noise(TokenBatch batch, int step, int width)
+    {
+        var lengths = new Dictionary<int, int>();
+        foreach (var segment in batch.Segments)
+            lengths[segment.Row] = lengths.GetValueOrDefault(segment.Row) + segment.Length;
+        var noise = Tensor.Empty(DType.Float32, Device.Cpu, batch.Count, width);
+        var values = noise.AsSpan<float>();
+        var streams = new Dictionary<int, SplitMix>();
+        foreach (var segment in batch.Segments)
+        {
+            var scale = (float)(alpha / Math.Sqrt((double)lengths[segment.Row] * width));
+            var random = streams.TryGetValue(segment.Row, out var running) ? running : new SplitMix(SplitMix.Mix(SplitMix.Mix(SplitMix.Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row));
+            foreach (ref var value in values.Slice(segment.Start * width, segment.Length * width))
+                value = ((random.Next() >> 40) * (1f / (1 << 23)) - 1f) * scale;
+            streams[segment.Row] = random;
+        }
+        return noise;
+    }
+}

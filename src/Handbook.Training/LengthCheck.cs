@@ -1,0 +1,52 @@
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Models;
+
+namespace Handbook.Training;
+
+/// <summary>Whether rows reach positions that the model was not made for. Rotary positions go on beyond them, but the model has never seen such angles.</summary>
+public static class LengthCheck
+{
+    /// <summary>What the recipe allows, before any row is read; null where no row can be too long.</summary>
+    public static string? Allowed(int? maxLength, DecoderConfig config) => maxLength is { } length && length > config.LongestText
+        ? $"max_length is {length}, but the model was made for {config.LongestText:N0} positions (max_position_embeddings): {Beyond(config)}; set max_length: {config.LongestText} or less"
+        : null;
+
+    /// <summary>What the rows are; null where none is too long.</summary>
+    /// <exception cref="InputException">There are rows that the model cannot read at all.</exception>
+    public static string? Found(IEnumerable<ITokenRows> sets, DecoderConfig config)
+    {
+        var (count, longest) = (0, 0);
+        foreach (var rows in sets)
+            for (var i = 0; i < rows.Count; i++)
+                if (rows.Length(i) > config.LongestText && Depth(rows.Read(i)) is var depth && depth > config.LongestText)
+                    (count, longest) = (count + 1, Math.Max(longest, depth));
+        if (count == 0)
+            return null;
+        var what = $"{count:N0} {(count == 1 ? "row is" : "rows are")} longer than the {config.LongestText:N0} positions that the model was made for (max_position_embeddings), the longest has {longest:N0} tokens";
+        return config.Positions == PositionKind.Learned
+            ? throw new InputException(what, why: "there is no embedding for the positions beyond", fix: $"set max_length: {config.LongestText} or less")
+            : $"{what}: {Beyond(config)}; set max_length: {config.LongestText} or less";
+    }
+
+    /// <summary>A prompt to be answered; null where it is short enough.</summary>
+    public static string? Prompts(IEnumerable<int[]> prompts, DecoderConfig config)
+    {
+        var lengths = prompts.Select(prompt => prompt.Length).Where(length => length > config.LongestText).ToArray();
+        return lengths.Length == 0 || config.Positions == PositionKind.Learned ? null       // the generator refuses those
+            : $"{lengths.Length:N0} {(lengths.Length == 1 ? "prompt is" : "prompts are")} longer than the {config.LongestText:N0} positions that the model was made for (max_position_embeddings), "
+            + $"the longest has {lengths.Max():N0} tokens: answers may be meaningless";
+    }
+
+    private static string Beyond(DecoderConfig config) => config.Positions == PositionKind.Learned
+        ? "it has no embedding for the others, and a longer row stops the run" : "it has never seen the others, and longer rows bring large losses and gradients";
+
+    /// <summary>Tokens on the longest way from a root of a row to a leaf: what positions count.</summary>
+    private static int Depth(TokenRow row)
+    {
+        var ends = new int[row.Segments.Count];
+        for (var s = 0; s < ends.Length; s++)
+            ends[s] = row.Segments[s].Ids.Length + (row.Segments[s].Parent is >= 0 and var parent ? ends[parent] : 0);
+        return ends.Max();
+    }
+}

@@ -1,0 +1,63 @@
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Models.Blocks;
+
+namespace Handbook.Training.Methods;
+
+/// <summary>The loss that spreads tokens evenly over experts, on a group of rows. Fedus et al. 2021, arXiv:2101.03961, eq. 4–6.</summary>
+/// <remarks>
+/// <code>
+/// f_e = Σ w_t [ t visits e ] / (L·W)     P_e = Σ w_t p_t,e / (L·W)     over all tokens t and layers together, W = Σ w_t
+/// loss = E · Σ_e f_e · P_e               the gradient flows through P alone
+/// </code>
+/// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t is the number
+/// of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
+/// </remarks>
+public sealed class ExpertBalance
+{
+    private readonly Dictionary<TokenBatch, ExpertLoad> _loads = new(ReferenceEqualityComparer.Instance);
+    private readonly int _experts;
+    private readonly double _tokens;
+
+    /// <param name="config">A model with experts.</param>
+    /// <param name="group">The rows over which tokens are to be spread.</param>
+    /// <param name="weight">What the loss is multiplied by.</param>
+    public ExpertBalance(DecoderConfig config, LossGroup group, double weight)
+    {
+        _experts = config.Experts!.Count;
+        foreach (var bin in group.Bins)
+            _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch), () => Derivatives(weight));
+        _tokens = config.Layers * _loads.Values.Sum(load => load.Weight);
+    }
+
+    /// <summary>What the network tells of a batch.</summary>
+    public ExpertLoad this[TokenBatch batch] => _loads[batch];
+
+    /// <summary>The loss, once every batch is known.</summary>
+    public double Value => _experts * Enumerable.Range(0, _experts).Sum(e => Taken(e) * Probability(e)) / (_tokens * _tokens);
+
+    /// <summary>∂(weight · loss) / ∂(Σ w p) of each expert.</summary>
+    private double[] Derivatives(double weight) =>
+        [.. Enumerable.Range(0, _experts).Select(e => weight * _experts * Taken(e) / (_tokens * _tokens))];
+
+    private double Taken(int expert) => _loads.Values.Sum(load => load.Taken(expert));
+
+    private double Probability(int expert) => _loads.Values.Sum(load => load.Probability(expert));
+
+    /// <summary>How many rows each token of a batch stands for: its answers. Another row's answer is no part of this one's loss and stands for none.</summary>
+    internal static float[] Weights(TokenBatch batch)
+    {
+        var segments = batch.Segments;
+        var (rows, isContinued) = (new int[segments.Length], new bool[segments.Length]);
+        var weights = new float[batch.Count];
+        for (var s = segments.Length - 1; s >= 0; s--)        // children stand behind their parents
+        {
+            if (!isContinued[s])
+                rows[s] = segments[s].Role == SegmentRole.Mismatched ? 0 : 1;
+            if (segments[s].Parent is >= 0 and var parent)
+                (rows[parent], isContinued[parent]) = (rows[parent] + rows[s], true);
+            weights.AsSpan(segments[s].Start, segments[s].Length).Fill(rows[s]);
+        }
+        return weights;
+    }
+}

@@ -1,0 +1,31 @@
+namespace Handbook.Training.Methods;
+
+/// <summary>Counts over a whole group of rows, known before any of them is computed: what the sums of a loss are divided by.</summary>
+public sealed record GroupTotals
+{
+    public int Rows { get; init; }
+
+    /// <summary>M of the supervised loss: tokens that carry loss, counted as <see cref="SupervisedMethod"/> says.</summary>
+    public double Targets { get; init; }
+
+    /// <summary>Rows with a chosen (desirable) answer.</summary>
+    public int ChosenRows { get; init; }
+
+    /// <summary>Rows with a rejected (undesirable) answer.</summary>
+    public int RejectedRows { get; init; }
+
+    /// <summary>Tokens of all chosen answers.</summary>
+    public long ChosenTokens { get; init; }
+
+    /// <summary>Sampled answers.</summary>
+    public int Samples { get; init; }
+
+    /// <summary>Tokens of all sampled answers.</summary>
+    public long SampleTokens { get; init; }
+
+    /// <summary>Tokens of the sampled answers that are learnt from.</summary>
+    public long CountedTokens { get; init; }
+
+    /// <summary>Prompt tokens that carry loss and are predicted, over rows with a chosen answer.</summary>
+    public long PromptTokens { get; init; }
+}

@@ -1,0 +1,18 @@
+namespace Handbook.Training.Methods;
+
+/// <summary>What a recipe key has beyond its name, type, default and summary.</summary>
+[AttributeUsage(AttributeTargets.Property)]
+internal sealed class KeyAttribute : Attribute
+{
+    /// <summary>Other spellings with the same meaning, e.g. the older handbook's name.</summary>
+    public string[] Aliases { get; init; } = [];
+
+    /// <summary>The methods that read it; empty: all methods of its record.</summary>
+    public TrainingMethod[] Methods { get; init; } = [];
+
+    /// <summary>Why other methods need not read it, in a note; null where it is a mistake in their recipes.</summary>
+    public string? Elsewhere { get; init; }
+
+    /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
+    public string? NotBuilt { get; init; }
+}

@@ -1,0 +1,26 @@
+namespace Handbook.Training.Methods;
+
+/// <summary>Sums and counts of what a method measures, so that means over micro-batches, bins and processes are exact.</summary>
+public sealed class MetricSums
+{
+    private readonly SortedDictionary<string, (double Sum, double Count)> _values = new(StringComparer.Ordinal);
+
+    public IEnumerable<(string Name, double Sum, double Count)> All => _values.Select(v => (v.Key, v.Value.Sum, v.Value.Count));
+
+    public void Add(string name, double sum, double count)
+    {
+        var (oldSum, oldCount) = _values.GetValueOrDefault(name);
+        _values[name] = (oldSum + sum, oldCount + count);
+    }
+
+    public void Add(MetricSums other)
+    {
+        foreach (var (name, sum, count) in other.All)
+            Add(name, sum, count);
+    }
+
+    public void Clear() => _values.Clear();
+
+    /// <summary>Sum over count of each; names whose count is 0 are left out.</summary>
+    public IEnumerable<(string Name, double Mean)> Means => _values.Where(v => v.Value.Count > 0).Select(v => (v.Key, v.Value.Sum / v.Value.Count));
+}

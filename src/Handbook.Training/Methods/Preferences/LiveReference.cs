@@ -1,0 +1,73 @@
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Training.Methods.Preferences;
+
+/// <summary>A reference model in memory: frozen, or following the policy (TR-DPO, arXiv 2404.09656).</summary>
+/// <remarks>
+/// <code>
+/// θ_ref ← α·θ + (1 − α)·θ_ref        every <c>syncSteps</c> updates
+/// </code>
+/// </remarks>
+/// <param name="model">The reference; owned from here on.</param>
+/// <param name="syncSteps">Updates between two changes; 0 keeps it frozen.</param>
+/// <param name="mixup">α.</param>
+public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup = 0.6) : IDisposable
+{
+    internal Decoder Model => model;
+
+    /// <summary>The weights, where they change with the run.</summary>
+    public IEnumerable<(string Name, Tensor Value)> StateTensors =>
+        syncSteps == 0 ? [] : model.Parameters.Buckets.Select(bucket => ($"reference.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values));
+
+    /// <summary>Scores of the answers of a bin, by row.</summary>
+    internal Dictionary<int, ReferenceScore> Scores(Bin bin, IPreferenceObjective objective, LossGroup group) => Score(model, bin, objective, number => group[number]);
+
+    /// <summary>Scores of the answers of a bin under a model, by row.</summary>
+    public static Dictionary<int, ReferenceScore> Score(Decoder model, Bin bin, IPreferenceObjective objective, Func<int, TokenRow> rows)
+    {
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var places = new AnswerPlaces(bin.Batch, withEnd: false);
+        var statistics = new HeadStatistics(places.Count);
+        LinearLogProb.LogProbs(RowSelect.Forward(model.Hidden(bin.Stream), places.Places), model.Head, places.Targets, model.HeadOptions, statistics);
+        var result = new Dictionary<int, ReferenceScore>();
+        foreach (var spans in places.Rows)
+        {
+            var promptLength = PreferenceMethod.PromptLength(rows(spans.Key));
+            result[spans.Key] = new(Of(SegmentRole.Chosen), Of(SegmentRole.Rejected), Of(SegmentRole.Mismatched));
+
+            double Of(SegmentRole role)
+            {
+                AnswerPlaces.Span its = default, other = default;
+                foreach (var span in spans)
+                    if (span.Role == role)
+                        its = span;
+                    else if (span.Role is SegmentRole.Chosen or SegmentRole.Rejected)
+                        other = span;
+                return its.Count == 0 ? 0 : objective.Reduce(role, statistics.LogProb.AsSpan(its.First, its.Count), promptLength, role == SegmentRole.Mismatched ? 0 : other.Count, reference: true);
+            }
+        }
+        return result;
+    }
+
+    internal void AfterStep(Decoder policy, int updates)
+    {
+        if (syncSteps == 0 || updates % syncSteps != 0)
+            return;
+        using var mode = GradMode.Disabled();
+        foreach (var (own, its) in model.Parameters.Buckets.Zip(policy.Parameters.Buckets))
+        {
+            own.Values.MulInPlace(1 - mixup);
+            own.Values.AddInPlace(its.Values, mixup);
+        }
+        model.Parameters.RefreshCompute();
+    }
+
+    /// <summary>Copies the weights that a checkpoint has put back into the form that products read.</summary>
+    internal void Refresh() => model.Parameters.RefreshCompute();
+
+    public void Dispose() => model.Dispose();
+}

@@ -1,0 +1,105 @@
+using System.Runtime.InteropServices;
+using System.Security.Cryptography;
+using System.Text;
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Data.Cache;
+using Handbook.Models;
+using Handbook.Torch;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Training.Methods.Preferences;
+
+/// <summary>The reference model's scores of a data set: computed once, kept in a file, found again by everything that decides them.</summary>
+/// <remarks>
+/// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called <c>….part</c>; a run that was
+/// stopped goes on behind the last whole row.
+/// </remarks>
+public sealed class ReferenceScores(CacheFolder cache)
+{
+    private const int GroupSize = 64;
+
+    /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one number.</summary>
+    /// <param name="modelFolder">The reference's folder; every file of weights in it counts, and config.json.</param>
+    /// <param name="compute">Element type of products.</param>
+    public string Key(string modelFolder, DType compute, IPreferenceObjective objective, ITokenRows rows)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        hash.AppendData(Encoding.UTF8.GetBytes($"reference 1 {compute} {objective.ReduceKey} {rows.Count}"));
+        foreach (var file in ModelFolder.Files(modelFolder))
+            hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
+        for (var i = 0; i < rows.Count; i++)
+            foreach (var segment in rows.Read(i).Segments)
+            {
+                hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)segment.Role, segment.Parent, segment.Ids.Length]));
+                hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
+            }
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>The scores under this key; null where they are not all there.</summary>
+    public ReferenceScore[]? Find(string key, int count) => File.Exists(cache.ReferenceOf(key)) && Read(cache.ReferenceOf(key)) is { } scores && scores.Length == count ? scores : null;
+
+    /// <summary>Computes the scores of rows, from where an earlier run stopped, and keeps them.</summary>
+    /// <param name="done">Told how many rows are done.</param>
+    /// <param name="cancel">Stops between groups of rows with an <see cref="OperationCanceledException"/>; what is done is kept.</param>
+    public ReferenceScore[] Compute(string key, Decoder model, IPreferenceObjective objective, ITokenRows rows, int maxTokens, Action<long>? done = null, CancellationToken cancel = default)
+    {
+        var path = cache.ReferenceOf(key);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        var scores = new ReferenceScore[rows.Count];
+        using (var file = OpenPart(path + ".part"))
+        {
+            var first = 0;
+            if (file.Name.EndsWith(".part", StringComparison.Ordinal))
+            {
+                var known = Read(file.Name) ?? [];
+                first = Math.Min(known.Length, rows.Count) / GroupSize * GroupSize;
+                known.AsSpan(0, first).CopyTo(scores);
+            }
+            file.SetLength((long)first * Marshal.SizeOf<ReferenceScore>());
+            file.Seek(0, SeekOrigin.End);
+            for (var start = first; start < rows.Count; start += GroupSize)
+            {
+                cancel.ThrowIfCancellationRequested();
+                done?.Invoke(start);
+                int[] numbers = [.. Enumerable.Range(start, Math.Min(GroupSize, rows.Count - start))];
+                foreach (var bin in BatchLoader.Bins(rows, numbers, maxTokens))
+                    foreach (var (row, score) in LiveReference.Score(model, bin, objective, rows.Read))
+                        scores[row] = RequireFinite(score, row);
+                file.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
+                file.Flush();
+            }
+            file.Flush(flushToDisk: true);
+            File.Move(file.Name, path, overwrite: true);
+        }
+        done?.Invoke(rows.Count);
+        return scores;
+    }
+
+    private static ReferenceScore RequireFinite(ReferenceScore score, int row) =>
+        double.IsFinite(score.Chosen) && double.IsFinite(score.Rejected) && double.IsFinite(score.Mismatched) ? score
+            : throw new InputException($"the reference model's log-probability of an answer in row {row} is not finite ({score.Chosen}, {score.Rejected})",
+                why: "every loss that compares with it would be not a number", fix: "check the reference's weights, or look at the row with `handbook inspect`");
+
+    /// <summary>The file that grows; another one where a second run is writing it at this moment.</summary>
+    private static FileStream OpenPart(string part)
+    {
+        try
+        {
+            return new FileStream(part, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete);
+        }
+        catch (IOException)
+        {
+            return new FileStream($"{part}.{Guid.NewGuid():N}", FileMode.CreateNew, FileAccess.ReadWrite, FileShare.Read | FileShare.Delete);
+        }
+    }
+
+    private static ReferenceScore[]? Read(string path)
+    {
+        using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        var scores = new ReferenceScore[stream.Length / Marshal.SizeOf<ReferenceScore>()];
+        stream.ReadExactly(MemoryMarshal.AsBytes(scores.AsSpan()));
+        return scores;
+    }
+}

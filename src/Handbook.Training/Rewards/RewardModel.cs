@@ -1,0 +1,130 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Handbook.Training.Methods;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Training.Rewards;
+
+/// <summary>A reward model ready to score: network with scalar head, and tokenizer.</summary>
+/// <param name="network">A decoder whose head is a score; owned from here on.</param>
+/// <param name="tokenizer">Its tokenizer.</param>
+public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposable
+{
+    /// <summary>Rows that are put into bins together: enough to fill them, few enough to find their places fast.</summary>
+    private const int GroupSize = 256;
+
+    private const int DefaultMaxTokens = 4096;
+
+    private static readonly ChatEncodeOptions s_whole = new() { WithAssistantMask = false };
+
+    private readonly Lazy<ChatEncoder> _chats = new(() => new(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template")));
+
+    public Decoder Network { get; } = network;
+
+    public Tokenizer Tokenizer { get; } = tokenizer;
+
+    /// <summary>Most tokens that go through the network at once; a longer row goes alone.</summary>
+    public int MaxTokens { get; init; } = DefaultMaxTokens;
+
+    /// <param name="folder">The folder of a reward model, or its name below <c>HANDBOOK_MODELS</c>.</param>
+    /// <param name="compute">Element type of products.</param>
+    /// <param name="note">Receives what the user should know, such as tensors that are left out.</param>
+    /// <param name="maxTokens">Most tokens that go through the network at once.</param>
+    /// <exception cref="InputException">The folder holds a language model, or no model.</exception>
+    public static RewardModel Open(string folder, DType compute, Action<string>? note = null, int maxTokens = DefaultMaxTokens)
+    {
+        folder = ModelFolder.Find(folder);
+        var config = PublishedConfig.Load(folder);
+        if (config.Decoder.Head != ModelHead.Score)
+            throw config.Labels is { } labels
+                ? new InputException($"{folder} is a classifier of {labels} labels", why: "a reward model has one label: its score (num_labels 1 in config.json)", fix: "name the folder of a reward model")
+                : new InputException($"{folder} is a language model (architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
+                why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights have {Models.Families.Family.ScoreName}",
+                fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
+        var tokenizer = Tokenizer.Load(folder);
+        TorchRuntime.Load();
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        foreach (var unused in weights.Unused.Take(5))
+            note?.Invoke($"note: {folder}: tensor {unused} belongs to no parameter and is left out");
+        return new(Decoder.Load(weights, DType.Float32, compute, trainable: false), tokenizer) { MaxTokens = maxTokens };
+    }
+
+    /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>
+    /// <param name="rows">Rows of any kind. A prompt is computed once for all of its answers.</param>
+    /// <param name="done">Told the number of further rows that are scored.</param>
+    /// <returns>One number per answer, in the order of rows and of the answers inside a row.</returns>
+    public double[] Score(IReadOnlyList<TokenRow> rows, Action<int>? done = null, CancellationToken cancel = default)
+    {
+        var list = new TokenRowList(rows);
+        var starts = new int[rows.Count + 1];
+        for (var r = 0; r < rows.Count; r++)
+            starts[r + 1] = starts[r] + ScorePlace.Roles(rows[r]).Count();
+        var scores = new double[starts[^1]];
+        using var mode = GradMode.Disabled();
+        for (var start = 0; start < rows.Count; start += GroupSize)
+        {
+            var lengths = new int[Math.Min(GroupSize, rows.Count - start)];
+            for (var i = 0; i < lengths.Length; i++)
+                lengths[i] = list.Length(start + i);
+            foreach (var bin in Packing.Bins(lengths, MaxTokens))
+            {
+                cancel.ThrowIfCancellationRequested();
+                var batch = BatchBuilder.Build(list, [.. bin.Order().Select(i => start + i)]);
+                Put(scores, starts, batch);
+                done?.Invoke(bin.Length);
+            }
+        }
+        return scores;
+    }
+
+    /// <summary>A text with ways to go on, as a row to score: each ends with the end token.</summary>
+    public TokenRow Row(string prompt, IReadOnlyList<string> answers) => Tree([.. answers.Select(answer =>
+    {
+        var ids = Tokenizer.Encode(prompt + answer);
+        return Tokenizer.EosId is { } end && (ids.Length == 0 || ids[^1] != end) ? [.. ids, end] : ids;
+    })]);
+
+    /// <summary>A conversation with answers of the assistant, as a row to score, rendered by the tokenizer's chat template.</summary>
+    /// <param name="messages">A JSON list of turns with role and content, up to the assistant's next one.</param>
+    /// <exception cref="InputException">The template refuses the conversation.</exception>
+    public TokenRow Row(JsonElement messages, IReadOnlyList<string> answers) => Tree([.. answers.Select(answer =>
+    {
+        var said = JsonSerializer.SerializeToElement(new { role = "assistant", content = answer });
+        return _chats.Value.Encode(new Conversation { Messages = JsonSerializer.SerializeToElement(messages.EnumerateArray().Append(said)) }, s_whole).Ids;
+    })]);
+
+    /// <summary>Whole texts as one row: what all of them begin with is the prompt, and each keeps at least its last token for itself.</summary>
+    private static TokenRow Tree(int[][] wholes)
+    {
+        var shared = wholes.Min(ids => ids.Length) - 1;
+        if (shared < 0)
+            throw new InputException("an empty text cannot be scored", fix: "leave empty answers out, or give the tokenizer an eos_token");
+        foreach (var ids in wholes)
+            shared = Math.Min(shared, ids.AsSpan().CommonPrefixLength(wholes[0]));
+        var prompt = shared > 0 ? 0 : -1;
+        TokenSegment[] first = shared > 0 ? [new(SegmentRole.Prompt, -1, wholes[0].AsMemory(..shared), new byte[shared])] : [];
+        return new() { Segments = [.. first, .. wholes.Select(ids => new TokenSegment(SegmentRole.Sample, prompt, ids.AsMemory(shared..), new byte[ids.Length - shared]))] };
+    }
+
+    private void Put(double[] scores, int[] starts, TokenBatch batch)
+    {
+        using var scope = TensorScope.Enter();
+        var places = ScorePlace.Of(batch, Network.Config.PadId);
+        var values = Network.Scores(batch.Stream(), Array.ConvertAll(places, place => place.Place)).To(DType.Float64).AsSpan<double>();
+        for (int i = 0, within = 0; i < places.Length; i++)
+        {
+            if (!double.IsFinite(values[i]))
+                throw new InputException($"the score of row {places[i].Row + 1} is {values[i]}", why: "the weights or what they compute are no longer finite",
+                    fix: "check the reward model's weights; with bfloat16, try float32");
+            within = i > 0 && places[i].Row == places[i - 1].Row ? within + 1 : 0;
+            scores[starts[places[i].Row] + within] = values[i];
+        }
+    }
+
+    public void Dispose() => Network.Dispose();
+}

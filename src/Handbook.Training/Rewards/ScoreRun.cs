@@ -1,0 +1,90 @@
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Handbook.Data;
+using Handbook.Data.Sources;
+
+namespace Handbook.Training.Rewards;
+
+/// <summary>Scores the rows of a data set and writes each of them with its score.</summary>
+/// <param name="model">The reward model.</param>
+/// <param name="source">The rows.</param>
+/// <param name="tokenizer">Turns them into texts to score.</param>
+public sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokenizer tokenizer)
+{
+    // Rows that are tokenised together, scored together and kept together; an interrupted run goes on at one of their borders, with the same bits.
+    private const int ChunkRows = 512;
+
+    private static readonly JsonWriterOptions s_writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    private readonly string[] _columns = tokenizer.HasPairs ? ["score_chosen", "score_rejected"] : ["score"];
+
+    /// <summary>Columns of the data that are replaced by scores.</summary>
+    public IEnumerable<string> Replaced => source.Read().FirstOrDefault(row => row.Problem is null).Value is { ValueKind: JsonValueKind.Object } row
+        ? _columns.Where(column => row.TryGetProperty(column, out _)) : [];
+
+    /// <param name="output">Receives a line of JSON for each row.</param>
+    /// <param name="summary">Receives counts; where it has rows already, these are passed over.</param>
+    /// <param name="keep">Called at the end of each chunk.</param>
+    /// <param name="done">Told how many further rows are done.</param>
+    /// <param name="cancel">Stops between batches with an <see cref="OperationCanceledException"/>.</param>
+    public void Run(Stream output, ScoreSummary summary, Action? keep = null, Action<int>? done = null, CancellationToken cancel = default)
+    {
+        foreach (var chunk in source.Read().Skip(checked((int)summary.Rows)).Chunk(ChunkRows))
+        {
+            var tokens = new TokenRow?[chunk.Length];
+            var problems = new RowProblem?[chunk.Length];
+            Parallel.For(0, chunk.Length, i => (tokens[i], problems[i]) = Tokenize(chunk[i]));
+            var scores = model.Score([.. tokens.OfType<TokenRow>()], cancel: cancel);
+            for (int i = 0, next = 0; i < chunk.Length; i++)
+            {
+                double?[] own = new double?[_columns.Length];
+                if (tokens[i] is { } row)
+                    foreach (var role in ScorePlace.Roles(row))
+                        own[role == SegmentRole.Rejected ? 1 : 0] = scores[next++];
+                Count(summary, chunk[i], problems[i], own);
+                if (chunk[i].Value.ValueKind == JsonValueKind.Object)
+                    Write(output, chunk[i].Value, own);
+            }
+            summary.Rows += chunk.Length;
+            keep?.Invoke();
+            done?.Invoke(chunk.Length);
+        }
+    }
+
+    private (TokenRow?, RowProblem?) Tokenize(SourceRow row)
+    {
+        if (row.Problem is not null)
+            return (null, row.Problem);
+        var tokens = tokenizer.Tokenize(row.Value, out var problem);
+        return (tokens, problem);
+    }
+
+    private static void Count(ScoreSummary summary, SourceRow row, RowProblem? problem, double?[] own)
+    {
+        if (own is [{ } chosen, { } rejected])
+            summary.AddPair(chosen, rejected);
+        else if (own is [{ } score])
+            summary.AddSingle(score);
+        else if (problem?.Reason != PlainTextFile.BlankLine)
+            summary.Leave(problem?.Reason ?? "no text", $"{row.Place}{(problem is { Detail.Length: > 0 } ? $": {problem.Detail}" : "")}");
+    }
+
+    /// <summary>The row as it was, with its scores behind; null where there is none.</summary>
+    private void Write(Stream output, JsonElement row, double?[] own)
+    {
+        using (var json = new Utf8JsonWriter(output, s_writing))
+        {
+            json.WriteStartObject();
+            foreach (var column in row.EnumerateObject())
+                if (!_columns.Contains(column.Name))
+                    column.WriteTo(json);
+            for (var i = 0; i < own.Length; i++)
+                if (own[i] is { } score)
+                    json.WriteNumber(_columns[i], (float)score);        // the head's own precision
+                else
+                    json.WriteNull(_columns[i]);
+            json.WriteEndObject();
+        }
+        output.WriteByte((byte)'\n');
+    }
+}

@@ -1,0 +1,178 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Base.Files;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Events;
+using Handbook.Training.Metrics;
+using Handbook.Training.Plots;
+
+namespace Handbook.Training;
+
+/// <summary>The folder of one run: the files of the Python trainer with the same names, and ours beside them.</summary>
+/// <remarks>
+/// While it trains: <c>metrics.jsonl</c>, TensorBoard events under <c>runs/</c>, <c>loss.svg</c> and <c>loss.png</c>, <c>checkpoint-N/</c>.
+/// After it: <c>trainer_state.json</c>, <c>train_results.json</c>, <c>eval_results.json</c>, <c>all_results.json</c>, <c>README.md</c>.
+/// To repeat it: <c>recipe.yaml</c>, <c>training_args.json</c>, <c>run.json</c>. Every file is replaced whole or not at all.
+/// </remarks>
+public sealed class RunFolder : IDisposable
+{
+    private readonly MetricsFile _metrics;
+    private readonly LossPlot _plot;
+    private readonly bool _tensorBoard;
+    private readonly string? _eventFolder;
+    private readonly int _resumeStep;
+    private EventFile? _events;
+
+    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder)
+    {
+        Path = path;
+        State = state;
+        _resumeStep = resumeStep;
+        _tensorBoard = tensorBoard;
+        _eventFolder = eventFolder;
+        _metrics = MetricsFile.Open(path, resumeStep);
+        _plot = new LossPlot(path, System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(path)));
+        foreach (var entry in _metrics.Kept)
+            _plot.Add(entry);
+    }
+
+    public string Path { get; }
+
+    /// <summary>What <c>trainer_state.json</c> holds; the loop keeps its counters current, <see cref="Log"/> the history.</summary>
+    public TrainerState State { get; }
+
+    /// <summary>Opens the folder of a run, making it where it is missing.</summary>
+    /// <param name="outputDir">The recipe's <c>output_dir</c>.</param>
+    /// <param name="resume">The checkpoint that the run continues from; null begins anew. What was logged after it is dropped.</param>
+    /// <param name="tensorBoard">False where the recipe's <c>report_to</c> leaves TensorBoard out.</param>
+    /// <param name="eventFolder">Folder of the TensorBoard files; null for one of this start below <c>runs/</c>.</param>
+    public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true, string? eventFolder = null)
+    {
+        RequireFolder(outputDir);
+        var path = System.IO.Path.GetFullPath(outputDir);
+        try
+        {
+            Directory.CreateDirectory(path);
+            var state = resume is null ? new TrainerState() : TrainerState.Load(System.IO.Path.Combine(resume.Path, TrainerState.FileName));
+            return new RunFolder(path, state, resume?.Step ?? 0, tensorBoard, eventFolder);
+        }
+        catch (Exception error) when (Disk.Explain(error, $"output_dir {path}") is { } explained)
+        {
+            throw explained;
+        }
+    }
+
+    /// <summary>Stops a run before anything is loaded where <c>output_dir</c>, or a folder above it, is a file.</summary>
+    public static void RequireFolder(string outputDir)
+    {
+        for (var path = System.IO.Path.GetFullPath(outputDir); path is not null; path = System.IO.Path.GetDirectoryName(path))
+            if (File.Exists(path))
+                throw new InputException($"output_dir: {path} is a file, not a folder", fix: "choose another output_dir, or remove the file");
+    }
+
+    /// <summary>Logs the metrics of a training step: <c>loss</c>, <c>grad_norm</c>, <c>learning_rate</c>, ….</summary>
+    /// <param name="step">Optimiser steps done.</param>
+    /// <param name="epoch">Epochs done, with fraction.</param>
+    /// <param name="metrics">In full precision; <c>log_history</c> rounds the loss to four decimals, as the Python trainer does.</param>
+    public void Log(int step, double epoch, MetricSet metrics) => Record(step, epoch, metrics, "train/", "");
+
+    /// <summary>Logs an evaluation; the names begin with <c>eval_</c>.</summary>
+    /// <inheritdoc cref="Log"/>
+    public void LogEvaluation(int step, double epoch, MetricSet metrics) => Record(step, epoch, metrics, "eval/", "eval_");
+
+    private void Record(int step, double epoch, MetricSet metrics, string tagPrefix, string namePrefix)
+    {
+        var entry = new MetricSet { ["epoch"] = epoch };
+        foreach (var (name, value) in metrics)
+            entry[name] = value;
+
+        _metrics.Append(step, entry);
+
+        var history = new MetricSet(entry.OrderBy(pair => pair.Key, StringComparer.Ordinal)) { ["step"] = step };
+        if (history.Number("loss") is { } loss)
+            history["loss"] = Math.Round(loss, 4);
+        State.LogHistory.Add(history);
+
+        if (_tensorBoard)
+        {
+            _events ??= new EventFile(Path, _resumeStep, folder: _eventFolder);
+            foreach (var (name, value) in entry)
+                _events.Scalar(tagPrefix + (name.StartsWith(namePrefix, StringComparison.Ordinal) ? name[namePrefix.Length..] : name), value.Value, step);
+            _events.Flush();
+        }
+
+        _plot.Add(new MetricSet(entry) { ["step"] = step });
+        _plot.WriteIfDue();
+    }
+
+    /// <summary>Makes the log durable. Called before a checkpoint is written, which builds on it.</summary>
+    public void Flush() => _metrics.Flush();
+
+    /// <summary>Writes <c>SPLIT_results.json</c>, and updates <c>all_results.json</c>, where keys of earlier runs survive.</summary>
+    public void SaveResults(string split, MetricSet metrics)
+    {
+        WriteJson($"{split}_results.json", metrics);
+        var all = new Dictionary<string, object?>();
+        var path = Below("all_results.json");
+        if (File.Exists(path))
+        {
+            try
+            {
+                using var document = JsonDocument.Parse(File.ReadAllText(path));
+                foreach (var property in document.RootElement.EnumerateObject())
+                    all[property.Name] = property.Value.Clone();
+            }
+            catch (Exception error) when (error is JsonException or InvalidOperationException)
+            {
+                throw new InputException($"{path} is not a JSON object, so the new results cannot join it", fix: "move the file away", inner: error);
+            }
+        }
+        foreach (var (name, value) in metrics)
+            all[name] = value;
+        WriteJson("all_results.json", all);
+    }
+
+    /// <summary>Writes <c>trainer_state.json</c>.</summary>
+    public void SaveState() => State.Save(Path);
+
+    /// <summary>Writes <c>recipe.yaml</c>, the recipe with all its defaults: the run can be repeated from it alone.</summary>
+    public void WriteRecipe(string yaml) => AtomicFile.WriteText(Below("recipe.yaml"), yaml);
+
+    /// <summary>Writes <c>training_args.json</c>, the readable form of what the Python trainer pickles.</summary>
+    public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
+        AtomicFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
+
+    /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hash of the weights it began from.</summary>
+    public void WriteRunInfo(RunInfo info)
+    {
+        var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
+        if (before?.ModelHash is { } hash)
+            info = info with { ModelHash = hash };
+        AtomicFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
+    }
+
+    /// <summary>Notes in <c>run.json</c> that the run is at its end: model, results and card are written.</summary>
+    public void Finish()
+    {
+        using var document = JsonDocument.Parse(File.ReadAllBytes(Below(RunInfo.FileName)));
+        var entries = document.RootElement.EnumerateObject().ToDictionary(entry => entry.Name, entry => (object?)entry.Value);
+        entries["finished"] = new Dictionary<string, object?> { ["at"] = DateTimeOffset.Now.ToString("O"), ["step"] = State.GlobalStep };
+        AtomicFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
+    }
+
+    /// <summary>Writes the model card, <c>README.md</c>.</summary>
+    /// <param name="card">Markdown.</param>
+    public void WriteCard(string card) => AtomicFile.WriteText(Below("README.md"), card);
+
+    /// <summary>Draws <c>loss.svg</c> and <c>loss.png</c> one last time and closes the log.</summary>
+    public void Dispose()
+    {
+        _plot.Write();
+        _metrics.Dispose();
+        _events?.Dispose();
+    }
+
+    private void WriteJson(string name, object value) => AtomicFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));
+
+    private string Below(string name) => System.IO.Path.Combine(Path, name);
+}

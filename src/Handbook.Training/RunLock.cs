@@ -1,0 +1,120 @@
+using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
+using Handbook.Base;
+using Handbook.Base.Files;
+
+namespace Handbook.Training;
+
+/// <summary>Keeps a second run out of a run folder. The system frees the lock however the process ends.</summary>
+public sealed partial class RunLock : IDisposable
+{
+    /// <summary>Names the process that holds the folder, and what it was started with; gone when it ends.</summary>
+    public const string FileName = "run.lock";
+
+    private const int WouldBlock = 11;      // EWOULDBLOCK; .NET keeps the system's number
+
+    private const int ReadOnlyCloseOnExec = 0x80000;
+
+    private readonly string _outputDir;
+    private readonly string _name;
+    private FileStream? _file;
+
+    private RunLock(string outputDir, string lockFile, string name) => (_outputDir, LockFile, _name) = (outputDir, lockFile, name);
+
+    private string LockFile { get; }
+
+    /// <summary>Locks the folder where it exists; otherwise <see cref="Hold"/> does, so that a run that cannot begin leaves nothing behind.</summary>
+    /// <param name="outputDir">The folder.</param>
+    /// <param name="key">What names it, for the message.</param>
+    /// <exception cref="InputException">Another run holds it.</exception>
+    public static RunLock Take(string outputDir, string key = "output_dir")
+    {
+        var folder = Path.GetFullPath(outputDir);
+        return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}").LockExisting();
+    }
+
+    /// <summary>Locks a single file that is being written, by a file <c>….lock</c> beside it; where its folder is still to be made, nobody writes there.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="key">What names it, for the message.</param>
+    /// <exception cref="InputException">Another run holds it.</exception>
+    public static RunLock TakeFile(string path, string key)
+    {
+        path = Path.GetFullPath(path);
+        return new RunLock(Path.GetDirectoryName(path)!, path + ".lock", $"{key} {path}").LockExisting();
+    }
+
+    private RunLock LockExisting()
+    {
+        if (Directory.Exists(_outputDir))
+            Lock();
+        return this;
+    }
+
+    /// <summary>Makes the folder and locks it, where <see cref="Take"/> did not.</summary>
+    /// <exception cref="InputException">Another run has come first.</exception>
+    public void Hold()
+    {
+        if (_file is not null)
+            return;
+        Lock();
+        if (File.Exists(Path.Combine(_outputDir, RunInfo.FileName)))
+        {
+            Dispose();
+            throw new InputException($"{_name}: another run has begun there while this one was reading its data", fix: "choose another folder, or start again to go on from where it stopped");
+        }
+    }
+
+    private void Lock()
+    {
+        var mark = $"{Environment.ProcessId} on {Environment.MachineName}: handbook {string.Join(' ', Environment.GetCommandLineArgs().Skip(1))}\n{Guid.NewGuid():N}\n";
+        try
+        {
+            Directory.CreateDirectory(_outputDir);
+            while (_file is null)
+            {
+                var file = new FileStream(LockFile, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+                file.SetLength(0);
+                file.Write(System.Text.Encoding.UTF8.GetBytes(mark));
+                file.Flush();
+                // The holder before may have removed the file after it was opened here: then the lock is one on a file that nobody finds.
+                if (Read() == mark)
+                    _file = file;
+                else
+                    file.Dispose();
+            }
+        }
+        catch (IOException taken) when (taken.HResult == WouldBlock)
+        {
+            throw new InputException($"{_name} is in use by another run: process {Read()?.Split('\n')[0] ?? "unknown"}",
+                why: "two runs would overwrite each other's files",
+                fix: $"wait for it, stop it, or choose another {_name[.._name.IndexOf(' ')]}", inner: taken);
+        }
+        catch (Exception error) when (Disk.Explain(error, _name) is { } explained)
+        {
+            throw explained;
+        }
+    }
+
+    // Opened by the system itself: .NET locks every file that it opens, which the holder's lock refuses.
+    private string? Read()
+    {
+        using var handle = new SafeFileHandle(Open(LockFile, ReadOnlyCloseOnExec), ownsHandle: true);
+        if (handle.IsInvalid)
+            return null;
+        var bytes = new byte[1 << 16];
+        var count = RandomAccess.Read(handle, bytes, 0);
+        return count == 0 ? null : System.Text.Encoding.UTF8.GetString(bytes, 0, count);
+    }
+
+    [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int Open(string path, int flags);
+
+    public void Dispose()
+    {
+        if (_file is null)
+            return;
+        File.Delete(LockFile);      // still locked: whoever waits for it sees that it is gone
+        _file.Dispose();
+        _file = null;
+    }
+}

@@ -1,0 +1,47 @@
+using Handbook.Base;
+
+namespace Handbook.Training.Sampling;
+
+/// <summary>The keys that say how answers are sampled; each property is one key, in snake_case.</summary>
+public sealed record GenerationOptions
+{
+    /// <summary>Answers sampled for each prompt.</summary>
+    public int NumGenerations { get; init; } = 8;
+
+    /// <summary>The next token's log-probabilities are divided by this before one is drawn; 0 takes the likeliest.</summary>
+    public double Temperature { get; init; } = 1.0;
+
+    /// <summary>Draw among the likeliest tokens that together have this share of the probability; 1 draws among all.</summary>
+    public double TopP { get; init; } = 1.0;
+
+    /// <summary>Draw among this many of the likeliest tokens; 0 or null draws among all.</summary>
+    public int? TopK { get; init; } = 0;
+
+    /// <summary>Draw among the tokens with at least this share of the likeliest one's probability; null draws among all.</summary>
+    public double? MinP { get; init; }
+
+    /// <summary>Above 1: what has been said already becomes less likely.</summary>
+    public double RepetitionPenalty { get; init; } = 1.0;
+
+    /// <summary>Whether the likeliest token is always taken, so that all answers to a prompt are the same.</summary>
+    public bool IsGreedy() => Temperature == 0 || TopK == 1;
+
+    /// <summary>The key that makes it so.</summary>
+    internal string GreedyKey() => Temperature == 0 ? "temperature" : "top_k";
+
+    internal void Validate(Diagnostics report)
+    {
+        if (NumGenerations < 1)
+            report.Error("num_generations", $"is {NumGenerations}, but must be at least 1", fix: "use 8");
+        if (Temperature < 0)
+            report.Error("temperature", $"is {Temperature}, but must be 0 or greater", fix: "use 1.0 to sample as the model predicts, or less to stay closer to the likeliest");
+        if (TopP is <= 0 or > 1)
+            report.Error("top_p", $"is {TopP}, but must be above 0 and at most 1", fix: "use 1.0 to draw among all tokens");
+        if (TopK < 0)
+            report.Error("top_k", $"is {TopK}, but must be 0 or greater", fix: "use 0 to draw among all tokens");
+        if (MinP is < 0 or > 1)
+            report.Error("min_p", $"is {MinP}, but must lie between 0 and 1", fix: "use 0.05, or remove the key");
+        if (RepetitionPenalty <= 0)
+            report.Error("repetition_penalty", $"is {RepetitionPenalty}, but must be greater than 0", fix: "use 1.0 for none, 1.1 for a little");
+    }
+}

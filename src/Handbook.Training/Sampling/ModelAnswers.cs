@@ -1,0 +1,57 @@
+using Handbook.Models;
+using Handbook.Models.Generation;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+
+namespace Handbook.Training.Sampling;
+
+/// <summary>Answers of a model in this process.</summary>
+/// <param name="model">Owned from here on.</param>
+/// <param name="options">How to draw; the model's end tokens are added.</param>
+/// <param name="stops">Texts that end an answer.</param>
+/// <param name="textsAreTurns">Whether a prompt that is a text is what a user says, not a text to go on from.</param>
+/// <param name="maxPrompt">Most tokens of a prompt; null for any.</param>
+public sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns, int? maxPrompt = null) : IAnswerSource
+{
+    private readonly SamplingOptions _options = options with { StopIds = [.. options.StopIds.Union(model.StopIds)] };
+
+    public string Name => model.Folder;
+
+    public string? Refuses(Prompt prompt) => Refuses(prompt, model.Prompts, model.Network.Config, textsAreTurns, maxPrompt);
+
+    /// <summary>Why a model cannot be asked this; null where it can.</summary>
+    internal static string? Refuses(Prompt prompt, PromptEncoder encoder, DecoderConfig config, bool textsAreTurns, int? maxPrompt)
+    {
+        try
+        {
+            var length = encoder.Encode(prompt, textsAreTurns).Length;
+            var most = config.Positions == PositionKind.Learned ? Math.Min(maxPrompt ?? int.MaxValue, config.MaxPositions) : maxPrompt;
+            return length == 0 ? "prompt without a token" : length > most ? $"prompt longer than {most} tokens" : null;
+        }
+        catch (TemplateException)
+        {
+            return "refused by the chat template";
+        }
+    }
+
+    public void Answer(IReadOnlyList<AnswerRequest> requests, Action<int, int, GivenAnswer> done, CancellationToken cancel)
+    {
+        var asked = requests.Select(request => new SampleRequest(Encode(request.Prompt), request.Streams)).ToArray();
+        var texts = requests.Select((request, r) => request.Streams.Select(_ => new AnswerText(model.Tokenizer, stops, IsTurn(request.Prompt) ? [] : asked[r].Tokens)).ToArray()).ToArray();
+        new Generator(model.Network).Sample(asked, _options, (r, s, token) =>
+        {
+            texts[r][s].Append(token);
+            return !texts[r][s].Stopped;
+        }, (r, s, answer) =>
+        {
+            texts[r][s].Finish();
+            done(r, s, new(texts[r][s].Text, answer.Finish == FinishReason.Stop, answer.Tokens.Length, answer.LogProbs.Sum() + (answer.EndLogProb ?? 0)));
+        }, cancel);
+    }
+
+    private bool IsTurn(Prompt prompt) => prompt.Messages is not null || textsAreTurns;
+
+    private int[] Encode(Prompt prompt) => model.Prompts.Encode(prompt, textsAreTurns);
+
+    public void Dispose() => model.Dispose();
+}

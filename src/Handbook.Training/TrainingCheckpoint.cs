@@ -1,0 +1,87 @@
+using System.Runtime.InteropServices;
+using Handbook.Base;
+using Handbook.Models.Files;
+using Handbook.Torch;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Metrics;
+using Handbook.Training.Optimizers;
+
+namespace Handbook.Training;
+
+/// <summary>What a checkpoint of a run holds: the model in its published layout, the optimiser, and the loop's own state.</summary>
+public static class TrainingCheckpoint
+{
+    /// <summary>Optimiser states and masters, in our flat layout.</summary>
+    public const string OptimizerFile = "optimizer.safetensors";
+
+    /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path.</summary>
+    public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
+    {
+        var modelOnly = job.Options.SaveOnlyModel;
+        var tensors = modelOnly ? [] : Tensors(job, optimizer).ToArray();
+        var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
+        return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
+        {
+            job.SaveModel(writer.Folder);
+            writer.WriteText(TrainerState.FileName, trainerState.ToJson());
+            if (modelOnly)
+                return;
+            using (var stream = writer.Create(OptimizerFile))
+                SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)), new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
+            state.RandomState = RandomState.Save();
+            state.MethodState = job.Method.State;
+            writer.WriteText(LoopState.FileName, state.ToJson());
+        });
+    }
+
+    /// <summary>Puts masters, optimiser and random state back as they were.</summary>
+    /// <exception cref="InputException">The checkpoint is of another model, optimiser or precision.</exception>
+    public static LoopState Restore(string folder, TrainingJob job, Optimizer optimizer)
+    {
+        var state = LoopState.Load(folder);
+        var path = Path.Combine(folder, OptimizerFile);
+        using var file = SafetensorsFile.Open(path);
+        const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
+        var wanted = Tensors(job, optimizer).ToArray();
+        if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
+            throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser", fix: fix);
+        foreach (var (name, value) in wanted)
+        {
+            if (!file.Names.Contains(name))
+                throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser", fix: fix);
+            var info = file.Info(name);
+            if (info.DType != value.DType || info.Count != value.Count)
+                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} of {value.DType}: it belongs to another model or precision", fix: fix);
+            Copy(file.Read(name), value);
+        }
+        optimizer.Updates = long.Parse(file.Metadata["updates"]);
+        job.Model.Parameters.RefreshCompute();
+        job.Method.State = state.MethodState;
+        RandomState.Restore(state.RandomState);
+        return state;
+    }
+
+    private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer)
+    {
+        foreach (var bucket in job.Model.Parameters.Buckets)
+            yield return ($"master.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values);
+        foreach (var state in optimizer.State)
+            yield return state;
+        foreach (var state in job.Method.StateTensors)
+            yield return state;
+    }
+
+    private static unsafe TensorToSave ToSave(string name, Tensor value) => new(new TensorInfo(name, value.DType, [.. value.Shape]), stream =>
+    {
+        const long Chunk = 16 << 20;
+        var bytes = value.Count * value.DType.Size;
+        for (var at = 0L; at < bytes; at += Chunk)
+            stream.Write(new ReadOnlySpan<byte>((byte*)value.Data + at, (int)Math.Min(Chunk, bytes - at)));
+    });
+
+    private static unsafe void Copy(TensorData source, Tensor target)
+    {
+        NativeMemory.Copy((void*)source.Pointer, target.Data, (nuint)source.Info.ByteCount);
+        GC.KeepAlive(source.Owner);
+    }
+}

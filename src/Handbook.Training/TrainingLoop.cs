@@ -1,0 +1,325 @@
+using System.Diagnostics;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Methods;
+using Handbook.Training.Metrics;
+using Handbook.Training.Optimizers;
+using Handbook.Training.Progress;
+using Handbook.Training.Schedules;
+
+namespace Handbook.Training;
+
+/// <summary>How a run of the loop ended.</summary>
+/// <param name="Finished">False where it was interrupted, after a checkpoint.</param>
+/// <param name="Train">Loss, runtime and speed, as <c>train_results.json</c> has them.</param>
+/// <param name="Evaluation">The evaluation after the last step; null where there was none.</param>
+/// <param name="Waited">Time that the training thread waited for rows.</param>
+public sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? Evaluation, TimeSpan Waited);
+
+/// <summary>The one loop: accumulate, clip, step, log, evaluate, save, go on.</summary>
+public sealed class TrainingLoop : IDisposable
+{
+    private static readonly string[] s_noted = ["eval_loss", "eval_reward", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
+
+    private readonly TrainingJob _job;
+    private readonly TrainingOptions _options;
+    private readonly RunFolder _folder;
+    private readonly TrainingProgress _progress;
+    private readonly Optimizer _optimizer;
+    private readonly StepPlan _plan;
+    private readonly LearningRateSchedule _schedule;
+    private readonly LoopState _state;
+    private readonly Intervals _intervals;
+    private readonly EmbeddingNoise? _noise;
+    private readonly Evaluator? _evaluator;
+    private readonly double _flopsPerToken;
+    private (int Step, MetricSet Metrics)? _lastEvaluation;
+    private int _bestStep = -1;
+    private int _savedStep = -1;
+    private int _emptySteps;
+    private double _lastNorm;
+    private double _lastRate;
+
+    /// <param name="job">What to train, on what.</param>
+    /// <param name="folder">The run folder, open.</param>
+    /// <param name="resume">The checkpoint to go on from; null begins anew.</param>
+    /// <param name="line">The console line; null for one on stderr.</param>
+    public TrainingLoop(TrainingJob job, RunFolder folder, Checkpoint? resume, LiveLine? line = null)
+    {
+        (_job, _options, _folder) = (job, job.Options, folder);
+        _plan = job.Plan;
+        _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps), _plan.TotalSteps, _options.LearningRate);
+        _optimizer = Optimizer.Create(_options, job.Model.Parameters);
+        _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
+        _intervals = new Intervals(_options, _plan);
+        _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
+        _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens);
+        _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
+        _progress = new TrainingProgress(Outline(), line);
+        Describe(folder.State);
+    }
+
+    /// <summary>Steps of the whole run.</summary>
+    public int TotalSteps => _plan.TotalSteps;
+
+    public Optimizer Optimizer => _optimizer;
+
+    /// <summary>Runs to the end, or until it is cancelled: then a checkpoint is written first.</summary>
+    public TrainingOutcome Run(CancellationToken cancel)
+    {
+        _progress.Start();
+        var clock = Stopwatch.StartNew();
+        var before = _state.Seconds;
+        var finished = true;
+        TimeSpan waited;
+        if (_options.EvalOnStart && _state.Step == 0)
+            Evaluate(0);
+        using (var loader = new BatchLoader(_job.Train, _plan, _job.Method, _job.MaxTokens, _state.Step, _plan.TotalSteps))
+        {
+            while (_state.Step < _plan.TotalSteps)
+            {
+                if (cancel.IsCancellationRequested)
+                {
+                    finished = false;
+                    break;
+                }
+                var work = loader.Next();
+                Step(work);
+                _state.Seconds = before + clock.Elapsed.TotalSeconds;
+                After(work.Rows.EpochAfter);
+            }
+            waited = loader.Waited;
+        }
+        if (!finished)
+        {
+            if (_savedStep != _state.Step)
+                Save();
+            _progress.Note($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
+        }
+        _state.Seconds = before + clock.Elapsed.TotalSeconds;
+        return Finish(finished, waited);
+    }
+
+    /// <summary>One optimiser step.</summary>
+    private void Step(StepWork work)
+    {
+        using var scope = TensorScope.Enter();
+        var parameters = _job.Model.Parameters;
+        parameters.ClearGradients();
+        var pass = new LossPass
+        {
+            Training = true,
+            Metrics = _state.SinceLog,
+            Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
+            Check = loss => RequireFinite(loss, "loss", work),
+        };
+        var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
+        foreach (var group in groups)
+            _job.Method.Run(_job.Model, group, pass);
+        var tokens = groups.Sum(group => group.Tokens);
+        var rate = _schedule.At(_state.Step);
+        double? norm = null;
+        if (pass.Learned)
+        {
+            norm = GradientNorm.Of(parameters);
+            RequireFinite(norm.Value, "gradient norm", work);
+            _optimizer.Step(rate, GradientNorm.ClipFactor(norm.Value, _options.MaxGradNorm));
+        }
+        else if (_emptySteps++ == 0)
+            _progress.Note($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
+        _state.Step++;
+        _job.Method.AfterStep(_job.Model, _state.Step);
+        _state.TokensSeen += tokens;
+        _state.TotalLoss += pass.Loss;
+        _state.LossSinceLog += pass.Loss;
+        _state.StepsSinceLog++;
+        _lastNorm = norm ?? 0;
+        _lastRate = rate;
+        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
+    }
+
+    // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
+    private void RequireFinite(double value, string what, StepWork work)
+    {
+        if (double.IsFinite(value))
+            return;
+        var rows = work.Rows.MicroBatches.SelectMany(m => m).Take(8);
+        throw new InputException($"step {_state.Step + 1}: the {what} is {value}; learning rate {_schedule.At(_state.Step):g4}, rows {string.Join(", ", rows)}{(work.Rows.MicroBatches.Sum(m => m.Length) > 8 ? ", …" : "")} of the training set",
+            why: "an update with it would make every weight not a number; nothing was updated, and checkpoints already written stand",
+            fix: "lower learning_rate or max_grad_norm, add warmup_ratio: 0.1, or look at the rows with `handbook inspect`");
+    }
+
+    /// <summary>What is due after a step, in the reference's order: log, evaluate, save.</summary>
+    private void After(double epoch)
+    {
+        var step = _state.Step;
+        var state = _folder.State;
+        (state.GlobalStep, state.Epoch, state.NumInputTokensSeen, state.TotalFlos) = (step, epoch, _state.TokensSeen, Flops());
+        if (_intervals.Logs(step))
+            Log(epoch);
+        var better = false;
+        if (_evaluator is not null && _intervals.Evaluates(step, epoch))
+            better = Evaluate(epoch);
+        if (_intervals.Saves(step) || (better && _options.SaveStrategy == SaveStrategy.Best))
+            Save();
+    }
+
+    private void Log(double epoch)
+    {
+        var metrics = new MetricSet
+        {
+            ["loss"] = _state.LossSinceLog / _state.StepsSinceLog,
+            ["grad_norm"] = _lastNorm,
+            ["learning_rate"] = _lastRate,
+        };
+        foreach (var (name, mean) in _state.SinceLog.Means)
+            if (name != "nll")
+                metrics[name] = mean;
+        metrics["num_tokens"] = _state.TokensSeen;
+        _folder.Log(_state.Step, epoch, metrics);
+        _state.LossSinceLog = 0;
+        _state.StepsSinceLog = 0;
+        _state.SinceLog.Clear();
+    }
+
+    /// <summary>Evaluates and says whether it was the best so far.</summary>
+    private bool Evaluate(double epoch)
+    {
+        MetricSet metrics;
+        using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
+            metrics = RunEvaluator(bar);
+        _lastEvaluation = (_state.Step, metrics);
+        _folder.LogEvaluation(_state.Step, epoch, metrics);
+        _progress.Note($"step {_state.Step}: {string.Join(", ", s_noted.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
+        _schedule.Report(metrics.Number("eval_loss")!.Value);
+
+        if (metrics.Number(_options.BestMetric()) is not { } metric)
+            throw new InputException($"metric_for_best_model: {_options.BestMetric()} is not measured; there are {string.Join(", ", metrics.Select(m => m.Key))}",
+                fix: "name one of these, or remove the key");
+        var state = _folder.State;
+        if (state.BestMetric is { } best && (_options.BestIsGreatest() ? metric <= best : metric >= best))
+            return false;
+        (state.BestMetric, state.BestGlobalStep) = (metric, _state.Step);
+        _bestStep = _state.Step;
+        return true;
+    }
+
+    private MetricSet RunEvaluator(ProgressBar bar)
+    {
+        var metrics = _evaluator!.Run(_job.Model, bar);
+        _job.Evaluated?.Invoke(_state.Step);
+        return metrics;
+    }
+
+    private void Save()
+    {
+        _folder.Flush();
+        _state.Plateau = _schedule.State;
+        if (_bestStep == _state.Step)
+            _folder.State.BestModelCheckpoint = Path.Combine(_folder.Path, $"checkpoint-{_state.Step}");
+        string path;
+        using (_progress.Aside("saving", null, "", out _))
+            path = TrainingCheckpoint.Save(_job, _folder.Path, _optimizer, _state, _folder.State);
+        _folder.SaveState();
+        foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
+            _progress.Note($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
+        _savedStep = _state.Step;
+        _progress.Note($"saved {Path.GetFileName(path)}");
+    }
+
+    private TrainingOutcome Finish(bool finished, TimeSpan waited)
+    {
+        var epoch = _folder.State.Epoch;
+        if (finished && _options.LoadBestModelAtEnd && _folder.State.BestModelCheckpoint is { } best && best != Path.Combine(_folder.Path, $"checkpoint-{_state.Step}"))
+        {
+            LoadBest(best);
+            _lastEvaluation = null;
+        }
+        MetricSet? evaluation = null;
+        if (finished && _evaluator is not null)
+        {
+            if (_lastEvaluation is not { } last || last.Step != _state.Step)
+            {
+                using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
+                    last = (_state.Step, RunEvaluator(bar));
+            }
+            evaluation = new MetricSet(last.Metrics) { ["epoch"] = epoch, ["eval_samples"] = _job.EvaluationSamples };
+        }
+        var train = new MetricSet
+        {
+            ["epoch"] = epoch,
+            ["total_flos"] = Flops(),
+            ["train_loss"] = _state.Step == 0 ? 0 : _state.TotalLoss / _state.Step,
+            ["train_runtime"] = _state.Seconds,
+            ["train_samples"] = _job.TrainSamples,
+            ["train_samples_per_second"] = _job.Train.Count * epoch / Math.Max(_state.Seconds, 1e-9),
+            ["train_steps_per_second"] = _state.Step / Math.Max(_state.Seconds, 1e-9),
+            ["train_tokens_per_second"] = _state.TokensSeen / Math.Max(_state.Seconds, 1e-9),
+        };
+        _progress.Finish(new TrainingSummary
+        {
+            Finished = finished,
+            Waited = waited,
+            EvalLoss = evaluation?.Number("eval_loss"),
+            PeakMemoryBytes = ProcessMemory.Peak(),
+            Notes = _emptySteps > 0 ? [$"{_emptySteps} steps had no token to predict and changed nothing"] : [],
+        });
+        return new(finished, train, evaluation, waited);
+    }
+
+    private void LoadBest(string best)
+    {
+        using var weights = ModelWeights.Open(best, PublishedConfig.Load(best), fused: true);
+        _job.Model.Parameters.Load(weights);
+        _progress.Note($"took the weights of {Path.GetFileName(best)}, the best by {_options.BestMetric()} ({_folder.State.BestMetric:g6})");
+    }
+
+    private LoopState Resume(Checkpoint resume)
+    {
+        var state = TrainingCheckpoint.Restore(resume.Path, _job, _optimizer);
+        if (state.DataKey != _job.DataKey && _options is { IgnoreDataSkip: false, IgnoreRecipeChanges: false })
+            throw new InputException($"{resume.Path} was trained on other rows, in another order, or with other batches than this recipe names",
+                why: "going on would repeat some rows and skip others",
+                fix: "go on with the recipe that made it; to start anew use --fresh=true or another output_dir; to go on with the new rows all the same use --ignore_data_skip=true");
+        if (!_options.IgnoreDataSkip)
+            LengthChange.Require(_options, _folder.State.MaxSteps, _plan.TotalSteps, state.Step, resume.Path);
+        state.DataKey = _job.DataKey;
+        if (state.Plateau is not null)
+            _schedule.State = state.Plateau;
+        return state;
+    }
+
+    /// <summary>Floating point operations so far: six per weight and token, as the reference counts them.</summary>
+    private double Flops() => _flopsPerToken * _state.TokensSeen;
+
+    private TrainingOutline Outline() => new()
+    {
+        Title = $"{_job.Method.Name} {_options.RunName ?? _options.OutputDir}",
+        Examples = _job.Train.Count,
+        Epochs = _options.MaxSteps > 0 ? (double)_plan.TotalSteps / _plan.StepsPerEpoch : _options.NumTrainEpochs,
+        BatchPerDevice = _options.PerDeviceTrainBatchSize,
+        AccumulationSteps = _options.GradientAccumulationSteps,
+        Steps = _plan.TotalSteps,
+        TrainableParameters = _job.Model.Parameters.Count,
+        LossWindow = Math.Max(10, _intervals.Logging),
+        ResumedStep = _state.Step,
+        ResumedEpoch = _state.Step == 0 ? 0 : _plan[_state.Step - 1].EpochAfter,
+        SkippedBatches = _state.Step == 0 ? 0 : (long)Math.Round((_plan[_state.Step - 1].EpochAfter % 1) * _plan.MicroBatchesPerEpoch),
+    };
+
+    private void Describe(TrainerState state)
+    {
+        state.MaxSteps = _plan.TotalSteps;
+        state.NumTrainEpochs = Math.Ceiling((double)_plan.TotalSteps / _plan.StepsPerEpoch);
+        state.TrainBatchSize = _options.PerDeviceTrainBatchSize;
+        state.LoggingSteps = _intervals.Logging;
+        state.EvalSteps = _intervals.Evaluation;
+        state.SaveSteps = _intervals.Saving;
+    }
+
+    public void Dispose() => _optimizer.Dispose();
+}

@@ -1,0 +1,290 @@
+using Handbook.Base.Keys;
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
+
+namespace Handbook.Training;
+
+/// <summary>The keys of the training loop; each property is one key, in snake_case.</summary>
+public sealed record TrainingOptions
+{
+    /// <summary>The run folder: checkpoints, metrics and the final model. A run starts again from its last checkpoint.</summary>
+    public string OutputDir { get; init; } = "trainer_output";
+
+    /// <summary>Environment variables to set before anything starts.</summary>
+    public IReadOnlyDictionary<string, string>? Env { get; init; }
+
+    /// <summary>Start from step 0 although the run folder has checkpoints; they are removed when the new run begins.</summary>
+    public bool Fresh { get; init; }
+
+    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where there is one).</summary>
+    public string? ResumeFromCheckpoint { get; init; }
+
+    /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>
+    public bool IgnoreDataSkip { get; init; }
+
+    /// <summary>On resume, go on although keys that decide the result have changed; <c>run.json</c> records old and new values.</summary>
+    public bool IgnoreRecipeChanges { get; init; }
+
+    /// <summary>Rows per micro-batch in training; the global batch is this times <c>gradient_accumulation_steps</c>.</summary>
+    public int PerDeviceTrainBatchSize { get; init; } = 8;
+
+    /// <summary>Rows per batch in evaluation.</summary>
+    public int PerDeviceEvalBatchSize { get; init; } = 8;
+
+    /// <summary>Micro-batches per optimiser step.</summary>
+    public int GradientAccumulationSteps { get; init; } = 1;
+
+    /// <summary>Passes over the training rows; fractions stop within a pass.</summary>
+    public double NumTrainEpochs { get; init; } = 3;
+
+    /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
+    public int MaxSteps { get; init; } = -1;
+
+    /// <summary>The optimiser. <c>adamw_torch</c> and <c>lion_32bit</c> read <c>adam_beta1</c> and <c>adam_beta2</c>; all read <c>weight_decay</c>.</summary>
+    public OptimizerKind Optim { get; init; } = OptimizerKind.AdamW;
+
+    /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov; <c>rmsprop</c> alpha and eps;
+    /// <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter.</summary>
+    public string? OptimArgs { get; init; }
+
+    /// <summary>The older way of writing <c>optim: adafactor</c>.</summary>
+    public bool Adafactor { get; init; }
+
+    /// <summary>The peak learning rate.</summary>
+    public double LearningRate { get; init; } = 2e-5;
+
+    /// <summary>The shape of the learning rate over the run.</summary>
+    public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Linear;
+
+    /// <summary>Parameters of the schedule, such as <c>min_lr_rate</c>, <c>num_cycles</c>, <c>power</c> or <c>num_decay_steps</c>.</summary>
+    public IReadOnlyDictionary<string, object?>? LrSchedulerKwargs { get; init; }
+
+    /// <summary>Share of all steps in which the learning rate rises from 0; <c>warmup_steps</c> wins where it is set.</summary>
+    public double? WarmupRatio { get; init; } = 0.0;
+
+    /// <summary>Steps in which the learning rate rises from 0, or a share of all steps below 1; 0 lets <c>warmup_ratio</c> decide.</summary>
+    public double WarmupSteps { get; init; }
+
+    /// <summary>Decay of the weights per step, times the learning rate; biases and norms are left alone.</summary>
+    public double WeightDecay { get; init; }
+
+    /// <summary>Adam's β₁, the memory of the gradient's mean.</summary>
+    public double AdamBeta1 { get; init; } = 0.9;
+
+    /// <summary>Adam's β₂, the memory of the gradient's square.</summary>
+    public double AdamBeta2 { get; init; } = 0.999;
+
+    /// <summary>Adam's ε, added to the denominator.</summary>
+    public double AdamEpsilon { get; init; } = 1e-8;
+
+    /// <summary>The gradient's norm is cut to this; 0 or null cuts nothing.</summary>
+    public double? MaxGradNorm { get; init; } = 1.0;
+
+    /// <summary>Noise on the embeddings in training, NEFTune's α; the paper uses 5. null adds none.</summary>
+    public double? NeftuneNoiseAlpha { get; init; }
+
+    /// <summary>Share of the target spread over the whole vocabulary.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample])]
+    public double LabelSmoothingFactor { get; init; }
+
+    /// <summary>Weight of the loss that spreads tokens over a model's experts; 0 turns it off. null takes the model's own (<c>router_aux_loss_coef</c> in its
+    /// config.json, where <c>output_router_logits</c> is true there). Without experts it has no effect.</summary>
+    public double? RouterAuxLossCoef { get; init; }
+
+    /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
+    public bool Bf16 { get; init; }
+
+    /// <summary>Compute in float16; it needs a GPU.</summary>
+    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    public bool Fp16 { get; init; }
+
+    /// <summary>Evaluate in bfloat16 throughout.</summary>
+    [Key(NotBuilt = "evaluation computes as training does; set bf16: true for both")]
+    public bool Bf16FullEval { get; init; }
+
+    /// <summary>Evaluate in float16 throughout.</summary>
+    [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
+    public bool Fp16FullEval { get; init; }
+
+    /// <summary>Keep only each layer's input and compute the rest again in the backward pass: less memory, about a third more time.</summary>
+    public bool GradientCheckpointing { get; init; }
+
+    /// <summary>Seed of everything random: new weights, order of rows, noise.</summary>
+    public long Seed { get; init; } = 42;
+
+    /// <summary>Seed of the order of rows alone; null takes <c>seed</c>.</summary>
+    public long? DataSeed { get; init; }
+
+    /// <summary>Leave out the last rows of a pass when they do not fill a micro-batch.</summary>
+    public bool DataloaderDropLast { get; init; }
+
+    /// <summary>Batches of rows of similar length; the older way to write <c>train_sampling_strategy: group_by_length</c>. Rows are computed without padding anyway, so it gains little.</summary>
+    public bool GroupByLength { get; init; }
+
+    /// <summary>The order of rows in an epoch: <c>random</c>, <c>sequential</c> as the data has them, or <c>group_by_length</c>: random, but rows of similar length in a batch.
+    /// null is random, but sequential for KTO and BCO where <c>trl_compat</c> asks for the reference trainer's order.</summary>
+    public SamplingStrategy? TrainSamplingStrategy { get; init; }
+
+    /// <summary>Halve the batch after running out of memory.</summary>
+    [Key(NotBuilt = "a step takes its rows in bins of max_tokens tokens; lower max_tokens instead")]
+    public bool AutoFindBatchSize { get; init; }
+
+    /// <summary>Evaluate after training; turned on by an <c>eval_strategy</c>.</summary>
+    public bool DoEval { get; init; }
+
+    /// <summary>When to evaluate: <c>no</c>, every <c>eval_steps</c> <c>steps</c>, or after every <c>epoch</c>.</summary>
+    [Key(Aliases = ["evaluation_strategy"])]
+    public IntervalStrategy EvalStrategy { get; init; } = IntervalStrategy.No;
+
+    /// <summary>Steps between evaluations, or a share of the run below 1; null takes <c>logging_steps</c>.</summary>
+    public StepInterval? EvalSteps { get; init; }
+
+    /// <summary>No evaluation before this many steps (or epochs, with strategy <c>epoch</c>).</summary>
+    public double EvalDelay { get; init; }
+
+    /// <summary>Evaluate before the first step.</summary>
+    public bool EvalOnStart { get; init; }
+
+    /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so far.</summary>
+    public SaveStrategy SaveStrategy { get; init; } = SaveStrategy.Steps;
+
+    /// <summary>Steps between checkpoints, or a share of the run below 1.</summary>
+    public StepInterval SaveSteps { get; init; } = new(500);
+
+    /// <summary>Checkpoints kept; older ones are removed, but never the best. null keeps all.</summary>
+    public int? SaveTotalLimit { get; init; }
+
+    /// <summary>Save checkpoints without optimiser and random state: smaller, but a run cannot go on from them exactly.</summary>
+    public bool SaveOnlyModel { get; init; }
+
+    /// <summary>At the end, take the weights of the checkpoint with the best metric.</summary>
+    public bool LoadBestModelAtEnd { get; init; }
+
+    /// <summary>The metric that says which checkpoint is best; null takes the evaluation loss.</summary>
+    public string? MetricForBestModel { get; init; }
+
+    /// <summary>Whether a greater metric is better; null: yes, unless its name ends in <c>loss</c>.</summary>
+    public bool? GreaterIsBetter { get; init; }
+
+    /// <summary>When to log: every <c>logging_steps</c> <c>steps</c>, after every <c>epoch</c>, or <c>no</c>.</summary>
+    public IntervalStrategy LoggingStrategy { get; init; } = IntervalStrategy.Steps;
+
+    /// <summary>Steps between log entries, or a share of the run below 1.</summary>
+    public StepInterval LoggingSteps { get; init; } = new(10);
+
+    /// <summary>Also log step 1.</summary>
+    public bool LoggingFirstStep { get; init; }
+
+    /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>
+    public string? LoggingDir { get; init; }
+
+    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard files.</summary>
+    public IReadOnlyList<string>? ReportTo { get; init; }
+
+    /// <summary>Hide the progress line; null shows it on a terminal.</summary>
+    public bool? DisableTqdm { get; init; }
+
+    /// <summary>Label of the run in logs; null takes <c>output_dir</c>.</summary>
+    public string? RunName { get; init; }
+
+    /// <summary>Name under which the model is to be published; it stands in the model card.</summary>
+    [Key(Aliases = ["push_to_hub_model_id"])]
+    public string? HubModelId { get; init; }
+
+    /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
+    public int Warmup(int totalSteps) => WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));
+
+    /// <summary>The optimiser that steps.</summary>
+    public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
+
+    /// <summary>How many rows a step has, and in which order they come.</summary>
+    public StepPlanOptions StepPlan() => new()
+    {
+        BatchSize = PerDeviceTrainBatchSize,
+        AccumulationSteps = GradientAccumulationSteps,
+        Epochs = NumTrainEpochs,
+        MaxSteps = MaxSteps,
+        Seed = DataSeed ?? Seed,
+        DropLast = DataloaderDropLast,
+        GroupByLength = GroupByLength || TrainSamplingStrategy == SamplingStrategy.GroupByLength,
+        Sequential = TrainSamplingStrategy == SamplingStrategy.Sequential,
+    };
+
+    /// <summary>What <see cref="OptimArgs"/> says.</summary>
+    public OptimizerArguments OptimizerArguments() => Optimizers.OptimizerArguments.Parse(OptimArgs, Optimizer());
+
+    /// <summary>Whether the run evaluates at all.</summary>
+    public bool Evaluates() => DoEval || EvalStrategy != IntervalStrategy.No || EvalOnStart;
+
+    /// <summary>Name of the metric that ranks checkpoints, as it is logged: with the <c>eval_</c> prefix.</summary>
+    public string BestMetric() => MetricForBestModel switch
+    {
+        null => "eval_loss",
+        var name when name.StartsWith("eval_", StringComparison.Ordinal) => name,
+        var name => $"eval_{name}",
+    };
+
+    /// <summary>Whether a greater <see cref="BestMetric"/> is better.</summary>
+    public bool BestIsGreatest() => GreaterIsBetter ?? !BestMetric().EndsWith("loss", StringComparison.Ordinal);
+
+    /// <summary>Whether TensorBoard files are written.</summary>
+    public bool WritesTensorBoard() => ReportTo is null || ReportTo.Contains("tensorboard") || ReportTo.Contains("all");
+
+    internal void Validate(Diagnostics report) => TrainingChecks.Run(this, report);
+}
+
+/// <summary>When something happens during training.</summary>
+public enum IntervalStrategy
+{
+    [Spelled("no")] No,
+    [Spelled("steps")] Steps,
+    [Spelled("epoch")] Epoch,
+}
+
+/// <summary>The order of rows in an epoch.</summary>
+public enum SamplingStrategy
+{
+    [Spelled("random")] Random,
+    [Spelled("sequential")] Sequential,
+    [Spelled("group_by_length")] GroupByLength,
+}
+
+/// <summary>When a checkpoint is saved.</summary>
+public enum SaveStrategy
+{
+    [Spelled("no")] No,
+    [Spelled("steps")] Steps,
+    [Spelled("epoch")] Epoch,
+    [Spelled("best")] Best,
+}
+
+/// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps here.</summary>
+public enum OptimizerKind
+{
+    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw",
+        "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")]
+    AdamW,
+    [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit", "rmsprop_bnb_8bit")] RmsProp,
+    [Spelled("sgd")] Sgd,
+    [Spelled("adagrad")] Adagrad,
+    [Spelled("adafactor")] Adafactor,
+    [Spelled("lion_32bit", "lion", "paged_lion_32bit", "lion_8bit", "paged_lion_8bit")] Lion,
+}
+
+/// <summary>The shapes of the learning rate over a run.</summary>
+public enum SchedulerType
+{
+    [Spelled("linear")] Linear,
+    [Spelled("cosine")] Cosine,
+    [Spelled("cosine_with_restarts")] CosineWithRestarts,
+    [Spelled("cosine_with_min_lr")] CosineWithMinLr,
+    [Spelled("cosine_warmup_with_min_lr")] CosineWarmupWithMinLr,
+    [Spelled("polynomial")] Polynomial,
+    [Spelled("constant")] Constant,
+    [Spelled("constant_with_warmup")] ConstantWithWarmup,
+    [Spelled("inverse_sqrt")] InverseSqrt,
+    [Spelled("reduce_lr_on_plateau")] ReduceLrOnPlateau,
+    [Spelled("warmup_stable_decay")] WarmupStableDecay,
+}

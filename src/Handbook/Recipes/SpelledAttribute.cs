@@ -1,8 +1,0 @@
-namespace Handbook.Recipes;
-
-/// <summary>How a recipe spells a value of an enumeration; the first name is written, the others are read as well.</summary>
-[AttributeUsage(AttributeTargets.Field)]
-internal sealed class SpelledAttribute(params string[] names) : Attribute
-{
-    public IReadOnlyList<string> Names { get; } = names;
-}

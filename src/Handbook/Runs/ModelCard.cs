@@ -1,0 +1,308 @@
+using System.Globalization;
+using System.Text;
+using Handbook.Training;
+using Handbook.Training.Metrics;
+
+namespace Handbook.Runs;
+
+/// <summary>What the card says about how the model was trained; names as in the Python trainer's list.</summary>
+public sealed record CardHyperparameters
+{
+    public required double LearningRate { get; init; }
+
+    /// <summary>Rows per device and micro-batch.</summary>
+    public required int TrainBatchSize { get; init; }
+
+    public required int EvalBatchSize { get; init; }
+
+    public required long Seed { get; init; }
+
+    public int DeviceCount { get; init; } = 1;
+
+    public int GradientAccumulationSteps { get; init; } = 1;
+
+    /// <summary>What really stepped, with its constants: <c>AdamW (adamw_torch) with betas=(0.9, 0.999), epsilon=1e-08, weight_decay=0.0</c>.</summary>
+    public required string Optimizer { get; init; }
+
+    public required string Scheduler { get; init; }
+
+    public double WarmupRatio { get; init; }
+
+    public int WarmupSteps { get; init; }
+
+    /// <summary>Null where <see cref="TrainingSteps"/> decided.</summary>
+    public double? Epochs { get; init; }
+
+    /// <summary>Null where <see cref="Epochs"/> decided.</summary>
+    public int? TrainingSteps { get; init; }
+
+    /// <summary>E.g. <c>bf16 compute, f32 master weights</c>; null for plain f32.</summary>
+    public string? MixedPrecision { get; init; }
+}
+
+/// <summary>The model card, <c>README.md</c>: the facts of both the automatic card of the Python trainer and that of TRL, with the true optimizer.</summary>
+public sealed record ModelCard
+{
+    /// <summary>The model's name: the last part of <c>output_dir</c> or of the hub id.</summary>
+    public required string Name { get; init; }
+
+    /// <summary><c>user/name</c>; null where the model is not on a hub.</summary>
+    public string? HubId { get; init; }
+
+    /// <summary>The folder that the model lies in, for commands to copy; null where only its name is known.</summary>
+    public string? Folder { get; init; }
+
+    /// <summary>What the training began from, e.g. <c>HuggingFaceTB/SmolLM2-135M</c>; null for a new model.</summary>
+    public string? BaseModel { get; init; }
+
+    /// <summary>The base model's licence, as in its card; null where it is not known.</summary>
+    public string? License { get; init; }
+
+    /// <summary><c>sft</c>, <c>cpt</c>, <c>dpo</c>, <c>orpo</c>.</summary>
+    public required string Method { get; init; }
+
+    public IReadOnlyList<string> Datasets { get; init; } = [];
+
+    /// <summary>Adapter weights only: the library is peft then.</summary>
+    public bool IsAdapter { get; init; }
+
+    /// <summary>Architecture, size, context length, in a sentence or two; null leaves the section to the author.</summary>
+    public string? Description { get; init; }
+
+    /// <summary>How many rows and tokens were used; null leaves the section to the author.</summary>
+    public string? DataDescription { get; init; }
+
+    /// <summary>The recipe's <c>tags</c>; those that every card has are added.</summary>
+    public IReadOnlyList<string> Tags { get; init; } = [];
+
+    public required CardHyperparameters Hyperparameters { get; init; }
+
+    /// <summary>Results on the evaluation set, with names beginning <c>eval_</c>; null where there was none.</summary>
+    public MetricSet? Evaluation { get; init; }
+
+    /// <summary>Name → version; those of this project and .NET are added.</summary>
+    public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
+
+    /// <param name="state">The run's history: the source of the results table.</param>
+    internal string ToMarkdown(TrainerState state)
+    {
+        var text = new StringBuilder();
+        Header(text);
+        text.Append($"# {Name}\n\n{Sentence()}\n\n");
+        Results(text);
+        text.Append($"## Model description\n\n{Description ?? Unknown}\n\n");
+        text.Append($"## Intended uses & limitations\n\n{Unknown}\n\n");
+        text.Append($"## Training and evaluation data\n\n{DataDescription ?? Unknown}\n\n");
+        QuickStart(text);
+        text.Append("## Training procedure\n\n").Append(Procedure()).Append("\n\n");
+        HyperparameterList(text);
+        ResultsTable(text, state);
+        text.Append("### Framework versions\n\n");
+        foreach (var (name, version) in new Dictionary<string, string>(Versions) { ["The Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString() }.OrderBy(version => version.Key, StringComparer.Ordinal))
+            text.Append($"- {name} {version}\n");
+        text.Append("\n## Citations\n\n").Append(Citations());
+        return text.ToString();
+    }
+
+    // A published name is found everywhere; a folder only by its path, which a bare name is not.
+    private string Place => HubId ?? Folder ?? Name;
+
+    private static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;
+
+    private const string Unknown = "More information needed";
+
+    private void Header(StringBuilder text)
+    {
+        text.Append("---\n");
+        if (License is not null)
+            text.Append($"license: {Yaml(License)}\n");
+        if (BaseModel is not null)
+            text.Append($"base_model: {Yaml(BaseModel)}\n");
+        if (Datasets.Count > 0)
+            text.Append("datasets:\n").AppendJoin("", Datasets.Select(name => $"- {Yaml(name)}\n"));
+        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: {(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
+        string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
+        text.Append("tags:\n").AppendJoin("", tags.Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
+        text.Append($"model-index:\n- name: {Yaml(Name)}\n  results: []\n---\n\n");
+    }
+
+    private string Sentence()
+    {
+        var origin = BaseModel is null ? "a model trained from scratch" : $"a fine-tuned version of {Link(BaseModel)}";
+        var data = Datasets.Count switch
+        {
+            0 => "",
+            1 => $" on the {Link(Datasets[0])} dataset",
+            _ => $" on the {string.Join(", ", Datasets.SkipLast(1).Select(Link))} and {Link(Datasets[^1])} datasets",
+        };
+        return $"This model is {origin}{data}.";
+    }
+
+    private void Results(StringBuilder text)
+    {
+        if (Evaluation is null || Evaluation.Count == 0)
+            return;
+        text.Append("It achieves the following results on the evaluation set:\n");
+        foreach (var (name, value) in Evaluation.Where(pair => pair.Key.StartsWith("eval_", StringComparison.Ordinal)))
+            text.Append($"- {Title(name)}: {(value.IsCount ? value.ToJson() : Rounded(value.Value))}\n");
+        text.Append('\n');
+    }
+
+    private bool IsReward => Method == "reward";
+
+    private void QuickStart(StringBuilder text)
+    {
+        if (IsReward)
+        {
+            ScoringStart(text);
+            return;
+        }
+        text.Append("## Quick start\n\n```\n./handbook chat ").Append(Shell(Place)).Append("\n```\n\nor in Python:\n\n```python\n");
+        text.Append($"""
+            from transformers import pipeline
+
+            generator = pipeline("text-generation", model={PythonJson.Write(Place)})
+            question = "What would you tell someone who trains a language model for the first time?"
+            print(generator([{"{"}"role": "user", "content": question{"}"}], max_new_tokens=128, return_full_text=False)[0]["generated_text"])
+            """.ReplaceLineEndings("\n"));
+        text.Append("\n```\n\n");
+    }
+
+    private void ScoringStart(StringBuilder text)
+    {
+        text.Append("## Quick start\n\n```\n./handbook score ").Append(Shell(Place)).Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
+        text.Append($"""
+            import torch
+            from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+            tokenizer = AutoTokenizer.from_pretrained({PythonJson.Write(Place)})
+            model = AutoModelForSequenceClassification.from_pretrained({PythonJson.Write(Place)})
+            turns = [{"{"}"role": "user", "content": "What is two plus two?"{"}"}, {"{"}"role": "assistant", "content": "Four."{"}"}]
+            ids = tokenizer.apply_chat_template(turns, return_tensors="pt")
+            with torch.no_grad():
+                print(model(ids).logits[0, 0].item())
+            """.ReplaceLineEndings("\n"));
+        text.Append("\n```\n\n");
+    }
+
+    private string Procedure() => Method switch
+    {
+        "sft" => "This model was trained with supervised fine-tuning (SFT).",
+        "cpt" => "This model was trained with continued pretraining: next-token prediction on text.",
+        "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a Reward Model](https://arxiv.org/abs/2305.18290).",
+        "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference Model](https://arxiv.org/abs/2403.07691).",
+        "grpo" => "This model was trained on its own answers with GRPO, introduced in [DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models](https://arxiv.org/abs/2402.03300).",
+        "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score higher.",
+        _ => $"This model was trained with {Method.ToUpperInvariant()}.",
+    };
+
+    private void HyperparameterList(StringBuilder text)
+    {
+        var h = Hyperparameters;
+        text.Append("### Training hyperparameters\n\nThe following hyperparameters were used during training:\n");
+        void Line(string name, object value) => text.Append($"- {name}: {value}\n");
+        Line("learning_rate", PythonJson.Number(h.LearningRate));
+        Line("train_batch_size", h.TrainBatchSize);
+        Line("eval_batch_size", h.EvalBatchSize);
+        Line("seed", h.Seed);
+        Line("distributed_type", h.DeviceCount > 1 ? "multi-device" : "none");
+        Line("num_devices", h.DeviceCount);
+        Line("gradient_accumulation_steps", h.GradientAccumulationSteps);
+        Line("total_train_batch_size", h.TrainBatchSize * h.DeviceCount * h.GradientAccumulationSteps);
+        Line("total_eval_batch_size", h.EvalBatchSize * h.DeviceCount);
+        Line("optimizer", h.Optimizer);
+        Line("lr_scheduler_type", h.Scheduler);
+        if (h.WarmupSteps > 0)
+            Line("lr_scheduler_warmup_steps", h.WarmupSteps);
+        else if (h.WarmupRatio > 0)
+            Line("lr_scheduler_warmup_ratio", PythonJson.Number(h.WarmupRatio));
+        if (h.TrainingSteps is { } steps)
+            Line("training_steps", steps);
+        else if (h.Epochs is { } epochs)
+            Line("num_epochs", epochs == Math.Floor(epochs) ? (long)epochs : PythonJson.Number(epochs));
+        if (h.MixedPrecision is not null)
+            Line("mixed_precision_training", h.MixedPrecision);
+        text.Append('\n');
+    }
+
+    private static void ResultsTable(StringBuilder text, TrainerState state)
+    {
+        var rows = state.LogHistory.Where(entry => entry.TryGet("eval_loss", out _)).ToList();
+        if (rows.Count == 0)
+            return;
+        string[] timing = ["eval_loss", "eval_runtime", "eval_samples", "eval_samples_per_second", "eval_steps_per_second"];
+        var others = rows.SelectMany(row => row.Select(pair => pair.Key))
+            .Where(name => name.StartsWith("eval_", StringComparison.Ordinal) && !timing.Contains(name))
+            .Distinct().ToList();
+        var table = new List<string[]> { (string[])["Training Loss", "Epoch", "Step", "Validation Loss", .. others.Select(Title)] };
+        foreach (var row in rows)
+        {
+            var step = row.Number("step") ?? 0;
+            var loss = state.LogHistory.LastOrDefault(entry => entry.TryGet("loss", out _) && entry.Number("step") <= step)?.Number("loss");
+            table.Add([loss is { } value ? Rounded(value) : "No log", Rounded(row.Number("epoch") ?? 0), $"{(long)step}", Rounded(row["eval_loss"].Value),
+                .. others.Select(name => row.Number(name) is { } other ? Rounded(other) : "")]);
+        }
+        var widths = Enumerable.Range(0, table[0].Length).Select(column => table.Max(row => row[column].Length)).ToArray();
+        string Row(string[] cells) => "| " + string.Join(" | ", cells.Select((cell, column) => cell.PadRight(widths[column]))) + " |\n";
+        text.Append("### Training results\n\n").Append(Row(table[0]));
+        text.Append('|').AppendJoin("|", widths.Select(width => $":{new string('-', width)}:")).Append("|\n");
+        text.AppendJoin("", table.Skip(1).Select(Row)).Append('\n');
+    }
+
+    private string Citations()
+    {
+        var method = Method switch
+        {
+            "dpo" => """
+                ```bibtex
+                @inproceedings{rafailov2023direct,
+                    title = {Direct Preference Optimization: Your Language Model is Secretly a Reward Model},
+                    author = {Rafael Rafailov and Archit Sharma and Eric Mitchell and Christopher D. Manning and Stefano Ermon and Chelsea Finn},
+                    booktitle = {Advances in Neural Information Processing Systems 36},
+                    year = 2023,
+                }
+                ```
+
+
+                """,
+            "orpo" => """
+                ```bibtex
+                @article{hong2024orpo,
+                    title = {ORPO: Monolithic Preference Optimization without Reference Model},
+                    author = {Jiwoo Hong and Noah Lee and James Thorne},
+                    year = 2024,
+                    eprint = {arXiv:2403.07691},
+                }
+                ```
+
+
+                """,
+            _ => "",
+        };
+        return (method + """
+            ```bibtex
+            @software{tunstall_alignment_handbook,
+                title = {The Alignment Handbook},
+                author = {Lewis Tunstall and Edward Beeching and Nathan Lambert and Nazneen Rajani and Shengyi Huang and Kashif Rasul and Alvaro Bartolome and Alexander M. Rush and Thomas Wolf},
+                license = {Apache-2.0},
+                url = {https://github.com/huggingface/alignment-handbook},
+            }
+            ```
+
+            """).ReplaceLineEndings("\n");
+    }
+
+    // "eval_rewards/chosen" → "Rewards/chosen", "eval_mean_token_accuracy" → "Mean Token Accuracy"
+    private static string Title(string name) => string.Join(' ', name["eval_".Length..].Split('_', StringSplitOptions.RemoveEmptyEntries)
+        .Select(word => char.ToUpperInvariant(word[0]) + word[1..]));
+
+    private static string Link(string name) => name.Count(c => c == '/') == 1 && !name.StartsWith('.') && !name.StartsWith('/') && !Path.Exists(name)
+        ? $"[{name}](https://huggingface.co/{name})" : name;
+
+    private static string Rounded(double value) => Math.Round(value, 4).ToString("0.0###", CultureInfo.InvariantCulture);
+
+    // A plain word stays as it is; anything YAML could read otherwise is quoted.
+    private static string Yaml(string text) =>
+        text.Length > 0 && char.IsAsciiLetter(text[0]) && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '/' or '.')
+        && text is not ("true" or "false" or "null" or "yes" or "no" or "on" or "off") ? text : PythonJson.Write(text);
+}

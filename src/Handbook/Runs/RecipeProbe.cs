@@ -1,0 +1,190 @@
+using Handbook.Base;
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Models;
+using Handbook.Models.Files;
+using Handbook.Plans;
+using Handbook.Recipes;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Sampling.Endpoints;
+using Handbook.Training.Sampling.Scorers;
+
+namespace Handbook.Runs;
+
+/// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the data, the output folder.</summary>
+public sealed class RecipeProbe
+{
+    private const int RowsLookedAt = 64;
+    private static readonly TimeSpan s_reach = TimeSpan.FromSeconds(3);
+
+    private readonly Recipe _recipe;
+    private readonly string? _recipeFolder;
+    private readonly List<InputException> _problems = [];
+    private readonly List<string> _absent = [];
+    private readonly List<string> _warnings = [];
+    private Tokenizer? _tokenizer;
+    private readonly List<string> _notes = [];
+    private readonly List<string> _remarks = [];
+
+    private RecipeProbe(Recipe recipe)
+    {
+        _recipe = recipe;
+        _recipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
+    }
+
+    /// <summary>What would stop the run, each with its cure.</summary>
+    public IReadOnlyList<InputException> Problems => _problems;
+
+    /// <summary>Models and data sets that are not on this machine, each with the places where it was looked for.</summary>
+    public IReadOnlyList<string> Absent => _absent;
+
+    /// <summary>What keys mean for the model that is named.</summary>
+    public IReadOnlyList<string> Notes => _notes;
+
+    /// <summary>Lines about how rows are read, each with its weight.</summary>
+    public IReadOnlyList<string> Remarks => _remarks;
+
+    /// <summary>What may be otherwise once the run is started.</summary>
+    public IReadOnlyList<string> Warnings => _warnings;
+
+    /// <summary>Everything that can be seen, at once.</summary>
+    public static RecipeProbe Of(Recipe recipe)
+    {
+        var probe = new RecipeProbe(recipe);
+        probe.Models();
+        probe.Tokenizer();
+        probe.Data();
+        probe.Endpoints();
+        if (recipe.Method == TrainingMethod.RejectionSample)
+            probe.Try(new RejectionPlace(recipe).Require);
+        else
+        {
+            probe.Try(() => OutputPlace.Require(recipe));
+            probe.Try(probe.EarlierRun);
+        }
+        return probe;
+    }
+
+    private void Models()
+    {
+        foreach (var (key, name) in RecipePaths.Of(_recipe).Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal)))
+            if (ModelPath.Find(name) is not { } path)
+                NoteAbsent($"{key}: {name}", [Path.GetFullPath(name), .. Environment.GetEnvironmentVariable("HANDBOOK_MODELS") is { Length: > 0 } root ? [Path.Combine(root, name)] : Array.Empty<string>()]);
+            else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
+                Try(() =>
+                {
+                    var config = PublishedConfig.Load(path);
+                    using var weights = ModelWeights.Open(path, config);
+                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Data.MaxLength, config.Decoder) is { } tooLong)
+                        _warnings.Add(tooLong);
+                    if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
+                        _notes.Add(note);
+                });
+    }
+
+    private void Tokenizer() => Try(() =>
+    {
+        if (_recipe.Data.ChatTemplatePath is { } template && !Path.Exists(template))
+            throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
+        if (ModelPath.Find(_recipe.Model.TokenizerPath()) is null)
+            return;
+        var tokenizer = RecipeData.LoadTokenizer(_recipe);
+        if (tokenizer.ChatTemplate is { } source)
+            _ = ChatTemplate.Parse(source, "chat_template");
+        _tokenizer = tokenizer;
+        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
+        {
+            TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
+            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelPath.Find(reference) is not null && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
+                _warnings.Add(other);
+        }
+    });
+
+    private void Data()
+    {
+        var mixture = _recipe.Mixture;
+        var here = new List<DatasetSpec>();
+        foreach (var set in mixture.Datasets)
+            if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null)
+                here.Add(set);
+            else
+                NoteAbsent($"data set: {set.Id}", DatasetPath.Places(set, _recipeFolder));
+        if (here.Count == 0)
+            return;
+        List<MixturePart> parts = [];
+        Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
+        foreach (var part in parts)
+            Try(() => Rows(part));
+        if (_recipe.Method == TrainingMethod.RejectionSample && here.Count == mixture.Datasets.Count)
+            Try(() => PromptSet.Load(_recipe));
+    }
+
+    private void Rows(MixturePart part)
+    {
+        if (_recipe.Method == TrainingMethod.RejectionSample)
+            return;     // its prompts are read by their own rules
+        var source = Dataset.Open(part.Spec, _recipeFolder);
+        if (_tokenizer is not null)
+        {
+            var options = RecipeData.Options(_recipe, _tokenizer);
+            var (rows, reader, _) = TrainingData.Open(part, options);
+            _remarks.AddRange(RowRemarks.Of(rows, reader, options).Except(_remarks));
+        }
+        else
+            _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
+        if (_recipe.Method != TrainingMethod.Grpo)
+            return;
+        var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
+        var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
+        if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
+            throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);
+        if (_recipe.Scoring.ComparesNumbers())
+            foreach (var row in source.Read().Where(row => row.Problem is null))
+                if (ReferenceAnswer.Of(row.Value, column) is { } reference)
+                    NumberMatchScorer.Expected(reference, row.Place);
+    }
+
+    // Whether somebody listens is asked without a request, which might cost something.
+    private void Endpoints()
+    {
+        foreach (var options in ScorerSet.Endpoints(_recipe))
+            Try(() =>
+            {
+                var endpoint = new ChatEndpoint(options);
+                if (EndpointAddress.Silent(endpoint.Address, s_reach) is { } reason)
+                    _warnings.Add($"{endpoint.Name} cannot be reached now: {reason}; start it before the run, or correct the address");
+            });
+    }
+
+    private void EarlierRun()
+    {
+        if (_recipe.Training.Fresh || RunHistory.Read(_recipe.Training.OutputDir) is null)
+            return;
+        RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        RunStart.RequireSameRows(_recipe);
+    }
+
+    private void NoteAbsent(string what, IEnumerable<string> places)
+    {
+        var line = $"{what}\n    looked for {string.Join("\n               ", places)}";
+        if (!_absent.Contains(line))
+            _absent.Add(line);
+    }
+
+    private void Try(Action look)
+    {
+        try
+        {
+            look();
+        }
+        catch (Exception error) when ((error as InputException ?? FileProblem.Explain(error)) is { } problem)
+        {
+            if (!_problems.Exists(known => known.Message == problem.Message))
+                _problems.Add(problem);
+        }
+    }
+}

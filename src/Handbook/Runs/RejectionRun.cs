@@ -1,0 +1,210 @@
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Base.Files;
+using Handbook.Base.Keys;
+using Handbook.Base.Progress;
+using Handbook.Data.Sources;
+using Handbook.Models;
+using Handbook.Models.Generation;
+using Handbook.Plans;
+using Handbook.Recipes;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Handbook.Training;
+using Handbook.Training.Sampling;
+using Handbook.Training.Sampling.Endpoints;
+using Handbook.Training.Sampling.Scorers;
+
+namespace Handbook.Runs;
+
+/// <summary>From prompts to a new model: sample, score, select, train, as often as the recipe says.</summary>
+/// <remarks>
+/// <c>output_dir</c> gets the last round's model, <c>samples.jsonl</c> (every answer with its scores and where it came from), <c>summary.json</c> and
+/// <c>pipeline.yaml</c>; <c>round-N/</c> what happens on the way. The same command goes on where it stopped, and its files are the same as without the stop.
+/// </remarks>
+public sealed class RejectionRun
+{
+    private const int Ok = 0;
+    private const int Interrupted = 130;
+
+    private readonly Recipe _recipe;
+    private readonly LiveLine _line;
+    private readonly Tokenizer _tokenizer;
+    private readonly bool _textsAreTurns;
+    private readonly DType _compute;
+    private readonly string _output;
+    private readonly RejectionPlace _place;
+
+    private RejectionRun(Recipe recipe, LiveLine line)
+    {
+        (_recipe, _line, _output) = (recipe, line, recipe.Training.OutputDir);
+        _place = new(recipe);
+        _tokenizer = RecipeData.LoadTokenizer(recipe);
+        // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
+        _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
+            || Tokenizer.Load(recipe.Model.TokenizerPath()).ChatTemplate is not null;
+        _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
+    }
+
+    /// <summary>Runs a rejection-sampling recipe to its end.</summary>
+    /// <returns>0, or 130 after an interruption.</returns>
+    /// <exception cref="InputException">Something the user can fix; what was sampled and scored is kept.</exception>
+    public static int Run(Recipe recipe, CancellationToken cancel)
+    {
+        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
+        try
+        {
+            return new RejectionRun(recipe, line).Run(cancel);
+        }
+        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        {
+            line.Print("interrupted; what was sampled and scored is kept, and the same command goes on from there");
+            return Interrupted;
+        }
+    }
+
+    private int Run(CancellationToken cancel)
+    {
+        using var taken = RunLock.Take(_output);
+        _place.EndMove();
+        _place.Require();
+        var (prompts, dropped) = Prompts();
+        using var scorers = new ScorerSet(_recipe.Scoring, _compute, _line.Print);
+        scorers.OpenAll();
+        taken.Hold();
+        if (_recipe.Training.Fresh)
+            _place.RemoveOlder();
+        _line.Print($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
+
+        var summary = new RejectionSummary(_recipe, prompts.Count, dropped);
+        var model = _recipe.Model.ModelNameOrPath!;
+        for (var number = 1; number <= _recipe.Rejection.Rounds; number++)
+        {
+            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _line);
+            var from = model;
+            round.Begin(SamplingKey(from, prompts));
+            if (!round.HasTraining)
+                Accept();
+            round.Sample(SourceName(from), () => Source(from), cancel);
+            round.Score(ScoringKey(prompts), scorers, cancel);
+            scorers.Release();      // a reward model would lie beside the model that is trained
+            round.Select(_textsAreTurns);
+            _place.Arrange(number);     // the recipe is that of the run found here, so its model may go where it belongs
+            string? next = _recipe.Rejection.Trains() is null ? null : _place.Model(number);
+            summary.Add(number, round, prompts, next);
+            summary.Write(_output);
+            if (round.DatasetRows == 0)
+            {
+                summary.Print(Console.Out);
+                throw new InputException($"round {number}: no answer was selected, so there is nothing to train on", fix: Cure(round));
+            }
+            if (next is null)
+                break;
+            if (!Train(round, from, next, taken, cancel))
+            {
+                _line.Print("interrupted; the same command goes on from there");
+                return Interrupted;
+            }
+            model = next;
+        }
+        summary.Print(Console.Out);
+        _line.Print(_recipe.Rejection.Trains() is null
+            ? $"the rows to train on: {Path.Combine(_output, "round-1", "train.jsonl")}; every answer: {Path.Combine(_output, "samples.jsonl")}"
+            : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
+        return Ok;
+    }
+
+    /// <summary>Keeps the recipe, once what was found in the folder is known to be of it and something is left to do.</summary>
+    private void Accept() => AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
+
+    /// <summary>What to do where no answer was selected.</summary>
+    private string Cure(RejectionRound round)
+    {
+        if (round.SamplesDropped.Keys.All(reason => reason == "not scored"))
+            return _recipe.Scoring.RewardFuncs!.Contains("judge")
+                ? "no answer has a score, so more of them would not help: samples.jsonl has the judge's words (details); set judge_pattern to find the mark in them, or ask for it in judge_prompt"
+                : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
+        return _recipe.Rejection.SelectThreshold is { } threshold ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
+            : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
+    }
+
+    private bool Train(RejectionRound round, string from, string to, RunLock taken, CancellationToken cancel)
+    {
+        var key = round.RowsKey;
+        if (round.State.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
+            return true;
+        Accept();
+        var begins = !round.HasTraining;       // whatever the folder holds is the run that this one was told to replace
+        round.State.Remember("training", key);
+        var method = _recipe.Rejection.Trains()!.Value;
+        _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
+        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null, cancel) != Ok)
+            return false;
+        round.State.Remember("trained", key);
+        return true;
+    }
+
+    private (IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped) Prompts()
+    {
+        var set = PromptSet.Load(_recipe);
+        if (_recipe.Rejection.SamplesElsewhere)
+            return (set.Prompts, set.Dropped);
+        var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
+        var kept = new List<Prompt>();
+        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!);
+        var config = PublishedConfig.Load(folder).Decoder;
+        var encoder = new PromptEncoder(folder, _tokenizer, GenerationDefaults.Load(folder, config));
+        foreach (var prompt in set.Prompts)
+            if (ModelAnswers.Refuses(prompt, encoder, config, _textsAreTurns, _recipe.Preference.MaxPromptLength) is { } reason)
+                dropped[reason] = dropped.GetValueOrDefault(reason) + 1;
+            else
+                kept.Add(prompt);
+        return kept.Count > 0 ? (kept, dropped) : throw new InputException($"no prompt can be used: {string.Join(", ", dropped.Select(entry => $"{entry.Value} × {entry.Key}"))}", fix: "raise max_prompt_length");
+    }
+
+    private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere ? $"{_recipe.Rejection.SampleBaseUrl ?? "api.openai.com"} {_recipe.Rejection.SampleModel}" : model;
+
+    private IAnswerSource Source(string model)
+    {
+        var rejection = _recipe.Rejection;
+        if (rejection.SamplesElsewhere)
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!, _line.Print)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
+        var speaker = LanguageModel.Open(model, _compute, _tokenizer);
+        return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
+    }
+
+    private SamplingOptions Sampling(LanguageModel? model)
+    {
+        var keys = _recipe.Sampling;
+        return new SamplingOptions
+        {
+            MaxNewTokens = _recipe.Preference.MaxCompletionLength ?? 256,
+            Temperature = keys.Temperature,
+            TopP = keys.TopP,
+            TopK = keys.TopK ?? 0,
+            MinP = keys.MinP ?? 0,
+            RepetitionPenalty = keys.RepetitionPenalty,
+            Seed = _recipe.Training.Seed,
+            StopIds = model?.StopIds ?? [],
+            BatchSize = _recipe.Rejection.SampleBatchSize,
+        };
+    }
+
+    /// <summary>Everything that decides what is sampled, but not how many answers.</summary>
+    private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
+    {
+        var options = Sampling(null) with { BatchSize = 1 };
+        var asked = string.Join('\n', prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
+        var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : RunState.WeightsOf(model);
+        return RunState.Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
+    }
+
+    /// <summary>Everything that decides the scores, but not how they are weighed.</summary>
+    private string ScoringKey(IReadOnlyList<Prompt> prompts)
+    {
+        var keys = _recipe.Scoring with { RewardWeights = null, AllowCode = true, EndpointParallel = 1, EndpointRetries = 0, EndpointTimeout = 1 };
+        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? RunState.WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
+        return RunState.Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
+    }
+}

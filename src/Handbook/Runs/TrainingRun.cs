@@ -1,0 +1,316 @@
+using System.Security.Cryptography;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Data.Formats;
+using Handbook.Data.Mixing;
+using Handbook.Models;
+using Handbook.Models.Files;
+using Handbook.Models.Generation;
+using Handbook.Plans;
+using Handbook.Recipes;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Handbook.Training;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Metrics;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Runs;
+
+/// <summary>From a checked recipe to a trained model in its run folder.</summary>
+public static class TrainingRun
+{
+    private const int Ok = 0;
+    private const int Interrupted = 130;
+    internal const int DefaultMaxTokens = 4096;
+
+    /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
+    /// <returns>0, or 130 after an interruption.</returns>
+    /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
+    public static int Run(Recipe recipe, CancellationToken cancel) => Run(recipe, held: null, cancel);
+
+    /// <param name="held">The lock of the run folder, where the caller holds it.</param>
+    internal static int Run(Recipe recipe, RunLock? held, CancellationToken cancel)
+    {
+        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
+        var options = recipe.Training;
+        OutputPlace.Require(recipe);
+        using var own = held is null ? RunLock.Take(options.OutputDir) : null;
+        var start = RunStart.Decide(recipe, line.Print);
+        if (start.IsFinished)
+            return Ok;
+        var resume = start.Resume;
+
+        var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
+        var source = resume?.Path ?? initial;
+        var config = WithHead(PublishedConfig.Load(source), recipe.Method, source);
+        var tokenizer = RecipeData.LoadTokenizer(recipe);
+        CheckVocabulary(tokenizer, config, source);
+        if (ReferenceCheck.Run(recipe, tokenizer) is { } other)
+            line.Print($"warning: {other}");
+        using var data = LoadData(recipe, tokenizer, line, cancel);
+        Report(data, line);
+        if (data.Train.Count == 0)
+            throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+        if (options.Evaluates() && data.Evaluation is not { Count: > 0 })
+            throw new InputException("the recipe evaluates, but no rows are held out",
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
+
+        if (LengthCheck.Found(options.Evaluates() ? [data.Train, data.Evaluation!] : [data.Train], config.Decoder) is { } tooLong)
+            line.Print($"warning: {tooLong}");
+        if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
+            Report(AnswerLabels.Of(data.Train), recipe, line);
+
+        TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
+        line.Print(TorchRuntime.Description);
+        foreach (var warning in TorchRuntime.Warnings)
+            line.Print($"warning: {warning}");
+        RandomState.Seed((ulong)options.Seed);
+        using var model = LoadModel(recipe, source, config, line, out var saveType);
+        using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, line, cancel) : null;
+        using var grpo = recipe.Method == TrainingMethod.Grpo ? new GrpoSetup(recipe, tokenizer, data, line) : null;
+        ITokenRows train = data.Train;
+        var evaluation = options.Evaluates() ? data.Evaluation : null;
+        try
+        {
+            if (setup is not null)
+                (train, evaluation) = setup.Attach(model, source, initial, train, evaluation);
+        }
+        catch (OperationCanceledException)
+        {
+            line.Print("interrupted before the first step; the reference scores so far are kept, and the same command goes on from there");
+            return Interrupted;
+        }
+        if (config.Decoder.Head == ModelHead.Score && ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) is var padded && padded.PadId != tokenizer.PadId)
+            line.Print($"note: the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
+        var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
+        using var samples = recipe.Preference.GenerateDuringEval && evaluation is not null
+            ? new EvaluationSamples(options.OutputDir, resume?.Step ?? 0, evaluation, tokenizer, new PromptEncoder(initial, tokenizer, GenerationDefaults.Load(initial, config.Decoder)).StopIds, recipe.Preference.MaxCompletionLength ?? 256)
+            : null;
+        var job = new TrainingJob
+        {
+            Options = recipe.Training,
+            Plan = RecipeData.Plan(recipe, train),
+            Method = BalancedMethod.Around(setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe), recipe, config.Decoder),
+            Model = model,
+            Train = train,
+            Evaluation = evaluation,
+            TrainSamples = data.TrainSamples,
+            EvaluationSamples = data.EvaluationSamples,
+            DataKey = DataKey(recipe, tokenizer, data.Train),
+            SaveModel = saved.Write,
+            ModelBytes = saved.Bytes,
+            Evaluated = samples is null ? null : step => samples.Write(model, step),
+            MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
+        };
+
+        own?.Hold();
+        using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
+        if (options.Fresh)
+            RemoveCheckpoints(folder.Path, line);
+        Describe(folder, recipe, start, data, tokenizer, source);
+        using var loop = new TrainingLoop(job, folder, resume, line);
+        var outcome = loop.Run(cancel);
+        folder.SaveState();
+        if (!outcome.Finished)
+            return Interrupted;
+
+        folder.SaveResults("train", outcome.Train);
+        Console.Out.Write(MetricsReport.Format("train", outcome.Train));
+        if (outcome.Evaluation is not null)
+        {
+            folder.SaveResults("eval", outcome.Evaluation);
+            Console.Out.Write(MetricsReport.Format("eval", outcome.Evaluation));
+        }
+        CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
+        folder.WriteCard(Card(recipe, job, loop, outcome, data).ToMarkdown(folder.State));
+        folder.Finish();
+        line.Print($"saved the model in {options.OutputDir}, read back and compared; "
+            + (recipe.Method == TrainingMethod.Reward ? $"score rows with `handbook score {options.OutputDir} DATA`" : $"talk to it with `handbook chat {options.OutputDir}`"));
+        return Ok;
+    }
+
+    private static ITrainingMethod Method(Recipe recipe) => recipe.Method == TrainingMethod.Reward
+        ? new RewardMethod(recipe.Reward.CenterRewardsCoefficient)
+        : new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), recipe.Training.LabelSmoothingFactor);
+
+    /// <summary>The model's config with the head that a method trains.</summary>
+    private static PublishedConfig WithHead(PublishedConfig config, TrainingMethod method, string source) =>
+        method == TrainingMethod.Reward ? config.WithScoreHead()
+        : config.Decoder.Head == ModelHead.Language ? config
+        : throw new InputException($"{source} is a reward model, but {RecipeNames.Of(method)} trains what predicts tokens", fix: "set model_name_or_path to a language model");
+
+    /// <summary>The rows that a recipe trains and evaluates on, tokenised; from the cache where nothing has changed.</summary>
+    public static TrainingData LoadData(Recipe recipe, Tokenizer tokenizer, LiveLine line, CancellationToken cancel)
+    {
+        using var shown = new TokenizingProgress(line);
+        return TrainingData.Load(RecipeData.Options(recipe, tokenizer), shown, cancel);
+    }
+
+    // Only now, when the new run is about to begin: an older checkpoint of a higher step would be taken for its latest.
+    private static void RemoveCheckpoints(string outputDir, LiveLine line)
+    {
+        foreach (var (step, path) in CheckpointFolder.List(outputDir))
+        {
+            Directory.Delete(path, recursive: true);
+            line.Print($"fresh: removed checkpoint-{step} of the run before");
+        }
+    }
+
+    private static bool IsPreference(TrainingMethod method) =>
+        method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Kto or TrainingMethod.Cpo or TrainingMethod.Bco;
+
+    /// <param name="key">The key that names it, for the message.</param>
+    internal static string ModelFolder(string name, string key = "model_name_or_path")
+    {
+        if (ModelPath.Find(name) is { } found && Directory.Exists(found))
+            return found;
+        var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
+        throw new InputException($"{key}: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
+            why: "nothing is downloaded while training",
+            fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");
+    }
+
+    internal static void CheckVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
+    {
+        var ids = NewModel.IdCount(tokenizer);
+        if (ids > config.Decoder.VocabularySize)
+            throw new InputException($"{source}: the embedding has {config.Decoder.VocabularySize} rows, but the tokenizer gives ids up to {ids - 1}",
+                why: "an id without a row in the embedding cannot be looked up", fix: "name the model's own tokenizer in tokenizer_name_or_path");
+    }
+
+    private static Decoder LoadModel(Recipe recipe, string source, PublishedConfig config, LiveLine line, out DType saveType)
+    {
+        using var weights = ModelWeights.Open(source, config, fused: true, headSeed: recipe.Method == TrainingMethod.Reward ? recipe.Training.Seed : null);
+        if (weights.HasNewHead)
+            line.Print($"note: {source} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation {config.Decoder.InitializerRange:g}, seed {recipe.Training.Seed})");
+        foreach (var unused in weights.Unused.Take(5))
+            line.Print($"note: {source}: tensor {unused} belongs to no parameter and is left out");
+        saveType = recipe.Model.TorchDtype switch
+        {
+            WeightType.BFloat16 => DType.BFloat16,
+            WeightType.Auto when weights.DTypeOf(weights.Parameters[0].Name) == DType.BFloat16 => DType.BFloat16,
+            _ => DType.Float32,
+        };
+        var compute = recipe.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
+        if (compute == DType.BFloat16 && !ProcessorFeatures.HasBFloat16)
+            line.Print("warning: this processor has no bfloat16 instructions; products in bfloat16 are slower than in float32 here");
+        if (saveType == DType.BFloat16)
+            line.Print("note: torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
+        if (config.Decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
+            line.Print("note: the model's config asks for dropout, which is not applied here: every forward pass is the full model");
+        if (BalancedMethod.Note(recipe, config.Decoder) is { } experts)
+            line.Print($"note: {experts}");
+        return Decoder.Load(weights, DType.Float32, compute, trainable: true);
+    }
+
+    private static bool IsBestFit(Recipe recipe) => recipe.Data is { Packing: true, PackingStrategy: PackingStrategy.Bfd };
+
+    private static void Report(TrainingData data, LiveLine line)
+    {
+        foreach (var report in data.Sources)
+        {
+            var s = report.Summary;
+            line.Print($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            foreach (var bad in s.Bad)
+                line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
+        }
+        foreach (var remark in data.Remarks)
+            line.Print(remark);
+    }
+
+    private static void Report(AnswerLabels labels, Recipe recipe, LiveLine line)
+    {
+        if (labels.OneSided() is { } problem)
+            line.Print($"warning: {problem}");
+        else if (recipe.Method == TrainingMethod.Kto && labels.Unbalanced(recipe.Preference.DesirableWeight, recipe.Preference.UndesirableWeight) is { } unusual)
+            line.Print($"note: {unusual}");
+    }
+
+    // What decides which tokens a step sees. Lengths of all rows and the content of some stand for the rows.
+    private static string DataKey(Recipe recipe, Tokenizer tokenizer, ITokenRows rows)
+    {
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var t = recipe.Training;
+        hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{rows.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} {recipe.Dialect} {tokenizer.Fingerprint}"));
+        for (var i = 0; i < rows.Count; i++)
+            hash.AppendData(BitConverter.GetBytes(rows.Length(i)));
+        for (var i = 0; i < rows.Count; i += Math.Max(1, rows.Count / 64))
+            foreach (var segment in rows.Read(i).Segments)
+            {
+                hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes(segment.Ids.Span));
+                hash.AppendData(segment.Loss.Span);
+            }
+        for (var i = 0; i < rows.Count && recipe.Method == TrainingMethod.Reward; i++)
+            hash.AppendData(BitConverter.GetBytes(rows.Read(i).Margin));
+        return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    private static void Describe(RunFolder folder, Recipe recipe, RunStart start, TrainingData data, Tokenizer tokenizer, string source)
+    {
+        folder.WriteRecipe(recipe.ToYaml());
+        folder.WriteRunInfo(new RunInfo
+        {
+            Method = RecipeNames.Of(recipe.Method),
+            CommandLine = string.Join(' ', Environment.GetCommandLineArgs().Skip(1)),
+            Seed = recipe.Training.Seed,
+            RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
+            IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
+            Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
+            DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
+            DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
+            TemplateHash = tokenizer.ChatTemplate is { } template ? Hash(template) : null,
+            TokenizerHash = tokenizer.Fingerprint,
+            ModelHash = ModelHash(source),
+        });
+    }
+
+    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
+
+    private static string? ModelHash(string source)
+    {
+        var file = Path.Combine(source, "model.safetensors");
+        if (!File.Exists(file))
+            return null;
+        using var stream = File.OpenRead(file);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+
+    private static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)
+    {
+        var t = recipe.Training;
+        return new ModelCard
+        {
+            Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+            HubId = recipe.Training.HubModelId,
+            Folder = t.OutputDir,
+            BaseModel = recipe.Model.ModelNameOrPath,
+            Method = job.Method.Name,
+            Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
+            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
+            Hyperparameters = new CardHyperparameters
+            {
+                LearningRate = t.LearningRate,
+                TrainBatchSize = t.PerDeviceTrainBatchSize,
+                EvalBatchSize = t.PerDeviceEvalBatchSize,
+                Seed = t.Seed,
+                GradientAccumulationSteps = t.GradientAccumulationSteps,
+                Optimizer = loop.Optimizer.Description,
+                Scheduler = RecipeNames.Of(t.LrSchedulerType),
+                WarmupRatio = t.WarmupSteps is > 0 and < 1 ? t.WarmupSteps : t.WarmupRatio ?? 0,
+                WarmupSteps = (int)t.WarmupSteps,
+                Epochs = t.MaxSteps > 0 ? null : t.NumTrainEpochs,
+                TrainingSteps = t.MaxSteps > 0 ? t.MaxSteps : null,
+                MixedPrecision = job.Model.Compute == DType.BFloat16 ? "bf16 compute, f32 master weights" : null,
+            },
+            Evaluation = outcome.Evaluation,
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
+        };
+    }
+}

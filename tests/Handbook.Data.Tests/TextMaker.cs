@@ -1,0 +1,59 @@
+using System.Text.Json;
+using Handbook.Data.Cache;
+using Handbook.Data.Sources;
+using Handbook.Text.Tokenizers;
+using Encoding = System.Text.Encoding;
+
+namespace Handbook.Data.Tests;
+
+/// <summary>A tokenizer of single bytes, and files of rows in a folder that goes away with the test.</summary>
+internal sealed class TextMaker : IDisposable
+{
+    public string Folder { get; } = Directory.CreateTempSubdirectory("handbook-data-").FullName;
+
+    public CacheFolder Cache => new(Path.Combine(Folder, "cache"));
+
+    /// <summary>Byte b is token b; 256 is the end token <c>&lt;end&gt;</c>, 257 the begin token <c>&lt;begin&gt;</c>.</summary>
+    public static Tokenizer Bytes { get; } = MakeTokenizer();
+
+    public string Write(string name, string text) => WriteBytes(name, Encoding.UTF8.GetBytes(text));
+
+    public string WriteBytes(string name, ReadOnlySpan<byte> bytes)
+    {
+        var path = Path.Combine(Folder, name);
+        Directory.CreateDirectory(Path.GetDirectoryName(path)!);
+        File.WriteAllBytes(path, bytes);
+        return path;
+    }
+
+    /// <summary>Rows <c>{"text": "name-0"}</c> … as JSONL.</summary>
+    public string Lines(string file, string name, int count) =>
+        Write(file, string.Concat(Enumerable.Range(0, count).Select(i => $$"""{"text": "{{name}}-{{i}}"}""" + "\n")));
+
+    public static List<SourceRow> Read(string path, string split = "train") => [.. Dataset.Open(new() { Id = path, Split = split }).Read()];
+
+    public static string Text(TokenRow row) => Encoding.UTF8.GetString([.. row.Segments.SelectMany(part => part.Ids.ToArray()).Where(id => id < 256).Select(id => (byte)id)]);
+
+    public void Dispose() => Directory.Delete(Folder, recursive: true);
+
+    private static Tokenizer MakeTokenizer()
+    {
+        var vocabulary = new Dictionary<string, int>();
+        var next = 256;
+        for (var b = 0; b < 256; b++)       // the byte-level alphabet: printable bytes stand for themselves
+            vocabulary[((char)(b is >= 33 and <= 126 or >= 161 and <= 172 or >= 174 ? b : next++)).ToString()] = b;
+        var json = JsonSerializer.Serialize(new Dictionary<string, object?>
+        {
+            ["version"] = "1.0",
+            ["added_tokens"] = new[] { Special(256, "<end>"), Special(257, "<begin>") },
+            ["normalizer"] = null,
+            ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
+            ["post_processor"] = null,
+            ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
+            ["model"] = new { type = "BPE", dropout = (double?)null, unk_token = (string?)null, continuing_subword_prefix = (string?)null, end_of_word_suffix = (string?)null, fuse_unk = false, byte_fallback = false, vocab = vocabulary, merges = Array.Empty<string>() },
+        });
+        return Tokenizer.FromJson(Encoding.UTF8.GetBytes(json)).With(eosToken: "<end>");
+
+        static object Special(int id, string content) => new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true };
+    }
+}

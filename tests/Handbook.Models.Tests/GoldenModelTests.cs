@@ -1,0 +1,61 @@
+using Handbook.Models.Families;
+using Handbook.Models.Files;
+using Handbook.Testing;
+
+namespace Handbook.Models.Tests;
+
+/// <summary>Every model folder of the golden values: its configs parse, and its tensors are the parameters we expect.</summary>
+public sealed class GoldenModelTests
+{
+    public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Both_layouts_of_the_config_describe_the_same_decoder(string model)
+    {
+        var folder = SharedFiles.Need("golden", "models", model);
+        var four = GoldenModel.Load(folder, "config.json");
+        var five = GoldenModel.Load(folder, "config.transformers5.json");
+
+        Assert.Equal(four.Decoder, five.Decoder);
+    }
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Tensors_of_the_file_are_exactly_the_parameters(string model)
+    {
+        var folder = SharedFiles.Need("golden", "models", model);
+        var config = GoldenModel.Load(folder, "config.json");
+        using var checkpoint = Checkpoint.Open(folder);
+
+        var parts = config.Family.Parameters(config.Decoder).SelectMany(p => p.Parts).DistinctBy(p => p.Published);
+
+        Assert.Equal(checkpoint.Names.Select(n => (n, checkpoint.Info(n).Shape)).OrderBy(n => n.n, StringComparer.Ordinal),
+            parts.Select(p => (p.Published, p.PublishedShape)).OrderBy(n => n.Published, StringComparer.Ordinal));
+    }
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Weights_open_with_nothing_missing_and_nothing_left_over(string model)
+    {
+        var folder = SharedFiles.Need("golden", "models", model);
+        var config = GoldenModel.Load(folder, "config.json");
+        foreach (var fused in (bool[])[false, true])
+        {
+            using var weights = ModelWeights.Open(folder, config, fused);
+            Assert.Empty(weights.Unused);
+            Assert.All(weights.Parameters, p => Assert.Contains(weights.ReadSingles(p.Name), v => v != 0));
+        }
+    }
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Fused_parameters_are_the_separate_ones_below_one_another(string model)
+    {
+        var folder = SharedFiles.Need("golden", "models", model);
+        var config = GoldenModel.Load(folder, "config.json");
+        using var separate = ModelWeights.Open(folder, config);
+        using var fused = ModelWeights.Open(folder, config, fused: true);
+
+        float[] expected = [.. separate.ReadSingles("layers.1.attention.query.weight"), .. separate.ReadSingles("layers.1.attention.key.weight"),
+            .. separate.ReadSingles("layers.1.attention.value.weight")];
+
+        Assert.Equal(expected, fused.ReadSingles("layers.1.attention.query_key_value.weight"));
+    }
+}

@@ -1,5 +1,0 @@
-namespace Handbook.Tests;
-
-/// <summary>Tests that make tensors: one at a time, because live counts, threads and the random state belong to the process.</summary>
-[CollectionDefinition("tensors", DisableParallelization = true)]
-public sealed class UsesTensors;

@@ -1,0 +1,44 @@
+using Handbook.Testing;
+using Handbook.Torch;
+
+namespace Handbook.Training.Tests.Contract;
+
+[Collection("tensors")]
+public sealed class LeakTests
+{
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void Five_hundred_steps_leave_no_tensor_and_no_memory_behind(bool bf16)
+    {
+        using var temporary = new TemporaryFolder();
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        var (leaked, before) = (Tensor.Leaked, Tensor.LiveCount);
+        var seen = new List<(int Live, long Used, long Resident)>();
+        // 4 rows of at most 14 tokens and bins of 40: the first batch of every step is counted; steps have 1 or 2
+        var options = new TrainingOptions
+        {
+            PerDeviceTrainBatchSize = 2,
+            MaxSteps = 500,
+            Bf16 = bf16,
+            NeftuneNoiseAlpha = 5,
+            GradientCheckpointing = bf16,
+            LoggingSteps = new(1),
+            SaveSteps = new(100),
+            SaveTotalLimit = 1,
+            EvalStrategy = IntervalStrategy.Steps,
+            EvalSteps = new(100),
+        };
+        LoopRun.Run(temporary["run"], options, wrap: method => new Counting(method, () => seen.Add((Tensor.LiveCount, TorchRuntime.Memory.Used, ProcessMemory.Resident() ?? 0)), 1));
+
+        Assert.True(seen.Count >= 500);
+        Assert.All(seen, s => Assert.Equal(seen[0].Live, s.Live));
+        Assert.All(seen.Skip(20), s => Assert.InRange(s.Used, 0, seen.Take(20).Max(first => first.Used) + (64 << 10)));     // one batch's working memory
+        // the second half is no higher than the first: 16 MiB for the garbage collector's own moods
+        Assert.InRange(seen[^1].Resident, 0, seen.Take(seen.Count / 2).Max(s => s.Resident) + (16L << 20));
+        GC.Collect();
+        GC.WaitForPendingFinalizers();
+        Assert.Equal(leaked, Tensor.Leaked);
+        Assert.Equal(before, Tensor.LiveCount);
+    }
+}

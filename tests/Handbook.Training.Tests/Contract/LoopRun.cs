@@ -1,0 +1,44 @@
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Methods;
+using Decoder = Handbook.Models.Decoder;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>A run of the training loop on a tiny model and rows in memory.</summary>
+internal static class LoopRun
+{
+    /// <summary>Runs to the end, or until <paramref name="cancel"/>; returns the masters' elements.</summary>
+    /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
+    public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null, Func<ITrainingMethod, ITrainingMethod>? wrap = null,
+        int seed = 1, CancellationToken cancel = default)
+    {
+        RandomState.Seed((ulong)options.Seed);
+        using var model = Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32);
+        ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);
+        var train = Tiny.Rows(21, 24);
+        var job = new TrainingJob
+        {
+            Options = options with { OutputDir = folder },
+            Plan = new StepPlan(train, options.StepPlan()),
+            Method = wrap?.Invoke(method) ?? method,
+            Model = model,
+            Train = train,
+            Evaluation = options.Evaluates() ? Tiny.Rows(22, 6) : null,
+            TrainSamples = train.Count,
+            DataKey = "rows 21",
+            SaveModel = where => File.WriteAllText(Path.Combine(where, "note.txt"), "the weights are in the optimiser's file"),
+            ModelBytes = 1000,
+            MaxTokens = 40,
+        };
+        using var run = RunFolder.Open(folder, resume, tensorBoard: false);
+        using var loop = new TrainingLoop(job, run, resume, new LiveLine(TextWriter.Null, terminal: false));
+        loop.Run(cancel);
+        return Weights(model);
+    }
+
+    private static double[] Weights(Decoder model) => [.. model.Parameters.Buckets.SelectMany(b => b.Values.ToArray<double>())];
+}

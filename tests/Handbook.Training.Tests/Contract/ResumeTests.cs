@@ -1,0 +1,94 @@
+using System.Text.Json.Nodes;
+using Handbook.Testing;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Metrics;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>A run that goes on from any of its checkpoints ends with the same curve and the same weights, bit for bit.</summary>
+[Collection("tensors")]
+public sealed class ResumeTests
+{
+    private static readonly TrainingOptions s_plain = new()
+    {
+        PerDeviceTrainBatchSize = 2,
+        GradientAccumulationSteps = 2,
+        MaxSteps = 8,
+        SaveSteps = new(1),
+        LoggingSteps = new(3),          // so that most checkpoints lie within an interval
+        LearningRate = 0.01,
+        WarmupSteps = 2,
+        WeightDecay = 0.1,
+    };
+
+    public static TheoryData<string> Kinds() => ["plain", "evaluated", "noisy", "bf16", "recomputed", "plateau", "epochs"];
+
+    private static TrainingOptions Options(string kind) => kind switch
+    {
+        "evaluated" => s_plain with { EvalStrategy = IntervalStrategy.Steps, EvalSteps = new(2), EvalOnStart = true },
+        "noisy" => s_plain with { NeftuneNoiseAlpha = 5, LabelSmoothingFactor = 0.1, LrSchedulerType = SchedulerType.Cosine },
+        "bf16" => s_plain with { Bf16 = true, NeftuneNoiseAlpha = 5 },
+        "recomputed" => s_plain with { GradientCheckpointing = true, MaxGradNorm = 0.1 },
+        "plateau" => s_plain with { LrSchedulerType = SchedulerType.ReduceLrOnPlateau, LearningRate = 0.3, WarmupSteps = 0, EvalStrategy = IntervalStrategy.Steps, EvalSteps = new(1), LrSchedulerKwargs = new Dictionary<string, object?> { ["patience"] = 0L } },
+        "epochs" => s_plain with { MaxSteps = -1, NumTrainEpochs = 1.5, EvalStrategy = IntervalStrategy.Epoch, LoggingStrategy = IntervalStrategy.Epoch },
+        _ => s_plain,
+    };
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void Any_checkpoint_leads_to_the_same_curve_and_weights(string kind)
+    {
+        using var temporary = new TemporaryFolder();
+        var options = Options(kind);
+        var whole = temporary["whole"];
+        var weights = LoopRun.Run(whole, options);
+        var curve = Curve(whole);
+        Assert.NotEmpty(curve);
+        var checkpoints = CheckpointFolder.List(whole);
+        Assert.Equal(kind == "epochs" ? 9 : 8, checkpoints.Count);
+        foreach (var (step, _) in checkpoints)
+        {
+            var again = temporary[$"from-{step}"];
+            Copy(whole, again, step);
+            var resumed = LoopRun.Run(again, options with { SaveStrategy = SaveStrategy.No }, CheckpointFolder.FindLatest(again), seed: 99);
+            Assert.Equal(curve, Curve(again));
+            Assert.True(weights.AsSpan().SequenceEqual(resumed), $"the weights after resuming from step {step} differ");
+            Directory.Delete(again, recursive: true);
+        }
+    }
+
+    [Fact]
+    public void An_interrupted_run_saves_and_goes_on()
+    {
+        using var temporary = new TemporaryFolder();
+        var options = s_plain with { SaveStrategy = SaveStrategy.No };
+        var weights = LoopRun.Run(temporary["whole"], options);
+        var folder = temporary["cut"];
+        for (var start = 0; start < 4; start++)
+        {
+            using var stop = new CancellationTokenSource();
+            LoopRun.Run(folder, options, CheckpointFolder.FindLatest(folder), method => new Counting(method, () => stop.Cancel(), 5), seed: start == 0 ? 1 : 99, cancel: stop.Token);
+        }
+        var resumed = LoopRun.Run(folder, options, CheckpointFolder.FindLatest(folder), seed: 99);
+        Assert.Equal(Curve(temporary["whole"]), Curve(folder));
+        Assert.True(weights.AsSpan().SequenceEqual(resumed));
+    }
+
+    /// <summary>All lines without what the clock says.</summary>
+    private static string[] Curve(string folder) => [.. File.ReadLines(Path.Combine(folder, MetricsFile.FileName)).Select(line =>
+    {
+        var entry = JsonNode.Parse(line)!.AsObject();
+        foreach (var name in (string[])["eval_runtime", "eval_samples_per_second", "eval_steps_per_second"])
+            entry.Remove(name);
+        return entry.ToJsonString();
+    })];
+
+    /// <summary>The run folder as it stood right after a checkpoint, but with the lines logged since: they must go.</summary>
+    private static void Copy(string from, string to, int step)
+    {
+        Directory.CreateDirectory(to);
+        File.Copy(Path.Combine(from, MetricsFile.FileName), Path.Combine(to, MetricsFile.FileName));
+        var checkpoint = Directory.CreateDirectory(Path.Combine(to, $"checkpoint-{step}")).FullName;
+        foreach (var file in Directory.GetFiles(Path.Combine(from, $"checkpoint-{step}")))
+            File.Copy(file, Path.Combine(checkpoint, Path.GetFileName(file)));
+    }
+}

@@ -1,0 +1,165 @@
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>How rows are cut into batches changes the speed of a step, not its result.</summary>
+/// <remarks>1e-10: float64 sums of a few hundred numbers near 1, in another order.</remarks>
+[Collection("tensors")]
+public sealed class StepContractTests
+{
+    private const double Rounding = 1e-10;
+
+    [Theory]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    public void Number_1_micro_batch_and_accumulation_do_not_change_any_step(string kind)
+    {
+        var rows = Tiny.Rows(3, 19);         // 8 + 8 + 3: the last step of the epoch is a smaller one
+        var reference = Run(8, 1);
+        Assert.Equal(3, reference.Count);
+        foreach (var (batch, accumulation) in (ReadOnlySpan<(int, int)>)[(4, 2), (2, 4), (1, 8)])
+            foreach (var (step, (ours, expected)) in Run(batch, accumulation).Zip(reference).Index())
+                ours.MustEqual(expected, Rounding, $"step {step + 1} with {batch} × {accumulation}");
+
+        List<StepResult> Run(int batch, int accumulation)
+        {
+            using var model = Tiny.Model(kind);
+            using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.1);
+            var method = new SupervisedMethod("sft");
+            var plan = new StepPlan(rows, new StepPlanOptions { BatchSize = batch, AccumulationSteps = accumulation, Epochs = 1 });
+            var results = new List<StepResult>();
+            for (var step = 0; step < plan.TotalSteps; step++)
+            {
+                results.Add(Tiny.Step(model, method, BatchLoader.Lay(rows, plan[step], method, maxTokens: batch * 14)));
+                optimizer.Step(0.01, 1);
+            }
+            return results;
+        }
+    }
+
+    [Theory]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    public void Bins_of_any_size_give_the_same_gradients(string kind)
+    {
+        using var model = Tiny.Model(kind);
+        var rows = Tiny.Rows(4, 11);
+        var method = new SupervisedMethod("sft");
+        var together = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096));
+        foreach (var maxTokens in (ReadOnlySpan<int>)[1, 15, 17, 40])
+            Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens)).MustEqual(together, Rounding, $"{maxTokens} tokens at once");
+    }
+
+    [Theory] // every fused operation of a network has a backward of its own; the language head of gpt2 and its embedding are one weight, used twice
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    public void Number_23_two_micro_batches_of_the_same_rows_give_twice_the_gradient_of_one(string kind)
+    {
+        using var model = Tiny.Model(kind);
+        var method = new SupervisedMethod("sft");
+        var work = Tiny.Whole(Tiny.Rows(14, 5), method, 4096);
+        var once = Tiny.Step(model, method, work);
+        foreach (var group in work.Groups)      // on top of the first
+            method.Run(model, group, new LossPass { Training = true, Metrics = new MetricSums() });
+        foreach (var spec in model.Parameters.Specs)
+            foreach (var (twice, single) in model.Parameters[spec.Name].Gradient!.ToArray<double>().Zip(once.Gradients[spec.Name]))
+                Assert.Equal(2 * single, twice, Rounding);
+    }
+
+    [Theory]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    public void Number_3_packed_rows_give_the_gradients_of_separate_rows(string kind)
+    {
+        using var model = Tiny.Model(kind);
+        var rows = Tiny.Rows(5, 13);
+        var packed = Packing.BestFit(rows, 32);
+        Assert.True(packed.Count < rows.Count / 2);
+        var method = new SupervisedMethod("sft", countFirstTokens: false);
+        var separate = Tiny.Whole(rows, method, 1);
+        Assert.Equal(rows.Count, separate.Groups[0].Bins.Count);
+        Tiny.Step(model, method, Tiny.Whole(packed, method, 4096)).MustEqual(Tiny.Step(model, method, separate), Rounding, "packed");
+    }
+
+    [Theory]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    public void Gradient_checkpointing_changes_no_bit(string kind)
+    {
+        using var model = Tiny.Model(kind, dtype: DType.Float32);
+        var rows = Tiny.Rows(6, 9);
+        var method = new SupervisedMethod("sft");
+        var work = Tiny.Whole(rows, method, 60);
+        var noise = new EmbeddingNoise(5, 1);
+        var plain = Tiny.Step(model, method, work, batch => new ForwardOptions { EmbeddingNoise = noise.For(batch, 2) });
+        Tiny.Step(model, method, work, batch => new ForwardOptions { EmbeddingNoise = noise.For(batch, 2), Recompute = true }).MustEqual(plain, 0, "recomputed");
+    }
+
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void Label_smoothing_is_its_formula(bool packed)
+    {
+        const double Epsilon = 0.15;
+        using var model = Tiny.Model("llama");
+        ITokenRows rows = packed ? Packing.BestFit(Tiny.Rows(7, 6), 30) : Tiny.Rows(7, 6);
+        var method = new SupervisedMethod("sft", labelSmoothing: Epsilon);
+        var work = Tiny.Whole(rows, method, 4096);
+        var batch = Assert.Single(Assert.Single(work.Groups).Bins).Batch;
+
+        using var scope = TensorScope.Enter();
+        var logits = model.Logits(work.Groups[0].Bins[0].Stream).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
+        var expected = 0.0;
+        for (var i = 0; i < batch.Count; i++)
+        {
+            if (batch.Targets[i] < 0)
+                continue;
+            var logSum = Math.Log(logits[i].Sum(Math.Exp));
+            // loss = (1 − ε) · −log p(target) + ε · mean over the vocabulary of −log p
+            expected += (1 - Epsilon) * (logSum - logits[i][batch.Targets[i]]) + Epsilon * (logSum - logits[i].Average());
+        }
+        Assert.Equal(expected / work.Groups[0].Totals.Targets, Tiny.Step(model, method, work).Loss, 1e-10);
+    }
+
+    [Fact]
+    public void Embedding_noise_belongs_to_the_row_and_the_step_not_to_the_bin()
+    {
+        using var model = Tiny.Model("llama");
+        var rows = Tiny.Rows(8, 9);
+        var method = new SupervisedMethod("sft");
+        var noise = new EmbeddingNoise(alpha: 5, seed: 17);
+        var together = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096), Noisy);
+        Tiny.Step(model, method, Tiny.Whole(rows, method, 20), Noisy).MustEqual(together, Rounding, "20 tokens at once");
+        Assert.NotEqual(together.Loss, Tiny.Step(model, method, Tiny.Whole(rows, method, 4096)).Loss);
+
+        var first = Of(step: 3);
+        Assert.Equal(first, Of(step: 3));
+        Assert.NotEqual(first, Of(step: 4));
+        var limit = 5 / Math.Sqrt(rows.Length(0) * 12.0);       // α / √(L·D)
+        Assert.All(first, x => Assert.InRange(x, -limit, limit));
+        Assert.InRange(first.Max(), limit * 0.8, limit);
+        Assert.InRange(first.Average(), -limit / 3, limit / 3);
+
+        ForwardOptions Noisy(TokenBatch batch) => new() { EmbeddingNoise = noise.For(batch, 3) };
+
+        double[] Of(int step)
+        {
+            using var scope = TensorScope.Enter();
+            var batch = BatchBuilder.Build(rows, [0]);
+            return noise.For(batch, step)(Tensor.Zeros(DType.Float32, batch.Count, 12), batch.Stream()).ToArray<double>();
+        }
+    }
+
+    [Theory]
+    [InlineData("llama"), InlineData("gpt2")]
+    public void Held_out_loss_does_not_depend_on_packing_or_batches(string kind)
+    {
+        using var model = Tiny.Model(kind);
+        var rows = Tiny.Rows(9, 70);        // more than one group of the evaluator
+        var method = new SupervisedMethod("sft");
+        var reference = Loss(rows, batchSize: 8, maxTokens: 4096);
+        Assert.Equal(reference, Loss(rows, batchSize: 1, maxTokens: 4096));
+        Assert.Equal(reference, Loss(rows, batchSize: 64, maxTokens: 20), 1e-12);
+        Assert.Equal(reference, Loss(Packing.BestFit(rows, 32), batchSize: 8, maxTokens: 4096), 1e-12);
+
+        double Loss(ITokenRows held, int batchSize, int maxTokens) => new Evaluator(held, method, batchSize, maxTokens).Run(model).Number("eval_loss")!.Value;
+    }
+}

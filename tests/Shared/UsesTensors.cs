@@ -1,0 +1,5 @@
+namespace Handbook.Testing;
+
+/// <summary>Tests that make tensors: one at a time, because live counts, threads and the random state belong to the process.</summary>
+[CollectionDefinition("tensors", DisableParallelization = true)]
+public sealed class UsesTensors;
