@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Handbook.Runs;
 using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
@@ -7,5 +6,5 @@ namespace Handbook.Cli;
 /// <summary><c>handbook bco RECIPE [--key=value]…</c></summary>
 internal static class BcoCommand
 {
-    public static Command Create() => TrainCommand.Create(TrainingMethod.Bco, "bco", "Align a model with answers that are good or bad by themselves (BCO), or resume from the last checkpoint", TrainingRun.Run);
+    public static Command Create() => TrainCommand.Create(TrainingMethod.Bco, "bco", "Align a model with answers that are good or bad by themselves (BCO), or resume from the last checkpoint");
 }

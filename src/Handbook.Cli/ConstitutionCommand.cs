@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Progress;
+using Handbook.Cli.Progress;
 using Handbook.Models.Generation;
 using Handbook.Runs;
 using Handbook.Training.Sampling;
@@ -58,12 +59,12 @@ internal static class ConstitutionCommand
             var asked = PromptFile.Read(args.GetRequiredValue(prompts));
             var stops = sampling.Stops(args);
             var general = sampling.Of(args, null);
-            var line = new LiveLine();
+            IWorkObserver observer = new ConsoleObserver();
             foreach (var without in WithoutEffect(args, elsewhere is null ? [parallel] : [batch, sampling.Precision]))
-                line.Print($"note: {without} has no effect on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
+                observer.Noted($"{without} has no effect on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
             // Opened at once: a wrong address or option is told before anything is written.
             var endpoint = elsewhere is null ? null
-                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere, Parallel = args.GetValue(parallel), Say = line.Print }), elsewhere, general, stops);
+                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere, Parallel = args.GetValue(parallel), Say = observer.Said }), elsewhere, general, stops);
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
@@ -74,7 +75,7 @@ internal static class ConstitutionCommand
                 Seed = general.Seed,
                 SourceKey = $"{(folder is null ? $"{args.GetValue(address)} {elsewhere}" : ConstitutionRun.KeyOf(folder))} {Words(args, sampling)} {string.Join('\n', stops)}",
             };
-            var (rows, dropped) = ConstitutionRun.Run(options, () => Source(args), line, cancel);
+            var (rows, dropped) = ConstitutionRun.Run(options, () => Source(args), observer, Program.CommandLine, cancel);
             foreach (var (name, number) in rows)
                 Console.Out.WriteLine($"{Path.Combine(options.Output, name)}.jsonl: {number:N0} rows");
             foreach (var (reason, number) in dropped)

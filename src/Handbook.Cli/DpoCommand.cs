@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Handbook.Runs;
 using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
@@ -7,5 +6,5 @@ namespace Handbook.Cli;
 /// <summary><c>handbook dpo RECIPE [--key=value]…</c></summary>
 internal static class DpoCommand
 {
-    public static Command Create() => TrainCommand.Create(TrainingMethod.Dpo, "dpo", "Align a model with pairs of answers (DPO and its family), or resume from the last checkpoint", TrainingRun.Run);
+    public static Command Create() => TrainCommand.Create(TrainingMethod.Dpo, "dpo", "Align a model with pairs of answers (DPO and its family), or resume from the last checkpoint");
 }

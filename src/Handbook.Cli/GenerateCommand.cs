@@ -3,7 +3,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
-using Handbook.Base.Progress;
+using Handbook.Cli.Progress;
 using Handbook.Models.Generation;
 using Handbook.Training;
 using Handbook.Training.Sampling;

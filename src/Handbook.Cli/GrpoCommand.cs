@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Handbook.Runs;
 using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
@@ -7,5 +6,5 @@ namespace Handbook.Cli;
 /// <summary><c>handbook grpo RECIPE [--key=value]…</c></summary>
 internal static class GrpoCommand
 {
-    public static Command Create() => TrainCommand.Create(TrainingMethod.Grpo, "grpo", "Train a model on its own answers: those that score above their group become likelier", TrainingRun.Run);
+    public static Command Create() => TrainCommand.Create(TrainingMethod.Grpo, "grpo", "Train a model on its own answers: those that score above their group become likelier");
 }

@@ -1,7 +1,7 @@
 using System.CommandLine;
 using Spectre.Console;
 using Handbook.Base;
-using Handbook.Base.Progress;
+using Handbook.Cli.Progress;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
@@ -51,7 +51,7 @@ internal static class InspectCommand
             options = RecipeData.Options(recipe, RecipeData.LoadTokenizer(recipe));
         }
         // What is wrong with rows is this command's subject: it shows them, and does not stop.
-        using var shown = new TokenizingProgress(new LiveLine());
+        using var shown = new TokenizingProgress(new ConsoleObserver());
         using var data = TrainingData.Load(options with { MaxBadRows = 1 }, shown, cancel);
         var report = new InspectReport(Console.Out, coloured: !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities is { Ansi: true, ColorSystem: not ColorSystem.NoColors });
         report.Sources(data.Sources);

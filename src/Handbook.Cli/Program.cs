@@ -5,6 +5,9 @@ namespace Handbook.Cli;
 /// <summary>The command line: one file per command, and one place for exit codes.</summary>
 internal static class Program
 {
+    /// <summary>What the user typed after the command's name.</summary>
+    public static string CommandLine { get; } = string.Join(' ', Environment.GetCommandLineArgs().Skip(1));
+
     private static async Task<int> Main(string[] args)
     {
         var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });     // an argument may begin with @

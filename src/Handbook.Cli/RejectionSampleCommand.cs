@@ -24,5 +24,5 @@ internal static class RejectionSampleCommand
           handbook rejection-sample recipes/tiny/rejection-sample.yaml --select=best_vs_worst       pairs, and dpo on them
           handbook rejection-sample recipes/tiny/rejection-sample.yaml --train_method=none          only the data
           handbook explain reward_funcs select
-        """, RejectionRun.Run);
+        """, (recipe, observer, commandLine, cancel) => RejectionRun.Run(recipe, observer, commandLine, cancel).End);
 }

@@ -1,5 +1,4 @@
 using System.CommandLine;
-using Handbook.Runs;
 using Handbook.Training.Methods;
 
 namespace Handbook.Cli;
@@ -7,5 +6,5 @@ namespace Handbook.Cli;
 /// <summary><c>handbook reward RECIPE [--key=value]…</c></summary>
 internal static class RewardCommand
 {
-    public static Command Create() => TrainCommand.Create(TrainingMethod.Reward, "reward", "Train a reward model on pairs of answers, or resume from the last checkpoint", TrainingRun.Run);
+    public static Command Create() => TrainCommand.Create(TrainingMethod.Reward, "reward", "Train a reward model on pairs of answers, or resume from the last checkpoint");
 }

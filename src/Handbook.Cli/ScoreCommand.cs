@@ -2,7 +2,7 @@ using System.CommandLine;
 using System.Security.Cryptography;
 using System.Text;
 using Handbook.Base;
-using Handbook.Base.Progress;
+using Handbook.Cli.Progress;
 using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -50,7 +50,7 @@ internal static class ScoreCommand
         if (args.GetValue(_against) is not null && output is null)
             throw new InputException("--against compares two files of scores, but --output names none", fix: "add -o scores.jsonl");
         var line = new LiveLine();
-        using var taken = output is null ? null : RunLock.TakeFile(output, "--output");
+        using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
         var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
         var source = Dataset.Open(spec);

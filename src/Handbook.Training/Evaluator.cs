@@ -23,9 +23,9 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
     private const int GroupSize = 64;
 
     /// <summary>Loss, metrics and speed; names begin with <c>eval_</c>.</summary>
-    /// <param name="bar">Advanced by the rows that are done.</param>
+    /// <param name="count">Advanced by the rows that are done.</param>
     /// <param name="cancel">Stops between batches with an <see cref="OperationCanceledException"/>.</param>
-    public MetricSet Run(Decoder model, ProgressBar? bar = null, CancellationToken cancel = default)
+    public MetricSet Run(Decoder model, IWorkCount? count = null, CancellationToken cancel = default)
     {
         var clock = Stopwatch.StartNew();
         var sums = new MetricSums();
@@ -40,7 +40,7 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
                 method.Run(model, group, pass);
             if (pass.Learned)
                 sums.Add("loss", pass.Loss * numbers.Length, numbers.Length);
-            bar?.Advance(numbers.Length);
+            count?.Advance(numbers.Length);
         }
         var result = new MetricSet();
         foreach (var (name, mean) in sums.Means)

@@ -5,6 +5,7 @@ using Handbook.Training.Checkpoints;
 using Handbook.Training.Events;
 using Handbook.Training.Metrics;
 using Handbook.Training.Plots;
+using Handbook.Training.Progress;
 
 namespace Handbook.Training;
 
@@ -14,31 +15,30 @@ namespace Handbook.Training;
 /// After it: <c>trainer_state.json</c>, <c>train_results.json</c>, <c>eval_results.json</c>, <c>all_results.json</c>, <c>README.md</c>.
 /// To repeat it: <c>recipe.yaml</c>, <c>training_args.json</c>, <c>run.json</c>. Every file is replaced whole or not at all.
 /// </remarks>
-public sealed class RunFolder : IDisposable
+public sealed class RunFolder : IRunObserver, IDisposable
 {
     private readonly MetricsFile _metrics;
     private readonly LossPlot _plot;
-    private readonly bool _tensorBoard;
-    private readonly string? _eventFolder;
+    private readonly TensorBoardLog? _tensorBoard;
+    private readonly RunObservers _logs;
     private readonly int _resumeStep;
-    private EventFile? _events;
 
     private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder)
     {
         Path = path;
         State = state;
         _resumeStep = resumeStep;
-        _tensorBoard = tensorBoard;
-        _eventFolder = eventFolder;
         _metrics = MetricsFile.Open(path, resumeStep);
         _plot = new LossPlot(path, System.IO.Path.GetFileName(System.IO.Path.TrimEndingDirectorySeparator(path)));
         foreach (var entry in _metrics.Kept)
             _plot.Add(entry);
+        _tensorBoard = tensorBoard ? new TensorBoardLog(path, resumeStep, eventFolder) : null;
+        _logs = _tensorBoard is null ? new(_metrics, _plot) : new(_metrics, _tensorBoard, _plot);
     }
 
     public string Path { get; }
 
-    /// <summary>What <c>trainer_state.json</c> holds; the loop keeps its counters current, <see cref="Log"/> the history.</summary>
+    /// <summary>What <c>trainer_state.json</c> holds; the loop keeps its counters current, <see cref="Logged"/> the history.</summary>
     public TrainerState State { get; }
 
     /// <summary>Opens the folder of a run, making it where it is missing.</summary>
@@ -70,39 +70,25 @@ public sealed class RunFolder : IDisposable
                 throw new InputException($"output_dir: {path} is a file, not a folder", fix: "choose another output_dir, or remove the file");
     }
 
-    /// <summary>Logs the metrics of a training step: <c>loss</c>, <c>grad_norm</c>, <c>learning_rate</c>, ….</summary>
-    /// <param name="step">Optimiser steps done.</param>
-    /// <param name="epoch">Epochs done, with fraction.</param>
-    /// <param name="metrics">In full precision; <c>log_history</c> rounds the loss to four decimals, as the Python trainer does.</param>
-    public void Log(int step, double epoch, MetricSet metrics) => Record(step, epoch, metrics, "train/", "");
+    /// <summary>Writes the metrics of a training step to all logs of the run.</summary>
+    /// <inheritdoc/>
+    public void Logged(int steps, double epoch, MetricSet metrics) => _logs.Logged(steps, epoch, Remembered(steps, epoch, metrics));
 
-    /// <summary>Logs an evaluation; the names begin with <c>eval_</c>.</summary>
-    /// <inheritdoc cref="Log"/>
-    public void LogEvaluation(int step, double epoch, MetricSet metrics) => Record(step, epoch, metrics, "eval/", "eval_");
+    /// <summary>Writes an evaluation to all logs of the run.</summary>
+    /// <inheritdoc/>
+    public void Evaluated(int steps, double epoch, MetricSet metrics) => _logs.Evaluated(steps, epoch, Remembered(steps, epoch, metrics));
 
-    private void Record(int step, double epoch, MetricSet metrics, string tagPrefix, string namePrefix)
+    /// <summary>The entry as the logs have it; <c>log_history</c> keeps it with the loss rounded to four decimals, as the Python trainer does.</summary>
+    private MetricSet Remembered(int step, double epoch, MetricSet metrics)
     {
         var entry = new MetricSet { ["epoch"] = epoch };
         foreach (var (name, value) in metrics)
             entry[name] = value;
-
-        _metrics.Append(step, entry);
-
         var history = new MetricSet(entry.OrderBy(pair => pair.Key, StringComparer.Ordinal)) { ["step"] = step };
         if (history.Number("loss") is { } loss)
             history["loss"] = Math.Round(loss, 4);
         State.LogHistory.Add(history);
-
-        if (_tensorBoard)
-        {
-            _events ??= new EventFile(Path, _resumeStep, folder: _eventFolder);
-            foreach (var (name, value) in entry)
-                _events.Scalar(tagPrefix + (name.StartsWith(namePrefix, StringComparison.Ordinal) ? name[namePrefix.Length..] : name), value.Value, step);
-            _events.Flush();
-        }
-
-        _plot.Add(new MetricSet(entry) { ["step"] = step });
-        _plot.WriteIfDue();
+        return entry;
     }
 
     /// <summary>Makes the log durable. Called before a checkpoint is written, which builds on it.</summary>
@@ -169,7 +155,7 @@ public sealed class RunFolder : IDisposable
     {
         _plot.Write();
         _metrics.Dispose();
-        _events?.Dispose();
+        _tensorBoard?.Dispose();
     }
 
     private void WriteJson(string name, object value) => AtomicFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));

@@ -19,28 +19,32 @@ public sealed partial class RunLock : IDisposable
     private readonly string _name;
     private FileStream? _file;
 
-    private RunLock(string outputDir, string lockFile, string name) => (_outputDir, LockFile, _name) = (outputDir, lockFile, name);
+    private readonly string? _commandLine;
+
+    private RunLock(string outputDir, string lockFile, string name, string? commandLine) => (_outputDir, LockFile, _name, _commandLine) = (outputDir, lockFile, name, commandLine);
 
     private string LockFile { get; }
 
     /// <summary>Locks the folder where it exists; otherwise <see cref="Hold"/> does, so that a run that cannot begin leaves nothing behind.</summary>
     /// <param name="outputDir">The folder.</param>
+    /// <param name="commandLine">What the user typed, for whoever finds the folder in use; null where no command began the run.</param>
     /// <param name="key">What names it, for the message.</param>
     /// <exception cref="InputException">Another run holds it.</exception>
-    public static RunLock Take(string outputDir, string key = "output_dir")
+    public static RunLock Take(string outputDir, string? commandLine = null, string key = "output_dir")
     {
         var folder = Path.GetFullPath(outputDir);
-        return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}").LockExisting();
+        return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}", commandLine).LockExisting();
     }
 
     /// <summary>Locks a single file that is being written, by a file <c>….lock</c> beside it; where its folder is still to be made, nobody writes there.</summary>
     /// <param name="path">The file.</param>
+    /// <param name="commandLine">What the user typed, for whoever finds the folder in use; null where no command began the run.</param>
     /// <param name="key">What names it, for the message.</param>
     /// <exception cref="InputException">Another run holds it.</exception>
-    public static RunLock TakeFile(string path, string key)
+    public static RunLock TakeFile(string path, string key, string? commandLine = null)
     {
         path = Path.GetFullPath(path);
-        return new RunLock(Path.GetDirectoryName(path)!, path + ".lock", $"{key} {path}").LockExisting();
+        return new RunLock(Path.GetDirectoryName(path)!, path + ".lock", $"{key} {path}", commandLine).LockExisting();
     }
 
     private RunLock LockExisting()
@@ -66,7 +70,7 @@ public sealed partial class RunLock : IDisposable
 
     private void Lock()
     {
-        var mark = $"{Environment.ProcessId} on {Environment.MachineName}: handbook {string.Join(' ', Environment.GetCommandLineArgs().Skip(1))}\n{Guid.NewGuid():N}\n";
+        var mark = $"{Environment.ProcessId} on {Environment.MachineName}{(_commandLine is null ? "" : $": handbook {_commandLine}")}\n{Guid.NewGuid():N}\n";
         try
         {
             Directory.CreateDirectory(_outputDir);

@@ -3,11 +3,11 @@ using Handbook.Data.Cache;
 
 namespace Handbook.Training;
 
-/// <summary>Shows tokenising as a progress bar per data set.</summary>
-public sealed class TokenizingProgress(LiveLine line) : IProgress<TokenizeProgress>, IDisposable
+/// <summary>Tells an observer of tokenising, one count for each data set.</summary>
+public sealed class TokenizingProgress(IWorkObserver observer) : IProgress<TokenizeProgress>, IDisposable
 {
     private readonly Lock _lock = new();
-    private ProgressBar? _bar;
+    private IWorkCount? _count;
     private string? _name;
 
     public void Report(TokenizeProgress value)
@@ -16,20 +16,20 @@ public sealed class TokenizingProgress(LiveLine line) : IProgress<TokenizeProgre
         {
             if (_name != value.Name)
             {
-                _bar?.Dispose();
-                (_name, _bar) = (value.Name, new ProgressBar($"tokenizing {value.Name}", null, "rows", line));
+                _count?.Dispose();
+                (_name, _count) = (value.Name, observer.Began($"tokenizing {value.Name}", null, "rows"));
             }
-            _bar!.Report(value.Rows);
+            _count!.Report(value.Rows);
             if (!value.Done)
                 return;
-            _bar.Dispose();
-            (_name, _bar) = (null, null);
+            _count.Dispose();
+            (_name, _count) = (null, null);
         }
     }
 
     public void Dispose()
     {
         lock (_lock)
-            _bar?.Dispose();
+            _count?.Dispose();
     }
 }

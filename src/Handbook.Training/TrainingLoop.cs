@@ -23,12 +23,10 @@ public sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? 
 /// <summary>The one loop: accumulate, clip, step, log, evaluate, save, go on.</summary>
 public sealed class TrainingLoop : IDisposable
 {
-    private static readonly string[] s_noted = ["eval_loss", "eval_reward", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
-
     private readonly TrainingJob _job;
     private readonly TrainingOptions _options;
     private readonly RunFolder _folder;
-    private readonly TrainingProgress _progress;
+    private readonly IRunObserver _observer;
     private readonly Optimizer _optimizer;
     private readonly StepPlan _plan;
     private readonly LearningRateSchedule _schedule;
@@ -47,8 +45,8 @@ public sealed class TrainingLoop : IDisposable
     /// <param name="job">What to train, on what.</param>
     /// <param name="folder">The run folder, open.</param>
     /// <param name="resume">The checkpoint to go on from; null begins anew.</param>
-    /// <param name="line">The console line; null for one on stderr.</param>
-    public TrainingLoop(TrainingJob job, RunFolder folder, Checkpoint? resume, LiveLine? line = null)
+    /// <param name="observer">Hears what happens; the folder writes its logs in any case.</param>
+    public TrainingLoop(TrainingJob job, RunFolder folder, Checkpoint? resume, IRunObserver? observer = null)
     {
         (_job, _options, _folder) = (job, job.Options, folder);
         _plan = job.Plan;
@@ -59,7 +57,7 @@ public sealed class TrainingLoop : IDisposable
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
         _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens);
         _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
-        _progress = new TrainingProgress(Outline(), line);
+        _observer = observer is null ? folder : new RunObservers(folder, observer);
         Describe(folder.State);
     }
 
@@ -71,7 +69,7 @@ public sealed class TrainingLoop : IDisposable
     /// <summary>Runs to the end, or until it is cancelled: then a checkpoint is written first.</summary>
     public TrainingOutcome Run(CancellationToken cancel)
     {
-        _progress.Start();
+        _observer.Started(Outline());
         var clock = Stopwatch.StartNew();
         var before = _state.Seconds;
         var finished = true;
@@ -98,7 +96,7 @@ public sealed class TrainingLoop : IDisposable
         {
             if (_savedStep != _state.Step)
                 Save();
-            _progress.Note($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
+            _observer.Said($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
         }
         _state.Seconds = before + clock.Elapsed.TotalSeconds;
         return Finish(finished, waited);
@@ -130,7 +128,7 @@ public sealed class TrainingLoop : IDisposable
             _optimizer.Step(rate, GradientNorm.ClipFactor(norm.Value, _options.MaxGradNorm));
         }
         else if (_emptySteps++ == 0)
-            _progress.Note($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
+            _observer.Said($"step {_state.Step + 1} has no token to predict and changes nothing; further ones are counted in the summary");
         _state.Step++;
         _job.Method.AfterStep(_job.Model, _state.Step);
         _state.TokensSeen += tokens;
@@ -139,7 +137,7 @@ public sealed class TrainingLoop : IDisposable
         _state.StepsSinceLog++;
         _lastNorm = norm ?? 0;
         _lastRate = rate;
-        _progress.Step(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
+        _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
     }
 
     // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
@@ -180,7 +178,7 @@ public sealed class TrainingLoop : IDisposable
             if (name != "nll")
                 metrics[name] = mean;
         metrics["num_tokens"] = _state.TokensSeen;
-        _folder.Log(_state.Step, epoch, metrics);
+        _observer.Logged(_state.Step, epoch, metrics);
         _state.LossSinceLog = 0;
         _state.StepsSinceLog = 0;
         _state.SinceLog.Clear();
@@ -190,11 +188,10 @@ public sealed class TrainingLoop : IDisposable
     private bool Evaluate(double epoch)
     {
         MetricSet metrics;
-        using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
-            metrics = RunEvaluator(bar);
+        using (var count = _observer.Began("evaluating", _job.Evaluation!.Count, "rows"))
+            metrics = RunEvaluator(count);
         _lastEvaluation = (_state.Step, metrics);
-        _folder.LogEvaluation(_state.Step, epoch, metrics);
-        _progress.Note($"step {_state.Step}: {string.Join(", ", s_noted.Where(name => metrics.Number(name) is not null).Select(name => $"{name} {metrics.Number(name):f4}"))}");
+        _observer.Evaluated(_state.Step, epoch, metrics);
         _schedule.Report(metrics.Number("eval_loss")!.Value);
 
         if (metrics.Number(_options.BestMetric()) is not { } metric)
@@ -208,9 +205,9 @@ public sealed class TrainingLoop : IDisposable
         return true;
     }
 
-    private MetricSet RunEvaluator(ProgressBar bar)
+    private MetricSet RunEvaluator(IWorkCount count)
     {
-        var metrics = _evaluator!.Run(_job.Model, bar);
+        var metrics = _evaluator!.Run(_job.Model, count);
         _job.Evaluated?.Invoke(_state.Step);
         return metrics;
     }
@@ -222,13 +219,13 @@ public sealed class TrainingLoop : IDisposable
         if (_bestStep == _state.Step)
             _folder.State.BestModelCheckpoint = Path.Combine(_folder.Path, $"checkpoint-{_state.Step}");
         string path;
-        using (_progress.Aside("saving", null, "", out _))
+        using (_observer.Began("saving", null, ""))
             path = TrainingCheckpoint.Save(_job, _folder.Path, _optimizer, _state, _folder.State);
         _folder.SaveState();
         foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
-            _progress.Note($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
+            _observer.Said($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
         _savedStep = _state.Step;
-        _progress.Note($"saved {Path.GetFileName(path)}");
+        _observer.Saved(path);
     }
 
     private TrainingOutcome Finish(bool finished, TimeSpan waited)
@@ -244,8 +241,8 @@ public sealed class TrainingLoop : IDisposable
         {
             if (_lastEvaluation is not { } last || last.Step != _state.Step)
             {
-                using (_progress.Aside("evaluating", _job.Evaluation!.Count, "rows", out var bar))
-                    last = (_state.Step, RunEvaluator(bar));
+                using (var count = _observer.Began("evaluating", _job.Evaluation!.Count, "rows"))
+                    last = (_state.Step, RunEvaluator(count));
             }
             evaluation = new MetricSet(last.Metrics) { ["epoch"] = epoch, ["eval_samples"] = _job.EvaluationSamples };
         }
@@ -260,7 +257,7 @@ public sealed class TrainingLoop : IDisposable
             ["train_steps_per_second"] = _state.Step / Math.Max(_state.Seconds, 1e-9),
             ["train_tokens_per_second"] = _state.TokensSeen / Math.Max(_state.Seconds, 1e-9),
         };
-        _progress.Finish(new TrainingSummary
+        _observer.Ended(new TrainingSummary
         {
             Finished = finished,
             Waited = waited,
@@ -275,7 +272,7 @@ public sealed class TrainingLoop : IDisposable
     {
         using var weights = ModelWeights.Open(best, PublishedConfig.Load(best), fused: true);
         _job.Model.Parameters.Load(weights);
-        _progress.Note($"took the weights of {Path.GetFileName(best)}, the best by {_options.BestMetric()} ({_folder.State.BestMetric:g6})");
+        _observer.Said($"took the weights of {Path.GetFileName(best)}, the best by {_options.BestMetric()} ({_folder.State.BestMetric:g6})");
     }
 
     private LoopState Resume(Checkpoint resume)

@@ -18,8 +18,8 @@ public sealed class RunFolderTests : IDisposable
     {
         using (var folder = RunFolder.Open(_run["out"]))
         {
-            folder.Log(1, 0.5, new MetricSet { ["loss"] = 2.123456789, ["grad_norm"] = 0.25, ["learning_rate"] = 5e-05 });
-            folder.LogEvaluation(1, 0.5, new MetricSet { ["eval_loss"] = 2.5, ["eval_runtime"] = 1.25 });
+            folder.Logged(1, 0.5, new MetricSet { ["loss"] = 2.123456789, ["grad_norm"] = 0.25, ["learning_rate"] = 5e-05 });
+            folder.Evaluated(1, 0.5, new MetricSet { ["eval_loss"] = 2.5, ["eval_runtime"] = 1.25 });
             folder.State.GlobalStep = 1;
             folder.SaveState();
         }
@@ -44,7 +44,7 @@ public sealed class RunFolderTests : IDisposable
         {
             for (var step = from; step <= to; step++)
             {
-                folder.Log(step, step / 4.0, new MetricSet { ["loss"] = 3.0 / step });
+                folder.Logged(step, step / 4.0, new MetricSet { ["loss"] = 3.0 / step });
                 folder.State.GlobalStep = step;
                 if (step == 4)
                     CheckpointFolder.Save(folder.Path, step, 0, writer => writer.WriteText(TrainerState.FileName, folder.State.ToJson()));

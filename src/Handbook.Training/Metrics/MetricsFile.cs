@@ -1,11 +1,12 @@
 using System.Text;
 using System.Text.Json;
 using Handbook.Base.Files;
+using Handbook.Training.Progress;
 
 namespace Handbook.Training.Metrics;
 
 /// <summary><c>metrics.jsonl</c>: one object per logged step, in full precision, each step once however often the run was resumed.</summary>
-public sealed class MetricsFile : IDisposable
+public sealed class MetricsFile : IRunObserver, IDisposable
 {
     public const string FileName = "metrics.jsonl";
 
@@ -59,6 +60,12 @@ public sealed class MetricsFile : IDisposable
         var path = Path.Combine(outputDir, FileName);
         return !File.Exists(path) ? [] : [.. File.ReadLines(path).Select(TryRead).OfType<MetricSet>()];
     }
+
+    /// <inheritdoc/>
+    public void Logged(int steps, double epoch, MetricSet metrics) => Append(steps, metrics);
+
+    /// <inheritdoc/>
+    public void Evaluated(int steps, double epoch, MetricSet metrics) => Append(steps, metrics);
 
     /// <summary>Adds the metrics of a step. What belongs to the step of the last line (its evaluation) joins that line.</summary>
     public void Append(int step, MetricSet metrics)

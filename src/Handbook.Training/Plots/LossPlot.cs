@@ -1,11 +1,12 @@
 using System.Diagnostics;
 using Handbook.Base.Files;
 using Handbook.Training.Metrics;
+using Handbook.Training.Progress;
 
 namespace Handbook.Training.Plots;
 
 /// <summary><c>loss.svg</c> and <c>loss.png</c> of a run, drawn anew as it goes.</summary>
-public sealed class LossPlot(string outputDir, string title)
+public sealed class LossPlot(string outputDir, string title) : IRunObserver
 {
     private const double PixelsPerUnit = 2;
 
@@ -14,6 +15,16 @@ public sealed class LossPlot(string outputDir, string title)
     private readonly Stopwatch _sinceWrite = new();
     private TimeSpan _lastCost;
     private bool _changed;
+
+    /// <inheritdoc/>
+    public void Logged(int steps, double epoch, MetricSet metrics)
+    {
+        Add(new MetricSet(metrics) { ["step"] = steps });
+        WriteIfDue();
+    }
+
+    /// <inheritdoc/>
+    public void Evaluated(int steps, double epoch, MetricSet metrics) => Logged(steps, epoch, metrics);
 
     /// <summary>Takes <c>loss</c> and <c>eval_loss</c> of a logged step.</summary>
     public void Add(MetricSet entry)

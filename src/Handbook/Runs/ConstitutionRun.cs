@@ -5,6 +5,7 @@ using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Models.Generation;
 using Handbook.Training;
+using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Runs;
@@ -32,6 +33,11 @@ public sealed record ConstitutionOptions
     public required string SourceKey { get; init; }
 }
 
+/// <summary>What came of critique and revision.</summary>
+/// <param name="Rows">Rows by file.</param>
+/// <param name="LeftOut">Prompts that gave none, by reason.</param>
+public sealed record ConstitutionResult(IReadOnlyDictionary<string, int> Rows, IReadOnlyDictionary<string, int> LeftOut);
+
 /// <summary>Lets a model answer, criticise its answers by a constitution and revise them; writes conversations and preference pairs. arXiv:2212.08073, §3.</summary>
 /// <remarks>
 /// <c>train_sft.jsonl</c>, <c>test_sft.jsonl</c> (messages: the prompt and the last revision) and <c>train_prefs.jsonl</c>, <c>test_prefs.jsonl</c> (chosen: the last
@@ -41,14 +47,14 @@ public sealed record ConstitutionOptions
 public sealed class ConstitutionRun
 {
     private readonly ConstitutionOptions _options;
-    private readonly LiveLine _line;
+    private readonly IWorkObserver _observer;
     private readonly GivenAnswer?[][] _said;
     private readonly string?[] _dropped;
     private readonly SplitOrder _order;
 
-    private ConstitutionRun(ConstitutionOptions options, LiveLine line)
+    private ConstitutionRun(ConstitutionOptions options, IWorkObserver observer)
     {
-        (_options, _line) = (options, line);
+        (_options, _observer) = (options, observer);
         _said = [.. options.Prompts.Select(_ => new GivenAnswer?[1 + 2 * options.Revisions])];
         _dropped = new string?[options.Prompts.Count];
         _order = new(options.Seed);
@@ -56,16 +62,18 @@ public sealed class ConstitutionRun
 
     /// <summary>Makes the data.</summary>
     /// <param name="open">Opens what answers, where anything is missing.</param>
-    /// <returns>Rows by file, and prompts that gave none, by reason.</returns>
+    /// <param name="observer">Hears what happens; null for nobody.</param>
+    /// <param name="commandLine">What the user typed, shown to whoever finds the folder in use; null where the run was not started by a command.</param>
+    /// <param name="cancel">Ends the run; the same call goes on from there.</param>
     /// <exception cref="InputException">Something the user can fix; what was said is kept.</exception>
-    public static (IReadOnlyDictionary<string, int> Rows, IReadOnlyDictionary<string, int> Dropped) Run(ConstitutionOptions options, Func<IAnswerSource> open, LiveLine? line = null, CancellationToken cancel = default)
+    public static ConstitutionResult Run(ConstitutionOptions options, Func<IAnswerSource> open, IWorkObserver? observer = null, string? commandLine = null, CancellationToken cancel = default)
     {
         if (options.Revisions < 1)
             throw new InputException($"--revisions is {options.Revisions}, but must be at least 1", fix: "use 1");
         if (options.TestShare is < 0 or >= 1)
             throw new InputException($"--test-share is {options.TestShare}, but must be at least 0 and below 1", fix: "use 0.05");
-        using var taken = RunLock.Take(options.Output, "--output");
-        var run = new ConstitutionRun(options, line ?? new LiveLine());
+        using var taken = RunLock.Take(options.Output, commandLine, "--output");
+        var run = new ConstitutionRun(options, observer ?? RunObservers.None);
         run.Ask(open, taken, cancel);
         return run.Write();
     }
@@ -120,7 +128,7 @@ public sealed class ConstitutionRun
             else
                 requests.Add((p, request));
         }
-        using var bar = new ProgressBar($"{what}{(step > 2 ? $" ({(step + 1) / 2} of {_options.Revisions})" : "")}", _said.Length, what, _line);
+        using var bar = _observer.Began($"{what}{(step > 2 ? $" ({(step + 1) / 2} of {_options.Revisions})" : "")}", _said.Length, what);
         bar.Report(_said.Length - missing.Length);
         source().Answer([.. requests.Select(entry => entry.Request)], (request, _, answer) =>
         {
@@ -164,18 +172,18 @@ public sealed class ConstitutionRun
     {
         if (files.Values.All(rows => rows.Count == 0))
         {
-            _line.Print($"warning: no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
+            _observer.Warned($"no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
             return;
         }
         var drawn = Enumerable.Range(0, _said.Length).Count(p => _order.Share(p) < _options.TestShare);
         if (_options.TestShare > 0 && files["test_sft"].Count == 0)
-            _line.Print($"note: there is no test_sft.jsonl and no test_prefs.jsonl: "
+            _observer.Noted($"there is no test_sft.jsonl and no test_prefs.jsonl: "
                 + (drawn == 0 ? $"--test-share {_options.TestShare:g} is drawn prompt by prompt, and none of {_said.Length:N0} was drawn" : $"none of the {drawn:N0} prompts held out gave a row")
                 + "; raise --test-share or give more prompts, or evaluate on a part of the training rows' split");
         else if (_options.TestShare > 0 && files["test_prefs"].Count == 0)
-            _line.Print($"note: there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs from its answer");
+            _observer.Noted($"there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs from its answer");
         if (files["train_prefs"].Count == 0)
-            _line.Print("note: train_prefs.jsonl is empty: no revision differs from its answer");
+            _observer.Noted("train_prefs.jsonl is empty: no revision differs from its answer");
     }
 
     /// <summary>The principle of a round: another one in each round, until all have had their turn.</summary>
@@ -185,7 +193,7 @@ public sealed class ConstitutionRun
         return all[_order.Permutation(prompt, all.Count)[(round - 1) % all.Count]];
     }
 
-    private (IReadOnlyDictionary<string, int>, IReadOnlyDictionary<string, int>) Write()
+    private ConstitutionResult Write()
     {
         var files = new Dictionary<string, List<JsonObject>> { ["train_sft"] = [], ["test_sft"] = [], ["train_prefs"] = [], ["test_prefs"] = [] };
         for (var p = 0; p < _said.Length; p++)
@@ -208,7 +216,7 @@ public sealed class ConstitutionRun
                 File.Delete(Path.Combine(_options.Output, name + ".jsonl"));
         AtomicFile.WriteText(Path.Combine(_options.Output, "constitution.yaml"), _options.Constitution.Text);
         TellOfEmpty(files);
-        return (files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count), _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
+        return new(files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count), _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
     }
 
     private JsonObject Row(int prompt, params (string Name, JsonNode Value)[] columns)

@@ -24,15 +24,15 @@ internal sealed class GrpoSetup : IDisposable
     private readonly Recipe _recipe;
     private readonly Tokenizer _tokenizer;
     private readonly TrainingData _data;
-    private readonly LiveLine _line;
+    private readonly IWorkObserver _observer;
     private readonly ScorerSet _scorers;
     private LiveReference? _reference;
     private RowLog? _log;
 
-    public GrpoSetup(Recipe recipe, Tokenizer tokenizer, TrainingData data, LiveLine line)
+    public GrpoSetup(Recipe recipe, Tokenizer tokenizer, TrainingData data, IWorkObserver observer)
     {
-        (_recipe, _tokenizer, _data, _line) = (recipe, tokenizer, data, line);
-        _scorers = new ScorerSet(recipe.Scoring, Torch.DType.Float32, line.Print);
+        (_recipe, _tokenizer, _data, _observer) = (recipe, tokenizer, data, observer);
+        _scorers = new ScorerSet(recipe.Scoring, Torch.DType.Float32, observer.Said);
         _scorers.OpenAll();
     }
 
@@ -86,7 +86,7 @@ internal sealed class GrpoSetup : IDisposable
         var preference = _recipe.Preference;
         var folder = preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
         _reference = new LiveReference(PreferenceSetup.Open(_recipe, folder, policy.Compute), preference.SyncRefModel ? preference.RefModelSyncSteps : 0, preference.RefModelMixupAlpha);
-        _line.Print($"reference: {folder}, kept in memory: answers are new in every step{(preference.SyncRefModel ? $"; takes {preference.RefModelMixupAlpha:g} of the policy every {preference.RefModelSyncSteps} steps" : "")}");
+        _observer.Said($"reference: {folder}, kept in memory: answers are new in every step{(preference.SyncRefModel ? $"; takes {preference.RefModelMixupAlpha:g} of the policy every {preference.RefModelSyncSteps} steps" : "")}");
     }
 
     private void Write(int step, LoggedAnswer answer)

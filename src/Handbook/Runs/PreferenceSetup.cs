@@ -12,7 +12,7 @@ using Handbook.Training.Methods.Preferences;
 namespace Handbook.Runs;
 
 /// <summary>What a preference run needs before its first step: its rows in the form that the objective reads, and the reference's scores or the reference itself.</summary>
-internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, CancellationToken cancel) : IDisposable
+internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, CancellationToken cancel) : IDisposable
 {
     private readonly DensityRatios? _ratios = recipe.Method == TrainingMethod.Bco && recipe.Preference.UseDensityRatio ? new() : null;
     private IPreferenceObjective? _objective;
@@ -41,7 +41,7 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
         if (IsLive)
         {
             _live = new LiveReference(Open(recipe, folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
-            line.Print($"reference: {folder}, kept in memory{(recipe.Preference.SyncRefModel ? $"; takes {recipe.Preference.RefModelMixupAlpha:g} of the policy every {recipe.Preference.RefModelSyncSteps} steps" : "")}");
+            observer.Said($"reference: {folder}, kept in memory{(recipe.Preference.SyncRefModel ? $"; takes {recipe.Preference.RefModelMixupAlpha:g} of the policy every {recipe.Preference.RefModelSyncSteps} steps" : "")}");
             return (train, evaluation);
         }
         var isPolicy = Path.GetFullPath(folder) == Path.GetFullPath(policyFolder);
@@ -61,11 +61,11 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
             var key = cache.Key(folder, policy.Compute, Objective, rows);
             if (cache.Find(key, rows.Count) is { } known)
             {
-                line.Print($"reference: scores of {rows.Count:N0} {what} by {folder}, from the cache");
+                observer.Said($"reference: scores of {rows.Count:N0} {what} by {folder}, from the cache");
                 return new(rows, known);
             }
-            line.Print($"reference: scores of {rows.Count:N0} {what} by {folder}, computed once and kept in the cache");
-            using var bar = new ProgressBar($"reference scores, {what}", rows.Count, "rows", line);
+            observer.Said($"reference: scores of {rows.Count:N0} {what} by {folder}, computed once and kept in the cache");
+            using var bar = observer.Began($"reference scores, {what}", rows.Count, "rows");
             var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
             return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
         }
@@ -76,10 +76,10 @@ internal sealed class PreferenceSetup(Recipe recipe, LiveLine line, Cancellation
     {
         var isPolicy = Path.GetFullPath(initialFolder) == Path.GetFullPath(policyFolder);
         using var opened = isPolicy ? null : Open(recipe, initialFolder, policy.Compute);
-        using (var bar = new ProgressBar("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows", line))
+        using (var bar = observer.Began("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows"))
             _ratios!.Compute(opened ?? policy, train, evaluation, recipe.Preference.MinDensityRatio, recipe.Preference.MaxDensityRatio,
                 recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, rows => bar.Advance(rows), cancel);
-        line.Print($"density ratio: bad answers weigh from {_ratios.Least:g3} to {_ratios.Greatest:g3}, {_ratios.Mean:g3} in the mean");
+        observer.Said($"density ratio: bad answers weigh from {_ratios.Least:g3} to {_ratios.Greatest:g3}, {_ratios.Mean:g3} in the mean");
     }
 
     /// <summary>Rows as the objective reads them.</summary>

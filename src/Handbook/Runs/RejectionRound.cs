@@ -1,9 +1,9 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
-using Handbook.Base.Progress;
 using Handbook.Models.Generation;
 using Handbook.Recipes;
+using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Scorers;
 
@@ -11,7 +11,7 @@ namespace Handbook.Runs;
 
 /// <summary>One round in its folder: sampled answers, their scores, what is trained on. Every stage goes on where it stopped.</summary>
 /// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order of the prompts.</remarks>
-internal sealed class RejectionRound(int number, string folder, RunState state, Recipe recipe, IReadOnlyList<Prompt> prompts, LiveLine line)
+internal sealed class RejectionRound(int number, string folder, RunState state, Recipe recipe, IReadOnlyList<Prompt> prompts, IRunObserver observer)
 {
     private const string Answers = "answers.jsonl", Scores = "scores.jsonl";
 
@@ -62,7 +62,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         if (HasTraining)
             throw OtherRows();
         using var source = open();
-        using var bar = new ProgressBar($"round {number}: sampling", total, "answers", line);
+        using var bar = observer.Began($"round {number}: sampling", total, "answers");
         bar.Report(total - missing.Sum(group => group.Samples.Length));
         source.Answer([.. missing.Select(group => new AnswerRequest(prompts[group.Prompt], [.. group.Samples.Select(s => Stream(group.Prompt, s))]))], (request, place, answer) =>
         {
@@ -92,7 +92,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
             if (HasTraining)
                 throw OtherRows();
             File.Delete(Path.Combine(folder, Scores));      // sampling is what is dear; scores of other rules are of no use
-            line.Print($"round {number}: the keys of scoring have changed: scoring again");
+            observer.Said($"round {number}: the keys of scoring have changed: scoring again");
         }
         State.Remember("scores", key);
         using var journal = new Journal(Path.Combine(folder, Scores), ReadScore);
@@ -108,7 +108,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         var missing = all.Where(sample => !sample!.Scores.ContainsKey(name)).ToArray();
         if (missing.Length == 0)
             return;
-        using var bar = new ProgressBar($"round {number}: scoring ({name})", all.Length, "answers", line);
+        using var bar = observer.Began($"round {number}: scoring ({name})", all.Length, "answers");
         bar.Report(all.Length - missing.Length);
         scorers[index].Score([.. missing.Select(sample => new SampledAnswer
         {

@@ -2,7 +2,6 @@ using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
-using Handbook.Base.Progress;
 using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Models.Generation;
@@ -12,6 +11,7 @@ using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Sampling.Scorers;
@@ -25,20 +25,18 @@ namespace Handbook.Runs;
 /// </remarks>
 public sealed class RejectionRun
 {
-    private const int Ok = 0;
-    private const int Interrupted = 130;
-
     private readonly Recipe _recipe;
-    private readonly LiveLine _line;
+    private readonly IRunObserver _observer;
+    private readonly string? _commandLine;
     private readonly Tokenizer _tokenizer;
     private readonly bool _textsAreTurns;
     private readonly DType _compute;
     private readonly string _output;
     private readonly RejectionPlace _place;
 
-    private RejectionRun(Recipe recipe, LiveLine line)
+    private RejectionRun(Recipe recipe, IRunObserver observer, string? commandLine)
     {
-        (_recipe, _line, _output) = (recipe, line, recipe.Training.OutputDir);
+        (_recipe, _observer, _commandLine, _output) = (recipe, observer, commandLine, recipe.Training.OutputDir);
         _place = new(recipe);
         _tokenizer = RecipeData.LoadTokenizer(recipe);
         // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
@@ -48,40 +46,43 @@ public sealed class RejectionRun
     }
 
     /// <summary>Runs a rejection-sampling recipe to its end.</summary>
-    /// <returns>0, or 130 after an interruption.</returns>
+    /// <param name="recipe">What to sample, select and train.</param>
+    /// <param name="observer">Hears what happens, and as an <see cref="IRejectionObserver"/> what the rounds gave; null for nobody.</param>
+    /// <param name="commandLine">What the user typed, for <c>run.json</c>; null where the run was not started by a command.</param>
+    /// <param name="cancel">Ends the run; the same call goes on from there.</param>
     /// <exception cref="InputException">Something the user can fix; what was sampled and scored is kept.</exception>
-    public static int Run(Recipe recipe, CancellationToken cancel)
+    public static RejectionResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null, CancellationToken cancel = default)
     {
-        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
+        observer ??= RunObservers.None;
         try
         {
-            return new RejectionRun(recipe, line).Run(cancel);
+            return new RejectionRun(recipe, observer, commandLine).Run(cancel);
         }
         catch (OperationCanceledException) when (cancel.IsCancellationRequested)
         {
-            line.Print("interrupted; what was sampled and scored is kept, and the same command goes on from there");
-            return Interrupted;
+            observer.Said("interrupted; what was sampled and scored is kept, and the same command goes on from there");
+            return new() { End = RunEnd.Interrupted, Folder = recipe.Training.OutputDir };
         }
     }
 
-    private int Run(CancellationToken cancel)
+    private RejectionResult Run(CancellationToken cancel)
     {
-        using var taken = RunLock.Take(_output);
+        using var taken = RunLock.Take(_output, _commandLine);
         _place.EndMove();
         _place.Require();
         var (prompts, dropped) = Prompts();
-        using var scorers = new ScorerSet(_recipe.Scoring, _compute, _line.Print);
+        using var scorers = new ScorerSet(_recipe.Scoring, _compute, _observer.Said);
         scorers.OpenAll();
         taken.Hold();
         if (_recipe.Training.Fresh)
             _place.RemoveOlder();
-        _line.Print($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
+        _observer.Said($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
 
         var summary = new RejectionSummary(_recipe, prompts.Count, dropped);
         var model = _recipe.Model.ModelNameOrPath!;
         for (var number = 1; number <= _recipe.Rejection.Rounds; number++)
         {
-            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _line);
+            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _observer);
             var from = model;
             round.Begin(SamplingKey(from, prompts));
             if (!round.HasTraining)
@@ -96,24 +97,29 @@ public sealed class RejectionRun
             summary.Write(_output);
             if (round.DatasetRows == 0)
             {
-                summary.Print(Console.Out);
+                Show(summary);
                 throw new InputException($"round {number}: no answer was selected, so there is nothing to train on", fix: Cure(round));
             }
             if (next is null)
                 break;
             if (!Train(round, from, next, taken, cancel))
             {
-                _line.Print("interrupted; the same command goes on from there");
-                return Interrupted;
+                _observer.Said("interrupted; the same command goes on from there");
+                return Result(summary, RunEnd.Interrupted, null);
             }
             model = next;
         }
-        summary.Print(Console.Out);
-        _line.Print(_recipe.Rejection.Trains() is null
+        Show(summary);
+        _observer.Said(_recipe.Rejection.Trains() is null
             ? $"the rows to train on: {Path.Combine(_output, "round-1", "train.jsonl")}; every answer: {Path.Combine(_output, "samples.jsonl")}"
             : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
-        return Ok;
+        return Result(summary, RunEnd.Finished, _recipe.Rejection.Trains() is null ? null : model);
     }
+
+    private void Show(RejectionSummary summary) => (_observer as IRejectionObserver)?.Sampled(summary.Rounds, summary.PromptsLeftOut);
+
+    private RejectionResult Result(RejectionSummary summary, RunEnd end, string? model) =>
+        new() { End = end, Folder = _output, Model = model, Rounds = summary.Rounds, PromptsLeftOut = summary.PromptsLeftOut };
 
     /// <summary>Keeps the recipe, once what was found in the folder is known to be of it and something is left to do.</summary>
     private void Accept() => AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
@@ -138,8 +144,8 @@ public sealed class RejectionRun
         var begins = !round.HasTraining;       // whatever the folder holds is the run that this one was told to replace
         round.State.Remember("training", key);
         var method = _recipe.Rejection.Trains()!.Value;
-        _line.Print($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
-        if (TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null, cancel) != Ok)
+        _observer.Said($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
+        if (!TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null, _observer, _commandLine, cancel).IsFinished)
             return false;
         round.State.Remember("trained", key);
         return true;
@@ -169,7 +175,7 @@ public sealed class RejectionRun
     {
         var rejection = _recipe.Rejection;
         if (rejection.SamplesElsewhere)
-            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!, _line.Print)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!, _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
         var speaker = LanguageModel.Open(model, _compute, _tokenizer);
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }

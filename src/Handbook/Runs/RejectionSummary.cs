@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base.Files;
@@ -9,7 +8,7 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Runs;
 
-/// <summary>What came of the rounds so far: <c>summary.json</c>, <c>samples.jsonl</c>, and the table at the end.</summary>
+/// <summary>What came of the rounds so far: <c>summary.json</c>, <c>samples.jsonl</c>, and the results of each round.</summary>
 /// <param name="recipe">The recipe.</param>
 /// <param name="prompts">Prompts that are sampled for.</param>
 /// <param name="dropped">Rows and prompts that are not, by reason.</param>
@@ -19,7 +18,13 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
 
     private readonly List<JsonObject> _samples = [];
     private readonly List<JsonObject> _rounds = [];
-    private readonly List<string[]> _table = [];
+    private readonly List<RejectionRoundResult> _results = [];
+
+    /// <summary>The rounds so far.</summary>
+    public IReadOnlyList<RejectionRoundResult> Rounds => _results;
+
+    /// <summary>Rows and prompts that are not sampled for, by reason.</summary>
+    public IReadOnlyDictionary<string, int> PromptsLeftOut => dropped;
 
     /// <param name="model">The folder of the round's model; null where none is trained.</param>
     public void Add(int number, RejectionRound round, IReadOnlyList<Prompt> asked, string? model)
@@ -49,7 +54,7 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
             ["dataset"] = round.Dataset,
             ["model"] = model,
         });
-        _table.Add([$"{number}", $"{prompts:N0}", $"{samples:N0}", Shown(mean), Shown(meanBest), $"{round.DatasetRows:N0}", string.Join(", ", round.SamplesDropped.OrderByDescending(entry => entry.Value).Select(entry => $"{entry.Value:N0} {entry.Key}"))]);
+        _results.Add(new(number, prompts, samples, mean, meanBest, round.DatasetRows, round.SamplesDropped));
     }
 
     /// <summary>Writes both files whole; nothing in them depends on when or how often the run was stopped.</summary>
@@ -71,21 +76,9 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
         }.ToJsonString(s_indented) + "\n");
     }
 
-    public void Print(TextWriter output)
-    {
-        string[] head = ["round", "prompts", "answers", "mean score", "mean best", "selected", "not used"];
-        var widths = head.Select((title, i) => _table.Select(row => row[i].Length).Append(title.Length).Max()).ToArray();
-        foreach (var row in _table.Prepend(head))
-            output.WriteLine(string.Join("  ", row.Select((cell, i) => i == head.Length - 1 ? cell : cell.PadLeft(widths[i]))));
-        foreach (var (reason, count) in dropped)
-            output.WriteLine($"prompts left out: {count:N0} {reason}");
-    }
-
     private static JsonObject Counts(IReadOnlyDictionary<string, int> counts) =>
         new(counts.OrderBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
 
     /// <summary>Characters of an answer, on average; null without answers.</summary>
     private static JsonNode? MeanLength(IEnumerable<RoundSample> samples) => RoundSample.Number(samples.Select(sample => (double)sample.Given.Text.Length).DefaultIfEmpty(double.NaN).Average());
-
-    private static string Shown(double value) => double.IsNaN(value) ? "–" : value.ToString("0.000", CultureInfo.InvariantCulture);
 }

@@ -17,7 +17,7 @@ using Handbook.Training;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Rewards;
-using Handbook.Training.Metrics;
+using Handbook.Training.Progress;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Runs;
@@ -25,25 +25,27 @@ namespace Handbook.Runs;
 /// <summary>From a checked recipe to a trained model in its run folder.</summary>
 public static class TrainingRun
 {
-    private const int Ok = 0;
-    private const int Interrupted = 130;
     internal const int DefaultMaxTokens = 4096;
 
     /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
-    /// <returns>0, or 130 after an interruption.</returns>
+    /// <param name="recipe">What to train, as <see cref="Recipe.Load"/> checked it.</param>
+    /// <param name="observer">Hears what happens; null for nobody.</param>
+    /// <param name="commandLine">What the user typed, for <c>run.json</c>; null where the run was not started by a command.</param>
+    /// <param name="cancel">Ends the run after a checkpoint.</param>
     /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
-    public static int Run(Recipe recipe, CancellationToken cancel) => Run(recipe, held: null, cancel);
+    public static RunResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null, CancellationToken cancel = default) =>
+        Run(recipe, held: null, observer ?? RunObservers.None, commandLine, cancel);
 
     /// <param name="held">The lock of the run folder, where the caller holds it.</param>
-    internal static int Run(Recipe recipe, RunLock? held, CancellationToken cancel)
+    internal static RunResult Run(Recipe recipe, RunLock? held, IRunObserver observer, string? commandLine, CancellationToken cancel)
     {
-        var line = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         var options = recipe.Training;
         OutputPlace.Require(recipe);
-        using var own = held is null ? RunLock.Take(options.OutputDir) : null;
-        var start = RunStart.Decide(recipe, line.Print);
+        using var own = held is null ? RunLock.Take(options.OutputDir, commandLine) : null;
+        var start = RunStart.Decide(recipe, observer.Said);
         if (start.IsFinished)
-            return Ok;
+            return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
+        var interrupted = new RunResult { End = RunEnd.Interrupted, Folder = options.OutputDir };
         var resume = start.Resume;
 
         var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
@@ -52,9 +54,9 @@ public static class TrainingRun
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
         if (ReferenceCheck.Run(recipe, tokenizer) is { } other)
-            line.Print($"warning: {other}");
-        using var data = LoadData(recipe, tokenizer, line, cancel);
-        Report(data, line);
+            observer.Warned(other);
+        using var data = LoadData(recipe, tokenizer, observer, cancel);
+        Report(data, observer);
         if (data.Train.Count == 0)
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
         if (options.Evaluates() && data.Evaluation is not { Count: > 0 })
@@ -62,18 +64,18 @@ public static class TrainingRun
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
         if (LengthCheck.Found(options.Evaluates() ? [data.Train, data.Evaluation!] : [data.Train], config.Decoder) is { } tooLong)
-            line.Print($"warning: {tooLong}");
+            observer.Warned(tooLong);
         if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
-            Report(AnswerLabels.Of(data.Train), recipe, line);
+            Report(AnswerLabels.Of(data.Train), recipe, observer);
 
         TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
-        line.Print(TorchRuntime.Description);
+        observer.Said(TorchRuntime.Description);
         foreach (var warning in TorchRuntime.Warnings)
-            line.Print($"warning: {warning}");
+            observer.Warned(warning);
         RandomState.Seed((ulong)options.Seed);
-        using var model = LoadModel(recipe, source, config, line, out var saveType);
-        using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, line, cancel) : null;
-        using var grpo = recipe.Method == TrainingMethod.Grpo ? new GrpoSetup(recipe, tokenizer, data, line) : null;
+        using var model = LoadModel(recipe, source, config, observer, out var saveType);
+        using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, observer, cancel) : null;
+        using var grpo = recipe.Method == TrainingMethod.Grpo ? new GrpoSetup(recipe, tokenizer, data, observer) : null;
         ITokenRows train = data.Train;
         var evaluation = options.Evaluates() ? data.Evaluation : null;
         try
@@ -83,11 +85,11 @@ public static class TrainingRun
         }
         catch (OperationCanceledException)
         {
-            line.Print("interrupted before the first step; the reference scores so far are kept, and the same command goes on from there");
-            return Interrupted;
+            observer.Said("interrupted before the first step; the reference scores so far are kept, and the same command goes on from there");
+            return interrupted;
         }
         if (config.Decoder.Head == ModelHead.Score && ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) is var padded && padded.PadId != tokenizer.PadId)
-            line.Print($"note: the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
+            observer.Noted($"the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
         using var samples = recipe.Preference.GenerateDuringEval && evaluation is not null
             ? new EvaluationSamples(options.OutputDir, resume?.Step ?? 0, evaluation, tokenizer, new PromptEncoder(initial, tokenizer, GenerationDefaults.Load(initial, config.Decoder)).StopIds, recipe.Preference.MaxCompletionLength ?? 256)
@@ -112,27 +114,27 @@ public static class TrainingRun
         own?.Hold();
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
-            RemoveCheckpoints(folder.Path, line);
-        Describe(folder, recipe, start, data, tokenizer, source);
-        using var loop = new TrainingLoop(job, folder, resume, line);
+            RemoveCheckpoints(folder.Path, observer);
+        Describe(folder, recipe, start, data, tokenizer, source, commandLine);
+        using var loop = new TrainingLoop(job, folder, resume, observer);
         var outcome = loop.Run(cancel);
         folder.SaveState();
         if (!outcome.Finished)
-            return Interrupted;
+            return interrupted with { Train = outcome.Train };
 
         folder.SaveResults("train", outcome.Train);
-        Console.Out.Write(MetricsReport.Format("train", outcome.Train));
+        observer.Measured("train", outcome.Train);
         if (outcome.Evaluation is not null)
         {
             folder.SaveResults("eval", outcome.Evaluation);
-            Console.Out.Write(MetricsReport.Format("eval", outcome.Evaluation));
+            observer.Measured("eval", outcome.Evaluation);
         }
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
         folder.WriteCard(Card(recipe, job, loop, outcome, data).ToMarkdown(folder.State));
         folder.Finish();
-        line.Print($"saved the model in {options.OutputDir}, read back and compared; "
+        observer.Said($"saved the model in {options.OutputDir}, read back and compared; "
             + (recipe.Method == TrainingMethod.Reward ? $"score rows with `handbook score {options.OutputDir} DATA`" : $"talk to it with `handbook chat {options.OutputDir}`"));
-        return Ok;
+        return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
     }
 
     private static ITrainingMethod Method(Recipe recipe) => recipe.Method == TrainingMethod.Reward
@@ -146,19 +148,19 @@ public static class TrainingRun
         : throw new InputException($"{source} is a reward model, but {RecipeNames.Of(method)} trains what predicts tokens", fix: "set model_name_or_path to a language model");
 
     /// <summary>The rows that a recipe trains and evaluates on, tokenised; from the cache where nothing has changed.</summary>
-    public static TrainingData LoadData(Recipe recipe, Tokenizer tokenizer, LiveLine line, CancellationToken cancel)
+    public static TrainingData LoadData(Recipe recipe, Tokenizer tokenizer, IWorkObserver observer, CancellationToken cancel)
     {
-        using var shown = new TokenizingProgress(line);
+        using var shown = new TokenizingProgress(observer);
         return TrainingData.Load(RecipeData.Options(recipe, tokenizer), shown, cancel);
     }
 
     // Only now, when the new run is about to begin: an older checkpoint of a higher step would be taken for its latest.
-    private static void RemoveCheckpoints(string outputDir, LiveLine line)
+    private static void RemoveCheckpoints(string outputDir, IRunObserver observer)
     {
         foreach (var (step, path) in CheckpointFolder.List(outputDir))
         {
             Directory.Delete(path, recursive: true);
-            line.Print($"fresh: removed checkpoint-{step} of the run before");
+            observer.Said($"fresh: removed checkpoint-{step} of the run before");
         }
     }
 
@@ -184,13 +186,13 @@ public static class TrainingRun
                 why: "an id without a row in the embedding cannot be looked up", fix: "name the model's own tokenizer in tokenizer_name_or_path");
     }
 
-    private static Decoder LoadModel(Recipe recipe, string source, PublishedConfig config, LiveLine line, out DType saveType)
+    private static Decoder LoadModel(Recipe recipe, string source, PublishedConfig config, IRunObserver observer, out DType saveType)
     {
         using var weights = ModelWeights.Open(source, config, fused: true, headSeed: recipe.Method == TrainingMethod.Reward ? recipe.Training.Seed : null);
         if (weights.HasNewHead)
-            line.Print($"note: {source} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation {config.Decoder.InitializerRange:g}, seed {recipe.Training.Seed})");
+            observer.Noted($"{source} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation {config.Decoder.InitializerRange:g}, seed {recipe.Training.Seed})");
         foreach (var unused in weights.Unused.Take(5))
-            line.Print($"note: {source}: tensor {unused} belongs to no parameter and is left out");
+            observer.Noted($"{source}: tensor {unused} belongs to no parameter and is left out");
         saveType = recipe.Model.TorchDtype switch
         {
             WeightType.BFloat16 => DType.BFloat16,
@@ -199,37 +201,37 @@ public static class TrainingRun
         };
         var compute = recipe.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
         if (compute == DType.BFloat16 && !ProcessorFeatures.HasBFloat16)
-            line.Print("warning: this processor has no bfloat16 instructions; products in bfloat16 are slower than in float32 here");
+            observer.Warned("this processor has no bfloat16 instructions; products in bfloat16 are slower than in float32 here");
         if (saveType == DType.BFloat16)
-            line.Print("note: torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
+            observer.Noted("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
         if (config.Decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
-            line.Print("note: the model's config asks for dropout, which is not applied here: every forward pass is the full model");
+            observer.Noted("the model's config asks for dropout, which is not applied here: every forward pass is the full model");
         if (BalancedMethod.Note(recipe, config.Decoder) is { } experts)
-            line.Print($"note: {experts}");
+            observer.Noted(experts);
         return Decoder.Load(weights, DType.Float32, compute, trainable: true);
     }
 
     private static bool IsBestFit(Recipe recipe) => recipe.Data is { Packing: true, PackingStrategy: PackingStrategy.Bfd };
 
-    private static void Report(TrainingData data, LiveLine line)
+    private static void Report(TrainingData data, IRunObserver observer)
     {
         foreach (var report in data.Sources)
         {
             var s = report.Summary;
-            line.Print($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
             foreach (var bad in s.Bad)
-                line.Print($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
+                observer.Said($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
         }
         foreach (var remark in data.Remarks)
-            line.Print(remark);
+            observer.Said(remark);
     }
 
-    private static void Report(AnswerLabels labels, Recipe recipe, LiveLine line)
+    private static void Report(AnswerLabels labels, Recipe recipe, IRunObserver observer)
     {
         if (labels.OneSided() is { } problem)
-            line.Print($"warning: {problem}");
+            observer.Warned(problem);
         else if (recipe.Method == TrainingMethod.Kto && labels.Unbalanced(recipe.Preference.DesirableWeight, recipe.Preference.UndesirableWeight) is { } unusual)
-            line.Print($"note: {unusual}");
+            observer.Noted(unusual);
     }
 
     // What decides which tokens a step sees. Lengths of all rows and the content of some stand for the rows.
@@ -251,13 +253,13 @@ public static class TrainingRun
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
-    private static void Describe(RunFolder folder, Recipe recipe, RunStart start, TrainingData data, Tokenizer tokenizer, string source)
+    private static void Describe(RunFolder folder, Recipe recipe, RunStart start, TrainingData data, Tokenizer tokenizer, string source, string? commandLine)
     {
         folder.WriteRecipe(recipe.ToYaml());
         folder.WriteRunInfo(new RunInfo
         {
             Method = RecipeNames.Of(recipe.Method),
-            CommandLine = string.Join(' ', Environment.GetCommandLineArgs().Skip(1)),
+            CommandLine = commandLine,
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,

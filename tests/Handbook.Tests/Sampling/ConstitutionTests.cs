@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -86,7 +87,7 @@ public sealed class ConstitutionTests
     {
         using var folder = new TemporaryFolder();
         using var said = new StringWriter();
-        ConstitutionRun.Run(Options(folder) with { TestShare = share }, () => new Speaker(), new(said, terminal: false));
+        ConstitutionRun.Run(Options(folder) with { TestShare = share }, () => new Speaker(), new Teller(said));
         Assert.False(File.Exists(folder["out", "test_sft.jsonl"]));
         Assert.Contains(message, said.ToString());
         Assert.Equal(message.Length > 0, said.ToString().Contains("note:", StringComparison.Ordinal));
@@ -191,5 +192,10 @@ public sealed class ConstitutionTests
         public void Dispose()
         {
         }
+    }
+
+    private sealed class Teller(TextWriter said) : IWorkObserver
+    {
+        public void Said(string text) => said.WriteLine(text);
     }
 }

@@ -23,12 +23,12 @@ public sealed class RejectionPlaceTests
         if (!isModel)
         {
             folder.Write("sft.jsonl", """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""" + "\n");
-            Assert.Equal(0, TrainingRun.Run(DerivedRecipe.For(folder.Recipe(Trained, "taken"), TrainingMethod.Sft, folder["model"], folder["sft.jsonl"], folder["taken"], fresh: false), CancellationToken.None));
+            Assert.Equal(RunEnd.Finished, TrainingRun.Run(DerivedRecipe.For(folder.Recipe(Trained, "taken"), TrainingMethod.Sft, folder["model"], folder["sft.jsonl"], folder["taken"], fresh: false)).End);
         }
         var place = isModel ? "model" : "taken";
         var before = Files(folder[place]);
         var recipe = folder.Recipe(Trained, place);
-        Assert.Contains(message, Assert.Throws<InputException>(() => RejectionRun.Run(recipe, CancellationToken.None)).What);
+        Assert.Contains(message, Assert.Throws<InputException>(() => RejectionRun.Run(recipe)).What);
         Assert.Contains(RecipeProbe.Of(recipe).Problems, problem => problem.What.Contains(message, StringComparison.Ordinal));
         Assert.Equal(before, Files(folder[place]));
     }
@@ -44,13 +44,13 @@ public sealed class RejectionPlaceTests
     public void A_finished_run_stays_what_it_is_when_a_key_changes(string change, string message)
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe(Trained, "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);
         var before = Files(folder["out"]);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\n{change}", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\n{change}", "out")));
         Assert.Contains(message, problem.What);
         Assert.Equal(before, Files(folder["out"]));
         Assert.Empty(RecipeProbe.Of(folder.Recipe(Trained, "out")).Problems);
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nlogging_steps: 3", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nlogging_steps: 3", "out")).End);
         Assert.Equal(before, Files(folder["out"]));
     }
 
@@ -58,14 +58,14 @@ public sealed class RejectionPlaceTests
     public void Stopped_between_two_rounds_it_does_not_go_on_with_another_learning_rate()
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out")).End);
         Directory.Delete(folder["out", "round-2"], recursive: true);
         foreach (var file in Directory.GetFiles(folder["out"]).Where(file => Path.GetFileName(file) is not ("pipeline.yaml" or "samples.jsonl" or "summary.json")))
             File.Delete(file);
         foreach (var checkpoint in Directory.GetDirectories(folder["out"], "checkpoint-*"))
             Directory.Delete(checkpoint, recursive: true);
         var before = File.ReadAllText(folder["out", "pipeline.yaml"]);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2\nlearning_rate: 0.01", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2\nlearning_rate: 0.01", "out")));
         Assert.Contains("learning_rate: 0.05 → 0.01", problem.What);
         Assert.Equal(before, File.ReadAllText(folder["out", "pipeline.yaml"]));
     }
@@ -74,19 +74,19 @@ public sealed class RejectionPlaceTests
     public void Rounds_may_be_raised_but_not_lowered_and_nothing_is_sampled_twice()
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "whole"), CancellationToken.None));
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 1", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "whole")).End);
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 1", "out")).End);
         var (first, answers) = (File.ReadAllBytes(folder["out", "model.safetensors"]), folder["out", "round-1", "answers.jsonl"]);
         string[] kept = [.. File.ReadAllLines(answers).Reverse()];      // an order that sampling again would not leave
         File.WriteAllLines(answers, kept);
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out")).End);
         Assert.Equal(kept, File.ReadAllLines(answers));
         Assert.Equal(first, File.ReadAllBytes(folder["out", "round-1", "model", "model.safetensors"]));
         Assert.Equal(File.ReadAllBytes(folder["whole", "model.safetensors"]), File.ReadAllBytes(folder["out", "model.safetensors"]));
         Assert.Equal(2, Json(folder["out", "summary.json"]).GetProperty("rounds").GetArrayLength());
 
         var before = Files(folder["out"]);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 1", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 1", "out")));
         Assert.Contains("holds a run of 2 rounds, but rounds is 1", problem.What);
         Assert.Equal(before, Files(folder["out"]));
     }
@@ -99,12 +99,12 @@ public sealed class RejectionPlaceTests
     public void A_kill_while_the_model_moves_loses_nothing(int moved)
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe(Trained, "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);
         var model = File.ReadAllBytes(folder["out", "model.safetensors"]);
         Directory.CreateDirectory(folder["out", "round-1", "model.moving"]);
         foreach (var path in Directory.GetFileSystemEntries(folder["out"]).Where(path => Path.GetFileName(path) is not ("round-1" or "pipeline.yaml" or "samples.jsonl" or "summary.json")).OrderDescending().Take(moved))
             Directory.Move(path, folder["out", "round-1", "model.moving", Path.GetFileName(path)]);
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out")).End);
         Assert.Equal(model, File.ReadAllBytes(folder["out", "round-1", "model", "model.safetensors"]));
         Assert.True(File.Exists(folder["out", "model.safetensors"]));
     }
@@ -113,11 +113,11 @@ public sealed class RejectionPlaceTests
     public void Begun_anew_over_a_finished_run_and_stopped_it_goes_on_without_being_told_again()
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe(Trained, "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);
         using var stop = new CancellationTokenSource();
         stop.Cancel();
-        Assert.Equal(130, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7\nfresh: true", "out"), stop.Token));
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Interrupted, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7\nfresh: true", "out"), cancel: stop.Token).End);
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7", "out")).End);
         Assert.Equal(1, Json(folder["out", "run.json"]).GetProperty("starts").GetArrayLength());
     }
 
@@ -129,12 +129,12 @@ public sealed class RejectionPlaceTests
     public void A_damaged_state_is_named_with_its_cure(string text)
     {
         using var folder = new SamplingFolder();
-        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
+        RejectionRun.Run(folder.Recipe("", "out"));
         folder.Write("out/round-1/round.json", text);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out")));
         Assert.Contains("round.json: is broken", problem.What);
         Assert.Contains("--fresh=true", problem.Fix);
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe("fresh: true", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("fresh: true", "out")).End);
     }
 
     [Theory]
@@ -146,11 +146,11 @@ public sealed class RejectionPlaceTests
     public void A_damaged_answer_is_named_with_its_line(string text)
     {
         using var folder = new SamplingFolder();
-        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
+        RejectionRun.Run(folder.Recipe("", "out"));
         var lines = File.ReadAllLines(folder["out", "round-1", "answers.jsonl"]);
         lines[2] = text;
         File.WriteAllLines(folder["out", "round-1", "answers.jsonl"], lines);
-        Assert.Contains("answers.jsonl:3: is broken", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None)).What);
+        Assert.Contains("answers.jsonl:3: is broken", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"))).What);
     }
 
     [Fact]
@@ -159,9 +159,9 @@ public sealed class RejectionPlaceTests
         using var folder = new SamplingFolder();
         Directory.CreateDirectory(folder["out"]);
         using (RunLock.Take(folder["out"]))
-            Assert.Contains("is in use by another run", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None)).What);
+            Assert.Contains("is in use by another run", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"))).What);
         Assert.Empty(Directory.GetFileSystemEntries(folder["out"]));
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe(Trained, "out"), CancellationToken.None));       // its own training stage is let in
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);       // its own training stage is let in
         Assert.False(File.Exists(folder["out", RunLock.FileName]));
     }
 
@@ -170,7 +170,7 @@ public sealed class RejectionPlaceTests
     {
         using var folder = new SamplingFolder();
         using var endpoint = new FakeEndpoint(_ => (200, "I would rather not say.", null));
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"reward_funcs: judge\njudge_model: m\njudge_base_url: {endpoint.Address}", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"reward_funcs: judge\njudge_model: m\njudge_base_url: {endpoint.Address}", "out")));
         Assert.Contains("judge_pattern", problem.Fix);
         Assert.DoesNotContain("num_generations", problem.Fix);
     }
@@ -179,7 +179,7 @@ public sealed class RejectionPlaceTests
     public void The_summary_tells_how_long_answers_are()
     {
         using var folder = new SamplingFolder();
-        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
+        RejectionRun.Run(folder.Recipe("", "out"));
         var round = Json(folder["out", "summary.json"]).GetProperty("rounds")[0];
         var samples = folder.Lines("out", "samples.jsonl");
         Assert.Equal(samples.Average(Length), round.GetProperty("mean_length").GetDouble(), 9);     // rounding of a mean alone

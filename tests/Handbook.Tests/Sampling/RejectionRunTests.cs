@@ -12,7 +12,7 @@ public sealed class RejectionRunTests
     public void Every_answer_is_kept_with_its_score_and_the_best_are_rows_to_train_on()
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("", "out")).End);
         var samples = folder.Lines("out", "samples.jsonl");
         Assert.Equal(24, samples.Length);
         foreach (var sample in samples)
@@ -32,8 +32,8 @@ public sealed class RejectionRunTests
     public void Answers_do_not_depend_on_how_many_are_sampled_at_once()
     {
         using var folder = new SamplingFolder();
-        RejectionRun.Run(folder.Recipe("sample_batch_size: 1", "one"), CancellationToken.None);
-        RejectionRun.Run(folder.Recipe("sample_batch_size: 7", "many"), CancellationToken.None);
+        RejectionRun.Run(folder.Recipe("sample_batch_size: 1", "one"));
+        RejectionRun.Run(folder.Recipe("sample_batch_size: 7", "many"));
         Assert.Equal(Answers("one"), Answers("many"));
 
         string[] Answers(string run) => [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
@@ -44,7 +44,7 @@ public sealed class RejectionRunTests
     {
         using var folder = new SamplingFolder();
         var recipe = folder.Recipe("reward_funcs: regex,length\nmax_answer_length: 9\nselect: best_vs_worst", "out");
-        RejectionRun.Run(recipe, CancellationToken.None);
+        RejectionRun.Run(recipe);
         var whole = Results();
         var (answers, scores) = (File.ReadAllBytes(folder["out", "round-1", "answers.jsonl"]), File.ReadAllBytes(folder["out", "round-1", "scores.jsonl"]));
         var random = new Random(4);
@@ -58,7 +58,7 @@ public sealed class RejectionRunTests
                 File.WriteAllBytes(folder["out", "round-1", "scores.jsonl"], scores[..(written - answers.Length)]);
             foreach (var file in s_results)
                 File.Delete(folder["out", file]);
-            Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+            Assert.Equal(RunEnd.Finished, RejectionRun.Run(recipe).End);
             Assert.Equal(whole, Results());
             // What was there stays where it was: nothing is sampled twice.
             var kept = Array.LastIndexOf(answers[..Math.Min(written, answers.Length)], (byte)'\n') + 1;
@@ -77,8 +77,8 @@ public sealed class RejectionRunTests
         var recipe = folder.Recipe("", "out");
         using var stop = new CancellationTokenSource();
         stop.Cancel();
-        Assert.Equal(130, RejectionRun.Run(recipe, stop.Token));
-        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+        Assert.Equal(RunEnd.Interrupted, RejectionRun.Run(recipe, cancel: stop.Token).End);
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(recipe).End);
     }
 
     [Fact]
@@ -86,14 +86,14 @@ public sealed class RejectionRunTests
     {
         using var folder = new SamplingFolder();
         var recipe = folder.Recipe("train_method: sft\nrounds: 2\nlearning_rate: 0.05", "out");
-        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(recipe).End);
         Assert.True(File.Exists(folder["out", "model.safetensors"]) && File.Exists(folder["out", "round-1", "model", "model.safetensors"]));
         var samples = folder.Lines("out", "samples.jsonl");
         Assert.Equal(48, samples.Length);
         Assert.EndsWith("round-1/model", samples[^1].GetProperty("source").GetString());
         Assert.NotEqual(samples[..24].Select(sample => sample.GetProperty("answer").GetString()), samples[24..].Select(sample => sample.GetProperty("answer").GetString()));
         var weights = File.ReadAllBytes(folder["out", "model.safetensors"]);
-        Assert.Equal(0, RejectionRun.Run(recipe, CancellationToken.None));        // all is done: nothing happens
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(recipe).End);        // all is done: nothing happens
         Assert.Equal(weights, File.ReadAllBytes(folder["out", "model.safetensors"]));
     }
 
@@ -101,7 +101,7 @@ public sealed class RejectionRunTests
     public void Pairs_of_best_and_worst_train_dpo()
     {
         using var folder = new SamplingFolder();
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe("select: best_vs_worst\ntrain_method: dpo\nbeta: 0.2", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("select: best_vs_worst\ntrain_method: dpo\nbeta: 0.2", "out")).End);
         var pair = folder.Lines("out", "round-1", "train.jsonl")[0];
         Assert.Equal(1, pair.GetProperty("margin").GetDouble());
         Assert.Contains("beta: 0.2", File.ReadAllText(folder["out", "recipe.yaml"]));
@@ -112,13 +112,13 @@ public sealed class RejectionRunTests
     public void Answers_of_another_recipe_are_not_taken_for_this_one_s_and_new_rules_score_again()
     {
         using var folder = new SamplingFolder();
-        RejectionRun.Run(folder.Recipe("", "out"), CancellationToken.None);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("temperature: 0.7", "out"), CancellationToken.None));
+        RejectionRun.Run(folder.Recipe("", "out"));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("temperature: 0.7", "out")));
         Assert.Contains("answers.jsonl holds answers that were made from another model, other prompts or other keys of sampling", problem.What);
         var before = File.ReadAllText(folder["out", "round-1", "answers.jsonl"]);
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe("min_answer_length: 2", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("min_answer_length: 2", "out")).End);
         Assert.Equal(before, File.ReadAllText(folder["out", "round-1", "answers.jsonl"]));
-        Assert.Equal(0, RejectionRun.Run(folder.Recipe("temperature: 0.7\nfresh: true", "out"), CancellationToken.None));
+        Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("temperature: 0.7\nfresh: true", "out")).End);
         Assert.NotEqual(before, File.ReadAllText(folder["out", "round-1", "answers.jsonl"]));
     }
 
@@ -126,7 +126,7 @@ public sealed class RejectionRunTests
     public void Nothing_selected_stops_before_training_with_the_reasons()
     {
         using var folder = new SamplingFolder();
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("select_threshold: 2", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("select_threshold: 2", "out")));
         Assert.Equal("round 1: no answer was selected, so there is nothing to train on", problem.What);
         Assert.Contains("\"below select_threshold\"", File.ReadAllText(folder["out", "summary.json"]));
     }
@@ -136,7 +136,7 @@ public sealed class RejectionRunTests
     {
         using var folder = new SamplingFolder();
         folder.Write("prompts.jsonl", """{"prompt": "say a word"}""" + "\n");
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("reward_funcs: exact_match", "out"), CancellationToken.None));
+        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("reward_funcs: exact_match", "out")));
         Assert.Contains("exact_match compares with the right answer, but the row has none", problem.What);
         Assert.False(Directory.Exists(folder["out", "round-1"]));
     }

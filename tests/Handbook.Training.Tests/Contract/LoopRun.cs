@@ -1,4 +1,3 @@
-using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
@@ -35,7 +34,7 @@ internal static class LoopRun
             MaxTokens = 40,
         };
         using var run = RunFolder.Open(folder, resume, tensorBoard: false);
-        using var loop = new TrainingLoop(job, run, resume, new LiveLine(TextWriter.Null, terminal: false));
+        using var loop = new TrainingLoop(job, run, resume);
         loop.Run(cancel);
         return Weights(model);
     }

@@ -1,9 +1,9 @@
 using System.Text.RegularExpressions;
-using Handbook.Base.Progress;
 using Handbook.Base;
+using Handbook.Cli.Progress;
 using Handbook.Training.Progress;
 
-namespace Handbook.Training.Tests.Progress;
+namespace Handbook.Cli.Tests.Progress;
 
 public sealed partial class TrainingProgressTests : IDisposable
 {
@@ -110,10 +110,10 @@ public sealed partial class TrainingProgressTests : IDisposable
         var progress = new TrainingProgress(Outline(steps: 2), new LiveLine(_out, terminal: false), _clock);
         _clock.Advance(TimeSpan.FromSeconds(1));
         progress.Step(new StepReport(1, 0.5, 3.0, 1e-3, 1, 1000));
-        using (progress.Aside("evaluating", 4, "rows", out var bar))
+        using (var count = progress.Aside("evaluating", 4, "rows"))
         {
             _clock.Advance(TimeSpan.FromSeconds(100));
-            bar.Advance(4);
+            count.Advance(4);
         }
         _clock.Advance(TimeSpan.FromSeconds(1));
         progress.Step(new StepReport(2, 1, 2.0, 1e-3, 1, 1000));

@@ -1,10 +1,12 @@
 using System.Globalization;
+using Handbook.Base;
+using Handbook.Base.Progress;
 
-namespace Handbook.Base.Progress;
+namespace Handbook.Cli.Progress;
 
 /// <summary>Progress of anything that is counted: tokenising, loading, evaluating. Any thread may advance it.</summary>
 /// <remarks>On a terminal one line that is redrawn, elsewhere a line every few seconds; what takes less than a second leaves no line behind.</remarks>
-public sealed class ProgressBar : IDisposable
+internal sealed class ProgressBar : IWorkCount
 {
     private static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(120);
     private static readonly TimeSpan PlainInterval = TimeSpan.FromSeconds(5);

@@ -1,9 +1,10 @@
 using System.Globalization;
+using Handbook.Training.Metrics;
 
-namespace Handbook.Training.Metrics;
+namespace Handbook.Cli.Progress;
 
 /// <summary>The block that ends a phase: <c>***** train metrics *****</c>, one name per line, as the Python trainer prints it.</summary>
-public static class MetricsReport
+internal static class MetricsReport
 {
     /// <param name="split"><c>train</c>, <c>eval</c>, ….</param>
     /// <param name="metrics">Names with their values.</param>

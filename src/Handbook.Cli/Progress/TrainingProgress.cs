@@ -2,80 +2,12 @@ using System.Globalization;
 using System.Text;
 using Handbook.Base;
 using Handbook.Base.Progress;
+using Handbook.Training.Progress;
 
-namespace Handbook.Training.Progress;
-
-/// <summary>What a run is about to do: its banner.</summary>
-public sealed record TrainingOutline
-{
-    /// <summary>E.g. <c>sft runs/tiny-sft</c>.</summary>
-    public required string Title { get; init; }
-
-    public required long Examples { get; init; }
-
-    public required double Epochs { get; init; }
-
-    /// <summary>Tokens of the model's input in one epoch; null where rows are not counted before.</summary>
-    public long? TokensPerEpoch { get; init; }
-
-    public required int BatchPerDevice { get; init; }
-
-    public int AccumulationSteps { get; init; } = 1;
-
-    public int DeviceCount { get; init; } = 1;
-
-    public required int Steps { get; init; }
-
-    /// <summary>Steps, at most, whose mean loss the summary compares: those at the beginning and those at the end.</summary>
-    public int LossWindow { get; init; } = 10;
-
-    public required long TrainableParameters { get; init; }
-
-    /// <summary>All parameters, frozen ones included; null where they are the same.</summary>
-    public long? Parameters { get; init; }
-
-    /// <summary>The step of the checkpoint that the run continues from; 0 for a new run.</summary>
-    public int ResumedStep { get; init; }
-
-    public double ResumedEpoch { get; init; }
-
-    /// <summary>Micro-batches of the epoch that the run had already seen.</summary>
-    public long SkippedBatches { get; init; }
-}
-
-/// <summary>What one optimiser step did.</summary>
-/// <param name="Step">Steps done, this one included.</param>
-/// <param name="Epoch">Epochs done, with fraction.</param>
-/// <param name="Loss">Null where it was not measured.</param>
-/// <param name="LearningRate">The rate of this step.</param>
-/// <param name="GradNorm">Before clipping; null where it was not measured.</param>
-/// <param name="Tokens">Tokens that went through the model.</param>
-/// <param name="PaddingTokens">Those of them that were padding: 0 in a flat token stream.</param>
-/// <param name="MemoryBytes">Memory in use; null asks the system for the process's.</param>
-public readonly record struct StepReport(
-    int Step, double Epoch, double? Loss, double LearningRate, double? GradNorm, long Tokens, long PaddingTokens = 0, long? MemoryBytes = null);
-
-/// <summary>How a run ended: its last lines.</summary>
-public sealed record TrainingSummary
-{
-    /// <summary>False where the run was interrupted.</summary>
-    public bool Finished { get; init; } = true;
-
-    /// <summary>Time that the training thread waited for data.</summary>
-    public TimeSpan Waited { get; init; }
-
-    /// <summary>Held-out loss at the end; null where there was no evaluation.</summary>
-    public double? EvalLoss { get; init; }
-
-    /// <summary>The most memory that was in use; null where it is not known.</summary>
-    public long? PeakMemoryBytes { get; init; }
-
-    /// <summary>Lines to add: rows left out by reason, where the model is, ….</summary>
-    public IReadOnlyList<string> Notes { get; init; } = [];
-}
+namespace Handbook.Cli.Progress;
 
 /// <summary>The console of a training run, on stderr: banner, live line, summary.</summary>
-public sealed class TrainingProgress
+internal sealed class TrainingProgress
 {
     private static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(150);
     private static readonly TimeSpan PlainInterval = TimeSpan.FromSeconds(5);
@@ -160,15 +92,11 @@ public sealed class TrainingProgress
             _line.Print($"step {report.Step}/{_outline.Steps} | " + string.Join(" | ", Fields(report).Select(field => $"{field.Label}{field.Value}{field.Unit}")));
     }
 
-    /// <summary>Prints a line that stays: a checkpoint saved, the result of an evaluation, a warning.</summary>
-    public void Note(string text) => _line.Print(text);
-
     /// <summary>A bar for something beside training, such as an evaluation; its time counts neither for tokens per second nor for the time left.</summary>
-    public IDisposable Aside(string what, long? total, string unit, out ProgressBar bar)
+    public IWorkCount Aside(string what, long? total, string unit)
     {
         _line.Clear();
-        bar = new ProgressBar(what, total, unit, _line, _clock);
-        return new AsideTime(this, bar);
+        return new AsideTime(this, new ProgressBar(what, total, unit, _line, _clock));
     }
 
     /// <summary>Prints the summary.</summary>
@@ -234,10 +162,14 @@ public sealed class TrainingProgress
 
     private static string Share(long part, long whole) => whole == 0 || part == 0 ? "0 %" : $"{100.0 * part / whole:0.0} %";
 
-    private sealed class AsideTime(TrainingProgress progress, ProgressBar bar) : IDisposable
+    private sealed class AsideTime(TrainingProgress progress, ProgressBar bar) : IWorkCount
     {
         private readonly long _began = progress._clock.GetTimestamp();
         private bool _disposed;
+
+        public void Advance(long count = 1) => bar.Advance(count);
+
+        public void Report(long done) => bar.Report(done);
 
         public void Dispose()
         {

@@ -1,7 +1,7 @@
-namespace Handbook.Base.Progress;
+namespace Handbook.Cli.Progress;
 
 /// <summary>One line at the bottom of the terminal that is drawn again and again; finished lines go above it. Without a terminal only those.</summary>
-public sealed class LiveLine
+internal sealed class LiveLine
 {
     private readonly TextWriter _writer;
     private readonly Func<int> _width;
@@ -69,12 +69,12 @@ public sealed class LiveLine
         }
     }
 
-    internal string Faint(string text) => Colors ? $"\e[2m{text}\e[22m" : text;
+    public string Faint(string text) => Colors ? $"\e[2m{text}\e[22m" : text;
 
-    internal string Strong(string text) => Colors ? $"\e[1m{text}\e[22m" : text;
+    public string Strong(string text) => Colors ? $"\e[1m{text}\e[22m" : text;
 
     /// <summary>A bar of the given width, e.g. <c>━━━━━╸────</c>.</summary>
-    internal string Bar(double share, int width)
+    public string Bar(double share, int width)
     {
         var filled = Math.Clamp(share, 0, 1) * width;
         var whole = (int)filled;

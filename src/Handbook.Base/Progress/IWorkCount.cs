@@ -1,0 +1,33 @@
+namespace Handbook.Base.Progress;
+
+/// <summary>How far counted work is. Any thread may advance it; disposing it says that the work is over.</summary>
+public interface IWorkCount : IDisposable
+{
+    /// <summary>Says that so many more are done.</summary>
+    void Advance(long count = 1);
+
+    /// <summary>Says how many are done in all.</summary>
+    void Report(long done);
+}
+
+/// <summary>Counts that nobody looks at.</summary>
+public static class WorkCount
+{
+    /// <summary>Takes every call and does nothing.</summary>
+    public static IWorkCount Unseen { get; } = new Nobody();
+
+    private sealed class Nobody : IWorkCount
+    {
+        public void Advance(long count = 1)
+        {
+        }
+
+        public void Report(long done)
+        {
+        }
+
+        public void Dispose()
+        {
+        }
+    }
+}
