@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Cli.Progress;
 using Handbook.Models.Generation;
 using Handbook.Training;
@@ -173,7 +174,7 @@ internal static class GenerateCommand
             }, cancel);
         }
         if (part is not null)
-            File.Move(part, output!, overwrite: true);
+            WholeFile.Publish(part, output!);
         if (scored)
             Console.Out.WriteLine($"accuracy {(double)right / lines.Length:0.000} ({right} of {lines.Length})");
     }

@@ -29,7 +29,7 @@ internal static class JsonFile
         }
     }
 
-    public static void Write(string path, JsonObject json) => WholeFile.Write(path, ToBytes(json));
+    public static void Write(string path, JsonObject json) => WholeFile.WriteBytes(path, ToBytes(json));
 
     public static byte[] ToBytes(JsonObject json)
     {

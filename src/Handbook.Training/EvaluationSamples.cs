@@ -15,14 +15,12 @@ internal sealed class EvaluationSamples : IDisposable
     private readonly Tokenizer _tokenizer;
     private readonly SamplingOptions _options;
     private readonly List<(int[] Prompt, TokenRow Row)> _rows = [];
-    private readonly RowLog _log;
+    private RowLog? _log;
 
-    /// <param name="folder">The run folder.</param>
-    /// <param name="lastStep">The step of the checkpoint that the run goes on from; 0 for a new run.</param>
     /// <param name="heldOut">Rows with prompts and answers.</param>
     /// <param name="stopIds">What ends an answer.</param>
     /// <param name="maxNewTokens">Most tokens of an answer.</param>
-    public EvaluationSamples(string folder, int lastStep, ITokenRows heldOut, Tokenizer tokenizer, IReadOnlyList<int> stopIds, int maxNewTokens)
+    public EvaluationSamples(ITokenRows heldOut, Tokenizer tokenizer, IReadOnlyList<int> stopIds, int maxNewTokens)
     {
         _tokenizer = tokenizer;
         _options = new() { MaxNewTokens = maxNewTokens, Temperature = 0, StopIds = stopIds };
@@ -33,8 +31,12 @@ internal sealed class EvaluationSamples : IDisposable
             if (row.Segments.FirstOrDefault(segment => segment.Role == SegmentRole.Prompt) is { Ids.Length: > 0 } prompt && seen.Add(string.Join(' ', prompt.Ids.ToArray())))
                 _rows.Add((prompt.Ids.ToArray(), row));
         }
-        _log = new RowLog(Path.Combine(folder, "samples.jsonl"), lastStep == 0 ? 0 : lastStep + 1);
     }
+
+    /// <summary>Opens the file, now that the run folder is this run's alone.</summary>
+    /// <param name="folder">The run folder.</param>
+    /// <param name="lastStep">The step of the checkpoint that the run goes on from; 0 for a new run.</param>
+    public void Open(RunFolder folder, int lastStep) => _log = folder.OpenRows("samples.jsonl", lastStep == 0 ? 0 : lastStep + 1);
 
     /// <summary>Asks the model, and adds its answers to the file.</summary>
     /// <param name="step">Steps done.</param>
@@ -47,11 +49,11 @@ internal sealed class EvaluationSamples : IDisposable
             foreach (var segment in row.Segments)
                 if (segment.Role is SegmentRole.Chosen or SegmentRole.Rejected)
                     line[segment.Role == SegmentRole.Chosen ? "chosen" : "rejected"] = Text(segment.Ids.Span);
-            _log.Add(line);
+            _log!.Add(line);
         }
     }
 
     private string Text(ReadOnlySpan<int> ids) => _tokenizer.Decode(ids, skipSpecialTokens: true);
 
-    public void Dispose() => _log.Dispose();
+    public void Dispose() => _log?.Dispose();
 }

@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using System.Text.Json.Nodes;
+using Handbook.Base.Files;
 
 namespace Handbook.Training;
 
@@ -15,12 +16,9 @@ internal sealed class RowLog : IDisposable
     /// <param name="firstStep">Rows of this step and later ones are dropped.</param>
     public RowLog(string path, int firstStep)
     {
-        Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
         var kept = firstStep > 0 && File.Exists(path) ? File.ReadLines(path).Where(line => StepOf(line) < firstStep).ToArray() : [];
-        _file = new StreamWriter(path, append: false) { NewLine = "\n" };
-        foreach (var line in kept)
-            _file.WriteLine(line);
-        _file.Flush();
+        WholeFile.WriteText(path, string.Concat(kept.Select(line => line + "\n")));
+        _file = new StreamWriter(path, append: true) { NewLine = "\n" };
     }
 
     /// <summary>Adds a row; it is in the file when this returns.</summary>

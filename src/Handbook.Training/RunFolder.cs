@@ -122,11 +122,14 @@ public sealed class RunFolder : IRunObserver, IDisposable
     public void SaveState() => State.Save(Path);
 
     /// <summary>Writes <c>recipe.yaml</c>, the recipe with all its defaults: the run can be repeated from it alone.</summary>
-    public void WriteRecipe(string yaml) => AtomicFile.WriteText(Below("recipe.yaml"), yaml);
+    public void WriteRecipe(string yaml) => WholeFile.WriteText(Below("recipe.yaml"), yaml);
+
+    /// <summary>Opens a file of rows; what an earlier start wrote of <paramref name="firstStep"/> and later is dropped.</summary>
+    internal RowLog OpenRows(string name, int firstStep) => new(Below(name), firstStep);
 
     /// <summary>Writes <c>training_args.json</c>, the readable form of what the Python trainer pickles.</summary>
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
-        AtomicFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
+        WholeFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
 
     /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hash of the weights it began from.</summary>
     public void WriteRunInfo(RunInfo info)
@@ -134,7 +137,7 @@ public sealed class RunFolder : IRunObserver, IDisposable
         var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
         if (before?.ModelHash is { } hash)
             info = info with { ModelHash = hash };
-        AtomicFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
+        WholeFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
     }
 
     /// <summary>Notes in <c>run.json</c> that the run is at its end: model, results and card are written.</summary>
@@ -143,12 +146,12 @@ public sealed class RunFolder : IRunObserver, IDisposable
         using var document = JsonDocument.Parse(File.ReadAllBytes(Below(RunInfo.FileName)));
         var entries = document.RootElement.EnumerateObject().ToDictionary(entry => entry.Name, entry => (object?)entry.Value);
         entries["finished"] = new Dictionary<string, object?> { ["at"] = DateTimeOffset.Now.ToString("O"), ["step"] = State.GlobalStep };
-        AtomicFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
+        WholeFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
     }
 
     /// <summary>Writes the model card, <c>README.md</c>.</summary>
     /// <param name="card">Markdown.</param>
-    public void WriteCard(string card) => AtomicFile.WriteText(Below("README.md"), card);
+    public void WriteCard(string card) => WholeFile.WriteText(Below("README.md"), card);
 
     /// <summary>Draws <c>loss.svg</c> and <c>loss.png</c> one last time and closes the log.</summary>
     public void Dispose()
@@ -158,7 +161,7 @@ public sealed class RunFolder : IRunObserver, IDisposable
         _tensorBoard?.Dispose();
     }
 
-    private void WriteJson(string name, object value) => AtomicFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));
+    private void WriteJson(string name, object value) => WholeFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));
 
     private string Below(string name) => System.IO.Path.Combine(Path, name);
 }

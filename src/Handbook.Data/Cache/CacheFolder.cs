@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Handbook.Base.Files;
 using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
@@ -38,7 +39,7 @@ public sealed class CacheFolder(string path)
         var computed = Convert.ToHexStringLower(SHA256.HashData(stream));
         // A file that was written within the last two seconds may change again under the same time.
         if (DateTime.UtcNow - info.LastWriteTimeUtc > TimeSpan.FromSeconds(2))
-            Replace(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }));
+            WholeFile.WriteBytes(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }), durable: false);
         return computed;
     }
 
@@ -53,17 +54,9 @@ public sealed class CacheFolder(string path)
         if (File.Exists(record) && long.TryParse(File.ReadAllText(record), out var known))
             return known;
         var count = source.Read().LongCount();
-        Replace(record, Encoding.ASCII.GetBytes(count.ToString()));
+        WholeFile.WriteText(record, count.ToString(), durable: false);
         return count;
     }
 
     internal static string Hash(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));
-
-    private static void Replace(string path, byte[] bytes)
-    {
-        Directory.CreateDirectory(System.IO.Path.GetDirectoryName(path)!);
-        var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
-        File.WriteAllBytes(temporary, bytes);
-        File.Move(temporary, path, overwrite: true);
-    }
 }

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Text.Json;
+using Handbook.Base.Files;
 using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
@@ -17,7 +18,7 @@ internal sealed class TokenStoreWriter : IDisposable
     public TokenStoreWriter(string path)
     {
         _path = path;
-        _temporary = $"{path}.{Environment.ProcessId}.{Guid.NewGuid():N}.tmp";
+        _temporary = WholeFile.Unfinished(path);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         _rows = new FileStream(_temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 20);
         _entries = new FileStream(_temporary + ".index", FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16, FileOptions.DeleteOnClose);
@@ -62,9 +63,8 @@ internal sealed class TokenStoreWriter : IDisposable
         footer.SummaryOffset = _rows.Position;
         JsonSerializer.Serialize(_rows, summary);
         Write(_rows, footer);
-        _rows.Flush(flushToDisk: true);
         _rows.Dispose();
-        File.Move(_temporary, _path, overwrite: true);
+        WholeFile.Publish(_temporary, _path);
     }
 
     public void Dispose()

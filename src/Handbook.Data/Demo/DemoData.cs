@@ -1,6 +1,7 @@
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Base.Files;
 
 namespace Handbook.Data.Demo;
 
@@ -45,7 +46,7 @@ public static class DemoData
             foreach (var (file, _) in written)
             {
                 Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(folder, file))!);
-                File.Move(Path.Combine(unfinished, file), Path.Combine(folder, file), overwrite: true);
+                WholeFile.Publish(Path.Combine(unfinished, file), Path.Combine(folder, file));
             }
             Directory.Delete(unfinished, recursive: true);
             return [.. written.Select(entry => (Path.Combine(folder, entry.File), entry.Rows))];
@@ -127,9 +128,8 @@ public static class DemoData
         (string, int) Save<T>(string name, IEnumerable<T> rows)
         {
             var path = Path.Combine(folder, name);
-            Directory.CreateDirectory(Path.GetDirectoryName(path)!);
             var lines = rows.Select(row => JsonSerializer.Serialize(row, Json)).ToArray();
-            File.WriteAllText(path, string.Join('\n', lines) + '\n');
+            WholeFile.WriteText(path, string.Join('\n', lines) + '\n', durable: false);
             return (name, lines.Length);
         }
     }

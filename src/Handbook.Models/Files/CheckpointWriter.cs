@@ -33,26 +33,26 @@ public static class CheckpointWriter
         var paths = new List<string>();
         for (var i = 0; i < shards.Count; i++)
             paths.Add(Path.Combine(folder, shards.Count == 1 ? $"{options.Name}.safetensors" : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}.safetensors"));
+        string[] unfinished = [.. paths.Select(WholeFile.Unfinished)];
         try
         {
-            Directory.CreateDirectory(folder);
             for (var i = 0; i < shards.Count; i++)
-                WriteAndCompare(WholeFile.Unfinished(paths[i]), shards[i], options.Metadata);
-            foreach (var path in paths)
-                File.Move(WholeFile.Unfinished(path), path, overwrite: true);
+                WriteAndCompare(unfinished[i], shards[i], options.Metadata);
+            for (var i = 0; i < shards.Count; i++)
+                WholeFile.Publish(unfinished[i], paths[i]);
         }
         catch (Exception e)
         {
-            foreach (var path in paths)
-                WholeFile.Forget(WholeFile.Unfinished(path));
-            if (e is IOException or UnauthorizedAccessException)
-                throw WholeFile.CannotWrite(folder, e);
+            foreach (var file in unfinished)
+                WholeFile.Forget(file);
+            if (WholeFile.Explain(e, folder) is { } explained)
+                throw explained;
             throw;
         }
         if (shards.Count > 1)
         {
             var index = Path.Combine(folder, $"{options.Name}.safetensors.index.json");
-            WholeFile.Write(index, Index(shards, paths));
+            WholeFile.WriteBytes(index, Index(shards, paths));
             paths.Add(index);
         }
         RemoveOthers(folder, options.Name, paths);
@@ -83,11 +83,9 @@ public static class CheckpointWriter
     private static void WriteAndCompare(string path, List<TensorToSave> tensors, IReadOnlyDictionary<string, string> metadata)
     {
         IReadOnlyDictionary<string, byte[]> hashes;
-        using (var stream = new FileStream(path, FileMode.Create, FileAccess.Write, FileShare.None, bufferSize: 1 << 20))
-        {
+        using (var stream = Disk.Real.Create(path))
             hashes = SafetensorsWriter.Write(stream, tensors, metadata);
-            stream.Flush(flushToDisk: true);
-        }
+        Disk.Real.FlushFile(path);      // what is compared is what the medium has, as far as the system tells
         using var written = SafetensorsFile.Open(path);
         foreach (var tensor in tensors)
             if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan().SequenceEqual(hashes[tensor.Info.Name]))

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Text.Templates;
+using Handbook.Base.Files;
 
 namespace Handbook.Text.Tokenizers;
 
@@ -40,7 +41,6 @@ internal sealed record TokenizerSettings
 
     public void Save(string folder, TokenizerFolder files, Tokenizer tokenizer)
     {
-        Directory.CreateDirectory(folder);
         var config = files.Config?.DeepClone().AsObject() ?? new JsonObject { ["tokenizer_class"] = "PreTrainedTokenizerFast" };
         var map = files.SpecialTokensMap?.DeepClone().AsObject() ?? [];
         foreach (var (role, token) in SpecialTokens)
@@ -51,15 +51,14 @@ internal sealed record TokenizerSettings
         // The template lives in its own file, which wins; keeping it in two places would let them drift apart.
         config.Remove("chat_template");
         var options = new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
-        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
-        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
-        File.WriteAllText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");
+        WholeFile.WriteBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
+        WholeFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
+        WholeFile.WriteText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");
         if (ChatTemplate is { } template)
-            File.WriteAllText(Path.Combine(folder, "chat_template.jinja"), template);
+            WholeFile.WriteText(Path.Combine(folder, "chat_template.jinja"), template);
         foreach (var (name, source) in ChatTemplates.Where(pair => pair.Key != "default"))
         {
-            var place = Directory.CreateDirectory(Path.Combine(folder, "additional_chat_templates")).FullName;
-            File.WriteAllText(Path.Combine(place, name + ".jinja"), source);
+            WholeFile.WriteText(Path.Combine(folder, "additional_chat_templates", name + ".jinja"), source);
         }
     }
 

@@ -49,7 +49,7 @@ public sealed class MetricsFile : IRunObserver, IDisposable
                 text.Append(line).Append('\n');
             }
             if (text.Length != before.Length)
-                AtomicFile.WriteText(path, text.ToString());
+                WholeFile.WriteText(path, text.ToString());
         }
         return new MetricsFile(path, kept, lastStart);
     }

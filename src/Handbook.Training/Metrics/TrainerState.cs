@@ -99,5 +99,5 @@ public sealed class TrainerState
         }
     }
 
-    internal void Save(string outputDir) => AtomicFile.WriteText(Path.Combine(outputDir, FileName), ToJson());
+    internal void Save(string outputDir) => WholeFile.WriteText(Path.Combine(outputDir, FileName), ToJson());
 }

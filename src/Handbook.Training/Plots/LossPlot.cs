@@ -58,10 +58,10 @@ public sealed class LossPlot(string outputDir, string title) : IRunObserver
         var figure = new LossFigure(title, _train, _held);
         var svg = new SvgCanvas(LossFigure.Width, LossFigure.Height);
         figure.Draw(svg);
-        AtomicFile.WriteText(Path.Combine(outputDir, "loss.svg"), svg.ToSvg($"Loss of {title}"), durable: false);
+        WholeFile.WriteText(Path.Combine(outputDir, "loss.svg"), svg.ToSvg($"Loss of {title}"), durable: false);
         var pixels = new PixelCanvas(LossFigure.Width, LossFigure.Height, PixelsPerUnit);
         figure.Draw(pixels);
-        AtomicFile.WriteBytes(Path.Combine(outputDir, "loss.png"), PngFile.Encode(pixels.Pixels, pixels.Width, pixels.Height), durable: false);
+        WholeFile.WriteBytes(Path.Combine(outputDir, "loss.png"), PngFile.Encode(pixels.Pixels, pixels.Width, pixels.Height), durable: false);
         _changed = false;
         _lastCost = Stopwatch.GetElapsedTime(start);
         _sinceWrite.Restart();

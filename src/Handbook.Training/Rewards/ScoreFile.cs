@@ -54,15 +54,14 @@ public sealed class ScoreFile : IDisposable
     public void Keep()
     {
         _part.Flush(flushToDisk: true);
-        AtomicFile.WriteBytes(_path + ".part.json", JsonSerializer.SerializeToUtf8Bytes(new State(_key, _part.Length, Summary)));
+        WholeFile.WriteBytes(_path + ".part.json", JsonSerializer.SerializeToUtf8Bytes(new State(_key, _part.Length, Summary)));
     }
 
     /// <summary>Gives the file its name.</summary>
     public void Finish()
     {
-        _part.Flush(flushToDisk: true);
         _part.Dispose();
-        File.Move(_path + ".part", _path, overwrite: true);
+        WholeFile.Publish(_path + ".part", _path);
         File.Delete(_path + ".part.json");
         _isDone = true;
     }

@@ -125,7 +125,7 @@ internal static class JsonLines
     public static JsonSerializerOptions Options { get; } = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes a file of lines whole or not at all.</summary>
-    public static void Write(string path, IEnumerable<JsonObject> lines) => AtomicFile.WriteText(path, Text(lines));
+    public static void Write(string path, IEnumerable<JsonObject> lines) => WholeFile.WriteText(path, Text(lines));
 
     public static string Text(IEnumerable<JsonObject> lines)
     {

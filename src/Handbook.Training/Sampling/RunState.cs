@@ -22,7 +22,7 @@ internal sealed class RunState(string path, string fix)
             return;
         state[name] = value;
         Directory.CreateDirectory(Path.GetDirectoryName(Path.GetFullPath(path))!);
-        AtomicFile.WriteText(path, state.ToJsonString(JsonLines.Options) + "\n");
+        WholeFile.WriteText(path, state.ToJsonString(JsonLines.Options) + "\n");
     }
 
     /// <summary>Remembers what a file is made from; stops where it was made from something else.</summary>

@@ -214,7 +214,7 @@ public sealed class ConstitutionRun
                 JsonLines.Write(Path.Combine(_options.Output, name + ".jsonl"), rows);
             else
                 File.Delete(Path.Combine(_options.Output, name + ".jsonl"));
-        AtomicFile.WriteText(Path.Combine(_options.Output, "constitution.yaml"), _options.Constitution.Text);
+        WholeFile.WriteText(Path.Combine(_options.Output, "constitution.yaml"), _options.Constitution.Text);
         TellOfEmpty(files);
         return new(files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count), _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
     }

@@ -38,15 +38,12 @@ internal sealed class GrpoSetup : IDisposable
 
     /// <param name="policy">The model to train.</param>
     /// <param name="initialFolder">The model that the recipe names.</param>
-    /// <param name="firstStep">The step that the run begins with.</param>
-    public GrpoMethod Method(Decoder policy, string initialFolder, int firstStep)
+    public GrpoMethod Method(Decoder policy, string initialFolder)
     {
         var (grpo, sampling, preference) = (_recipe.Grpo, _recipe.Sampling, _recipe.Preference);
         var loss = GrpoLoss.Of(_recipe);
         if (loss.Beta != 0)
             OpenReference(policy, initialFolder);
-        if (grpo.LogCompletions)
-            _log = new RowLog(Path.Combine(_recipe.Training.OutputDir, "completions.jsonl"), firstStep);
         var groups = new AnswerGroups(new()
         {
             Size = sampling.NumGenerations,
@@ -77,9 +74,14 @@ internal sealed class GrpoSetup : IDisposable
             Reference = _reference,
             MaxTokens = _recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens,
             SharePrompts = preference.SharePrompts,
-            Log = _log is null ? null : Write,
+            Log = grpo.LogCompletions ? Write : null,
         };
     }
+
+    /// <summary>Opens the log of answers, now that the run folder is this run's alone.</summary>
+    /// <param name="folder">The run folder.</param>
+    /// <param name="firstStep">The step that the run begins with.</param>
+    public void OpenLog(RunFolder folder, int firstStep) => _log = _recipe.Grpo.LogCompletions ? folder.OpenRows("completions.jsonl", firstStep) : null;
 
     private void OpenReference(Decoder policy, string initialFolder)
     {

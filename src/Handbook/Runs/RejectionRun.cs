@@ -122,7 +122,7 @@ public sealed class RejectionRun
         new() { End = end, Folder = _output, Model = model, Rounds = summary.Rounds, PromptsLeftOut = summary.PromptsLeftOut };
 
     /// <summary>Keeps the recipe, once what was found in the folder is known to be of it and something is left to do.</summary>
-    private void Accept() => AtomicFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
+    private void Accept() => WholeFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
 
     /// <summary>What to do where no answer was selected.</summary>
     private string Cure(RejectionRound round)

@@ -61,7 +61,7 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
     public void Write(string folder)
     {
         JsonLines.Write(Path.Combine(folder, "samples.jsonl"), _samples);
-        AtomicFile.WriteText(Path.Combine(folder, "summary.json"), new JsonObject
+        WholeFile.WriteText(Path.Combine(folder, "summary.json"), new JsonObject
         {
             ["recipe"] = recipe.Path,
             ["model"] = recipe.Model.ModelNameOrPath,

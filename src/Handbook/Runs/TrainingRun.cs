@@ -92,13 +92,13 @@ public static class TrainingRun
             observer.Noted($"the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token that is not padding, so this must not be an end token");
         var saved = new SavedModel(model, config, GenerationDefaults.Load(source, config.Decoder), tokenizer, saveType);
         using var samples = recipe.Preference.GenerateDuringEval && evaluation is not null
-            ? new EvaluationSamples(options.OutputDir, resume?.Step ?? 0, evaluation, tokenizer, new PromptEncoder(initial, tokenizer, GenerationDefaults.Load(initial, config.Decoder)).StopIds, recipe.Preference.MaxCompletionLength ?? 256)
+            ? new EvaluationSamples(evaluation, tokenizer, new PromptEncoder(initial, tokenizer, GenerationDefaults.Load(initial, config.Decoder)).StopIds, recipe.Preference.MaxCompletionLength ?? 256)
             : null;
         var job = new TrainingJob
         {
             Options = recipe.Training,
             Plan = RecipeData.Plan(recipe, train),
-            Method = BalancedMethod.Around(setup?.Method ?? grpo?.Method(model, initial, resume?.Step ?? 0) ?? Method(recipe), recipe, config.Decoder),
+            Method = BalancedMethod.Around(setup?.Method ?? grpo?.Method(model, initial) ?? Method(recipe), recipe, config.Decoder),
             Model = model,
             Train = train,
             Evaluation = evaluation,
@@ -111,11 +111,13 @@ public static class TrainingRun
             MaxTokens = recipe.Data.MaxTokens ?? DefaultMaxTokens,
         };
 
-        own?.Hold();
+        own?.Hold();        // nothing in the folder is touched before it is this run's alone
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, observer);
         Describe(folder, recipe, start, data, tokenizer, source, commandLine);
+        samples?.Open(folder, resume?.Step ?? 0);
+        grpo?.OpenLog(folder, resume?.Step ?? 0);
         using var loop = new TrainingLoop(job, folder, resume, observer);
         var outcome = loop.Run(cancel);
         folder.SaveState();

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using System.Text;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Data;
 using Handbook.Data.Cache;
 using Handbook.Models;
@@ -70,8 +71,7 @@ public sealed class ReferenceScores(CacheFolder cache)
                 file.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
                 file.Flush();
             }
-            file.Flush(flushToDisk: true);
-            File.Move(file.Name, path, overwrite: true);
+            WholeFile.Publish(file.Name, path);
         }
         done?.Invoke(rows.Count);
         return scores;

@@ -1,0 +1,86 @@
+using System.Text.RegularExpressions;
+using Handbook.Testing;
+
+namespace Handbook.Tests.Repository;
+
+/// <summary>Rules of the house that the compiler does not keep: they are read from the source text.</summary>
+public sealed partial class SourceRulesTests
+{
+    /// <summary>Files that write in place, each with its reason. Everything else goes through <c>WholeFile</c>.</summary>
+    private static readonly Dictionary<string, string> s_writers = new()
+    {
+        ["Handbook.Base/Files/Disk.cs"] = "the operations that WholeFile is made of",
+        ["Handbook.Data/Cache/TokenStoreWriter.cs"] = "a file of many gigabytes grows row by row; WholeFile publishes it",
+        ["Handbook.Training/Methods/Preferences/ReferenceScores.cs"] = "scores so far outlive a stop; WholeFile publishes them",
+        ["Handbook.Training/Rewards/ScoreFile.cs"] = "scores so far outlive a stop; WholeFile publishes them",
+        ["Handbook.Cli/GenerateCommand.cs"] = "answers are read while more are made; WholeFile publishes them",
+        ["Handbook.Training/Metrics/MetricsFile.cs"] = "a log, one line after the other",
+        ["Handbook.Training/Sampling/Journal.cs"] = "a log, one line after the other",
+        ["Handbook.Training/RowLog.cs"] = "a log, one line after the other",
+        ["Handbook.Training/Events/EventFile.cs"] = "a log that TensorBoard reads while it grows",
+        ["Handbook.Training/RunLock.cs"] = "the file is the lock",
+        ["Handbook.Training/Sampling/Scorers/SandboxFolder.cs"] = "the file is the lock of a folder that is removed",
+        ["Handbook.Training/Sampling/Scorers/CodeSandbox.cs"] = "a scratch folder that is removed",
+        ["Handbook/Runs/RejectionPlace.cs"] = "moves the folder of a model; a start that finds half of it goes on",
+        ["Handbook.Training/Checkpoints/CheckpointFolder.cs"] = "renames the folder of a checkpoint before it is removed",
+    };
+
+    [Fact]
+    public void No_library_prints_exits_or_reads_the_command_line()
+    {
+        var found = Matches(Terminal()).Where(place => !place.StartsWith("Handbook.Cli/", StringComparison.Ordinal));
+        Assert.Empty(found);
+    }
+
+    [Fact]
+    public void Whole_files_are_written_by_one_type()
+    {
+        var found = Matches(Writing()).Where(place => !s_writers.ContainsKey(place[..place.IndexOf(':')]));
+        Assert.Empty(found);
+    }
+
+    [Fact]
+    public void Each_exception_from_writing_whole_files_is_still_one()
+    {
+        var writing = Matches(Writing()).Select(place => place[..place.IndexOf(':')]).ToHashSet();
+        Assert.Empty(s_writers.Keys.Where(file => !writing.Contains(file)));
+    }
+
+    [Fact]
+    public void Only_the_command_line_has_the_packages_of_terminals()
+    {
+        var projects = Directory.EnumerateFiles(Path.Combine(SharedFiles.Repository, "src"), "*.csproj", SearchOption.AllDirectories)
+            .Where(file => File.ReadAllText(file) is var text && (text.Contains("Spectre.Console", StringComparison.Ordinal) || text.Contains("System.CommandLine", StringComparison.Ordinal)));
+        Assert.Equal(["Handbook.Cli.csproj"], projects.Select(Path.GetFileName));
+    }
+
+    /// <summary>Places in the product's source, as <c>FILE:LINE</c>; comments and texts do not count.</summary>
+    private static List<string> Matches(Regex what)
+    {
+        var root = Path.Combine(SharedFiles.Repository, "src");
+        var places = new List<string>();
+        foreach (var file in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories))
+        {
+            var name = Path.GetRelativePath(root, file);
+            if (name.Contains("/obj/", StringComparison.Ordinal) || name.Contains("/bin/", StringComparison.Ordinal))
+                continue;
+            var number = 0;
+            foreach (var line in File.ReadLines(file))
+            {
+                number++;
+                if (what.IsMatch(NotCode().Replace(line, "")))
+                    places.Add($"{name}:{number}: {line.Trim()}");
+            }
+        }
+        return places;
+    }
+
+    [GeneratedRegex("""//.*$|"(?:\\.|[^"\\])*"(?!")""")]
+    private static partial Regex NotCode();
+
+    [GeneratedRegex(@"(?<![\w.])(?:System\.)?Console\.|AnsiConsole|Environment\.(?:GetCommandLineArgs|CommandLine|Exit\b|FailFast)")]
+    private static partial Regex Terminal();
+
+    [GeneratedRegex(@"\bFile\.(?:WriteAll|AppendAll|AppendText|Move|Create\b|CreateText|OpenWrite|Replace|Copy)|\bDirectory\.Move|FileMode\.(?:Create|CreateNew|OpenOrCreate|Append|Truncate)\b|new StreamWriter\(|MoveTo\(")]
+    private static partial Regex Writing();
+}
