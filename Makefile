@@ -1,10 +1,10 @@
 # Every target sets up what it needs first, and may be repeated. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-all golden bench lint format clean
+.PHONY: help setup build demo test test-all golden check-libtorch bench lint format clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 setup:           ## install what is missing (apt, NuGet, npm)
 	@tools/setup.sh
@@ -23,6 +23,9 @@ test-all: build  ## all tests
 
 golden: build    ## golden cases of another folder: make golden SHARED=DIR
 	@tools/run-tests.sh golden "$(SHARED)"
+
+check-libtorch: build ## native library and Torch tests on the libtorch of Debian 13 and of unstable (as root)
+	@tools/check-libtorch.sh
 
 bench: build     ## speed beside PyTorch, in one run; writes bench/results/latest.json
 	@tools/setup.sh bench

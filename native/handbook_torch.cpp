@@ -1,8 +1,7 @@
 // The C ABI between .NET and libtorch. One generic call reaches every operator of the dispatcher; beside it stands only
-// what the dispatcher cannot do. Every function returns 0 (or a count) on success and -1 on failure, when
-// hb_last_error() has the message. Tensors cross the border as owned pointers to at::Tensor.
+// what the dispatcher cannot do. A function that can fail returns its error: null where all went well, else a message that
+// the caller gives back to hb_free_error. Tensors cross the border as owned pointers to at::Tensor.
 
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
@@ -12,11 +11,16 @@
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <mutex>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "allocator.h"
@@ -26,25 +30,28 @@
 
 namespace {
 
-thread_local std::string g_error;
+using Error = char*;
 
-int fail(const std::string& message) {
-  g_error = message;
-  return -1;
+char g_no_memory[] = "out of memory";
+
+Error error_of(const char* message) {
+  char* copy = strdup(message);
+  return copy != nullptr ? copy : g_no_memory;
 }
 
 template <typename Body>
-int guarded(Body&& body) {
+Error guarded(Body&& body) {
   try {
-    return body();
+    body();
+    return nullptr;
   } catch (const c10::Error& error) {
-    return fail(error.what_without_backtrace());
+    return error_of(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
-    return fail("out of memory");
+    return g_no_memory;
   } catch (const std::exception& error) {
-    return fail(error.what());
+    return error_of(error.what());
   } catch (...) {
-    return fail("an exception of unknown type");
+    return error_of("an exception of unknown type");
   }
 }
 
@@ -125,7 +132,9 @@ c10::IValue to_ivalue(const Value& value) {
 
 }  // namespace
 
-HB_API const char* hb_last_error() { return g_error.c_str(); }
+HB_API void hb_free_error(Error error) {
+  if (error != g_no_memory) free(error);
+}
 
 HB_API const char* hb_version() { return TORCH_VERSION; }
 
@@ -143,8 +152,17 @@ HB_API void* hb_find(const char* name, const char* overload) {
   }
 }
 
+namespace {
+
+void drop_results(const Value* results, int count) {
+  for (int i = 0; i < count; ++i)
+    if (results[i].tag == kTensor) delete tensor(results[i].p);
+}
+
+}  // namespace
+
 /// Calls an operator. Missing trailing arguments and kDefault take the schema's default. Tensor lists are returned flat.
-HB_API int hb_call(void* op, const Value* arguments, int count, Value* results, int capacity) {
+HB_API Error hb_call(void* op, const Value* arguments, int count, Value* results, int capacity, int* produced) {
   return guarded([&] {
     const auto& handle = *static_cast<c10::OperatorHandle*>(op);
     const auto& schema = handle.schema().arguments();
@@ -157,14 +175,18 @@ HB_API int hb_call(void* op, const Value* arguments, int count, Value* results, 
       } else if (schema[i].default_value()) {
         stack.push_back(*schema[i].default_value());
       } else {
-        return fail("argument '" + schema[i].name() + "' is missing");
+        throw std::runtime_error("argument '" + schema[i].name() + "' is missing");
       }
     }
     handle.callBoxed(&stack);
-    int produced = 0;
+    *produced = 0;
     auto put = [&](Value value) {
-      if (produced < capacity) results[produced] = value;
-      ++produced;
+      if (*produced < capacity) {
+        results[*produced] = value;
+      } else if (value.tag == kTensor) {
+        delete tensor(value.p);
+      }
+      ++*produced;
     };
     auto put_tensor = [&](const at::Tensor& value) {
       Value result{};
@@ -197,15 +219,14 @@ HB_API int hb_call(void* op, const Value* arguments, int count, Value* results, 
       } else if (item.isNone()) {
         put(result);
       } else {
-        return fail("a result of a kind that is not supported: " + item.tagKind());
+        drop_results(results, std::min(*produced, capacity));
+        throw std::runtime_error("a result of a kind that is not supported: " + item.tagKind());
       }
     }
-    if (produced > capacity) {
-      for (int i = 0; i < capacity; ++i)
-        if (results[i].tag == kTensor) delete tensor(results[i].p);
-      return fail("more results than expected");
+    if (*produced > capacity) {
+      drop_results(results, capacity);
+      throw std::runtime_error(std::to_string(*produced) + " results, where at most " + std::to_string(capacity) + " were expected");
     }
-    return produced;
   });
 }
 
@@ -216,8 +237,8 @@ HB_API void hb_free(void* handle) { delete tensor(handle); }
 HB_API void* hb_copy_handle(void* handle) { return own(*tensor(handle)); }
 
 /// A tensor over foreign memory; release(context) is called when its last reference is gone.
-HB_API int hb_from_blob(void* data, const int64_t* sizes, const int64_t* strides, int dims, int dtype, int64_t device,
-                        void (*release)(void*), void* context, void** result) {
+HB_API Error hb_from_blob(void* data, const int64_t* sizes, const int64_t* strides, int dims, int dtype, int64_t device,
+                          void (*release)(void*), void* context, void** result) {
   return guarded([&] {
     auto options = at::TensorOptions().dtype(static_cast<c10::ScalarType>(dtype)).device(device_of(device));
     at::IntArrayRef shape(sizes, dims);
@@ -227,7 +248,6 @@ HB_API int hb_from_blob(void* data, const int64_t* sizes, const int64_t* strides
     at::Tensor made = strides == nullptr ? at::from_blob(data, shape, deleter, options)
                                          : at::from_blob(data, shape, at::IntArrayRef(strides, dims), deleter, options);
     *result = own(made);
-    return 0;
   });
 }
 
@@ -242,44 +262,40 @@ struct Info {
   int32_t reserved;
 };
 
-HB_API int hb_info(void* handle, Info* info) {
+HB_API Error hb_info(void* handle, Info* info) {
   return guarded([&] {
     const at::Tensor& t = *tensor(handle);
     const int64_t dims = t.dim();
-    if (dims > 8) return fail("a tensor of more than 8 dimensions");
+    if (dims > 8) throw std::runtime_error("a tensor of more than 8 dimensions");
     info->dims = static_cast<int32_t>(dims);
     for (int64_t i = 0; i < dims; ++i) {
       info->sizes[i] = t.size(i);
       info->strides[i] = t.stride(i);
     }
-    info->data = t.data_ptr();
+    info->data = t.device().is_meta() ? nullptr : t.data_ptr();
     info->dtype = static_cast<int32_t>(t.scalar_type());
     const auto device = t.device();
     info->device = (static_cast<int64_t>(device.type()) << 32) | static_cast<uint32_t>(device.index() + 1);
     info->flags = (t.requires_grad() ? 1 : 0) | (t.is_contiguous() ? 2 : 0) | (t.is_leaf() ? 8 : 0);
     if (t.is_leaf() && t.grad().defined()) info->flags |= 4;
-    return 0;
   });
 }
 
-HB_API int hb_requires_grad(void* handle, int value) {
+HB_API Error hb_requires_grad(void* handle, int value) {
   return guarded([&] {
     tensor(handle)->requires_grad_(value != 0);
-    return 0;
   });
 }
 
-HB_API int hb_grad(void* handle, void** result) {
+HB_API Error hb_grad(void* handle, void** result) {
   return guarded([&] {
     *result = own(tensor(handle)->grad());
-    return 0;
   });
 }
 
-HB_API int hb_set_grad(void* handle, void* grad) {
+HB_API Error hb_set_grad(void* handle, void* grad) {
   return guarded([&] {
     tensor(handle)->mutable_grad() = grad == nullptr ? at::Tensor() : *tensor(grad);
-    return 0;
   });
 }
 
@@ -289,25 +305,33 @@ HB_API int hb_grad_mode() { return at::GradMode::is_enabled() ? 1 : 0; }
 
 HB_API void hb_set_grad_mode(int enabled) { at::GradMode::set_enabled(enabled != 0); }
 
-HB_API int hb_backward(void** roots, void** gradients, int count, int retain_graph, int create_graph) {
-  return guarded([&] {
-    std::vector<at::Tensor> outputs, grads;
-    for (int i = 0; i < count; ++i) {
-      outputs.push_back(*tensor(roots[i]));
-      grads.push_back(gradients == nullptr || gradients[i] == nullptr ? at::Tensor() : *tensor(gradients[i]));
-    }
-    c10::optional<bool> retain;
-    if (retain_graph != 0) retain = true;
-    torch::autograd::backward(outputs, grads, retain, create_graph != 0);
-    return 0;
-  });
-}
-
 /// Backward of a node written in C#: reads `inputs` borrowed gradients (null: none), fills `outputs` owned gradients (null: none).
-using ManagedBackward = int (*)(void* context, void** gradients, int inputs, void** results, int outputs);
-using ManagedRelease = void (*)(void* context);
+/// Answers null, or a handle of what went wrong there.
+using ManagedBackward = void* (*)(void* context, void** gradients, int inputs, void** results, int outputs);
+using ManagedRelease = void (*)(void* handle);
 
 namespace {
+
+/// An exception of C# on its way through libtorch, from whichever of libtorch's threads it was thrown on to the caller of backward.
+class ManagedFailure : public std::runtime_error {
+ public:
+  ManagedFailure(void* handle, ManagedRelease release)
+      : std::runtime_error("a backward function in C# failed"), handle_(std::make_shared<Handle>(handle, release)) {}
+
+  /// The handle, which is the caller's from here on.
+  void* take() const { return std::exchange(handle_->value, nullptr); }
+
+ private:
+  struct Handle {
+    Handle(void* value, ManagedRelease release) : value(value), release(release) {}
+    ~Handle() {
+      if (value != nullptr) release(value);
+    }
+    void* value;
+    ManagedRelease release;
+  };
+  std::shared_ptr<Handle> handle_;  // exceptions are copied
+};
 
 struct ManagedNode : torch::autograd::Node {
   ManagedBackward backward = nullptr;
@@ -336,78 +360,84 @@ struct ManagedNode : torch::autograd::Node {
     std::vector<void*> in(gradients.size());
     for (size_t i = 0; i < gradients.size(); ++i) in[i] = gradients[i].defined() ? &gradients[i] : nullptr;
     std::vector<void*> out(num_outputs(), nullptr);
-    const int status = backward(context, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()));
+    void* failure = backward(context, in.data(), static_cast<int>(in.size()), out.data(), static_cast<int>(out.size()));
     torch::autograd::variable_list results(out.size());
     for (size_t i = 0; i < out.size(); ++i) {
       if (out[i] == nullptr) continue;
       results[i] = std::move(*tensor(out[i]));
       delete tensor(out[i]);
     }
-    if (status != 0) throw std::runtime_error("managed backward failed");
+    if (failure != nullptr) throw ManagedFailure(failure, release);
     return results;
   }
 };
 
+/// A new node, held as this libtorch holds its nodes: by std::shared_ptr, in newer ones by c10::intrusive_ptr.
+template <typename Made, typename Pointer>
+Pointer make_node() {
+  if constexpr (std::is_same_v<Pointer, std::shared_ptr<torch::autograd::Node>>) {
+    return Pointer(new Made(), [](auto* node) { deleteNode(node); });  // looked up by its argument: newer ones do not declare it
+  } else {
+    return c10::make_intrusive<Made>();
+  }
+}
+
+using NodePointer = decltype(torch::autograd::Edge::function);
+
 }  // namespace
 
-/// Makes the outputs of a C# forward (computed without gradients) part of the graph. Returns 1 where a node was made, 0 where no
-/// input asks for gradients (the context stays the caller's).
-HB_API int hb_attach(void** inputs, int input_count, void** outputs, int output_count, ManagedBackward backward, ManagedRelease release,
-                     void* context) {
+/// Accumulates gradients. `failure` gets the handle of an exception of C# that ended it, which is then the caller's; null otherwise.
+HB_API Error hb_backward(void** roots, void** gradients, int count, int retain_graph, int create_graph, void** failure) {
+  *failure = nullptr;
   return guarded([&] {
-    if (!at::GradMode::is_enabled()) return 0;
+    std::vector<at::Tensor> outputs, grads;
+    for (int i = 0; i < count; ++i) {
+      outputs.push_back(*tensor(roots[i]));
+      grads.push_back(gradients == nullptr || gradients[i] == nullptr ? at::Tensor() : *tensor(gradients[i]));
+    }
+    c10::optional<bool> retain;
+    if (retain_graph != 0) retain = true;
+    try {
+      torch::autograd::backward(outputs, grads, retain, create_graph != 0);
+    } catch (const ManagedFailure& error) {
+      *failure = error.take();
+      throw;
+    }
+  });
+}
+
+/// Makes the outputs of a C# forward (computed without gradients) part of the graph. `attached` says whether a node was made; where
+/// no input asks for gradients it is not, and the context stays the caller's.
+HB_API Error hb_attach(void** inputs, int input_count, void** outputs, int output_count, ManagedBackward backward, ManagedRelease release,
+                       void* context, int* attached) {
+  *attached = 0;
+  return guarded([&] {
+    if (!at::GradMode::is_enabled()) return;
     torch::autograd::variable_list in;
     bool any = false;
     for (int i = 0; i < input_count; ++i) {
       in.push_back(inputs[i] == nullptr ? at::Tensor() : *tensor(inputs[i]));
       any = any || (in.back().defined() && in.back().requires_grad());
     }
-    if (!any) return 0;
-    std::shared_ptr<ManagedNode> node(new ManagedNode(), torch::autograd::deleteNode);
+    if (!any) return;
+    NodePointer node = make_node<ManagedNode, NodePointer>();
+    auto* managed = static_cast<ManagedNode*>(node.get());
     node->set_next_edges(torch::autograd::collect_next_edges(in));
     for (int i = 0; i < output_count; ++i) torch::autograd::set_history(*tensor(outputs[i]), node);
-    node->backward = backward;
-    node->release = release;
-    node->context = context;
-    return 1;
+    managed->backward = backward;
+    managed->release = release;
+    managed->context = context;
+    *attached = 1;
   });
 }
 
-// ---- random state, threads, memory --------------------------------------------------------------------------------
-
-HB_API int hb_manual_seed(uint64_t seed) {
-  return guarded([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_current_seed(seed);
-    return 0;
-  });
-}
-
-HB_API int hb_random_state(void** result) {
-  return guarded([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    *result = own(generator.get_state());
-    return 0;
-  });
-}
-
-HB_API int hb_set_random_state(void* state) {
-  return guarded([&] {
-    auto generator = at::detail::getDefaultCPUGenerator();
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(*tensor(state));
-    return 0;
-  });
-}
+// ---- threads, memory ----------------------------------------------------------------------------------------------
 
 HB_API int hb_threads() { return at::get_num_threads(); }
 
-HB_API int hb_set_threads(int count) {
+HB_API Error hb_set_threads(int count) {
   return guarded([&] {
     at::set_num_threads(count);
-    return 0;
   });
 }
 

@@ -11,8 +11,6 @@ namespace Handbook.Torch;
 /// </remarks>
 public abstract unsafe class AutogradNode
 {
-    [ThreadStatic] private static ExceptionDispatchInfo? _pending;
-
     private readonly List<Tensor> _saved = [];
 
     /// <summary>Whether a node over these inputs would be part of a graph, so that saving is worth while.</summary>
@@ -58,24 +56,26 @@ public abstract unsafe class AutogradNode
         for (var i = 0; i < outputs.Length; i++)
             outs[i] = outputs[i].Handle;
         var context = GCHandle.ToIntPtr(GCHandle.Alloc(this));
-        var status = Shim.Attach(ins, inputs.Length, outs, outputs.Length, &BackwardEntry, &ReleaseEntry, (void*)context);
-        if (status == 1)
+        int attached;
+        var error = Shim.Attach(ins, inputs.Length, outs, outputs.Length, &BackwardEntry, &ReleaseEntry, (void*)context, &attached);
+        if (attached != 0)
             return;
         GCHandle.FromIntPtr(context).Free();
         Release();
-        Shim.Check(status);
+        Shim.Check(error);
     }
 
-    /// <summary>Throws the exception that a C# backward left behind; libtorch's frames cannot carry it.</summary>
-    internal static void ThrowPending()
+    /// <summary>Throws the exception of a C# backward, as libtorch handed it on: from one of its own threads, where tensors live on a GPU.</summary>
+    internal static void Throw(nint failure)
     {
-        var pending = _pending;
-        _pending = null;
-        pending?.Throw();
+        var handle = GCHandle.FromIntPtr(failure);
+        var thrown = (ExceptionDispatchInfo)handle.Target!;
+        handle.Free();
+        thrown.Throw();
     }
 
     [UnmanagedCallersOnly]
-    private static int BackwardEntry(void* context, nint* gradients, int inputs, nint* results, int outputs)
+    private static nint BackwardEntry(void* context, nint* gradients, int inputs, nint* results, int outputs)
     {
         try
         {
@@ -94,8 +94,7 @@ public abstract unsafe class AutogradNode
         }
         catch (Exception failure)
         {
-            _pending = ExceptionDispatchInfo.Capture(failure);
-            return 1;
+            return GCHandle.ToIntPtr(GCHandle.Alloc(ExceptionDispatchInfo.Capture(failure)));
         }
     }
 
@@ -103,8 +102,8 @@ public abstract unsafe class AutogradNode
     private static void ReleaseEntry(void* context)
     {
         var handle = GCHandle.FromIntPtr((nint)context);
-        var node = (AutogradNode)handle.Target!;
+        var target = handle.Target;
         handle.Free();
-        node.Release();
+        (target as AutogradNode)?.Release();        // otherwise an exception that another one overtook
     }
 }

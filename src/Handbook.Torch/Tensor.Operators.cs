@@ -9,9 +9,6 @@ public sealed partial class Tensor
         public static readonly TorchOperator Zeros = TorchOperator.Find("aten::zeros");
         public static readonly TorchOperator Full = TorchOperator.Find("aten::full");
         public static readonly TorchOperator Arange = TorchOperator.Find("aten::arange", "start_step");
-        public static readonly TorchOperator Randn = TorchOperator.Find("aten::randn");
-        public static readonly TorchOperator Rand = TorchOperator.Find("aten::rand");
-        public static readonly TorchOperator Randperm = TorchOperator.Find("aten::randperm");
         public static readonly TorchOperator ZerosLike = TorchOperator.Find("aten::zeros_like");
         public static readonly TorchOperator EmptyLike = TorchOperator.Find("aten::empty_like");
         public static readonly TorchOperator ToDType = TorchOperator.Find("aten::to", "dtype");
@@ -85,7 +82,6 @@ public sealed partial class Tensor
         public static readonly TorchOperator Linear = TorchOperator.Find("aten::linear");
         public static readonly TorchOperator Fill = TorchOperator.Find("aten::fill_", "Scalar");
         public static readonly TorchOperator Zero = TorchOperator.Find("aten::zero_");
-        public static readonly TorchOperator Normal = TorchOperator.Find("aten::normal_");
         public static readonly TorchOperator Uniform = TorchOperator.Find("aten::uniform_");
         public static readonly TorchOperator Equal = TorchOperator.Find("aten::equal");
         public static readonly TorchOperator IsFinite = TorchOperator.Find("aten::isfinite");
@@ -105,14 +101,6 @@ public sealed partial class Tensor
     public static Tensor Full(double value, DType dtype, params long[] shape) => Ops.Full.Call(shape, value, dtype, Value.None, Device.Cpu);
 
     public static Tensor Arange(long start, long end, DType dtype = DType.Int64) => Ops.Arange.Call(start, end, 1, dtype, Value.None, Device.Cpu);
-
-    public static Tensor Randn(DType dtype, params long[] shape) => Ops.Randn.Call(shape, dtype, Value.None, Device.Cpu);
-
-    /// <summary>Uniform in [0, 1).</summary>
-    public static Tensor Rand(DType dtype, params long[] shape) => Ops.Rand.Call(shape, dtype, Value.None, Device.Cpu);
-
-    /// <summary>A random order of 0 … n−1 from the default generator.</summary>
-    public static Tensor Randperm(long n) => Ops.Randperm.Call(n, DType.Int64, Value.None, Device.Cpu);
 
     public Tensor ZerosLike() => Ops.ZerosLike.Call(this);
 
@@ -300,8 +288,6 @@ public sealed partial class Tensor
     public void FillInPlace(double value) => Ops.Fill.Run(this, value);
 
     public void ZeroInPlace() => Ops.Zero.Run(this);
-
-    public void NormalInPlace(double mean, double deviation) => Ops.Normal.Run(this, mean, deviation);
 
     public void UniformInPlace(double from, double to) => Ops.Uniform.Run(this, from, to);
 }

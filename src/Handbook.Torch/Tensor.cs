@@ -205,8 +205,11 @@ public sealed unsafe partial class Tensor : IDisposable
         nint result;
         fixed (long* sizes = shape)
         {
-            var context = owner is null ? null : (void*)GCHandle.ToIntPtr(GCHandle.Alloc(owner));
-            Shim.Check(Shim.FromBlob(data, sizes, null, shape.Length, (int)dtype, Device.Cpu.Code, owner is null ? null : &ReleaseOwner, context, &result));
+            var context = owner is null ? 0 : GCHandle.ToIntPtr(GCHandle.Alloc(owner));
+            var error = Shim.FromBlob(data, sizes, null, shape.Length, (int)dtype, Device.Cpu.Code, owner is null ? null : &ReleaseOwner, (void*)context, &result);
+            if (error != 0 && context != 0)
+                GCHandle.FromIntPtr(context).Free();
+            Shim.Check(error);
         }
         return Own(result);
     }
@@ -267,9 +270,14 @@ public sealed unsafe partial class Tensor : IDisposable
             native[i] = roots[i].Handle;
             native[roots.Length + i] = gradients[i]?.Handle ?? 0;
         }
-        var status = Shim.Backward(native, native + roots.Length, roots.Length, retainGraph ? 1 : 0, 0);
-        AutogradNode.ThrowPending();
-        Shim.Check(status);
+        nint failure;
+        var error = Shim.Backward(native, native + roots.Length, roots.Length, retainGraph ? 1 : 0, 0, &failure);
+        if (failure != 0)
+        {
+            _ = Shim.Take(error);
+            AutogradNode.Throw(failure);
+        }
+        Shim.Check(error);
         GC.KeepAlive(roots);
         GC.KeepAlive(gradients);
     }

@@ -114,9 +114,10 @@ public sealed unsafe class TorchOperator
                     break;
             }
         }
-        var count = Shim.Call(_handle, native, arguments.Length, results, capacity);
-        if (count < 0)
-            throw Failure(arguments, Shim.LastError);
+        int count;
+        var error = Shim.Call(_handle, native, arguments.Length, results, capacity, &count);
+        if (error != 0)
+            throw Failure(arguments, Shim.Take(error));
         foreach (ref readonly var argument in arguments)
             GC.KeepAlive(argument.Reference);
         GC.KeepAlive(text);

@@ -33,9 +33,6 @@ public sealed class LoopState
     /// <summary>What the order of rows depends on; a resumed run must have the same.</summary>
     public string DataKey { get; set; } = "";
 
-    /// <summary>The random state of libtorch.</summary>
-    public byte[] RandomState { get; set; } = [];
-
     /// <summary>Numbers that the method keeps, such as a running mean.</summary>
     public double[] MethodState { get; set; } = [];
 
@@ -55,7 +52,6 @@ public sealed class LoopState
             json.WriteNumber("steps_since_log", StepsSinceLog);
             json.WriteNumber("seconds", Seconds);
             json.WriteString("data_key", DataKey);
-            json.WriteBase64String("random_state", RandomState);
             json.WriteStartArray("method_state");
             foreach (var number in MethodState)
                 json.WriteNumberValue(number);
@@ -99,7 +95,6 @@ public sealed class LoopState
                 StepsSinceLog = json.GetProperty("steps_since_log").GetInt32(),
                 Seconds = json.GetProperty("seconds").GetDouble(),
                 DataKey = json.GetProperty("data_key").GetString()!,
-                RandomState = json.GetProperty("random_state").GetBytesFromBase64(),
                 MethodState = json.TryGetProperty("method_state", out var numbers) ? [.. numbers.EnumerateArray().Select(n => n.GetDouble())] : [],
                 Plateau = json.TryGetProperty("plateau", out var plateau) ? plateau.Deserialize<PlateauState>() : null,
             };

@@ -28,13 +28,12 @@ public static class TrainingCheckpoint
                 return;
             using (var stream = writer.Create(OptimizerFile))
                 SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)), new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
-            state.RandomState = RandomState.Save();
             state.MethodState = job.Method.State;
             writer.WriteText(LoopState.FileName, state.ToJson());
         });
     }
 
-    /// <summary>Puts masters, optimiser and random state back as they were.</summary>
+    /// <summary>Puts masters and optimiser state back as they were.</summary>
     /// <exception cref="InputException">The checkpoint is of another model, optimiser or precision.</exception>
     public static LoopState Restore(string folder, TrainingJob job, Optimizer optimizer)
     {
@@ -57,7 +56,6 @@ public static class TrainingCheckpoint
         optimizer.Updates = long.Parse(file.Metadata["updates"]);
         job.Model.Parameters.RefreshCompute();
         job.Method.State = state.MethodState;
-        RandomState.Restore(state.RandomState);
         return state;
     }
 

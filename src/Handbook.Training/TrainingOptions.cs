@@ -156,7 +156,7 @@ public sealed record TrainingOptions
     /// <summary>Checkpoints kept; older ones are removed, but never the best. null keeps all.</summary>
     public int? SaveTotalLimit { get; init; }
 
-    /// <summary>Save checkpoints without optimiser and random state: smaller, but a run cannot go on from them exactly.</summary>
+    /// <summary>Save checkpoints without the state of optimiser and loop: smaller, but a run cannot go on from them exactly.</summary>
     public bool SaveOnlyModel { get; init; }
 
     /// <summary>At the end, take the weights of the checkpoint with the best metric.</summary>

@@ -1,2 +1,2 @@
-// Tensor.LiveCount, the thread count and the random state belong to the process.
+// Tensor.LiveCount and the thread count belong to the process.
 [assembly: CollectionBehavior(DisableTestParallelization = true)]

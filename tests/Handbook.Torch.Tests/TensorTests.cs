@@ -1,3 +1,4 @@
+using Handbook.Torch.Fused;
 
 namespace Handbook.Torch.Tests;
 
@@ -149,15 +150,28 @@ public sealed class TensorTests
     }
 
     [Fact]
-    public void Random_numbers_continue_from_a_saved_state()
+    public void The_error_of_a_call_belongs_to_that_call_whatever_other_threads_do()
+    {
+        Parallel.For(1, 9, new ParallelOptions { MaxDegreeOfParallelism = 4 }, number =>
+        {
+            using var scope = TensorScope.Enter();
+            for (var i = 0; i < 200; i++)
+            {
+                var failure = Assert.Throws<TorchException>(() => Tensor.Zeros(DType.Float32, number, 2).Mm(Tensor.Zeros(DType.Float32, 3, number)));
+                Assert.Contains($"({number}x2 and 3x{number})", failure.Message, StringComparison.Ordinal);
+            }
+        });
+    }
+
+    [Fact]
+    public void An_exception_in_a_node_within_a_recomputed_block_keeps_its_type_and_text()
     {
         using var scope = TensorScope.Enter();
-        RandomState.Seed(42);
-        Assert.Equal([2L, 6, 1, 8, 4, 5, 0, 9, 3, 7], Tensor.Randperm(10).ToArray<long>());     // torch.manual_seed(42); torch.randperm(10)
-        var state = RandomState.Save();
-        var first = Tensor.Randn(DType.Float32, 5).ToArray<float>();
-        RandomState.Restore(state);
-        Assert.Equal(first, Tensor.Randn(DType.Float32, 5).ToArray<float>());
+        var x = Tensor.From([2.0]);
+        x.RequiresGrad = true;
+        var (y, _) = Recomputed.Run(x, null, (first, _) => (Broken.Apply(first), null));
+        var failure = Assert.Throws<InvalidOperationException>(() => y.Backward());
+        Assert.Equal("the backward of this node fails", failure.Message);
     }
 
     [Fact]

@@ -1,5 +1,5 @@
 namespace Handbook.Testing;
 
-/// <summary>Tests that make tensors: one at a time, because live counts, threads and the random state belong to the process.</summary>
+/// <summary>Tests that make tensors: one at a time, because live counts and threads belong to the process.</summary>
 [CollectionDefinition("tensors", DisableParallelization = true)]
 public sealed class UsesTensors;

@@ -72,7 +72,6 @@ public static class TrainingRun
         observer.Said(TorchRuntime.Description);
         foreach (var warning in TorchRuntime.Warnings)
             observer.Warned(warning);
-        RandomState.Seed((ulong)options.Seed);
         using var model = LoadModel(recipe, source, config, observer, out var saveType);
         using var setup = IsPreference(recipe.Method) ? new PreferenceSetup(recipe, observer, cancel) : null;
         using var grpo = recipe.Method == TrainingMethod.Grpo ? new GrpoSetup(recipe, tokenizer, data, observer) : null;

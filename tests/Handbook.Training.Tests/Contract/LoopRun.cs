@@ -15,7 +15,6 @@ internal static class LoopRun
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null, Func<ITrainingMethod, ITrainingMethod>? wrap = null,
         int seed = 1, CancellationToken cancel = default)
     {
-        RandomState.Seed((ulong)options.Seed);
         using var model = Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32);
         ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);
         var train = Tiny.Rows(21, 24);

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Builds the native library against other releases of libtorch and runs the tests on them, each in a folder with a Debian of its own:
+#   tools/check-libtorch.sh                       Debian 13 (libtorch 2.6) and unstable (the newest)
+#   tools/check-libtorch.sh trixie [-class NAME]  one of them; what follows is for the test runner, in place of its default filter
+# Needs root, and the .NET tests built. The folders stay in build/libtorch, so that a second run installs nothing.
+set -euo pipefail
+source "$(dirname "$0")/env.sh"
+
+suites=(trixie sid)
+case ${1:-} in
+    trixie | sid) suites=("$1"); shift ;;
+    '') ;;
+    *) die "tools/check-libtorch.sh: unknown release '$1'; there are: trixie, sid" ;;
+esac
+filters=("$@")
+if [ ${#filters[@]} = 0 ]; then filters=(-trait- speed=slow -trait- needs=gpu); fi
+[ "$(id -u)" = 0 ] || die "make check-libtorch makes root folders of other Debian releases, which only root can." \
+    $'\n'"  fix: run it as root, or point LIBTORCH at an unpacked libtorch and run make test"
+
+work=$root/build/libtorch
+mkdir -p "$work"
+dotnet=$(dirname "$(readlink -f "$(command -v dotnet)")")
+shared=$(cd "${HANDBOOK_SHARED:-$root/../shared}" 2>/dev/null && pwd || true)
+
+# A Debian with a compiler and libtorch, whole or not at all: the stamp is written last.
+make_folder() {
+    local suite=$1 folder=$work/$1
+    local packages=g++,cmake,make,libtorch-dev,libopenblas0-openmp,libgomp1
+    [ "$(cat "$folder/.ready" 2>/dev/null)" = "$packages" ] && return
+    if ! command -v debootstrap >/dev/null; then
+        say "set-up: installing debootstrap"
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap >&2 ||
+            { apt-get update -q >&2 && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap >&2; }
+    fi
+    say "set-up: Debian $suite with libtorch into build/libtorch/$suite (once; some minutes)"
+    rm -rf --one-file-system "$folder"
+    debootstrap --variant=minbase --include="$packages" "$suite" "$folder" > "$work/$suite-set-up.log" 2>&1 || {
+        tail -n 20 "$work/$suite-set-up.log" >&2
+        die "Debian $suite could not be set up; the whole log is build/libtorch/$suite-set-up.log."
+    }
+    printf '%s' "$packages" > "$folder/.ready"
+}
+
+# Runs a command inside the folder. The mounts belong to a name space of their own, so that none is left behind however it ends.
+inside() {
+    local folder=$1
+    shift
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    unshare --mount --propagation private bash -euc '
+        folder=$1 root=$2 dotnet=$3 shared=$4
+        shift 4
+        bind() { mkdir -p "$folder$1"; mount --bind "$1" "$folder$1"; }
+        bind "$root"
+        bind "$dotnet"
+        if [ -n "$shared" ]; then bind "$shared"; fi
+        mount -t proc proc "$folder/proc"
+        mount --rbind /dev "$folder/dev"
+        mount -t tmpfs tmpfs "$folder/tmp"
+        exec chroot "$folder" env -i HOME=/root PATH="$dotnet:/usr/bin:/bin:/usr/sbin:/sbin" LANG=C.UTF-8 \
+            DOTNET_ROOT="$dotnet" DOTNET_SYSTEM_GLOBALIZATION_INVARIANT=1 DOTNET_NOLOGO=1 HANDBOOK_SHARED="$shared" "$@"
+    ' inside "$folder" "$root" "$dotnet" "$shared" "$@"
+}
+
+failed=()
+for suite in "${suites[@]}"; do
+    make_folder "$suite"
+    folder=$work/$suite
+    native=$work/$suite-native
+    say "build: native library on $suite"
+    if ! inside "$folder" bash -euc '
+            cmake -S "$1/native" -B "$2/cmake" -DCMAKE_BUILD_TYPE=Release -DCMAKE_LIBRARY_OUTPUT_DIRECTORY="$2"
+            cmake --build "$2/cmake" --parallel' build "$root" "$native" > "$work/$suite-build.log" 2>&1; then
+        tail -n 40 "$work/$suite-build.log" >&2
+        failed+=("$suite: the native library did not build")
+        continue
+    fi
+    say "$suite: $(sed -n 's/^-- \(libtorch [0-9.]*\).*/\1/p' "$work/$suite-build.log")"
+    for project in Handbook.Torch.Tests; do
+        say "test: $project on $suite"
+        inside "$folder" env HANDBOOK_NATIVE="$native" \
+            dotnet exec "$root/tests/$project/bin/Release/net10.0/$project.dll" "${filters[@]}" -noLogo -noColor -noAutoReporters ||
+            failed+=("$suite: $project")
+    done
+done
+for line in "${failed[@]}"; do echo "failed: $line"; done
+[ ${#failed[@]} = 0 ]
