@@ -102,6 +102,15 @@ public sealed class ModelParameters : IDisposable
                 parameter.HasGradient = false;
     }
 
+    /// <summary>Gives every gradient that nothing reached in this step its value, 0; for whoever reads the memory of a whole bucket.</summary>
+    public void SettleGradients()
+    {
+        foreach (var bucket in Buckets)
+            foreach (var (parameter, _) in bucket.Parameters)
+                if (parameter is { IsTrainable: true, HasGradient: false })
+                    parameter.GradientToAddTo();
+    }
+
     public void Dispose()
     {
         foreach (var bucket in Buckets)

@@ -8,7 +8,7 @@ namespace Handbook.Training;
 /// <remarks><code>factor = min(1, max / (‖g‖ + 1e−6))</code>as in torch's <c>clip_grad_norm_</c>.</remarks>
 public static unsafe class GradientNorm
 {
-    /// <summary>‖g‖ over all trainable parameters; parameters that no gradient reached count as zero and are cleared.</summary>
+    /// <summary>‖g‖ over all trainable parameters; those that no gradient reached count as zero.</summary>
     public static double Of(ModelParameters parameters)
     {
         var sum = 0.0;
@@ -16,15 +16,18 @@ public static unsafe class GradientNorm
         {
             if (bucket.Gradients is null)
                 continue;
-            foreach (var (parameter, _) in bucket.Parameters)
-                if (!parameter.HasGradient)
-                    parameter.GradientToAddTo();
-            sum += bucket.Gradients.DType == DType.Float64
-                ? ElementwiseKernel.SumOfSquares(bucket.Gradients.Pointer<double>(), bucket.Gradients.Count)
-                : ElementwiseKernel.SumOfSquares(bucket.Gradients.Pointer<float>(), bucket.Gradients.Count);
+            if (bucket.Parameters.All(placed => placed.Parameter.HasGradient))
+                sum += SumOfSquares(bucket.Gradients);
+            else
+                foreach (var (parameter, _) in bucket.Parameters)
+                    sum += parameter.HasGradient ? SumOfSquares(parameter.Gradient!) : 0;
         }
         return Math.Sqrt(sum);
     }
+
+    private static double SumOfSquares(Tensor gradient) => gradient.DType == DType.Float64
+        ? ElementwiseKernel.SumOfSquares(gradient.Pointer<double>(), gradient.Count)
+        : ElementwiseKernel.SumOfSquares(gradient.Pointer<float>(), gradient.Count);
 
     /// <param name="max">Greatest norm; null or 0 cuts nothing.</param>
     public static double ClipFactor(double norm, double? max) => max is > 0 ? Math.Min(1, max.Value / (norm + 1e-6)) : 1;

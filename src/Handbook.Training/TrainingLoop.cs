@@ -123,6 +123,7 @@ public sealed class TrainingLoop : IDisposable
         double? norm = null;
         if (pass.Learned)
         {
+            parameters.SettleGradients();
             norm = GradientNorm.Of(parameters);
             RequireFinite(norm.Value, "gradient norm", work);
             _optimizer.Step(rate, GradientNorm.ClipFactor(norm.Value, _options.MaxGradNorm));

@@ -54,6 +54,7 @@ public sealed unsafe class Adafactor : Optimizer
 
     protected override void Update(double rate, double gradientScale)
     {
+        _parameters.SettleGradients();
         foreach (var piece in _pieces)
         {
             var step = _step with { Rate = rate, Step = Updates, WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0 };

@@ -26,6 +26,7 @@ public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, 
 
     protected override void Update(double rate, double gradientScale)
     {
+        parameters.SettleGradients();
         for (var b = 0; b < parameters.Buckets.Count; b++)
         {
             var bucket = parameters.Buckets[b];

@@ -70,6 +70,7 @@ internal static class PreferenceCase
         var pass = new LossPass { Training = true, Metrics = metrics };
         foreach (var group in work.Groups)
             method.Run(model, group, pass);
+        model.Parameters.SettleGradients();
         return (pass.Loss, metrics, GradientNorm.Of(model.Parameters));
     }
 }

@@ -66,7 +66,7 @@ internal static class Tiny
         var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options };
         foreach (var group in work.Groups)
             method.Run(model, group, pass);
-        GradientNorm.Of(model.Parameters);      // parameters that no gradient reached are zero
+        model.Parameters.SettleGradients();
         return new(pass.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
     }
 
