@@ -97,19 +97,19 @@ public sealed class Decoder : IDisposable
         foreach (var layer in _layers)
         {
             options.Observer?.Invoke(layer.Index, delta is null ? residual : residual + delta.To(residual.DType));
-            (residual, delta) = options.Recompute
-                ? Recomputed.Run(residual, delta, (r, d) => layer.Forward(r, d, stream, rotary, Compute, options))
+            (residual, delta, var spread) = options.Recompute
+                ? LayerOutput.From(Recomputed.Run(inputs => layer.Forward(inputs[0]!, inputs[1], stream, rotary, Compute, options).ToArray(), residual, delta))
                 : layer.Forward(residual, delta, stream, rotary, Compute, options);
+            if (spread is not null)
+                options.ExpertLoad!.Add(layer.Index, spread);
         }
-        if (options.ExpertLoad is { } load)
-            (load.IsKnown, load.IsInGraph) = (true, load.IsInGraph || GradMode.IsEnabled);
         var (_, hidden) = _finalNorm.Forward(residual, delta, Compute);
         options.Observer?.Invoke(_layers.Length, hidden);
         return scope.Keep(hidden);
     }
 
     /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
-    internal Tensor Embed(int[] tokens, int[] positions) => TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale);
+    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) => TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale);
 
     /// <summary>The last norm with the addition before it; [N, D].</summary>
     internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;

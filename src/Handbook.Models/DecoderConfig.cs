@@ -1,3 +1,4 @@
+using Handbook.Torch.Fused;
 using Handbook.Torch;
 
 namespace Handbook.Models;
@@ -194,26 +195,6 @@ public enum PositionKind
 
     /// <summary>A learned embedding per position, added to the token's.</summary>
     Learned,
-}
-
-public enum Activation
-{
-    /// <summary>x · σ(x).</summary>
-    Silu,
-
-    /// <summary>½x(1 + tanh(√(2/π)(x + 0.044715x³))).</summary>
-    GeluTanh,
-
-    /// <summary>½x(1 + erf(x/√2)).</summary>
-    GeluErf,
-
-    /// <summary>x · σ(1.702x).</summary>
-    GeluSigmoid,
-
-    Relu,
-
-    /// <summary>relu(x)².</summary>
-    ReluSquared,
 }
 
 public enum QueryKeyNorm

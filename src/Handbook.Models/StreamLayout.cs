@@ -1,3 +1,4 @@
+using Handbook.Torch;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Models;
@@ -15,14 +16,14 @@ public sealed class StreamLayout
     }
 
     /// <summary>Token ids; [N].</summary>
-    public int[] Tokens { get; }
+    public Mirrored<int> Tokens { get; }
 
     /// <summary>Positions; [N].</summary>
-    public int[] Positions { get; }
+    public Mirrored<int> Positions { get; }
 
     public SegmentTable Segments { get; }
 
-    public int Count => Tokens.Length;
+    public int Count => Tokens.Count;
 
     /// <summary>Largest position + 1.</summary>
     public int Length { get; }

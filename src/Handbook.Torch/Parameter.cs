@@ -1,4 +1,4 @@
-using Handbook.Torch.Kernels;
+using Handbook.Torch.Devices;
 
 namespace Handbook.Torch;
 
@@ -81,22 +81,8 @@ public sealed class Parameter : IDisposable
         if (Gradient is null)
             return;
         using var mode = GradMode.Disabled();
-        if (gradient.DType == DType.BFloat16 && Gradient.DType == DType.Float32 && gradient.IsContiguous)
-            AddBFloat16(gradient);
-        else if (HasGradient)
-            Gradient.AddInPlace(gradient);
-        else
-            Gradient.CopyFrom(gradient);
+        DeviceKernels.Of(gradient).Accumulate(gradient, Gradient, HasGradient);
         HasGradient = true;
-    }
-
-    // One pass over both; the operator of libtorch would convert into a copy first.
-    private unsafe void AddBFloat16(Tensor gradient)
-    {
-        if (HasGradient)
-            ElementwiseKernel.AddScaled(gradient.Pointer<BFloat16>(), Gradient!.Pointer<float>(), gradient.Count);
-        else
-            ElementwiseKernel.Convert(gradient.Pointer<BFloat16>(), Gradient!.Pointer<float>(), gradient.Count);
     }
 
     /// <summary>The gradient's memory with a defined content: zeros where nothing was summed yet. For kernels that add to it.</summary>

@@ -1,12 +1,12 @@
 using Handbook.Models;
 using Handbook.Torch;
-using Handbook.Torch.Kernels;
+using Handbook.Torch.Devices;
 
 namespace Handbook.Training;
 
 /// <summary>The norm of all gradients together, and the factor that cuts it. Pascanu et al. 2013, arXiv:1211.5063.</summary>
 /// <remarks><code>factor = min(1, max / (‖g‖ + 1e−6))</code>as in torch's <c>clip_grad_norm_</c>.</remarks>
-public static unsafe class GradientNorm
+public static class GradientNorm
 {
     /// <summary>‖g‖ over all trainable parameters; those that no gradient reached count as zero.</summary>
     public static double Of(ModelParameters parameters)
@@ -17,17 +17,13 @@ public static unsafe class GradientNorm
             if (bucket.Gradients is null)
                 continue;
             if (bucket.Parameters.All(placed => placed.Parameter.HasGradient))
-                sum += SumOfSquares(bucket.Gradients);
+                sum += DeviceKernels.Of(bucket.Gradients).SumOfSquares(bucket.Gradients);
             else
                 foreach (var (parameter, _) in bucket.Parameters)
-                    sum += parameter.HasGradient ? SumOfSquares(parameter.Gradient!) : 0;
+                    sum += parameter.HasGradient ? DeviceKernels.Of(parameter.Gradient!).SumOfSquares(parameter.Gradient!) : 0;
         }
         return Math.Sqrt(sum);
     }
-
-    private static double SumOfSquares(Tensor gradient) => gradient.DType == DType.Float64
-        ? ElementwiseKernel.SumOfSquares(gradient.Pointer<double>(), gradient.Count)
-        : ElementwiseKernel.SumOfSquares(gradient.Pointer<float>(), gradient.Count);
 
     /// <param name="max">Greatest norm; null or 0 cuts nothing.</param>
     public static double ClipFactor(double norm, double? max) => max is > 0 ? Math.Min(1, max.Value / (norm + 1e-6)) : 1;

@@ -1,3 +1,4 @@
+using Handbook.Torch.Fused;
 using System.Text;
 using System.Text.Json.Nodes;
 using Handbook.Base;

@@ -169,7 +169,7 @@ public sealed class TensorTests
         using var scope = TensorScope.Enter();
         var x = Tensor.From([2.0]);
         x.RequiresGrad = true;
-        var (y, _) = Recomputed.Run(x, null, (first, _) => (Broken.Apply(first), null));
+        var y = Recomputed.Run(inputs => [Broken.Apply(inputs[0]!)], x)[0]!;
         var failure = Assert.Throws<InvalidOperationException>(() => y.Backward());
         Assert.Equal("the backward of this node fails", failure.Message);
     }

@@ -10,7 +10,7 @@ namespace Handbook.Models.Blocks;
 /// after:     h = h + norm₁( attention h );             h = h + norm₂( feedforward h )
 /// parallel:  h = h + attention( norm₁ h ) + feedforward( norm₂ h )
 /// </code>
-/// The last addition is left to the next norm, which does it in the same pass over memory: so a layer takes and returns (h, delta).
+/// The last addition is left to the next norm, which does it in the same pass over memory: so a layer takes and returns both.
 /// </remarks>
 public sealed class DecoderLayer
 {
@@ -45,19 +45,20 @@ public sealed class DecoderLayer
     /// <param name="residual">h, [N, D].</param>
     /// <param name="delta">What is still to be added to it, [N, D]; null for nothing.</param>
     /// <param name="compute">Element type of products.</param>
-    /// <param name="options">Says who hears of the experts.</param>
-    public (Tensor Residual, Tensor? Delta) Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute, ForwardOptions options) =>
+    /// <param name="options">Says who is told of the experts.</param>
+    public LayerOutput Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute, ForwardOptions options) =>
         Forward(residual, delta, compute, x => Attention.Forward(x, stream, rotary), options);
 
     /// <summary>The layer with another way to attend, e.g. to a cache.</summary>
-    internal (Tensor Residual, Tensor? Delta) Forward(Tensor residual, Tensor? delta, DType compute, Func<Tensor, Tensor> attend, ForwardOptions options)
+    internal LayerOutput Forward(Tensor residual, Tensor? delta, DType compute, Func<Tensor, Tensor> attend, ForwardOptions options)
     {
         using var scope = TensorScope.Enter();
         var (h, x) = Input(_attentionNorm, residual, delta, compute);
         var attended = Output(_attentionOutputNorm, attend(x), h.DType);
         (h, var y) = Input(_feedForwardNorm, h, _parallel ? null : attended, compute);
-        var fed = Output(_feedForwardOutputNorm, _experts?.Forward(y, options) ?? _feedForward!.Forward(y), h.DType);
-        return (scope.Keep(h), scope.Keep(_parallel ? attended + fed : fed));
+        var (said, spread) = _experts is null ? (_feedForward!.Forward(y), null) : _experts.Forward(y, options);
+        var fed = Output(_feedForwardOutputNorm, said, h.DType);
+        return new(scope.Keep(h), scope.Keep(_parallel ? attended + fed : fed), spread is null ? null : scope.Keep(spread));
     }
 
     /// <summary>h + delta, and what a block reads of it.</summary>
@@ -71,4 +72,15 @@ public sealed class DecoderLayer
 
     /// <summary>What a block adds to the residual stream.</summary>
     private static Tensor Output(Norm? norm, Tensor said, DType master) => norm is null ? said : norm.Forward(said.To(master), null, said.DType).Output;
+}
+
+/// <summary>What a layer hands on.</summary>
+/// <param name="Residual">h, [N, D].</param>
+/// <param name="Delta">What is still to be added to it, [N, D].</param>
+/// <param name="Spread">How its router spread the tokens, [E]; null where nobody asks, or it has none.</param>
+public readonly record struct LayerOutput(Tensor Residual, Tensor? Delta, Tensor? Spread)
+{
+    internal Tensor?[] ToArray() => [Residual, Delta, Spread];
+
+    internal static LayerOutput From(Tensor?[] tensors) => new(tensors[0]!, tensors[1], tensors[2]);
 }

@@ -26,18 +26,18 @@ public sealed class Experts
     }
 
     /// <param name="x">[N, D].</param>
-    /// <param name="options">Says who hears of the router.</param>
-    /// <returns>[N, D].</returns>
-    public Tensor Forward(Tensor x, ForwardOptions options)
+    /// <param name="options">Says who is told of the router.</param>
+    /// <returns>[N, D], and how the tokens were spread, [E]; null where nobody asks.</returns>
+    public (Tensor Said, Tensor? Spread) Forward(Tensor x, ForwardOptions options)
     {
         using var scope = TensorScope.Enter();
         var logits = Linear.InMaster(x, _router);
         options.RouterObserver?.Invoke(_layer, logits);
-        var (weights, routing) = TopKRouter.Forward(logits, _options.PerToken, _options.NormalizeTopK, options.ExpertLoad?.Layer(_layer));
+        var (weights, routing, spread) = TopKRouter.Forward(logits, _options.PerToken, _options.NormalizeTopK, options.ExpertLoad?.Layer(_layer));
         var rows = ExpertDispatch.Forward(x, routing);
         var said = new Tensor?[rows.Length];
         for (var e = 0; e < rows.Length; e++)
             said[e] = rows[e] is { } own ? _experts[e].Forward(own) : null;
-        return scope.Keep(ExpertCombine.Forward(said, weights, routing));
+        return (scope.Keep(ExpertCombine.Forward(said, weights, routing)), spread is null ? null : scope.Keep(spread));
     }
 }

@@ -1,6 +1,5 @@
 using Handbook.Torch;
 using Handbook.Torch.Fused;
-using Kernel = Handbook.Torch.Kernels.Activation;
 
 namespace Handbook.Models.Blocks;
 
@@ -17,7 +16,7 @@ public sealed class FeedForward
     private readonly Parameter? _upBias;
     private readonly Parameter _down;
     private readonly Parameter? _downBias;
-    private readonly Kernel _activation;
+    private readonly Activation _activation;
     private readonly bool _gated;
 
     public FeedForward(DecoderConfig config, ModelParameters parameters, string path)
@@ -28,16 +27,7 @@ public sealed class FeedForward
         _upBias = parameters.Find(up + ".bias");
         _down = parameters[path + ".down.weight"];
         _downBias = parameters.Find(path + ".down.bias");
-        _activation = config.Activation switch
-        {
-            Activation.Silu => Kernel.Silu,
-            Activation.GeluTanh => Kernel.GeluTanh,
-            Activation.GeluErf => Kernel.Gelu,
-            Activation.GeluSigmoid => Kernel.QuickGelu,
-            Activation.Relu => Kernel.Relu,
-            Activation.ReluSquared => Kernel.ReluSquared,
-            _ => throw new NotSupportedException($"activation {config.Activation}"),
-        };
+        _activation = config.Activation;
     }
 
     /// <param name="x">[N, D].</param>

@@ -1,3 +1,4 @@
+using Handbook.Torch.Fused;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
@@ -189,20 +190,20 @@ public sealed class ConfigReader(JsonObject json, string file)
         switch (name)
         {
             case "silu" or "swish":
-                return Models.Activation.Silu;
+                return Torch.Fused.Activation.Silu;
             case "gelu_new" or "gelu_pytorch_tanh" or "gelu_fast" or "gelu_accurate":
-                return Models.Activation.GeluTanh;
+                return Torch.Fused.Activation.GeluTanh;
             case "gelu" or "gelu_python":
-                return Models.Activation.GeluErf;
+                return Torch.Fused.Activation.Gelu;
             case "quick_gelu":
-                return Models.Activation.GeluSigmoid;
+                return Torch.Fused.Activation.QuickGelu;
             case "relu":
-                return Models.Activation.Relu;
+                return Torch.Fused.Activation.Relu;
             case "relu2":
-                return Models.Activation.ReluSquared;
+                return Torch.Fused.Activation.ReluSquared;
             default:
                 Problem($"{key} is \"{name}\", an unknown activation; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2");
-                return Models.Activation.Silu;
+                return Torch.Fused.Activation.Silu;
         }
     }
 

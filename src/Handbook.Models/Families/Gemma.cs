@@ -1,3 +1,5 @@
+using Handbook.Torch.Fused;
+
 namespace Handbook.Models.Families;
 
 /// <summary>Gemma: Llama with tanh-GELU, wide heads, scaled embeddings, a tied head, and norm weights stored minus one. Gemma Team 2024, arXiv:2403.08295.</summary>
@@ -26,5 +28,5 @@ public sealed class Gemma : Llama
     // The first files said "gelu" of models that were trained with the tanh form; hidden_activation was made to say it right.
     private static Activation Trained(ConfigReader config, Activation stated) =>
         config.Has("hidden_activation") ? config.Activation("hidden_activation", "gelu_pytorch_tanh")
-        : stated == Activation.GeluErf ? Activation.GeluTanh : stated;
+        : stated == Activation.Gelu ? Activation.GeluTanh : stated;
 }

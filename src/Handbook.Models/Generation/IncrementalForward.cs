@@ -35,7 +35,7 @@ public sealed unsafe class IncrementalForward(Decoder model)
         var residual = model.Embed(step.Tokens, step.Positions);
         Tensor? delta = null;
         foreach (var layer in model.Layers)
-            (residual, delta) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary), ForwardOptions.Plain);
+            (residual, delta, _) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary), ForwardOptions.Plain);
         step.Advance();
         var hidden = model.FinalNorm(RowSelect.Forward(residual, step.Last), delta is null ? null : RowSelect.Forward(delta, step.Last));
         return scope.Keep(LinearLogProb.Logits(hidden, model.Head, model.HeadOptions));
@@ -46,7 +46,7 @@ public sealed unsafe class IncrementalForward(Decoder model)
         using var scope = TensorScope.Enter();
         var attention = layer.Attention;
         var qkv = attention.QueryKeyValue(x);
-        var mixed = Tensor.Empty(qkv.DType, Device.Cpu, qkv.Size(0), attention.Shape.Heads * attention.Shape.HeadSize);
+        var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.HeadSize);
         rotary = attention.Rotates ? rotary : null;
         switch (qkv.DType)
         {
@@ -63,7 +63,7 @@ public sealed unsafe class IncrementalForward(Decoder model)
         var stride = qkv.Stride(0);
         if (rotary is not null)
         {
-            fixed (float* cos = rotary.Cos, sin = rotary.Sin)
+            fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
             fixed (int* places = step.Positions)
                 RopeKernel.Apply(rows, stride, step.Positions.Length, shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos, sin, places, backward: false);
         }

@@ -1,3 +1,4 @@
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
@@ -7,19 +8,17 @@ namespace Handbook.Torch.Fused;
 /// The residual stream h stays in the master's precision (float32, or float64 in tests); delta and y have the precision of the products.
 /// RMS norm: <see cref="RmsNormKernel"/>; layer norm: <see cref="LayerNormKernel"/>, which also takes the mean out.
 /// </remarks>
-public sealed unsafe class AddNorm : AutogradNode
+public sealed class AddNorm : AutogradNode
 {
     private readonly Parameter _weight;
     private readonly Parameter? _bias;
-    private readonly bool _centred;
     private readonly int _offset;
     private readonly DType _output;
     private Tensor _sum = null!;
     private Tensor _rstd = null!;
     private Tensor? _mean;
 
-    private AddNorm(Parameter weight, Parameter? bias, bool centred, int offset, DType output) =>
-        (_weight, _bias, _centred, _offset, _output) = (weight, bias, centred, offset, output);
+    private AddNorm(Parameter weight, Parameter? bias, int offset, DType output) => (_weight, _bias, _offset, _output) = (weight, bias, offset, output);
 
     /// <param name="residual">h, [N, D], float32 or float64.</param>
     /// <param name="delta">[N, D], what the previous block adds; null for nothing.</param>
@@ -41,22 +40,28 @@ public sealed unsafe class AddNorm : AutogradNode
             throw new ArgumentException($"delta is {delta.Describe()}, but the products are {output}", nameof(delta));
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(residual, delta, weight.Value, bias?.Value);
-        var node = new AddNorm(weight, bias, centred, offset, output);
+        var node = new AddNorm(weight, bias, offset, output);
         Tensor sum, y;
         using (GradMode.Disabled())
         {
             sum = delta is null ? residual.Detach() : residual.EmptyLike();
-            y = Tensor.Empty(output, Device.Cpu, residual.Shape);
+            y = Tensor.Empty(output, residual.Device, residual.Shape);
             var rows = residual.Size(0);
-            var rstd = Tensor.Empty(residual.DType, Device.Cpu, rows);
-            var mean = centred ? Tensor.Empty(residual.DType, Device.Cpu, rows) : null;
-            switch (residual.DType, output)
+            var rstd = Tensor.Empty(residual.DType, residual.Device, rows);
+            var mean = centred ? Tensor.Empty(residual.DType, residual.Device, rows) : null;
+            DeviceKernels.Of(residual).NormForward(new()
             {
-                case (DType.Float32, DType.Float32): node.Forward<float, float>(residual, delta, sum, y, rstd, mean, epsilon); break;
-                case (DType.Float32, DType.BFloat16): node.Forward<float, BFloat16>(residual, delta, sum, y, rstd, mean, epsilon); break;
-                case (DType.Float64, DType.Float64): node.Forward<double, double>(residual, delta, sum, y, rstd, mean, epsilon); break;
-                default: throw new NotSupportedException($"a norm of {residual.Describe()} to {output}");
-            }
+                Residual = residual,
+                Delta = delta,
+                Weight = weight.Value,
+                Bias = bias?.Value,
+                Epsilon = epsilon,
+                Offset = offset,
+                Sum = sum,
+                Output = y,
+                InverseDeviation = rstd,
+                Mean = mean,
+            });
             if (needed)
             {
                 node._sum = node.Save(sum);
@@ -69,45 +74,26 @@ public sealed unsafe class AddNorm : AutogradNode
         return (scope.Keep(sum), scope.Keep(y));
     }
 
-    private void Forward<TReal, T>(Tensor residual, Tensor? delta, Tensor sum, Tensor y, Tensor rstd, Tensor? mean, double epsilon)
-        where TReal : unmanaged where T : unmanaged
+    protected override Tensor?[] Backward(Tensor?[] gradients)
     {
-        var (rows, width) = ((int)residual.Size(0), (int)residual.Size(1));
-        var added = delta is null ? null : delta.Pointer<T>();
-        var target = delta is null ? null : sum.Pointer<TReal>();
-        if (_centred)
-            LayerNormKernel.Forward(residual.Pointer<TReal>(), added, target, _weight.Value.Pointer<TReal>(), _bias is null ? null : _bias.Value.Pointer<TReal>(),
-                y.Pointer<T>(), mean!.Pointer<TReal>(), rstd.Pointer<TReal>(), rows, width, epsilon);
-        else
-            RmsNormKernel.Forward(residual.Pointer<TReal>(), added, target, _weight.Value.Pointer<TReal>(), y.Pointer<T>(), rstd.Pointer<TReal>(), rows, width, epsilon, _offset);
-    }
-
-    protected override Tensor?[] Backward(Tensor?[] gradients) => (_sum.DType, _output) switch
-    {
-        (DType.Float32, DType.Float32) => Backward<float, float>(gradients),
-        (DType.Float32, _) => Backward<float, BFloat16>(gradients),
-        _ => Backward<double, double>(gradients),
-    };
-
-    private Tensor?[] Backward<TReal, T>(Tensor?[] gradients) where TReal : unmanaged where T : unmanaged
-    {
-        var (rows, width) = ((int)_sum.Size(0), (int)_sum.Size(1));
         if (gradients[1] is not { } outputGradient)
             return [gradients[0], gradients[0]?.To(_output), null, null];      // y took no part: only the stream goes on
-        outputGradient = outputGradient.Contiguous();
-        var residualGradient = gradients[0]?.Contiguous();
         var dh = _sum.EmptyLike();
-        var sameType = typeof(TReal) == typeof(T);
-        var delta = sameType ? dh : Tensor.Empty(_output, Device.Cpu, rows, width);
-        var dres = residualGradient is null ? null : residualGradient.Pointer<TReal>();
-        var ddelta = sameType ? null : delta.Pointer<T>();
-        var dw = _weight.IsTrainable ? _weight.GradientToAddTo().Pointer<TReal>() : null;
-        if (_centred)
-            LayerNormKernel.Backward(outputGradient.Pointer<T>(), _sum.Pointer<TReal>(), _weight.Value.Pointer<TReal>(), _mean!.Pointer<TReal>(), _rstd.Pointer<TReal>(),
-                dres, dh.Pointer<TReal>(), ddelta, dw, _bias is { IsTrainable: true } ? _bias.GradientToAddTo().Pointer<TReal>() : null, rows, width);
-        else
-            RmsNormKernel.Backward(outputGradient.Pointer<T>(), _sum.Pointer<TReal>(), _weight.Value.Pointer<TReal>(), _rstd.Pointer<TReal>(),
-                dres, dh.Pointer<TReal>(), ddelta, dw, rows, width, _offset);
+        var delta = _sum.DType == _output ? dh : Tensor.Empty(_output, _sum.Device, _sum.Shape);
+        DeviceKernels.Of(_sum).NormBackward(new()
+        {
+            OutputGradient = outputGradient.Contiguous(),
+            ResidualGradient = gradients[0]?.Contiguous(),
+            Sum = _sum,
+            Weight = _weight.Value,
+            Offset = _offset,
+            InverseDeviation = _rstd,
+            Mean = _mean,
+            SumGradient = dh,
+            DeltaGradient = _sum.DType == _output ? null : delta,
+            WeightGradient = _weight.IsTrainable ? _weight.GradientToAddTo() : null,
+            BiasGradient = _bias is { IsTrainable: true } ? _bias.GradientToAddTo() : null,
+        });
         return [dh, delta, null, null];
     }
 }

@@ -1,8 +1,9 @@
+using Handbook.Torch.Devices;
 
 namespace Handbook.Torch.Fused;
 
 /// <summary>The weighted sum of what a token's experts say: y = Σ_k w_k · expert_k.</summary>
-public sealed unsafe class ExpertCombine : AutogradNode
+public sealed class ExpertCombine : AutogradNode
 {
     private readonly Routing _routing;
     private Tensor?[] _said = [];
@@ -22,14 +23,8 @@ public sealed unsafe class ExpertCombine : AutogradNode
         using (GradMode.Disabled())
         {
             var some = inputs[0]!;
-            y = Tensor.Empty(some.DType, Device.Cpu, routing.Tokens, some.Size(1));
-            switch (some.DType, weights.DType)
-            {
-                case (DType.Float32, DType.Float32): ExpertRows.Gather<float, float>(said, routing, weights, y); break;
-                case (DType.BFloat16, DType.Float32): ExpertRows.Gather<BFloat16, float>(said, routing, weights, y); break;
-                case (DType.Float64, DType.Float64): ExpertRows.Gather<double, double>(said, routing, weights, y); break;
-                default: throw new NotSupportedException($"experts of {some.Describe()} with weights of {weights.Describe()}");
-            }
+            y = Tensor.Empty(some.DType, some.Device, routing.Tokens, some.Size(1));
+            DeviceKernels.Of(some).ExpertGather(said, routing, weights, y);
         }
         if (IsNeeded(inputs))
         {
@@ -43,20 +38,11 @@ public sealed unsafe class ExpertCombine : AutogradNode
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
         var dy = gradients[0]!.Contiguous();
-        var dsaid = ExpertRows.Empty(dy.DType, _routing, dy.Size(1));
+        var dsaid = ExpertDispatch.Empty(dy, _routing);
         var dweights = _weights.EmptyLike();
-        switch (dy.DType)
-        {
-            case DType.Float32: Backward<float, float>(dy, dsaid, dweights); break;
-            case DType.BFloat16: Backward<BFloat16, float>(dy, dsaid, dweights); break;
-            default: Backward<double, double>(dy, dsaid, dweights); break;
-        }
+        var kernels = DeviceKernels.Of(dy);
+        kernels.ExpertScatter(dsaid, _routing, _weights, dy);
+        kernels.ExpertDots(_said, _routing, dy, dweights);
         return [.. dsaid.OfType<Tensor>(), dweights];
-    }
-
-    private void Backward<T, TReal>(Tensor dy, Tensor?[] dsaid, Tensor dweights) where T : unmanaged where TReal : unmanaged
-    {
-        ExpertRows.Scatter<T, TReal>(dsaid, _routing, _weights, dy);
-        ExpertRows.Dots<T, TReal>(_said, _routing, dy, dweights);
     }
 }

@@ -1,8 +1,9 @@
+using Handbook.Torch.Devices;
 
 namespace Handbook.Torch.Fused;
 
 /// <summary>The rows of tokens to their experts, a matrix for each expert.</summary>
-public sealed unsafe class ExpertDispatch : AutogradNode
+public sealed class ExpertDispatch : AutogradNode
 {
     private readonly Routing _routing;
 
@@ -16,14 +17,8 @@ public sealed unsafe class ExpertDispatch : AutogradNode
         Tensor?[] given;
         using (GradMode.Disabled())
         {
-            given = ExpertRows.Empty(x.DType, routing, x.Size(1));
-            switch (x.DType)
-            {
-                case DType.Float32: ExpertRows.Scatter<float, float>(given, routing, null, x); break;
-                case DType.BFloat16: ExpertRows.Scatter<BFloat16, float>(given, routing, null, x); break;
-                case DType.Float64: ExpertRows.Scatter<double, double>(given, routing, null, x); break;
-                default: throw new NotSupportedException($"experts of {x.Describe()}");
-            }
+            given = Empty(x, routing);
+            DeviceKernels.Of(x).ExpertScatter(given, routing, null, x);
         }
         if (IsNeeded(x))
             new ExpertDispatch(routing).Attach([x], [.. given.OfType<Tensor>()]);
@@ -38,13 +33,12 @@ public sealed unsafe class ExpertDispatch : AutogradNode
         var some = gradients.OfType<Tensor>().First();
         var next = 0;
         var all = Array.ConvertAll(_routing.Count, count => count == 0 ? null : gradients[next++]?.Contiguous());
-        var dx = Tensor.Empty(some.DType, Device.Cpu, _routing.Tokens, some.Size(1));
-        switch (some.DType)
-        {
-            case DType.Float32: ExpertRows.Gather<float, float>(all, _routing, null, dx); break;
-            case DType.BFloat16: ExpertRows.Gather<BFloat16, float>(all, _routing, null, dx); break;
-            default: ExpertRows.Gather<double, double>(all, _routing, null, dx); break;
-        }
+        var dx = Tensor.Empty(some.DType, some.Device, _routing.Tokens, some.Size(1));
+        DeviceKernels.Of(some).ExpertGather(all, _routing, null, dx);
         return [dx];
     }
+
+    /// <summary>Room for the rows of each expert, like those of <paramref name="rows"/>; null where it has none.</summary>
+    internal static Tensor?[] Empty(Tensor rows, Routing routing) =>
+        Array.ConvertAll(routing.Count, count => count == 0 ? null : Tensor.Empty(rows.DType, rows.Device, count, rows.Size(1)));
 }

@@ -1,10 +1,11 @@
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
 
 /// <summary>The point-wise part of a feed-forward layer: y = a(x), or y = a(g) ⊙ u over the two halves of one buffer.</summary>
 /// <remarks>Kernel: <see cref="ActivationKernel"/>. Saves its input alone.</remarks>
-public sealed unsafe class GatedActivation : AutogradNode
+public sealed class GatedActivation : AutogradNode
 {
     private readonly Activation _activation;
     private readonly bool _gated;
@@ -22,14 +23,8 @@ public sealed unsafe class GatedActivation : AutogradNode
         Tensor y;
         using (GradMode.Disabled())
         {
-            y = Tensor.Empty(x.DType, Device.Cpu, x.Size(0), gated ? x.Size(1) / 2 : x.Size(1));
-            switch (x.DType)
-            {
-                case DType.Float32: node.Forward<float>(x, y); break;
-                case DType.BFloat16: node.Forward<BFloat16>(x, y); break;
-                case DType.Float64: node.Forward<double>(x, y); break;
-                default: throw new NotSupportedException($"an activation of {x.Describe()}");
-            }
+            y = Tensor.Empty(x.DType, x.Device, x.Size(0), gated ? x.Size(1) / 2 : x.Size(1));
+            DeviceKernels.Of(x).ActivationForward(activation, gated, x, y);
             if (needed)
                 node._x = node.Save(x);
         }
@@ -38,29 +33,10 @@ public sealed unsafe class GatedActivation : AutogradNode
         return scope.Keep(y);
     }
 
-    private void Forward<T>(Tensor x, Tensor y) where T : unmanaged
-    {
-        var width = (int)y.Size(1);
-        ActivationKernel.Forward(_activation, x.Pointer<T>(), _gated ? x.Pointer<T>() + width : null, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
-    }
-
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
-        var dy = gradients[0]!.Contiguous();
         var dx = _x.EmptyLike();
-        switch (_x.DType)
-        {
-            case DType.Float32: Backward<float>(dy, dx); break;
-            case DType.BFloat16: Backward<BFloat16>(dy, dx); break;
-            default: Backward<double>(dy, dx); break;
-        }
+        DeviceKernels.Of(_x).ActivationBackward(_activation, _gated, gradients[0]!.Contiguous(), _x, dx);
         return [dx];
-    }
-
-    private void Backward<T>(Tensor dy, Tensor dx) where T : unmanaged
-    {
-        var width = (int)dy.Size(1);
-        ActivationKernel.Backward(_activation, dy.Pointer<T>(), width, _x.Pointer<T>(), _gated ? _x.Pointer<T>() + width : null, _x.Stride(0),
-            dx.Pointer<T>(), _gated ? dx.Pointer<T>() + width : null, dx.Stride(0), (int)dy.Size(0), width);
     }
 }

@@ -5,8 +5,9 @@ public sealed class KnownGradient : AutogradNode
 {
     private readonly double[] _gradient;
     private readonly DType _dtype;
+    private readonly Device _device;
 
-    private KnownGradient(double[] gradient, DType dtype) => (_gradient, _dtype) = (gradient, dtype);
+    private KnownGradient(double[] gradient, Tensor x) => (_gradient, _dtype, _device) = (gradient, x.DType, x.Device);
 
     /// <param name="x">[M], what the number depends on.</param>
     /// <param name="value">The number.</param>
@@ -21,13 +22,13 @@ public sealed class KnownGradient : AutogradNode
         using (GradMode.Disabled())
             result = Tensor.From([value]);
         if (IsNeeded(x))
-            new KnownGradient(gradient, x.DType).Attach([x], result);
+            new KnownGradient(gradient, x).Attach([x], result);
         return scope.Keep(result);
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
         var factor = gradients[0]!.ToScalar();
-        return [Tensor.From(factor == 1 ? _gradient : Array.ConvertAll(_gradient, g => g * factor)).To(_dtype)];
+        return [Tensor.From(factor == 1 ? _gradient : Array.ConvertAll(_gradient, g => g * factor)).To(_dtype).To(_device)];
     }
 }

@@ -1,9 +1,9 @@
-using Handbook.Torch.Kernels;
+using Handbook.Torch.Devices;
 
 namespace Handbook.Torch.Fused;
 
 /// <summary>A linear layer, y = x · Wᵀ + b, that sums the gradient of W where it is kept.</summary>
-public static unsafe class Linear
+public static class Linear
 {
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>
@@ -35,29 +35,12 @@ public static unsafe class Linear
 
     /// <summary>The same with results that depend on their own row alone; without gradients.</summary>
     /// <param name="output">Element type of the result: that of x, or float32.</param>
-    public static Tensor RowByRow(Tensor x, Tensor weight, Tensor? bias, DType output)
+    internal static Tensor RowByRow(Tensor x, Tensor weight, Tensor? bias, DType output)
     {
-        var y = Tensor.Empty(output, Device.Cpu, x.Size(0), weight.Size(0));
-        switch (x.DType, output)
-        {
-            case (DType.Float32, DType.Float32): Run<float, float>(x, weight, bias, y); break;
-            case (DType.BFloat16, DType.BFloat16): Run<BFloat16, BFloat16>(x, weight, bias, y); break;
-            case (DType.BFloat16, DType.Float32): Run<BFloat16, float>(x, weight, bias, y); break;
-            case (DType.Float64, DType.Float64): Run<double, double>(x, weight, bias, y); break;
-            default: throw new NotSupportedException($"a linear layer of {x.Describe()} to {output}");
-        }
+        var y = Tensor.Empty(output, x.Device, x.Size(0), weight.Size(0));
+        DeviceKernels.Of(x).RowLinear(x, weight, bias, y);
         return y;
     }
-
-    private static void Run<T, TOut>(Tensor x, Tensor weight, Tensor? bias, Tensor y) where T : unmanaged where TOut : unmanaged
-    {
-        if (x.Stride(1) != 1 || !weight.IsContiguous)
-            throw new NotSupportedException($"rows of {x.Describe()} and {weight.Describe()} with gaps");
-        RowLinearKernel.Run(x.Pointer<T>(), x.Stride(0), (int)x.Size(0), weight.Pointer<T>(), bias is null ? null : bias.Pointer<T>(), y.Pointer<TOut>(), (int)x.Size(1), (int)weight.Size(0));
-    }
-
-    /// <summary>The same out of ordinary operators, recorded by libtorch.</summary>
-    public static Tensor Reference(Tensor x, Tensor weight, Tensor? bias = null) => x.Linear(weight, bias);
 
     private sealed class LinearNode(Parameter weight, Tensor matrix, Parameter? bias, bool inputNeedsGrad) : AutogradNode
     {

@@ -1,3 +1,4 @@
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
@@ -43,24 +44,28 @@ public sealed class HeadStatistics(int count, bool squares = false)
 
 /// <summary>The head and the log-probability of one target per row, in chunks of rows; logits of all rows never exist at once.</summary>
 /// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two products at once.</remarks>
-public sealed unsafe class LinearLogProb : AutogradNode
+public sealed class LinearLogProb : AutogradNode
 {
     private const long ChunkBytes = 64 << 20, KeptBytes = 256 << 20;
 
     private readonly Parameter _head;
-    private readonly int[] _targets;
+    private readonly Mirrored<int> _targets;
     private readonly HeadOptions _options;
-    private Tensor _saved = null!;      // the gradient of the hidden rows, or the rows themselves
-    private Tensor? _logits;            // all of them, where they are few; the first backward pass turns them into their gradient
-    private readonly bool _weighted;
+    private readonly double[]? _weights;    // of the weighted loss; null where log-probabilities go out
+    private Tensor _hidden = null!;
+    private Tensor? _gradient;              // of the weighted loss by the hidden rows; null where they are frozen
+    private bool _hiddenWanted;
+    private Tensor? _logits;                // of all log-probabilities, where they are few; the first backward pass turns them into their gradient
+    private double _summed;                 // the part of the weighted loss's gradient that the head already has
 
-    private LinearLogProb(Parameter head, int[] targets, HeadOptions options, bool weighted) =>
-        (_head, _targets, _options, _weighted) = (head, targets, options, weighted);
+    private LinearLogProb(Parameter head, Mirrored<int> targets, HeadOptions options, double[]? weights) =>
+        (_head, _targets, _options, _weights) = (head, targets, options, weights);
 
     /// <summary>Σ weightᵢ · lossᵢ, with loss = −log p(target) (or its label-smoothed form).</summary>
     /// <remarks>
-    /// Because the weights are known, forward already sums the gradient of the head; so backward must reach the result with the gradient 1, and
-    /// throws where it does not. <see cref="LogProbs"/> is for losses that need the log-probabilities first.
+    /// Because the weights are known, forward already sums the gradient of the head, as the result's gradient is nearly always 1: then the logits are
+    /// computed once. For any other one backward computes them again and adds what is missing. <see cref="LogProbs"/> is for losses that need the
+    /// log-probabilities first.
     /// </remarks>
     /// <param name="hidden">[M, D].</param>
     /// <param name="head">[V, D].</param>
@@ -69,33 +74,31 @@ public sealed unsafe class LinearLogProb : AutogradNode
     /// <param name="options">Scale, cap and smoothing.</param>
     /// <param name="statistics">Filled where given; [M].</param>
     /// <returns>One number, float64.</returns>
-    public static Tensor WeightedLoss(Tensor hidden, Parameter head, int[] targets, double[] weights, in HeadOptions options, HeadStatistics? statistics = null)
+    public static Tensor WeightedLoss(Tensor hidden, Parameter head, Mirrored<int> targets, double[] weights, in HeadOptions options, HeadStatistics? statistics = null)
     {
         Check(hidden, head, targets);
-        if (weights.Length != targets.Length)
-            throw new ArgumentException($"{weights.Length} weights for {targets.Length} targets", nameof(weights));
+        if (weights.Length != targets.Count)
+            throw new ArgumentException($"{weights.Length} weights for {targets.Count} targets", nameof(weights));
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(hidden, head.Value);
-        var node = new LinearLogProb(head, targets, options, weighted: true);
-        statistics ??= new HeadStatistics(targets.Length);
+        var node = new LinearLogProb(head, targets, options, weights);
+        statistics ??= new HeadStatistics(targets.Count);
         Tensor loss;
         using (GradMode.Disabled())
         {
-            var gradient = needed && hidden.RequiresGrad ? Tensor.Empty(hidden.DType, Device.Cpu, hidden.Shape) : null;
+            var gradient = needed && hidden.RequiresGrad ? hidden.EmptyLike() : null;
             node.Chunks(hidden, (start, rows, logits) =>
             {
-                node.Run(logits, start, rows, needed ? weights : null, statistics);
-                if (gradient is not null)
-                    logits.MmInto(head.Compute, gradient.Narrow(0, start, rows));
+                node.Run(logits, start, needed ? weights : null, statistics);
                 if (needed)
-                    head.AddProduct(logits.T(), hidden.Narrow(0, start, rows));
+                    node.Share(logits, hidden.Narrow(0, start, rows), gradient?.Narrow(0, start, rows));
             });
             var sum = 0.0;
-            for (var i = 0; i < targets.Length; i++)
+            for (var i = 0; i < targets.Count; i++)
                 sum += weights[i] * node.Loss(statistics, i);
             loss = Tensor.From([sum]);
-            if (gradient is not null)
-                node._saved = node.Save(gradient);
+            if (needed)
+                (node._hidden, node._gradient, node._summed) = (node.Save(hidden), gradient is null ? null : node.Save(gradient), 1);
         }
         if (needed)
             node.Attach([hidden, head.Value], loss);
@@ -104,39 +107,28 @@ public sealed unsafe class LinearLogProb : AutogradNode
 
     /// <summary>log p(target) of each row. Up to 256 MB of logits are kept for the backward pass; beyond, it computes each chunk once more.</summary>
     /// <returns>[M], float64.</returns>
-    public static Tensor LogProbs(Tensor hidden, Parameter head, int[] targets, in HeadOptions options, HeadStatistics? statistics = null)
+    public static Tensor LogProbs(Tensor hidden, Parameter head, Mirrored<int> targets, in HeadOptions options, HeadStatistics? statistics = null)
     {
         Check(hidden, head, targets);
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(hidden, head.Value);
-        var node = new LinearLogProb(head, targets, options, weighted: false);
-        statistics ??= new HeadStatistics(targets.Length);
+        var node = new LinearLogProb(head, targets, options, weights: null);
+        statistics ??= new HeadStatistics(targets.Count);
         Tensor result;
         using (GradMode.Disabled())
         {
-            var size = targets.Length * head.Value.Size(0);
-            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes ? Tensor.Empty(hidden.DType, Device.Cpu, targets.Length, head.Value.Size(0)) : null;
-            node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, rows, null, statistics), all);
+            var size = targets.Count * head.Value.Size(0);
+            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes ? Tensor.Empty(hidden.DType, hidden.Device, targets.Count, head.Value.Size(0)) : null;
+            node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, null, statistics), all);
             result = Tensor.From(statistics.LogProb);
             if (needed)
-                node._saved = node.Save(hidden);
+                (node._hidden, node._hiddenWanted) = (node.Save(hidden), hidden.RequiresGrad);
             if (all is not null)
                 node._logits = node.Save(all);
         }
         if (needed)
             node.Attach([hidden, head.Value], result);
         return scope.Keep(result);
-    }
-
-    /// <summary>The same as <see cref="LogProbs"/> out of ordinary operators, recorded by libtorch.</summary>
-    public static Tensor Reference(Tensor hidden, Tensor head, int[] targets, in HeadOptions options)
-    {
-        using var scope = TensorScope.Enter();
-        var logits = hidden.Linear(head).To(hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32) * options.Scale;
-        if (options.SoftCap > 0)
-            logits = (logits / options.SoftCap).Tanh() * options.SoftCap;
-        var index = Tensor.From(Array.ConvertAll(targets, t => (long)t)).Unsqueeze(1);
-        return scope.Keep(logits.LogSoftmax(-1).Gather(-1, index).Squeeze(-1));
     }
 
     /// <summary>The logits themselves, for tests and for rows whose whole distribution is asked for.</summary>
@@ -153,12 +145,14 @@ public sealed unsafe class LinearLogProb : AutogradNode
         return scope.Keep(logits);
     }
 
-    private static void Check(Tensor hidden, Parameter head, int[] targets)
+    private static void Check(Tensor hidden, Parameter head, Mirrored<int> targets)
     {
-        if (hidden.Size(0) != targets.Length)
-            throw new ArgumentException($"{targets.Length} targets for hidden {hidden.Describe()}", nameof(targets));
+        if (hidden.Size(0) != targets.Count)
+            throw new ArgumentException($"{targets.Count} targets for hidden {hidden.Describe()}", nameof(targets));
+        if (!targets.IsOnHost)
+            return;         // to look at them would wait for the device
         var vocabulary = head.Value.Size(0);
-        foreach (var target in targets)
+        foreach (var target in targets.Host)
             if ((ulong)target >= (ulong)vocabulary)
                 throw new ArgumentOutOfRangeException(nameof(targets), target, $"a target outside the vocabulary of {vocabulary}");
     }
@@ -173,7 +167,7 @@ public sealed unsafe class LinearLogProb : AutogradNode
     /// <param name="known">Whether <paramref name="all"/> has them already.</param>
     private void Chunks(Tensor hidden, Action<int, int, Tensor> body, Tensor? all = null, bool known = false)
     {
-        var count = _targets.Length;
+        var count = _targets.Count;
         if (count == 0)
             return;
         var vocabulary = _head.Value.Size(0);
@@ -181,7 +175,7 @@ public sealed unsafe class LinearLogProb : AutogradNode
         var chunks = (int)((count + most - 1) / most);
         var size = (count + chunks - 1) / chunks;
         using var outer = TensorScope.Enter();
-        var buffer = all ?? Tensor.Empty(hidden.DType, Device.Cpu, size, vocabulary);
+        var buffer = all ?? Tensor.Empty(hidden.DType, hidden.Device, size, vocabulary);
         var transposed = _head.Compute.Detach().T();
         for (var start = 0; start < count; start += size)
         {
@@ -194,67 +188,45 @@ public sealed unsafe class LinearLogProb : AutogradNode
         }
     }
 
-    private void Run(Tensor logits, int start, int rows, double[]? weights, HeadStatistics statistics)
-    {
-        switch (logits.DType)
-        {
-            case DType.Float32: Run<float>(logits, start, rows, weights, statistics); break;
-            case DType.BFloat16: Run<BFloat16>(logits, start, rows, weights, statistics); break;
-            case DType.Float64: Run<double>(logits, start, rows, weights, statistics); break;
-            default: throw new NotSupportedException($"log-probabilities of {logits.Describe()}");
-        }
-    }
+    /// <summary>Statistics of some rows; with weights their logits become the gradient of Σ weight · loss.</summary>
+    private void Run(Tensor logits, int start, double[]? weights, HeadStatistics statistics) =>
+        DeviceKernels.Of(logits).CrossEntropy(logits, start, _targets, weights, _options, statistics);
 
-    private void Run<T>(Tensor logits, int start, int rows, double[]? weights, HeadStatistics statistics) where T : unmanaged
+    /// <summary>The gradient by some rows' logits goes to the rows, where they are not frozen, and to the head.</summary>
+    private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden)
     {
-        fixed (int* targets = _targets, argMax = statistics.ArgMax)
-        fixed (double* weight = weights, logProb = statistics.LogProb, logSumExp = statistics.LogSumExp, entropy = statistics.Entropy, meanLogit = statistics.MeanLogit, squares = statistics.LogSquares)
-        {
-            CrossEntropyKernel.Run(new CrossEntropyRows<T>
-            {
-                Logits = logits.Pointer<T>(),
-                RowStride = logits.Stride(0),
-                Rows = rows,
-                Vocabulary = (int)logits.Size(1),
-                Targets = targets + start,
-                Weights = weights is null ? null : weight + start,
-                Gradient = weights is not null,
-                LabelSmoothing = _options.LabelSmoothing,
-                Scale = _options.Scale,
-                SoftCap = _options.SoftCap,
-                LogProb = logProb + start,
-                LogSumExp = logSumExp + start,
-                Entropy = entropy + start,
-                MeanLogit = meanLogit + start,
-                ArgMax = argMax + start,
-                LogSquares = squares is null ? null : squares + start,
-            });
-        }
+        if (dhidden is not null)
+            dlogits.MmInto(_head.Compute, dhidden);
+        _head.AddProduct(dlogits.T(), hidden);
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
-        if (_weighted)
+        if (_weights is not null)
         {
             var factor = gradients[0]!.ToScalar();
-            if (factor != 1)
-                throw new InvalidOperationException($"the weighted loss was reached with the gradient {factor}; its weights already went into the head's gradient, so put the factor into the weights");
-            return [_saved, null];
+            var missing = factor - _summed;
+            _summed = 0;            // a second pass over the same graph finds nothing done
+            if (missing != 0 && _head.IsTrainable)
+                Again(Array.ConvertAll(_weights, weight => weight * missing), null);
+            return [_gradient is null || factor == 1 ? _gradient : _gradient * factor, null];
         }
         // d Σ gᵢ·log pᵢ is the weighted loss's gradient with the weights −g.
-        var weights = gradients[0]!.ToArray<double>();
-        for (var i = 0; i < weights.Length; i++)
-            weights[i] = -weights[i];
-        var result = _saved.EmptyLike();
-        var again = new HeadStatistics(weights.Length);
-        var kept = _logits;
-        _logits = null;         // a second pass over the same graph computes them anew
-        Chunks(_saved, (start, rows, logits) =>
-        {
-            Run(logits, start, rows, weights, again);
-            logits.MmInto(_head.Compute, result.Narrow(0, start, rows));
-            _head.AddProduct(logits.T(), _saved.Narrow(0, start, rows));
-        }, kept, known: kept is not null);
+        var result = _hiddenWanted ? _hidden.EmptyLike() : null;
+        Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result);
         return [result, null];
+    }
+
+    /// <summary>Adds the gradient of Σ weight · loss to the head, and writes that of the hidden rows.</summary>
+    private void Again(double[] weights, Tensor? dhidden)
+    {
+        var statistics = new HeadStatistics(weights.Length);
+        var kept = _logits;
+        _logits = null;             // a second pass over the same graph computes them anew
+        Chunks(_hidden, (start, rows, logits) =>
+        {
+            Run(logits, start, weights, statistics);
+            Share(logits, _hidden.Narrow(0, start, rows), dhidden?.Narrow(0, start, rows));
+        }, kept, known: kept is not null);
     }
 }

@@ -4,55 +4,57 @@ namespace Handbook.Torch.Fused;
 /// <remarks>The block must compute the same bits both times, so randomness stays outside it.</remarks>
 public sealed class Recomputed : AutogradNode
 {
-    private readonly Func<Tensor, Tensor?, (Tensor, Tensor?)> _block;
-    private Tensor _first = null!;
-    private Tensor? _second;
+    private readonly Func<Tensor?[], Tensor?[]> _block;
+    private Tensor?[] _inputs = [];
+    private bool[] _wanted = [];
+    private bool[] _present = [];
 
-    private Recomputed(Func<Tensor, Tensor?, (Tensor, Tensor?)> block) => _block = block;
+    private Recomputed(Func<Tensor?[], Tensor?[]> block) => _block = block;
 
-    /// <summary>Runs <paramref name="block"/> on (<paramref name="first"/>, <paramref name="second"/>) without keeping what is inside.</summary>
-    public static (Tensor, Tensor?) Run(Tensor first, Tensor? second, Func<Tensor, Tensor?, (Tensor, Tensor?)> block)
+    /// <summary>Runs <paramref name="block"/> on <paramref name="inputs"/> without keeping what is inside; either may have null among its tensors.</summary>
+    /// <returns>What the block returned.</returns>
+    public static Tensor?[] Run(Func<Tensor?[], Tensor?[]> block, params Tensor?[] inputs)
     {
-        if (!IsNeeded(first, second))
-            return block(first, second);
+        if (!IsNeeded(inputs))
+            return block(inputs);
         using var scope = TensorScope.Enter();
         var node = new Recomputed(block);
-        Tensor a;
-        Tensor? b;
+        Tensor?[] outputs;
         using (GradMode.Disabled())
         {
-            (a, b) = block(first, second);
-            node._first = node.Save(first);
-            node._second = second is null ? null : node.Save(second);
+            outputs = block(inputs);
+            node._inputs = Array.ConvertAll(inputs, input => input is null ? null : node.Save(input));
+            node._wanted = Array.ConvertAll(inputs, input => input is { RequiresGrad: true });
+            node._present = Array.ConvertAll(outputs, output => output is not null);
         }
-        if (b is null)
-            node.Attach([first, second], a);
-        else
-            node.Attach([first, second], a, b);
-        return (scope.Keep(a), b is null ? null : scope.Keep(b));
+        node.Attach(inputs, [.. outputs.OfType<Tensor>()]);
+        foreach (var output in outputs)
+            if (output is not null)
+                scope.Keep(output);
+        return outputs;
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
         using var mode = GradMode.Enabled();
-        var first = _first.Detach();
-        first.RequiresGrad = true;
-        var second = _second?.Detach();
-        if (second is not null)
-            second.RequiresGrad = true;
-        var (a, b) = _block(first, second);
-        var (roots, given) = (new List<Tensor>(), new List<Tensor?>());
-        if (gradients[0] is not null)
+        var inputs = new Tensor?[_inputs.Length];
+        for (var i = 0; i < inputs.Length; i++)
         {
-            roots.Add(a);
-            given.Add(gradients[0]);
+            inputs[i] = _inputs[i]?.Detach();
+            if (_wanted[i])
+                inputs[i]!.RequiresGrad = true;
         }
-        if (b is not null && gradients[1] is not null)
+        var outputs = _block(inputs);
+        var (roots, given, next) = (new List<Tensor>(), new List<Tensor?>(), 0);
+        for (var i = 0; i < outputs.Length; i++)
         {
-            roots.Add(b);
-            given.Add(gradients[1]);
+            if (!_present[i] || gradients[next++] is not { } gradient || !outputs[i]!.RequiresGrad)
+                continue;
+            roots.Add(outputs[i]!);
+            given.Add(gradient);
         }
-        Tensor.BackwardAll([.. roots], [.. given]);
-        return [first.Grad, second?.Grad];
+        if (roots.Count > 0)
+            Tensor.BackwardAll([.. roots], [.. given]);
+        return Array.ConvertAll(inputs, input => input?.Grad);
     }
 }

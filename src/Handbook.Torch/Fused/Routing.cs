@@ -28,11 +28,10 @@ public sealed class Routing
     public int[] Count { get; }
 }
 
-/// <summary>How one layer's router spread a stream over its experts, and what a loss over that spread asks of the router.</summary>
+/// <summary>How one layer's router spread a stream over its experts.</summary>
 /// <param name="weights">How much each token counts; [N].</param>
 /// <param name="experts">E.</param>
-/// <param name="derivatives">In the backward pass: the loss's derivative by each entry of <see cref="Probability"/>, [E].</param>
-public sealed class RouterTally(float[] weights, int experts, Func<double[]> derivatives)
+public sealed class RouterTally(float[] weights, int experts)
 {
     /// <summary>How much each token counts; [N].</summary>
     public float[] Weights => weights;
@@ -42,6 +41,4 @@ public sealed class RouterTally(float[] weights, int experts, Func<double[]> der
 
     /// <summary>Σ weight · p over all tokens; [E].</summary>
     public double[] Probability { get; } = new double[experts];
-
-    internal double[] Derivatives() => derivatives();
 }

@@ -1,3 +1,5 @@
+using Handbook.Torch.Fused;
+
 namespace Handbook.Torch.Kernels;
 
 /// <summary>Activation of a row, or the gated form: activation of one half times the other half. Shazeer 2020, arXiv:2002.05202.</summary>

@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Torch.Reference;
 
 /// <summary>The fused operations once more, out of ordinary operators that libtorch records: slow, short, and what the fused ones are tested against.</summary>
-public static class Plain
+internal static class Plain
 {
     /// <summary>y = (a + w) ⊙ h / √( mean(h²) + ε ).</summary>
     /// <param name="h">[N, D].</param>
@@ -79,8 +79,8 @@ public static class Plain
         if (size == 0)
             return x;
         var index = Index(positions);
-        var cos = Tensor.From(rotary.Cos, rotary.Cos.Length / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
-        var sin = Tensor.From(rotary.Sin, rotary.Sin.Length / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
+        var cos = Tensor.From(rotary.Cos.Host, rotary.Cos.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
+        var sin = Tensor.From(rotary.Sin.Host, rotary.Sin.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
         Tensor first = x.Narrow(2, 0, half), second = x.Narrow(2, half, half);
         return scope.Keep(Tensor.Cat([first * cos - second * sin, second * cos + first * sin, x.Narrow(2, size, rest)], 2));
     }
@@ -125,6 +125,46 @@ public static class Plain
         var nll = -logProbs.Gather(-1, Index(targets).Unsqueeze(1)).Squeeze(-1);
         return scope.Keep(nll * (1 - options.LabelSmoothing) + -logProbs.Mean(-1) * options.LabelSmoothing);
     }
+
+    /// <summary>Some rows of x.</summary>
+    /// <param name="x">[N, D].</param>
+    /// <param name="rows">[M].</param>
+    public static Tensor Select(Tensor x, int[] rows) => x.IndexSelect(0, Index(rows));
+
+    /// <summary>How much each chosen expert counts, and Σ c·p of every expert over the tokens.</summary>
+    /// <param name="logits">[N, E].</param>
+    /// <param name="routing">Whose choices these are.</param>
+    /// <param name="normalize">Whether a token's weights are scaled to sum to one.</param>
+    /// <param name="counts">c, [N].</param>
+    public static (Tensor Weights, Tensor Spread) Route(Tensor logits, Routing routing, bool normalize, float[] counts)
+    {
+        using var scope = TensorScope.Enter();
+        var p = logits.Softmax(1);
+        var weights = p.Gather(1, Tensor.From(Array.ConvertAll(routing.Expert, e => (long)e), routing.Tokens, routing.PerToken));
+        var spread = (p * Tensor.From(counts, counts.Length, 1)).Sum(0);
+        return (scope.Keep(normalize ? weights / weights.Sum(1, keepDim: true) : weights), scope.Keep(spread));
+    }
+
+    /// <summary>The rows of each expert's tokens; null where it has none.</summary>
+    /// <param name="x">[N, D].</param>
+    public static Tensor?[] Dispatch(Tensor x, Routing routing) =>
+        [.. Enumerable.Range(0, routing.Count.Length).Select(e => routing.Count[e] == 0 ? null : x.IndexSelect(0, Index([.. Choices(routing, e).Select(choice => choice / routing.PerToken)])))];
+
+    /// <summary>y = Σ_k w_k · expert_k.</summary>
+    /// <param name="said">Of each expert the rows of its tokens.</param>
+    /// <param name="weights">w, [N, K].</param>
+    public static Tensor Combine(Tensor?[] said, Tensor weights, Routing routing)
+    {
+        using var scope = TensorScope.Enter();
+        var choices = Enumerable.Range(0, said.Length).SelectMany(e => Choices(routing, e)).ToArray();      // as the rows stand behind one another
+        var back = new int[choices.Length];
+        for (var i = 0; i < choices.Length; i++)
+            back[choices[i]] = i;
+        var rows = Tensor.Cat([.. said.OfType<Tensor>()], 0).IndexSelect(0, Index(back));
+        return scope.Keep((rows.Reshape(routing.Tokens, routing.PerToken, rows.Size(1)) * weights.Unsqueeze(2)).Sum(1));
+    }
+
+    private static IEnumerable<int> Choices(Routing routing, int expert) => Enumerable.Range(0, routing.Expert.Length).Where(choice => routing.Expert[choice] == expert);
 
     private static Tensor Index(int[] values) => Tensor.From(Array.ConvertAll(values, v => (long)v));
 }

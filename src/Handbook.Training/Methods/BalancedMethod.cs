@@ -11,7 +11,7 @@ namespace Handbook.Training.Methods;
 /// <code>
 /// loss = inner loss + λ · balance        over the same group of rows
 /// </code>
-/// The routers add the balance's gradient in the inner method's own backward passes. A group of several bins must have been read whole before the first of
+/// The balance goes back together with the inner method's parts (<see cref="LossPass.Add(Tensor)"/>). A group of several bins must have been read whole before the first of
 /// them goes back, since f counts all its tokens: where the inner method does not do so itself, it is read once without gradients first.
 /// </remarks>
 /// <param name="inner">The method.</param>
@@ -66,7 +66,7 @@ public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : 
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        var balance = new ExpertBalance(model.Config, group, coefficient * group.Share);
+        using var balance = new ExpertBalance(model.Config, group, coefficient * group.Share);
         pass.Balance = balance;
         if (pass.Training && group.Bins.Count > 1 && !inner.CouplesRows)
             foreach (var bin in group.Bins)
@@ -101,6 +101,7 @@ public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : 
             return;
         }
         using var scope = TensorScope.Enter();
-        pass.Add(model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch)).Sum() * 0, 0);
+        model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch));
+        pass.AddBalance();
     }
 }

@@ -1,6 +1,8 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Blocks;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Training.Methods;
 
@@ -13,20 +15,21 @@ namespace Handbook.Training.Methods;
 /// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t is the number
 /// of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
 /// </remarks>
-public sealed class ExpertBalance
+public sealed class ExpertBalance : IDisposable
 {
     private readonly Dictionary<TokenBatch, ExpertLoad> _loads = new(ReferenceEqualityComparer.Instance);
     private readonly int _experts;
     private readonly double _tokens;
+    private readonly double _weight;
 
     /// <param name="config">A model with experts.</param>
     /// <param name="group">The rows over which tokens are to be spread.</param>
     /// <param name="weight">What the loss is multiplied by.</param>
     public ExpertBalance(DecoderConfig config, LossGroup group, double weight)
     {
-        _experts = config.Experts!.Count;
+        (_experts, _weight) = (config.Experts!.Count, weight);
         foreach (var bin in group.Bins)
-            _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch), () => Derivatives(weight));
+            _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch));
         _tokens = config.Layers * _loads.Values.Sum(load => load.Weight);
     }
 
@@ -36,9 +39,24 @@ public sealed class ExpertBalance
     /// <summary>The loss, once every batch is known.</summary>
     public double Value => _experts * Enumerable.Range(0, _experts).Sum(e => Taken(e) * Probability(e)) / (_tokens * _tokens);
 
+    /// <summary>The gradient of weight · loss by all that the network said for a backward pass since the last call: numbers of value 0, to go back from.</summary>
+    /// <remarks>f counts all tokens of the group, so each of its batches must have been read before.</remarks>
+    internal IReadOnlyList<Tensor> TakeTerms()
+    {
+        double[]? derivatives = null;
+        var terms = new List<Tensor>();
+        foreach (var load in _loads.Values)
+            foreach (var spread in load.TakeSpreads())
+            {
+                terms.Add(KnownGradient.Of(spread, 0, derivatives ??= Derivatives()));
+                spread.Dispose();       // the graph holds on to what it needs
+            }
+        return terms;
+    }
+
     /// <summary>∂(weight · loss) / ∂(Σ w p) of each expert.</summary>
-    private double[] Derivatives(double weight) =>
-        [.. Enumerable.Range(0, _experts).Select(e => weight * _experts * Taken(e) / (_tokens * _tokens))];
+    private double[] Derivatives() =>
+        [.. Enumerable.Range(0, _experts).Select(e => _weight * _experts * Taken(e) / (_tokens * _tokens))];
 
     private double Taken(int expert) => _loads.Values.Sum(load => load.Taken(expert));
 
@@ -59,5 +77,11 @@ public sealed class ExpertBalance
             weights.AsSpan(segments[s].Start, segments[s].Length).Fill(rows[s]);
         }
         return weights;
+    }
+
+    public void Dispose()
+    {
+        foreach (var load in _loads.Values)
+            load.Dispose();
     }
 }

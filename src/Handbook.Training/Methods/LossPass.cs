@@ -48,7 +48,16 @@ public sealed class LossPass
         Check?.Invoke(Loss);
         Parts++;
         if (Training)
-            part.Backward();
+            GoBack([part, .. Balance?.TakeTerms() ?? []]);
+    }
+
+    /// <summary>Goes back through what the network was asked of the balance alone.</summary>
+    internal void AddBalance() => GoBack([.. Balance!.TakeTerms()]);
+
+    private static void GoBack(Tensor[] roots)
+    {
+        if (roots.Length > 0)
+            Tensor.BackwardAll(roots, new Tensor?[roots.Length]);
     }
 
     /// <summary>Adds a part whose gradient follows, in parts of value 0.</summary>

@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
@@ -9,7 +10,7 @@ namespace Handbook.Training.Optimizers;
 /// A published matrix keeps one number per row and one per column, so a parameter that fuses several (query, key and value) is several matrices
 /// here. A transposed one gives the same: rows and columns play the same part.
 /// </remarks>
-public sealed unsafe class Adafactor : Optimizer
+public sealed class Adafactor : Optimizer
 {
     private readonly ModelParameters _parameters;
     private readonly AdafactorStep _step;
@@ -57,13 +58,10 @@ public sealed unsafe class Adafactor : Optimizer
         _parameters.SettleGradients();
         foreach (var piece in _pieces)
         {
+            using var scope = TensorScope.Enter();
             var step = _step with { Rate = rate, Step = Updates, WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0 };
-            var values = piece.Bucket.Values.Pointer<float>() + piece.Offset;
-            var gradients = piece.Bucket.Gradients!.Pointer<float>() + piece.Offset;
-            if (piece.ColumnState is { } columns)
-                AdafactorKernel.Step(step, values, gradients, piece.RowState.Pointer<float>(), columns.Pointer<float>(), piece.Rows, piece.Width, gradientScale);
-            else
-                AdafactorKernel.Step(step, values, gradients, piece.RowState.Pointer<float>(), piece.Rows, gradientScale);
+            var (values, gradients) = (piece.Of(piece.Bucket.Values), piece.Of(piece.Bucket.Gradients!));
+            DeviceKernels.Of(values).AdafactorStep(step, values, gradients, piece.RowState, piece.ColumnState, gradientScale);
         }
         _parameters.RefreshCompute();
     }
@@ -87,5 +85,9 @@ public sealed unsafe class Adafactor : Optimizer
             state.Dispose();
     }
 
-    private sealed record Piece(ParameterBucket Bucket, long Offset, int Rows, int Width, string RowName, Tensor RowState, string ColumnName, Tensor? ColumnState);
+    private sealed record Piece(ParameterBucket Bucket, long Offset, int Rows, int Width, string RowName, Tensor RowState, string ColumnName, Tensor? ColumnState)
+    {
+        /// <summary>This piece of a bucket's tensor; [rows, width], or [rows] where it is a vector.</summary>
+        public Tensor Of(Tensor bucket) => Width == 0 ? bucket.Narrow(0, Offset, Rows) : bucket.Narrow(0, Offset, (long)Rows * Width).View(Rows, Width);
+    }
 }

@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
@@ -8,7 +9,7 @@ namespace Handbook.Training.Optimizers;
 /// <param name="parameters">What to train.</param>
 /// <param name="states">Numbers kept per element, 0 to 2.</param>
 /// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
-public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
+public abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
 {
     private readonly Tensor[][] _states = [.. parameters.Buckets.Select(bucket =>
         Enumerable.Range(0, states).Select(_ => Zeros(bucket.Values)).ToArray())];
@@ -31,10 +32,7 @@ public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, 
         {
             var bucket = parameters.Buckets[b];
             var rule = Rule(rate, bucket.Decays ? decay : 0);
-            if (bucket.Values.DType == DType.Float64)
-                Run<double>(rule, bucket, _states[b], gradientScale);
-            else
-                Run<float>(rule, bucket, _states[b], gradientScale);
+            DeviceKernels.Of(bucket.Values).OptimizerStep(rule, bucket.Values, bucket.Gradients!, _states[b], bucket.Compute, gradientScale);
         }
     }
 
@@ -43,11 +41,6 @@ public abstract unsafe class BucketOptimizer<TRule>(ModelParameters parameters, 
         using var scope = TensorScope.Enter();
         return TensorScope.Detach(like.Detach().ZerosLike());
     }
-
-    private static void Run<T>(TRule rule, ParameterBucket bucket, Tensor[] state, double gradientScale) where T : unmanaged =>
-        OptimizerKernel.Step<TRule, T, T>(rule, bucket.Values.Pointer<T>(), bucket.Gradients!.Pointer<T>(),
-            state.Length > 0 ? state[0].Pointer<T>() : null, state.Length > 1 ? state[1].Pointer<T>() : null,
-            bucket.Compute is null ? null : bucket.Compute.Pointer<BFloat16>(), bucket.Values.Count, gradientScale);
 
     public override void Dispose()
     {

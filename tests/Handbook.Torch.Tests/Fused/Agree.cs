@@ -27,18 +27,19 @@ internal sealed class Operand
 {
     private readonly Tensor? _leaf;
 
-    public Operand(Role role, double[] values, long[] shape, Precision precision)
+    public Operand(Role role, double[] values, long[] shape, Precision precision, bool frozen = false)
     {
         var master = precision == Precision.Float64 ? DType.Float64 : DType.Float32;
         var product = precision == Precision.Mixed ? DType.BFloat16 : master;
         if (role != Role.Weight)
         {
             _leaf = Tensor.From(values, shape).To(role == Role.Stream ? master : product);
-            _leaf.RequiresGrad = true;
+            _leaf.RequiresGrad = !frozen;
             return;
         }
-        Parameter = new Parameter("weight", Tensor.From(values, shape).To(master).Clone(), trainable: true);
-        Parameter.SetGradient(Tensor.Full(777, master, shape));                 // old content that must not show
+        Parameter = new Parameter("weight", Tensor.From(values, shape).To(master).Clone(), trainable: !frozen);
+        if (!frozen)
+            Parameter.SetGradient(Tensor.Full(777, master, shape));             // old content that must not show
         if (product != master)
             Parameter.SetCompute(Parameter.Value.Detach().To(product));
     }
@@ -96,18 +97,46 @@ internal sealed class Agree
             TestRows.Gradient(x => Run(Fused, Precision.Float64, [.. values[..k], x, .. values[(k + 1)..]]).Total, values[k], gradients[k]);
     }
 
+    /// <summary>A gradient factor other than 1, a second backward over the same graph, and inputs that are frozen one by one; in float64.</summary>
+    public void CheckUses()
+    {
+        const double factor = 3.7;
+        var values = _inputs.Select(i => i.Values).ToArray();
+        var plain = Run(Plain, Precision.Float64, values);
+        Compare(Times(plain, factor), Run(Fused, Precision.Float64, values, total => (total * factor).Backward()), 1e-10);
+        Compare(Times(plain, 1 + factor), Run(Fused, Precision.Float64, values, total =>
+        {
+            total.Backward(retainGraph: true);
+            (total * factor).Backward();
+        }), 1e-10);
+        Run(Fused, Precision.Float64, values, total =>
+        {
+            total.Backward();
+            Assert.Contains("second time", Assert.Throws<TorchException>(() => total.Backward()).Message, StringComparison.Ordinal);
+        });
+        for (var frozen = 0; frozen < values.Length; frozen++)
+        {
+            double[][] gradients = [.. plain.Gradients];
+            gradients[frozen] = new double[gradients[frozen].Length];
+            Compare(Times(plain with { Gradients = gradients }, factor), Run(Fused, Precision.Float64, values, total => (total * factor).Backward(), frozen), 1e-10);
+        }
+    }
+
+    private static Result Times(Result result, double factor) => result with { Gradients = [.. result.Gradients.Select(g => Array.ConvertAll(g, x => x * factor))] };
+
     private sealed record Result(double Total, double[][] Outputs, double[][] Gradients);
 
-    private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values)
+    private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values, Action<Tensor>? backward = null, int frozen = -1)
     {
         var before = Tensor.LiveCount;
         Result result;
         using (TensorScope.Enter())
         {
-            var operands = values.Select((v, i) => new Operand(_inputs[i].Role, v, _inputs[i].Shape, precision)).ToArray();
+            var operands = values.Select((v, i) => new Operand(_inputs[i].Role, v, _inputs[i].Shape, precision, i == frozen)).ToArray();
             var outputs = operation(operands);
             var total = outputs.Select((o, i) => Weighted(o, 100 + i)).Aggregate((a, b) => a + b);
-            total.Backward();
+            if (total.RequiresGrad)         // not where the only input is frozen
+                (backward ?? (t => t.Backward()))(total);
             result = new(total.ToScalar(), [.. outputs.Select(o => o.ToArray<double>())], [.. operands.Select(o => o.Gradient())]);
             foreach (var operand in operands)
                 operand.Parameter?.Dispose();

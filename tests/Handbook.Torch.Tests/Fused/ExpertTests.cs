@@ -1,4 +1,5 @@
 using Handbook.Torch.Fused;
+using Handbook.Torch.Reference;
 
 namespace Handbook.Torch.Tests.Fused;
 
@@ -10,12 +11,7 @@ public sealed class ExpertTests
         var router = new Agree
         {
             Fused = x => [TopKRouter.Forward(x[0].Value, perToken, normalize).Weights],
-            Plain = x =>
-            {
-                var (_, routing) = TopKRouter.Forward(x[0].Value.Detach(), perToken, normalize);
-                var p = x[0].Value.Softmax(1).Gather(1, Tensor.From(Array.ConvertAll(routing.Expert, e => (long)e), tokens, perToken));
-                return [normalize ? p / p.Sum(1, keepDim: true) : p];
-            },
+            Plain = x => [Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), perToken, normalize).Routing, normalize, new float[tokens]).Weights],
         }.With(Role.Stream, 1.5, tokens, experts);
         router.Check();
         if (tokens < 10)
@@ -27,8 +23,8 @@ public sealed class ExpertTests
     {
         using var scope = TensorScope.Enter();
         double[] row = [0, Math.Log(2), Math.Log(4), 0];
-        var tally = new RouterTally([2, 0.5f], 4, () => [0, 0, 0, 0]);
-        var (weights, routing) = TopKRouter.Forward(Tensor.From([.. row, .. row.Reverse()], 2, 4), 2, normalize: true, tally);
+        var tally = new RouterTally([2, 0.5f], 4);
+        var (weights, routing, spread) = TopKRouter.Forward(Tensor.From([.. row, .. row.Reverse()], 2, 4), 2, normalize: true, tally);
         Assert.Equal([2, 1, 1, 2], routing.Expert);
         Assert.Equal([0, 0, 1, 1], routing.Row);
         Assert.Equal([0, 2, 2, 0], routing.Count);
@@ -36,28 +32,7 @@ public sealed class ExpertTests
             Assert.Equal(expected, actual, 1e-15);
         Assert.Equal([0, 2.5, 2.5, 0], tally.Taken);
         Assert.Equal([0.3125, 0.75, 1.125, 0.3125], tally.Probability.Select(p => Math.Round(p, 12)));
-    }
-
-    [Fact]
-    public void A_loss_over_the_tally_joins_the_gradient()
-    {
-        double[] slope = [0.3, -1.2, 0.8, 0.1];
-        double[] values = [.. Enumerable.Range(0, 12).Select(i => Math.Sin(3 * i))];
-        float[] counts = [2, 0, 1];
-        using var scope = TensorScope.Enter();
-        var logits = Tensor.From(values, 3, 4);
-        logits.RequiresGrad = true;
-        var (weights, _) = TopKRouter.Forward(logits, 2, normalize: true, new RouterTally(counts, 4, () => slope));
-        (weights * Tensor.From([1.0, 2, 3, 4, 5, 6], 3, 2)).Sum().Backward();
-        Kernels.Some.Gradient(Total, values, logits.Grad!.ToArray<double>());
-
-        double Total(double[] at)
-        {
-            using var inner = TensorScope.Enter();
-            var tally = new RouterTally(counts, 4, () => slope);
-            var (w, _) = TopKRouter.Forward(Tensor.From(at, 3, 4), 2, normalize: true, tally);
-            return w.ToArray<double>().Select((x, i) => x * (i + 1)).Sum() + tally.Probability.Zip(slope, (p, s) => p * s).Sum();
-        }
+        Assert.Equal(tally.Probability, spread!.ToArray<double>());
     }
 
     [Theory, InlineData(1, 1, 1, 1), InlineData(6, 3, 2, 5), InlineData(70, 5, 2, 37)]
@@ -70,7 +45,7 @@ public sealed class ExpertTests
         var visit = new Agree
         {
             Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, routing), rows => rows is null ? null : rows * rows), x[1].Value, routing)],
-            Plain = x => [(x[0].Value * x[0].Value) * x[1].Value.Sum(1, keepDim: true)],
+            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, routing), rows => rows is null ? null : rows * rows), x[1].Value, routing)],
         }.With(Role.Product, 1, tokens, width).With(Role.Stream, 1, tokens, perToken);
         visit.Check();
         if (tokens < 10)

@@ -41,7 +41,7 @@ public sealed class RotaryAttentionTests
     private static RotaryTable Rotary(int size)
     {
         var angles = Enumerable.Range(0, 200 * size / 2).Select(i => i / (size / 2) * Math.Pow(100, -2.0 * (i % (size / 2)) / size)).ToArray();
-        return new([.. angles.Select(a => (float)Math.Cos(a))], [.. angles.Select(a => (float)Math.Sin(a))], size);
+        return new(Array.ConvertAll(angles, a => (float)Math.Cos(a)), Array.ConvertAll(angles, a => (float)Math.Sin(a)), size);
     }
 
     private static Agree Attend(Stream stream, AttentionShape shape, int rotarySize)

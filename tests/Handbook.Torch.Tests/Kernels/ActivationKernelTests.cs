@@ -1,3 +1,4 @@
+using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Tests.Kernels;

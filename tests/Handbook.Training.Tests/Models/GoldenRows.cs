@@ -67,7 +67,7 @@ internal sealed class GoldenRows
         var rows = new TokenRowList([.. Enumerable.Range(0, _segmentOf.Max() + 1).Select(segment =>
         {
             int[] places = [.. Enumerable.Range(0, _places.Count).Where(i => _segmentOf[i] == segment)];
-            return TokenRow.Single(Array.ConvertAll(places, i => Stream.Tokens[i]),
+            return TokenRow.Single(Array.ConvertAll(places, i => Stream.Tokens.Host[i]),
                 Array.ConvertAll(places, i => (byte)(_labels![_places[i].Row * _columns + _places[i].Column] == -100 ? 0 : 1)));
         })]);
         return BatchLoader.Group(rows, [.. Enumerable.Range(0, rows.Count)], method, int.MaxValue);

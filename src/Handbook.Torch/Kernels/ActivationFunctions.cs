@@ -3,24 +3,6 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>The point-wise functions of feed-forward layers.</summary>
-public enum Activation
-{
-    /// <summary>x·σ(x), also called swish.</summary>
-    Silu,
-    /// <summary>x·Φ(x).</summary>
-    Gelu,
-    /// <summary>x·½·(1 + tanh(√(2/π)·(x + 0.044715·x³))): gelu_new, gelu_pytorch_tanh.</summary>
-    GeluTanh,
-    /// <summary>x·σ(1.702·x).</summary>
-    QuickGelu,
-    /// <summary>max(0, x).</summary>
-    Relu,
-    /// <summary>max(0, x)².</summary>
-    ReluSquared,
-    Tanh,
-}
-
 /// <summary>A function and its slope, for sixteen float32 values and for one float64.</summary>
 internal interface IActivation
 {

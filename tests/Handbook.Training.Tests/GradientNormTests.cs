@@ -1,8 +1,7 @@
 using Handbook.Models;
 using Handbook.Torch;
-using Handbook.Training;
 
-namespace Handbook.Tests.Training;
+namespace Handbook.Training.Tests;
 
 [Collection("tensors")]
 public sealed class GradientNormTests

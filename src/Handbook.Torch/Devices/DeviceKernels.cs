@@ -1,0 +1,210 @@
+using System.Runtime.CompilerServices;
+using Handbook.Torch.Cpu;
+using Handbook.Torch.Fused;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Torch.Devices;
+
+/// <summary>The fused operations as one kind of device computes them; <see cref="Of(Tensor)"/> is the one place that chooses by where a tensor lives.</summary>
+/// <remarks>
+/// A device overrides what it has; the rest answers with an exception that names operation and device. Whoever calls makes the tensors that are
+/// written, on the device of what is read; index arrays come as <see cref="Mirrored{T}"/>, of which a kernel takes the side that it reads.
+/// N tokens, D columns, E experts, K choices, V entries of a vocabulary.
+/// </remarks>
+internal abstract class DeviceKernels
+{
+    private static readonly DeviceKernels[] s_all = [new CpuKernels()];
+
+    /// <summary>libtorch's device type.</summary>
+    protected abstract int Kind { get; }
+
+    /// <summary>The kernels for a tensor's device.</summary>
+    public static DeviceKernels Of(Tensor tensor) => Of(tensor.Device);
+
+    /// <summary>The kernels of a device; where there are none, an object that says so at the first call.</summary>
+    public static DeviceKernels Of(Device device)
+    {
+        foreach (var kernels in s_all)
+            if (kernels.Kind == device.Kind)
+                return kernels;
+        return new NoKernels(device);
+    }
+
+    // ---- norms ---------------------------------------------------------------------------------------------------
+
+    public virtual void NormForward(in NormForward norm) => throw Missing();
+
+    public virtual void NormBackward(in NormBackward norm) => throw Missing();
+
+    // ---- point-wise ----------------------------------------------------------------------------------------------
+
+    /// <param name="x">[N, F], or [N, 2F] where gated.</param>
+    /// <param name="y">[N, F]; written.</param>
+    public virtual void ActivationForward(Activation activation, bool gated, Tensor x, Tensor y) => throw Missing();
+
+    /// <param name="dx">Like x; written.</param>
+    public virtual void ActivationBackward(Activation activation, bool gated, Tensor dy, Tensor x, Tensor dx) => throw Missing();
+
+    /// <summary>target = source, or target += source; contiguous, of any two precisions.</summary>
+    public virtual void Accumulate(Tensor source, Tensor target, bool add) => throw Missing();
+
+    /// <summary>Σ x² in float64. Waits for the device.</summary>
+    public virtual double SumOfSquares(Tensor x) => throw Missing();
+
+    // ---- rows ----------------------------------------------------------------------------------------------------
+
+    /// <summary>y = scale · table[token] + positionTable[position].</summary>
+    public virtual void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y) => throw Missing();
+
+    /// <summary>tableGradient[id] += scale · dy.</summary>
+    public virtual void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient) => throw Missing();
+
+    /// <summary>y[i] = x[rows[i]].</summary>
+    public virtual void SelectRows(Tensor x, Mirrored<int> rows, Tensor y) => throw Missing();
+
+    /// <summary>dx[rows[i]] = dy[i]; other rows of dx are left as they are.</summary>
+    public virtual void SpreadRows(Tensor dy, Mirrored<int> rows, Tensor dx) => throw Missing();
+
+    /// <summary>y = x · Wᵀ + b, where the bits of a row depend on that row alone.</summary>
+    public virtual void RowLinear(Tensor x, Tensor weight, Tensor? bias, Tensor y) => throw Missing();
+
+    // ---- attention -----------------------------------------------------------------------------------------------
+
+    /// <summary>Turns the queries and keys of <paramref name="qkv"/> in place and attends.</summary>
+    public virtual void AttentionForward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp) => throw Missing();
+
+    /// <param name="qkv">As forward left it, turned.</param>
+    /// <param name="dqkv">Gradient of what forward was given; written.</param>
+    public virtual void AttentionBackward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv) => throw Missing();
+
+    // ---- experts -------------------------------------------------------------------------------------------------
+
+    /// <summary>Chooses each token's experts and weighs them.</summary>
+    /// <param name="weights">[N, K]; written.</param>
+    /// <param name="tally">Receives the spread over the experts; null for nobody.</param>
+    /// <returns>The chosen experts; [N·K].</returns>
+    public virtual int[] RouterForward(Tensor logits, bool normalize, Tensor weights, RouterTally? tally) => throw Missing();
+
+    /// <param name="dweights">[N, K]; null where none arrived.</param>
+    /// <param name="dspread">Derivatives by <see cref="RouterTally.Probability"/>; [E], null where none arrived.</param>
+    /// <param name="dlogits">[N, E]; written.</param>
+    public virtual void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread, float[]? tokenWeights, Tensor dlogits) => throw Missing();
+
+    /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert; weights null for 1.</summary>
+    public virtual void ExpertGather(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
+
+    /// <summary>The row of a token's k-th expert = weights[t, k] · rows[t]; weights null for 1.</summary>
+    public virtual void ExpertScatter(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
+
+    /// <summary>dots[t, k] = rows[t] · the row of its k-th expert.</summary>
+    public virtual void ExpertDots(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots) => throw Missing();
+
+    // ---- head ----------------------------------------------------------------------------------------------------
+
+    /// <summary>Statistics of some rows of logits; with weights, the logits become the gradient of Σ weight · loss.</summary>
+    /// <param name="logits">[rows, V].</param>
+    /// <param name="start">The first row's place among the targets, weights and statistics.</param>
+    public virtual void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options, HeadStatistics statistics) => throw Missing();
+
+    // ---- optimisers ----------------------------------------------------------------------------------------------
+
+    /// <summary>One step of a rule that treats every element alike, over flat tensors of one length.</summary>
+    /// <param name="states">The rule's states, at most two.</param>
+    /// <param name="copy">The new parameters once more, in bfloat16; null where not wanted.</param>
+    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy, double gradientScale)
+        where TRule : struct, IOptimizerRule => throw Missing();
+
+    /// <param name="parameters">[rows, width], or [count].</param>
+    /// <param name="rowState">[rows], or [count].</param>
+    /// <param name="columnState">[width]; null for a vector.</param>
+    public virtual void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState, double gradientScale) => throw Missing();
+
+    /// <summary>The device in an error message.</summary>
+    protected abstract string Name { get; }
+
+    private TorchException Missing([CallerMemberName] string operation = "") =>
+        new($"{operation} has no kernel for tensors on {Name}; it has one for: {string.Join(", ", s_all.Select(kernels => kernels.Name))}");
+
+    /// <summary>A device that we have no kernel for.</summary>
+    private sealed class NoKernels(Device device) : DeviceKernels
+    {
+        protected override int Kind => device.Kind;
+
+        protected override string Name => device.ToString();
+    }
+}
+
+/// <summary>The addition to the residual stream and the norm behind it; what <see cref="AddNorm"/> computes.</summary>
+internal readonly record struct NormForward
+{
+    /// <summary>h, [N, D].</summary>
+    public required Tensor Residual { get; init; }
+
+    /// <summary>[N, D]; null for nothing.</summary>
+    public required Tensor? Delta { get; init; }
+
+    /// <summary>[D].</summary>
+    public required Tensor Weight { get; init; }
+
+    /// <summary>[D]; null for none.</summary>
+    public required Tensor? Bias { get; init; }
+
+    /// <summary>ε under the root.</summary>
+    public required double Epsilon { get; init; }
+
+    /// <summary>1 where the weight is stored as an offset from 1.</summary>
+    public required int Offset { get; init; }
+
+    /// <summary>h', [N, D]; written where there is a delta.</summary>
+    public required Tensor Sum { get; init; }
+
+    /// <summary>[N, D]; written.</summary>
+    public required Tensor Output { get; init; }
+
+    /// <summary>1/√(mean square or variance + ε), [N]; written.</summary>
+    public required Tensor InverseDeviation { get; init; }
+
+    /// <summary>[N]; written. Null: the mean stays in (RMS norm).</summary>
+    public required Tensor? Mean { get; init; }
+}
+
+/// <summary>Back through <see cref="NormForward"/>.</summary>
+internal readonly record struct NormBackward
+{
+    /// <summary>∂loss/∂y, [N, D].</summary>
+    public required Tensor OutputGradient { get; init; }
+
+    /// <summary>∂loss/∂h' from elsewhere, [N, D]; null where none arrived.</summary>
+    public required Tensor? ResidualGradient { get; init; }
+
+    /// <summary>h', [N, D].</summary>
+    public required Tensor Sum { get; init; }
+
+    /// <summary>[D].</summary>
+    public required Tensor Weight { get; init; }
+
+    public required int Offset { get; init; }
+
+    /// <summary>[N].</summary>
+    public required Tensor InverseDeviation { get; init; }
+
+    /// <summary>[N]; null for an RMS norm.</summary>
+    public required Tensor? Mean { get; init; }
+
+    /// <summary>∂loss/∂h, [N, D]; written.</summary>
+    public required Tensor SumGradient { get; init; }
+
+    /// <summary>The same in the precision of the products, [N, D]; written. Null where that is the same.</summary>
+    public required Tensor? DeltaGradient { get; init; }
+
+    /// <summary>[D]; added to. Null where the weight is frozen.</summary>
+    public required Tensor? WeightGradient { get; init; }
+
+    /// <summary>[D]; added to. Null where there is no bias, or it is frozen.</summary>
+    public required Tensor? BiasGradient { get; init; }
+}
+
+/// <summary>What an attention layer knows apart from its tensors.</summary>
+/// <param name="Positions">[N].</param>
+/// <param name="Rotary">Null: no rotation.</param>
+internal readonly record struct AttentionLayer(AttentionShape Shape, SegmentTable Segments, Mirrored<int> Positions, RotaryTable? Rotary);
