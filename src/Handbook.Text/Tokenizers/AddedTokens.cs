@@ -3,7 +3,11 @@ using Handbook.Text.Tokenizers.Unicode;
 namespace Handbook.Text.Tokenizers;
 
 /// <summary>A token that is cut out of the text before the model sees it.</summary>
-internal sealed record AddedToken(int Id, string Content, bool SingleWord, bool LeftStrip, bool RightStrip, bool Normalized, bool Special);
+internal sealed record AddedToken(int Id, string Content, bool SingleWord, bool LeftStrip, bool RightStrip, bool Normalized, bool Special)
+{
+    /// <summary>Whether the token is left to the model where it stands in a text.</summary>
+    public bool Ignored { get; init; }
+}
 
 /// <summary>A part of a text: an added token, or text (id −1) between them.</summary>
 internal readonly record struct AddedMatch(int Start, int End, int Id);
@@ -55,6 +59,8 @@ internal sealed class AddedTokenMatcher
             }
             int start = i, stop = i + length;
             i = stop;
+            if (token.Ignored)
+                continue;
             if (token.SingleWord && ((start > 0 && Properties.IsWord(text[start - 1])) || (stop < text.Length && Properties.IsWord(text[stop]))))
                 continue;
             if (token.LeftStrip)

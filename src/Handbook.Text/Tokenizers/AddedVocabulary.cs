@@ -14,29 +14,47 @@ internal sealed class AddedVocabulary
     private readonly AddedTokenMatcher _raw;
     private readonly AddedTokenMatcher _normalized;
 
-    /// <param name="listed">Tokens as the file lists them; ids are given anew as the reference does: that of the vocabulary, else the next free one.</param>
-    public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer)
+    /// <param name="listed">Tokens in the order in which they are added; of two with the same content the later one's flags count.</param>
+    /// <param name="splitsSpecial">Whether special tokens within a text are left to the model, as <c>split_special_tokens</c> has it.</param>
+    public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer, bool splitsSpecial = false)
     {
-        var order = new List<string>();
+        var tokens = Ids(listed, content => model.Vocabulary.TryGetValue(content, out var id) ? id : null, model.Vocabulary.Count);
+        foreach (var token in tokens)
+        {
+            _byContent[token.Content] = token;
+            _byId[token.Id] = token;
+            if (token.Special)
+                _special.Add(token.Content);
+        }
+        // Special tokens stand before ordinary ones: the first of two equal texts wins.
+        var cut = tokens.OrderBy(token => token.Special ? 0 : 1).Select(token => token with { Ignored = splitsSpecial && token.Special }).ToArray();
+        _raw = new(cut.Where(token => !token.Normalized).Select(token => (token, token.Content)));
+        _normalized = new(cut.Where(token => token.Normalized).Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
+    }
+
+    /// <summary>Every token once, with its id as the reference gives it: that of the vocabulary, else the next free one, whatever the file says.</summary>
+    /// <param name="idOf">The id within the model's vocabulary; null where the token is not in it.</param>
+    /// <param name="size">Number of tokens of the model's vocabulary.</param>
+    public static List<AddedToken> Ids(IReadOnlyList<AddedToken> listed, Func<string, int?> idOf, int size)
+    {
+        var tokens = new List<AddedToken>(listed.Count);
+        var places = new Dictionary<string, int>(StringComparer.Ordinal);
+        var next = size;
         foreach (var token in listed)
         {
             if (token.Content.Length == 0)
                 continue;
-            if (token.Special)
-                _special.Add(token.Content);
-            if (_byContent.ContainsKey(token.Content))
+            if (places.TryGetValue(token.Content, out var place))
+            {
+                tokens[place] = token with { Id = tokens[place].Id, Special = token.Special || tokens[place].Special };
                 continue;
-            var size = model.Vocabulary.Count;
-            var id = model.Vocabulary.TryGetValue(token.Content, out var known) ? known
-                : Math.Max(size, _byContent.Count == 0 ? 0 : _byId.Keys.Max() + 1);
-            _byContent[token.Content] = token with { Id = id };
-            _byId[id] = token with { Id = id };
-            order.Add(token.Content);
+            }
+            places[token.Content] = tokens.Count;
+            var id = idOf(token.Content) ?? next;
+            next = Math.Max(next, id + 1);
+            tokens.Add(token with { Id = id });
         }
-        // Special tokens stand before ordinary ones: the first of two equal texts wins.
-        var tokens = order.Select(content => _byContent[content]).OrderBy(token => token.Special ? 0 : 1).ToArray();
-        _raw = new(tokens.Where(token => !token.Normalized).Select(token => (token, token.Content)));
-        _normalized = new(tokens.Where(token => token.Normalized).Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
+        return tokens;
     }
 
     public IEnumerable<AddedToken> Tokens => _byId.OrderBy(pair => pair.Key).Select(pair => pair.Value);

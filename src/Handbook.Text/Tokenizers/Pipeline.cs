@@ -24,8 +24,16 @@ internal sealed class Pipeline
 
     public required AddedVocabulary Added { get; init; }
 
+    /// <summary>What makes other ids than tokenizer.json alone, for a fingerprint; empty where nothing does.</summary>
+    public byte[] Changes { get; init; } = [];
+
     /// <summary>Ids of a text, without offsets: the fast way.</summary>
-    public int[] Encode(string text, bool addSpecialTokens)
+    public int[] Encode(string text, bool addSpecialTokens) => Encode(text, addSpecialTokens, once: false);
+
+    /// <summary>As <see cref="Encode(string, bool)"/>; what the text already begins or ends with is not added again.</summary>
+    public int[] EncodeOnce(string text, bool addSpecialTokens) => Encode(text, addSpecialTokens, once: true);
+
+    private int[] Encode(string text, bool addSpecialTokens, bool once)
     {
         var scratch = Rent();
         try
@@ -35,6 +43,10 @@ internal sealed class Pipeline
             if (!addSpecialTokens || PostProcessor is null)
                 return ids.ToArray();
             var (before, after) = PostProcessor.Frame;
+            if (once && ids.StartsWith(before))
+                before = [];
+            if (once && ids.Length >= after.Length && ids[^after.Length..].SequenceEqual(after))
+                after = [];
             return [.. before, .. ids, .. after];
         }
         finally

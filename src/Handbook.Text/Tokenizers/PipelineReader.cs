@@ -12,7 +12,8 @@ namespace Handbook.Text.Tokenizers;
 internal static class PipelineReader
 {
     /// <param name="name">Name of the file, for messages.</param>
-    public static Pipeline Read(JsonElement json, string name)
+    /// <param name="config">What the files beside it say; null for tokenizer.json alone.</param>
+    public static Pipeline Read(JsonElement json, string name, TokenizerRules? config = null)
     {
         var root = new ConfigNode(json, name);
         if (!root.IsObject)
@@ -23,15 +24,34 @@ internal static class PipelineReader
             throw new InputException($"{name} has no \"model\"", "the model holds the vocabulary; without it the file is no tokenizer", "use the tokenizer.json of the published model");
         var model = ModelReader.Read(modelNode);
         var normalizer = root.Find("normalizer") is { } n ? NormalizerReader.Read(n) : null;
+        int? IdOf(string content) => model.Vocabulary.TryGetValue(content, out var id) ? id : null;
+        var listed = AddedTokens(root);
+        var tokens = config?.Tokens.AddTo(listed, IdOf, model.Vocabulary.Count) ?? listed;
+        var splitsSpecial = config?.SplitsSpecial ?? false;
+        var added = new AddedVocabulary(tokens, model, normalizer, splitsSpecial);
+        var published = root.Find("post_processor") is { } t ? PostProcessorReader.Read(t) : null;
+        var postProcessor = config is null ? published : config.Frame(published, content => added.IdOf(content) ?? IdOf(content));
         return new()
         {
             Model = model,
             Normalizer = normalizer,
             PreTokenizer = root.Find("pre_tokenizer") is { } p ? PreTokenizerReader.Read(p) : null,
-            PostProcessor = root.Find("post_processor") is { } t ? PostProcessorReader.Read(t) : null,
+            PostProcessor = postProcessor,
             Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : null,
-            Added = new(AddedTokens(root), model, normalizer),
+            Added = added,
+            Changes = Changes(tokens.Count > listed.Count ? added.Tokens : [], ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial),
         };
+    }
+
+    /// <summary>What the configuration changes, as bytes; none where it changes nothing.</summary>
+    private static byte[] Changes(IEnumerable<AddedToken> tokens, (int[] Before, int[] After)? frame, bool splitsSpecial)
+    {
+        var lines = tokens.Select(token => $"{token}").ToList();
+        if (frame is var (before, after))
+            lines.Add($"frame {string.Join(' ', before)} | {string.Join(' ', after)}");
+        if (splitsSpecial)
+            lines.Add("splits special tokens");
+        return System.Text.Encoding.UTF8.GetBytes(string.Join('\n', lines));
     }
 
     private static List<AddedToken> AddedTokens(ConfigNode root) => root.Find("added_tokens") is not { } list ? [] :

@@ -14,7 +14,7 @@ internal static class PreTokenizerReader
         "Sequence" => new SequencePreTokenizer([.. node.Need("pretokenizers").Items().Select(Read)]),
         "ByteLevel" => new ByteLevel(node.Flag("add_prefix_space"), node.Flag("use_regex", true)),
         "Split" => new Split(PatternReader.Read(node.Need("pattern"), emptyMatches: false), Behavior(node.Need("behavior")), node.Flag("invert")),
-        "Digits" => new Split(new PointMatcher(Properties.IsNumber), node.Flag("individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
+        "Digits" => new Split(new PointMatcher(Properties.IsNumeric), node.Flag("individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
         "Metaspace" => new Metaspace(Replacement(node), Scheme(node), node.Flag("split", true)),
         "Punctuation" => new Split(new PointMatcher(Properties.IsPunctuation), node.Find("behavior") is { } behavior ? Behavior(behavior) : SplitBehavior.Isolated),
         "Whitespace" => new Split(new WhitespaceMatcher(), SplitBehavior.Removed, invert: true),

@@ -31,8 +31,8 @@ public sealed class StreamDecoder
     private string Emit(bool force)
     {
         var ids = System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_ids);
-        var before = _tokenizer.Decode(ids[.._context], _skipSpecialTokens);
-        var now = _tokenizer.Decode(ids, _skipSpecialTokens);
+        var before = _tokenizer.DecodePlain(ids[.._context], _skipSpecialTokens);
+        var now = _tokenizer.DecodePlain(ids, _skipSpecialTokens);
         if (now.Length <= before.Length || (!force && now.EndsWith('\uFFFD')))
             return "";
         var text = now[before.Length..];

@@ -20,7 +20,7 @@ public sealed class Tokenizer
         _files = files;
         _pipeline = pipeline;
         _settings = settings;
-        Fingerprint = Convert.ToHexStringLower(SHA256.HashData(files.Tokenizer));
+        Fingerprint = Convert.ToHexStringLower(SHA256.HashData([.. files.Tokenizer, .. pipeline.Changes]));
         VocabularySize = pipeline.Model.Vocabulary.Count + pipeline.Added.Tokens.Count(token => !pipeline.Model.Vocabulary.ContainsKey(token.Content));
     }
 
@@ -67,13 +67,18 @@ public sealed class Tokenizer
     internal static Tokenizer Create(TokenizerFolder files)
     {
         using var document = TokenizerFolder.Parse(files.Tokenizer, files.Name);
-        var pipeline = PipelineReader.Read(document.RootElement, files.Name);
-        return new(files, pipeline, TokenizerSettings.From(files, pipeline));
+        var rules = new TokenizerRules(files);
+        var pipeline = PipelineReader.Read(document.RootElement, files.Name, rules);
+        return new(files, pipeline, TokenizerSettings.From(files, pipeline, rules));
     }
 
     /// <summary>Ids of a text.</summary>
     /// <param name="addSpecialTokens">Whether the post-processor adds what the model expects around a text, such as a begin token.</param>
     public int[] Encode(string text, bool addSpecialTokens = true) => _pipeline.Encode(text, addSpecialTokens);
+
+    /// <summary>Ids of a text, with what the post-processor adds around it, but not twice: a text that was rendered with a chat template begins with its begin token.</summary>
+    /// <param name="addSpecialTokens">Whether anything is added at all.</param>
+    public int[] EncodeOnce(string text, bool addSpecialTokens = true) => _pipeline.EncodeOnce(text, addSpecialTokens);
 
     /// <summary>Ids of a text with the code points of the original text that each covers.</summary>
     public Encoding EncodeWithOffsets(string text, bool addSpecialTokens = true)
@@ -94,7 +99,14 @@ public sealed class Tokenizer
     }
 
     /// <summary>Text of ids; ids outside the vocabulary give nothing.</summary>
-    public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens = false) => _pipeline.Decode(ids, skipSpecialTokens);
+    public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens = false)
+    {
+        var text = _pipeline.Decode(ids, skipSpecialTokens);
+        return _settings.CleansUp ? TokenizerRules.CleanUp(text) : text;
+    }
+
+    /// <summary>Text of ids as the decoder gives it, without the clean-up of the configuration: what grows as ids are added.</summary>
+    internal string DecodePlain(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens);
 
     /// <summary>Decodes as version 0.23 of the reference does: added tokens in their normalized form.</summary>
     internal string DecodeNormalized(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens, normalized: true);

@@ -20,6 +20,9 @@ internal sealed record TokenizerFolder
     /// <summary>special_tokens_map.json; null where absent.</summary>
     public JsonObject? SpecialTokensMap { get; init; }
 
+    /// <summary>added_tokens.json; null where absent.</summary>
+    public JsonObject? AddedTokens { get; init; }
+
     /// <summary>chat_template.jinja; null where absent.</summary>
     public string? ChatTemplateFile { get; init; }
 
@@ -48,6 +51,7 @@ internal sealed record TokenizerFolder
             Tokenizer = ReadBytes(file),
             Config = ReadObject(Path.Combine(folder, "tokenizer_config.json")),
             SpecialTokensMap = ReadObject(Path.Combine(folder, "special_tokens_map.json")),
+            AddedTokens = ReadObject(Path.Combine(folder, "added_tokens.json")),
             ChatTemplateFile = Path.Combine(folder, "chat_template.jinja") is var template && File.Exists(template) ? File.ReadAllText(template) : null,
             AdditionalTemplates = Directory.Exists(templates)
                 ? Directory.GetFiles(templates, "*.jinja").ToDictionary(found => Path.GetFileNameWithoutExtension(found), File.ReadAllText) : new Dictionary<string, string>(),

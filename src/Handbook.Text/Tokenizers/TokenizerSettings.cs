@@ -8,9 +8,6 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>What tokenizer_config.json, special_tokens_map.json and the template files say, and changes to it.</summary>
 internal sealed record TokenizerSettings
 {
-    /// <summary>The named tokens of the Python class, in its order.</summary>
-    private static readonly string[] Roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
-
     public required IReadOnlyDictionary<string, string> SpecialTokens { get; init; }
 
     public required int ModelMaxLength { get; init; }
@@ -19,12 +16,12 @@ internal sealed record TokenizerSettings
 
     public string? ChatTemplate => ChatTemplates.GetValueOrDefault("default");
 
-    public static TokenizerSettings From(TokenizerFolder files, Pipeline pipeline)
+    /// <summary>Whether decoded text is cleaned up, see <see cref="TokenizerRules.CleansUp"/>.</summary>
+    public bool CleansUp { get; init; }
+
+    public static TokenizerSettings From(TokenizerFolder files, Pipeline pipeline, TokenizerRules rules)
     {
-        var tokens = new Dictionary<string, string>(StringComparer.Ordinal);
-        foreach (var role in Roles)
-            if ((TokenIn(files.Config, role) ?? TokenIn(files.SpecialTokensMap, role)) is { } token)
-                tokens[role] = token;
+        var tokens = rules.Tokens.Contents.DistinctBy(pair => pair.Key).ToDictionary(StringComparer.Ordinal);
         if (!tokens.ContainsKey("unk_token") && pipeline.Model.UnknownToken is { } unknown)
             tokens["unk_token"] = unknown;
         return new()
@@ -32,6 +29,7 @@ internal sealed record TokenizerSettings
             SpecialTokens = tokens,
             ModelMaxLength = files.Config?["model_max_length"] is JsonValue length && length.TryGetValue(out double number) && number is >= 1 and < int.MaxValue ? (int)number : int.MaxValue,
             ChatTemplates = Templates(files),
+            CleansUp = rules.CleansUp(pipeline.Model is Models.BpeModel),
         };
     }
 
@@ -54,6 +52,8 @@ internal sealed record TokenizerSettings
         WholeFile.WriteBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
         WholeFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
         WholeFile.WriteText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");
+        if (files.AddedTokens is { } added)
+            WholeFile.WriteText(Path.Combine(folder, "added_tokens.json"), added.ToJsonString(options) + "\n");
         if (ChatTemplate is { } template)
             WholeFile.WriteText(Path.Combine(folder, "chat_template.jinja"), template);
         foreach (var (name, source) in ChatTemplates.Where(pair => pair.Key != "default"))

@@ -1,4 +1,3 @@
-using System.Globalization;
 using Handbook.Text.Tokenizers.Unicode;
 
 namespace Handbook.Text.Tokenizers.Normalizers;
@@ -11,7 +10,7 @@ internal sealed class BertNormalizer(bool cleanText, bool handleChinese, bool? s
     [
         .. cleanText ? [new Cleaner()] : Array.Empty<Normalizer>(),
         .. handleChinese ? [new ChineseSpacer()] : Array.Empty<Normalizer>(),
-        .. stripAccents ?? lowercase ? [UnicodeNormalizer.Nfd, new FilterNormalizer(point => Properties.Category(point) != UnicodeCategory.NonSpacingMark)] : Array.Empty<Normalizer>(),
+        .. stripAccents ?? lowercase ? [UnicodeNormalizer.Nfd, new FilterNormalizer(point => !Properties.IsAccent(point))] : Array.Empty<Normalizer>(),
         .. lowercase ? [new LowercaseNormalizer()] : Array.Empty<Normalizer>(),
     ];
 

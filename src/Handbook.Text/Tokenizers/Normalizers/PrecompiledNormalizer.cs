@@ -1,4 +1,4 @@
-using System.Globalization;
+using Handbook.Text.Tokenizers.Unicode;
 
 namespace Handbook.Text.Tokenizers.Normalizers;
 
@@ -24,14 +24,9 @@ internal sealed class PrecompiledNormalizer : Normalizer
     {
         var items = new List<(int Point, int Change)>(text.Count + 16);
         var modified = false;
-        var whole = text.ToString();
-        var at = 0;
-        for (var index = 0; index < whole.Length;)
+        for (var at = 0; at < text.Count;)
         {
-            var length = StringInfo.GetNextTextElementLength(whole, index);
-            var points = 0;
-            for (var i = index; i < index + length; i += char.IsHighSurrogate(whole[i]) ? 2 : 1)
-                points++;
+            var points = GraphemeClusters.Next(text.Text, at) - at;
             var cluster = text.Text.Slice(at, points);
             if (Replacement(cluster) is { } all)
             {
@@ -48,7 +43,6 @@ internal sealed class PrecompiledNormalizer : Normalizer
                     else
                         items.Add((cluster[i], 0));
             at += points;
-            index += length;
         }
         if (!modified)
             return text;

@@ -3,7 +3,8 @@ using Handbook.Text.Tokenizers.Unicode;
 namespace Handbook.Text.Tokenizers.Normalizers;
 
 /// <summary>The four normalization forms. Unicode Standard Annex 15.</summary>
-/// <remarks>Not string.Normalize: under invariant globalization it leaves text as it is, and it has no alignment.</remarks>
+/// <remarks>Not string.Normalize: under invariant globalization it leaves text as it is, it has no alignment, and it knows code points that the
+/// reference's normalizer (<see cref="UnicodeVersions.Normalization"/>) leaves alone.</remarks>
 internal sealed class UnicodeNormalizer : Normalizer
 {
     private const int HangulBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TailBase = 0x11A7;
@@ -53,18 +54,25 @@ internal sealed class UnicodeNormalizer : Normalizer
     {
         if (point is >= 0xD800 and <= 0xDFFF)
             return false;
-        if (UnicodeTables.CombiningClass(point) != 0)
+        if (CombiningClass(point) != 0)
             return true;
-        var parts = Parts(point);
-        if (!_compose)
-            return parts is not null || IsSyllable(point);
         // Composed text may keep what can be put together again, but nothing that could join what stands before it.
-        if (UnicodeTables.IsSecond(point) || point is (>= VowelBase and < VowelBase + VowelCount) or (> TailBase and < TailBase + TailCount))
+        if (_compose && (IsSecond(point) || point is (>= VowelBase and < VowelBase + VowelCount) or (> TailBase and < TailBase + TailCount)))
             return true;
-        return parts is not null && !(parts.Length == 2 && UnicodeTables.Compose(parts[0], parts[1]) == point);
+        var items = new List<(int Point, int Change)>();
+        AddParts(items, point);
+        if (_compose)
+            items = Compose(items);
+        return items is not [var (alone, _)] || alone != point;
     }
 
-    private int[]? Parts(int point) => UnicodeTables.Canonical(point) ?? (_compatibility ? UnicodeTables.Compatibility(point) : null);
+    private static bool Knows(int point) => UnicodeTables.Age(point) <= UnicodeVersions.Normalization;
+
+    private static int CombiningClass(int point) => Knows(point) ? UnicodeTables.CombiningClass(point) : 0;
+
+    private static bool IsSecond(int point) => Knows(point) && UnicodeTables.IsSecond(point);
+
+    private int[]? Parts(int point) => !Knows(point) ? null : UnicodeTables.Canonical(point) ?? (_compatibility ? UnicodeTables.Compatibility(point) : null);
 
     private static bool IsSyllable(int point) => point is >= HangulBase and < HangulBase + HangulCount;
 
@@ -79,7 +87,7 @@ internal sealed class UnicodeNormalizer : Normalizer
             for (var i = first; i < items.Count; i++)
             {
                 items[i] = (items[i].Point, i == first ? 0 : 1);
-                var order = UnicodeTables.CombiningClass(items[i].Point);
+                var order = CombiningClass(items[i].Point);
                 if (order == 0)
                 {
                     pending = i + 1;
@@ -88,7 +96,7 @@ internal sealed class UnicodeNormalizer : Normalizer
                 // Canonical order: marks move before marks of a higher class, and take their change with them.
                 var item = items[i];
                 var to = i;
-                while (to > pending && UnicodeTables.CombiningClass(items[to - 1].Point) > order)
+                while (to > pending && CombiningClass(items[to - 1].Point) > order)
                 {
                     items[to] = items[to - 1];
                     to--;
@@ -123,7 +131,7 @@ internal sealed class UnicodeNormalizer : Normalizer
         var lastClass = -1;                     // class of the last thing kept after the starter; −1: nothing
         foreach (var (point, change) in items)
         {
-            var order = UnicodeTables.CombiningClass(point);
+            var order = CombiningClass(point);
             // Blocked: something of the same or a higher class, or another starter, stands between.
             if (starter >= 0 && lastClass < order || (starter >= 0 && lastClass == -1))
             {
@@ -152,6 +160,7 @@ internal sealed class UnicodeNormalizer : Normalizer
             return HangulBase + ((first - LeadBase) * VowelCount + second - VowelBase) * TailCount;
         if (IsSyllable(first) && (first - HangulBase) % TailCount == 0 && second is > TailBase and < TailBase + TailCount)
             return first + second - TailBase;
-        return UnicodeTables.Compose(first, second);
+        var whole = UnicodeTables.Compose(first, second);
+        return whole >= 0 && Knows(whole) ? whole : -1;
     }
 }

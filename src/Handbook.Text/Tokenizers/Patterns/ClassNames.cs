@@ -31,7 +31,7 @@ internal static class ClassNames
         {
             "alpha" => UnicodeTables.Property("alphabetic"),
             "upper" => UnicodeTables.Property("uppercase"),
-            "lower" => UnicodeTables.Property("lowercase"),
+            "lower" or "lowercase" => Lower(),
             "digit" => Digit,
             "alnum" => Alnum(),
             "space" or "whitespace" => Space,
@@ -55,6 +55,13 @@ internal static class ClassNames
     {
         var category = Properties.Category(point);
         return category is <= DecimalDigitNumber or LetterNumber or ConnectorPunctuation || Properties.IsCircledLetter(point);
+    }
+
+    /// <summary>Lowercase; U+0295 lost it after Oniguruma's version of Unicode.</summary>
+    private static CharacterClass Lower()
+    {
+        var lowercase = UnicodeTables.Property("lowercase")!;
+        return new(point => lowercase.Contains(point) || point == 0x295);
     }
 
     private static CharacterClass Alnum()

@@ -72,8 +72,9 @@ internal sealed class UnicodeScripts : PreTokenizer
     private static string? ScriptOf(int point) => point switch
     {
         0x30FC => "Han",
+        0x589 or 0x61C => "Common",         // as in Unicode 9.0; Armenian and Arabic since
         ' ' => null,
-        _ => UnicodeTables.Script(point) switch
+        _ => UnicodeTables.Script(point, UnicodeVersions.Normalization) switch
         {
             "Hiragana" or "Katakana" => "Han",
             var script => script,

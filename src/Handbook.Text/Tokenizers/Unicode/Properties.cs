@@ -5,19 +5,29 @@ namespace Handbook.Text.Tokenizers.Unicode;
 /// <summary>Properties of code points as the regular expressions and pre-tokenizers of tokenizer files mean them.</summary>
 internal static class Properties
 {
-    public static UnicodeCategory Category(int point) => CharUnicodeInfo.GetUnicodeCategory(point);
+    /// <summary>The category as regular expressions have it.</summary>
+    public static UnicodeCategory Category(int point) => UnicodeTables.Category(point, UnicodeVersions.Patterns);
 
     private static readonly CharacterClass Letters = new(p => Category(p) <= UnicodeCategory.OtherLetter);
-    private static readonly CharacterClass Numbers = new(p => Category(p) is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber);
+    private static readonly CharacterClass Numbers = new(p => IsNumber(Category(p)));
+    private static readonly CharacterClass Numeric = new(p => IsNumber(UnicodeTables.Category(p, UnicodeVersions.Characters)));
+    private static readonly CharacterClass Marks = new(p => UnicodeTables.Category(p, UnicodeVersions.Normalization)
+        is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark);
 
     private static readonly CharacterClass Words = new(p => Category(p) is <= UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
         || IsCircledLetter(p) || p is 0x200C or 0x200D);
+
+    private static readonly CharacterClass Punctuation = new(p => OldCategory(p) is >= UnicodeCategory.ConnectorPunctuation and <= UnicodeCategory.OtherPunctuation
+        || p is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~');
 
     /// <summary>\p{L}.</summary>
     public static bool IsLetter(int point) => Letters.Contains(point);
 
     /// <summary>\p{N}: decimal digits, letter numbers and others such as ½, Ⅳ and ②.</summary>
     public static bool IsNumber(int point) => Numbers.Contains(point);
+
+    /// <summary>As <see cref="IsNumber(int)"/>, by Rust's own newer table.</summary>
+    public static bool IsNumeric(int point) => Numeric.Contains(point);
 
     /// <summary>White_Space.</summary>
     public static bool IsWhiteSpace(int point) => point switch
@@ -33,13 +43,19 @@ internal static class Properties
     /// <summary>Symbols that count as alphabetic.</summary>
     public static bool IsCircledLetter(int point) => point is (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169) or (>= 0x1F170 and <= 0x1F189);
 
-    /// <summary>\p{M}.</summary>
-    public static bool IsMark(int point) => Category(point) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark;
+    /// <summary>A combining mark, for those that strip accents.</summary>
+    public static bool IsMark(int point) => Marks.Contains(point);
 
-    /// <summary>\p{C} of assigned characters: control, format, private use.</summary>
-    public static bool IsOther(int point) => Category(point) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate;
+    /// <summary>An accent as BERT strips it.</summary>
+    public static bool IsAccent(int point) => OldCategory(point) == UnicodeCategory.NonSpacingMark;
+
+    /// <summary>What BERT's clean-up removes: control, format, private use.</summary>
+    public static bool IsOther(int point) => OldCategory(point) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate;
 
     /// <summary>Punctuation, with the ASCII symbols that programmers call so.</summary>
-    public static bool IsPunctuation(int point) => Category(point) is >= UnicodeCategory.ConnectorPunctuation and <= UnicodeCategory.OtherPunctuation
-        || point is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~';
+    public static bool IsPunctuation(int point) => Punctuation.Contains(point);
+
+    private static bool IsNumber(UnicodeCategory category) => category is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber;
+
+    private static UnicodeCategory OldCategory(int point) => UnicodeTables.Category(point, UnicodeVersions.Categories);
 }
