@@ -1,5 +1,6 @@
-using System.Text.Json;
 using System.Text.Json.Nodes;
+using System.Text.Json;
+using Handbook.Base;
 using Handbook.Text.Tokenizers.PostProcessors;
 
 namespace Handbook.Text.Tokenizers;

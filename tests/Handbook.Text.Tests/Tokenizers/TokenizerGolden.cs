@@ -1,3 +1,4 @@
+using System.IO.Compression;
 using System.Text.Json;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
@@ -58,6 +59,16 @@ internal static class TokenizerGolden
         var root = document.RootElement;
         var list = root.ValueKind == JsonValueKind.Array ? root : root.GetProperty("texts");
         return list.EnumerateArray().ToDictionary(text => text.GetProperty("id").GetString()!, text => text.GetProperty("text").GetString()!);
+    }
+
+    /// <summary>The documents of a corpus: a JSON string a line, compressed.</summary>
+    public static List<string> Corpus(string file)
+    {
+        using var reader = new StreamReader(new GZipStream(File.OpenRead(file), CompressionMode.Decompress));
+        var documents = new List<string>();
+        while (reader.ReadLine() is { } line)
+            documents.Add(JsonSerializer.Deserialize<string>(line)!);
+        return documents;
     }
 
     private static void Text(List<string> report, Tokenizer tokenizer, string name, string text, JsonElement row)

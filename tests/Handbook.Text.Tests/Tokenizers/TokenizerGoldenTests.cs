@@ -1,4 +1,3 @@
-using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Text.Json;
 using Handbook.Testing;
@@ -26,7 +25,7 @@ public sealed class TokenizerGoldenTests
     {
         using var golden = JsonDocument.Parse(File.ReadAllBytes(SharedFiles.Need("tokenizers", "corpus", "golden.json")));
         Assert.SkipUnless(golden.RootElement.GetProperty("tokenizers").TryGetProperty(name, out var expected), $"no corpus values for {name}");
-        var documents = Corpus(SharedFiles.Need("tokenizers", "corpus", "mixed.jsonl.gz"));
+        var documents = TokenizerGolden.Corpus(SharedFiles.Need("tokenizers", "corpus", "mixed.jsonl.gz"));
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var count = 0;
         foreach (var ids in TokenizerGolden.Load(SharedFiles.Need("tokenizers", name)).EncodeAll(documents, addSpecialTokens: false))
@@ -36,14 +35,5 @@ public sealed class TokenizerGoldenTests
         }
         Assert.Equal(expected.GetProperty("tokens").GetInt32(), count);
         Assert.Equal(expected.GetProperty("sha256").GetString(), Convert.ToHexStringLower(hash.GetHashAndReset()));
-    }
-
-    private static List<string> Corpus(string file)
-    {
-        using var reader = new StreamReader(new GZipStream(File.OpenRead(file), CompressionMode.Decompress));
-        var documents = new List<string>();
-        while (reader.ReadLine() is { } line)
-            documents.Add(JsonSerializer.Deserialize<string>(line)!);
-        return documents;
     }
 }
