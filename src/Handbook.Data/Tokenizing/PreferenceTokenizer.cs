@@ -92,8 +92,8 @@ public sealed class PreferenceTokenizer : IRowTokenizer
         if (_options.Encoding == AnswerEncoding.Separate)
             return new(role, _tokenizer.Encode(prompt, addSpecialTokens: false), _tokenizer.Encode(whole[prompt.Length..], addSpecialTokens: false));
         var addsSpecial = _options.Encoding == AnswerEncoding.Tail && !isChat;
-        var before = _tokenizer.Encode(prompt, addsSpecial);
-        var ids = _tokenizer.Encode(whole, addsSpecial);
+        var before = _tokenizer.EncodePrompt(prompt, addsSpecial);
+        var ids = _tokenizer.EncodeOnce(whole, addsSpecial);
         if (_options.Encoding == AnswerEncoding.Tail)
             return new(role, before, ids[Math.Min(before.Length, ids.Length)..]);
         var shared = before.AsSpan().CommonPrefixLength(ids);
@@ -104,7 +104,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
 
     private int[] Whole(string text, bool isChat)
     {
-        var ids = _rules.WithEnd(EncodeOnce(EndedText(text, isChat), isChat));
+        var ids = _rules.WithEnd(_tokenizer.EncodeOnce(EndedText(text, isChat), addSpecialTokens: !isChat));
         return _options.MaxLength is { } longest && ids.Length > longest
             ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true, Fix = "raise max_length" }
             : ids.Length > 0 ? ids : throw new UnusableRowException("empty", "");
@@ -112,21 +112,12 @@ public sealed class PreferenceTokenizer : IRowTokenizer
 
     private TokenRow Prompt(RenderedAnswers text, out bool wasCut)
     {
-        var ids = EncodeOnce(text.Prompt, text.IsChat);
-        if (!text.IsChat && ids.Length > 0 && ids[^1] == _tokenizer.EosId && !EndsWithEnd(text.Prompt))
-            ids = ids[..^1];        // a tokenizer that ends every text: a prompt goes on
+        var ids = _tokenizer.EncodePrompt(text.Prompt, addSpecialTokens: !text.IsChat);
         if (ids.Length == 0)
             throw new UnusableRowException("empty", "");
         wasCut = ids.Length > _options.MaxPromptLength;
         ids = _options.MaxPromptLength is { } longest ? _rules.KeepLast(ids, longest) : ids;
         return new() { Segments = [new(SegmentRole.Prompt, -1, ids, new byte[ids.Length])], Characters = RowTokenizer.CodePoints(text.Prompt) };
-    }
-
-    /// <summary>A text with the tokenizer's special tokens, a conversation without; a begin token that the text has is not doubled.</summary>
-    private int[] EncodeOnce(string text, bool isChat)
-    {
-        var ids = _tokenizer.Encode(text, addSpecialTokens: !isChat);
-        return !isChat && ids.Length > 1 && ids[0] == _tokenizer.BosId && ids[1] == ids[0] ? ids[1..] : ids;
     }
 
     private string EndedText(string text, bool isChat) =>

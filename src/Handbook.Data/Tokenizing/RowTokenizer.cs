@@ -122,13 +122,13 @@ public sealed class RowTokenizer : IRowTokenizer
         switch (example)
         {
             case TextExample { Text: var text }:
-                var ids = WithEnd(_tokenizer.Encode(text, _options.AddSpecialTokens), text, isChat: false);
+                var ids = WithEnd(_tokenizer.EncodeOnce(text, _options.AddSpecialTokens), text, isChat: false);
                 return (ids, All(ids.Length), CodePoints(text));
             case PromptExample { Prompt: var prompt, Completion: var completion }:
                 if (completion.Length == 0)
                     throw new UnusableRowException("empty completion", "");
-                var whole = WithEnd(_tokenizer.Encode(prompt + completion, _options.AddSpecialTokens), completion, isChat: false);
-                var shared = _tokenizer.Encode(prompt, _options.AddSpecialTokens).AsSpan().CommonPrefixLength(whole);
+                var whole = WithEnd(_tokenizer.EncodeOnce(prompt + completion, _options.AddSpecialTokens), completion, isChat: false);
+                var shared = _tokenizer.EncodePrompt(prompt, _options.AddSpecialTokens).AsSpan().CommonPrefixLength(whole);
                 return (whole, After(_options.Loss == LossScope.All ? 0 : shared, whole.Length), CodePoints(prompt) + CodePoints(completion));
             case TokensExample tokens:
                 return (tokens.Ids, tokens.Loss, 0);

@@ -34,12 +34,7 @@ public sealed class PromptEncoder
     /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
     public int[] EncodeText(string text)
     {
-        var ids = Tokenizer.Encode(text);
-        // Some tokenizers close every text with the end token; here the text goes on.
-        if (ids.Length > 0 && ids[^1] == Tokenizer.EosId && Tokenizer.Encode(text, addSpecialTokens: false) is var bare && (bare.Length == 0 || bare[^1] != Tokenizer.EosId))
-            ids = ids[..^1];
-        if (ids.Length > 1 && ids[0] == Tokenizer.BosId && ids[1] == ids[0] && text.StartsWith(Tokenizer.SpecialTokens["bos_token"], StringComparison.Ordinal))
-            ids = ids[1..];
+        var ids = Tokenizer.EncodePrompt(text);
         return ids.Length == 0 && (Tokenizer.BosId ?? _defaults.BosId) is { } begin ? [begin] : ids;
     }
 

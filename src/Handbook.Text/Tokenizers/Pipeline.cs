@@ -28,12 +28,9 @@ internal sealed class Pipeline
     public byte[] Changes { get; init; } = [];
 
     /// <summary>Ids of a text, without offsets: the fast way.</summary>
-    public int[] Encode(string text, bool addSpecialTokens) => Encode(text, addSpecialTokens, once: false);
-
-    /// <summary>As <see cref="Encode(string, bool)"/>; what the text already begins or ends with is not added again.</summary>
-    public int[] EncodeOnce(string text, bool addSpecialTokens) => Encode(text, addSpecialTokens, once: true);
-
-    private int[] Encode(string text, bool addSpecialTokens, bool once)
+    /// <param name="once">Whether what the text itself begins or ends with is not added again.</param>
+    /// <param name="open">Whether the text goes on, so that nothing is added behind it.</param>
+    public int[] Encode(string text, bool addSpecialTokens, bool once = false, bool open = false)
     {
         var scratch = Rent();
         try
@@ -45,7 +42,7 @@ internal sealed class Pipeline
             var (before, after) = PostProcessor.Frame;
             if (once && ids.StartsWith(before))
                 before = [];
-            if (once && ids.Length >= after.Length && ids[^after.Length..].SequenceEqual(after))
+            if (open || (once && ids.EndsWith(after)))
                 after = [];
             return [.. before, .. ids, .. after];
         }

@@ -85,7 +85,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <summary>A text with ways to go on, as a row to score: each ends with the end token.</summary>
     public TokenRow Row(string prompt, IReadOnlyList<string> answers) => Tree([.. answers.Select(answer =>
     {
-        var ids = Tokenizer.Encode(prompt + answer);
+        var ids = Tokenizer.EncodeOnce(prompt + answer);
         return Tokenizer.EosId is { } end && (ids.Length == 0 || ids[^1] != end) ? [.. ids, end] : ids;
     })]);
 

@@ -39,7 +39,8 @@ internal static class ClassNames
             "xdigit" => HexDigit,
             "blank" => new(point => point == '\t' || Properties.Category(point) == SpaceSeparator),
             "cntrl" => Of(Control),
-            "punct" => new(point => IsPunctuation(Properties.Category(point)) || point is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~'),
+            // Oniguruma counts the symbols of all scripts since 6.9.10, as it always did those of ASCII.
+            "punct" => new(point => Properties.Category(point) is >= ConnectorPunctuation and <= OtherSymbol),
             "graph" => new(point => !Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate)),
             "print" => new(point => Properties.Category(point) == SpaceSeparator || (!Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate))),
             "ascii" => new(point => point < 0x80),
@@ -48,8 +49,6 @@ internal static class ClassNames
             _ => UnicodeTables.Property(key),
         };
     }
-
-    public static bool IsPunctuation(UnicodeCategory category) => category is >= ConnectorPunctuation and <= OtherPunctuation;
 
     private static bool IsWord(int point)
     {
