@@ -43,10 +43,10 @@ public sealed class MadeUpTokenizerTests
         .Select((model, added, normalizer, preTokenizer, text) => ($$"""{"version":"1.0","added_tokens":[{{added}}]{{normalizer}}{{preTokenizer}},"model":{{model}}}""", text));
 
     [Fact]
-    public void A_tokenizer_put_together_at_random_gives_the_ids_of_the_oracle() => Compare(1500);
+    public void A_tokenizer_put_together_at_random_gives_the_ids_of_the_oracle() => Compare(1000);
 
     [Fact, Trait("speed", "slow")]
-    public void Many_tokenizers_put_together_at_random_give_the_ids_of_the_oracle() => Compare(200_000);
+    public void Many_tokenizers_put_together_at_random_give_the_ids_of_the_oracle() => Compare(30_000);
 
     private static void Compare(int iterations) => Cases.Sample(one => Both(one) is var (expected, actual) && expected == actual, iter: iterations, threads: 1,
         print: one => $"{one.Json}\n{RandomText.Show(one.Text)}: expected {Both(one).Expected}, got {Both(one).Actual}");

@@ -9,7 +9,11 @@ internal static class GraphemeClusters
         Any, CarriageReturn, LineFeed, Control, Extend, Joiner, Regional, Prepend, SpacingMark, L, V, T, Lv, Lvt, Pictograph,
     }
 
+    /// <summary>The part of a conjunct, in the bits above the kind.</summary>
+    private const byte Consonant = 0x20, Linker = 0x40, Extender = 0x80, KindBits = 0x1F;
+
     private static readonly CharacterClass Pictographs = UnicodeTables.Property("extendedpictographic")!;
+    private static readonly byte[]?[] Pages = new byte[0x1100][];
 
     /// <summary>The end of the cluster that begins at a place of a text.</summary>
     public static int Next(ReadOnlySpan<int> text, int start)
@@ -18,24 +22,26 @@ internal static class GraphemeClusters
         // By far the most text: nothing below U+0300 but a line end and the soft hyphen joins or parts anything.
         if (at == text.Length || (text[start] < 0x300 && text[at] < 0x300 && text[start] != '\r'))
             return at;
-        var left = KindOf(text[start]);
+        var here = Look(text[start]);
+        var left = (Kind)(here & KindBits);
         var regionals = left == Kind.Regional ? 1 : 0;
         var pictograph = left == Kind.Pictograph;          // a pictograph, then only extenders so far
-        var conjunct = IsConjunct(text[start], "Consonant");
+        var conjunct = (here & Consonant) != 0;
         var linked = false;                                 // a consonant with a linker behind it
         for (; at < text.Length; at++)
         {
-            var right = KindOf(text[at]);
-            var consonant = right == Kind.Any && IsConjunct(text[at], "Consonant");
+            var next = Look(text[at]);
+            var right = (Kind)(next & KindBits);
+            var consonant = (next & Consonant) != 0;
             if (!Joins(left, right, regionals, pictograph) && !(conjunct && linked && consonant))
                 break;
             regionals = right == Kind.Regional ? regionals + 1 : 0;
             pictograph = right == Kind.Pictograph || (pictograph && right is Kind.Extend or Kind.Joiner && left != Kind.Joiner);
             if (consonant)
                 (conjunct, linked) = (true, false);
-            else if (conjunct && IsConjunct(text[at], "Linker"))
-                linked = true;
-            else if (!IsConjunct(text[at], "Extend"))
+            else if ((next & Linker) != 0)
+                linked = conjunct;
+            else if ((next & Extender) == 0)
                 conjunct = false;
             left = right;
         }
@@ -53,7 +59,18 @@ internal static class GraphemeClusters
         _ => false,
     };
 
-    private static bool IsConjunct(int point, string part) => point >= 0x300 && UnicodeTables.Conjunct(point, UnicodeVersions.Patterns) == part;
+    private static byte Look(int point) => (Pages[point >> 8] ?? Fill(point >> 8))[point & 0xFF];
+
+    private static byte[] Fill(int number)
+    {
+        var page = new byte[256];
+        for (var i = 0; i < page.Length; i++)
+        {
+            var point = (number << 8) + i;
+            page[i] = (byte)((byte)KindOf(point) | UnicodeTables.Conjunct(point, UnicodeVersions.Patterns) switch { "Consonant" => Consonant, "Linker" => Linker, "Extend" => Extender, _ => 0 });
+        }
+        return Pages[number] = page;        // two threads may fill the same page; both write the same bytes
+    }
 
     private static Kind KindOf(int point) => UnicodeTables.Break(point, UnicodeVersions.Patterns) switch
     {

@@ -20,6 +20,9 @@ internal static class Properties
     private static readonly CharacterClass Punctuation = new(p => OldCategory(p) is >= UnicodeCategory.ConnectorPunctuation and <= UnicodeCategory.OtherPunctuation
         || p is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~');
 
+    private static readonly CharacterClass Accents = new(p => OldCategory(p) == UnicodeCategory.NonSpacingMark);
+    private static readonly CharacterClass Others = new(p => OldCategory(p) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate);
+
     /// <summary>\p{L}.</summary>
     public static bool IsLetter(int point) => Letters.Contains(point);
 
@@ -47,10 +50,10 @@ internal static class Properties
     public static bool IsMark(int point) => Marks.Contains(point);
 
     /// <summary>An accent as BERT strips it.</summary>
-    public static bool IsAccent(int point) => OldCategory(point) == UnicodeCategory.NonSpacingMark;
+    public static bool IsAccent(int point) => Accents.Contains(point);
 
     /// <summary>What BERT's clean-up removes: control, format, private use.</summary>
-    public static bool IsOther(int point) => OldCategory(point) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate;
+    public static bool IsOther(int point) => Others.Contains(point);
 
     /// <summary>Punctuation, with the ASCII symbols that programmers call so.</summary>
     public static bool IsPunctuation(int point) => Punctuation.Contains(point);
