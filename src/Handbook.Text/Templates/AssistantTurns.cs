@@ -1,307 +1,360 @@
+using System.Buffers;
+using System.Text.RegularExpressions;
 using Handbook.Base;
 
 namespace Handbook.Text.Templates;
 
-/// <summary>Finds what the assistant says in a rendered chat whose template does not mark it: each answer with the token that ends its turn.</summary>
+/// <summary>Finds what the assistant says in a rendered chat whose template does not mark it: all that its turns add to the text.</summary>
 /// <remarks>
-/// The conversation is rendered a second time with two marks around each assistant text; where both renders agree but for the marks, the marks
-/// show the texts' places, whatever the template puts around them. A turn begins behind the opening that the template itself gives for an answer
-/// (so an inserted think block is part of it) and ends with the first special token behind the text. Where marks change the render, or a turn has
-/// no text (only calls of tools), renders of the conversation's beginnings show where its turns begin and end.
+/// A turn begins where the model would: behind the render of the messages before it with the opening of an answer, so that a think block or the
+/// word that begins a call is part of it. It ends where the render of the messages up to it does, blanks at its end aside, so that its end tokens
+/// are part of it. Templates render earlier messages anew as a chat goes on (thoughts go, tools move), so those renders are compared from the last
+/// words on that both hold: <see cref="MessageMarks"/> places them. What a template does at one seam it does at each that reads the same,
+/// so seams are remembered and most rows need one render more.
 /// </remarks>
 /// <param name="template">The template.</param>
 /// <param name="conversation">The conversation.</param>
 /// <param name="options">Options of the render; a fixed time.</param>
 /// <param name="text">The render to find the turns in.</param>
 /// <param name="specials">Places of the special tokens in the text, in code points, in order.</param>
-internal sealed class AssistantTurns(ChatTemplate template, Conversation conversation, RenderOptions options, string text, IReadOnlyList<(int Start, int End)> specials)
+/// <param name="seams">What is known of the template's seams.</param>
+internal sealed partial class AssistantTurns(
+    ChatTemplate template, Conversation conversation, RenderOptions options, string text, IReadOnlyList<(int Start, int End)> specials, TurnSeams seams)
 {
-    private readonly List<(int Start, int End)> _specials = ToUnits(text, specials);
-    private readonly Dictionary<(int Count, bool Opened), string?> _beginnings = [];
-    private string? _endToken;
-    private string? _opening;
-
-    /// <summary>What is known of one assistant message: indexes in UTF-16 units, -1 for unknown.</summary>
-    private sealed class Turn
-    {
-        public required int Message { get; init; }
-        public required bool HasText { get; init; }
-        public required bool HasCalls { get; init; }
-        public bool MarksStart { get; set; }
-        public int TextStart { get; set; } = -1;
-        public int TextEnd { get; set; } = -1;
-    }
+    private readonly List<(int Start, int End)> _specials = Markers(text, TextPlaces.ToUnits(text, specials));
+    private readonly RenderedBeginnings _beginnings = new(template, conversation, options);
+    private readonly MessageMarks _marks = new(() => template.Messages(conversation, options), messages => new RenderedBeginnings(template, conversation, options).TryRender(messages, options));
+    private readonly List<object?> _messages = template.Messages(conversation, options);
+    private List<MessagePiece> _pieces = [];
+    private bool? _alwaysOpens;
+    private string? _openingToken;
 
     /// <returns>Spans in code points, in order.</returns>
     public List<(int Start, int End)> Find()
     {
-        var turns = Turns();
+        var turns = Enumerable.Range(0, _messages.Count).Where(IsAssistant).ToList();
         if (turns.Count == 0)
             return [];
-        if (!Align(turns, marksStart: true) && !Align(turns, marksStart: false))
-            turns.ForEach(turn => (turn.TextStart, turn.TextEnd) = (-1, -1));
+        _pieces = _marks.Find(text);
         var spans = new List<(int Start, int End)>();
         var previous = 0;
-        // Turns with text teach what the end token is; turns that only call tools need to know it.
         foreach (var turn in turns)
-            if (turn.TextEnd >= 0 && !turn.HasCalls && _endToken is null && EndAfter(turn, turn.TextEnd) is var end && _specials.Exists(place => place.End == end))
-                _endToken = text[_specials.Find(place => place.End == end).Start..end];
-        foreach (var turn in turns)
+            foreach (var (start, end) in Spans(turn, previous))
+                if (end > start)
+                {
+                    spans.Add((start, end));
+                    previous = end;
+                }
+        Check(spans);
+        return TextPlaces.ToCodePoints(text, spans);
+    }
+
+    /// <summary>Special tokens, and what is written like one though this vocabulary splits it.</summary>
+    private static List<(int Start, int End)> Markers(string text, List<(int Start, int End)> specials)
+    {
+        var markers = new List<(int Start, int End)>(specials);
+        var at = 0;
+        foreach (var match in Marker().EnumerateMatches(text))
         {
-            var start = Start(turn, previous);
-            if (start is not { } from)
-            {
-                if (turn.HasText || turn.HasCalls)
-                    throw Refused(turn);
-                continue;
-            }
-            var to = EndAfter(turn, Math.Max(turn.TextEnd, from));
-            if (to <= from)
-            {
-                if ((turn.HasText || turn.HasCalls) && Beginning(turn.Message, opened: false) != Beginning(turn.Message + 1, opened: false))
-                    throw Refused(turn);
-                continue;       // the template leaves the message out
-            }
-            spans.Add((from, to));
-            previous = to;
+            var (start, end) = (match.Index, match.Index + match.Length);
+            while (at < specials.Count && specials[at].End <= start)
+                at++;
+            if (at == specials.Count || specials[at].Start >= end)
+                markers.Add((start, end));
         }
-        return ToCodePoints(spans);
+        if (markers.Count > specials.Count)
+            markers.Sort();
+        return markers;
     }
 
-    private List<Turn> Turns()
-    {
-        var turns = new List<Turn>();
-        var messages = template.Messages(conversation, options);
-        for (var i = 0; i < messages.Count; i++)
-            if (messages[i] is PyDict message && message.TryGet("role", out var role) && role is "assistant")
-                turns.Add(new() { Message = i, HasText = Texts(message) is [_, ..], HasCalls = template.RendersToolCalls && message.TryGet("tool_calls", out var calls) && PyCompare.Truth(calls) });
-        return turns;
-    }
+    private const int LongestTag = 40;
+    private static readonly SearchValues<char> s_tagBorders = SearchValues.Create("<[>] \n");
 
-    /// <summary>The dictionaries and keys that hold a message's text: its content, or the text parts of it; empty texts do not count.</summary>
-    private static List<(PyDict Owner, string Key)> Texts(PyDict message)
-    {
-        if (!message.TryGet("content", out var content))
-            return [];
-        if (content is string words)
-            return words.Length > 0 ? [(message, "content")] : [];
-        return content is List<object?> parts
-            ? [.. parts.OfType<PyDict>().Where(part => part.TryGet("text", out var words) && words is string { Length: > 0 }).Select(part => (part, "text"))]
-            : [];
-    }
+    [GeneratedRegex(@"<[|｜][^<>|｜\s]{1,60}[|｜]>")]
+    private static partial Regex Marker();
 
-    /// <summary>Renders with marks and walks both renders in step.</summary>
-    private bool Align(List<Turn> turns, bool marksStart)
+    private bool IsAssistant(int message) => _messages[message] is PyDict found && found.TryGet("role", out var role) && role is "assistant";
+
+    /// <summary>Whether a message has words or calls that should stand in the text.</summary>
+    private bool SaysSomething(int message) => _messages[message] is PyDict found
+        && ((found.TryGet("content", out var content) && content switch { string words => !string.IsNullOrWhiteSpace(words), List<object?> parts => parts.Count > 0, _ => false })
+            || (found.TryGet("tool_calls", out var calls) && PyCompare.Truth(calls)));
+
+    private List<(int Start, int End)> Spans(int turn, int previous)
     {
-        if (Marks() is not var (open, close))
-            return false;
-        var messages = template.Messages(conversation, options);
-        foreach (var turn in turns.Where(turn => turn.HasText))
+        var clusters = Clusters(turn, previous);
+        if (clusters.Count == 0)
         {
-            var places = Texts((PyDict)messages[turn.Message]!);
-            var (first, firstKey) = places[0];
-            // Templates cut thoughts out of earlier turns, and a mark before them would go with them.
-            turn.MarksStart = marksStart && !TextOf(first, firstKey).Contains("</think>", StringComparison.Ordinal);
-            if (turn.MarksStart)
-                first.Set(firstKey, open + TextOf(first, firstKey));
-            var (last, lastKey) = places[^1];
-            last.Set(lastKey, TextOf(last, lastKey) + close);
+            var shows = SaysSomething(turn) && _marks.Shows(turn, text);
+            // What the template does not render has no end to learn either.
+            if (SaysSomething(turn) && !shows)
+                return [];
+            return Start(turn, previous, null) is { } from && End(turn, from, null) is { } to && to > from ? [(from, to)] : !shows ? [] : throw Refused(turn);
         }
-        if (TryRender(messages, options) is not { } marked)
-            return false;
-        int at = 0, markedAt = 0;
-        foreach (var turn in turns.Where(turn => turn.HasText))
+        var spans = new List<(int Start, int End)>();
+        for (var k = 0; k < clusters.Count; k++)
         {
-            if (turn.MarksStart)
-            {
-                if (!Step(open, insideText: false))
-                    return false;
-                turn.TextStart = at;
-            }
-            if (!Step(close, insideText: true))
-                return false;
-            turn.TextEnd = at;
+            var (first, last) = clusters[k];
+            var before = Math.Max(previous, _pieces.Where(piece => piece.Message != turn && piece.End <= first.Start).Select(piece => piece.End).DefaultIfEmpty(0).Max());
+            var after = _pieces.Where(piece => piece.Message != turn && piece.Start >= last.End).Select(piece => piece.Start).DefaultIfEmpty(text.Length).Min();
+            var head = new Seam(text[before..first.Start], first.IsCall, k > 0, false);
+            var tail = new Seam(text[last.End..after], last.IsCall, k < clusters.Count - 1, turn == _messages.Count - 1);
+            var start = seams.Heads.Recall(head) is { } known ? before + known
+                : k == 0 ? Start(turn, before, first) : Resumed(turn, before, first);
+            var end = seams.Tails.Recall(tail) is { } length ? last.End + length : End(turn, last.End, last, after);
+            if (start is null || end is null)
+                throw Refused(turn);
+            seams.Heads.Learn(head, start.Value - before);
+            seams.Tails.Learn(tail, end.Value - last.End);
+            spans.Add((start.Value, end.Value));
+            previous = end.Value;
         }
-        return marked.AsSpan(markedAt).SequenceEqual(text.AsSpan(at));
-
-        bool Step(char mark, bool insideText)
-        {
-            var next = marked.AsSpan(markedAt).IndexOfAny(open, close);
-            if (next < 0 || marked[markedAt + next] != mark)
-                return false;
-            var part = marked.AsSpan(markedAt, next);
-            markedAt += next + 1;
-            var rest = text.AsSpan(at);
-            if (!insideText)
-            {
-                at += part.Length;
-                return rest.StartsWith(part);
-            }
-            // The template may strip blanks at the text's ends, which the marks keep it from: what follows the mark decides.
-            var following = marked.AsSpan(markedAt);
-            following = following[..(following.IndexOfAny(open, close) is var stop and >= 0 ? stop : following.Length)];
-            foreach (var (left, right) in new[] { (false, false), (true, true), (false, true), (true, false) })
-            {
-                var kept = Stripped(part, left, right);
-                if (!rest.StartsWith(kept) || !rest[kept.Length..].StartsWith(following))
-                    continue;
-                at += kept.Length;
-                return true;
-            }
-            return false;
-        }
+        return spans;
     }
 
-    private static ReadOnlySpan<char> Stripped(ReadOnlySpan<char> part, bool left, bool right)
+    /// <summary>The runs of a message's pieces with no other message between them: first and last piece of each.</summary>
+    private List<(MessagePiece First, MessagePiece Last)> Clusters(int turn, int previous)
     {
-        while (left && part.Length > 0 && PyText.IsSpace(part[0]))
-            part = part[1..];
-        while (right && part.Length > 0 && PyText.IsSpace(part[^1]))
-            part = part[..^1];
-        return part;
-    }
-
-    private static string TextOf(PyDict owner, string key) => owner.TryGet(key, out var words) ? (string)words! : "";
-
-    /// <summary>Two letters for private use that the text lacks.</summary>
-    private (char Open, char Close)? Marks()
-    {
-        var free = Enumerable.Range(0xE000, 0x1900).Select(code => (char)code).Where(letter => !text.Contains(letter)).Take(2).ToArray();
-        return free.Length == 2 ? (free[0], free[1]) : null;
-    }
-
-    /// <summary>Where the assistant begins to speak: behind the template's own opening of an answer.</summary>
-    private int? Start(Turn turn, int previous)
-    {
-        // Most templates open every answer alike: ask once, and again only where that does not stand before the text.
-        var opening = _opening;
-        if (opening is null || turn.TextStart < 0 || !text.AsSpan(previous, turn.TextStart - previous).EndsWith(opening))
-            opening = Opening(turn.Message);
-        _opening ??= turn.Message > 0 ? opening : null;
-        if (turn.TextStart >= 0)
+        var clusters = new List<(MessagePiece First, MessagePiece Last)>();
+        var isOpen = false;
+        foreach (var piece in _pieces.Where(piece => piece.Start >= previous))
         {
-            if (opening.Length == 0)
-                return turn.TextStart;
-            var at = text.AsSpan(previous, turn.TextStart - previous).LastIndexOf(opening);
-            return at >= 0 ? previous + at + opening.Length : Math.Min(turn.TextStart, PartlyOpened(turn.Message, previous) ?? turn.TextStart);
+            if (piece.Message != turn)
+                isOpen = false;
+            else if (isOpen)
+                clusters[^1] = (clusters[^1].First, piece);
+            else
+            {
+                clusters.Add((piece, piece));
+                isOpen = true;
+            }
         }
-        if (Beginning(turn.Message, opened: true) is { } head && head.Length >= previous && text.StartsWith(head, StringComparison.Ordinal))
-            return head.Length;
-        if (PartlyOpened(turn.Message, previous) is { } partly)
-            return partly;
-        if (opening.Length == 0 || turn.Message == 0)
+        return clusters;
+    }
+
+    /// <summary>Where the assistant begins to speak; null where nothing tells.</summary>
+    /// <param name="least">The end of what stands before.</param>
+    /// <param name="first">The turn's first words; null where they are not placed.</param>
+    private int? Start(int turn, int least, MessagePiece? first)
+    {
+        var most = first?.Start ?? text.Length;
+        var opened = _beginnings.Of(turn, opened: true) is not null;
+        if (Shared(turn, opened, turn - 1, most) is not { } shared)
+            return first is { } words ? SeenBefore(least, words.Start) ?? (words.IsCall ? null : words.Start) : null;
+        var start = Math.Max(least, shared.Length);
+        if (!shared.IsWhole)
+        {
+            if (first is not null && LastOf(_beginnings.Opening(turn), least, most) is { } whole)
+                return whole;
+            start = Math.Max(least, Boundary(shared.Length));
+            // The opening begins otherwise here: what other turns begin with tells, or the words themselves.
+            var closed = Shared(turn, opened: false, turn - 1, most);
+            if (closed is null || start <= closed.Value.Length)
+                return first is not { } said ? null
+                    : SeenBefore(least, said.Start) ?? (!said.IsCall ? said.Start : closed is { IsWhole: true } ? closed.Value.Length : start > least ? start : null);
+        }
+        if (first is not { } piece || _beginnings.HasOpening(turn))
+            return start;
+        // A template that does not open answers: what it writes before any text is the turn's heading, what it writes before a call alone begins the call.
+        if (Heading(turn, text[start..piece.Start]) is not { } heading)
+            return piece.IsCall ? start : piece.Start;
+        return start + heading == piece.Start ? piece.Start : Math.Max(start, Boundary(start + heading));
+    }
+
+    /// <summary>Where a message goes on behind the words of another, as calls do that stand each before its own result.</summary>
+    private int? Resumed(int turn, int least, MessagePiece first)
+    {
+        if (_beginnings.Of(turn + 1, opened: false) is not { } whole || _beginnings.Pieces(turn + 1, opened: false).FindIndex(piece => piece.Message == turn && piece.Leaf == first.Leaf) is not (>= 0 and var at))
+            return first.IsCall ? null : first.Start;
+        var there = _beginnings.Pieces(turn + 1, opened: false)[at].Start;
+        var length = 0;
+        while (length < first.Start - least && length < there && text[first.Start - 1 - length] == whole[there - 1 - length])
+            length++;
+        var start = first.Start - length;
+        while (start < first.Start && !IsBoundary(start))
+            start++;
+        return start;
+    }
+
+    /// <summary>Where a turn ends; null where nothing tells.</summary>
+    /// <param name="least">The end of its words.</param>
+    /// <param name="last">Its last words; null where they are not placed.</param>
+    /// <param name="most">Where another message's words begin.</param>
+    private int? End(int turn, int least, MessagePiece? last, int? most = null)
+    {
+        var bound = most ?? text.Length;
+        if (Shared(turn + 1, opened: false, turn, bound, last) is not { } shared)
+            return EndTokenBehind(least, bound) ?? (last is { IsCall: false } ? least : null);
+        var end = Math.Max(least, shared.IsWhole ? shared.Length : Boundary(shared.Length));
+        if (AlwaysOpens(turn))
+            end = Math.Max(least, WithoutOpening(turn + 1, end, shared));
+        else if (OpeningToken() is { } token && text.AsSpan(least, end - least).IndexOf(token) is >= 0 and var next)
+            end = least + next;
+        while (end > least && PyText.IsSpace(text[end - 1]))
+            end--;
+        // Where a turn has no end of its own, the token that opens the next one stops the model.
+        return end > least ? end : EndTokenBehind(end, bound) ?? end;
+    }
+
+    /// <summary>Whether the template opens an answer behind every conversation, asked for or not: the text goes on where it does.</summary>
+    private bool AlwaysOpens(int turn) => _alwaysOpens ??= !_beginnings.HasOpening(turn) && _beginnings.Of(turn, opened: false) is { } closed
+        && (Footer(turn) ?? Footer(turn + 1)) is { Length: > 0 } footer && closed.EndsWith(footer, StringComparison.Ordinal)
+        && Shared(turn, opened: false, turn - 1, text.Length) is { } shared && shared.There > closed.Length - footer.Length;
+
+    /// <summary>What stands at the end of a beginning's render alone and goes when a user speaks.</summary>
+    private string? Footer(int count) => _beginnings.ClosingLength(count) is { } length ? _beginnings.Of(count, opened: false)![length..] : null;
+
+    /// <summary>The end of a turn whose render ends with an opening of the next answer.</summary>
+    private int WithoutOpening(int count, int end, (int Length, int There, bool IsWhole) shared)
+    {
+        if (shared.IsWhole && Footer(count) is { } footer)
+            end = Boundary(shared.Length - footer.Length);
+        // What opens a turn of any speaker.
+        while (_specials.FindIndex(place => place.End == end) is >= 0 and var at && IsOpening(_specials[at]))
+            end = _specials[at].Start;
+        return end;
+    }
+
+    private bool IsOpening((int Start, int End) place)
+    {
+        var name = text[place.Start..place.End].ToLowerInvariant();
+        return name is "<s>" || name.Contains("start", StringComparison.Ordinal) || name.Contains("begin", StringComparison.Ordinal) || name.Contains("bos", StringComparison.Ordinal);
+    }
+
+    /// <summary>How far the text goes along with a beginning's render, from the last words on that both hold.</summary>
+    /// <param name="count">How many messages the beginning has.</param>
+    /// <param name="upTo">The last message whose words count.</param>
+    /// <param name="most">Where to stop.</param>
+    /// <param name="last">The last words before the seam, where they are known.</param>
+    private (int Length, int There, bool IsWhole)? Shared(int count, bool opened, int upTo, int most, MessagePiece? last = null)
+    {
+        if (_beginnings.Of(count, opened) is not { } beginning)
             return null;
-        var from = Beginning(turn.Message, opened: false) is { } before ? Math.Max(previous, text.AsSpan().CommonPrefixLength(before) - opening.Length) : previous;
-        var end = turn.TextEnd >= 0 ? turn.TextEnd : Bound(turn, from);
-        var found = text.AsSpan(from, Math.Max(0, end - from)).IndexOf(opening);
-        return found < 0 ? null : from + found + opening.Length;
-    }
-
-    /// <summary>
-    /// Where the turn leaves the opening that the template would give now, as with an opening that holds an empty think block before a turn with
-    /// thoughts: behind the last line end or special token that both share. Null where they share nothing.
-    /// </summary>
-    private int? PartlyOpened(int message, int previous)
-    {
-        if (Beginning(message, opened: false) is not { } closed || Beginning(message, opened: true) is not { } opened || !text.StartsWith(closed, StringComparison.Ordinal) || closed.Length < previous)
+        if (beginning.Length <= most && text.StartsWith(beginning, StringComparison.Ordinal))
+            return (beginning.Length, beginning.Length, true);
+        int at = 0, there = 0;
+        var isAnchored = false;
+        if (last is { } words)
+        {
+            if (_beginnings.Pieces(count, opened).FindLastIndex(piece => piece.Message == words.Message && piece.Leaf == words.Leaf) is not (>= 0 and var index))
+                return null;
+            (at, there, isAnchored) = (words.End, _beginnings.Pieces(count, opened)[index].End, true);
+        }
+        else
+            foreach (var piece in _beginnings.Pieces(count, opened).AsEnumerable().Reverse().Where(piece => piece.Message <= upTo))
+                if (_pieces.FindLastIndex(other => other.Message == piece.Message && other.Leaf == piece.Leaf && other.End <= most) is >= 0 and var found)
+                {
+                    (at, there, isAnchored) = (_pieces[found].End, piece.End, true);
+                    break;
+                }
+        if (!isAnchored)
             return null;
-        var shared = text.AsSpan().CommonPrefixLength(opened);
-        return LastBreak(shared) is var start && start > closed.Length ? start : null;
-    }
-
-    /// <summary>The last place up to an index that is behind a line end or a special token.</summary>
-    private int LastBreak(int at) => Math.Max(text.AsSpan(0, at).LastIndexOf('\n') + 1, _specials.FindLast(place => place.End <= at).End);
-
-    /// <summary>What the template adds where it asks for an answer.</summary>
-    private string Opening(int message)
-    {
-        var closed = Beginning(message, opened: false);
-        var opened = Beginning(message, opened: true);
-        return closed is not null && opened is not null && opened.StartsWith(closed, StringComparison.Ordinal) ? opened[closed.Length..] : "";
-    }
-
-    /// <summary>Where a turn ends whose text ends at an index: behind the special token that follows.</summary>
-    private int EndAfter(Turn turn, int textEnd)
-    {
-        var next = _specials.FindIndex(place => place.Start >= textEnd);
-        if (next >= 0 && !turn.HasCalls && turn.TextEnd >= 0 && text.AsSpan(textEnd, _specials[next].Start - textEnd).IsWhiteSpace())
-            return _specials[next].End;
-        var bound = Bound(turn, textEnd);
-        var within = next < 0 ? [] : _specials.Skip(next).TakeWhile(place => place.End <= bound).ToList();
-        if (within.Count > 0)
+        while (true)
         {
-            var known = _endToken is null ? -1 : within.FindIndex(place => text.AsSpan(place.Start, place.End - place.Start).SequenceEqual(_endToken));
-            if (known >= 0 || !turn.HasCalls)
-                return within[Math.Max(known, 0)].End;
-            if (text.AsSpan(within[^1].End, bound - within[^1].End).IsWhiteSpace())
-                return within[^1].End;
+            var length = text.AsSpan(at, Math.Max(0, most - at)).CommonPrefixLength(beginning.AsSpan(there));
+            (at, there) = (at + length, there + length);
+            // Blanks between two marks of the template may differ by what follows.
+            var (onwards, onwardsThere) = (AfterBlanks(text, at, most), AfterBlanks(beginning, there, beginning.Length));
+            if (there == beginning.Length || onwards >= most || onwardsThere == beginning.Length || (onwards == at && onwardsThere == there) || text[onwards] != beginning[onwardsThere])
+                return (at, there, there == beginning.Length);
+            if (Boundary(onwards + text.AsSpan(onwards, most - onwards).CommonPrefixLength(beginning.AsSpan(onwardsThere))) <= onwards)
+                return (at, there, false);
+            (at, there) = (onwards, onwardsThere);
         }
-        while (bound > textEnd && PyText.IsSpace(text[bound - 1]))
-            bound--;
-        return bound;
     }
 
-    /// <summary>Where the text parts from a conversation that ends with this turn; the text's end for the last turn.</summary>
-    private int Bound(Turn turn, int least)
+    private static int AfterBlanks(string words, int at, int most)
     {
-        if (Beginning(turn.Message + 1, opened: false) is not { } upTo)
-            throw Refused(turn);
-        var shared = text.AsSpan().CommonPrefixLength(upTo);
-        // What is written at a conversation's end may begin like what follows in the text (<|endoftext|>, <|user|>): that letter is no part of the turn.
-        return Math.Max(least, shared == upTo.Length ? shared : LastBreak(shared));
+        while (at < most && PyText.IsSpace(words[at]))
+            at++;
+        return at;
     }
 
-    /// <summary>The render of the first messages; null where the template refuses it.</summary>
-    private string? Beginning(int count, bool opened)
+    /// <summary>Length of what the template writes before any text of the assistant at this place, as far as it stands before these words; null where nothing tells.</summary>
+    private int? Heading(int turn, string before)
     {
-        if (_beginnings.TryGetValue((count, opened), out var known))
-            return known;
-        var messages = template.Messages(conversation, options);
-        messages.RemoveRange(Math.Min(count, messages.Count), Math.Max(0, messages.Count - count));
-        return _beginnings[(count, opened)] = TryRender(messages, options with { AddGenerationPrompt = opened, ContinueFinalMessage = false });
-    }
-
-    /// <summary>The render of changed messages; null where the template refuses them, as not every template accepts every beginning.</summary>
-    private string? TryRender(List<object?> messages, RenderOptions how)
-    {
-        try
-        {
-            return template.Render(messages, conversation, how).Text;
-        }
-        catch (TemplateException)
-        {
+        if (_beginnings.Of(turn, opened: false) is not { } closed || _beginnings.With(turn, "assistant", "\uE000") is not { } rendered || rendered.LastIndexOf('\uE000') is not (>= 0 and var at))
             return null;
+        var from = rendered.AsSpan(0, at).CommonPrefixLength(closed);
+        while (from > 0 && IsWithin(rendered, from))
+            from--;
+        return rendered.AsSpan(from, at - from).CommonPrefixLength(before);
+    }
+
+    /// <summary>The opening that stands before another of the assistant's turns.</summary>
+    private int? SeenBefore(int from, int to)
+    {
+        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening).Where(opening => opening.Length > 0).Distinct())
+            if (LastOf(opening, from, to) is { } end)
+                return end;
+        return null;
+    }
+
+    /// <summary>The end of the last place of a part between two indexes.</summary>
+    private int? LastOf(string part, int from, int to) =>
+        part.Length > 0 && to > from && text.AsSpan(from, to - from).LastIndexOf(part) is >= 0 and var at ? from + at + part.Length : null;
+
+    /// <summary>The special token that the template's opening of an answer begins with.</summary>
+    private string? OpeningToken()
+    {
+        if (_openingToken is not null)
+            return _openingToken.Length > 0 ? _openingToken : null;
+        _openingToken = "";
+        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening).Where(opening => opening.Length > 0))
+        {
+            var words = opening.TrimStart();
+            if (_specials.Find(place => words.StartsWith(text[place.Start..place.End], StringComparison.Ordinal)) is { End: > 0 } found)
+                return _openingToken = text[found.Start..found.End];
+        }
+        return null;
+    }
+
+    private int? EndTokenBehind(int textEnd, int most)
+    {
+        var next = _specials.FindIndex(place => place.Start >= textEnd && place.End <= most);
+        return next >= 0 && text.AsSpan(textEnd, _specials[next].Start - textEnd).IsWhiteSpace() && !IsOpening(_specials[next]) ? _specials[next].End : null;
+    }
+
+    /// <summary>The last place up to an index at which a text can be cut: not within a tag, a special token or a word.</summary>
+    private int Boundary(int at)
+    {
+        while (at > 0 && !IsBoundary(at))
+            at--;
+        return at;
+    }
+
+    private bool IsBoundary(int at)
+    {
+        if (at <= 0 || at >= text.Length)
+            return true;
+        if (_specials.Exists(place => place.Start < at && at < place.End))
+            return false;
+        return !IsWithin(text, at);
+    }
+
+    /// <summary>Whether a place is within a word or a tag.</summary>
+    private static bool IsWithin(string words, int at)
+    {
+        if (at >= words.Length || (char.IsLetterOrDigit(words[at - 1]) && char.IsLetterOrDigit(words[at])))
+            return at < words.Length;
+        var from = Math.Max(0, at - LongestTag);
+        var border = words.AsSpan(from, at - from).LastIndexOfAny(s_tagBorders);
+        return border >= 0 && words[from + border] is ('<' or '[');
+    }
+
+    /// <summary>No words of another message within a turn, no words of the assistant outside.</summary>
+    private void Check(List<(int Start, int End)> spans)
+    {
+        foreach (var piece in _pieces)
+        {
+            var isInside = spans.Exists(span => span.Start < piece.End && piece.Start < span.End);
+            if (piece.End > piece.Start && isInside != IsAssistant(piece.Message))
+                throw Refused(piece.Message);
         }
     }
 
-    private InputException Refused(Turn turn) => new(
-        $"{template.Name}: cannot tell where message {turn.Message + 1}, which the assistant says, stands in the rendered text",
+    private InputException Refused(int message) => new(
+        $"{template.Name}: cannot tell where message {message + 1}, which the assistant says, stands in the rendered text",
         "the template changes the text of its messages or depends on later ones, so the loss mask would be a guess",
         "put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with assistant_only_loss: false");
-
-    private static List<(int Start, int End)> ToUnits(string text, IReadOnlyList<(int Start, int End)> spans)
-    {
-        if (!PyText.HasPairs(text))
-            return [.. spans];
-        var index = new List<int>(text.Length + 1);
-        for (var i = 0; i < text.Length; i += char.IsSurrogatePair(text, i) ? 2 : 1)
-            index.Add(i);
-        index.Add(text.Length);
-        return [.. spans.Select(span => (index[span.Start], index[span.End]))];
-    }
-
-    private List<(int Start, int End)> ToCodePoints(List<(int Start, int End)> spans)
-    {
-        if (!PyText.HasPairs(text))
-            return spans;
-        int at = 0, points = 0;
-        return spans.ConvertAll(span => (To(span.Start), To(span.End)));
-
-        int To(int unit)
-        {
-            points += PyText.Length(text.AsSpan(at, unit - at));
-            at = unit;
-            return points;
-        }
-    }
 }

@@ -32,10 +32,9 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
         if (!options.WithAssistantMask)
             return new(rendered.Text, EncodeText(rendered.Text, options.AddSpecialTokens), [], []);
         var encoding = EncodeWithOffsets(rendered.Text, options.AddSpecialTokens);
-        if (template.HasGenerationBlocks)
-            return new(rendered.Text, encoding.Ids, TokenMask.FromGenerationSpans(encoding.Offsets, rendered.Spans), rendered.Spans);
-        var turns = template.AssistantSpans(conversation, renderOptions, rendered, SpecialPlaces(encoding));
-        return new(rendered.Text, encoding.Ids, TokenMask.FromSpans(encoding.Offsets, turns), turns);
+        var spans = template.AssistantSpans(conversation, renderOptions, rendered, SpecialPlaces(encoding));
+        var mask = template.For(conversation).HasGenerationBlocks ? TokenMask.FromGenerationSpans(encoding.Offsets, spans) : TokenMask.FromSpans(encoding.Offsets, spans);
+        return new(rendered.Text, encoding.Ids, mask, spans);
     }
 
     /// <summary>A conversation in two parts, of which only the second is learnt: the mask covers what the completion adds to the prompt's text.</summary>
@@ -46,7 +45,7 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
     {
         if (completion.ValueKind != JsonValueKind.Array || prompt.Messages.ValueKind != JsonValueKind.Array)
             throw new InputException("prompt and completion must both be lists of {role, content} objects", fix: """write each as [{"role": "user", "content": "…"}]""");
-        var whole = prompt with { Messages = JsonSerializer.SerializeToElement(prompt.Messages.EnumerateArray().Concat(completion.EnumerateArray())) };
+        var whole = prompt.With(completion);
         var lastIsAssistant = prompt.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } last
             && last.TryGetProperty("role", out var role) && role.ValueEquals("assistant");
         var now = options.Now ?? DateTime.Now;

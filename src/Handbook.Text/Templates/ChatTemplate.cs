@@ -17,6 +17,8 @@ public sealed partial class ChatTemplate
     private readonly string _normalised;
     private readonly object?[] _globals;
     private readonly Dictionary<string, int> _names;
+    private readonly TurnSeams _seams = new();
+    private TemplateForms? _forms;
 
     private ChatTemplate(string source, string name, string normalised, ParsedTemplate parsed)
     {
@@ -37,14 +39,17 @@ public sealed partial class ChatTemplate
     /// <summary>Whether the template itself marks what the assistant says.</summary>
     public bool HasGenerationBlocks => _parsed.Features.Tags.Contains("generation");
 
+    /// <summary>The template for conversations with tools, where the tokenizer names one (<c>tool_use</c>); null where this one renders them, too.</summary>
+    public ChatTemplate? ForTools { get; internal init; }
+
     /// <summary>Whether the text depends on the day it is rendered.</summary>
-    public bool UsesClock => _names.ContainsKey("strftime_now");
+    public bool UsesClock => _names.ContainsKey("strftime_now") || ForTools?.UsesClock == true;
 
     /// <summary>Whether the template looks at the calls of tools in assistant messages.</summary>
-    public bool RendersToolCalls => Source.Contains("tool_calls", StringComparison.Ordinal);
+    public bool RendersToolCalls => Source.Contains("tool_calls", StringComparison.Ordinal) || ForTools?.RendersToolCalls == true;
 
     /// <summary>SHA-256 (hex) of the template's text: caches of rendered data are keyed by it.</summary>
-    public string Fingerprint => field ??= Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Source)));
+    public string Fingerprint => field ??= Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Source + ForTools?.Source)));
 
     /// <summary>The block tags, filters, tests and variables the template uses, each sorted.</summary>
     public IReadOnlyDictionary<string, IReadOnlyCollection<string>> Features => new Dictionary<string, IReadOnlyCollection<string>>
@@ -58,12 +63,14 @@ public sealed partial class ChatTemplate
     /// <param name="source">The template's text.</param>
     /// <param name="name">Where it came from; stands in front of every message.</param>
     /// <exception cref="TemplateException">The text is no template; the message names line and column.</exception>
-    public static ChatTemplate Parse(string source, string name)
+    public static ChatTemplate Parse(string source, string name) => Parse(source, name, null);
+
+    private static ChatTemplate Parse(string source, string name, ChatTemplate? forTools)
     {
         var normalised = Lexer.Normalise(source);
         try
         {
-            return new(source, name, normalised, Parser.Parse(normalised));
+            return new(source, name, normalised, Parser.Parse(normalised)) { ForTools = forTools };
         }
         catch (TemplateSyntaxException error)
         {
@@ -73,14 +80,62 @@ public sealed partial class ChatTemplate
 
     /// <summary>Renders a conversation as <c>apply_chat_template</c> does.</summary>
     /// <exception cref="TemplateException">The template refuses the conversation, or uses what is not there.</exception>
-    public RenderedChat Render(Conversation conversation, RenderOptions options) => Render(Messages(conversation, options), conversation, options);
+    public RenderedChat Render(Conversation conversation, RenderOptions options)
+    {
+        var template = For(conversation);
+        return template.Render(template.Messages(conversation, options), conversation, options);
+    }
+
+    /// <summary>The conversation in the forms that the template takes: contents as texts or parts, arguments of calls as objects or JSON text.</summary>
+    /// <param name="options">Special tokens and time of the render to come.</param>
+    public Conversation Fitted(Conversation conversation, RenderOptions options)
+    {
+        var template = For(conversation);
+        return ConversationForm.For(template.Forms(options), conversation);
+    }
+
+    /// <summary>The forms of messages that the template takes.</summary>
+    internal TemplateForms Forms(RenderOptions options) => LazyInitializer.EnsureInitialized(ref _forms, () => TemplateForms.Of(this, options));
+
+    /// <summary>The template that renders a conversation: another one where it has tools and the tokenizer names one for them.</summary>
+    internal ChatTemplate For(Conversation conversation) => ForTools is { } other && conversation.HasTools ? other : this;
 
     /// <summary>What the assistant says in a rendered conversation, with the tokens that end its turns; in code points, end exclusive.</summary>
     /// <param name="rendered">The render of this conversation with these options; with generation blocks its spans are the answer.</param>
     /// <param name="specials">Places of special tokens in the text, in code points, in order: a turn ends with the first one behind its text.</param>
     /// <exception cref="InputException">What the assistant says cannot be told apart in the text.</exception>
-    public IReadOnlyList<(int Start, int End)> AssistantSpans(Conversation conversation, RenderOptions options, RenderedChat rendered, IReadOnlyList<(int Start, int End)> specials) =>
-        HasGenerationBlocks ? rendered.Spans : new AssistantTurns(this, conversation, options with { Now = options.Now ?? DateTime.Now }, rendered.Text, specials).Find();
+    public IReadOnlyList<(int Start, int End)> AssistantSpans(Conversation conversation, RenderOptions options, RenderedChat rendered, IReadOnlyList<(int Start, int End)> specials)
+    {
+        var template = For(conversation);
+        options = options with { Now = options.Now ?? DateTime.Now };
+        return !template.HasGenerationBlocks ? new AssistantTurns(template, conversation, options, rendered.Text, specials, template._seams).Find()
+            : rendered.HasMisplacedSpans ? template.BlockPlaces(conversation, options, rendered.Text) : rendered.Spans;
+    }
+
+    /// <summary>Where the generation blocks stand, whatever macro or set block they were rendered in: a render with marks around them tells.</summary>
+    private List<(int Start, int End)> BlockPlaces(Conversation conversation, RenderOptions options, string text)
+    {
+        var marked = Render(Messages(conversation, options), conversation, options, marksBlocks: true).Text;
+        var plain = new System.Text.StringBuilder(marked.Length);
+        var spans = new List<(int Start, int End)>();
+        var depth = 0;
+        foreach (var letter in marked)
+            if (letter == Templates.Render.BlockStart)
+            {
+                if (depth++ == 0)
+                    spans.Add((plain.Length, plain.Length));
+            }
+            else if (letter == Templates.Render.BlockEnd)
+            {
+                if (--depth == 0)
+                    spans[^1] = (spans[^1].Start, plain.Length);
+            }
+            else
+                plain.Append(letter);
+        return depth == 0 && plain.Equals(text) ? TextPlaces.ToCodePoints(text, [.. spans.Where(span => span.End > span.Start)]) : throw new InputException(
+            $"{Name}: a generation block stands in a macro, call or set block whose text the template changes afterwards, so what it marks cannot be placed",
+            "the loss mask would be a guess", "move {% generation %} … {% endgeneration %} out of the macro, or train on all tokens with assistant_only_loss: false");
+    }
 
     /// <summary>The messages as values of the language, an empty system turn in front where the options ask for it.</summary>
     internal List<object?> Messages(Conversation conversation, RenderOptions options)
@@ -96,7 +151,8 @@ public sealed partial class ChatTemplate
     }
 
     /// <param name="messages">What stands for the conversation's own messages.</param>
-    internal RenderedChat Render(List<object?> messages, Conversation conversation, RenderOptions options)
+    /// <param name="marksBlocks">Whether generation blocks stand between marks.</param>
+    internal RenderedChat Render(List<object?> messages, Conversation conversation, RenderOptions options, bool marksBlocks = false)
     {
         if (options.ContinueFinalMessage)
             MarkFinalMessage(messages, options);
@@ -111,7 +167,7 @@ public sealed partial class ChatTemplate
             variables.Add((name, token));
         foreach (var (name, value) in conversation.Variables ?? new Dictionary<string, JsonElement>())
             Add(name, value);
-        var rendered = RenderValues(variables, options.Now ?? DateTime.Now);
+        var rendered = RenderValues(variables, options.Now ?? DateTime.Now, marksBlocks);
         return options.ContinueFinalMessage ? CutAtTag(rendered) : rendered;
 
         void Add(string name, JsonElement? value)
@@ -123,7 +179,7 @@ public sealed partial class ChatTemplate
     }
 
     /// <summary>Renders with any variables, without the rules for conversations.</summary>
-    internal RenderedChat RenderValues(IEnumerable<(string Name, object? Value)> variables, DateTime now)
+    internal RenderedChat RenderValues(IEnumerable<(string Name, object? Value)> variables, DateTime now, bool marksBlocks = false)
     {
         var values = (object?[])_globals.Clone();
         foreach (var (name, value) in variables)
@@ -132,13 +188,13 @@ public sealed partial class ChatTemplate
         var frame = new Frame(values);
         if (_names.TryGetValue("self", out var self))
             values[self] = new BlockNames(_parsed.Blocks, frame);
-        var render = new Render(now);
+        var render = new Render(now, marksBlocks);
         var outer = Budget.Start();
         try
         {
             foreach (var statement in _parsed.Body)
                 statement.Run(render, frame);
-            return new(render.Finish(), render.Spans);
+            return new(render.Finish(), render.Spans) { HasMisplacedSpans = render.HasMisplacedSpans };
         }
         catch (JinjaException error)
         {

@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Text.Encodings.Web;
 using System.Text.Json;
 
 namespace Handbook.Text.Templates;
@@ -16,6 +18,34 @@ public sealed record Conversation
 
     /// <summary>More variables for the template, e.g. <c>enable_thinking</c>; null for none.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Variables { get; init; }
+
+    /// <summary>Whether there are tools to call.</summary>
+    internal bool HasTools => Tools is { ValueKind: JsonValueKind.Array } tools ? tools.GetArrayLength() > 0 : Tools is { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) };
+
+    /// <summary>The conversation with more turns behind its own.</summary>
+    /// <param name="turns">A JSON list of messages.</param>
+    public Conversation With(JsonElement turns) => this with { Messages = List(Messages.EnumerateArray().Concat(turns.EnumerateArray())) };
+
+    /// <summary>A JSON list of values, nested however deep they are.</summary>
+    internal static JsonElement List(IEnumerable<JsonElement> items) => Write(json =>
+    {
+        json.WriteStartArray();
+        foreach (var item in items)
+            item.WriteTo(json);
+        json.WriteEndArray();
+    });
+
+    /// <summary>JSON that is written and read back; arguments of tools nest deeper than serializers allow by default.</summary>
+    internal static JsonElement Write(Action<Utf8JsonWriter> write)
+    {
+        var buffer = new ArrayBufferWriter<byte>();
+        using (var json = new Utf8JsonWriter(buffer, new() { MaxDepth = Deepest, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+            write(json);
+        return JsonDocument.Parse(buffer.WrittenMemory, new() { MaxDepth = Deepest }).RootElement;
+    }
+
+    // Rows may nest 512 levels; a list around them adds a few.
+    private const int Deepest = 1024;
 }
 
 /// <summary>How to render a conversation.</summary>
@@ -40,4 +70,8 @@ public sealed record RenderOptions
 /// <summary>A rendered conversation.</summary>
 /// <param name="Text">What the model sees.</param>
 /// <param name="Spans">The generation blocks in Unicode code points of the text, end exclusive.</param>
-public sealed record RenderedChat(string Text, IReadOnlyList<(int Start, int End)> Spans);
+public sealed record RenderedChat(string Text, IReadOnlyList<(int Start, int End)> Spans)
+{
+    /// <summary>Whether a generation block stands in a macro, call or set block, where the reference's spans miss it.</summary>
+    internal bool HasMisplacedSpans { get; init; }
+}

@@ -55,6 +55,18 @@ internal sealed class PyDict
             BuildIndex();
     }
 
+    /// <summary>Takes a key out; later keys move up.</summary>
+    public void Remove(string key)
+    {
+        if (Find(key) is not (>= 0 and var at))
+            return;
+        Count--;
+        Array.Copy(_keys, at + 1, _keys, at, Count - at);
+        Array.Copy(_values, at + 1, _values, at, Count - at);
+        if (_index is not null)
+            BuildIndex();
+    }
+
     public PyDict Copy()
     {
         var copy = new PyDict(Count);

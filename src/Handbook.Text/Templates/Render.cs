@@ -1,8 +1,13 @@
 namespace Handbook.Text.Templates;
 
 /// <summary>One run of a template: its output so far, the spans of its generation blocks, and where in the source it is.</summary>
-internal sealed class Render(DateTime now)
+/// <param name="now">What <c>strftime_now</c> calls now.</param>
+/// <param name="marksBlocks">Puts <see cref="BlockStart"/> and <see cref="BlockEnd"/> around the text of generation blocks, which shows their places wherever the text goes.</param>
+internal sealed class Render(DateTime now, bool marksBlocks = false)
 {
+    /// <summary>Letters for private use that stand for a generation block's borders.</summary>
+    public const char BlockStart = '\uF8FE', BlockEnd = '\uF8FF';
+
     private readonly List<(int Start, int End)> _spans = [];
     private readonly TextBuffer _root = new();
     private TextBuffer? _out;
@@ -23,6 +28,16 @@ internal sealed class Render(DateTime now)
     public int At { get; set; }
 
     public IReadOnlyList<(int Start, int End)> Spans => _spans;
+
+    /// <summary>Whether a generation block stood where the reference's rule misplaces or drops its span.</summary>
+    public bool HasMisplacedSpans { get; private set; }
+
+    /// <summary>Writes the text of a generation block and records its span.</summary>
+    public void WriteBlock(string text)
+    {
+        AddSpan(text);
+        Write(marksBlocks ? $"{BlockStart}{text}{BlockEnd}" : text);
+    }
 
     public void Write(string text)
     {
@@ -56,8 +71,9 @@ internal sealed class Render(DateTime now)
     /// The reference takes as start the length of all that the template has given out: text in a macro or set block counts only when that is
     /// finished, and before anything was given out, even an empty text, it records nothing.
     /// </remarks>
-    public void AddSpan(string text)
+    private void AddSpan(string text)
     {
+        HasMisplacedSpans |= _out is not null || !_yielded;
         if (!_yielded && _spans.Count == 0)
             return;
         _codePoints += PyText.Length(_root.Text[_counted..]);

@@ -275,8 +275,7 @@ internal sealed class GenerationNode(Statement[] body) : Statement
     public override Flow Run(Render render, Frame frame)
     {
         var text = RunToText(body, render, new Frame(frame), out _);
-        render.AddSpan(text);
-        render.Write(text);
+        render.WriteBlock(text);
         return Flow.Normal;
     }
 }

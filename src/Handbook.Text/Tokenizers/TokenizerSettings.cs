@@ -35,7 +35,8 @@ internal sealed record TokenizerSettings
 
     public TokenizerSettings WithToken(string role, string token) => this with { SpecialTokens = new Dictionary<string, string>(SpecialTokens) { [role] = token } };
 
-    public TokenizerSettings WithTemplate(string template) => this with { ChatTemplates = new Dictionary<string, string>(ChatTemplates) { ["default"] = template } };
+    /// <summary>The settings with one template for all conversations: a template for tools would be of another dialect.</summary>
+    public TokenizerSettings WithTemplate(string template) => this with { ChatTemplates = new Dictionary<string, string> { ["default"] = template } };
 
     public void Save(string folder, TokenizerFolder files, Tokenizer tokenizer)
     {

@@ -26,9 +26,9 @@ public sealed class ChatEncoderTests
     public void A_stripping_template_still_shows_its_answers() =>
         Assert.Equal(["Yo 😀</s>", "no</s>"], Learnt(Encode("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content|trim }}]{% elif m.role == 'assistant' %} {{ m.content|trim }}</s>{% endif %}{% endfor %}", Chat)));
 
-    [Fact] // phi-3: an end-of-text behind the last turn only, so that no beginning of the chat is a beginning of its text
+    [Fact] // phi-3: an end-of-text behind the last turn only, so that no beginning of the chat is a beginning of its text; it ends that turn, too
     public void A_template_that_ends_the_whole_chat_keeps_its_answers_apart() =>
-        Assert.Equal([" Yo 😀 <|im_end|>", "no<|im_end|>"], Learnt(Encode("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if not add_generation_prompt %}</s>{% endif %}", Chat)));
+        Assert.Equal([" Yo 😀 <|im_end|>", "no<|im_end|>\n</s>"], Learnt(Encode("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if not add_generation_prompt %}</s>{% endif %}", Chat)));
 
     [Fact] // the think block stands between the opening and the answer: the model has to write it
     public void What_the_template_writes_behind_the_opening_is_learnt()
@@ -52,10 +52,14 @@ public sealed class ChatEncoderTests
     [Fact]
     public void A_template_that_rewrites_answers_is_refused()
     {
-        var error = Assert.Throws<InputException>(() => Encode("{% for m in messages %}{{ m.content|reverse }}{{ messages|length }};{% endfor %}", """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]"""));
+        var error = Assert.Throws<InputException>(() => Encode("{% for m in messages %}{{ m.content|list|sort|join }}{{ messages|length }};{% endfor %}", """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]"""));
         Assert.Equal("t: cannot tell where message 2, which the assistant says, stands in the rendered text", error.What);
         Assert.Equal("put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with assistant_only_loss: false", error.Fix);
     }
+
+    [Fact]
+    public void A_template_that_turns_answers_round_still_shows_them() =>
+        Assert.Equal(["dc"], Learnt(Encode("{% for m in messages %}{{ m.content|reverse }}{{ messages|length }};{% endfor %}", """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]""")));
 
     [Theory]
     [InlineData("{{ bos_token }}x", false, "<s>x")]

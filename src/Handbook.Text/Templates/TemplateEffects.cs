@@ -1,0 +1,73 @@
+using System.Text.Json;
+
+namespace Handbook.Text.Templates;
+
+/// <summary>What of a conversation a template leaves out of the text.</summary>
+internal static class TemplateEffects
+{
+    /// <summary>The tools, fields and roles without which, or with other words in which, the text is the same; empty where the template refuses the conversation.</summary>
+    /// <returns>Names of fields and variables; a role as <c>turns of the role tool</c>.</returns>
+    public static List<string> Without(ChatTemplate template, Conversation conversation, RenderOptions options)
+    {
+        template = template.For(conversation);
+        var missing = new List<string>();
+        if (Render(conversation, template.Messages(conversation, options)) is not { } text)
+            return missing;
+        if (conversation.HasTools && Same(conversation with { Tools = null }, _ => { }))
+            missing.Add("tools");
+        if (conversation.Documents is { ValueKind: JsonValueKind.Array } documents && documents.GetArrayLength() > 0 && Same(conversation with { Documents = null }, _ => { }))
+            missing.Add("documents");
+        foreach (var name in conversation.Variables?.Keys ?? [])
+            if (Same(conversation with { Variables = conversation.Variables!.Where(pair => pair.Key != name).ToDictionary() }, _ => { }))
+                missing.Add(name);
+        var messages = template.Messages(conversation, options).OfType<PyDict>().ToList();
+        foreach (var role in messages.Select(Role).OfType<string>().Distinct())
+            if (messages.Exists(message => Role(message) == role && Says(message)) && Same(conversation, message => Reword(message, role)))
+                missing.Add($"turns of the role {role}");
+        foreach (var field in messages.SelectMany(message => Enumerable.Range(0, message.Count).Select(i => message.KeyAt(i))).OfType<string>().Distinct())
+            if (field is not ("role" or "content") && Same(conversation, message => message.Remove(field)))
+                missing.Add(field);
+        return missing;
+
+        bool Same(Conversation other, Action<PyDict> change)
+        {
+            var changed = template.Messages(other, options);
+            foreach (var message in changed.OfType<PyDict>())
+                change(message);
+            return Render(other, changed) == text;
+        }
+
+        string? Render(Conversation other, List<object?> changed)
+        {
+            try
+            {
+                return template.Render(changed, other, options).Text;
+            }
+            catch (TemplateException)
+            {
+                return null;
+            }
+        }
+    }
+
+    private static string? Role(PyDict message) => message.TryGet("role", out var role) ? role as string : null;
+
+    private static bool Says(PyDict message) => message.TryGet("content", out var content) && content switch
+    {
+        string words => !string.IsNullOrWhiteSpace(words),
+        List<object?> parts => parts.Count > 0,
+        _ => false,
+    };
+
+    private static void Reword(PyDict message, string role)
+    {
+        if (Role(message) != role || !message.TryGet("content", out var content))
+            return;
+        if (content is string words)
+            message.Set("content", words + "quillwort");
+        else
+            foreach (var part in (content as List<object?> ?? []).OfType<PyDict>())
+                if (part.TryGet("text", out var text) && text is string said)
+                    part.Set("text", said + "quillwort");
+    }
+}
