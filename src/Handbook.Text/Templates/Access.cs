@@ -113,6 +113,9 @@ internal static class Access
             case Undefined missing:
                 throw missing.Error();
         }
+        // Python slices by itself, without the environment's rule that a missing item is undefined.
+        if (key is PySlice)
+            throw JinjaException.Type(owner is PyDict ? "unhashable type: 'slice'" : $"'{PyType.Name(owner)}' object is not subscriptable");
         return PyText.Of(key) is { } name && TryAttribute(owner, name, out var attribute) ? attribute : Undefined.Element(owner, key is Markup ? PyText.Of(key) : key);
     }
 

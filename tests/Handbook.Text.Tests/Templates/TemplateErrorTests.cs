@@ -80,6 +80,10 @@ public sealed class TemplateErrorTests
     [InlineData("{{ none + 'a' }}", "t:1:9: unsupported operand type(s) for +: 'NoneType' and 'str'")]
     [InlineData("{% for x in 5 %}{% endfor %}", "t:1:4: 'int' object is not iterable")]
     [InlineData("{{ messages.append(1) }}", "t:1:19: access to attribute 'append' of 'list' object is unsafe.")]
+    [InlineData("{{ none[1:] }}", "t:1:8: 'NoneType' object is not subscriptable")]
+    [InlineData("{{ 5[:2] }}", "t:1:5: 'int' object is not subscriptable")]
+    [InlineData("{{ messages[0][1:] }}", "t:1:15: unhashable type: 'slice'")]
+    [InlineData("{{ messages[0].items()[:1] }}", "t:1:23: 'dict_items' object is not subscriptable")]
     [InlineData("{% include 'x' %}", "t:1:4: no loader for this environment specified")]
     public void Errors_of_evaluation_point_at_the_operation(string source, string what)
     {
