@@ -74,7 +74,7 @@ internal static class InspectCommand
                 TrainSplit = args.GetValue(_split)!,
             },
             Tokenizer = tokenizer,
-            Chats = new ChatRowEncoder(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template")),
+            Chats = new ChatRowEncoder(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")),
             Rows = new RowTokenizerOptions
             {
                 MaxLength = args.GetValue(_maxLength),

@@ -77,7 +77,7 @@ internal static partial class TemplateCommand
             return (ChatTemplate.Parse(ReadFile(file.ToString()), file.ToString()), tokenizer);
         if (tokenizer is null)
             throw new InputException("no template is given", fix: "name one: --template FILE, or --tokenizer FOLDER");
-        if (tokenizer.ChatTemplate is null)
+        if (tokenizer.ChatTemplates.Count == 0)
             Console.Error.WriteLine($"{folder} has no chat template; using the built-in Zephyr template");
         return (ChatTemplate.Choose(null, tokenizer), tokenizer);
     }

@@ -26,7 +26,7 @@ public sealed class RowRemarksTests
         Assert.NotNull(tokenizer.EosId);
         var end = tokenizer.SpecialTokens["eos_token"];
         var chat = new Conversation { Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "Once" }, new { role = "assistant", content = "there was." } }) };
-        var said = RowRemarks.SplitEnd(tokenizer, new ChatRowEncoder(tokenizer, ChatTemplate.Parse(template, "chat_template")), chat);
+        var said = ChatRemarks.SplitEnd(tokenizer, new ChatRowEncoder(tokenizer, ChatTemplate.Parse(template, "chat_template")), chat);
         if (told)
             Assert.Contains($"splits into {tokenizer.Encode("Once" + end, addSpecialTokens: false).Length - tokenizer.Encode("Once", addSpecialTokens: false).Length} pieces", said);
         else
@@ -47,5 +47,51 @@ public sealed class RowRemarksTests
         var spec = new DatasetSpec { Id = file, ColumnMapping = mapping };
         var source = Dataset.Open(spec);
         Assert.Equal(told, RowReader.For(source, spec, RowUse.Preferences).IgnoresPreference);
+    }
+
+    private const string Turn = "<|{{ m.role }}|>{{ m.content or '' }}";
+
+    [Theory]
+    [InlineData("{% for m in messages %}" + Turn + "\n{% endfor %}", LossScope.Automatic, "no token that ends an answer carries loss")]
+    [InlineData("{% for m in messages %}" + Turn + "{{ eos_token }}\n{% endfor %}", LossScope.Automatic, null)]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Automatic, null)]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Assistant, "no token that ends an answer carries loss")]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}", LossScope.Assistant, null)]
+    [InlineData("{% for m in messages %}<|im_start|>" + Turn + "<|im_end|>\n{% endfor %}", LossScope.Automatic, "the chat template writes <|im_start|>, <|im_end|>, which this tokenizer splits into pieces")]
+    public void Case_12_mask_without_end_token_answers_without_a_learnt_end_are_told(string template, LossScope loss, string? told)
+    {
+        var remarks = Remarks(template, loss, """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}]}""");
+        if (told is null)
+            Assert.Empty(remarks);
+        else
+            Assert.Contains(told, Assert.Single(remarks));
+    }
+
+    [Fact]
+    public void Case_19_tool_calls_not_rendered_what_the_template_leaves_out_is_told()
+    {
+        var remarks = Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
+            """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "assistant", "content": "It rains."}], "tools": [{"name": "f"}]}""",
+            """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}]}""");
+        Assert.EndsWith("the chat template leaves out tools (in 1 of 2 conversations looked at), tool_calls (in 1 of 2 conversations looked at)", Assert.Single(remarks));
+    }
+
+    [Fact]
+    public void A_null_that_the_template_writes_as_a_word_is_told() =>
+        Assert.EndsWith("the chat template writes the word None for a content that is null (in the one conversation looked at)",
+            Remarks("{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.name }}{% endfor %}{{ eos_token }}{% endfor %}", LossScope.Automatic,
+                """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": null, "tool_calls": [{"name": "f"}]}]}""").Single());
+
+    private static List<string> Remarks(string template, LossScope loss, params string[] rows)
+    {
+        using var files = new TextMaker();
+        var tokenizer = TextMaker.Bytes.With(chatTemplate: template);
+        var spec = new DatasetSpec { Id = files.Write("rows.jsonl", string.Join('\n', rows) + "\n") };
+        var source = Dataset.Open(spec);
+        var options = new TrainingDataOptions
+        {
+            Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [spec] }, Tokenizer = tokenizer, Chats = new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")), Rows = new() { Loss = loss },
+        };
+        return [.. ChatRemarks.Of(source, RowReader.For(source, spec, RowUse.FineTuning), options)];
     }
 }

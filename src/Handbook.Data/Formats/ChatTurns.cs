@@ -5,9 +5,21 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Data.Formats;
 
-/// <summary>Gathers the turns of a conversation in the one layout that chat templates read: role and content, without nulls.</summary>
-/// <param name="keepsToolCalls">Whether the template renders <c>tool_calls</c>; if not, a call becomes the turn's text.</param>
-internal sealed class ChatTurns(bool keepsToolCalls)
+/// <summary>How turns are gathered.</summary>
+/// <param name="KeepsToolCalls">Whether the template renders <c>tool_calls</c>; if not, a call becomes the turn's text.</param>
+/// <param name="PadsWithNulls">Whether the rows come from a table, which gives every value the fields of all: a null there says that the row has no such field.</param>
+internal readonly record struct TurnRules(bool KeepsToolCalls, bool PadsWithNulls)
+{
+    public static implicit operator TurnRules(bool keepsToolCalls) => new(keepsToolCalls, false);
+}
+
+/// <summary>Gathers the turns of a conversation in the one layout that chat templates read: role and content.</summary>
+/// <remarks>
+/// A content that is null or a list of parts stays what it is, and so does what the arguments of a call hold. Other fields of a turn that are null
+/// say nothing and are left out.
+/// </remarks>
+/// <param name="rules">How turns are gathered.</param>
+internal sealed class ChatTurns(TurnRules rules)
 {
     private readonly List<Action<Utf8JsonWriter>> _turns = [];
 
@@ -26,12 +38,14 @@ internal sealed class ChatTurns(bool keepsToolCalls)
     /// <summary>Adds a list of turns in either layout: role and content, or from and value.</summary>
     public ChatTurns Add(JsonElement list)
     {
+        // What a text holds was never in a table.
+        var drops = rules.PadsWithNulls && list.ValueKind != JsonValueKind.String;
         list = Parsed(list);
         if (list.ValueKind == JsonValueKind.Object)
-            Turn(list);
+            Turn(list, drops);
         else if (list.ValueKind == JsonValueKind.Array)
             foreach (var turn in list.EnumerateArray())
-                Turn(turn);
+                Turn(turn, drops);
         else
             throw new UnusableRowException("wrong type", $"the conversation is {JsonOptions.Name(list.ValueKind)}, not a list of turns");
         return this;
@@ -83,13 +97,13 @@ internal sealed class ChatTurns(bool keepsToolCalls)
     {
         var buffer = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(buffer, _writing))
-            Copy(json, value);
+            Copy(json, value, dropsNulls: true);
         return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
     }
 
     private static readonly JsonWriterOptions _writing = new() { MaxDepth = 512, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private void Turn(JsonElement turn)
+    private void Turn(JsonElement turn, bool dropsNulls)
     {
         if (turn.ValueKind != JsonValueKind.Object)
             throw new UnusableRowException("wrong type", $"turn {_turns.Count + 1} is {JsonOptions.Name(turn.ValueKind)}, not an object with role and content");
@@ -99,7 +113,7 @@ internal sealed class ChatTurns(bool keepsToolCalls)
         var said = name.GetString()!;
         var role = isShareGpt ? Role(said) : said;
         turn.TryGetProperty(isShareGpt ? "value" : "content", out var content);
-        var parts = new TurnContent(keepsToolCalls);
+        var parts = new TurnContent(rules.KeepsToolCalls, dropsNulls);
         if (isShareGpt && said == "function_call")
             parts.AddCalls(content.ValueKind == JsonValueKind.String ? content.GetString()! : content.GetRawText());
         else
@@ -108,12 +122,12 @@ internal sealed class ChatTurns(bool keepsToolCalls)
         {
             json.WriteStartObject();
             json.WriteString("role", role);
-            parts.Write(json, hasContent: content.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined));
+            parts.Write(json, content.ValueKind);
             foreach (var property in turn.EnumerateObject())
                 if (property.Name is not ("role" or "from" or "value" or "content") && property.Value.ValueKind != JsonValueKind.Null)
                 {
                     json.WritePropertyName(property.Name);
-                    Copy(json, property.Value);
+                    Copy(json, property.Value, dropsNulls);
                 }
             json.WriteEndObject();
         });
@@ -128,8 +142,13 @@ internal sealed class ChatTurns(bool keepsToolCalls)
         _ => throw new UnusableRowException("unknown speaker", $"from \"{Excerpt.Of(from)}\""),
     };
 
-    private static void Copy(Utf8JsonWriter json, JsonElement value)
+    internal static void Copy(Utf8JsonWriter json, JsonElement value, bool dropsNulls)
     {
+        if (!dropsNulls)
+        {
+            value.WriteTo(json);        // numbers keep their spelling: 1.0 stays a float
+            return;
+        }
         switch (value.ValueKind)
         {
             case JsonValueKind.Object:
@@ -138,26 +157,27 @@ internal sealed class ChatTurns(bool keepsToolCalls)
                     if (property.Value.ValueKind != JsonValueKind.Null)
                     {
                         json.WritePropertyName(property.Name);
-                        Copy(json, property.Value);
+                        Copy(json, property.Value, dropsNulls);
                     }
                 json.WriteEndObject();
                 break;
             case JsonValueKind.Array:
                 json.WriteStartArray();
                 foreach (var item in value.EnumerateArray())
-                    Copy(json, item);
+                    Copy(json, item, dropsNulls);
                 json.WriteEndArray();
                 break;
             default:
-                value.WriteTo(json);        // numbers keep their spelling: 1.0 stays a float
+                value.WriteTo(json);
                 break;
         }
     }
 }
 
 /// <summary>What one turn says: text, reasoning, calls of tools.</summary>
-internal sealed class TurnContent(bool keepsToolCalls)
+internal sealed class TurnContent(bool keepsToolCalls, bool dropsNulls)
 {
+    private JsonElement? _parts;
     private readonly StringBuilder _text = new();
     private readonly StringBuilder _reasoning = new();
     private readonly List<JsonElement> _calls = [];
@@ -169,6 +189,9 @@ internal sealed class TurnContent(bool keepsToolCalls)
         {
             case JsonValueKind.String:
                 _text.Append(content.GetString());
+                break;
+            case JsonValueKind.Array when content.GetArrayLength() > 0 && content.EnumerateArray().All(IsText):
+                _parts = content;
                 break;
             case JsonValueKind.Array:
                 foreach (var part in content.EnumerateArray())
@@ -200,9 +223,17 @@ internal sealed class TurnContent(bool keepsToolCalls)
         }
     }
 
-    public void Write(Utf8JsonWriter json, bool hasContent)
+    /// <param name="kind">What the row has for a content.</param>
+    public void Write(Utf8JsonWriter json, JsonValueKind kind)
     {
-        if (hasContent)
+        if (kind == JsonValueKind.Null)
+            json.WriteNull("content");
+        else if (_parts is { } parts)
+        {
+            json.WritePropertyName("content");
+            ChatTurns.Copy(json, parts, dropsNulls);
+        }
+        else if (kind != JsonValueKind.Undefined)
             json.WriteString("content", _text.ToString());
         if (_reasoning.Length > 0)
             json.WriteString("reasoning_content", _reasoning.ToString());
@@ -220,6 +251,9 @@ internal sealed class TurnContent(bool keepsToolCalls)
         json.WriteEndArray();
     }
 
+    private static bool IsText(JsonElement part) => part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueKind == JsonValueKind.String
+        && type.ValueEquals("text") && part.TryGetProperty("text", out var text) && text.ValueKind == JsonValueKind.String;
+
     private void AddPart(JsonElement part, string place)
     {
         if (part.ValueKind == JsonValueKind.String)
@@ -228,7 +262,7 @@ internal sealed class TurnContent(bool keepsToolCalls)
             return;
         }
         var type = part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var named) ? named.GetString() : null;
-        var text = part.ValueKind == JsonValueKind.Object && (part.TryGetProperty("text", out var found) || part.TryGetProperty("value", out found)) && found.ValueKind == JsonValueKind.String
+        var text = part.ValueKind == JsonValueKind.Object && (part.TryGetProperty("text", out var found) || part.TryGetProperty("value", out found) || (type is not null && part.TryGetProperty(type, out found))) && found.ValueKind == JsonValueKind.String
             ? found.GetString()
             : null;
         switch (type)

@@ -20,7 +20,7 @@ public sealed record ChatExample(Conversation Conversation) : Example;
 public sealed record ChatPromptExample(Conversation Prompt, JsonElement Completion) : Example
 {
     /// <summary>Both as one conversation.</summary>
-    public Conversation Whole => Prompt with { Messages = JsonSerializer.SerializeToElement(Prompt.Messages.EnumerateArray().Concat(Completion.EnumerateArray())) };
+    public Conversation Whole => Prompt.With(Completion);
 }
 
 /// <summary>Tokens that were made elsewhere.</summary>

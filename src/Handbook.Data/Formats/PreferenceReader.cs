@@ -8,7 +8,7 @@ namespace Handbook.Data.Formats;
 /// <param name="row">Finds columns by our names.</param>
 /// <param name="keepsToolCalls">Whether the chat template renders tool calls.</param>
 /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers; otherwise the prompt is what both begin with.</param>
-internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool answersAreLastTurns)
+internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, bool answersAreLastTurns)
 {
     /// <summary>Two answers, the better one first; of a list of answers, the best with each that is worse.</summary>
     public Example Pair(JsonElement json)
@@ -184,7 +184,7 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
         var parsed = ChatTurns.Parsed(value);
         var isList = parsed.ValueKind == JsonValueKind.Array && (value.ValueKind == JsonValueKind.Array || (parsed.GetArrayLength() > 0 && parsed.EnumerateArray().All(IsTurn)));
         return isList || IsTurn(parsed)
-            ? parsed.ValueKind == JsonValueKind.Array && parsed.GetArrayLength() == 0 ? [] : [.. new ChatTurns(keepsToolCalls).Add(parsed).ToJson().EnumerateArray()]
+            ? parsed.ValueKind == JsonValueKind.Array && parsed.GetArrayLength() == 0 ? [] : [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()]
             : null;
 
         static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
@@ -192,7 +192,7 @@ internal sealed class PreferenceReader(RowReader row, bool keepsToolCalls, bool 
 
     private string Text(string name, JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw row.WrongType(name, value);
 
-    private static JsonElement Turn(string role, string content) => new ChatTurns(keepsToolCalls: false).Add(role, content).ToJson()[0];
+    private static JsonElement Turn(string role, string content) => new ChatTurns(rules: false).Add(role, content).ToJson()[0];
 
     private static string? Role(JsonElement turn) => turn.GetProperty("role").GetString();
 

@@ -18,11 +18,11 @@ public sealed class RowReader
     ];
 
     private readonly IReadOnlyDictionary<string, string> _columns;
-    private readonly bool _keepsToolCalls;
+    private readonly TurnRules _keepsToolCalls;
     private readonly bool _answersAreLastTurns;
     private readonly PreferenceReader _preferences;
 
-    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, bool keepsToolCalls, bool answersAreLastTurns)
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, TurnRules keepsToolCalls, bool answersAreLastTurns)
     {
         (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
         _preferences = new(this, keepsToolCalls, answersAreLastTurns);
@@ -59,7 +59,7 @@ public sealed class RowReader
             throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
-        return new RowReader(layout, columns, keepsToolCalls, answersAreLastTurns)
+        return new RowReader(layout, columns, new(keepsToolCalls, PadsWithNulls(source)), answersAreLastTurns)
         {
             IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers") && !columns.ContainsValue("preference"),
         };
@@ -92,6 +92,9 @@ public sealed class RowReader
         }
         return null;
     }
+
+    /// <summary>Whether the rows come from a table, whose nested values have the fields of all rows.</summary>
+    private static bool PadsWithNulls(IRowSource source) => source.Files.Any(file => Path.GetExtension(file) is ".parquet" or ".arrow" or ".feather");
 
     private static Dictionary<string, string> MapColumns(string name, DatasetSpec spec, string textColumn, List<string> found)
     {
@@ -244,7 +247,7 @@ public sealed class RowReader
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
     internal JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
-        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() > 0 ? ChatTurns.WithoutNulls(list) : null
+        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() == 0 ? null : _keepsToolCalls.PadsWithNulls && value.ValueKind == JsonValueKind.Array ? ChatTurns.WithoutNulls(list) : list
         : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
         : throw WrongType(name, value);
 

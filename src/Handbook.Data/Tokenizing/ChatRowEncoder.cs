@@ -29,25 +29,25 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
     private readonly DateTime _now = DateTime.Now;      // one time for all rows of a run
 
     /// <summary>Whether the template renders calls of tools.</summary>
-    public bool RendersToolCalls { get; } = template.Source.Contains("tool_calls", StringComparison.Ordinal);
+    public bool RendersToolCalls => template.RendersToolCalls;
 
     /// <summary>Everything about the template that changes tokens; the day where it asks for the date.</summary>
     public string Fingerprint => template.Fingerprint
-        + (template.Source.Contains("strftime_now", StringComparison.Ordinal) ? $" {_now:yyyy-MM-dd}" : "")
+        + (template.UsesClock ? $" {_now:yyyy-MM-dd}" : "")
         + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal).Select(token => $" {token.Key}={token.Value}"));
 
     /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
     public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
-        Row(Guard(() => _encoder.Encode(conversation, Options(options) with { WithAssistantMask = withMask })));
+        Row(Guard(() => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
 
     /// <summary>A conversation in two parts; the mask covers the second.</summary>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options) =>
-        Row(Guard(() => _encoder.EncodeCompletion(prompt, completion, Options(options))));
+        Row(Guard(() => _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
 
     /// <summary>A conversation as text.</summary>
     /// <param name="ending">What stands at its end.</param>
     /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
-    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) => Guard(() => template.Render(conversation, new()
+    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) => Guard(() => template.Render(Fitted(conversation), new()
     {
         AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
         ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
@@ -55,6 +55,15 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         SpecialTokens = tokenizer.SpecialTokens,
         Now = _now,
     })).Text;
+
+    /// <summary>The template that renders a conversation.</summary>
+    internal ChatTemplate TemplateOf(Conversation conversation) => template.For(conversation);
+
+    /// <summary>What of a conversation the template leaves out of the text.</summary>
+    internal IReadOnlyList<string> LeftOut(Conversation conversation) => TemplateEffects.Without(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
+
+    /// <summary>The conversation in the forms that the template takes.</summary>
+    private Conversation Fitted(Conversation conversation) => template.Fitted(conversation, new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     private ChatEncodeOptions Options(RowTokenizerOptions options) => new()
     {

@@ -76,6 +76,9 @@ public sealed class PreferenceTokenizer : IRowTokenizer
             answers.Add(Encode(SegmentRole.Chosen, text.Prompt, chosen, text.IsChat));
         if (text.Rejected is { } rejected)
             answers.Add(Encode(SegmentRole.Rejected, text.Prompt, rejected, text.IsChat));
+        if (text.IsChat && !_options.KeepsEmptyAnswers && answers.Find(IsSilent) is { Answer: not null } silent)
+            throw new UnusableRowException("empty answer", $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone would be learnt")
+            { Fix = "set chat_template to one that renders these answers (calls of tools are in tool_calls), or remove the rows" };
         var finished = _rules.Apply(answers, out wasCut);
         foreach (var (answer, uncut) in finished.Zip(answers))
             if (!AnswerRules.HasTarget(answer))
@@ -124,6 +127,9 @@ public sealed class PreferenceTokenizer : IRowTokenizer
         _options.End == AnswerEnding.Texts && !isChat && !EndsWithEnd(text) ? text + _tokenizer.SpecialTokens["eos_token"] : text;
 
     private bool EndsWithEnd(string text) => _tokenizer.SpecialTokens.TryGetValue("eos_token", out var end) && text.EndsWith(end, StringComparison.Ordinal);
+
+    /// <summary>Whether an answer is special tokens and blanks alone.</summary>
+    private bool IsSilent(AnswerTokens answer) => Array.TrueForAll(answer.Answer, id => _tokenizer.IsSpecial(id) || string.IsNullOrWhiteSpace(_tokenizer.Decode([id])));
 
     private static bool AreEqual(Example example) => example switch
     {

@@ -30,8 +30,8 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
         public RenderedAnswers Render(ChatAnswersExample chat)
         {
             var empty = options.InsertEmptySystemTurn;
-            var chosen = chat.Chosen is { } good ? chats.Render(Joined(chat.Prompt, good), ChatEnding.Closed, empty) : null;
-            var rejected = chat.Rejected is { } bad ? chats.Render(Joined(chat.Prompt, bad), ChatEnding.Closed, empty) : null;
+            var chosen = chat.Chosen is { } good ? chats.Render(chat.Prompt.With(good), ChatEnding.Closed, empty) : null;
+            var rejected = chat.Rejected is { } bad ? chats.Render(chat.Prompt.With(bad), ChatEnding.Closed, empty) : null;
             if (options.Shape == AnswerShape.Whole)
                 return new("", chosen, rejected, true);
             if (options.RendersParts && options.Shape != AnswerShape.Prompt && Parts(chat, chosen, rejected) is { } parts)
@@ -73,9 +73,6 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
                 _ => ChatEnding.OpensAnswer,        // the user, or a tool under whatever name
             };
         }
-
-        private static Conversation Joined(Conversation prompt, JsonElement answer) =>
-            prompt with { Messages = JsonSerializer.SerializeToElement(prompt.Messages.EnumerateArray().Concat(answer.EnumerateArray())) };
 
         private static string Shared(string prompt, string whole)
         {

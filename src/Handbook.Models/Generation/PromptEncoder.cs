@@ -17,8 +17,8 @@ public sealed class PromptEncoder
     public PromptEncoder(string folder, Tokenizer tokenizer, GenerationDefaults defaults)
     {
         (_folder, Tokenizer, _defaults) = (folder, tokenizer, defaults);
-        if (tokenizer.ChatTemplate is { } template)
-            _chat = new ChatEncoder(tokenizer, ChatTemplate.Parse(template, $"{folder}: chat template"));
+        if (tokenizer.ChatTemplates.Count > 0)
+            _chat = new ChatEncoder(tokenizer, ChatTemplate.Of(tokenizer, $"{folder}: chat template"));
         int?[] ends = [.. defaults.EosIds.Select(id => (int?)id), tokenizer.EosId, EndOfTurn()];
         StopIds = [.. ends.OfType<int>().Distinct()];
     }

@@ -22,7 +22,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
 
     private static readonly ChatEncodeOptions s_whole = new() { WithAssistantMask = false };
 
-    private readonly Lazy<ChatEncoder> _chats = new(() => new(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template")));
+    private readonly Lazy<ChatEncoder> _chats = new(() => new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")));
 
     public Decoder Network { get; } = network;
 

@@ -37,7 +37,7 @@ public sealed class ScoreTokenizer
     }
 
     /// <summary>Renders conversations with a tokenizer's chat template, or the built-in one where it has none.</summary>
-    public static ChatRowEncoder Chats(Tokenizer tokenizer) => new(tokenizer, ChatTemplate.Parse(tokenizer.ChatTemplate ?? ChatTemplate.Zephyr, "chat_template"));
+    public static ChatRowEncoder Chats(Tokenizer tokenizer) => new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template"));
 
     /// <summary>Whether rows are pairs of a chosen and a rejected answer.</summary>
     public bool HasPairs { get; }

@@ -22,10 +22,10 @@ public static class RecipeData
     {
         var tokenizer = Tokenizer.Load(ModelPath.Find(recipe.Model.TokenizerPath()) ?? recipe.Model.TokenizerPath());
         var data = recipe.Data;
-        var template = data.ChatTemplate ?? (data.ChatTemplatePath is { } path ? ReadTemplate(path) : null);
+        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given : data.ChatTemplatePath is { } path ? ReadTemplate(path) : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && recipe.Method != TrainingMethod.Cpt)
-            template = ChatTemplate.Zephyr;
+            template = ChatTemplate.Of(tokenizer, "chat_template").Source;
         return tokenizer.With(data.EosToken, data.PadToken, template);
     }
 
@@ -48,7 +48,7 @@ public static class RecipeData
         {
             Mixture = recipe.Mixture,
             Tokenizer = tokenizer,
-            Chats = tokenizer.ChatTemplate is { } source ? new ChatRowEncoder(tokenizer, ChatTemplate.Parse(source, "chat_template")) : null,
+            Chats = tokenizer.ChatTemplate is not null ? new ChatRowEncoder(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")) : null,
             Use = Use(recipe.Method),
             TextColumn = data.TextColumn,
             Rows = new RowTokenizerOptions

@@ -74,7 +74,7 @@ public sealed record DataOptions
     [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "its switches belong to packed texts")]
     public DatasetSwitches? DatasetKwargs { get; init; }
 
-    /// <summary>The chat template in Jinja; it replaces the tokenizer's and is saved with it. null takes the tokenizer's, or the built-in Zephyr one where it has none.</summary>
+    /// <summary>The chat template in Jinja, or the name of one of the tokenizer's; it replaces the tokenizer's and is saved with it. null takes the tokenizer's, or the built-in Zephyr one where it has none.</summary>
     public string? ChatTemplate { get; init; }
 
     /// <summary>A <c>.jinja</c> file, or a model folder whose chat template to take.</summary>

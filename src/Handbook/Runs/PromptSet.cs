@@ -105,7 +105,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
     // What the assistant says last is what the model is asked for.
     private static JsonElement Turns(JsonElement list)
     {
-        var turns = new ChatTurns(keepsToolCalls: true).Add(list).ToJson().EnumerateArray().ToList();
+        var turns = new ChatTurns(rules: true).Add(list).ToJson().EnumerateArray().ToList();
         while (turns.Count > 0 && turns[^1].GetProperty("role").ValueEquals("assistant"))
             turns.RemoveAt(turns.Count - 1);
         return turns.Count > 0 ? JsonSerializer.SerializeToElement(turns) : throw new UnusableRowException("nobody but the assistant says anything", "");

@@ -93,8 +93,8 @@ public sealed class RecipeProbe
         if (ModelPath.Find(_recipe.Model.TokenizerPath()) is null)
             return;
         var tokenizer = RecipeData.LoadTokenizer(_recipe);
-        if (tokenizer.ChatTemplate is { } source)
-            _ = ChatTemplate.Parse(source, "chat_template");
+        if (tokenizer.ChatTemplates.Count > 0)
+            _ = ChatTemplate.Of(tokenizer, "chat_template");
         _tokenizer = tokenizer;
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
         {
