@@ -59,6 +59,7 @@ internal static partial class TemplateCommand
                 SpecialTokens = owner?.SpecialTokens ?? new Dictionary<string, string>(),
                 Now = DateTime.Now,
             };
+            conversation = chatTemplate.Fitted(conversation, options);      // as training does
             var rendered = chatTemplate.Render(conversation, options);
             if (args.GetValue(spans))
                 WriteSpans(rendered.Text, chatTemplate.AssistantSpans(conversation, options, rendered, SpecialPlaces(rendered.Text, owner)));

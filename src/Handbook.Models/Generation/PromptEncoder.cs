@@ -43,7 +43,7 @@ public sealed class PromptEncoder
     public int[] EncodeChat(JsonElement messages) => _chat is null
         ? throw new InputException($"{_folder} has no chat template", why: "without one it is not known how the model tells the turns of a conversation apart",
             fix: "give it plain text to go on from, or a tokenizer with a chat_template")
-        : _chat.Encode(new Conversation { Messages = messages }, new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
+        : _chat.Encode(_chat.Template.Fitted(new Conversation { Messages = messages }, new() { SpecialTokens = Tokenizer.SpecialTokens }), new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
 
     /// <summary>A prompt of either kind.</summary>
     /// <param name="textsAreTurns">Whether a text is what a user says, not a text to go on from.</param>
