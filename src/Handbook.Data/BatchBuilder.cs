@@ -16,8 +16,8 @@ public static class BatchBuilder
         var positions = new List<int>();
         var targets = new List<int>();
         var segments = new List<Segment>();
-        foreach (var index in indices)
-            Append(rows.Read(index), index, tokens, positions, targets, segments);
+        for (var entry = 0; entry < indices.Count; entry++)
+            Append(rows.Read(indices[entry]), indices[entry], entry, tokens, positions, targets, segments);
 
         var weights = new float[targets.Count];
         for (var i = 0; i < weights.Length; i++)
@@ -25,7 +25,7 @@ public static class BatchBuilder
         return new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Targets = [.. targets], Segments = [.. segments], Weights = weights };
     }
 
-    private static void Append(TokenRow row, int index, List<int> tokens, List<int> positions, List<int> targets, List<Segment> segments)
+    private static void Append(TokenRow row, int index, int entry, List<int> tokens, List<int> positions, List<int> targets, List<Segment> segments)
     {
         var parts = row.Segments;
         Span<bool> hasChildren = parts.Count <= 256 ? stackalloc bool[parts.Count] : new bool[parts.Count];
@@ -62,7 +62,7 @@ public static class BatchBuilder
             var length = tokens.Count - start;
             placed[p] = length == 0 ? parent : segments.Count;
             if (length > 0)
-                segments.Add(new Segment(start, length, parent, index, part.Role));
+                segments.Add(new Segment(start, length, parent, index, part.Role) { Entry = entry });
         }
     }
 }

@@ -108,6 +108,19 @@ public sealed class StepPlan
         }
     }
 
+    /// <summary>The rows that the run comes to, by their numbers in ascending order; null where it comes to all of them.</summary>
+    public int[]? RowsSeen()
+    {
+        if (TotalSteps >= StepsPerEpoch && !_options.DropLast)
+            return null;
+        var seen = new bool[_rows.Count];
+        for (var step = 0; step < TotalSteps; step++)
+            foreach (var batch in this[step].MicroBatches)
+                foreach (var row in batch)
+                    seen[row] = true;
+        return Array.IndexOf(seen, false) < 0 ? null : [.. Enumerable.Range(0, seen.Length).Where(row => seen[row])];
+    }
+
     /// <summary>The step that a step would be if none were taken again.</summary>
     private int Unrepeated(int step)
     {

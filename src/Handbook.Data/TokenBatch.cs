@@ -23,7 +23,11 @@ public enum SegmentRole : byte
 /// <param name="Length">Number of tokens, at least 1.</param>
 /// <param name="Parent">Index of the segment that this one continues; −1 for a root. Parents stand before their children.</param>
 /// <param name="Row">Index of the data row, for messages and per-row sums.</param>
-public readonly record struct Segment(int Start, int Length, int Parent, int Row, SegmentRole Role);
+public readonly record struct Segment(int Start, int Length, int Parent, int Row, SegmentRole Role)
+{
+    /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice: its two copies are two places.</summary>
+    public int Entry { get; init; }
+}
 
 /// <summary>One batch for every method: tokens of all rows behind one another, without padding.</summary>
 /// <remarks>

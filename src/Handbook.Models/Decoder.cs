@@ -109,7 +109,8 @@ public sealed class Decoder : IDisposable
     }
 
     /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
-    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) => TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale);
+    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) =>
+        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale, Config.PaddingRow ?? -1);
 
     /// <summary>The last norm with the addition before it; [N, D].</summary>
     internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;

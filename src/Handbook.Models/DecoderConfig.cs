@@ -134,6 +134,10 @@ public sealed record DecoderConfig
 
     public int? PadId { get; init; }
 
+    /// <summary>The row of the embedding that gets no gradient from look-ups: that of <c>pad_token_id</c> in families whose published code makes it so
+    /// (<c>padding_idx</c>). A head that shares the embedding moves the row all the same. null: every row learns.</summary>
+    public int? PaddingRow { get; init; }
+
     /// <summary>The element type the file says its weights have; null where it says nothing.</summary>
     public DType? DType { get; init; }
 

@@ -28,17 +28,18 @@ public sealed class EmbeddingNoise(double alpha, long seed)
     {
         var lengths = new Dictionary<int, int>();
         foreach (var segment in batch.Segments)
-            lengths[segment.Row] = lengths.GetValueOrDefault(segment.Row) + segment.Length;
+            lengths[segment.Entry] = lengths.GetValueOrDefault(segment.Entry) + segment.Length;
         var noise = Tensor.Empty(DType.Float32, Device.Cpu, batch.Count, width);
         var values = noise.AsSpan<float>();
         var streams = new Dictionary<int, SplitMix>();
         foreach (var segment in batch.Segments)
         {
-            var scale = (float)(alpha / Math.Sqrt((double)lengths[segment.Row] * width));
-            var random = streams.TryGetValue(segment.Row, out var running) ? running : new SplitMix(SplitMix.Mix(SplitMix.Mix(SplitMix.Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row));
+            var scale = (float)(alpha / Math.Sqrt((double)lengths[segment.Entry] * width));
+            var random = streams.TryGetValue(segment.Entry, out var running) ? running
+                : new SplitMix(SplitMix.Mix(SplitMix.Mix(SplitMix.Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row));
             foreach (ref var value in values.Slice(segment.Start * width, segment.Length * width))
                 value = ((random.Next() >> 40) * (1f / (1 << 23)) - 1f) * scale;
-            streams[segment.Row] = random;
+            streams[segment.Entry] = random;
         }
         return noise;
     }

@@ -12,7 +12,7 @@ namespace Handbook.Training;
 /// <summary>Measures a model on held-out rows, without gradients.</summary>
 /// <remarks>
 /// <code>
-/// eval_loss = − Σ log p(target) / targets         over all held-out rows, where the method predicts tokens
+/// eval_loss = − Σ log p(target) / targets         over all held-out rows, where the method predicts tokens (with dft each token weighed by p)
 /// eval_loss = mean over rows of the row's loss    where it compares answers
 /// </code>
 /// The Python trainer averages batch means instead, so that its value depends on <c>per_device_eval_batch_size</c>; here every target counts the
@@ -24,8 +24,9 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
 
     /// <summary>Loss, metrics and speed; names begin with <c>eval_</c>.</summary>
     /// <param name="count">Advanced by the rows that are done.</param>
+    /// <param name="isUntrained">Whether no update has changed the model yet.</param>
     /// <param name="cancel">Stops between batches with an <see cref="OperationCanceledException"/>.</param>
-    public MetricSet Run(Decoder model, IWorkCount? count = null, CancellationToken cancel = default)
+    public MetricSet Run(Decoder model, IWorkCount? count = null, bool isUntrained = false, CancellationToken cancel = default)
     {
         var clock = Stopwatch.StartNew();
         var sums = new MetricSums();
@@ -35,7 +36,7 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
         {
             cancel.ThrowIfCancellationRequested();
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
-            var pass = new LossPass { Metrics = sums };
+            var pass = new LossPass { Metrics = sums, IsUntrained = isUntrained };
             foreach (var group in method.Make(model, 0, [BatchLoader.Group(rows, numbers, method, maxTokens)], pass))
                 method.Run(model, group, pass);
             if (pass.Learned)
@@ -44,11 +45,9 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
         }
         var result = new MetricSet();
         foreach (var (name, mean) in sums.Means)
-            if (name != "nll")
-                result[$"eval_{name}"] = mean;
-        var nll = sums.All.FirstOrDefault(m => m.Name == "nll");
-        if (nll.Count > 0)
-            (result["eval_loss"], result["eval_perplexity"]) = (nll.Sum / nll.Count, Math.Exp(nll.Sum / nll.Count));
+            result[$"eval_{name}"] = mean;
+        if (sums.MeanOf(MetricSums.Nll) is { } nll)
+            (result["eval_loss"], result["eval_perplexity"]) = (sums.MeanOf(MetricSums.TokenLoss) ?? nll, Math.Exp(nll));
         if (result.Number("eval_loss") is not { } loss)
             throw new InputException("the held-out rows have no token to predict, so there is nothing to evaluate",
                 fix: "check the test split with `handbook inspect`, or set eval_strategy: no");

@@ -114,6 +114,7 @@ public sealed class TrainingLoop : IDisposable
             Metrics = _state.SinceLog,
             Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
             Check = loss => RequireFinite(loss, "loss", work),
+            IsUntrained = IsUntrained(),
         };
         var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
         foreach (var group in groups)
@@ -139,6 +140,17 @@ public sealed class TrainingLoop : IDisposable
         _lastNorm = norm ?? 0;
         _lastRate = rate;
         _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
+    }
+
+    /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change nothing.</summary>
+    private bool IsUntrained()
+    {
+        if (_schedule.State is not null)        // its rates depend on what was evaluated, not on the step alone
+            return _state.Step == 0;
+        for (var step = 0; step < _state.Step; step++)
+            if (_schedule.At(step) != 0)
+                return false;
+        return true;
     }
 
     // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
@@ -176,8 +188,7 @@ public sealed class TrainingLoop : IDisposable
             ["learning_rate"] = _lastRate,
         };
         foreach (var (name, mean) in _state.SinceLog.Means)
-            if (name != "nll")
-                metrics[name] = mean;
+            metrics[name] = mean;
         metrics["num_tokens"] = _state.TokensSeen;
         _observer.Logged(_state.Step, epoch, metrics);
         _state.LossSinceLog = 0;
@@ -208,7 +219,7 @@ public sealed class TrainingLoop : IDisposable
 
     private MetricSet RunEvaluator(IWorkCount count)
     {
-        var metrics = _evaluator!.Run(_job.Model, count);
+        var metrics = _evaluator!.Run(_job.Model, count, IsUntrained());
         _job.Evaluated?.Invoke(_state.Step);
         return metrics;
     }

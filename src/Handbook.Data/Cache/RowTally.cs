@@ -7,13 +7,14 @@ namespace Handbook.Data.Cache;
 internal sealed class RowTally
 {
     private readonly Dictionary<string, BadRows> _bad = [];
-    private long _cut, _blank;
+    private long _cut, _joined, _blank;
 
     public long SourceRows { get; set; }
 
-    public void Add(SourceRow row, RowProblem? problem, bool wasCut)
+    public void Add(SourceRow row, RowProblem? problem, bool wasCut, bool isJoined)
     {
         _cut += wasCut ? 1 : 0;
+        _joined += isJoined ? 1 : 0;
         if (problem is null)
             return;
         if (problem.Reason == PlainTextFile.BlankLine)
@@ -31,6 +32,7 @@ internal sealed class RowTally
         Tokens = writer.Tokens,
         LossTokens = writer.LossTokens,
         CutRows = _cut,
+        JoinedRows = _joined,
         BlankLines = _blank,
         Format = format,
         Bad = [.. _bad.Values.OrderByDescending(bad => bad.Count).ThenBy(bad => bad.Reason, StringComparer.Ordinal)],

@@ -35,7 +35,7 @@ public sealed record RowSelection(string Key, Func<long, bool>? Wants)
 public sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes: then every store is built anew.</summary>
-    private const int Version = 2;
+    private const int Version = 3;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;
@@ -97,7 +97,7 @@ public sealed class TokenCache(CacheFolder folder)
                 {
                     foreach (var row in results[i].Rows)
                         writer.Add(row, chunk.Rows[i].Number);
-                    tally.Add(chunk.Rows[i].Row, results[i].Problem, results[i].WasCut && results[i].Rows.Count > 0);
+                    tally.Add(chunk.Rows[i].Row, results[i].Problem, results[i].WasCut && results[i].Rows.Count > 0, results[i].Rows.Any(row => row.IsJoined));
                 }
                 tally.SourceRows = chunk.RowsSoFar;
                 progress?.Report(new(source.Name, chunk.RowsSoFar, writer.Tokens, chunk.Share, Done: false));

@@ -34,6 +34,14 @@ public sealed record TokenSummary
     /// <summary>Used rows that were longer than allowed and were cut.</summary>
     public long CutRows { get; init; }
 
+    /// <summary>Rows of the source in which one token holds the end of a prompt and the beginning of its answer.</summary>
+    public long JoinedRows { get; init; }
+
+    /// <summary>What is said of <see cref="JoinedRows"/>; null for nothing.</summary>
+    public string? JoinedNote() => JoinedRows == 0 ? null
+        : $"{JoinedRows:N0} rows have a token that holds the end of the prompt and the beginning of its answer: the prompt's own tokens are counted, and the "
+            + "answer is what follows as many; a blank between the two, at the answer's side, avoids it";
+
     /// <summary>Blank lines of plain text, which are no rows to be counted as unusable.</summary>
     public long BlankLines { get; init; }
 

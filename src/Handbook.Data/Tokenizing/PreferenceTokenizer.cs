@@ -72,10 +72,11 @@ public sealed class PreferenceTokenizer : IRowTokenizer
                 return AnswerTree.OfWholes(Whole(text.Chosen!, text.IsChat), Whole(text.Rejected!, text.IsChat), Margin(example), characters);
         }
         var answers = new List<AnswerTokens>(2);
+        var isJoined = false;
         if (text.Chosen is { } chosen)
-            answers.Add(Encode(SegmentRole.Chosen, text.Prompt, chosen, text.IsChat));
+            answers.Add(Encode(SegmentRole.Chosen, text.Prompt, chosen, text.IsChat, ref isJoined));
         if (text.Rejected is { } rejected)
-            answers.Add(Encode(SegmentRole.Rejected, text.Prompt, rejected, text.IsChat));
+            answers.Add(Encode(SegmentRole.Rejected, text.Prompt, rejected, text.IsChat, ref isJoined));
         if (text.IsChat && !_options.KeepsEmptyAnswers && answers.Find(IsSilent) is { Answer: not null } silent)
             throw new UnusableRowException("empty answer", $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone would be learnt")
             { Fix = "set chat_template to one that renders these answers (calls of tools are in tool_calls), or remove the rows" };
@@ -85,18 +86,22 @@ public sealed class PreferenceTokenizer : IRowTokenizer
                 throw new UnusableRowException("no answer token left after cutting",
                     $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}")
                 { IsRule = true, Fix = "raise max_length, or lower max_prompt_length" };
-        var row = AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters);
+        var row = AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters) with { IsJoined = isJoined };
         return _options.KeepsUncut ? AnswerTree.WithUncut(row, _rules.Uncut(answers[0].Answer)) : row;
     }
 
-    private AnswerTokens Encode(SegmentRole role, string prompt, string whole, bool isChat)
+    private AnswerTokens Encode(SegmentRole role, string prompt, string whole, bool isChat, ref bool isJoined)
     {
         whole = EndedText(whole, isChat);
         if (_options.Encoding == AnswerEncoding.Separate)
             return new(role, _tokenizer.Encode(prompt, addSpecialTokens: false), _tokenizer.Encode(whole[prompt.Length..], addSpecialTokens: false));
-        var addsSpecial = _options.Encoding == AnswerEncoding.Tail && !isChat;
+        var addsSpecial = _options.Encoding is AnswerEncoding.Tail or AnswerEncoding.Whole && !isChat;
         var before = _tokenizer.EncodePrompt(prompt, addsSpecial);
         var ids = _tokenizer.EncodeOnce(whole, addsSpecial);
+        var border = PromptBorder.Of(before, ids, out var isOther);
+        isJoined |= isOther;
+        if (_options.Encoding == AnswerEncoding.Whole)
+            return new(role, ids[..border], ids[border..]);
         if (_options.Encoding == AnswerEncoding.Tail)
             return new(role, before, ids[Math.Min(before.Length, ids.Length)..]);
         var shared = before.AsSpan().CommonPrefixLength(ids);

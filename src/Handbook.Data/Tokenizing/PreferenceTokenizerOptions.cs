@@ -18,11 +18,13 @@ public enum AnswerEncoding
 {
     /// <summary>Each by itself, without the tokenizer's special tokens.</summary>
     Separate,
+    /// <summary>As one text, with the tokenizer's special tokens in front of plain texts; the answer begins after as many tokens as the prompt alone has.</summary>
+    Whole,
     /// <summary>As one text, without special tokens; the answer begins with the first token that the prompt alone does not have.</summary>
     Joint,
     /// <summary>As one text, without special tokens; the answer begins where the prompt's tokens end by their number, one earlier where they differ.</summary>
     JointByLength,
-    /// <summary>As one text, with the tokenizer's special tokens in front of plain texts; the answer is what follows as many tokens as the prompt has.</summary>
+    /// <summary>As <see cref="Whole"/>, but the prompt keeps the tokens that it has alone, also where the whole text begins with others.</summary>
     Tail,
 }
 

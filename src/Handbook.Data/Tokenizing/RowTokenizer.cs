@@ -93,7 +93,7 @@ public sealed class RowTokenizer : IRowTokenizer
             return [];
         try
         {
-            var (ids, loss, characters) = Encode(example);
+            var (ids, loss, characters) = Encode(example, out var isJoined);
             if (ids.Length == 0 || (example is TextExample { Text: "" }))
                 problem = new("empty", "", Excerpt.Of(row.GetRawText()));
             else if (!HasTarget(loss))
@@ -108,7 +108,7 @@ public sealed class RowTokenizer : IRowTokenizer
                 if (!HasTarget(loss))
                     problem = new("nothing left to learn after cutting", $"no token that carries loss among the {(_options.CutsLeft ? "last" : "first")} {longest}", Excerpt.Of(row.GetRawText()));
             }
-            return problem is null ? [TokenRow.Single(ids, loss, characters)] : [];
+            return problem is null ? [TokenRow.Single(ids, loss, characters) with { IsJoined = isJoined }] : [];
         }
         catch (UnusableRowException failure)
         {
@@ -117,8 +117,9 @@ public sealed class RowTokenizer : IRowTokenizer
         }
     }
 
-    private (int[] Ids, byte[] Loss, int Characters) Encode(Example example)
+    private (int[] Ids, byte[] Loss, int Characters) Encode(Example example, out bool isJoined)
     {
+        isJoined = false;
         switch (example)
         {
             case TextExample { Text: var text }:
@@ -128,8 +129,9 @@ public sealed class RowTokenizer : IRowTokenizer
                 if (completion.Length == 0)
                     throw new UnusableRowException("empty completion", "");
                 var whole = WithEnd(_tokenizer.EncodeOnce(prompt + completion, _options.AddSpecialTokens), completion, isChat: false);
-                var shared = _tokenizer.EncodePrompt(prompt, _options.AddSpecialTokens).AsSpan().CommonPrefixLength(whole);
-                return (whole, After(_options.Loss == LossScope.All ? 0 : shared, whole.Length), CodePoints(prompt) + CodePoints(completion));
+                var before = PromptBorder.Of(_tokenizer.EncodePrompt(prompt, _options.AddSpecialTokens), whole, out isJoined);
+                isJoined &= _options.Loss != LossScope.All;
+                return (whole, After(_options.Loss == LossScope.All ? 0 : before, whole.Length), CodePoints(prompt) + CodePoints(completion));
             case TokensExample tokens:
                 return (tokens.Ids, tokens.Loss, 0);
             case ChatExample { Conversation: var conversation }:

@@ -63,6 +63,16 @@ public sealed class ConfigReader(JsonObject json, string file)
     /// <summary>A token id; a negative one means absent, as older files wrote it.</summary>
     public int? TokenId(string key) => Integer(key) is { } id and >= 0 ? id : null;
 
+    /// <summary>The row of <c>pad_token_id</c> in an embedding; a negative number counts from the end, as the published library has it. null where there is none.</summary>
+    /// <param name="assumed">The token that the published library assumes where the file lacks the key; null for none.</param>
+    /// <param name="vocabularySize">Rows of the embedding.</param>
+    public int? PaddingRow(int? assumed, int vocabularySize) => (States("pad_token_id") ? Integer("pad_token_id") : assumed) switch
+    {
+        { } id when id >= 0 && id < vocabularySize => id,
+        { } id when id < 0 && id >= -vocabularySize => id + vocabularySize,
+        _ => null,
+    };
+
     /// <summary>A token id that the published library assumes where the file lacks the key, if the vocabulary has it.</summary>
     public int? TokenId(string key, int assumed, int vocabularySize) =>
         States(key) ? TokenId(key) : assumed < vocabularySize ? assumed : null;

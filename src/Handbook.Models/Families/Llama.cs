@@ -42,6 +42,9 @@ public class Llama : Family
         public int? BosId { get; init; } = 1;
 
         public int EosId { get; init; } = 2;
+
+        /// <summary>The padding token that the published library assumes; null for none.</summary>
+        public int? PadId { get; init; }
     }
 
     /// <summary>The keys that Llama and its relatives share.</summary>
@@ -78,6 +81,7 @@ public class Llama : Family
             BosId = defaults.BosId is { } bos ? config.TokenId("bos_token_id", bos, vocabulary) : config.TokenId("bos_token_id"),
             EosIds = config.TokenIds("eos_token_id", defaults.EosId, vocabulary),
             PadId = config.TokenId("pad_token_id"),
+            PaddingRow = config.PaddingRow(defaults.PadId, vocabulary),
             DType = config.DType(),
         }, "num_attention_heads", "num_key_value_heads");
     }

@@ -8,7 +8,7 @@ public sealed class Olmo2 : Llama
     public override string Architecture => "Olmo2ForCausalLM";
 
     // A missing key means OLMo 2 7B's own value.
-    public override DecoderConfig Describe(ConfigReader config) => Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosId = 50279 }) with
+    public override DecoderConfig Describe(ConfigReader config) => Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosId = 50279, PadId = 1 }) with
     {
         NormPlacement = NormPlacement.After,
         QueryKeyNorm = QueryKeyNorm.WholeProjection,

@@ -23,20 +23,20 @@ internal sealed unsafe partial class CpuKernels
                 tokens.Count, (int)y.Size(1), (int)table.Size(0), positionTable is null ? 0 : (int)positionTable.Size(0), scale);
     }
 
-    public override void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient)
+    public override void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding)
     {
         switch (dy.DType)
         {
-            case DType.Float32: Embed<float>(dy, ids, scale, tableGradient); break;
-            case DType.Float64: Embed<double>(dy, ids, scale, tableGradient); break;
+            case DType.Float32: Embed<float>(dy, ids, scale, tableGradient, padding); break;
+            case DType.Float64: Embed<double>(dy, ids, scale, tableGradient, padding); break;
             default: throw Unsupported("the gradient of an embedding", dy);
         }
     }
 
-    private static void Embed<T>(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient) where T : unmanaged
+    private static void Embed<T>(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding) where T : unmanaged
     {
         fixed (int* rows = ids.Host)
-            EmbeddingKernel.ScatterAdd(dy.Pointer<T>(), rows, tableGradient.Pointer<T>(), ids.Count, (int)dy.Size(1), (int)tableGradient.Size(0), scale);
+            EmbeddingKernel.ScatterAdd(dy.Pointer<T>(), rows, tableGradient.Pointer<T>(), ids.Count, (int)dy.Size(1), (int)tableGradient.Size(0), scale, padding);
     }
 
     public override void SelectRows(Tensor x, Mirrored<int> rows, Tensor y)

@@ -56,8 +56,8 @@ internal abstract class DeviceKernels
     /// <summary>y = scale · table[token] + positionTable[position].</summary>
     public virtual void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y) => throw Missing();
 
-    /// <summary>tableGradient[id] += scale · dy.</summary>
-    public virtual void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient) => throw Missing();
+    /// <summary>tableGradient[id] += scale · dy, but for the id <paramref name="padding"/>; −1 leaves out none.</summary>
+    public virtual void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding) => throw Missing();
 
     /// <summary>y[i] = x[rows[i]].</summary>
     public virtual void SelectRows(Tensor x, Mirrored<int> rows, Tensor y) => throw Missing();

@@ -10,23 +10,25 @@ public sealed class TokenEmbedding : AutogradNode
     private readonly Parameter _table;
     private readonly Parameter? _positionTable;
     private readonly double _scale;
+    private readonly int _padding;
     private readonly Mirrored<int> _tokens;
     private readonly Mirrored<int> _positions;
 
-    private TokenEmbedding(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale) =>
-        (_tokens, _positions, _table, _positionTable, _scale) = (tokens, positions, table, positionTable, scale);
+    private TokenEmbedding(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale, int padding) =>
+        (_tokens, _positions, _table, _positionTable, _scale, _padding) = (tokens, positions, table, positionTable, scale, padding);
 
     /// <param name="tokens">[N].</param>
     /// <param name="positions">[N]; read where there is a position table.</param>
     /// <param name="table">[V, D].</param>
     /// <param name="positionTable">[P, D]; null where positions are not learned.</param>
     /// <param name="scale">Factor on the token's row.</param>
+    /// <param name="padding">The token whose row gets no gradient from being looked up; −1 for none.</param>
     /// <returns>[N, D], in the precision of the master.</returns>
-    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale = 1)
+    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale = 1, int padding = -1)
     {
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(table.Value, positionTable?.Value);
-        var node = new TokenEmbedding(tokens, positions, table, positionTable, scale);
+        var node = new TokenEmbedding(tokens, positions, table, positionTable, scale, padding);
         Tensor y;
         using (GradMode.Disabled())
         {
@@ -43,9 +45,9 @@ public sealed class TokenEmbedding : AutogradNode
         var dy = gradients[0]!.Contiguous();
         var kernels = DeviceKernels.Of(dy);
         if (_table.IsTrainable)
-            kernels.EmbeddingBackward(dy, _tokens, _scale, _table.GradientToAddTo());
+            kernels.EmbeddingBackward(dy, _tokens, _scale, _table.GradientToAddTo(), _padding);
         if (_positionTable is { IsTrainable: true })
-            kernels.EmbeddingBackward(dy, _positions, 1, _positionTable.GradientToAddTo());
+            kernels.EmbeddingBackward(dy, _positions, 1, _positionTable.GradientToAddTo(), padding: -1);
         return [null, null];
     }
 }

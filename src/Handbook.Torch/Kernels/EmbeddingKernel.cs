@@ -46,7 +46,8 @@ public static unsafe class EmbeddingKernel
     /// <param name="width">D.</param>
     /// <param name="vocabulary">V.</param>
     /// <param name="scale">As in the forward pass.</param>
-    public static void ScatterAdd<T, TReal>(T* outputGradient, int* ids, TReal* tableGradient, int count, int width, int vocabulary, double scale = 1)
+    /// <param name="padding">The id whose row gets nothing; −1 for none.</param>
+    public static void ScatterAdd<T, TReal>(T* outputGradient, int* ids, TReal* tableGradient, int count, int width, int vocabulary, double scale = 1, int padding = -1)
         where T : unmanaged where TReal : unmanaged
     {
         Check(ids, count, vocabulary, "token");
@@ -62,6 +63,7 @@ public static unsafe class EmbeddingKernel
             Count = count,
             Width = width,
             Scale = scale,
+            Padding = padding,
         });
     }
 
@@ -118,7 +120,7 @@ public static unsafe class EmbeddingKernel
         public T* OutputGradient;
         public long* Order;
         public TReal* TableGradient;
-        public int Count, Width;
+        public int Count, Width, Padding;
         public double Scale;
 
         public readonly void Invoke(int index)
@@ -139,7 +141,8 @@ public static unsafe class EmbeddingKernel
             {
                 var id = Id(at);
                 for (; at < Count && Id(at) == id; at++)
-                    AddRow(lanes, OutputGradient + (Order[at] & uint.MaxValue) * Width, TableGradient + (long)id * Width);
+                    if (id != Padding)
+                        AddRow(lanes, OutputGradient + (Order[at] & uint.MaxValue) * Width, TableGradient + (long)id * Width);
             }
         }
 

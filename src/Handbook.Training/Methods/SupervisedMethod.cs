@@ -8,15 +8,17 @@ namespace Handbook.Training.Methods;
 /// <summary>Next-token prediction: supervised fine-tuning and continued pretraining.</summary>
 /// <remarks>
 /// <code>
-/// loss = − Σ log p(target) / M        over the targets of the whole step, M the tokens that carry loss in it
+/// nll: loss = − Σ log p(target) / M                over the targets of the whole step, M their number
+/// dft: loss = − Σ sg(p(target)) · log p(target) / M        sg: a constant of the step. Wu et al. 2025, arXiv:2508.05629, eq. 9
 /// </code>
-/// M counts as the reference trainer does (<c>num_items_in_batch</c>): every token that carries loss, also a row's first one, which nothing
-/// predicts. In rows packed best-fit the reference takes the first tokens out, and so does this.
+/// M is the number of predicted tokens, however rows are packed and the step is accumulated. The reference trainer counted a row's first token as well
+/// up to TRL 0.24 with transformers 4, though nothing predicts it: <c>trl_compat: "0.24"</c> does so again, but not in rows packed best-fit, where it did not.
 /// </remarks>
 /// <param name="name">The command, <c>sft</c> or <c>cpt</c>.</param>
 /// <param name="countFirstTokens">Whether a row's first token counts in M where it carries loss.</param>
-/// <param name="labelSmoothing">ε of label smoothing.</param>
-public sealed class SupervisedMethod(string name, bool countFirstTokens = true, double labelSmoothing = 0) : ITrainingMethod
+/// <param name="labelSmoothing">ε of label smoothing; has no part in the loss <paramref name="dynamic"/>.</param>
+/// <param name="dynamic">Whether each token's loss is weighed by its own probability (<c>dft</c>).</param>
+public sealed class SupervisedMethod(string name, bool countFirstTokens = false, double labelSmoothing = 0, bool dynamic = false) : ITrainingMethod
 {
     public string Name => name;
 
@@ -62,22 +64,40 @@ public sealed class SupervisedMethod(string name, bool countFirstTokens = true, 
         var statistics = new HeadStatistics(rows.Length);
         var hidden = model.Hidden(bin.Stream, options);
         var chosen = rows.Length == batch.Count ? hidden : RowSelect.Forward(hidden, rows);
-        var loss = LinearLogProb.WeightedLoss(chosen, model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
+        var loss = dynamic
+            ? Dynamic(LinearLogProb.LogProbs(chosen, model.Head, targets, model.HeadOptions, statistics), weights, statistics)
+            : LinearLogProb.WeightedLoss(chosen, model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
         Measure(statistics, targets, metrics);
         return scope.Keep(loss);
     }
 
-    private static void Measure(HeadStatistics statistics, int[] targets, MetricSums metrics)
+    /// <summary>− Σ weight · sg(p) · log p.</summary>
+    private static Tensor Dynamic(Tensor logProbs, double[] weights, HeadStatistics statistics)
     {
-        double nll = 0, entropy = 0;
+        var loss = 0.0;
+        var gradient = new double[weights.Length];
+        for (var i = 0; i < weights.Length; i++)
+        {
+            gradient[i] = -weights[i] * Math.Exp(statistics.LogProb[i]);
+            loss += gradient[i] * statistics.LogProb[i];
+        }
+        return KnownGradient.Of(logProbs, loss, gradient);
+    }
+
+    private void Measure(HeadStatistics statistics, int[] targets, MetricSums metrics)
+    {
+        double nll = 0, weighed = 0, entropy = 0;
         var correct = 0;
         for (var i = 0; i < targets.Length; i++)
         {
             nll -= statistics.LogProb[i];
+            weighed -= Math.Exp(statistics.LogProb[i]) * statistics.LogProb[i];
             entropy += statistics.Entropy[i];
             correct += statistics.ArgMax[i] == targets[i] ? 1 : 0;
         }
-        metrics.Add("nll", nll, targets.Length);
+        metrics.Add(MetricSums.Nll, nll, targets.Length);
+        if (dynamic)
+            metrics.Add(MetricSums.TokenLoss, weighed, targets.Length);
         metrics.Add("entropy", entropy, targets.Length);
         metrics.Add("mean_token_accuracy", correct, targets.Length);
     }

@@ -8,6 +8,9 @@ namespace Handbook.Training.Rewards;
 /// <param name="Place">Index of the token in the batch.</param>
 public readonly record struct ScorePlace(int Row, SegmentRole Role, int Place)
 {
+    /// <summary>Place of the row in the batch.</summary>
+    public int Entry { get; init; }
+
     /// <summary>The places of all answers, in the order of the batch's rows and of the answers inside a row.</summary>
     /// <param name="batch">Rows of any kind: of one part, or prompts with any number of answers.</param>
     /// <param name="padId">
@@ -30,7 +33,7 @@ public readonly record struct ScorePlace(int Row, SegmentRole Role, int Place)
             var place = last;
             while (place >= segment.Start && batch.Tokens[place] == padId)
                 place--;
-            places.Add(new(segment.Row, segment.Role, place < segment.Start ? last : place));
+            places.Add(new(segment.Row, segment.Role, place < segment.Start ? last : place) { Entry = segment.Entry });
         }
         return [.. places];
     }

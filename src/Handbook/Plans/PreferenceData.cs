@@ -10,9 +10,8 @@ namespace Handbook.Plans;
 /// <summary>From a recipe's keys to how its prompts and answers become tokens.</summary>
 /// <remarks>
 /// Three sets of rules: our own; those of the release that <c>trl_compat</c> names; those of the handbook's first revision, with <c>dataset_mixer</c>.
-/// Ours render prompt and answers by difference, tokenise them one by one (with begin tokens where the method's trainer adds them: together), end each
-/// answer with one end token, keep the begin token whatever is cut, and leave out pairs of the same answer
-/// and answers that say nothing.
+/// Ours are those of the newest release, with these departures: prompt and answers are rendered by difference; each answer ends with one end token, and what its
+/// template writes behind that token is cut; the begin token stays whatever is cut; pairs of the same answer and answers that say nothing are left out.
 /// </remarks>
 public static class PreferenceData
 {
@@ -73,12 +72,15 @@ public static class PreferenceData
     /// <summary>Whether rows keep their order, as in the reference trainers: KTO's batches then have each other's answers.</summary>
     /// <remarks>Only where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a model would learn from
     /// good answers first and from bad ones afterwards.</remarks>
-    public static bool IsSequential(Recipe recipe) => recipe.Preference.TrlCompat is not null
-        && (recipe.Method == TrainingMethod.Bco || NeedsMismatched(recipe));
+    public static bool IsSequential(Recipe recipe) => recipe.Preference.TrlCompat is not null && recipe.Method is TrainingMethod.Bco or TrainingMethod.Kto;
 
-    private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => method == TrainingMethod.Dpo
-        ? options
-        : options with { Encoding = AnswerEncoding.Joint, AddsBegin = true };
+    /// <summary>Plain texts begin as in supervised fine-tuning, with what the tokenizer puts before them; conversations as their template writes them, and where the
+    /// method's trainer adds it, with the begin token.</summary>
+    private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => options with
+    {
+        Encoding = AnswerEncoding.Whole,
+        AddsBegin = method is TrainingMethod.Orpo or TrainingMethod.Cpo or TrainingMethod.Bco,
+    };
 
     private static PreferenceTokenizerOptions FirstRevision(PreferenceTokenizerOptions options, Recipe recipe) => options with
     {

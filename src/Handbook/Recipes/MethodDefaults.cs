@@ -34,7 +34,7 @@ internal static class MethodDefaults
         else if (LearningRate(method, written) is { } rate)
             yield return ("learning_rate", rate, KeySource.Method);
 
-        if (method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
+        if (method is TrainingMethod.RejectionSample || (method == TrainingMethod.Grpo && !written.IsCompatible(TrlRelease.V1_9)))
             yield return ("max_prompt_length", 512, KeySource.Method);
         if (method == TrainingMethod.Grpo)
         {

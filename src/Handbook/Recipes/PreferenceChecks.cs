@@ -24,9 +24,9 @@ internal static class PreferenceChecks
             report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
         {
-            case TrainingMethod.Sft when options.LossType?.FirstOrDefault(name => !RecipeNames.Spellings(typeof(SftLossType)).Any(spelling => spelling.Name == name)) is { } loss:
-                report.Error("loss_type", $"is {loss}, which sft does not have", fix: loss == "dft" ? "remove the key: the loss is nll; dft is not built yet"
-                    : "remove the key: the loss is nll, and chunks change nothing about it; other losses belong to handbook dpo, kto, cpo and bco");
+            case TrainingMethod.Sft:
+                if (Losses<SftLossType>(options.LossType ?? ["nll"], "sft", report) is [SftLossType.Dft] && recipe.Training.LabelSmoothingFactor > 0)
+                    report.Warning("label_smoothing_factor", "has no effect on loss_type dft, which weighs each token by its own probability", fix: "remove the key, or use loss_type: nll");
                 break;
             case TrainingMethod.Dpo:
                 Shared(options, report);
@@ -66,7 +66,7 @@ internal static class PreferenceChecks
         if (rows.LeavesOutLongRows())
             report.Warning("max_length", $"is {rows.MaxLength} and max_prompt_length {rows.MaxPromptLength}: a row that is longer is left out",
                 why: "where a row is too long, its prompt is cut to max_prompt_length and its answer to the rest, of which there is none", fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
-        else if (rows.MaxLength < rows.MaxPromptLength)
+        else if (rows.MaxLength < rows.MaxPromptLength && recipe.Sources.GetValueOrDefault("max_prompt_length") is KeySource.File or KeySource.CommandLine)
             report.Warning("max_prompt_length", $"is {rows.MaxPromptLength}, above max_length {rows.MaxLength}", why: "whole rows are cut to max_length all the same, so that a prompt of that length has no room for its answer",
                 fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
     }

@@ -17,10 +17,11 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
     private readonly DensityRatios? _ratios = recipe.Method == TrainingMethod.Bco && recipe.Preference.UseDensityRatio ? new() : null;
     private IPreferenceObjective? _objective;
     private LiveReference? _live;
+    private bool _beginsAsReference;
 
     public IPreferenceObjective Objective => _objective ??= _ratios is null ? PreferenceObjective.Create(recipe) : PreferenceObjective.Create(recipe, row => _ratios.Train[row], row => _ratios.HeldOut[row]);
 
-    public PreferenceMethod Method => new(RecipeNames.Of(recipe.Method), Objective, _live);
+    public PreferenceMethod Method => new(RecipeNames.Of(recipe.Method), Objective, _live, _beginsAsReference);
 
     /// <summary>Whether the reference stays in memory beside the policy.</summary>
     private bool IsLive => Objective.NeedsReference && (recipe.Preference.SyncRefModel || recipe.Preference.PrecomputeRefLogProbs == false);
@@ -38,6 +39,7 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
         if (!Objective.NeedsReference)
             return (train, evaluation);
         var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
+        _beginsAsReference = ReferenceScores.AreSameWeights(folder, initialFolder, CacheFolder.Default);
         if (IsLive)
         {
             _live = new LiveReference(Open(recipe, folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
@@ -48,26 +50,33 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
         Decoder? opened = null;
         try
         {
-            return (Referenced(train, "training rows"), evaluation is null ? null : Referenced(evaluation, "held-out rows"));
+            return (Referenced(train, RecipeData.Plan(recipe, train).RowsSeen(), "training rows"), evaluation is null ? null : Referenced(evaluation, null, "held-out rows"));
         }
         finally
         {
             opened?.Dispose();
         }
 
-        ReferencedRows Referenced(ITokenRows rows, string what)
+        // Rows that a short run never comes to are not scored.
+        ReferencedRows Referenced(ITokenRows all, int[]? seen, string what)
         {
+            var rows = seen is null ? all : new SelectedRows(all, seen);
             var cache = new ReferenceScores(CacheFolder.Default);
             var key = cache.Key(folder, policy.Compute, Objective, rows);
-            if (cache.Find(key, rows.Count) is { } known)
+            var count = seen is null ? $"{rows.Count:N0}" : $"the run's {rows.Count:N0} of {all.Count:N0}";
+            if (cache.Find(key, rows.Count) is not { } scores)
             {
-                observer.Said($"reference: scores of {rows.Count:N0} {what} by {folder}, from the cache");
-                return new(rows, known);
+                observer.Said($"reference: scores of {count} {what} by {folder}, computed once and kept in the cache");
+                using var bar = observer.Began($"reference scores, {what}", rows.Count, "rows");
+                var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
+                scores = cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel);
             }
-            observer.Said($"reference: scores of {rows.Count:N0} {what} by {folder}, computed once and kept in the cache");
-            using var bar = observer.Began($"reference scores, {what}", rows.Count, "rows");
-            var model = isPolicy ? policy : opened ??= Open(recipe, folder, policy.Compute);
-            return new(rows, cache.Compute(key, model, Objective, rows, recipe.Data.MaxTokens ?? TrainingRun.DefaultMaxTokens, bar.Report, cancel));
+            else
+                observer.Said($"reference: scores of {count} {what} by {folder}, from the cache");
+            var byRow = new ReferenceScore?[all.Count];
+            for (var i = 0; i < scores.Length; i++)
+                byRow[seen?[i] ?? i] = scores[i];
+            return new(all, byRow);
         }
     }
 

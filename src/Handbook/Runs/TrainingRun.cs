@@ -139,8 +139,9 @@ public static class TrainingRun
     }
 
     private static ITrainingMethod Method(Recipe recipe) => recipe.Method == TrainingMethod.Reward
-        ? new RewardMethod(recipe.Reward.CenterRewardsCoefficient)
-        : new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: !IsBestFit(recipe), recipe.Training.LabelSmoothingFactor);
+        ? new RewardMethod(recipe.Reward.CenterRewardsCoefficient, recipe.Preference.TrlCompat is not null)
+        : new SupervisedMethod(RecipeNames.Of(recipe.Method), countFirstTokens: recipe.Preference.TrlCompat == TrlRelease.V0_24 && !IsBestFit(recipe),
+            recipe.Training.LabelSmoothingFactor, dynamic: recipe.Preference.LossType is ["dft"]);
 
     /// <summary>The model's config with the head that a method trains.</summary>
     private static PublishedConfig WithHead(PublishedConfig config, TrainingMethod method, string source) =>
@@ -220,6 +221,8 @@ public static class TrainingRun
         {
             var s = report.Summary;
             observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            if (s.JoinedNote() is { } joined)
+                observer.Noted(joined);
             foreach (var bad in s.Bad)
                 observer.Said($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
         }

@@ -57,7 +57,8 @@ internal static class PreferenceCase
     public static ITokenRows Referenced(ITokenRows rows, Decoder reference, IPreferenceObjective objective)
     {
         using var folder = new TemporaryFolder();
-        return new ReferencedRows(rows, new ReferenceScores(new CacheFolder(folder["cache"])).Compute("key", reference, objective, rows, 4096));
+        var scores = new ReferenceScores(new CacheFolder(folder["cache"])).Compute("key", reference, objective, rows, 4096);
+        return new ReferencedRows(rows, [.. scores.Select(score => (ReferenceScore?)score)]);
     }
 
     /// <summary>One step over all rows; the gradients stay in the model.</summary>

@@ -166,7 +166,7 @@ public sealed class GrpoMethod : ITrainingMethod
             var statistics = new HeadStatistics(places.Count);
             var hidden = RowSelect.Forward(model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch)), places.Places);
             var logProbs = LinearLogProb.LogProbs(hidden, model.Head, places.Targets, TokenScores.Head(model, _groups.Options.Sampling.Temperature), statistics);
-            var spans = places.Rows.SelectMany(row => row.Where(span => span.Role == SegmentRole.Sample).Select((span, i) => (Span: span, Score: group[row.Key].Samples![i]))).ToArray();
+            var spans = places.Rows.SelectMany(row => row.Spans.Where(span => span.Role == SegmentRole.Sample).Select((span, i) => (Span: span, Score: group[row.Row].Samples![i]))).ToArray();
             var gradients = pass.Training ? new List<double[]>() : null;
             var loss = group.Share * GrpoObjective.Evaluate(_loss, Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)), group.Totals, pass.Metrics, gradients, clipped);
             foreach (var (span, _) in spans.Where(s => s.Score.Counts))

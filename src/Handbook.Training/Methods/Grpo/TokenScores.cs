@@ -24,7 +24,7 @@ internal static class TokenScores
             var statistics = new HeadStatistics(places.Count);
             LinearLogProb.LogProbs(RowSelect.Forward(model.Hidden(bin.Stream), places.Places), model.Head, places.Targets, Head(model, temperature), statistics);
             foreach (var row in places.Rows)
-                result[row.Key] = [.. row.Where(span => span.Role == SegmentRole.Sample).Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
+                result[row.Row] = [.. row.Spans.Where(span => span.Role == SegmentRole.Sample).Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
         }
         return numbers.ToDictionary(number => number, number => parts[number].SelectMany(part => result[part]).ToArray());
     }

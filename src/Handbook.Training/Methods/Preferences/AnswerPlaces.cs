@@ -28,9 +28,10 @@ internal sealed class AnswerPlaces
                 places.Add(segment.Start + segment.Length - 1);
                 targets.Add(0);                    // any: the place's own log-probability is not read
             }
-            _spans.Add(new(s, segment.Row, segment.Role, segment.Parent, first, count));
+            _spans.Add(new(s, segment.Entry, segment.Row, segment.Role, segment.Parent, first, count));
         }
         (Places, Targets) = ([.. places], [.. targets]);
+        Rows = [.. _spans.GroupBy(span => span.Entry, (_, spans) => spans.ToArray()).Select(spans => (spans[0].Row, spans))];
     }
 
     /// <summary>Rows of the hidden states that the head reads; [M].</summary>
@@ -43,12 +44,14 @@ internal sealed class AnswerPlaces
 
     /// <summary>One answer or prompt: which of the M results are its own.</summary>
     /// <param name="Segment">Its segment in the batch.</param>
+    /// <param name="Entry">Place of its row in the batch.</param>
+    /// <param name="Row">Number of its row in the data.</param>
     /// <param name="First">Its first place.</param>
     /// <param name="Count">Number of its targets.</param>
-    public readonly record struct Span(int Segment, int Row, SegmentRole Role, int Parent, int First, int Count);
+    public readonly record struct Span(int Segment, int Entry, int Row, SegmentRole Role, int Parent, int First, int Count);
 
-    /// <summary>The spans of each row, in the order of the batch.</summary>
-    public IEnumerable<IGrouping<int, Span>> Rows => _spans.GroupBy(span => span.Row);
+    /// <summary>The spans of each row of the batch, in its order; the key is the row's number in the data, which may stand there twice.</summary>
+    public IReadOnlyList<(int Row, Span[] Spans)> Rows { get; }
 
     public IReadOnlyList<Span> Spans => _spans;
 }

@@ -33,23 +33,10 @@ public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup
         var places = new AnswerPlaces(bin.Batch, withEnd: false);
         var statistics = new HeadStatistics(places.Count);
         LinearLogProb.LogProbs(RowSelect.Forward(model.Hidden(bin.Stream), places.Places), model.Head, places.Targets, model.HeadOptions, statistics);
+        ReferenceReading.Level(places, statistics, rows);
         var result = new Dictionary<int, ReferenceScore>();
-        foreach (var spans in places.Rows)
-        {
-            var promptLength = PreferenceMethod.PromptLength(rows(spans.Key));
-            result[spans.Key] = new(Of(SegmentRole.Chosen), Of(SegmentRole.Rejected), Of(SegmentRole.Mismatched));
-
-            double Of(SegmentRole role)
-            {
-                AnswerPlaces.Span its = default, other = default;
-                foreach (var span in spans)
-                    if (span.Role == role)
-                        its = span;
-                    else if (span.Role is SegmentRole.Chosen or SegmentRole.Rejected)
-                        other = span;
-                return its.Count == 0 ? 0 : objective.Reduce(role, statistics.LogProb.AsSpan(its.First, its.Count), promptLength, role == SegmentRole.Mismatched ? 0 : other.Count, reference: true);
-            }
-        }
+        foreach (var (number, spans) in places.Rows)
+            result[number] = ReferenceReading.Of(spans, statistics, objective, PreferenceMethod.PromptLength(rows(number)));
         return result;
     }
 

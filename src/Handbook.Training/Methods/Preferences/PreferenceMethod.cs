@@ -9,11 +9,14 @@ namespace Handbook.Training.Methods.Preferences;
 /// <remarks>
 /// A prompt is computed once for all its answers, and the head is evaluated on answers alone. Where a row's loss depends on the other rows of its group
 /// and the group does not fit into one bin, the group is scored once without gradients first; then each bin's weights are known.
+/// Products of other shapes round differently in their last bit, and a comparison of equals would then be decided by it. So what is the same is never
+/// computed twice: before the first update the reference's scores are the policy's own, and answers of the same tokens have the same log-probabilities.
 /// </remarks>
 /// <param name="name">The command.</param>
 /// <param name="objective">The loss.</param>
 /// <param name="reference">The reference where it stays in memory; null where rows carry its scores, or none is needed.</param>
-public sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null) : ITrainingMethod
+/// <param name="beginsAsReference">Whether the reference has the weights that the policy begins with: until the first update its scores are the policy's own.</param>
+public sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null, bool beginsAsReference = false) : ITrainingMethod
 {
     public string Name => name;
 
@@ -75,7 +78,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
         var statistics = new HeadStatistics(places.Count, objective.NeedsSquares);
         var logProbs = LinearLogProb.LogProbs(Chosen(model, bin, places, pass), model.Head, places.Targets, model.HeadOptions, statistics);
         var gradients = pass.Training ? new List<RowGradient>() : null;
-        var rows = Scored(group, bin, places, statistics);
+        var rows = Scored(group, bin, places, statistics, pass);
         var loss = objective.Evaluate(rows, group.Totals, pass.Training, pass.Metrics, gradients) * group.Share;
         Measure(places, statistics, pass.Metrics);
         pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, gradients!, group.Share)) : Tensor.From([loss]), loss);
@@ -92,7 +95,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
             var places = new AnswerPlaces(bin.Batch, objective.NeedsSquares);
             var statistics = new HeadStatistics(places.Count, objective.NeedsSquares);
             LinearLogProb.LogProbs(Chosen(model, bin, places, pass), model.Head, places.Targets, model.HeadOptions, statistics);
-            var scored = Scored(group, bin, places, statistics);
+            var scored = Scored(group, bin, places, statistics, pass);
             parts.Add((bin, places, rows.Count, scored.Count));
             rows.AddRange(scored);
             Measure(places, statistics, pass.Metrics);
@@ -114,16 +117,18 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
         RowSelect.Forward(model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch)), places.Places);
 
     /// <summary>What the networks said about the rows of a bin.</summary>
-    private List<ScoredRow> Scored(LossGroup group, Bin bin, AnswerPlaces places, HeadStatistics statistics)
+    private List<ScoredRow> Scored(LossGroup group, Bin bin, AnswerPlaces places, HeadStatistics statistics, LossPass pass)
     {
-        var live = objective.NeedsReference && reference is not null ? reference.Scores(bin, objective, group) : null;
+        ReferenceReading.Level(places, statistics, number => group[number]);
+        var isReference = objective.NeedsReference && beginsAsReference && pass.IsUntrained && pass.OptionsFor(bin.Batch).EmbeddingNoise is null;
+        var live = objective.NeedsReference && !isReference && reference is not null ? reference.Scores(bin, objective, group) : null;
         var result = new List<ScoredRow>();
-        foreach (var spans in places.Rows)
+        foreach (var (number, spans) in places.Rows)
         {
-            var row = group[spans.Key];
-            var known = live?[spans.Key] ?? row.Reference ?? default;
-            if (objective.NeedsReference && live is null && row.Reference is null)
-                throw new InvalidOperationException($"row {spans.Key} carries no reference scores");
+            var row = group[number];
+            var known = isReference ? ReferenceReading.Of(spans, statistics, objective, PromptLength(row)) : live?[number] ?? row.Reference ?? default;
+            if (objective.NeedsReference && !isReference && live is null && row.Reference is null)
+                throw new InvalidOperationException($"row {number} carries no reference scores");
             AnswerScore? chosen = null, rejected = null, mismatched = null;
             ReadOnlyMemory<double> prompt = default;
             foreach (var span in spans)
@@ -148,7 +153,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
                     default: mismatched = score; break;
                 }
             }
-            result.Add(new ScoredRow { Row = spans.Key, PromptLength = PromptLength(row), Chosen = chosen, Rejected = rejected, Mismatched = mismatched, PromptLogProbs = prompt });
+            result.Add(new ScoredRow { Row = number, PromptLength = PromptLength(row), Chosen = chosen, Rejected = rejected, Mismatched = mismatched, PromptLogProbs = prompt });
         }
         return result;
     }
@@ -166,7 +171,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
     {
         var flat = new double[places.Count];
         var index = 0;
-        foreach (var spans in places.Rows)
+        foreach (var (_, spans) in places.Rows)
         {
             var gradient = gradients[index++];
             foreach (var span in spans)

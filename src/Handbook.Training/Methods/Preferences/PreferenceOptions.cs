@@ -9,7 +9,7 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public double? Beta { get; init; }
 
-    /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood alone, <c>nll</c>.</summary>
+    /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood, <c>nll</c>, or <c>dft</c>.</summary>
     [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public IReadOnlyList<string>? LossType { get; init; }
 
@@ -70,7 +70,9 @@ public sealed record PreferenceOptions
     [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco])]
     public bool? PrecomputeRefLogProbs { get; init; }
 
-    /// <summary>Which release of the reference trainer to agree with where releases differ; null takes each paper's meaning.</summary>
+    /// <summary>Which release of the reference trainer to agree with where releases differ; null takes each paper's meaning, and the newest release's for rows and counts.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo,
+        TrainingMethod.RejectionSample])]
     public TrlRelease? TrlCompat { get; init; }
 
     /// <summary>Which tokens ORPO's likelihood term covers.</summary>

@@ -26,7 +26,7 @@ public sealed class ReferenceScores(CacheFolder cache)
     public string Key(string modelFolder, DType compute, IPreferenceObjective objective, ITokenRows rows)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"reference 1 {compute} {objective.ReduceKey} {rows.Count}"));
+        hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count}"));
         foreach (var file in ModelFolder.Files(modelFolder))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
         for (var i = 0; i < rows.Count; i++)
@@ -36,6 +36,15 @@ public sealed class ReferenceScores(CacheFolder cache)
                 hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
             }
         return Convert.ToHexStringLower(hash.GetHashAndReset());
+    }
+
+    /// <summary>Whether two model folders hold the same weights and settings, under whatever path.</summary>
+    public static bool AreSameWeights(string folder, string other, CacheFolder cache)
+    {
+        if (Path.GetFullPath(folder) == Path.GetFullPath(other))
+            return true;
+        string[] own = [.. ModelFolder.Files(folder)], its = [.. ModelFolder.Files(other)];
+        return own.Select(Path.GetFileName).SequenceEqual(its.Select(Path.GetFileName)) && own.Select(cache.HashOf).SequenceEqual(its.Select(cache.HashOf));
     }
 
     /// <summary>The scores under this key; null where they are not all there.</summary>

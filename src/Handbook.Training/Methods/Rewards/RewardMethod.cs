@@ -1,4 +1,5 @@
 using Handbook.Data;
+using Handbook.Training.Methods.Preferences;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
@@ -8,9 +9,12 @@ namespace Handbook.Training.Methods.Rewards;
 
 /// <summary>Reward modelling: the chosen answer of a pair is to score higher than the rejected one. The loss is <see cref="RewardObjective"/>'s.</summary>
 /// <param name="centring">Weight of the squared sum of a pair's rewards; null adds nothing.</param>
-public sealed class RewardMethod(double? centring = null) : ITrainingMethod
+/// <param name="groupsByMicroBatch">Whether the loss is the mean of the micro-batches' means, as the reference trainer has it, and not the mean over the step.</param>
+public sealed class RewardMethod(double? centring = null, bool groupsByMicroBatch = false) : ITrainingMethod
 {
     public string Name => "reward";
+
+    public bool GroupsByMicroBatch => groupsByMicroBatch;
 
     public GroupTotals Totals(IReadOnlyList<TokenRow> rows) => new() { Rows = rows.Count };
 
@@ -54,13 +58,15 @@ public sealed class RewardMethod(double? centring = null) : ITrainingMethod
             for (int start = 0, next; start < places.Length; start = next)
             {
                 var (chosen, rejected) = (-1, -1);
-                for (next = start; next < places.Length && places[next].Row == places[start].Row; next++)
+                for (next = start; next < places.Length && places[next].Entry == places[start].Entry; next++)
                     _ = places[next].Role switch { SegmentRole.Chosen => chosen = next, SegmentRole.Rejected => rejected = next, _ => -1 };
                 if (chosen < 0 || rejected < 0)
                     throw new InvalidOperationException($"row {places[start].Row} is no pair of a chosen and a rejected answer");
+                var row = group[places[start].Row];
                 pairs._chosen.Add(scores[chosen]);
-                pairs._rejected.Add(scores[rejected]);
-                pairs._margins.Add(group[places[start].Row].Margin);
+                // The same text has the same reward, whatever the last bit of two products says.
+                pairs._rejected.Add(scores[ReferenceReading.HasEqualAnswers(row) ? chosen : rejected]);
+                pairs._margins.Add(row.Margin);
                 pairs._places.Add((chosen, rejected));
             }
             return pairs;

@@ -1,0 +1,98 @@
+using System.Globalization;
+using System.Text.Json;
+using Handbook.Recipes;
+using Handbook.Runs;
+using Handbook.Testing;
+using Handbook.Training;
+using Handbook.Training.Metrics;
+
+namespace Handbook.Tests.Runs;
+
+/// <summary>Whole runs of the reference trainers, from recipe and rows to what is logged at every step: each folder of <c>golden/runs</c> that has a recipe.</summary>
+[Trait("kind", "golden")]
+[Collection("tensors")]
+public sealed class WholeRunTests : IDisposable
+{
+    /// <summary>Keys that ask for adapters or a quantised base.</summary>
+    private static readonly string[] s_adapterKeys = ["use_peft", "adapter_name_or_path", "load_in_4bit", "load_in_8bit"];
+
+    /// <summary>Values that the reference trainer averages over micro-batches, so that they compare where a step has one.</summary>
+    private static readonly string[] s_batchMeans = ["entropy", "mean_token_accuracy", "min_reward", "max_reward"];
+
+    private readonly TemporaryFolder _output = new();
+    private readonly string _before = Directory.GetCurrentDirectory();
+
+    public static TheoryData<string> Cases()
+    {
+        var data = new TheoryData<string>();
+        foreach (var folder in SharedFiles.Folders("golden", "runs"))
+            if (File.Exists(Path.Combine(folder, "run.json")) && File.Exists(Path.Combine(folder, "recipe.yaml")))
+                data.Add(Path.GetFileName(folder));
+        if (data.Count == 0)
+            data.Add("");
+        return data;
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void A_run_logs_what_the_reference_trainer_logged(string name)
+    {
+        var folder = SharedFiles.Need("golden", "runs", name);
+        var recipe = LoadRecipe(folder, name);
+
+        Assert.Equal(0, TrainingRun.Run(recipe, TestContext.Current.CancellationToken));
+
+        var expected = File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0).Select(line => JsonDocument.Parse(line).RootElement).ToArray();
+        var logged = MetricsFile.ReadAll(_output.Path);
+        Assert.Equal(expected.Length, logged.Count);
+        var differences = expected.Zip(logged).SelectMany(step => Differences(recipe, step.First, step.Second)).ToArray();
+        Assert.True(differences.Length == 0, $"{name}:\n{string.Join('\n', differences)}");
+    }
+
+    /// <summary>The recipe as it lies there, with only the place of its output named; its paths are relative to its folder.</summary>
+    private Recipe LoadRecipe(string folder, string name)
+    {
+        var file = new FileInfo(Path.Combine(folder, "recipe.yaml"));
+        foreach (var key in s_adapterKeys)
+            if (File.ReadLines(file.FullName).Any(line => line.StartsWith(key + ":", StringComparison.Ordinal)))
+                GoldenCase.NotBuilt($"runs/{name}: {key}");
+        using var run = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")));
+        var method = run.RootElement.GetProperty("method").GetString()!;
+        Directory.SetCurrentDirectory(folder);
+        var result = Recipe.Load(file, [$"--output_dir={_output.Path}"], Recipe.MethodNamed(method) ?? throw new InvalidOperationException($"{name}: there is no method {method}"));
+        Assert.True(result.TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
+        return recipe;
+    }
+
+    private static IEnumerable<string> Differences(Recipe recipe, JsonElement expected, MetricSet logged)
+    {
+        var isFirst = expected.GetProperty("step").GetInt32() == 1;
+        foreach (var value in expected.EnumerateObject())
+        {
+            if (value.Value.ValueKind != JsonValueKind.Number || !IsCompared(recipe, value.Name))
+                continue;
+            var wanted = value.Value.GetDouble();
+            var found = logged.Number(value.Name);
+            // At the first step policy and reference are the same weights, and give the same bits.
+            var isExact = isFirst && wanted == 0 && value.Name.StartsWith("rewards/", StringComparison.Ordinal);
+            // 0.2 %: what small differences of separate float32 builds grow to in a few steps at these high rates
+            var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? 1e-4 : Math.Abs(wanted) * 0.002;
+            if (found is not { } number || !(Math.Abs(number - wanted) <= allowed))
+                yield return string.Create(CultureInfo.InvariantCulture, $"  step {expected.GetProperty("step")}: {value.Name} is {found?.ToString("R", CultureInfo.InvariantCulture) ?? "missing"}, the reference has {wanted:R}");
+        }
+    }
+
+    private static bool IsCompared(Recipe recipe, string name) => name switch
+    {
+        "loss" or "grad_norm" or "learning_rate" or "nll_loss" or "kl" or "mean_reward" or "margin" or "accuracy" => true,
+        // elsewhere a prompt counts once for all its answers
+        "num_tokens" => recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt,
+        _ when s_batchMeans.Contains(name) => recipe.Training.GradientAccumulationSteps == 1,
+        _ => name.StartsWith("rewards/", StringComparison.Ordinal) || name.StartsWith("logps/", StringComparison.Ordinal) || name.StartsWith("log_odds_", StringComparison.Ordinal),
+    };
+
+    public void Dispose()
+    {
+        Directory.SetCurrentDirectory(_before);
+        _output.Dispose();
+    }
+}
