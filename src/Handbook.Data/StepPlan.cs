@@ -111,7 +111,7 @@ public sealed class StepPlan
     /// <summary>The rows that the run comes to, by their numbers in ascending order; null where it comes to all of them.</summary>
     public int[]? RowsSeen()
     {
-        if (TotalSteps >= StepsPerEpoch && !_options.DropLast)
+        if (TotalSteps >= StepsPerEpoch && _options is { DropLast: false, Leftover: LeftoverRule.SmallerStep })
             return null;
         var seen = new bool[_rows.Count];
         for (var step = 0; step < TotalSteps; step++)

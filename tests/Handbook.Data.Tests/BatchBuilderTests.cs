@@ -11,7 +11,7 @@ public sealed class BatchBuilderTests
         Assert.Equal([0, 1, 2, 3, 0], batch.Positions);
         Assert.Equal([-1, 7, 8, -1, -1], batch.Targets);
         Assert.Equal([0f, 1f, 1f, 0f, 0f], batch.Weights);
-        Assert.Equal([new Segment(0, 4, -1, 0, SegmentRole.Row), new Segment(4, 1, -1, 1, SegmentRole.Row)], batch.Segments);
+        Assert.Equal([new Segment(0, 4, -1, 0, SegmentRole.Row), new Segment(4, 1, -1, 1, SegmentRole.Row) { Entry = 1 }], batch.Segments);
     }
 
     [Fact]

@@ -64,6 +64,17 @@ public sealed class StepPlanTests
     }
 
     [Fact]
+    public void The_rows_that_a_run_comes_to_are_those_of_its_steps()
+    {
+        Assert.Equal(TorchRandom.Permutation(10, 42)[..6].Order(), Plan(10, new() { BatchSize = 3, MaxSteps = 2 }).RowsSeen()!);
+        Assert.Null(Plan(10, new() { BatchSize = 3, Epochs = 1 }).RowsSeen());
+        Assert.Null(Plan(10, new() { BatchSize = 3, MaxSteps = 9 }).RowsSeen());
+        Assert.Equal(9, Plan(10, new() { BatchSize = 3, Epochs = 1, DropLast = true }).RowsSeen()!.Length);
+        Assert.Equal(9, Plan(10, new() { BatchSize = 3, AccumulationSteps = 3, Epochs = 1, Leftover = LeftoverRule.CarryOver }).RowsSeen()!.Length);
+        Assert.Null(Plan(10, new() { BatchSize = 3, AccumulationSteps = 3, Epochs = 2, Leftover = LeftoverRule.CarryOver }).RowsSeen());
+    }
+
+    [Fact]
     public void Drop_last_leaves_out_what_is_not_full()
     {
         var plan = Plan(10, new() { BatchSize = 3, DropLast = true, Epochs = 1 });

@@ -16,6 +16,9 @@ internal sealed class TextMaker : IDisposable
     /// <summary>Byte b is token b; 256 is the end token <c>&lt;end&gt;</c>, 257 the begin token <c>&lt;begin&gt;</c>.</summary>
     public static Tokenizer Bytes { get; } = MakeTokenizer();
 
+    /// <summary>The same with the begin token before each text, and the token 258 for <c>ab</c>.</summary>
+    public static Tokenizer Joining { get; } = MakeTokenizer(joins: true);
+
     public string Write(string name, string text) => WriteBytes(name, Encoding.UTF8.GetBytes(text));
 
     public string WriteBytes(string name, ReadOnlySpan<byte> bytes)
@@ -36,23 +39,31 @@ internal sealed class TextMaker : IDisposable
 
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 
-    private static Tokenizer MakeTokenizer()
+    private static Tokenizer MakeTokenizer(bool joins = false)
     {
         var vocabulary = new Dictionary<string, int>();
         var next = 256;
         for (var b = 0; b < 256; b++)       // the byte-level alphabet: printable bytes stand for themselves
             vocabulary[((char)(b is >= 33 and <= 126 or >= 161 and <= 172 or >= 174 ? b : next++)).ToString()] = b;
+        if (joins)
+            (vocabulary["<end>"], vocabulary["<begin>"], vocabulary["ab"]) = (256, 257, 258);
         var json = JsonSerializer.Serialize(new Dictionary<string, object?>
         {
             ["version"] = "1.0",
             ["added_tokens"] = new[] { Special(256, "<end>"), Special(257, "<begin>") },
             ["normalizer"] = null,
             ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
-            ["post_processor"] = null,
+            ["post_processor"] = joins ? BeginsTexts() : null,
             ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
-            ["model"] = new { type = "BPE", dropout = (double?)null, unk_token = (string?)null, continuing_subword_prefix = (string?)null, end_of_word_suffix = (string?)null, fuse_unk = false, byte_fallback = false, vocab = vocabulary, merges = Array.Empty<string>() },
+            ["model"] = new { type = "BPE", dropout = (double?)null, unk_token = (string?)null, continuing_subword_prefix = (string?)null, end_of_word_suffix = (string?)null, fuse_unk = false, byte_fallback = false, vocab = vocabulary, merges = joins ? new[] { "a b" } : [] },
         });
-        return Tokenizer.FromJson(Encoding.UTF8.GetBytes(json)).With(eosToken: "<end>");
+        return Tokenizer.Create(new() { Name = "tokenizer.json", Tokenizer = Encoding.UTF8.GetBytes(json), Config = joins ? new() { ["bos_token"] = "<begin>" } : null }).With(eosToken: "<end>");
+
+        static object BeginsTexts() => JsonDocument.Parse("""
+            {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<begin>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+             "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+             "special_tokens": {"<begin>": {"id": "<begin>", "ids": [257], "tokens": ["<begin>"]}}}
+            """).RootElement;
 
         static object Special(int id, string content) => new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true };
     }

@@ -122,6 +122,23 @@ public sealed class TokenCacheTests : IDisposable
             Assert.Equal([(int)'e', 'f', 256], store.Read(0).Segments[0].Ids.ToArray());
     }
 
+    [Fact] // "xa" is the begin token, x, a; "xabc" is the begin token, x, ab, c: three tokens are the prompt's, and ab carries no loss
+    public void A_token_across_prompt_and_completion_is_the_prompt_s_and_is_counted()
+    {
+        var path = _files.Write("t.jsonl", "{\"prompt\": \"xa\", \"completion\": \"bc\"}\n{\"prompt\": \"xa\", \"completion\": \"cc\"}\n");
+        var spec = new DatasetSpec { Id = path };
+        var source = Dataset.Open(spec);
+        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Joining, null, new()), RowSelection.All,
+            cancel: TestContext.Current.CancellationToken);
+
+        var row = Assert.Single(store.Read(0).Segments);
+        Assert.Equal([257, 'x', 258, 'c', 256], row.Ids.ToArray());
+        Assert.Equal([0, 0, 0, 1, 1], row.Loss.ToArray());
+        Assert.Equal([0, 0, 0, 1, 1, 1], Assert.Single(store.Read(1).Segments).Loss.ToArray());
+        Assert.Equal(1, store.Summary.JoinedRows);
+        Assert.StartsWith("1 rows have a token that holds the end of the prompt", store.Summary.JoinedNote(), StringComparison.Ordinal);
+    }
+
     [Fact]
     public void A_completion_alone_carries_loss_unless_all_is_asked_for()
     {

@@ -40,6 +40,31 @@ public sealed class PreferenceTokenizerTests : IDisposable
         Assert.Equal(["Hello!\n<user>Q<end>\n<assistant>", "good<end>", "bad<end>"], Texts(Assert.Single(Tokenize(Pair, options, "{{ 'Hello!\n' }}" + Marks))));
     }
 
+    [Theory] // "xa" alone is x, a; "xab…" is x, ab: the second token of the text is the prompt's, as that of the prompt alone
+    [InlineData(AnswerEncoding.Whole, new[] { 257, 'x', 258 }, new[] { (int)'c', 256 }, new[] { 257, 'x', 'a' }, new[] { (int)'d', 256 })]
+    [InlineData(AnswerEncoding.Tail, new[] { 257, 'x', 'a' }, new[] { (int)'c', 256 }, new[] { 257, 'x', 'a' }, new[] { (int)'d', 256 })]
+    public void A_token_across_the_border_is_where_the_count_of_the_prompt_s_own_tokens_puts_it(AnswerEncoding encoding, int[] before, int[] chosen, int[] beforeRejected, int[] rejected)
+    {
+        var row = Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "bc", "rejected": "d"}""", new() { Encoding = encoding }, tokenizer: TextMaker.Joining));
+
+        Assert.True(row.IsJoined);
+        var answers = row.Segments.Where(segment => segment.Role != SegmentRole.Prompt).ToArray();
+        Assert.Equal(before, row.Segments[answers[0].Parent].Ids.ToArray());
+        Assert.Equal(chosen, answers[0].Ids.ToArray());
+        Assert.Equal(beforeRejected, row.Segments[answers[1].Parent].Ids.ToArray());
+        Assert.Equal(rejected, answers[1].Ids.ToArray());
+        Assert.False(Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "c", "rejected": "d"}""", new() { Encoding = encoding }, tokenizer: TextMaker.Joining)).IsJoined);
+    }
+
+    [Fact]
+    public void A_text_begins_with_one_begin_token_and_a_conversation_as_its_template_writes_it()
+    {
+        var options = new PreferenceTokenizerOptions { Encoding = AnswerEncoding.Whole };
+        foreach (var prompt in new[] { "x", "<begin>x" })
+            Assert.Equal([257, 'x'], Assert.Single(Tokenize($$"""{"prompt": "{{prompt}}", "chosen": "c", "rejected": "d"}""", options, tokenizer: TextMaker.Joining)).Segments[0].Ids.ToArray());
+        Assert.Equal('<', Assert.Single(Tokenize(Pair, options, tokenizer: TextMaker.Joining)).Segments[0].Ids.Span[0]);
+    }
+
     [Fact]
     public void The_older_release_adds_its_end_behind_the_template_s() =>
         Assert.Equal(["<user>Q<end>\n<assistant>", "good<end>\n<end>", "bad<end>\n<end>"], Texts(Assert.Single(Tokenize(Pair, new() { End = AnswerEnding.Always }))));

@@ -56,7 +56,7 @@ public sealed class BalancedMethodTests
         method.Run(model, work.Groups[0], pass);
         var means = pass.Metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
         Assert.Equal(4 * f.Zip(p, (a, b) => a * b).Sum(), means["aux_loss"], 1e-12);
-        Assert.Equal(means["nll"] * work.Groups[0].Bins[0].Batch.TargetCount / work.Groups[0].Totals.Targets + Coefficient * means["aux_loss"], pass.Loss, 1e-12);
+        Assert.Equal(pass.Metrics.MeanOf(MetricSums.Nll)!.Value * work.Groups[0].Bins[0].Batch.TargetCount / work.Groups[0].Totals.Targets + Coefficient * means["aux_loss"], pass.Loss, 1e-12);
     }
 
     public static TheoryData<TrainingMethod, string> Methods() => new()

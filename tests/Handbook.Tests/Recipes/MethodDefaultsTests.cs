@@ -190,7 +190,7 @@ public sealed class MethodDefaultsTests
     [InlineData("sync_ref_model: true\n", "beta is 0, but the recipe says something of a reference")]
     [InlineData("router_aux_loss_coef: -0.1\n", "router_aux_loss_coef is -0.1, but must be 0 or greater")]
     [InlineData("entropy_coef: 0.1\n", "entropy_coef is 0.1, which is not built yet")]
-    [InlineData("trl_compat: 0.24\n", "trl_compat belongs to dpo, orpo, kto, cpo and bco recipes, not to grpo")]
+    [InlineData("trl_compat: 0.25\n", "trl_compat is \"0.25\", not one of 0.24, 1.9")]
     public void A_wrong_group_is_told(string lines, string message) => Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: exact_match\n" + lines, TrainingMethod.Grpo));
 
     [Theory]

@@ -125,6 +125,28 @@ public sealed class PreferenceChecksTests
         Assert.Contains("fix: write one of 0.24, 1.9", RecipeFile.Said(RecipeFile.Good + $"trl_compat: \"{release}\"\n", TrainingMethod.Dpo), StringComparison.Ordinal);
 
     [Theory]
+    [InlineData(TrainingMethod.Sft), InlineData(TrainingMethod.Cpt), InlineData(TrainingMethod.Dpo), InlineData(TrainingMethod.Orpo), InlineData(TrainingMethod.Kto)]
+    [InlineData(TrainingMethod.Cpo), InlineData(TrainingMethod.Bco), InlineData(TrainingMethod.Reward), InlineData(TrainingMethod.Grpo), InlineData(TrainingMethod.RejectionSample)]
+    public void A_release_can_be_named_for_every_method(TrainingMethod method)
+    {
+        var own = method is TrainingMethod.Grpo or TrainingMethod.RejectionSample ? "reward_funcs: exact_match\n" : "";
+        foreach (var release in new[] { "0.24", "1.9" })
+        {
+            using var file = new RecipeFile($"{RecipeFile.Good}{own}trl_compat: \"{release}\"\n");
+            var result = Recipe.Load(file.File, [], method);
+            Assert.DoesNotContain("trl_compat", result.Diagnostics.ToString(), StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData(TrainingMethod.Dpo), InlineData(TrainingMethod.Orpo), InlineData(TrainingMethod.Kto), InlineData(TrainingMethod.Cpo), InlineData(TrainingMethod.Bco)]
+    public void The_default_length_of_a_prompt_warns_nobody_who_did_not_set_it(TrainingMethod method)
+    {
+        Assert.DoesNotContain("max_prompt_length", RecipeFile.Said(RecipeFile.Good + "max_length: 128\n", method), StringComparison.Ordinal);
+        Assert.Contains("max_prompt_length is 200, above max_length 128", RecipeFile.Said(RecipeFile.Good + "max_length: 128\nmax_prompt_length: 200\n", method), StringComparison.Ordinal);
+    }
+
+    [Theory]
     [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\nmax_length: 256\n", "r.yaml:5:13: warning: max_length is 256 and max_prompt_length 512: a row that is longer is left out")]
     [InlineData(TrainingMethod.Cpo, "trl_compat: \"0.24\"\nmax_length: 512\n", "fix: set max_prompt_length: 256, or a larger max_length")]
     [InlineData(TrainingMethod.Orpo, "trl_compat: \"0.24\"\nmax_length: 64\nmax_prompt_length: 64\n", "max_length is 64 and max_prompt_length 64")]

@@ -56,7 +56,7 @@ public sealed class RecipeKeysTests
     public void The_values_of_a_loss_are_listed_for_each_method_with_a_few_words()
     {
         var text = KeyReference.Explain("loss_type");
-        foreach (var (method, values) in new[] { ("sft", "nll"), ("dpo", "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft sigmoid_norm kto_pair"),
+        foreach (var (method, values) in new[] { ("sft", "nll dft"), ("dpo", "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft sigmoid_norm kto_pair"),
             ("kto", "kto apo_zero_unpaired"), ("cpo", "sigmoid hinge ipo simpo alphapo"), ("bco", "bco"), ("grpo", "dapo grpo dr_grpo bnpo") })
         {
             var lines = text[text.IndexOf($"  for handbook {method}:\n", StringComparison.Ordinal)..].Split('\n').Skip(1).TakeWhile(line => line.StartsWith("    ", StringComparison.Ordinal)).ToArray();

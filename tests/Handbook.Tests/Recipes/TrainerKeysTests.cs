@@ -96,6 +96,11 @@ public sealed class TrainerKeysTests
     [Theory]
     [InlineData(TrainingMethod.Kto, "trl_compat: \"1.9\"\n", true)]
     [InlineData(TrainingMethod.Kto, "trl_compat: \"1.9\"\ntrain_sampling_strategy: random\n", false)]
+    [InlineData(TrainingMethod.Kto, "trl_compat: \"1.9\"\nloss_type: apo_zero_unpaired\n", true)]
+    [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\nloss_type: apo_zero_unpaired\n", true)]
+    [InlineData(TrainingMethod.Kto, "loss_type: apo_zero_unpaired\n", false)]
+    [InlineData(TrainingMethod.Bco, "trl_compat: \"1.9\"\n", true)]
+    [InlineData(TrainingMethod.Dpo, "trl_compat: \"1.9\"\n", false)]
     [InlineData(TrainingMethod.Grpo, "reward_funcs: exact_match\nshuffle_dataset: false\n", true)]
     [InlineData(TrainingMethod.Grpo, "reward_funcs: exact_match\n", false)]
     public void A_key_wins_over_the_order_of_its_method(TrainingMethod method, string lines, bool inOrder)
@@ -113,8 +118,10 @@ public sealed class TrainerKeysTests
         Assert.Equal(left, RecipeData.Options(RecipeFile.Load(RecipeFile.Good + lines), TextMaker.Bytes).Rows.CutsLeft);
 
     [Theory]
-    [InlineData("loss_type: dft\n", "loss_type is dft, which sft does not have")]
+    [InlineData("loss_type: dfft\n", "fix: did you mean dft?")]
+    [InlineData("loss_type: [nll, dft]\n", "loss_type has 2 losses, but sft has one")]
     [InlineData("loss_type: sigmoid\n", "loss_type is sigmoid, which sft does not have")]
+    [InlineData("loss_type: dft\nlabel_smoothing_factor: 0.1\n", "label_smoothing_factor has no effect on loss_type dft")]
     public void Another_supervised_loss_is_told(string lines, string message) => Assert.Contains(message, RecipeFile.Said(RecipeFile.Good + lines));
 
     /// <summary>A good recipe with this key instead of its own, if it has one.</summary>

@@ -48,8 +48,32 @@ public sealed class WholeRunTests : IDisposable
         Assert.True(differences.Length == 0, $"{name}:\n{string.Join('\n', differences)}");
     }
 
+    [Fact] // a linear warm-up begins at the rate 0, so that the second step, too, compares a policy with itself
+    public void Rewards_are_zero_until_an_update_changes_the_weights()
+    {
+        var folder = SharedFiles.Need("golden", "runs", "dpo_chat");
+
+        Assert.Equal(0, TrainingRun.Run(LoadRecipe(folder, "dpo_chat", "--lr_scheduler_type=constant_with_warmup", "--warmup_steps=2"), TestContext.Current.CancellationToken));
+
+        var logged = MetricsFile.ReadAll(_output.Path);
+        foreach (var (step, metrics) in logged.Index())
+            Assert.Equal(step < 2, metrics.Where(m => m.Key.StartsWith("rewards/", StringComparison.Ordinal)).All(m => metrics.Number(m.Key) == 0));
+    }
+
+    [Fact] // every token of plain texts carries loss, so all but the first of each row are predicted
+    public void The_older_release_divides_supervised_losses_by_the_first_tokens_too()
+    {
+        var folder = SharedFiles.Need("golden", "runs", "sft_text");
+        var expected = JsonDocument.Parse(File.ReadLines(Path.Combine(folder, "expected.jsonl")).First()).RootElement;
+
+        Assert.Equal(0, TrainingRun.Run(LoadRecipe(folder, "sft_text", "--trl_compat=0.24", "--max_steps=1"), TestContext.Current.CancellationToken));
+
+        var tokens = expected.GetProperty("num_tokens").GetDouble();
+        Assert.Equal(expected.GetProperty("loss").GetDouble() * (tokens - 8) / tokens, MetricsFile.ReadAll(_output.Path)[0].Number("loss")!.Value, 1e-4);
+    }
+
     /// <summary>The recipe as it lies there, with only the place of its output named; its paths are relative to its folder.</summary>
-    private Recipe LoadRecipe(string folder, string name)
+    private Recipe LoadRecipe(string folder, string name, params string[] overrides)
     {
         var file = new FileInfo(Path.Combine(folder, "recipe.yaml"));
         foreach (var key in s_adapterKeys)
@@ -58,7 +82,7 @@ public sealed class WholeRunTests : IDisposable
         using var run = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")));
         var method = run.RootElement.GetProperty("method").GetString()!;
         Directory.SetCurrentDirectory(folder);
-        var result = Recipe.Load(file, [$"--output_dir={_output.Path}"], Recipe.MethodNamed(method) ?? throw new InvalidOperationException($"{name}: there is no method {method}"));
+        var result = Recipe.Load(file, [$"--output_dir={_output.Path}", .. overrides], Recipe.MethodNamed(method) ?? throw new InvalidOperationException($"{name}: there is no method {method}"));
         Assert.True(result.TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
         return recipe;
     }

@@ -16,13 +16,13 @@ public sealed unsafe class EmbeddingKernelTests
         return output.ToArray();
     }
 
-    private static double[] Scatter<T, TReal>(double[] gradient, int[] ids, int vocabulary, int width, double scale = 1) where T : unmanaged where TReal : unmanaged
+    private static double[] Scatter<T, TReal>(double[] gradient, int[] ids, int vocabulary, int width, double scale = 1, int padding = -1) where T : unmanaged where TReal : unmanaged
     {
         using var rows = new Rows<T>(gradient);
         using var id = new Rows<int>(ids.Length);
         using var table = new Rows<TReal>(vocabulary * width);
         ids.CopyTo(id.Span);
-        EmbeddingKernel.ScatterAdd(rows.Pointer, id.Pointer, table.Pointer, ids.Length, width, vocabulary, scale);
+        EmbeddingKernel.ScatterAdd(rows.Pointer, id.Pointer, table.Pointer, ids.Length, width, vocabulary, scale, padding);
         return table.ToArray();
     }
 
@@ -52,6 +52,20 @@ public sealed unsafe class EmbeddingKernelTests
         Some.Close(sums, Scatter<double, double>(gradient, ids, vocabulary, width, 1.5), 1e-10);
         Some.Close(sums, Scatter<float, float>(gradient, ids, vocabulary, width, 1.5), 1e-6 * count);
         Some.Close(sums, Scatter<BFloat16, float>(gradient, ids, vocabulary, width, 1.5), 1e-6 * count);
+    }
+
+    [Fact]
+    public void The_row_of_the_padding_token_gets_nothing()
+    {
+        var ids = Ids(7, 500, 30);
+        var gradient = Some.Normal(3, 500 * 20);
+        var all = Scatter<float, float>(gradient, ids, 30, 20);
+
+        var others = Scatter<float, float>(gradient, ids, 30, 20, padding: 3);
+
+        Assert.All(others[60..80], value => Assert.Equal(0, value));
+        Assert.Equal([.. all[..60], .. all[80..]], [.. others[..60], .. others[80..]]);
+        Assert.Contains(all[60..80], value => value != 0);
     }
 
     [Fact]

@@ -82,6 +82,60 @@ public sealed class StepContractTests
     }
 
     [Theory]
+    [InlineData(false), InlineData(true)]
+    public void A_sum_of_losses_is_divided_by_the_tokens_that_are_predicted(bool packed)
+    {
+        using var model = Tiny.Model("llama");
+        var separate = Tiny.Rows(5, 13);
+        ITokenRows rows = packed ? Packing.BestFit(separate, 32) : separate;
+        var (method, older) = (new SupervisedMethod("sft"), new SupervisedMethod("sft", countFirstTokens: true));
+        var (work, olderWork) = (Tiny.Whole(rows, method, 4096), Tiny.Whole(rows, older, 4096));
+        var (predicted, first) = (work.Groups[0].Bins.Sum(bin => bin.Batch.TargetCount), Enumerable.Range(0, separate.Count).Count(i => separate.Read(i).Segments[0].Loss.Span[0] != 0));
+
+        Assert.Equal(13, first);
+        Assert.Equal(predicted, work.Groups[0].Totals.Targets);
+        Assert.Equal(predicted + first, olderWork.Groups[0].Totals.Targets);
+        Assert.Equal((double)predicted / (predicted + first), Tiny.Step(model, older, olderWork).Loss / Tiny.Step(model, method, work).Loss, Rounding);
+    }
+
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void Dynamic_fine_tuning_is_its_formula_and_has_its_gradient(bool packed)
+    {
+        using var model = Tiny.Model("llama");
+        ITokenRows rows = packed ? Packing.BestFit(Tiny.Rows(7, 6), 30) : Tiny.Rows(7, 6);
+        var method = new SupervisedMethod("sft", dynamic: true);
+        var work = Tiny.Whole(rows, method, 4096);
+        var batch = work.Groups[0].Bins[0].Batch;
+        var probabilities = Probabilities();
+
+        var step = Tiny.Step(model, method, work);
+
+        // −1/M Σ p log p, and its gradient with p a constant: that of −1/M Σ p₀ log p
+        Assert.Equal(-probabilities.Sum(p => p * Math.Log(p)) / batch.TargetCount, step.Loss, 1e-10);
+        var values = model.Parameters["layers.1.mlp.down.weight"].Value.AsSpan<double>();
+        for (var i = 0; i < 4; i++)
+        {
+            var old = values[i];
+            values[i] = old + 1e-5;
+            var above = Probabilities();
+            values[i] = old - 1e-5;
+            var below = Probabilities();
+            values[i] = old;
+            var difference = -probabilities.Select((p, t) => p * (Math.Log(above[t]) - Math.Log(below[t]))).Sum() / batch.TargetCount / 2e-5;
+            Assert.Equal(difference, step.Gradients["layers.1.mlp.down.weight"][i], 1e-8);      // 1e-5 squared, where the loss is curved
+        }
+
+        double[] Probabilities()
+        {
+            using var scope = TensorScope.Enter();
+            using var mode = GradMode.Disabled();
+            var logits = model.Logits(work.Groups[0].Bins[0].Stream).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
+            return [.. Enumerable.Range(0, batch.Count).Where(i => batch.Targets[i] >= 0).Select(i => Math.Exp(logits[i][batch.Targets[i]]) / logits[i].Sum(Math.Exp))];
+        }
+    }
+
+    [Theory]
     [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Gradient_checkpointing_changes_no_bit(string kind)
     {

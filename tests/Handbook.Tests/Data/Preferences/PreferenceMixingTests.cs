@@ -186,10 +186,11 @@ public sealed class PreferenceMixingTests : IDisposable
     }
 
     [Theory]
-    [InlineData(TrainingMethod.Dpo, "", AnswerEncoding.Separate, false, AnswerEnding.Once, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Dpo, "", AnswerEncoding.Whole, false, AnswerEnding.Once, AnswerCut.Sequence, false)]
     [InlineData(TrainingMethod.Dpo, "trl_compat: \"0.24\"\n", AnswerEncoding.Separate, false, AnswerEnding.Always, AnswerCut.Sequence, true)]
     [InlineData(TrainingMethod.Dpo, "trl_compat: \"1.9\"\n", AnswerEncoding.Tail, false, AnswerEnding.Texts, AnswerCut.Sequence, false)]
-    [InlineData(TrainingMethod.Orpo, "", AnswerEncoding.Joint, true, AnswerEnding.Once, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Kto, "", AnswerEncoding.Whole, false, AnswerEnding.Once, AnswerCut.Sequence, false)]
+    [InlineData(TrainingMethod.Orpo, "", AnswerEncoding.Whole, true, AnswerEnding.Once, AnswerCut.Sequence, false)]
     [InlineData(TrainingMethod.Orpo, "trl_compat: \"0.24\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.LongestAnswer, true)]
     [InlineData(TrainingMethod.Cpo, "trl_compat: \"1.9\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.LengthLessLongest, false)]
     [InlineData(TrainingMethod.Kto, "trl_compat: \"0.24\"\n", AnswerEncoding.JointByLength, true, AnswerEnding.IfMissing, AnswerCut.BeforeSpecialTokens, true)]
