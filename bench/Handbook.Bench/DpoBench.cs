@@ -46,7 +46,7 @@ internal static class DpoBench
     private static (double ReferenceSeconds, double LastLoss) Epoch(Decoder model, AdamW optimizer, PreferenceMethod method, IPreferenceObjective objective, ITokenRows rows, int first, int end)
     {
         var clock = Stopwatch.StartNew();
-        var scores = new ReferenceScore[rows.Count];
+        var scores = new ReferenceScore?[rows.Count];
         for (var start = first; start < end; start += 64)
             foreach (var bin in BatchLoader.Bins(rows, [.. Enumerable.Range(start, Math.Min(64, end - start))], MaxTokens))
                 foreach (var (row, score) in LiveReference.Score(model, bin, objective, rows.Read))

@@ -39,10 +39,10 @@ public sealed class TinyPreferenceRecipesTests(TinyPreferenceRecipesTests.Made m
     {
         string[] words = [Path.Combine(SharedFiles.Repository, "recipes", "tiny", "dpo.yaml"), "--model_name_or_path=model", "--dataset_name=pairs", "--eval_strategy=no",
             "--save_strategy=no", "--per_device_train_batch_size=8", "--learning_rate=1e-4", "--num_train_epochs=1"];
-        var brief = made.Handbook.Run("dpo", [.. words, "--max_steps=2", "--output_dir=runs/short"]);
+        var brief = made.Handbook.Run(["dpo", .. words, "--max_steps=2", "--output_dir=runs/short"]);
         SmallModel.Succeed(brief);
         Assert.Contains("reference: scores of the run's 16 of 48 training rows", brief.Error, StringComparison.Ordinal);
-        var whole = made.Handbook.Run("dpo", [.. words, "--output_dir=runs/whole"]);
+        var whole = made.Handbook.Run(["dpo", .. words, "--output_dir=runs/whole"]);
         SmallModel.Succeed(whole);
         Assert.Contains("reference: scores of 48 training rows", whole.Error, StringComparison.Ordinal);
     }

@@ -4,6 +4,7 @@ using Handbook.Data;
 using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Plans;
 using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training.Methods;

@@ -16,6 +16,7 @@ using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
 using Handbook.Training.Progress;
 using Decoder = Handbook.Models.Decoder;

@@ -1,14 +1,14 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Methods.Preferences;
-using Handbook.Methods.Rewards;
+using Handbook.Data.Mixing;
 using Handbook.Models;
-using Handbook.Recipes;
-using Handbook.Tests.Contract;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
 using Handbook.Training;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Tests.Contract;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;

@@ -1,8 +1,7 @@
 using System.Text.Json;
 using Handbook.Data;
-using Handbook.Methods;
-using Handbook.Torch;
-using Handbook.Training;
+using Handbook.Testing;
+using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Methods;
 

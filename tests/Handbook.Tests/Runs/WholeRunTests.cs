@@ -3,7 +3,7 @@ using System.Text.Json;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Testing;
-using Handbook.Training;
+using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 
 namespace Handbook.Tests.Runs;

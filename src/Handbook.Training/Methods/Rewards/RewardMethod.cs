@@ -1,8 +1,8 @@
 using Handbook.Data;
-using Handbook.Training.Methods.Preferences;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Rewards;
 
 namespace Handbook.Training.Methods.Rewards;

@@ -1,10 +1,11 @@
 using Handbook.Data;
-using Handbook.Methods;
 using Handbook.Models;
-using Handbook.Tests.Contract;
+using Handbook.Models.Tests;
 using Handbook.Torch;
+using Handbook.Training.Methods;
+using Handbook.Training.Tests.Contract;
 
-namespace Handbook.Tests.Models;
+namespace Handbook.Training.Tests.Models;
 
 /// <summary>The embedding row of <c>pad_token_id</c>: look-ups leave it as it is where the published code has a <c>padding_idx</c>.</summary>
 [Collection("tensors")]
