@@ -136,7 +136,7 @@ public sealed class TokenCacheTests : IDisposable
         Assert.Equal([0, 0, 0, 1, 1], row.Loss.ToArray());
         Assert.Equal([0, 0, 0, 1, 1, 1], Assert.Single(store.Read(1).Segments).Loss.ToArray());
         Assert.Equal(1, store.Summary.JoinedRows);
-        Assert.StartsWith("1 rows have a token that holds the end of the prompt", store.Summary.JoinedNote(), StringComparison.Ordinal);
+        Assert.StartsWith("1 row has a token that holds the end of the prompt", store.Summary.JoinedNote(), StringComparison.Ordinal);
     }
 
     [Fact]

@@ -9,7 +9,11 @@ namespace Handbook.Data.Tokenizing;
 /// <summary>A conversation as tokens.</summary>
 /// <param name="Mask">1 for tokens to learn; as long as <paramref name="Ids"/>; empty where it was not asked for.</param>
 /// <param name="Characters">Length of the rendered text in Unicode code points.</param>
-public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters);
+public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters)
+{
+    /// <summary>Whether one token holds the end of a prompt and the beginning of its completion.</summary>
+    public bool IsJoined { get; init; }
+}
 
 /// <summary>What stands at the end of a rendered conversation.</summary>
 public enum ChatEnding
@@ -72,7 +76,7 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         Now = _now,
     };
 
-    private static EncodedRow Row(EncodedChat chat) => new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text));
+    private static EncodedRow Row(EncodedChat chat) => new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text)) { IsJoined = chat.IsJoined };
 
     private static T Guard<T>(Func<T> render)
     {

@@ -138,9 +138,11 @@ public sealed class RowTokenizer : IRowTokenizer
                 var onlyAssistant = _options.Loss == LossScope.Assistant;
                 return EndChat(_chats!.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant);
             case ChatPromptExample pair:
-                return _options.Loss is LossScope.Assistant or LossScope.All
-                    ? EndChat(_chats!.Encode(pair.Whole, _options, withMask: _options.Loss == LossScope.Assistant), lossOnAll: _options.Loss == LossScope.All)
-                    : EndChat(_chats!.EncodeCompletion(pair.Prompt, pair.Completion, _options), lossOnAll: false);
+                if (_options.Loss is LossScope.Assistant or LossScope.All)
+                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: _options.Loss == LossScope.Assistant), lossOnAll: _options.Loss == LossScope.All);
+                var answered = _chats!.EncodeCompletion(pair.Prompt, pair.Completion, _options);
+                isJoined = answered.IsJoined;
+                return EndChat(answered, lossOnAll: false);
             default:
                 throw new InvalidOperationException($"rows of the layout {Format} are not for this method");
         }

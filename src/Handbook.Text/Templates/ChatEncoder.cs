@@ -37,7 +37,8 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
         return new(rendered.Text, encoding.Ids, mask, spans);
     }
 
-    /// <summary>A conversation in two parts, of which only the second is learnt: the mask covers what the completion adds to the prompt's text.</summary>
+    /// <summary>A conversation in two parts, of which only the second is learnt: what the completion adds to the prompt's text, from behind as many tokens as that
+    /// text has by itself.</summary>
     /// <param name="prompt">The turns before; rendered with the opening of an assistant turn where its last turn is not the assistant's.</param>
     /// <param name="completion">The turns that follow: a JSON list of messages.</param>
     /// <param name="options">Its generation prompt is decided here and so not used.</param>
@@ -61,13 +62,11 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
 
     private EncodedChat Completed(string text, int start, bool addSpecialTokens)
     {
-        var encoding = EncodeWithOffsets(text, addSpecialTokens);
-        (int, int)[] spans = [(PyText.Length(text.AsSpan(0, start)), PyText.Length(text))];
-        var mask = TokenMask.FromSpans(encoding.Offsets, spans);
-        // An end token that the tokenizer adds behind the text belongs to the completion, though it covers no character.
-        for (var i = mask.Length - 1; i > 0 && encoding.Offsets[i] is (0, 0); i--)
-            mask[i] = 1;
-        return new(text, encoding.Ids, mask, spans);
+        var ids = EncodeText(text, addSpecialTokens);
+        var border = PromptBorder.Of(tokenizer.EncodePrompt(text[..start], addSpecialTokens), ids, out var isJoined);
+        var mask = new byte[ids.Length];
+        mask.AsSpan(border).Fill(1);
+        return new(text, ids, mask, [(PyText.Length(text.AsSpan(0, start)), PyText.Length(text))]) { IsJoined = isJoined };
     }
 
     private int[] EncodeText(string text, bool addSpecialTokens)
@@ -123,4 +122,8 @@ public sealed record ChatEncodeOptions
 /// <param name="Ids">Token ids.</param>
 /// <param name="AssistantMask">1 for the tokens to learn, 0 for the others, as long as the ids; empty where it was not asked for.</param>
 /// <param name="Spans">The parts of the text to learn, in Unicode code points, end exclusive.</param>
-public sealed record EncodedChat(string Text, int[] Ids, byte[] AssistantMask, IReadOnlyList<(int Start, int End)> Spans);
+public sealed record EncodedChat(string Text, int[] Ids, byte[] AssistantMask, IReadOnlyList<(int Start, int End)> Spans)
+{
+    /// <summary>Whether one token holds the end of a prompt and the beginning of its completion.</summary>
+    public bool IsJoined { get; init; }
+}

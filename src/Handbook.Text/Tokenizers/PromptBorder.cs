@@ -1,4 +1,4 @@
-namespace Handbook.Data.Tokenizing;
+namespace Handbook.Text.Tokenizers;
 
 /// <summary>Where a prompt ends in the tokens of a whole text: after as many as the prompt has by itself.</summary>
 /// <remarks>
