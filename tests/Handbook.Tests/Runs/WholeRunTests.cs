@@ -39,7 +39,7 @@ public sealed class WholeRunTests : IDisposable
         var folder = SharedFiles.Need("golden", "runs", name);
         var recipe = LoadRecipe(folder, name);
 
-        Assert.Equal(0, TrainingRun.Run(recipe, TestContext.Current.CancellationToken));
+        Assert.Equal(RunEnd.Finished, TrainingRun.Run(recipe, cancel: TestContext.Current.CancellationToken).End);
 
         var expected = File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0).Select(line => JsonDocument.Parse(line).RootElement).ToArray();
         var logged = MetricsFile.ReadAll(_output.Path);
@@ -53,7 +53,7 @@ public sealed class WholeRunTests : IDisposable
     {
         var folder = SharedFiles.Need("golden", "runs", "dpo_chat");
 
-        Assert.Equal(0, TrainingRun.Run(LoadRecipe(folder, "dpo_chat", "--lr_scheduler_type=constant_with_warmup", "--warmup_steps=2"), TestContext.Current.CancellationToken));
+        Assert.Equal(RunEnd.Finished, TrainingRun.Run(LoadRecipe(folder, "dpo_chat", "--lr_scheduler_type=constant_with_warmup", "--warmup_steps=2"), cancel: TestContext.Current.CancellationToken).End);
 
         var logged = MetricsFile.ReadAll(_output.Path);
         foreach (var (step, metrics) in logged.Index())
@@ -66,7 +66,7 @@ public sealed class WholeRunTests : IDisposable
         var folder = SharedFiles.Need("golden", "runs", "sft_text");
         var expected = JsonDocument.Parse(File.ReadLines(Path.Combine(folder, "expected.jsonl")).First()).RootElement;
 
-        Assert.Equal(0, TrainingRun.Run(LoadRecipe(folder, "sft_text", "--trl_compat=0.24", "--max_steps=1"), TestContext.Current.CancellationToken));
+        Assert.Equal(RunEnd.Finished, TrainingRun.Run(LoadRecipe(folder, "sft_text", "--trl_compat=0.24", "--max_steps=1"), cancel: TestContext.Current.CancellationToken).End);
 
         var tokens = expected.GetProperty("num_tokens").GetDouble();
         Assert.Equal(expected.GetProperty("loss").GetDouble() * (tokens - 8) / tokens, MetricsFile.ReadAll(_output.Path)[0].Number("loss")!.Value, 1e-4);
