@@ -6,6 +6,7 @@
 set -uo pipefail
 source "$(dirname "$0")/env.sh"
 
+if [ "${HANDBOOK_CPU:-}" = avx2 ]; then export DOTNET_EnableAVX512=0; fi     # .NET has to know before it starts
 kind=${1:-quick}
 gpu=(-trait- needs=gpu)
 if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then gpu=(); fi
@@ -26,26 +27,37 @@ rm -rf "$results"
 mkdir -p "$results"
 passed=0 failed=0 skipped=0 broken=()
 attribute() { sed -n "s/.*<assembly [^>]*[[:space:]]$2=\"\([0-9]*\)\".*/\1/p" "$1" | head -n 1; }
-for project in "$root"/tests/*.Tests/; do
-    name=$(basename "$project")
-    program=$project/bin/Release/net10.0/$name.dll
-    report=$results/$name.xml
-    say "test: $name"
-    if [ ! -e "$program" ]; then broken+=("$name: not built"); continue; fi
+# One test project, in a process of its own; what is named after it is set in its environment.
+run() {
+    local name=$1 report=$results/$1${2:+-${2#*=}}.xml
+    local program=$root/tests/$name/bin/Release/net10.0/$name.dll
+    shift
+    say "test: $name${*:+ with $*}"
+    if [ ! -e "$program" ]; then broken+=("$name: not built"); return; fi
     status=0
-    timeout --kill-after=10 "${HANDBOOK_TEST_TIMEOUT:-3600}" \
+    env "$@" timeout --kill-after=10 "${HANDBOOK_TEST_TIMEOUT:-3600}" \
         dotnet exec "$program" "${filters[@]}" -noLogo -noColor -noAutoReporters -xml "$report" </dev/null || status=$?
     if [ ! -s "$report" ] || [ -z "$(attribute "$report" total)" ]; then
-        broken+=("$name: ended with status $status before its report")
-        continue
+        broken+=("$name${*:+ with $*}: ended with status $status before its report")
+        return
     fi
     passed=$((passed + $(attribute "$report" passed)))
     failed=$((failed + $(attribute "$report" failed) + $(attribute "$report" errors)))
     skipped=$((skipped + $(attribute "$report" skipped)))
     if [ $status -ne 0 ] && [ "$(attribute "$report" failed)" = 0 ] && [ "$(attribute "$report" errors)" = 0 ]; then
-        broken+=("$name: ended with status $status after its report")
+        broken+=("$name${*:+ with $*}: ended with status $status after its report")
     fi
-done
+}
+
+for project in "$root"/tests/*.Tests/; do run "$(basename "$project")"; done
+# Kernels and products once more on each lesser path of this processor.
+if [ "$kind" != golden ] && [ -z "${HANDBOOK_CPU:-}" ]; then
+    has() { for flag in "$@"; do grep -qw -m 1 "$flag" /proc/cpuinfo || return 1; done; }
+    if has avx512f avx512bw avx512dq avx512vl; then
+        if has avx512_bf16; then run Handbook.Torch.Tests HANDBOOK_CPU=avx512; fi
+        run Handbook.Torch.Tests HANDBOOK_CPU=avx2 DOTNET_EnableAVX512=0
+    fi
+fi
 echo
 for line in "${broken[@]}"; do echo "failed: $line"; done
 failed=$((failed + ${#broken[@]}))

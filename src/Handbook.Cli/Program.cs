@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Handbook.Torch;
 
 namespace Handbook.Cli;
 
@@ -10,6 +11,14 @@ internal static class Program
 
     private static async Task<int> Main(string[] args)
     {
+        try
+        {
+            Processor.Apply();
+        }
+        catch (Exception exception)
+        {
+            return ExitCode.Of(exception);
+        }
         var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });     // an argument may begin with @
         if (result.Errors.Count > 0)
         {

@@ -1,4 +1,5 @@
 using Handbook.Torch.Devices;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Torch;
 
@@ -70,7 +71,7 @@ public sealed class Parameter : IDisposable
             else
                 left.MmInto(right, Gradient);
         }
-        else
+        else if (!Product.TrySum(Gradient, left, right, HasGradient))
             Add(left.Mm(right));
         HasGradient = true;
     }

@@ -1,6 +1,5 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
-using System.Runtime.Intrinsics.X86;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Native;
 
@@ -60,7 +59,7 @@ public static unsafe class TorchRuntime
             Shim.Initialize();
             var library = NativeLibrary.Load(LibraryPath());
             ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*, void>)NativeLibrary.GetExport(library, "hb_parallel");
-            if (NativeLibrary.TryGetExport(library, "hb_row_products", out var products))       // a shim that was built earlier has none
+            if (Processor.Path == ProcessorPath.BFloat16 && NativeLibrary.TryGetExport(library, "hb_row_products", out var products))       // a shim that was built earlier has none
                 RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)((delegate* unmanaged<nint>)products)();
             var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named && int.TryParse(named, out var asked) && asked > 0
                 ? asked
@@ -94,11 +93,22 @@ public static unsafe class TorchRuntime
     }
 
     // OpenBLAS picks AVX2 kernels on processors newer than itself, at half the speed; libgomp's idle threads must not spin
-    // for long while the loader's threads want their core. Both are read when the library is loaded, so they are set before.
+    // for long while the loader's threads want their core. All is read when the libraries are loaded, so it is set before.
     private static string ChooseEnvironment()
     {
+        var path = Processor.Path;
         var core = Environment.GetEnvironmentVariable("OPENBLAS_CORETYPE") ?? "";
-        if (core.Length == 0 && Avx512F.IsSupported && Avx512BW.IsSupported && Avx512DQ.IsSupported && Avx512F.VL.IsSupported)
+        if (Processor.Forced is not null)
+        {
+            var wide = path >= ProcessorPath.Avx512;
+            core = wide ? "SkylakeX" : "Haswell";
+            Set("OPENBLAS_CORETYPE", core);
+            Set("ATEN_CPU_CAPABILITY", wide ? "avx512" : "avx2");
+            Set("MKL_ENABLE_INSTRUCTIONS", wide ? "AVX512" : "AVX2");
+            if (path < ProcessorPath.BFloat16)
+                Set("ONEDNN_MAX_CPU_ISA", wide ? "AVX512_CORE" : "AVX2");
+        }
+        else if (core.Length == 0 && path >= ProcessorPath.Avx512)
         {
             core = "SkylakeX";
             Set("OPENBLAS_CORETYPE", core);
@@ -184,6 +194,11 @@ public static unsafe class TorchRuntime
         Description = $"libtorch {Shim.Version}, {blas}{(core.Length > 0 ? $" {core}" : "")}, {threads} threads, {InstructionSet()}";
     }
 
-    private static string InstructionSet() =>
-        Avx512F.IsSupported ? "AVX-512" : Avx2.IsSupported ? "AVX2" : System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known";
+    private static string InstructionSet() => Processor.Path switch
+    {
+        ProcessorPath.BFloat16 => "AVX-512 with bfloat16",
+        ProcessorPath.Avx512 => "AVX-512",
+        ProcessorPath.Avx2 => "AVX2",
+        _ => System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known",
+    } + (Processor.Forced is null ? "" : $" ({Processor.Variable}={Environment.GetEnvironmentVariable(Processor.Variable)})");
 }

@@ -27,7 +27,7 @@ public static class Linear
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())
-            y = RowExact.IsEnabled && !needed ? RowByRow(x, matrix, bias?.Compute, x.DType) : x.Linear(matrix, bias?.Compute);
+            y = RowExact.IsEnabled && !needed ? RowByRow(x, matrix, bias?.Compute, x.DType) : Product.Linear(x, matrix, bias?.Compute);
         if (needed)
             LinearNode.Attach(x, weight, matrix, bias, y);
         return scope.Keep(y);
@@ -59,7 +59,7 @@ public static class Linear
             weight.AddProduct(dy.T(), _x);
             if (bias is { IsTrainable: true })
                 bias.Add(dy.To(bias.Gradient!.DType).Sum(0));
-            return [inputNeedsGrad ? dy.Mm(matrix) : null, null, null];
+            return [inputNeedsGrad ? Product.Of(dy, matrix) : null, null, null];
         }
     }
 }

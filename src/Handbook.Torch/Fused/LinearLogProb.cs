@@ -137,7 +137,7 @@ public sealed class LinearLogProb : AutogradNode
     {
         using var scope = TensorScope.Enter();
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
-        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type) : hidden.Linear(head.Compute).To(type);
+        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type) : Product.Linear(hidden, head.Compute, null).To(type);
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)
@@ -183,7 +183,7 @@ public sealed class LinearLogProb : AutogradNode
             var rows = Math.Min(size, count - start);
             var logits = buffer.Narrow(0, all is null ? 0 : start, rows);
             if (!known)
-                hidden.Narrow(0, start, rows).MmInto(transposed, logits);
+                Product.Into(hidden.Narrow(0, start, rows), transposed, logits);
             body(start, rows, logits);
         }
     }
@@ -196,7 +196,7 @@ public sealed class LinearLogProb : AutogradNode
     private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden)
     {
         if (dhidden is not null)
-            dlogits.MmInto(_head.Compute, dhidden);
+            Product.Into(dlogits, _head.Compute, dhidden);
         _head.AddProduct(dlogits.T(), hidden);
     }
 

@@ -12,6 +12,25 @@ public static unsafe class ElementwiseKernel
     public static void Convert<TFrom, TTo>(TFrom* source, TTo* target, long count) where TFrom : unmanaged where TTo : unmanaged =>
         ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = 1, Add = false });
 
+    /// <summary>target[i, j] = source[i, j] + offsets[j], rounded to the nearest value where the target is narrower; neither is float64.</summary>
+    /// <param name="sourceStride">Elements from row to row.</param>
+    /// <param name="targetStride">Elements from row to row.</param>
+    /// <param name="offsets">Added to each row; null for none.</param>
+    public static void ConvertRows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width, float* offsets = null)
+        where TFrom : unmanaged where TTo : unmanaged
+    {
+        if (sourceStride == width && targetStride == width && offsets == null)
+        {
+            Convert(source, target, (long)rows * width);
+            return;
+        }
+        var perPiece = RowPieces.PerPiece(width);
+        ThreadTeam.Run((rows + perPiece - 1) / perPiece, new RowsBody<TFrom, TTo>
+        {
+            Source = source, SourceStride = sourceStride, Target = target, TargetStride = targetStride, Offsets = offsets, Rows = rows, Width = width, PerPiece = perPiece,
+        });
+    }
+
     /// <summary>target += factor · source.</summary>
     public static void AddScaled<TFrom, TTo>(TFrom* source, TTo* target, long count, double factor = 1) where TFrom : unmanaged where TTo : unmanaged =>
         ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = factor, Add = true });
@@ -83,6 +102,39 @@ public static unsafe class ElementwiseKernel
             else
                 for (var i = 0; i < count; i += 16)
                     lanes.Store(target, i, lanes.Load(source, i) * factor);
+        }
+    }
+
+    private struct RowsBody<TFrom, TTo> : IParallelBody where TFrom : unmanaged where TTo : unmanaged
+    {
+        public TFrom* Source;
+        public TTo* Target;
+        public float* Offsets;
+        public long SourceStride, TargetStride;
+        public int Rows, Width, PerPiece;
+
+        public readonly void Invoke(int index)
+        {
+            if (Width % Lanes.Width == 0)
+                Run(index, new WholeLanes());
+            else
+                Run(index, new RaggedLanes(Width));
+        }
+
+        private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
+        {
+            var end = Math.Min(Rows, (index + 1) * PerPiece);
+            for (var i = index * PerPiece; i < end; i++)
+            {
+                var source = Source + i * SourceStride;
+                var target = Target + i * TargetStride;
+                if (Offsets == null)
+                    for (var j = 0; j < Width; j += 16)
+                        lanes.Store(target, j, lanes.Load(source, j));
+                else
+                    for (var j = 0; j < Width; j += 16)
+                        lanes.Store(target, j, lanes.Load(source, j) + lanes.Load(Offsets, j));
+            }
         }
     }
 

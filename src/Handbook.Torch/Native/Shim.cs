@@ -29,6 +29,8 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_reset_peak")] public static partial void ResetPeak();
     [LibraryImport(Library, EntryPoint = "hb_trim")] public static partial void Trim();
     [LibraryImport("libc", EntryPoint = "setenv", StringMarshalling = StringMarshalling.Utf8)] public static partial int SetEnvironment(string name, string value, int overwrite);
+    [LibraryImport("libc", EntryPoint = "unsetenv", StringMarshalling = StringMarshalling.Utf8)] public static partial int UnsetEnvironment(string name);
+    [LibraryImport("libc", EntryPoint = "execv", StringMarshalling = StringMarshalling.Utf8, SetLastError = true)] public static partial int Execute(string path, string?[] arguments);
 
     public static string Version => Marshal.PtrToStringUTF8((nint)VersionText()) ?? "";
 

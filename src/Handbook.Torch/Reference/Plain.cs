@@ -6,6 +6,14 @@ namespace Handbook.Torch.Reference;
 /// <summary>The fused operations once more, out of ordinary operators that libtorch records: slow, short, and what the fused ones are tested against.</summary>
 internal static class Plain
 {
+    /// <summary>left · right of the operands' own values, in float64: what a product of lower precision is rounded from.</summary>
+    /// <returns>[M, N], float64.</returns>
+    public static Tensor Product(Tensor left, Tensor right)
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep(left.To(DType.Float64).Mm(right.To(DType.Float64)));
+    }
+
     /// <summary>y = (a + w) ⊙ h / √( mean(h²) + ε ).</summary>
     /// <param name="h">[N, D].</param>
     /// <param name="weight">w, [D].</param>

@@ -203,8 +203,8 @@ public static class TrainingRun
             _ => DType.Float32,
         };
         var compute = recipe.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
-        if (compute == DType.BFloat16 && !ProcessorFeatures.HasBFloat16)
-            observer.Warned("this processor has no bfloat16 instructions; products in bfloat16 are slower than in float32 here");
+        if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
+            observer.Noted("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory but no time");
         if (saveType == DType.BFloat16)
             observer.Noted("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
         if (config.Decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })

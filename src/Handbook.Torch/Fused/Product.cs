@@ -1,0 +1,125 @@
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Torch.Fused;
+
+/// <summary>Products of matrices in the element type of their operands, outside the graph; whatever the processor, sums are taken in float32 at least.</summary>
+/// <remarks>
+/// Where the processor does not multiply bfloat16, and in small products anywhere, libtorch would sum in it: off by a few per cent, and many times slower
+/// than float32. There tiles of both operands are widened to float32, which is exact, multiplied by the BLAS, and the sums are rounded once:
+/// <code>result = round( widen(left) · widen(right) + bias ),   relative error at most 2⁻⁸</code>
+/// Rows of a tile are few enough to stay in the caches until they are rounded.
+/// </remarks>
+public static unsafe class Product
+{
+    /// <summary>Most elements of a widened tile: 4 MB.</summary>
+    private const int TileElements = 1 << 20;
+
+    /// <summary>Rows of the result, or terms of its sums, in one tile.</summary>
+    private const int TileRows = 512;
+
+    /// <summary>Terms of a product, all its sums together, up to which libtorch leaves the processor's own instructions aside (16³) and sums in bfloat16.</summary>
+    private const long FewTerms = 1 << 14;
+
+    private static bool IsWidened(Tensor left, long columns) =>
+        left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || left.Count * columns <= FewTerms);
+
+    /// <summary>[M, K] · [K, N].</summary>
+    public static Tensor Of(Tensor left, Tensor right)
+    {
+        if (!IsWidened(left, right.Size(1)))
+            return left.Mm(right);
+        var result = Tensor.Empty(left.DType, left.Device, left.Size(0), right.Size(1));
+        Widened(left, right, null, result);
+        return result;
+    }
+
+    /// <summary>x · weightᵀ + bias.</summary>
+    /// <param name="x">[N, in].</param>
+    /// <param name="weight">[out, in].</param>
+    /// <param name="bias">[out]; null for none.</param>
+    public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias)
+    {
+        if (!IsWidened(x, weight.Size(0)))
+            return x.Linear(weight, bias);
+        var result = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
+        using var scope = TensorScope.Enter();
+        Widened(x, weight.Detach().T(), bias, result);
+        return result;
+    }
+
+    /// <summary>[M, K] · [K, N] into an existing [M, N].</summary>
+    public static void Into(Tensor left, Tensor right, Tensor result)
+    {
+        if (IsWidened(left, right.Size(1)))
+            Widened(left, right, null, result);
+        else
+            left.MmInto(right, result);
+    }
+
+    /// <summary>[M, K] · [K, N] into a sum of higher precision, or added to it.</summary>
+    /// <returns>False where the processor multiplies in the operands' own precision: nothing was done.</returns>
+    public static bool TrySum(Tensor sum, Tensor left, Tensor right, bool add)
+    {
+        if (!IsWidened(left, right.Size(1)) || sum.DType != DType.Float32)
+            return false;
+        using var scope = TensorScope.Enter();
+        long rows = left.Size(0), terms = left.Size(1), columns = right.Size(1);
+        if (terms == 0 && !add)
+            sum.ZeroInPlace();
+        for (var k = 0L; k < terms; k += TileRows)
+        {
+            using var step = TensorScope.Enter();
+            var depth = Math.Min(TileRows, terms - k);
+            var wide = Widen(right, k, depth, 0, columns);
+            var tile = Math.Max(16, TileElements / depth);
+            for (var i = 0L; i < rows; i += tile)
+            {
+                using var inner = TensorScope.Enter();
+                var count = Math.Min(tile, rows - i);
+                var (some, target) = (Widen(left, i, count, k, depth), sum.Narrow(0, i, count));
+                if (add || k > 0)
+                    target.AddMmInPlace(some, wide);
+                else
+                    some.MmInto(wide, target);
+            }
+        }
+        return true;
+    }
+
+    private static void Widened(Tensor left, Tensor right, Tensor? bias, Tensor result)
+    {
+        if (right.DType != DType.BFloat16 || result.DType != DType.BFloat16 || result.Stride(1) != 1 || bias is { DType: not DType.BFloat16 })
+            throw new NotSupportedException($"a product of {left.Describe()} and {right.Describe()} into {result.Describe()}");
+        using var scope = TensorScope.Enter();
+        long rows = left.Size(0), depth = left.Size(1), columns = right.Size(1);
+        var offsets = bias?.To(DType.Float32).Contiguous();
+        var wide = Math.Max(64, TileElements / Math.Max(1, Math.Max(depth, Math.Min(rows, TileRows))));
+        for (var j = 0L; j < columns; j += wide)
+        {
+            using var step = TensorScope.Enter();
+            var width = Math.Min(wide, columns - j);
+            var other = Widen(right, 0, depth, j, width);
+            for (var i = 0L; i < rows; i += TileRows)
+            {
+                using var inner = TensorScope.Enter();
+                var count = Math.Min(TileRows, rows - i);
+                var sums = Tensor.Empty(DType.Float32, Device.Cpu, count, width);
+                Widen(left, i, count, 0, depth).MmInto(other, sums);
+                ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j, result.Stride(0),
+                    (int)count, (int)width, offsets is null ? null : offsets.Pointer<float>() + j);
+            }
+        }
+    }
+
+    /// <summary>A part of a matrix in float32, lying in memory the way it does.</summary>
+    private static Tensor Widen(Tensor matrix, long row, long rows, long column, long columns)
+    {
+        if (matrix.Stride(1) != 1 && matrix.Stride(0) == 1)
+            return Widen(matrix.T(), column, columns, row, rows).T();
+        if (matrix.Stride(1) != 1)
+            return matrix.Narrow(0, row, rows).Narrow(1, column, columns).To(DType.Float32);
+        var wide = Tensor.Empty(DType.Float32, Device.Cpu, rows, columns);
+        ElementwiseKernel.ConvertRows(matrix.Pointer<BFloat16>() + row * matrix.Stride(0) + column, matrix.Stride(0), wide.Pointer<float>(), columns, (int)rows, (int)columns);
+        return wide;
+    }
+}
