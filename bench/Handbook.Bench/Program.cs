@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Bench;
 using Handbook.Torch;
 
@@ -7,7 +8,15 @@ using Handbook.Torch;
 // handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
 // handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
-Processor.Apply();
+try
+{
+    Processor.Apply();
+}
+catch (InputException problem)
+{
+    Console.Error.WriteLine($"error: {problem.Message}");
+    return 2;
+}
 switch (args)
 {
     case ["run", .. var options]:

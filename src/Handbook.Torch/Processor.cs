@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Handbook.Base;
 using Handbook.Torch.Native;
 
 namespace Handbook.Torch;
@@ -46,7 +47,7 @@ public static class Processor
     public static ProcessorPath? Forced => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } asked ? Parse(asked, Best) : null;
 
     /// <summary>The path of this process.</summary>
-    /// <exception cref="TorchException"><c>HANDBOOK_CPU</c> names no path, or one that the processor or .NET does not take.</exception>
+    /// <exception cref="InputException"><c>HANDBOOK_CPU</c> names no path, or one that the processor or .NET does not take.</exception>
     public static ProcessorPath Path => Chosen.Value;
 
     /// <summary>Whether products of bfloat16 are the processor's own; else they are widened to float32.</summary>
@@ -57,11 +58,12 @@ public static class Processor
     {
         var index = Array.FindIndex(Names, known => known.Name == asked);
         if (index < 0)
-            throw new TorchException($"{Variable} is '{asked}', which is no path of a processor\n  fix: use {Choices(Names)}, or unset it for the best that the processor has");
+            throw new InputException($"{Variable} is '{asked}', which is no path of a processor", fix: $"use {Choices(Names)}, or unset it for the best that the processor has");
         if (Names[index].Path <= best)
             return Names[index].Path;
         var has = Names.Where(known => known.Path <= best).ToArray();
-        throw new TorchException($"{Variable} is {asked}, but this processor lacks its instructions\n  fix: {(has.Length == 0 ? "unset it" : $"use {Choices(has)}, or unset it for the best that the processor has")}");
+        throw new InputException($"{Variable} is {asked}, but this processor lacks its instructions",
+            fix: has.Length == 0 ? "unset it" : $"use {Choices(has)}, or unset it for the best that the processor has");
     }
 
     /// <summary>
@@ -80,7 +82,8 @@ public static class Processor
         var arguments = File.ReadAllText("/proc/self/cmdline").Split('\0')[..^1];
         _ = path == ProcessorPath.Avx2 ? Shim.SetEnvironment(DotnetVariable, "0", 1) : Shim.UnsetEnvironment(DotnetVariable);
         _ = Shim.Execute(program, [.. arguments, null]);
-        throw new TorchException($"{program} could not be started again for {Variable}: error {Marshal.GetLastPInvokeError()}\n  fix: set {DotnetVariable}={(path == ProcessorPath.Avx2 ? "0" : "1")} beside it");
+        throw new InputException($"{program} could not be started again for {Variable}: error {Marshal.GetLastPInvokeError()}",
+            fix: $"set {DotnetVariable}={(path == ProcessorPath.Avx2 ? "0" : "1")} beside it");
     }
 
     private static ProcessorPath Choose()
@@ -89,9 +92,10 @@ public static class Processor
         if (forced is null)
             return Best >= ProcessorPath.Avx512 && !Avx512F.IsSupported ? ProcessorPath.Avx2 : Best;
         if ((forced >= ProcessorPath.Avx512) != Avx512F.IsSupported || (forced >= ProcessorPath.Avx2 && !Avx2.IsSupported))
-            throw new TorchException(forced == ProcessorPath.Avx2
-                ? $"{Variable} is avx2, but .NET started with AVX-512, and its choice cannot change\n  fix: set {DotnetVariable}=0 as well, before the program starts"
-                : $"{Variable} is {Environment.GetEnvironmentVariable(Variable)}, but .NET started without the vectors it needs\n  fix: unset {DotnetVariable} and other variables that take instructions from .NET");
+            throw forced == ProcessorPath.Avx2
+                ? new InputException($"{Variable} is avx2, but .NET started with AVX-512", "it chooses its vectors once, when it starts", $"set {DotnetVariable}=0 as well, before the program starts")
+                : new InputException($"{Variable} is {Environment.GetEnvironmentVariable(Variable)}, but .NET started without the vectors it needs", "it chooses them once, when it starts",
+                    $"unset {DotnetVariable} and other variables that take instructions from .NET");
         return forced.Value;
     }
 

@@ -1,5 +1,6 @@
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Handbook.Base;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Tests;
@@ -12,7 +13,7 @@ public sealed unsafe class ProcessorTests
     [Theory, InlineData("avx"), InlineData("AVX2"), InlineData("avx2 "), InlineData("best"), InlineData("1")]
     public void A_name_that_is_none_is_answered_with_the_choices(string name)
     {
-        var problem = Assert.Throws<TorchException>(() => Processor.Parse(name, ProcessorPath.BFloat16));
+        var problem = Assert.Throws<InputException>(() => Processor.Parse(name, ProcessorPath.BFloat16));
         Assert.Contains($"HANDBOOK_CPU is '{name}'", problem.Message);
         Assert.Contains("avx2, avx512 or bf16", problem.Message);
     }
@@ -23,7 +24,7 @@ public sealed unsafe class ProcessorTests
     [InlineData("avx2", ProcessorPath.Portable, "unset it")]
     public void A_path_that_the_processor_lacks_is_refused_with_those_it_has(string name, ProcessorPath best, string advice)
     {
-        var problem = Assert.Throws<TorchException>(() => Processor.Parse(name, best));
+        var problem = Assert.Throws<InputException>(() => Processor.Parse(name, best));
         Assert.Contains($"HANDBOOK_CPU is {name}, but this processor lacks its instructions", problem.Message);
         Assert.Contains(advice, problem.Message);
     }
