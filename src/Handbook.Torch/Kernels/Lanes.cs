@@ -31,7 +31,9 @@ internal static unsafe class Lanes
         if (typeof(T) == typeof(float))
             return Vector512.Load((float*)source);
         if (typeof(T) == typeof(BFloat16))
-            return FromBFloat16(Vector256.Load((ushort*)source));
+            return Avx2.IsSupported && !Avx512F.IsSupported
+                ? Vector512.Create(Avx2.ConvertToVector256Int32((ushort*)source) << 16, Avx2.ConvertToVector256Int32((ushort*)source + 8) << 16).AsSingle()
+                : FromBFloat16(Vector256.Load((ushort*)source));
         throw new NotSupportedException($"no vector form of {typeof(T).Name}");
     }
 
@@ -50,17 +52,35 @@ internal static unsafe class Lanes
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static Vector512<float> LoadPartial<T>(T* source, int count, float fill) where T : unmanaged
     {
+        if (typeof(T) == typeof(BFloat16))
+        {
+            var bits = Vector256.Create(BFloat16.From(fill).Bits);
+            for (var i = 0; i < count; i++)
+                ((ushort*)&bits)[i] = ((ushort*)source)[i];
+            return FromBFloat16(bits);
+        }
+        if (typeof(T) != typeof(float))
+            throw new NotSupportedException($"no vector form of {typeof(T).Name}");
         var value = Vector512.Create(fill);
         for (var i = 0; i < count; i++)
-            ((float*)&value)[i] = (float)Get(source, i);
+            ((float*)&value)[i] = ((float*)source)[i];
         return value;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
     public static void StorePartial<T>(T* target, int count, Vector512<float> value) where T : unmanaged
     {
+        if (typeof(T) == typeof(BFloat16))
+        {
+            var bits = ToBFloat16(value);
+            for (var i = 0; i < count; i++)
+                ((ushort*)target)[i] = ((ushort*)&bits)[i];
+            return;
+        }
+        if (typeof(T) != typeof(float))
+            throw new NotSupportedException($"no vector form of {typeof(T).Name}");
         for (var i = 0; i < count; i++)
-            Set(target, i, ((float*)&value)[i]);
+            ((float*)target)[i] = ((float*)&value)[i];
     }
 
     /// <summary>One element, for the plain code that serves float64 and the tests.</summary>
@@ -112,6 +132,9 @@ internal static unsafe class Lanes
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<ushort> Narrow(Vector512<uint> value) => Avx512F.IsSupported
         ? Avx512F.ConvertToVector256UInt16(value)
+        : Avx2.IsSupported
+        // Quarters 0, 2, 1, 3 are what it packs; no value is above 16 bits, so none is clipped.
+        ? Avx2.Permute4x64(Avx2.PackUnsignedSaturate(value.GetLower().AsInt32(), value.GetUpper().AsInt32()).AsUInt64(), 0b11_01_10_00).AsUInt16()
         : Vector256.Narrow(value.GetLower(), value.GetUpper());
 
     /// <summary>In each quarter the sums of that quarter of a, b, c and d: (0 + 2) + (1 + 3).</summary>
@@ -125,8 +148,21 @@ internal static unsafe class Lanes
             return Avx512F.UnpackLow(ab.AsDouble(), cd.AsDouble()).AsSingle() + Avx512F.UnpackHigh(ab.AsDouble(), cd.AsDouble()).AsSingle();
         }
         return Vector512.Create(
-            Vector256.Create(Quarter(a.GetLower().GetLower(), b.GetLower().GetLower(), c.GetLower().GetLower(), d.GetLower().GetLower()), Quarter(a.GetLower().GetUpper(), b.GetLower().GetUpper(), c.GetLower().GetUpper(), d.GetLower().GetUpper())),
-            Vector256.Create(Quarter(a.GetUpper().GetLower(), b.GetUpper().GetLower(), c.GetUpper().GetLower(), d.GetUpper().GetLower()), Quarter(a.GetUpper().GetUpper(), b.GetUpper().GetUpper(), c.GetUpper().GetUpper(), d.GetUpper().GetUpper())));
+            InQuarters(a.GetLower(), b.GetLower(), c.GetLower(), d.GetLower()),
+            InQuarters(a.GetUpper(), b.GetUpper(), c.GetUpper(), d.GetUpper()));
+    }
+
+    /// <summary>The same for the two quarters of a half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector256<float> InQuarters(Vector256<float> a, Vector256<float> b, Vector256<float> c, Vector256<float> d)
+    {
+        if (Avx.IsSupported)
+        {
+            var ab = Avx.UnpackLow(a, b) + Avx.UnpackHigh(a, b);
+            var cd = Avx.UnpackLow(c, d) + Avx.UnpackHigh(c, d);
+            return Avx.UnpackLow(ab.AsDouble(), cd.AsDouble()).AsSingle() + Avx.UnpackHigh(ab.AsDouble(), cd.AsDouble()).AsSingle();
+        }
+        return Vector256.Create(Quarter(a.GetLower(), b.GetLower(), c.GetLower(), d.GetLower()), Quarter(a.GetUpper(), b.GetUpper(), c.GetUpper(), d.GetUpper()));
 
         static Vector128<float> Quarter(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d) =>
             Vector128.Create(a[0] + a[2] + (a[1] + a[3]), b[0] + b[2] + (b[1] + b[3]), c[0] + c[2] + (c[1] + c[3]), d[0] + d[2] + (d[1] + d[3]));

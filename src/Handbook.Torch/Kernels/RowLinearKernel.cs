@@ -11,8 +11,8 @@ namespace Handbook.Torch.Kernels;
 /// </remarks>
 public static unsafe class RowLinearKernel
 {
-    /// <summary>Rows of x and of W in one tile: sixteen sums stay in registers.</summary>
-    private const int Tile = 4;
+    /// <summary>Rows of W in one tile.</summary>
+    private const int Tile = RowLinearTiles.Outputs;
 
     /// <summary>Rows of W per piece of work: long stretches of a vocabulary, which are read from memory, and enough pieces of a layer for many threads.</summary>
     private static int PieceRows(int outputs) => outputs < 8192 ? 32 : 128;
@@ -112,18 +112,15 @@ public static unsafe class RowLinearKernel
                         new Span<float>(panel + (long)o * Width, Width).Clear();
                 weight = panel;
             }
-            var sums = stackalloc Vector128<float>[Tile];
+            var sums = stackalloc Vector128<float>[RowLinearTiles.Rows];
             if (from == 0)
                 Fetch((byte*)(Weight + (long)output * Inputs), (long)Tile * Inputs * sizeof(T));
-            var row = from;
-            for (; row + Tile <= to; row += Tile)
+            for (var row = from; row < to;)
             {
-                Four(X + row * XStride, XStride, weight, Width, sums);
-                for (var r = 0; r < Tile; r++)
-                    Store(row + r, output, count, sums[r]);
+                var done = RowLinearTiles.Sums(X + row * XStride, XStride, to - row, weight, Width, sums);
+                for (var r = 0; r < done; r++, row++)
+                    Store(row, output, count, sums[r]);
             }
-            for (; row < to; row++)
-                Store(row, output, count, One(X + row * XStride, weight, Width));
         }
 
         /// <summary>Asks for further rows of W while these are worked on; beyond the last row it does nothing.</summary>
@@ -147,70 +144,6 @@ public static unsafe class RowLinearKernel
                 for (var o = 0; o < count; o++)
                     Lanes.Set(target, o, sums[o]);
         }
-    }
-
-    /// <summary>sums[r][o] = x row r · W row o.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void Four(float* x0, nint xStride, float* w, int width, Vector128<float>* sums)
-    {
-        float* x1 = x0 + xStride, x2 = x1 + xStride, x3 = x2 + xStride;
-        float* w1 = w + width, w2 = w1 + width, w3 = w2 + width;
-        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default, b0 = default, b1 = default, b2 = default, b3 = default;
-        Vector512<float> c0 = default, c1 = default, c2 = default, c3 = default, d0 = default, d1 = default, d2 = default, d3 = default;
-        for (nint i = 0; i < width; i += Lanes.Width)
-        {
-            Vector512<float> p = Vector512.Load(w + i), q = Vector512.Load(w1 + i), r = Vector512.Load(w2 + i), s = Vector512.Load(w3 + i);
-            var x = Vector512.Load(x0 + i);
-            a0 = Vector512.FusedMultiplyAdd(x, p, a0);
-            a1 = Vector512.FusedMultiplyAdd(x, q, a1);
-            a2 = Vector512.FusedMultiplyAdd(x, r, a2);
-            a3 = Vector512.FusedMultiplyAdd(x, s, a3);
-            x = Vector512.Load(x1 + i);
-            b0 = Vector512.FusedMultiplyAdd(x, p, b0);
-            b1 = Vector512.FusedMultiplyAdd(x, q, b1);
-            b2 = Vector512.FusedMultiplyAdd(x, r, b2);
-            b3 = Vector512.FusedMultiplyAdd(x, s, b3);
-            x = Vector512.Load(x2 + i);
-            c0 = Vector512.FusedMultiplyAdd(x, p, c0);
-            c1 = Vector512.FusedMultiplyAdd(x, q, c1);
-            c2 = Vector512.FusedMultiplyAdd(x, r, c2);
-            c3 = Vector512.FusedMultiplyAdd(x, s, c3);
-            x = Vector512.Load(x3 + i);
-            d0 = Vector512.FusedMultiplyAdd(x, p, d0);
-            d1 = Vector512.FusedMultiplyAdd(x, q, d1);
-            d2 = Vector512.FusedMultiplyAdd(x, r, d2);
-            d3 = Vector512.FusedMultiplyAdd(x, s, d3);
-        }
-        if (!Avx512F.IsSupported)
-        {
-            sums[0] = Lanes.Quarters(Lanes.InQuarters(a0, a1, a2, a3));
-            sums[1] = Lanes.Quarters(Lanes.InQuarters(b0, b1, b2, b3));
-            sums[2] = Lanes.Quarters(Lanes.InQuarters(c0, c1, c2, c3));
-            sums[3] = Lanes.Quarters(Lanes.InQuarters(d0, d1, d2, d3));
-            return;
-        }
-        // Four rows at a time: quarters 0 and 1, then 2 and 3, as Quarters adds them.
-        Vector512<float> e = Lanes.InQuarters(a0, a1, a2, a3), f = Lanes.InQuarters(b0, b1, b2, b3), g = Lanes.InQuarters(c0, c1, c2, c3), h = Lanes.InQuarters(d0, d1, d2, d3);
-        var ef = Avx512F.Shuffle4x128(e, f, 0x88) + Avx512F.Shuffle4x128(e, f, 0xDD);
-        var gh = Avx512F.Shuffle4x128(g, h, 0x88) + Avx512F.Shuffle4x128(g, h, 0xDD);
-        (Avx512F.Shuffle4x128(ef, gh, 0x88) + Avx512F.Shuffle4x128(ef, gh, 0xDD)).Store((float*)sums);
-    }
-
-    /// <summary>One row of x with four of W, each sum in the same order as in <see cref="Four"/>.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static Vector128<float> One(float* x0, float* w, int width)
-    {
-        float* w1 = w + width, w2 = w1 + width, w3 = w2 + width;
-        Vector512<float> a0 = default, a1 = default, a2 = default, a3 = default;
-        for (nint i = 0; i < width; i += Lanes.Width)
-        {
-            var x = Vector512.Load(x0 + i);
-            a0 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w + i), a0);
-            a1 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w1 + i), a1);
-            a2 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w2 + i), a2);
-            a3 = Vector512.FusedMultiplyAdd(x, Vector512.Load(w3 + i), a3);
-        }
-        return Lanes.Quarters(Lanes.InQuarters(a0, a1, a2, a3));
     }
 
     /// <summary>By the formula, in float64.</summary>
