@@ -14,7 +14,7 @@ internal interface IActivation
 internal readonly struct Silu : IActivation
 {
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public static Vector512<float> Value(Vector512<float> x) => x / (Vector512<float>.One + VectorMath.Exp(-x));
+    public static Vector512<float> Value(Vector512<float> x) => x / (Vector512<float>.One + VectorMath.ExpOrZero(-x));
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Value(Vector512<float> x, out Vector512<float> slope)

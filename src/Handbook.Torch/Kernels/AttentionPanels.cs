@@ -62,6 +62,10 @@ internal static unsafe class AttentionPanels
                 for (var column = 0; column < width; column += 16)
                     Transpose16(panel + row * width + column, width, scale, target + column * stride + row);
         var end = (rows + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
+        if (Avx.IsSupported)
+            for (; row < end; row += 8)
+                for (var column = 0; column < width; column += 8)
+                    Transpose8(panel + row * width + column, width, scale.GetLower(), target + column * stride + row);
         for (; row < end; row++)
             for (var column = 0; column < width; column++)
                 target[column * stride + row] = panel[row * width + column] * factor;
@@ -96,5 +100,34 @@ internal static unsafe class AttentionPanels
             column.GetUpper().GetLower().Store(target + 8 * to);
             column.GetUpper().GetUpper().Store(target + 12 * to);
         }
+    }
+    /// <summary>8 × 8, in the same way.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    private static void Transpose8(float* source, nint stride, Vector256<float> scale, float* target)
+    {
+        const int to = SegmentTable.BlockSize;
+        Four(source, stride, scale, out var a0, out var a1, out var a2, out var a3);
+        Four(source + 4 * stride, stride, scale, out var b0, out var b1, out var b2, out var b3);
+        Avx.Permute2x128(a0, b0, 0x20).Store(target);
+        Avx.Permute2x128(a1, b1, 0x20).Store(target + to);
+        Avx.Permute2x128(a2, b2, 0x20).Store(target + 2 * to);
+        Avx.Permute2x128(a3, b3, 0x20).Store(target + 3 * to);
+        Avx.Permute2x128(a0, b0, 0x31).Store(target + 4 * to);
+        Avx.Permute2x128(a1, b1, 0x31).Store(target + 5 * to);
+        Avx.Permute2x128(a2, b2, 0x31).Store(target + 6 * to);
+        Avx.Permute2x128(a3, b3, 0x31).Store(target + 7 * to);
+    }
+
+    /// <summary>Four rows: two blocks of 4 × 4, each transposed in its half.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Four(float* source, nint stride, Vector256<float> scale, out Vector256<float> c0, out Vector256<float> c1, out Vector256<float> c2, out Vector256<float> c3)
+    {
+        Vector256<float> r0 = Vector256.Load(source) * scale, r1 = Vector256.Load(source + stride) * scale;
+        Vector256<float> r2 = Vector256.Load(source + 2 * stride) * scale, r3 = Vector256.Load(source + 3 * stride) * scale;
+        Vector256<float> low01 = Avx.UnpackLow(r0, r1), high01 = Avx.UnpackHigh(r0, r1), low23 = Avx.UnpackLow(r2, r3), high23 = Avx.UnpackHigh(r2, r3);
+        c0 = Avx.Shuffle(low01, low23, 0x44);
+        c1 = Avx.Shuffle(low01, low23, 0xEE);
+        c2 = Avx.Shuffle(high01, high23, 0x44);
+        c3 = Avx.Shuffle(high01, high23, 0xEE);
     }
 }

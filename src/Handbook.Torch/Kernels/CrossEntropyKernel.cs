@@ -182,7 +182,7 @@ public static unsafe class CrossEntropyKernel
         Vector512<float> factor = Vector512.Create((float)(2 * Log2E * scale)), shift = Vector512.Create((float)(-2 * Log2E * lse)), sum = Vector512<float>.Zero;
         var lanes = new RaggedLanes(count);
         for (var i = 0; i < count; i += 16)
-            sum += VectorMath.PowerOfTwo(Vector512.FusedMultiplyAdd(lanes.Load(x, i, float.NegativeInfinity), factor, shift));
+            sum += VectorMath.PowerOfTwoOrZero(Vector512.FusedMultiplyAdd(lanes.Load(x, i, float.NegativeInfinity), factor, shift));
         return Vector512.Sum(sum);
     }
 
@@ -258,7 +258,7 @@ public static unsafe class CrossEntropyKernel
             for (; i < count; i += 16)
             {
                 var t = Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power);
-                var e = VectorMath.PowerOfTwo(t);
+                var e = VectorMath.PowerOfTwoOrZero(t);
                 sum0 += e;
                 timesT = Vector512.FusedMultiplyAdd(e, Vector512.MaxNative(Vector512.Create(-151f), t), timesT);     // 0 · −∞ counts as 0
                 if (output != null)
@@ -269,8 +269,8 @@ public static unsafe class CrossEntropyKernel
         {
             for (; Vector512.IsHardwareAccelerated && i + 32 <= count; i += 32)       // two at a time would not fit in sixteen registers
             {
-                var e0 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
-                var e1 = VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
+                var e0 = VectorMath.PowerOfTwoOrZero(Exponent(Lanes.Load(x + i), high, low, power));
+                var e1 = VectorMath.PowerOfTwoOrZero(Exponent(Lanes.Load(x + i + 16), high, low, power));
                 e0.Store(output + i);
                 e1.Store(output + i + 16);
                 sum0 += e0;
@@ -278,7 +278,7 @@ public static unsafe class CrossEntropyKernel
             }
             for (; i < count; i += 16)
             {
-                var e = VectorMath.PowerOfTwo(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
+                var e = VectorMath.PowerOfTwoOrZero(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
                 lanes.Store(output, i, e);
                 sum0 += e;
             }
@@ -287,11 +287,11 @@ public static unsafe class CrossEntropyKernel
         {
             for (; Vector512.IsHardwareAccelerated && i + 32 <= count; i += 32)       // two at a time would not fit in sixteen registers
             {
-                sum0 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i), high, low, power));
-                sum1 += VectorMath.PowerOfTwo(Exponent(Lanes.Load(x + i + 16), high, low, power));
+                sum0 += VectorMath.PowerOfTwoOrZero(Exponent(Lanes.Load(x + i), high, low, power));
+                sum1 += VectorMath.PowerOfTwoOrZero(Exponent(Lanes.Load(x + i + 16), high, low, power));
             }
             for (; i < count; i += 16)
-                sum0 += VectorMath.PowerOfTwo(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
+                sum0 += VectorMath.PowerOfTwoOrZero(Exponent(lanes.Load(x, i, float.NegativeInfinity), high, low, power));
         }
         result.Sum = Vector512.Sum(sum0 + sum1);
         result.TimesT = Vector512.Sum(timesT);

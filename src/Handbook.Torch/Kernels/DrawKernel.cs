@@ -48,19 +48,36 @@ public static unsafe class DrawKernel
             for (; (chunk + 1) * Chunk <= logits.Length; chunk++)
             {
                 float* from = x + chunk * Chunk, to = w + chunk * Chunk;
-                var w0 = VectorMath.Exp((Vector512.Load(from) - shift) * scale);
-                var w1 = VectorMath.Exp((Vector512.Load(from + 16) - shift) * scale);
-                var w2 = VectorMath.Exp((Vector512.Load(from + 32) - shift) * scale);
-                var w3 = VectorMath.Exp((Vector512.Load(from + 48) - shift) * scale);
-                w0.Store(to);
-                w1.Store(to + 16);
-                w2.Store(to + 32);
-                w3.Store(to + 48);
-                var peak = Vector512.MaxNative(Vector512.MaxNative(w0, w1), Vector512.MaxNative(w2, w3));
+                Vector512<float> peak, sum;
+                if (Vector512.IsHardwareAccelerated)
+                {
+                    var w0 = VectorMath.ExpOrZero((Vector512.Load(from) - shift) * scale);
+                    var w1 = VectorMath.ExpOrZero((Vector512.Load(from + 16) - shift) * scale);
+                    var w2 = VectorMath.ExpOrZero((Vector512.Load(from + 32) - shift) * scale);
+                    var w3 = VectorMath.ExpOrZero((Vector512.Load(from + 48) - shift) * scale);
+                    w0.Store(to);
+                    w1.Store(to + 16);
+                    w2.Store(to + 32);
+                    w3.Store(to + 48);
+                    peak = Vector512.MaxNative(Vector512.MaxNative(w0, w1), Vector512.MaxNative(w2, w3));
+                    sum = (w0 + w1) + (w2 + w3);
+                }
+                else
+                {
+                    // Four at once would not fit in sixteen registers, nor into what the compiler is willing to inline.
+                    peak = sum = Vector512<float>.Zero;
+                    for (var i = 0; i < Chunk; i += Lanes.Width)
+                    {
+                        var weight = VectorMath.ExpOrZero((Vector512.Load(from + i) - shift) * scale);
+                        weight.Store(to + i);
+                        peak = Vector512.MaxNative(peak, weight);
+                        sum += weight;
+                    }
+                }
                 var half = Vector256.MaxNative(peak.GetLower(), peak.GetUpper());
                 var quarter = Vector128.MaxNative(half.GetLower(), half.GetUpper());
                 peaks[chunk] = Math.Max(Math.Max(quarter[0], quarter[1]), Math.Max(quarter[2], quarter[3]));
-                total += sums[chunk] = Vector512.Sum((w0 + w1) + (w2 + w3));
+                total += sums[chunk] = Vector512.Sum(sum);
             }
         }
         for (var i = chunk * Chunk; i < logits.Length; i++)
@@ -84,8 +101,12 @@ public static unsafe class DrawKernel
         var i = 0;
         fixed (float* x = logits)
             for (; i + Chunk <= logits.Length; i += Chunk)
-                total += Vector512.Sum((VectorMath.Exp(Vector512.Load(x + i) - shift) + VectorMath.Exp(Vector512.Load(x + i + 16) - shift))
-                    + (VectorMath.Exp(Vector512.Load(x + i + 32) - shift) + VectorMath.Exp(Vector512.Load(x + i + 48) - shift)));
+            {
+                var sum = VectorMath.ExpOrZero(Vector512.Load(x + i) - shift);
+                for (var j = Lanes.Width; j < Chunk; j += Lanes.Width)
+                    sum += VectorMath.ExpOrZero(Vector512.Load(x + i + j) - shift);
+                total += Vector512.Sum(sum);
+            }
         for (; i < logits.Length; i++)
             total += Math.Exp(logits[i] - max);
         return total;

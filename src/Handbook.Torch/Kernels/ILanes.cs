@@ -47,7 +47,17 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
             return Avx512F.MaskLoad((float*)row + i, Inside(i).AsSingle(), Vector512.Create(fill));
         if (Avx512BW.VL.IsSupported && typeof(T) == typeof(BFloat16))
             return Lanes.FromBFloat16(Avx512BW.VL.MaskLoad((ushort*)row + i, NarrowInside(i), Vector256.Create(BFloat16.From(fill).Bits)));
-        return i + Lanes.Width <= _count ? Lanes.Load(row + i) : Lanes.LoadPartial(row + i, _count - i, fill);
+        if (i + Lanes.Width <= _count)
+            return Lanes.Load(row + i);
+        if (Avx.IsSupported && typeof(T) == typeof(float))
+        {
+            var outside = Vector256.Create(fill);
+            var (low, high) = HalvesInside(i);
+            return Vector512.Create(
+                Vector256.ConditionalSelect(low, Avx.MaskLoad((float*)row + i, low), outside),
+                Vector256.ConditionalSelect(high, Avx.MaskLoad((float*)row + i + Lanes.Width / 2, high), outside));
+        }
+        return Lanes.LoadPartial(row + i, _count - i, fill);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -59,6 +69,18 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
             Avx512BW.VL.MaskStore((ushort*)row + i, NarrowInside(i), Lanes.ToBFloat16(value));
         else if (i + Lanes.Width <= _count)
             Lanes.Store(row + i, value);
+        else if (Avx.IsSupported && typeof(T) == typeof(float))
+        {
+            // A masked store takes many cycles where it is not needed.
+            var (low, high) = HalvesInside(i);
+            var rest = _count - i;
+            if (rest >= Lanes.Width / 2)
+                value.GetLower().Store((float*)row + i);
+            else
+                Avx.MaskStore((float*)row + i, low, value.GetLower());
+            if (rest > Lanes.Width / 2)
+                Avx.MaskStore((float*)row + i + Lanes.Width / 2, high, value.GetUpper());
+        }
         else
             Lanes.StorePartial(row + i, _count - i, value);
     }
@@ -66,6 +88,14 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
     /// <summary>All bits of the lanes that lie inside the row.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Vector512<int> Inside(int i) => Vector512.LessThan(Vector512<int>.Indices, Vector512.Create(_count - i));
+
+    /// <summary>The same for the two halves.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private (Vector256<float> Low, Vector256<float> High) HalvesInside(int i)
+    {
+        var rest = Vector256.Create(_count - i);
+        return (Vector256.LessThan(Vector256<int>.Indices, rest).AsSingle(), Vector256.LessThan(Vector256<int>.Indices + Vector256.Create(Lanes.Width / 2), rest).AsSingle());
+    }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private Vector256<ushort> NarrowInside(int i) => Vector256.LessThan(Vector256<short>.Indices, Vector256.Create((short)Math.Min(_count - i, Lanes.Width))).AsUInt16();

@@ -55,6 +55,32 @@ public sealed class VectorMathTests
         Assert.True(float.IsNaN(One(VectorMath.PowerOfTwo, float.NaN)));
     }
 
+    [Theory, InlineData(-87.3, 88.7), InlineData(-1, 1), InlineData(-1e-3, 1e-3)]
+    public void The_forms_without_subnormal_results_are_within_one_in_ten_million(double from, double to)
+    {
+        Assert.InRange(WorstError(VectorMath.ExpOrZero, Math.Exp, from, to, relative: true), 0, 1e-7);
+        Assert.InRange(WorstError(VectorMath.PowerOfTwoOrZero, x => Math.Pow(2, x), from * 1.4426, to * 1.4426, relative: true), 0, 1e-7);
+    }
+
+    [Fact]
+    public void The_forms_without_subnormal_results_handle_the_ends_of_the_number_line()
+    {
+        foreach (var x in (float[])[float.NegativeInfinity, -1e30f, -200])
+        {
+            Assert.Equal(0, One(VectorMath.ExpOrZero, x));
+            Assert.Equal(0, One(VectorMath.PowerOfTwoOrZero, x));
+        }
+        foreach (var x in (float[])[float.PositiveInfinity, 1e30f, 90, 88.73f])
+            Assert.Equal(float.PositiveInfinity, One(VectorMath.ExpOrZero, x));
+        for (var n = -126; n <= 127; n++)
+            Assert.Equal(Math.Pow(2, n), One(VectorMath.PowerOfTwoOrZero, n));
+        Assert.InRange(One(VectorMath.ExpOrZero, -95), 0, 5.6e-42f);            // 5.52e-42 is subnormal: it or 0
+        Assert.InRange(One(VectorMath.PowerOfTwoOrZero, -126.4f), 0, 1.2e-38f);
+        Assert.True(float.IsNaN(One(VectorMath.ExpOrZero, float.NaN)));
+        Assert.True(float.IsNaN(One(VectorMath.PowerOfTwoOrZero, float.NaN)));
+        Assert.Equal(1, One(VectorMath.ExpOrZero, 0));
+    }
+
     [Fact]
     public void Sigmoid_tanh_and_normal_cdf_keep_their_stated_errors()
     {
