@@ -14,8 +14,11 @@ public static unsafe class Product
     /// <summary>Most elements of a widened tile: 4 MB.</summary>
     private const int TileElements = 1 << 20;
 
-    /// <summary>Rows of the result, or terms of its sums, in one tile.</summary>
+    /// <summary>Rows of the result in one tile, or terms of a sum over tokens.</summary>
     private const int TileRows = 512;
+
+    /// <summary>Terms of other sums in one tile.</summary>
+    private const int TileDepth = 2048;
 
     /// <summary>Terms of a product, all its sums together, up to which libtorch leaves the processor's own instructions aside (16³) and sums in bfloat16.</summary>
     private const long FewTerms = 1 << 14;
@@ -93,18 +96,30 @@ public static unsafe class Product
         using var scope = TensorScope.Enter();
         long rows = left.Size(0), depth = left.Size(1), columns = right.Size(1);
         var offsets = bias?.To(DType.Float32).Contiguous();
-        var wide = Math.Max(64, TileElements / Math.Max(1, Math.Max(depth, Math.Min(rows, TileRows))));
+        var deep = Math.Min(depth, TileDepth);
+        var wide = Math.Max(64, TileElements / Math.Max(1, Math.Max(deep, Math.Min(rows, TileRows))));
+        // Where all of the left side fits into the caches it is widened once for all columns.
+        var all = columns > wide && rows * depth <= 2 * TileElements ? Widen(left, 0, rows, 0, depth) : null;
         for (var j = 0L; j < columns; j += wide)
         {
             using var step = TensorScope.Enter();
             var width = Math.Min(wide, columns - j);
-            var other = Widen(right, 0, depth, j, width);
+            var other = depth == deep ? Widen(right, 0, depth, j, width) : null;
             for (var i = 0L; i < rows; i += TileRows)
             {
                 using var inner = TensorScope.Enter();
                 var count = Math.Min(TileRows, rows - i);
                 var sums = Tensor.Empty(DType.Float32, Device.Cpu, count, width);
-                Widen(left, i, count, 0, depth).MmInto(other, sums);
+                for (var k = 0L; k == 0 || k < depth; k += TileDepth)
+                {
+                    using var part = TensorScope.Enter();
+                    var terms = Math.Min(TileDepth, depth - k);
+                    var some = all is null ? Widen(left, i, count, k, terms) : all.Narrow(0, i, count).Narrow(1, k, terms);
+                    if (k == 0)
+                        some.MmInto(other ?? Widen(right, k, terms, j, width), sums);
+                    else
+                        sums.AddMmInPlace(some, Widen(right, k, terms, j, width));
+                }
                 ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j, result.Stride(0),
                     (int)count, (int)width, offsets is null ? null : offsets.Pointer<float>() + j);
             }

@@ -10,7 +10,7 @@ public sealed class ProductTests
     // Half a unit in the last of eight bits: a sum that is rounded once is off by at most this share of itself.
     private const double Rounding = 1.0 / 256;
 
-    // A float32 sum of n products is off by at most n/2 of its own roundings (2⁻²⁴) of the sum of their sizes; here n is below 3000.
+    // A float32 sum of n products is off by at most n/2 of its own roundings (2⁻²⁴) of the sum of their sizes; here n is at most 2500.
     private const double Summing = 1e-4;
 
     public static TheoryData<int, int, int> Shapes => new()
@@ -19,6 +19,7 @@ public sealed class ProductTests
         { 513, 33, 70 },            // more rows than a tile has
         { 5, 1030, 40 },            // more terms of a sum than a tile has
         { 2, 600, 1800 },           // more columns than a tile has
+        { 4, 2500, 600 },           // and more of both
         { 1100, 7, 3 },
     };
 
