@@ -90,8 +90,10 @@ internal static class StepBench
     {
         var random = new Random(17);
         var config = shape.Config();
+        var compute = bf16 ? DType.BFloat16 : DType.Float32;
         var specs = Family.For("llama", "bench").Parameters(config, fused: true);
-        var model = new Decoder(config, ModelParameters.Allocate(specs, DType.Float32, bf16 ? DType.BFloat16 : DType.Float32, trainable));
+        var model = new Decoder(config, ModelParameters.Allocate(
+            trainable ? ParameterPlan.Trained(specs, DType.Float32, compute) : ParameterPlan.Resident(specs, DType.Float32, compute)));
         foreach (var spec in specs)
         {
             if (spec.Kind == ParameterKind.NormWeight)

@@ -68,19 +68,25 @@ public sealed class Decoder : IDisposable
     public HeadOptions HeadOptions { get; }
 
     /// <summary>Element type of products.</summary>
-    public DType Compute => _embedding.Compute.DType;
+    public DType Compute => Parameters.Plan.Compute;
 
     internal IReadOnlyList<DecoderLayer> Layers => _layers;
 
     /// <summary>A model with the weights of a checkpoint.</summary>
-    /// <param name="dtype">Element type of masters and gradients.</param>
-    /// <param name="compute">Element type of products.</param>
-    /// <param name="trainable">Whether gradients are wanted.</param>
-    public static Decoder Load(ModelWeights weights, DType dtype, DType compute, bool trainable)
+    /// <param name="plan">How each of them is kept.</param>
+    public static Decoder Load(ModelWeights weights, ParameterPlan plan)
     {
-        var parameters = ModelParameters.Allocate(weights.Parameters, dtype, compute, trainable);
-        parameters.Load(weights);
-        return new Decoder(weights.Config, parameters);
+        var parameters = ModelParameters.Allocate(plan);
+        try
+        {
+            parameters.Load(weights);
+            return new Decoder(weights.Config, parameters);
+        }
+        catch
+        {
+            parameters.Dispose();
+            throw;
+        }
     }
 
     /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products.</summary>
@@ -110,7 +116,7 @@ public sealed class Decoder : IDisposable
 
     /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
     internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) =>
-        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Config.EmbeddingScale, Config.PaddingRow ?? -1);
+        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Parameters.Plan.Residual, Config.EmbeddingScale, Config.PaddingRow ?? -1);
 
     /// <summary>The last norm with the addition before it; [N, D].</summary>
     internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;

@@ -4,27 +4,36 @@ namespace Handbook.Models;
 
 /// <summary>Parameters that lie behind one another, so that norm, clipping and update are one pass over memory.</summary>
 /// <param name="Values">Masters; [n].</param>
-/// <param name="Gradients">Sums of gradients; [n], null where the model is frozen.</param>
+/// <param name="Gradients">Sums of gradients; [n], null where nothing of it is trained.</param>
 /// <param name="Compute">The copy that products read, in bfloat16; [n], null where products read the masters.</param>
 /// <param name="Decays">Whether weight decay applies.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
 public sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
 
-/// <summary>All parameters of a model, in two flat buckets: with and without weight decay.</summary>
+/// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
 public sealed class ModelParameters : IDisposable
 {
     private const int Alignment = 32;          // elements: 128 bytes of float32, 64 of bfloat16
 
     private readonly Dictionary<string, Parameter> _byName = [];
+    private readonly Dictionary<string, ParameterSpec> _specs;
 
-    private ModelParameters(IReadOnlyList<ParameterSpec> specs, DType dtype) => (Specs, DType) = (specs, dtype);
+    private ModelParameters(ParameterPlan plan)
+    {
+        Plan = plan;
+        Specs = [.. plan.Rules.Select(rule => rule.Spec)];
+        _specs = Specs.ToDictionary(spec => spec.Name);
+    }
+
+    public ParameterPlan Plan { get; }
 
     public IReadOnlyList<ParameterSpec> Specs { get; }
 
-    /// <summary>Element type of the masters.</summary>
-    public DType DType { get; }
-
+    /// <summary>What lies in flat memory, by whether it is trained and whether weight decay applies.</summary>
     public IReadOnlyList<ParameterBucket> Buckets { get; private set; } = [];
+
+    /// <summary>The buckets that have gradients.</summary>
+    public IReadOnlyList<ParameterBucket> Trained => [.. Buckets.Where(bucket => bucket.Gradients is not null)];
 
     public Parameter this[string name] =>
         _byName.TryGetValue(name, out var found) ? found : throw new ArgumentException($"the model has no parameter {name}", nameof(name));
@@ -32,37 +41,45 @@ public sealed class ModelParameters : IDisposable
     /// <summary>The parameter, or null where this model has none of the name (a bias, a tied head).</summary>
     public Parameter? Find(string name) => _byName.GetValueOrDefault(name);
 
+    public ParameterSpec Spec(string name) => _specs[name];
+
     /// <summary>Number of weights.</summary>
     public long Count => Specs.Sum(s => s.Count);
 
-    /// <summary>Makes room for a model's parameters; their values are zeros.</summary>
-    /// <param name="specs">What the model consists of.</param>
-    /// <param name="dtype">Element type of masters and gradients.</param>
-    /// <param name="compute">Element type of products: <paramref name="dtype"/>, or bfloat16 for mixed precision.</param>
-    /// <param name="trainable">Whether gradients are wanted.</param>
-    public static ModelParameters Allocate(IReadOnlyList<ParameterSpec> specs, DType dtype, DType compute, bool trainable)
+    /// <summary>Makes room for a model's parameters; their values are zeros. What is mapped has none until it is loaded.</summary>
+    public static ModelParameters Allocate(ParameterPlan plan)
     {
-        var result = new ModelParameters(specs, dtype);
-        var decayed = result.Bucket([.. specs.Where(s => !s.NoWeightDecay)], decays: true, dtype, compute, trainable);
-        var others = result.Bucket([.. specs.Where(s => s.NoWeightDecay)], decays: false, dtype, compute, trainable);
-        result.Buckets = [.. new[] { decayed, others }.OfType<ParameterBucket>()];
+        var result = new ModelParameters(plan);
+        result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
+            .GroupBy(rule => (rule.IsTrained, rule.Decays)).OrderByDescending(group => group.Key).Select(group => result.Bucket([.. group]))];
+        foreach (var rule in plan.Rules)
+            if (rule.Storage == ParameterStorage.Resident)
+                result.Add(rule, Tensor.Zeros(rule.Type, [.. rule.Spec.Shape]));
         return result;
     }
 
-    private ParameterBucket? Bucket(ParameterSpec[] specs, bool decays, DType dtype, DType compute, bool trainable)
+    private void Add(ParameterRule rule, Tensor values)
     {
-        if (specs.Length == 0)
-            return null;
         using var scope = TensorScope.Enter();
-        var total = specs.Sum(s => Aligned(s.Count));
+        var parameter = new Parameter(rule.Spec.Name, values, trainable: false);
+        if (rule.Copy is { } copy)
+            parameter.SetCompute(Tensor.Zeros(copy, [.. rule.Spec.Shape]));
+        _byName.Add(rule.Spec.Name, parameter);
+    }
+
+    private ParameterBucket Bucket(ParameterRule[] rules)
+    {
+        using var scope = TensorScope.Enter();
+        var (dtype, copy, trained) = (rules[0].Type, rules[0].Copy, rules[0].IsTrained);
+        var total = rules.Sum(rule => Aligned(rule.Spec.Count));
         var values = TensorScope.Detach(Tensor.Zeros(dtype, total));
-        var gradients = trainable ? TensorScope.Detach(Tensor.Zeros(dtype, total)) : null;
-        var copies = compute == dtype ? null : TensorScope.Detach(Tensor.Zeros(compute, total));
+        var gradients = trained ? TensorScope.Detach(Tensor.Zeros(dtype, total)) : null;
+        var copies = copy is { } type ? TensorScope.Detach(Tensor.Zeros(type, total)) : null;
         var placed = new List<(Parameter, long)>();
         var offset = 0L;
-        foreach (var spec in specs)
+        foreach (var spec in rules.Select(rule => rule.Spec))
         {
-            var parameter = new Parameter(spec.Name, Part(values, offset, spec), trainable);
+            var parameter = new Parameter(spec.Name, Part(values, offset, spec), trained);
             if (gradients is not null)
                 parameter.SetGradient(Part(gradients, offset, spec));
             if (copies is not null)
@@ -71,19 +88,23 @@ public sealed class ModelParameters : IDisposable
             placed.Add((parameter, offset));
             offset += Aligned(spec.Count);
         }
-        return new(values, gradients, copies, decays, placed);
+        return new(values, gradients, copies, rules[0].Decays, placed);
     }
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
 
     private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) => flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
 
-    /// <summary>Fills the parameters from a checkpoint.</summary>
+    /// <summary>Fills the parameters from a checkpoint; what is mapped, once and for all.</summary>
     public unsafe void Load(ModelWeights weights)
     {
-        foreach (var spec in Specs)
-            weights.Read(spec.Name, DType, (nint)this[spec.Name].Value.Data);
+        foreach (var rule in Plan.Rules)
+            if (rule.Storage != ParameterStorage.Mapped)
+                weights.Read(rule.Spec.Name, rule.Type, (nint)this[rule.Spec.Name].Value.Data);
+            else if (Find(rule.Spec.Name) is null)
+                Add(rule, weights.Map(rule.Spec.Name));
         RefreshCompute();
+        weights.ForgetPages();
     }
 
     /// <summary>Copies the masters into the copies that products read; the optimiser does so itself.</summary>
@@ -92,6 +113,9 @@ public sealed class ModelParameters : IDisposable
         using var mode = GradMode.Disabled();
         foreach (var bucket in Buckets)
             bucket.Compute?.CopyFrom(bucket.Values);
+        foreach (var rule in Plan.Rules)
+            if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null } && Find(rule.Spec.Name) is { } parameter)
+                parameter.Compute.CopyFrom(parameter.Value);
     }
 
     /// <summary>Forgets the gradients of the last step; the memory is overwritten by the next.</summary>
@@ -113,10 +137,10 @@ public sealed class ModelParameters : IDisposable
 
     public void Dispose()
     {
+        foreach (var parameter in _byName.Values)
+            parameter.Dispose();
         foreach (var bucket in Buckets)
         {
-            foreach (var (parameter, _) in bucket.Parameters)
-                parameter.Dispose();
             bucket.Values.Dispose();
             bucket.Gradients?.Dispose();
             bucket.Compute?.Dispose();

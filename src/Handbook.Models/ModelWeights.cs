@@ -67,15 +67,22 @@ public sealed class ModelWeights : IDisposable
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
-    /// <summary>A parameter where it lies in the mapped file; false where it has to be assembled, transposed or converted.</summary>
-    public bool TryMap(string name, DType dtype, out TensorData data)
+    /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that suits its elements.</summary>
+    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part] && part.PublishedShape[0] == part.Rows
+        && _checkpoint.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0 && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
+
+    /// <summary>A parameter's values where they lie in the file, which stays mapped as long as the tensor lives.</summary>
+    /// <exception cref="ArgumentException">It has to be assembled, transposed or converted; see <see cref="CanMap"/>.</exception>
+    public unsafe Tensor Map(string name)
     {
-        data = default;
-        if (IsNew(name) || Spec(name).Parts is not [{ Transposed: false } part] || part.PublishedShape[0] != part.Rows || DTypeOf(name) != dtype)
-            return false;
-        data = _checkpoint.Read(_names[part.Published]);
-        return true;
+        if (!CanMap(name))
+            throw new ArgumentException($"{name} does not lie in the file as it is used", nameof(name));
+        var data = _checkpoint.Read(_names[Spec(name).Parts[0].Published]);
+        return Tensor.Wrap((void*)data.Pointer, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
     }
+
+    /// <summary>Gives the pages back that were read; those that are mapped come again when they are touched.</summary>
+    internal void ForgetPages() => _checkpoint.ForgetPages();
 
     /// <summary>Writes a parameter, row-major in our shape, to <paramref name="destination"/>.</summary>
     /// <param name="destination">Room for <c>Spec(name).Count</c> elements of <paramref name="dtype"/>.</param>

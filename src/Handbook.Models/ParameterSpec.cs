@@ -33,6 +33,16 @@ public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList
         }
     }
 
+    /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row there behind the name.</summary>
+    public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part =>
+        (part.Rows == part.PublishedShape[part.Transposed ? 1 : 0] ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+
+    /// <summary>The name of the token embedding.</summary>
+    internal const string Embedding = "embed.weight";
+
+    /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one would change what follows.</summary>
+    public bool IsExact => Name == "score.weight" || Name.EndsWith(".router.weight", StringComparison.Ordinal);
+
     /// <summary>Norms and biases are left out of weight decay, as in the reference trainer.</summary>
     public bool NoWeightDecay => Kind is ParameterKind.NormWeight or ParameterKind.Bias;
 }

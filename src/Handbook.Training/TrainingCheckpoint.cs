@@ -11,13 +11,14 @@ namespace Handbook.Training;
 /// <summary>What a checkpoint of a run holds: the model in its published layout, the optimiser, and the loop's own state.</summary>
 public static class TrainingCheckpoint
 {
-    /// <summary>Optimiser states and masters, in our flat layout.</summary>
+    /// <summary>Masters and optimiser states, each under the published name of its parameter.</summary>
     public const string OptimizerFile = "optimizer.safetensors";
 
     /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path.</summary>
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
     {
         var modelOnly = job.Options.SaveOnlyModel;
+        using var scope = TensorScope.Enter();
         var tensors = modelOnly ? [] : Tensors(job, optimizer).ToArray();
         var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
         return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
@@ -41,7 +42,10 @@ public static class TrainingCheckpoint
         var path = Path.Combine(folder, OptimizerFile);
         using var file = SafetensorsFile.Open(path);
         const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
+        using var scope = TensorScope.Enter();
         var wanted = Tensors(job, optimizer).ToArray();
+        if (file.Names.Contains("master.decay"))
+            throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way", fix: "begin anew with --fresh=true, or finish the run with the version that began it");
         if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
             throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser", fix: fix);
         foreach (var (name, value) in wanted)
@@ -61,8 +65,9 @@ public static class TrainingCheckpoint
 
     private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer)
     {
-        foreach (var bucket in job.Model.Parameters.Buckets)
-            yield return ($"master.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values);
+        foreach (var bucket in job.Model.Parameters.Trained)
+            foreach (var slice in NamedSlices.Of("master", job.Model.Parameters, bucket, bucket.Values))
+                yield return slice;
         foreach (var state in optimizer.State)
             yield return state;
         foreach (var state in job.Method.StateTensors)

@@ -22,7 +22,7 @@ public sealed class SavedModelTests
         File.WriteAllText(folder["first/generation_config.json"], generation);
         var tokenizer = Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8).With(eosToken: "</s>", padToken: "<pad>");
         using var weights = ModelWeights.Open(folder["first"], published, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
 
         new SavedModel(model, published, GenerationDefaults.Load(folder["first"], published.Decoder), tokenizer, DType.Float32).Write(folder["second"]);
 

@@ -28,7 +28,7 @@ public sealed class SftCurveTests
 
         var published = PublishedConfig.Load(Path.Combine(folder, "init"));
         using var weights = ModelWeights.Open(Path.Combine(folder, "init"), published, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: true);
+        using var model = Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
         Follow(model, curve, tensors, name);
     }
 

@@ -58,7 +58,7 @@ public sealed class Attention(DecoderConfig config, int layer, ModelParameters p
     private Tensor Normed(Norm norm, Tensor part)
     {
         var width = config.QueryKeyNorm == QueryKeyNorm.PerHead ? config.HeadSize : part.Size(1);
-        var rows = part.To(parameters.DType).Contiguous().View(-1, width);
+        var rows = part.To(parameters.Plan.Residual).Contiguous().View(-1, width);
         return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
     }
 

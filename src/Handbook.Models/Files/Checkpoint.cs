@@ -46,6 +46,13 @@ public sealed class Checkpoint : IDisposable
     /// <summary>The file a tensor stands in, for messages.</summary>
     public string FileOf(string name) => Find(name).Path;
 
+    /// <summary>Lets the system take back the pages that were read so far.</summary>
+    public void ForgetPages()
+    {
+        foreach (var file in _files)
+            file.ForgetPages();
+    }
+
     public void Dispose()
     {
         foreach (var file in _files)

@@ -18,4 +18,9 @@ public interface ITensorFile : IDisposable
 
     /// <summary>The elements, without a copy where the format allows it.</summary>
     TensorData Read(string name);
+
+    /// <summary>Lets the system take back the pages that were read so far; reading again brings them back.</summary>
+    void ForgetPages()
+    {
+    }
 }

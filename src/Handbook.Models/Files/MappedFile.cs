@@ -5,7 +5,7 @@ using Handbook.Base;
 namespace Handbook.Models.Files;
 
 /// <summary>A whole file mapped read-only into memory; pages come from disk when they are touched.</summary>
-internal sealed unsafe class MappedFile : IDisposable
+internal sealed unsafe partial class MappedFile : IDisposable
 {
     private readonly MemoryMappedFile? _file;
     private readonly MemoryMappedViewAccessor? _view;
@@ -47,6 +47,18 @@ internal sealed unsafe class MappedFile : IDisposable
     public ReadOnlySpan<byte> Slice(long start, long length) => start >= 0 && length >= 0 && start <= Length - length
         ? new(Pointer + start, checked((int)length))
         : throw new ArgumentOutOfRangeException(nameof(start));
+
+    /// <summary>Lets the system take back the pages that were touched. They count as the process's memory until then, although the file holds them as well.</summary>
+    public void ForgetPages()
+    {
+        if (Length > 0 && OperatingSystem.IsLinux())
+            _ = Advise(Pointer, (nuint)Length, DontNeed);       // advice: where it is refused nothing is lost
+    }
+
+    private const int DontNeed = 4;     // MADV_DONTNEED
+
+    [LibraryImport("libc", EntryPoint = "madvise")]
+    private static partial int Advise(byte* start, nuint length, int advice);
 
     public void Dispose()
     {

@@ -51,6 +51,8 @@ public sealed unsafe class SafetensorsFile : ITensorFile
         return new(info, (nint)(_file.Pointer + _header.DataStart + Find(name).Begin), _file.Handle!);
     }
 
+    public void ForgetPages() => _file.ForgetPages();
+
     public void Dispose() => _file.Dispose();
 
     private SafetensorsEntry Find(string name) => _entries.TryGetValue(name, out var entry)

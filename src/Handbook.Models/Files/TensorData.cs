@@ -62,3 +62,18 @@ internal sealed unsafe class NativeBuffer : SafeHandle
         return true;
     }
 }
+
+/// <summary>Keeps memory that a handle owns from being freed as long as this object lives.</summary>
+internal sealed class MemoryHold
+{
+    private readonly SafeHandle _owner;
+
+    public MemoryHold(SafeHandle owner)
+    {
+        var held = false;
+        owner.DangerousAddRef(ref held);
+        _owner = owner;
+    }
+
+    ~MemoryHold() => _owner.DangerousRelease();
+}

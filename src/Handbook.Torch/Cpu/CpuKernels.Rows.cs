@@ -8,18 +8,23 @@ internal sealed unsafe partial class CpuKernels
 {
     public override void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y)
     {
-        switch (table.DType)
+        if (positionTable is not null && positionTable.DType != table.DType)
+            throw new NotSupportedException($"a table {table.Describe()} with positions {positionTable.Describe()}");
+        switch (table.DType, y.DType)
         {
-            case DType.Float32: Embed<float>(tokens, positions, table, positionTable, scale, y); break;
-            case DType.Float64: Embed<double>(tokens, positions, table, positionTable, scale, y); break;
+            case (DType.Float32, DType.Float32): Embed<float, float>(tokens, positions, table, positionTable, scale, y); break;
+            case (DType.Float64, DType.Float64): Embed<double, double>(tokens, positions, table, positionTable, scale, y); break;
+            case (DType.BFloat16, DType.Float32): Embed<BFloat16, float>(tokens, positions, table, positionTable, scale, y); break;
+            case (DType.Float16, DType.Float32): Embed<Half, float>(tokens, positions, table, positionTable, scale, y); break;
             default: throw Unsupported("an embedding", table);
         }
     }
 
-    private static void Embed<T>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y) where T : unmanaged
+    private static void Embed<T, TOut>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y)
+        where T : unmanaged where TOut : unmanaged
     {
         fixed (int* ids = tokens.Host, places = positionTable is null ? null : positions.Host)
-            EmbeddingKernel.Gather(table.Pointer<T>(), ids, PointerOrNull<T>(positionTable), places, y.Pointer<T>(),
+            EmbeddingKernel.Gather(table.Pointer<T>(), ids, PointerOrNull<T>(positionTable), places, y.Pointer<TOut>(),
                 tokens.Count, (int)y.Size(1), (int)table.Size(0), positionTable is null ? 0 : (int)positionTable.Size(0), scale);
     }
 

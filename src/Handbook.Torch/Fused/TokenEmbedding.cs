@@ -21,10 +21,11 @@ public sealed class TokenEmbedding : AutogradNode
     /// <param name="positions">[N]; read where there is a position table.</param>
     /// <param name="table">[V, D].</param>
     /// <param name="positionTable">[P, D]; null where positions are not learned.</param>
+    /// <param name="output">Element type of the result; a frozen table may be narrower.</param>
     /// <param name="scale">Factor on the token's row.</param>
     /// <param name="padding">The token whose row gets no gradient from being looked up; −1 for none.</param>
-    /// <returns>[N, D], in the precision of the master.</returns>
-    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale = 1, int padding = -1)
+    /// <returns>[N, D].</returns>
+    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, DType output, double scale = 1, int padding = -1)
     {
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(table.Value, positionTable?.Value);
@@ -32,7 +33,7 @@ public sealed class TokenEmbedding : AutogradNode
         Tensor y;
         using (GradMode.Disabled())
         {
-            y = Tensor.Empty(table.Value.DType, table.Value.Device, tokens.Count, table.Value.Size(1));
+            y = Tensor.Empty(output, table.Value.Device, tokens.Count, table.Value.Size(1));
             DeviceKernels.Of(y).EmbeddingForward(tokens, positions, table.Value, positionTable?.Value, scale, y);
         }
         if (needed)

@@ -3,7 +3,7 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Rows of a table by token id, and the sum of gradients back into the table.</summary>
 /// <remarks>
 /// The gradient sorts the tokens by id, so that each row of the table has one owner that adds its tokens in the order of the batch: the same bits for
-/// any number of threads. The table is float, BFloat16 or double; so are the rows that go out.
+/// any number of threads. The table is float, BFloat16, Half or double; the rows that go out are float, BFloat16 or double.
 /// </remarks>
 public static unsafe class EmbeddingKernel
 {
@@ -102,6 +102,12 @@ public static unsafe class EmbeddingKernel
                 {
                     for (var j = 0; j < Width; j++)
                         Lanes.Set(output, j, Lanes.Get(row, j) * Scale + (position == null ? 0 : Lanes.Get(position, j)));
+                    continue;
+                }
+                if (typeof(T) == typeof(Half))
+                {
+                    for (var j = 0; j < Width; j++)
+                        Lanes.Set(output, j, (float)((Half*)row)[j] * (float)Scale + (position == null ? 0 : (float)((Half*)position)[j]));
                     continue;
                 }
                 for (var j = 0; j < Width; j += 16)

@@ -21,16 +21,16 @@ public sealed class Adafactor : Optimizer
     /// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
     public Adafactor(ModelParameters parameters, AdafactorStep step, double decay)
     {
-        if (parameters.DType != DType.Float32)
-            throw new ArgumentException($"Adafactor computes in float32, not {parameters.DType}", nameof(parameters));
+        if (parameters.Plan.Residual != DType.Float32)
+            throw new ArgumentException($"Adafactor computes in float32, not {parameters.Plan.Residual}", nameof(parameters));
         (_parameters, _step) = (parameters, step with { WeightDecay = decay });
-        var specs = parameters.Specs.ToDictionary(spec => spec.Name);
-        foreach (var bucket in parameters.Buckets)
+        foreach (var bucket in parameters.Trained)
             foreach (var (parameter, offset) in bucket.Parameters)
             {
-                var spec = specs[parameter.Name];
+                var spec = parameters.Spec(parameter.Name);
                 var width = spec.Shape.Count > 1 ? (int)spec.Shape[^1] : 0;
-                foreach (var (start, rows, name) in Matrices(spec))
+                // A slice of a published matrix (GPT-2's query of its c_attn) stands for itself: its columns' means are its own.
+                foreach (var (name, start, rows) in spec.Pieces)
                     _pieces.Add(new(bucket, offset + start * Math.Max(1, width), checked((int)rows), width,
                         (width == 0 ? "exp_avg_sq." : "exp_avg_sq_row.") + name, Zeros(rows),
                         "exp_avg_sq_col." + name, width == 0 ? null : Zeros(width)));
@@ -64,13 +64,6 @@ public sealed class Adafactor : Optimizer
             DeviceKernels.Of(values).AdafactorStep(step, values, gradients, piece.RowState, piece.ColumnState, gradientScale);
         }
         _parameters.RefreshCompute();
-    }
-
-    // A part that is a slice of a published matrix (GPT-2's query of its c_attn) stands for itself: its columns' means are its own.
-    private static IEnumerable<(long Start, long Rows, string Name)> Matrices(ParameterSpec spec)
-    {
-        foreach (var part in spec.Parts)
-            yield return (part.Start, part.Rows, spec.Parts.Count == 1 ? spec.Name : part.Published);
     }
 
     private static Tensor Zeros(long count)

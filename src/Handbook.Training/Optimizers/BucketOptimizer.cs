@@ -11,7 +11,7 @@ namespace Handbook.Training.Optimizers;
 /// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
 public abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
 {
-    private readonly Tensor[][] _states = [.. parameters.Buckets.Select(bucket =>
+    private readonly Tensor[][] _states = [.. parameters.Trained.Select(bucket =>
         Enumerable.Range(0, states).Select(_ => Zeros(bucket.Values)).ToArray())];
 
     /// <summary>Names of the states in a checkpoint.</summary>
@@ -20,7 +20,8 @@ public abstract class BucketOptimizer<TRule>(ModelParameters parameters, int sta
     public override IEnumerable<(string Name, Tensor Value)> State =>
         from b in Enumerable.Range(0, _states.Length)
         from s in Enumerable.Range(0, states)
-        select ($"{StateNames[s]}.{(parameters.Buckets[b].Decays ? "decay" : "no_decay")}", _states[b][s]);
+        from slice in NamedSlices.Of(StateNames[s], parameters, parameters.Trained[b], _states[b][s])
+        select slice;
 
     /// <summary>The rule with its numbers for the update <see cref="Optimizer.Updates"/>.</summary>
     protected abstract TRule Rule(double rate, double decay);
@@ -28,9 +29,9 @@ public abstract class BucketOptimizer<TRule>(ModelParameters parameters, int sta
     protected override void Update(double rate, double gradientScale)
     {
         parameters.SettleGradients();
-        for (var b = 0; b < parameters.Buckets.Count; b++)
+        for (var b = 0; b < parameters.Trained.Count; b++)
         {
-            var bucket = parameters.Buckets[b];
+            var bucket = parameters.Trained[b];
             var rule = Rule(rate, bucket.Decays ? decay : 0);
             DeviceKernels.Of(bucket.Values).OptimizerStep(rule, bucket.Values, bucket.Gradients!, _states[b], bucket.Compute, gradientScale);
         }

@@ -13,7 +13,7 @@ public abstract class Optimizer : IDisposable
     /// <summary>The optimiser's name with its numbers, as the model card shows it.</summary>
     public abstract string Description { get; }
 
-    /// <summary>What a checkpoint has to keep, by name.</summary>
+    /// <summary>What a checkpoint has to keep, by the published names of the parameters; views, made in the surrounding scope.</summary>
     public abstract IEnumerable<(string Name, Tensor Value)> State { get; }
 
     /// <summary>One update of all parameters.</summary>

@@ -51,7 +51,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         using var weights = ModelWeights.Open(folder, config, fused: true);
         foreach (var unused in weights.Unused.Take(5))
             note?.Invoke($"note: {folder}: tensor {unused} belongs to no parameter and is left out");
-        return new(Decoder.Load(weights, DType.Float32, compute, trainable: false), tokenizer) { MaxTokens = maxTokens };
+        return new(Decoder.Load(weights, ParameterPlan.Frozen(weights, compute)), tokenizer) { MaxTokens = maxTokens };
     }
 
     /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>

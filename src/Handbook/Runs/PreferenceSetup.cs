@@ -43,7 +43,7 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
         _beginsAsReference = ReferenceScores.AreSameWeights(folder, initialFolder, CacheFolder.Default);
         if (IsLive)
         {
-            _live = new LiveReference(Open(recipe, folder, policy.Compute), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
+            _live = new LiveReference(Open(recipe, folder, policy.Compute, recipe.Preference.SyncRefModel), recipe.Preference.SyncRefModel ? recipe.Preference.RefModelSyncSteps : 0, recipe.Preference.RefModelMixupAlpha);
             observer.Said($"reference: {folder}, kept in memory{(recipe.Preference.SyncRefModel ? $"; takes {recipe.Preference.RefModelMixupAlpha:g} of the policy every {recipe.Preference.RefModelSyncSteps} steps" : "")}");
             return (train, evaluation);
         }
@@ -96,11 +96,12 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
     private ITokenRows Laid(ITokenRows rows) => recipe.Preference.SharePrompts ? rows : new SeparatePrompts(rows);
 
     /// <summary>A reference beside the policy that a recipe trains.</summary>
-    internal static Decoder Open(Recipe recipe, string folder, DType compute)
+    /// <param name="follows">Whether its weights will change; otherwise they stay in the file's own element type.</param>
+    internal static Decoder Open(Recipe recipe, string folder, DType compute, bool follows = false)
     {
         var config = PublishedConfig.Load(folder);
         using var weights = ModelWeights.Open(folder, config, fused: true);
-        return Decoder.Load(weights, DType.Float32, compute, trainable: false);
+        return Decoder.Load(weights, follows ? ParameterPlan.Resident(weights.Parameters, DType.Float32, compute) : ParameterPlan.Frozen(weights, compute));
     }
 
     public void Dispose() => _live?.Dispose();

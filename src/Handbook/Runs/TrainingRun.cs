@@ -211,7 +211,7 @@ public static class TrainingRun
             observer.Noted("the model's config asks for dropout, which is not applied here: every forward pass is the full model");
         if (BalancedMethod.Note(recipe, config.Decoder) is { } experts)
             observer.Noted(experts);
-        return Decoder.Load(weights, DType.Float32, compute, trainable: true);
+        return Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, compute));
     }
 
     private static bool IsBestFit(Recipe recipe) => recipe.Data is { Packing: true, PackingStrategy: PackingStrategy.Bfd };

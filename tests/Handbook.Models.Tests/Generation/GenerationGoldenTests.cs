@@ -32,7 +32,7 @@ public sealed class GenerationGoldenTests
             GoldenCase.NotBuilt($"generation/{name}: family {modelType}");
         var published = PublishedConfig.Load(folder);
         using var weights = ModelWeights.Open(folder, published, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         var generator = new Generator(model);
         var greedy = new SamplingOptions { Temperature = 0, MaxNewTokens = golden.GetProperty("max_new_tokens").GetInt32() };
 

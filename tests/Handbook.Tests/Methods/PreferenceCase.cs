@@ -50,7 +50,7 @@ internal static class PreferenceCase
     {
         var published = PublishedConfig.Load(folder);
         using var weights = ModelWeights.Open(folder, published, fused: true);
-        return Decoder.Load(weights, dtype, dtype, trainable);
+        return Decoder.Load(weights, trainable ? ParameterPlan.Trained(weights.Parameters, dtype, dtype) : ParameterPlan.Frozen(weights, dtype));
     }
 
     /// <summary>Rows with the reference's scores, computed as a run computes them.</summary>

@@ -30,13 +30,13 @@ public sealed class PointwiseTests
         int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary))], positions = [.. Enumerable.Range(0, tokens).Select(i => i % 4)];
         var plain = new Agree
         {
-            Fused = x => [TokenEmbedding.Forward(ids, positions, x[0].Parameter!, null, 1.5)],
+            Fused = x => [TokenEmbedding.Forward(ids, positions, x[0].Parameter!, null, x[0].Parameter!.Value.DType, 1.5)],
             Plain = x => [Plain.Embed(ids, positions, x[0].Value, null, 1.5)],
         }.With(Role.Weight, 1, vocabulary, width);
         plain.Check();
         var learned = new Agree
         {
-            Fused = x => [TokenEmbedding.Forward(ids, positions, x[0].Parameter!, x[1].Parameter)],
+            Fused = x => [TokenEmbedding.Forward(ids, positions, x[0].Parameter!, x[1].Parameter, x[0].Parameter!.Value.DType)],
             Plain = x => [Plain.Embed(ids, positions, x[0].Value, x[1].Value)],
         }.With(Role.Weight, 1, vocabulary, width).With(Role.Weight, 1, 4, width);
         learned.Check();

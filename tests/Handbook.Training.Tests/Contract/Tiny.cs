@@ -31,7 +31,7 @@ internal static class Tiny
     {
         var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
-        var parameters = ModelParameters.Allocate(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type, trainable: true);
+        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type));
         var random = new Random(seed);
         using (var scope = TensorScope.Enter())
         {

@@ -192,6 +192,6 @@ public sealed class GeneratorTests
         config = PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
         CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 11, DType.Float32));
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
-        return Decoder.Load(weights, DType.Float32, compute, trainable: false);
+        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute));
     }
 }

@@ -46,7 +46,7 @@ public sealed class DecoderGoldenTests
             GoldenCase.NotBuilt($"{name}: family {modelType}");
         var published = PublishedConfig.Load(Path.Combine(folder, config));
         using var weights = ModelWeights.Open(folder, published, fused: true);
-        return Decoder.Load(weights, DType.Float32, DType.Float32, trainable: true);
+        return Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
     }
 
     private static void Check(Decoder model, SafetensorsFile expected, JsonElement facts, string name)

@@ -42,7 +42,7 @@ public sealed class EveryFamilyTests
     {
         var (folder, config) = Open(name);
         using var weights = ModelWeights.Open(folder, config, fused: true);
-        using var model = Decoder.Load(weights, DType.Float64, DType.Float64, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64));
         int[] prompt = [.. Enumerable.Range(0, 14).Select(i => 3 + 7 * i % (config.Decoder.VocabularySize - 3))];
         var answer = new Generator(model) { TokensAtOnce = 5 }.Generate([prompt], new SamplingOptions { Temperature = 0, MaxNewTokens = 12 })[0];
 
@@ -72,7 +72,7 @@ public sealed class EveryFamilyTests
         {
             var (folder, config) = Open(name);
             using var weights = ModelWeights.Open(folder, config, fused: true);
-            using var model = Decoder.Load(weights, DType.Float32, compute, trainable: true);
+            using var model = Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, compute));
             var before = Tensor.LiveCount;
             ITrainingMethod method = new SupervisedMethod("sft");
             if (config.Decoder.Experts is not null)

@@ -20,7 +20,7 @@ public sealed class RealModelLogitsTests
         var folder = SharedFiles.Need("models", "stories260k");
         using var temporary = new TemporaryFolder();
         using var weights = AdaptedModel.Llama2C(Path.Combine(folder, "stories260K.bin")).Save(temporary.Path, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         var expected = MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(Path.Combine(folder, "golden-logits.f32"))).ToArray();
         var vocabulary = model.Config.VocabularySize;
@@ -44,7 +44,7 @@ public sealed class RealModelLogitsTests
         var folder = SharedFiles.Need("models", "gpt-nano-sort");
         using var temporary = new TemporaryFolder();
         using var weights = AdaptedModel.GptJson(Path.Combine(folder, "gpt-nano-sort-model.json")).Save(temporary.Path, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         using var partials = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "gpt-nano-sort-t0-partials.json")));
         var ids = AdaptedModel.Read(partials.RootElement.GetProperty("idx")).Values.Select(i => (int)i).Chunk(11).ToArray();
         var expected = AdaptedModel.Read(partials.RootElement.GetProperty("lm_head")).Values;
@@ -66,7 +66,7 @@ public sealed class RealModelLogitsTests
         var path = Path.Combine(folder, "ckpt.pt");
         using var temporary = new TemporaryFolder();
         using var weights = AdaptedModel.SlmCheckpoint(path).Save(temporary.Path, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         var characters = AdaptedModel.SlmCharacters(path);
 
@@ -96,7 +96,7 @@ public sealed class RealModelLogitsTests
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "gpt2_tiny_golden.json")));
         var keys = golden.RootElement.GetProperty("config").EnumerateObject().Select(p => (p.Name, System.Text.Json.Nodes.JsonNode.Parse(p.Value.GetRawText()))).ToArray();
         using var weights = ModelWeights.Open(folder, Some.Config([("model_type", "gpt2"), .. keys]), fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
 
         var logits = Logits(model, [.. golden.RootElement.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32())]);
 
@@ -116,7 +116,7 @@ public sealed class RealModelLogitsTests
         var file = Path.Combine(folder, name + "_config.json");
         var config = File.Exists(file) ? PublishedConfig.Load(file) : Some.Gpt2(vocabulary: 11, hidden: 8, layers: 2, heads: 2, positions: 16);
         using var weights = ModelWeights.Open(Path.Combine(folder, name + ".safetensors"), config, fused: true);
-        using var model = Decoder.Load(weights, DType.Float64, DType.Float64, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, name + "_logits.json")));
         int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray().Select(s => s.EnumerateArray().Select(i => i.GetInt32()).ToArray())];
         double[] expected = [.. golden.RootElement.GetProperty("logits").EnumerateArray().SelectMany(s => s.EnumerateArray()).SelectMany(p => p.EnumerateArray()).Select(x => x.GetDouble())];

@@ -18,7 +18,7 @@ public sealed class SlmGreedyTests
         var path = Path.Combine(folder, "ckpt.pt");
         using var temporary = new TemporaryFolder();
         using var weights = AdaptedModel.SlmCheckpoint(path).Save(temporary.Path, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         var ids = TinyStories.Ints(golden.RootElement.GetProperty("prompt_ids")).ToList();
         var expected = TinyStories.Ints(golden.RootElement.GetProperty("greedy_ids"));

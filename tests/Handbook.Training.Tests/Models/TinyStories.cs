@@ -14,7 +14,7 @@ internal sealed class TinyStories : IDisposable
         Golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         Training = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden-training.json")));
         using var opened = ModelWeights.Open(weights, PublishedConfig.Load(weights), fused: true);
-        Model = Decoder.Load(opened, dtype, dtype, trainable);
+        Model = Decoder.Load(opened, trainable ? ParameterPlan.Trained(opened.Parameters, dtype, dtype) : ParameterPlan.Frozen(opened, dtype));
     }
 
     public JsonDocument Golden { get; }

@@ -107,7 +107,7 @@ public sealed class OptimizerGoldenTests
     {
         var options = new TrainingOptions { Optim = OptimizerKind.Adafactor };
         using var fused = Some();
-        using var apart = ModelParameters.Allocate([Weight("q", [4, 3], ("q", 0, 4)), Weight("k", [2, 3], ("k", 0, 2))], DType.Float32, DType.Float32, trainable: true);
+        using var apart = ModelParameters.Allocate(ParameterPlan.Trained([Weight("q", [4, 3], ("q", 0, 4)), Weight("k", [2, 3], ("k", 0, 2))], DType.Float32, DType.Float32));
         using var one = Optimizer.Create(options, fused);
         using var other = Optimizer.Create(options, apart);
         for (var step = 0; step < 4; step++)
@@ -127,8 +127,8 @@ public sealed class OptimizerGoldenTests
         Assert.Equal(values[12..].ToArray(), Span(apart["k"].Value.Detach()).ToArray());
     }
 
-    private static ModelParameters Some() => ModelParameters.Allocate(
-        [Weight("qk", [6, 3], ("q", 0, 4), ("k", 4, 2)), new("norm", [3], [new("norm", [3], 0, 0, 3, false)], ParameterKind.NormWeight, 0)], DType.Float32, DType.Float32, trainable: true);
+    private static ModelParameters Some() => ModelParameters.Allocate(ParameterPlan.Trained(
+        [Weight("qk", [6, 3], ("q", 0, 4), ("k", 4, 2)), new("norm", [3], [new("norm", [3], 0, 0, 3, false)], ParameterKind.NormWeight, 0)], DType.Float32, DType.Float32));
 
     private static ParameterSpec Weight(string name, ValueList<long> shape, params (string Name, long Start, long Rows)[] parts) =>
         new(name, shape, [.. parts.Select(p => new ParameterPart(p.Name, [p.Rows, 3], 0, p.Start, p.Rows, false))], ParameterKind.Weight, 0.02);
@@ -151,7 +151,7 @@ public sealed class OptimizerGoldenTests
         var specs = initial.EnumerateObject().Select(p => new ParameterSpec(p.Name,
             p.Value[0].ValueKind == JsonValueKind.Array ? [p.Value.GetArrayLength(), p.Value[0].GetArrayLength()] : [p.Value.GetArrayLength()],
             [new ParameterPart(p.Name, [], 0, 0, p.Value.GetArrayLength(), false)], ParameterKind.Weight, 0)).ToArray();
-        var result = ModelParameters.Allocate(specs, DType.Float32, DType.Float32, trainable: true);
+        var result = ModelParameters.Allocate(ParameterPlan.Trained(specs, DType.Float32, DType.Float32));
         foreach (var p in initial.EnumerateObject())
             OptimizerRun.Numbers(p.Value).CopyTo(Span(result[p.Name].Value.Detach()));
         return result;

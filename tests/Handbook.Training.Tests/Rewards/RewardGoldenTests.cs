@@ -65,7 +65,7 @@ public sealed class RewardGoldenTests
             GoldenCase.NotBuilt($"reward/{Path.GetFileName(folder)}: family {modelType}");
         using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder), fused: true);
         Assert.Empty(weights.Unused);
-        return Decoder.Load(weights, DType.Float32, DType.Float32, trainable: true);
+        return Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
     }
 
     /// <summary>The rows without their padding, at the columns' positions, and the last token of each that is not the padding token.</summary>

@@ -110,7 +110,7 @@ public sealed class SavedRewardLayoutTests
     private static PublishedConfig Save(PublishedConfig config, string from, string to, long headSeed = 0)
     {
         using var weights = ModelWeights.Open(from, config, fused: true, headSeed: headSeed == 0 ? null : headSeed);
-        using var model = Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
         var tokenizer = Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8)
             .With(eosToken: config.Decoder.EosIds is [var end, ..] && end == 1 ? "<s>" : "</s>", padToken: config.Decoder.PadId is null ? null : "<pad>");
         new SavedModel(model, config, new GenerationDefaults(), tokenizer, DType.Float32).Write(to);

@@ -125,7 +125,7 @@ public sealed class ScoreHeadTests
         var config = Language("llama").WithScoreHead();
         CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 1, DType.Float32));
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
-        using var model = Decoder.Load(weights, DType.Float32, DType.BFloat16, trainable: true);
+        using var model = Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.BFloat16));
         using var scope = TensorScope.Enter();
 
         var scores = model.Scores(StreamLayout.Of([[1, 2, 3]]), [2]);
@@ -145,7 +145,7 @@ public sealed class ScoreHeadTests
     private static Decoder Open(string folder, PublishedConfig config)
     {
         using var weights = ModelWeights.Open(folder, config, fused: true);
-        return Decoder.Load(weights, DType.Float32, DType.Float32, trainable: false);
+        return Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
     }
 
     private static string WithTokenizer(string folder)

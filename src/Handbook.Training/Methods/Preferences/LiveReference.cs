@@ -20,7 +20,7 @@ public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup
 
     /// <summary>The weights, where they change with the run.</summary>
     public IEnumerable<(string Name, Tensor Value)> StateTensors =>
-        syncSteps == 0 ? [] : model.Parameters.Buckets.Select(bucket => ($"reference.{(bucket.Decays ? "decay" : "no_decay")}", bucket.Values));
+        syncSteps == 0 ? [] : model.Parameters.Buckets.SelectMany(bucket => NamedSlices.Of("reference", model.Parameters, bucket, bucket.Values));
 
     /// <summary>Scores of the answers of a bin, by row.</summary>
     internal Dictionary<int, ReferenceScore> Scores(Bin bin, IPreferenceObjective objective, LossGroup group) => Score(model, bin, objective, number => group[number]);
@@ -45,10 +45,11 @@ public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup
         if (syncSteps == 0 || updates % syncSteps != 0)
             return;
         using var mode = GradMode.Disabled();
-        foreach (var (own, its) in model.Parameters.Buckets.Zip(policy.Parameters.Buckets))
+        foreach (var rule in policy.Parameters.Plan.Rules.Where(rule => rule.IsTrained))
         {
-            own.Values.MulInPlace(1 - mixup);
-            own.Values.AddInPlace(its.Values, mixup);
+            var (own, its) = (model.Parameters[rule.Spec.Name].Value, policy.Parameters[rule.Spec.Name].Value);
+            own.MulInPlace(1 - mixup);
+            own.AddInPlace(its.Detach(), mixup);
         }
         model.Parameters.RefreshCompute();
     }

@@ -1,0 +1,119 @@
+using Handbook.Torch;
+
+namespace Handbook.Models;
+
+/// <summary>Where a parameter's values lie.</summary>
+public enum ParameterStorage
+{
+    /// <summary>Behind others in flat memory, so that norm, clipping and update are one pass.</summary>
+    Bucket,
+
+    /// <summary>In memory of its own.</summary>
+    Resident,
+
+    /// <summary>In the file that they were read from: nothing is copied, pages come when they are touched.</summary>
+    Mapped,
+}
+
+/// <summary>How one parameter is kept.</summary>
+public sealed record ParameterRule
+{
+    public required ParameterSpec Spec { get; init; }
+
+    public required ParameterStorage Storage { get; init; }
+
+    /// <summary>Element type of the values; the master's where it is trained.</summary>
+    public required DType Type { get; init; }
+
+    /// <summary>Element type of a copy that products read; null where they read the values themselves, widened tile by tile where those are narrower.</summary>
+    public DType? Copy { get; init; }
+
+    /// <summary>Whether it has a gradient and a place in the optimiser's state.</summary>
+    public bool IsTrained { get; init; }
+
+    /// <summary>Whether weight decay applies.</summary>
+    public bool Decays => !Spec.NoWeightDecay;
+
+    /// <summary>Bytes of memory that values and copy take, apart from the file's own pages.</summary>
+    public long ResidentBytes => Spec.Count * ((Storage == ParameterStorage.Mapped ? 0 : Type.Size) + (Copy?.Size ?? 0));
+
+    /// <summary>Bytes of the gradient.</summary>
+    public long GradientBytes => IsTrained ? Spec.Count * Type.Size : 0;
+}
+
+/// <summary>For every parameter of a model: whether it is trained, where its values lie and with which precision, what products read. Made before anything is loaded.</summary>
+/// <remarks>
+/// <code>
+/// trained, float32:   values f32 in buckets, which products read              4 bytes a weight, and the gradient
+/// trained, mixed:     values f32 in buckets, a bf16 copy that products read   6 bytes a weight, and the gradient
+/// frozen:             values as the file has them, mapped where one tensor of the file is one parameter      what the file costs
+/// </code>
+/// </remarks>
+public sealed class ParameterPlan
+{
+    private ParameterPlan(DType residual, DType compute, IEnumerable<ParameterRule> rules) => (Residual, Compute, Rules) = (residual, compute, [.. rules]);
+
+    /// <summary>Element type of the residual stream, of norms and of sums: float32, or float64 in tests.</summary>
+    public DType Residual { get; }
+
+    /// <summary>Element type of what products read and write.</summary>
+    public DType Compute { get; }
+
+    /// <summary>One rule per parameter, in the order of the model.</summary>
+    public IReadOnlyList<ParameterRule> Rules { get; }
+
+    /// <summary>Weights that are trained.</summary>
+    public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
+
+    /// <summary>Bytes that values and copies take.</summary>
+    public long ResidentBytes => Rules.Sum(rule => rule.ResidentBytes);
+
+    /// <summary>Everything is trained.</summary>
+    /// <param name="master">Element type of masters and gradients.</param>
+    /// <param name="compute">Element type of products: <paramref name="master"/>, or bfloat16 for mixed precision.</param>
+    public static ParameterPlan Trained(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) => new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: true)));
+
+    /// <summary>Some parameters are trained, the others are kept as the file has them.</summary>
+    /// <param name="weights">The checkpoint that will be loaded.</param>
+    /// <param name="trained">Says of a parameter whether it is trained.</param>
+    public static ParameterPlan Partly(ModelWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained) =>
+        new(master, compute, weights.Parameters.Select(spec => trained(spec) ? Kept(spec, master, compute, trained: true) : AsStored(weights, spec, compute)));
+
+    /// <summary>Nothing is trained, but values lie in flat memory in the master's precision, for a model that is changed as a whole (a reference that follows its policy).</summary>
+    public static ParameterPlan Resident(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) => new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: false)));
+
+    /// <summary>Nothing is trained: values stay in the file's own element type, mapped where they can be.</summary>
+    /// <param name="weights">The checkpoint that will be loaded.</param>
+    /// <param name="compute">Element type of products.</param>
+    public static ParameterPlan Frozen(ModelWeights weights, DType compute) => compute == DType.Float64
+        ? Resident(weights.Parameters, DType.Float64, DType.Float64)
+        : new(DType.Float32, compute, weights.Parameters.Select(spec => AsStored(weights, spec, compute)));
+
+    private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
+    {
+        Spec = spec,
+        Storage = ParameterStorage.Bucket,
+        Type = master,
+        Copy = compute == master ? null : compute,
+        IsTrained = trained,
+    };
+
+    private static ParameterRule AsStored(ModelWeights weights, ParameterSpec spec, DType compute)
+    {
+        // Norms and biases are few; the router and the score head are multiplied in full precision.
+        if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
+            return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = DType.Float32, Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null };
+        var stored = weights.DTypeOf(spec.Name);
+        var isRead = spec.Kind != ParameterKind.Embedding || weights.Config.TiedHead && spec.Name == ParameterSpec.Embedding;     // by a product
+        var fits = stored == compute || compute == DType.Float32 && stored is DType.BFloat16 or DType.Float16;
+        if (isRead && !fits && spec.Kind != ParameterKind.Embedding)
+            return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = compute };
+        return new()
+        {
+            Spec = spec,
+            Storage = weights.CanMap(spec.Name) ? ParameterStorage.Mapped : ParameterStorage.Resident,
+            Type = stored == DType.Float64 ? DType.Float32 : stored,
+            Copy = isRead && !fits ? compute : null,
+        };
+    }
+}

@@ -1,0 +1,28 @@
+using Handbook.Models;
+using Handbook.Torch;
+
+namespace Handbook.Training;
+
+/// <summary>Flat memory as a checkpoint names it: piece by piece, under the published names of what lies there.</summary>
+/// <remarks>So a checkpoint says nothing of how parameters lie behind one another, and another plan, size of bucket or number of processes can open it.</remarks>
+internal static class NamedSlices
+{
+    /// <param name="kind">What the numbers are, e.g. <c>master</c> or <c>exp_avg</c>: the first word of the names.</param>
+    /// <param name="parameters">The model.</param>
+    /// <param name="bucket">One of its buckets.</param>
+    /// <param name="flat">Numbers in the bucket's order; [n].</param>
+    /// <returns>Views, in the surrounding scope; each [rows, columns], or [rows] of a vector.</returns>
+    public static IEnumerable<(string Name, Tensor Value)> Of(string kind, ModelParameters parameters, ParameterBucket bucket, Tensor flat)
+    {
+        foreach (var (parameter, offset) in bucket.Parameters)
+        {
+            var spec = parameters.Spec(parameter.Name);
+            var columns = spec.Count / Math.Max(spec.Shape[0], 1);
+            foreach (var (name, start, rows) in spec.Pieces)
+            {
+                var piece = flat.Detach().Narrow(0, offset + start * columns, rows * columns);
+                yield return ($"{kind}.{name}", spec.Shape.Count > 1 ? piece.View(rows, columns) : piece);
+            }
+        }
+    }
+}
