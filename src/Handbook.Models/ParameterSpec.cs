@@ -35,7 +35,7 @@ public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList
 
     /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row there behind the name.</summary>
     public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part =>
-        (part.Rows == part.PublishedShape[part.Transposed ? 1 : 0] ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+        (part.Rows == part.PublishedShape[part.Transposed && part.PublishedShape.Count > 1 ? 1 : 0] ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
 
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";

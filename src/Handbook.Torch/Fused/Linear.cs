@@ -38,7 +38,16 @@ public static class Linear
     internal static Tensor RowByRow(Tensor x, Tensor weight, Tensor? bias, DType output)
     {
         var y = Tensor.Empty(output, x.Device, x.Size(0), weight.Size(0));
-        DeviceKernels.Of(x).RowLinear(x, weight, bias, y);
+        if (!Product.IsStored(x, weight))
+            DeviceKernels.Of(x).RowLinear(x, weight, bias, y);
+        else
+            for (long start = 0, count; start < weight.Size(0); start += count)
+            {
+                using var scope = TensorScope.Enter();
+                var rows = Product.WidenedRows(weight, start);
+                count = rows.Size(0);
+                y.Narrow(1, start, count).CopyFrom(RowByRow(x, rows, bias?.Narrow(0, start, count), output));
+            }
         return y;
     }
 

@@ -26,9 +26,18 @@ public static unsafe class Product
     private static bool IsWidened(Tensor left, long columns) =>
         left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || left.Count * columns <= FewTerms);
 
+    /// <summary>Whether the second operand is a weight that is kept narrower than what it is multiplied with: it is widened tile by tile, which is exact.</summary>
+    internal static bool IsStored(Tensor left, Tensor right) => left.Device.IsCpu && left.DType == DType.Float32 && right.DType is DType.BFloat16 or DType.Float16;
+
     /// <summary>[M, K] · [K, N].</summary>
     public static Tensor Of(Tensor left, Tensor right)
     {
+        if (IsStored(left, right))
+        {
+            var wide = Tensor.Empty(left.DType, left.Device, left.Size(0), right.Size(1));
+            Stored(left, right, null, wide);
+            return wide;
+        }
         if (!IsWidened(left, right.Size(1)))
             return left.Mm(right);
         var result = Tensor.Empty(left.DType, left.Device, left.Size(0), right.Size(1));
@@ -42,6 +51,13 @@ public static unsafe class Product
     /// <param name="bias">[out]; null for none.</param>
     public static Tensor Linear(Tensor x, Tensor weight, Tensor? bias)
     {
+        if (IsStored(x, weight))
+        {
+            var wide = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
+            using var inner = TensorScope.Enter();
+            Stored(x, weight.Detach().T(), bias, wide);
+            return wide;
+        }
         if (!IsWidened(x, weight.Size(0)))
             return x.Linear(weight, bias);
         var result = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
@@ -53,7 +69,9 @@ public static unsafe class Product
     /// <summary>[M, K] · [K, N] into an existing [M, N].</summary>
     public static void Into(Tensor left, Tensor right, Tensor result)
     {
-        if (IsWidened(left, right.Size(1)))
+        if (IsStored(left, right))
+            Stored(left, right, null, result);
+        else if (IsWidened(left, right.Size(1)))
             Widened(left, right, null, result);
         else
             left.MmInto(right, result);
@@ -126,12 +144,44 @@ public static unsafe class Product
         }
     }
 
+    /// <summary>A tile is a number of the result's columns, so every sum is whole: the bits of the product with the whole matrix widened where one tile holds it,
+    /// and those of the library's other way through a product of another size where it does not.</summary>
+    private static void Stored(Tensor left, Tensor right, Tensor? bias, Tensor result)
+    {
+        long depth = right.Size(0), columns = right.Size(1);
+        var most = StoredColumns(depth, columns);
+        for (var j = 0L; j < columns; j += most)
+        {
+            using var scope = TensorScope.Enter();
+            var width = Math.Min(most, columns - j);
+            var (wide, target) = (Widen(right, 0, depth, j, width), result.Narrow(1, j, width));
+            if (bias is null)
+                left.MmInto(wide, target);
+            else
+            {
+                target.CopyFrom(bias.Narrow(0, j, width));
+                target.AddMmInPlace(left, wide);
+            }
+        }
+    }
+
+    /// <summary>Rows of a stored weight, [out, in], that are widened at once: all tiles are of about the same size.</summary>
+    private static long StoredColumns(long inputs, long outputs)
+    {
+        var most = Math.Max(64, TileElements / Math.Max(1, inputs));
+        var tiles = Math.Max(1, (outputs + most - 1) / most);
+        return Math.Max(1, (outputs + tiles - 1) / tiles);
+    }
+
+    /// <summary>As many rows of a stored weight, [out, in], from one on, as are widened at once; [rows, in], float32.</summary>
+    internal static Tensor WidenedRows(Tensor weight, long start) => Widen(weight, start, Math.Min(StoredColumns(weight.Size(1), weight.Size(0)), weight.Size(0) - start), 0, weight.Size(1));
+
     /// <summary>A part of a matrix in float32, lying in memory the way it does.</summary>
     private static Tensor Widen(Tensor matrix, long row, long rows, long column, long columns)
     {
         if (matrix.Stride(1) != 1 && matrix.Stride(0) == 1)
             return Widen(matrix.T(), column, columns, row, rows).T();
-        if (matrix.Stride(1) != 1)
+        if (matrix.Stride(1) != 1 || matrix.DType != DType.BFloat16)
             return matrix.Narrow(0, row, rows).Narrow(1, column, columns).To(DType.Float32);
         var wide = Tensor.Empty(DType.Float32, Device.Cpu, rows, columns);
         ElementwiseKernel.ConvertRows(matrix.Pointer<BFloat16>() + row * matrix.Stride(0) + column, matrix.Stride(0), wide.Pointer<float>(), columns, (int)rows, (int)columns);
