@@ -34,8 +34,9 @@ public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList
     }
 
     /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row there behind the name.</summary>
-    public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part =>
-        (part.Rows == part.PublishedShape[part.Transposed && part.PublishedShape.Count > 1 ? 1 : 0] ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+    public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part => (IsWhole(part) ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+
+    private static bool IsWhole(ParameterPart part) => part.PublishedShape.ElementAtOrDefault(part.Transposed ? 1 : 0) is var rows && (rows == part.Rows || rows == 0);
 
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";
