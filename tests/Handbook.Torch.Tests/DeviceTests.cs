@@ -18,7 +18,7 @@ public sealed class DeviceTests
     {
         ["NormForward"] = () => AddNorm.Rms(Nowhere(3, 4), null, Weight(4), 1e-5, DType.Float32),
         ["ActivationForward"] = () => GatedActivation.Forward(Nowhere(3, 4), Activation.Silu, gated: true),
-        ["EmbeddingForward"] = () => TokenEmbedding.Forward(new[] { 0 }, new[] { 0 }, Weight(3, 4), null),
+        ["EmbeddingForward"] = () => TokenEmbedding.Forward(new[] { 0 }, new[] { 0 }, Weight(3, 4), null, DType.Float32),
         ["SelectRows"] = () => RowSelect.Forward(Nowhere(3, 4), new[] { 0 }),
         ["RowLinear"] = () => Linear.RowByRow(Nowhere(3, 4), Nowhere(5, 4), null, DType.Float32),
         ["AttentionForward"] = () => RotaryAttention.Forward(Nowhere(2, 12), new() { Heads = 1, KeyHeads = 1, HeadSize = 4, Scale = 1 },

@@ -9,7 +9,7 @@ public sealed class GradientNormTests
     [Fact] // √(3² + 4²) = 5; what an earlier step left in the memory of b is not part of this one
     public void What_no_gradient_reached_in_this_step_counts_as_zero_and_stays_as_it_is()
     {
-        using var parameters = ModelParameters.Allocate([Weight("a"), Weight("b")], DType.Float32, DType.Float32, trainable: true);
+        using var parameters = ModelParameters.Allocate(ParameterPlan.Trained([Weight("a"), Weight("b")], DType.Float32, DType.Float32));
         parameters["b"].Gradient!.FillInPlace(100);
         parameters["a"].Gradient!.AsSpan<float>()[0] = 3;
         parameters["a"].Gradient!.AsSpan<float>()[1] = 4;
