@@ -45,7 +45,7 @@ public sealed class PaddingRowTests
     private static double[] Gradient(int? padding, bool tied, out double loss)
     {
         var config = Some.Llama(("pad_token_id", padding), ("tie_word_embeddings", tied)).Decoder;
-        var parameters = ModelParameters.Allocate(Some.Llama(("tie_word_embeddings", tied)).Family.Parameters(config, fused: true), DType.Float64, DType.Float64, trainable: true);
+        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(Some.Llama(("tie_word_embeddings", tied)).Family.Parameters(config, fused: true), DType.Float64, DType.Float64));
         using var model = new Decoder(config, parameters);
         var random = new Random(1);
         foreach (var spec in parameters.Specs)
