@@ -15,7 +15,7 @@ internal sealed class AddedVocabulary
     private readonly AddedTokenMatcher _normalized;
 
     /// <param name="listed">Tokens in the order in which they are added; of two with the same content the later one's flags count.</param>
-    /// <param name="splitsSpecial">Whether special tokens within a text are left to the model, as <c>split_special_tokens</c> has it.</param>
+    /// <param name="splitsSpecial">Whether special tokens in a text are left to the model: <c>split_special_tokens</c>.</param>
     public AddedVocabulary(IReadOnlyList<AddedToken> listed, Model model, Normalizer? normalizer, bool splitsSpecial = false)
     {
         var tokens = Ids(listed, content => model.Vocabulary.TryGetValue(content, out var id) ? id : null, model.Vocabulary.Count);
@@ -27,12 +27,15 @@ internal sealed class AddedVocabulary
                 _special.Add(token.Content);
         }
         // Special tokens stand before ordinary ones: the first of two equal texts wins.
-        var cut = tokens.OrderBy(token => token.Special ? 0 : 1).Select(token => token with { Ignored = splitsSpecial && token.Special }).ToArray();
+        var cut = tokens.OrderBy(token => token.Special ? 0 : 1)
+            .Select(token => token with { Ignored = splitsSpecial && token.Special }).ToArray();
         _raw = new(cut.Where(token => !token.Normalized).Select(token => (token, token.Content)));
-        _normalized = new(cut.Where(token => token.Normalized).Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
+        _normalized = new(cut.Where(token => token.Normalized)
+            .Select(token => (token, normalizer is null ? token.Content : normalizer.Apply(token.Content))));
     }
 
-    /// <summary>Every token once, with its id as the reference gives it: that of the vocabulary, else the next free one, whatever the file says.</summary>
+    /// <summary>Every token once, with its id as the reference gives it, whatever the file says: that of the vocabulary, else the next
+    /// free one.</summary>
     /// <param name="idOf">The id within the model's vocabulary; null where the token is not in it.</param>
     /// <param name="size">Number of tokens of the model's vocabulary.</param>
     public static List<AddedToken> Ids(IReadOnlyList<AddedToken> listed, Func<string, int?> idOf, int size)

@@ -4,18 +4,21 @@ using Handbook.Base;
 
 namespace Handbook.Text.Tokenizers;
 
-/// <summary>What the files beside tokenizer.json say about tokens: which are named, which are added, by the rules of transformers 5.</summary>
+/// <summary>What the files beside tokenizer.json say about tokens, named and added ones, by the rules of transformers 5.</summary>
 /// <remarks>
-/// With <c>added_tokens_decoder</c> tokenizer_config.json says everything, and special_tokens_map.json and added_tokens.json are not read. Without it,
-/// special_tokens_map.json wins over the configuration, and added_tokens.json lists tokens and ids. Then all named and extra tokens that are not yet
-/// among the added tokens become so, as special ones. (Release 4 has the same rules.)
+/// With <c>added_tokens_decoder</c> tokenizer_config.json says everything, and special_tokens_map.json and added_tokens.json are not read.
+/// Without it, special_tokens_map.json wins over the configuration, and added_tokens.json lists tokens and ids. Then all named and extra
+/// tokens that are not yet among the added tokens become so, as special ones. (Release 4 has the same rules.)
 /// </remarks>
 internal sealed class ConfiguredTokens
 {
-    private const string ConfigName = "tokenizer_config.json", MapName = "special_tokens_map.json", AddedName = "added_tokens.json", DecoderKey = "added_tokens_decoder";
+    private const string ConfigName = "tokenizer_config.json", MapName = "special_tokens_map.json", AddedName = "added_tokens.json";
+    private const string DecoderKey = "added_tokens_decoder", ExtraKey = "extra_special_tokens", OldExtraKey = "additional_special_tokens";
 
     /// <summary>The named tokens of the Python class, in its order.</summary>
     private static readonly string[] Roles = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+    private const string Compare = "compare the file with the published one";
 
     private readonly List<(string Role, Named Token)> _named = [];
     private readonly List<Named> _extra = [];
@@ -52,7 +55,8 @@ internal sealed class ConfiguredTokens
     {
         var known = AddedVocabulary.Ids(listed, idOf, size).ToDictionary(token => token.Content, StringComparer.Ordinal);
         foreach (var (role, named) in _named)
-            if (Roles.Contains(role) && idOf(named.Content) is null && !known.ContainsKey(named.Content) && !_decoder.Exists(token => token.Content == named.Content))
+            if (Roles.Contains(role) && idOf(named.Content) is null && !known.ContainsKey(named.Content)
+                && !_decoder.Exists(token => token.Content == named.Content))
                 throw Missing(role, named, known.Values);
         var changes = new List<AddedToken>();
         foreach (var token in _decoder)
@@ -72,8 +76,10 @@ internal sealed class ConfiguredTokens
         var numbered = AddedVocabulary.Ids(all, idOf, size).ToDictionary(token => token.Content, token => token.Id, StringComparer.Ordinal);
         foreach (var token in _decoder)
             if (!known.ContainsKey(token.Content) && numbered[token.Content] != token.Id)
-                throw new InputException($"{_place} gives the token \"{token.Content}\" the id {token.Id}, but the vocabulary of tokenizer.json gives it {numbered[token.Content]}",
-                    "tokens that tokenizer.json lacks are numbered from its end, in the order of their ids; the model has learned another number",
+                throw new InputException(
+                    $"{_place} gives the token \"{token.Content}\" the id {token.Id}, "
+                        + $"but the vocabulary of tokenizer.json gives it {numbered[token.Content]}",
+                    "tokens that tokenizer.json lacks are numbered from its end, in the order of their ids; the model has another number",
                     $"write the token into the added_tokens of tokenizer.json, or list all tokens that are missing in {_place}");
         return all;
     }
@@ -97,28 +103,28 @@ internal sealed class ConfiguredTokens
         // Names that a model has for itself: any key that ends so, and a table of extra_special_tokens.
         foreach (var source in new[] { config, map }.OfType<Source>())
         {
-            foreach (var key in source.Json.Select(pair => pair.Key).Where(key => key.EndsWith("_token", StringComparison.Ordinal) && !Roles.Contains(key)))
-                if (source.Json[key] is JsonValue or JsonObject && source.TryToken(source.Json[key], key) is { } token)
+            foreach (var (key, value) in source.Json)
+                if (key.EndsWith("_token", StringComparison.Ordinal) && !Roles.Contains(key) && source.TryToken(value, key) is { } token)
                     _named.Add((key, token));
-            foreach (var table in new[] { "extra_special_tokens", "model_specific_special_tokens" })
+            foreach (var table in new[] { ExtraKey, "model_specific_special_tokens" })
                 if (source.Json[table] is JsonObject own)
                     foreach (var (name, value) in own)
-                        _named.Add((name, source.TryToken(value, $"{table}.{name}") ?? throw source.Wrong($"{table}.{name}", value, "a token")));
+                        _named.Add((name, source.NeedToken(value, $"{table}.{name}")));
         }
         // The old name counts where the new one is absent, as in transformers 5.
-        var key2 = config.Json["extra_special_tokens"] is not null || map?.Json["extra_special_tokens"] is not null ? "extra_special_tokens" : "additional_special_tokens";
+        var extra = config.Json[ExtraKey] is not null || map?.Json[ExtraKey] is not null ? ExtraKey : OldExtraKey;
         foreach (var source in new[] { config, map }.OfType<Source>())
-            _extra.AddRange(source.List(key2).Where(token => !_extra.Exists(before => before.Content == token.Content)));
+            _extra.AddRange(source.List(extra).Where(token => !_extra.Exists(before => before.Content == token.Content)));
     }
 
     private void ReadDecoder(JsonNode decoder)
     {
         if (decoder is not JsonObject table)
-            throw new InputException($"{ConfigName}: {DecoderKey} is not a table of ids and tokens", fix: "compare the file with the published one");
+            throw new InputException($"{ConfigName}: {DecoderKey} is not a table of ids and tokens", fix: Compare);
         foreach (var (id, value) in table)
         {
             if (!int.TryParse(id, out var number) || number < 0 || value is not JsonObject flags)
-                throw new InputException($"{ConfigName}: {DecoderKey}.{id} is not a token under its id", fix: "compare the file with the published one");
+                throw new InputException($"{ConfigName}: {DecoderKey}.{id} is not a token under its id", fix: Compare);
             _decoder.Add(new Source(flags, ConfigName).AddedToken($"{DecoderKey}.{id}", number));
         }
         _decoder.Sort((a, b) => a.Id.CompareTo(b.Id));
@@ -129,7 +135,8 @@ internal sealed class ConfiguredTokens
         foreach (var (content, value) in added)
         {
             if (value is not JsonValue number || !number.TryGetValue(out int id) || id < 0)
-                throw new InputException($"{AddedName}: \"{content}\" has the id {value?.ToJsonString() ?? "null"}, but ids are whole numbers of at least 0");
+                throw new InputException(
+                    $"{AddedName}: \"{content}\" has the id {value?.ToJsonString() ?? "null"}, but ids are whole numbers of at least 0");
             var special = _named.Exists(pair => pair.Token.Content == content) || _extra.Exists(token => token.Content == content);
             _decoder.Add(new(id, content, false, false, false, Normalized: !special, special));
         }
@@ -142,29 +149,37 @@ internal sealed class ConfiguredTokens
     /// <summary>A file, or an object within, that names tokens.</summary>
     private sealed record Source(JsonObject Json, string File)
     {
-        public Named? Token(string key) => Json[key] is { } value ? TryToken(value, key) ?? throw Wrong(key, value, "a token") : null;
+        public Named? Token(string key) => Json[key] is { } value ? NeedToken(value, key) : null;
+
+        public Named NeedToken(JsonNode? value, string path) => TryToken(value, path) ?? throw Wrong(path, value, "a token");
 
         public Named? TryToken(JsonNode? value, string key) => value switch
         {
             JsonValue text when text.TryGetValue(out string? content) => new(content, null, File),
-            JsonObject flags when flags.ContainsKey("content") => new Source(flags, File).AddedToken(key, -1) is var token ? new(token.Content, token with { Special = true }, File) : null,
+            JsonObject flags when flags.ContainsKey("content") => Flagged(new Source(flags, File).AddedToken(key, -1)),
             _ => null,
         };
 
-        public IEnumerable<Named> List(string key) => Json[key] is JsonArray list
-            ? list.Select((item, i) => TryToken(item, $"{key}[{i}]") ?? throw Wrong($"{key}[{i}]", item, "a token")) : [];
+        public IEnumerable<Named> List(string key) =>
+            Json[key] is JsonArray list ? list.Select((item, i) => NeedToken(item, $"{key}[{i}]")) : [];
+
+        private Named Flagged(AddedToken token) => new(token.Content, token with { Special = true }, File);
 
         /// <summary>A token with its flags; absent ones as the reference has them.</summary>
         public AddedToken AddedToken(string path, int id)
         {
             var special = Flag(path, "special") ?? false;
-            return new(id, Json["content"] is JsonValue text && text.TryGetValue(out string? content) ? content : throw Wrong($"{path}.content", Json["content"], "a text"),
-                Flag(path, "single_word") ?? false, Flag(path, "lstrip") ?? false, Flag(path, "rstrip") ?? false, Flag(path, "normalized") ?? !special, special);
+            var content = Json["content"] is JsonValue value && value.TryGetValue(out string? text) ? text
+                : throw Wrong($"{path}.content", Json["content"], "a text");
+            return new(id, content, Flag(path, "single_word") ?? false, Flag(path, "lstrip") ?? false, Flag(path, "rstrip") ?? false,
+                Flag(path, "normalized") ?? !special, special);
         }
 
         private bool? Flag(string path, string key) => Json[key] is not { } value ? null
-            : value.GetValueKind() is JsonValueKind.True or JsonValueKind.False ? value.GetValue<bool>() : throw Wrong($"{path}.{key}", value, "true or false");
+            : value.GetValueKind() is JsonValueKind.True or JsonValueKind.False ? value.GetValue<bool>()
+            : throw Wrong($"{path}.{key}", value, "true or false");
 
-        public InputException Wrong(string path, JsonNode? value, string expected) => new($"{File}: {path} is {value?.ToJsonString() ?? "null"}, but must be {expected}");
+        public InputException Wrong(string path, JsonNode? value, string expected) =>
+            new($"{File}: {path} is {value?.ToJsonString() ?? "null"}, but must be {expected}");
     }
 }

@@ -2,10 +2,10 @@ using System.Text.Json;
 
 namespace Handbook.Text.Tokenizers;
 
-/// <summary>Reads a decimal number as the reference's JSON library does by default: not rounded correctly, up to one last bit off.</summary>
+/// <summary>Reads a decimal number as the reference's JSON library does: not rounded correctly, up to one last bit off.</summary>
 /// <remarks>
-/// The digits become one integer, as many as fit into 64 bits, and that is multiplied or divided once by a power of ten. Correct rounding would be
-/// better anywhere else; here sums of scores decide between pieces, and where they tie the last bit tells which the model has learned with.
+/// The digits become one integer, as many as fit into 64 bits, and that is multiplied or divided once by a power of ten. Correct rounding
+/// would be better anywhere else; here sums of scores decide between pieces, and where they tie the last bit tells which the model knows.
 /// </remarks>
 internal static class DecimalScore
 {
@@ -34,7 +34,7 @@ internal static class DecimalScore
                     full = true;
         }
         if (at < text.Length)
-            exponent += long.Parse(text[(at + 1)..]) is var written && Math.Abs(written) > 1_000_000 ? Math.Sign(written) * 1_000_000 : written;
+            exponent += Math.Clamp(long.Parse(text[(at + 1)..]), -1_000_000, 1_000_000);
         var value = Scale(significand, exponent);
         return text[0] == '-' ? -value : value;
     }
@@ -43,7 +43,9 @@ internal static class DecimalScore
     {
         for (; exponent < -308 && value != 0; exponent += 308)
             value /= Powers[308];
-        return value == 0 ? 0 : exponent > 308 ? double.PositiveInfinity : exponent >= 0 ? value * Powers[exponent] : value / Powers[-exponent];
+        return value == 0 ? 0
+            : exponent > 308 ? double.PositiveInfinity
+            : exponent >= 0 ? value * Powers[exponent] : value / Powers[-exponent];
     }
 
     private static bool Append(ref ulong significand, byte digit)

@@ -47,7 +47,8 @@ internal static class ModelReader
     private static UnigramModel ReadUnigram(ConfigNode node)
     {
         var tokens = node.Need("vocab").Items().Select(item => item.Json.ValueKind == JsonValueKind.Array && item.Json.GetArrayLength() == 2 && item.Json[1].ValueKind == JsonValueKind.Number
-            ? (new ConfigNode(item.Json[0], $"{item.Path}[0]").AsText(), DecimalScore.Read(item.Json[1])) : throw item.Wrong("a token and its score: [\"a\", -3.5]")).ToArray();
+            ? (new ConfigNode(item.Json[0], $"{item.Path}[0]").AsText(), DecimalScore.Read(item.Json[1]))
+            : throw item.Wrong("a token and its score: [\"a\", -3.5]")).ToArray();
         var unknown = node.Find("unk_id")?.AsNumber();
         if (unknown >= tokens.Length)
             throw new InputException($"{node.Path}.unk_id is {unknown}, but the vocabulary has {tokens.Length} tokens", "the unknown token must be one of them", "set unk_id to null or to the index of the unknown token");

@@ -39,7 +39,8 @@ internal static class PipelineReader
             PostProcessor = postProcessor,
             Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : null,
             Added = added,
-            Changes = Changes(tokens.Count > listed.Count ? added.Tokens : [], ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial),
+            Changes = Changes(tokens.Count > listed.Count ? added.Tokens : [],
+                ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial),
         };
     }
 

@@ -76,13 +76,15 @@ public sealed class Tokenizer
     /// <param name="addSpecialTokens">Whether the post-processor adds what the model expects around a text, such as a begin token.</param>
     public int[] Encode(string text, bool addSpecialTokens = true) => _pipeline.Encode(text, addSpecialTokens);
 
-    /// <summary>Ids of a text with what the post-processor adds around it, but not twice: a text that was rendered with a chat template has its begin token.</summary>
+    /// <summary>Ids of a text with what the post-processor adds around it, but not twice: a text that was rendered with a chat template has
+    /// its begin token.</summary>
     /// <param name="addSpecialTokens">Whether anything is added at all.</param>
     public int[] EncodeOnce(string text, bool addSpecialTokens = true) => _pipeline.Encode(text, addSpecialTokens, once: true);
 
     /// <summary>Ids of a text that goes on: with what the post-processor adds before it, once, and nothing behind it.</summary>
     /// <param name="addSpecialTokens">Whether anything is added at all.</param>
-    public int[] EncodePrompt(string text, bool addSpecialTokens = true) => _pipeline.Encode(text, addSpecialTokens, once: true, open: true);
+    public int[] EncodePrompt(string text, bool addSpecialTokens = true) =>
+        _pipeline.Encode(text, addSpecialTokens, once: true, open: true);
 
     /// <summary>Ids of a text with the code points of the original text that each covers.</summary>
     public Encoding EncodeWithOffsets(string text, bool addSpecialTokens = true)

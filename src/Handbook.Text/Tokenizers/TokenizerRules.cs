@@ -23,7 +23,8 @@ internal sealed class TokenizerRules
         _cleansUpBpe = Flag(config, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output") ?? false;
         if (Flag(config, "fix_mistral_regex") ?? false)
             throw new InputException($"{Name}: fix_mistral_regex is true, but the repaired pattern is not put in here",
-                "the text would be cut as the file says, not as the key asks", "save the tokenizer with transformers once the key is set: its tokenizer.json then holds the repaired pattern");
+                "the text would be cut as the file says, not as the key asks",
+                "save the tokenizer with transformers once the key is set: its tokenizer.json then holds the repaired pattern");
     }
 
     /// <summary>Named and added tokens.</summary>
@@ -32,10 +33,12 @@ internal sealed class TokenizerRules
     /// <summary>Whether special tokens that stand in a text are split like any other text.</summary>
     public bool SplitsSpecial { get; }
 
-    /// <summary>Whether decoded text loses spaces before punctuation. Never that of a BPE model, which writes its spaces itself, unless a key insists.</summary>
+    /// <summary>Whether decoded text loses spaces before punctuation. That of a BPE model, which writes its spaces itself, only where a key
+    /// insists.</summary>
     public bool CleansUp(bool isBpe) => _cleansUp && (!isBpe || _cleansUpBpe);
 
-    /// <summary>What stands around a text: where add_bos_token or add_eos_token is there, both say so; otherwise the file's post-processor.</summary>
+    /// <summary>What stands around a text: where add_bos_token or add_eos_token is there, the two say so; otherwise the file's
+    /// post-processor.</summary>
     /// <param name="idOf">The id of a token; null where it has none.</param>
     public PostProcessor? Frame(PostProcessor? published, Func<string, int?> idOf)
     {
@@ -45,7 +48,7 @@ internal sealed class TokenizerRules
         var begin = Special(_addsBegin, "bos_token");
         var end = Special(_addsEnd, "eos_token");
         // The same ids: the published one stays, for its finer offsets.
-        if (published is { Frame: var (before, after) } && before.SequenceEqual(begin.Select(token => token.Id)) && after.SequenceEqual(end.Select(token => token.Id)))
+        if (published is { Frame: var (before, after) } && Same(before, begin) && Same(after, end))
             return published;
         TemplateItem[] single = [.. Items(begin, 0), new(0, 0, null, ""), .. Items(end, 0)];
         return new TemplateProcessor(single, [.. single, .. Items(begin, 1), new(1, 1, null, ""), .. Items(end, 1)]);
@@ -53,19 +56,28 @@ internal sealed class TokenizerRules
         (int Id, string Token)[] Special(bool? adds, string role) =>
             adds == true && contents.TryGetValue(role, out var content) && idOf(content) is { } id ? [(id, content)] : [];
 
-        static IEnumerable<TemplateItem> Items((int Id, string Token)[] tokens, int type) => tokens.Select(token => new TemplateItem(-1, type, [token], token.Token));
+        static bool Same(int[] ids, (int Id, string Token)[] tokens) => ids.AsSpan().SequenceEqual([.. tokens.Select(token => token.Id)]);
+
+        static IEnumerable<TemplateItem> Items((int Id, string Token)[] tokens, int type) =>
+            tokens.Select(token => new TemplateItem(-1, type, [token], token.Token));
     }
 
     /// <summary>Takes out the spaces that a word-based tokenizer puts before punctuation and contractions.</summary>
-    public static string CleanUp(string text) => text.Replace(" .", ".").Replace(" ?", "?").Replace(" !", "!").Replace(" ,", ",").Replace(" ' ", "'")
+    public static string CleanUp(string text) => text
+        .Replace(" .", ".").Replace(" ?", "?").Replace(" !", "!").Replace(" ,", ",").Replace(" ' ", "'")
         .Replace(" n't", "n't").Replace(" 'm", "'m").Replace(" 's", "'s").Replace(" 've", "'ve").Replace(" 're", "'re");
 
     /// <summary>A switch; null where it is absent. A null in the file is there, and off.</summary>
-    private static bool? Flag(JsonObject config, string key) => !config.TryGetPropertyValue(key, out var value) ? null : value?.GetValueKind() switch
+    private static bool? Flag(JsonObject config, string key)
     {
-        null => false,
-        JsonValueKind.True => true,
-        JsonValueKind.False => false,
-        _ => throw new InputException($"{Name}: {key} is {value!.ToJsonString()}, but must be true or false"),
-    };
+        if (!config.TryGetPropertyValue(key, out var value))
+            return null;
+        return value?.GetValueKind() switch
+        {
+            null => false,
+            JsonValueKind.True => true,
+            JsonValueKind.False => false,
+            _ => throw new InputException($"{Name}: {key} is {value!.ToJsonString()}, but must be true or false"),
+        };
+    }
 }

@@ -52,5 +52,6 @@ internal sealed class Oracle : IDisposable
     }
 
     private static void SkipWhereAbsent() =>
-        Assert.SkipUnless(OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64, "the oracle's native half is restored for Linux on x64 alone");
+        Assert.SkipUnless(OperatingSystem.IsLinux() && RuntimeInformation.ProcessArchitecture == Architecture.X64,
+            "the oracle's native half is restored for Linux on x64 alone");
 }

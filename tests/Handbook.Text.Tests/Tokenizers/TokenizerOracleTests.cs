@@ -33,8 +33,8 @@ public sealed class TokenizerOracleTests
         using (oracle)
         {
             var texts = TokenizerGolden.Texts(SharedFiles.Need("tokenizers", "texts.json")).Values;
-            var documents = TokenizerGolden.Corpus(SharedFiles.Need("tokenizers", "corpus", "mixed.jsonl.gz")).Where((_, i) => i % every == 0);
-            foreach (var text in texts.Concat(documents))
+            var documents = TokenizerGolden.Corpus(SharedFiles.Need("tokenizers", "corpus", "mixed.jsonl.gz"));
+            foreach (var text in texts.Concat(documents.Where((_, i) => i % every == 0)))
                 if (!oracle.Encode(text).AsSpan().SequenceEqual(ours.Encode(text)))
                     Assert.Fail(Difference(ours, oracle, text));
         }
@@ -44,8 +44,8 @@ public sealed class TokenizerOracleTests
     {
         var (ours, oracle) = Open(name);
         using (oracle)
-            RandomText.With(Own(ours)).Sample(text => oracle.Encode(text).AsSpan().SequenceEqual(ours.Encode(text)), iter: iterations, threads: 1,
-                print: text => Difference(ours, oracle, text));
+            RandomText.With(Own(ours)).Sample(text => oracle.Encode(text).AsSpan().SequenceEqual(ours.Encode(text)),
+                iter: iterations, threads: 1, print: text => Difference(ours, oracle, text));
     }
 
     private static void CompareDecoding(string name, int iterations)
@@ -57,7 +57,8 @@ public sealed class TokenizerOracleTests
             var added = ours.AddedTokens.Select(token => token.Id).DefaultIfEmpty(0).ToArray();
             var id = Gen.Frequency((8, Gen.Int[0, ours.VocabularySize + 3]), (1, Gen.Int[0, added.Length - 1].Select(i => added[i])));
             id.Array[0, 12].Sample(ids => oracle.Decode(ids) == ours.Decode(ids, skipSpecialTokens: true), iter: iterations, threads: 1,
-                print: ids => $"{string.Join(' ', ids)}: expected {RandomText.Show(oracle.Decode(ids))}, got {RandomText.Show(ours.Decode(ids, skipSpecialTokens: true))}");
+                print: ids => $"{string.Join(' ', ids)}: expected {RandomText.Show(oracle.Decode(ids))}, "
+                    + $"got {RandomText.Show(ours.Decode(ids, skipSpecialTokens: true))}");
         }
     }
 
@@ -75,13 +76,18 @@ public sealed class TokenizerOracleTests
             .. Enumerable.Range(0, tokenizer.ModelVocabularySize / step).Select(i => tokenizer.IdToToken(i * step)).OfType<string>()];
     }
 
-    private static string Difference(Tokenizer ours, Oracle oracle, string text) =>
-        $"{(text.Length > 400 ? "a document" : RandomText.Show(text))}: expected {Tokens(ours, oracle.Encode(text), ours.Encode(text))}, got {Tokens(ours, ours.Encode(text), oracle.Encode(text))}";
+    private static string Difference(Tokenizer ours, Oracle oracle, string text)
+    {
+        var (expected, actual) = (oracle.Encode(text), ours.Encode(text));
+        return $"{(text.Length > 400 ? "a document" : RandomText.Show(text))}: expected {Tokens(ours, expected, actual)}, "
+            + $"got {Tokens(ours, actual, expected)}";
+    }
 
     /// <summary>Ids and tokens from the first difference on.</summary>
     private static string Tokens(Tokenizer tokenizer, int[] ids, int[] others)
     {
         var at = ids.AsSpan().CommonPrefixLength(others);
-        return $"[{at}…] {string.Join(' ', ids.Skip(at).Take(12).Select(id => $"{id} {System.Text.Json.JsonSerializer.Serialize(tokenizer.IdToToken(id))}"))}";
+        var shown = ids.Skip(at).Take(12).Select(id => $"{id} {System.Text.Json.JsonSerializer.Serialize(tokenizer.IdToToken(id))}");
+        return $"[{at}…] {string.Join(' ', shown)}";
     }
 }

@@ -15,7 +15,8 @@ public sealed class UnicodeVersionTests
     [InlineData("\u1100\u1161\u11A8", "\uAC01")]
     [InlineData("a\u0327\u0301", "\u00E1\u0327")]
     [InlineData("\u32FF", "\u32FF")]                 // 12.1, younger than the reference's normalizer
-    public void The_compatibility_form_is_that_of_the_reference(string text, string normal) => Assert.Equal(normal, UnicodeNormalizer.Nfkc.Apply(text));
+    public void The_compatibility_form_is_that_of_the_reference(string text, string normal) =>
+        Assert.Equal(normal, UnicodeNormalizer.Nfkc.Apply(text));
 
     [Fact]
     public void Parts_of_an_older_version_do_not_know_younger_code_points()
@@ -43,5 +44,6 @@ public sealed class UnicodeVersionTests
     [InlineData("\u0915\u0937", 1)]
     [InlineData("\u0600a", 2)]
     [InlineData("\u0000\u0301", 1)]
-    public void A_grapheme_cluster_ends_where_the_annex_says(string text, int points) => Assert.Equal(points, GraphemeClusters.Next(CodePoints.Of(text), 0));
+    public void A_grapheme_cluster_ends_where_the_annex_says(string text, int points) =>
+        Assert.Equal(points, GraphemeClusters.Next(CodePoints.Of(text), 0));
 }

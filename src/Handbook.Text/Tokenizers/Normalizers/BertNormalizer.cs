@@ -10,7 +10,8 @@ internal sealed class BertNormalizer(bool cleanText, bool handleChinese, bool? s
     [
         .. cleanText ? [new Cleaner()] : Array.Empty<Normalizer>(),
         .. handleChinese ? [new ChineseSpacer()] : Array.Empty<Normalizer>(),
-        .. stripAccents ?? lowercase ? [UnicodeNormalizer.Nfd, new FilterNormalizer(point => !Properties.IsAccent(point))] : Array.Empty<Normalizer>(),
+        .. stripAccents ?? lowercase
+            ? [UnicodeNormalizer.Nfd, new FilterNormalizer(point => !Properties.IsAccent(point))] : Array.Empty<Normalizer>(),
         .. lowercase ? [new LowercaseNormalizer()] : Array.Empty<Normalizer>(),
     ];
 

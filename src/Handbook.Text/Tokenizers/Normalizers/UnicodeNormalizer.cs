@@ -3,8 +3,8 @@ using Handbook.Text.Tokenizers.Unicode;
 namespace Handbook.Text.Tokenizers.Normalizers;
 
 /// <summary>The four normalization forms. Unicode Standard Annex 15.</summary>
-/// <remarks>Not string.Normalize: under invariant globalization it leaves text as it is, it has no alignment, and it knows code points that the
-/// reference's normalizer (<see cref="UnicodeVersions.Normalization"/>) leaves alone.</remarks>
+/// <remarks>Not string.Normalize: under invariant globalization it leaves text as it is, it has no alignment, and it knows code points
+/// that the reference's normalizer (<see cref="UnicodeVersions.Normalization"/>) leaves alone.</remarks>
 internal sealed class UnicodeNormalizer : Normalizer
 {
     private const int HangulBase = 0xAC00, LeadBase = 0x1100, VowelBase = 0x1161, TailBase = 0x11A7;
@@ -57,7 +57,7 @@ internal sealed class UnicodeNormalizer : Normalizer
         if (CombiningClass(point) != 0)
             return true;
         // Composed text may keep what can be put together again, but nothing that could join what stands before it.
-        if (_compose && (IsSecond(point) || point is (>= VowelBase and < VowelBase + VowelCount) or (> TailBase and < TailBase + TailCount)))
+        if (_compose && (IsSecond(point) || IsPartOfSyllable(point)))
             return true;
         var items = new List<(int Point, int Change)>();
         AddParts(items, point);
@@ -72,7 +72,12 @@ internal sealed class UnicodeNormalizer : Normalizer
 
     private static bool IsSecond(int point) => Knows(point) && UnicodeTables.IsSecond(point);
 
-    private int[]? Parts(int point) => !Knows(point) ? null : UnicodeTables.Canonical(point) ?? (_compatibility ? UnicodeTables.Compatibility(point) : null);
+    /// <summary>A vowel or a final consonant of Korean, which joins what stands before it.</summary>
+    private static bool IsPartOfSyllable(int point) =>
+        point is (>= VowelBase and < VowelBase + VowelCount) or (> TailBase and < TailBase + TailCount);
+
+    private int[]? Parts(int point) =>
+        !Knows(point) ? null : UnicodeTables.Canonical(point) ?? (_compatibility ? UnicodeTables.Compatibility(point) : null);
 
     private static bool IsSyllable(int point) => point is >= HangulBase and < HangulBase + HangulCount;
 

@@ -67,10 +67,18 @@ internal static class GraphemeClusters
         for (var i = 0; i < page.Length; i++)
         {
             var point = (number << 8) + i;
-            page[i] = (byte)((byte)KindOf(point) | UnicodeTables.Conjunct(point, UnicodeVersions.Patterns) switch { "Consonant" => Consonant, "Linker" => Linker, "Extend" => Extender, _ => 0 });
+            page[i] = (byte)((byte)KindOf(point) | ConjunctOf(point));
         }
         return Pages[number] = page;        // two threads may fill the same page; both write the same bytes
     }
+
+    private static byte ConjunctOf(int point) => UnicodeTables.Conjunct(point, UnicodeVersions.Patterns) switch
+    {
+        "Consonant" => Consonant,
+        "Linker" => Linker,
+        "Extend" => Extender,
+        _ => 0,
+    };
 
     private static Kind KindOf(int point) => UnicodeTables.Break(point, UnicodeVersions.Patterns) switch
     {

@@ -1,4 +1,5 @@
 using System.Globalization;
+using static System.Globalization.UnicodeCategory;
 
 namespace Handbook.Text.Tokenizers.Unicode;
 
@@ -8,20 +9,20 @@ internal static class Properties
     /// <summary>The category as regular expressions have it.</summary>
     public static UnicodeCategory Category(int point) => UnicodeTables.Category(point, UnicodeVersions.Patterns);
 
-    private static readonly CharacterClass Letters = new(p => Category(p) <= UnicodeCategory.OtherLetter);
+    private static readonly CharacterClass Letters = new(p => Category(p) <= OtherLetter);
     private static readonly CharacterClass Numbers = new(p => IsNumber(Category(p)));
     private static readonly CharacterClass Numeric = new(p => IsNumber(UnicodeTables.Category(p, UnicodeVersions.Characters)));
     private static readonly CharacterClass Marks = new(p => UnicodeTables.Category(p, UnicodeVersions.Normalization)
-        is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.EnclosingMark);
+        is NonSpacingMark or SpacingCombiningMark or EnclosingMark);
 
-    private static readonly CharacterClass Words = new(p => Category(p) is <= UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.ConnectorPunctuation
+    private static readonly CharacterClass Words = new(p => Category(p) is <= DecimalDigitNumber or LetterNumber or ConnectorPunctuation
         || IsCircledLetter(p) || p is 0x200C or 0x200D);
 
-    private static readonly CharacterClass Punctuation = new(p => OldCategory(p) is >= UnicodeCategory.ConnectorPunctuation and <= UnicodeCategory.OtherPunctuation
+    private static readonly CharacterClass Punctuation = new(p => OldCategory(p) is >= ConnectorPunctuation and <= OtherPunctuation
         || p is '$' or '+' or '<' or '=' or '>' or '^' or '`' or '|' or '~');
 
-    private static readonly CharacterClass Accents = new(p => OldCategory(p) == UnicodeCategory.NonSpacingMark);
-    private static readonly CharacterClass Others = new(p => OldCategory(p) is UnicodeCategory.Control or UnicodeCategory.Format or UnicodeCategory.PrivateUse or UnicodeCategory.Surrogate);
+    private static readonly CharacterClass Accents = new(p => OldCategory(p) == NonSpacingMark);
+    private static readonly CharacterClass Others = new(p => OldCategory(p) is Control or Format or PrivateUse or Surrogate);
 
     /// <summary>\p{L}.</summary>
     public static bool IsLetter(int point) => Letters.Contains(point);
@@ -58,7 +59,7 @@ internal static class Properties
     /// <summary>Punctuation, with the ASCII symbols that programmers call so.</summary>
     public static bool IsPunctuation(int point) => Punctuation.Contains(point);
 
-    private static bool IsNumber(UnicodeCategory category) => category is UnicodeCategory.DecimalDigitNumber or UnicodeCategory.LetterNumber or UnicodeCategory.OtherNumber;
+    private static bool IsNumber(UnicodeCategory category) => category is DecimalDigitNumber or LetterNumber or OtherNumber;
 
     private static UnicodeCategory OldCategory(int point) => UnicodeTables.Category(point, UnicodeVersions.Categories);
 }

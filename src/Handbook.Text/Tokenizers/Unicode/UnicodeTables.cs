@@ -3,16 +3,16 @@ using System.Reflection;
 
 namespace Handbook.Text.Tokenizers.Unicode;
 
-/// <summary>Categories, decompositions, combining classes, case mappings, scripts and binary properties, with the age of every code point.</summary>
-/// <remarks>From the embedded unicode.txt (Unicode 17.0), written by make-tables.pl out of the Unicode character database. Not .NET's own tables:
-/// their version follows the runtime, and ids must not. Read once, when first needed.</remarks>
+/// <summary>Categories, decompositions, combining classes, case mappings, scripts and binary properties, and the age of each.</summary>
+/// <remarks>From the embedded unicode.txt (Unicode 17.0), written by make-tables.pl out of the Unicode character database. Not .NET's own
+/// tables: their version follows the runtime, and ids must not. Read once, when first needed.</remarks>
 internal static class UnicodeTables
 {
     private static readonly Lazy<Tables> Loaded = new(Load);
 
     /// <summary>Short names of the categories, in the order of <see cref="UnicodeCategory"/>.</summary>
-    private static readonly string[] CategoryNames = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Zs", "Zl", "Zp", "Cc",
-        "Cf", "Cs", "Co", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Cn"];
+    private static readonly string[] CategoryNames = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Zs", "Zl", "Zp",
+        "Cc", "Cf", "Cs", "Co", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Cn"];
 
     /// <summary>Categories that a later version changed, with the last that had them, as far as a part of the reference can tell.</summary>
     private static readonly Dictionary<int, (byte Until, UnicodeCategory Category)> Formerly = new()
@@ -43,7 +43,8 @@ internal static class UnicodeTables
     public static string? Break(int point, byte version) => Age(point) <= version ? Loaded.Value.Breaks.GetValueOrDefault(point) : null;
 
     /// <summary>The part that a code point plays in conjuncts of Indic scripts: Consonant, Extend, Linker; null for none.</summary>
-    public static string? Conjunct(int point, byte version) => Age(point) <= version ? Loaded.Value.Conjuncts.GetValueOrDefault(point) : null;
+    public static string? Conjunct(int point, byte version) =>
+        Age(point) <= version ? Loaded.Value.Conjuncts.GetValueOrDefault(point) : null;
 
     /// <summary>One step of decomposition; null where the code point has none.</summary>
     public static int[]? Canonical(int point) => Loaded.Value.Canonical.GetValueOrDefault(point);
@@ -58,7 +59,7 @@ internal static class UnicodeTables
     /// <summary>Whether a code point can be the second of a composition.</summary>
     public static bool IsSecond(int point) => Loaded.Value.Seconds.Contains(point);
 
-    /// <summary>A binary property or a script by its normalized name, as regular expressions have it; null where there is none of that name.</summary>
+    /// <summary>A binary property or a script by its normalized name, as regular expressions have it; null where there is none.</summary>
     public static CharacterClass? Property(string name) => Loaded.Value.Properties.GetValueOrDefault(name);
 
     /// <summary>Simple lower case of a code point.</summary>
