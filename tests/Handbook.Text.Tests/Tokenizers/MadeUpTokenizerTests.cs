@@ -94,10 +94,14 @@ public sealed class MadeUpTokenizerTests
         }
     }
 
-    private static Gen<string> Steps(string section, string list, string[] kinds) => Gen.Int[0, kinds.Length - 1].Array[0, 2].Select(
-        steps =>
-        steps.Length == 0 ? "" : steps.Length == 1 ? $",\"{section}\":{kinds[steps[0]]}"
-        : $",\"{section}\":{{\"type\":\"Sequence\",\"{list}\":[{string.Join(',', steps.Select(step => kinds[step]))}]}}");
+    /// <summary>No step, one, or two in a sequence.</summary>
+    private static Gen<string> Steps(string section, string list, string[] kinds) =>
+        Gen.Int[0, kinds.Length - 1].Select(step => kinds[step]).Array[0, 2].Select(steps => steps.Length switch
+        {
+            0 => "",
+            1 => $",\"{section}\":{steps[0]}",
+            _ => $",\"{section}\":{{\"type\":\"Sequence\",\"{list}\":[{string.Join(',', steps)}]}}",
+        });
 
     private static string Model(string[] tokens, int kind, bool first, bool second, bool third)
     {
