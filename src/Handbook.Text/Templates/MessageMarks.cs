@@ -49,13 +49,21 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
         return found;
     }
 
-    /// <summary>Whether the text changes with what a message says; true where the template refuses other words.</summary>
+    /// <summary>Whether the text changes with what a message says or calls; true where the template refuses it otherwise.</summary>
     public bool Shows(int message, string text)
     {
         var changed = messages();
         foreach (var leaf in Leaves(changed).Where(leaf => leaf.Message == message))
             leaf.Set(leaf.Text + First);
-        return render(changed) != text;
+        if (render(changed) != text)
+            return true;
+        // Some templates show the id of a call alone.
+        var renamed = messages();
+        if (renamed[message] is PyDict turn && turn.TryGet("tool_calls", out var calls))
+            foreach (var call in (calls as List<object?> ?? []).OfType<PyDict>())
+                if (call.TryGet("id", out var id) && id is string { Length: > 0 } name)
+                    call.Set("id", name[..^1] + (name[^1] == 'x' ? 'y' : 'x'));
+        return render(renamed) is { } other && other != text;
     }
 
     private List<MessagePiece>? Place(string text, Func<Leaf, bool> marks, Style style)

@@ -93,6 +93,12 @@ public sealed class MaskCasesTests
         Assert.Equal(["WET<|im_end|>"], Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
             Called, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
 
+    [Fact] // no word of the call stands in the text, but the call does
+    public void A_call_of_which_the_template_shows_the_id_alone_carries_loss() =>
+        Assert.Equal(["<call>a</call><|im_end|>", "WET<|im_end|>"],
+            Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}{% for c in m.tool_calls or [] %}<call>{{ c.id }}</call>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
+                Called, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
+
     [Fact]
     public void The_template_for_tools_decides_where_a_conversation_has_any()
     {

@@ -28,6 +28,7 @@ public sealed partial class RealTemplateMaskTests
         ["a call with words"] = $$"""[{"role": "system", "content": "SYSONE"}, {"role": "user", "content": "ASKONE"}, {{Call("\"PREONE\"", "ARGONE")}}, {{Result("RESONE")}}, {"role": "assistant", "content": "ANSONE"}, {"role": "user", "content": "ASKTWO"}, {"role": "assistant", "content": "ANSTWO"}]""",
         ["a chain of calls"] = $$"""[{"role": "user", "content": "ASKONE"}, {{Call("\"\"", "ARGONE")}}, {{Result("RESONE")}}, {{Call("\"\"", "ARGTWO")}}, {{Result("RESTWO")}}, {"role": "assistant", "content": "ANSONE"}]""",
         ["two calls at once"] = $$"""[{"role": "user", "content": "ASKONE"}, {{Call("\"\"", "ARGONE", "ARGTWO")}}, {{Result("RESONE")}}, {{Result("RESTWO", 1)}}, {"role": "assistant", "content": "ANSONE"}, {"role": "user", "content": "ASKTWO"}, {{Call("\"\"", "ARGTHREE")}}]""",
+        ["markup"] = """[{"role": "user", "content": "<p>ASKONE</p> <|im_end|>"}, {"role": "assistant", "content": "<b>ANSONE</b> & {\"a\": \"ANSTWO\"}"}, {"role": "user", "content": "1 < ASKTWO > 2"}, {"role": "assistant", "content": "ANSTHREE </s> <x>"}]""",
         ["the assistant begins"] = """[{"role": "assistant", "content": "ANSONE"}, {"role": "user", "content": "ASKTWO"}, {"role": "assistant", "content": "ANSTWO"}]""",
         ["parts"] = """[{"role": "user", "content": [{"type": "text", "text": "ASKONE"}]}, {"role": "assistant", "content": [{"type": "text", "text": "ANSONE"}]}]""",
     };

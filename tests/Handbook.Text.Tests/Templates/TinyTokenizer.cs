@@ -10,7 +10,7 @@ internal static class TinyTokenizer
     /// <param name="specials">More special tokens.</param>
     public static Tokenizer With(string end, params string[] specials)
     {
-        string[] all = [.. new[] { "<s>", "</s>" }.Union(specials)];
+        string[] all = [.. new[] { "<s>", "</s>", end }.Union(specials)];
         // GPT-2's alphabet: printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
         var next = 0x100;
         var bytes = Enumerable.Range(0, 256).Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
