@@ -18,6 +18,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
             var rows = summary.UsedRows > summary.SourceRows ? $"{summary.UsedRows:N0} rows from {summary.SourceRows:N0}" : $"{summary.UsedRows:N0} of {summary.SourceRows:N0} rows";
             output.WriteLine($"{source.Title}: layout {summary.Format}, {rows}, {summary.Tokens:N0} tokens, {share:P1} with loss"
                 + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "") + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
+            if (summary.JoinedNote() is { } joined)
+                output.WriteLine(Paint($"  note: {joined}", 33));
             foreach (var bad in summary.Bad)
                 output.WriteLine(Paint($"  {(bad.IsRule ? "left out" : "unusable")}: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
         }

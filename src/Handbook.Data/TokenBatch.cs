@@ -25,7 +25,7 @@ public enum SegmentRole : byte
 /// <param name="Row">Index of the data row, for messages and per-row sums.</param>
 public readonly record struct Segment(int Start, int Length, int Parent, int Row, SegmentRole Role)
 {
-    /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice: its two copies are two places.</summary>
+    /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice: its copies are two places.</summary>
     public int Entry { get; init; }
 }
 

@@ -76,7 +76,8 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         Now = _now,
     };
 
-    private static EncodedRow Row(EncodedChat chat) => new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text)) { IsJoined = chat.IsJoined };
+    private static EncodedRow Row(EncodedChat chat) =>
+        new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text)) { IsJoined = chat.IsJoined };
 
     private static T Guard<T>(Func<T> render)
     {

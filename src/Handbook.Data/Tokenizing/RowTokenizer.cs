@@ -131,15 +131,18 @@ public sealed class RowTokenizer : IRowTokenizer
                 var whole = WithEnd(_tokenizer.EncodeOnce(prompt + completion, _options.AddSpecialTokens), completion, isChat: false);
                 var before = PromptBorder.Of(_tokenizer.EncodePrompt(prompt, _options.AddSpecialTokens), whole, out isJoined);
                 isJoined &= _options.Loss != LossScope.All;
-                return (whole, After(_options.Loss == LossScope.All ? 0 : before, whole.Length), CodePoints(prompt) + CodePoints(completion));
+                var loss = After(_options.Loss == LossScope.All ? 0 : before, whole.Length);
+                return (whole, loss, CodePoints(prompt) + CodePoints(completion));
             case TokensExample tokens:
                 return (tokens.Ids, tokens.Loss, 0);
             case ChatExample { Conversation: var conversation }:
                 var onlyAssistant = _options.Loss == LossScope.Assistant;
                 return EndChat(_chats!.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant);
             case ChatPromptExample pair:
-                if (_options.Loss is LossScope.Assistant or LossScope.All)
-                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: _options.Loss == LossScope.Assistant), lossOnAll: _options.Loss == LossScope.All);
+                if (_options.Loss == LossScope.All)
+                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: false), lossOnAll: true);
+                if (_options.Loss == LossScope.Assistant)
+                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: true), lossOnAll: false);
                 var answered = _chats!.EncodeCompletion(pair.Prompt, pair.Completion, _options);
                 isJoined = answered.IsJoined;
                 return EndChat(answered, lossOnAll: false);

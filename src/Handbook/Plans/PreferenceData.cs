@@ -10,8 +10,9 @@ namespace Handbook.Plans;
 /// <summary>From a recipe's keys to how its prompts and answers become tokens.</summary>
 /// <remarks>
 /// Three sets of rules: our own; those of the release that <c>trl_compat</c> names; those of the handbook's first revision, with <c>dataset_mixer</c>.
-/// Ours are those of the newest release, with these departures: prompt and answers are rendered by difference; each answer ends with one end token, and what its
-/// template writes behind that token is cut; the begin token stays whatever is cut; pairs of the same answer and answers that say nothing are left out.
+/// Ours are those of the newest release, with these departures: prompt and answers are rendered by difference; each answer ends with one end token,
+/// and what its template writes behind that token is cut; the begin token stays whatever is cut; pairs of the same answer and answers that say nothing
+/// are left out.
 /// </remarks>
 public static class PreferenceData
 {
@@ -72,10 +73,11 @@ public static class PreferenceData
     /// <summary>Whether rows keep their order, as in the reference trainers: KTO's batches then have each other's answers.</summary>
     /// <remarks>Only where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a model would learn from
     /// good answers first and from bad ones afterwards.</remarks>
-    public static bool IsSequential(Recipe recipe) => recipe.Preference.TrlCompat is not null && recipe.Method is TrainingMethod.Bco or TrainingMethod.Kto;
+    public static bool IsSequential(Recipe recipe) =>
+        recipe.Preference.TrlCompat is not null && recipe.Method is TrainingMethod.Bco or TrainingMethod.Kto;
 
-    /// <summary>Plain texts begin as in supervised fine-tuning, with what the tokenizer puts before them; conversations as their template writes them, and where the
-    /// method's trainer adds it, with the begin token.</summary>
+    /// <summary>Plain texts begin as in supervised fine-tuning, with what the tokenizer puts before them; conversations as their template writes them, and
+    /// where the method's trainer adds it, with the begin token.</summary>
     private static PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options, TrainingMethod method) => options with
     {
         Encoding = AnswerEncoding.Whole,

@@ -26,7 +26,8 @@ internal static class PreferenceChecks
         {
             case TrainingMethod.Sft:
                 if (Losses<SftLossType>(options.LossType ?? ["nll"], "sft", report) is [SftLossType.Dft] && recipe.Training.LabelSmoothingFactor > 0)
-                    report.Warning("label_smoothing_factor", "has no effect on loss_type dft, which weighs each token by its own probability", fix: "remove the key, or use loss_type: nll");
+                    report.Warning("label_smoothing_factor", "has no effect on loss_type dft", why: "dft weighs each token by its own probability",
+                        fix: "remove the key, or use loss_type: nll");
                 break;
             case TrainingMethod.Dpo:
                 Shared(options, report);

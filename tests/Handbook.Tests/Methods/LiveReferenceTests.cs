@@ -75,6 +75,24 @@ public sealed class LiveReferenceTests
     }
 
     [Fact]
+    public void A_copy_of_a_model_folder_holds_the_same_weights_under_another_path()
+    {
+        using var folder = new TemporaryFolder();
+        foreach (var (name, seed) in new[] { ("model", 1), ("copy", 1), ("other", 2) })
+        {
+            CheckpointWriter.Save(folder[name], NewModel.Tensors(Tiny.Config("llama"), seed, DType.Float32));
+            Tiny.Config("llama").Save(folder[name]);
+        }
+        var cache = new CacheFolder(folder["cache"]);
+
+        Assert.True(ReferenceScores.AreSameWeights(folder["model"], folder["model"] + "/", cache));
+        Assert.True(ReferenceScores.AreSameWeights(folder["model"], folder["copy"], cache));
+        Assert.False(ReferenceScores.AreSameWeights(folder["model"], folder["other"], cache));
+        Tiny.Config("llama").With(("rms_norm_eps", 1e-3)).Save(folder["copy"]);
+        Assert.False(ReferenceScores.AreSameWeights(folder["model"], folder["copy"], cache));
+    }
+
+    [Fact]
     public void Scores_go_on_behind_the_last_group_that_was_kept_and_are_found_again()
     {
         using var folder = new TemporaryFolder();

@@ -44,7 +44,9 @@ public sealed class ReferenceScores(CacheFolder cache)
         if (Path.GetFullPath(folder) == Path.GetFullPath(other))
             return true;
         string[] own = [.. ModelFolder.Files(folder)], its = [.. ModelFolder.Files(other)];
-        return own.Select(Path.GetFileName).SequenceEqual(its.Select(Path.GetFileName)) && own.Select(cache.HashOf).SequenceEqual(its.Select(cache.HashOf));
+        return own.Select(Size).SequenceEqual(its.Select(Size)) && own.Select(cache.HashOf).SequenceEqual(its.Select(cache.HashOf));
+
+        static (string, long) Size(string file) => (Path.GetFileName(file), new FileInfo(file).Length);
     }
 
     /// <summary>The scores under this key; null where they are not all there.</summary>
