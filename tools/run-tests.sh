@@ -36,7 +36,7 @@ run() {
     if [ ! -e "$program" ]; then broken+=("$name: not built"); return; fi
     status=0
     env "$@" timeout --kill-after=10 "${HANDBOOK_TEST_TIMEOUT:-3600}" \
-        dotnet exec "$program" "${filters[@]}" -noLogo -noColor -noAutoReporters -xml "$report" </dev/null || status=$?
+        dotnet exec "$program" "${filters[@]}" -noLogo -noColor -noAutoReporters -result-xml "$report" </dev/null || status=$?
     if [ ! -s "$report" ] || [ -z "$(attribute "$report" total)" ]; then
         broken+=("$name${*:+ with $*}: ended with status $status before its report")
         return
