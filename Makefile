@@ -1,7 +1,7 @@
 # Every target sets up what it needs first, and may be repeated. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-all golden check-libtorch bench lint format clean
+.PHONY: help setup build demo test test-all golden check-libtorch bench pack lint format clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -30,6 +30,9 @@ check-libtorch: build ## native library and Torch tests on the libtorch of Debia
 bench: build     ## speed beside PyTorch, in one run; writes bench/results/latest.json
 	@tools/setup.sh bench
 	@bench/run.sh
+
+pack: build      ## NuGet packages of the libraries, with the native one for linux-x64, in build/packages
+	@tools/pack.sh
 
 lint:            ## formatting, style and analyzers
 	@tools/lint.sh

@@ -43,15 +43,15 @@ internal sealed class SamplingWords
     {
         var own = model?.Defaults ?? new GenerationDefaults();
         var (temperature, topP, topK) = (args.GetValue(_temperature), args.GetValue(_topP), args.GetValue(_topK));
-        // As in the Python library, a model's temperature counts only where it wants to be sampled; who narrows the draw wants one.
-        var draws = own.DoSample == true || topP is not null || topK is not null;
-        var options = new SamplingOptions
+        // Who narrows the draw wants one.
+        var wished = SamplingOptions.Of(topP is null && topK is null ? own : own with { DoSample = true });
+        var options = wished with
         {
-            MaxNewTokens = args.GetValue(_length) ?? own.MaxNewTokens ?? 256,
-            Temperature = temperature ?? (draws ? own.Temperature ?? 1 : 0),
-            TopP = topP ?? own.TopP ?? 1,
-            TopK = topK ?? own.TopK ?? 0,
-            RepetitionPenalty = args.GetValue(_penalty) ?? own.RepetitionPenalty ?? 1,
+            MaxNewTokens = args.GetValue(_length) ?? wished.MaxNewTokens,
+            Temperature = temperature ?? wished.Temperature,
+            TopP = topP ?? wished.TopP,
+            TopK = topK ?? wished.TopK,
+            RepetitionPenalty = args.GetValue(_penalty) ?? wished.RepetitionPenalty,
             Seed = args.GetValue(_seed),
             StopIds = model?.StopIds ?? [],
         };

@@ -148,13 +148,17 @@ public static unsafe class TorchRuntime
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search) =>
         name == Shim.Library ? NativeLibrary.Load(LibraryPath()) : 0;
 
-    /// <summary>The shim's file: <c>HANDBOOK_NATIVE</c>, beside the program, or <c>build/native</c> of the repository.</summary>
+    /// <summary>The shim's file: <c>HANDBOOK_NATIVE</c>, beside the program or in its package, or <c>build/native</c> of the repository.</summary>
     private static string LibraryPath()
     {
         const string File = "libhandbook_torch.so";
         var named = Environment.GetEnvironmentVariable("HANDBOOK_NATIVE");
         if (!string.IsNullOrEmpty(named))
             return Directory.Exists(named) ? Path.Combine(named, File) : named;
+        // Where the host found the native files of the program's packages.
+        foreach (var folder in (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
+            if (System.IO.File.Exists(Path.Combine(folder, File)))
+                return Path.Combine(folder, File);
         for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
         {
             foreach (var candidate in (string[])[Path.Combine(folder.FullName, File), Path.Combine(folder.FullName, "build", "native", File)])

@@ -34,6 +34,10 @@ public sealed class LanguageModel : IDisposable
     /// <summary>The end tokens of the model and of the tokenizer, and the one that ends a turn of the chat template.</summary>
     public IReadOnlyList<int> StopIds => Prompts.StopIds;
 
+    /// <summary>Opens a model folder with products in float32.</summary>
+    /// <inheritdoc cref="Open(string, DType, Tokenizer?)"/>
+    public static LanguageModel Open(string folder) => Open(folder, DType.Float32);
+
     /// <param name="folder">A model folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
     /// <param name="compute">Element type of products.</param>
     /// <param name="tokenizer">The tokenizer to use; null for the folder's own.</param>
@@ -61,6 +65,22 @@ public sealed class LanguageModel : IDisposable
     /// <param name="folder">Where it came from, for messages and for how it would like to be sampled.</param>
     public static LanguageModel Around(Decoder network, Tokenizer tokenizer, string folder) =>
         new(folder, network, tokenizer, GenerationDefaults.Load(folder, network.Config), owned: false);
+
+    /// <summary>Answers a question, or goes on from a text where the model has no chat template.</summary>
+    /// <param name="prompt">What the user says.</param>
+    /// <param name="sampling">How to draw; null as the model wishes, which is the likeliest token unless its generation_config.json says more.</param>
+    /// <param name="cancel">Stops between tokens with an <see cref="OperationCanceledException"/>.</param>
+    public string Answer(string prompt, SamplingOptions? sampling = null, CancellationToken cancel = default)
+    {
+        var ids = CanChat ? EncodeChat(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = prompt } })) : EncodeText(prompt);
+        var options = sampling ?? SamplingOptions.Of(Defaults);
+        var answer = new Generator(Network).Generate([ids], options.StopIds.Count > 0 ? options : options with { StopIds = StopIds }, cancel: cancel)[0];
+        var text = new AnswerText(Tokenizer, [], CanChat ? [] : ids);
+        foreach (var token in answer.Tokens)
+            text.Append(token);
+        text.Finish();
+        return text.Text;
+    }
 
     /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
     public int[] EncodeText(string text) => Prompts.EncodeText(text);

@@ -33,6 +33,16 @@ public sealed record SamplingOptions
     public int BatchSize { get; init; } = 16;
 
     /// <exception cref="InputException">A value is out of its range.</exception>
+    /// <summary>How a model wishes to be sampled; as in the Python library its temperature counts only where it wants to be drawn from.</summary>
+    public static SamplingOptions Of(GenerationDefaults wishes) => new()
+    {
+        MaxNewTokens = wishes.MaxNewTokens ?? 256,
+        Temperature = wishes.DoSample == true ? wishes.Temperature ?? 1 : 0,
+        TopP = wishes.TopP ?? 1,
+        TopK = wishes.TopK ?? 0,
+        RepetitionPenalty = wishes.RepetitionPenalty ?? 1,
+    };
+
     public void Validate()
     {
         if (MaxNewTokens < 1)

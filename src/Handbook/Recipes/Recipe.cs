@@ -39,6 +39,17 @@ public sealed record Recipe : MethodOptions
     public static RecipeResult Load(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method) =>
         new RecipeLoader(file.ToString(), method).Load(overrides);
 
+    /// <summary>Loads a recipe for a program: a good one, or every problem of it as one exception.</summary>
+    /// <param name="path">The YAML file.</param>
+    /// <param name="method">What it is for; null takes it from the file's path (<c>…/sft/config.yaml</c>) or its keys.</param>
+    /// <param name="overrides">Keys to change, as on the command line: <c>--max_steps=10</c>.</param>
+    /// <exception cref="InputException">Something in it is wrong; the message has every problem with its line and its cure.</exception>
+    public static Recipe Load(string path, TrainingMethod? method = null, IReadOnlyList<string>? overrides = null)
+    {
+        var file = new FileInfo(path);
+        return Load(file, overrides ?? [], method ?? GuessMethod(file)).TryGet(out var recipe, out var diagnostics) ? recipe : throw new InputException(diagnostics.ToString().TrimEnd());
+    }
+
     /// <summary>The method that a recipe is for, from its path (<c>…/sft/config.yaml</c>) or its keys.</summary>
     public static TrainingMethod GuessMethod(FileInfo file) => RecipeMethod.Guess(file.ToString());
 

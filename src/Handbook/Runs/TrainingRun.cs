@@ -29,7 +29,7 @@ public static class TrainingRun
     internal const int DefaultMaxTokens = 4096;
 
     /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
-    /// <param name="recipe">What to train, as <see cref="Recipe.Load"/> checked it.</param>
+    /// <param name="recipe">What to train, as it was loaded and checked.</param>
     /// <param name="observer">Hears what happens; null for nobody.</param>
     /// <param name="commandLine">What the user typed, for <c>run.json</c>; null where the run was not started by a command.</param>
     /// <param name="cancel">Ends the run after a checkpoint.</param>
