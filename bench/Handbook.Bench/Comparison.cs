@@ -2,12 +2,17 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
+using Handbook.Torch;
 using Handbook.Text.Tokenizers;
 
 namespace Handbook.Bench;
 
 /// <summary>One figure beside a peer's, or beside a ceiling, measured in the same run.</summary>
-internal sealed record BenchRow(string Name, double? Ours, double? Peer, double? Ratio, string Unit, string Note);
+internal sealed record BenchRow(string Name, double? Ours, double? Peer, double? Ratio, string Unit, string Note)
+{
+    /// <summary>The path of the processor that was taken; null in rows of old.</summary>
+    public string? Cpu { get; init; }
+}
 
 /// <summary>Runs ours and the peer in turn, each in its own process, and keeps the median of the ratios pair by pair.</summary>
 internal static class Comparison
@@ -26,6 +31,7 @@ internal static class Comparison
         var root = Root();
         var shared = Environment.GetEnvironmentVariable("HANDBOOK_SHARED") is { Length: > 0 } named ? named : Path.Combine(root, "..", "shared");
         var rows = new List<BenchRow>();
+        Console.Error.WriteLine($"processor: {Processor.Description}");
         foreach (var (shape, dtype) in (ReadOnlySpan<(string, string)>)[("15m", "f32"), ("15m", "bf16"), ("135m", "f32"), ("135m", "bf16")])
             Add(rows, only, $"sft-{shape}-{dtype}", name => Steps(root, name, shape, dtype, null, quick));
         var lengths = ChatLengths(shared);
@@ -39,8 +45,11 @@ internal static class Comparison
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
-        Add(rows, only, "help-seconds", name => Help(root, name));
-        Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
+        if (Processor.Forced is null)           // neither multiplies anything
+        {
+            Add(rows, only, "help-seconds", name => Help(root, name));
+            Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
+        }
         Print(rows);
         Directory.CreateDirectory(Path.Combine(root, "bench", "results"));
         var path = Path.Combine(root, "bench", "results", "latest.json");
@@ -63,13 +72,19 @@ internal static class Comparison
 
     private static BenchRow NoData(string name, string unit) => new(name, null, null, null, unit, "not measured: no shared data (HANDBOOK_SHARED)");
 
+    /// <summary>Measures a row; that of a forced path bears its name, beside that of the machine's own.</summary>
     private static void Add(List<BenchRow> rows, string? only, string name, Func<string, BenchRow[]> measure)
     {
+        if (Processor.Forced is not null)
+            name += "-" + Environment.GetEnvironmentVariable(Processor.Variable);
         if (only is not null && !name.Contains(only, StringComparison.Ordinal))
             return;
         Console.Error.WriteLine($"measuring {name} …");
-        rows.AddRange(measure(name));
+        rows.AddRange(measure(name).Select(row => row with { Cpu = Processor.Description }));
     }
+
+    /// <summary>Whether bfloat16 is measured beside our own float32: without instructions for it PyTorch takes many times longer, and sums in bfloat16.</summary>
+    private static bool BesideFloat32(string dtype) => dtype == "bf16" && !Processor.MultipliesBFloat16;
 
     private static BenchRow[] Steps(string root, string name, string shape, string dtype, string? lengths, bool quick)
     {
@@ -82,6 +97,13 @@ internal static class Comparison
             var mine = JsonOf(Environment.ProcessPath!, null, ["step", shape, dtype, ourSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : [lengths]]);
             ours.Add((mine!.Value.GetProperty("TokensPerSecond").GetDouble(), mine.Value.GetProperty("MatMulShare").GetDouble(), mine.Value.GetProperty("WaitShare").GetDouble(),
                 mine.Value.GetProperty("MatMulGflops").GetDouble(), mine.Value.GetProperty("PeakBytes").GetDouble()));
+            if (BesideFloat32(dtype))
+            {
+                string[] more = lengths is null ? [] : [lengths];
+                var wide = JsonOf(Environment.ProcessPath!, null, ["step", shape, "f32", ourSteps.ToString(CultureInfo.InvariantCulture), .. more])!.Value;
+                peers.Add((wide.GetProperty("TokensPerSecond").GetDouble(), wide.GetProperty("PeakBytes").GetDouble()));
+                continue;
+            }
             if (Python() is not { } python)
                 continue;
             var theirs = JsonOf(python, root, ["bench/peers/train_step.py", "--shape", shape, "--dtype", dtype, "--steps", peerSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : ["--lengths", lengths]]);
@@ -92,7 +114,8 @@ internal static class Comparison
         double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o.Speed / p.Speed)) : null;
         var note = peers.Count == 0
             ? "no PyTorch to compare with"
-            : $"PyTorch eager {(lengths is null ? "without padding" : "padded to the longest row of its batch")}; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB; waiting for rows {Median(ours.Select(o => o.Wait)):p2}";
+            : $"{(BesideFloat32(dtype) ? "our own float32" : $"PyTorch eager {(lengths is null ? "without padding" : "padded to the longest row of its batch")}")}; "
+                + $"peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB; waiting for rows {Median(ours.Select(o => o.Wait)):p2}";
         return
         [
             new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, lengths is null ? "tokens/s" : "useful tokens/s", note),
@@ -108,12 +131,17 @@ internal static class Comparison
         {
             var mine = JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", dtype, pairs])!.Value;
             ours.Add((mine.GetProperty("PairsPerSecond").GetDouble(), mine.GetProperty("PeakBytes").GetDouble()));
-            if (Python() is { } python && JsonOf(python, root, ["bench/peers/dpo_step.py", "--shape", "15m", "--dtype", dtype, "--pairs", pairs]) is { } peer)
+            if (BesideFloat32(dtype))
+            {
+                var wide = JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", "f32", pairs])!.Value;
+                peers.Add((wide.GetProperty("PairsPerSecond").GetDouble(), wide.GetProperty("PeakBytes").GetDouble()));
+            }
+            else if (Python() is { } python && JsonOf(python, root, ["bench/peers/dpo_step.py", "--shape", "15m", "--dtype", dtype, "--pairs", pairs]) is { } peer)
                 peers.Add((peer.GetProperty("pairs_per_second").GetDouble(), peer.GetProperty("peak_rss").GetDouble()));
         }
         double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o.Speed / p.Speed)) : null;
         var note = peers.Count == 0 ? "no PyTorch to compare with"
-            : $"an epoch, our reference pass counted in, beside PyTorch eager, padded and concatenated, with a live reference; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB";
+            : $"an epoch, our reference pass counted in, beside {(BesideFloat32(dtype) ? "our own float32" : "PyTorch eager, padded and concatenated, with a live reference")}; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB";
         return [new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, "pairs/s", note)];
     }
 
@@ -137,11 +165,13 @@ internal static class Comparison
         for (var i = 0; i < (quick ? 1 : 3); i++)
         {
             ours.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", dtype])!.Value.GetProperty("TokensPerSecond").GetDouble());
-            if (Python() is { } python && JsonOf(python, root, ["bench/peers/sample.py", "--shape", "15m", "--dtype", dtype]) is { } peer)
+            if (BesideFloat32(dtype))
+                peers.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", "f32"])!.Value.GetProperty("TokensPerSecond").GetDouble());
+            else if (Python() is { } python && JsonOf(python, root, ["bench/peers/sample.py", "--shape", "15m", "--dtype", dtype]) is { } peer)
                 peers.Add(peer.GetProperty("tokens_per_second").GetDouble());
         }
         double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o / p)) : null;
-        return new(name, Median(ours), peers.Count == 0 ? null : Median(peers), ratio, "tokens/s", "16 rows, prompts of 64 tokens, 128 new ones each, beside a key-value cache in PyTorch eager");
+        return new(name, Median(ours), peers.Count == 0 ? null : Median(peers), ratio, "tokens/s", $"16 rows, prompts of 64 tokens, 128 new ones each, beside {(BesideFloat32(dtype) ? "our own float32" : "a key-value cache in PyTorch eager")}");
     }
 
     /// <summary>Token counts of prompt, chosen and rejected answer of hh-rlhf pairs, spread over the whole set, under a 32000-token vocabulary.</summary>
@@ -280,6 +310,7 @@ internal static class Comparison
 
     private static void Print(List<BenchRow> rows)
     {
+        Console.WriteLine($"processor: {Processor.Description}");
         Console.WriteLine($"{"name",-36}{"ours",12}{"peer",12}{"ratio",8}  unit");
         foreach (var row in rows)
             Console.WriteLine($"{row.Name,-36}{Show(row.Ours),12}{Show(row.Peer),12}{row.Ratio?.ToString("f2") ?? "-",8}  {row.Unit}\n    {row.Note}");

@@ -37,11 +37,12 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 
 /// <summary>What <see cref="StepBench"/> found.</summary>
 /// <param name="TokensPerSecond">Useful tokens: nothing is padded.</param>
+/// <param name="TokensPerCpuSecond">The same for a second of all cores together, which tells more where others use the machine.</param>
 /// <param name="PeakBytes">Most memory that was resident.</param>
 /// <param name="MatMulGflops">The machine's rate of square products in the same process.</param>
 /// <param name="MatMulShare">Share of that rate that the step's matrix products alone make up.</param>
 /// <param name="WaitShare">Share of the time in which the step waited for rows.</param>
-internal sealed record StepResult(double TokensPerSecond, long PeakBytes, double MatMulGflops, double MatMulShare, double WaitShare, double LastLoss, string Engine);
+internal sealed record StepResult(double TokensPerSecond, double TokensPerCpuSecond, long PeakBytes, double MatMulGflops, double MatMulShare, double WaitShare, double LastLoss, string Engine);
 
 /// <summary>Whole training steps of our engine: forward, backward, norm and clipping, AdamW.</summary>
 internal static class StepBench
@@ -58,7 +59,7 @@ internal static class StepBench
         // The loader of a real run, on its thread: rows are laid out while the step before computes.
         var plan = new StepPlan(rows, new StepPlanOptions { BatchSize = shape.Rows, Epochs = 1, Sequential = true });
         using var loader = new BatchLoader(rows, plan, method, maxTokens: 4096, 0, steps + 1);
-        var (seconds, tokens, last) = (new List<double>(), new List<long>(), 0.0);
+        var (seconds, tokens, last, cpu) = (new List<double>(), new List<long>(), 0.0, TimeSpan.Zero);
         for (var step = 0; step <= steps; step++)
         {
             var work = loader.Next();
@@ -73,16 +74,20 @@ internal static class StepBench
                 optimizer.Step(1e-4, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters), 1.0));
             }
             if (step == 0)
+            {
+                cpu = Environment.CpuUsage.TotalTime;
                 continue;
+            }
             seconds.Add(Stopwatch.GetElapsedTime(start).TotalSeconds);
             tokens.Add(work.Tokens);
         }
         if (!double.IsFinite(last))
             throw new InvalidOperationException("the loss is not finite");
+        cpu = Environment.CpuUsage.TotalTime - cpu;
         var peak = ProcessMemory.Peak() ?? 0;
         var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
         var speed = tokens.Sum() / seconds.Sum();
-        return new(speed, peak, rate, speed * shape.ProductFlops() / 1e9 / rate, loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
+        return new(speed, tokens.Sum() / cpu.TotalSeconds, peak, rate, speed * shape.ProductFlops() / 1e9 / rate, loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
     }
 
     /// <summary>A model of the shape with random weights.</summary>

@@ -17,10 +17,16 @@ import statistics
 import sys
 import time
 
-# OpenBLAS and OpenMP read these when torch loads them.
+# OpenBLAS, oneDNN, libtorch and OpenMP read these when torch loads them. HANDBOOK_CPU forces the path that it forces on our side.
+FORCED = os.environ.get("HANDBOOK_CPU", "")
 with open("/proc/cpuinfo", encoding="utf-8") as cpu:
-    if "avx512dq" in cpu.read():
-        os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")  # it takes newer processors for AVX2 ones, at half the speed
+    wide = "avx512dq" in cpu.read()
+if FORCED == "avx2":
+    os.environ.update(OPENBLAS_CORETYPE="Haswell", ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2")
+elif FORCED:
+    os.environ.update(OPENBLAS_CORETYPE="SkylakeX", ATEN_CPU_CAPABILITY="avx512")
+elif wide:
+    os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")  # it takes newer processors for AVX2 ones, at half the speed
 os.environ.setdefault("OMP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
 
 import torch  # noqa: E402
@@ -172,6 +178,7 @@ def main():
     ids, real, _ = next(source)
     step(ids, real)
     seconds, tokens, useful = [], [], []
+    cpu = time.process_time()
     for _ in range(given.steps):
         ids, real, count = next(source)
         start = time.perf_counter()
@@ -179,12 +186,14 @@ def main():
         seconds.append(time.perf_counter() - start)
         tokens.append(ids.numel())
         useful.append(count)
+    cpu = time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     rate = matmul_rate(torch.bfloat16 if given.dtype == "bf16" else torch.float32)
     print(json.dumps({
         "name": given.name or f"sft-{given.shape}-{given.dtype}",
         "tokens_per_second": sum(tokens) / sum(seconds),
         "useful_tokens_per_second": sum(useful) / sum(seconds),
+        "useful_tokens_per_cpu_second": sum(useful) / cpu,
         "best_useful_tokens_per_second": max(u / s for u, s in zip(useful, seconds)),
         "median_step_seconds": statistics.median(seconds),
         "steps": given.steps,

@@ -50,6 +50,15 @@ public static class Processor
     /// <exception cref="InputException"><c>HANDBOOK_CPU</c> names no path, or one that the processor or .NET does not take.</exception>
     public static ProcessorPath Path => Chosen.Value;
 
+    /// <summary>The path in words, with what forced it.</summary>
+    public static string Description => Path switch
+    {
+        ProcessorPath.BFloat16 => "AVX-512 with bfloat16",
+        ProcessorPath.Avx512 => "AVX-512",
+        ProcessorPath.Avx2 => "AVX2",
+        _ => System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known",
+    } + (Forced is null ? "" : $" ({Variable}={Environment.GetEnvironmentVariable(Variable)})");
+
     /// <summary>Whether products of bfloat16 are the processor's own; else they are widened to float32.</summary>
     public static bool MultipliesBFloat16 => OwnBFloat16.Value;
 

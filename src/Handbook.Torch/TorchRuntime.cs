@@ -195,14 +195,6 @@ public static unsafe class TorchRuntime
             blas = "unknown BLAS";     // no /proc: nothing can be said
         }
         Warnings = warnings;
-        Description = $"libtorch {Shim.Version}, {blas}{(core.Length > 0 ? $" {core}" : "")}, {threads} threads, {InstructionSet()}";
+        Description = $"libtorch {Shim.Version}, {blas}{(core.Length > 0 ? $" {core}" : "")}, {threads} threads, {Processor.Description}";
     }
-
-    private static string InstructionSet() => Processor.Path switch
-    {
-        ProcessorPath.BFloat16 => "AVX-512 with bfloat16",
-        ProcessorPath.Avx512 => "AVX-512",
-        ProcessorPath.Avx2 => "AVX2",
-        _ => System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known",
-    } + (Processor.Forced is null ? "" : $" ({Processor.Variable}={Environment.GetEnvironmentVariable(Processor.Variable)})");
 }
