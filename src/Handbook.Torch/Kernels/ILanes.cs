@@ -57,6 +57,8 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
                 Vector256.ConditionalSelect(low, Avx.MaskLoad((float*)row + i, low), outside),
                 Vector256.ConditionalSelect(high, Avx.MaskLoad((float*)row + i + Lanes.Width / 2, high), outside));
         }
+        if (Avx2.IsSupported && typeof(T) == typeof(BFloat16) && i + Lanes.Width / 2 == _count)     // the end of half a head of 48, 80 or 112 elements
+            return Vector512.Create(Lanes.Half((ushort*)row + i), Vector256.Create(fill));
         return Lanes.LoadPartial(row + i, _count - i, fill);
     }
 
@@ -81,6 +83,8 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
             if (rest > Lanes.Width / 2)
                 Avx.MaskStore((float*)row + i + Lanes.Width / 2, high, value.GetUpper());
         }
+        else if (Avx2.IsSupported && typeof(T) == typeof(BFloat16) && i + Lanes.Width / 2 == _count)
+            Lanes.ToBFloat16(value).GetLower().Store((ushort*)row + i);
         else
             Lanes.StorePartial(row + i, _count - i, value);
     }
