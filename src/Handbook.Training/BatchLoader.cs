@@ -3,6 +3,7 @@ using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using Handbook.Data;
 using Handbook.Training.Methods;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training;
 
@@ -31,8 +32,9 @@ public sealed class BatchLoader : IDisposable
     /// <param name="maxTokens">Most tokens of a bin; a longer row has a bin for itself.</param>
     /// <param name="firstStep">The first step to prepare.</param>
     /// <param name="endStep">The step after the last.</param>
-    public BatchLoader(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep) =>
-        _work = Task.Factory.StartNew(() => Prepare(rows, plan, method, maxTokens, firstStep, endStep), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    /// <param name="workers">Who takes a share of each step; null for this worker alone.</param>
+    public BatchLoader(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep, Workers? workers = null) =>
+        _work = Task.Factory.StartNew(() => Prepare(rows, plan, method, maxTokens, firstStep, endStep, workers ?? Workers.Alone), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>Time that <see cref="Next"/> has waited.</summary>
     public TimeSpan Waited { get; private set; }
@@ -51,12 +53,12 @@ public sealed class BatchLoader : IDisposable
         throw new InvalidOperationException("there are no more steps");
     }
 
-    private void Prepare(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep)
+    private void Prepare(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep, Workers workers)
     {
         try
         {
             for (var step = firstStep; step < endStep && !_stop.IsCancellationRequested; step++)
-                _ready.Add(Lay(rows, plan[step], method, maxTokens), _stop.Token);
+                _ready.Add(Lay(rows, workers.Share(plan[step]), method, maxTokens), _stop.Token);
         }
         catch (OperationCanceledException)
         {

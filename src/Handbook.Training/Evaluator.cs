@@ -6,6 +6,7 @@ using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training;
 
@@ -18,7 +19,8 @@ namespace Handbook.Training;
 /// The Python trainer averages batch means instead, so that its value depends on <c>per_device_eval_batch_size</c>; here every target counts the
 /// same, whatever the batches and the packing (docs/decisions).
 /// </remarks>
-public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batchSize, int maxTokens)
+/// <param name="workers">Who takes a share of the rows; null for this worker alone.</param>
+public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batchSize, int maxTokens, Workers? workers = null)
 {
     private const int GroupSize = 64;
 
@@ -29,20 +31,21 @@ public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batch
     public MetricSet Run(Decoder model, IWorkCount? count = null, bool isUntrained = false, CancellationToken cancel = default)
     {
         var clock = Stopwatch.StartNew();
-        var sums = new MetricSums();
+        var all = workers ?? Workers.Alone;
+        var mine = new MetricSums();
         using var mode = GradMode.Disabled();
         var groupSize = method.CouplesRows ? batchSize : GroupSize;
         for (var start = 0; start < rows.Count; start += groupSize)
         {
             cancel.ThrowIfCancellationRequested();
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
-            var pass = new LossPass { Metrics = sums, IsUntrained = isUntrained };
-            foreach (var group in method.Make(model, 0, [BatchLoader.Group(rows, numbers, method, maxTokens)], pass))
-                method.Run(model, group, pass);
-            if (pass.Learned)
-                sums.Add("loss", pass.Loss * numbers.Length, numbers.Length);
+            var pass = new LossPass { Metrics = mine, IsUntrained = isUntrained, Workers = all };
+            var step = StepSums.Run(model, method, method.Make(model, 0, [BatchLoader.Group(rows, all.Share(numbers), method, maxTokens)], pass), pass);
+            if (step.Learned && all.IsFirst)
+                mine.Add("loss", step.Loss * numbers.Length, numbers.Length);
             count?.Advance(numbers.Length);
         }
+        var sums = all.Sum(mine);
         var result = new MetricSet();
         foreach (var (name, mean) in sums.Means)
             result[$"eval_{name}"] = mean;

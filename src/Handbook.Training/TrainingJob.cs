@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Training.Methods;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training;
 
@@ -39,6 +40,9 @@ public sealed record TrainingJob
 
     /// <summary>Called after each evaluation with the number of steps done; null for nothing.</summary>
     public Action<int>? Evaluated { get; init; }
+
+    /// <summary>Who trains the model together.</summary>
+    public Workers Workers { get; init; } = Workers.Alone;
 
     /// <summary>Most tokens that go through the network at once.</summary>
     public required int MaxTokens { get; init; }

@@ -8,6 +8,7 @@ using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Distributed;
 using Handbook.Training.Progress;
 using Handbook.Training.Schedules;
 
@@ -55,7 +56,7 @@ public sealed class TrainingLoop : IDisposable
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
-        _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens);
+        _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens, job.Workers);
         _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
         _observer = observer is null ? folder : new RunObservers(folder, observer);
         Describe(folder.State);
@@ -76,11 +77,11 @@ public sealed class TrainingLoop : IDisposable
         TimeSpan waited;
         if (_options.EvalOnStart && _state.Step == 0)
             Evaluate(0);
-        using (var loader = new BatchLoader(_job.Train, _plan, _job.Method, _job.MaxTokens, _state.Step, _plan.TotalSteps))
+        using (var loader = new BatchLoader(_job.Train, _plan, _job.Method, _job.MaxTokens, _state.Step, _plan.TotalSteps, _job.Workers))
         {
             while (_state.Step < _plan.TotalSteps)
             {
-                if (cancel.IsCancellationRequested)
+                if (_job.Workers.Any(cancel.IsCancellationRequested))
                 {
                     finished = false;
                     break;
@@ -113,16 +114,14 @@ public sealed class TrainingLoop : IDisposable
             Training = true,
             Metrics = _state.SinceLog,
             Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
-            Check = loss => RequireFinite(loss, "loss", work),
+            Workers = _job.Workers,
             IsUntrained = IsUntrained(),
         };
-        var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
-        foreach (var group in groups)
-            _job.Method.Run(_job.Model, group, pass);
-        var tokens = groups.Sum(group => group.Tokens);
+        var (loss, learned, tokens) = StepSums.Run(_job.Model, _job.Method, _job.Method.Make(_job.Model, _state.Step, work.Groups, pass), pass);
+        RequireFinite(loss, "loss", work);
         var rate = _schedule.At(_state.Step);
         double? norm = null;
-        if (pass.Learned)
+        if (learned)
         {
             parameters.SettleGradients();
             norm = GradientNorm.Of(parameters);
@@ -134,12 +133,12 @@ public sealed class TrainingLoop : IDisposable
         _state.Step++;
         _job.Method.AfterStep(_job.Model, _state.Step);
         _state.TokensSeen += tokens;
-        _state.TotalLoss += pass.Loss;
-        _state.LossSinceLog += pass.Loss;
+        _state.TotalLoss += loss;
+        _state.LossSinceLog += loss;
         _state.StepsSinceLog++;
         _lastNorm = norm ?? 0;
         _lastRate = rate;
-        _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, pass.Loss, rate, norm, tokens));
+        _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, tokens));
     }
 
     /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change nothing.</summary>
@@ -187,7 +186,7 @@ public sealed class TrainingLoop : IDisposable
             ["grad_norm"] = _lastNorm,
             ["learning_rate"] = _lastRate,
         };
-        foreach (var (name, mean) in _state.SinceLog.Means)
+        foreach (var (name, mean) in _job.Workers.Sum(_state.SinceLog).Means)
             metrics[name] = mean;
         metrics["num_tokens"] = _state.TokensSeen;
         _observer.Logged(_state.Step, epoch, metrics);

@@ -67,19 +67,27 @@ public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : 
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        using var balance = new ExpertBalance(model.Config, group, coefficient * group.Share);
+        var workers = pass.Workers;
+        using var balance = new ExpertBalance(model.Config, group, coefficient * group.Share, workers);
         pass.Balance = balance;
-        if (pass.Training && group.Bins.Count > 1 && !inner.CouplesRows)
+        if (pass.Training && (workers.Count > 1 || group.Bins.Count > 1 && !inner.CouplesRows))
             foreach (var bin in group.Bins)
                 Read(model, bin, pass);
+        if (pass.Training)
+            balance.Hear(workers);
         var before = pass.Parts;
         inner.Run(model, group, pass);
-        if (pass.Parts > before)
+        if (workers.Any(pass.Parts > before))
         {
             foreach (var bin in group.Bins)
                 AddRest(model, bin, balance, pass);
-            pass.Metrics.Add("aux_loss", balance.Value, 1);
-            pass.Add(coefficient * group.Share * balance.Value);
+            if (!pass.Training)
+                balance.Hear(workers);
+            if (workers.IsFirst)
+            {
+                pass.Metrics.Add("aux_loss", balance.Value, 1);
+                pass.Add(coefficient * group.Share * balance.Value);
+            }
         }
         pass.Balance = null;
     }

@@ -3,6 +3,7 @@ using Handbook.Models;
 using Handbook.Models.Blocks;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training.Methods;
 
@@ -20,17 +21,20 @@ public sealed class ExpertBalance : IDisposable
     private readonly Dictionary<TokenBatch, ExpertLoad> _loads = new(ReferenceEqualityComparer.Instance);
     private readonly int _experts;
     private readonly double _tokens;
+    private readonly double[] _others;          // of the other workers: visits of each expert, then probabilities
     private readonly double _weight;
 
     /// <param name="config">A model with experts.</param>
     /// <param name="group">The rows over which tokens are to be spread.</param>
     /// <param name="weight">What the loss is multiplied by.</param>
-    public ExpertBalance(DecoderConfig config, LossGroup group, double weight)
+    /// <param name="workers">Who has rows of the group; null for this worker alone.</param>
+    public ExpertBalance(DecoderConfig config, LossGroup group, double weight, Workers? workers = null)
     {
         (_experts, _weight) = (config.Experts!.Count, weight);
         foreach (var bin in group.Bins)
             _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch));
-        _tokens = config.Layers * _loads.Values.Sum(load => load.Weight);
+        _tokens = config.Layers * (workers ?? Workers.Alone).Sum(_loads.Values.Sum(load => load.Weight))[0];
+        _others = new double[2 * _experts];
     }
 
     /// <summary>What the network tells of a batch.</summary>
@@ -58,9 +62,22 @@ public sealed class ExpertBalance : IDisposable
     private double[] Derivatives() =>
         [.. Enumerable.Range(0, _experts).Select(e => _weight * _experts * Taken(e) / (_tokens * _tokens))];
 
-    private double Taken(int expert) => _loads.Values.Sum(load => load.Taken(expert));
+    /// <summary>Hears how the other workers' tokens are spread; every worker calls it once all of its batches are known.</summary>
+    public void Hear(Workers workers)
+    {
+        if (workers.Count == 1)
+            return;
+        Array.Clear(_others);
+        double[] mine = [.. Enumerable.Range(0, _experts).Select(Taken), .. Enumerable.Range(0, _experts).Select(Probability)];
+        var parts = workers.Gather(mine);
+        for (var rank = 0; rank < parts.Count; rank++)
+            for (var i = 0; rank != workers.Rank && i < _others.Length; i++)
+                _others[i] += parts[rank][i];
+    }
 
-    private double Probability(int expert) => _loads.Values.Sum(load => load.Probability(expert));
+    private double Taken(int expert) => _others[expert] + _loads.Values.Sum(load => load.Taken(expert));
+
+    private double Probability(int expert) => _others[_experts + expert] + _loads.Values.Sum(load => load.Probability(expert));
 
     /// <summary>How many rows each token of a batch stands for: its answers. Another row's answer is no part of this one's loss and stands for none.</summary>
     internal static float[] Weights(TokenBatch batch)

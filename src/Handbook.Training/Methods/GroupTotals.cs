@@ -28,4 +28,20 @@ public sealed record GroupTotals
 
     /// <summary>Prompt tokens that carry loss and are predicted, over rows with a chosen answer.</summary>
     public long PromptTokens { get; init; }
+
+    /// <summary>All of them, in one order.</summary>
+    internal double[] Numbers => [Rows, Targets, ChosenRows, RejectedRows, ChosenTokens, Samples, SampleTokens, CountedTokens, PromptTokens];
+
+    internal static GroupTotals Of(double[] numbers) => new()
+    {
+        Rows = (int)numbers[0],
+        Targets = numbers[1],
+        ChosenRows = (int)numbers[2],
+        RejectedRows = (int)numbers[3],
+        ChosenTokens = (long)numbers[4],
+        Samples = (int)numbers[5],
+        SampleTokens = (long)numbers[6],
+        CountedTokens = (long)numbers[7],
+        PromptTokens = (long)numbers[8],
+    };
 }

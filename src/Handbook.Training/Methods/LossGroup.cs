@@ -28,6 +28,9 @@ public sealed class LossGroup
             _rows[number] = row;
     }
 
+    /// <summary>The same rows as part of a group with these counts, which others have rows of as well.</summary>
+    public LossGroup With(GroupTotals totals) => ReferenceEquals(totals, Totals) ? this : new(Rows, Bins, totals, Share);
+
     public IReadOnlyList<(int Number, TokenRow Row)> Rows { get; }
 
     /// <summary>All rows in bins of at most the asked-for number of tokens.</summary>

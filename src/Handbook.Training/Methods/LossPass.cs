@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training.Methods;
 
@@ -19,10 +20,10 @@ public sealed class LossPass
     /// <summary>How to run the network over a batch; null runs it plainly.</summary>
     public Func<TokenBatch, ForwardOptions>? Options { get; init; }
 
-    /// <summary>Called with the loss so far before a part's backward pass; throws where it may not go on.</summary>
-    public Action<double>? Check { get; init; }
+    /// <summary>Who computes the group together; each has its own share of the rows, and the counts of all.</summary>
+    public Workers Workers { get; init; } = Workers.Alone;
 
-    /// <summary>Sum of all parts.</summary>
+    /// <summary>Sum of all parts of this worker.</summary>
     public double Loss { get; private set; }
 
     /// <summary>Whether any part had something to learn from.</summary>
@@ -47,9 +48,7 @@ public sealed class LossPass
     /// <summary>Adds a part of the loss that has this value, and whose gradient is that of <paramref name="part"/>.</summary>
     public void Add(Tensor part, double value)
     {
-        Loss += value;
-        Check?.Invoke(Loss);
-        Parts++;
+        Add(value);
         if (Training)
             GoBack([part, .. Balance?.TakeTerms() ?? []]);
     }
@@ -67,7 +66,6 @@ public sealed class LossPass
     public void Add(double value)
     {
         Loss += value;
-        Check?.Invoke(Loss);
         Parts++;
     }
 }

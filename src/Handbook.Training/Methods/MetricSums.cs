@@ -33,4 +33,28 @@ public sealed class MetricSums
 
     /// <summary>Sum over count of one; null where there is none.</summary>
     public double? MeanOf(string name) => _values.TryGetValue(name, out var value) && value.Count > 0 ? value.Sum / value.Count : null;
+
+    /// <summary>Everything, for another process.</summary>
+    internal byte[] ToBytes()
+    {
+        using var bytes = new MemoryStream();
+        using var writer = new BinaryWriter(bytes);
+        foreach (var (name, sum, count) in All)
+        {
+            writer.Write(name);
+            writer.Write(sum);
+            writer.Write(count);
+        }
+        writer.Flush();
+        return bytes.ToArray();
+    }
+
+    internal static MetricSums FromBytes(byte[] bytes)
+    {
+        var sums = new MetricSums();
+        using var reader = new BinaryReader(new MemoryStream(bytes));
+        while (reader.BaseStream.Position < bytes.Length)
+            sums.Add(reader.ReadString(), reader.ReadDouble(), reader.ReadDouble());
+        return sums;
+    }
 }

@@ -86,6 +86,23 @@ public sealed class BalancedMethodTests
                             .MustEqual(expected, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {microBatches.Length} micro-batches{(recompute ? ", recomputed" : "")}");
     }
 
+    [Theory, MemberData(nameof(Methods))]
+    public void Two_workers_have_the_gradient_of_one(TrainingMethod kind, string options)
+    {
+        var (model, method, rows) = Case(kind, options);
+        using var owned = model;
+        StepRows step = new(0, 0, [[0, 1, 2, 3, 4], [5]], 1);
+        var expected = Tiny.Step(model, method, BatchLoader.Lay(rows, step, method, 60));
+        foreach (var result in WorkerPair.Run(2, its =>
+        {
+            using var scope = TensorScope.Enter();
+            var (own, same, theirs) = Case(kind, options);
+            using (own)
+                return Tiny.Step(own, same, BatchLoader.Lay(theirs, its.Share(step), same, 60), workers: its);
+        }))
+            result.MustEqual(expected, Rounding, "two workers");
+    }
+
     [Theory] // KTO and BCO hold a mean over the batch constant, which differences would not
     [InlineData(TrainingMethod.Sft, "{}")]
     [InlineData(TrainingMethod.Reward, "{}")]

@@ -2,9 +2,12 @@ using System.Text.Json;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Recipes;
+using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Tests.Contract;
+using Handbook.Training.Distributed;
+using Handbook.Training;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;
@@ -72,6 +75,43 @@ public sealed class PreferenceContractTests
                     foreach (var (batch, accumulation) in (ReadOnlySpan<(int, int)>)[(6, 1), (3, 2), (4, 2), (1, 6)])       // 4 × 2 leaves a ragged tail of two rows
                         Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation)
                             .MustEqual(expected, Rounding, $"{(live ? "live" : "cached")} reference, {(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+    }
+
+    [Theory, MemberData(nameof(Objectives))]
+    public void Two_workers_have_the_gradient_of_one(TrainingMethod method, string options)
+    {
+        using var config = JsonDocument.Parse(options);
+        var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
+        using var policy = Tiny.Model("llama", 1);
+        using var reference = Tiny.Model("llama", 2);
+        var rows = Rows(method, 5);
+        if (PreferenceObjective.Create(recipe) is { NeedsReference: true } referenced)
+            rows = PreferenceCase.Referenced(rows, reference, referenced);
+        StepRows step = new(0, 0, [[0, 1, 2], [3, 4]], 1);
+        var (expected, metrics) = Run(policy, Workers.Alone);
+        foreach (var (result, its) in WorkerPair.Run(2, its =>
+        {
+            using var scope = TensorScope.Enter();
+            using var own = Tiny.Model("llama", 1);
+            return Run(own, its);
+        }))
+        {
+            result.MustEqual(expected, Rounding, "two workers");
+            Assert.Equal(metrics.All.Select(metric => metric.Name), its.All.Select(metric => metric.Name));
+            Assert.All(metrics.All.Zip(its.All), pair => Assert.Equal(pair.First.Sum, pair.Second.Sum, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum))));
+            Assert.Equal(metrics.All.Select(metric => metric.Count), its.All.Select(metric => metric.Count));
+        }
+
+        (StepResult Result, MetricSums Metrics) Run(Decoder model, Workers workers)
+        {
+            var preference = new PreferenceMethod("test", PreferenceObjective.Create(recipe));
+            var sums = new MetricSums();
+            model.Parameters.ClearGradients();
+            var pass = new LossPass { Training = true, Metrics = sums, Workers = workers };
+            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step), preference, 60).Groups, pass);
+            model.Parameters.SettleGradients();
+            return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));
+        }
     }
 
     private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch, int accumulation)

@@ -3,6 +3,7 @@ using Handbook.Models;
 using Handbook.Models.Tests;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Distributed;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Contract;
@@ -60,14 +61,13 @@ internal static class Tiny
     }
 
     /// <summary>Loss and gradients of one step over rows in bins, as the loop computes them.</summary>
-    public static StepResult Step(Decoder model, ITrainingMethod method, StepWork work, Func<TokenBatch, ForwardOptions>? options = null)
+    public static StepResult Step(Decoder model, ITrainingMethod method, StepWork work, Func<TokenBatch, ForwardOptions>? options = null, Workers? workers = null)
     {
         model.Parameters.ClearGradients();
-        var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options };
-        foreach (var group in work.Groups)
-            method.Run(model, group, pass);
+        var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options, Workers = workers ?? Workers.Alone };
+        var step = StepSums.Run(model, method, work.Groups, pass);
         model.Parameters.SettleGradients();
-        return new(pass.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
+        return new(step.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
     }
 
     /// <summary>Fails where a gradient is not the central difference of the loss, at some places of each named parameter.</summary>

@@ -114,11 +114,11 @@ public sealed class GrpoMethod : ITrainingMethod
         var (part, number) = (step % length, step / length % passes);
         if (_sampled[part] is null)
             for (var p = part; p < length && step + p - part < _plan.TotalSteps; p++)
-                _sampled[p] = Sample(model, step, _plan[step + p - part], pass.Metrics);
+                _sampled[p] = Sample(model, step, pass.Workers.Share(_plan[step + p - part]), pass.Metrics);
         var rows = _sampled[part]!;
         if (number == passes - 1)
             _sampled[part] = null;
-        return Lay(rows, _plan[step]);
+        return Lay(rows, pass.Workers.Share(_plan[step]));
     }
 
     /// <summary>The groups of a step; a prompt whose answers do not fit into a bin is computed once for each part of them.</summary>
@@ -173,10 +173,11 @@ public sealed class GrpoMethod : ITrainingMethod
                 pass.Metrics.Add("entropy", statistics.Entropy.AsSpan(span.First, span.Count).ToArray().Sum(), span.Count);
             pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, [.. spans.Select(s => s.Span)], gradients!, group.Share)) : Tensor.From([loss]), loss);
         }
-        if (clipped.Count == 0)
+        var everyone = pass.Workers.Gather([.. clipped.SelectMany(answer => (double[])[answer.Low, answer.High])]).SelectMany(part => part.Chunk(2)).ToArray();
+        if (everyone.Length == 0 || !pass.Workers.IsFirst)
             return;
-        pass.Metrics.Add("clip_ratio/low_min", clipped.Min(answer => answer.Low), 1);
-        pass.Metrics.Add("clip_ratio/high_max", clipped.Max(answer => answer.High), 1);
+        pass.Metrics.Add("clip_ratio/low_min", everyone.Min(answer => answer[0]), 1);
+        pass.Metrics.Add("clip_ratio/high_max", everyone.Max(answer => answer[1]), 1);
     }
 
     /// <summary>The derivatives of all answers, place by place.</summary>

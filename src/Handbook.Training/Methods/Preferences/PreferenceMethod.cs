@@ -62,7 +62,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        if (objective.CouplesRows && group.Bins.Count > 1)
+        if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Count > 1))
             RunTwice(model, group, pass);
         else
             foreach (var bin in group.Bins)
@@ -100,15 +100,20 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
             rows.AddRange(scored);
             Measure(places, statistics, pass.Metrics);
         }
+        var (all, own) = ScoredRows.Gather(rows, pass.Workers);
+        if (all.Count == 0)
+            return;
+        // Everyone evaluates the whole group, and so has the same running state; its loss and its metrics count once.
         var gradients = pass.Training ? new List<RowGradient>() : null;
-        pass.Add(objective.Evaluate(rows, group.Totals, pass.Training, pass.Metrics, gradients) * group.Share);
+        var loss = objective.Evaluate(all, group.Totals, pass.Training, pass.Workers.IsFirst ? pass.Metrics : null, gradients) * group.Share;
+        pass.Add(pass.Workers.IsFirst ? loss : 0);
         if (gradients is null)
             return;
         foreach (var (bin, places, first, count) in parts)
         {
             using var scope = TensorScope.Enter();
             // Σ weight · (−log p) has the gradient that is wanted where each weight is minus the derivative.
-            var weights = Array.ConvertAll(Flat(places, gradients.GetRange(first, count), group.Share), derivative => -derivative);
+            var weights = Array.ConvertAll(Flat(places, gradients.GetRange(own + first, count), group.Share), derivative => -derivative);
             pass.Add(LinearLogProb.WeightedLoss(Chosen(model, bin, places, pass), model.Head, places.Targets, weights, model.HeadOptions), 0);
         }
     }

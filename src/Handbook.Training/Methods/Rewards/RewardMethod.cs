@@ -33,7 +33,11 @@ public sealed class RewardMethod(double? centring = null, bool groupsByMicroBatc
             pass.Add(KnownGradient.Of(scores, loss, pairs.Scatter(chosen, rejected, group.Share, places.Length)), loss);
         }
         // Once for the whole group: the least and the greatest reward are not sums of those of bins.
-        RewardObjective.Evaluate(all.Chosen, all.Rejected, all.Margins, centring, group.Totals.Rows, [], [], pass.Metrics);
+        var everyone = pass.Workers.Gather([.. all.Chosen, .. all.Rejected, .. all.Margins]);
+        if (pass.Workers.IsFirst)
+            RewardObjective.Evaluate(Column(0), Column(1), Column(2), centring, group.Totals.Rows, [], [], pass.Metrics);
+
+        double[] Column(int third) => [.. everyone.SelectMany(part => part.Skip(third * part.Length / 3).Take(part.Length / 3))];
     }
 
     /// <summary>The rewards of pairs, and where in the scores of a batch they stand.</summary>

@@ -1,0 +1,25 @@
+using Handbook.Models;
+using Handbook.Training.Methods;
+
+namespace Handbook.Training.Distributed;
+
+/// <summary>What a step's rows gave, everyone's together.</summary>
+/// <param name="Loss">The step's loss; not finite where any part of it was not.</param>
+/// <param name="Learned">Whether anyone had something to learn from.</param>
+/// <param name="Tokens">Tokens that went through the network.</param>
+public readonly record struct StepSums(double Loss, bool Learned, long Tokens)
+{
+    /// <summary>Computes the loss of groups of rows; in training the sum of everyone's gradients is then in the model's parameters.</summary>
+    /// <param name="model">The model; every worker has the same.</param>
+    /// <param name="groups">This worker's share of the rows, as the method makes them.</param>
+    /// <param name="pass">Says whether it is for training and who works together; receives what is measured of this worker's share.</param>
+    public static StepSums Run(Decoder model, ITrainingMethod method, IReadOnlyList<LossGroup> groups, LossPass pass)
+    {
+        foreach (var group in groups)
+            method.Run(model, group.With(pass.Workers.Sum(group.Totals)), pass);
+        var sums = pass.Workers.Sum(pass.Loss, pass.Parts, groups.Sum(group => group.Tokens));
+        if (pass.Training && sums[1] > 0)
+            pass.Workers.SumGradients(model.Parameters);
+        return new(sums[0], sums[1] > 0, (long)sums[2]);
+    }
+}

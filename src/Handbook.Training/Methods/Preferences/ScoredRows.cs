@@ -1,0 +1,72 @@
+using Handbook.Training.Distributed;
+
+namespace Handbook.Training.Methods.Preferences;
+
+/// <summary>The scored rows of a group whose losses depend on one another, from everyone who has some of them.</summary>
+internal static class ScoredRows
+{
+    /// <returns>All rows, by rank, and where this worker's own begin among them.</returns>
+    public static (IReadOnlyList<ScoredRow> All, int Own) Gather(IReadOnlyList<ScoredRow> mine, Workers workers)
+    {
+        if (workers.Count == 1)
+            return (mine, 0);
+        var numbers = new List<double>();
+        foreach (var row in mine)
+            Write(row, numbers);
+        var (all, own) = (new List<ScoredRow>(), 0);
+        var rank = 0;
+        foreach (var part in workers.Gather([.. numbers]))
+        {
+            if (rank++ == workers.Rank)
+                own = all.Count;
+            var rest = new Queue<double>(part);
+            while (rest.Count > 0)
+                all.Add(Read(rest));
+        }
+        return (all, own);
+    }
+
+    private static void Write(ScoredRow row, List<double> numbers)
+    {
+        numbers.Add(row.Row);
+        numbers.Add(row.PromptLength);
+        Write(row.PromptLogProbs, numbers);
+        foreach (var score in (AnswerScore?[])[row.Chosen, row.Rejected, row.Mismatched])
+        {
+            numbers.Add(score is null ? 0 : 1);
+            if (score is null)
+                continue;
+            numbers.Add(score.Reference);
+            Write(score.LogProbs, numbers);
+            Write(score.LogSquares, numbers);
+        }
+    }
+
+    private static void Write(ReadOnlyMemory<double> values, List<double> numbers)
+    {
+        numbers.Add(values.Length);
+        foreach (var value in values.Span)
+            numbers.Add(value);
+    }
+
+    private static ScoredRow Read(Queue<double> numbers) => new()
+    {
+        Row = (int)numbers.Dequeue(),
+        PromptLength = (int)numbers.Dequeue(),
+        PromptLogProbs = Values(numbers),
+        Chosen = Score(numbers),
+        Rejected = Score(numbers),
+        Mismatched = Score(numbers),
+    };
+
+    private static AnswerScore? Score(Queue<double> numbers) =>
+        numbers.Dequeue() == 0 ? null : new() { Reference = numbers.Dequeue(), LogProbs = Values(numbers), LogSquares = Values(numbers) };
+
+    private static double[] Values(Queue<double> numbers)
+    {
+        var values = new double[(int)numbers.Dequeue()];
+        for (var i = 0; i < values.Length; i++)
+            values[i] = numbers.Dequeue();
+        return values;
+    }
+}

@@ -1,0 +1,74 @@
+using System.Runtime.ExceptionServices;
+using Handbook.Torch;
+using Handbook.Training.Distributed;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>Several workers in one process, a thread each, who meet at a barrier.</summary>
+internal sealed class WorkerPair(int count) : IDisposable
+{
+    private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(2);
+
+    private readonly Barrier _barrier = new(count);
+    private readonly byte[][] _parts = new byte[count][];
+
+    /// <summary>Runs the same code as every worker; what each returned, by rank.</summary>
+    public static T[] Run<T>(int count, Func<Workers, T> body)
+    {
+        using var pair = new WorkerPair(count);
+        var (results, failures) = (new T[count], new Exception?[count]);
+        Thread[] threads = [.. Enumerable.Range(0, count).Select(rank => new Thread(() =>
+        {
+            try
+            {
+                results[rank] = body(new Worker(pair, rank, count));
+            }
+            catch (Exception failure)
+            {
+                failures[rank] = failure;
+                pair._barrier.RemoveParticipant();      // the others need not wait
+            }
+        }, maxStackSize: 16 << 20))];
+        foreach (var thread in threads)
+            thread.Start();
+        foreach (var thread in threads)
+            thread.Join();
+        if (failures.FirstOrDefault(failure => failure is not null) is { } first)
+            ExceptionDispatchInfo.Throw(first);
+        return results;
+    }
+
+    public void Dispose() => _barrier.Dispose();
+
+    private void Meet()
+    {
+        if (!_barrier.SignalAndWait(s_patience))
+            throw new TimeoutException("a worker did not come to where the others wait");
+    }
+
+    private sealed class Worker(WorkerPair pair, int rank, int count) : Workers
+    {
+        public override int Count => count;
+
+        public override int Rank => rank;
+
+        public override IReadOnlyList<byte[]> Gather(byte[] mine)
+        {
+            pair._parts[rank] = mine;
+            pair.Meet();
+            byte[][] all = [.. pair._parts];
+            pair.Meet();        // nobody overwrites a part that another has not read
+            return all;
+        }
+
+        public override void SumInPlace(Tensor values)
+        {
+            Assert.Equal(DType.Float64, values.DType);
+            var sums = new double[values.Count];
+            foreach (var part in Gather(values.ToArray<double>()))
+                for (var i = 0; i < sums.Length; i++)
+                    sums[i] += part[i];
+            sums.CopyTo(values.AsSpan<double>());
+        }
+    }
+}
