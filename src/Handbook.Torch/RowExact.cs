@@ -5,7 +5,7 @@ namespace Handbook.Torch;
 /// The products of a library choose their order of additions by the number of rows, so that an answer would depend on its neighbours in a batch.
 /// Few rows are also faster this way: see <see cref="Kernels.RowLinearKernel"/>.
 /// </remarks>
-public readonly ref struct RowExact : IDisposable
+internal readonly ref struct RowExact : IDisposable
 {
     [ThreadStatic] private static bool s_enabled;
 

@@ -11,7 +11,7 @@ namespace Handbook.Models.Blocks;
 /// y = softmax( q·kᵀ · scale ) · v  over the tokens that are seen;   out = y · W_oᵀ (+ b)
 /// </code>
 /// </remarks>
-public sealed class Attention(DecoderConfig config, int layer, ModelParameters parameters, string path)
+internal sealed class Attention(DecoderConfig config, int layer, ModelParameters parameters, string path)
 {
     private readonly Parameter _queryKeyValue = parameters[path + ".query_key_value.weight"];
     private readonly Parameter? _queryKeyValueBias = parameters.Find(path + ".query_key_value.bias");

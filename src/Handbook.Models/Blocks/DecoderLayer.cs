@@ -12,7 +12,7 @@ namespace Handbook.Models.Blocks;
 /// </code>
 /// The last addition is left to the next norm, which does it in the same pass over memory: so a layer takes and returns both.
 /// </remarks>
-public sealed class DecoderLayer
+internal sealed class DecoderLayer
 {
     private readonly Norm? _attentionNorm;
     private readonly Norm? _attentionOutputNorm;
@@ -78,7 +78,7 @@ public sealed class DecoderLayer
 /// <param name="Residual">h, [N, D].</param>
 /// <param name="Delta">What is still to be added to it, [N, D].</param>
 /// <param name="Spread">How its router spread the tokens, [E]; null where nobody asks, or it has none.</param>
-public readonly record struct LayerOutput(Tensor Residual, Tensor? Delta, Tensor? Spread)
+internal readonly record struct LayerOutput(Tensor Residual, Tensor? Delta, Tensor? Spread)
 {
     internal Tensor?[] ToArray() => [Residual, Delta, Spread];
 

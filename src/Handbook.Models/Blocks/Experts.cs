@@ -11,7 +11,7 @@ namespace Handbook.Models.Blocks;
 /// Each expert is a <see cref="FeedForward"/> and does one product over its own tokens. The router's product has the master's precision: where two
 /// experts are nearly even, a rounded logit would send the token elsewhere.
 /// </remarks>
-public sealed class Experts
+internal sealed class Experts
 {
     private readonly Parameter _router;
     private readonly FeedForward[] _experts;

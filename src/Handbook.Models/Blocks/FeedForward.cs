@@ -10,7 +10,7 @@ namespace Handbook.Models.Blocks;
 /// plain:  y = W_down · a(W_up·x + b) + b
 /// </code>
 /// </remarks>
-public sealed class FeedForward
+internal sealed class FeedForward
 {
     private readonly Parameter _up;
     private readonly Parameter? _upBias;

@@ -11,7 +11,7 @@ namespace Handbook.Models.Blocks;
 /// layer norm:  y = (h' − mean h') / √(variance h' + ε) · w + b      Ba et al. 2016, arXiv:1607.06450
 /// </code>
 /// </remarks>
-public sealed class Norm(DecoderConfig config, ModelParameters parameters, string path)
+internal sealed class Norm(DecoderConfig config, ModelParameters parameters, string path)
 {
     private readonly Parameter _weight = parameters[path + ".weight"];
     private readonly Parameter? _bias = parameters.Find(path + ".bias");

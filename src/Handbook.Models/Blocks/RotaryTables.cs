@@ -4,7 +4,7 @@ namespace Handbook.Models.Blocks;
 
 /// <summary>cos and sin of a model's rotary positions, made once and grown when a longer row comes.</summary>
 /// <remarks>Frequencies and angles are rounded to float32 as in the reference library, so that long rows agree with it.</remarks>
-public sealed class RotaryTables(DecoderConfig config)
+internal sealed class RotaryTables(DecoderConfig config)
 {
     private RotaryTable? _table;
     private int _length;

@@ -8,7 +8,7 @@ namespace Handbook.Torch.Fused;
 /// The residual stream h stays in the master's precision (float32, or float64 in tests); delta and y have the precision of the products.
 /// RMS norm: <see cref="RmsNormKernel"/>; layer norm: <see cref="LayerNormKernel"/>, which also takes the mean out.
 /// </remarks>
-public sealed class AddNorm : AutogradNode
+internal sealed class AddNorm : AutogradNode
 {
     private readonly Parameter _weight;
     private readonly Parameter? _bias;

@@ -3,7 +3,7 @@ using Handbook.Torch.Devices;
 namespace Handbook.Torch.Fused;
 
 /// <summary>The weighted sum of what a token's experts say: y = Σ_k w_k · expert_k.</summary>
-public sealed class ExpertCombine : AutogradNode
+internal sealed class ExpertCombine : AutogradNode
 {
     private readonly Routing _routing;
     private Tensor?[] _said = [];

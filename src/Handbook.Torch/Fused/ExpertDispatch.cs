@@ -3,7 +3,7 @@ using Handbook.Torch.Devices;
 namespace Handbook.Torch.Fused;
 
 /// <summary>The rows of tokens to their experts, a matrix for each expert.</summary>
-public sealed class ExpertDispatch : AutogradNode
+internal sealed class ExpertDispatch : AutogradNode
 {
     private readonly Routing _routing;
 

@@ -5,7 +5,7 @@ namespace Handbook.Torch.Fused;
 
 /// <summary>The point-wise part of a feed-forward layer: y = a(x), or y = a(g) ⊙ u over the two halves of one buffer.</summary>
 /// <remarks>Kernel: <see cref="ActivationKernel"/>. Saves its input alone.</remarks>
-public sealed class GatedActivation : AutogradNode
+internal sealed class GatedActivation : AutogradNode
 {
     private readonly Activation _activation;
     private readonly bool _gated;

@@ -1,7 +1,7 @@
 namespace Handbook.Torch.Fused;
 
 /// <summary>A number that was computed elsewhere, with its derivatives: how a loss over a few log-probabilities in C# joins the graph.</summary>
-public sealed class KnownGradient : AutogradNode
+internal sealed class KnownGradient : AutogradNode
 {
     private readonly double[] _gradient;
     private readonly DType _dtype;

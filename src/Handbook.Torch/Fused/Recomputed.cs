@@ -2,7 +2,7 @@ namespace Handbook.Torch.Fused;
 
 /// <summary>Gradient checkpointing: keeps the inputs of a block alone, and runs the block again in the backward pass. Chen et al. 2016, arXiv:1604.06174.</summary>
 /// <remarks>The block must compute the same bits both times, so randomness stays outside it.</remarks>
-public sealed class Recomputed : AutogradNode
+internal sealed class Recomputed : AutogradNode
 {
     private readonly Func<Tensor?[], Tensor?[]> _block;
     private Tensor?[] _inputs = [];

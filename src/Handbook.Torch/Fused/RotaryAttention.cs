@@ -7,14 +7,14 @@ namespace Handbook.Torch.Fused;
 /// <param name="Cos">[positions, R/2].</param>
 /// <param name="Sin">[positions, R/2].</param>
 /// <param name="RotarySize">R, the elements of a head that turn.</param>
-public sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int RotarySize);
+internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int RotarySize);
 
 /// <summary>Rotation of queries and keys, and attention over the flat stream; nothing of size N × N exists.</summary>
 /// <remarks>
 /// Reads one buffer of queries, keys and values side by side, [N, (H + 2K)·E], and turns its queries and keys in place: nobody else reads it.
 /// Kernels: <see cref="RopeKernel"/>, <see cref="AttentionKernel"/>.
 /// </remarks>
-public sealed class RotaryAttention : AutogradNode
+internal sealed class RotaryAttention : AutogradNode
 {
     private readonly AttentionLayer _layer;
     private Tensor _qkv = null!;

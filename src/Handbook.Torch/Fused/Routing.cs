@@ -1,7 +1,7 @@
 namespace Handbook.Torch.Fused;
 
 /// <summary>Where the tokens of a stream go: each to its best few experts. Grouped by expert, so that each expert does one product over its own tokens.</summary>
-public sealed class Routing
+internal sealed class Routing
 {
     /// <param name="expert">The expert of each choice, no expert twice for a token; [N·K], a token's choices side by side.</param>
     /// <param name="perToken">K.</param>
@@ -31,7 +31,7 @@ public sealed class Routing
 /// <summary>How one layer's router spread a stream over its experts.</summary>
 /// <param name="weights">How much each token counts; [N].</param>
 /// <param name="experts">E.</param>
-public sealed class RouterTally(float[] weights, int experts)
+internal sealed class RouterTally(float[] weights, int experts)
 {
     /// <summary>How much each token counts; [N].</summary>
     public float[] Weights => weights;

@@ -3,7 +3,7 @@ using Handbook.Torch.Devices;
 namespace Handbook.Torch.Fused;
 
 /// <summary>Some rows of a matrix, each at most once: what the head needs of the hidden states.</summary>
-public sealed class RowSelect : AutogradNode
+internal sealed class RowSelect : AutogradNode
 {
     private readonly Mirrored<int> _rows;
     private readonly long _count;

@@ -10,7 +10,7 @@ namespace Handbook.Torch.Fused;
 /// </code>
 /// The spread is an output of its own, over which a loss can be taken that sends tokens to other experts.
 /// </remarks>
-public sealed class TopKRouter : AutogradNode
+internal sealed class TopKRouter : AutogradNode
 {
     private readonly Routing _routing;
     private readonly bool _normalize;

@@ -10,7 +10,7 @@ namespace Handbook.Torch.Kernels;
 /// </code>
 /// T is float, BFloat16 or double. The gate and up halves may lie side by side in one [N, 2F] buffer or apart.
 /// </remarks>
-public static unsafe class ActivationKernel
+internal static unsafe class ActivationKernel
 {
     /// <param name="activation">a.</param>
     /// <param name="gate">g (or x), [N, F], rows <paramref name="inputStride"/> elements apart.</param>

@@ -5,7 +5,7 @@ namespace Handbook.Torch.Kernels;
 /// <summary>The numbers of one Adafactor step; the defaults are those of the Python trainer.</summary>
 /// <param name="Rate">η.</param>
 /// <param name="Step">t, from 1.</param>
-public readonly record struct AdafactorStep(double Rate, long Step)
+internal readonly record struct AdafactorStep(double Rate, long Step)
 {
     public AdafactorStep() : this(1e-3, 1)
     {
@@ -39,7 +39,7 @@ public readonly record struct AdafactorStep(double Rate, long Step)
 /// </code>
 /// Parameters and gradients are float or BFloat16; the state is float.
 /// </remarks>
-public static unsafe class AdafactorKernel
+internal static unsafe class AdafactorKernel
 {
     /// <summary>A step of a matrix.</summary>
     /// <param name="step">The step's numbers.</param>

@@ -3,7 +3,7 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Rows in memory, one per token: element e of head h of row i is <c>Data[i·Stride + h·E + e]</c>.</summary>
 /// <param name="data">First element of row 0.</param>
 /// <param name="stride">Elements from one row to the next; more than heads · E where the rows are slices of wider ones.</param>
-public readonly unsafe struct TokenRows<T>(T* data, nint stride) where T : unmanaged
+internal readonly unsafe struct TokenRows<T>(T* data, nint stride) where T : unmanaged
 {
     public T* Data { get; } = data;
 
@@ -11,7 +11,7 @@ public readonly unsafe struct TokenRows<T>(T* data, nint stride) where T : unman
 }
 
 /// <summary>What attention computes, apart from the tokens.</summary>
-public readonly record struct AttentionShape
+internal readonly record struct AttentionShape
 {
     /// <summary>H, query heads.</summary>
     public required int Heads { get; init; }
@@ -46,7 +46,7 @@ public readonly record struct AttentionShape
 
 /// <summary>Inputs and outputs of one attention layer over a flat batch of N tokens.</summary>
 /// <typeparam name="T">float, <see cref="BFloat16"/> (computed in float) or double.</typeparam>
-public readonly unsafe struct AttentionArguments<T> where T : unmanaged
+internal readonly unsafe struct AttentionArguments<T> where T : unmanaged
 {
     /// <summary>[N, H, E].</summary>
     public required TokenRows<T> Query { get; init; }
@@ -65,7 +65,7 @@ public readonly unsafe struct AttentionArguments<T> where T : unmanaged
 }
 
 /// <summary>Gradients of one attention layer; all but the first are overwritten.</summary>
-public readonly unsafe struct AttentionGradients<T> where T : unmanaged
+internal readonly unsafe struct AttentionGradients<T> where T : unmanaged
 {
     /// <summary>∂loss/∂output, [N, H, E]; read.</summary>
     public required TokenRows<T> Output { get; init; }

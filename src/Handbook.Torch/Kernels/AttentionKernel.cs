@@ -5,7 +5,7 @@ namespace Handbook.Torch.Kernels;
 /// float and <see cref="BFloat16"/> are computed in float, on both sides of the products; double is the plain version, for gradient tests. Nothing of size
 /// N × N is stored. The bits of the result do not depend on the number of threads, nor on the other trees in the batch.
 /// </remarks>
-public static unsafe class AttentionKernel
+internal static unsafe class AttentionKernel
 {
     /// <summary>Writes the output and log-sum-exp.</summary>
     public static void Forward<T>(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments) where T : unmanaged

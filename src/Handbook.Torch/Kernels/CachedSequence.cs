@@ -4,7 +4,7 @@ namespace Handbook.Torch.Kernels;
 /// <param name="data">First element of row 0.</param>
 /// <param name="stride">Elements from one row to the next; E where the rows of a head lie behind one another, which is read fastest.</param>
 /// <param name="headStride">Elements from one head to the next.</param>
-public readonly unsafe struct HeadRows<T>(T* data, nint stride, nint headStride) where T : unmanaged
+internal readonly unsafe struct HeadRows<T>(T* data, nint stride, nint headStride) where T : unmanaged
 {
     public nint Stride { get; } = stride;
 
@@ -16,7 +16,7 @@ public readonly unsafe struct HeadRows<T>(T* data, nint stride, nint headStride)
 /// <param name="key">[Length, K, E].</param>
 /// <param name="value">[Length, K, E], rows as far apart as the keys.</param>
 /// <param name="length">Number of tokens.</param>
-public readonly struct CachedSegment<T>(HeadRows<T> key, HeadRows<T> value, int length) where T : unmanaged
+internal readonly struct CachedSegment<T>(HeadRows<T> key, HeadRows<T> value, int length) where T : unmanaged
 {
     public HeadRows<T> Key { get; } = key;
 
@@ -26,7 +26,7 @@ public readonly struct CachedSegment<T>(HeadRows<T> key, HeadRows<T> value, int 
 }
 
 /// <summary>One sequence of a generation step: its newest tokens ask, its cache answers.</summary>
-public readonly unsafe struct CachedSequence<T> where T : unmanaged
+internal readonly unsafe struct CachedSequence<T> where T : unmanaged
 {
     private readonly CachedSegment<T>* _prefix;
     private readonly int _prefixes;

@@ -7,7 +7,7 @@ namespace Handbook.Torch.Kernels;
 /// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of expert <c>expert[c]</c>'s matrix. An expert whose matrix is null takes no
 /// part. float and <see cref="BFloat16"/> are summed in float32, in the order of a token's choices.
 /// </remarks>
-public static unsafe class ExpertKernel
+internal static unsafe class ExpertKernel
 {
     private const int PieceTokens = 32;
 

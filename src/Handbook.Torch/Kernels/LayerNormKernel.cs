@@ -10,7 +10,7 @@ namespace Handbook.Torch.Kernels;
 /// </code>
 /// Types as in <see cref="RmsNormKernel"/>; so is the order of the sums.
 /// </remarks>
-public static unsafe class LayerNormKernel
+internal static unsafe class LayerNormKernel
 {
     /// <param name="residual">h, [N, D].</param>
     /// <param name="delta">What the previous block adds, [N, D]; null for nothing.</param>

@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 namespace Handbook.Torch.Kernels;
 
 /// <summary>One step of an optimizer that treats every element alike.</summary>
-public interface IOptimizerRule
+internal interface IOptimizerRule
 {
     /// <summary>New parameter from parameter and gradient; a and b are the element's state (a rule with fewer states leaves them alone).</summary>
     Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b);
@@ -17,7 +17,7 @@ public interface IOptimizerRule
 /// Everything is computed in float32 (float64 for double) and rounded once when it is stored, as torch's fused optimizers do. The state has the
 /// parameters' type, as in torch.
 /// </remarks>
-public static unsafe class OptimizerKernel
+internal static unsafe class OptimizerKernel
 {
     private const int Piece = 16384;
 

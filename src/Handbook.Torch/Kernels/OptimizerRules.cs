@@ -18,7 +18,7 @@ namespace Handbook.Torch.Kernels;
 /// <param name="decay">λ.</param>
 /// <param name="step">t, from 1.</param>
 /// <param name="decoupled">False for Adam: the decay is added to the gradient instead, g + λ·p.</param>
-public readonly struct AdamRule(double rate, double beta1, double beta2, double epsilon, double decay, long step, bool decoupled = true) : IOptimizerRule
+internal readonly struct AdamRule(double rate, double beta1, double beta2, double epsilon, double decay, long step, bool decoupled = true) : IOptimizerRule
 {
     private readonly double _keep = decoupled ? 1 - rate * decay : 1, _decay = decoupled ? 0 : decay, _fresh1 = 1 - beta1, _beta2 = beta2, _fresh2 = 1 - beta2;
     private readonly double _stepSize = rate / (1 - Math.Pow(beta1, step)), _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)), _epsilon = epsilon;
@@ -48,7 +48,7 @@ public readonly struct AdamRule(double rate, double beta1, double beta2, double 
 /// <param name="momentum">μ.</param>
 /// <param name="decay">λ.</param>
 /// <param name="nesterov">Look ahead.</param>
-public readonly struct SgdRule(double rate, double momentum, double decay, bool nesterov = false) : IOptimizerRule
+internal readonly struct SgdRule(double rate, double momentum, double decay, bool nesterov = false) : IOptimizerRule
 {
     private readonly double _rate = rate, _momentum = momentum, _decay = decay;
     private readonly bool _nesterov = nesterov;
@@ -76,7 +76,7 @@ public readonly struct SgdRule(double rate, double momentum, double decay, bool 
 /// <param name="alpha">α, 0.99 in torch.</param>
 /// <param name="epsilon">ε, 1e-8 in torch.</param>
 /// <param name="decay">λ: g + λ·p takes the gradient's place.</param>
-public readonly struct RmsPropRule(double rate, double alpha, double epsilon, double decay) : IOptimizerRule
+internal readonly struct RmsPropRule(double rate, double alpha, double epsilon, double decay) : IOptimizerRule
 {
     private readonly double _rate = rate, _alpha = alpha, _epsilon = epsilon, _decay = decay;
 
@@ -103,7 +103,7 @@ public readonly struct RmsPropRule(double rate, double alpha, double epsilon, do
 /// <param name="decay">λ: g + λ·p takes the gradient's place.</param>
 /// <param name="rateDecay">κ, 0 in torch.</param>
 /// <param name="step">t, from 1.</param>
-public readonly struct AdagradRule(double rate, double epsilon, double decay, double rateDecay, long step) : IOptimizerRule
+internal readonly struct AdagradRule(double rate, double epsilon, double decay, double rateDecay, long step) : IOptimizerRule
 {
     private readonly double _rate = rate / (1 + (step - 1) * rateDecay), _epsilon = epsilon, _decay = decay;
 
@@ -129,7 +129,7 @@ public readonly struct AdagradRule(double rate, double epsilon, double decay, do
 /// <param name="beta1">β₁, 0.9.</param>
 /// <param name="beta2">β₂, 0.99.</param>
 /// <param name="decay">λ.</param>
-public readonly struct LionRule(double rate, double beta1, double beta2, double decay) : IOptimizerRule
+internal readonly struct LionRule(double rate, double beta1, double beta2, double decay) : IOptimizerRule
 {
     private readonly double _rate = rate, _beta1 = beta1, _beta2 = beta2, _keep = 1 - rate * decay;
 

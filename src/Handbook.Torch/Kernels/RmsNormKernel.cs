@@ -12,7 +12,7 @@ namespace Handbook.Torch.Kernels;
 /// TReal is float or double: the residual stream, weights, statistics and their gradients. T is float, BFloat16 (with float) or double: what goes
 /// to and comes from the matrix products. Sums are taken over fixed pieces of rows, so the bits do not depend on the number of threads.
 /// </remarks>
-public static unsafe class RmsNormKernel
+internal static unsafe class RmsNormKernel
 {
     /// <param name="residual">h, [N, D].</param>
     /// <param name="delta">What the previous block adds, [N, D]; null for nothing.</param>

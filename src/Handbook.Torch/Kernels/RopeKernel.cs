@@ -10,7 +10,7 @@ namespace Handbook.Torch.Kernels;
 /// </code>
 /// The gradient is the rotation by −θ. An attention factor (yarn) is already in the tables.
 /// </remarks>
-public static unsafe class RopeKernel
+internal static unsafe class RopeKernel
 {
     /// <param name="data">First head of the first row; the heads of a row stand side by side. In a fused [N, (H+2K)·E] buffer, H+K heads turn and the values stay.</param>
     /// <param name="rowStride">Elements from row to row.</param>

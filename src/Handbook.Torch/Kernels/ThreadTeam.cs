@@ -4,7 +4,7 @@ using System.Runtime.InteropServices;
 namespace Handbook.Torch.Kernels;
 
 /// <summary>One piece of a parallel loop; a struct, so that no call allocates.</summary>
-public interface IParallelBody
+internal interface IParallelBody
 {
     /// <summary>Does piece <paramref name="index"/>. Pieces run in any order and at the same time.</summary>
     void Invoke(int index);
@@ -12,7 +12,7 @@ public interface IParallelBody
 
 /// <summary>Runs loops over the cores on libtorch's own OpenMP threads, so that kernels in C# and in libtorch never fight over a core.</summary>
 /// <remarks>Results must not depend on the number of threads: split the work by the data, let each piece own what it writes, and sum in a fixed order.</remarks>
-public static unsafe class ThreadTeam
+internal static unsafe class ThreadTeam
 {
     /// <summary>The shim's parallel loop; null until the native library is loaded, when .NET's own pool does the work.</summary>
     internal static delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*, void> NativeLoop;

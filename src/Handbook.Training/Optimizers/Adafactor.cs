@@ -10,7 +10,7 @@ namespace Handbook.Training.Optimizers;
 /// A published matrix keeps one number per row and one per column, so a parameter that fuses several (query, key and value) is several matrices
 /// here. A transposed one gives the same: rows and columns play the same part.
 /// </remarks>
-public sealed class Adafactor : Optimizer
+internal sealed class Adafactor : Optimizer
 {
     private readonly ModelParameters _parameters;
     private readonly AdafactorStep _step;

@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>Adagrad as in torch. Duchi et al. 2011; the formula stands at <see cref="AdagradRule"/>.</summary>
-public sealed class Adagrad(ModelParameters parameters, double epsilon, double rateDecay, double decay)
+internal sealed class Adagrad(ModelParameters parameters, double epsilon, double rateDecay, double decay)
     : BucketOptimizer<AdagradRule>(parameters, states: 1, decay)
 {
     private readonly double _decay = decay;

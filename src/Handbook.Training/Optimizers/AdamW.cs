@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>AdamW as in torch. Loshchilov and Hutter 2019, arXiv:1711.05101; the formula stands at <see cref="AdamRule"/>.</summary>
-public sealed class AdamW(ModelParameters parameters, double beta1, double beta2, double epsilon, double decay)
+internal sealed class AdamW(ModelParameters parameters, double beta1, double beta2, double epsilon, double decay)
     : BucketOptimizer<AdamRule>(parameters, states: 2, decay)
 {
     private readonly double _decay = decay;

@@ -9,7 +9,7 @@ namespace Handbook.Training.Optimizers;
 /// <param name="parameters">What to train.</param>
 /// <param name="states">Numbers kept per element, 0 to 2.</param>
 /// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
-public abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
+internal abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
 {
     private readonly Tensor[][] _states = [.. parameters.Trained.Select(bucket =>
         Enumerable.Range(0, states).Select(_ => Zeros(bucket.Values)).ToArray())];

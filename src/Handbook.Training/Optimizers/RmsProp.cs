@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>RMSprop as in torch, without momentum; the formula stands at <see cref="RmsPropRule"/>.</summary>
-public sealed class RmsProp(ModelParameters parameters, double alpha, double epsilon, double decay)
+internal sealed class RmsProp(ModelParameters parameters, double alpha, double epsilon, double decay)
     : BucketOptimizer<RmsPropRule>(parameters, states: 1, decay)
 {
     private readonly double _decay = decay;

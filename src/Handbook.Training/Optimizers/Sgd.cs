@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>Gradient descent as in torch; the formula stands at <see cref="SgdRule"/>. Without momentum it keeps no state.</summary>
-public sealed class Sgd(ModelParameters parameters, double momentum, bool nesterov, double decay)
+internal sealed class Sgd(ModelParameters parameters, double momentum, bool nesterov, double decay)
     : BucketOptimizer<SgdRule>(parameters, states: momentum > 0 ? 1 : 0, decay)
 {
     private readonly double _decay = decay, _momentum = momentum;
