@@ -24,7 +24,7 @@ test-all: build  ## all tests
 golden: build    ## golden cases of another folder: make golden SHARED=DIR
 	@tools/run-tests.sh golden "$(SHARED)"
 
-check-libtorch: build ## native library and Torch tests on the libtorch of Debian 13 and of unstable (as root)
+check-libtorch: build ## native library and tests on the libtorch of Debian 13 and of unstable (as root)
 	@tools/check-libtorch.sh
 
 bench: build     ## speed beside PyTorch, in one run; writes bench/results/latest.json

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the native library against other releases of libtorch and runs the tests on them, each in a folder with a Debian of its own:
+# Builds the native library against other releases of libtorch and runs the tests of engine, models and training on them, each in a folder with a Debian of its own:
 #   tools/check-libtorch.sh                       Debian 13 (libtorch 2.6) and unstable (the newest)
 #   tools/check-libtorch.sh trixie [-class NAME]  one of them; what follows is for the test runner, in place of its default filter
 # Needs root, and the .NET tests built. The folders stay in build/libtorch, so that a second run installs nothing.
@@ -19,7 +19,8 @@ if [ ${#filters[@]} = 0 ]; then filters=(-trait- speed=slow -trait- needs=gpu); 
 
 work=$root/build/libtorch
 mkdir -p "$work"
-dotnet=$(dirname "$(readlink -f "$(command -v dotnet)")")
+# Where .NET lies: the command may be a link or a script.
+dotnet=$(dotnet --list-runtimes | sed -n 's/^Microsoft.NETCore.App 10\..* \[\(.*\)\/shared\/Microsoft.NETCore.App\]$/\1/p' | tail -n 1)
 shared=$(cd "${HANDBOOK_SHARED:-$root/../shared}" 2>/dev/null && pwd || true)
 
 # A Debian with a compiler and libtorch, whole or not at all: the stamp is written last.
@@ -75,7 +76,7 @@ for suite in "${suites[@]}"; do
         continue
     fi
     say "$suite: $(sed -n 's/^-- \(libtorch [0-9.]*\).*/\1/p' "$work/$suite-build.log")"
-    for project in Handbook.Torch.Tests; do
+    for project in Handbook.Torch.Tests Handbook.Models.Tests Handbook.Training.Tests; do
         say "test: $project on $suite"
         inside "$folder" env HANDBOOK_NATIVE="$native" \
             dotnet exec "$root/tests/$project/bin/Release/net10.0/$project.dll" "${filters[@]}" -noLogo -noColor -noAutoReporters ||

@@ -25,7 +25,8 @@ public abstract unsafe class AutogradNode
     }
 
     /// <summary>Gradients of the inputs, in their order; null where an input needs none.</summary>
-    /// <param name="gradients">Gradients of the outputs, in their order; null where none arrived. Borrowed: they are freed after the call.</param>
+    /// <param name="gradients">Gradients of the outputs, in their order; null where none arrived. Borrowed: they are freed after the
+    /// call.</param>
     protected abstract Tensor?[] Backward(Tensor?[] gradients);
 
     /// <summary>Keeps a tensor until the graph is released; the node owns an own reference.</summary>
@@ -65,7 +66,9 @@ public abstract unsafe class AutogradNode
         Shim.Check(error);
     }
 
-    /// <summary>Throws the exception of a C# backward, as libtorch handed it on: from one of its own threads, where tensors live on a GPU.</summary>
+    /// <summary>
+    /// Throws the exception of a C# backward, as libtorch handed it on: from one of its own threads, where tensors live on a GPU.
+    /// </summary>
     internal static void Throw(nint failure)
     {
         var handle = GCHandle.FromIntPtr(failure);

@@ -32,6 +32,8 @@ public static class DTypes
             _ => throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "not an element type"),
         };
 
-        public bool IsFloat => dtype is DType.Float16 or DType.BFloat16 or DType.Float32 or DType.Float64 or DType.Float8E5M2 or DType.Float8E4M3;
+        /// <summary>Whether it is a floating-point type.</summary>
+        public bool IsFloat =>
+            dtype is DType.Float16 or DType.BFloat16 or DType.Float32 or DType.Float64 or DType.Float8E5M2 or DType.Float8E4M3;
     }
 }

@@ -5,10 +5,13 @@ namespace Handbook.Torch;
 /// <param name="Index">Number of the device, −1 where there is only one.</param>
 public readonly record struct Device(int Kind, int Index)
 {
+    /// <summary>The processor.</summary>
     public static Device Cpu { get; } = new(0, -1);
 
+    /// <summary>A GPU by its number.</summary>
     public static Device Cuda(int index) => new(1, index);
 
+    /// <summary>Whether tensors there lie in memory that this process reads.</summary>
     public bool IsCpu => Kind == 0;
 
     internal long Code => ((long)Kind << 32) | (uint)(Index + 1);

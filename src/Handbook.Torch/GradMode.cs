@@ -9,6 +9,7 @@ public readonly ref struct GradMode : IDisposable
 
     private GradMode(int before) => _before = before;
 
+    /// <summary>Whether this thread records now.</summary>
     public static bool IsEnabled
     {
         get

@@ -2,7 +2,10 @@ using Handbook.Torch.Native;
 
 namespace Handbook.Torch;
 
-/// <summary>Numbers that the host and a device read: token ids, positions, rows to select. Copied to where they are asked for, once, and read there by every layer.</summary>
+/// <summary>
+/// Numbers that the host and a device read: token ids, positions, rows to select. Copied to where they are asked for, once, and read there
+/// by every layer.
+/// </summary>
 /// <remarks>They may come from either side. Nobody changes them: a copy would not notice.</remarks>
 /// <typeparam name="T">An element type of <see cref="DType"/>.</typeparam>
 public sealed class Mirrored<T> where T : unmanaged

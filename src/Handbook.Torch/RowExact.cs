@@ -1,8 +1,11 @@
 namespace Handbook.Torch;
 
-/// <summary>While it lasts, a linear layer on this thread computes each row by itself: its bits do not depend on which other rows come along.</summary>
+/// <summary>
+/// While it lasts, a linear layer on this thread computes each row by itself: its bits do not depend on which other rows come along.
+/// </summary>
 /// <remarks>
-/// The products of a library choose their order of additions by the number of rows, so that an answer would depend on its neighbours in a batch.
+/// The products of a library choose their order of additions by the number of rows, so that an answer would depend on its neighbours in a
+/// batch.
 /// Few rows are also faster this way: see <see cref="Kernels.RowLinearKernel"/>.
 /// </remarks>
 internal readonly ref struct RowExact : IDisposable

@@ -4,7 +4,9 @@ using Handbook.Torch.Native;
 
 namespace Handbook.Torch;
 
-/// <summary>A tensor of libtorch. It owns one native reference, which a <see cref="TensorScope"/> or <see cref="Dispose"/> gives back.</summary>
+/// <summary>
+/// A tensor of libtorch. It owns one native reference, which a <see cref="TensorScope"/> or <see cref="Dispose"/> gives back.
+/// </summary>
 /// <remarks>Operators are in <c>Tensor.Operators.cs</c>. Only the thread that trains makes tensors.</remarks>
 public sealed unsafe partial class Tensor : IDisposable
 {
@@ -89,12 +91,16 @@ public sealed unsafe partial class Tensor : IDisposable
         }
     }
 
+    /// <summary>Number of dimensions.</summary>
     public int Dims => Known.Dims;
 
+    /// <summary>Type of the elements.</summary>
     public DType DType => (DType)Known.DType;
 
+    /// <summary>Where the elements lie.</summary>
     public Device Device => Device.FromCode(Known.Device);
 
+    /// <summary>Whether the elements lie in row-major order without gaps.</summary>
     public bool IsContiguous => (Known.Flags & 2) != 0;
 
     /// <summary>Size of dimension <paramref name="dim"/>; negative counts from the end.</summary>
@@ -102,7 +108,8 @@ public sealed unsafe partial class Tensor : IDisposable
     {
         ref var info = ref Known;
         var index = dim < 0 ? dim + info.Dims : dim;
-        return (uint)index < (uint)info.Dims ? info.Sizes[index] : throw new ArgumentOutOfRangeException(nameof(dim), dim, $"a tensor of {info.Dims} dimensions");
+        return (uint)index < (uint)info.Dims ? info.Sizes[index]
+            : throw new ArgumentOutOfRangeException(nameof(dim), dim, $"a tensor of {info.Dims} dimensions");
     }
 
     /// <summary>Stride of dimension <paramref name="dim"/> in elements.</summary>
@@ -110,9 +117,11 @@ public sealed unsafe partial class Tensor : IDisposable
     {
         ref var info = ref Known;
         var index = dim < 0 ? dim + info.Dims : dim;
-        return (uint)index < (uint)info.Dims ? info.Strides[index] : throw new ArgumentOutOfRangeException(nameof(dim), dim, $"a tensor of {info.Dims} dimensions");
+        return (uint)index < (uint)info.Dims ? info.Strides[index]
+            : throw new ArgumentOutOfRangeException(nameof(dim), dim, $"a tensor of {info.Dims} dimensions");
     }
 
+    /// <summary>Sizes of all dimensions.</summary>
     public long[] Shape
     {
         get
@@ -139,7 +148,13 @@ public sealed unsafe partial class Tensor : IDisposable
     }
 
     /// <summary>Type, shape and place, as error messages name a tensor.</summary>
-    public string Describe() => _handle == 0 ? "disposed" : $"{DType.ToString().ToLowerInvariant()}[{string.Join(", ", Shape)}]{(Device.IsCpu ? "" : $" on {Device}")}";
+    public string Describe()
+    {
+        if (_handle == 0)
+            return "disposed";
+        var place = Device.IsCpu ? "" : $" on {Device}";
+        return $"{DType.ToString().ToLowerInvariant()}[{string.Join(", ", Shape)}]{place}";
+    }
 
     public override string ToString() => Describe();
 
@@ -198,7 +213,8 @@ public sealed unsafe partial class Tensor : IDisposable
     /// <param name="data">First element; must stay valid while <paramref name="owner"/> lives.</param>
     /// <param name="dtype">Element type of the memory.</param>
     /// <param name="shape">Sizes, row-major.</param>
-    /// <param name="owner">Kept alive until libtorch drops its last reference, e.g. a mapped file; null where the memory outlives everything.</param>
+    /// <param name="owner">Kept alive until libtorch drops its last reference, e.g. a mapped file; null where the memory outlives
+    /// everything.</param>
     public static Tensor Wrap(void* data, DType dtype, long[] shape, object? owner = null)
     {
         TorchRuntime.Load();
@@ -206,7 +222,8 @@ public sealed unsafe partial class Tensor : IDisposable
         fixed (long* sizes = shape)
         {
             var context = owner is null ? 0 : GCHandle.ToIntPtr(GCHandle.Alloc(owner));
-            var error = Shim.FromBlob(data, sizes, null, shape.Length, (int)dtype, Device.Cpu.Code, owner is null ? null : &ReleaseOwner, (void*)context, &result);
+            var error = Shim.FromBlob(data, sizes, null, shape.Length, (int)dtype, Device.Cpu.Code,
+                owner is null ? null : &ReleaseOwner, (void*)context, &result);
             if (error != 0 && context != 0)
                 GCHandle.FromIntPtr(context).Free();
             Shim.Check(error);

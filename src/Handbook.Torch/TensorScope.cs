@@ -1,7 +1,10 @@
 namespace Handbook.Torch;
 
 /// <summary>Frees every tensor made since it was entered, at the closing brace, except those that are kept for the caller.</summary>
-/// <remarks>Native memory is invisible to the garbage collector, so tensors are never left to it. Scopes nest; a kept tensor belongs to the scope around.</remarks>
+/// <remarks>
+/// Native memory is invisible to the garbage collector, so tensors are never left to it. Scopes nest; a kept tensor belongs to the scope
+/// around.
+/// </remarks>
 public readonly ref struct TensorScope : IDisposable
 {
     [ThreadStatic] private static List<Tensor>? _made;

@@ -101,11 +101,13 @@ public sealed unsafe class TorchOperator
                     Place((long[])argument.Reference!, ref native[i], scratch, ref used, ref large);
                     break;
                 case ValueTag.DoubleList:
-                    Place(Array.ConvertAll((double[])argument.Reference!, BitConverter.DoubleToInt64Bits), ref native[i], scratch, ref used, ref large);
+                    Place(Array.ConvertAll((double[])argument.Reference!, BitConverter.DoubleToInt64Bits), ref native[i], scratch,
+                        ref used, ref large);
                     break;
                 case ValueTag.TensorList:
                 case ValueTag.OptionalTensorList:
-                    Place(Array.ConvertAll((Tensor?[])argument.Reference!, t => (long)(t?.Handle ?? 0)), ref native[i], scratch, ref used, ref large);
+                    Place(Array.ConvertAll((Tensor?[])argument.Reference!, t => (long)(t?.Handle ?? 0)), ref native[i], scratch, ref used,
+                        ref large);
                     break;
                 case ValueTag.String:
                     text = GC.AllocateUninitializedArray<byte>(Encoding.UTF8.GetByteCount((string)argument.Reference!) + 1, pinned: true);

@@ -4,35 +4,43 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Torch.Tests;
 
 /// <summary>libtorch's meta device, whose tensors have shapes but no memory, stands for a device that we have no kernel for.</summary>
-public sealed class DeviceTests
+public sealed class DeviceTests : IDisposable
 {
     private static readonly Device s_meta = new(14, -1);
 
+    private readonly List<Parameter> _weights = [];
+
     private static Tensor Nowhere(params long[] shape) => Tensor.Empty(DType.Float32, s_meta, shape);
 
-    private static Parameter Weight(params long[] shape) => new("weight", Nowhere(shape), trainable: false);
+    private Parameter Weight(params long[] shape)
+    {
+        _weights.Add(new("weight", Nowhere(shape), trainable: false));
+        return _weights[^1];
+    }
+
+    public void Dispose() => _weights.ForEach(weight => weight.Dispose());
 
     public static TheoryData<string> Operations() => [.. All.Keys];
 
-    private static Dictionary<string, Action> All { get; } = new()
+    private static Dictionary<string, Action<DeviceTests>> All { get; } = new()
     {
-        ["NormForward"] = () => AddNorm.Rms(Nowhere(3, 4), null, Weight(4), 1e-5, DType.Float32),
-        ["ActivationForward"] = () => GatedActivation.Forward(Nowhere(3, 4), Activation.Silu, gated: true),
-        ["EmbeddingForward"] = () => TokenEmbedding.Forward(new[] { 0 }, new[] { 0 }, Weight(3, 4), null, DType.Float32),
-        ["SelectRows"] = () => RowSelect.Forward(Nowhere(3, 4), new[] { 0 }),
-        ["RowLinear"] = () => Linear.RowByRow(Nowhere(3, 4), Nowhere(5, 4), null, DType.Float32),
-        ["AttentionForward"] = () => RotaryAttention.Forward(Nowhere(2, 12), new() { Heads = 1, KeyHeads = 1, HeadSize = 4, Scale = 1 },
+        ["NormForward"] = test => AddNorm.Rms(Nowhere(3, 4), null, test.Weight(4), 1e-5, DType.Float32),
+        ["ActivationForward"] = test => GatedActivation.Forward(Nowhere(3, 4), Activation.Silu, gated: true),
+        ["EmbeddingForward"] = test => TokenEmbedding.Forward(new[] { 0 }, new[] { 0 }, test.Weight(3, 4), null, DType.Float32),
+        ["SelectRows"] = test => RowSelect.Forward(Nowhere(3, 4), new[] { 0 }),
+        ["RowLinear"] = test => Linear.RowByRow(Nowhere(3, 4), Nowhere(5, 4), null, DType.Float32),
+        ["AttentionForward"] = test => RotaryAttention.Forward(Nowhere(2, 12), new() { Heads = 1, KeyHeads = 1, HeadSize = 4, Scale = 1 },
             SegmentTable.Create([0], [2], [-1]), new[] { 0, 1 }, null),
-        ["RouterForward"] = () => TopKRouter.Forward(Nowhere(3, 4), 2, normalize: true),
-        ["ExpertScatter"] = () => ExpertDispatch.Forward(Nowhere(1, 4), new([0], 1, 2)),
-        ["CrossEntropy"] = () => LinearLogProb.LogProbs(Nowhere(2, 4), Weight(5, 4), new[] { 0, 1 }, new()),
+        ["RouterForward"] = test => TopKRouter.Forward(Nowhere(3, 4), 2, normalize: true),
+        ["ExpertScatter"] = test => ExpertDispatch.Forward(Nowhere(1, 4), new([0], 1, 2)),
+        ["CrossEntropy"] = test => LinearLogProb.LogProbs(Nowhere(2, 4), test.Weight(5, 4), new[] { 0, 1 }, new()),
     };
 
     [Theory, MemberData(nameof(Operations))]
     public void An_operation_without_a_kernel_names_itself_and_the_device(string name)
     {
         using var scope = TensorScope.Enter();
-        var failure = Assert.Throws<TorchException>(All[name]);
+        var failure = Assert.Throws<TorchException>(() => All[name](this));
         Assert.Equal($"{name} has no kernel for tensors on {s_meta}; it has one for: cpu", failure.Message);
     }
 

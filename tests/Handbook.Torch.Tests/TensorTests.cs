@@ -135,7 +135,8 @@ public sealed class TensorTests
             return y;
         }
 
-        protected override Tensor?[] Backward(Tensor?[] gradients) => throw new InvalidOperationException("the backward of this node fails");
+        protected override Tensor?[] Backward(Tensor?[] gradients) =>
+            throw new InvalidOperationException("the backward of this node fails");
     }
 
     [Fact]
@@ -157,7 +158,8 @@ public sealed class TensorTests
             using var scope = TensorScope.Enter();
             for (var i = 0; i < 200; i++)
             {
-                var failure = Assert.Throws<TorchException>(() => Tensor.Zeros(DType.Float32, number, 2).Mm(Tensor.Zeros(DType.Float32, 3, number)));
+                var failure = Assert.Throws<TorchException>(() => Tensor.Zeros(DType.Float32, number, 2).Mm(Tensor.Zeros(DType.Float32, 3,
+                    number)));
                 Assert.Contains($"({number}x2 and 3x{number})", failure.Message, StringComparison.Ordinal);
             }
         });

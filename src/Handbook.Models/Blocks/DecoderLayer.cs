@@ -3,7 +3,9 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Blocks;
 
-/// <summary>One layer: attention and feed-forward, each with a norm before it, behind it, or both, each adding to the residual stream.</summary>
+/// <summary>
+/// One layer: attention and feed-forward, each with a norm before it, behind it, or both, each adding to the residual stream.
+/// </summary>
 /// <remarks>
 /// <code>
 /// before:    h = h + attention( norm₁ h );             h = h + feedforward( norm₂ h )
@@ -27,9 +29,11 @@ internal sealed class DecoderLayer
         var path = $"layers.{index}.";
         Index = index;
         if (config.NormPlacement is NormPlacement.Before or NormPlacement.BeforeAndAfter)
-            (_attentionNorm, _feedForwardNorm) = (new(config, parameters, path + "attention_norm"), new(config, parameters, path + "mlp_norm"));
+            (_attentionNorm, _feedForwardNorm) = (new(config, parameters, path + "attention_norm"), new(config, parameters,
+                path + "mlp_norm"));
         if (config.NormPlacement is NormPlacement.After or NormPlacement.BeforeAndAfter)
-            (_attentionOutputNorm, _feedForwardOutputNorm) = (new(config, parameters, path + "attention_output_norm"), new(config, parameters, path + "mlp_output_norm"));
+            (_attentionOutputNorm, _feedForwardOutputNorm) = (new(config, parameters, path + "attention_output_norm"), new(config,
+                parameters, path + "mlp_output_norm"));
         Attention = new Attention(config, index, parameters, path + "attention");
         if (config.Experts is null)
             _feedForward = new FeedForward(config, parameters, path + "mlp");
@@ -46,7 +50,8 @@ internal sealed class DecoderLayer
     /// <param name="delta">What is still to be added to it, [N, D]; null for nothing.</param>
     /// <param name="compute">Element type of products.</param>
     /// <param name="options">Says who is told of the experts.</param>
-    public LayerOutput Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute, ForwardOptions options) =>
+    public LayerOutput Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute,
+        ForwardOptions options) =>
         Forward(residual, delta, compute, x => Attention.Forward(x, stream, rotary), options);
 
     /// <summary>The layer with another way to attend, e.g. to a cache.</summary>
@@ -71,7 +76,8 @@ internal sealed class DecoderLayer
     }
 
     /// <summary>What a block adds to the residual stream.</summary>
-    private static Tensor Output(Norm? norm, Tensor said, DType master) => norm is null ? said : norm.Forward(said.To(master), null, said.DType).Output;
+    private static Tensor Output(Norm? norm, Tensor said, DType master) =>
+        norm is null ? said : norm.Forward(said.To(master), null, said.DType).Output;
 }
 
 /// <summary>What a layer hands on.</summary>

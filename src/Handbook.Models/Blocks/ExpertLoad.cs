@@ -3,7 +3,9 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Blocks;
 
-/// <summary>How the tokens of one stream are spread over the experts of every layer: in numbers, and as tensors over which a loss can be taken.</summary>
+/// <summary>
+/// How the tokens of one stream are spread over the experts of every layer: in numbers, and as tensors over which a loss can be taken.
+/// </summary>
 public sealed class ExpertLoad : IDisposable
 {
     private readonly RouterTally[] _layers;
@@ -42,7 +44,9 @@ public sealed class ExpertLoad : IDisposable
         _spreads[layer] = TensorScope.Detach(spread);
     }
 
-    /// <summary>The spreads of the layers, each [E], that were read for a backward pass. They are the caller's, who disposes them.</summary>
+    /// <summary>
+    /// The spreads of the layers, each [E], that were read for a backward pass. They are the caller's, who disposes them.
+    /// </summary>
     public IReadOnlyList<Tensor> TakeSpreads()
     {
         Tensor[] taken = [.. _spreads.OfType<Tensor>()];

@@ -8,7 +8,8 @@ namespace Handbook.Models.Blocks;
 /// <code>
 /// y = Σ over the K best e of  w_e · expert_e(x),   w from softmax( x · W_rᵀ )
 /// </code>
-/// Each expert is a <see cref="FeedForward"/> and does one product over its own tokens. The router's product has the master's precision: where two
+/// Each expert is a <see cref="FeedForward"/> and does one product over its own tokens. The router's product has the master's precision:
+/// where two
 /// experts are nearly even, a rounded logit would send the token elsewhere.
 /// </remarks>
 internal sealed class Experts
@@ -33,7 +34,8 @@ internal sealed class Experts
         using var scope = TensorScope.Enter();
         var logits = Linear.InMaster(x, _router);
         options.RouterObserver?.Invoke(_layer, logits);
-        var (weights, routing, spread) = TopKRouter.Forward(logits, _options.PerToken, _options.NormalizeTopK, options.ExpertLoad?.Layer(_layer));
+        var (weights, routing, spread) = TopKRouter.Forward(logits, _options.PerToken, _options.NormalizeTopK,
+            options.ExpertLoad?.Layer(_layer));
         var rows = ExpertDispatch.Forward(x, routing);
         var said = new Tensor?[rows.Length];
         for (var e = 0; e < rows.Length; e++)

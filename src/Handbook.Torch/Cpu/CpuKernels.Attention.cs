@@ -34,7 +34,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void Attend<T>(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv) where T : unmanaged
+    private static void Attend<T>(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv)
+        where T : unmanaged
     {
         var shape = layer.Shape;
         AttentionKernel.Backward(layer.Segments, shape, Arguments<T>(shape, qkv, output, logSumExp), new AttentionGradients<T>
@@ -54,10 +55,12 @@ internal sealed unsafe partial class CpuKernels
         var shape = layer.Shape;
         fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
         fixed (int* positions = layer.Positions.Host)
-            RopeKernel.Apply(qkv.Pointer<T>(), qkv.Stride(0), (int)qkv.Size(0), shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos, sin, positions, backward);
+            RopeKernel.Apply(qkv.Pointer<T>(), qkv.Stride(0), (int)qkv.Size(0), shape.Heads + shape.KeyHeads, shape.HeadSize,
+                rotary.RotarySize, cos, sin, positions, backward);
     }
 
-    private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor qkv, Tensor output, Tensor logSumExp) where T : unmanaged => new()
+    private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor qkv, Tensor output, Tensor logSumExp)
+        where T : unmanaged => new()
     {
         Query = Part<T>(shape, qkv, 0),
         Key = Part<T>(shape, qkv, shape.Heads),

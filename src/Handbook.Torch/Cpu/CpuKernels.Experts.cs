@@ -56,7 +56,10 @@ internal sealed unsafe partial class CpuKernels
             p[e] /= sum;
     }
 
-    /// <summary>The places of the largest values, largest first; of equal ones the first. Compared as logits, which differ where probabilities have become equal.</summary>
+    /// <summary>
+    /// The places of the largest values, largest first; of equal ones the first. Compared as logits, which differ where probabilities have
+    /// become equal.
+    /// </summary>
     private static void Largest<T>(T* row, int count, Span<int> places) where T : unmanaged
     {
         for (var k = 0; k < places.Length; k++)
@@ -69,7 +72,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    public override void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread, float[]? tokenWeights, Tensor dlogits)
+    public override void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
+        float[]? tokenWeights, Tensor dlogits)
     {
         if (logits.DType == DType.Float64)
             Route<double>(logits, routing, normalize, dweights, dspread, tokenWeights, dlogits);
@@ -77,7 +81,9 @@ internal sealed unsafe partial class CpuKernels
             Route<float>(logits, routing, normalize, dweights, dspread, tokenWeights, dlogits);
     }
 
-    private static void Route<T>(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread, float[]? tokenWeights, Tensor dlogits) where T : unmanaged
+    private static void Route<T>(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
+        float[]? tokenWeights, Tensor dlogits)
+        where T : unmanaged
     {
         var (experts, perToken) = ((int)logits.Size(1), routing.PerToken);
         var (p, dp, scaled) = (new double[experts], new double[experts], new double[experts]);
@@ -125,7 +131,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void Gather<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) where T : unmanaged where TReal : unmanaged
+    private static void Gather<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+        where T : unmanaged where TReal : unmanaged
     {
         var pointers = Pointers<T>(matrices);
         fixed (nint* all = pointers)
@@ -144,7 +151,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void Scatter<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) where T : unmanaged where TReal : unmanaged
+    private static void Scatter<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+        where T : unmanaged where TReal : unmanaged
     {
         var pointers = Pointers<T>(matrices);
         fixed (nint* all = pointers)
@@ -163,7 +171,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void Dots<T, TReal>(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots) where T : unmanaged where TReal : unmanaged
+    private static void Dots<T, TReal>(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots)
+        where T : unmanaged where TReal : unmanaged
     {
         var pointers = Pointers<T>(matrices);
         fixed (nint* all = pointers)
@@ -171,7 +180,8 @@ internal sealed unsafe partial class CpuKernels
             ExpertKernel.Dots(Places(all, expert, row, routing, rows), rows.Pointer<T>(), dots.Pointer<TReal>());
     }
 
-    private static nint[] Pointers<T>(Tensor?[] matrices) where T : unmanaged => Array.ConvertAll(matrices, matrix => matrix is null ? 0 : (nint)matrix.Pointer<T>());
+    private static nint[] Pointers<T>(Tensor?[] matrices) where T : unmanaged =>
+        Array.ConvertAll(matrices, matrix => matrix is null ? 0 : (nint)matrix.Pointer<T>());
 
     private static ExpertKernel.Places Places(nint* all, int* expert, int* row, Routing routing, Tensor rows) => new()
     {

@@ -6,7 +6,8 @@ namespace Handbook.Torch.Cpu;
 /// <summary>Embeddings, rows that are picked, and the head.</summary>
 internal sealed unsafe partial class CpuKernels
 {
-    public override void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y)
+    public override void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable,
+        double scale, Tensor y)
     {
         if (positionTable is not null && positionTable.DType != table.DType)
             throw new NotSupportedException($"a table {table.Describe()} with positions {positionTable.Describe()}");
@@ -20,7 +21,8 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void Embed<T, TOut>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y)
+    private static void Embed<T, TOut>(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable,
+        double scale, Tensor y)
         where T : unmanaged where TOut : unmanaged
     {
         fixed (int* ids = tokens.Host, places = positionTable is null ? null : positions.Host)
@@ -41,7 +43,8 @@ internal sealed unsafe partial class CpuKernels
     private static void Embed<T>(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding) where T : unmanaged
     {
         fixed (int* rows = ids.Host)
-            EmbeddingKernel.ScatterAdd(dy.Pointer<T>(), rows, tableGradient.Pointer<T>(), ids.Count, (int)dy.Size(1), (int)tableGradient.Size(0), scale, padding);
+            EmbeddingKernel.ScatterAdd(dy.Pointer<T>(), rows, tableGradient.Pointer<T>(), ids.Count, (int)dy.Size(1),
+                (int)tableGradient.Size(0), scale, padding);
     }
 
     public override void SelectRows(Tensor x, Mirrored<int> rows, Tensor y)
@@ -73,9 +76,11 @@ internal sealed unsafe partial class CpuKernels
     }
 
     private static void RowLinear<T, TOut>(Tensor x, Tensor weight, Tensor? bias, Tensor y) where T : unmanaged where TOut : unmanaged =>
-        RowLinearKernel.Run(x.Pointer<T>(), x.Stride(0), (int)x.Size(0), weight.Pointer<T>(), PointerOrNull<T>(bias), y.Pointer<TOut>(), (int)x.Size(1), (int)weight.Size(0));
+        RowLinearKernel.Run(x.Pointer<T>(), x.Stride(0), (int)x.Size(0), weight.Pointer<T>(), PointerOrNull<T>(bias), y.Pointer<TOut>(),
+            (int)x.Size(1), (int)weight.Size(0));
 
-    public override void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options, HeadStatistics statistics)
+    public override void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options,
+        HeadStatistics statistics)
     {
         switch (logits.DType)
         {
@@ -86,7 +91,9 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
-    private static void CrossEntropy<T>(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options, HeadStatistics statistics) where T : unmanaged
+    private static void CrossEntropy<T>(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options,
+        HeadStatistics statistics)
+        where T : unmanaged
     {
         fixed (int* target = targets.Host, argMax = statistics.ArgMax)
         fixed (double* weight = weights, logProb = statistics.LogProb, logSumExp = statistics.LogSumExp, entropy = statistics.Entropy)

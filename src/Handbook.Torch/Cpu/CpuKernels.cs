@@ -39,7 +39,8 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
         var (rows, width) = ((int)norm.Residual.Size(0), (int)norm.Residual.Size(1));
         var sum = norm.Delta is null ? null : norm.Sum.Pointer<TReal>();
         if (norm.Mean is not null)
-            LayerNormKernel.Forward(norm.Residual.Pointer<TReal>(), PointerOrNull<T>(norm.Delta), sum, norm.Weight.Pointer<TReal>(), PointerOrNull<TReal>(norm.Bias),
+            LayerNormKernel.Forward(norm.Residual.Pointer<TReal>(), PointerOrNull<T>(norm.Delta), sum, norm.Weight.Pointer<TReal>(),
+                PointerOrNull<TReal>(norm.Bias),
                 norm.Output.Pointer<T>(), norm.Mean.Pointer<TReal>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon);
         else
             RmsNormKernel.Forward(norm.Residual.Pointer<TReal>(), PointerOrNull<T>(norm.Delta), sum, norm.Weight.Pointer<TReal>(),
@@ -61,9 +62,11 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
     {
         var (rows, width) = ((int)norm.Sum.Size(0), (int)norm.Sum.Size(1));
         if (norm.Mean is not null)
-            LayerNormKernel.Backward(norm.OutputGradient.Pointer<T>(), norm.Sum.Pointer<TReal>(), norm.Weight.Pointer<TReal>(), norm.Mean.Pointer<TReal>(),
+            LayerNormKernel.Backward(norm.OutputGradient.Pointer<T>(), norm.Sum.Pointer<TReal>(), norm.Weight.Pointer<TReal>(),
+                norm.Mean.Pointer<TReal>(),
                 norm.InverseDeviation.Pointer<TReal>(), PointerOrNull<TReal>(norm.ResidualGradient), norm.SumGradient.Pointer<TReal>(),
-                PointerOrNull<T>(norm.DeltaGradient), PointerOrNull<TReal>(norm.WeightGradient), PointerOrNull<TReal>(norm.BiasGradient), rows, width);
+                PointerOrNull<T>(norm.DeltaGradient), PointerOrNull<TReal>(norm.WeightGradient), PointerOrNull<TReal>(norm.BiasGradient),
+                rows, width);
         else
             RmsNormKernel.Backward(norm.OutputGradient.Pointer<T>(), norm.Sum.Pointer<TReal>(), norm.Weight.Pointer<TReal>(),
                 norm.InverseDeviation.Pointer<TReal>(), PointerOrNull<TReal>(norm.ResidualGradient), norm.SumGradient.Pointer<TReal>(),
@@ -86,7 +89,8 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
     private static void Activate<T>(Activation activation, bool gated, Tensor x, Tensor y) where T : unmanaged
     {
         var width = (int)y.Size(1);
-        ActivationKernel.Forward(activation, x.Pointer<T>(), gated ? x.Pointer<T>() + width : null, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
+        var up = gated ? x.Pointer<T>() + width : null;
+        ActivationKernel.Forward(activation, x.Pointer<T>(), up, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
     }
 
     public override void ActivationBackward(Activation activation, bool gated, Tensor dy, Tensor x, Tensor dx)
@@ -110,7 +114,8 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
     public override void Accumulate(Tensor source, Tensor target, bool add)
     {
         if (source.DType == DType.BFloat16 && target.DType == DType.Float32 && source.IsContiguous)
-            Accumulate<BFloat16, float>(source, target, add);       // one pass over both; the operator of libtorch would convert into a copy first
+            // one pass over both; the operator of libtorch would convert into a copy first
+            Accumulate<BFloat16, float>(source, target, add);
         else if (add)
             target.AddInPlace(source);
         else
@@ -135,7 +140,8 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 
-    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy, double gradientScale)
+    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale)
     {
         switch (parameters.DType)
         {
@@ -146,17 +152,21 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
         }
     }
 
-    private static void Step<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy, double gradientScale)
+    private static void Step<TRule, T>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale)
         where TRule : struct, IOptimizerRule where T : unmanaged =>
         OptimizerKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), states.Length > 0 ? states[0].Pointer<T>() : null,
             states.Length > 1 ? states[1].Pointer<T>() : null, PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
 
-    public override void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState, double gradientScale)
+    public override void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState,
+        double gradientScale)
     {
         if (columnState is null)
-            AdafactorKernel.Step(step, parameters.Pointer<float>(), gradients.Pointer<float>(), rowState.Pointer<float>(), (int)parameters.Count, gradientScale);
+            AdafactorKernel.Step(step, parameters.Pointer<float>(), gradients.Pointer<float>(), rowState.Pointer<float>(),
+                (int)parameters.Count, gradientScale);
         else
-            AdafactorKernel.Step(step, parameters.Pointer<float>(), gradients.Pointer<float>(), rowState.Pointer<float>(), columnState.Pointer<float>(),
+            AdafactorKernel.Step(step, parameters.Pointer<float>(), gradients.Pointer<float>(), rowState.Pointer<float>(),
+                columnState.Pointer<float>(),
                 (int)parameters.Size(0), (int)parameters.Size(1), gradientScale);
     }
 }

@@ -5,9 +5,13 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Devices;
 
-/// <summary>The fused operations as one kind of device computes them; <see cref="Of(Tensor)"/> is the one place that chooses by where a tensor lives.</summary>
+/// <summary>
+/// The fused operations as one kind of device computes them; <see cref="Of(Tensor)"/> is the one place that chooses by where a tensor
+/// lives.
+/// </summary>
 /// <remarks>
-/// A device overrides what it has; the rest answers with an exception that names operation and device. Whoever calls makes the tensors that are
+/// A device overrides what it has; the rest answers with an exception that names operation and device. Whoever calls makes the tensors that
+/// are
 /// written, on the device of what is read; index arrays come as <see cref="Mirrored{T}"/>, of which a kernel takes the side that it reads.
 /// N tokens, D columns, E experts, K choices, V entries of a vocabulary.
 /// </remarks>
@@ -54,7 +58,9 @@ internal abstract class DeviceKernels
     // ---- rows ----------------------------------------------------------------------------------------------------
 
     /// <summary>y = scale · table[token] + positionTable[position].</summary>
-    public virtual void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale, Tensor y) => throw Missing();
+    public virtual void EmbeddingForward(Mirrored<int> tokens, Mirrored<int> positions, Tensor table, Tensor? positionTable, double scale,
+        Tensor y) =>
+        throw Missing();
 
     /// <summary>tableGradient[id] += scale · dy, but for the id <paramref name="padding"/>; −1 leaves out none.</summary>
     public virtual void EmbeddingBackward(Tensor dy, Mirrored<int> ids, double scale, Tensor tableGradient, int padding) => throw Missing();
@@ -75,7 +81,8 @@ internal abstract class DeviceKernels
 
     /// <param name="qkv">As forward left it, turned.</param>
     /// <param name="dqkv">Gradient of what forward was given; written.</param>
-    public virtual void AttentionBackward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv) => throw Missing();
+    public virtual void AttentionBackward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv) =>
+        throw Missing();
 
     // ---- experts -------------------------------------------------------------------------------------------------
 
@@ -88,7 +95,9 @@ internal abstract class DeviceKernels
     /// <param name="dweights">[N, K]; null where none arrived.</param>
     /// <param name="dspread">Derivatives by <see cref="RouterTally.Probability"/>; [E], null where none arrived.</param>
     /// <param name="dlogits">[N, E]; written.</param>
-    public virtual void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread, float[]? tokenWeights, Tensor dlogits) => throw Missing();
+    public virtual void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
+        float[]? tokenWeights, Tensor dlogits) =>
+        throw Missing();
 
     /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert; weights null for 1.</summary>
     public virtual void ExpertGather(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
@@ -104,20 +113,25 @@ internal abstract class DeviceKernels
     /// <summary>Statistics of some rows of logits; with weights, the logits become the gradient of Σ weight · loss.</summary>
     /// <param name="logits">[rows, V].</param>
     /// <param name="start">The first row's place among the targets, weights and statistics.</param>
-    public virtual void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options, HeadStatistics statistics) => throw Missing();
+    public virtual void CrossEntropy(Tensor logits, int start, Mirrored<int> targets, double[]? weights, in HeadOptions options,
+        HeadStatistics statistics) =>
+        throw Missing();
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 
     /// <summary>One step of a rule that treats every element alike, over flat tensors of one length.</summary>
     /// <param name="states">The rule's states, at most two.</param>
     /// <param name="copy">The new parameters once more, in bfloat16; null where not wanted.</param>
-    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy, double gradientScale)
+    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
+        double gradientScale)
         where TRule : struct, IOptimizerRule => throw Missing();
 
     /// <param name="parameters">[rows, width], or [count].</param>
     /// <param name="rowState">[rows], or [count].</param>
     /// <param name="columnState">[width]; null for a vector.</param>
-    public virtual void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState, double gradientScale) => throw Missing();
+    public virtual void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState,
+        double gradientScale) =>
+        throw Missing();
 
     /// <summary>The device in an error message.</summary>
     protected abstract string Name { get; }

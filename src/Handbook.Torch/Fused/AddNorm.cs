@@ -18,7 +18,8 @@ internal sealed class AddNorm : AutogradNode
     private Tensor _rstd = null!;
     private Tensor? _mean;
 
-    private AddNorm(Parameter weight, Parameter? bias, int offset, DType output) => (_weight, _bias, _offset, _output) = (weight, bias, offset, output);
+    private AddNorm(Parameter weight, Parameter? bias, int offset, DType output) =>
+        (_weight, _bias, _offset, _output) = (weight, bias, offset, output);
 
     /// <param name="residual">h, [N, D], float32 or float64.</param>
     /// <param name="delta">[N, D], what the previous block adds; null for nothing.</param>
@@ -27,14 +28,17 @@ internal sealed class AddNorm : AutogradNode
     /// <param name="output">Element type of y.</param>
     /// <param name="offset">1 where the weight is stored as an offset from 1.</param>
     /// <returns>h' and y.</returns>
-    public static (Tensor Residual, Tensor Output) Rms(Tensor residual, Tensor? delta, Parameter weight, double epsilon, DType output, int offset = 0) =>
+    public static (Tensor Residual, Tensor Output) Rms(Tensor residual, Tensor? delta, Parameter weight, double epsilon, DType output,
+        int offset = 0) =>
         Run(residual, delta, weight, null, centred: false, epsilon, output, offset);
 
     /// <summary>As <see cref="Rms"/>, with the mean taken out and an optional bias.</summary>
-    public static (Tensor Residual, Tensor Output) Layer(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias, double epsilon, DType output) =>
+    public static (Tensor Residual, Tensor Output) Layer(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias,
+        double epsilon, DType output) =>
         Run(residual, delta, weight, bias, centred: true, epsilon, output, 0);
 
-    private static (Tensor, Tensor) Run(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias, bool centred, double epsilon, DType output, int offset)
+    private static (Tensor, Tensor) Run(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias, bool centred, double epsilon,
+        DType output, int offset)
     {
         if (delta is not null && delta.DType != output)
             throw new ArgumentException($"delta is {delta.Describe()}, but the products are {output}", nameof(delta));

@@ -1,6 +1,8 @@
 namespace Handbook.Torch.Fused;
 
-/// <summary>A number that was computed elsewhere, with its derivatives: how a loss over a few log-probabilities in C# joins the graph.</summary>
+/// <summary>
+/// A number that was computed elsewhere, with its derivatives: how a loss over a few log-probabilities in C# joins the graph.
+/// </summary>
 internal sealed class KnownGradient : AutogradNode
 {
     private readonly double[] _gradient;

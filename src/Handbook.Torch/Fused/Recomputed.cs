@@ -1,6 +1,9 @@
 namespace Handbook.Torch.Fused;
 
-/// <summary>Gradient checkpointing: keeps the inputs of a block alone, and runs the block again in the backward pass. Chen et al. 2016, arXiv:1604.06174.</summary>
+/// <summary>
+/// Gradient checkpointing: keeps the inputs of a block alone, and runs the block again in the backward pass. Chen et al. 2016,
+/// arXiv:1604.06174.
+/// </summary>
 /// <remarks>The block must compute the same bits both times, so randomness stays outside it.</remarks>
 internal sealed class Recomputed : AutogradNode
 {
@@ -11,7 +14,9 @@ internal sealed class Recomputed : AutogradNode
 
     private Recomputed(Func<Tensor?[], Tensor?[]> block) => _block = block;
 
-    /// <summary>Runs <paramref name="block"/> on <paramref name="inputs"/> without keeping what is inside; either may have null among its tensors.</summary>
+    /// <summary>
+    /// Runs <paramref name="block"/> on <paramref name="inputs"/> without keeping what is inside; either may have null among its tensors.
+    /// </summary>
     /// <returns>What the block returned.</returns>
     public static Tensor?[] Run(Func<Tensor?[], Tensor?[]> block, params Tensor?[] inputs)
     {

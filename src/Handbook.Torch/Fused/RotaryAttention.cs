@@ -11,7 +11,8 @@ internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int
 
 /// <summary>Rotation of queries and keys, and attention over the flat stream; nothing of size N × N exists.</summary>
 /// <remarks>
-/// Reads one buffer of queries, keys and values side by side, [N, (H + 2K)·E], and turns its queries and keys in place: nobody else reads it.
+/// Reads one buffer of queries, keys and values side by side, [N, (H + 2K)·E], and turns its queries and keys in place: nobody else
+/// reads it.
 /// Kernels: <see cref="RopeKernel"/>, <see cref="AttentionKernel"/>.
 /// </remarks>
 internal sealed class RotaryAttention : AutogradNode

@@ -1,6 +1,9 @@
 namespace Handbook.Torch.Fused;
 
-/// <summary>Where the tokens of a stream go: each to its best few experts. Grouped by expert, so that each expert does one product over its own tokens.</summary>
+/// <summary>
+/// Where the tokens of a stream go: each to its best few experts. Grouped by expert, so that each expert does one product over its own
+/// tokens.
+/// </summary>
 internal sealed class Routing
 {
     /// <param name="expert">The expert of each choice, no expert twice for a token; [N·K], a token's choices side by side.</param>

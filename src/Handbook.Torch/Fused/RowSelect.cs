@@ -31,7 +31,8 @@ internal sealed class RowSelect : AutogradNode
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
         var dy = gradients[0]!.Contiguous();
-        var dx = _rows.Count == _count ? Tensor.Empty(dy.DType, dy.Device, _count, dy.Size(1)) : Tensor.Zeros(dy.DType, dy.Device, _count, dy.Size(1));
+        var dx = _rows.Count == _count ? Tensor.Empty(dy.DType, dy.Device, _count, dy.Size(1))
+            : Tensor.Zeros(dy.DType, dy.Device, _count, dy.Size(1));
         DeviceKernels.Of(dy).SpreadRows(dy, _rows, dx);
         return [dx];
     }

@@ -2,7 +2,10 @@ using Handbook.Torch.Devices;
 
 namespace Handbook.Torch.Fused;
 
-/// <summary>Chooses each token's experts and how much each of them counts. Shazeer et al. 2017, arXiv:1701.06538; as in Mixtral, arXiv:2401.04088, §2.1.</summary>
+/// <summary>
+/// Chooses each token's experts and how much each of them counts. Shazeer et al. 2017, arXiv:1701.06538; as in Mixtral, arXiv:2401.04088,
+/// §2.1.
+/// </summary>
 /// <remarks>
 /// <code>
 /// p = softmax( logits );   S = the K largest;   w_e = p_e / Σ_S p      or w_e = p_e where nothing is scaled
@@ -17,14 +20,16 @@ internal sealed class TopKRouter : AutogradNode
     private readonly float[]? _tokenWeights;
     private Tensor _logits = null!;
 
-    private TopKRouter(Routing routing, bool normalize, float[]? tokenWeights) => (_routing, _normalize, _tokenWeights) = (routing, normalize, tokenWeights);
+    private TopKRouter(Routing routing, bool normalize, float[]? tokenWeights) =>
+        (_routing, _normalize, _tokenWeights) = (routing, normalize, tokenWeights);
 
     /// <param name="logits">[N, E], float32 or float64, contiguous.</param>
     /// <param name="perToken">K, at most E.</param>
     /// <param name="normalize">Whether a token's weights are scaled to sum to one.</param>
     /// <param name="tally">Says how much each token counts and receives how the tokens were spread; null for nobody.</param>
     /// <returns>w, [N, K]; whose it is; and the spread, [E] in float64, null without a tally.</returns>
-    public static (Tensor Weights, Routing Routing, Tensor? Spread) Forward(Tensor logits, int perToken, bool normalize, RouterTally? tally = null)
+    public static (Tensor Weights, Routing Routing, Tensor? Spread) Forward(Tensor logits, int perToken, bool normalize,
+        RouterTally? tally = null)
     {
         using var scope = TensorScope.Enter();
         TopKRouter node;
@@ -52,7 +57,8 @@ internal sealed class TopKRouter : AutogradNode
     {
         var dlogits = _logits.EmptyLike();
         var dspread = _tokenWeights is null ? null : gradients[1]?.ToArray<double>();
-        DeviceKernels.Of(_logits).RouterBackward(_logits, _routing, _normalize, gradients[0]?.Contiguous(), dspread, _tokenWeights, dlogits);
+        DeviceKernels.Of(_logits).RouterBackward(_logits, _routing, _normalize, gradients[0]?.Contiguous(), dspread, _tokenWeights,
+            dlogits);
         return [dlogits];
     }
 }

@@ -13,8 +13,8 @@ namespace Handbook.Training.Methods;
 /// f_e = Σ w_t [ t visits e ] / (L·W)     P_e = Σ w_t p_t,e / (L·W)     over all tokens t and layers together, W = Σ w_t
 /// loss = E · Σ_e f_e · P_e               the gradient flows through P alone
 /// </code>
-/// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t is the number
-/// of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
+/// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t
+/// is the number of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
 /// </remarks>
 public sealed class ExpertBalance : IDisposable
 {
@@ -43,7 +43,10 @@ public sealed class ExpertBalance : IDisposable
     /// <summary>The loss, once every batch is known.</summary>
     public double Value => _experts * Enumerable.Range(0, _experts).Sum(e => Taken(e) * Probability(e)) / (_tokens * _tokens);
 
-    /// <summary>The gradient of weight · loss by all that the network said for a backward pass since the last call: numbers of value 0, to go back from.</summary>
+    /// <summary>
+    /// The gradient of weight · loss by all that the network said for a backward pass since the last call: numbers of value 0, to go back
+    /// from.
+    /// </summary>
     /// <remarks>f counts all tokens of the group, so each of its batches must have been read before.</remarks>
     internal IReadOnlyList<Tensor> TakeTerms()
     {
@@ -79,7 +82,9 @@ public sealed class ExpertBalance : IDisposable
 
     private double Probability(int expert) => _others[_experts + expert] + _loads.Values.Sum(load => load.Probability(expert));
 
-    /// <summary>How many rows each token of a batch stands for: its answers. Another row's answer is no part of this one's loss and stands for none.</summary>
+    /// <summary>
+    /// How many rows each token of a batch stands for: its answers. Another row's answer is no part of this one's loss and stands for none.
+    /// </summary>
     internal static float[] Weights(TokenBatch batch)
     {
         var segments = batch.Segments;

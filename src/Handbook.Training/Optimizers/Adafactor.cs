@@ -5,10 +5,13 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
 
-/// <summary>Adafactor with a given rate, as the Python trainer sets it up. Shazeer and Stern 2018, arXiv:1804.04235; the formula stands at <see cref="AdafactorKernel"/>.</summary>
+/// <summary>
+/// Adafactor with a given rate, as the Python trainer sets it up. Shazeer and Stern 2018, arXiv:1804.04235; the formula stands at
+/// <see cref="AdafactorKernel"/>.
+/// </summary>
 /// <remarks>
-/// A published matrix keeps one number per row and one per column, so a parameter that fuses several (query, key and value) is several matrices
-/// here. A transposed one gives the same: rows and columns play the same part.
+/// A published matrix keeps one number per row and one per column, so a parameter that fuses several (query, key and value) is several
+/// matrices here. A transposed one gives the same: rows and columns play the same part.
 /// </remarks>
 internal sealed class Adafactor : Optimizer
 {
@@ -37,7 +40,8 @@ internal sealed class Adafactor : Optimizer
             }
     }
 
-    public override string Description => $"Adafactor (epsilons {_step.Epsilon}, {_step.ParameterEpsilon}; clip threshold {_step.ClipThreshold}; "
+    public override string Description =>
+        $"Adafactor (epsilons {_step.Epsilon}, {_step.ParameterEpsilon}; clip threshold {_step.ClipThreshold}; "
         + $"decay rate {_step.DecayRate}; scale parameter {(_step.ScaleParameter ? "true" : "false")}; weight decay {_step.WeightDecay})";
 
     public override IEnumerable<(string Name, Tensor Value)> State
@@ -78,9 +82,11 @@ internal sealed class Adafactor : Optimizer
             state.Dispose();
     }
 
-    private sealed record Piece(ParameterBucket Bucket, long Offset, int Rows, int Width, string RowName, Tensor RowState, string ColumnName, Tensor? ColumnState)
+    private sealed record Piece(ParameterBucket Bucket, long Offset, int Rows, int Width, string RowName, Tensor RowState,
+        string ColumnName, Tensor? ColumnState)
     {
         /// <summary>This piece of a bucket's tensor; [rows, width], or [rows] where it is a vector.</summary>
-        public Tensor Of(Tensor bucket) => Width == 0 ? bucket.Narrow(0, Offset, Rows) : bucket.Narrow(0, Offset, (long)Rows * Width).View(Rows, Width);
+        public Tensor Of(Tensor bucket) =>
+            Width == 0 ? bucket.Narrow(0, Offset, Rows) : bucket.Narrow(0, Offset, (long)Rows * Width).View(Rows, Width);
     }
 }

@@ -5,11 +5,14 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
 
-/// <summary>An optimiser that treats every element alike: one pass over each flat bucket, which also writes the copy that products read.</summary>
+/// <summary>
+/// An optimiser that treats every element alike: one pass over each flat bucket, which also writes the copy that products read.
+/// </summary>
 /// <param name="parameters">What to train.</param>
 /// <param name="states">Numbers kept per element, 0 to 2.</param>
 /// <param name="decay">λ of the buckets with weight decay; the others get 0.</param>
-internal abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer where TRule : struct, IOptimizerRule
+internal abstract class BucketOptimizer<TRule>(ModelParameters parameters, int states, double decay) : Optimizer
+    where TRule : struct, IOptimizerRule
 {
     private readonly Tensor[][] _states = [.. parameters.Trained.Select(bucket =>
         Enumerable.Range(0, states).Select(_ => Zeros(bucket.Values)).ToArray())];
@@ -33,7 +36,8 @@ internal abstract class BucketOptimizer<TRule>(ModelParameters parameters, int s
         {
             var bucket = parameters.Trained[b];
             var rule = Rule(rate, bucket.Decays ? decay : 0);
-            DeviceKernels.Of(bucket.Values).OptimizerStep(rule, bucket.Values, bucket.Gradients!, _states[b], bucket.Compute, gradientScale);
+            DeviceKernels.Of(bucket.Values).OptimizerStep(rule, bucket.Values, bucket.Gradients!, _states[b], bucket.Compute,
+                gradientScale);
         }
     }
 

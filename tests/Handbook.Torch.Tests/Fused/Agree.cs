@@ -97,7 +97,9 @@ internal sealed class Agree
             TestRows.Gradient(x => Run(Fused, Precision.Float64, [.. values[..k], x, .. values[(k + 1)..]]).Total, values[k], gradients[k]);
     }
 
-    /// <summary>A gradient factor other than 1, a second backward over the same graph, and inputs that are frozen one by one; in float64.</summary>
+    /// <summary>
+    /// A gradient factor other than 1, a second backward over the same graph, and inputs that are frozen one by one; in float64.
+    /// </summary>
     public void CheckUses()
     {
         const double factor = 3.7;
@@ -118,15 +120,18 @@ internal sealed class Agree
         {
             double[][] gradients = [.. plain.Gradients];
             gradients[frozen] = new double[gradients[frozen].Length];
-            Compare(Times(plain with { Gradients = gradients }, factor), Run(Fused, Precision.Float64, values, total => (total * factor).Backward(), frozen), 1e-10);
+            Compare(Times(plain with { Gradients = gradients }, factor), Run(Fused, Precision.Float64, values,
+                total => (total * factor).Backward(), frozen), 1e-10);
         }
     }
 
-    private static Result Times(Result result, double factor) => result with { Gradients = [.. result.Gradients.Select(g => Array.ConvertAll(g, x => x * factor))] };
+    private static Result Times(Result result, double factor) =>
+        result with { Gradients = [.. result.Gradients.Select(g => Array.ConvertAll(g, x => x * factor))] };
 
     private sealed record Result(double Total, double[][] Outputs, double[][] Gradients);
 
-    private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values, Action<Tensor>? backward = null, int frozen = -1)
+    private Result Run(Func<Operand[], Tensor[]> operation, Precision precision, double[][] values, Action<Tensor>? backward = null,
+        int frozen = -1)
     {
         var before = Tensor.LiveCount;
         Result result;
@@ -147,7 +152,8 @@ internal sealed class Agree
 
     private static Tensor Weighted(Tensor output, int seed) => output.Count == 1
         ? output.To(DType.Float64).Sum()
-        : (output.To(DType.Float64) * Tensor.From(TestRows.Rounded<BFloat16>(TestRows.Normal(seed, (int)output.Count)), output.Shape)).Sum();
+        : (output.To(DType.Float64) * Tensor.From(TestRows.Rounded<BFloat16>(TestRows.Normal(seed, (int)output.Count)),
+            output.Shape)).Sum();
 
     private static void Compare(Result expected, Result actual, double tolerance)
     {

@@ -15,17 +15,20 @@ public sealed class EveryNodeTests
     /// <summary>By name: the nodes that take part, and the operation beside its plain version.</summary>
     private static Dictionary<string, (string[] Nodes, Func<Agree> Operation)> All { get; } = new()
     {
-        ["RMS norm"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01, x[1].Value.DType, 1)), x =>
+        ["RMS norm"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01, x[1].Value.DType,
+            1)), x =>
         {
             var h = x[0].Value + x[1].Value;
             return [h, Plain.RmsNorm(h, x[2].Value, 0.01, 1)];
         }).With(Role.Weight, 1, 5)),
-        ["layer norm"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Layer(x[0].Value, x[1].Value, x[2].Parameter!, x[3].Parameter, 0.01, x[1].Value.DType)), x =>
+        ["layer norm"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Layer(x[0].Value, x[1].Value, x[2].Parameter!, x[3].Parameter, 0.01,
+            x[1].Value.DType)), x =>
         {
             var h = x[0].Value + x[1].Value;
             return [h, Plain.LayerNorm(h, x[2].Value, x[3].Value, 0.01)];
         }).With(Role.Weight, 1, 5).With(Role.Weight, 1, 5)),
-        ["only the residual stream of a norm"] = (["AddNorm"], () => Norm(x => [AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01, x[1].Value.DType).Residual],
+        ["only the residual stream of a norm"] = (["AddNorm"], () => Norm(x => [AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01,
+            x[1].Value.DType).Residual],
             x => [x[0].Value + x[1].Value]).With(Role.Weight, 1, 5)),
         ["gated activation"] = (["GatedActivation"], () => new Agree
         {
@@ -55,30 +58,37 @@ public sealed class EveryNodeTests
         }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4)),
         ["weighted loss"] = (["LinearLogProb"], () => new Agree
         {
-            Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_targets, [0.3, -0.2, 1.1], new() { LabelSmoothing = 0.1 })],
-            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new() { LabelSmoothing = 0.1 }) * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
+            Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_targets, [0.3, -0.2, 1.1],
+                new() { LabelSmoothing = 0.1 })],
+            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new() { LabelSmoothing = 0.1 }) * Tensor.From([0.3, -0.2,
+                1.1])).Sum().Reshape(1)],
         }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4)),
         ["weighted loss in several chunks"] = (["LinearLogProb"], () => new Agree
         {
             Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_many, Array.ConvertAll(s_many, t => t / 4e4), new())],
-            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_many, new()) * Tensor.From(Array.ConvertAll(s_many, t => t / 4e4))).Sum().Reshape(1)],
+            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_many, new()) * Tensor.From(Array.ConvertAll(s_many,
+                t => t / 4e4))).Sum().Reshape(1)],
         }.With(Role.Product, 1, 300, 2).With(Role.Weight, 1, 32003, 2)),
         ["known gradient"] = (["KnownGradient"], () => new Agree
         {
-            Fused = x => [KnownGradient.Of(x[0].Value, x[0].Value.ToArray<double>().Sum(v => v * v), x[0].Value.ToArray<double>().Select(v => 2 * v).ToArray())],
+            Fused = x => [KnownGradient.Of(x[0].Value, x[0].Value.ToArray<double>().Sum(v => v * v),
+                x[0].Value.ToArray<double>().Select(v => 2 * v).ToArray())],
             Plain = x => [(x[0].Value * x[0].Value).Sum().Reshape(1)],
         }.With(Role.Stream, 1, 6)),
         ["recomputed block"] = (["Recomputed"], () => new Agree
         {
-            Fused = x => [.. Recomputed.Run(inputs => [inputs[0]! * inputs[1]!, null, Linear.Forward(inputs[0]!, x[2].Parameter!)], x[0].Value, x[1].Value).OfType<Tensor>()],
+            Fused = x => [.. Recomputed.Run(inputs => [inputs[0]! * inputs[1]!, null, Linear.Forward(inputs[0]!, x[2].Parameter!)],
+                x[0].Value, x[1].Value).OfType<Tensor>()],
             Plain = x => [x[0].Value * x[1].Value, x[0].Value.Linear(x[2].Value)],
         }.With(Role.Stream, 1, 4, 3).With(Role.Stream, 1, 4, 3).With(Role.Weight, 1, 2, 3)),
         ["router with its spread"] = (["TopKRouter"], () => Router(normalize: true)),
         ["router without scaling"] = (["TopKRouter"], () => Router(normalize: false)),
         ["experts"] = (["ExpertDispatch", "ExpertCombine"], () => new Agree
         {
-            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, s_visits), rows => rows is null ? null : rows * rows), x[1].Value, s_visits)],
-            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, s_visits), rows => rows is null ? null : rows * rows), x[1].Value, s_visits)],
+            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, s_visits), rows => rows is null
+                ? null : rows * rows), x[1].Value, s_visits)],
+            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, s_visits), rows => rows is null ? null
+                : rows * rows), x[1].Value, s_visits)],
         }.With(Role.Product, 1, 4, 3).With(Role.Stream, 1, 4, 2)),
     };
 
@@ -91,7 +101,8 @@ public sealed class EveryNodeTests
         },
         Plain = x =>
         {
-            var (weights, spread) = Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), 2, normalize).Routing, normalize, s_counts);
+            var (weights, spread) = Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), 2, normalize).Routing, normalize,
+                s_counts);
             return [weights, spread];
         },
     }.With(Role.Stream, 1.5, 3, 4);
@@ -99,7 +110,8 @@ public sealed class EveryNodeTests
     private static Agree Attention()
     {
         var shape = new AttentionShape { Heads = 2, KeyHeads = 1, HeadSize = 4, Scale = 0.5, SoftCap = 3 };
-        var rotary = new RotaryTable(new[] { 1f, 1, 0.5f, 0.9f, -0.4f, 0.6f, -1, 0.2f }, new[] { 0f, 0, 0.8f, 0.4f, 0.9f, 0.8f, 0.1f, 1 }, 4);
+        var rotary = new RotaryTable(new[] { 1f, 1, 0.5f, 0.9f, -0.4f, 0.6f, -1, 0.2f }, new[] { 0f, 0, 0.8f, 0.4f, 0.9f, 0.8f, 0.1f, 1 },
+            4);
         int[] positions = [0, 1, 2, 3, 2];                                             // a prompt of two tokens, answers of two and of one
         var visible = new bool[25];
         foreach (var (query, keys) in new (int, int[])[] { (0, [0]), (1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (4, [0, 1, 4]) })
@@ -107,7 +119,8 @@ public sealed class EveryNodeTests
                 visible[query * 5 + key] = true;
         return new Agree
         {
-            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0]), positions, rotary)],
+            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0]), positions,
+                rotary)],
             Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary)],
         }.With(Role.Product, 1, 5, 16);
     }
@@ -129,7 +142,7 @@ public sealed class EveryNodeTests
     [Fact]
     public void Every_node_is_among_them()
     {
-        var nodes = typeof(AutogradNode).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(AutogradNode))).Select(type => type.Name).Order();
-        Assert.Equal(nodes, All.Values.SelectMany(entry => entry.Nodes).Distinct().Order());
+        var nodes = typeof(AutogradNode).Assembly.GetTypes().Where(type => type.IsSubclassOf(typeof(AutogradNode)));
+        Assert.Equal(nodes.Select(type => type.Name).Order(), All.Values.SelectMany(entry => entry.Nodes).Distinct().Order());
     }
 }

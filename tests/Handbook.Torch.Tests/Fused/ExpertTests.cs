@@ -5,13 +5,15 @@ namespace Handbook.Torch.Tests.Fused;
 
 public sealed class ExpertTests
 {
-    [Theory, InlineData(1, 1, 1, true), InlineData(7, 4, 2, true), InlineData(70, 8, 3, true), InlineData(7, 4, 2, false), InlineData(5, 3, 3, true)]
+    [Theory, InlineData(1, 1, 1, true), InlineData(7, 4, 2, true), InlineData(70, 8, 3, true), InlineData(7, 4, 2, false), InlineData(5,
+        3, 3, true)]
     public void The_weights_of_chosen_experts_agree_with_ordinary_operators(int tokens, int experts, int perToken, bool normalize)
     {
         var router = new Agree
         {
             Fused = x => [TopKRouter.Forward(x[0].Value, perToken, normalize).Weights],
-            Plain = x => [Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), perToken, normalize).Routing, normalize, new float[tokens]).Weights],
+            Plain = x => [Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), perToken, normalize).Routing, normalize,
+                new float[tokens]).Weights],
         }.With(Role.Stream, 1.5, tokens, experts);
         router.Check();
         if (tokens < 10)
@@ -40,12 +42,15 @@ public sealed class ExpertTests
     {
         var random = new Random(tokens);
         // expert 0 gets nobody where there are others to go to
-        int[] chosen = [.. Enumerable.Range(0, tokens).SelectMany(_ => Enumerable.Range(experts > perToken ? 1 : 0, experts > perToken ? experts - 1 : experts).OrderBy(_ => random.Next()).Take(perToken))];
+        int[] chosen = [.. Enumerable.Range(0, tokens).SelectMany(_ => Enumerable.Range(experts > perToken ? 1 : 0, experts > perToken
+            ? experts - 1 : experts).OrderBy(_ => random.Next()).Take(perToken))];
         var routing = new Routing(chosen, perToken, experts);
         var visit = new Agree
         {
-            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, routing), rows => rows is null ? null : rows * rows), x[1].Value, routing)],
-            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, routing), rows => rows is null ? null : rows * rows), x[1].Value, routing)],
+            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, routing), rows => rows is null
+                ? null : rows * rows), x[1].Value, routing)],
+            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, routing), rows => rows is null ? null
+                : rows * rows), x[1].Value, routing)],
         }.With(Role.Product, 1, tokens, width).With(Role.Stream, 1, tokens, perToken);
         visit.Check();
         if (tokens < 10)

@@ -5,14 +5,16 @@ namespace Handbook.Torch.Tests.Fused;
 
 public sealed class LinearLogProbTests
 {
-    private static int[] Targets(int rows, int vocabulary) => [.. Enumerable.Range(0, rows).Select(i => (i * 7919 + vocabulary - 1) % vocabulary)];
+    private static int[] Targets(int rows, int vocabulary) =>
+        [.. Enumerable.Range(0, rows).Select(i => (i * 7919 + vocabulary - 1) % vocabulary)];
 
     private static double[] Weights(int rows) => Kernels.Some.Normal(17, rows);
 
     private static Agree WeightedLoss(int rows, int width, int vocabulary, HeadOptions options) => new Agree
     {
         Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, Targets(rows, vocabulary), Weights(rows), options)],
-        Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, Targets(rows, vocabulary), options) * Tensor.From(Weights(rows))).Sum().Reshape(1)],
+        Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, Targets(rows, vocabulary),
+            options) * Tensor.From(Weights(rows))).Sum().Reshape(1)],
     }.With(Role.Product, 1, rows, width).With(Role.Weight, 0.5, vocabulary, width);
 
     private static Agree LogProbs(int rows, int width, int vocabulary, HeadOptions options) => new Agree

@@ -27,7 +27,8 @@ public sealed class PointwiseTests
     public void Embeddings_agree_with_ordinary_operators(int tokens, int vocabulary, int width)
     {
         var random = new Random(tokens);
-        int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary))], positions = [.. Enumerable.Range(0, tokens).Select(i => i % 4)];
+        int[] ids = [.. Enumerable.Range(0, tokens).Select(_ => random.Next(vocabulary))], positions = [.. Enumerable.Range(0,
+            tokens).Select(i => i % 4)];
         var plain = new Agree
         {
             Fused = x => [TokenEmbedding.Forward(ids, positions, x[0].Parameter!, null, x[0].Parameter!.Value.DType, 1.5)],
@@ -73,7 +74,8 @@ public sealed class PointwiseTests
     {
         new Agree
         {
-            Fused = x => [.. Recomputed.Run(inputs => [inputs[0]! * inputs[1]!, null, (inputs[0]! + inputs[1]!).Tanh()], x[0].Value, x[1].Value).OfType<Tensor>()],
+            Fused = x => [.. Recomputed.Run(inputs => [inputs[0]! * inputs[1]!, null, (inputs[0]! + inputs[1]!).Tanh()], x[0].Value,
+                x[1].Value).OfType<Tensor>()],
             Plain = x => [x[0].Value * x[1].Value, (x[0].Value + x[1].Value).Tanh()],
         }.With(Role.Stream, 1, 4, 3).With(Role.Stream, 1, 4, 3).Check();
     }

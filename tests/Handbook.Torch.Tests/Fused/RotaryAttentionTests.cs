@@ -18,7 +18,8 @@ public sealed class RotaryAttentionTests
         /// <summary>The places that a token sees, oldest first, itself last.</summary>
         private List<int> Chain(int segment, int within)
         {
-            List<int> chain = Segments[segment].Parent < 0 ? [] : Chain(Segments[segment].Parent, Segments[Segments[segment].Parent].Length - 1);
+            List<int> chain = Segments[segment].Parent < 0 ? []
+                : Chain(Segments[segment].Parent, Segments[Segments[segment].Parent].Length - 1);
             return [.. chain, .. Enumerable.Range(Starts[segment], within + 1)];
         }
 
@@ -40,7 +41,8 @@ public sealed class RotaryAttentionTests
 
     private static RotaryTable Rotary(int size)
     {
-        var angles = Enumerable.Range(0, 200 * size / 2).Select(i => i / (size / 2) * Math.Pow(100, -2.0 * (i % (size / 2)) / size)).ToArray();
+        var angles = Enumerable.Range(0, 200 * size / 2).Select(i => i / (size / 2) * Math.Pow(100,
+            -2.0 * (i % (size / 2)) / size)).ToArray();
         return new(Array.ConvertAll(angles, a => (float)Math.Cos(a)), Array.ConvertAll(angles, a => (float)Math.Sin(a)), size);
     }
 

@@ -2,7 +2,9 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Torch.Tests.Fused;
 
-/// <summary>A backward function returns a gradient or adds it up; one that did both would double it where an operand is used more than once.</summary>
+/// <summary>
+/// A backward function returns a gradient or adds it up; one that did both would double it where an operand is used more than once.
+/// </summary>
 public sealed class UsedTwiceTests
 {
     private const double Rounding = 1e-12;      // float64 sums in another order
