@@ -72,6 +72,9 @@ public sealed class Diagnostics
     /// <summary>The key has its error; what would follow from it is not told.</summary>
     internal void Answered(string key) => _answered.Add(key);
 
+    /// <summary>Whether the key has its error already.</summary>
+    internal bool IsAnswered(string key) => _answered.Contains(key);
+
     /// <summary>Something that is probably a mistake, but does not stop the run.</summary>
     public void Warning(string key, string what, string? why = null, string? fix = null)
     {
@@ -90,15 +93,23 @@ public sealed class Diagnostics
             _all.Add(diagnostic);
     }
 
-    /// <summary>Every message, errors last, and the count of problems: what the terminal shows.</summary>
-    public override string ToString()
+    /// <summary>Every message, errors last.</summary>
+    public string Messages()
     {
         var text = new StringBuilder();
         foreach (var diagnostic in All)
             diagnostic.Write(text, File);
-        var errors = Errors.Count;
-        if (errors > 0)
-            text.Append(errors == 1 ? "1 problem found; nothing was started.\n" : $"{errors} problems found; nothing was started.\n");
         return text.ToString();
     }
+
+    /// <summary>The line at the end; empty where there is no problem.</summary>
+    public static string Summary(int problems) => problems switch
+    {
+        0 => "",
+        1 => "1 problem found; nothing was started.\n",
+        _ => $"{problems} problems found; nothing was started.\n",
+    };
+
+    /// <summary>Every message and the count of problems: what the terminal shows.</summary>
+    public override string ToString() => Messages() + Summary(Errors.Count);
 }

@@ -5,6 +5,7 @@ using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Cli.Progress;
+using Handbook.Data.Formats;
 using Handbook.Models.Generation;
 using Handbook.Training;
 using Handbook.Training.Sampling;
@@ -14,6 +15,8 @@ namespace Handbook.Cli;
 /// <summary><c>handbook generate MODEL [PROMPT…] [--prompts FILE]</c></summary>
 internal static class GenerateCommand
 {
+    private static readonly string[] s_own = ["prompt", "answer", "tokens", "finish_reason", "expected", "correct", "row"];
+
     private sealed record Settings(LanguageModel Model, SamplingOptions Sampling, IReadOnlyList<string> Stops, string? System, bool Raw);
 
     public static Command Create()
@@ -179,17 +182,21 @@ internal static class GenerateCommand
             Console.Out.WriteLine($"accuracy {(double)right / lines.Length:0.000} ({right} of {lines.Length})");
     }
 
+    /// <summary>What is written of one answer: the columns of its prompt's row, such as ids, and then the answer. Columns that a reader of the file would take for
+    /// the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
     private static string Line(Prompt prompt, string text, Answer answer, bool? correct)
     {
-        var line = new JsonObject
-        {
-            ["prompt"] = prompt.Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) : prompt.Text,
-            ["answer"] = text,
-            ["tokens"] = answer.Tokens.Length,
-            ["finish_reason"] = answer.Finish == FinishReason.Stop ? "stop" : "length",
-        };
+        var (line, row) = (new JsonObject(), new JsonObject());
+        foreach (var column in prompt.Row?.EnumerateObject() ?? [])
+            (RowReader.Reads(column.Name) || s_own.Contains(column.Name) ? row : line)[column.Name] = JsonNode.Parse(column.Value.GetRawText());
+        line["prompt"] = prompt.Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) : prompt.Text;
+        line["answer"] = text;
+        line["tokens"] = answer.Tokens.Length;
+        line["finish_reason"] = answer.Finish == FinishReason.Stop ? "stop" : "length";
         if (correct is not null)
             (line["expected"], line["correct"]) = (prompt.Expected, correct);
+        if (row.Count > 0)
+            line["row"] = row;
         return line.ToJsonString(TokenizerCommand.Readable);
     }
 }

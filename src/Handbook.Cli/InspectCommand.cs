@@ -1,15 +1,16 @@
 using System.CommandLine;
-using Spectre.Console;
 using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
+using Handbook.Models;
 using Handbook.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Training;
+using Spectre.Console;
 
 namespace Handbook.Cli;
 
@@ -64,7 +65,7 @@ internal static class InspectCommand
     private static TrainingDataOptions FromArguments(ParseResult args, string path)
     {
         var name = args.GetValue(_tokenizer) ?? throw new InputException("--data is given without --tokenizer", fix: "add --tokenizer DIR, a folder with tokenizer.json");
-        var tokenizer = Tokenizer.Load(name);
+        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(name));
         return new TrainingDataOptions
         {
             Mixture = new MixtureSpec

@@ -22,6 +22,8 @@ internal static class Program
         var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });     // an argument may begin with @
         if (result.Errors.Count > 0)
         {
+            if (OldWords.Explain(args) is { } old)
+                return ExitCode.BadInput(old);
             foreach (var error in result.Errors)
                 Console.Error.WriteLine($"error: {error.Message}");
             Console.Error.WriteLine($"  fix: `{Commands.Path(result)} --help` shows what it takes");

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Text.Json;
 using System.Text.RegularExpressions;
 using Handbook.Base;
+using Handbook.Models;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 
@@ -73,7 +74,7 @@ internal static partial class TemplateCommand
 
     internal static (ChatTemplate Template, Tokenizer? Tokenizer) Load(FileInfo? file, string? folder)
     {
-        var tokenizer = folder is null ? null : Tokenizer.Load(folder);
+        var tokenizer = folder is null ? null : Tokenizer.Load(ModelFolder.LocateOrSelf(folder));
         if (file is not null)
             return (ChatTemplate.Parse(ReadFile(file.ToString()), file.ToString()), tokenizer);
         if (tokenizer is null)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Data.Tokenizing;
+using Handbook.Models;
 using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
@@ -16,7 +17,7 @@ internal static class TokenizerBenchCommand
         var command = new Command("bench", "Encoding speed on one thread, in MB (10^6 bytes of UTF-8) a second.\n\nExample:\n  handbook tokenizer bench models/tiny data/train.jsonl") { path, file, column, repetitions };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(args.GetRequiredValue(path));
+            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
             var texts = TextColumn.Read(args.GetRequiredValue(file), args.GetRequiredValue(column)).ToArray();
             var speed = TokenizerSpeed.Measure(tokenizer, texts, Math.Max(1, args.GetValue(repetitions)));
             Console.Out.WriteLine($"{speed.MegabytesPerSecond:F2} MB/s on one thread ({speed.MegabytesPerCpuSecond:F2} by processor time): {texts.Length} texts, {speed.Bytes} bytes, {speed.Tokens} tokens");

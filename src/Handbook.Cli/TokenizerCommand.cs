@@ -1,9 +1,10 @@
 using System.CommandLine;
 using System.Text.Encodings.Web;
 using System.Text.Json;
-using Spectre.Console;
 using Handbook.Base;
+using Handbook.Models;
 using Handbook.Text.Tokenizers;
+using Spectre.Console;
 
 namespace Handbook.Cli;
 
@@ -33,7 +34,7 @@ internal static class TokenizerCommand
             + "Examples:\n  handbook tokenizer encode models/tiny \"Hello, world!\"\n  cat story.txt | handbook tokenizer encode models/tiny --json") { path, text, plain, json };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(args.GetRequiredValue(path));
+            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
             var input = args.GetValue(text) ?? Console.In.ReadToEnd();
             var encoding = tokenizer.EncodeWithOffsets(input, addSpecialTokens: !args.GetValue(plain));
             if (args.GetValue(json))
@@ -52,7 +53,7 @@ internal static class TokenizerCommand
         var command = new Command("decode", "Ids to text.\n\nExamples:\n  handbook tokenizer decode models/tiny 15496 11 995\n  echo \"[15496, 11, 995]\" | handbook tokenizer decode models/tiny") { path, ids, skip };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(args.GetRequiredValue(path));
+            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
             var given = args.GetValue(ids) is { Length: > 0 } listed ? string.Join(' ', listed) : Console.In.ReadToEnd();
             Console.Out.WriteLine(tokenizer.Decode(ReadIds(given, tokenizer), args.GetValue(skip)));
         });

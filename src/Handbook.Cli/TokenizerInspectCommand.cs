@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using Handbook.Models;
 using Handbook.Text.Tokenizers;
 
 namespace Handbook.Cli;
@@ -14,7 +15,7 @@ internal static class TokenizerInspectCommand
         var command = new Command("inspect", "What a tokenizer is made of: parts, sizes, special tokens, chat templates.\n\nExample:\n  handbook tokenizer inspect models/tiny") { path, json };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(args.GetRequiredValue(path));
+            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
             if (args.GetValue(json))
                 WriteJson(tokenizer);
             else

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using Handbook.Base;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Training.Methods;
@@ -20,29 +21,45 @@ internal static class ValidateCommand
 
     private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, TrainingMethod? named, bool keysOnly)
     {
-        var method = named ?? Recipe.GuessMethod(words.File);
-        if (!Recipe.Load(words.File, words.Overrides, method).TryGet(out var recipe, out var diagnostics))
-            return ExitCode.BadInput(diagnostics);
-        Console.Error.Write(diagnostics.ToString());
-        var probe = keysOnly ? null : RecipeProbe.Of(recipe);
-        foreach (var note in probe?.Notes ?? [])
-            Console.Error.WriteLine($"note: {note}");
-        foreach (var remark in probe?.Remarks ?? [])
-            Console.Error.WriteLine(remark);
-        foreach (var warning in probe?.Warnings ?? [])
-            Console.Error.WriteLine($"warning: {warning}");
-        if (probe is not null && probe.Problems.Count + probe.Absent.Count is > 0 and var count)
+        var result = Recipe.Load(words.File, words.Overrides, named ?? Recipe.GuessMethod(words.File));
+        Console.Error.Write(result.Diagnostics.Messages());
+        var wrong = result.Diagnostics.Errors;
+        var found = keysOnly || result.Draft is not { } draft ? 0 : Look(draft, wrong);
+        if (wrong.Count + found is > 0 and var count)
         {
-            foreach (var problem in probe.Problems)
-                ExitCode.BadInput(problem);
-            if (probe.Absent.Count > 0)
-                Console.Error.WriteLine($"not on this machine:\n  {string.Join("\n  ", probe.Absent)}\n"
-                    + "  fix: correct the paths; or fetch what is missing and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold it; or look at the keys alone with --keys-only");
-            Console.Error.WriteLine(count == 1 ? "1 problem found; nothing was started." : $"{count} problems found; nothing was started.");
+            Console.Error.Write(Diagnostics.Summary(count));
             return ExitCode.UserCanFix;
         }
+        var recipe = result.Draft!;
         Console.WriteLine($"{recipe.Path}: a good recipe for `handbook {recipe.MethodName}`. It would train {recipe.Model.ModelNameOrPath} " +
             $"on {string.Join(", ", recipe.Mixture.Datasets.Select(set => set.Id).Distinct())} into {recipe.Training.OutputDir}.");
+        Console.WriteLine(recipe.GlobalBatch());
         return ExitCode.Ok;
     }
+
+    /// <summary>Looks at what a recipe names, also where some of its keys are wrong: one attempt shows everything.</summary>
+    /// <returns>How many problems there are beside those of the keys.</returns>
+    private static int Look(Recipe recipe, IReadOnlyList<Diagnostic> wrong)
+    {
+        var probe = RecipeProbe.Of(recipe, isDraft: wrong.Count > 0);
+        foreach (var note in probe.Notes)
+            Console.Error.WriteLine($"note: {note}");
+        foreach (var remark in probe.Remarks)
+            Console.Error.WriteLine(remark);
+        foreach (var warning in probe.Warnings)
+            Console.Error.WriteLine($"warning: {warning}");
+        // What is wrong with a key is told where it stands, and not again for what it names.
+        var told = wrong.Select(error => Subject(error.What)).ToHashSet();
+        InputException[] problems = [.. probe.Problems.Where(problem => !told.Contains(Subject(problem.What)))];
+        string[] absent = [.. probe.Absent.Where(line => !told.Contains(Subject(line)))];
+        foreach (var problem in problems)
+            ExitCode.BadInput(problem);
+        if (absent.Length > 0)
+            Console.Error.WriteLine($"not on this machine:\n  {string.Join("\n  ", absent)}\n"
+                + "  fix: correct the paths; or fetch what is missing and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold it; or look at the keys alone with --keys-only");
+        return problems.Length + absent.Length;
+    }
+
+    /// <summary>The first word of a message: mostly the key that it is about.</summary>
+    private static string Subject(string message) => message.Split(' ', ':')[0];
 }

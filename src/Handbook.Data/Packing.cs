@@ -71,10 +71,13 @@ public static class Packing
             blocks.AddRange(buffer);
         }
         if (blocks.Count == 0)
-            throw new InputException($"all rows together have {stream.StartOf(rows.Count)} tokens, not enough for one packed row of {blockSize}",
-                why: "constant-length packing keeps full rows only", fix: "set a smaller max_seq_length, packing: false, or give more data");
+            throw TooFew(stream.StartOf(rows.Count), blockSize);
         return new BlockRows(stream, blocks);
     }
+
+    /// <summary>What is said where the rows do not fill one row.</summary>
+    internal static InputException TooFew(long tokens, int blockSize) => new($"all rows together have {tokens} tokens, not enough for one packed row of {blockSize}",
+        why: "constant-length packing keeps full rows only", fix: "set packing: false, or a smaller max_length, or give more data");
 
     /// <summary>Best-fit decreasing: item numbers of each bin, bins in the order in which they were opened, items in the order in which they were put in.</summary>
     /// <param name="lengths">Size of each item.</param>

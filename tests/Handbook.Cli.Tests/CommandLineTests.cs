@@ -101,7 +101,7 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("validate", "r.yaml", "--keys-only");
         Assert.Equal(0, outcome.Code);
         Assert.Equal("r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training\n", outcome.Error);
-        Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n", outcome.Output);
+        Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n" + Batch, outcome.Output);
     }
 
     [Fact]
@@ -110,7 +110,7 @@ public sealed class CommandLineTests : IDisposable
         _handbook.Write("dpo/r.yaml", "model_name_or_path: m\ndataset_name: d\nbeta: 0.1\nbf16: false\n");
         var outcome = _handbook.Run("validate", "--keys-only", "dpo/r.yaml");
         Assert.Equal(0, outcome.Code);
-        Assert.Equal("dpo/r.yaml: a good recipe for `handbook dpo`. It would train m on d into trainer_output.\n", outcome.Output);
+        Assert.Equal("dpo/r.yaml: a good recipe for `handbook dpo`. It would train m on d into trainer_output.\n" + Batch, outcome.Output);
     }
 
     [Fact]
@@ -159,6 +159,8 @@ public sealed class CommandLineTests : IDisposable
         Assert.Contains("  learning_rate = 2.0e-05\n", outcome.Output);
         Assert.DoesNotContain("assistant_only_loss", outcome.Output);
     }
+
+    private const string Batch = "global batch: per_device_train_batch_size 8 x gradient_accumulation_steps 1 x 1 process = 8 rows a step\n";
 
     public void Dispose() => _handbook.Dispose();
 }

@@ -51,6 +51,19 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     }
 
     [Fact]
+    public void An_answer_keeps_the_columns_of_its_prompt_s_row()
+    {
+        _handbook.Write("ids.jsonl", """{"id": 7, "prompt": "the sun", "answer": "never", "tags": ["a"], "chosen": "x", "source": null}""" + "\n" + """{"id": "b", "prompt": "the moon"}""" + "\n");
+        var lines = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "ids.jsonl", "--max-new-tokens", "2", "--temperature", "1", "-n", "2")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var rows = lines.Select(line => JsonDocument.Parse(line).RootElement).ToArray();
+        Assert.Equal(["7", "7", "\"b\"", "\"b\""], rows.Select(row => row.GetProperty("id").GetRawText()));
+        Assert.Equal("[\"a\"]", rows[0].GetProperty("tags").GetRawText());
+        Assert.Equal(["id", "tags", "source", "prompt", "answer", "tokens", "finish_reason", "row"], rows[0].EnumerateObject().Select(column => column.Name));
+        Assert.Equal("""{"answer":"never","chosen":"x"}""", JsonSerializer.Serialize(rows[0].GetProperty("row")));      // they are not what the model said
+        Assert.Equal(["id", "prompt", "answer", "tokens", "finish_reason"], rows[3].EnumerateObject().Select(column => column.Name));
+    }
+
+    [Fact]
     public void Several_answers_to_each_prompt_begin_with_the_one_that_is_given_alone()
     {
         _handbook.Write("several.txt", "the sun\nthe moon\n");

@@ -14,7 +14,8 @@ public sealed class ValidateCommandTests : IDisposable
     {
         var outcome = Validate();
         Assert.True(outcome.Code == 0, outcome.Error);
-        Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train model on rows.jsonl into out.\n", outcome.Output);
+        Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train model on rows.jsonl into out.\n"
+            + "global batch: per_device_train_batch_size 2 x gradient_accumulation_steps 1 x 1 process = 2 rows a step\n", outcome.Output);
         Assert.False(Directory.Exists(_run.At("out")));
     }
 
@@ -25,6 +26,97 @@ public sealed class ValidateCommandTests : IDisposable
         _run.Refused(outcome, "not on this machine:", "model_name_or_path: someone/model-7b\n    looked for ", _run.At("someone/model-7b"), "tokenizer_name_or_path: tok", "data set: someone/rows",
             "chat_template_path: t.jinja does not exist", "4 problems found; nothing was started.", "--keys-only");
         Assert.Equal(0, Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--keys-only").Code);
+    }
+
+    [Fact]
+    public void What_a_recipe_names_is_looked_at_although_its_keys_are_wrong()
+    {
+        var outcome = Validate("--learning_rate=-1", "--lerning_rate=2", "--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--max_length=0");
+        _run.Refused(outcome, "learning_rate is -1, but must be 0 or greater", "--lerning_rate is not a key of a recipe", "max_length is 0",
+            "not on this machine:", "model_name_or_path: someone/model-7b", "data set: someone/rows", "5 problems found; nothing was started.");
+        outcome = Validate("--learning_rate=fast", "--output_dir=model");
+        _run.Refused(outcome, "learning_rate is \"fast\", not a number", "output_dir model is also the folder of model_name_or_path", "2 problems found; nothing was started.");
+    }
+
+    [Theory]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 8}", "test_split_size is 8, which holds out 8 of 8 rows and leaves none to train on")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 1000}", "test_split_size is 1000, which holds out 1000 of 8 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.5}], test_split_size: 4}", "test_split_size is 4, which holds out 4 of 4 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.2}], test_split_size: 0.05}", "test_split_size is 0.05, which holds out 1 of 1 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.1}]}", "of 8 rows the weights take none")]
+    [InlineData("dataset_mixer: {rows.jsonl: 0.1}\ndataset_splits: [train]\npacking: false", "of 8 rows the weights take none")]
+    [InlineData("dataset_mixer: {rows.jsonl: 1.0}\ndataset_splits: [train]\nmax_length: 4096", "not enough for one packed row of 4096")]
+    public void Rows_that_do_not_suffice_are_told_before_the_run(string data, string message)
+    {
+        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", data).Replace(data.Contains("max_length") ? "max_length: 64\n" : "\n\n", data.Contains("max_length") ? "" : "\n\n"));
+        _run.Refused(Validate(), message, "nothing was started");
+        _run.Refused(_run.Sft(), message.Contains("weights") ? "no row to train on" : message);
+    }
+
+    [Theory]
+    [InlineData("validate")]
+    [InlineData("sft")]
+    public void Rows_that_fill_one_packed_row_are_told(string command)
+    {
+        const string warning = "warning: all 8 rows fit into one packed row of max_length 4096";
+        Assert.Contains(warning, SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--packing", "--max_length=4096")).Error);
+        Assert.DoesNotContain("packed row", SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--packing", "--output_dir=other")).Error);
+    }
+
+    [Fact]
+    public void The_global_batch_and_its_factors_are_printed_at_the_start() =>
+        Assert.Contains("global batch: per_device_train_batch_size 2 x gradient_accumulation_steps 3 x 1 process = 6 rows a step\n",
+            SmallModel.Succeed(_run.Sft("--gradient_accumulation_steps=3")).Error);
+
+    [Fact]
+    public void An_adapter_named_as_a_model_is_told()
+    {
+        _run.Write("adapter/adapter_config.json", """{"base_model_name_or_path": "org/base"}""");
+        _run.Write("adapter/adapter_model.safetensors", "");
+        foreach (var outcome in new[] { Validate("--model_name_or_path=adapter", "--tokenizer_name_or_path=model"), _run.Sft("--model_name_or_path=adapter"), _run.Handbook.Run("generate", "adapter", "Hello") })
+            _run.Refused(outcome, "adapter is an adapter of org/base (adapter_config.json), not a whole model");
+    }
+
+    [Fact]
+    public void A_model_in_the_hub_s_cache_is_found_by_its_name_and_a_data_set_too()
+    {
+        TinyRun.Copy(_run.At("model"), _run.At("home", "hub", "models--org--tiny-1.5", "snapshots", "abc"));
+        _run.Write("home/hub/models--org--tiny-1.5/refs/main", "abc");
+        _run.Write("home/hub/datasets--org--rows/snapshots/def/train.jsonl", _run.Read("rows.jsonl"));
+        _run.Write("home/hub/datasets--org--rows/refs/main", "def");
+        var environment = new Dictionary<string, string> { ["HF_HOME"] = _run.At("home") };
+        var outcome = _run.Handbook.Run(["sft", "r.yaml", "--model_name_or_path=org/tiny-1.5", "--dataset_name=org/rows"], TimeSpan.FromMinutes(2), environment);
+        SmallModel.Succeed(outcome);
+        var card = _run.Read("out/README.md");
+        Assert.Contains("base_model: org/tiny-1.5\ndatasets:\n- org/rows\n", card);
+        Assert.Contains("./handbook chat out\n", card);
+    }
+
+    [Fact]
+    public void The_card_names_local_paths_as_such_and_the_folder_instead_of_a_name_on_the_hub()
+    {
+        TinyRun.Copy(_run.At("model"), _run.At("models", "mine"));
+        SmallModel.Succeed(_run.Sft("--model_name_or_path=models/mine", "--hub_model_id=someone/new-model"));
+        var card = _run.Read("out/README.md");
+        Assert.Contains("This model is a fine-tuned version of models/mine on the rows.jsonl dataset.", card);
+        Assert.DoesNotContain("huggingface.co/models/mine", card);
+        Assert.DoesNotContain("base_model:", card);
+        Assert.Contains("# new-model", card);
+        Assert.Contains("./handbook chat out\n", card);
+        Assert.DoesNotContain("someone/new-model", card);
+    }
+
+    [Fact]
+    public void A_template_is_found_beside_the_recipe_and_among_the_models()
+    {
+        _run.Write("recipes/r.yaml", TinyRun.Recipe + "chat_template_path: own.jinja\n");
+        _run.Write("recipes/own.jinja", TinyRun.Template);
+        var outcome = _run.Handbook.Run("validate", "recipes/r.yaml");
+        Assert.True(outcome.Code == 0, outcome.Error);
+        _run.Write("models/org/chat-3B/chat_template.jinja", TinyRun.Template);
+        var found = _run.Handbook.Run(["validate", "r.yaml", "--chat_template_path=org/chat-3B"], TimeSpan.FromMinutes(1), new Dictionary<string, string> { ["HANDBOOK_MODELS"] = _run.At("models") });
+        Assert.True(found.Code == 0, found.Error);
+        _run.Refused(Validate("--chat_template_path=org/chat-3B"), "chat_template_path: org/chat-3B\n    looked for", _run.At("org/chat-3B"));
     }
 
     [Theory]

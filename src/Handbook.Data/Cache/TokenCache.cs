@@ -56,7 +56,7 @@ public sealed class TokenCache(CacheFolder folder)
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message})",
+            throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message}); they are those of {source.Name}",
                 fix: failure is UnauthorizedAccessException
                     ? $"ls -ld {folder.Path}; change its owner or mode, or set HANDBOOK_CACHE to a folder that can be written"
                     : $"df -h {folder.Path}; make room, or set HANDBOOK_CACHE to a folder that can be written", inner: failure);

@@ -17,6 +17,9 @@ public sealed class RowReader
         "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
     ];
 
+    /// <summary>Whether a column of this name is read as part of a row: a prompt, an answer, a label and their like.</summary>
+    public static bool Reads(string column) => _known.Contains(column);
+
     private readonly IReadOnlyDictionary<string, string> _columns;
     private readonly TurnRules _keepsToolCalls;
     private readonly bool _answersAreLastTurns;

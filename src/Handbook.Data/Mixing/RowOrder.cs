@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Data.RandomNumbers;
+using Handbook.Text.Tokenizers.PreTokenizers;
 
 namespace Handbook.Data.Mixing;
 
@@ -30,11 +31,18 @@ public static class RowOrder
     /// <param name="size">A share below 1, rounded up, or a number of rows.</param>
     public static (RowRef[] Train, RowRef[] Test) Split(RowRef[] rows, double size, long seed)
     {
-        var held = size < 1 ? (int)Math.Ceiling(size * rows.Length) : (int)size;
-        if (held >= rows.Length)
-            throw new InputException($"test_split_size is {size}, which holds out {held} of {rows.Length} rows and leaves none to train on", fix: "use a smaller number, or a share such as 0.05");
+        var held = HeldOut(rows.Length, size);
         var shuffled = Pick(rows, seed);
         return (shuffled[held..], shuffled[..held]);
+    }
+
+    /// <summary>Rows that a test split of this size holds out.</summary>
+    /// <exception cref="InputException">It leaves none to train on.</exception>
+    internal static int HeldOut(int rows, double size)
+    {
+        var held = size < 1 ? (int)Math.Ceiling(size * rows) : (int)size;
+        return held < rows ? held : throw new InputException($"test_split_size is {size}, which holds out {held} of {rows} rows and leaves none to train on",
+            fix: rows > 1 ? "use a smaller number, or a share such as 0.05" : "give more rows, or remove test_split_size");
     }
 
     private static int[] Taken(int count, double weight, long seed) => TakenSpan(count, weight, seed).ToArray();

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Data.Mixing;
 
 namespace Handbook.Data.Sources;
@@ -14,22 +15,26 @@ internal static class DatasetPath
             throw new InputException("a data set has an empty name", fix: "give a file, a folder, or owner/name");
         return TryFind(spec, recipeFolder)
             ?? throw new InputException($"data set \"{spec.Id}\" was not found; looked for\n    {string.Join("\n    ", Places(spec, recipeFolder))}", fix: IsPublishedName(spec.Id)
-                ? $"download it where there is a network (huggingface-cli download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set HANDBOOK_DATA=DIR, or give a path"
+                ? $"download it where there is a network (hf download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set HANDBOOK_DATA=DIR, or give a path"
                 : "check the path; names are relative to the working folder or to the recipe's");
     }
 
     /// <inheritdoc cref="Find"/>
     /// <returns>Null where it is nowhere.</returns>
     public static string? TryFind(DatasetSpec spec, string? recipeFolder) =>
-        Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? Downloaded(spec.Id);
+        Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? (IsPublishedName(spec.Id) ? HubCache.Find("datasets", spec.Id) : null);
 
     /// <summary>Where a data set is looked for, first to last.</summary>
     public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) => [.. Candidates(spec.Id, recipeFolder).Select(Path.GetFullPath).Distinct()];
 
+    /// <summary>Whether a data set is found at its own path, not by a name below a data root or in the hub's cache.</summary>
+    public static bool IsLocal(DatasetSpec spec, string? recipeFolder) =>
+        Path.Exists(UserFolder.Expand(spec.Id)) || recipeFolder is not null && Path.Exists(Path.Combine(recipeFolder, spec.Id)) || DataFile.FormatOf(spec.Id) is not null;
+
     private static IEnumerable<string> Candidates(string id, string? recipeFolder)
     {
-        yield return id;
-        if (Path.IsPathRooted(id))
+        yield return UserFolder.Expand(id);
+        if (Path.IsPathRooted(id) || id[0] == '~')
             yield break;
         if (recipeFolder is not null)
             yield return Path.Combine(recipeFolder, id);
@@ -48,18 +53,5 @@ internal static class DatasetPath
         yield return "data";
     }
 
-    private static bool IsPublishedName(string id) =>
-        id.Count(c => c == '/') <= 1 && id[0] is not ('.' or '/' or '~') && DataFile.FormatOf(id) is null && !id.Contains("..", StringComparison.Ordinal);
-
-    /// <summary>The newest snapshot in the Python library's download folder; null where there is none.</summary>
-    private static string? Downloaded(string id)
-    {
-        if (!IsPublishedName(id))
-            return null;
-        var home = Environment.GetEnvironmentVariable("HF_HOME") is { Length: > 0 } named
-            ? named
-            : Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "huggingface");
-        var snapshots = Path.Combine(home, "hub", "datasets--" + id.Replace("/", "--", StringComparison.Ordinal), "snapshots");
-        return Directory.Exists(snapshots) ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
-    }
+    private static bool IsPublishedName(string id) => HubCache.IsName(id) && DataFile.FormatOf(id) is null;
 }

@@ -14,6 +14,9 @@ public sealed record Prompt
     /// <summary>The answer that is right; null where none is known.</summary>
     public string? Expected { get; init; }
 
+    /// <summary>The row that the prompt was read from, without the prompt; null where it is of no row.</summary>
+    public JsonElement? Row { get; init; }
+
     /// <summary>Where the prompt stands, for messages.</summary>
     public string Place { get; init; } = "the prompt";
 }

@@ -10,7 +10,7 @@ public sealed record SftOptions
     public bool? CompletionOnlyLoss { get; init; }
 
     /// <summary>With <c>dataset_mixer</c>: give conversations without a system turn an empty one, where the template knows system turns.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.RejectionSample],
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo, TrainingMethod.RejectionSample],
         Elsewhere = "it belongs to conversations")]
     public bool AutoInsertEmptySystemMsg { get; init; } = true;
 }

@@ -36,12 +36,15 @@ public static class PromptFile
         var column = Columns.FirstOrDefault(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Array)
             ?? throw new InputException($"{row.Place}: has none of the columns {string.Join(", ", Columns)}; it has {string.Join(", ", row.Value.EnumerateObject().Select(p => p.Name))}",
                 fix: "call the column with the prompts \"prompt\"");
-        var prompt = new Prompt { Place = row.Place, Expected = expect is null ? null : Expected(row, expect) };
+        var prompt = new Prompt { Place = row.Place, Expected = expect is null ? null : Expected(row, expect), Row = Others(row.Value, column) };
         var content = row.Value.GetProperty(column);
         return content.ValueKind == JsonValueKind.String
             ? prompt with { Text = content.GetString() }
             : prompt with { Messages = UpToAnswer(content, row.Place) };
     }
+
+    private static JsonElement Others(JsonElement row, string column) =>
+        JsonSerializer.SerializeToElement(row.EnumerateObject().Where(other => other.Name != column).ToDictionary(other => other.Name, other => other.Value));
 
     private static string Expected(SourceRow row, string column) =>
         row.Value.TryGetProperty(column, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False

@@ -1,8 +1,10 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Data;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
+using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
@@ -17,12 +19,14 @@ namespace Handbook.Plans;
 /// <summary>From a recipe's keys to what decides the token rows.</summary>
 public static class RecipeData
 {
+    private const string TemplateFile = "chat_template.jinja";
+
     /// <summary>The tokenizer of a recipe, with the end token, padding token and chat template that the recipe sets.</summary>
     public static Tokenizer LoadTokenizer(Recipe recipe)
     {
-        var tokenizer = Tokenizer.Load(ModelPath.Find(recipe.Model.TokenizerPath()) ?? recipe.Model.TokenizerPath());
+        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath()));
         var data = recipe.Data;
-        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given : data.ChatTemplatePath is { } path ? ReadTemplate(path) : null;
+        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(recipe)) : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && recipe.Method != TrainingMethod.Cpt)
             template = ChatTemplate.Of(tokenizer, "chat_template").Source;
@@ -89,9 +93,13 @@ public static class RecipeData
 
     private static StepPlanOptions Plan(Recipe recipe) => recipe.Training.StepPlan() with
     {
-        Sequential = recipe.Training.TrainSamplingStrategy is { } strategy ? strategy == SamplingStrategy.Sequential : PreferenceData.IsSequential(recipe) || !recipe.Grpo.ShuffleDataset,
+        Sequential = IsSequential(recipe),
         Leftover = recipe.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
     };
+
+    /// <summary>Whether rows keep their order.</summary>
+    internal static bool IsSequential(Recipe recipe) => recipe.Training.TrainSamplingStrategy is { } strategy
+        ? strategy == SamplingStrategy.Sequential : PreferenceData.IsSequential(recipe) || !recipe.Grpo.ShuffleDataset;
 
     private static LossScope Loss(SftOptions sft) =>
         sft.AssistantOnlyLoss ? LossScope.Assistant : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };
@@ -104,7 +112,17 @@ public static class RecipeData
         _ => PackingKind.Wrapped,
     };
 
-    private static string ReadTemplate(string path) => Directory.Exists(path)
-        ? Tokenizer.Load(path).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a chat template", fix: "name a folder with chat_template.jinja, or a .jinja file")
-        : File.Exists(path) ? File.ReadAllText(path) : throw new InputException($"chat_template_path: {path} does not exist", fix: "name a .jinja file or a model folder");
+    /// <summary>Where the file or folder of <c>chat_template_path</c> lies: at its path, beside the recipe, or where models are; null where it is nowhere.</summary>
+    internal static string? TemplatePlace(Recipe recipe) => recipe.Data.ChatTemplatePath is not { } path ? null
+        : TemplatePlaces(recipe).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
+
+    /// <summary>Where it is looked for, first to last.</summary>
+    internal static IReadOnlyList<string> TemplatePlaces(Recipe recipe) => recipe.Data.ChatTemplatePath is not { } path ? []
+        : [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(Path.GetDirectoryName(Path.GetFullPath(recipe.Path))!, path) }.Concat(ModelFolder.LookedFor(path)).Distinct()];
+
+    private static string ReadTemplate(string path, string? place) => place is null
+        ? throw new InputException($"chat_template_path: {path} does not exist", fix: "name a .jinja file or a model folder")
+        : File.Exists(place) ? File.ReadAllText(place)
+        : File.Exists(Path.Combine(place, TemplateFile)) ? File.ReadAllText(Path.Combine(place, TemplateFile))
+        : Tokenizer.Load(place).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a chat template", fix: $"name a folder with {TemplateFile}, or a .jinja file");
 }

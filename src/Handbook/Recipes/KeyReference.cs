@@ -96,12 +96,15 @@ public static class KeyReference
         var meaning = key.Property is { } property ? KeyDocs.Summary(property, code) : "";
         return key.Disposition switch
         {
-            Disposition.Works => meaning,
+            Disposition.Works => KeyConditions.Of(key.Name).Where(condition => condition.Only.Length > 0).Aggregate(meaning, (said, condition) => $"{said} {Effect(condition, code)}"),
             Disposition.NoEffect => $"No effect here: {key.Reason}.",
             Disposition.Rejected => $"Not accepted: {key.Reason}.",
             _ => $"{meaning} Not built yet: {key.Reason}.".TrimStart(),
         };
     }
+
+    private static string Effect(KeyCondition condition, bool code) =>
+        $"Read {(condition.Only == "never" ? "" : "only ")}{(code ? condition.Only : condition.Only.Replace("`", ""))}.";
 
     private static string Default(RecipeKey key) => YamlWriter.Flow(key.Default);
 
@@ -135,7 +138,8 @@ public static class KeyReference
             foreach (var property in type.GetProperties())
             {
                 var name = prefix + RecipeNames.Key(property.Name);
-                yield return (name, RecipeBinder.Described(property.PropertyType), YamlWriter.Flow(property.GetValue(defaults)), KeyDocs.Summary(property, code));
+                var meaning = KeyConditions.Of($"{key.Name}.{name}").Aggregate(KeyDocs.Summary(property, code), (said, condition) => $"{said} {Effect(condition, code)}");
+                yield return (name, RecipeBinder.Described(property.PropertyType), YamlWriter.Flow(property.GetValue(defaults)), meaning);
                 if (property.PropertyType == typeof(IReadOnlyList<DatasetEntry>))
                     foreach (var inner in Of(typeof(DatasetEntry), name + "[]."))
                         yield return inner;

@@ -17,7 +17,7 @@ internal static class OtherKeys
     ];
 
     private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
-        NoEffect<string>("model_revision", "models are folders on this machine", "main"),
+        NoEffect<string>("model_revision", "models are folders on this machine; one in the hub's cache is named with its revision, as in model_name_or_path: owner/name@revision", "main"),
         NoEffect<string>("base_model_revision", "models are folders on this machine"),
         NoEffect<string>("model_code_revision", "no code of a model is ever run"),
         NoEffect<bool>("trust_remote_code", "no code of a model is ever run", false),

@@ -11,6 +11,8 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
         if (words[index].Contains('='))
             return [];
         var key = RecipeKeys.Find(Spell(words[index][2..].Split('.')[0]));
+        if (key is null && LauncherOptions.Contains(words[index][2..]))
+            return words.Skip(index + 1).Take(LauncherOptions.TakesValue(words[index][2..]) ? 1 : 0).Where(word => !word.StartsWith("--", StringComparison.Ordinal));
         var following = words.Skip(index + 1).TakeWhile(word => !word.StartsWith("--", StringComparison.Ordinal));
         if (key is null)
             return words[index].StartsWith("--no", StringComparison.Ordinal) && Negated(Spell(words[index][2..])) is not null ? [] : following.Take(1).Where(word => !IsRecipe(word));
@@ -37,7 +39,7 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
             var written = equals < 0 ? word[2..] : word[2..equals];
             string[] values = [.. ValuesAfter(words, i)];
             i += values.Length;
-            var path = written.Split('.');
+            var path = KeyPath.Split(written);
             path[0] = Spell(path[0]);
             var text = equals >= 0 ? word[(equals + 1)..] : values.Length > 0 ? string.Join(' ', values) : null;
             var whole = equals >= 0 || values.Length == 0 ? word : $"{word} {text}";

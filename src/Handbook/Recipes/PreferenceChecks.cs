@@ -11,17 +11,10 @@ namespace Handbook.Recipes;
 /// <summary>What must hold among the keys of the preference methods.</summary>
 internal static class PreferenceChecks
 {
-    private static readonly PreferenceOptions s_default = new();
-
     public static void Run(Recipe recipe, Diagnostics report)
     {
         var options = recipe.Preference;
         Lengths(recipe, report);
-        if (options.MaxCompletionLength is not null && PreferenceData.IgnoresCompletionLength(recipe))
-            report.Warning("max_completion_length", $"has no effect with trl_compat: \"{RecipeNames.Of(options.TrlCompat!)}\"",
-                why: "there it cuts the answers of encoder-decoder models alone", fix: "remove it, and set max_length");
-        if (options.GenerateDuringEval && !recipe.Training.Evaluates())
-            report.Warning("generate_during_eval", "has no effect: the recipe never evaluates", fix: "add eval_strategy: epoch, and rows that are held out");
         switch (recipe.Method)
         {
             case TrainingMethod.Sft:
@@ -100,7 +93,6 @@ internal static class PreferenceChecks
         Share(options.LdAlpha, "ld_alpha", "0.5", report);
         if (options.DiscopopTau <= 0)
             report.Error("discopop_tau", $"is {options.DiscopopTau}, but must be greater than 0", fix: "use 0.05 (the paper's value)");
-        Unused("discopop_tau", losses.Contains(DpoLossType.Discopop) || options.DiscopopTau == s_default.DiscopopTau, "is read by loss_type discopop only", report);
         if (options.TrlCompat is not null && losses.Exists(IsCoupled) && recipe.Training.GradientAccumulationSteps > 1)
             report.Warning("loss_type", $"{RecipeNames.Of(losses.First(IsCoupled))} sorts or averages within a micro-batch in TRL {RecipeNames.Of(options.TrlCompat)}",
                 why: "with gradient_accumulation_steps the result depends on how a step is cut", fix: "remove trl_compat to take the whole step");
@@ -198,8 +190,6 @@ internal static class PreferenceChecks
             report.Error("ref_model_sync_steps", $"is {options.RefModelSyncSteps}, but must be at least 1", fix: "use 512");
         if (options.SyncRefModel && options.ReferenceFree)
             report.Error("sync_ref_model", "is on together with reference_free", why: "there is no reference to move", fix: "remove one of the two");
-        Unused("ref_model_mixup_alpha", options.SyncRefModel || options.RefModelMixupAlpha == s_default.RefModelMixupAlpha, "has no effect without sync_ref_model: the reference stays as it is", report, "add sync_ref_model: true, or remove the key");
-        Unused("ref_model_sync_steps", options.SyncRefModel || options.RefModelSyncSteps == s_default.RefModelSyncSteps, "has no effect without sync_ref_model: the reference stays as it is", report, "add sync_ref_model: true, or remove the key");
         if (options is { SyncRefModel: true, PrecomputeRefLogProbs: true })
             report.Error("sync_ref_model", "is on together with precompute_ref_log_probs", why: "a reference that moves cannot be computed once", fix: "remove precompute_ref_log_probs");
         if (options is { ReferenceFree: true, RefModelNameOrPath: not null } && options.TrlCompat != TrlRelease.V0_24)
@@ -230,8 +220,6 @@ internal static class PreferenceChecks
         var name = RecipeNames.Of(loss);
         if (options.LabelSmoothing > 0 && loss is CpoLossType.Hinge or CpoLossType.Ipo)
             report.Warning("label_smoothing", $"has no effect on loss_type {name}", fix: "remove the key");
-        Unused("cpo_alpha", loss != CpoLossType.AlphaPo || options.CpoAlpha is 0 or 1, "has no effect on loss_type alphapo, which has no likelihood term", report);
-        Unused("simpo_gamma", loss is CpoLossType.Simpo or CpoLossType.AlphaPo || options.SimpoGamma == s_default.SimpoGamma, $"has no effect on loss_type {name}", report);
         if (loss == CpoLossType.AlphaPo && options.Alpha == 0)
             report.Warning("alpha", "is 0, where alphapo is simpo without its likelihood term", fix: "use 0.25");
     }
@@ -244,8 +232,6 @@ internal static class PreferenceChecks
             report.Error("min_density_ratio", $"is {options.MinDensityRatio}, but must be greater than 0", fix: "use 0.5");
         if (options.MaxDensityRatio < options.MinDensityRatio)
             report.Error("max_density_ratio", $"is {options.MaxDensityRatio}, below min_density_ratio {options.MinDensityRatio}", fix: "use 10.0");
-        Unused("min_density_ratio", options.UseDensityRatio || options.MinDensityRatio == s_default.MinDensityRatio, "has no effect without use_density_ratio", report);
-        Unused("max_density_ratio", options.UseDensityRatio || options.MaxDensityRatio == s_default.MaxDensityRatio, "has no effect without use_density_ratio", report);
     }
 
     /// <summary>The known losses of a recipe; reports the others, with the nearest name or the method that has them.</summary>
@@ -278,12 +264,6 @@ internal static class PreferenceChecks
     /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be reproduced.</summary>
     internal static int RowsPerGroup(Recipe recipe) =>
         recipe.Training.PerDeviceTrainBatchSize * (recipe.Preference.TrlCompat is null ? recipe.Training.GradientAccumulationSteps : 1);
-
-    private static void Unused(string key, bool usedOrDefault, string what, Diagnostics report, string fix = "remove the key")
-    {
-        if (!usedOrDefault)
-            report.Warning(key, what, fix: fix);
-    }
 
     private static void Share(double? value, string key, string usual, Diagnostics report)
     {

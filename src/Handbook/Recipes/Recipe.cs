@@ -60,6 +60,14 @@ public sealed record Recipe : MethodOptions
     /// <summary>The names of all methods, as commands are called.</summary>
     public static IReadOnlyList<string> MethodNames => [.. RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name)];
 
+    /// <summary>The rows of an optimiser step with the keys that they come from, in words: published recipes count on several processes, and here is one.</summary>
+    public string GlobalBatch()
+    {
+        var (rows, steps) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps);
+        var what = Method == TrainingMethod.Grpo ? "answers" : "rows";
+        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x 1 process = {(long)rows * steps} {what} a step";
+    }
+
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
     public string ToYaml() => RecipeWriter.Write(this);
 

@@ -19,6 +19,8 @@ internal sealed record RecipeChange(string Key, string Old, string New, ResumeRu
         var changes = new List<RecipeChange>();
         foreach (var key in RecipeKeys.All.Where(key => key.Disposition == Disposition.Works && key.Serves(now.Method)))
         {
+            if (KeyEffects.Unmet(now, key.Name) is not null)
+                continue;       // nothing reads it
             // A key that the older version did not know yet, and that nobody has set, changes nothing.
             if (!old.TryGetValue(key.Name, out var was) && now.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine))
                 continue;

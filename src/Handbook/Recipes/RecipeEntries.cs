@@ -25,7 +25,7 @@ internal sealed class RecipeEntries
         foreach (var change in overrides)
             if (Known(change.Path[0], $"--{change.Spelled.Split('.')[0]}", change.KeySpan, method, report) is { } key)
                 merged._entries[key.Name] = new(key, change.Path[0], change.KeySpan,
-                    change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value, change.Path.Skip(1).ToArray(), change), FromFile: false);
+                    change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value, KeyPath.Below(key, merged[key.Name]?.Value, change.Path), change), FromFile: false);
         return merged;
     }
 
@@ -71,6 +71,11 @@ internal sealed class RecipeEntries
     {
         if (RecipeKeys.Find(name) is { } key)
             return key;
+        if (LauncherOptions.Contains(name))
+        {
+            report.ErrorAt(at, $"{shown} is not a key of a recipe", LauncherOptions.Why, "remove it");
+            return null;
+        }
         var nearest = RecipeKeys.Nearest(name, method);
         report.ErrorAt(at, $"{shown} is not a key of a recipe", "a key that is ignored would be a run that is not what it says",
             nearest is null ? "`handbook explain` lists every key" : $"did you mean {nearest}?");

@@ -46,6 +46,9 @@ internal sealed record RecipeKey
     /// <summary>The property that holds it; null for a key without one.</summary>
     public PropertyInfo? Property { get; init; }
 
+    /// <summary>Whether its property cannot be without a value.</summary>
+    public bool NeedsValue => Property is { } property && !Type.IsValueType && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.NotNull;
+
     /// <summary>Whether a method reads it; rejection sampling reads what its training stage does.</summary>
     public bool Serves(TrainingMethod method) => Methods.Count == 0 || Methods.Contains(method)
         || method == TrainingMethod.RejectionSample && (Methods.Contains(TrainingMethod.Sft) || Methods.Contains(TrainingMethod.Dpo));

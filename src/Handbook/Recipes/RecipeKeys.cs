@@ -41,7 +41,7 @@ internal static class RecipeKeys
 
     private static IEnumerable<RecipeKey> FromRecord(object defaults, string group, params TrainingMethod[] methods)
     {
-        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance))
+        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite))
         {
             var extra = property.GetCustomAttribute<KeyAttribute>();
             yield return new RecipeKey

@@ -1,7 +1,11 @@
 using System.Reflection;
 using System.Text;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Base.Keys;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers.Models;
+using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
@@ -30,7 +34,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         _entries = RecipeEntries.Merge(root, overrides, method, report);
         var recipe = Bind(report);
         Validate(recipe, report);
-        return new(report.HasErrors ? null : recipe, report);
+        return new(recipe, report);
     }
 
     private MapNode? ReadFile(Diagnostics report)
@@ -60,15 +64,16 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         }
         var node = YamlReader.Read(text, file, report);
         if (node is MapNode map)
-            return map;
+            return map["compute_environment"] is null && map["distributed_type"] is null ? map
+                : Refuse("is a configuration of the launcher accelerate", null, LauncherOptions.Why);
         if (!report.HasErrors)
             report.ErrorAt(node?.Span, node is null ? "the recipe is empty" : "a recipe is a list of lines `key: value`",
                 fix: "begin with `model_name_or_path: path/to/model`");
         return null;
 
-        MapNode? Refuse(string what, string? candidate)
+        MapNode? Refuse(string what, string? candidate, string? why = null)
         {
-            report.ErrorAt(null, $"the recipe {what}", fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml" : $"did you mean {candidate}?");
+            report.ErrorAt(null, $"the recipe {what}", why, fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml" : $"did you mean {candidate}?");
             return null;
         }
 
@@ -98,8 +103,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                     report.Answered("dataset_name");
                 continue;
             }
-            if (value == RecipeBinder.Unset)
-                continue;
+            if (value == RecipeBinder.Unset || value is null && key.NeedsValue)
+                continue;       // `output_dir: null` means: as usual
             if (Judge(entry, value, report))
             {
                 Set(key, value);
@@ -116,7 +121,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             Dialect = dialect,
             Model = model,
             Data = data,
-            Training = training with { OutputDir = Home(training.OutputDir) },
+            Training = training with { OutputDir = UserFolder.Expand(training.OutputDir) },
             Sft = sft,
             Preference = preference,
             Reward = reward,
@@ -186,11 +191,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         recipe.Validate(report);
         if (int.TryParse(Environment.GetEnvironmentVariable("WORLD_SIZE"), out var processes) && processes > 1)
             report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet", "each of them would train the whole model on its own", "start one process, without a launcher");
+        KeyEffects.Report(recipe, _entries, report);
         RecipeNotes.Explain(recipe, _entries, report);
     }
-
-    private static string Home(string path) =>
-        path == "~" || path.StartsWith("~/", StringComparison.Ordinal)
-            ? Environment.GetFolderPath(Environment.SpecialFolder.UserProfile) + path[1..]
-            : path;
 }

@@ -24,7 +24,8 @@ internal static class RecipeNotes
             if (s_older.Contains(entry.Spelled) || !mixer && entry.Spelled == "max_seq_length")
                 report.Note(entry.KeySpan, $"{entry.Spelled} is the older name of {entry.Key.Name}");
 
-        if (entries.All.FirstOrDefault(entry => entry.FromFile && (mixer ? s_mixtureOnly : s_mixerOnly).Contains(entry.Spelled)) is { } foreign)
+        if (entries.All.FirstOrDefault(entry => entry.FromFile && (mixer ? s_mixtureOnly : s_mixerOnly).Contains(entry.Spelled)
+            && KeyEffects.Unmet(recipe, entry.Key.Name) is null) is { } foreign)
             report.Note(foreign.KeySpan, $"{foreign.Spelled} belongs to the {(mixer ? "newer" : "older")} way of writing recipes; " +
                 (mixer ? "dataset_mixer decides, and the older defaults hold" : "without dataset_mixer the newer defaults hold"));
 

@@ -8,14 +8,18 @@ public sealed class RecipeResult
 {
     private readonly Recipe? _recipe;
 
-    internal RecipeResult(Recipe? recipe, Diagnostics diagnostics)
+    /// <param name="draft">The recipe as far as it could be read; null where nothing could.</param>
+    internal RecipeResult(Recipe? draft, Diagnostics diagnostics)
     {
-        _recipe = recipe;
-        Diagnostics = diagnostics;
+        _recipe = diagnostics.HasErrors ? null : draft;
+        (Draft, Diagnostics) = (draft, diagnostics);
     }
 
     /// <summary>Every message; notes and warnings also where the recipe is good.</summary>
     public Diagnostics Diagnostics { get; }
+
+    /// <summary>The recipe as far as it could be read, to look at what it names: keys with errors have their defaults, or values that nothing can run with.</summary>
+    public Recipe? Draft { get; }
 
     /// <summary>The recipe, if it has no errors; the messages in any case.</summary>
     public bool TryGet([NotNullWhen(true)] out Recipe? recipe, out Diagnostics diagnostics)

@@ -9,7 +9,7 @@ internal static class RecipeWriter
     public static string Write(Recipe recipe)
     {
         var text = new StringBuilder();
-        text.Append($"# {recipe.Path} as it was run by `handbook {RecipeNames.Of(recipe.Method)}`, every value included.\n");
+        text.Append($"# {recipe.Path} as it was run by `handbook {RecipeNames.Of(recipe.Method)}`, every value that counted included.\n");
         foreach (var record in recipe.Records)
         {
             var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works && key.Serves(recipe.Method)).ToArray();
@@ -22,7 +22,8 @@ internal static class RecipeWriter
                 // only the data key that is used may stand in the file: it decides the dialect
                 if (value is null && key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name" or "dataset_config" or "dataset_configs")
                     continue;
-                if (recipe.Dialect == RecipeDialect.Mixture && key.Name == "dataset_splits")
+                // what nothing reads stands there only where the user wrote it
+                if (recipe.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine) && KeyEffects.Unmet(recipe, key.Name) is not null)
                     continue;
                 text.Append(Line(key.Name, value, recipe.Sources.GetValueOrDefault(key.Name)));
             }

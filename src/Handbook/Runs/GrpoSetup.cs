@@ -6,6 +6,7 @@ using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Plans;
 using Handbook.Recipes;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Training;
 using Handbook.Training.Methods.Grpo;
@@ -86,7 +87,7 @@ internal sealed class GrpoSetup : IDisposable
     private void OpenReference(Decoder policy, string initialFolder)
     {
         var preference = _recipe.Preference;
-        var folder = preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
+        var folder = preference.RefModelNameOrPath is { } named ? ModelFolder.Find(named, "ref_model_name_or_path") : initialFolder;
         _reference = new LiveReference(PreferenceSetup.Open(_recipe, folder, policy.Compute, preference.SyncRefModel), preference.SyncRefModel ? preference.RefModelSyncSteps : 0, preference.RefModelMixupAlpha);
         _observer.Said($"reference: {folder}, kept in memory: answers are new in every step{(preference.SyncRefModel ? $"; takes {preference.RefModelMixupAlpha:g} of the policy every {preference.RefModelSyncSteps} steps" : "")}");
     }

@@ -1,7 +1,11 @@
 using System.Globalization;
 using System.Text;
+using Handbook.Base.Files;
+using Handbook.Text.Templates;
+using Handbook.Text.Tokenizers.Models;
 using Handbook.Training;
 using Handbook.Training.Metrics;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Runs;
 
@@ -46,9 +50,6 @@ public sealed record ModelCard
     /// <summary>The model's name: the last part of <c>output_dir</c> or of the hub id.</summary>
     public required string Name { get; init; }
 
-    /// <summary><c>user/name</c>; null where the model is not on a hub.</summary>
-    public string? HubId { get; init; }
-
     /// <summary>The folder that the model lies in, for commands to copy; null where only its name is known.</summary>
     public string? Folder { get; init; }
 
@@ -62,6 +63,9 @@ public sealed record ModelCard
     public required string Method { get; init; }
 
     public IReadOnlyList<string> Datasets { get; init; } = [];
+
+    /// <summary>Those of <see cref="BaseModel"/> and <see cref="Datasets"/> that are paths of the machine the run was on: no hub has them.</summary>
+    public IReadOnlyCollection<string> LocalPaths { get; init; } = [];
 
     /// <summary>Adapter weights only: the library is peft then.</summary>
     public bool IsAdapter { get; init; }
@@ -104,8 +108,8 @@ public sealed record ModelCard
         return text.ToString();
     }
 
-    // A published name is found everywhere; a folder only by its path, which a bare name is not.
-    private string Place => HubId ?? Folder ?? Name;
+    // Nothing is uploaded by a run: what a recipe names for the hub does not exist there yet, the folder does.
+    private string Place => Folder ?? Name;
 
     private static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;
 
@@ -116,10 +120,10 @@ public sealed record ModelCard
         text.Append("---\n");
         if (License is not null)
             text.Append($"license: {Yaml(License)}\n");
-        if (BaseModel is not null)
+        if (BaseModel is not null && !LocalPaths.Contains(BaseModel))
             text.Append($"base_model: {Yaml(BaseModel)}\n");
-        if (Datasets.Count > 0)
-            text.Append("datasets:\n").AppendJoin("", Datasets.Select(name => $"- {Yaml(name)}\n"));
+        if (Datasets.Except(LocalPaths).ToArray() is { Length: > 0 } published)
+            text.Append("datasets:\n").AppendJoin("", published.Select(name => $"- {Yaml(name)}\n"));
         text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: {(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
         string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
         text.Append("tags:\n").AppendJoin("", tags.Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
@@ -296,7 +300,7 @@ public sealed record ModelCard
     private static string Title(string name) => string.Join(' ', name["eval_".Length..].Split('_', StringSplitOptions.RemoveEmptyEntries)
         .Select(word => char.ToUpperInvariant(word[0]) + word[1..]));
 
-    private static string Link(string name) => name.Count(c => c == '/') == 1 && !name.StartsWith('.') && !name.StartsWith('/') && !Path.Exists(name)
+    private string Link(string name) => name.Contains('/') && HubCache.IsName(name) && !LocalPaths.Contains(name)
         ? $"[{name}](https://huggingface.co/{name})" : name;
 
     private static string Rounded(double value) => Math.Round(value, 4).ToString("0.0###", CultureInfo.InvariantCulture);

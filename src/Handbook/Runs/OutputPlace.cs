@@ -36,7 +36,7 @@ internal static class OutputPlace
     private static IEnumerable<(string Key, string Folder)> Models(Recipe recipe)
     {
         foreach (var (key, name) in RecipePaths.Of(recipe))
-            if (ModelPath.Find(name) is { } path)
+            if (ModelFolder.Locate(name) is { } path)
                 yield return (key, Directory.Exists(path) ? path : Path.GetDirectoryName(Path.GetFullPath(path))!);
     }
 

@@ -6,6 +6,7 @@ using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Plans;
 using Handbook.Recipes;
+using Handbook.Text.Templates;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
@@ -39,7 +40,7 @@ internal sealed class PreferenceSetup(Recipe recipe, IWorkObserver observer, Can
             WeighPrompts(policy, policyFolder, initialFolder, train, evaluation);
         if (!Objective.NeedsReference)
             return (train, evaluation);
-        var folder = recipe.Preference.RefModelNameOrPath is { } named ? TrainingRun.ModelFolder(named, "ref_model_name_or_path") : initialFolder;
+        var folder = recipe.Preference.RefModelNameOrPath is { } named ? ModelFolder.Find(named, "ref_model_name_or_path") : initialFolder;
         _beginsAsReference = ReferenceScores.AreSameWeights(folder, initialFolder, CacheFolder.Default);
         if (IsLive)
         {

@@ -1,4 +1,7 @@
 using Handbook.Base;
+using Handbook.Base.Files;
+using Handbook.Data;
+using Handbook.Data.Cache;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -30,9 +33,11 @@ public sealed class RecipeProbe
     private readonly List<string> _notes = [];
     private readonly List<string> _remarks = [];
 
-    private RecipeProbe(Recipe recipe)
+    private readonly bool _isDraft;
+
+    private RecipeProbe(Recipe recipe, bool isDraft)
     {
-        _recipe = recipe;
+        (_recipe, _isDraft) = (recipe, isDraft);
         _recipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
     }
 
@@ -52,9 +57,11 @@ public sealed class RecipeProbe
     public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Everything that can be seen, at once.</summary>
-    public static RecipeProbe Of(Recipe recipe)
+    /// <param name="recipe">A recipe, or as much of one as could be read.</param>
+    /// <param name="isDraft">Whether keys of it are wrong: what follows from them is not told again.</param>
+    public static RecipeProbe Of(Recipe recipe, bool isDraft = false)
     {
-        var probe = new RecipeProbe(recipe);
+        var probe = new RecipeProbe(recipe, isDraft);
         probe.Models();
         probe.Tokenizer();
         probe.Data();
@@ -64,19 +71,21 @@ public sealed class RecipeProbe
         else
         {
             probe.Try(() => OutputPlace.Require(recipe));
-            probe.Try(probe.EarlierRun);
+            if (!isDraft)
+                probe.Try(probe.EarlierRun);
         }
         return probe;
     }
 
     private void Models()
     {
-        foreach (var (key, name) in RecipePaths.Of(_recipe).Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal)))
-            if (ModelPath.Find(name) is not { } path)
-                NoteAbsent($"{key}: {name}", [Path.GetFullPath(name), .. Environment.GetEnvironmentVariable("HANDBOOK_MODELS") is { Length: > 0 } root ? [Path.Combine(root, name)] : Array.Empty<string>()]);
+        foreach (var (key, name) in RecipePaths.Of(_recipe).Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal) && KeyEffects.Unmet(_recipe, path.Key) is null))
+            if (ModelFolder.Locate(name) is null)
+                NoteAbsent($"{key}: {name}", ModelFolder.LookedFor(name));
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
                 Try(() =>
                 {
+                    var path = ModelFolder.Find(name, key);
                     var config = PublishedConfig.Load(path);
                     using var weights = ModelWeights.Open(path, config);
                     if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Data.MaxLength, config.Decoder) is { } tooLong)
@@ -88,9 +97,14 @@ public sealed class RecipeProbe
 
     private void Tokenizer() => Try(() =>
     {
-        if (_recipe.Data.ChatTemplatePath is { } template && !Path.Exists(template))
-            throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
-        if (ModelPath.Find(_recipe.Model.TokenizerPath()) is null)
+        if (_recipe.Data.ChatTemplatePath is { } template && RecipeData.TemplatePlace(_recipe) is null)
+        {
+            if (!HubCache.IsName(template) || Path.HasExtension(template) && Path.GetExtension(template) is ".jinja" or ".txt")
+                throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
+            NoteAbsent($"chat_template_path: {template}", RecipeData.TemplatePlaces(_recipe));
+            return;
+        }
+        if (_recipe.Model.ModelNameOrPath is null || ModelFolder.Locate(_recipe.Model.TokenizerPath()) is null)
             return;
         var tokenizer = RecipeData.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplates.Count > 0)
@@ -99,14 +113,15 @@ public sealed class RecipeProbe
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
         {
             TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
-            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelPath.Find(reference) is not null && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
+            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);
         }
     });
 
     private void Data()
     {
-        var mixture = _recipe.Mixture;
+        if (_recipe.Data.Mixture() is not { } mixture)
+            return;
         var here = new List<DatasetSpec>();
         foreach (var set in mixture.Datasets)
             if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null)
@@ -119,8 +134,23 @@ public sealed class RecipeProbe
         Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
         foreach (var part in parts)
             Try(() => Rows(part));
+        if (here.Count == mixture.Datasets.Count && parts.Count > 0)
+            Try(() => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
         if (_recipe.Method == TrainingMethod.RejectionSample && here.Count == mixture.Datasets.Count)
             Try(() => PromptSet.Load(_recipe));
+    }
+
+    private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)
+    {
+        RowCounts.RequireTraining(mixture, [.. parts.Select(part => (part, Dataset.Open(part.Spec, _recipeFolder)))]);
+        if (_tokenizer is null || _recipe.Method == TrainingMethod.RejectionSample)
+            return;
+        var options = RecipeData.Options(_recipe, _tokenizer);
+        if (RowCounts.OnePackedRow(options, [.. parts.Select(part => Opened(part, TrainingData.Open(part, options)))]) is { } one)
+            _warnings.Add(one);
+
+        static (MixturePart, IRowSource, IRowTokenizer) Opened(MixturePart part, (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) opened) =>
+            (part, opened.Source, opened.Tokenizer);
     }
 
     private void Rows(MixturePart part)
@@ -185,6 +215,10 @@ public sealed class RecipeProbe
         {
             if (!_problems.Exists(known => known.Message == problem.Message))
                 _problems.Add(problem);
+        }
+        catch (Exception error) when (_isDraft && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
+        {
+            // A value that its key must not have; that is told already.
         }
     }
 }

@@ -18,8 +18,8 @@ internal static class ReferenceCheck
     {
         if (recipe.Preference.RefModelNameOrPath is not { } named)
             return null;
-        var folder = TrainingRun.ModelFolder(named, Key);
-        var (size, policySize) = (PublishedConfig.Load(folder).Decoder.VocabularySize, PublishedConfig.Load(TrainingRun.ModelFolder(recipe.Model.ModelNameOrPath!)).Decoder.VocabularySize);
+        var folder = ModelFolder.Find(named, Key);
+        var (size, policySize) = (PublishedConfig.Load(folder).Decoder.VocabularySize, PublishedConfig.Load(ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path")).Decoder.VocabularySize);
         if (size != policySize)
             throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}", why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
         return File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.json.gz")) ? Compare(tokenizer, Tokenizer.Load(folder), folder) : null;

@@ -41,7 +41,7 @@ public sealed class RejectionRun
         _tokenizer = RecipeData.LoadTokenizer(recipe);
         // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
         _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
-            || Tokenizer.Load(recipe.Model.TokenizerPath()).ChatTemplate is not null;
+            || Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath())).ChatTemplate is not null;
         _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
     }
 
@@ -158,7 +158,7 @@ public sealed class RejectionRun
             return (set.Prompts, set.Dropped);
         var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
         var kept = new List<Prompt>();
-        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!);
+        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
         var config = PublishedConfig.Load(folder).Decoder;
         var encoder = new PromptEncoder(folder, _tokenizer, GenerationDefaults.Load(folder, config));
         foreach (var prompt in set.Prompts)

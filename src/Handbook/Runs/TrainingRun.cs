@@ -1,10 +1,12 @@
 using System.Security.Cryptography;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Models.Generation;
@@ -12,12 +14,15 @@ using Handbook.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
+using Handbook.Text.Tokenizers.Models;
 using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Metrics;
+using Handbook.Training.Optimizers;
 using Handbook.Training.Progress;
 using Decoder = Handbook.Models.Decoder;
 
@@ -49,11 +54,12 @@ public static class TrainingRun
         var interrupted = new RunResult { End = RunEnd.Interrupted, Folder = options.OutputDir };
         var resume = start.Resume;
 
-        var initial = ModelFolder(recipe.Model.ModelNameOrPath!);
+        var initial = ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path");
         var source = resume?.Path ?? initial;
         var config = WithHead(PublishedConfig.Load(source), recipe.Method, source);
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
+        observer.Said(recipe.GlobalBatch());
         if (ReferenceCheck.Run(recipe, tokenizer) is { } other)
             observer.Warned(other);
         using var data = LoadData(recipe, tokenizer, observer, cancel);
@@ -64,6 +70,8 @@ public static class TrainingRun
             throw new InputException("the recipe evaluates, but no rows are held out",
                 fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
 
+        if (recipe.Data.Packing && data.Train.Count == 1 && RowCounts.OnePackedRow(data.TrainSamples, recipe.Data.MaxLength ?? 0) is { } one)
+            observer.Warned(one);
         if (LengthCheck.Found(options.Evaluates() ? [data.Train, data.Evaluation!] : [data.Train], config.Decoder) is { } tooLong)
             observer.Warned(tooLong);
         if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
@@ -169,17 +177,6 @@ public static class TrainingRun
 
     private static bool IsPreference(TrainingMethod method) =>
         method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Kto or TrainingMethod.Cpo or TrainingMethod.Bco;
-
-    /// <param name="key">The key that names it, for the message.</param>
-    internal static string ModelFolder(string name, string key = "model_name_or_path")
-    {
-        if (ModelPath.Find(name) is { } found && Directory.Exists(found))
-            return found;
-        var root = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
-        throw new InputException($"{key}: there is no folder {name}{(string.IsNullOrEmpty(root) ? "" : $", also not below HANDBOOK_MODELS ({root})")}",
-            why: "nothing is downloaded while training",
-            fix: $"fetch the model first and name its folder (or set HANDBOOK_MODELS to the folder that holds {name}), or make a new one with `handbook init`");
-    }
 
     internal static void CheckVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
     {
@@ -289,14 +286,24 @@ public static class TrainingRun
         return Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 
+    /// <summary>What the recipe names by a path of this machine, not by a name under which it is published.</summary>
+    private static IEnumerable<string> LocalPaths(Recipe recipe)
+    {
+        if (Path.Exists(UserFolder.Expand(recipe.Model.ModelNameOrPath!)))
+            yield return recipe.Model.ModelNameOrPath!;
+        foreach (var set in recipe.Mixture.Datasets)
+            if (DatasetPath.IsLocal(set, Path.GetDirectoryName(Path.GetFullPath(recipe.Path))))
+                yield return set.Id;
+    }
+
     private static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)
     {
         var t = recipe.Training;
         return new ModelCard
         {
             Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
-            HubId = recipe.Training.HubModelId,
             Folder = t.OutputDir,
+            LocalPaths = [.. LocalPaths(recipe)],
             BaseModel = recipe.Model.ModelNameOrPath,
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],

@@ -55,6 +55,43 @@ public sealed class OverrideTests
         Assert.Equal(0.2, recipe.Training.LrSchedulerKwargs!["min_lr_rate"]);
     }
 
+    [Theory]
+    [InlineData("--dataset_mixer.data/rows.jsonl=0.5", "data/rows.jsonl")]
+    [InlineData("--dataset_mixer.org/name-1.5=0.5", "org/name-1.5")]
+    [InlineData("--dataset_mixer.\"new.set\"=0.5", "new.set")]
+    [InlineData("--dataset_mixer.plain=0.5", "plain")]
+    public void A_name_in_a_map_may_hold_dots(string word, string name)
+    {
+        var recipe = RecipeFile.Load("model_name_or_path: m\ndataset_mixer:\n  data/rows.jsonl: 1.0\n  other: 1.0\ndataset_splits: [train]\n", TrainingMethod.Sft, word);
+        Assert.Equal(0.5, recipe.Mixture.Datasets.Single(set => set.Id == name).Weight);
+        Assert.Equal(name == "data/rows.jsonl" ? 2 : 3, recipe.Mixture.Datasets.Count);
+    }
+
+    [Fact]
+    public void A_column_below_a_list_may_hold_dots() =>
+        Assert.Equal("q", RecipeFile.Load("model_name_or_path: m\ndataset_mixture: {datasets: [{id: a}]}\n", TrainingMethod.Sft, "--dataset_mixture.datasets.0.column_mapping.prompt.text=q")
+            .Mixture.Datasets[0].ColumnMapping!["prompt.text"]);
+
+    [Theory]
+    [InlineData("--config_file", "recipes/accelerate_configs/zero3.yaml", "r.yaml")]
+    [InlineData("r.yaml", "--num_processes=8")]
+    [InlineData("r.yaml", "--multi_gpu")]
+    [InlineData("--nproc_per_node", "8", "r.yaml")]
+    public void An_option_of_a_launcher_is_told_from_a_key(params string[] words)
+    {
+        var (recipe, overrides) = RecipeArguments.Split(words);
+        Assert.Equal("r.yaml", recipe);
+        var said = RecipeFile.Said(RecipeFile.Good, TrainingMethod.Sft, [.. overrides]);
+        Assert.Contains("is not a key of a recipe", said);
+        Assert.Contains("it belongs to the launcher of the Python handbook", said);
+        Assert.Contains("fix: remove it", said);
+        Assert.Contains("1 problem found", said);
+    }
+
+    [Fact]
+    public void A_configuration_of_a_launcher_is_no_recipe() =>
+        Assert.Contains("r.yaml: error: the recipe is a configuration of the launcher accelerate", RecipeFile.Said("compute_environment: LOCAL_MACHINE\ndistributed_type: DEEPSPEED\nnum_processes: 8\n"));
+
     [Fact]
     public void An_override_wins_over_another_name_of_its_key() =>
         Assert.Equal(512, RecipeFile.Load(RecipeFile.Good + "max_seq_length: 2048", TrainingMethod.Sft, "--max_length=512").Data.MaxLength);

@@ -59,13 +59,7 @@ public sealed class PreferenceChecksTests
         { "divergence of sft", TrainingMethod.Dpo, new() { LossType = ["sft"], FDivergenceType = Divergence.JensenShannon }, "f_divergence_type has no effect on loss_type sft" },
         { "twice the same", TrainingMethod.Dpo, new() { LossType = ["sigmoid", "sft"], RpoAlpha = 1 }, "rpo_alpha adds to the loss sft" },
         { "rpo in 1.9", TrainingMethod.Dpo, new() { RpoAlpha = 1, TrlCompat = TrlRelease.V1_9 }, "rpo_alpha is not a key of TRL 1.9" },
-        { "tau unread", TrainingMethod.Dpo, new() { DiscopopTau = 1 }, "discopop_tau is read by loss_type discopop only" },
-        { "mixup unread", TrainingMethod.Dpo, new() { RefModelMixupAlpha = 0.3 }, "ref_model_mixup_alpha has no effect without sync_ref_model" },
-        { "interval unread", TrainingMethod.Dpo, new() { RefModelSyncSteps = 64 }, "ref_model_sync_steps has no effect without sync_ref_model" },
-        { "gamma unread", TrainingMethod.Cpo, new() { SimpoGamma = 1.4 }, "simpo_gamma has no effect on loss_type sigmoid" },
-        { "likelihood unread", TrainingMethod.Cpo, new() { LossType = ["alphapo"], Alpha = 0.25, CpoAlpha = 0.5 }, "cpo_alpha has no effect on loss_type alphapo" },
         { "alphapo without alpha", TrainingMethod.Cpo, new() { LossType = ["alphapo"] }, "alpha is 0, where alphapo is simpo" },
-        { "density unread", TrainingMethod.Bco, new() { MinDensityRatio = 0.1 }, "min_density_ratio has no effect without use_density_ratio" },
     };
 
     [Theory, MemberData(nameof(Refused))]

@@ -124,7 +124,8 @@ public sealed record PreferenceOptions
     public TruncationMode? TruncationMode { get; init; }
 
     /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the same.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo])]
+    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo],
+        Elsewhere = "its results are the same with either value")]
     public bool SharePrompts { get; init; } = true;
 
     /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always the same prompts, always the likeliest words.</summary>
