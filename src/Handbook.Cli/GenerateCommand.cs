@@ -22,14 +22,19 @@ internal static class GenerateCommand
     public static Command Create()
     {
         var model = new Argument<string>("model") { Description = "folder of the model" };
-        var prompt = new Argument<string[]>("prompt") { Description = "what to answer; one is answered on the terminal word by word", Arity = ArgumentArity.ZeroOrMore };
-        var prompts = new Option<string?>("--prompts") { Description = "many prompts: a .txt with one a line, or a data file with a column prompt (text or messages), messages, question, instruction or text" };
+        var prompt = new Argument<string[]>("prompt") { Description = "what to answer; one is answered on the terminal word by word",
+            Arity = ArgumentArity.ZeroOrMore };
+        var prompts = new Option<string?>("--prompts") { Description = "many prompts: a .txt with one a line, or a data file with a "
+            + "column prompt (text or messages), messages, question, instruction or text" };
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var raw = new Option<bool>("--raw") { Description = "go on from the prompt as it is, also where the model has a chat template" };
         var batch = new Option<int>("--batch-size") { Description = "prompts that are worked on at once", DefaultValueFactory = _ => 16 };
-        var output = new Option<string?>("--output") { Description = "write the answers to this file, as JSON lines; without it they go to the standard output" };
-        var expect = new Option<string?>("--expect") { Description = "column of --prompts with the right answers; prints how many are met exactly" };
-        var count = new Option<int>("--num-generations", "-n") { Description = "answers to each prompt; with a temperature above 0", DefaultValueFactory = _ => 1, HelpName = "N" };
+        var output = new Option<string?>("--output") { Description = "write the answers to this file, as JSON lines; without it they go "
+            + "to the standard output" };
+        var expect = new Option<string?>("--expect") { Description = "column of --prompts with the right answers; prints how many are "
+            + "met exactly" };
+        var count = new Option<int>("--num-generations", "-n") { Description = "answers to each prompt; with a temperature above 0",
+            DefaultValueFactory = _ => 1, HelpName = "N" };
         var sampling = new SamplingWords();
         var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
             + "  handbook generate runs/tiny-sft \"What is the opposite of cold?\"\n"
@@ -43,14 +48,17 @@ internal static class GenerateCommand
         command.SetAction((args, cancel) => Task.Run(() =>
         {
             var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect));
-            OutputFile.MustNotReplace("--output", args.GetValue(output), args.GetValue(prompts) is { } read ? [read] : [], "with the prompts");
+            OutputFile.MustNotReplace("--output", args.GetValue(output), args.GetValue(prompts) is { } read ? [read] : [],
+                "with the prompts");
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
-            var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops, args.GetValue(system), args.GetValue(raw));
+            var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,
+                args.GetValue(system), args.GetValue(raw));
             if (answers > 1 && settings.Sampling.Temperature == 0)
-                throw new InputException($"--num-generations {answers} asks for {answers} answers to a prompt, which at temperature 0 are all the same", fix: "add --temperature 1, or ask for one");
+                throw new InputException($"--num-generations {answers} asks for {answers} answers to a prompt, which at temperature 0 "
+                    + "are all the same", fix: "add --temperature 1, or ask for one");
             if (asked.Count == 1 && answers == 1 && args.GetValue(prompts) is null && args.GetValue(output) is null)
                 Stream(settings, asked[0], cancel);
             else
@@ -63,7 +71,8 @@ internal static class GenerateCommand
     private static IReadOnlyList<Prompt> Prompts(string[] words, string? file, string? expect)
     {
         if (file is not null)
-            return words.Length == 0 ? PromptFile.Read(file, expect) : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");
+            return words.Length == 0 ? PromptFile.Read(file, expect)
+                : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");
         if (expect is not null)
             throw new InputException($"--expect {expect} names a column, but there is no file", fix: "add --prompts FILE");
         if (words.Length > 0)
@@ -79,10 +88,14 @@ internal static class GenerateCommand
         if (settings.Raw || (!model.CanChat && prompt.Messages is null))
         {
             if (system is not null)
-                throw new InputException($"--system needs a chat template, but {(settings.Raw ? "--raw leaves it out" : $"{model.Folder} has none")}", fix: "leave --system out, and write everything into the prompt");
-            return model.EncodeText(prompt.Text ?? throw new InputException($"{prompt.Place}: is a conversation, which --raw cannot go on from", fix: "leave --raw out"));
+                throw new InputException("--system needs a chat template, but "
+                    + $"{(settings.Raw ? "--raw leaves it out" : $"{model.Folder} has none")}",
+                    fix: "leave --system out, and write everything into the prompt");
+            return model.EncodeText(prompt.Text
+                ?? throw new InputException($"{prompt.Place}: is a conversation, which --raw cannot go on from", fix: "leave --raw out"));
         }
-        var messages = prompt.Messages is { } given ? JsonNode.Parse(given.GetRawText())!.AsArray() : [new JsonObject { ["role"] = "user", ["content"] = prompt.Text }];
+        var messages = prompt.Messages is { } given ? JsonNode.Parse(given.GetRawText())!.AsArray()
+            : [new JsonObject { ["role"] = "user", ["content"] = prompt.Text }];
         if (system is not null && (string?)messages[0]!["role"] != "system")
             messages.Insert(0, new JsonObject { ["role"] = "system", ["content"] = system });
         return model.EncodeChat(JsonSerializer.SerializeToElement(messages));
@@ -102,7 +115,8 @@ internal static class GenerateCommand
     private static StreamWriter OpenPart(string output)
     {
         if (Directory.Exists(output))
-            throw new InputException($"--output {output} is a folder", fix: $"name a file, e.g. --output {Path.Combine(output, "answers.jsonl")}");
+            throw new InputException($"--output {output} is a folder",
+                fix: $"name a file, e.g. --output {Path.Combine(output, "answers.jsonl")}");
         try
         {
             if (Path.GetDirectoryName(Path.GetFullPath(output)) is { } folder)
@@ -111,7 +125,8 @@ internal static class GenerateCommand
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"--output {output} cannot be written ({failure.Message})", fix: "name a file in a folder that you may write to", inner: failure);
+            throw new InputException($"--output {output} cannot be written ({failure.Message})",
+                fix: "name a file in a folder that you may write to", inner: failure);
         }
     }
 
@@ -131,7 +146,8 @@ internal static class GenerateCommand
             Show(text.Finish());
             Console.Error.Flush();
             Console.Out.WriteLine();
-            Console.Error.WriteLine($"{answer.Tokens.Length} tokens, {answer.Tokens.Length / clock.Elapsed.TotalSeconds:0.0} tokens/s{(answer.Finish == FinishReason.Length ? "; cut at its greatest length (--max-new-tokens)" : "")}");
+            Console.Error.WriteLine($"{answer.Tokens.Length} tokens, {answer.Tokens.Length / clock.Elapsed.TotalSeconds:0.0} "
+                + $"tokens/s{(answer.Finish == FinishReason.Length ? "; cut at its greatest length (--max-new-tokens)" : "")}");
         }
         catch (OperationCanceledException)
         {
@@ -146,7 +162,8 @@ internal static class GenerateCommand
         }
     }
 
-    private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, int answers, string? output, bool scored, CancellationToken cancel)
+    private static void Answer(Settings settings, IReadOnlyList<Prompt> prompts, int answers, string? output, bool scored,
+        CancellationToken cancel)
     {
         var ids = prompts.Select(prompt => Encode(settings, prompt)).ToArray();
         WarnOfLength(settings, ids);
@@ -158,7 +175,8 @@ internal static class GenerateCommand
         using (var bar = new ProgressBar("answering", lines.Length, "answers"))
         {
             // The first answers are the same however many are asked for.
-            var requests = ids.Select((prompt, i) => new SampleRequest(prompt, [.. Enumerable.Range(0, answers).Select(k => (long)k * ids.Length + i)])).ToArray();
+            var requests = ids.Select((prompt, i) => new SampleRequest(prompt,
+                [.. Enumerable.Range(0, answers).Select(k => (long)k * ids.Length + i)])).ToArray();
             new Generator(settings.Model.Network).Sample(requests, settings.Sampling, (prompt, k, token) =>
             {
                 var text = texts[prompt * answers + k];
@@ -182,13 +200,15 @@ internal static class GenerateCommand
             Console.Out.WriteLine($"accuracy {(double)right / lines.Length:0.000} ({right} of {lines.Length})");
     }
 
-    /// <summary>What is written of one answer: the columns of its prompt's row, such as ids, and then the answer. Columns that a reader of the file would take for
+    /// <summary>What is written of one answer: the columns of its prompt's row, such as ids, and then the answer. Columns that a reader of
+    /// the file would take for
     /// the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
     private static string Line(Prompt prompt, string text, Answer answer, bool? correct)
     {
         var (line, row) = (new JsonObject(), new JsonObject());
         foreach (var column in prompt.Row?.EnumerateObject() ?? [])
-            (RowReader.Reads(column.Name) || s_own.Contains(column.Name) ? row : line)[column.Name] = JsonNode.Parse(column.Value.GetRawText());
+            (RowReader.Reads(column.Name) || s_own.Contains(column.Name) ? row
+                : line)[column.Name] = JsonNode.Parse(column.Value.GetRawText());
         line["prompt"] = prompt.Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) : prompt.Text;
         line["answer"] = text;
         line["tokens"] = answer.Tokens.Length;

@@ -18,18 +18,27 @@ namespace Handbook.Cli;
 internal static class InspectCommand
 {
     private static readonly Option<string?> _method = MethodOption.Create();
-    private static readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "without a recipe: a tokenizer's folder or file", HelpName = "PATH" };
-    private static readonly Option<string?> _data = new("--data") { Description = "without a recipe: a data file, a folder, or a data set's name", HelpName = "PATH" };
-    private static readonly Option<string> _split = new("--split") { Description = "with --data: the split to read", DefaultValueFactory = _ => "train" };
-    private static readonly Option<string> _loss = new("--loss") { Description = "with --data: auto, all, completion or assistant", DefaultValueFactory = _ => "auto" };
-    private static readonly Option<string?> _encoding = new("--encoding") { Description = "with --data: the encoding of text files that are not UTF-8", HelpName = "NAME" };
-    private static readonly Option<int?> _maxLength = new("--max-length") { Description = "with --data: cut rows after this many tokens", HelpName = "N" };
-    private static readonly Option<int> _rows = new("--rows") { Description = "rows to show", DefaultValueFactory = _ => 3, HelpName = "N" };
-    private static readonly Option<int> _tokens = new("--tokens") { Description = "most tokens of a row to show", DefaultValueFactory = _ => 600, HelpName = "N" };
+    private static readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "without a recipe: a tokenizer's folder or "
+        + "file", HelpName = "PATH" };
+    private static readonly Option<string?> _data = new("--data") { Description = "without a recipe: a data file, a folder, or a data "
+        + "set's name", HelpName = "PATH" };
+    private static readonly Option<string> _split = new("--split") { Description = "with --data: the split to read",
+        DefaultValueFactory = _ => "train" };
+    private static readonly Option<string> _loss = new("--loss") { Description = "with --data: auto, all, completion or assistant",
+        DefaultValueFactory = _ => "auto" };
+    private static readonly Option<string?> _encoding = new("--encoding") { Description = "with --data: the encoding of text files that "
+        + "are not UTF-8", HelpName = "NAME" };
+    private static readonly Option<int?> _maxLength = new("--max-length") { Description = "with --data: cut rows after this many tokens",
+        HelpName = "N" };
+    private static readonly Option<int> _rows = new("--rows") { Description = "rows to show", DefaultValueFactory = _ => 3,
+        HelpName = "N" };
+    private static readonly Option<int> _tokens = new("--tokens") { Description = "most tokens of a row to show",
+        DefaultValueFactory = _ => 600, HelpName = "N" };
 
     public static Command Create()
     {
-        var command = new Command("inspect", "Show the first rows of a recipe's data as the model will see them, what carries loss, and how long rows are")
+        var command = new Command("inspect",
+            "Show the first rows of a recipe's data as the model will see them, what carries loss, and how long rows are")
         {
             RecipeWords.Argument, _method, _tokenizer, _data, _split, _loss, _encoding, _maxLength, _rows, _tokens,
         };
@@ -47,14 +56,16 @@ internal static class InspectCommand
         {
             string[] own = [.. args.CommandResult.Command.Options.Select(option => option.Name)];
             var (file, overrides) = RecipeWords.Of(args, own);
-            if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file)).TryGet(out var recipe, out var diagnostics))
+            if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file))
+                .TryGet(out var recipe, out var diagnostics))
                 return ExitCode.BadInput(diagnostics);
             options = RecipeData.Options(recipe, RecipeData.LoadTokenizer(recipe));
         }
         // What is wrong with rows is this command's subject: it shows them, and does not stop.
         using var shown = new TokenizingProgress(new ConsoleObserver());
         using var data = TrainingData.Load(options with { MaxBadRows = 1 }, shown, cancel);
-        var report = new InspectReport(Console.Out, coloured: !Console.IsOutputRedirected && AnsiConsole.Profile.Capabilities is { Ansi: true, ColorSystem: not ColorSystem.NoColors });
+        var report = new InspectReport(Console.Out, coloured: !Console.IsOutputRedirected
+            && AnsiConsole.Profile.Capabilities is { Ansi: true, ColorSystem: not ColorSystem.NoColors });
         report.Sources(data.Sources);
         report.Lengths(LengthStatistics.Of(data.Train));
         for (var i = 0; i < Math.Min(args.GetValue(_rows), data.Train.Count); i++)
@@ -64,7 +75,8 @@ internal static class InspectCommand
 
     private static TrainingDataOptions FromArguments(ParseResult args, string path)
     {
-        var name = args.GetValue(_tokenizer) ?? throw new InputException("--data is given without --tokenizer", fix: "add --tokenizer DIR, a folder with tokenizer.json");
+        var name = args.GetValue(_tokenizer) ?? throw new InputException("--data is given without --tokenizer",
+            fix: "add --tokenizer DIR, a folder with tokenizer.json");
         var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(name));
         return new TrainingDataOptions
         {

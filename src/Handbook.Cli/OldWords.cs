@@ -10,7 +10,8 @@ internal static class OldWords
 {
     private static readonly string[] s_launchers = ["accelerate", "torchrun", "deepspeed", "python", "python3", "trl", "srun", "sbatch"];
 
-    /// <summary>What is wrong with a command line that is called as the Python handbook was, with the one to type; null where it is not.</summary>
+    /// <summary>What is wrong with a command line that is called as the Python handbook was, with the one to type; null where it is
+    /// not.</summary>
     public static InputException? Explain(IReadOnlyList<string> words)
     {
         // NAME=value in front, such as ACCELERATE_LOG_LEVEL=info, is the shell's
@@ -23,16 +24,19 @@ internal static class OldWords
         var isLaunched = s_launchers.Contains(first);
         if (!isLaunched && Script(first) is null)
             return IsRecipe(first)
-                ? new($"{first} is a recipe, but no command stands before it", fix: $"handbook {Method(first)} {string.Join(' ', words.Skip(start))}") : null;
+                ? new($"{first} is a recipe, but no command stands before it",
+                    fix: $"handbook {Method(first)} {string.Join(' ', words.Skip(start))}") : null;
         var at = start;
         while (at < words.Count && (Script(words[at]) ?? (isLaunched ? Recipe.MethodNamed(words[at]) : null)) is null)
             at++;
         if (at == words.Count)
-            return new($"{string.Join(' ', words.Skip(start).Take(2))} starts nothing here", LauncherOptions.Why, "handbook sft RECIPE, or another of `handbook --help`");
+            return new($"{string.Join(' ', words.Skip(start).Take(2))} starts nothing here", LauncherOptions.Why,
+                "handbook sft RECIPE, or another of `handbook --help`");
         var method = (Script(words[at]) ?? Recipe.MethodNamed(words[at]))!.Value;
         var (recipe, overrides) = RecipeArguments.Split([.. words.Skip(at + 1)]);
         var kept = Without(overrides);
-        return new($"{(isLaunched ? $"{first}{(first == "accelerate" ? " launch" : "")}" : words[at])} is how the Python handbook was started",
+        return new($"{(isLaunched ? $"{first}{(first == "accelerate" ? " launch" : "")}" : words[at])} is how the Python handbook was "
+            + "started",
             isLaunched ? "here one process trains on the whole machine, without a launcher" : "here every method is a command",
             $"handbook {Name(method)} {recipe ?? "RECIPE"}{string.Concat(kept.Select(word => " " + Quoted(word)))}");
     }

@@ -12,10 +12,13 @@ internal static class ValidateCommand
     public static Command Create()
     {
         var method = MethodOption.Create();
-        var keysOnly = new Option<bool>("--keys-only") { Description = "look at the keys alone, not at model, tokenizer, data and output folder" };
-        var command = new Command("validate", "Check a recipe, and everything that it names, without starting anything") { RecipeWords.Argument, method, keysOnly };
+        var keysOnly = new Option<bool>("--keys-only") { Description = "look at the keys alone, not at model, tokenizer, data and output "
+            + "folder" };
+        var command = new Command("validate",
+            "Check a recipe, and everything that it names, without starting anything") { RecipeWords.Argument, method, keysOnly };
         command.TreatUnmatchedTokensAsErrors = false;
-        command.SetAction(args => Run(RecipeWords.Of(args, method.Name, keysOnly.Name), MethodOption.Read(args, method), args.GetValue(keysOnly)));
+        command.SetAction(args => Run(RecipeWords.Of(args, method.Name, keysOnly.Name), MethodOption.Read(args, method),
+            args.GetValue(keysOnly)));
         return command;
     }
 
@@ -31,7 +34,8 @@ internal static class ValidateCommand
             return ExitCode.UserCanFix;
         }
         var recipe = result.Draft!;
-        Console.WriteLine($"{recipe.Path}: a good recipe for `handbook {recipe.MethodName}`. It would train {recipe.Model.ModelNameOrPath} " +
+        Console.WriteLine($"{recipe.Path}: a good recipe for `handbook {recipe.MethodName}`. It would train "
+            + $"{recipe.Model.ModelNameOrPath} " +
             $"on {string.Join(", ", recipe.Mixture.Datasets.Select(set => set.Id).Distinct())} into {recipe.Training.OutputDir}.");
         Console.WriteLine(recipe.GlobalBatch());
         return ExitCode.Ok;
@@ -56,7 +60,8 @@ internal static class ValidateCommand
             ExitCode.BadInput(problem);
         if (absent.Length > 0)
             Console.Error.WriteLine($"not on this machine:\n  {string.Join("\n  ", absent)}\n"
-                + "  fix: correct the paths; or fetch what is missing and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold it; or look at the keys alone with --keys-only");
+                + "  fix: correct the paths; or fetch what is missing and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold "
+                    + "it; or look at the keys alone with --keys-only");
         return problems.Length + absent.Length;
     }
 

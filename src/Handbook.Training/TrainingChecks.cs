@@ -47,7 +47,7 @@ internal static class TrainingChecks
                 why: "below 0 tokens are crowded onto few experts", fix: "use 0.001, or 0 to add nothing");
         if (options.SaveTotalLimit is <= 0)
             report.Error("save_total_limit", $"is {options.SaveTotalLimit}, but must be at least 1",
-                why: "a run without a checkpoint cannot go on", fix: "use 1, or null to keep all, or save_strategy: \"no\"");
+                why: "a run without a checkpoint cannot go on", fix: "use 1, or null to keep all, or remove the key and write save_strategy: \"no\"");
         if (options.EvalDelay < 0)
             report.Error("eval_delay", $"is {options.EvalDelay}, but must be 0 or greater", fix: "remove the key");
         if (options.Seed is < 0 or > uint.MaxValue)
@@ -97,12 +97,12 @@ internal static class TrainingChecks
     {
         if (options.WarmupRatio is < 0 or > 1)
             report.Error("warmup_ratio", $"is {options.WarmupRatio}, but must lie between 0 and 1",
-                why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps ? $"use warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
+                why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps ? $"remove the key and write warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
         if (options.WarmupSteps < 0)
             report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater", fix: "use 0 for none, a number of steps, or a share of them below 1");
         if (options.MaxSteps > 0 && options.WarmupSteps > options.MaxSteps)
             report.Warning("warmup_steps", $"is {options.WarmupSteps}, more than the {options.MaxSteps} steps of max_steps",
-                why: "the learning rate never reaches its peak", fix: "use warmup_ratio: 0.1");
+                why: "the learning rate never reaches its peak", fix: "remove the key and write warmup_ratio: 0.1");
         if (options.LrSchedulerType == SchedulerType.ReduceLrOnPlateau && options.EvalStrategy == IntervalStrategy.No)
             report.Error("lr_scheduler_type", "is reduce_lr_on_plateau, which needs evaluations",
                 why: "it lowers the rate when the evaluation loss stops falling", fix: "set eval_strategy: steps");

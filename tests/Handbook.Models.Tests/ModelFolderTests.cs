@@ -1,5 +1,5 @@
 using Handbook.Base;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Models.Tests;
 
@@ -73,7 +73,8 @@ public sealed class ModelFolderTests : IDisposable
         Environment.SetEnvironmentVariable("HANDBOOK_MODELS", _files["models"]);
         var error = Assert.Throws<InputException>(() => ModelFolder.Find("org/model", "ref_model_name_or_path"));
         Assert.StartsWith("ref_model_name_or_path: there is no folder org/model; looked for\n", error.What);
-        foreach (var place in new[] { Path.GetFullPath("org/model"), _files["models", "org/model"], _files["home", "hub", "models--org--model"] })
+        foreach (var place in new[] { Path.GetFullPath("org/model"), _files["models", "org/model"],
+            _files["home", "hub", "models--org--model"] })
             Assert.Contains($"\n    {place}", error.What);
     }
 
@@ -83,7 +84,8 @@ public sealed class ModelFolderTests : IDisposable
         Write("""{"peft_type": "LORA", "base_model_name_or_path": "org/base"}""", "adapter", "adapter_config.json");
         Write("", "adapter", "adapter_model.safetensors");
         var error = Assert.Throws<InputException>(() => ModelFolder.Find(_files["adapter"], "model_name_or_path"));
-        Assert.Equal($"model_name_or_path: {_files["adapter"]} is an adapter of org/base (adapter_config.json), not a whole model", error.What);
+        Assert.Equal($"model_name_or_path: {_files["adapter"]} is an adapter of org/base (adapter_config.json), not a whole model",
+            error.What);
         Assert.Contains("(org/base)", error.Fix);
         Write("", "adapter", "model.safetensors");
         Assert.Equal(_files["adapter"], ModelFolder.Find(_files["adapter"]));       // merged weights lie beside it

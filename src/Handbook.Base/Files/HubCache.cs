@@ -1,13 +1,15 @@
 namespace Handbook.Base.Files;
 
-/// <summary>The folder in which the Python libraries keep what they download: <c>models--owner--name</c> and <c>datasets--owner--name</c>, each with snapshots of revisions.</summary>
-public static class HubCache
+/// <summary>The folder in which the Python libraries keep what they download: <c>models--owner--name</c> and <c>datasets--owner--name</c>,
+/// each with snapshots of revisions.</summary>
+internal static class HubCache
 {
     private const string Main = "main";
 
     /// <summary><c>HF_HUB_CACHE</c>, else <c>hub</c> in <c>HF_HOME</c>, else <c>.cache/huggingface/hub</c> in the user's home.</summary>
     public static string Root => Variable("HF_HUB_CACHE") is { } named ? named
-        : Path.Combine(Variable("HF_HOME") ?? Path.Combine(Variable("XDG_CACHE_HOME") ?? Path.Combine(UserFolder.Path, ".cache"), "huggingface"), "hub");
+        : Path.Combine(Variable("HF_HOME") ?? Path.Combine(Variable("XDG_CACHE_HOME") ?? Path.Combine(UserFolder.Path, ".cache"),
+            "huggingface"), "hub");
 
     /// <summary>The folder of a downloaded model or data set; null where it was not downloaded.</summary>
     /// <param name="kind"><c>models</c> or <c>datasets</c>.</param>
@@ -23,7 +25,8 @@ public static class HubCache
         if (Directory.Exists(wanted))
             return wanted;
         // Without a reference the newest snapshot is what was wanted last.
-        return revision == Main && !File.Exists(reference) && Directory.Exists(snapshots) ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
+        return revision == Main && !File.Exists(reference) && Directory.Exists(snapshots)
+            ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
     }
 
     /// <summary>Where a model or data set of this name would lie; null for what is no name of one.</summary>

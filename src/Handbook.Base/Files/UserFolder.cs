@@ -1,7 +1,7 @@
 namespace Handbook.Base.Files;
 
 /// <summary>The home of whoever runs the program, which paths of a recipe may name as <c>~</c>.</summary>
-public static class UserFolder
+internal static class UserFolder
 {
     public static string Path => Environment.GetFolderPath(Environment.SpecialFolder.UserProfile);
 

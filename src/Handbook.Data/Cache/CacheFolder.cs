@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Data.Sources;
 
@@ -39,7 +40,7 @@ public sealed class CacheFolder(string path)
         var computed = Convert.ToHexStringLower(SHA256.HashData(stream));
         // A file that was written within the last two seconds may change again under the same time.
         if (DateTime.UtcNow - info.LastWriteTimeUtc > TimeSpan.FromSeconds(2))
-            WholeFile.WriteBytes(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }), durable: false);
+            Note(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }));
         return computed;
     }
 
@@ -54,8 +55,20 @@ public sealed class CacheFolder(string path)
         if (File.Exists(record) && long.TryParse(File.ReadAllText(record), out var known))
             return known;
         var count = source.Read().LongCount();
-        WholeFile.WriteText(record, count.ToString(), durable: false);
+        Note(record, Encoding.ASCII.GetBytes(count.ToString()));
         return count;
+    }
+
+    // A note that cannot be kept is only a lost saving; where rows cannot be kept either, their message says so.
+    private static void Note(string record, byte[] content)
+    {
+        try
+        {
+            WholeFile.WriteBytes(record, content, durable: false);
+        }
+        catch (Exception failure) when (failure is InputException or IOException or UnauthorizedAccessException)
+        {
+        }
     }
 
     internal static string Hash(ReadOnlySpan<byte> bytes) => Convert.ToHexStringLower(SHA256.HashData(bytes));

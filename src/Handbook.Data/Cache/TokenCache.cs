@@ -54,8 +54,10 @@ public sealed class TokenCache(CacheFolder folder)
             Build(path, source, tokenizer, selection, progress, cancel);
             return TokenStore.TryOpen(path) ?? throw new InvalidOperationException($"{path} was written and cannot be read");
         }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException
+            || failure is InputException { InnerException: IOException or UnauthorizedAccessException } && failure.Message.StartsWith(folder.Path, StringComparison.Ordinal))
         {
+            failure = failure.InnerException ?? failure;
             throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message}); they are those of {source.Name}",
                 fix: failure is UnauthorizedAccessException
                     ? $"ls -ld {folder.Path}; change its owner or mode, or set HANDBOOK_CACHE to a folder that can be written"

@@ -28,7 +28,8 @@ internal static class RowCounts
                 return;
         }
         if (taken == 0 && seen > 0)
-            throw new InputException($"{string.Join(", ", sources.Select(source => source.Part.Name))}: of {seen} rows the weights take none, so there is nothing to train on",
+            throw new InputException($"{string.Join(", ", sources.Select(source => source.Part.Name))}: of {seen} rows the weights take "
+                + "none, so there is nothing to train on",
                 fix: mixture.Dialect == MixtureDialect.Mixer ? "raise the shares in dataset_mixer" : "raise `weight` in dataset_mixture");
         if (size is { } held && taken > 0)
             RowOrder.HeldOut((int)taken, held);
@@ -38,7 +39,8 @@ internal static class RowCounts
     /// <param name="sources">The parts that are trained on, each with its rows and what tokenises them.</param>
     /// <returns>A warning; null where there is more than one packed row, or rows are not packed.</returns>
     /// <exception cref="InputException">The rows do not fill the one row that this packing needs.</exception>
-    public static string? OnePackedRow(TrainingDataOptions options, IReadOnlyList<(MixturePart Part, IRowSource Rows, IRowTokenizer Tokenizer)> sources)
+    public static string? OnePackedRow(TrainingDataOptions options,
+        IReadOnlyList<(MixturePart Part, IRowSource Rows, IRowTokenizer Tokenizer)> sources)
     {
         if (options.Packing == PackingKind.None)
             return null;
@@ -59,7 +61,8 @@ internal static class RowCounts
 
     /// <summary>What a run is told of its rows where all of them became one; null where there was one from the start.</summary>
     public static string? OnePackedRow(long rows, int blockSize) => rows > 1
-        ? $"all {rows:N0} rows fit into one packed row of max_length {blockSize}, so that an epoch is one step on that row, whatever per_device_train_batch_size says; "
+        ? $"all {rows:N0} rows fit into one packed row of max_length {blockSize}, so that an epoch is one step on that row, whatever "
+            + "per_device_train_batch_size says; "
             + "set packing: false, or a smaller max_length"
         : null;
 }

@@ -18,6 +18,14 @@ internal static class RowRemarks
         if (reader.IgnoresPreference)
             yield return $"note: {source.Name}: the column preference is not read: chosen and rejected are taken as they stand. If it says which answer is better (1 or 2), "
                 + "map it, or the labels of some rows are the wrong way round: column_mapping: {preference: preference, …}";
+        if (options.TextColumn != "text" && options.Use is RowUse.FineTuning && reader.Layout != RowLayout.Text)
+            yield return $"note: {source.Name}: text_column {options.TextColumn} is not read: its rows are {reader.Layout switch
+            {
+                RowLayout.Tokens => "tokens already",
+                RowLayout.PromptCompletion => "prompts with completions",
+                RowLayout.Instruction => "instructions with outputs",
+                _ => "conversations",
+            }}";
         foreach (var remark in ChatRemarks.Of(source, reader, options))
             yield return remark;
     }

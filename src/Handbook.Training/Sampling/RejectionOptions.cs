@@ -97,7 +97,7 @@ public sealed record RejectionOptions
                 report.Error(key, "is given, but the answers come from an endpoint, whose interface has no such option", fix: "remove the key and set it where the endpoint is started, or sample in this process");
         EndpointAddress.Check("sample_base_url", SampleBaseUrl, report);
         if (recipe.Training.Evaluates())
-            report.Error("eval_strategy", "or do_eval asks for evaluations, but the rows are sampled in this run and none is held out",
+            report.Error(recipe.Training.EvalStrategy != IntervalStrategy.No ? "eval_strategy" : recipe.Training.DoEval ? "do_eval" : "eval_on_start", "asks for evaluations, but the rows are sampled in this run and none is held out",
                 fix: "remove the key, and ask the new model with `handbook generate MODEL --prompts FILE --expect COLUMN`");
     }
 }

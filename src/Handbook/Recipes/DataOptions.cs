@@ -10,17 +10,20 @@ namespace Handbook.Recipes;
 /// <summary>The keys that say which rows are read and how they become tokens; each property is one key, in snake_case.</summary>
 public sealed record DataOptions
 {
-    /// <summary>Data sets and the share of each to use, as a map from name or path to fraction (the older way; see <c>dataset_mixture</c>).</summary>
+    /// <summary>Data sets and the share of each to use, as a map from name or path to fraction (the older way; see
+    /// <c>dataset_mixture</c>).</summary>
     [Key(Aliases = ["datasets_mixer"])]
     public IReadOnlyDictionary<string, double>? DatasetMixer { get; init; }
 
-    /// <summary>With <c>dataset_mixer</c>: the splits to load of every data set; a name with <c>train</c> is trained on, one with <c>test</c> is held out.</summary>
+    /// <summary>With <c>dataset_mixer</c>: the splits to load of every data set; a name with <c>train</c> is trained on, one with
+    /// <c>test</c> is held out.</summary>
     public IReadOnlyList<string> DatasetSplits { get; init; } = ["train", "test"];
 
     /// <summary>With <c>dataset_mixer</c>: one configuration name per data set; null takes the default of each.</summary>
     public IReadOnlyList<string>? DatasetConfigs { get; init; }
 
-    /// <summary>Data sets with split, columns and weight each, one shuffle seed and an own test split: <c>datasets</c>, <c>seed</c>, <c>test_split_size</c>.</summary>
+    /// <summary>Data sets with split, columns and weight each, one shuffle seed and an own test split: <c>datasets</c>, <c>seed</c>,
+    /// <c>test_split_size</c>.</summary>
     public DatasetMixture? DatasetMixture { get; init; }
 
     /// <summary>One data set: a file, a folder, a saved data set, or a name below the data root.</summary>
@@ -39,42 +42,55 @@ public sealed record DataOptions
     [Key(Aliases = ["dataset_text_field"])]
     public string TextColumn { get; init; } = "text";
 
-    /// <summary>Columns with other names in the files, as a map from our name to theirs, e.g. <c>{prompt: question, completion: answer}</c>.</summary>
+    /// <summary>Columns with other names in the files, as a map from our name to theirs, e.g. <c>{prompt: question, completion:
+    /// answer}</c>.</summary>
     public IReadOnlyDictionary<string, string>? ColumnMapping { get; init; }
 
-    /// <summary>Encoding of data files with text that is not UTF-8, by its IANA name, e.g. <c>iso-8859-1</c>; null means UTF-8, and anything else is refused.</summary>
+    /// <summary>Encoding of data files with text that is not UTF-8, by its IANA name, e.g. <c>iso-8859-1</c>; null means UTF-8, and
+    /// anything else is refused.</summary>
     public string? DatasetEncoding { get; init; }
 
-    /// <summary>What a row of a plain text file is: <c>line</c>, <c>paragraph</c> (up to the next blank line) or <c>document</c> (the whole file).</summary>
+    /// <summary>What a row of a plain text file is: <c>line</c>, <c>paragraph</c> (up to the next blank line) or <c>document</c> (the
+    /// whole file).</summary>
     public TextUnit SampleBy { get; init; } = TextUnit.Line;
 
-    /// <summary>Longest row in tokens; longer ones are cut (or split over blocks when packing is <c>wrapped</c>). null cuts nothing.</summary>
+    /// <summary>Longest row in tokens; longer ones are cut (or split over blocks when packing is <c>wrapped</c>). null cuts
+    /// nothing.</summary>
     [Key(Aliases = ["max_seq_length"])]
     public int? MaxLength { get; init; } = 1024;
 
-    /// <summary>Fill blocks of <c>max_length</c> tokens with several rows. On by default with <c>dataset_mixer</c>, as in the handbook of that time; off otherwise.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
+    /// <summary>Fill blocks of <c>max_length</c> tokens with several rows. On by default with <c>dataset_mixer</c>, as in the handbook of
+    /// that time; off otherwise.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample],
+        Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public bool Packing { get; init; }
 
-    /// <summary><c>bfd</c> keeps rows whole and apart (best fit, decreasing); <c>wrapped</c> joins them into one stream and cuts it. <c>wrapped</c> is the default with <c>dataset_mixer</c>.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
+    /// <summary><c>bfd</c> keeps rows whole and apart (best fit, decreasing); <c>wrapped</c> joins them into one stream and cuts it.
+    /// <c>wrapped</c> is the default with <c>dataset_mixer</c>.</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample],
+        Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public PackingStrategy PackingStrategy { get; init; } = PackingStrategy.Bfd;
 
     /// <summary>Pack the evaluation rows as well; null does as <c>packing</c> says.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample],
+        Elsewhere = "rows are computed in bins of max_tokens without padding anyway")]
     public bool? EvalPacking { get; init; }
 
-    /// <summary>Most tokens computed at once; more rows than fit are taken in several passes with the same result. null lets the engine choose.</summary>
+    /// <summary>Most tokens computed at once; more rows than fit are taken in several passes with the same result. null lets the engine
+    /// choose.</summary>
     public int? MaxTokens { get; init; }
 
     /// <summary>The share of rows that may be unusable (broken, empty, without an answer) before the run stops; between 0 and 1.</summary>
     public double MaxBadRows { get; init; } = 0.05;
 
-    /// <summary>Switches of row preparation: <c>add_special_tokens</c>, <c>append_concat_token</c> (both for packing as <c>wrapped</c>), <c>skip_prepare_dataset</c> (rows already hold <c>input_ids</c>).</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "its switches belong to packed texts")]
+    /// <summary>Switches of row preparation: <c>add_special_tokens</c>, <c>append_concat_token</c> (both for packing as <c>wrapped</c>),
+    /// <c>skip_prepare_dataset</c> (rows already hold <c>input_ids</c>).</summary>
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample],
+        Elsewhere = "its switches belong to packed texts")]
     public DatasetSwitches? DatasetKwargs { get; init; }
 
-    /// <summary>The chat template in Jinja, or the name of one of the tokenizer's; it replaces the tokenizer's and is saved with it. null takes the tokenizer's, or the built-in Zephyr one where it has none.</summary>
+    /// <summary>The chat template in Jinja, or the name of one of the tokenizer's; it replaces the tokenizer's and is saved with it. null
+    /// takes the tokenizer's, or the built-in Zephyr one where it has none.</summary>
     public string? ChatTemplate { get; init; }
 
     /// <summary>A <c>.jinja</c> file, or a model folder whose chat template to take.</summary>
@@ -83,11 +99,13 @@ public sealed record DataOptions
     /// <summary>The token that ends an answer; it must be in the vocabulary. null keeps the tokenizer's.</summary>
     public string? EosToken { get; init; }
 
-    /// <summary>The padding token written to the saved tokenizer; it must be in the vocabulary. null keeps the tokenizer's, or takes the end token.</summary>
+    /// <summary>The padding token written to the saved tokenizer; it must be in the vocabulary. null keeps the tokenizer's, or takes the
+    /// end token.</summary>
     public string? PadToken { get; init; }
 
     /// <summary>The side on which too long rows are cut: <c>right</c> or <c>left</c>; null cuts on the right.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample], Elsewhere = "truncation_mode says which end is kept")]
+    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample],
+        Elsewhere = "truncation_mode says which end is kept")]
     public TruncationSide? TruncationSide { get; init; }
 
     /// <summary>Threads that read and tokenise rows; null or more than the machine's cores uses every core.</summary>
@@ -139,7 +157,8 @@ public sealed record DataOptions
         return DatasetName is null ? null : new MixtureSpec
         {
             Dialect = MixtureDialect.Single,
-            Datasets = [new DatasetSpec { Id = DatasetName, Config = DatasetConfig, Split = DatasetTrainSplit, ColumnMapping = ColumnMapping, Encoding = DatasetEncoding, TextUnit = SampleBy }],
+            Datasets = [new DatasetSpec { Id = DatasetName, Config = DatasetConfig, Split = DatasetTrainSplit,
+            ColumnMapping = ColumnMapping, Encoding = DatasetEncoding, TextUnit = SampleBy }],
             TrainSplit = DatasetTrainSplit,
             TestSplit = DatasetTestSplit,
         };
@@ -168,7 +187,8 @@ public sealed record DataOptions
 
     private void ValidateSources(Diagnostics report)
     {
-        string[] given = [.. new[] { ("dataset_mixer", DatasetMixer is not null), ("dataset_mixture", DatasetMixture is not null), ("dataset_name", DatasetName is not null) }
+        string[] given = [.. new[] { ("dataset_mixer", DatasetMixer is not null), ("dataset_mixture", DatasetMixture is not null),
+            ("dataset_name", DatasetName is not null) }
             .Where(source => source.Item2).Select(source => source.Item1)];
         if (given.Length == 0)
             report.Error("dataset_name", "is missing, and so are dataset_mixture and dataset_mixer",
@@ -181,22 +201,27 @@ public sealed record DataOptions
 
         foreach (var (id, fraction) in DatasetMixer ?? new Dictionary<string, double>())
             if (fraction < 0 || fraction > 1)
-                report.Error($"dataset_mixer.{id}", $"is {fraction}, but is a share of the rows between 0 and 1", fix: "use 1.0 for all rows");
+                report.Error($"dataset_mixer.{id}", $"is {fraction}, but is a share of the rows between 0 and 1",
+                    fix: "use 1.0 for all rows");
         if (DatasetMixer is { Count: 0 })
             report.Error("dataset_mixer", "names no data set", fix: "add an entry such as `data/rows.jsonl: 1.0`");
         if (DatasetMixer is not null && DatasetConfigs is not null && DatasetConfigs.Count != DatasetMixer.Count)
             report.Error("dataset_configs", $"has {DatasetConfigs.Count} names for {DatasetMixer.Count} data sets",
-                why: "each entry of dataset_mixer takes the configuration at its place", fix: "give one name per data set, or remove the key");
+                why: "each entry of dataset_mixer takes the configuration at its place",
+                fix: "give one name per data set, or remove the key");
         if (DatasetMixer is null && DatasetConfigs is not null)
-            report.Error("dataset_configs", "is given without dataset_mixer", fix: "use dataset_config with dataset_name, or `config` in a dataset_mixture entry");
+            report.Error("dataset_configs", "is given without dataset_mixer",
+                fix: "remove the key: dataset_name takes dataset_config, and an entry of dataset_mixture takes `config`");
         if (DatasetMixer is not null)
             foreach (var split in DatasetSplits.Where(split => !split.Contains("train") && !split.Contains("test")))
                 report.Error("dataset_splits", $"has the split {split}, which is neither a train nor a test split",
-                    why: "the name decides: one with `train` is trained on, one with `test` is held out", fix: "name splits such as train_sft and test_sft");
+                    why: "the name decides: one with `train` is trained on, one with `test` is held out",
+                    fix: "name splits such as train_sft and test_sft");
         if (DatasetMixer is not null && !DatasetSplits.Any(split => split.Contains("train")))
             report.Error("dataset_splits", "has no train split", fix: "add one, e.g. train_sft");
         if (DatasetConfig is not null && DatasetName is null)
-            report.Error("dataset_config", "is given without dataset_name", fix: "write `config` in the dataset_mixture entry, or dataset_configs with dataset_mixer");
+            report.Error("dataset_config", "is given without dataset_name",
+                fix: "write `config` in the dataset_mixture entry, or dataset_configs with dataset_mixer");
         DatasetMixture?.Validate(report);
     }
 }
@@ -226,6 +251,7 @@ public sealed record DatasetSwitches
     /// <summary>Put the end token behind every packed text.</summary>
     public bool AppendConcatToken { get; init; } = true;
 
-    /// <summary>Rows are tokens already; a row with <c>input_ids</c> (and <c>labels</c>) is taken as it is, with or without this switch.</summary>
+    /// <summary>Rows are tokens already; a row with <c>input_ids</c> (and <c>labels</c>) is taken as it is, with or without this
+    /// switch.</summary>
     public bool SkipPrepareDataset { get; init; }
 }

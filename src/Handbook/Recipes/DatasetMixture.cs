@@ -23,14 +23,18 @@ public sealed record DatasetMixture
             if (Datasets[i].Id.Length == 0)
                 report.Error($"dataset_mixture.datasets.{i}", "has no id", fix: "add `id: path/to/rows.jsonl`");
             if (Datasets[i].Weight is < 0 or > 1)
-                report.Error($"dataset_mixture.datasets.{i}.weight", $"is {Datasets[i].Weight}, but is a share of the rows between 0 and 1", fix: "use 1.0 for all rows");
+                report.Error($"dataset_mixture.datasets.{i}.weight",
+                    $"is {Datasets[i].Weight}, but is a share of the rows between 0 and 1", fix: "use 1.0 for all rows");
         }
-        var columns = Datasets.Where(entry => entry.Columns is not null).Select(entry => string.Join(", ", entry.Columns!.Order(StringComparer.Ordinal))).Distinct().ToArray();
+        var columns = Datasets.Where(entry => entry.Columns is not null)
+            .Select(entry => string.Join(", ", entry.Columns!.Order(StringComparer.Ordinal))).Distinct().ToArray();
         if (columns.Length > 1)
-            report.Error("dataset_mixture", $"keeps different columns in different entries: {string.Join(" and ", columns.Select(set => $"[{set}]"))}",
+            report.Error("dataset_mixture",
+                $"keeps different columns in different entries: {string.Join(" and ", columns.Select(set => $"[{set}]"))}",
                 why: "mixed rows need the same columns", fix: "give every entry the same columns, or none");
         if (TestSplitSize is <= 0 || TestSplitSize > 1 && TestSplitSize != Math.Floor(TestSplitSize.Value))
-            report.Error("dataset_mixture.test_split_size", $"is {TestSplitSize}, but is a share between 0 and 1 or a number of rows", fix: "use 0.05, or 1000");
+            report.Error("dataset_mixture.test_split_size", $"is {TestSplitSize}, but is a share between 0 and 1 or a number of rows",
+                fix: "use 0.05, or 1000");
     }
 }
 

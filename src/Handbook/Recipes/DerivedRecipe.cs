@@ -17,16 +17,19 @@ internal static class DerivedRecipe
     public static Recipe For(Recipe recipe, TrainingMethod method, string model, string dataset, string outputDir, bool fresh)
     {
         // Sampling has kept max_completion_length; the end token behind the longest answers would not fit in again.
-        var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine && source.Key != "max_completion_length").ToDictionary();
+        var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine
+            && source.Key != "max_completion_length").ToDictionary();
         object[] from = [recipe.Model, recipe.Data, recipe.Training, recipe.Sft, recipe.Preference];
-        var (models, data, training, sft, preference) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions(), new PreferenceOptions());
+        var (models, data, training, sft, preference) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions(),
+            new PreferenceOptions());
         object[] to = [models, data, training, sft, preference];
         foreach (var key in RecipeKeys.All.Where(key => sources.ContainsKey(key.Name)))
             if (Array.FindIndex(from, record => record.GetType() == key.Property?.DeclaringType) is >= 0 and var at && key.Serves(method))
                 key.Property!.SetValue(to[at], key.Property.GetValue(from[at]));
         foreach (var (name, value, source) in MethodDefaults.Of(method, RecipeDialect.Mixture, preference).ToArray())
             if (sources.TryAdd(name, source))
-                RecipeKeys.Find(name)!.Property!.SetValue(to.First(record => record.GetType() == RecipeKeys.Find(name)!.Property!.DeclaringType), value);
+                RecipeKeys.Find(name)!.Property!.SetValue(to.First(record =>
+                    record.GetType() == RecipeKeys.Find(name)!.Property!.DeclaringType), value);
         return recipe with
         {
             Method = method,

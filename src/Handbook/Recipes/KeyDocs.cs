@@ -20,9 +20,11 @@ internal static class KeyDocs
     private static string Summary(MemberInfo member, char kind, bool code)
     {
         var text = new StringBuilder();
-        if (s_summaries.GetOrAdd(member.DeclaringType!.Assembly, Read).TryGetValue($"{kind}:{member.DeclaringType.FullName}.{member.Name}", out var summary))
+        if (s_summaries.GetOrAdd(member.DeclaringType!.Assembly, Read)
+            .TryGetValue($"{kind}:{member.DeclaringType.FullName}.{member.Name}", out var summary))
             foreach (var node in summary.Nodes())
-                text.Append(node is XElement { Name.LocalName: "c" } quoted && code ? $"`{quoted.Value}`" : node is XElement element ? element.Value : ((XText)node).Value);
+                text.Append(node is XElement { Name.LocalName: "c" } quoted && code ? $"`{quoted.Value}`" : node is XElement element
+                    ? element.Value : ((XText)node).Value);
         return string.Join(' ', text.ToString().Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries));
     }
 
@@ -30,8 +32,10 @@ internal static class KeyDocs
     {
         var file = Path.Combine(AppContext.BaseDirectory, $"{assembly.GetName().Name}.xml");
         if (!File.Exists(file))
-            throw new InputException($"{file} is missing: it holds the meaning of every key", fix: "build the handbook again, or copy the file beside the program");
-        return XDocument.Load(file, LoadOptions.PreserveWhitespace).Descendants("member").Where(member => member.Element("summary") is not null)
+            throw new InputException($"{file} is missing: it holds the meaning of every key",
+                fix: "build the handbook again, or copy the file beside the program");
+        return XDocument.Load(file, LoadOptions.PreserveWhitespace).Descendants("member")
+            .Where(member => member.Element("summary") is not null)
             .ToDictionary(member => member.Attribute("name")!.Value, member => member.Element("summary")!);
     }
 }

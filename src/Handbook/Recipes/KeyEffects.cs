@@ -1,8 +1,10 @@
 using Handbook.Base;
+using Handbook.Training.Methods;
 
 namespace Handbook.Recipes;
 
-/// <summary>Says of keys that the user wrote and that nothing reads with these settings: what <see cref="KeyConditions"/> declares is evaluated here alone.</summary>
+/// <summary>Says of keys that the user wrote and that nothing reads with these settings: what <see cref="KeyConditions"/> declares is
+/// evaluated here alone.</summary>
 internal static class KeyEffects
 {
     /// <summary>The condition that keeps a key from having an effect in a recipe; null where it has one.</summary>
@@ -20,7 +22,8 @@ internal static class KeyEffects
             Tell(entry.Key.Name, entry.Spelled, entry.KeySpan, IsDefault(recipe, entry.Key));
             if (entry.Value is MapNode map)
                 foreach (var (inner, value) in map.Entries)
-                    Tell($"{entry.Key.Name}.{inner.Text}", $"{entry.Spelled}.{inner.Text}", inner.Span, isDefault: value is ScalarNode { IsNull: true });
+                    Tell($"{entry.Key.Name}.{inner.Text}", $"{entry.Spelled}.{inner.Text}", inner.Span,
+                        isDefault: value is ScalarNode { IsNull: true });
         }
 
         void Tell(string key, string spelled, SourceSpan at, bool isDefault)
@@ -31,7 +34,7 @@ internal static class KeyEffects
             if (isDefault)
                 report.Note(at, $"{spelled} {what}");
             else
-                report.Warning(key, what, fix: condition.Fix is { } fix ? $"{fix}, or remove the key" : "remove the key");
+                report.Warning(key, what, fix: condition.Cure(recipe) is { } cure ? $"{cure}, or remove the key" : "remove the key");
         }
     }
 
@@ -44,9 +47,20 @@ internal static class KeyEffects
 }
 
 /// <summary>What must hold for keys to be read at all.</summary>
-/// <param name="Only">For the reference of keys: when they are read, e.g. "with `packing: true`".</param>
+/// <param name="Only">For the reference of keys: when they are read, e.g. "with `packing: true`", or a sentence; empty where they say so
+/// themselves.</param>
 /// <param name="Holds">Whether they are.</param>
 /// <param name="Otherwise">For the message: what is the case instead, e.g. "without packing".</param>
 /// <param name="Fix">What to write so that they are read; null where nothing does.</param>
 /// <param name="Reads">The keys that decide it: where one of them is wrong itself, nothing is said.</param>
-internal sealed record KeyCondition(string Only, Func<Recipe, bool> Holds, Func<Recipe, string> Otherwise, string? Fix, IReadOnlyList<string> Reads);
+internal sealed record KeyCondition(string Only, Func<Recipe, bool> Holds, Func<Recipe, string> Otherwise, string? Fix,
+    IReadOnlyList<string> Reads)
+{
+    /// <summary>What to write; null where the recipe's method could not do it.</summary>
+    public string? Cure(Recipe recipe) => recipe.Method switch
+    {
+        TrainingMethod.RejectionSample when Reads.Contains("eval_strategy") => null,        // it samples its rows, and holds none out
+        TrainingMethod.Grpo when Reads.Contains("sync_ref_model") && recipe.Preference.BetaOr(0) == 0 => null,      // it asks no reference
+        _ => Fix,
+    };
+}

@@ -14,7 +14,8 @@ public static class KeyReference
     public static string List(TrainingMethod? method)
     {
         var text = new StringBuilder();
-        var keys = RecipeKeys.All.Where(key => method is not { } m || key.Serves(m)).Where(key => method is null || key.Disposition == Disposition.Works);
+        var keys = RecipeKeys.All.Where(key => method is not { } m || key.Serves(m))
+            .Where(key => method is null || key.Disposition == Disposition.Works);
         foreach (var group in keys.GroupBy(key => key.Group))
         {
             text.Append($"{group.Key}\n");
@@ -32,8 +33,10 @@ public static class KeyReference
         var spelled = name.TrimStart('-').Replace('-', '_');
         if (RecipeKeys.Find(spelled) is not { } key)
             throw new InputException($"{name} is not a key of a recipe",
-                fix: RecipeKeys.Nearest(spelled, TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?" : "`handbook explain` lists every key");
-        var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: {Defaults(key, value => value)}\n");
+                fix: RecipeKeys.Nearest(spelled, TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?"
+                    : "`handbook explain` lists every key");
+        var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: "
+            + $"{Defaults(key, value => value)}\n");
         if (key.Aliases.Count > 0)
             text.Append($"  also read as: {string.Join(", ", key.Aliases)}\n");
         if (key.Methods.Count > 0)
@@ -71,15 +74,18 @@ public static class KeyReference
             foreach (var key in group)
             {
                 var aliases = key.Aliases.Count > 0 ? $" Also read as {string.Join(", ", key.Aliases.Select(alias => $"`{alias}`"))}." : "";
-                text.Append($"| `{key.Name}` | {RecipeBinder.Described(key.Type)} | {Defaults(key, Code)} | {Cell(Meaning(key, code: true))}{aliases} |\n");
+                text.Append($"| `{key.Name}` | {RecipeBinder.Described(key.Type)} | {Defaults(key, Code)} | "
+                    + $"{Cell(Meaning(key, code: true))}{aliases} |\n");
                 foreach (var (inner, type, otherwise, meaning) in Inner(key, code: true))
                     text.Append($"| `{key.Name}.{inner}` | {type} | {Code(otherwise)} | {Cell(meaning)} |\n");
             }
             text.Append('\n');
         }
-        foreach (var (key, method, values) in RecipeKeys.All.SelectMany(key => Values(key, code: true).Select(entry => (key, entry.Method, entry.Values))))
+        foreach (var (key, method, values) in RecipeKeys.All.SelectMany(key =>
+            Values(key, code: true).Select(entry => (key, entry.Method, entry.Values))))
         {
-            text.Append($"## Values of `{key.Name}`{(method is { } of ? $" for `handbook {RecipeNames.Of(of)}`" : "")}\n\n| value | meaning |\n|---|---|\n");
+            text.Append($"## Values of `{key.Name}`{(method is { } of ? $" for `handbook {RecipeNames.Of(of)}`" : "")}\n\n| value | "
+                + "meaning |\n|---|---|\n");
             foreach (var (value, meaning) in values)
                 text.Append($"| `{value}` | {Cell(meaning)} |\n");
             text.Append('\n');
@@ -96,7 +102,8 @@ public static class KeyReference
         var meaning = key.Property is { } property ? KeyDocs.Summary(property, code) : "";
         return key.Disposition switch
         {
-            Disposition.Works => KeyConditions.Of(key.Name).Where(condition => condition.Only.Length > 0).Aggregate(meaning, (said, condition) => $"{said} {Effect(condition, code)}"),
+            Disposition.Works => KeyConditions.Of(key.Name).Where(condition => condition.Only.Length > 0)
+                .Aggregate(meaning, (said, condition) => $"{said} {Effect(condition, code)}"),
             Disposition.NoEffect => $"No effect here: {key.Reason}.",
             Disposition.Rejected => $"Not accepted: {key.Reason}.",
             _ => $"{meaning} Not built yet: {key.Reason}.".TrimStart(),
@@ -104,17 +111,20 @@ public static class KeyReference
     }
 
     private static string Effect(KeyCondition condition, bool code) =>
-        $"Read {(condition.Only == "never" ? "" : "only ")}{(code ? condition.Only : condition.Only.Replace("`", ""))}.";
+        $"{(char.IsUpper(condition.Only[0]) ? "" : "Read only ")}{(code ? condition.Only : condition.Only.Replace("`", ""))}.";
 
     private static string Default(RecipeKey key) => YamlWriter.Flow(key.Default);
 
     private static string DefaultOf(RecipeKey key, TrainingMethod method) =>
-        YamlWriter.Flow(MethodDefaults.Of(method, RecipeDialect.Mixture, new()).Where(other => other.Key == key.Name).Select(other => other.Value).FirstOrDefault(key.Default));
+        YamlWriter.Flow(MethodDefaults.Of(method, RecipeDialect.Mixture, new()).Where(other => other.Key == key.Name)
+            .Select(other => other.Value).FirstOrDefault(key.Default));
 
     private static string Defaults(RecipeKey key, Func<string, string> shown) =>
-        string.Join("; ", MethodDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value) : $"{shown(other.Value)} {(other.Where.StartsWith("with", StringComparison.Ordinal) ? "" : "for ")}{other.Where}"));
+        string.Join("; ", MethodDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value)
+            : $"{shown(other.Value)} {(other.Where.StartsWith("with", StringComparison.Ordinal) ? "" : "for ")}{other.Where}"));
 
-    /// <summary>The values that a key takes with what each means, by method where they differ; none where a value may be anything or says all by its name.</summary>
+    /// <summary>The values that a key takes with what each means, by method where they differ; none where a value may be anything or says
+    /// all by its name.</summary>
     private static IEnumerable<(TrainingMethod? Method, (string Value, string Meaning)[] Values)> Values(RecipeKey key, bool code = false)
     {
         if (key.Name == "loss_type")
@@ -138,7 +148,8 @@ public static class KeyReference
             foreach (var property in type.GetProperties())
             {
                 var name = prefix + RecipeNames.Key(property.Name);
-                var meaning = KeyConditions.Of($"{key.Name}.{name}").Aggregate(KeyDocs.Summary(property, code), (said, condition) => $"{said} {Effect(condition, code)}");
+                var meaning = KeyConditions.Of($"{key.Name}.{name}")
+                    .Aggregate(KeyDocs.Summary(property, code), (said, condition) => $"{said} {Effect(condition, code)}");
                 yield return (name, RecipeBinder.Described(property.PropertyType), YamlWriter.Flow(property.GetValue(defaults)), meaning);
                 if (property.PropertyType == typeof(IReadOnlyList<DatasetEntry>))
                     foreach (var inner in Of(typeof(DatasetEntry), name + "[]."))

@@ -9,12 +9,14 @@ namespace Handbook.Recipes;
 internal static class MethodDefaults
 {
     /// <summary>The methods that compare or judge answers, and are told so row by row.</summary>
-    private static readonly TrainingMethod[] s_answers = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
+    private static readonly TrainingMethod[] s_answers = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo,
+        TrainingMethod.Bco];
 
     /// <summary>What holds for keys that the user did not write.</summary>
     /// <param name="written">The preference keys as they are written: the release that is asked for moves some defaults.</param>
     /// <returns>Only what differs from the records.</returns>
-    public static IEnumerable<(string Key, object? Value, KeySource Source)> Of(TrainingMethod method, RecipeDialect dialect, PreferenceOptions written)
+    public static IEnumerable<(string Key, object? Value, KeySource Source)> Of(TrainingMethod method, RecipeDialect dialect,
+        PreferenceOptions written)
     {
         var mixer = dialect == RecipeDialect.Mixer;
         if (mixer)
@@ -46,7 +48,8 @@ internal static class MethodDefaults
             yield break;
         yield return ("beta", written.BetaOr(), KeySource.Method);
         if (method != TrainingMethod.Orpo)
-            yield return ("loss_type", new[] { method switch { TrainingMethod.Kto => "kto", TrainingMethod.Bco => "bco", _ => "sigmoid" } }, KeySource.Method);
+            yield return ("loss_type", new[] { method switch { TrainingMethod.Kto => "kto", TrainingMethod.Bco => "bco", _ =>
+                "sigmoid" } }, KeySource.Method);
         if (method == TrainingMethod.Dpo && written.FDivergenceType == Divergence.Alpha)
             yield return ("f_alpha_divergence_coef", written.AlphaDivergence(), KeySource.Method);
         if (method is TrainingMethod.Dpo or TrainingMethod.Kto or TrainingMethod.Bco)
@@ -82,12 +85,15 @@ internal static class MethodDefaults
         [
             .. newer.Any(entry => entry.Value == usual) ? new[] { (usual, "") } : [],
             .. newer.Where(entry => entry.Value != usual).GroupBy(entry => entry.Value).Select(group => (group.Key, Names(group))),
-            .. older.GroupBy(entry => entry.Value).Select(group => (group.Key, (group.Count() == methods.Length ? "" : Names(group) + " ") + "with dataset_mixer")),
+            .. older.GroupBy(entry => entry.Value).Select(group =>
+            (group.Key, (group.Count() == methods.Length ? "" : Names(group) + " ") + "with dataset_mixer")),
         ];
 
         string Default(TrainingMethod method, RecipeDialect dialect) =>
-            YamlWriter.Flow(Of(method, dialect, new()).Where(other => other.Key == key.Name).Select(other => other.Value).FirstOrDefault(key.Default));
+            YamlWriter.Flow(Of(method, dialect, new()).Where(other => other.Key == key.Name).Select(other => other.Value)
+                .FirstOrDefault(key.Default));
 
-        static string Names(IEnumerable<(string Value, TrainingMethod Method)> group) => string.Join(", ", group.Select(entry => RecipeNames.Of(entry.Method)));
+        static string Names(IEnumerable<(string Value, TrainingMethod Method)> group) =>
+            string.Join(", ", group.Select(entry => RecipeNames.Of(entry.Method)));
     }
 }

@@ -13,7 +13,8 @@ public sealed record ModelOptions
     /// <summary>The folder (or <c>tokenizer.json</c>) of the tokenizer; null takes the model's own.</summary>
     public string? TokenizerNameOrPath { get; init; }
 
-    /// <summary>Type in which the weights are kept: <c>float32</c>, <c>bfloat16</c>, <c>float16</c>, or <c>auto</c> for the checkpoint's own; null keeps float32.</summary>
+    /// <summary>Type in which the weights are kept: <c>float32</c>, <c>bfloat16</c>, <c>float16</c>, or <c>auto</c> for the checkpoint's
+    /// own; null keeps float32.</summary>
     [Key(Aliases = ["dtype"])]
     public WeightType? TorchDtype { get; init; }
 

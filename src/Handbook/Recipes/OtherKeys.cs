@@ -13,11 +13,14 @@ internal static class OtherKeys
 
     public static IReadOnlyList<RecipeKey> All { get; } =
     [
-        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. OtherGrpoKeys.All(), .. Rejected(),
+        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. OtherGrpoKeys.All(),
+            .. Rejected(),
     ];
 
     private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
-        NoEffect<string>("model_revision", "models are folders on this machine; one in the hub's cache is named with its revision, as in model_name_or_path: owner/name@revision", "main"),
+        NoEffect<string>("model_revision",
+        "models are folders on this machine; one in the hub's cache is named with its revision, as in model_name_or_path: "
+        + "owner/name@revision", "main"),
         NoEffect<string>("base_model_revision", "models are folders on this machine"),
         NoEffect<string>("model_code_revision", "no code of a model is ever run"),
         NoEffect<bool>("trust_remote_code", "no code of a model is ever run", false),
@@ -63,7 +66,8 @@ internal static class OtherKeys
         NoEffect<bool?>("split_batches", OneProcess));
 
     private static IEnumerable<RecipeKey> Training() => Group("Training",
-        NoEffect<IReadOnlyDictionary<string, object?>>("gradient_checkpointing_kwargs", "there is one way to recompute, with the same result as either"),
+        NoEffect<IReadOnlyDictionary<string, object?>>("gradient_checkpointing_kwargs",
+        "there is one way to recompute, with the same result as either"),
         NoEffect<bool>("gradient_checkpointing_use_reentrant", "there is one way to recompute, with the same result as either", false),
         NoEffect<bool>("activation_offloading", "activations are in the machine's memory already; gradient_checkpointing saves it", false),
         NoEffect<bool>("average_tokens_across_devices", "the loss is always divided once, by the tokens of the whole step", true),
@@ -153,7 +157,8 @@ internal static class OtherKeys
     {
         TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
         return Group("Preference methods",
-            For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout", "every forward pass is the full model, in policy and reference", true),
+            For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout",
+            "every forward pass is the full model, in policy and reference", true),
             For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
             For<int?>(pairs, "padding_value", "no batch is ever padded"),
             For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),

@@ -12,14 +12,17 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
             return [];
         var key = RecipeKeys.Find(Spell(words[index][2..].Split('.')[0]));
         if (key is null && LauncherOptions.Contains(words[index][2..]))
-            return words.Skip(index + 1).Take(LauncherOptions.TakesValue(words[index][2..]) ? 1 : 0).Where(word => !word.StartsWith("--", StringComparison.Ordinal));
+            return words.Skip(index + 1).Take(LauncherOptions.TakesValue(words[index][2..]) ? 1 : 0)
+                .Where(word => !word.StartsWith("--", StringComparison.Ordinal));
         var following = words.Skip(index + 1).TakeWhile(word => !word.StartsWith("--", StringComparison.Ordinal));
         if (key is null)
-            return words[index].StartsWith("--no", StringComparison.Ordinal) && Negated(Spell(words[index][2..])) is not null ? [] : following.Take(1).Where(word => !IsRecipe(word));
+            return words[index].StartsWith("--no", StringComparison.Ordinal) && Negated(Spell(words[index][2..])) is not null ? []
+                : following.Take(1).Where(word => !IsRecipe(word));
         if (RecipeBinder.IsList(key.Type) && !words[index].Contains('.'))
             return following.TakeWhile(word => !IsRecipe(word));
         if ((Nullable.GetUnderlyingType(key.Type) ?? key.Type) == typeof(bool))
-            return following.Take(1).Where(word => word is "true" or "True" or "false" or "False" or "yes" or "no" or "y" or "n" or "t" or "f" or "1" or "0" or "null");
+            return following.Take(1).Where(word =>
+                word is "true" or "True" or "false" or "False" or "yes" or "no" or "y" or "n" or "t" or "f" or "1" or "0" or "null");
         return following.Take(1);
     }
 
@@ -78,7 +81,8 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
         return node switch
         {
             ListNode list => list with { Span = at, Items = [.. list.Items.Select(item => Placed(item, span))] },
-            MapNode map => map with { Span = at, Entries = [.. map.Entries.Select(entry => new MapEntry((ScalarNode)Placed(entry.Key, span), Placed(entry.Value, span)))] },
+            MapNode map => map with { Span = at, Entries = [.. map.Entries.Select(entry =>
+            new MapEntry((ScalarNode)Placed(entry.Key, span), Placed(entry.Value, span)))] },
             _ => node with { Span = at },
         };
     }
@@ -91,5 +95,6 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
         key.StartsWith("no_", StringComparison.Ordinal) && RecipeKeys.Find(key) is null && RecipeKeys.Find(key[3..]) is { } known
         && (Nullable.GetUnderlyingType(known.Type) ?? known.Type) == typeof(bool) ? key[3..] : null;
 
-    private static bool IsRecipe(string word) => word.EndsWith(".yaml", StringComparison.Ordinal) || word.EndsWith(".yml", StringComparison.Ordinal);
+    private static bool IsRecipe(string word) => word.EndsWith(".yaml", StringComparison.Ordinal)
+        || word.EndsWith(".yml", StringComparison.Ordinal);
 }

@@ -58,14 +58,17 @@ public sealed record Recipe : MethodOptions
         RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling => spelling.Name == name).Value as TrainingMethod?;
 
     /// <summary>The names of all methods, as commands are called.</summary>
-    public static IReadOnlyList<string> MethodNames => [.. RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name)];
+    public static IReadOnlyList<string> MethodNames =>
+        [.. RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name)];
 
-    /// <summary>The rows of an optimiser step with the keys that they come from, in words: published recipes count on several processes, and here is one.</summary>
+    /// <summary>The rows of an optimiser step with the keys that they come from, in words: published recipes count on several processes,
+    /// and here is one.</summary>
     public string GlobalBatch()
     {
         var (rows, steps) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps);
         var what = Method == TrainingMethod.Grpo ? "answers" : "rows";
-        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x 1 process = {(long)rows * steps} {what} a step";
+        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x 1 process = "
+            + $"{(long)rows * steps} {what} a step";
     }
 
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
@@ -92,7 +95,8 @@ public sealed record Recipe : MethodOptions
         if (!HoldsOut(mixture))
             report.Error(Training.EvalStrategy != IntervalStrategy.No ? "eval_strategy" : Training.DoEval ? "do_eval" : "eval_on_start",
                 "asks for evaluations, but no rows are held out",
-                fix: mixture.Dialect == MixtureDialect.Mixer ? "add a test split to dataset_splits" : "set dataset_mixture.test_split_size, e.g. 0.05");
+                fix: mixture.Dialect == MixtureDialect.Mixer ? "add a test split to dataset_splits"
+                    : "set dataset_mixture.test_split_size, e.g. 0.05");
     }
 
     // Evaluating on the rows that were trained on measures memory, and nobody would see it from the numbers.
@@ -107,14 +111,16 @@ public sealed record Recipe : MethodOptions
         }
         catch (InputException problem)
         {
-            report.Error(problem.What.Contains(mixture.TrainSplit, StringComparison.Ordinal) ? "dataset_train_split" : "dataset_test_split", $"is not understood: {problem.What}", fix: problem.Fix);
+            report.Error(problem.What.Contains(mixture.TrainSplit, StringComparison.Ordinal) ? "dataset_train_split"
+                : "dataset_test_split", $"is not understood: {problem.What}", fix: problem.Fix);
             return;
         }
         if (train.Overlaps(test))
             report.Error(Sources.ContainsKey("dataset_train_split") ? "dataset_train_split" : "dataset_test_split",
                 $"makes the rows trained on ({mixture.TrainSplit}) those held out ({mixture.TestSplit})",
                 why: "an evaluation on rows that were trained on says nothing about others",
-                fix: $"hold out a part with dataset_train_split: {train.Split}[:90%] and dataset_test_split: {train.Split}[90%:], or turn evaluation off with eval_strategy: no and do_eval: false");
+                fix: $"hold out a part with dataset_train_split: {train.Split}[:90%] and dataset_test_split: {train.Split}[90%:], or "
+                + "turn evaluation off with eval_strategy: no and do_eval: false");
     }
 
     private static bool HoldsOut(MixtureSpec mixture) => mixture.Dialect switch

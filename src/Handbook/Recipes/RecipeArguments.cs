@@ -2,7 +2,8 @@ namespace Handbook.Recipes;
 
 /// <summary>What stands behind a training command: the recipe's path and the keys that it overrides.</summary>
 /// <remarks>
-/// <c>recipe.yaml --key=value --key value --flag --no_flag --map.inner=value</c>, in any order; <c>--config recipe.yaml</c> names the recipe as well.
+/// <c>recipe.yaml --key=value --key value --flag --no_flag --map.inner=value</c>, in any order; <c>--config recipe.yaml</c> names the
+/// recipe as well.
 /// Dashes inside a key count as underscores. The last of two values for one key wins.
 /// </remarks>
 public static class RecipeArguments

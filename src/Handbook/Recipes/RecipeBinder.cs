@@ -7,7 +7,8 @@ using Handbook.Training;
 namespace Handbook.Recipes;
 
 /// <summary>Turns what the user wrote into the type that a key needs; what does not fit goes to the report.</summary>
-/// <remarks>The key's type decides, not the spelling: <c>5e-7</c> is a number, <c>no</c> is a strategy or a truth value, as the key needs it.</remarks>
+/// <remarks>The key's type decides, not the spelling: <c>5e-7</c> is a number, <c>no</c> is a strategy or a truth value, as the key needs
+/// it.</remarks>
 internal sealed class RecipeBinder(Diagnostics report)
 {
     /// <param name="key">The key as the user spelled it, dotted below maps.</param>
@@ -29,8 +30,10 @@ internal sealed class RecipeBinder(Diagnostics report)
         }
         if (target == typeof(object))
             value = Free(node);
-        else if (target == typeof(string) || target == typeof(bool) || target == typeof(int) || target == typeof(long) || target == typeof(double) || target == typeof(StepInterval) || target.IsEnum)
-            return node is ScalarNode scalar ? TryScalar(scalar, target, key, out value) : Fail(node, key, $"is {Kind(node)}, not {Described(target)}", $"write one value: {Example(target)}");
+        else if (target == typeof(string) || target == typeof(bool) || target == typeof(int) || target == typeof(long)
+            || target == typeof(double) || target == typeof(StepInterval) || target.IsEnum)
+            return node is ScalarNode scalar ? TryScalar(scalar, target, key, out value)
+                : Fail(node, key, $"is {Kind(node)}, not {Described(target)}", $"write one value: {Example(target, key)}");
         else if (target == typeof(IReadOnlyList<string>))
             return TryTexts(node, key, out value);
         else if (target == typeof(IReadOnlyList<double>))
@@ -83,7 +86,7 @@ internal sealed class RecipeBinder(Diagnostics report)
             if (Number(text) is { } whole && Math.Abs(whole) < 1L << 53)
             {
                 if (whole != Math.Floor(whole))
-                    return Fail(node, key, $"is {node.Text}, not a whole number", $"write a whole number, such as {Math.Round(whole)}");
+                    return Fail(node, key, $"is {node.Text}, not a whole number", $"write {Example(type, key)}");
                 if (type == typeof(int) && Math.Abs(whole) > int.MaxValue)
                     return Fail(node, key, $"is {node.Text}, which is too large", $"the largest is {int.MaxValue}");
                 value = type == typeof(int) ? (int)whole : (object)(long)whole;
@@ -95,7 +98,7 @@ internal sealed class RecipeBinder(Diagnostics report)
             value = Number(text) is { } steps ? new StepInterval(steps) : null;
         else
             return TryName(node, type, key, out value);
-        return value is not null || Fail(node, key, $"is {Shown(node)}, not {Described(type)}", $"write {Example(type)}");
+        return value is not null || Fail(node, key, $"is {Shown(node)}, not {Described(type)}", $"write {Example(type, key)}");
     }
 
     private bool TryName(ScalarNode node, Type type, string key, out object? value)
@@ -106,11 +109,14 @@ internal sealed class RecipeBinder(Diagnostics report)
         if (value is not null)
             return true;
         if (type == typeof(OptimizerKind) && OtherOptimizers.Known.Contains(text))
-            return Fail(node, key, $"is {text}, an optimiser that is not built yet", $"write optim: adamw_torch, or another of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}");
+            return Fail(node, key, $"is {text}, an optimiser that is not built yet",
+                "write optim: adamw_torch, or another of "
+                + $"{string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}");
         var nearest = Spelling.Nearest(text, names.Select(spelling => spelling.Name));
         var choice = $"one of {string.Join(", ", names.Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name))}";
         // Aliases are read but not listed: the one that is meant stands in the list.
-        var listed = nearest is null ? null : names.First(spelling => spelling.IsFirst && Equals(spelling.Value, names.First(other => other.Name == nearest).Value)).Name;
+        var listed = nearest is null ? null : names.First(spelling => spelling.IsFirst
+            && Equals(spelling.Value, names.First(other => other.Name == nearest).Value)).Name;
         return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is null ? $"write {choice}" : $"did you mean {listed}?");
     }
 
@@ -120,7 +126,8 @@ internal sealed class RecipeBinder(Diagnostics report)
         switch (node)
         {
             case ScalarNode scalar:     // `tensorboard`, or `a, b` on the command line
-                value = scalar.Quoted || scalar.Span.Source is not null ? new[] { scalar.Text } : scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+                value = scalar.Quoted || scalar.Span.Source is not null ? new[] { scalar.Text }
+                    : scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
                 return true;
             case ListNode list when list.Items.All(item => item is ScalarNode):
                 value = list.Items.Select(item => ((ScalarNode)item).Text).ToArray();
@@ -136,7 +143,9 @@ internal sealed class RecipeBinder(Diagnostics report)
         IReadOnlyList<RecipeNode> items = node switch
         {
             ListNode list => list.Items,
-            ScalarNode { Span.Source: null, Quoted: false } words => [.. words.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries).Select(word => words with { Text = word })],
+            ScalarNode { Span.Source: null, Quoted: false } words =>
+            [.. words.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries)
+            .Select(word => words with { Text = word })],
             _ => [node],
         };
         var numbers = items.Select(item => item is ScalarNode scalar ? Number(scalar.Text.Trim()) : null).ToArray();
@@ -196,7 +205,8 @@ internal sealed class RecipeBinder(Diagnostics report)
     private bool TryRecord(RecipeNode node, Type type, string key, out object? value)
     {
         value = null;
-        var properties = type.GetProperties(BindingFlags.Public | BindingFlags.Instance).ToDictionary(property => RecipeNames.Key(property.Name));
+        var properties = type.GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .ToDictionary(property => RecipeNames.Key(property.Name));
         if (node is not MapNode map)
             return Fail(node, key, $"is {Kind(node)}, not a map", $"it has the keys {string.Join(", ", properties.Keys)}");
         var fits = true;
@@ -231,7 +241,8 @@ internal sealed class RecipeBinder(Diagnostics report)
         ScalarNode scalar => Number(scalar.Text.Trim()) switch
         {
             null => scalar.Text,
-            { } number when number == Math.Floor(number) && Math.Abs(number) < 1L << 53 && !scalar.Text.AsSpan().ContainsAny(".eE") => (long)number,
+            { } number when number == Math.Floor(number) && Math.Abs(number) < 1L << 53 && !scalar.Text.AsSpan().ContainsAny(".eE") =>
+            (long)number,
             { } number => number,
         },
         ListNode list => list.Items.Select(Free).ToArray(),
@@ -248,7 +259,8 @@ internal sealed class RecipeBinder(Diagnostics report)
 
     private static double? Number(string text) =>
         text.Length > 0 && (char.IsAsciiDigit(text[0]) || text[0] is '-' or '+' or '.') && !text.EndsWith('_')
-        && double.TryParse(text.Replace("_", ""), NumberStyles.Float, CultureInfo.InvariantCulture, out var number) && double.IsFinite(number)
+        && double.TryParse(text.Replace("_", ""), NumberStyles.Float, CultureInfo.InvariantCulture, out var number)
+            && double.IsFinite(number)
             ? number : null;
 
     private static string Kind(RecipeNode node) => node switch
@@ -265,11 +277,19 @@ internal sealed class RecipeBinder(Diagnostics report)
         return $"\"{(text.Length > 40 ? text[..40] + "…" : text)}\"";
     }
 
-    private static string Example(Type type) => (Nullable.GetUnderlyingType(type) ?? type) switch
+    /// <summary>What a key takes, with a value that suits it: mostly its default.</summary>
+    private static string Example(Type type, string key) => (Nullable.GetUnderlyingType(type) ?? type) switch
     {
         var t when t == typeof(bool) => "true or false",
-        var t when t == typeof(int) || t == typeof(long) => "a whole number, such as 8",
-        var t when t == typeof(double) => "a number, such as 2.0e-5",
+        var t when t == typeof(int) || t == typeof(long) =>
+        $"a whole number, such as {RecipeKeys.Find(key)?.Default switch { int and > 1 and var usual => usual, _ => 8 }}",
+        var t when t == typeof(double) => RecipeKeys.Find(key) switch
+        {
+            { Default: null } => "a number",
+            { Default: double and > 0 and not 2e-5 and var usual } => $"a number, such as {YamlWriter.Flow(usual)}",
+            { Default: 0.0 } => "a number, such as 0.1",
+            _ => "a number, such as 2.0e-5",
+        },
         var t when t == typeof(StepInterval) => "100, or 0.1 for ten times in a run",
         var t => Described(t),
     };

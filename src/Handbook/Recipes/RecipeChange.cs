@@ -22,7 +22,8 @@ internal sealed record RecipeChange(string Key, string Old, string New, ResumeRu
             if (KeyEffects.Unmet(now, key.Name) is not null)
                 continue;       // nothing reads it
             // A key that the older version did not know yet, and that nobody has set, changes nothing.
-            if (!old.TryGetValue(key.Name, out var was) && now.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine))
+            if (!old.TryGetValue(key.Name,
+                out var was) && now.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine))
                 continue;
             was ??= Default(key);
             var @is = current.GetValueOrDefault(key.Name) ?? Default(key);
@@ -49,5 +50,6 @@ internal sealed record RecipeChange(string Key, string Old, string New, ResumeRu
     };
 
     // The same folder may be written in several ways.
-    private static bool IsSamePlace(string one, string other) => Path.Exists(one) && Path.Exists(other) && RealPath.Of(one) == RealPath.Of(other);
+    private static bool IsSamePlace(string one, string other) => Path.Exists(one) && Path.Exists(other)
+        && RealPath.Of(one) == RealPath.Of(other);
 }

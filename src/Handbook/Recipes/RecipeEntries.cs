@@ -25,17 +25,21 @@ internal sealed class RecipeEntries
         foreach (var change in overrides)
             if (Known(change.Path[0], $"--{change.Spelled.Split('.')[0]}", change.KeySpan, method, report) is { } key)
                 merged._entries[key.Name] = new(key, change.Path[0], change.KeySpan,
-                    change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value, KeyPath.Below(key, merged[key.Name]?.Value, change.Path), change), FromFile: false);
+                    change.Path.Count == 1 ? change.Value : Changed(merged[key.Name]?.Value,
+                    KeyPath.Below(key, merged[key.Name]?.Value, change.Path), change), FromFile: false);
         return merged;
     }
 
-    // The three ways to name the data exclude each other: the one on the command line takes the place of the file's, with all that belongs to it.
+    // The three ways to name the data exclude each other: the one on the command line takes the place of the file's, with all that belongs
+    // to it.
     private void ReplaceSources(IReadOnlyList<Override> overrides, Diagnostics report)
     {
-        if (overrides.LastOrDefault(change => change.Path.Count == 1 && change.Value is not ScalarNode { IsNull: true } && s_sources.Contains(RecipeKeys.Find(change.Path[0])?.Name)) is not { } named)
+        if (overrides.LastOrDefault(change => change.Path.Count == 1 && change.Value is not ScalarNode { IsNull: true }
+            && s_sources.Contains(RecipeKeys.Find(change.Path[0])?.Name)) is not { } named)
             return;
         var name = RecipeKeys.Find(named.Path[0])!.Name;
-        var replaced = _entries.Values.Where(entry => s_sources.Contains(entry.Key.Name) && entry.Key.Name != name && entry.Value is not ScalarNode { IsNull: true }).ToArray();
+        var replaced = _entries.Values.Where(entry => s_sources.Contains(entry.Key.Name) && entry.Key.Name != name
+            && entry.Value is not ScalarNode { IsNull: true }).ToArray();
         if (replaced.Length == 0)
             return;
         foreach (var entry in replaced.Concat(_entries.Values.Where(entry => s_ofSources.Contains(entry.Key.Name))).ToArray())
@@ -59,7 +63,8 @@ internal sealed class RecipeEntries
     // a data set's name may contain dots: the longest name that fits leads on
     private static RecipeNode Find(RecipeNode node, string path)
     {
-        if (node is MapNode map && map.Entries.OrderByDescending(e => e.Key.Text.Length).FirstOrDefault(e => path == e.Key.Text || path.StartsWith(e.Key.Text + ".", StringComparison.Ordinal)) is { } entry)
+        if (node is MapNode map && map.Entries.OrderByDescending(e => e.Key.Text.Length)
+            .FirstOrDefault(e => path == e.Key.Text || path.StartsWith(e.Key.Text + ".", StringComparison.Ordinal)) is { } entry)
             return path == entry.Key.Text ? entry.Value : Find(entry.Value, path[(entry.Key.Text.Length + 1)..]);
         var parts = path.Split('.', 2);
         if (node is ListNode list && int.TryParse(parts[0], out var index) && index < list.Items.Count)
@@ -88,7 +93,8 @@ internal sealed class RecipeEntries
             return;         // `max_seq_length: null` leaves max_length at its default
         var entry = new RecipeEntry(key, name.Text, name.Span, value, FromFile: true);
         if (_entries.TryGetValue(key.Name, out var other) && !Same(other.Value, value))
-            report.ErrorAt(value.Span, $"{name.Text} and {other.Spelled} (line {other.KeySpan.Line}) are two names of one key, with different values",
+            report.ErrorAt(value.Span, $"{name.Text} and {other.Spelled} (line {other.KeySpan.Line}) are two names of one key, with "
+                + "different values",
                 "only one of the two could count", $"keep {key.Name}");
         else
             _entries[key.Name] = entry;
@@ -98,7 +104,8 @@ internal sealed class RecipeEntries
     {
         (ScalarNode a, ScalarNode b) => a.Text == b.Text,
         (ListNode a, ListNode b) => a.Items.Count == b.Items.Count && a.Items.Zip(b.Items).All(pair => Same(pair.First, pair.Second)),
-        (MapNode a, MapNode b) => a.Entries.Count == b.Entries.Count && a.Entries.All(entry => b[entry.Key.Text] is { } value && Same(entry.Value, value)),
+        (MapNode a, MapNode b) => a.Entries.Count == b.Entries.Count
+            && a.Entries.All(entry => b[entry.Key.Text] is { } value && Same(entry.Value, value)),
         _ => false,
     };
 

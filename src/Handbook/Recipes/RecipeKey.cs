@@ -47,7 +47,8 @@ internal sealed record RecipeKey
     public PropertyInfo? Property { get; init; }
 
     /// <summary>Whether its property cannot be without a value.</summary>
-    public bool NeedsValue => Property is { } property && !Type.IsValueType && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.NotNull;
+    public bool NeedsValue => Property is { } property && !Type.IsValueType
+        && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.NotNull;
 
     /// <summary>Whether a method reads it; rejection sampling reads what its training stage does.</summary>
     public bool Serves(TrainingMethod method) => Methods.Count == 0 || Methods.Contains(method)

@@ -17,7 +17,8 @@ internal static class RecipeKeys
         .. FromRecord(new ModelOptions(), "Model and tokenizer"),
         .. FromRecord(new DataOptions(), "Data"),
         .. FromRecord(new SftOptions(), "Supervised fine-tuning", TrainingMethod.Sft),
-        .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco),
+        .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto,
+        TrainingMethod.Cpo, TrainingMethod.Bco),
         .. FromRecord(new RewardOptions(), "Reward modelling", TrainingMethod.Reward),
         .. FromRecord(new GenerationOptions(), "Sampling", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
         .. FromRecord(new ScorerOptions(), "Scoring answers", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
@@ -37,11 +38,14 @@ internal static class RecipeKeys
 
     /// <summary>The known name that a word means, or is most like; null when there is none.</summary>
     public static string? Nearest(string name, TrainingMethod method) =>
-        KeySynonyms.KeyFor(name) is { } meant && Find(meant)!.Serves(method) ? meant : Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method)).SelectMany(key => key.Aliases.Prepend(key.Name)));
+        KeySynonyms.KeyFor(name) is { } meant && Find(meant)!.Serves(method) ? meant
+            : Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method))
+            .SelectMany(key => key.Aliases.Prepend(key.Name)));
 
     private static IEnumerable<RecipeKey> FromRecord(object defaults, string group, params TrainingMethod[] methods)
     {
-        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite))
+        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .Where(property => property.CanWrite))
         {
             var extra = property.GetCustomAttribute<KeyAttribute>();
             yield return new RecipeKey

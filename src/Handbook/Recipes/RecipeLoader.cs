@@ -45,7 +45,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             if (Directory.Exists(file))
                 return Refuse("is a folder, not a recipe", Candidates(file));
             if (!File.Exists(file))
-                return Refuse("does not exist", Path.GetDirectoryName(file) is { } folder && Directory.Exists(folder.Length == 0 ? "." : folder) ? Candidates(folder.Length == 0 ? "." : folder) : null);
+                return Refuse("does not exist", Path.GetDirectoryName(file) is { } folder
+                    && Directory.Exists(folder.Length == 0 ? "." : folder) ? Candidates(folder.Length == 0 ? "." : folder) : null);
             if (new FileInfo(file).Length > MaxBytes)
                 return Refuse($"has {new FileInfo(file).Length} bytes, more than any recipe", null);
             text = new UTF8Encoding(false, throwOnInvalidBytes: true).GetString(File.ReadAllBytes(file)).TrimStart('\uFEFF');
@@ -73,14 +74,16 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
 
         MapNode? Refuse(string what, string? candidate, string? why = null)
         {
-            report.ErrorAt(null, $"the recipe {what}", why, fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml" : $"did you mean {candidate}?");
+            report.ErrorAt(null, $"the recipe {what}", why, fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml"
+                : $"did you mean {candidate}?");
             return null;
         }
 
         string? Candidates(string folder)
         {
             string[] recipes = [.. Directory.EnumerateFiles(folder, "*.y*ml", SearchOption.TopDirectoryOnly)
-                .Concat(Directory.EnumerateDirectories(folder).SelectMany(inner => Directory.EnumerateFiles(inner, "*.y*ml"))).Order(StringComparer.Ordinal)];
+                .Concat(Directory.EnumerateDirectories(folder).SelectMany(inner => Directory.EnumerateFiles(inner, "*.y*ml")))
+                    .Order(StringComparer.Ordinal)];
             return Spelling.Nearest(file, recipes) ?? recipes.FirstOrDefault();
         }
     }
@@ -90,7 +93,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var binder = new RecipeBinder(report);
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
         var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
-        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new GenerationOptions(), new GrpoOptions());
+        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new GenerationOptions(),
+            new GrpoOptions());
         var (scoring, rejection) = (new ScorerOptions(), new RejectionOptions());
         object[] records = [model, data, training, sft, preference, reward, sampling, grpo, scoring, rejection];
         foreach (var entry in _entries.All)
@@ -166,7 +170,8 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                 return false;
             case Disposition.NotBuilt:
                 if (!isDefault)
-                    report.ErrorAt(entry.Value.Span, $"{entry.Spelled} is {YamlWriter.Flow(value)}, which is not built yet", key.Reason, $"remove the line, or set it to {YamlWriter.Flow(key.Default)}");
+                    report.ErrorAt(entry.Value.Span, $"{entry.Spelled} is {YamlWriter.Flow(value)}, which is not built yet", key.Reason,
+                        $"remove the line, or set it to {YamlWriter.Flow(key.Default)}");
                 return key.Property is not null && isDefault;
             default:
                 if (!isDefault && !(key.Group == OtherKeys.AdapterGroup && AsksForAdapters))
@@ -184,13 +189,15 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
     }
 
     // then the run stops anyway, and the adapter's own keys are not the reason
-    private bool AsksForAdapters => s_adapters.Any(name => _entries[name] is { Value: ScalarNode { IsNull: false, Text: not ("false" or "False") } });
+    private bool AsksForAdapters => s_adapters.Any(name =>
+        _entries[name] is { Value: ScalarNode { IsNull: false, Text: not ("false" or "False") } });
 
     private void Validate(Recipe recipe, Diagnostics report)
     {
         recipe.Validate(report);
         if (int.TryParse(Environment.GetEnvironmentVariable("WORLD_SIZE"), out var processes) && processes > 1)
-            report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet", "each of them would train the whole model on its own", "start one process, without a launcher");
+            report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet",
+                "each of them would train the whole model on its own", "start one process, without a launcher");
         KeyEffects.Report(recipe, _entries, report);
         RecipeNotes.Explain(recipe, _entries, report);
     }

@@ -22,7 +22,8 @@ internal static class RecipeMethod
         ["pretraining"] = TrainingMethod.Cpt,
     };
 
-    /// <summary>From the file's name or its folder (<c>zephyr/sft/config.yaml</c>), otherwise from its keys; fine-tuning when nothing tells.</summary>
+    /// <summary>From the file's name or its folder (<c>zephyr/sft/config.yaml</c>), otherwise from its keys; fine-tuning when nothing
+    /// tells.</summary>
     public static TrainingMethod Guess(string path)
     {
         var full = Path.GetFullPath(path);
@@ -32,11 +33,13 @@ internal static class RecipeMethod
                     return named;
         if (!File.Exists(path) || YamlReader.Read(File.ReadAllText(path), path, new Diagnostics(path)) is not MapNode root)
             return TrainingMethod.Sft;
-        return OfKeys([.. root.Entries.Select(entry => RecipeKeys.Find(entry.Key.Text)).OfType<RecipeKey>().Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
+        return OfKeys([.. root.Entries.Select(entry => RecipeKeys.Find(entry.Key.Text)).OfType<RecipeKey>()
+            .Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
     }
 
     private static TrainingMethod? Named(string word) =>
-        RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling => spelling.Name.Equals(word, StringComparison.OrdinalIgnoreCase)).Value is TrainingMethod named ? named
+        RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling =>
+            spelling.Name.Equals(word, StringComparison.OrdinalIgnoreCase)).Value is TrainingMethod named ? named
         : s_others.TryGetValue(word, out var other) ? other : null;
 
     // the first method that reads every key; beside it, the one that reads most

@@ -7,7 +7,8 @@ namespace Handbook.Recipes;
 /// <summary>What a good recipe is told all the same: older names, older defaults, settings that mean less here than they seem to.</summary>
 internal static class RecipeNotes
 {
-    private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id", "max_target_length"];
+    private static readonly string[] s_older = ["evaluation_strategy", "datasets_mixer", "no_cuda", "push_to_hub_model_id",
+        "max_target_length"];
     private static readonly string[] s_mixerOnly = ["dataset_splits", "dataset_configs", "preprocessing_num_workers"];
     private static readonly string[] s_mixtureOnly = ["dataset_train_split", "dataset_test_split", "dataset_num_proc"];
 
@@ -30,16 +31,20 @@ internal static class RecipeNotes
                 (mixer ? "dataset_mixer decides, and the older defaults hold" : "without dataset_mixer the newer defaults hold"));
 
         if (mixer && entries["packing"] is null && recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt)
-            report.Note(entries["dataset_mixer"]!.KeySpan, "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
+            report.Note(entries["dataset_mixer"]!.KeySpan,
+                "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
         if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
             report.Note(null, "bf16 is not set, so everything is computed in float32; `bf16: true` is faster where the processor has bf16");
         if (entries["loss_type"] is { } losses)
             foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
                 report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");
-        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo && !recipe.Preference.LossesOr("sigmoid").Contains("sft"))
-            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {PreferenceChecks.RpoAsLoss(recipe.Preference)} in newer releases");
+        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo
+            && !recipe.Preference.LossesOr("sigmoid").Contains("sft"))
+            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {PreferenceChecks.RpoAsLoss(recipe.Preference)} in "
+                + "newer releases");
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
-            report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a reference as its paper means it");
+            report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a "
+                + "reference as its paper means it");
         if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)
         {
             var kind = RecipeNames.Of(recipe.Training.Optim);
@@ -50,8 +55,11 @@ internal static class RecipeNotes
         }
         if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
             foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
-                report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl" + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));
-        if (entries["use_peft"] is null && entries["load_in_4bit"] is null && recipe.Data.Packing && recipe.Data.MaxLength is { } block && recipe.Data.MaxTokens is { } bin && bin < block)
-            report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}", why: "a block is never cut, so it is computed alone", fix: $"set max_tokens: {block} or more");
+                report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl"
+                    + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));
+        if (entries["use_peft"] is null && entries["load_in_4bit"] is null && recipe.Data.Packing && recipe.Data.MaxLength is { } block
+            && recipe.Data.MaxTokens is { } bin && bin < block)
+            report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}",
+                why: "a block is never cut, so it is computed alone", fix: $"set max_tokens: {block} or more");
     }
 }

@@ -18,7 +18,8 @@ public sealed class RecipeResult
     /// <summary>Every message; notes and warnings also where the recipe is good.</summary>
     public Diagnostics Diagnostics { get; }
 
-    /// <summary>The recipe as far as it could be read, to look at what it names: keys with errors have their defaults, or values that nothing can run with.</summary>
+    /// <summary>The recipe as far as it could be read, to look at what it names: keys with errors have their defaults, or values that
+    /// nothing can run with.</summary>
     public Recipe? Draft { get; }
 
     /// <summary>The recipe, if it has no errors; the messages in any case.</summary>

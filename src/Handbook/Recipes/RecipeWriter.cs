@@ -12,7 +12,8 @@ internal static class RecipeWriter
         text.Append($"# {recipe.Path} as it was run by `handbook {RecipeNames.Of(recipe.Method)}`, every value that counted included.\n");
         foreach (var record in recipe.Records)
         {
-            var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works && key.Serves(recipe.Method)).ToArray();
+            var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works
+                && key.Serves(recipe.Method)).ToArray();
             if (keys.Length == 0)
                 continue;
             text.Append($"\n# {keys[0].Group}\n");
@@ -23,7 +24,8 @@ internal static class RecipeWriter
                 if (value is null && key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name" or "dataset_config" or "dataset_configs")
                     continue;
                 // what nothing reads stands there only where the user wrote it
-                if (recipe.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine) && KeyEffects.Unmet(recipe, key.Name) is not null)
+                if (recipe.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine)
+                    && KeyEffects.Unmet(recipe, key.Name) is not null)
                     continue;
                 text.Append(Line(key.Name, value, recipe.Sources.GetValueOrDefault(key.Name)));
             }

@@ -28,9 +28,11 @@ internal static class ResumeRules
     };
 
     private static readonly string[] s_length = ["max_steps", "num_train_epochs"];
-    private static readonly string[] s_order = ["per_device_train_batch_size", "gradient_accumulation_steps", "data_seed", "dataloader_drop_last", "train_sampling_strategy", "group_by_length", "shuffle_dataset"];
+    private static readonly string[] s_order = ["per_device_train_batch_size", "gradient_accumulation_steps", "data_seed",
+        "dataloader_drop_last", "train_sampling_strategy", "group_by_length", "shuffle_dataset"];
 
-    private static readonly string[] s_start = ["output_dir", "fresh", "resume_from_checkpoint", "ignore_data_skip", "ignore_recipe_changes"];
+    private static readonly string[] s_start = ["output_dir", "fresh", "resume_from_checkpoint", "ignore_data_skip",
+        "ignore_recipe_changes"];
 
     /// <summary>Whether the key says how a start goes, and nothing about the run.</summary>
     public static bool IsAboutTheStart(string key) => s_start.Contains(key);

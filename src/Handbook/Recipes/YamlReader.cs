@@ -40,7 +40,8 @@ internal sealed class YamlReader
             var node = ReadNode(0);
             _parser.Consume<DocumentEnd>();
             if (_parser.Accept<DocumentStart>(out var second))
-                throw new Broken(Span(second.Start, second.Start), "a second YAML document begins here", "a recipe is one document", "remove the line `---`");
+                throw new Broken(Span(second.Start, second.Start), "a second YAML document begins here", "a recipe is one document",
+                    "remove the line `---`");
             return node;
         }
         catch (Broken broken)
@@ -62,12 +63,15 @@ internal sealed class YamlReader
     private void ReportSyntax(Mark start, Mark end, string message)
     {
         // the parser blames the line before the tab
-        var tabbed = Array.FindIndex(_lines, Math.Clamp((int)start.Line - 1, 0, _lines.Length), line => line.AsSpan()[..^line.AsSpan().TrimStart().Length].Contains('\t'));
+        var tabbed = Array.FindIndex(_lines, Math.Clamp((int)start.Line - 1, 0, _lines.Length), line =>
+            line.AsSpan()[..^line.AsSpan().TrimStart().Length].Contains('\t'));
         if (tabbed >= 0)
-            _report.ErrorAt(new SourceSpan(_source, tabbed + 1, _lines[tabbed].IndexOf('\t') + 1, 1, LineText(tabbed + 1)), "a tab stands in the indentation",
+            _report.ErrorAt(new SourceSpan(_source, tabbed + 1, _lines[tabbed].IndexOf('\t') + 1, 1, LineText(tabbed + 1)),
+                "a tab stands in the indentation",
                 "YAML allows only spaces there", "replace the tab with two spaces");
         else
-            _report.ErrorAt(Span(start, end), $"this is not YAML: {(message.Length == 0 ? "" : char.ToLowerInvariant(message[0]) + message[1..].TrimEnd('.'))}",
+            _report.ErrorAt(Span(start, end),
+                $"this is not YAML: {(message.Length == 0 ? "" : char.ToLowerInvariant(message[0]) + message[1..].TrimEnd('.'))}",
                 fix: "write `key: value`, with a space behind the colon; put quotes around text with : # { [ in it");
     }
 
@@ -75,7 +79,8 @@ internal sealed class YamlReader
     {
         var parsed = _parser.Current!;
         if (depth > MaxDepth)
-            throw new Broken(Span(parsed.Start, parsed.End), $"values are nested more than {MaxDepth} deep", null, "a recipe is a flat list of keys");
+            throw new Broken(Span(parsed.Start, parsed.End), $"values are nested more than {MaxDepth} deep", null,
+                "a recipe is a flat list of keys");
         var before = _nodes;
         Count(1, parsed);
         RecipeNode node;
@@ -84,7 +89,8 @@ internal sealed class YamlReader
             case AnchorAlias alias:
                 _parser.MoveNext();
                 if (!_anchors.TryGetValue(alias.Value.Value, out var anchored))
-                    throw new Broken(Span(alias.Start, alias.End), $"the alias *{alias.Value.Value} has no anchor before it", null, $"put &{alias.Value.Value} in front of the value it repeats");
+                    throw new Broken(Span(alias.Start, alias.End), $"the alias *{alias.Value.Value} has no anchor before it", null,
+                        $"put &{alias.Value.Value} in front of the value it repeats");
                 Count(anchored.Size, alias);
                 return anchored.Node with { Span = Span(alias.Start, alias.End) };
             case Scalar scalar:
@@ -129,7 +135,8 @@ internal sealed class YamlReader
                     _ => throw new Broken(value.Span, "<< takes a map", null, "write `<<: *name` of an anchored map"),
                 });
             else if (entries.Find(entry => entry.Key.Text == key.Text) is { } first)
-                _report.ErrorAt(key.Span, $"{key.Text} is given twice, first in line {first.Key.Span.Line}", "only one of the two could count", "remove one of the lines");
+                _report.ErrorAt(key.Span, $"{key.Text} is given twice, first in line {first.Key.Span.Line}",
+                    "only one of the two could count", "remove one of the lines");
             else
                 entries.Add(new(key, value));
         }
@@ -143,7 +150,8 @@ internal sealed class YamlReader
     {
         _nodes += nodes;
         if (_nodes > MaxNodes)
-            throw new Broken(Span(at.Start, at.End), $"more than {MaxNodes} values, repetitions by alias included", null, "a recipe is a short file; is this one?");
+            throw new Broken(Span(at.Start, at.End), $"more than {MaxNodes} values, repetitions by alias included", null,
+                "a recipe is a short file; is this one?");
     }
 
     private SourceSpan Span(Mark start, Mark end)

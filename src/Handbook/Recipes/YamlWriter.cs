@@ -34,7 +34,8 @@ internal static class YamlWriter
             case string text when Literal(text) is { } header:
                 return $" {header}\n{string.Join('\n', text.TrimEnd('\n').Split('\n').Select(line => line.Length == 0 ? "" : margin + line))}";
             case IDictionary { Count: > 0 } map:
-                return "\n" + string.Join('\n', Entries(map).Select(entry => $"{margin}{Text(entry.Key)}:{Block(entry.Value, indent + 2)}"));
+                return "\n" + string.Join('\n', Entries(map).Select(entry =>
+                    $"{margin}{Text(entry.Key)}:{Block(entry.Value, indent + 2)}"));
             case DatasetMixture mixture:
                 return "\n" + string.Join('\n', Properties(mixture).Select(p => p.Value is IReadOnlyList<DatasetEntry> entries
                     ? $"{margin}{p.Key}:\n{string.Join('\n', entries.Select(entry => $"{margin}  - {Flow(entry)}"))}"
@@ -47,7 +48,8 @@ internal static class YamlWriter
     // the header of a literal block, or null where the text would not survive one
     private static string? Literal(string text)
     {
-        if (!text.Contains('\n') || text[0] is ' ' or '\n' || text.Split('\n').Any(line => line.Length > 0 && line[^1] is ' ' or '\t') || text.Any(c => char.IsControl(c) && c is not ('\n' or '\t') || c is '\uFEFF' or '\u0085' or '\u2028' or '\u2029'))
+        if (!text.Contains('\n') || text[0] is ' ' or '\n' || text.Split('\n').Any(line => line.Length > 0 && line[^1] is ' ' or '\t')
+            || text.Any(c => char.IsControl(c) && c is not ('\n' or '\t') || c is '\uFEFF' or '\u0085' or '\u2028' or '\u2029'))
             return null;
         var breaks = text.Length - text.TrimEnd('\n').Length;
         return breaks switch { 0 => "|-", 1 => "|", _ => null };
@@ -57,7 +59,8 @@ internal static class YamlWriter
         $"{{{string.Join(", ", entries.Select(entry => $"{Text(entry.Key)}: {Flow(entry.Value)}"))}}}";
 
     private static IEnumerable<(string Key, object? Value)> Properties(object record) =>
-        record.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance).Select(property => (RecipeNames.Key(property.Name), property.GetValue(record)));
+        record.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance)
+            .Select(property => (RecipeNames.Key(property.Name), property.GetValue(record)));
 
     private static IEnumerable<(string Key, object? Value)> Entries(IDictionary map)
     {
@@ -95,7 +98,8 @@ internal static class YamlWriter
 
     private static bool IsPlain(string text)
     {
-        if (text.Length == 0 || !char.IsAsciiLetter(text[0]) || !text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/'))
+        if (text.Length == 0 || !char.IsAsciiLetter(text[0])
+            || !text.All(c => char.IsAsciiLetterOrDigit(c) || c is '_' or '-' or '.' or '/'))
             return false;
         return text.ToLowerInvariant() is not ("null" or "none" or "true" or "false" or "yes" or "no" or "on" or "off" or "y" or "n");
     }

@@ -25,7 +25,8 @@ public sealed record CardHyperparameters
 
     public int GradientAccumulationSteps { get; init; } = 1;
 
-    /// <summary>What really stepped, with its constants: <c>AdamW (adamw_torch) with betas=(0.9, 0.999), epsilon=1e-08, weight_decay=0.0</c>.</summary>
+    /// <summary>What really stepped, with its constants: <c>AdamW (adamw_torch) with betas=(0.9, 0.999), epsilon=1e-08,
+    /// weight_decay=0.0</c>.</summary>
     public required string Optimizer { get; init; }
 
     public required string Scheduler { get; init; }
@@ -44,7 +45,8 @@ public sealed record CardHyperparameters
     public string? MixedPrecision { get; init; }
 }
 
-/// <summary>The model card, <c>README.md</c>: the facts of both the automatic card of the Python trainer and that of TRL, with the true optimizer.</summary>
+/// <summary>The model card, <c>README.md</c>: the facts of both the automatic card of the Python trainer and that of TRL, with the true
+/// optimizer.</summary>
 public sealed record ModelCard
 {
     /// <summary>The model's name: the last part of <c>output_dir</c> or of the hub id.</summary>
@@ -64,7 +66,8 @@ public sealed record ModelCard
 
     public IReadOnlyList<string> Datasets { get; init; } = [];
 
-    /// <summary>Those of <see cref="BaseModel"/> and <see cref="Datasets"/> that are paths of the machine the run was on: no hub has them.</summary>
+    /// <summary>Those of <see cref="BaseModel"/> and <see cref="Datasets"/> that are paths of the machine the run was on: no hub has
+    /// them.</summary>
     public IReadOnlyCollection<string> LocalPaths { get; init; } = [];
 
     /// <summary>Adapter weights only: the library is peft then.</summary>
@@ -102,7 +105,9 @@ public sealed record ModelCard
         HyperparameterList(text);
         ResultsTable(text, state);
         text.Append("### Framework versions\n\n");
-        foreach (var (name, version) in new Dictionary<string, string>(Versions) { ["The Alignment Handbook for .NET"] = RunInfo.Version, [".NET"] = Environment.Version.ToString() }.OrderBy(version => version.Key, StringComparer.Ordinal))
+        foreach (var (name, version) in new Dictionary<string,
+            string>(Versions) { ["The Alignment Handbook for .NET"] = RunInfo.Version,
+            [".NET"] = Environment.Version.ToString() }.OrderBy(version => version.Key, StringComparer.Ordinal))
             text.Append($"- {name} {version}\n");
         text.Append("\n## Citations\n\n").Append(Citations());
         return text.ToString();
@@ -124,7 +129,8 @@ public sealed record ModelCard
             text.Append($"base_model: {Yaml(BaseModel)}\n");
         if (Datasets.Except(LocalPaths).ToArray() is { Length: > 0 } published)
             text.Append("datasets:\n").AppendJoin("", published.Select(name => $"- {Yaml(name)}\n"));
-        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: {(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
+        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: "
+            + $"{(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
         string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
         text.Append("tags:\n").AppendJoin("", tags.Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
         text.Append($"model-index:\n- name: {Yaml(Name)}\n  results: []\n---\n\n");
@@ -174,7 +180,8 @@ public sealed record ModelCard
 
     private void ScoringStart(StringBuilder text)
     {
-        text.Append("## Quick start\n\n```\n./handbook score ").Append(Shell(Place)).Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
+        text.Append("## Quick start\n\n```\n./handbook score ").Append(Shell(Place))
+            .Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
         text.Append($"""
             import torch
             from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -193,10 +200,14 @@ public sealed record ModelCard
     {
         "sft" => "This model was trained with supervised fine-tuning (SFT).",
         "cpt" => "This model was trained with continued pretraining: next-token prediction on text.",
-        "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a Reward Model](https://arxiv.org/abs/2305.18290).",
-        "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference Model](https://arxiv.org/abs/2403.07691).",
-        "grpo" => "This model was trained on its own answers with GRPO, introduced in [DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models](https://arxiv.org/abs/2402.03300).",
-        "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score higher.",
+        "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a "
+        + "Reward Model](https://arxiv.org/abs/2305.18290).",
+        "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference "
+        + "Model](https://arxiv.org/abs/2403.07691).",
+        "grpo" => "This model was trained on its own answers with GRPO, introduced in [DeepSeekMath: Pushing the Limits of Mathematical "
+        + "Reasoning in Open Language Models](https://arxiv.org/abs/2402.03300).",
+        "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score "
+        + "higher.",
         _ => $"This model was trained with {Method.ToUpperInvariant()}.",
     };
 
@@ -243,7 +254,8 @@ public sealed record ModelCard
         {
             var step = row.Number("step") ?? 0;
             var loss = state.LogHistory.LastOrDefault(entry => entry.TryGet("loss", out _) && entry.Number("step") <= step)?.Number("loss");
-            table.Add([loss is { } value ? Rounded(value) : "No log", Rounded(row.Number("epoch") ?? 0), $"{(long)step}", Rounded(row["eval_loss"].Value),
+            table.Add([loss is { } value ? Rounded(value) : "No log", Rounded(row.Number("epoch") ?? 0), $"{(long)step}",
+                Rounded(row["eval_loss"].Value),
                 .. others.Select(name => row.Number(name) is { } other ? Rounded(other) : "")]);
         }
         var widths = Enumerable.Range(0, table[0].Length).Select(column => table.Max(row => row[column].Length)).ToArray();

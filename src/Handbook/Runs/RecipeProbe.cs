@@ -18,7 +18,8 @@ using Handbook.Training.Sampling.Scorers;
 
 namespace Handbook.Runs;
 
-/// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the data, the output folder.</summary>
+/// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the
+/// data, the output folder.</summary>
 public sealed class RecipeProbe
 {
     private const int RowsLookedAt = 64;
@@ -79,7 +80,8 @@ public sealed class RecipeProbe
 
     private void Models()
     {
-        foreach (var (key, name) in RecipePaths.Of(_recipe).Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal) && KeyEffects.Unmet(_recipe, path.Key) is null))
+        foreach (var (key, name) in RecipePaths.Of(_recipe)
+            .Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal) && KeyEffects.Unmet(_recipe, path.Key) is null))
             if (ModelFolder.Locate(name) is null)
                 NoteAbsent($"{key}: {name}", ModelFolder.LookedFor(name));
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
@@ -113,7 +115,8 @@ public sealed class RecipeProbe
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
         {
             TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
-            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
+            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
+                && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);
         }
     });
@@ -149,7 +152,8 @@ public sealed class RecipeProbe
         if (RowCounts.OnePackedRow(options, [.. parts.Select(part => Opened(part, TrainingData.Open(part, options)))]) is { } one)
             _warnings.Add(one);
 
-        static (MixturePart, IRowSource, IRowTokenizer) Opened(MixturePart part, (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) opened) =>
+        static (MixturePart, IRowSource, IRowTokenizer) Opened(MixturePart part,
+            (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) opened) =>
             (part, opened.Source, opened.Tokenizer);
     }
 
@@ -170,8 +174,10 @@ public sealed class RecipeProbe
             return;
         var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
         var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();
-        if ((column is not null || needs is not null) && first.Length > 0 && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
-            throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null : $"{needs} compares answers with it", ReferenceAnswer.Fix);
+        if ((column is not null || needs is not null) && first.Length > 0
+            && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
+            throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null
+                : $"{needs} compares answers with it", ReferenceAnswer.Fix);
         if (_recipe.Scoring.ComparesNumbers())
             foreach (var row in source.Read().Where(row => row.Problem is null))
                 if (ReferenceAnswer.Of(row.Value, column) is { } reference)
@@ -216,7 +222,8 @@ public sealed class RecipeProbe
             if (!_problems.Exists(known => known.Message == problem.Message))
                 _problems.Add(problem);
         }
-        catch (Exception error) when (_isDraft && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
+        catch (Exception error) when (_isDraft
+            && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
         {
             // A value that its key must not have; that is told already.
         }

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 
@@ -18,6 +19,27 @@ public sealed class RecipeFilesTests
         var file = new FileInfo(Path.Combine(SharedFiles.Repository, path));
         var report = Recipe.Load(file, [], Recipe.GuessMethod(file)).Diagnostics;
         Assert.DoesNotContain(report.Errors, error => !error.What.Contains("not built yet"));
+    }
+
+    [Theory, MemberData(nameof(Recipes))]
+    public void The_template_of_a_recipe_is_found_from_any_folder(string path)
+    {
+        var file = new FileInfo(Path.Combine(SharedFiles.Repository, path));
+        if (Recipe.Load(file, [], Recipe.GuessMethod(file)).Draft is not { Data.ChatTemplatePath: { } template } recipe)
+            return;
+        using var models = new TemporaryFolder();
+        Directory.CreateDirectory(models[template]);
+        File.WriteAllText(models[template, "chat_template.jinja"], "{{ messages }}");
+        var before = Environment.GetEnvironmentVariable("HANDBOOK_MODELS");
+        try
+        {
+            Environment.SetEnvironmentVariable("HANDBOOK_MODELS", models.Path);
+            Assert.NotNull(RecipeData.TemplatePlace(recipe));
+        }
+        finally
+        {
+            Environment.SetEnvironmentVariable("HANDBOOK_MODELS", before);
+        }
     }
 
     [Theory, MemberData(nameof(Recipes))]
