@@ -6,7 +6,7 @@ SHELL := /bin/bash
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-setup:           ## install what is missing (apt, NuGet, npm)
+setup:           ## install what is missing (apt, NuGet)
 	@tools/setup.sh
 
 build:           ## build the native library and all projects

@@ -32,7 +32,6 @@ if ! has_libtorch; then packages+=(libtorch-dev); fi
 # PyTorch from Debian computes with the system's BLAS. Its pthread flavour fights libtorch's OpenMP threads for the cores:
 # 4 to 7 times slower. A libtorch from elsewhere brings its own.
 if [ -z "${LIBTORCH:-}" ] && ! compgen -G '/usr/lib/*/openblas-openmp/libblas.so.3' >/dev/null; then packages+=(libopenblas0-openmp); fi
-if [ -z "${HANDBOOK_DUCKDB:-}" ] && [ ! -e "$root/build/native/libduckdb.so" ] && ! command -v npm >/dev/null; then packages+=(npm); fi
 for feature in "$@"; do
     case $feature in
         lint) command -v clang-format >/dev/null || packages+=(clang-format) ;;
@@ -57,10 +56,6 @@ if [ ${#packages[@]} -gt 0 ]; then
         apt install -y -q --no-install-recommends "${packages[@]}" ||
             die "apt could not install the packages (its message is above)." $'\n'"  fix: repair apt, or install by hand:  $install"
     fi
-fi
-
-if [ -z "${HANDBOOK_DUCKDB:-}" ] && [ ! -e "$root/build/native/libduckdb.so" ]; then
-    "$root/tools/fetch-duckdb.sh"
 fi
 
 # A restore is due where a project's list of packages is newer than what was restored for it.

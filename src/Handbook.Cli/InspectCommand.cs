@@ -66,7 +66,7 @@ internal static class InspectCommand
         using var data = TrainingData.Load(options with { MaxBadRows = 1 }, shown, cancel);
         var report = new InspectReport(Console.Out, coloured: !Console.IsOutputRedirected
             && AnsiConsole.Profile.Capabilities is { Ansi: true, ColorSystem: not ColorSystem.NoColors });
-        report.Sources(data.Sources);
+        report.Sources(data.Sources, data.Remarks);
         report.Lengths(LengthStatistics.Of(data.Train));
         for (var i = 0; i < Math.Min(args.GetValue(_rows), data.Train.Count); i++)
             report.Row(data.Train.Read(i), i, options.Tokenizer, args.GetValue(_tokens));

@@ -9,7 +9,9 @@ namespace Handbook.Cli;
 /// <param name="coloured">Whether the output shows colours; what carries loss is green there, and stands in brackets elsewhere.</param>
 internal sealed class InspectReport(TextWriter output, bool coloured)
 {
-    public void Sources(IEnumerable<SourceReport> sources)
+    /// <param name="sources">What became of each source.</param>
+    /// <param name="remarks">Lines about how rows are read.</param>
+    public void Sources(IEnumerable<SourceReport> sources, IEnumerable<string> remarks)
     {
         foreach (var source in sources)
         {
@@ -22,7 +24,11 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
                 output.WriteLine(Paint($"  note: {joined}", 33));
             foreach (var bad in summary.Bad)
                 output.WriteLine(Paint($"  {(bad.IsRule ? "left out" : "unusable")}: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
+            foreach (var noted in summary.Noted)
+                output.WriteLine(Paint($"  note: {Printable(noted.Line)}", 33));
         }
+        foreach (var remark in remarks)
+            output.WriteLine(Paint(Printable(remark), 33));
     }
 
     public void Lengths(LengthStatistics lengths)

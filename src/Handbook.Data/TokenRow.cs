@@ -28,6 +28,9 @@ public sealed record TokenRow
     /// <summary>What is known of sampled answers, in the order of their parts; null where it was not asked.</summary>
     public IReadOnlyList<SampleScore>? Samples { get; init; }
 
+    /// <summary>What a user should know about how the row was read: counted while rows are tokenised, and not kept with them.</summary>
+    public IReadOnlyList<string> Remarks { get; init; } = [];
+
     /// <summary>Number of tokens in all parts.</summary>
     public int TokenCount
     {

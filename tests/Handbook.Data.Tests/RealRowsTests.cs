@@ -72,7 +72,6 @@ public sealed class RealRowsTests : IDisposable
         var path = SharedFiles.Need("data", file);
         if (DataFile.FormatOf(path) is not { } format)
             return;
-        Assert.SkipWhen(format == DataFormat.Parquet && !DuckDb.IsPresent, "libduckdb.so is absent: tools/fetch-duckdb.sh");
         var spec = new DatasetSpec { Id = path, Split = split, Encoding = file.EndsWith("Ellendigen1.txt", StringComparison.Ordinal) ? "iso-8859-1" : null };
         var source = Dataset.Open(spec);
         RowReader reader;

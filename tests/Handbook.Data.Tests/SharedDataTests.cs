@@ -26,7 +26,6 @@ public sealed partial class SharedDataTests
         var path = SharedFiles.Need("data", file);
         if (DataFile.FormatOf(path) is not { } format)
             return;
-        Assert.SkipWhen(format == DataFormat.Parquet && !DuckDb.IsPresent, "libduckdb.so is absent: tools/fetch-duckdb.sh");
         // The one that is not UTF-8 must be refused, and read when its encoding is named.
         string? encoding = null;
         if (file.EndsWith("Ellendigen1.txt", StringComparison.Ordinal))
@@ -49,7 +48,6 @@ public sealed partial class SharedDataTests
     public void Parquet_rows_hold_their_nested_columns()
     {
         var path = SharedFiles.Need("data", "format-parquet");
-        Assert.SkipUnless(DuckDb.IsPresent, "libduckdb.so is absent: tools/fetch-duckdb.sh");
         var rows = Dataset.Open(new() { Id = path, Split = "test" }).Read().ToList();
         Assert.Equal(1387, rows.Count);
         Assert.Equal(["key", "prompt", "instruction_id_list", "kwargs", "messages"], rows[0].Value.EnumerateObject().Select(column => column.Name));

@@ -7,14 +7,21 @@ namespace Handbook.Data.Cache;
 internal sealed class RowTally
 {
     private readonly Dictionary<string, BadRows> _bad = [];
+    private readonly Dictionary<string, NotedRows> _noted = [];
     private long _cut, _joined, _blank;
 
     public long SourceRows { get; set; }
 
-    public void Add(SourceRow row, RowProblem? problem, bool wasCut, bool isJoined)
+    /// <param name="row">A row of the source.</param>
+    /// <param name="given">What it gave.</param>
+    /// <param name="problem">Why it, or a part of it, gave nothing.</param>
+    /// <param name="wasCut">Whether tokens were left out because it is too long.</param>
+    public void Add(SourceRow row, IReadOnlyList<TokenRow> given, RowProblem? problem, bool wasCut)
     {
-        _cut += wasCut ? 1 : 0;
-        _joined += isJoined ? 1 : 0;
+        _cut += wasCut && given.Count > 0 ? 1 : 0;
+        _joined += given.Any(tokens => tokens.IsJoined) ? 1 : 0;
+        foreach (var remark in given.SelectMany(tokens => tokens.Remarks).Distinct())
+            _noted[remark] = _noted.TryGetValue(remark, out var noted) ? noted with { Count = noted.Count + 1 } : new(remark, 1, row.Place);
         if (problem is null)
             return;
         if (problem.Reason == PlainTextFile.BlankLine)
@@ -25,17 +32,18 @@ internal sealed class RowTally
                 : new(problem.Reason, 1, Describe(row, problem)) { IsRule = problem.IsRule, Fix = problem.Fix };
     }
 
-    public TokenSummary Summary(TokenStoreWriter writer, string format) => new()
+    public TokenSummary Summary(TokenStoreWriter writer, string format) => Summary(format) with { UsedRows = writer.Count, Tokens = writer.Tokens, LossTokens = writer.LossTokens };
+
+    /// <summary>The counts alone, where nothing was written.</summary>
+    public TokenSummary Summary(string format) => new()
     {
         SourceRows = SourceRows,
-        UsedRows = writer.Count,
-        Tokens = writer.Tokens,
-        LossTokens = writer.LossTokens,
         CutRows = _cut,
         JoinedRows = _joined,
         BlankLines = _blank,
         Format = format,
         Bad = [.. _bad.Values.OrderByDescending(bad => bad.Count).ThenBy(bad => bad.Reason, StringComparer.Ordinal)],
+        Noted = [.. _noted.Values.OrderByDescending(noted => noted.Count).ThenBy(noted => noted.Remark, StringComparer.Ordinal)],
     };
 
     private static string Describe(SourceRow row, RowProblem problem) =>

@@ -99,7 +99,7 @@ public sealed class TokenCache(CacheFolder folder)
                 {
                     foreach (var row in results[i].Rows)
                         writer.Add(row, chunk.Rows[i].Number);
-                    tally.Add(chunk.Rows[i].Row, results[i].Problem, results[i].WasCut && results[i].Rows.Count > 0, results[i].Rows.Any(row => row.IsJoined));
+                    tally.Add(chunk.Rows[i].Row, results[i].Rows, results[i].Problem, results[i].WasCut);
                 }
                 tally.SourceRows = chunk.RowsSoFar;
                 progress?.Report(new(source.Name, chunk.RowsSoFar, writer.Tokens, chunk.Share, Done: false));

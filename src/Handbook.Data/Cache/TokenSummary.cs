@@ -16,6 +16,16 @@ public sealed record BadRows(string Reason, long Count, string Example)
     public string? Fix { get; init; }
 }
 
+/// <summary>Used rows of which a user should know how they were read.</summary>
+/// <param name="Remark">What there is to know.</param>
+/// <param name="Count">How many rows.</param>
+/// <param name="Example">Where one of them is.</param>
+public sealed record NotedRows(string Remark, long Count, string Example)
+{
+    /// <summary>A line for the log.</summary>
+    public string Line => $"{Count:N0} {(Count == 1 ? "row" : "rows")}: {Remark}, e.g. {Example}";
+}
+
 /// <summary>What became of the rows of a source.</summary>
 public sealed record TokenSummary
 {
@@ -50,6 +60,9 @@ public sealed record TokenSummary
 
     /// <summary>Rows that were not used, by reason, the most frequent first.</summary>
     public IReadOnlyList<BadRows> Bad { get; init; } = [];
+
+    /// <summary>Used rows with something to know about them, by what it is, the most frequent first.</summary>
+    public IReadOnlyList<NotedRows> Noted { get; init; } = [];
 
     /// <summary>Rows that something is wrong with.</summary>
     public long BadCount => Bad.Where(bad => !bad.IsRule).Sum(bad => bad.Count);

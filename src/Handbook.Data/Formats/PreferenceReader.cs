@@ -25,7 +25,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         if (good is null || bad is null)
             throw new UnusableRowException("wrong type", $"chosen is {JsonOptions.Name(chosen.ValueKind)} and rejected {JsonOptions.Name(rejected.ValueKind)}, but both must be texts or both lists of turns");
         var (prompt, goodAnswer, badAnswer) = Split(json, good, bad);
-        return new ChatAnswersExample(Chat(json, prompt), List(goodAnswer), List(badAnswer), margin);
+        return new ChatAnswersExample(Chat(json, prompt, out var remarks), List(goodAnswer), List(badAnswer), margin) { Remarks = remarks };
     }
 
     /// <summary>An answer that is good or bad by itself, or a list of such.</summary>
@@ -39,7 +39,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         if (row.Column(json, "prompt") is { } prompt && row.Column(json, "completion") is { } completion)
         {
             var (before, after) = (Turns(prompt), Turns(completion));
-            return before is null && after is null && !NeedsTurns(json)
+            return before is null && after is null && !row.NeedsTurns(json)
                 ? new AnswersExample(Text("prompt", prompt), isGood ? Text("completion", completion) : null, isGood ? null : Text("completion", completion))
                 : Answered(before ?? [Turn("user", Text("prompt", prompt))], after ?? [Turn("assistant", Text("completion", completion))]);
         }
@@ -50,7 +50,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         return Answered(turns[..^1], [last]);
 
         ChatAnswersExample Answered(List<JsonElement> before, List<JsonElement> answer) =>
-            new(Chat(json, before), isGood ? List(answer) : null, isGood ? null : List(answer));
+            new(Chat(json, before, out var remarks), isGood ? List(answer) : null, isGood ? null : List(answer)) { Remarks = remarks };
     }
 
     /// <summary>What is to be answered.</summary>
@@ -58,7 +58,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
     {
         if (row.Column(json, "prompt") is { } prompt)
             return Turns(prompt) is { } turns ? Open(turns)
-                : NeedsTurns(json) ? Open([Turn("user", Text("prompt", prompt))])
+                : row.NeedsTurns(json) ? Open([Turn("user", Text("prompt", prompt))])
                 : new AnswersExample(Text("prompt", prompt), null, null);
         if (row.HasColumn("chosen"))
             return Pair(json) switch
@@ -73,7 +73,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         {
             while (turns is [.., var last] && Role(last) == "assistant")
                 turns.RemoveAt(turns.Count - 1);
-            return turns.Count > 0 ? new ChatAnswersExample(Chat(json, turns), null, null) : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
+            return turns.Count > 0 ? new ChatAnswersExample(Chat(json, turns, out var remarks), null, null) { Remarks = remarks } : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
         }
     }
 
@@ -96,10 +96,12 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
     private Example TextPair(JsonElement json, string good, string bad, double margin)
     {
         var prompt = row.Column(json, "prompt");
-        if (prompt is { } said && Turns(said) is null && !NeedsTurns(json))
+        if (prompt is { } said && Turns(said) is null && !row.NeedsTurns(json))
             return new AnswersExample(Text("prompt", said), good, bad, margin);
         if ((prompt is { } given ? Turns(given) ?? [Turn("user", Text("prompt", given))] : Before(json)) is { } turns)
-            return new ChatAnswersExample(Chat(json, turns), List([Turn("assistant", good)]), List([Turn("assistant", bad)]), margin);
+            return new ChatAnswersExample(Chat(json, turns, out var remarks), List([Turn("assistant", good)]), List([Turn("assistant", bad)]), margin) { Remarks = remarks };
+        if (row.NeedsTurns(json))
+            throw new UnusableRowException("no place for system, history or tools", "chosen and rejected are whole texts, and the row names no prompt") { Fix = "add a column prompt, or leave those columns out" };
         var shared = SharedLength(good, bad);
         return new AnswersExample(good[..shared], good[shared..], bad[shared..], margin);
     }
@@ -140,16 +142,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         (row.Column(json, "messages") ?? row.Column(json, "conversations")) is { } value ? [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()] : null;
 
     /// <summary>Whether the row has what only a chat template can place.</summary>
-    private bool NeedsTurns(JsonElement json) => System(json) is not null || row.List(json, "tools") is not null;
-
-    private string? System(JsonElement json) => row.Column(json, "system") is { ValueKind: JsonValueKind.String } value && value.GetString() is { Length: > 0 } text ? text : null;
-
-    private Conversation Chat(JsonElement json, List<JsonElement> turns)
-    {
-        if (System(json) is { } system && (turns.Count == 0 || Role(turns[0]) != "system"))
-            turns = [Turn("system", system), .. turns];
-        return row.Chat(json, List(turns));
-    }
+    private Conversation Chat(JsonElement json, List<JsonElement> turns, out IReadOnlyList<string> remarks) => row.Chat(json, row.Opened(json, List(turns), out remarks));
 
     private double Margin(JsonElement json) => row.Column(json, "margin") is not { } value ? 0
         : value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var margin) && double.IsFinite(margin) ? margin
@@ -192,11 +185,11 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
 
     private string Text(string name, JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw row.WrongType(name, value);
 
-    private static JsonElement Turn(string role, string content) => new ChatTurns(rules: false).Add(role, content).ToJson()[0];
+    private static JsonElement Turn(string role, string content) => RowReader.Turn(role, content);
 
     private static string? Role(JsonElement turn) => turn.GetProperty("role").GetString();
 
-    private static JsonElement List(IEnumerable<JsonElement> turns) => JsonSerializer.SerializeToElement(turns);
+    private static JsonElement List(List<JsonElement> turns) => JsonLists.Of(turns);
 
     private static bool StartsWith(List<JsonElement> turns, List<JsonElement> beginning) =>
         turns.Count > beginning.Count && beginning.Index().All(turn => JsonElement.DeepEquals(turns[turn.Index], turn.Item));

@@ -15,18 +15,24 @@ public sealed class RowReader
     [
         "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
         "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
+        "completion_mask", "assistant_masks", "attention_mask",
     ];
 
     /// <summary>Whether a column of this name is read as part of a row: a prompt, an answer, a label and their like.</summary>
     public static bool Reads(string column) => _known.Contains(column);
 
+    /// <summary>Columns that a row may have or not: one that only later rows have is read there all the same.</summary>
+    private static readonly string[] s_optional = ["system", "history", "tools", "documents", "chat_template_kwargs", "input", "labels", "completion_mask", "assistant_masks", "attention_mask"];
+
     private readonly IReadOnlyDictionary<string, string> _columns;
+    private readonly HashSet<string> _optional;
     private readonly TurnRules _keepsToolCalls;
     private readonly bool _answersAreLastTurns;
     private readonly PreferenceReader _preferences;
 
-    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, TurnRules keepsToolCalls, bool answersAreLastTurns)
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, DatasetSpec spec, TurnRules keepsToolCalls, bool answersAreLastTurns)
     {
+        _optional = [.. s_optional.Where(name => spec.Columns?.Contains(name) != false && spec.ColumnMapping?.Values.Contains(name) != true)];
         (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
         _preferences = new(this, keepsToolCalls, answersAreLastTurns);
     }
@@ -35,6 +41,9 @@ public sealed class RowReader
 
     /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything else.</summary>
     internal bool IgnoresPreference { get; private init; }
+
+    /// <summary>Columns of the first rows that have no effect.</summary>
+    internal IReadOnlyList<string> Unread { get; private init; } = [];
 
     /// <summary>Says which columns are read, for the cache's key.</summary>
     public string Fingerprint => $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
@@ -62,8 +71,9 @@ public sealed class RowReader
             throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
-        return new RowReader(layout, columns, new(keepsToolCalls, PadsWithNulls(source)), answersAreLastTurns)
+        return new RowReader(layout, columns, spec, new(keepsToolCalls, PadsWithNulls(source)), answersAreLastTurns)
         {
+            Unread = RowColumns.Unread(source.Name, spec, layout, use, columns, shapes),
             IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers") && !columns.ContainsValue("preference"),
         };
     }
@@ -78,11 +88,11 @@ public sealed class RowReader
             {
                 RowLayout.Text => new TextExample(Text(row, "text")),
                 RowLayout.PromptCompletion => ReadPrompt(row),
-                RowLayout.Tokens => ReadTokens(row),
+                RowLayout.Tokens => TokenColumns.Read(this, row),
                 RowLayout.Preference => _preferences.Pair(row),
                 RowLayout.Unpaired => _preferences.Unpaired(row),
                 RowLayout.Prompt => _preferences.Prompt(row),
-                _ => new ChatExample(Chat(row, Turns(row))),
+                _ => new ChatExample(Chat(row, Turns(row, out var remarks))) { Remarks = remarks },
             };
         }
         catch (UnusableRowException failure)
@@ -186,34 +196,74 @@ public sealed class RowReader
     {
         var prompt = Required(row, "prompt");
         var completion = Required(row, "completion");
-        if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String)
+        if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String && !NeedsTurns(row))
             return new PromptExample(prompt.GetString()!, completion.GetString()!);
-        if (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String))
+        var isText = prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String;
+        if (!isText && (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String)))
             throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts, or the prompt a list of turns");
         // A text that completes a conversation is what the assistant says next.
         var turns = new ChatTurns(_keepsToolCalls);
+        var before = new ChatTurns(_keepsToolCalls);
+        before = isText ? before.Add("user", prompt.GetString()!) : before.Add(prompt);
         return new ChatPromptExample(
-            Chat(row, new ChatTurns(_keepsToolCalls).Add(prompt).ToJson()),
-            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion)).ToJson());
+            Chat(row, Opened(row, before.ToJson(), out var remarks)),
+            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion)).ToJson())
+        { Remarks = remarks };
     }
 
-    private JsonElement Turns(JsonElement row)
+    private JsonElement Turns(JsonElement row, out IReadOnlyList<string> remarks)
     {
         var turns = new ChatTurns(_keepsToolCalls);
-        if (Layout == RowLayout.Messages)
-            return turns.Add(Required(row, "messages")).ToJson();
-        if (Column(row, "system") is { ValueKind: JsonValueKind.String } system && system.GetString() is { Length: > 0 } text)
-            turns.Add("system", text);
-        if (Layout == RowLayout.Conversations)
-            return turns.Add(Required(row, "conversations")).ToJson();
-        if (Column(row, "history") is { ValueKind: JsonValueKind.Array } history)
-            foreach (var pair in history.EnumerateArray())
-                if (pair is { ValueKind: JsonValueKind.Array } && pair.GetArrayLength() == 2)
-                    turns.Add("user", pair[0].GetString()!).Add("assistant", pair[1].GetString()!);
-                else
-                    throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
-        return turns.Add("user", Instruction(row)).Add("assistant", Text(row, "output")).ToJson();
+        turns = Layout switch
+        {
+            RowLayout.Messages => turns.Add(Required(row, "messages")),
+            RowLayout.Conversations => turns.Add(Required(row, "conversations")),
+            _ => turns.Add("user", Instruction(row)).Add("assistant", Text(row, "output")),
+        };
+        return Opened(row, turns.ToJson(), out remarks);
     }
+
+    /// <summary>The turns with what stands before them in columns of its own: the system text, and the history.</summary>
+    internal JsonElement Opened(JsonElement row, JsonElement turns, out IReadOnlyList<string> remarks)
+    {
+        remarks = [];
+        var system = SystemText(row);
+        var history = History(row);
+        if (system is null && history.Count == 0)
+            return turns;
+        var hasOwn = turns.GetArrayLength() > 0 && turns[0].TryGetProperty("role", out var role) && (role.ValueEquals("system") || role.ValueEquals("developer"));
+        if (system is not null && hasOwn && !(turns[0].TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.ValueEquals(system)))
+            remarks = [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which says something else, is not read"];
+        IEnumerable<JsonElement> opening = hasOwn ? [turns[0]] : system is null ? [] : [Turn("system", system)];
+        return JsonLists.Of([.. opening, .. history, .. turns.EnumerateArray().Skip(hasOwn ? 1 : 0)]);
+    }
+
+    /// <summary>Whether the row has what only a chat template can place.</summary>
+    internal bool NeedsTurns(JsonElement row) => SystemText(row) is not null || History(row).Count > 0 || List(row, "tools") is not null || List(row, "documents") is not null;
+
+    private string? SystemText(JsonElement row) => Column(row, "system") is not { } value ? null
+        : value.ValueKind != JsonValueKind.String ? throw WrongType("system", value)
+        : value.GetString() is { Length: > 0 } text ? text : null;
+
+    private List<JsonElement> History(JsonElement row)
+    {
+        if (Column(row, "history") is not { } value)
+            return [];
+        var pairs = ChatTurns.Parsed(value);
+        if (pairs.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(pairs.GetString()))
+            return [];
+        if (pairs.ValueKind != JsonValueKind.Array)
+            throw WrongType("history", value);
+        var turns = new List<JsonElement>();
+        foreach (var pair in pairs.EnumerateArray())
+            if (pair.ValueKind == JsonValueKind.Array && pair.GetArrayLength() == 2 && pair[0].ValueKind == JsonValueKind.String && pair[1].ValueKind == JsonValueKind.String)
+                turns.AddRange([Turn("user", pair[0].GetString()!), Turn("assistant", pair[1].GetString()!)]);
+            else
+                throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
+        return turns;
+    }
+
+    internal static JsonElement Turn(string role, string content) => new ChatTurns(rules: false).Add(role, content).ToJson()[0];
 
     /// <summary>The instruction with its input below it.</summary>
     internal string Instruction(JsonElement row)
@@ -228,25 +278,13 @@ public sealed class RowReader
         Messages = messages,
         Tools = List(row, "tools"),
         Documents = List(row, "documents"),
-        Variables = Column(row, "chat_template_kwargs") is { ValueKind: JsonValueKind.Object } variables
-            ? variables.EnumerateObject().Where(entry => entry.Value.ValueKind != JsonValueKind.Null).ToDictionary(entry => entry.Name, entry => entry.Value)
-            : null,
+        Variables = Variables(row),
     };
 
-    private TokensExample ReadTokens(JsonElement row)
-    {
-        var ids = Ints("input_ids");
-        if (Column(row, "labels") is null)
-            return new(ids, [.. Enumerable.Repeat((byte)1, ids.Length)]);
-        var labels = Ints("labels");
-        return labels.Length == ids.Length
-            ? new TokensExample(ids, Array.ConvertAll(labels, label => (byte)(label == -100 ? 0 : 1)))
-            : throw new UnusableRowException("wrong type", $"labels has {labels.Length} entries, but input_ids {ids.Length}");
-
-        int[] Ints(string name) => Required(row, name) is { ValueKind: JsonValueKind.Array } list
-            ? [.. list.EnumerateArray().Select(item => item.TryGetInt32(out var id) ? id : throw WrongType(name, item))]
-            : throw WrongType(name, Required(row, name));
-    }
+    private Dictionary<string, JsonElement>? Variables(JsonElement row) => Column(row, "chat_template_kwargs") is not { } value ? null
+        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Object } variables ? variables.EnumerateObject().Where(entry => entry.Value.ValueKind != JsonValueKind.Null).ToDictionary(entry => entry.Name, entry => entry.Value)
+        : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
+        : throw WrongType("chat_template_kwargs", value);
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
     internal JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
@@ -264,7 +302,7 @@ public sealed class RowReader
 
     /// <summary>The value of one of our columns; null where it is absent or null.</summary>
     internal JsonElement? Column(JsonElement row, string name) =>
-        _columns.TryGetValue(name, out var theirs) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+        (_columns.TryGetValue(name, out var theirs) || (_optional.Contains(name) && (theirs = name) is not null)) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
     internal UnusableRowException WrongType(string name, JsonElement value) =>
         new("wrong type", $"{_columns.GetValueOrDefault(name, name)} is {JsonOptions.Name(value.ValueKind)}");

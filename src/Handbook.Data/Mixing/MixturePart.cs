@@ -50,11 +50,13 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     // A file has one split, whatever it is called: without slices, the rows held out would be those trained on.
     private static void RequireHeldOut(MixturePart test, List<MixturePart> parts, string? recipeFolder)
     {
-        if (SplitSlice.Parse(test.Spec.Split).IsWhole && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))
-            && parts.Exists(part => !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && SplitSlice.Parse(part.Spec.Split).IsWhole))
+        if (IsWhole(test.Spec.Split) && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))
+            && parts.Exists(part => !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && IsWhole(part.Spec.Split)))
             throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out", why: "the rows trained on would be those evaluated on",
                 fix: "hold out a part with dataset_train_split: train[:90%] and dataset_test_split: train[90%:], or name a folder with train.jsonl and test.jsonl");
     }
+
+    private static bool IsWhole(string split) => SplitSlice.ParseAll(split).All(slice => slice.IsWhole);
 
     /// <summary>The rows of the part that are needed, so that only they are tokenised.</summary>
     public RowSelection Select(MixtureSpec mixture, Func<long> count)

@@ -15,6 +15,12 @@ internal static class RowRemarks
     /// <returns>Whole lines for the log, each with its weight: <c>note: …</c> or <c>warning: …</c>.</returns>
     public static IEnumerable<string> Of(IRowSource source, RowReader reader, TrainingDataOptions options)
     {
+        foreach (var remark in source.Remarks)
+            yield return remark;
+        if (reader.Unread.Count > 0)
+            yield return $"note: {source.Name}: columns without effect: {string.Join(", ", reader.Unread.Take(12))}{(reader.Unread.Count > 12 ? $" and {reader.Unread.Count - 12} more" : "")}";
+        if (reader.HasColumn("margin") && options.Answers is { Shape: not AnswerShape.Whole })
+            yield return $"note: {source.Name}: the column margin has an effect in reward modelling alone";
         if (reader.IgnoresPreference)
             yield return $"note: {source.Name}: the column preference is not read: chosen and rejected are taken as they stand. If it says which answer is better (1 or 2), "
                 + "map it, or the labels of some rows are the wrong way round: column_mapping: {preference: preference, …}";

@@ -150,11 +150,17 @@ public sealed class TrainingData : IDisposable
             reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source)));
         }
         Sources = reports;
-        Remarks = [.. remarks.Distinct()];
         foreach (var report in reports)
             RequireUsable(report, options.MaxBadRows);
 
         var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
+        if (test is not null)
+        {
+            train = HeldOutRows.Without((train, test), [.. _sources.Select(source => source.Rows)], options.Mixture.Dialect != MixtureDialect.Single, options.Cache.HashOf, out var left);
+            if (left > 0)
+                remarks.Add($"note: {left:N0} training rows are left out: they are held out as well, because one data file is named more than once");
+        }
+        Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
         TrainSamples = trainRows.Count;
         Train = Laid(trainRows, options.Packing, options);
@@ -188,7 +194,8 @@ public sealed class TrainingData : IDisposable
         _ => options.Answers is null && options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
     };
 
-    private static void RequireUsable(SourceReport report, double limit)
+    /// <summary>Stops where too many rows of a source cannot be used.</summary>
+    internal static void RequireUsable(SourceReport report, double limit)
     {
         var summary = report.Summary;
         if (summary.Bad.Count == 0 || (summary.BadShare <= limit && summary.UsedRows > 0))

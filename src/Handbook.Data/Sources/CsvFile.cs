@@ -16,6 +16,7 @@ internal static class CsvFile
         if (!NextRecord(lines, name, separator, fields, out _))
             throw new InputException($"{name}: is empty", fix: "the first line must name the columns");
         var columns = Columns(fields, name);
+        RequireSeparator(columns, name, separator);
         for (long row = 1; NextRecord(lines, name, separator, fields, out var line); row++)
         {
             var place = new SourceRow { File = name, Row = row, Line = line };
@@ -27,6 +28,29 @@ internal static class CsvFile
                         Excerpt.Of(string.Join((char)separator, fields.Select(field => field is null ? "" : System.Text.Encoding.UTF8.GetString(field))))),
                 };
         }
+    }
+
+    /// <summary>A header of one column that holds the mark of another kind of table was separated by that one.</summary>
+    private static void RequireSeparator(string[] columns, string name, byte separator)
+    {
+        if (columns[0].StartsWith("sep=", StringComparison.Ordinal) && columns.Length <= 2)
+            throw new InputException($"{name}:1: begins with \"{columns[0]}\", the mark of a spreadsheet, and not with the names of columns",
+                fix: "remove the line, and write the file with commas (or with tabs and the ending .tsv)");
+        if (columns is not [var only] || "\t;|,".FirstOrDefault(mark => mark != separator && only.Contains(mark)) is not (var other and not (char)0))
+            return;
+        var (found, wanted) = (Name(other), Name((char)separator));
+        throw new InputException($"{name}:1: the header holds {found} and no {wanted}: {Excerpt.Of(only)}", $"a {Path.GetExtension(TextFile.WithoutCompression(name))} file has its columns separated by {wanted}",
+            other switch
+            {
+                '\t' => $"it is a .tsv file: mv {name} {Renamed(".tsv")}",
+                ',' => $"it is a .csv file: mv {name} {Renamed(".csv")}",
+                _ => $"the separator is \"{other}\": save the file with commas, or with tabs and the ending .tsv; a README.md beside it may name it instead: "
+                    + $"configs: [{{config_name: default, data_files: {Path.GetFileName(name)}, sep: \"{other}\"}}], and the folder is then the data set",
+            });
+
+        static string Name(char mark) => mark switch { '\t' => "tabs", ';' => "semicolons", ',' => "commas", _ => "vertical bars" };
+
+        string Renamed(string ending) => TextFile.WithoutCompression(name) is var plain ? Path.ChangeExtension(plain, ending) + name[plain.Length..] : name;
     }
 
     private static string[] Columns(List<byte[]?> fields, string name)

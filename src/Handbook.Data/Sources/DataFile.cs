@@ -1,6 +1,5 @@
 using Handbook.Base;
 using Handbook.Data.Mixing;
-using Handbook.Data.Sources.Arrow;
 
 namespace Handbook.Data.Sources;
 
@@ -21,6 +20,9 @@ public enum DataFormat
 /// <param name="Name">The path as the user knows it.</param>
 public sealed record DataFile(string Path, string Name, DataFormat Format)
 {
+    /// <summary>What separates the columns of a CSV file, where its data set names another mark than the comma.</summary>
+    public char? Separator { get; init; }
+
     private static readonly Dictionary<string, DataFormat> _endings = new(StringComparer.OrdinalIgnoreCase)
     {
         [".jsonl"] = DataFormat.JsonLines,
@@ -61,17 +63,19 @@ public sealed record DataFile(string Path, string Name, DataFormat Format)
     }
 
     /// <summary>The rows of the file.</summary>
-    public IEnumerable<SourceRow> Read(DatasetSpec spec, Action<FileStream>? opened = null)
+    /// <param name="spec">With encoding and text unit.</param>
+    /// <param name="split">The split that is read, without its slice: some JSON files hold several.</param>
+    /// <param name="opened">Is told the file once it is open.</param>
+    public IEnumerable<SourceRow> Read(DatasetSpec spec, string split, Action<FileStream>? opened = null)
     {
         var input = new FileInput(Path, Name, spec.Encoding, opened);
         if (new FileInfo(Path).Length == 0)
             throw new InputException($"{Name}: is empty (0 bytes)", fix: "check how it was made, or leave it out");
         return Format switch
         {
-            DataFormat.JsonLines => JsonLinesFile.Read(input),
-            DataFormat.Json => JsonFile.Read(input, SplitSlice.Parse(spec.Split).Split),
-            DataFormat.Csv => CsvFile.Read(input, (byte)','),
-            DataFormat.Tsv => CsvFile.Read(input, (byte)'\t'),
+            DataFormat.JsonLines or DataFormat.Json => JsonFile.Read(input, split, isNamedLines: Format == DataFormat.JsonLines),
+            DataFormat.Csv => CsvFile.Read(input, (byte)(Separator ?? ',')),
+            DataFormat.Tsv => CsvFile.Read(input, (byte)(Separator ?? '\t')),
             DataFormat.Text => PlainTextFile.Read(input, spec.TextUnit),
             DataFormat.Parquet => ParquetFile.Read(Path, Name),
             _ => ArrowFile.Read(input),

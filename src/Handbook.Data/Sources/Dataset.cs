@@ -6,55 +6,73 @@ namespace Handbook.Data.Sources;
 /// <summary>Finds the files of a data set's split and reads their rows.</summary>
 public static class Dataset
 {
-    /// <summary>The rows of one split.</summary>
+    /// <summary>The rows of one split, or of several that are joined with <c>+</c>.</summary>
     /// <param name="spec">Which data set, config and split.</param>
     /// <param name="recipeFolder">The folder beside which names are looked up; null looks in the working folder alone.</param>
     public static IRowSource Open(DatasetSpec spec, string? recipeFolder = null)
     {
-        var slice = SplitSlice.Parse(spec.Split);
+        var slices = SplitSlice.ParseAll(spec.Split);
         var path = DatasetPath.Find(spec, recipeFolder);
-        List<DataFile> files;
         if (File.Exists(path))
-            files = [DataFile.Named(path, spec.Id)];
-        else
-        {
-            var splits = Splits(spec, path);
-            files = SplitNames.Choose(splits, slice.Split) ?? throw new InputException(
-                $"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", splits.Keys.Order(StringComparer.Ordinal))}",
-                fix: $"name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a dataset_mixture, --split on the command line), e.g. {splits.Keys.Order(StringComparer.Ordinal).First()}");
-        }
-        var formats = files.Select(file => file.Format).Distinct().ToArray();
-        if (formats.Length > 1 && !formats.All(format => format is DataFormat.Json or DataFormat.JsonLines))
-            throw new InputException($"{spec.Id}: holds files of several formats for the split \"{slice.Split}\": {string.Join(", ", files.Take(6).Select(file => file.Name))}{(files.Count > 6 ? ", …" : "")}",
-                fix: $"name one file, e.g. {files[0].Name}");
-        return new FileRows(spec, files, slice);
+            return new FileRows(spec, [.. slices.Select(slice => new Part([DataFile.Named(path, spec.Id)], slice))], []);
+        var folder = Splits(spec, path);
+        var remarks = folder.Remarks.ToList();
+        foreach (var slice in slices)
+            foreach (var kin in folder.Files.Keys.Where(split => folder.Files.ContainsKey(slice.Split) && SplitNames.IsKindOf(split, slice.Split) && slices.All(other => other.Split != split)).Order(StringComparer.Ordinal))
+                remarks.Add($"note: {spec.Id} [{slice.Split}]: the split {kin} is another one and is left out; {slice.Split}+{kin} takes both");
+        return new FileRows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder.Files), slice))], remarks);
     }
 
     /// <summary>Names of the splits that a data set has; one file is the split <c>train</c>.</summary>
     public static IReadOnlyList<string> SplitsOf(DatasetSpec spec, string? recipeFolder = null)
     {
         var path = DatasetPath.Find(spec, recipeFolder);
-        return File.Exists(path) ? ["train"] : [.. Splits(spec, path).Keys.Order(StringComparer.Ordinal)];
+        return File.Exists(path) ? ["train"] : [.. Splits(spec, path).Files.Keys.Order(StringComparer.Ordinal)];
     }
 
-    private static Dictionary<string, List<DataFile>> Splits(DatasetSpec spec, string folder)
+    private static List<DataFile> FilesOf(DatasetSpec spec, SplitSlice slice, Dictionary<string, List<DataFile>> splits)
+    {
+        if (SplitNames.Choose(splits, slice.Split) is not { } files)
+        {
+            var names = splits.Keys.Order(StringComparer.Ordinal).ToArray();
+            var kin = names.Where(name => SplitNames.IsKindOf(name, slice.Split)).ToArray();
+            throw new InputException($"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", names)}",
+                fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a dataset_mixture, --split on the command line), "
+                    + $"e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}");
+        }
+        var formats = files.Select(file => file.Format).Distinct().ToArray();
+        if (formats.Length > 1 && !formats.All(format => format is DataFormat.Json or DataFormat.JsonLines))
+            throw new InputException($"{spec.Id}: holds files of several formats for the split \"{slice.Split}\": {string.Join(", ", files.Take(6).Select(file => file.Name))}{(files.Count > 6 ? ", …" : "")}",
+                fix: $"name one file, e.g. {files[0].Name}");
+        return files;
+    }
+
+    private static FolderSplits Splits(DatasetSpec spec, string folder)
     {
         var splits = DatasetFolder.Splits(folder, spec.Id, spec.Config);
-        return splits.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the folder {folder}{(spec.Config is null ? "" : $" for the config \"{spec.Config}\"")}",
+        return splits.Files.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the folder {folder}{(spec.Config is null ? "" : $" for the config \"{spec.Config}\"")}",
             fix: "put .jsonl, .json, .csv, .tsv, .txt, .parquet or .arrow files there");
     }
 
-    private sealed class FileRows(DatasetSpec spec, IReadOnlyList<DataFile> files, SplitSlice slice) : IRowSource
+    /// <summary>The files of one split, and which of their rows are meant.</summary>
+    private sealed record Part(IReadOnlyList<DataFile> Files, SplitSlice Slice);
+
+    private sealed class FileRows(DatasetSpec spec, IReadOnlyList<Part> parts, IReadOnlyList<string> remarks) : IRowSource
     {
-        private readonly double _bytes = Math.Max(1, files.Sum(file => (double)new FileInfo(file.Path).Length));
+        private readonly double _bytes = Math.Max(1, parts.Sum(part => part.Files.Sum(file => (double)new FileInfo(file.Path).Length)));
+        private readonly Lazy<Dictionary<string, string>> _paths = new(() => parts.SelectMany(part => part.Files).DistinctBy(file => file.Name).ToDictionary(file => file.Name, file => file.Path));
         private double _before;
         private FileStream? _open;
 
         public string Name => spec.Id;
 
-        public IReadOnlyList<string> Files { get; } = [.. files.Select(file => file.Path)];
+        public IReadOnlyList<string> Files { get; } = [.. parts.SelectMany(part => part.Files).Select(file => file.Path)];
 
-        public string Identity => $"{spec.Split} {spec.Encoding} {spec.TextUnit} {string.Join(' ', files.Select(file => file.Format))}";
+        public string Identity => $"{spec.Split} {spec.Encoding} {spec.TextUnit} {string.Join(' ', parts.SelectMany(part => part.Files).Select(file => $"{file.Format}{file.Separator}"))}";
+
+        public IReadOnlyList<string> Remarks => remarks;
+
+        public string PathOf(SourceRow row) => _paths.Value[row.File];
 
         public double Share
         {
@@ -73,22 +91,53 @@ public static class Dataset
 
         public IEnumerable<SourceRow> Read()
         {
-            if (slice.IsWhole)
-                return ReadFiles();
-            var needsCount = slice.StartIsPercent || slice.EndIsPercent || slice.Start < 0 || slice.End < 0;
-            var (start, end) = slice.Resolve(needsCount ? ReadFiles().LongCount() : int.MaxValue);
-            return ReadFiles().Skip((int)start).Take((int)(end - start));
+            _before = 0;
+            foreach (var part in parts)
+                foreach (var row in Sliced(part))
+                    yield return row;
         }
 
-        private IEnumerable<SourceRow> ReadFiles()
+        private IEnumerable<SourceRow> Sliced(Part part)
         {
-            _before = 0;
-            foreach (var file in files)
+            var slice = part.Slice;
+            if (slice.IsWhole)
+                return ReadFiles(part);
+            var needsCount = slice.IsPercent || slice.Start < 0 || slice.End < 0;
+            var (start, end) = slice.Resolve(needsCount ? Count(part) : int.MaxValue);
+            return NotEmpty(ReadFiles(part).Skip((int)start).Take((int)(end - start)), part);
+        }
+
+        // Not one row, and no word of it, would look like an empty file.
+        private IEnumerable<SourceRow> NotEmpty(IEnumerable<SourceRow> rows, Part part)
+        {
+            var any = false;
+            foreach (var row in rows)
             {
-                foreach (var row in file.Read(spec, stream => _open = stream))
+                any = true;
+                yield return row;
+            }
+            if (!any)
+                throw new InputException($"{spec.Id} [{spec.Split}]: the slice holds no row: the split has {Count(part):N0}", fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out");
+        }
+
+        private long Count(Part part)
+        {
+            var before = _before;
+            var count = ReadFiles(part).LongCount();
+            _before = before;
+            return count;
+        }
+
+        private IEnumerable<SourceRow> ReadFiles(Part part)
+        {
+            var before = _before;
+            foreach (var file in part.Files)
+            {
+                foreach (var row in file.Read(spec, part.Slice.Split, stream => _open = stream))
                     yield return row;
                 _open = null;
-                _before += new FileInfo(file.Path).Length;
+                before += new FileInfo(file.Path).Length;
+                _before = before;
             }
         }
     }

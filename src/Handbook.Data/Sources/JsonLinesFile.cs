@@ -39,6 +39,8 @@ internal static class JsonLinesFile
         }
         catch (JsonException failure)
         {
+            if (BareNumbers.Replace(text) is { } mended)
+                return Parse(mended, row);
             return row with { Problem = new("broken JSON", $"column {failure.BytePositionInLine + 1}: {JsonOptions.Reason(failure)}", Excerpt.Of(text)) };
         }
     }

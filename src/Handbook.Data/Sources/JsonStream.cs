@@ -3,14 +3,15 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>Reads the elements of a JSON list one at a time from a stream of any size.</summary>
+/// <summary>Reads the elements of JSON lists, or values one after the other, from a stream of any size.</summary>
 internal sealed class JsonStream(Stream stream, string name) : IDisposable
 {
     private byte[] _buffer = new byte[1 << 17];
     private int _start, _end;
     private bool _ended, _begun;
-    private JsonReaderState _state = new(JsonOptions.Reader);
+    private JsonReaderState _state = new(JsonOptions.Reader with { AllowMultipleValues = true });
     private long _elements;
+    private int _depth;         // of the list whose elements are read; 0 outside of a list
 
     /// <summary>Names of the top object's properties that are lists of objects. Reads the whole file.</summary>
     public List<string> ListsOfObjects()
@@ -34,23 +35,24 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         return lists;
     }
 
-    /// <summary>Goes to the first element of the list: the whole file, or the named property of the top object.</summary>
-    public void EnterList(string? property)
+    /// <summary>Goes to the first element of the list that is the named property of the top object.</summary>
+    public void EnterList(string property)
     {
         Token();
-        if (property is null)
-            return;
         while (Token() is { Type: JsonTokenType.PropertyName } found)
         {
             var value = Token();
             if (found.Text == property)
+            {
+                _depth = 2;
                 return;
+            }
             Skip(value.Type);
         }
         throw new InvalidOperationException($"no property {property}");
     }
 
-    /// <summary>The list's next element; null after the last.</summary>
+    /// <summary>The next element of the list that was entered, or else of the file: a list, or values one after the other. null after the last.</summary>
     public JsonElement? NextElement()
     {
         while (true)
@@ -60,8 +62,14 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
             {
                 if (reader.Read())
                 {
-                    if (reader.TokenType == JsonTokenType.EndArray)
+                    if (reader.TokenType == JsonTokenType.EndArray && _depth == 2)
                         return null;
+                    if (reader.TokenType == (_depth == 0 ? JsonTokenType.StartArray : JsonTokenType.EndArray))
+                    {
+                        Accept(ref reader);
+                        _depth = 1 - _depth;
+                        continue;
+                    }
                     if (JsonDocument.TryParseValue(ref reader, out var document))
                     {
                         Accept(ref reader);
@@ -70,7 +78,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
                     }
                 }
                 else if (_ended)
-                    throw Truncated();
+                    return _depth == 0 ? null : throw Truncated();
             }
             catch (JsonException failure)
             {

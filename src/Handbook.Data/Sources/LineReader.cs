@@ -88,6 +88,14 @@ internal static class Streams
         {
             throw new InputException($"{name}: holds bytes that the named encoding does not have ({failure.Message})", fix: "check the encoding: file --mime " + name, inner: failure);
         }
+        catch (ZstdSharp.ZstdException failure)
+        {
+            throw new InputException($"{name}: is not a valid zstd stream ({failure.Message})", fix: "copy or download it again", inner: failure);
+        }
+        catch (EndOfStreamException failure)
+        {
+            throw new InputException($"{name}: the zstd stream ends in the middle; the file is truncated", fix: "copy or download it again", inner: failure);
+        }
         catch (IOException failure)
         {
             throw new InputException($"{name}: cannot be read ({failure.Message})", inner: failure);

@@ -1,34 +1,54 @@
-using System.Text.Json;
+using System.Text.RegularExpressions;
+using Apache.Arrow.Ipc;
 using Handbook.Base;
+using ParquetSharp;
+using ParquetSharp.Arrow;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>Parquet, read by DuckDB; each row arrives as JSON text with its columns in their order.</summary>
-internal static class ParquetFile
+/// <summary>Parquet, read by the reference implementation in C++ as Arrow batches.</summary>
+internal static partial class ParquetFile
 {
-    // The alias stands for the whole row; it must not be the name of a column.
-    private const string Sql = "SELECT CAST(to_json(handbook_row) AS VARCHAR) FROM read_parquet(?) AS handbook_row";
+    /// <summary>Rows that are in memory at once. Texts of a long conversation are some 100 KB.</summary>
+    private const int BatchRows = 1024;
 
     public static IEnumerable<SourceRow> Read(string path, string name)
     {
-        if (path.AsSpan().ContainsAny("*?["))
-            throw new InputException($"{name}: a Parquet file's path must not hold *, ? or [", why: "the reader takes them for a pattern", fix: "rename the file or its folder");
-        using var rows = DuckDb.Query(Sql, path).GetEnumerator();
-        for (long row = 1; Next(rows, name); row++)
-            yield return new SourceRow { File = name, Row = row, Value = JsonDocument.Parse(rows.Current, JsonOptions.Document).RootElement };
+        using (TextFile.OpenRaw(path, name)) { }        // who may not read it is told so in our words
+        using var settings = ReaderProperties.GetDefaultReaderProperties();
+        using var arrow = ArrowReaderProperties.GetDefault();
+        (arrow.BatchSize, arrow.PreBuffer, arrow.UseThreads) = (BatchRows, false, false);
+        using var file = Guard(() => new FileReader(path, settings, arrow), name);
+        using var batches = Guard(() => file.GetRecordBatchReader(null, null), name);
+        foreach (var row in new ArrowRows(batches.Schema, name).Read(() => Guard(() => Next(batches), name), (why, inner) => Damaged(name, why, inner)))
+            yield return row;
     }
 
-    private static bool Next(IEnumerator<byte[]> rows, string name)
+    private static Apache.Arrow.RecordBatch? Next(IArrowArrayStream batches) => batches.ReadNextRecordBatchAsync().AsTask().GetAwaiter().GetResult();
+
+    private static T Guard<T>(Func<T> read, string name)
     {
         try
         {
-            return rows.MoveNext();
+            return read();
         }
-        catch (InvalidDataException failure)
+        catch (Exception failure) when (failure is DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
-            // What follows the first line repeats our own query.
-            var reason = failure.Message.Split("LINE 1:")[0].Split('\n')[0].Trim();
-            throw new InputException($"{name}: cannot be read as Parquet ({reason})", fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: failure);
+            throw new InputException($"{name}: the Parquet library cannot be loaded on this system ({(failure.InnerException ?? failure).Message})",
+                fix: "give the data as JSONL or Arrow", inner: failure);
+        }
+        catch (Exception failure) when (failure is not InputException)
+        {
+            throw Damaged(name, Reason(failure.Message), failure);
         }
     }
+
+    private static InputException Damaged(string name, string reason, Exception inner) => new($"{name}: cannot be read as Parquet ({reason})",
+        fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: inner);
+
+    /// <summary>The library's sentence without the name of its exception and the path, which the message begins with.</summary>
+    private static string Reason(string message) => Quoted().Match(message) is { Success: true } quoted ? quoted.Groups[1].Value.Trim() : message.Trim();
+
+    [GeneratedRegex(@"message: '(.*)'\)?\s*$", RegexOptions.Singleline)]
+    private static partial Regex Quoted();
 }

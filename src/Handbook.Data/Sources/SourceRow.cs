@@ -52,6 +52,12 @@ public interface IRowSource
     /// <summary>Share of the files that the reading under way has read, 0 to 1; for progress only.</summary>
     double Share { get; }
 
+    /// <summary>Whole lines for the log about files that are left out.</summary>
+    IReadOnlyList<string> Remarks => [];
+
+    /// <summary>Full path of the file that a row comes from.</summary>
+    string PathOf(SourceRow row) => row.File;
+
     IEnumerable<SourceRow> Read();
 }
 

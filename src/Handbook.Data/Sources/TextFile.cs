@@ -40,7 +40,7 @@ internal static class TextFile
         if (read >= 2 && magic[0] == 0x1f && magic[1] == 0x8b)
             return new GzipFile(file, name);
         if (read == 4 && magic.SequenceEqual((ReadOnlySpan<byte>)[0x28, 0xb5, 0x2f, 0xfd]))
-            return new ZstdStream(file, name);
+            return new ZstdSharp.DecompressionStream(file, checkEndOfStream: true, leaveOpen: false);
         if (WithoutCompression(name) is var plain && plain != name && read > 0)
         {
             file.Dispose();
@@ -77,7 +77,7 @@ internal static class TextFile
         return Math.Min(place, text.Length - 1);
     }
 
-    private static FileStream OpenRaw(string path, string name)
+    internal static FileStream OpenRaw(string path, string name)
     {
         try
         {

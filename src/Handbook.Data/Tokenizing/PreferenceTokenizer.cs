@@ -45,7 +45,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
                     throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true, Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns" };
                 if (!_options.KeepsEmptyAnswers && EmptyAnswer(part) is { } silent)
                     throw new UnusableRowException("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt") { Fix = "remove the rows whose answer is empty, or give them one" };
-                rows.Add(Tokenize(part, out var isShorter));
+                rows.Add(Tokenize(part, out var isShorter) with { Remarks = whole.Remarks });
                 wasCut |= isShorter;
             }
             catch (UnusableRowException failure)

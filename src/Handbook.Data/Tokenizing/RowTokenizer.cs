@@ -52,6 +52,9 @@ public sealed record RowTokenizerOptions
 
     /// <summary>Puts an empty system turn before conversations that begin without one.</summary>
     public bool InsertEmptySystemTurn { get; init; }
+
+    /// <summary>How many tokens the model knows, for rows that come as tokens; null takes those of the tokenizer.</summary>
+    public int? VocabularySize { get; init; }
 }
 
 /// <summary>Turns rows into tokens with their loss.</summary>
@@ -61,6 +64,7 @@ public sealed class RowTokenizer : IRowTokenizer
     private readonly Tokenizer _tokenizer;
     private readonly ChatRowEncoder? _chats;
     private readonly RowTokenizerOptions _options;
+    private readonly TurnWeights? _weights;
 
     /// <param name="reader">Reads the rows' layout.</param>
     /// <param name="tokenizer">The model's tokenizer.</param>
@@ -69,11 +73,12 @@ public sealed class RowTokenizer : IRowTokenizer
     public RowTokenizer(RowReader reader, Tokenizer tokenizer, ChatRowEncoder? chats, RowTokenizerOptions options)
     {
         (_reader, _tokenizer, _chats, _options) = (reader, tokenizer, chats, options);
+        _weights = chats is null ? null : new(chats, options);
         var holdsChats = reader.Layout is RowLayout.Messages or RowLayout.Conversations or RowLayout.Instruction;
-        if (options.Loss == LossScope.Assistant && reader.Layout is RowLayout.Text or RowLayout.Tokens)
+        if (options.Loss == LossScope.Assistant && (reader.Layout == RowLayout.Text || (reader.Layout == RowLayout.Tokens && !reader.HasColumn("assistant_masks"))))
             throw new InputException($"assistant_only_loss is set, but the rows are {(reader.Layout == RowLayout.Text ? "plain texts" : "tokens")} (layout {Format})",
-                why: "only conversations have assistant turns", fix: "assistant_only_loss: false, or give rows with messages");
-        if (options.Loss == LossScope.Completion && reader.Layout != RowLayout.PromptCompletion)
+                why: "only conversations have assistant turns", fix: reader.Layout == RowLayout.Text ? "assistant_only_loss: false, or give rows with messages" : "assistant_only_loss: false, or give a column assistant_masks");
+        if (options.Loss == LossScope.Completion && reader.Layout != RowLayout.PromptCompletion && !(reader.Layout == RowLayout.Tokens && reader.HasColumn("completion_mask")))
             throw new InputException($"completion_only_loss is set, but the rows have no prompt and completion (layout {Format})",
                 fix: holdsChats ? "assistant_only_loss: true trains on the assistant's turns" : "completion_only_loss: false, or column_mapping: {prompt: …, completion: …}");
         if (holdsChats && chats is null)
@@ -84,7 +89,8 @@ public sealed class RowTokenizer : IRowTokenizer
 
     public string Format => _reader.Layout.ToString();
 
-    public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
+    // The model's size decides nothing about rows that come as texts: models with one tokenizer share them.
+    public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{(_reader.Layout == RowLayout.Tokens ? _options : _options with { VocabularySize = null })}";
 
     public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
     {
@@ -108,7 +114,7 @@ public sealed class RowTokenizer : IRowTokenizer
                 if (!HasTarget(loss))
                     problem = new("nothing left to learn after cutting", $"no token that carries loss among the {(_options.CutsLeft ? "last" : "first")} {longest}", Excerpt.Of(row.GetRawText()));
             }
-            return problem is null ? [TokenRow.Single(ids, loss, characters) with { IsJoined = isJoined }] : [];
+            return problem is null ? [TokenRow.Single(ids, loss, characters) with { IsJoined = isJoined, Remarks = example.Remarks }] : [];
         }
         catch (UnusableRowException failure)
         {
@@ -134,29 +140,41 @@ public sealed class RowTokenizer : IRowTokenizer
                 var loss = After(_options.Loss == LossScope.All ? 0 : before, whole.Length);
                 return (whole, loss, CodePoints(prompt) + CodePoints(completion));
             case TokensExample tokens:
+                RequireKnown(tokens.Ids);
                 return (tokens.Ids, tokens.Loss, 0);
             case ChatExample { Conversation: var conversation }:
                 var onlyAssistant = _options.Loss == LossScope.Assistant;
-                return EndChat(_chats!.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant);
+                return EndChat(conversation, Chats.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant, onlyAssistant);
             case ChatPromptExample pair:
-                if (_options.Loss == LossScope.All)
-                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: false), lossOnAll: true);
-                if (_options.Loss == LossScope.Assistant)
-                    return EndChat(_chats!.Encode(pair.Whole, _options, withMask: true), lossOnAll: false);
-                var answered = _chats!.EncodeCompletion(pair.Prompt, pair.Completion, _options);
+                if (_options.Loss is LossScope.Assistant or LossScope.All)
+                    return EndChat(pair.Whole, Chats.Encode(pair.Whole, _options, withMask: _options.Loss == LossScope.Assistant), lossOnAll: _options.Loss == LossScope.All, _options.Loss == LossScope.Assistant);
+                var answered = Chats.EncodeCompletion(pair.Prompt, pair.Completion, _options);
                 isJoined = answered.IsJoined;
-                return EndChat(answered, lossOnAll: false);
+                return EndChat(pair.Whole, answered, lossOnAll: false, onlyAssistant: false);
             default:
                 throw new InvalidOperationException($"rows of the layout {Format} are not for this method");
         }
     }
 
-    /// <summary>An end token behind the template's own end carries loss only where everything does.</summary>
-    private (int[] Ids, byte[] Loss, int Characters) EndChat(EncodedRow chat, bool lossOnAll)
+    private ChatRowEncoder Chats => _chats ?? throw new UnusableRowException("no chat template", "the row is a conversation");
+
+    private void RequireKnown(int[] ids)
+    {
+        foreach (var id in ids)
+            if (_options.VocabularySize is { } size ? id < 0 || id >= size : _tokenizer.IdToToken(id) is null)
+                throw new UnusableRowException("token outside the vocabulary",
+                    $"input_ids holds {id}, but {(_options.VocabularySize is { } known ? $"the model has {known} tokens" : "the tokenizer has no such token")}")
+                { Fix = "tokenise the rows with the model's own tokenizer" };
+    }
+
+    /// <summary>An end token behind the template's own end carries loss only where everything does; turns that are not to be learnt carry none.</summary>
+    private (int[] Ids, byte[] Loss, int Characters) EndChat(Conversation conversation, EncodedRow chat, bool lossOnAll, bool onlyAssistant)
     {
         var ids = WithEnd(chat.Ids, "", isChat: true);
-        var loss = lossOnAll ? All(ids.Length) : chat.Mask;
+        var loss = _weights!.Silence(conversation, chat.Ids, lossOnAll ? All(chat.Ids.Length) : chat.Mask, onlyAssistant);
         Array.Resize(ref loss, ids.Length);
+        if (lossOnAll)
+            loss.AsSpan(chat.Ids.Length).Fill(1);
         return (ids, loss, chat.Characters);
     }
 

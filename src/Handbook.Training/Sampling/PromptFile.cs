@@ -18,7 +18,7 @@ public static class PromptFile
         if (!File.Exists(path))
             throw new InputException($"there is no file {path}", fix: "name a .jsonl with a column \"prompt\", or a .txt with one prompt a line");
         var prompts = new List<Prompt>();
-        foreach (var row in DataFile.Named(path, path).Read(new DatasetSpec { Id = path }))
+        foreach (var row in DataFile.Named(path, path).Read(new DatasetSpec { Id = path }, "train"))
         {
             if (row.Problem is { } problem)
             {

@@ -65,6 +65,7 @@ public static class RecipeData
                 AddSpecialTokens = !isFirstRevision || addsSpecial,
                 AddSpecialTokensToChats = isFirstRevision && addsSpecial,
                 InsertEmptySystemTurn = isFirstRevision && recipe.Sft.AutoInsertEmptySystemMsg,
+                VocabularySize = VocabularySize(recipe),
             },
             Answers = answers,
             MismatchedBlock = PreferenceData.MismatchedBlock(recipe),
@@ -78,6 +79,21 @@ public static class RecipeData
             Threads = data.DatasetNumProc,
             RecipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path)),
         };
+    }
+
+    /// <summary>How many tokens the model has an embedding for; null where the model cannot be looked at.</summary>
+    private static int? VocabularySize(Recipe recipe)
+    {
+        try
+        {
+            if (recipe.Model.ModelNameOrPath is { } name && ModelPath.Find(name) is { } folder && File.Exists(Path.Combine(folder, "config.json")))
+                return PublishedConfig.Load(folder).Decoder.VocabularySize;
+        }
+        catch (InputException)
+        {
+            // Whoever loads the model tells what is wrong with it.
+        }
+        return null;
     }
 
     /// <summary>The plan of the optimiser steps.</summary>

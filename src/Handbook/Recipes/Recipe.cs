@@ -104,10 +104,10 @@ public sealed record Recipe : MethodOptions
     {
         if (mixture.Dialect != MixtureDialect.Single)
             return;
-        SplitSlice train, test;
+        IReadOnlyList<SplitSlice> train, test;
         try
         {
-            (train, test) = (SplitSlice.Parse(mixture.TrainSplit), SplitSlice.Parse(mixture.TestSplit));
+            (train, test) = (SplitSlice.ParseAll(mixture.TrainSplit), SplitSlice.ParseAll(mixture.TestSplit));
         }
         catch (InputException problem)
         {
@@ -115,11 +115,11 @@ public sealed record Recipe : MethodOptions
                 : "dataset_test_split", $"is not understood: {problem.What}", fix: problem.Fix);
             return;
         }
-        if (train.Overlaps(test))
+        if (train.Any(slice => test.Any(slice.Overlaps)))
             report.Error(Sources.ContainsKey("dataset_train_split") ? "dataset_train_split" : "dataset_test_split",
                 $"makes the rows trained on ({mixture.TrainSplit}) those held out ({mixture.TestSplit})",
                 why: "an evaluation on rows that were trained on says nothing about others",
-                fix: $"hold out a part with dataset_train_split: {train.Split}[:90%] and dataset_test_split: {train.Split}[90%:], or "
+                fix: $"hold out a part with dataset_train_split: {train[0].Split}[:90%] and dataset_test_split: {train[0].Split}[90%:], or "
                 + "turn evaluation off with eval_strategy: no and do_eval: false");
     }
 

@@ -135,6 +135,8 @@ public sealed class RecipeProbe
             return;
         List<MixturePart> parts = [];
         Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
+        if (HeldOutRows.Remark(mixture, parts, _recipeFolder) is { } remark)
+            _remarks.Add(remark);
         foreach (var part in parts)
             Try(() => Rows(part));
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
@@ -165,8 +167,9 @@ public sealed class RecipeProbe
         if (_tokenizer is not null)
         {
             var options = RecipeData.Options(_recipe, _tokenizer);
-            var (rows, reader, _) = TrainingData.Open(part, options);
+            var (rows, reader, tokenizer) = TrainingData.Open(part, options);
             _remarks.AddRange(RowRemarks.Of(rows, reader, options).Except(_remarks));
+            FirstRows(part, rows, tokenizer, options.MaxBadRows);
         }
         else
             _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
@@ -182,6 +185,29 @@ public sealed class RecipeProbe
             foreach (var row in source.Read().Where(row => row.Problem is null))
                 if (ReferenceAnswer.Of(row.Value, column) is { } reference)
                     NumberMatchScorer.Expected(reference, row.Place);
+    }
+
+    /// <summary>Tokenises the first rows: what is wrong with all of a small file is told here, and what is wrong with some rows is a warning.</summary>
+    private void FirstRows(MixturePart part, IRowSource rows, IRowTokenizer tokenizer, double limit)
+    {
+        var first = rows.Read().Take(RowsLookedAt + 1).ToArray();
+        var tally = new RowTally { SourceRows = first.Length };
+        var used = 0;
+        foreach (var row in first.Take(RowsLookedAt))
+        {
+            var problem = row.Problem;
+            var wasCut = false;
+            var tokens = problem is null ? tokenizer.Tokenize(row.Value, out problem, out wasCut) : [];
+            tally.Add(row, tokens, problem, wasCut);
+            used += tokens.Count;
+        }
+        var summary = tally.Summary(tokenizer.Format) with { UsedRows = used };
+        if (first.Length <= RowsLookedAt || used == 0)
+            TrainingData.RequireUsable(new SourceReport(part.Name, part.IsTest, summary, ""), limit);
+        foreach (var bad in summary.Bad)
+            if (!_warnings.Exists(known => known.Contains(bad.Example, StringComparison.Ordinal)))
+                _warnings.Add($"{part.Name}: of the first {Math.Min(first.Length, RowsLookedAt)} rows {bad.Count:N0} {(bad.Count == 1 ? "is" : "are")} left out: {bad.Reason}, e.g. {bad.Example}");
+        _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {noted.Line}").Except(_remarks));
     }
 
     // Whether somebody listens is asked without a request, which might cost something.

@@ -223,6 +223,8 @@ public static class TrainingRun
                 observer.Noted(joined);
             foreach (var bad in s.Bad)
                 observer.Said($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
+            foreach (var noted in s.Noted)
+                observer.Said($"  note: {noted.Line}");
         }
         foreach (var remark in data.Remarks)
             observer.Said(remark);

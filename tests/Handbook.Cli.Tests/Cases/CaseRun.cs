@@ -1,7 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Text.RegularExpressions;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests.Cases;
 

@@ -1,5 +1,5 @@
 using System.Reflection;
-using Handbook.Tests;
+using Handbook.Testing;
 
 namespace Handbook.Cli.Tests.Cases;
 

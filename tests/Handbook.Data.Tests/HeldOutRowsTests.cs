@@ -1,0 +1,77 @@
+using Handbook.Base;
+using Handbook.Data.Mixing;
+
+namespace Handbook.Data.Tests;
+
+/// <summary>One data file is never trained on and held out at once, however often it is named.</summary>
+public sealed class HeldOutRowsTests : IDisposable
+{
+    private readonly TextMaker _files = new();
+
+    public void Dispose() => _files.Dispose();
+
+    [Fact]
+    public void Rows_held_out_of_a_file_that_is_listed_twice_are_not_trained_on()
+    {
+        var path = _files.Lines("a.jsonl", "a", 20);
+        using var data = Load(0.2, new() { Id = path }, new() { Id = path, Weight = 0.5 });
+        Check(data, held: 6);
+        Assert.Contains("because one data file is named more than once", Assert.Single(data.Remarks));
+    }
+
+    [Fact]
+    public void A_copy_under_another_name_is_the_same_file()
+    {
+        _files.Lines("a.jsonl", "a", 20);
+        using var data = Load(0.2, new() { Id = _files.Lines("b.jsonl", "a", 20) }, new() { Id = Path.Combine(_files.Folder, "a.jsonl") });
+        Check(data, held: 8);
+    }
+
+    [Fact]
+    public void A_folder_and_a_file_in_it_share_that_file()
+    {
+        var path = _files.Lines("ds/train_1.jsonl", "one", 10);
+        _files.Lines("ds/train_2.jsonl", "two", 10);
+        using var data = Load(0.25, new() { Id = Path.Combine(_files.Folder, "ds") }, new() { Id = path });
+        Check(data, held: 8);
+    }
+
+    [Fact]
+    public void Slices_that_overlap_share_their_common_rows()
+    {
+        var path = _files.Lines("a.jsonl", "a", 40);
+        using var data = Load(0.25, new() { Id = path, Split = "train[:75%]" }, new() { Id = path, Split = "train[25%:]" });
+        Check(data, held: 15);
+    }
+
+    [Fact]
+    public void A_test_file_that_is_a_copy_of_the_train_file_leaves_nothing_and_says_why()
+    {
+        _files.Lines("ds/train.jsonl", "a", 10);
+        _files.Lines("ds/test.jsonl", "a", 10);
+        Assert.Equal("every row to train on is held out as well", Assert.Throws<InputException>(() => TrainingData.Load(Options(new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }] }))).What);
+    }
+
+    [Fact]
+    public void Different_files_keep_the_order_and_the_number_of_their_rows()
+    {
+        using var data = Load(0.25, new() { Id = _files.Lines("a.jsonl", "a", 20) }, new() { Id = _files.Lines("b.jsonl", "b", 20) });
+        Assert.Equal((30, 10), (data.Train.Count, data.Evaluation!.Count));
+        Assert.Empty(data.Remarks);
+    }
+
+    private static void Check(TrainingData data, int held)
+    {
+        var (train, test) = (Texts(data.Train), Texts(data.Evaluation!));
+        Assert.Equal(held, test.Length);
+        Assert.NotEmpty(train);
+        Assert.Empty(train.Intersect(test));
+    }
+
+    private TrainingData Load(double testSize, params DatasetSpec[] sets) =>
+        TrainingData.Load(Options(new() { Dialect = MixtureDialect.Mixture, Datasets = sets, TestSplitSize = testSize, Seed = 1 }));
+
+    private TrainingDataOptions Options(MixtureSpec mixture) => new() { Mixture = mixture, Tokenizer = TextMaker.Bytes, Evaluates = true, Cache = _files.Cache };
+
+    private static string[] Texts(ITokenRows rows) => [.. Enumerable.Range(0, rows.Count).Select(i => TextMaker.Text(rows.Read(i)))];
+}
