@@ -88,7 +88,7 @@ public sealed class RowReaderTests : IDisposable
     [InlineData("my-training-set.csv", "train")]
     [InlineData("trainer_notes.txt", null)]
     [InlineData("contest.json", null)]
-    public void Names_tell_the_split(string file, string? split) => Assert.Equal(split, SplitNames.Of(file));
+    public void Names_tell_the_split(string file, string? split) => Assert.Equal(split, SplitNames.Of(file, out _));
 
     [Theory]
     [InlineData("train[:10%]", 1234, 0, 123)]

@@ -39,10 +39,11 @@ internal static class JsonFile
         if (first is not ((byte)'{' or (byte)'['))
             return isNamedLines ? Form.Lines : Form.Other;
         var isList = first == '[';
+        var holdsRows = isList && text[1..].TrimStart(" \t"u8) is [(byte)'{', ..];
         var line = Look(text);
         var next = NextLine(lines, out text) ? text[0] : (byte)0;
         if (isList)
-            return line == Line.Whole && next is (byte)'[' or (byte)'{' ? Form.Lines : Form.List;
+            return line == Line.Whole && !holdsRows && next is (byte)'[' or (byte)'{' ? Form.Lines : Form.List;
         return line switch
         {
             Line.Whole => next == '{' || isNamedLines ? Form.Lines : Form.Objects,
@@ -69,7 +70,7 @@ internal static class JsonFile
         try
         {
             while (reader.Read()) { }
-            return reader.CurrentDepth == 0 && reader.BytesConsumed == text.Length ? Line.Whole : Line.Unfinished;
+            return reader is { CurrentDepth: 0, TokenType: JsonTokenType.EndObject or JsonTokenType.EndArray } && reader.BytesConsumed == text.Length ? Line.Whole : Line.Unfinished;
         }
         catch (JsonException)
         {

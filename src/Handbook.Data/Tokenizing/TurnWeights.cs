@@ -110,5 +110,5 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
         return runs;
     }
 
-    private static Conversation First(Conversation chat, JsonElement[] turns, int count) => chat with { Messages = JsonSerializer.SerializeToElement(turns[..count]) };
+    private static Conversation First(Conversation chat, JsonElement[] turns, int count) => chat with { Messages = JsonLists.Of(turns[..count]) };
 }
