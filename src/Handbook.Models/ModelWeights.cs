@@ -47,6 +47,7 @@ public sealed class ModelWeights : IDisposable
         var checkpoint = Checkpoint.Open(path);
         try
         {
+            QuantisedWeights.Refuse(checkpoint, config.Json);
             var weights = new ModelWeights(checkpoint, config, config.Family.Parameters(config.Decoder, fused), headSeed);
             weights.Bind();
             return weights;
