@@ -14,13 +14,11 @@ public static class LengthCheck
 
     /// <summary>What the rows are; null where none is too long.</summary>
     /// <exception cref="InputException">There are rows that the model cannot read at all.</exception>
-    public static string? Found(IEnumerable<ITokenRows> sets, DecoderConfig config)
+    /// <param name="surveys">Of the sets of rows, with the model's longest text.</param>
+    /// <param name="config">The model.</param>
+    internal static string? Found(IEnumerable<RowSurvey> surveys, DecoderConfig config)
     {
-        var (count, longest) = (0, 0);
-        foreach (var rows in sets)
-            for (var i = 0; i < rows.Count; i++)
-                if (rows.Length(i) > config.LongestText && Depth(rows.Read(i)) is var depth && depth > config.LongestText)
-                    (count, longest) = (count + 1, Math.Max(longest, depth));
+        var (count, longest) = surveys.Aggregate((Count: 0, Longest: 0), (all, survey) => (all.Count + survey.TooLong, Math.Max(all.Longest, survey.Longest)));
         if (count == 0)
             return null;
         var what = $"{count:N0} {(count == 1 ? "row is" : "rows are")} longer than the {config.LongestText:N0} positions that the model was made for (max_position_embeddings), the longest has {longest:N0} tokens";
@@ -40,13 +38,4 @@ public static class LengthCheck
 
     private static string Beyond(DecoderConfig config) => config.Positions == PositionKind.Learned
         ? "it has no embedding for the others, and a longer row stops the run" : "it has never seen the others, and longer rows bring large losses and gradients";
-
-    /// <summary>Tokens on the longest way from a root of a row to a leaf: what positions count.</summary>
-    private static int Depth(TokenRow row)
-    {
-        var ends = new int[row.Segments.Count];
-        for (var s = 0; s < ends.Length; s++)
-            ends[s] = row.Segments[s].Ids.Length + (row.Segments[s].Parent is >= 0 and var parent ? ends[parent] : 0);
-        return ends.Max();
-    }
 }

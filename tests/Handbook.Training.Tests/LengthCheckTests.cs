@@ -30,10 +30,10 @@ public sealed class LengthCheckTests
     public void Rows_count_by_their_longest_way_from_prompt_to_answer()
     {
         ITokenRows fits = new TokenRowList([Row((-1, 5), (0, 2), (0, 3)), Row((-1, 8), (-1, 8))]);
-        Assert.Null(LengthCheck.Found([fits], s_model));
+        Assert.Null(LengthCheck.Found([Survey(fits)], s_model));
         ITokenRows long1 = new TokenRowList([Row((-1, 5), (0, 2), (0, 4)), Row((-1, 8))]);
-        Assert.StartsWith("1 row is longer than the 8 positions that the model was made for (max_position_embeddings), the longest has 9 tokens", LengthCheck.Found([fits, long1], s_model));
-        var refused = Assert.Throws<InputException>(() => LengthCheck.Found([long1], s_model with { Positions = PositionKind.Learned }));
+        Assert.StartsWith("1 row is longer than the 8 positions that the model was made for (max_position_embeddings), the longest has 9 tokens", LengthCheck.Found([Survey(fits), Survey(long1)], s_model));
+        var refused = Assert.Throws<InputException>(() => LengthCheck.Found([Survey(long1)], s_model with { Positions = PositionKind.Learned }));
         Assert.Equal("set max_length: 8 or less", refused.Fix);
     }
 
@@ -44,6 +44,8 @@ public sealed class LengthCheckTests
         Assert.StartsWith("1 prompt is longer than the 8 positions", LengthCheck.Prompts([new int[8], new int[20]], s_model));
         Assert.Null(LengthCheck.Prompts([new int[20]], s_model with { Positions = PositionKind.Learned }));
     }
+
+    private static RowSurvey Survey(ITokenRows rows) => RowSurvey.Of(rows, new() { LongestText = s_model.LongestText });
 
     private static TokenRow Row(params (int Parent, int Length)[] parts) =>
         new() { Segments = [.. parts.Select(part => new TokenSegment(SegmentRole.Row, part.Parent, new int[part.Length], new byte[part.Length]))] };

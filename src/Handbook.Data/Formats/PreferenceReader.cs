@@ -185,7 +185,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
 
     private string Text(string name, JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw row.WrongType(name, value);
 
-    private static JsonElement Turn(string role, string content) => RowReader.Turn(role, content);
+    private static JsonElement Turn(string role, string content) => TurnOpening.Turn(role, content);
 
     private static string? Role(JsonElement turn) => turn.GetProperty("role").GetString();
 

@@ -226,16 +226,12 @@ public sealed class RowReader
     /// <summary>The turns with what stands before them in columns of its own: the system text, and the history.</summary>
     internal JsonElement Opened(JsonElement row, JsonElement turns, out IReadOnlyList<string> remarks)
     {
-        remarks = [];
         var system = SystemText(row);
-        var history = History(row);
-        if (system is null && history.Count == 0)
-            return turns;
-        var hasOwn = turns.GetArrayLength() > 0 && turns[0].TryGetProperty("role", out var role) && (role.ValueEquals("system") || role.ValueEquals("developer"));
-        if (system is not null && hasOwn && !(turns[0].TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.ValueEquals(system)))
-            remarks = [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which says something else, is not read"];
-        IEnumerable<JsonElement> opening = hasOwn ? [turns[0]] : system is null ? [] : [Turn("system", system)];
-        return JsonLists.Of([.. opening, .. history, .. turns.EnumerateArray().Skip(hasOwn ? 1 : 0)]);
+        remarks = system is not null && TurnOpening.HasSystem(turns)
+            && !(turns[0].TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.ValueEquals(system))
+            ? [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which says something else, is not read"]
+            : [];
+        return TurnOpening.Before(turns, system, History(row));
     }
 
     /// <summary>Whether the row has what only a chat template can place.</summary>
@@ -245,25 +241,7 @@ public sealed class RowReader
         : value.ValueKind != JsonValueKind.String ? throw WrongType("system", value)
         : value.GetString() is { Length: > 0 } text ? text : null;
 
-    private List<JsonElement> History(JsonElement row)
-    {
-        if (Column(row, "history") is not { } value)
-            return [];
-        var pairs = ChatTurns.Parsed(value);
-        if (pairs.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(pairs.GetString()))
-            return [];
-        if (pairs.ValueKind != JsonValueKind.Array)
-            throw WrongType("history", value);
-        var turns = new List<JsonElement>();
-        foreach (var pair in pairs.EnumerateArray())
-            if (pair.ValueKind == JsonValueKind.Array && pair.GetArrayLength() == 2 && pair[0].ValueKind == JsonValueKind.String && pair[1].ValueKind == JsonValueKind.String)
-                turns.AddRange([Turn("user", pair[0].GetString()!), Turn("assistant", pair[1].GetString()!)]);
-            else
-                throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");
-        return turns;
-    }
-
-    internal static JsonElement Turn(string role, string content) => new ChatTurns(rules: false).Add(role, content).ToJson()[0];
+    private List<JsonElement> History(JsonElement row) => TurnOpening.History(Column(row, "history"));
 
     /// <summary>The instruction with its input below it.</summary>
     internal string Instruction(JsonElement row)

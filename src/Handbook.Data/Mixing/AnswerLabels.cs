@@ -5,15 +5,6 @@ namespace Handbook.Data.Mixing;
 /// <param name="Bad">Answers labelled false, or rejected.</param>
 internal readonly record struct AnswerLabels(int Good, int Bad)
 {
-    /// <summary>Counts rows of one answer each, whatever else stands beside it.</summary>
-    public static AnswerLabels Of(ITokenRows rows)
-    {
-        var good = 0;
-        for (var i = 0; i < rows.Count; i++)
-            good += rows.Read(i).Segments.Any(segment => segment.Role == SegmentRole.Chosen) ? 1 : 0;
-        return new(good, rows.Count - good);
-    }
-
     /// <summary>What is wrong with the answers as a whole; null where both kinds are there.</summary>
     public string? OneSided() => (Good, Bad) switch
     {

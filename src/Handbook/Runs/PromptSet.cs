@@ -77,25 +77,15 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
             throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
             { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
         system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
-        return system is null ? prompt : WithSystem(prompt, system);
+        return Opened(prompt, system, TurnOpening.History(Column("history")));
 
         JsonElement? Column(string name) =>
             row.Value.TryGetProperty(mapping?.GetValueOrDefault(name) ?? name, out var value) && value.ValueKind is not JsonValueKind.Null ? value : null;
     }
 
-    /// <summary>A prompt with a system turn before it; its own stays.</summary>
-    private static Prompt WithSystem(Prompt prompt, string system)
-    {
-        var turns = new JsonArray();
-        if (prompt.Messages is { } messages)
-            foreach (var turn in messages.EnumerateArray())
-                turns.Add(JsonNode.Parse(turn.GetRawText()));
-        else
-            turns.Add(new JsonObject { ["role"] = "user", ["content"] = prompt.Text });
-        if ((string?)turns[0]!["role"] != "system")
-            turns.Insert(0, new JsonObject { ["role"] = "system", ["content"] = system });
-        return prompt with { Text = null, Messages = JsonSerializer.SerializeToElement(turns) };
-    }
+    /// <summary>A prompt behind a system turn, unless it has its own, and behind its history.</summary>
+    private static Prompt Opened(Prompt prompt, string? system, List<JsonElement> history) => system is null && history.Count == 0 ? prompt
+        : prompt with { Text = null, Messages = TurnOpening.Before(prompt.Messages ?? JsonLists.Of([TurnOpening.Turn("user", prompt.Text!)]), system, history) };
 
     private static string? Reference(SourceRow row, string? named) =>
         ReferenceAnswer.Of(row.Value, named) is { } reference ? reference
@@ -108,7 +98,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         var turns = new ChatTurns(rules: true).Add(list).ToJson().EnumerateArray().ToList();
         while (turns.Count > 0 && turns[^1].GetProperty("role").ValueEquals("assistant"))
             turns.RemoveAt(turns.Count - 1);
-        return turns.Count > 0 ? JsonSerializer.SerializeToElement(turns) : throw new UnusableRowException("nobody but the assistant says anything", "");
+        return turns.Count > 0 ? JsonLists.Of(turns) : throw new UnusableRowException("nobody but the assistant says anything", "");
     }
 
     private static string Text(JsonElement value)

@@ -72,10 +72,17 @@ public static class TrainingRun
 
         if (recipe.Data.Packing && data.Train.Count == 1 && RowCounts.OnePackedRow(data.TrainSamples, recipe.Data.MaxLength ?? 0) is { } one)
             observer.Warned(one);
-        if (LengthCheck.Found(options.Evaluates() ? [data.Train, data.Evaluation!] : [data.Train], config.Decoder) is { } tooLong)
+        var survey = RowSurvey.Of(data.Train, new()
+        {
+            LongestText = config.Decoder.LongestText,
+            CountsAnswers = recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco,
+            HasMargins = recipe.Method == TrainingMethod.Reward,
+        });
+        var held = options.Evaluates() ? RowSurvey.Of(data.Evaluation!, new() { LongestText = config.Decoder.LongestText }) : null;
+        if (LengthCheck.Found(held is null ? [survey] : [survey, held], config.Decoder) is { } tooLong)
             observer.Warned(tooLong);
         if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
-            Report(AnswerLabels.Of(data.Train), recipe, observer);
+            Report(survey.Answers, recipe, observer);
 
         TorchRuntime.Load();       // after all that needs no tensor: a mistake in the data is told at once
         observer.Said(TorchRuntime.Description);
@@ -112,7 +119,7 @@ public static class TrainingRun
             Evaluation = evaluation,
             TrainSamples = data.TrainSamples,
             EvaluationSamples = data.EvaluationSamples,
-            DataKey = DataKey(recipe, tokenizer, data.Train),
+            DataKey = survey.Key(Order(recipe, tokenizer, data.Train.Count)),
             SaveModel = saved.Write,
             ModelBytes = saved.Bytes,
             Evaluated = samples is null ? null : step => samples.Write(model, step),
@@ -238,23 +245,11 @@ public static class TrainingRun
             observer.Noted(unusual);
     }
 
-    // What decides which tokens a step sees. Lengths of all rows and the content of some stand for the rows.
-    private static string DataKey(Recipe recipe, Tokenizer tokenizer, ITokenRows rows)
+    // What decides, beside the rows, which tokens a step sees.
+    private static string Order(Recipe recipe, Tokenizer tokenizer, int rows)
     {
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var t = recipe.Training;
-        hash.AppendData(System.Text.Encoding.UTF8.GetBytes($"{rows.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} {recipe.Dialect} {tokenizer.Fingerprint}"));
-        for (var i = 0; i < rows.Count; i++)
-            hash.AppendData(BitConverter.GetBytes(rows.Length(i)));
-        for (var i = 0; i < rows.Count; i += Math.Max(1, rows.Count / 64))
-            foreach (var segment in rows.Read(i).Segments)
-            {
-                hash.AppendData(System.Runtime.InteropServices.MemoryMarshal.AsBytes(segment.Ids.Span));
-                hash.AppendData(segment.Loss.Span);
-            }
-        for (var i = 0; i < rows.Count && recipe.Method == TrainingMethod.Reward; i++)
-            hash.AppendData(BitConverter.GetBytes(rows.Read(i).Margin));
-        return Convert.ToHexStringLower(hash.GetHashAndReset());
+        return $"{rows} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} {recipe.Dialect} {tokenizer.Fingerprint}";
     }
 
     private static void Describe(RunFolder folder, Recipe recipe, RunStart start, TrainingData data, Tokenizer tokenizer, string source, string? commandLine)
