@@ -27,7 +27,10 @@ internal static class TurnOpening
     /// <exception cref="UnusableRowException">It is no such list.</exception>
     public static List<JsonElement> History(JsonElement? value)
     {
-        if (value is not { } given || ChatTurns.Parsed(given) is not { } pairs || (pairs.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(pairs.GetString())))
+        if (value is not { } given)
+            return [];
+        var pairs = ChatTurns.Parsed(given);
+        if (pairs.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(pairs.GetString()))
             return [];
         if (pairs.ValueKind != JsonValueKind.Array)
             throw new UnusableRowException("wrong type", $"history is {JsonOptions.Name(pairs.ValueKind)}, not a list of [question, answer] pairs");

@@ -78,8 +78,8 @@ public static class TrainingRun
             CountsAnswers = recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco,
             HasMargins = recipe.Method == TrainingMethod.Reward,
         });
-        var held = options.Evaluates() ? RowSurvey.Of(data.Evaluation!, new() { LongestText = config.Decoder.LongestText }) : null;
-        if (LengthCheck.Found(held is null ? [survey] : [survey, held], config.Decoder) is { } tooLong)
+        var heldOut = options.Evaluates() ? RowSurvey.Of(data.Evaluation!, new() { LongestText = config.Decoder.LongestText }) : null;
+        if (LengthCheck.Found(heldOut is null ? [survey] : [survey, heldOut], config.Decoder) is { } tooLong)
             observer.Warned(tooLong);
         if (recipe.Method is TrainingMethod.Kto or TrainingMethod.Bco)
             Report(survey.Answers, recipe, observer);

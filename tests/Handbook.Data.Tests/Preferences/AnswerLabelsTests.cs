@@ -11,9 +11,9 @@ public sealed class AnswerLabelsTests
     [InlineData(1, 1, null)]
     public void Answers_of_one_kind_alone_are_told(int good, int bad, string? message)
     {
-        var labels = AnswerLabels.Of(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]));
+        var labels = RowSurvey.Of(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]), new() { CountsAnswers = true }).Answers;
         Assert.Equal(new AnswerLabels(good, bad), labels);
-        Assert.Equal(labels, AnswerLabels.Of(new MismatchedRows(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]), 2)));
+        Assert.Equal(labels, RowSurvey.Of(new MismatchedRows(new TokenRowList([.. Rows(SegmentRole.Chosen, good), .. Rows(SegmentRole.Rejected, bad)]), 2), new() { CountsAnswers = true }).Answers);
         Assert.Equal(message is null, labels.OneSided() is null);
         Assert.StartsWith(message ?? "", labels.OneSided() ?? "");
     }
