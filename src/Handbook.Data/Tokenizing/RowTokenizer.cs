@@ -118,7 +118,7 @@ public sealed class RowTokenizer : IRowTokenizer
         }
         catch (UnusableRowException failure)
         {
-            problem = new(failure.Reason, failure.Detail, Excerpt.Of(row.GetRawText()));
+            problem = failure.Problem(row);
             return [];
         }
     }
