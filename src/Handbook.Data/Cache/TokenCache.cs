@@ -35,7 +35,7 @@ public sealed record RowSelection(string Key, Func<long, bool>? Wants)
 public sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes: then every store is built anew.</summary>
-    private const int Version = 3;
+    private const int Version = 4;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;
