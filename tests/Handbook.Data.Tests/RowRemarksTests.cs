@@ -68,6 +68,12 @@ public sealed class RowRemarksTests
     }
 
     [Fact]
+    public void Words_of_the_assistant_outside_of_every_generation_block_are_told() =>
+        Assert.EndsWith("leave out words of the assistant, which carry no loss (in the one conversation looked at)",
+            Remarks("{% for m in messages %}{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.role }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}", LossScope.Assistant,
+                """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}, {"role": "user", "content": "big?"}, {"role": "assistant", "content": "small"}]}""").Single());
+
+    [Fact]
     public void Case_19_tool_calls_not_rendered_what_the_template_leaves_out_is_told()
     {
         var remarks = Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,

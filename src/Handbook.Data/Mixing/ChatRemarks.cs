@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.RegularExpressions;
+using Handbook.Base;
 using Handbook.Data.Formats;
 using Handbook.Data.Sources;
 using Handbook.Data.Tokenizing;
@@ -43,10 +44,24 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         if (markers.Count > 0)
             yield return $"warning: {name}: the chat template writes {string.Join(", ", markers)}, which this tokenizer splits into pieces: they are learnt as text, and a turn that ends with one ends with no token of its own. "
                 + "Take the chat template that belongs to the tokenizer, or a tokenizer that has these tokens";
+        if (options.Rows.Loss == LossScope.Assistant && conversations.Count(MissesWords) is > 0 and var missed)
+            yield return $"warning: {name}: the generation blocks of the chat template leave out words of the assistant, which carry no loss ({Share(missed, conversations)})";
         if (LeftOut(conversations) is { Length: > 0 } leftOut)
             yield return $"note: {name}: the chat template leaves out {leftOut}";
         if (conversations.Count(HasNullThatIsWritten) is > 0 and var nulls)
             yield return $"warning: {name}: the chat template writes the word None for a content that is null ({Share(nulls, conversations)})";
+    }
+
+    private bool MissesWords(Conversation conversation)
+    {
+        try
+        {
+            return chats.BlocksMissWords(conversation);
+        }
+        catch (InputException)
+        {
+            return false;       // counted with the rows
+        }
     }
 
     private static IEnumerable<Conversation> Conversations(Example? example) => example switch

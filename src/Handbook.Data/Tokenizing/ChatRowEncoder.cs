@@ -45,8 +45,17 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
         Row(Guard(() => _encoder.Encode(Fitted(conversation), Options(options) with { WithAssistantMask = withMask })));
 
     /// <summary>A conversation in two parts; the mask covers the second.</summary>
-    public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options) =>
-        Row(Guard(() => _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
+    /// <exception cref="UnusableRowException">The template renders nothing of the second.</exception>
+    public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
+    {
+        var row = Row(Guard(() => _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
+        return Enumerable.Range(0, row.Ids.Length).Any(i => row.Mask[i] != 0 && SaysSomething(row.Ids[i])) ? row
+            : throw new UnusableRowException("empty completion", "the chat template shows nothing of it, so its end token alone would be learnt")
+            { Fix = "set chat_template to one that renders these completions (calls of tools are in tool_calls), or remove the rows" };
+    }
+
+    /// <summary>Whether a token is more than a special one or a blank.</summary>
+    internal bool SaysSomething(int id) => !tokenizer.IsSpecial(id) && !string.IsNullOrWhiteSpace(tokenizer.Decode([id]));
 
     /// <summary>A conversation as text.</summary>
     /// <param name="ending">What stands at its end.</param>
@@ -65,6 +74,9 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 
     /// <summary>What of a conversation the template leaves out of the text.</summary>
     internal IReadOnlyList<string> LeftOut(Conversation conversation) => TemplateEffects.Without(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
+
+    /// <summary>Whether the template marks what the assistant says and leaves out some of its words.</summary>
+    internal bool BlocksMissWords(Conversation conversation) => template.BlocksMissWords(Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     /// <summary>The conversation in the forms that the template takes.</summary>
     private Conversation Fitted(Conversation conversation) => template.Fitted(conversation, new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });

@@ -112,6 +112,21 @@ public sealed partial class ChatTemplate
             : rendered.HasMisplacedSpans ? template.BlockPlaces(conversation, options, rendered.Text) : rendered.Spans;
     }
 
+    /// <summary>Whether generation blocks leave out words of the assistant that the template renders; false without blocks.</summary>
+    internal bool BlocksMissWords(Conversation conversation, RenderOptions options)
+    {
+        var template = For(conversation);
+        if (!template.HasGenerationBlocks)
+            return false;
+        var rendered = Render(conversation, options);
+        var spans = TextPlaces.ToUnits(rendered.Text, AssistantSpans(conversation, options, rendered, []));
+        var messages = template.Messages(conversation, options);
+        var beginnings = new RenderedBeginnings(template, conversation, options);
+        return new MessageMarks(() => template.Messages(conversation, options), changed => beginnings.TryRender(changed, options)).Find(rendered.Text).Exists(piece =>
+            piece.End > piece.Start && messages[piece.Message] is PyDict message && message.TryGet("role", out var role) && role is "assistant"
+            && !spans.Exists(span => span.Start < piece.End && piece.Start < span.End));
+    }
+
     /// <summary>Where the generation blocks stand, whatever macro or set block they were rendered in: a render with marks around them tells.</summary>
     private List<(int Start, int End)> BlockPlaces(Conversation conversation, RenderOptions options, string text)
     {
