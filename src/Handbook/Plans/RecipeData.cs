@@ -86,7 +86,7 @@ public static class RecipeData
     {
         try
         {
-            if (recipe.Model.ModelNameOrPath is { } name && ModelPath.Find(name) is { } folder && File.Exists(Path.Combine(folder, "config.json")))
+            if (recipe.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is { } folder && File.Exists(Path.Combine(folder, "config.json")))
                 return PublishedConfig.Load(folder).Decoder.VocabularySize;
         }
         catch (InputException)
