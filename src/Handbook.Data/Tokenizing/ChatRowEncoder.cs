@@ -1,4 +1,5 @@
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Data.Formats;
 using Handbook.Text.Templates;
@@ -27,7 +28,7 @@ public enum ChatEnding
 }
 
 /// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
-public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
+public sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
     private readonly ChatEncoder _encoder = new(tokenizer, template);
     private readonly DateTime _now = DateTime.Now;      // one time for all rows of a run
@@ -49,13 +50,26 @@ public sealed class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
     {
         var row = Row(Guard(() => _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
-        return Enumerable.Range(0, row.Ids.Length).Any(i => row.Mask[i] != 0 && SaysSomething(row.Ids[i])) ? row
+        return SaysSomething([.. row.Ids.Where((_, i) => row.Mask[i] != 0)]) ? row
             : throw new UnusableRowException("empty completion", "the chat template shows nothing of it, so its end token alone would be learnt")
             { Fix = "set chat_template to one that renders these completions (calls of tools are in tool_calls), or remove the rows" };
     }
 
-    /// <summary>Whether a token is more than a special one or a blank.</summary>
-    internal bool SaysSomething(int id) => !tokenizer.IsSpecial(id) && !string.IsNullOrWhiteSpace(tokenizer.Decode([id]));
+    /// <summary>Whether tokens are more than blanks, special tokens, and what is written like them though the vocabulary splits it.</summary>
+    internal bool SaysSomething(int[] ids)
+    {
+        var text = tokenizer.Decode(Array.FindAll(ids, id => !tokenizer.IsSpecial(id)));
+        if (text.Contains('<', StringComparison.Ordinal))
+        {
+            foreach (var token in tokenizer.SpecialTokens.Values)
+                text = text.Replace(token, "", StringComparison.Ordinal);
+            text = Marker().Replace(text, "");
+        }
+        return !string.IsNullOrWhiteSpace(text);
+    }
+
+    [GeneratedRegex(@"<[|｜][^<>|｜\s]{1,60}[|｜]>")]
+    private static partial Regex Marker();
 
     /// <summary>A conversation as text.</summary>
     /// <param name="ending">What stands at its end.</param>

@@ -134,7 +134,7 @@ public sealed class PreferenceTokenizer : IRowTokenizer
     private bool EndsWithEnd(string text) => _tokenizer.SpecialTokens.TryGetValue("eos_token", out var end) && text.EndsWith(end, StringComparison.Ordinal);
 
     /// <summary>Whether an answer is special tokens and blanks alone.</summary>
-    private bool IsSilent(AnswerTokens answer) => !Array.Exists(answer.Answer, _chats!.SaysSomething);
+    private bool IsSilent(AnswerTokens answer) => !_chats!.SaysSomething(answer.Answer);
 
     private static bool AreEqual(Example example) => example switch
     {
