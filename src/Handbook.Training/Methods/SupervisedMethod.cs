@@ -62,11 +62,9 @@ public sealed class SupervisedMethod(string name, bool countFirstTokens = false,
         var targets = Array.ConvertAll(rows, i => batch.Targets[i]);
         var weights = Array.ConvertAll(rows, i => batch.Weights[i] / normaliser);
         var statistics = new HeadStatistics(rows.Length);
-        var hidden = model.Hidden(bin.Stream, options);
-        var chosen = rows.Length == batch.Count ? hidden : RowSelect.Forward(hidden, rows);
         var loss = dynamic
-            ? Dynamic(LinearLogProb.LogProbs(chosen, model.Head, targets, model.HeadOptions, statistics), weights, statistics)
-            : LinearLogProb.WeightedLoss(chosen, model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
+            ? Dynamic(TokenLogProbs.Of(model, bin, rows, targets, statistics, options), weights, statistics)
+            : TokenLogProbs.WeightedLoss(model, bin, rows, targets, weights, statistics, options, labelSmoothing);
         Measure(statistics, targets, metrics);
         return scope.Keep(loss);
     }

@@ -54,6 +54,13 @@ public sealed partial class SourceRulesTests
         Assert.Equal(["Handbook.Cli.csproj"], projects.Select(Path.GetFileName));
     }
 
+    [Fact]
+    public void Methods_reach_log_probabilities_by_one_type()
+    {
+        var found = Matches(Head()).Where(place => place.StartsWith("Handbook.Training/", StringComparison.Ordinal) && !place.StartsWith("Handbook.Training/Methods/TokenLogProbs.cs", StringComparison.Ordinal));
+        Assert.Empty(found);
+    }
+
     /// <summary>Places in the product's source, as <c>FILE:LINE</c>; comments and texts do not count.</summary>
     private static List<string> Matches(Regex what)
     {
@@ -80,6 +87,9 @@ public sealed partial class SourceRulesTests
 
     [GeneratedRegex(@"(?<![\w.])(?:System\.)?Console\.|AnsiConsole|Environment\.(?:GetCommandLineArgs|CommandLine|Exit\b|FailFast)")]
     private static partial Regex Terminal();
+
+    [GeneratedRegex(@"\bLinearLogProb\.")]
+    private static partial Regex Head();
 
     [GeneratedRegex(@"\bFile\.(?:WriteAll|AppendAll|AppendText|Move|Create\b|CreateText|OpenWrite|Replace|Copy)|\bDirectory\.Move|FileMode\.(?:Create|CreateNew|OpenOrCreate|Append|Truncate)\b|new StreamWriter\(|MoveTo\(")]
     private static partial Regex Writing();

@@ -164,8 +164,7 @@ public sealed class GrpoMethod : ITrainingMethod
             if (places.Count == 0)
                 continue;
             var statistics = new HeadStatistics(places.Count);
-            var hidden = RowSelect.Forward(model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch)), places.Places);
-            var logProbs = LinearLogProb.LogProbs(hidden, model.Head, places.Targets, TokenScores.Head(model, _groups.Options.Sampling.Temperature), statistics);
+            var logProbs = TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch), _groups.Options.Sampling.Temperature);
             var spans = places.Rows.SelectMany(row => row.Spans.Where(span => span.Role == SegmentRole.Sample).Select((span, i) => (Span: span, Score: group[row.Row].Samples![i]))).ToArray();
             var gradients = pass.Training ? new List<double[]>() : null;
             var loss = group.Share * GrpoObjective.Evaluate(_loss, Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)), group.Totals, pass.Metrics, gradients, clipped);

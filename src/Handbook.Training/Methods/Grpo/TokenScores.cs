@@ -1,4 +1,3 @@
-using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
@@ -22,15 +21,10 @@ internal static class TokenScores
             using var scope = TensorScope.Enter();
             var places = new AnswerPlaces(bin.Batch, withEnd: false);
             var statistics = new HeadStatistics(places.Count);
-            LinearLogProb.LogProbs(RowSelect.Forward(model.Hidden(bin.Stream), places.Places), model.Head, places.Targets, Head(model, temperature), statistics);
+            TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, temperature: temperature);
             foreach (var row in places.Rows)
                 result[row.Row] = [.. row.Spans.Where(span => span.Role == SegmentRole.Sample).Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
         }
         return numbers.ToDictionary(number => number, number => parts[number].SelectMany(part => result[part]).ToArray());
     }
-
-    /// <summary>The head as answers are drawn from it.</summary>
-    public static HeadOptions Head(Decoder model, double temperature) => temperature == 1 ? model.HeadOptions
-        : model.HeadOptions.SoftCap == 0 ? model.HeadOptions with { Scale = model.HeadOptions.Scale / temperature }
-        : throw new InputException($"temperature is {temperature}, but this model caps its logits before a temperature would divide them", fix: "use temperature: 1.0");
 }

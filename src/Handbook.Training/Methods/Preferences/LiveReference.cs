@@ -32,7 +32,7 @@ public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup
         using var mode = GradMode.Disabled();
         var places = new AnswerPlaces(bin.Batch, withEnd: false);
         var statistics = new HeadStatistics(places.Count);
-        LinearLogProb.LogProbs(RowSelect.Forward(model.Hidden(bin.Stream), places.Places), model.Head, places.Targets, model.HeadOptions, statistics);
+        TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics);
         ReferenceReading.Level(places, statistics, rows);
         var result = new Dictionary<int, ReferenceScore>();
         foreach (var (number, spans) in places.Rows)

@@ -76,7 +76,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
         if (places.Count == 0)
             return;
         var statistics = new HeadStatistics(places.Count, objective.NeedsSquares);
-        var logProbs = LinearLogProb.LogProbs(Chosen(model, bin, places, pass), model.Head, places.Targets, model.HeadOptions, statistics);
+        var logProbs = TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch));
         var gradients = pass.Training ? new List<RowGradient>() : null;
         var rows = Scored(group, bin, places, statistics, pass);
         var loss = objective.Evaluate(rows, group.Totals, pass.Training, pass.Metrics, gradients) * group.Share;
@@ -94,7 +94,7 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
             using var mode = GradMode.Disabled();
             var places = new AnswerPlaces(bin.Batch, objective.NeedsSquares);
             var statistics = new HeadStatistics(places.Count, objective.NeedsSquares);
-            LinearLogProb.LogProbs(Chosen(model, bin, places, pass), model.Head, places.Targets, model.HeadOptions, statistics);
+            TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch));
             var scored = Scored(group, bin, places, statistics, pass);
             parts.Add((bin, places, rows.Count, scored.Count));
             rows.AddRange(scored);
@@ -114,12 +114,9 @@ public sealed class PreferenceMethod(string name, IPreferenceObjective objective
             using var scope = TensorScope.Enter();
             // Σ weight · (−log p) has the gradient that is wanted where each weight is minus the derivative.
             var weights = Array.ConvertAll(Flat(places, gradients.GetRange(own + first, count), group.Share), derivative => -derivative);
-            pass.Add(LinearLogProb.WeightedLoss(Chosen(model, bin, places, pass), model.Head, places.Targets, weights, model.HeadOptions), 0);
+            pass.Add(TokenLogProbs.WeightedLoss(model, bin, places.Places, places.Targets, weights, options: pass.OptionsFor(bin.Batch)), 0);
         }
     }
-
-    private static Tensor Chosen(Decoder model, Bin bin, AnswerPlaces places, LossPass pass) =>
-        RowSelect.Forward(model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch)), places.Places);
 
     /// <summary>What the networks said about the rows of a bin.</summary>
     private List<ScoredRow> Scored(LossGroup group, Bin bin, AnswerPlaces places, HeadStatistics statistics, LossPass pass)

@@ -1,0 +1,51 @@
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Training.Methods;
+
+/// <summary>What a network says about the next token at some places of a bin: the one way from hidden rows to log-probabilities.</summary>
+/// <remarks>Only the rows that have a target meet the head; nothing is as wide as the vocabulary for longer than a tile.</remarks>
+internal static class TokenLogProbs
+{
+    /// <summary>log p of each target; its derivative is the caller's to give where it learns.</summary>
+    /// <param name="places">Rows of the stream, one for each target; a row may come twice.</param>
+    /// <param name="targets">The token that follows each.</param>
+    /// <param name="statistics">Gets the numbers themselves, in float64, with what else is asked of it.</param>
+    /// <param name="options">Of the pass; null for a plain one.</param>
+    /// <param name="temperature">What logits are divided by.</param>
+    /// <returns>[T], a number for each target.</returns>
+    public static Tensor Of(Decoder model, Bin bin, int[] places, int[] targets, HeadStatistics statistics, ForwardOptions? options = null, double temperature = 1) =>
+        LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature), statistics);
+
+    /// <summary>Σ weight · (−log p) over the targets; its derivative follows.</summary>
+    /// <param name="weights">One for each target.</param>
+    /// <param name="labelSmoothing">Share of the loss that all tokens have alike.</param>
+    /// <inheritdoc cref="Of"/>
+    public static Tensor WeightedLoss(
+        Decoder model, Bin bin, int[] places, int[] targets, double[] weights, HeadStatistics? statistics = null, ForwardOptions? options = null, double labelSmoothing = 0) =>
+        LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
+
+    private static Tensor Rows(Decoder model, Bin bin, int[] places, ForwardOptions? options)
+    {
+        using var scope = TensorScope.Enter();
+        var hidden = model.Hidden(bin.Stream, options);
+        return scope.Keep(IsEveryRow(places, bin.Batch.Count) ? hidden : RowSelect.Forward(hidden, places));
+    }
+
+    private static bool IsEveryRow(int[] places, int rows)
+    {
+        if (places.Length != rows)
+            return false;
+        for (var i = 0; i < rows; i++)
+            if (places[i] != i)
+                return false;
+        return true;
+    }
+
+    private static HeadOptions Head(Decoder model, double temperature) => temperature == 1 ? model.HeadOptions
+        : model.HeadOptions.SoftCap == 0 ? model.HeadOptions with { Scale = model.HeadOptions.Scale / temperature }
+        : throw new InputException($"temperature is {temperature}, but this model caps its logits before a temperature would divide them", fix: "use temperature: 1.0");
+}
