@@ -39,7 +39,8 @@ public sealed class ReferenceTests : IDisposable
     public void A_reference_whose_markers_have_other_names_is_told_and_read()
     {
         TinyRun.Copy(_run.At("model"), _run.At("other"));
-        _run.Replace("other/tokenizer.json", "<|user|>", "<|person|>");
+        foreach (var file in (string[])["tokenizer.json", "tokenizer_config.json"])
+            _run.Replace($"other/{file}", "<|user|>", "<|person|>");
         foreach (var command in (string[])["validate", "dpo"])
         {
             var outcome = SmallModel.Succeed(Run(command));
