@@ -104,9 +104,10 @@ public sealed class ParameterPlan
         if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
             return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = DType.Float32, Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null };
         var stored = weights.DTypeOf(spec.Name);
-        var isRead = spec.Kind != ParameterKind.Embedding || weights.Config.TiedHead && spec.Name == ParameterSpec.Embedding;     // by a product
+        var isTable = spec.Name is ParameterSpec.Embedding or ParameterSpec.Positions;
+        var isRead = !isTable || weights.Config.TiedHead && spec.Name == ParameterSpec.Embedding;        // by a product
         var fits = stored == compute || compute == DType.Float32 && stored is DType.BFloat16 or DType.Float16;
-        if (isRead && !fits && spec.Kind != ParameterKind.Embedding)
+        if (!fits && !isTable)
             return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = compute };
         return new()
         {

@@ -41,6 +41,9 @@ public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";
 
+    /// <summary>The name of the table of learned positions.</summary>
+    internal const string Positions = "positions.weight";
+
     /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one would change what follows.</summary>
     public bool IsExact => Name == "score.weight" || Name.EndsWith(".router.weight", StringComparison.Ordinal);
 

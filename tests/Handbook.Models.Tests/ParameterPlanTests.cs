@@ -12,7 +12,7 @@ public sealed class ParameterPlanTests
     {
         { "llama", DType.Float32 }, { "llama", DType.BFloat16 }, { "llama", DType.Float16 },
         { "gpt2", DType.Float32 }, { "gpt2", DType.BFloat16 }, { "gpt2", DType.Float16 },
-        { "mixtral", DType.BFloat16 },
+        { "mixtral", DType.BFloat16 }, { "mixtral", DType.Float32 }, { "untied", DType.Float32 }, { "untied", DType.BFloat16 },
     };
 
     [Theory, MemberData(nameof(Stored))]
@@ -73,7 +73,7 @@ public sealed class ParameterPlanTests
 
     private static PublishedConfig Save(string folder, string family, DType stored)
     {
-        var config = family switch { "gpt2" => Some.Gpt2(), "mixtral" => Some.Mixtral(), _ => Some.Llama(("tie_word_embeddings", true)) };
+        var config = family switch { "gpt2" => Some.Gpt2(), "mixtral" => Some.Mixtral(), "untied" => Some.Llama(), _ => Some.Llama(("tie_word_embeddings", true)) };
         CheckpointWriter.Save(folder, NewModel.Tensors(config, 3, stored));
         return config;
     }
