@@ -33,7 +33,7 @@ public sealed class ModelParameters : IDisposable
     public IReadOnlyList<ParameterBucket> Buckets { get; private set; } = [];
 
     /// <summary>The buckets that have gradients.</summary>
-    public IReadOnlyList<ParameterBucket> Trained => [.. Buckets.Where(bucket => bucket.Gradients is not null)];
+    public IReadOnlyList<ParameterBucket> Trained { get; private set; } = [];
 
     public Parameter this[string name] =>
         _byName.TryGetValue(name, out var found) ? found : throw new ArgumentException($"the model has no parameter {name}", nameof(name));
@@ -52,6 +52,7 @@ public sealed class ModelParameters : IDisposable
         var result = new ModelParameters(plan);
         result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
             .GroupBy(rule => (rule.IsTrained, rule.Decays)).OrderByDescending(group => group.Key).Select(group => result.Bucket([.. group]))];
+        result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
             if (rule.Storage == ParameterStorage.Resident)
                 result.Add(rule, Tensor.Zeros(rule.Type, [.. rule.Spec.Shape]));

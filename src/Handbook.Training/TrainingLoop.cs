@@ -5,10 +5,10 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
-using Handbook.Training.Distributed;
 using Handbook.Training.Progress;
 using Handbook.Training.Schedules;
 
