@@ -7,6 +7,7 @@ using Handbook.Torch;
 using Handbook.Torch.Fused;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
 
 namespace Handbook.Bench;

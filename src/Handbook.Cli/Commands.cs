@@ -9,30 +9,15 @@ internal static class Commands
 {
     public static RootCommand Root()
     {
-        var root = new RootCommand("The Alignment Handbook for .NET: from a recipe to an aligned language model.")
-        {
-            InitCommand.Create(),
-            CptCommand.Create(),
-            SftCommand.Create(),
-            RewardCommand.Create(),
-            DpoCommand.Create(),
-            OrpoCommand.Create(),
-            KtoCommand.Create(),
-            CpoCommand.Create(),
-            BcoCommand.Create(),
-            GrpoCommand.Create(),
-            ScoreCommand.Create(),
-            RejectionSampleCommand.Create(),
-            ConstitutionCommand.Create(),
-            GenerateCommand.Create(),
-            ChatCommand.Create(),
-            InspectCommand.Create(),
-            ValidateCommand.Create(),
-            ExplainCommand.Create(),
-            TokenizerCommand.Create(),
-            DemoDataCommand.Create(),
-            TemplateCommand.Create(),
-        };
+        var root = new RootCommand("The Alignment Handbook for .NET: from a recipe to an aligned language model.") { InitCommand.Create() };
+        foreach (var training in TrainCommand.All)
+            root.Add(training);
+        foreach (var command in (ReadOnlySpan<Command>)
+        [
+            ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), InspectCommand.Create(),
+            ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(),
+        ])
+            root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();
         help.Action = new TeachingHelp((HelpAction)help.Action!);
         root.SetAction(_ => TeachingHelp.WriteRoot(root, Console.Out));

@@ -5,7 +5,7 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
@@ -59,7 +59,7 @@ internal static class InspectCommand
             if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file))
                 .TryGet(out var recipe, out var diagnostics))
                 return ExitCode.BadInput(diagnostics);
-            options = RecipeData.Options(recipe, RecipeData.LoadTokenizer(recipe));
+            options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));
         }
         // What is wrong with rows is this command's subject: it shows them, and does not stop.
         using var shown = new TokenizingProgress(new ConsoleObserver());

@@ -86,7 +86,6 @@ public sealed record TrainingOptions
     public double? NeftuneNoiseAlpha { get; init; }
 
     /// <summary>Share of the target spread over the whole vocabulary.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.RejectionSample])]
     public double LabelSmoothingFactor { get; init; }
 
     /// <summary>Weight of the loss that spreads tokens over a model's experts; 0 turns it off. null takes the model's own (<c>router_aux_loss_coef</c> in its

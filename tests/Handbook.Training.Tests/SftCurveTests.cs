@@ -5,6 +5,7 @@ using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Tests.Models;
 
 namespace Handbook.Training.Tests;

@@ -42,8 +42,7 @@ public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : 
         if (model.Experts is not { } experts)
             return 0;
         // TRL 1.9 turns the loss on for every model with experts, in the trainers that have the key.
-        var isDefault = options is { Preference.TrlCompat: TrlRelease.V1_9, Method: TrainingMethod.Sft or TrainingMethod.Cpt or TrainingMethod.Dpo or TrainingMethod.Kto
-            or TrainingMethod.Grpo };
+        var isDefault = options.Preference.TrlCompat == TrlRelease.V1_9 && options.Definition.BalancesExperts;
         return options.Training.RouterAuxLossCoef ?? (isDefault ? 0.001 : experts.WantsAuxiliaryLoss ? experts.AuxiliaryLossCoefficient : 0);
     }
 

@@ -1,3 +1,5 @@
+using Handbook.Training.Methods.Sft;
+
 namespace Handbook.Training.Methods;
 
 /// <summary>Counts over a whole group of rows, known before any of them is computed: what the sums of a loss are divided by.</summary>

@@ -7,9 +7,6 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>Other spellings with the same meaning, e.g. the older handbook's name.</summary>
     public string[] Aliases { get; init; } = [];
 
-    /// <summary>The methods that read it; empty: all methods of its record.</summary>
-    public TrainingMethod[] Methods { get; init; } = [];
-
     /// <summary>Why other methods need not read it, in a note; null where it is a mistake in their recipes.</summary>
     public string? Elsewhere { get; init; }
 

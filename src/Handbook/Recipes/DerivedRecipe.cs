@@ -1,6 +1,8 @@
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Sft;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 
@@ -19,24 +21,20 @@ internal static class DerivedRecipe
         // Sampling has kept max_completion_length; the end token behind the longest answers would not fit in again.
         var sources = recipe.Sources.Where(source => source.Value is KeySource.File or KeySource.CommandLine
             && source.Key != "max_completion_length").ToDictionary();
-        object[] from = [recipe.Model, recipe.Data, recipe.Training, recipe.Sft, recipe.Preference];
-        var (models, data, training, sft, preference) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions(),
-            new PreferenceOptions());
-        object[] to = [models, data, training, sft, preference];
-        foreach (var key in RecipeKeys.All.Where(key => sources.ContainsKey(key.Name)))
-            if (Array.FindIndex(from, record => record.GetType() == key.Property?.DeclaringType) is >= 0 and var at && key.Serves(method))
-                key.Property!.SetValue(to[at], key.Property.GetValue(from[at]));
-        foreach (var (name, value, source) in MethodDefaults.Of(method, RecipeDialect.Mixture, preference).ToArray())
-            if (sources.TryAdd(name, source))
-                RecipeKeys.Find(name)!.Property!.SetValue(to.First(record =>
-                    record.GetType() == RecipeKeys.Find(name)!.Property!.DeclaringType), value);
-        return recipe with
+        var (from, to) = (recipe.Records, OptionRecords.New());
+        foreach (var key in RecipeKeys.All.Where(key => key.Property is not null && sources.ContainsKey(key.Name) && key.Serves(method)))
+            key.Property!.SetValue(OptionRecords.Holding(to, key), key.Property.GetValue(OptionRecords.Holding(from, key)));
+        foreach (var (name, value, source) in MethodDefinition.Of(method).Defaults(RecipeDialect.Mixture, to.OfType<PreferenceOptions>().Single()).ToArray())
+            if (sources.TryAdd(name, source) && RecipeKeys.Find(name) is { } key)
+                key.Property!.SetValue(OptionRecords.Holding(to, key), value);
+        var stage = OptionRecords.With(recipe, to);
+        return stage with
         {
             Method = method,
             Dialect = RecipeDialect.Mixture,
             // A new model keeps the tokenizer that the first one was given.
-            Model = models with { ModelNameOrPath = model, TokenizerNameOrPath = recipe.Model.TokenizerPath() },
-            Data = data with
+            Model = stage.Model with { ModelNameOrPath = model, TokenizerNameOrPath = recipe.Model.TokenizerPath() },
+            Data = stage.Data with
             {
                 DatasetName = dataset,
                 DatasetMixer = null,
@@ -47,9 +45,7 @@ internal static class DerivedRecipe
                 ColumnMapping = null,
                 DatasetTrainSplit = "train",
             },
-            Training = training with { OutputDir = outputDir, Fresh = fresh, ResumeFromCheckpoint = null },
-            Sft = sft,
-            Preference = preference,
+            Training = stage.Training with { OutputDir = outputDir, Fresh = fresh, ResumeFromCheckpoint = null },
             Sources = sources,
         };
     }

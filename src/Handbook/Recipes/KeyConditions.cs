@@ -1,7 +1,7 @@
 using Handbook.Base.Keys;
 using Handbook.Data;
 using Handbook.Data.Tokenizing;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
@@ -27,7 +27,7 @@ internal static class KeyConditions
 
     /// <summary>Every condition, with the keys that it is of.</summary>
     public static IReadOnlyList<(IReadOnlyList<string> Keys, KeyCondition Condition)> All { get; } =
-        [.. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection()];
+        [.. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection(), .. OfMethods()];
 
     private static readonly Lazy<IReadOnlyDictionary<string, KeyCondition[]>> s_byKey = new(() =>
         All.SelectMany(row => row.Keys.Select(key => (key, row.Condition))).GroupBy(pair => pair.key, pair => pair.Condition)
@@ -47,7 +47,7 @@ internal static class KeyConditions
                     "dataset_mixer", "dataset_mixture");
         yield return When(["dataset_test_split", "eval_packing"], "where the run evaluates",
             recipe => recipe.Training.Evaluates(), "without evaluations", "add eval_strategy: epoch", s_evaluation);
-        yield return When(["text_column"], "by `sft` and `cpt`", recipe => recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt,
+        yield return When(["text_column"], "by `sft` and `cpt`", recipe => recipe.Definition.ReadsTexts,
             recipe => $"on {recipe.MethodName}, which reads prompts and answers: column_mapping names their columns", null);
         yield return When(["column_mapping"], "where an entry of `dataset_mixture` has none of its own",
             recipe => recipe.Data.DatasetMixture?.Datasets.All(entry => entry.ColumnMapping is not null) != true,
@@ -68,19 +68,17 @@ internal static class KeyConditions
                 : "with packing_strategy: wrapped, which cuts a stream of rows into blocks and no row",
             "set packing_strategy: bfd", ["max_length", .. s_packing]);
         yield return When(["truncation_mode"], "without `truncation_side`",
-            recipe => recipe.Data.TruncationSide is null || Stage(recipe) is not (TrainingMethod.Sft or TrainingMethod.Cpt),
+            recipe => recipe.Data.TruncationSide is null || Stage(recipe) is not { ReadsTexts: true },
             "beside truncation_side, which says the same", null, "truncation_side");
         yield return When(["completion_only_loss"], "without `assistant_only_loss`",
             recipe => !recipe.Sft.AssistantOnlyLoss, "beside assistant_only_loss: true, which says where the loss is", null,
             "assistant_only_loss");
         yield return When(["auto_insert_empty_system_msg"], "with `dataset_mixer`, and without `trl_compat`",
             recipe => recipe.Dialect == RecipeDialect.Mixer
-                && (PreferenceData.Options(recipe) is null || recipe.Preference.TrlCompat is null),
+                && (recipe.Definition.Answers(recipe) is null || recipe.Preference.TrlCompat is null),
             recipe => recipe.Dialect == RecipeDialect.Mixer
                 ? $"with trl_compat: \"{RecipeNames.Of(recipe.Preference.TrlCompat!)}\", where no turn is inserted"
                 : "without dataset_mixer: no turn is inserted", null, "dataset_mixer", "trl_compat");
-        yield return When(["max_length"], "Not read by `grpo`", recipe => recipe.Method != TrainingMethod.Grpo,
-            "on grpo: max_prompt_length and max_completion_length say how long rows may be", null);
     }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Training()
@@ -104,7 +102,7 @@ internal static class KeyConditions
             recipe => $"with lr_scheduler_type: {RecipeNames.Of(recipe.Training.LrSchedulerType)}, which has no warm-up",
             "set lr_scheduler_type: constant_with_warmup", "lr_scheduler_type");
         yield return When(["data_seed", "group_by_length"], "where rows are shuffled",
-            recipe => !RecipeData.IsSequential(recipe), "on rows that keep their order", "set train_sampling_strategy: random",
+            recipe => !RowPlan.KeepsOrder(recipe), "on rows that keep their order", "set train_sampling_strategy: random",
             "train_sampling_strategy", "shuffle_dataset", "trl_compat");
         yield return When(["dataloader_drop_last"], "where a micro-batch has several rows", recipe => RowsOfAMicroBatch(recipe) > 1,
             "with micro-batches of one row, which are always full", null, "per_device_train_batch_size", "num_generations");
@@ -169,7 +167,7 @@ internal static class KeyConditions
         yield return When(["min_density_ratio", "max_density_ratio"], Undocumented,
             recipe => recipe.Preference.UseDensityRatio, "without use_density_ratio", "add use_density_ratio: true", "use_density_ratio");
         yield return When(["max_completion_length"], "Not read by `orpo`, `kto`, `cpo` and `bco` with `trl_compat`",
-            recipe => !PreferenceData.IgnoresCompletionLength(recipe) || recipe.Preference.GenerateDuringEval
+            recipe => !recipe.Definition.IgnoresCompletionLength(recipe) || recipe.Preference.GenerateDuringEval
                 && recipe.Training.Evaluates(),
             recipe => $"with trl_compat: \"{RecipeNames.Of(recipe.Preference.TrlCompat!)}\": there it cuts the answers of "
             + "encoder-decoder models alone", null, "trl_compat");
@@ -225,20 +223,15 @@ internal static class KeyConditions
         yield return When(["sample_batch_size"], "where the model answers in this process", recipe => !recipe.Rejection.SamplesElsewhere,
             "on answers of an endpoint: endpoint_parallel says how many are asked for at once", null, s_endpoint);
         yield return When(["max_prompt_length"], Undocumented,
-            recipe => !recipe.Rejection.SamplesElsewhere || Stage(recipe) is TrainingMethod.Dpo
-                || recipe.Method != TrainingMethod.RejectionSample,
+            recipe => !recipe.Rejection.SamplesElsewhere || Stage(recipe) is { ReadsTexts: false } || IsOneRun(recipe),
             "on answers of an endpoint, which judges its prompts itself", null, s_endpoint);
-        yield return When(["resume_from_checkpoint"], "Not read by `rejection-sample`",
-            IsOneRun, "on rejection-sample, which goes on by itself from what it finds", null);
-        yield return When(["auto_insert_empty_system_msg"], "Not read by `rejection-sample`",
-            IsOneRun, "on rejection-sample: system_prompt is what is put before prompts", null);
         yield return When(["packing", "packing_strategy", "eval_packing", "dataset_kwargs", "truncation_side", "label_smoothing_factor"],
             Undocumented,
-            recipe => Stage(recipe) is TrainingMethod.Sft or TrainingMethod.Cpt, Trains, null, s_stage);
-        foreach (var key in RecipeKeys.All.Where(key => key.Methods.Count > 0 && !key.Methods.Contains(TrainingMethod.RejectionSample)
-            && key.Serves(TrainingMethod.RejectionSample)))
+            recipe => Stage(recipe) is { ReadsTexts: true }, Trains, null, s_stage);
+        foreach (var key in RecipeKeys.All.Where(key => key.Methods.Count > 0 && MethodDefinition.All.Any(method =>
+            method.IsPipeline && key.Serves(method.Method) && !key.Methods.Contains(method.Method))))
             yield return When([key.Name], Undocumented,
-            recipe => IsOneRun(recipe) || Stage(recipe) is { } stage && key.Methods.Contains(stage), Trains, null, s_stage);
+            recipe => IsOneRun(recipe) || Stage(recipe) is { } stage && key.Methods.Contains(stage.Method), Trains, null, s_stage);
         yield return When(["max_length", "max_tokens", "dataset_num_proc", "torch_dtype", "truncation_mode", .. OfTheLoop()], Undocumented,
             recipe => Stage(recipe) is not null, Trains, null, s_stage);
     }
@@ -249,14 +242,20 @@ internal static class KeyConditions
         .Except(["output_dir", "env", "fresh", "resume_from_checkpoint", "ignore_recipe_changes", "seed", "bf16", "disable_tqdm",
             "do_eval", "eval_strategy", "eval_on_start"]);
 
-    private static bool IsOneRun(Recipe recipe) => recipe.Method != TrainingMethod.RejectionSample;
+    /// <summary>Keys that all methods read but some.</summary>
+    private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> OfMethods() =>
+        from method in MethodDefinition.All
+        from unread in method.Unread
+        select When([unread.Key], $"Not read by `{method.Name}`", recipe => recipe.Method != method.Method, $"on {method.Name}{(unread.Why.StartsWith("which", StringComparison.Ordinal) ? "," : ":")} {unread.Why}", null);
+
+    private static bool IsOneRun(Recipe recipe) => !recipe.Definition.IsPipeline;
 
     /// <summary>What the recipe trains with; null where it trains nothing.</summary>
-    private static TrainingMethod? Stage(Recipe recipe) => IsOneRun(recipe) ? recipe.Method : recipe.Rejection.Trains();
+    private static MethodDefinition? Stage(Recipe recipe) => recipe.Definition.Trains(recipe);
 
     /// <summary>The recipe of the training stage, which for most methods is the recipe itself.</summary>
     private static Recipe Trained(Recipe recipe) => IsOneRun(recipe) || Stage(recipe) is not { } stage ? recipe
-        : DerivedRecipe.For(recipe, stage, "", "", "", fresh: false);
+        : DerivedRecipe.For(recipe, stage.Method, "", "", "", fresh: false);
 
     private static bool Packs(Recipe recipe) => Trained(recipe) is var trained
         && (trained.Data.Packing || trained.Data.PacksEvaluation() && trained.Training.Evaluates());
@@ -264,23 +263,22 @@ internal static class KeyConditions
     private static bool CutsRows(Recipe recipe)
     {
         var trained = Trained(recipe);
-        return trained.Method is not (TrainingMethod.Sft or TrainingMethod.Cpt)
+        return !trained.Definition.ReadsTexts
             || trained.Data.MaxLength is not null && (!IsStream(trained.Data.Packing) || trained.Training.Evaluates()
                 && !IsStream(trained.Data.PacksEvaluation()));
 
         bool IsStream(bool packs) => packs && trained.Data.PackingStrategy == PackingStrategy.Wrapped;
     }
 
-    private static int RowsOfAMicroBatch(Recipe recipe) => recipe.Method == TrainingMethod.Grpo && recipe.Sampling.NumGenerations > 0
-        ? GrpoOptions.PromptsPerStep(recipe.Training, recipe.Sampling).Prompts : recipe.Training.PerDeviceTrainBatchSize;
+    private static int RowsOfAMicroBatch(Recipe recipe) => RowPlan.StepOptions(recipe).BatchSize;
 
     private static bool ReadsPromptLength(Recipe recipe) =>
-        PreferenceData.Options(Trained(recipe)) is not { MaxLength: null, Cut: AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens };
+        Trained(recipe) is var trained && trained.Definition.Answers(trained) is not { MaxLength: null, Cut: AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens };
 
     private static bool KeepsOneEnd(Recipe recipe)
     {
         var trained = Trained(recipe);
-        if (PreferenceData.Options(trained with { Preference = trained.Preference with { TruncationMode = TruncationMode.KeepEnd } }) is not { } rows)
+        if (trained.Definition.Answers(trained with { Preference = trained.Preference with { TruncationMode = TruncationMode.KeepEnd } }) is not { } rows)
             return true;
         return rows is { KeepsEnd: true, MaxLength: not null } && rows.Cut switch
         {
@@ -305,7 +303,7 @@ internal static class KeyConditions
 
     private static string Selection(Recipe recipe) => $"with select: {RecipeNames.Of(recipe.Rejection.Select)}";
 
-    private static string Trains(Recipe recipe) => Stage(recipe) is { } stage ? $"where answers are trained on by {RecipeNames.Of(stage)}"
+    private static string Trains(Recipe recipe) => Stage(recipe) is { } stage ? $"where answers are trained on by {stage.Name}"
         : "with train_method: none, which trains nothing";
 
     private static (IReadOnlyList<string>, KeyCondition) When(IReadOnlyList<string> keys, string only, Func<Recipe, bool> holds,

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 
@@ -41,7 +42,7 @@ internal static class KeyEffects
     private static bool IsDefault(Recipe recipe, RecipeKey key)
     {
         var value = key.Property!.GetValue(recipe.Records.First(record => record.GetType() == key.Property.DeclaringType));
-        return MethodDefaults.Of(recipe.Method, recipe.Dialect, recipe.Preference).Where(other => other.Key == key.Name)
+        return recipe.Definition.Defaults(recipe.Dialect, recipe.Preference).Where(other => other.Key == key.Name)
             .Select(other => other.Value).Append(key.Default).Any(usual => YamlWriter.Flow(usual) == YamlWriter.Flow(value));
     }
 }
@@ -57,10 +58,6 @@ internal sealed record KeyCondition(string Only, Func<Recipe, bool> Holds, Func<
     IReadOnlyList<string> Reads)
 {
     /// <summary>What to write; null where the recipe's method could not do it.</summary>
-    public string? Cure(Recipe recipe) => recipe.Method switch
-    {
-        TrainingMethod.RejectionSample when Reads.Contains("eval_strategy") => null,        // it samples its rows, and holds none out
-        TrainingMethod.Grpo when Reads.Contains("sync_ref_model") && recipe.Preference.BetaOr(0) == 0 => null,      // it asks no reference
-        _ => Fix,
-    };
+    public string? Cure(Recipe recipe) => Reads.Contains("eval_strategy") && recipe.Definition.IsPipeline       // it samples its rows, and holds none out
+        || Reads.Contains("sync_ref_model") && !recipe.Definition.AsksReference(recipe) ? null : Fix;
 }

@@ -4,6 +4,7 @@ using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 
@@ -20,7 +21,7 @@ public static class KeyReference
         {
             text.Append($"{group.Key}\n");
             foreach (var key in group)
-                text.Append($"  {key.Name} = {(method is { } of ? DefaultOf(key, of) : Default(key))}\n      {Meaning(key)}\n");
+                text.Append($"  {key.Name} = {(method is { } of ? KeyDefaults.Of(key, of) : Default(key))}\n      {Meaning(key)}\n");
             text.Append('\n');
         }
         text.Append("`handbook explain KEY` tells more about one.\n");
@@ -115,12 +116,8 @@ public static class KeyReference
 
     private static string Default(RecipeKey key) => YamlWriter.Flow(key.Default);
 
-    private static string DefaultOf(RecipeKey key, TrainingMethod method) =>
-        YamlWriter.Flow(MethodDefaults.Of(method, RecipeDialect.Mixture, new()).Where(other => other.Key == key.Name)
-            .Select(other => other.Value).FirstOrDefault(key.Default));
-
     private static string Defaults(RecipeKey key, Func<string, string> shown) =>
-        string.Join("; ", MethodDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value)
+        string.Join("; ", KeyDefaults.Words(key).Select(other => other.Where.Length == 0 ? shown(other.Value)
             : $"{shown(other.Value)} {(other.Where.StartsWith("with", StringComparison.Ordinal) ? "" : "for ")}{other.Where}"));
 
     /// <summary>The values that a key takes with what each means, by method where they differ; none where a value may be anything or says
@@ -128,7 +125,7 @@ public static class KeyReference
     private static IEnumerable<(TrainingMethod? Method, (string Value, string Meaning)[] Values)> Values(RecipeKey key, bool code = false)
     {
         if (key.Name == "loss_type")
-            return LossNames.All.Select(entry => ((TrainingMethod?)entry.Method, Of(entry.Losses)));
+            return LossNames.All.Select(entry => ((TrainingMethod?)entry.Method.Method, Of(entry.Losses)));
         var type = Nullable.GetUnderlyingType(key.Type) ?? key.Type;
         return type.IsEnum && Of(type) is var values && values.Any(value => value.Meaning.Length > 0) ? [(null, values)] : [];
 
@@ -138,7 +135,7 @@ public static class KeyReference
 
     private static (string Name, string Type, string Default, string Meaning)[] Inner(RecipeKey key, bool code = false)
     {
-        if (key.Property is null || key.Type.Namespace != typeof(RecipeKey).Namespace || key.Type.IsEnum || key.Type.IsValueType)
+        if (key.Property is null || key.Type.Namespace != typeof(DatasetMixture).Namespace || key.Type.IsEnum || key.Type.IsValueType)
             return [];
         return [.. Of(key.Type, "")];
 

@@ -1,4 +1,5 @@
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Recipes;
 
@@ -155,7 +156,7 @@ internal static class OtherKeys
 
     private static IEnumerable<RecipeKey> Preference()
     {
-        TrainingMethod[] pairs = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco];
+        TrainingMethod[] pairs = [.. MethodDefinition.All.OfType<PreferenceDefinition>().Select(definition => definition.Method)];
         return Group("Preference methods",
             For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout",
             "every forward pass is the full model, in policy and reference", true),

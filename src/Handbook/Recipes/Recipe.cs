@@ -4,6 +4,8 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 
@@ -13,24 +15,14 @@ public sealed record Recipe : MethodOptions
     /// <summary>The recipe's path as the user wrote it.</summary>
     public required string Path { get; init; }
 
-    /// <summary>Which of the two ways to write recipes it follows; some defaults depend on it.</summary>
-    public RecipeDialect Dialect { get; init; }
-
-    public ModelOptions Model { get; init; } = new();
-
-    public DataOptions Data { get; init; } = new();
+    /// <summary>The folder that the recipe lies in.</summary>
+    public override string? Folder => System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(Path));
 
     /// <summary>The records that hold the keys, in the order in which a resolved recipe lists them.</summary>
-    internal IReadOnlyList<object> Records => [Model, Data, Sft, Preference, Reward, Sampling, Scoring, Rejection, Grpo, Training];
-
-    /// <summary>Where each value comes from that is not its default.</summary>
-    internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
+    internal IReadOnlyList<object> Records => OptionRecords.Of(this);
 
     /// <summary>The keys that the user wrote and that have no effect here; the resolved recipe keeps them.</summary>
     internal IReadOnlyList<(RecipeKey Key, object? Value)> WithoutEffect { get; init; } = [];
-
-    /// <summary>The data sets, however the recipe names them.</summary>
-    public MixtureSpec Mixture => Data.Mixture() ?? throw new InvalidOperationException("a checked recipe names its data");
 
     /// <summary>Reads a recipe, merges the overrides into it and checks it.</summary>
     /// <param name="file">The YAML file.</param>
@@ -66,9 +58,8 @@ public sealed record Recipe : MethodOptions
     public string GlobalBatch()
     {
         var (rows, steps) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps);
-        var what = Method == TrainingMethod.Grpo ? "answers" : "rows";
         return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x 1 process = "
-            + $"{(long)rows * steps} {what} a step";
+            + $"{(long)rows * steps} {Definition.RowNoun} a step";
     }
 
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
@@ -80,15 +71,8 @@ public sealed record Recipe : MethodOptions
         Model.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
-        PreferenceChecks.Run(this, report);
-        if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
-            Sampling.Validate(report);
-        if (Method is TrainingMethod.Grpo or TrainingMethod.RejectionSample)
-            Scoring.Validate(report);
-        if (Method is TrainingMethod.RejectionSample)
-            Rejection.Validate(this, report);
-        if (Method is TrainingMethod.Grpo)
-            Grpo.Validate(this, report);
+        AnswerLengths.Check(this, report);
+        Definition.Check(this, report);
         if (!Training.Evaluates() || Data.Mixture() is not { } mixture)
             return;
         RequireOtherRows(mixture, report);
@@ -129,25 +113,4 @@ public sealed record Recipe : MethodOptions
         MixtureDialect.Mixture => mixture.TestSplitSize is not null,
         _ => true,      // whether the data set has that split is seen when it is read
     };
-}
-
-/// <summary>Where a value of the resolved recipe comes from.</summary>
-internal enum KeySource
-{
-    Default,
-    /// <summary>The default of recipes with <c>dataset_mixer</c>.</summary>
-    Dialect,
-    /// <summary>The default of the method.</summary>
-    Method,
-    File,
-    CommandLine,
-}
-
-/// <summary>The two ways in which the Python handbook's recipes were written.</summary>
-public enum RecipeDialect
-{
-    /// <summary><c>dataset_mixture</c> or <c>dataset_name</c>: rows are packed only on request.</summary>
-    Mixture,
-    /// <summary><c>dataset_mixer</c>, the older way: SFT and pretraining always packed.</summary>
-    Mixer,
 }

@@ -3,6 +3,7 @@ using System.Reflection;
 using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Training;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 

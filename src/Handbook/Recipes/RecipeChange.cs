@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 

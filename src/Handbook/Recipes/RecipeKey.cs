@@ -37,7 +37,7 @@ internal sealed record RecipeKey
     /// <summary>Other spellings.</summary>
     public IReadOnlyList<string> Aliases { get; init; } = [];
 
-    /// <summary>The methods that read it; empty when all do.</summary>
+    /// <summary>The methods that name it among their keys; empty where none does, because all read it.</summary>
     public IReadOnlyList<TrainingMethod> Methods { get; init; } = [];
 
     /// <summary>Why other methods need not read it; null where it is a mistake in their recipes.</summary>
@@ -50,7 +50,7 @@ internal sealed record RecipeKey
     public bool NeedsValue => Property is { } property && !Type.IsValueType
         && new NullabilityInfoContext().Create(property).WriteState == NullabilityState.NotNull;
 
-    /// <summary>Whether a method reads it; rejection sampling reads what its training stage does.</summary>
+    /// <summary>Whether a method reads it; a pipeline reads what its training stage does.</summary>
     public bool Serves(TrainingMethod method) => Methods.Count == 0 || Methods.Contains(method)
-        || method == TrainingMethod.RejectionSample && (Methods.Contains(TrainingMethod.Sft) || Methods.Contains(TrainingMethod.Dpo));
+        || MethodDefinition.Of(method).Stages.Any(stage => Methods.Contains(stage.Method));
 }

@@ -5,6 +5,9 @@ using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Methods.Sft;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;
@@ -14,17 +17,7 @@ internal static class RecipeKeys
 {
     private static readonly Lazy<IReadOnlyList<RecipeKey>> s_all = new(() =>
     [
-        .. FromRecord(new ModelOptions(), "Model and tokenizer"),
-        .. FromRecord(new DataOptions(), "Data"),
-        .. FromRecord(new SftOptions(), "Supervised fine-tuning", TrainingMethod.Sft),
-        .. FromRecord(new PreferenceOptions(), "Preference methods", TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto,
-        TrainingMethod.Cpo, TrainingMethod.Bco),
-        .. FromRecord(new RewardOptions(), "Reward modelling", TrainingMethod.Reward),
-        .. FromRecord(new GenerationOptions(), "Sampling", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
-        .. FromRecord(new ScorerOptions(), "Scoring answers", TrainingMethod.Grpo, TrainingMethod.RejectionSample),
-        .. FromRecord(new RejectionOptions(), "Rejection sampling", TrainingMethod.RejectionSample),
-        .. FromRecord(new GrpoOptions(), "Group-relative policy optimisation", TrainingMethod.Grpo),
-        .. FromRecord(new TrainingOptions(), "Training"),
+        .. OptionRecords.All.SelectMany(record => FromRecord(record.Property.PropertyType, record.Group)),
         .. OtherKeys.All,
     ]);
 
@@ -42,10 +35,10 @@ internal static class RecipeKeys
             : Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method))
             .SelectMany(key => key.Aliases.Prepend(key.Name)));
 
-    private static IEnumerable<RecipeKey> FromRecord(object defaults, string group, params TrainingMethod[] methods)
+    private static IEnumerable<RecipeKey> FromRecord(Type record, string group)
     {
-        foreach (var property in defaults.GetType().GetProperties(BindingFlags.Public | BindingFlags.Instance)
-            .Where(property => property.CanWrite))
+        var defaults = Activator.CreateInstance(record);
+        foreach (var property in record.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite))
         {
             var extra = property.GetCustomAttribute<KeyAttribute>();
             yield return new RecipeKey
@@ -57,7 +50,7 @@ internal static class RecipeKeys
                 Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
                 Reason = extra?.NotBuilt,
                 Aliases = extra?.Aliases ?? [],
-                Methods = extra is { Methods.Length: > 0 } ? extra.Methods : methods,
+                Methods = [.. MethodDefinition.All.Where(method => method.Keys.Contains(property.Name)).Select(method => method.Method)],
                 Elsewhere = extra?.Elsewhere,
                 Property = property,
             };

@@ -10,6 +10,9 @@ using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Methods.Sft;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;
@@ -92,11 +95,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
     {
         var binder = new RecipeBinder(report);
         var dialect = _entries["dataset_mixer"] is null ? RecipeDialect.Mixture : RecipeDialect.Mixer;
-        var (model, data, training, sft) = (new ModelOptions(), new DataOptions(), new TrainingOptions(), new SftOptions());
-        var (preference, reward, sampling, grpo) = (new PreferenceOptions(), new RewardOptions(), new GenerationOptions(),
-            new GrpoOptions());
-        var (scoring, rejection) = (new ScorerOptions(), new RejectionOptions());
-        object[] records = [model, data, training, sft, preference, reward, sampling, grpo, scoring, rejection];
+        var records = OptionRecords.New();
         foreach (var entry in _entries.All)
         {
             var key = entry.Key;
@@ -115,30 +114,14 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                 _sources[key.Name] = entry.FromFile ? KeySource.File : KeySource.CommandLine;
             }
         }
-        foreach (var (name, value, source) in MethodDefaults.Of(method, dialect, preference).ToArray())
+        var written = records.OfType<PreferenceOptions>().Single();
+        foreach (var (name, value, source) in MethodDefinition.Of(method).Defaults(dialect, written).ToArray())
             if (_sources.TryAdd(name, source))
                 Set(RecipeKeys.Find(name)!, value);
-        return new Recipe
-        {
-            Method = method,
-            Path = file,
-            Dialect = dialect,
-            Model = model,
-            Data = data,
-            Training = training with { OutputDir = UserFolder.Expand(training.OutputDir) },
-            Sft = sft,
-            Preference = preference,
-            Reward = reward,
-            Sampling = sampling,
-            Grpo = grpo,
-            Scoring = scoring,
-            Rejection = rejection,
-            Sources = _sources,
-            WithoutEffect = _withoutEffect,
-        };
+        var recipe = OptionRecords.With(new Recipe { Method = method, Path = file, Dialect = dialect, Sources = _sources, WithoutEffect = _withoutEffect }, records);
+        return recipe with { Training = recipe.Training with { OutputDir = UserFolder.Expand(recipe.Training.OutputDir) } };
 
-        void Set(RecipeKey key, object? value) =>
-            key.Property!.SetValue(records.First(record => record.GetType() == key.Property.DeclaringType), value);
+        void Set(RecipeKey key, object? value) => key.Property!.SetValue(OptionRecords.Holding(records, key), value);
     }
 
     /// <summary>Whether the key's value goes into its record; the answer for every other key is given here.</summary>

@@ -7,21 +7,6 @@ namespace Handbook.Recipes;
 /// <summary>Guesses what a recipe is for when nobody says.</summary>
 internal static class RecipeMethod
 {
-    /// <summary>Words of file and folder names that stand for a method by another name.</summary>
-    private static readonly Dictionary<string, TrainingMethod> s_others = new(StringComparer.OrdinalIgnoreCase)
-    {
-        ["simpo"] = TrainingMethod.Cpo,
-        ["alphapo"] = TrainingMethod.Cpo,
-        ["apo"] = TrainingMethod.Dpo,
-        ["ipo"] = TrainingMethod.Dpo,
-        ["rpo"] = TrainingMethod.Dpo,
-        ["mpo"] = TrainingMethod.Dpo,
-        ["rm"] = TrainingMethod.Reward,
-        ["rejection"] = TrainingMethod.RejectionSample,
-        ["pretrain"] = TrainingMethod.Cpt,
-        ["pretraining"] = TrainingMethod.Cpt,
-    };
-
     /// <summary>From the file's name or its folder (<c>zephyr/sft/config.yaml</c>), otherwise from its keys; fine-tuning when nothing
     /// tells.</summary>
     public static TrainingMethod Guess(string path)
@@ -37,10 +22,9 @@ internal static class RecipeMethod
             .Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
     }
 
-    private static TrainingMethod? Named(string word) =>
-        RecipeNames.Spellings(typeof(TrainingMethod)).FirstOrDefault(spelling =>
-            spelling.Name.Equals(word, StringComparison.OrdinalIgnoreCase)).Value is TrainingMethod named ? named
-        : s_others.TryGetValue(word, out var other) ? other : null;
+    private static TrainingMethod? Named(string word) => MethodDefinition.All.FirstOrDefault(method =>
+        RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.Value.Equals(method.Method)).Select(spelling => spelling.Name)
+            .Concat(method.OtherNames).Contains(word, StringComparer.OrdinalIgnoreCase))?.Method;
 
     // the first method that reads every key; beside it, the one that reads most
     private static TrainingMethod OfKeys(IReadOnlyList<RecipeKey> keys) =>

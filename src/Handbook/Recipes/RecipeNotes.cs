@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
-using Handbook.Training.Methods;
+using Handbook.Training.Methods.Dpo;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 
@@ -30,7 +31,7 @@ internal static class RecipeNotes
             report.Note(foreign.KeySpan, $"{foreign.Spelled} belongs to the {(mixer ? "newer" : "older")} way of writing recipes; " +
                 (mixer ? "dataset_mixer decides, and the older defaults hold" : "without dataset_mixer the newer defaults hold"));
 
-        if (mixer && entries["packing"] is null && recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt)
+        if (mixer && entries["packing"] is null && recipe.Definition.ReadsTexts)
             report.Note(entries["dataset_mixer"]!.KeySpan,
                 "packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off");
         if (!mixer && entries["bf16"] is null && entries["fp16"] is null)
@@ -38,9 +39,9 @@ internal static class RecipeNotes
         if (entries["loss_type"] is { } losses)
             foreach (var (older, newer) in s_olderLosses.Where(loss => recipe.Preference.LossType?.Contains(loss.Older) == true))
                 report.Note(losses.KeySpan, $"{older} is a loss of older releases; {newer}");
-        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha && recipe.Method == TrainingMethod.Dpo
+        if (entries["rpo_alpha"] is { } rpo && recipe.Preference.RpoAlpha is { } alpha
             && !recipe.Preference.LossesOr("sigmoid").Contains("sft"))
-            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {PreferenceChecks.RpoAsLoss(recipe.Preference)} in "
+            report.Note(rpo.KeySpan, $"rpo_alpha: {YamlWriter.Flow(alpha)} is written {DpoChecks.RpoAsLoss(recipe.Preference)} in "
                 + "newer releases");
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a "

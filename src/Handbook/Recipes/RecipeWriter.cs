@@ -1,5 +1,6 @@
 using System.Text;
 using Handbook.Base.Keys;
+using Handbook.Training.Plans;
 
 namespace Handbook.Recipes;
 

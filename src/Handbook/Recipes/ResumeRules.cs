@@ -1,3 +1,5 @@
+using Handbook.Training.Plans;
+
 namespace Handbook.Recipes;
 
 /// <summary>Whether a key may have another value when a run goes on from a checkpoint.</summary>

@@ -7,7 +7,7 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Models.Files;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
@@ -39,7 +39,7 @@ public sealed class RecipeProbe
     private RecipeProbe(Recipe recipe, bool isDraft)
     {
         (_recipe, _isDraft) = (recipe, isDraft);
-        _recipeFolder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
+        _recipeFolder = recipe.Folder;
     }
 
     /// <summary>What would stop the run, each with its cure.</summary>
@@ -67,7 +67,7 @@ public sealed class RecipeProbe
         probe.Tokenizer();
         probe.Data();
         probe.Endpoints();
-        if (recipe.Method == TrainingMethod.RejectionSample)
+        if (recipe.Definition.IsPipeline)
             probe.Try(new RejectionPlace(recipe).Require);
         else
         {
@@ -99,22 +99,22 @@ public sealed class RecipeProbe
 
     private void Tokenizer() => Try(() =>
     {
-        if (_recipe.Data.ChatTemplatePath is { } template && RecipeData.TemplatePlace(_recipe) is null)
+        if (_recipe.Data.ChatTemplatePath is { } template && RowPlan.TemplatePlace(_recipe) is null)
         {
             if (!HubCache.IsName(template) || Path.HasExtension(template) && Path.GetExtension(template) is ".jinja" or ".txt")
                 throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
-            NoteAbsent($"chat_template_path: {template}", RecipeData.TemplatePlaces(_recipe));
+            NoteAbsent($"chat_template_path: {template}", RowPlan.TemplatePlaces(_recipe));
             return;
         }
         if (_recipe.Model.ModelNameOrPath is null || ModelFolder.Locate(_recipe.Model.TokenizerPath()) is null)
             return;
-        var tokenizer = RecipeData.LoadTokenizer(_recipe);
+        var tokenizer = RowPlan.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplates.Count > 0)
             _ = ChatTemplate.Of(tokenizer, "chat_template");
         _tokenizer = tokenizer;
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
         {
-            TrainingRun.CheckVocabulary(tokenizer, PublishedConfig.Load(model), model);
+            TrainingPlan.RequireVocabulary(tokenizer, PublishedConfig.Load(model), model);
             if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
                 && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);
@@ -141,16 +141,16 @@ public sealed class RecipeProbe
             Try(() => Rows(part));
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
             Try(() => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
-        if (_recipe.Method == TrainingMethod.RejectionSample && here.Count == mixture.Datasets.Count)
+        if (_recipe.Definition.IsPipeline && here.Count == mixture.Datasets.Count)
             Try(() => PromptSet.Load(_recipe));
     }
 
     private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)
     {
         RowCounts.RequireTraining(mixture, [.. parts.Select(part => (part, Dataset.Open(part.Spec, _recipeFolder)))]);
-        if (_tokenizer is null || _recipe.Method == TrainingMethod.RejectionSample)
+        if (_tokenizer is null || _recipe.Definition.IsPipeline)
             return;
-        var options = RecipeData.Options(_recipe, _tokenizer);
+        var options = RowPlan.Options(_recipe, _tokenizer);
         if (RowCounts.OnePackedRow(options, [.. parts.Select(part => Opened(part, TrainingData.Open(part, options)))]) is { } one)
             _warnings.Add(one);
 
@@ -161,19 +161,19 @@ public sealed class RecipeProbe
 
     private void Rows(MixturePart part)
     {
-        if (_recipe.Method == TrainingMethod.RejectionSample)
+        if (_recipe.Definition.IsPipeline)
             return;     // its prompts are read by their own rules
         var source = Dataset.Open(part.Spec, _recipeFolder);
         if (_tokenizer is not null)
         {
-            var options = RecipeData.Options(_recipe, _tokenizer);
+            var options = RowPlan.Options(_recipe, _tokenizer);
             var (rows, reader, tokenizer) = TrainingData.Open(part, options);
             _remarks.AddRange(RowRemarks.Of(rows, reader, options).Except(_remarks));
             FirstRows(part, rows, tokenizer, options.MaxBadRows);
         }
         else
-            _ = RowReader.For(source, part.Spec, RecipeData.Use(_recipe.Method), _recipe.Data.TextColumn);
-        if (_recipe.Method != TrainingMethod.Grpo)
+            _ = RowReader.For(source, part.Spec, _recipe.Definition.Use, _recipe.Data.TextColumn);
+        if (!_recipe.Definition.ScoresAnswers)
             return;
         var (column, needs) = (_recipe.Scoring.ReferenceColumn, _recipe.Scoring.Comparer());
         var first = source.Read().Where(row => row.Problem is null).Take(RowsLookedAt).ToArray();

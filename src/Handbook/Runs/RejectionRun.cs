@@ -5,7 +5,7 @@ using Handbook.Base.Keys;
 using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Models.Generation;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
@@ -38,7 +38,7 @@ public sealed class RejectionRun
     {
         (_recipe, _observer, _commandLine, _output) = (recipe, observer, commandLine, recipe.Training.OutputDir);
         _place = new(recipe);
-        _tokenizer = RecipeData.LoadTokenizer(recipe);
+        _tokenizer = RowPlan.LoadTokenizer(recipe);
         // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
         _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
             || Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath())).ChatTemplate is not null;

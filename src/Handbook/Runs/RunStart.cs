@@ -95,7 +95,7 @@ internal sealed record RunStart
     {
         if (recipe.Training is { Fresh: true } or { IgnoreDataSkip: true } or { IgnoreRecipeChanges: true } || RunHistory.Read(recipe.Training.OutputDir) is not { FinishedStep: not null } run)
             return;
-        var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
+        var folder = recipe.Folder;
         var changed = MixturePart.Of(recipe.Mixture, recipe.Training.Evaluates(), folder).Where(IsChanged).Select(part => part.Name).Distinct().ToArray();
         if (changed.Length > 0)
             throw new InputException($"{recipe.Training.OutputDir} holds a finished run, but the files of its data have changed since: {string.Join(", ", changed)}",

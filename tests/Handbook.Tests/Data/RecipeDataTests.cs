@@ -2,7 +2,7 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Tests.Recipes;
 
 namespace Handbook.Tests.Data;
@@ -40,12 +40,12 @@ public sealed class RecipeDataTests
         Assert.Equal([2, 1], [cut.Length(0), cut.Length(1)]);
     }
 
-    private static TrainingDataOptions Options(string recipe) => RecipeData.Options(RecipeFile.Load(recipe), TextMaker.Bytes);
+    private static TrainingDataOptions Options(string recipe) => RowPlan.Options(RecipeFile.Load(recipe), TextMaker.Bytes);
 
     /// <summary>Five rows one by one, two to a step: 3 steps an epoch where the rest makes one, 2 where it is carried over.</summary>
     private static LeftoverRule Leftover(string data)
     {
         var recipe = RecipeFile.Load($"model_name_or_path: m\n{data}per_device_train_batch_size: 1\ngradient_accumulation_steps: 2\nbf16: false\n");
-        return RecipeData.Plan(recipe, Some.RowsOf([1, 2], [1, 2], [1, 2], [1, 2], [1, 2])).StepsPerEpoch == 3 ? LeftoverRule.SmallerStep : LeftoverRule.CarryOver;
+        return RowPlan.Steps(recipe, Some.RowsOf([1, 2], [1, 2], [1, 2], [1, 2], [1, 2])).StepsPerEpoch == 3 ? LeftoverRule.SmallerStep : LeftoverRule.CarryOver;
     }
 }

@@ -10,6 +10,7 @@ using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Tests.Contract;
 using Decoder = Handbook.Models.Decoder;
 

@@ -4,7 +4,7 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Models.Files;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
@@ -107,7 +107,7 @@ public sealed class PreferenceBatchTests
     private static TokenRowList Rows(JsonElement root, TrainingMethod method, Recipe recipe)
     {
         const int Begin = 1, End = 2;
-        var options = PreferenceData.Options(recipe)! with { End = AnswerEnding.Always };      // the cases' rows end with it, whichever layer put it there
+        var options = recipe.Definition.Answers(recipe)! with { End = AnswerEnding.Always };      // the cases' rows end with it, whichever layer put it there
         var rules = new AnswerRules(options, Begin, End);
         var rows = (root.TryGetProperty("rows_before_eos", out var without) ? without : root.GetProperty("rows_before_bos_eos")).EnumerateArray().ToArray();
         if (method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Cpo)
@@ -115,7 +115,7 @@ public sealed class PreferenceBatchTests
                 [new(SegmentRole.Chosen, r.Ids("prompt"), r.Ids("chosen")), new(SegmentRole.Rejected, r.Ids("prompt"), r.Ids("rejected"))], out _), options.PromptsCarryLoss))]);
         ITokenRows single = new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
             [new(r.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, r.Ids("prompt"), r.Ids("completion"))], out _)))]);
-        if (PreferenceData.NeedsMismatched(recipe))
+        if (recipe.Definition.MismatchedBlock(recipe) is not null)
             single = new MismatchedRows(new TokenRowList([.. rows.Select((r, i) => AnswerTree.WithUncut(single.Read(i), rules.Uncut(r.Ids("completion"))))]), rows.Length, rules);
         return new TokenRowList([.. Enumerable.Range(0, rows.Length).Select(single.Read)]);
     }

@@ -2,6 +2,7 @@ using System.Text.Json;
 using Handbook.Data;
 using Handbook.Testing;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 
 namespace Handbook.Tests.Methods;
 

@@ -7,6 +7,7 @@ using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
 using Handbook.Training.Tests.Models;
 

@@ -3,6 +3,7 @@ using Handbook.Base.Keys;
 using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Dpo;
 using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Tests.Recipes;

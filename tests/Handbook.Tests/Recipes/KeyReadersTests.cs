@@ -4,12 +4,14 @@ using System.Text.Json;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tests;
-using Handbook.Plans;
 using Handbook.Recipes;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Rewards;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Plans;
 using Handbook.Training.Schedules;
 using Handbook.Training.Tests.Contract;
 
@@ -111,14 +113,14 @@ public sealed class KeyReadersTests : IDisposable
         string[] sources = [$"dataset_name: {path}", $"dataset_mixture: {{datasets: [{{id: {path}}}], test_split_size: 0.25}}",
             $"dataset_mixer: {{{path}: 1.0}}\ndataset_splits: [train, test]"];
         string[] settings = [.. s_settings, .. method is TrainingMethod.Sft or TrainingMethod.Cpt ? s_fineTuning
-            : PreferenceData.Use(method) is not null && method is not (TrainingMethod.Grpo or TrainingMethod.Reward) ? s_preferences : []];
+            : MethodDefinition.Of(method) is PreferenceDefinition ? s_preferences : []];
         var silent = new List<string>();
         foreach (var source in sources)
             foreach (var setting in source == sources[0] ? settings : settings.Where((_, i) => i % 3 == 0 || i >= s_settings.Length))
             {
                 var lines = $"model_name_or_path: m\n{source}\nbf16: false\nmax_length: 48\nper_device_train_batch_size: "
                     + $"4\nwarmup_ratio: 0.2\n{(method == TrainingMethod.Grpo ? "reward_funcs: exact_match\nnum_generations: 4\n"
-                    : PreferenceData.Use(method) is not null && method != TrainingMethod.Reward ? "max_prompt_length: 12\n" : "")}";
+                    : MethodDefinition.Of(method) is AnswerDefinition and not RewardDefinition ? "max_prompt_length: 12\n" : "")}";
                 var before = With(lines, setting);
                 if (Load(before, method) is not { } recipe || Rows(recipe).Train.Count == 0)
                     continue;
@@ -196,7 +198,7 @@ public sealed class KeyReadersTests : IDisposable
             "per_device_train_batch_size" => ["8"],
             "num_train_epochs" => ["2"],
             "save_steps" or "eval_steps" or "logging_steps" => ["2", "3"],
-            "train_sampling_strategy" => [RecipeData.IsSequential(recipe) ? "random" : "sequential"],
+            "train_sampling_strategy" => [RowPlan.KeepsOrder(recipe) ? "random" : "sequential"],
             "eval_packing" => [recipe.Data.PacksEvaluation() ? "false" : "true"],
             "completion_only_loss" => ["false"],
             "save_strategy" => [recipe.Training.SaveStrategy == SaveStrategy.No ? "steps" : "\"no\""],
@@ -224,7 +226,7 @@ public sealed class KeyReadersTests : IDisposable
         if (train.Count == 0)
             return rows;
         var training = recipe.Training;
-        var plan = RecipeData.Plan(recipe, train);
+        var plan = RowPlan.Steps(recipe, train);
         var text = new StringBuilder(rows);
         var intervals = new Intervals(training, plan);
         var schedule = LearningRateSchedule.Create(training.LrSchedulerType, training.LrSchedulerKwargs, training.Warmup(plan.TotalSteps),
@@ -256,7 +258,7 @@ public sealed class KeyReadersTests : IDisposable
 
     private (ITokenRows Train, string Rows) Rows(Recipe recipe)
     {
-        var options = RecipeData.Options(recipe, _tokenizer) with { MaxBadRows = 1 };
+        var options = RowPlan.Options(recipe, _tokenizer) with { MaxBadRows = 1 };
         var key = JsonSerializer.Serialize(options with { Tokenizer = null!, Chats = null, Cache = null!, RecipeFolder = null,
             Threads = null, MaxBadRows = 0 });
         if (_known.TryGetValue(key, out var known))

@@ -166,14 +166,20 @@ public sealed class PreferenceChecksTests
     public void A_negative_centring_coefficient_is_refused()
     {
         var report = new Diagnostics("r.yaml");
-        PreferenceChecks.Run(new Recipe { Method = TrainingMethod.Reward, Path = "r.yaml", Reward = new() { CenterRewardsCoefficient = -1 } }, report);
+        Check(new Recipe { Method = TrainingMethod.Reward, Path = "r.yaml", Reward = new() { CenterRewardsCoefficient = -1 } }, report);
         Assert.Contains("center_rewards_coefficient is -1", report.ToString(), StringComparison.Ordinal);
     }
 
     private static Diagnostics Check(TrainingMethod method, PreferenceOptions options, TrainingOptions? training = null)
     {
         var report = new Diagnostics("r.yaml");
-        PreferenceChecks.Run(new Recipe { Method = method, Path = "r.yaml", Preference = options, Training = training ?? new() }, report);
+        Check(new Recipe { Method = method, Path = "r.yaml", Preference = options, Training = training ?? new() }, report);
         return report;
+    }
+
+    private static void Check(Recipe recipe, Diagnostics report)
+    {
+        AnswerLengths.Check(recipe, report);
+        recipe.Definition.Check(recipe, report);
     }
 }

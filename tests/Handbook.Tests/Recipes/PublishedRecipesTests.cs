@@ -4,6 +4,7 @@ using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Recipes;
 

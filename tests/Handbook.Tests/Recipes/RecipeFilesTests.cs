@@ -1,6 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 
@@ -34,7 +34,7 @@ public sealed class RecipeFilesTests
         try
         {
             Environment.SetEnvironmentVariable("HANDBOOK_MODELS", models.Path);
-            Assert.NotNull(RecipeData.TemplatePlace(recipe));
+            Assert.NotNull(RowPlan.TemplatePlace(recipe));
         }
         finally
         {

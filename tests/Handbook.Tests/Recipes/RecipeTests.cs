@@ -3,6 +3,7 @@ using Handbook.Data.Mixing;
 using Handbook.Recipes;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Recipes;
 

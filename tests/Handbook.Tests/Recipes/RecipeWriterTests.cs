@@ -4,6 +4,7 @@ using System.Text.Json;
 using Handbook.Recipes;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,7 +1,7 @@
 using Handbook.Base.Keys;
 using Handbook.Data;
 using Handbook.Data.Tests;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
@@ -86,7 +86,7 @@ public sealed class TrainerKeysTests
         foreach (var method in new[] { TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Kto })
         {
             var recipe = RecipeFile.Load($"{RecipeFile.Good}per_device_train_batch_size: 4\n{line}", method);
-            var plan = RecipeData.Plan(recipe, rows);
+            var plan = RowPlan.Steps(recipe, rows);
             var first = plan[0].MicroBatches[0];
             Assert.Equal(inOrder, first.SequenceEqual([0, 1, 2, 3]));
             Assert.Equal(byLength, first.All(row => rows.Length(row) > 25));
@@ -106,7 +106,7 @@ public sealed class TrainerKeysTests
     public void A_key_wins_over_the_order_of_its_method(TrainingMethod method, string lines, bool inOrder)
     {
         var rows = new TokenRowList([.. Enumerable.Range(0, 50).Select(_ => TokenRow.Single([1], [0]))]);
-        var seen = RecipeData.Plan(RecipeFile.Load($"{RecipeFile.Good}per_device_train_batch_size: 8\n{lines}", method), rows)[0].MicroBatches.SelectMany(batch => batch).ToArray();
+        var seen = RowPlan.Steps(RecipeFile.Load($"{RecipeFile.Good}per_device_train_batch_size: 8\n{lines}", method), rows)[0].MicroBatches.SelectMany(batch => batch).ToArray();
         Assert.Equal(inOrder, seen.SequenceEqual(Enumerable.Range(0, seen.Length)));
     }
 
@@ -115,7 +115,7 @@ public sealed class TrainerKeysTests
     [InlineData("truncation_mode: keep_start\n", false)]
     [InlineData("truncation_mode: keep_end\ntruncation_side: right\n", false)]
     public void Supervised_rows_are_cut_at_the_end_that_truncation_mode_says(string lines, bool left) =>
-        Assert.Equal(left, RecipeData.Options(RecipeFile.Load(RecipeFile.Good + lines), TextMaker.Bytes).Rows.CutsLeft);
+        Assert.Equal(left, RowPlan.Options(RecipeFile.Load(RecipeFile.Good + lines), TextMaker.Bytes).Rows.CutsLeft);
 
     [Theory]
     [InlineData("loss_type: dfft\n", "fix: did you mean dft?")]

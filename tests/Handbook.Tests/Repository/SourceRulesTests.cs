@@ -25,6 +25,25 @@ public sealed partial class SourceRulesTests
         ["Handbook.Training/Checkpoints/CheckpointFolder.cs"] = "renames the folder of a checkpoint before it is removed",
     };
 
+    /// <summary>Files that name a method, each with its reason. Everything else asks its definition.</summary>
+    private static readonly Dictionary<string, string> s_naming = new()
+    {
+        ["Handbook.Training/Sampling/RejectionOptions.cs"] = "train_method names the methods that it may mean",
+        ["Handbook.Training/Methods/Rejection/RejectionDefinition.cs"] = "the methods of its training stage",
+        ["Handbook/Recipes/RecipeMethod.cs"] = "what a recipe is for where nothing tells",
+        ["Handbook/Recipes/KeyReference.cs"] = "the method whose keys are looked through first",
+        ["Handbook/Recipes/OtherKeys.cs"] = "keys of other trainers' configuration classes",
+        ["Handbook/Recipes/OtherGrpoKeys.cs"] = "keys of other trainers' configuration classes",
+    };
+
+    [Fact]
+    public void A_method_is_known_in_its_folder_and_in_the_table_alone()
+    {
+        Assert.Equal([], Matches(Method()).Where(place => !s_naming.ContainsKey(place[..place.IndexOf(':')])));
+        var naming = Matches(Method()).Select(place => place[..place.IndexOf(':')]).ToHashSet();
+        Assert.Equal([], s_naming.Keys.Where(file => !naming.Contains(file)));
+    }
+
     [Fact]
     public void No_library_prints_exits_or_reads_the_command_line()
     {
@@ -87,6 +106,9 @@ public sealed partial class SourceRulesTests
 
     [GeneratedRegex(@"(?<![\w.])(?:System\.)?Console\.|AnsiConsole|Environment\.(?:GetCommandLineArgs|CommandLine|Exit\b|FailFast)")]
     private static partial Regex Terminal();
+
+    [GeneratedRegex(@"\bTrainingMethod\.[A-Z]")]
+    private static partial Regex Method();
 
     [GeneratedRegex(@"\bLinearLogProb\.")]
     private static partial Regex Head();

@@ -3,6 +3,7 @@ using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 
 namespace Handbook.Training.Tests.Contract;
 

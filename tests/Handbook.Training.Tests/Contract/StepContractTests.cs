@@ -2,6 +2,7 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
 
 namespace Handbook.Training.Tests.Contract;

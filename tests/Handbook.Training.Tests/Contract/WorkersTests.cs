@@ -4,6 +4,7 @@ using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 
 namespace Handbook.Training.Tests.Contract;
 

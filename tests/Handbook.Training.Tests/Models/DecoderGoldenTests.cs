@@ -5,6 +5,7 @@ using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 
 namespace Handbook.Training.Tests.Models;
 

@@ -6,6 +6,7 @@ using Handbook.Models.Tests;
 using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Models;

@@ -3,6 +3,7 @@ using Handbook.Models;
 using Handbook.Models.Tests;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Models;

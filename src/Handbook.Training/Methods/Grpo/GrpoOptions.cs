@@ -29,7 +29,7 @@ public sealed record GrpoOptions
     public RatioLevel ImportanceSamplingLevel { get; init; } = RatioLevel.Token;
 
     /// <summary>Shuffle the prompts of each epoch; false takes them in the order of the data.</summary>
-    [Key(Methods = [TrainingMethod.Grpo], Elsewhere = "train_sampling_strategy says how rows are ordered")]
+    [Key(Elsewhere = "train_sampling_strategy says how rows are ordered")]
     public bool ShuffleDataset { get; init; } = true;
 
     /// <summary>μ: passes over the same answers before new ones are sampled.</summary>

@@ -2,26 +2,14 @@ using Handbook.Base.Keys;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>From a recipe to its objective.</summary>
+/// <summary>The objectives of the preference methods, and what they share.</summary>
 public static class PreferenceObjective
 {
-    /// <summary>The objective of a preference recipe.</summary>
-    /// <param name="run">Checked options whose method is DPO, ORPO, KTO, CPO or BCO.</param>
-    /// <param name="densityRatio">BCO's weight of a bad answer, by the number of its training row; null weighs each with 1.</param>
-    /// <param name="heldOutRatio">The same by the number of a held-out row; null takes <paramref name="densityRatio"/>.</param>
-    public static IPreferenceObjective Create(MethodOptions run, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null)
-    {
-        var options = run.Preference;
-        return run.Method switch
-        {
-            TrainingMethod.Dpo => new DpoObjective(options),
-            TrainingMethod.Orpo => new OrpoObjective(options),
-            TrainingMethod.Kto => new KtoObjective(options),
-            TrainingMethod.Cpo => new CpoObjective(options),
-            TrainingMethod.Bco => new BcoObjective(options, densityRatio, heldOutRatio),
-            _ => throw new ArgumentException($"{run.Method} has no preference objective", nameof(run)),
-        };
-    }
+    /// <summary>The objective of a preference method, where it needs nothing of the run but its options.</summary>
+    /// <param name="run">Checked options of such a method.</param>
+    /// <exception cref="ArgumentException">The method compares no answers.</exception>
+    public static IPreferenceObjective Create(MethodOptions run) => run.Definition is PreferenceDefinition definition ? definition.Objective(run.Preference)
+        : throw new ArgumentException($"{run.MethodName} has no preference objective", nameof(run));
 
     /// <summary>The value of an enumeration of losses that a recipe names; a checked recipe names no other.</summary>
     internal static T LossType<T>(string name) where T : struct, Enum

@@ -1,4 +1,5 @@
 using Handbook.Base.Keys;
+using Handbook.Training.Methods.Orpo;
 
 namespace Handbook.Training.Methods.Preferences;
 
@@ -6,133 +7,102 @@ namespace Handbook.Training.Methods.Preferences;
 public sealed record PreferenceOptions
 {
     /// <summary>β: how strongly the policy is held to its reference; the loss's temperature where there is none.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public double? Beta { get; init; }
 
     /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood, <c>nll</c>, or <c>dft</c>.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public IReadOnlyList<string>? LossType { get; init; }
 
     /// <summary>Weights of several losses, in their order; null weighs each with 1.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public IReadOnlyList<double>? LossWeights { get; init; }
 
     /// <summary>ε: the share of pairs that are believed to be labelled the wrong way round.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Cpo])]
     public double LabelSmoothing { get; init; }
 
     /// <summary>The divergence between policy and reference.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public Divergence FDivergenceType { get; init; } = Divergence.ReverseKl;
 
     /// <summary>α of <c>alpha_divergence</c>; null takes 0.5, and 1.0 with <c>trl_compat: "0.24"</c>, where it means 1 − α.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public double? FAlphaDivergenceCoef { get; init; }
 
     /// <summary>Take the reference's log-probabilities as 0: no reference model.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public bool ReferenceFree { get; init; }
 
     /// <summary>WPO: weigh each pair by how likely the policy is to say it.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public bool UseWeighting { get; init; }
 
     /// <summary>The older way of writing <c>loss_type: [sigmoid, sft]</c> with <c>loss_weights: [1, rpo_alpha]</c>.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public double? RpoAlpha { get; init; }
 
     /// <summary>LD-DPO's α from 0 to 1: what a token counts beyond the length of the shorter answer. null counts all alike.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public double? LdAlpha { get; init; }
 
     /// <summary>τ of the loss <c>discopop</c>.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public double DiscopopTau { get; init; } = 0.05;
 
     /// <summary>TR-DPO: let the reference follow the policy.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public bool SyncRefModel { get; init; }
 
     /// <summary>TR-DPO's α: the share of the policy in the new reference.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public double RefModelMixupAlpha { get; init; } = 0.6;
 
     /// <summary>TR-DPO: steps between two changes of the reference.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Grpo])]
     public int RefModelSyncSteps { get; init; } = 512;
 
     /// <summary>The reference model's folder; null takes the model that is trained, as it is before the first step.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public string? RefModelNameOrPath { get; init; }
 
     /// <summary>Compute the reference's log-probabilities once, before training, and keep them in the cache; the reference then leaves memory.
     /// false keeps it beside the policy, as <c>sync_ref_model</c> needs it.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Kto, TrainingMethod.Bco])]
     public bool? PrecomputeRefLogProbs { get; init; }
 
     /// <summary>Which release of the reference trainer to agree with where releases differ; null takes each paper's meaning, and the newest release's for rows and counts.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Cpt, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Reward, TrainingMethod.Grpo,
-        TrainingMethod.RejectionSample])]
     public TrlRelease? TrlCompat { get; init; }
 
     /// <summary>Which tokens ORPO's likelihood term covers.</summary>
-    [Key(Methods = [TrainingMethod.Orpo])]
     public OrpoNll OrpoNll { get; init; } = OrpoNll.PromptAndCompletion;
 
     /// <summary>Weight of a good answer in KTO's loss.</summary>
-    [Key(Methods = [TrainingMethod.Kto])]
     public double DesirableWeight { get; init; } = 1.0;
 
     /// <summary>Weight of a bad answer in KTO's loss.</summary>
-    [Key(Methods = [TrainingMethod.Kto])]
     public double UndesirableWeight { get; init; } = 1.0;
 
     /// <summary>Weight of the chosen answers' negative log-likelihood in CPO's loss; 0 gives SimPO.</summary>
-    [Key(Methods = [TrainingMethod.Cpo])]
     public double CpoAlpha { get; init; } = 1.0;
 
     /// <summary>γ: SimPO's target margin.</summary>
-    [Key(Methods = [TrainingMethod.Cpo])]
     public double SimpoGamma { get; init; } = 0.5;
 
     /// <summary>AlphaPO's α, the shape of the reward; 0 is the plain log-probability.</summary>
-    [Key(Methods = [TrainingMethod.Cpo])]
     public double Alpha { get; init; }
 
     /// <summary>BCO: weigh bad answers by how much their prompts look like those of good ones, to the model as it is before training.</summary>
-    [Key(Methods = [TrainingMethod.Bco])]
     public bool UseDensityRatio { get; init; }
 
     /// <summary>Least weight that <c>use_density_ratio</c> gives.</summary>
-    [Key(Methods = [TrainingMethod.Bco])]
     public double MinDensityRatio { get; init; } = 0.5;
 
     /// <summary>Greatest weight that <c>use_density_ratio</c> gives.</summary>
-    [Key(Methods = [TrainingMethod.Bco])]
     public double MaxDensityRatio { get; init; } = 10.0;
 
     /// <summary>Most tokens of a prompt; its last ones are kept. null cuts none. With <c>dataset_mixer</c> only prompts of rows that are longer than <c>max_length</c> are cut.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo])]
     public int? MaxPromptLength { get; init; }
 
     /// <summary>Most tokens of an answer; null cuts none.</summary>
-    [Key(Aliases = ["max_target_length"], Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo, TrainingMethod.RejectionSample])]
+    [Key(Aliases = ["max_target_length"])]
     public int? MaxCompletionLength { get; init; }
 
     /// <summary>Which end of a row that is too long is kept: <c>keep_start</c>, or <c>keep_end</c> as older releases had it.</summary>
-    [Key(Methods = [TrainingMethod.Sft, TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.RejectionSample])]
     public TruncationMode? TruncationMode { get; init; }
 
     /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the same.</summary>
-    [Key(Methods = [TrainingMethod.Dpo, TrainingMethod.Orpo, TrainingMethod.Kto, TrainingMethod.Cpo, TrainingMethod.Bco, TrainingMethod.Grpo],
-        Elsewhere = "its results are the same with either value")]
+    [Key(Elsewhere = "its results are the same with either value")]
     public bool SharePrompts { get; init; } = true;
 
     /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always the same prompts, always the likeliest words.</summary>
     public bool GenerateDuringEval { get; init; }
 
     /// <summary>Tools that every row's prompt is rendered with.</summary>
-    [Key(Methods = [TrainingMethod.Dpo])]
     public object? Tools { get; init; }
 
     /// <summary>β, or what a method takes without one.</summary>
@@ -157,13 +127,6 @@ public sealed record PreferenceOptions
     public bool PrecomputesReference() => PrecomputeRefLogProbs ?? !SyncRefModel;
 }
 
-/// <summary>The keys of reward modelling; each property is one key, in snake_case.</summary>
-public sealed record RewardOptions
-{
-    /// <summary>Weight of the squared sum of both rewards, which keeps rewards around 0; 0.01 is usual, null adds nothing.</summary>
-    public double? CenterRewardsCoefficient { get; init; }
-}
-
 /// <summary>Divergences between policy and reference (arXiv 2309.16240).</summary>
 public enum Divergence
 {
@@ -178,13 +141,6 @@ public enum TrlRelease
 {
     [Spelled("0.24", "0.24.0")] V0_24,
     [Spelled("1.9", "1.9.0")] V1_9,
-}
-
-/// <summary>What ORPO's likelihood term covers.</summary>
-public enum OrpoNll
-{
-    [Spelled("prompt_and_completion")] PromptAndCompletion,
-    [Spelled("completion")] Completion,
 }
 
 /// <summary>Which end of a sequence that is too long is kept.</summary>

@@ -89,9 +89,9 @@ public sealed class ScorerSet : IDisposable
     /// <summary>The endpoints that a recipe asks.</summary>
     internal static IEnumerable<EndpointOptions> Endpoints(MethodOptions run)
     {
-        if (run.Method is not (TrainingMethod.Grpo or TrainingMethod.RejectionSample))
+        if (!run.Definition.ScoresAnswers)
             yield break;
-        if (run.Method == TrainingMethod.RejectionSample && run.Rejection.SamplesElsewhere)
+        if (run.Definition.IsPipeline && run.Rejection.SamplesElsewhere)
             yield return Endpoint(run.Scoring, run.Rejection.SampleBaseUrl, run.Rejection.SampleModel!);
         if (run.Scoring.RewardFuncs?.Contains("judge") == true)
             yield return Endpoint(run.Scoring, run.Scoring.JudgeBaseUrl, run.Scoring.JudgeModel!);

@@ -7,7 +7,7 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
-using Handbook.Plans;
+using Handbook.Training.Plans;
 using Handbook.Tests.Recipes;
 using Handbook.Training.Methods;
 
@@ -123,7 +123,7 @@ public sealed class PreferenceMixingTests : IDisposable
     {
         var path = _files.Write("d.jsonl", string.Concat(Enumerable.Range(0, 7).Select(i => $$"""{"prompt": "p{{i}} ", "completion": "c{{i}}", "label": {{(i % 2 == 0 ? "true" : "false")}}}""" + "\n")));
         var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_name: {path}\ndataset_test_split: train[:5]\ndataset_train_split: train[5:]\neval_strategy: epoch\nbf16: false\nper_device_train_batch_size: 2\nper_device_eval_batch_size: 8\n", TrainingMethod.Kto);
-        using var data = TrainingData.Load(RecipeData.Options(recipe, TextMaker.Bytes) with { Cache = _files.Cache }, cancel: TestContext.Current.CancellationToken);
+        using var data = TrainingData.Load(RowPlan.Options(recipe, TextMaker.Bytes) with { Cache = _files.Cache }, cancel: TestContext.Current.CancellationToken);
         Assert.Equal(["c1", "c0", "c3", "c2", "c4"], Enumerable.Range(0, 5).Select(i => TextMaker.Bytes.Decode(data.Evaluation!.Read(i).Segments[^1].Ids.Span[..^1])));
         Assert.All(Enumerable.Range(0, 5), i => Assert.Equal(SegmentRole.Mismatched, data.Evaluation!.Read(i).Segments[^1].Role));
         Assert.Equal(["c6", "c5"], Enumerable.Range(0, 2).Select(i => TextMaker.Bytes.Decode(data.Train.Read(i).Segments[^1].Ids.Span[..^1])));
@@ -134,8 +134,11 @@ public sealed class PreferenceMixingTests : IDisposable
     [InlineData("per_device_train_batch_size: 1\ngradient_accumulation_steps: 8\n", 8)]           // the step is the group
     [InlineData("per_device_train_batch_size: 4\ngradient_accumulation_steps: 8\nper_device_eval_batch_size: 1\ntrl_compat: \"1.9\"\n", 4)]
     [InlineData("per_device_train_batch_size: 4\nloss_type: apo_zero_unpaired\n", null)]
-    public void Answers_are_exchanged_within_a_step_or_a_micro_batch_of_a_release(string lines, int? block) =>
-        Assert.Equal(block, PreferenceData.MismatchedBlock(RecipeFile.Load(RecipeFile.Good + lines, TrainingMethod.Kto)));
+    public void Answers_are_exchanged_within_a_step_or_a_micro_batch_of_a_release(string lines, int? block)
+    {
+        var recipe = RecipeFile.Load(RecipeFile.Good + lines, TrainingMethod.Kto);
+        Assert.Equal(block, recipe.Definition.MismatchedBlock(recipe));
+    }
 
     [Fact]
     public void A_length_for_answers_alone_has_no_effect_where_the_reference_trainer_ignores_it()
@@ -178,7 +181,7 @@ public sealed class PreferenceMixingTests : IDisposable
         {
             var recipe = RecipeFile.Load($"model_name_or_path: m\ndataset_name: {path}\nbf16: false\n{Needed(method)}{lines}", method);
             var tokenizer = TextMaker.Bytes.With(recipe.Data.EosToken, null, recipe.Data.ChatTemplate ?? Handbook.Text.Templates.ChatTemplate.Zephyr);
-            var options = RecipeData.Options(recipe, tokenizer);
+            var options = RowPlan.Options(recipe, tokenizer);
             var source = Dataset.Open(recipe.Mixture.Datasets[0]);
             var reader = RowReader.For(source, recipe.Mixture.Datasets[0], options.Use, answersAreLastTurns: options.Answers!.RendersParts);
             return new TokenCache(_files.Cache).Key(source, new PreferenceTokenizer(reader, tokenizer, options.Chats, options.Answers), RowSelection.All);
@@ -221,8 +224,11 @@ public sealed class PreferenceMixingTests : IDisposable
         Assert.Equal((true, false), (Options("dataset_name: d\n", TrainingMethod.Orpo).PromptsCarryLoss, Options("dataset_name: d\norpo_nll: completion\n", TrainingMethod.Orpo).PromptsCarryLoss));
     }
 
-    private static PreferenceTokenizerOptions Options(string lines, TrainingMethod method) =>
-        PreferenceData.Options(RecipeFile.Load($"model_name_or_path: m\nbf16: false\n{Needed(method)}{lines}", method))!;
+    private static PreferenceTokenizerOptions Options(string lines, TrainingMethod method)
+    {
+        var recipe = RecipeFile.Load($"model_name_or_path: m\nbf16: false\n{Needed(method)}{lines}", method);
+        return recipe.Definition.Answers(recipe)!;
+    }
 
     /// <summary>What a recipe of the method must say beside its data.</summary>
     private static string Needed(TrainingMethod method) => method == TrainingMethod.Grpo ? "reward_funcs: exact_match\nper_device_train_batch_size: 8\n" : "per_device_train_batch_size: 2\n";

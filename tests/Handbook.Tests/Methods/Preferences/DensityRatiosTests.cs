@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Data;
+using Handbook.Training.Methods.Bco;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Tests.Contract;
 

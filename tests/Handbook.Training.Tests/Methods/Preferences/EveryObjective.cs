@@ -1,5 +1,10 @@
 using Handbook.Base.Keys;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Bco;
+using Handbook.Training.Methods.Cpo;
+using Handbook.Training.Methods.Dpo;
+using Handbook.Training.Methods.Kto;
+using Handbook.Training.Methods.Orpo;
 using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Tests.Methods.Preferences;
@@ -19,7 +24,9 @@ internal static class EveryObjective
 
     public static IPreferenceObjective Create(string name)
     {
-        var objective = PreferenceObjective.Create(new MethodOptions { Method = s_all[name].Method, Preference = s_all[name].Options }, row => 0.5 + 0.1 * row);
+        var (method, options) = s_all[name];
+        var objective = method == TrainingMethod.Bco ? new BcoObjective(options, row => 0.5 + 0.1 * row)
+            : PreferenceObjective.Create(new MethodOptions { Method = method, Preference = options });
         if (objective.State.Length > 0)
             objective.State = [0.3, 5];
         return objective;

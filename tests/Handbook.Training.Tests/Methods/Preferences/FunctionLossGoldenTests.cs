@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Testing;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Orpo;
 using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Tests.Methods.Preferences;

@@ -1,4 +1,6 @@
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Bco;
+using Handbook.Training.Methods.Orpo;
 using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Tests.Methods.Preferences;

@@ -1,0 +1,77 @@
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Data.Tokenizing;
+using Handbook.Models;
+using Handbook.Training.Methods.Preferences;
+
+namespace Handbook.Training.Methods.Bco;
+
+/// <summary>Binary classifier optimisation: answers that are good or bad by themselves, beside a reference.</summary>
+internal sealed class BcoDefinition : PreferenceDefinition
+{
+    public override string Summary => "Align a model with answers that are good or bad by themselves (BCO), or resume from the last checkpoint";
+
+    public override IReadOnlyList<string> Keys =>
+    [
+        .. base.Keys, .. ReferenceKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.UseDensityRatio), nameof(PreferenceOptions.MinDensityRatio),
+        nameof(PreferenceOptions.MaxDensityRatio),
+    ];
+
+    public override Type Losses => typeof(BcoLossType);
+
+    protected override string UsualLoss => "bco";
+
+    protected override AnswerShape Shape => AnswerShape.Single;
+
+    protected override bool AddsBegin => true;
+
+    protected override double? LearningRate(PreferenceOptions written) => written.IsCompatible(TrlRelease.V0_24) ? 5e-5 : 5e-7;      // 0.24 took the one of its base class
+
+    public override bool AsksReference(MethodOptions run) => true;
+
+    public override IPreferenceObjective Objective(PreferenceOptions options) => new BcoObjective(options);
+
+    /// <summary>Where a release is to be reproduced, for the reason that <c>kto</c> has.</summary>
+    public override bool KeepsOrder(MethodOptions run) => run.Preference.TrlCompat is not null;
+
+    public override void Check(MethodOptions run, Diagnostics report)
+    {
+        base.Check(run, report);
+        var options = run.Preference;
+        LossNames.Check<BcoLossType>(options.LossType ?? ["bco"], Name, report);
+        if (options.MinDensityRatio <= 0)
+            report.Error("min_density_ratio", $"is {options.MinDensityRatio}, but must be greater than 0", fix: "use 0.5");
+        if (options.MaxDensityRatio < options.MinDensityRatio)
+            report.Error("max_density_ratio", $"is {options.MaxDensityRatio}, below min_density_ratio {options.MinDensityRatio}",
+                fix: $"use {Math.Max(10, options.MinDensityRatio)}");
+    }
+
+    public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
+    {
+        if (survey.Answers.OneSided() is { } problem)
+            observer.Warned(problem);
+    }
+
+    public override IMethodRun Begin(MethodStart start)
+    {
+        if (!start.Run.Preference.UseDensityRatio)
+            return base.Begin(start);
+        var ratios = Weigh(start);
+        return PreferenceRun.Begin(start, new BcoObjective(start.Run.Preference, row => ratios.Train[row], row => ratios.HeldOut[row]));
+    }
+
+    /// <summary>Weighs bad answers by how much their prompts look like those of good ones, to the model as it was before training.</summary>
+    private static DensityRatios Weigh(MethodStart start)
+    {
+        var keys = start.Run.Preference;
+        using var initial = Path.GetFullPath(start.InitialFolder) == Path.GetFullPath(start.ModelFolder) ? null
+            : ReferenceModel.Load(start.InitialFolder, start.Model.Compute);
+        var ratios = new DensityRatios();
+        var (train, evaluation) = PreferenceRun.Laid(start);
+        using (var bar = start.Observer.Began("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows"))
+            ratios.Compute(initial ?? start.Model, train, evaluation, keys.MinDensityRatio, keys.MaxDensityRatio, start.MaxTokens, rows => bar.Advance(rows), start.Cancel);
+        start.Observer.Said($"density ratio: bad answers weigh from {ratios.Least:g3} to {ratios.Greatest:g3}, {ratios.Mean:g3} in the mean");
+        return ratios;
+    }
+}

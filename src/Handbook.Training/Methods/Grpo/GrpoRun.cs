@@ -1,0 +1,110 @@
+using System.Text.Json.Nodes;
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Models.Generation;
+using Handbook.Text.Templates;
+using Handbook.Torch;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
+using Handbook.Training.Sampling.Scorers;
+
+namespace Handbook.Training.Methods.Grpo;
+
+/// <summary>A run that samples its own rows: its scorers, a reference where β asks for one, and the log of its answers.</summary>
+internal sealed class GrpoRun : IMethodRun
+{
+    /// <summary>Answers that are worked on at once.</summary>
+    private const int AnswersAtOnce = 64;
+
+    private readonly MethodStart _start;
+    private readonly ScorerSet _scorers;
+    private readonly LiveReference? _reference;
+    private RowLog? _log;
+
+    public GrpoRun(MethodStart start)
+    {
+        var run = start.Run;
+        (_start, _scorers) = (start, new ScorerSet(run.Scoring, DType.Float32, start.Observer.Said));
+        try
+        {
+            _scorers.OpenAll();
+            var loss = GrpoLoss.Of(run);
+            if (loss.Beta != 0)
+                _reference = new ReferenceModel(start).Keep(": answers are new in every step");
+            var (column, comparer) = (run.Scoring.ReferenceColumn, run.Scoring.Comparer());
+            var texts = start.Data.Texts(start.Data.Train, column, comparer);
+            var held = start.Data.Evaluation is { } rows ? start.Data.Texts(rows, column, comparer) : null;
+            if (run.Scoring.ComparesNumbers())
+                foreach (var text in texts.All.Concat(held?.All ?? []))
+                    NumberMatchScorer.Expected(text.Reference!, text.Place);
+            Method = new GrpoMethod(loss, Groups(loss), new(start.Data.Train, row => texts[row]), RowPlan.Steps(run, start.Data.Train),
+                (run.Grpo.StepsPerSampling(run.Training), run.Grpo.NumIterations))
+            {
+                HeldOutTexts = held is null ? null : row => held[row],
+                Reference = _reference,
+                MaxTokens = start.MaxTokens,
+                SharePrompts = run.Preference.SharePrompts,
+                Log = run.Grpo.LogCompletions ? Write : null,
+            };
+        }
+        catch
+        {
+            Dispose();
+            throw;
+        }
+    }
+
+    public ITokenRows Train => _start.Data.Train;
+
+    public ITokenRows? Evaluation => _start.Evaluation;
+
+    public ITrainingMethod Method { get; }
+
+    public void OpenFiles(RunFolder folder, int firstStep) => _log = _start.Run.Grpo.LogCompletions ? folder.OpenRows("completions.jsonl", firstStep) : null;
+
+    private AnswerGroups Groups(GrpoLoss loss)
+    {
+        var (run, keys) = (_start.Run, _start.Run.Sampling);
+        var prompts = new PromptEncoder(_start.InitialFolder, _start.Tokenizer, GenerationDefaults.Load(_start.InitialFolder, _start.Model.Config));
+        return new AnswerGroups(new()
+        {
+            Size = keys.NumGenerations,
+            Sampling = new()
+            {
+                MaxNewTokens = loss.MaxLength,
+                Temperature = keys.Temperature,
+                TopP = keys.TopP,
+                TopK = keys.TopK ?? 0,
+                MinP = keys.MinP ?? 0,
+                RepetitionPenalty = keys.RepetitionPenalty,
+                Seed = run.Training.Seed,
+                StopIds = prompts.StopIds,
+                BatchSize = AnswersAtOnce,
+            },
+            Scaling = run.Grpo.ScaleRewards,
+            MaskTruncated = run.Grpo.MaskTruncatedCompletions,
+        }, _start.Tokenizer, [.. Enumerable.Range(0, _scorers.Names.Count).Select(i => (_scorers[i], _scorers.Weights[i]))]);
+    }
+
+    private void Write(int step, LoggedAnswer answer)
+    {
+        var row = new JsonObject
+        {
+            ["step"] = step,
+            ["prompt"] = answer.Answer.Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) : answer.Answer.Text,
+            ["completion"] = answer.Answer.Answer,
+            ["finished"] = answer.Answer.Finished,
+        };
+        for (var s = 0; s < answer.Scores.Length; s++)
+            row[_scorers.Names[s]] = double.IsNaN(answer.Scores[s]) ? null : answer.Scores[s];
+        (row["reward"], row["advantage"]) = (answer.Reward, answer.Advantage);
+        _log!.Add(row);
+    }
+
+    public void Dispose()
+    {
+        _log?.Dispose();
+        _reference?.Dispose();
+        _scorers.Dispose();
+    }
+}

@@ -1,0 +1,72 @@
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Data.Mixing;
+using Handbook.Models;
+using Handbook.Text.Tokenizers;
+
+namespace Handbook.Training.Methods;
+
+/// <summary>A method at work in one run: its rows with all that belongs to them, and its loss.</summary>
+internal interface IMethodRun : IDisposable
+{
+    /// <summary>The rows that are trained on.</summary>
+    ITokenRows Train { get; }
+
+    /// <summary>The rows that are held out; null without evaluations.</summary>
+    ITokenRows? Evaluation { get; }
+
+    /// <summary>What is computed of a group of rows.</summary>
+    ITrainingMethod Method { get; }
+
+    /// <summary>Opens the files that the method writes, now that the run folder is this run's alone.</summary>
+    /// <param name="folder">The run folder.</param>
+    /// <param name="firstStep">The step that the run begins with.</param>
+    void OpenFiles(RunFolder folder, int firstStep)
+    {
+    }
+}
+
+/// <summary>What a method begins with.</summary>
+internal sealed record MethodStart
+{
+    /// <summary>The options of the run.</summary>
+    public required MethodOptions Run { get; init; }
+
+    /// <summary>The model, with its weights of now.</summary>
+    public required Decoder Model { get; init; }
+
+    /// <summary>Where its weights were read from.</summary>
+    public required string ModelFolder { get; init; }
+
+    /// <summary>The model that the run began with; another folder where it goes on from a checkpoint.</summary>
+    public required string InitialFolder { get; init; }
+
+    public required Tokenizer Tokenizer { get; init; }
+
+    /// <summary>The rows with what is known of their sources.</summary>
+    public required TrainingData Data { get; init; }
+
+    /// <summary>The rows that are held out; null without evaluations.</summary>
+    public ITokenRows? Evaluation { get; init; }
+
+    public required IWorkObserver Observer { get; init; }
+
+    public CancellationToken Cancel { get; init; }
+
+    /// <summary>Most tokens that go through the network at once.</summary>
+    public int MaxTokens => Run.Data.TokensAtOnce();
+}
+
+/// <summary>A method that has nothing beside its loss.</summary>
+internal sealed class PlainRun(MethodStart start, ITrainingMethod method) : IMethodRun
+{
+    public ITokenRows Train => start.Data.Train;
+
+    public ITokenRows? Evaluation => start.Evaluation;
+
+    public ITrainingMethod Method => method;
+
+    public void Dispose()
+    {
+    }
+}

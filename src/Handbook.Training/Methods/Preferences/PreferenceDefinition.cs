@@ -1,0 +1,78 @@
+using Handbook.Base;
+using Handbook.Data;
+using Handbook.Data.Formats;
+using Handbook.Data.Tokenizing;
+using Handbook.Training.Methods.Sft;
+using Handbook.Training.Plans;
+
+namespace Handbook.Training.Methods.Preferences;
+
+/// <summary>A method that compares or judges answers which its rows hold.</summary>
+internal abstract class PreferenceDefinition : AnswerDefinition
+{
+    public override RowUse Use => Shape == AnswerShape.Single ? RowUse.Unpaired : RowUse.Preferences;
+
+    protected override AnswerShape Shape => AnswerShape.Pair;
+
+    public override IReadOnlyList<string> Keys =>
+    [
+        nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.TrlCompat),
+        nameof(PreferenceOptions.MaxPromptLength), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.TruncationMode),
+        nameof(PreferenceOptions.SharePrompts), nameof(PreferenceOptions.GenerateDuringEval),
+    ];
+
+    /// <summary>The keys of a reference that is asked for the log-probabilities of answers.</summary>
+    protected static IReadOnlyList<string> ReferenceKeys { get; } = [nameof(PreferenceOptions.RefModelNameOrPath), nameof(PreferenceOptions.PrecomputeRefLogProbs)];
+
+    /// <summary>The keys of a reference that follows the policy.</summary>
+    protected static IReadOnlyList<string> FollowingKeys { get; } =
+        [nameof(PreferenceOptions.SyncRefModel), nameof(PreferenceOptions.RefModelMixupAlpha), nameof(PreferenceOptions.RefModelSyncSteps)];
+
+    /// <summary>The loss without <c>loss_type</c>; null where the method has one alone, without a name.</summary>
+    protected virtual string? UsualLoss => "sigmoid";
+
+    protected override double? LearningRate(PreferenceOptions written) => 1e-6;
+
+    public override IEnumerable<(string Key, object? Value, KeySource Source)> Defaults(RecipeDialect dialect, PreferenceOptions written)
+    {
+        foreach (var other in base.Defaults(dialect, written))
+            yield return other;
+        yield return ("beta", written.BetaOr(), KeySource.Method);
+        if (UsualLoss is { } loss)
+            yield return ("loss_type", new[] { loss }, KeySource.Method);
+        if (Keys.Contains(nameof(PreferenceOptions.PrecomputeRefLogProbs)))
+            yield return ("precompute_ref_log_probs", written.PrecomputesReference(), KeySource.Method);
+        if (dialect == RecipeDialect.Mixer && written.TrlCompat is null)     // a release that is named decides about lengths, whatever names the data
+        {
+            yield return ("truncation_mode", TruncationMode.KeepEnd, KeySource.Dialect);
+            yield return ("max_length", 512, KeySource.Dialect);
+            yield return ("max_prompt_length", 128, KeySource.Dialect);
+            yield break;
+        }
+        yield return ("truncation_mode", written.Truncation(), KeySource.Method);
+        if (!written.IsCompatible(TrlRelease.V1_9))
+            yield return ("max_prompt_length", 512, KeySource.Method);
+    }
+
+    public override void Check(MethodOptions run, Diagnostics report)
+    {
+        if (run.Preference.Beta is <= 0)
+            report.Error("beta", $"is {run.Preference.Beta}, but must be greater than 0",
+                why: "β scales the preference signal; at 0 there is none, below 0 it points the wrong way",
+                fix: "use 0.1 (the usual value), or less to let the policy move further");
+    }
+
+    /// <summary>In the reference trainers it is for encoder-decoder models.</summary>
+    public override bool IgnoresCompletionLength(MethodOptions run) => run.Preference.TrlCompat is not null;
+
+    public override SurveyOptions Survey => new() { CountsAnswers = Shape == AnswerShape.Single };
+
+    /// <summary>The loss, where it needs nothing of the run but its options.</summary>
+    public abstract IPreferenceObjective Objective(PreferenceOptions options);
+
+    public override IMethodRun Begin(MethodStart start) => PreferenceRun.Begin(start, Objective(start.Run.Preference));
+
+    /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be reproduced.</summary>
+    public static int RowsPerGroup(MethodOptions run) =>
+        run.Training.PerDeviceTrainBatchSize * (run.Preference.TrlCompat is null ? run.Training.GradientAccumulationSteps : 1);
+}

@@ -1,0 +1,128 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Data.Mixing;
+using Handbook.Models;
+using Handbook.Models.Files;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Handbook.Training.Methods;
+
+namespace Handbook.Training.Plans;
+
+/// <summary>What a run will do, decided from its options before anything large is loaded; what runs afterwards reads it.</summary>
+internal sealed record TrainingPlan
+{
+    private readonly List<string> _notes = [];
+
+    private TrainingPlan(MethodOptions run) => Run = run;
+
+    /// <summary>The options that it was made from.</summary>
+    public MethodOptions Run { get; }
+
+    /// <summary>The method that trains.</summary>
+    public MethodDefinition Method => Run.Definition;
+
+    /// <summary>The folder of the model that the run begins with.</summary>
+    public string InitialFolder { get; private init; } = "";
+
+    /// <summary>Where the weights are read from: the same, or a checkpoint.</summary>
+    public string ModelFolder { get; private init; } = "";
+
+    /// <summary>The model's config, with the head that the method trains.</summary>
+    public PublishedConfig Config { get; private init; } = null!;
+
+    /// <summary>What is trained, and in which precision each weight is held and multiplied.</summary>
+    public ParameterPlan Parameters { get; private init; } = null!;
+
+    /// <summary>Element type of the saved weights.</summary>
+    public DType SaveType { get; private init; }
+
+    /// <summary>The tokenizer, as it will be saved.</summary>
+    public Tokenizer Tokenizer { get; private init; } = null!;
+
+    /// <summary>What decides the rows.</summary>
+    public TrainingDataOptions Rows { get; private init; } = null!;
+
+    /// <summary>What the user should know of what was decided.</summary>
+    public IReadOnlyList<string> Notes => _notes;
+
+    /// <summary>Decides.</summary>
+    /// <param name="run">Checked options of a method that trains.</param>
+    /// <param name="checkpoint">The folder of the checkpoint that the run goes on from; null begins anew.</param>
+    /// <exception cref="InputException">Model, tokenizer and method do not fit together.</exception>
+    public static TrainingPlan Of(MethodOptions run, string? checkpoint)
+    {
+        var initial = Models.ModelFolder.Find(run.Model.ModelNameOrPath!, "model_name_or_path");
+        var source = checkpoint ?? initial;
+        var config = WithHead(PublishedConfig.Load(source), run.Definition, source);
+        var tokenizer = RowPlan.LoadTokenizer(run);
+        RequireVocabulary(tokenizer, config, source);
+        using var weights = Open(source, config, run);
+        var saveType = run.Model.TorchDtype switch
+        {
+            WeightType.BFloat16 => DType.BFloat16,
+            WeightType.Auto when weights.DTypeOf(weights.Parameters[0].Name) == DType.BFloat16 => DType.BFloat16,
+            _ => DType.Float32,
+        };
+        var compute = run.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
+        var plan = new TrainingPlan(run)
+        {
+            InitialFolder = initial,
+            ModelFolder = source,
+            Config = config,
+            Parameters = ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
+            SaveType = saveType,
+            Tokenizer = tokenizer,
+            Rows = RowPlan.Options(run, tokenizer),
+        };
+        plan.Note(weights, compute);
+        return plan;
+    }
+
+    /// <summary>Loads the model that the plan describes.</summary>
+    public Decoder LoadModel()
+    {
+        using var weights = Open(ModelFolder, Config, Run);
+        return Decoder.Load(weights, Parameters);
+    }
+
+    /// <summary>Requires that the model has an embedding for every token.</summary>
+    /// <param name="source">The model's folder.</param>
+    /// <exception cref="InputException">It has not.</exception>
+    public static void RequireVocabulary(Tokenizer tokenizer, PublishedConfig config, string source)
+    {
+        var ids = NewModel.IdCount(tokenizer);
+        if (ids > config.Decoder.VocabularySize)
+            throw new InputException($"{source}: the embedding has {config.Decoder.VocabularySize} rows, but the tokenizer gives ids up to {ids - 1}",
+                why: "an id without a row in the embedding cannot be looked up", fix: "name the model's own tokenizer in tokenizer_name_or_path");
+    }
+
+    private static ModelWeights Open(string folder, PublishedConfig config, MethodOptions run) =>
+        ModelWeights.Open(folder, config, fused: true, headSeed: run.Definition.Head == ModelHead.Score ? run.Training.Seed : null);
+
+    private static PublishedConfig WithHead(PublishedConfig config, MethodDefinition method, string source) =>
+        method.Head == ModelHead.Score ? config.WithScoreHead()
+        : config.Decoder.Head == ModelHead.Language ? config
+        : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens", fix: "set model_name_or_path to a language model");
+
+    private void Note(ModelWeights weights, DType compute)
+    {
+        var decoder = Config.Decoder;
+        if (weights.HasNewHead)
+            _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation "
+                + $"{decoder.InitializerRange:g}, seed {Run.Training.Seed})");
+        foreach (var unused in weights.Unused.Take(5))
+            _notes.Add($"{ModelFolder}: tensor {unused} belongs to no parameter and is left out");
+        if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
+            _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory but no time");
+        if (SaveType == DType.BFloat16)
+            _notes.Add("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
+        if (decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
+            _notes.Add("the model's config asks for dropout, which is not applied here: every forward pass is the full model");
+        if (BalancedMethod.Note(Run, decoder) is { } experts)
+            _notes.Add(experts);
+        if (decoder.Head == ModelHead.Score && ScorePadding.WithToken(Tokenizer, decoder.EosIds) is var padded && padded.PadId != Tokenizer.PadId)
+            _notes.Add($"the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token "
+                + "that is not padding, so this must not be an end token");
+    }
+}

@@ -1,0 +1,90 @@
+using System.Security.Cryptography;
+using Handbook.Base.Files;
+using Handbook.Base.Keys;
+using Handbook.Data.Mixing;
+using Handbook.Data.Sources;
+using Handbook.Recipes;
+using Handbook.Torch;
+using Handbook.Training;
+using Handbook.Training.Plans;
+
+namespace Handbook.Runs;
+
+/// <summary>What a run writes about itself: where it came from at its start, and the model's card at its end.</summary>
+internal static class RunRecord
+{
+    /// <summary>Writes <c>recipe.yaml</c> and <c>run.json</c>.</summary>
+    public static void Begin(RunFolder folder, Recipe recipe, RunStart start, TrainingPlan plan, TrainingData data, string? commandLine)
+    {
+        folder.WriteRecipe(recipe.ToYaml());
+        folder.WriteRunInfo(new RunInfo
+        {
+            Method = recipe.MethodName,
+            CommandLine = commandLine,
+            Seed = recipe.Training.Seed,
+            RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
+            IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
+            Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
+            DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
+            DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
+            TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
+            TokenizerHash = plan.Tokenizer.Fingerprint,
+            ModelHash = ModelHash(plan.ModelFolder),
+        });
+    }
+
+    /// <summary>The card of the trained model.</summary>
+    public static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)
+    {
+        var t = recipe.Training;
+        return new ModelCard
+        {
+            Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+            Folder = t.OutputDir,
+            LocalPaths = [.. LocalPaths(recipe)],
+            BaseModel = recipe.Model.ModelNameOrPath,
+            Method = job.Method.Name,
+            Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
+            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
+            Hyperparameters = new CardHyperparameters
+            {
+                LearningRate = t.LearningRate,
+                TrainBatchSize = t.PerDeviceTrainBatchSize,
+                EvalBatchSize = t.PerDeviceEvalBatchSize,
+                Seed = t.Seed,
+                GradientAccumulationSteps = t.GradientAccumulationSteps,
+                Optimizer = loop.Optimizer.Description,
+                Scheduler = RecipeNames.Of(t.LrSchedulerType),
+                WarmupRatio = t.WarmupSteps is > 0 and < 1 ? t.WarmupSteps : t.WarmupRatio ?? 0,
+                WarmupSteps = (int)t.WarmupSteps,
+                Epochs = t.MaxSteps > 0 ? null : t.NumTrainEpochs,
+                TrainingSteps = t.MaxSteps > 0 ? t.MaxSteps : null,
+                MixedPrecision = job.Model.Compute == DType.BFloat16 ? "bf16 compute, f32 master weights" : null,
+            },
+            Evaluation = outcome.Evaluation,
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
+        };
+    }
+
+    /// <summary>What the recipe names by a path of this machine, not by a name under which it is published.</summary>
+    private static IEnumerable<string> LocalPaths(Recipe recipe)
+    {
+        if (Path.Exists(UserFolder.Expand(recipe.Model.ModelNameOrPath!)))
+            yield return recipe.Model.ModelNameOrPath!;
+        foreach (var set in recipe.Mixture.Datasets)
+            if (DatasetPath.IsLocal(set, recipe.Folder))
+                yield return set.Id;
+    }
+
+    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
+
+    private static string? ModelHash(string source)
+    {
+        var file = Path.Combine(source, "model.safetensors");
+        if (!File.Exists(file))
+            return null;
+        using var stream = File.OpenRead(file);
+        return Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+}

@@ -1,0 +1,88 @@
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Data;
+using Handbook.Data.Mixing;
+using Handbook.Training;
+using Handbook.Training.Plans;
+using Handbook.Training.Progress;
+
+namespace Handbook.Runs;
+
+/// <summary>The rows of a run, read, judged and told of before anything needs a tensor: a mistake in the data is told at once.</summary>
+internal sealed class RunRows : IDisposable
+{
+    private readonly TrainingPlan _plan;
+    private readonly RowSurvey _survey;
+
+    private RunRows(TrainingPlan plan, TrainingData data, IRunObserver observer)
+    {
+        (_plan, Data) = (plan, data);
+        Tell(data, observer);
+        var (training, config) = (plan.Run.Training, plan.Config.Decoder);
+        if (data.Train.Count == 0)
+            throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
+        if (training.Evaluates() && data.Evaluation is not { Count: > 0 })
+            throw new InputException("the recipe evaluates, but no rows are held out",
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
+        if (plan.Run.Data.Packing && data.Train.Count == 1 && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
+            observer.Warned(one);
+        _survey = RowSurvey.Of(data.Train, plan.Method.Survey with { LongestText = config.LongestText });
+        var heldOut = Evaluation is null ? null : RowSurvey.Of(Evaluation, new() { LongestText = config.LongestText });
+        if (LengthCheck.Found(heldOut is null ? [_survey] : [_survey, heldOut], config) is { } tooLong)
+            observer.Warned(tooLong);
+        plan.Method.Tell(_survey, plan.Run, observer);
+    }
+
+    /// <summary>The rows with what is known of their sources.</summary>
+    public TrainingData Data { get; }
+
+    /// <summary>The rows that are held out; null without evaluations.</summary>
+    public ITokenRows? Evaluation => _plan.Run.Training.Evaluates() ? Data.Evaluation : null;
+
+    /// <summary>What the order of rows depends on.</summary>
+    public string Key
+    {
+        get
+        {
+            var t = _plan.Run.Training;
+            return _survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
+                + $"{_plan.Run.Dialect} {_plan.Tokenizer.Fingerprint}");
+        }
+    }
+
+    /// <summary>Reads and tokenises the rows; from the cache where nothing has changed.</summary>
+    /// <exception cref="InputException">They cannot be trained on.</exception>
+    public static RunRows Load(TrainingPlan plan, IRunObserver observer, CancellationToken cancel)
+    {
+        using var shown = new TokenizingProgress(observer);
+        var data = TrainingData.Load(plan.Rows, shown, cancel);
+        try
+        {
+            return new(plan, data, observer);
+        }
+        catch
+        {
+            data.Dispose();
+            throw;
+        }
+    }
+
+    private static void Tell(TrainingData data, IRunObserver observer)
+    {
+        foreach (var report in data.Sources)
+        {
+            var s = report.Summary;
+            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            if (s.JoinedNote() is { } joined)
+                observer.Noted(joined);
+            foreach (var bad in s.Bad)
+                observer.Said($"  left out {bad.Count:N0}: {bad.Reason}, e.g. {bad.Example}");
+            foreach (var noted in s.Noted)
+                observer.Said($"  note: {noted.Line}");
+        }
+        foreach (var remark in data.Remarks)
+            observer.Said(remark);
+    }
+
+    public void Dispose() => Data.Dispose();
+}
