@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Models.Generation;
 

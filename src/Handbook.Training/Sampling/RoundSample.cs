@@ -10,7 +10,7 @@ namespace Handbook.Training.Sampling;
 public sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
 {
     /// <summary>Scores by scorer.</summary>
-    public SortedDictionary<string, AnswerScore> Scores { get; } = new(StringComparer.Ordinal);
+    public SortedDictionary<string, AnswerRating> Scores { get; } = new(StringComparer.Ordinal);
 
     /// <summary>Σ weight · score; NaN where a scorer could not tell.</summary>
     public double Total { get; set; } = double.NaN;

@@ -3,7 +3,6 @@ using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Contract;
 

@@ -22,7 +22,7 @@ public sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
 
     public string Name => "reward_model";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         // Row by row: then a score does not depend on which others are computed with it, nor on where a run was stopped.
         using var exact = RowExact.Enabled();

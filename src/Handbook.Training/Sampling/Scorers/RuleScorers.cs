@@ -10,7 +10,7 @@ public abstract class RuleScorer : IAnswerScorer
 {
     public abstract string Name { get; }
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         for (var i = 0; i < answers.Count; i++)
         {
@@ -19,11 +19,11 @@ public abstract class RuleScorer : IAnswerScorer
         }
     }
 
-    public abstract AnswerScore Score(SampledAnswer answer);
+    public abstract AnswerRating Score(SampledAnswer answer);
 
     public void Dispose() => GC.SuppressFinalize(this);
 
-    private protected static AnswerScore Of(bool good) => new(good ? 1 : 0);
+    private protected static AnswerRating Of(bool good) => new(good ? 1 : 0);
 
     private protected string Reference(SampledAnswer answer) => answer.Reference ?? throw new InputException(
         $"{answer.Place}: {Name} compares with the right answer, but the row has none", fix: "name the column with the right answers in reference_column, or take another scorer");
@@ -58,7 +58,7 @@ public sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "exact_match";
 
-    public override AnswerScore Score(SampledAnswer answer) =>
+    public override AnswerRating Score(SampledAnswer answer) =>
         Of(result.In(answer.Answer)?.Trim() == Reference(answer).Trim());
 }
 
@@ -67,7 +67,7 @@ public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "number_match";
 
-    public override AnswerScore Score(SampledAnswer answer)
+    public override AnswerRating Score(SampledAnswer answer)
     {
         var expected = Expected(Reference(answer), answer.Place);
         return result.In(answer.Answer) is { } stated && LastNumber(stated) is { } number ? Of(Equal(number, expected)) : new(0, "no number");
@@ -103,7 +103,7 @@ public sealed class RegexScorer(string pattern) : RuleScorer
 
     public override string Name => "regex";
 
-    public override AnswerScore Score(SampledAnswer answer)
+    public override AnswerRating Score(SampledAnswer answer)
     {
         try
         {
@@ -121,7 +121,7 @@ public sealed class LengthScorer(int least, int? most) : RuleScorer
 {
     public override string Name => "length";
 
-    public override AnswerScore Score(SampledAnswer answer) => Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
+    public override AnswerRating Score(SampledAnswer answer) => Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
 }
 
 /// <summary>1 where the answer ended by itself.</summary>
@@ -129,5 +129,5 @@ public sealed class FinishedScorer : RuleScorer
 {
     public override string Name => "finished";
 
-    public override AnswerScore Score(SampledAnswer answer) => Of(answer.Finished);
+    public override AnswerRating Score(SampledAnswer answer) => Of(answer.Finished);
 }

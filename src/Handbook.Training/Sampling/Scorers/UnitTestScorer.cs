@@ -21,7 +21,7 @@ public sealed partial class UnitTestScorer : IAnswerScorer
 
     public string Name => "unit_test";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         var told = new Lock();
         try
@@ -39,7 +39,7 @@ public sealed partial class UnitTestScorer : IAnswerScorer
         }
     }
 
-    private AnswerScore Score(SampledAnswer answer, CancellationToken cancel)
+    private AnswerRating Score(SampledAnswer answer, CancellationToken cancel)
     {
         var reference = answer.Reference ?? "";
         var files = new Dictionary<string, string>
