@@ -14,7 +14,7 @@ public sealed class PublishedConfig
     /// <summary>Every key as it was read, known to us or not.</summary>
     public JsonObject Json { get; }
 
-    public Family Family { get; }
+    internal Family Family { get; }
 
     public DecoderConfig Decoder { get; }
 

@@ -16,7 +16,7 @@ public sealed class LanguageModel : IDisposable
     }
 
     /// <summary>Prompts as the model reads them.</summary>
-    public PromptEncoder Prompts { get; }
+    internal PromptEncoder Prompts { get; }
 
     public string Folder { get; }
 

@@ -16,7 +16,7 @@ public interface IAnswerScorer : IDisposable
 }
 
 /// <summary>Ways to call a scorer.</summary>
-public static class AnswerScorer
+internal static class AnswerScorer
 {
     /// <summary>All scores, in the answers' order.</summary>
     public static AnswerRating[] Score(this IAnswerScorer scorer, IReadOnlyList<SampledAnswer> answers, CancellationToken cancel = default)

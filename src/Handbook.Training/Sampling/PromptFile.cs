@@ -8,7 +8,7 @@ using Handbook.Models.Generation;
 namespace Handbook.Training.Sampling;
 
 /// <summary>Prompts from a data file: one per line of a text, one per row of a table.</summary>
-public static class PromptFile
+internal static class PromptFile
 {
     private static readonly PromptReader s_reader = new();
 

@@ -7,7 +7,7 @@ namespace Handbook.Training.Sampling;
 /// <summary>One sampled answer with all that is known of it.</summary>
 /// <param name="Prompt">Number of its prompt.</param>
 /// <param name="Sample">Which of the prompt's answers it is.</param>
-public sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
+internal sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
 {
     /// <summary>Scores by scorer.</summary>
     public SortedDictionary<string, AnswerRating> Scores { get; } = new(StringComparer.Ordinal);

@@ -13,7 +13,7 @@ namespace Handbook.Runs;
 /// <summary>The prompts of a recipe's data, in the order in which its rows would be trained on.</summary>
 /// <param name="Prompts">Those that can be used.</param>
 /// <param name="Dropped">How many rows cannot, by reason.</param>
-public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
+internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
 {
     /// <summary>The prompts of a rejection-sampling recipe, with the right answers that its scorers compare with.</summary>
     /// <exception cref="InputException">There is no prompt, too many rows are unusable, or a right answer is missing.</exception>

@@ -5,7 +5,7 @@ namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>Asks a scorer, which says the same of the same answer, once for each; equal answers to equal prompts share the score.</summary>
 /// <param name="scorer">Who scores; owned from here on.</param>
-public sealed class DistinctScorer(IAnswerScorer scorer) : IAnswerScorer
+internal sealed class DistinctScorer(IAnswerScorer scorer) : IAnswerScorer
 {
     /// <summary>Scores that are remembered from one call to the next; a judge's words stay in memory with them.</summary>
     private const int MostKept = 1 << 16;

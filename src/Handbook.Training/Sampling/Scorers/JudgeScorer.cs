@@ -13,7 +13,7 @@ namespace Handbook.Training.Sampling.Scorers;
 /// <param name="best">The mark that counts as 1; none is larger.</param>
 /// <param name="least">No mark is smaller.</param>
 /// <param name="say">Hears how many replies give no score, and why.</param>
-public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
+internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
 {
     private const int ExampleLength = 160;
 

@@ -6,7 +6,7 @@ using Handbook.Base;
 namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>A scorer that looks at one answer at a time.</summary>
-public abstract class RuleScorer : IAnswerScorer
+internal abstract class RuleScorer : IAnswerScorer
 {
     public abstract string Name { get; }
 
@@ -31,7 +31,7 @@ public abstract class RuleScorer : IAnswerScorer
 
 /// <summary>Where an answer states its result.</summary>
 /// <param name="pattern">Its first group, or the whole match, is the result; the last match counts. null takes the whole answer.</param>
-public sealed class ResultPattern(string? pattern)
+internal sealed class ResultPattern(string? pattern)
 {
     private static readonly TimeSpan s_longest = TimeSpan.FromSeconds(1);
 
@@ -54,7 +54,7 @@ public sealed class ResultPattern(string? pattern)
 }
 
 /// <summary>1 where the answer is the right one, character for character, space around it aside.</summary>
-public sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
+internal sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "exact_match";
 
@@ -63,7 +63,7 @@ public sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
 }
 
 /// <summary>1 where the last number of the answer equals the last number of the right answer.</summary>
-public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
+internal sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "number_match";
 
@@ -97,7 +97,7 @@ public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 }
 
 /// <summary>1 where the answer matches a regular expression somewhere.</summary>
-public sealed class RegexScorer(string pattern) : RuleScorer
+internal sealed class RegexScorer(string pattern) : RuleScorer
 {
     private readonly Regex _pattern = new(pattern, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
 
@@ -117,7 +117,7 @@ public sealed class RegexScorer(string pattern) : RuleScorer
 }
 
 /// <summary>1 where the answer is neither too short nor too long.</summary>
-public sealed class LengthScorer(int least, int? most) : RuleScorer
+internal sealed class LengthScorer(int least, int? most) : RuleScorer
 {
     public override string Name => "length";
 
@@ -125,7 +125,7 @@ public sealed class LengthScorer(int least, int? most) : RuleScorer
 }
 
 /// <summary>1 where the answer ended by itself.</summary>
-public sealed class FinishedScorer : RuleScorer
+internal sealed class FinishedScorer : RuleScorer
 {
     public override string Name => "finished";
 
