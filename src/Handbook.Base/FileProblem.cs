@@ -1,7 +1,7 @@
 namespace Handbook.Base;
 
 /// <summary>What the user can do about a file operation that the system refused.</summary>
-public static class FileProblem
+internal static class FileProblem
 {
     private const int NoSpace = 28;             // ENOSPC; .NET keeps the system's number,
     private const int QuotaExceeded = 122;      // EDQUOT

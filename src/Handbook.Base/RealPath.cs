@@ -1,7 +1,7 @@
 namespace Handbook.Base;
 
 /// <summary>The one name of a place, with every link followed: two paths are the same place where their names are equal.</summary>
-public static class RealPath
+internal static class RealPath
 {
     /// <param name="path">A file or folder; what does not exist yet lies below what does.</param>
     public static string Of(string path)

@@ -1,7 +1,7 @@
 namespace Handbook.Base;
 
 /// <summary>Bytes and durations as people read them.</summary>
-public static class Size
+internal static class Size
 {
     /// <summary><c>1.2 GB</c>; powers of 1000, as disks and <c>df -H</c> count.</summary>
     public static string Of(long bytes)

@@ -17,7 +17,7 @@ internal static class ConstitutionCommand
     {
         var model = new Argument<string?>("model") { Description = "folder of a chat model that answers; leave it out with --endpoint-model", Arity = ArgumentArity.ZeroOrOne };
         var constitution = new Option<string>("--constitution") { Description = "YAML or JSON with principles (critique and revision each) and perhaps exemplars", Required = true };
-        var prompts = new Option<string>("--prompts") { Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, question, instruction or text", Required = true };
+        var prompts = new Option<string>("--prompts") { Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, question or text", Required = true };
         var output = new Option<string>("--output") { Description = "the folder that gets the data", Required = true };
         var revisions = new Option<int>("--revisions") { Description = "critiques and revisions of each answer, each by another principle", DefaultValueFactory = _ => 1 };
         var testShare = new Option<double>("--test-share") { Description = "share of the prompts whose rows are held out", DefaultValueFactory = _ => 0.05 };

@@ -25,7 +25,7 @@ internal static class GenerateCommand
         var prompt = new Argument<string[]>("prompt") { Description = "what to answer; one is answered on the terminal word by word",
             Arity = ArgumentArity.ZeroOrMore };
         var prompts = new Option<string?>("--prompts") { Description = "many prompts: a .txt with one a line, or a data file with a "
-            + "column prompt (text or messages), messages, question, instruction or text" };
+            + "column prompt (text or messages), messages, conversations, instruction, question or text" };
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var raw = new Option<bool>("--raw") { Description = "go on from the prompt as it is, also where the model has a chat template" };
         var batch = new Option<int>("--batch-size") { Description = "prompts that are worked on at once", DefaultValueFactory = _ => 16 };

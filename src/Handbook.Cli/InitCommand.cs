@@ -36,7 +36,7 @@ internal static class InitCommand
         config = config.With(dtype);
 
         var tensors = NewModel.Tensors(config, seed, dtype);
-        var files = CheckpointWriter.Save(output, tensors);
+        var files = WeightFilesWriter.Save(output, tensors);
         tokenizer.Save(output);
         new GenerationDefaults { BosId = config.Decoder.BosId, EosIds = config.Decoder.EosIds, PadId = config.Decoder.PadId }.Save(output);
         config.Save(output);

@@ -4,7 +4,7 @@ using Handbook.Data.RandomNumbers;
 namespace Handbook.Data;
 
 /// <summary>Puts several rows into one: fewer, fuller rows for the same tokens.</summary>
-public static class Packing
+internal static class Packing
 {
     /// <summary>Rows that are packed among one another; the reference packs within batches of its <c>map</c>.</summary>
     public const int GroupSize = 1000;

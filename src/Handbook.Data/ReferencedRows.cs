@@ -3,7 +3,7 @@ namespace Handbook.Data;
 /// <summary>Rows with the reference model's scores of their answers.</summary>
 /// <param name="rows">The rows.</param>
 /// <param name="scores">The score of each row; null where it was not asked for, because the run does not come to that row.</param>
-public sealed class ReferencedRows(ITokenRows rows, IReadOnlyList<ReferenceScore?> scores) : ITokenRows
+internal sealed class ReferencedRows(ITokenRows rows, IReadOnlyList<ReferenceScore?> scores) : ITokenRows
 {
     public int Count => rows.Count;
 

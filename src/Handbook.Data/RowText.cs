@@ -6,10 +6,10 @@ namespace Handbook.Data;
 /// <param name="Segment">Number of the row's part that they belong to.</param>
 /// <param name="CarriesLoss">Whether they are to be predicted.</param>
 /// <param name="Tokens">How many they are.</param>
-public readonly record struct RowRun(int Segment, string Text, bool CarriesLoss, int Tokens);
+internal readonly record struct RowRun(int Segment, string Text, bool CarriesLoss, int Tokens);
 
 /// <summary>Turns a tokenised row back into text, as the model sees it.</summary>
-public static class RowText
+internal static class RowText
 {
     /// <summary>The row's runs, in order; a character of several tokens stands with the last of them.</summary>
     /// <param name="longest">Most tokens to show.</param>
@@ -40,7 +40,7 @@ public static class RowText
 
 /// <summary>Statistics of the lengths of rows.</summary>
 /// <param name="Bars">For each range of lengths, its first and last length and the number of rows.</param>
-public sealed record LengthStatistics(int Count, int Shortest, double Mean, int Median, int Percentile95, int Longest, IReadOnlyList<(int From, int To, int Rows)> Bars)
+internal sealed record LengthStatistics(int Count, int Shortest, double Mean, int Median, int Percentile95, int Longest, IReadOnlyList<(int From, int To, int Rows)> Bars)
 {
     /// <summary>The statistics of all rows, in at most <paramref name="bars"/> ranges of equal width.</summary>
     public static LengthStatistics Of(ITokenRows rows, int bars = 10)

@@ -3,7 +3,7 @@ namespace Handbook.Data;
 /// <summary>Some of a set's rows, in the order given.</summary>
 /// <param name="rows">The set.</param>
 /// <param name="numbers">Which of them.</param>
-public sealed class SelectedRows(ITokenRows rows, IReadOnlyList<int> numbers) : ITokenRows
+internal sealed class SelectedRows(ITokenRows rows, IReadOnlyList<int> numbers) : ITokenRows
 {
     public int Count => numbers.Count;
 

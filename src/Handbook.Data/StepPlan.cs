@@ -4,7 +4,7 @@ using Handbook.Data.RandomNumbers;
 namespace Handbook.Data;
 
 /// <summary>How the leftover micro-batches of an epoch are treated.</summary>
-public enum LeftoverRule
+internal enum LeftoverRule
 {
     /// <summary>They make a smaller last step of the epoch: the number of steps is rounded up.</summary>
     SmallerStep,
@@ -13,7 +13,7 @@ public enum LeftoverRule
 }
 
 /// <summary>What decides which rows belong to which optimiser step.</summary>
-public sealed record StepPlanOptions
+internal sealed record StepPlanOptions
 {
     /// <summary>Rows in a micro-batch.</summary>
     public required int BatchSize { get; init; }
@@ -52,7 +52,7 @@ public sealed record StepPlanOptions
 /// <param name="Epoch">Number of the epoch that its first row belongs to, from 0.</param>
 /// <param name="MicroBatches">Row numbers of each micro-batch.</param>
 /// <param name="EpochAfter">Epochs done after this step, in parts, as it is logged.</param>
-public sealed record StepRows(int Step, int Epoch, IReadOnlyList<int[]> MicroBatches, double EpochAfter);
+internal sealed record StepRows(int Step, int Epoch, IReadOnlyList<int[]> MicroBatches, double EpochAfter);
 
 /// <summary>Which rows belong to which optimiser step of which epoch.</summary>
 /// <remarks>
@@ -66,7 +66,7 @@ public sealed class StepPlan
     private readonly Lock _lock = new();
     private (int Epoch, int[] Order) _last = (-1, []);
 
-    public StepPlan(ITokenRows rows, StepPlanOptions options)
+    internal StepPlan(ITokenRows rows, StepPlanOptions options)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(options.BatchSize, 1);
         ArgumentOutOfRangeException.ThrowIfLessThan(options.AccumulationSteps, 1);
@@ -94,7 +94,7 @@ public sealed class StepPlan
 
     /// <summary>The rows of a step.</summary>
     /// <param name="step">From 0; steps beyond <see cref="TotalSteps"/> go on into further epochs.</param>
-    public StepRows this[int step]
+    internal StepRows this[int step]
     {
         get
         {

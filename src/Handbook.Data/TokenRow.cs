@@ -23,10 +23,10 @@ public sealed record TokenRow
     public bool IsJoined { get; init; }
 
     /// <summary>What the reference model says of the answers; null where it was not asked.</summary>
-    public ReferenceScore? Reference { get; init; }
+    internal ReferenceScore? Reference { get; init; }
 
     /// <summary>What is known of sampled answers, in the order of their parts; null where it was not asked.</summary>
-    public IReadOnlyList<SampleScore>? Samples { get; init; }
+    internal IReadOnlyList<SampleScore>? Samples { get; init; }
 
     /// <summary>What a user should know about how the row was read: counted while rows are tokenised, and not kept with them.</summary>
     public IReadOnlyList<string> Remarks { get; init; } = [];
@@ -73,7 +73,7 @@ public interface ITokenRows
 }
 
 /// <summary>Rows held in memory.</summary>
-public sealed class TokenRowList(IReadOnlyList<TokenRow> rows) : ITokenRows
+internal sealed class TokenRowList(IReadOnlyList<TokenRow> rows) : ITokenRows
 {
     public int Count => rows.Count;
 

@@ -42,7 +42,7 @@ public sealed class Decoder : IDisposable
 
     /// <param name="config">What the network looks like.</param>
     /// <param name="parameters">Its weights; owned from here on.</param>
-    public Decoder(DecoderConfig config, ModelParameters parameters)
+    internal Decoder(DecoderConfig config, ModelParameters parameters)
     {
         Config = config;
         Parameters = parameters;
@@ -57,15 +57,15 @@ public sealed class Decoder : IDisposable
 
     public DecoderConfig Config { get; }
 
-    public ModelParameters Parameters { get; }
+    internal ModelParameters Parameters { get; }
 
     /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
     /// <exception cref="InputException">The model is a reward model.</exception>
-    public Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
+    internal Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
         "this is a reward model: it scores texts and cannot predict tokens", why: "its head is score.weight, in the place of a language model's",
         fix: "name a language model, such as the one that the reward model was trained from");
 
-    public HeadOptions HeadOptions { get; }
+    internal HeadOptions HeadOptions { get; }
 
     /// <summary>Element type of products.</summary>
     public DType Compute => Parameters.Plan.Compute;
@@ -74,7 +74,7 @@ public sealed class Decoder : IDisposable
 
     /// <summary>A model with the weights of a checkpoint.</summary>
     /// <param name="plan">How each of them is kept.</param>
-    public static Decoder Load(ModelWeights weights, ParameterPlan plan)
+    internal static Decoder Load(ModelWeights weights, ParameterPlan plan)
     {
         var parameters = ModelParameters.Allocate(plan);
         try
@@ -90,7 +90,7 @@ public sealed class Decoder : IDisposable
     }
 
     /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products.</summary>
-    public Tensor Hidden(StreamLayout stream, ForwardOptions? options = null)
+    internal Tensor Hidden(StreamLayout stream, ForwardOptions? options = null)
     {
         options ??= ForwardOptions.Plain;
         CheckLength(stream.Length);
@@ -125,7 +125,7 @@ public sealed class Decoder : IDisposable
     internal RotaryTable? Rotary(int length) => _rotary.For(length);
 
     /// <summary>All logits of a stream; [N, V], float32 or float64. For tests, generation and inspection; training never builds them.</summary>
-    public Tensor Logits(StreamLayout stream, ForwardOptions? options = null)
+    internal Tensor Logits(StreamLayout stream, ForwardOptions? options = null)
     {
         using var scope = TensorScope.Enter();
         return scope.Keep(LinearLogProb.Logits(Hidden(stream, options), Head, HeadOptions));
@@ -134,7 +134,7 @@ public sealed class Decoder : IDisposable
     /// <summary>The scores of the texts that end at some places of a stream; [M], in the master's precision.</summary>
     /// <param name="places">Indices of the tokens to read the score at, each once; [M].</param>
     /// <exception cref="InputException">The model is a language model.</exception>
-    public Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
+    internal Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
     {
         if (Config.Head != ModelHead.Score)
             throw new InputException("this is a language model: it has no head that scores texts (score.weight)", fix: "train a reward model from it with `handbook reward`");

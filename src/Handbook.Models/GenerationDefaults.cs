@@ -33,7 +33,7 @@ public sealed record GenerationDefaults
     public static GenerationDefaults Load(string folder, DecoderConfig config)
     {
         var path = Path.Combine(folder, "generation_config.json");
-        var json = JsonFile.ReadIfThere(path) ?? [];
+        var json = PublishedJson.ReadIfThere(path) ?? [];
         var reader = new ConfigReader(json, path);
         var eos = reader.TokenIds("eos_token_id", int.MaxValue, 0);
         var defaults = new GenerationDefaults
@@ -62,6 +62,6 @@ public sealed record GenerationDefaults
         PublishedConfig.SetId(json, "bos_token_id", BosId);
         PublishedConfig.SetIds(json, "eos_token_id", EosIds);
         PublishedConfig.SetId(json, "pad_token_id", PadId);
-        JsonFile.Write(Path.Combine(folder, "generation_config.json"), json);
+        PublishedJson.Write(Path.Combine(folder, "generation_config.json"), json);
     }
 }

@@ -6,7 +6,7 @@ namespace Handbook.Models;
 
 /// <summary>Finds the folder that a model's name means: the one place where models, tokenizers and templates are looked for by
 /// name.</summary>
-public static class ModelFolder
+internal static class ModelFolder
 {
     private const string AdapterFile = "adapter_config.json";
 

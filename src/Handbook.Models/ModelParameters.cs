@@ -8,10 +8,10 @@ namespace Handbook.Models;
 /// <param name="Compute">The copy that products read, in bfloat16; [n], null where products read the masters.</param>
 /// <param name="Decays">Whether weight decay applies.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
-public sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
+internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
 
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
-public sealed class ModelParameters : IDisposable
+internal sealed class ModelParameters : IDisposable
 {
     private const int Alignment = 32;          // elements: 128 bytes of float32, 64 of bfloat16
 

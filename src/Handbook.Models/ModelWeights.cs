@@ -7,16 +7,16 @@ namespace Handbook.Models;
 
 /// <summary>A checkpoint seen through its family: our parameters by our names, assembled from the published tensors.</summary>
 /// <remarks>Every name and shape is checked when it is opened; after that, reading cannot fail for a reason the user could fix.</remarks>
-public sealed class ModelWeights : IDisposable
+internal sealed class ModelWeights : IDisposable
 {
-    private readonly Checkpoint _checkpoint;
+    private readonly WeightFiles _files;
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
 
-    private ModelWeights(Checkpoint checkpoint, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
+    private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
     {
-        _checkpoint = checkpoint;
+        _files = files;
         _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
@@ -44,17 +44,17 @@ public sealed class ModelWeights : IDisposable
     /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the message names them.</exception>
     public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null)
     {
-        var checkpoint = Checkpoint.Open(path);
+        var files = WeightFiles.Open(path);
         try
         {
-            QuantisedWeights.Refuse(checkpoint, config.Json);
-            var weights = new ModelWeights(checkpoint, config, config.Family.Parameters(config.Decoder, fused), headSeed);
+            QuantisedWeights.Refuse(files, config.Json);
+            var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed);
             weights.Bind();
             return weights;
         }
         catch
         {
-            checkpoint.Dispose();
+            files.Dispose();
             throw;
         }
     }
@@ -64,13 +64,13 @@ public sealed class ModelWeights : IDisposable
         : throw new ArgumentException($"{Family.ModelType} has no parameter {name}", nameof(name));
 
     /// <summary>The element type a parameter is stored with.</summary>
-    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : _checkpoint.Info(_names[Spec(name).Parts[0].Published]).DType;
+    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : _files.Info(_names[Spec(name).Parts[0].Published]).DType;
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
     /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that suits its elements.</summary>
     public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part] && part.PublishedShape[0] == part.Rows
-        && _checkpoint.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0 && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
+        && _files.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0 && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
     /// <summary>A parameter's values where they lie in the file, which stays mapped as long as the tensor lives.</summary>
     /// <exception cref="ArgumentException">It has to be assembled, transposed or converted; see <see cref="CanMap"/>.</exception>
@@ -78,12 +78,12 @@ public sealed class ModelWeights : IDisposable
     {
         if (!CanMap(name))
             throw new ArgumentException($"{name} does not lie in the file as it is used", nameof(name));
-        var data = _checkpoint.Read(_names[Spec(name).Parts[0].Published]);
+        var data = _files.Read(_names[Spec(name).Parts[0].Published]);
         return Tensor.Wrap((void*)data.Pointer, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
     }
 
     /// <summary>Gives the pages back that were read; those that are mapped come again when they are touched.</summary>
-    internal void ForgetPages() => _checkpoint.ForgetPages();
+    internal void ForgetPages() => _files.ForgetPages();
 
     /// <summary>Writes a parameter, row-major in our shape, to <paramref name="destination"/>.</summary>
     /// <param name="destination">Room for <c>Spec(name).Count</c> elements of <paramref name="dtype"/>.</param>
@@ -93,7 +93,7 @@ public sealed class ModelWeights : IDisposable
         var columns = spec.Count / Math.Max(spec.Shape[0], 1);
         foreach (var part in spec.Parts)
         {
-            var source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : _checkpoint.Read(_names[part.Published]);
+            var source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : _files.Read(_names[part.Published]);
             PartCopy.ToOurs(source, part, columns, dtype, destination);
             GC.KeepAlive(source.Owner);
         }
@@ -108,7 +108,7 @@ public sealed class ModelWeights : IDisposable
         return values;
     }
 
-    public void Dispose() => _checkpoint.Dispose();
+    public void Dispose() => _files.Dispose();
 
     private void Bind()
     {
@@ -125,21 +125,21 @@ public sealed class ModelWeights : IDisposable
                 continue;
             }
             _names[part.Published] = name;
-            var info = _checkpoint.Info(name);
+            var info = _files.Info(name);
             if (!info.Shape.Equals(part.PublishedShape))
-                misshapen.Add($"{_checkpoint.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks for {part.PublishedShape}");
+                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks for {part.PublishedShape}");
             if (!info.DType.IsFloat)
-                misshapen.Add($"{_checkpoint.FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
+                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
         }
         if (missing.Count > 0)
-            throw new InputException($"{_checkpoint.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}",
+            throw new InputException($"{_files.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}",
                 fix: missing is [var only] && only == Family.HeadName
                     ? "if the head is the embedding itself, set tie_word_embeddings to true in config.json"
                     : "check that config.json and the weights belong to the same model");
         if (misshapen.Count > 0)
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
         var used = _names.Values.ToHashSet();
-        Unused = [.. _checkpoint.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
+        Unused = [.. _files.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
     }
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared tensor was saved under.</summary>
@@ -148,20 +148,20 @@ public sealed class ModelWeights : IDisposable
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
         foreach (var name in (string[])[published, bare])
         {
-            if (_checkpoint.Has(name))
+            if (_files.Has(name))
                 return name;
             // safetensors stores a tensor that two names share once, and notes the other name.
-            if (_checkpoint.Metadata.TryGetValue(name, out var other) && _checkpoint.Has(other))
+            if (_files.Metadata.TryGetValue(name, out var other) && _files.Has(other))
                 return other;
         }
-        return Config.TiedHead && published == Family.EmbeddingName && _checkpoint.Has(Family.HeadName) ? Family.HeadName : null;
+        return Config.TiedHead && published == Family.EmbeddingName && _files.Has(Family.HeadName) ? Family.HeadName : null;
     }
 
     private bool IsCopyOfEmbedding(string name)
     {
         if (!Config.TiedHead || name != Family.HeadName)
             return false;
-        var (head, embedding) = (_checkpoint.Read(name), _checkpoint.Read(_names[Family.EmbeddingName]));
+        var (head, embedding) = (_files.Read(name), _files.Read(_names[Family.EmbeddingName]));
         if (!head.Info.Shape.Equals(embedding.Info.Shape) || head.Info.DType != embedding.Info.DType)
             return false;
         const int chunk = 1 << 24;

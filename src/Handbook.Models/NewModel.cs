@@ -26,7 +26,7 @@ public static class NewModel
         json["bos_token_id"] = tokenizer.BosId ?? json["bos_token_id"]?.DeepClone();
         json["eos_token_id"] = tokenizer.EosId ?? json["eos_token_id"]?.DeepClone();
         json["pad_token_id"] = tokenizer.PadId ?? json["pad_token_id"]?.DeepClone();
-        var config = PublishedConfig.Parse(JsonFile.ToBytes(json), file);
+        var config = PublishedConfig.Parse(PublishedJson.ToBytes(json), file);
         var size = config.Decoder.VocabularySize;
         if (size < ids)
             throw new InputException($"{file}: vocab_size is {size}, but the tokenizer gives ids up to {ids - 1}",

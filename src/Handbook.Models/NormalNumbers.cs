@@ -15,7 +15,7 @@ namespace Handbook.Models;
 /// </code>
 /// The stream is part of what <c>handbook init</c> promises: the same seed gives the same model in every version.
 /// </remarks>
-public sealed class NormalNumbers
+internal sealed class NormalNumbers
 {
     private readonly uint _key0;
     private readonly uint _key1;

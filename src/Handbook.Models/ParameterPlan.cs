@@ -3,7 +3,7 @@ using Handbook.Torch;
 namespace Handbook.Models;
 
 /// <summary>Where a parameter's values lie.</summary>
-public enum ParameterStorage
+internal enum ParameterStorage
 {
     /// <summary>Behind others in flat memory, so that norm, clipping and update are one pass.</summary>
     Bucket,
@@ -16,7 +16,7 @@ public enum ParameterStorage
 }
 
 /// <summary>How one parameter is kept.</summary>
-public sealed record ParameterRule
+internal sealed record ParameterRule
 {
     public required ParameterSpec Spec { get; init; }
 
@@ -49,7 +49,7 @@ public sealed record ParameterRule
 /// frozen:             values as the file has them, mapped where one tensor of the file is one parameter      what the file costs
 /// </code>
 /// </remarks>
-public sealed class ParameterPlan
+internal sealed class ParameterPlan
 {
     private ParameterPlan(DType residual, DType compute, IEnumerable<ParameterRule> rules) => (Residual, Compute, Rules) = (residual, compute, [.. rules]);
 

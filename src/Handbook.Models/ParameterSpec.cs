@@ -20,7 +20,7 @@ namespace Handbook.Models;
 /// <param name="Parts">The published tensors it consists of, in the order of our rows.</param>
 /// <param name="Kind">What it is, which decides on weight decay and on how a new one begins.</param>
 /// <param name="InitStd">Standard deviation of a new one where <paramref name="Kind"/> draws from a normal distribution.</param>
-public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList<ParameterPart> Parts, ParameterKind Kind, double InitStd)
+internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList<ParameterPart> Parts, ParameterKind Kind, double InitStd)
 {
     public long Count
     {
@@ -58,9 +58,9 @@ public sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueList
 /// <param name="Start">Where they begin in our parameter.</param>
 /// <param name="Rows">How many rows; a vector's elements are its rows.</param>
 /// <param name="Transposed">The published tensor is [in, out] (GPT-2's Conv1D) where ours is [out, in]; our rows are its columns.</param>
-public sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start, long Rows, bool Transposed);
+internal sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start, long Rows, bool Transposed);
 
-public enum ParameterKind
+internal enum ParameterKind
 {
     /// <summary>A matrix; new ones are drawn from a normal distribution.</summary>
     Weight,

@@ -14,7 +14,7 @@ public sealed class PublishedConfig
     /// <summary>Every key as it was read, known to us or not.</summary>
     public JsonObject Json { get; }
 
-    public Family Family { get; }
+    internal Family Family { get; }
 
     public DecoderConfig Decoder { get; }
 
@@ -93,7 +93,7 @@ public sealed class PublishedConfig
         var json = Json.DeepClone().AsObject();
         foreach (var (key, value) in changes)
             json[key] = value?.DeepClone();
-        return Parse(JsonFile.ToBytes(json), "config.json");
+        return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
     /// <summary>The same config for weights of another element type, under the key the file already uses.</summary>
@@ -118,7 +118,7 @@ public sealed class PublishedConfig
         SetId(json, "bos_token_id", bosId);
         SetIds(json, "eos_token_id", eosIds);
         SetId(json, "pad_token_id", padId);
-        return Parse(JsonFile.ToBytes(json), "config.json");
+        return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
     /// <summary>Writes <c>config.json</c> so that the Python library opens it: every key, the class to load it with, the cache on.</summary>
@@ -127,7 +127,7 @@ public sealed class PublishedConfig
         var json = Json.DeepClone().AsObject();
         json["architectures"] ??= new JsonArray(Family.Architecture);
         json["use_cache"] = true; // training turns it off; whoever loads the model wants it
-        JsonFile.Write(Path.Combine(folder, "config.json"), json);
+        PublishedJson.Write(Path.Combine(folder, "config.json"), json);
     }
 
     internal static void SetId(JsonObject json, string key, int? id) => json[key] = id;

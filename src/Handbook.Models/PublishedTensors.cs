@@ -4,7 +4,7 @@ using Handbook.Torch;
 namespace Handbook.Models;
 
 /// <summary>The way back: our parameters as the tensors of a published checkpoint, under their published names and in their layout.</summary>
-public static class PublishedTensors
+internal static class PublishedTensors
 {
     /// <param name="parameters">The model's parameters, from its family.</param>
     /// <param name="ours">A parameter's elements by our name, row-major in our shape; asked for when the tensor is written.</param>

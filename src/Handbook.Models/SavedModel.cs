@@ -20,7 +20,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     /// <remarks>The end token of the tokenizer goes into both configs: a model whose config names another one never stops.</remarks>
     public void Write(string folder)
     {
-        CheckpointWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
+        WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
         var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
         var (bos, eos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, EndIds(config.Decoder.EosIds), named.PadId ?? config.Decoder.PadId);
         config.With(dtype).With(bos, eos, pad).Save(folder);

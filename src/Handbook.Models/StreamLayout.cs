@@ -16,12 +16,12 @@ public sealed class StreamLayout
     }
 
     /// <summary>Token ids; [N].</summary>
-    public Mirrored<int> Tokens { get; }
+    internal Mirrored<int> Tokens { get; }
 
     /// <summary>Positions; [N].</summary>
-    public Mirrored<int> Positions { get; }
+    internal Mirrored<int> Positions { get; }
 
-    public SegmentTable Segments { get; }
+    internal SegmentTable Segments { get; }
 
     public int Count => Tokens.Count;
 

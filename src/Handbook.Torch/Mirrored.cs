@@ -8,7 +8,7 @@ namespace Handbook.Torch;
 /// </summary>
 /// <remarks>They may come from either side. Nobody changes them: a copy would not notice.</remarks>
 /// <typeparam name="T">An element type of <see cref="DType"/>.</typeparam>
-public sealed class Mirrored<T> where T : unmanaged
+internal sealed class Mirrored<T> where T : unmanaged
 {
     private readonly Lock _gate = new();
     private readonly List<(Device Device, NativeReference Copy)> _copies = [];

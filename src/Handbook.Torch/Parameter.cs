@@ -9,7 +9,7 @@ namespace Handbook.Torch;
 /// gradient nor a pass to clear them: <see cref="HasGradient"/> says whether the memory holds a sum yet. Operators recorded by libtorch add to the
 /// same memory through <see cref="Tensor.Grad"/> once <see cref="ShareGradient"/> was called.
 /// </remarks>
-public sealed class Parameter : IDisposable
+internal sealed class Parameter : IDisposable
 {
     /// <param name="name">Path in the model, e.g. <c>layers.0.attention.qkv.weight</c>.</param>
     /// <param name="value">The master value; owned from here on, outside every scope.</param>

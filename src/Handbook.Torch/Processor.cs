@@ -6,7 +6,7 @@ using Handbook.Torch.Native;
 namespace Handbook.Torch;
 
 /// <summary>The instructions that kernels and products are made of; each has what the one before has.</summary>
-public enum ProcessorPath
+internal enum ProcessorPath
 {
     /// <summary>What .NET and the libraries find on a processor that has none of the others.</summary>
     Portable,
@@ -26,7 +26,7 @@ public enum ProcessorPath
 /// A forced path is that of a lesser processor in all layers: .NET's vectors, the BLAS, libtorch's own kernels and oneDNN. So each can be tested, and
 /// its speed estimated, on a machine that has more.
 /// </remarks>
-public static class Processor
+internal static class Processor
 {
     /// <summary>The environment variable that forces a path.</summary>
     public const string Variable = "HANDBOOK_CPU";

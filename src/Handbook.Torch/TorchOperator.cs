@@ -5,7 +5,7 @@ using Handbook.Torch.Native;
 namespace Handbook.Torch;
 
 /// <summary>One operator of libtorch's dispatcher, found by name; calling it records the graph where gradients are asked for.</summary>
-public sealed unsafe class TorchOperator
+internal sealed unsafe class TorchOperator
 {
     private const int MaxResults = 64;
 

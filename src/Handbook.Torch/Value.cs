@@ -3,7 +3,7 @@ using Handbook.Torch.Native;
 namespace Handbook.Torch;
 
 /// <summary>One argument of an operator. Conversions are implicit, so that a call reads like the operator's schema.</summary>
-public readonly struct Value
+internal readonly struct Value
 {
     internal readonly ValueTag Tag;
     internal readonly long Bits;

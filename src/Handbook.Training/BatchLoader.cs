@@ -10,14 +10,14 @@ namespace Handbook.Training;
 /// <summary>The rows of one optimiser step, laid out for the network.</summary>
 /// <param name="Rows">Which rows.</param>
 /// <param name="Groups">The rows whose losses are one mean each: mostly all of the step.</param>
-public sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups)
+internal sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups)
 {
     /// <summary>Tokens of the rows.</summary>
     public long Tokens => Groups.Sum(group => group.Tokens);
 }
 
 /// <summary>Prepares the next steps on a thread of its own, so that the training thread never waits for rows.</summary>
-public sealed class BatchLoader : IDisposable
+internal sealed class BatchLoader : IDisposable
 {
     private const int Ahead = 4;
 

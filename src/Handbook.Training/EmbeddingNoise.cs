@@ -15,7 +15,7 @@ namespace Handbook.Training;
 /// </remarks>
 /// <param name="alpha">α.</param>
 /// <param name="seed">The recipe's seed.</param>
-public sealed class EmbeddingNoise(double alpha, long seed)
+internal sealed class EmbeddingNoise(double alpha, long seed)
 {
     /// <summary>The function that adds the noise of a step's rows.</summary>
     public Func<Tensor, StreamLayout, Tensor> For(TokenBatch batch, int step) => (embeddings, _) =>

@@ -1,9 +1,9 @@
 using System.Text.Json.Nodes;
 using Handbook.Data;
+using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Text.Tokenizers;
 using Handbook.Training.Sampling;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training;
 

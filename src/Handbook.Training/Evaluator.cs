@@ -20,7 +20,7 @@ namespace Handbook.Training;
 /// same, whatever the batches and the packing (docs/decisions).
 /// </remarks>
 /// <param name="workers">Who takes a share of the rows; null for this worker alone.</param>
-public sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batchSize, int maxTokens, Workers? workers = null)
+internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batchSize, int maxTokens, Workers? workers = null)
 {
     private const int GroupSize = 64;
 

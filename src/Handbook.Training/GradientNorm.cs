@@ -6,7 +6,7 @@ namespace Handbook.Training;
 
 /// <summary>The norm of all gradients together, and the factor that cuts it. Pascanu et al. 2013, arXiv:1211.5063.</summary>
 /// <remarks><code>factor = min(1, max / (‖g‖ + 1e−6))</code>as in torch's <c>clip_grad_norm_</c>.</remarks>
-public static class GradientNorm
+internal static class GradientNorm
 {
     /// <summary>‖g‖ over all trainable parameters; those that no gradient reached count as zero.</summary>
     public static double Of(ModelParameters parameters)

@@ -3,7 +3,7 @@ using Handbook.Data;
 namespace Handbook.Training;
 
 /// <summary>After which steps a run logs, evaluates and saves.</summary>
-public sealed class Intervals(TrainingOptions options, StepPlan plan)
+internal sealed class Intervals(TrainingOptions options, StepPlan plan)
 {
     public int Logging { get; } = options.LoggingSteps.Resolve(plan.TotalSteps);
 

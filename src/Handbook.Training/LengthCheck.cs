@@ -5,7 +5,7 @@ using Handbook.Models;
 namespace Handbook.Training;
 
 /// <summary>Whether rows reach positions that the model was not made for. Rotary positions go on beyond them, but the model has never seen such angles.</summary>
-public static class LengthCheck
+internal static class LengthCheck
 {
     /// <summary>What the recipe allows, before any row is read; null where no row can be too long.</summary>
     public static string? Allowed(int? maxLength, DecoderConfig config) => maxLength is { } length && length > config.LongestText

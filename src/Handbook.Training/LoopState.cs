@@ -6,7 +6,7 @@ using Handbook.Training.Schedules;
 namespace Handbook.Training;
 
 /// <summary>What a run knows besides weights and optimiser state; a checkpoint keeps it, so that the curve goes on bit for bit.</summary>
-public sealed class LoopState
+internal sealed class LoopState
 {
     public const string FileName = "training_state.json";
 

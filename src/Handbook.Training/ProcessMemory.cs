@@ -1,7 +1,7 @@
 namespace Handbook.Training;
 
 /// <summary>Memory of this process as the system counts it.</summary>
-public static class ProcessMemory
+internal static class ProcessMemory
 {
     /// <summary>The most that was resident at once, in bytes; null where the system does not say.</summary>
     public static long? Peak() => Read("VmHWM:");

@@ -15,7 +15,7 @@ namespace Handbook.Training;
 /// After it: <c>trainer_state.json</c>, <c>train_results.json</c>, <c>eval_results.json</c>, <c>all_results.json</c>, <c>README.md</c>.
 /// To repeat it: <c>recipe.yaml</c>, <c>training_args.json</c>, <c>run.json</c>. Every file is replaced whole or not at all.
 /// </remarks>
-public sealed class RunFolder : IRunObserver, IDisposable
+internal sealed class RunFolder : IRunObserver, IDisposable
 {
     private readonly MetricsFile _metrics;
     private readonly LossPlot _plot;

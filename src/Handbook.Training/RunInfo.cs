@@ -5,7 +5,7 @@ using Handbook.Training.Metrics;
 namespace Handbook.Training;
 
 /// <summary>What one must know to repeat a run or to judge its figures: <c>run.json</c>. The machine describes itself.</summary>
-public sealed record RunInfo
+internal sealed record RunInfo
 {
     /// <summary>Its name in the run folder.</summary>
     public const string FileName = "run.json";

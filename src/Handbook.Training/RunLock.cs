@@ -6,7 +6,7 @@ using Handbook.Base.Files;
 namespace Handbook.Training;
 
 /// <summary>Keeps a second run out of a run folder. The system frees the lock however the process ends.</summary>
-public sealed partial class RunLock : IDisposable
+internal sealed partial class RunLock : IDisposable
 {
     /// <summary>Names the process that holds the folder, and what it was started with; gone when it ends.</summary>
     public const string FileName = "run.lock";

@@ -4,7 +4,7 @@ using Handbook.Data.Cache;
 namespace Handbook.Training;
 
 /// <summary>Tells an observer of tokenising, one count for each data set.</summary>
-public sealed class TokenizingProgress(IWorkObserver observer) : IProgress<TokenizeProgress>, IDisposable
+internal sealed class TokenizingProgress(IWorkObserver observer) : IProgress<TokenizeProgress>, IDisposable
 {
     private readonly Lock _lock = new();
     private IWorkCount? _count;

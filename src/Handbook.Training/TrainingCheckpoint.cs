@@ -9,7 +9,7 @@ using Handbook.Training.Optimizers;
 namespace Handbook.Training;
 
 /// <summary>What a checkpoint of a run holds: the model in its published layout, the optimiser, and the loop's own state.</summary>
-public static class TrainingCheckpoint
+internal static class TrainingCheckpoint
 {
     /// <summary>Masters and optimiser states, each under the published name of its parameter.</summary>
     public const string OptimizerFile = "optimizer.safetensors";

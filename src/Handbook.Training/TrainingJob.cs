@@ -6,7 +6,7 @@ using Handbook.Training.Distributed;
 namespace Handbook.Training;
 
 /// <summary>Everything one run of the loop works on.</summary>
-public sealed record TrainingJob
+internal sealed record TrainingJob
 {
     public required TrainingOptions Options { get; init; }
 

@@ -19,10 +19,10 @@ namespace Handbook.Training;
 /// <param name="Train">Loss, runtime and speed, as <c>train_results.json</c> has them.</param>
 /// <param name="Evaluation">The evaluation after the last step; null where there was none.</param>
 /// <param name="Waited">Time that the training thread waited for rows.</param>
-public sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? Evaluation, TimeSpan Waited);
+internal sealed record TrainingOutcome(bool Finished, MetricSet Train, MetricSet? Evaluation, TimeSpan Waited);
 
 /// <summary>The one loop: accumulate, clip, step, log, evaluate, save, go on.</summary>
-public sealed class TrainingLoop : IDisposable
+internal sealed class TrainingLoop : IDisposable
 {
     private readonly TrainingJob _job;
     private readonly TrainingOptions _options;

@@ -199,7 +199,7 @@ public sealed record TrainingOptions
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
 
     /// <summary>How many rows a step has, and in which order they come.</summary>
-    public StepPlanOptions StepPlan() => new()
+    internal StepPlanOptions StepPlan() => new()
     {
         BatchSize = PerDeviceTrainBatchSize,
         AccumulationSteps = GradientAccumulationSteps,
@@ -212,7 +212,7 @@ public sealed record TrainingOptions
     };
 
     /// <summary>What <see cref="OptimArgs"/> says.</summary>
-    public OptimizerArguments OptimizerArguments() => Optimizers.OptimizerArguments.Parse(OptimArgs, Optimizer());
+    internal OptimizerArguments OptimizerArguments() => Optimizers.OptimizerArguments.Parse(OptimArgs, Optimizer());
 
     /// <summary>Whether the run evaluates at all.</summary>
     public bool Evaluates() => DoEval || EvalStrategy != IntervalStrategy.No || EvalOnStart;

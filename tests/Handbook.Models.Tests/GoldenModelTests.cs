@@ -24,11 +24,11 @@ public sealed class GoldenModelTests
     {
         var folder = SharedFiles.Need("golden", "models", model);
         var config = GoldenModel.Load(folder, "config.json");
-        using var checkpoint = Checkpoint.Open(folder);
+        using var files = WeightFiles.Open(folder);
 
         var parts = config.Family.Parameters(config.Decoder).SelectMany(p => p.Parts).DistinctBy(p => p.Published);
 
-        Assert.Equal(checkpoint.Names.Select(n => (n, checkpoint.Info(n).Shape)).OrderBy(n => n.n, StringComparer.Ordinal),
+        Assert.Equal(files.Names.Select(n => (n, files.Info(n).Shape)).OrderBy(n => n.n, StringComparer.Ordinal),
             parts.Select(p => (p.Published, p.PublishedShape)).OrderBy(n => n.Published, StringComparer.Ordinal));
     }
 

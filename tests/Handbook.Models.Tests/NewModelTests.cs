@@ -50,7 +50,7 @@ public sealed class NewModelTests
     {
         var config = Some.Gpt2(vocabulary: 400, hidden: 64, layers: 8);
         using var folder = new TemporaryFolder();
-        CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 3, DType.Float32));
+        WeightFilesWriter.Save(folder.Path, NewModel.Tensors(config, 3, DType.Float32));
         using var weights = ModelWeights.Open(folder.Path, config);
 
         Assert.All(weights.ReadSingles("layers.0.attention_norm.weight"), v => Assert.Equal(1, v));
@@ -67,7 +67,7 @@ public sealed class NewModelTests
         using var folder = new TemporaryFolder();
         byte[] Make(long seed)
         {
-            CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, seed, DType.BFloat16));
+            WeightFilesWriter.Save(folder.Path, NewModel.Tensors(config, seed, DType.BFloat16));
             return File.ReadAllBytes(folder["model.safetensors"]);
         }
         var first = Make(1);

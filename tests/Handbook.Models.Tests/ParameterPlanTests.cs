@@ -1,7 +1,6 @@
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Models.Tests;
 
@@ -74,7 +73,7 @@ public sealed class ParameterPlanTests
     private static PublishedConfig Save(string folder, string family, DType stored)
     {
         var config = family switch { "gpt2" => Some.Gpt2(), "mixtral" => Some.Mixtral(), "untied" => Some.Llama(), _ => Some.Llama(("tie_word_embeddings", true)) };
-        CheckpointWriter.Save(folder, NewModel.Tensors(config, 3, stored));
+        WeightFilesWriter.Save(folder, NewModel.Tensors(config, 3, stored));
         return config;
     }
 

@@ -84,7 +84,7 @@ public sealed class QuantisedWeightsTests
         TensorToSave[] tensors = [.. NewModel.Tensors(config, 3, DType.Float32).Select(tensor => eight && tensor.Info.Name == Up + ".weight"
             ? new TensorToSave(tensor.Info with { DType = DType.Float8E4M3 }, stream => stream.Write(Enumerable.Repeat((byte)0x38, (int)tensor.Info.Count).ToArray()))
             : tensor)];
-        CheckpointWriter.Save(folder.Path, extra is null ? tensors : [.. tensors, TensorToSave.From(extra, [1, 1], 2)]);
+        WeightFilesWriter.Save(folder.Path, extra is null ? tensors : [.. tensors, TensorToSave.From(extra, [1, 1], 2)]);
         return folder;
     }
 }

@@ -3,7 +3,6 @@ using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Models.Tests;
 
@@ -18,7 +17,7 @@ public sealed class SavedModelTests
     {
         using var folder = new TemporaryFolder();
         var published = Some.Llama([.. JsonNode.Parse(config)!.AsObject().Select(entry => (entry.Key, entry.Value))]);
-        CheckpointWriter.Save(folder["first"], NewModel.Tensors(published, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["first"], NewModel.Tensors(published, 1, DType.Float32));
         File.WriteAllText(folder["first/generation_config.json"], generation);
         var tokenizer = Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8).With(eosToken: "</s>", padToken: "<pad>");
         using var weights = ModelWeights.Open(folder["first"], published, fused: true);

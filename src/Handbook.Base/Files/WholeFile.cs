@@ -4,7 +4,7 @@ namespace Handbook.Base.Files;
 
 /// <summary>The one way to write a whole file: under a temporary name beside its place, flushed, renamed, the folder flushed. It is there whole or not at all.</summary>
 /// <remarks>Logs that grow line by line, and what is kept half done on purpose (<c>….part</c>), are written in place; <see cref="Publish"/> gives those their name.</remarks>
-public static class WholeFile
+internal static class WholeFile
 {
     private static int s_count;
 

@@ -11,7 +11,7 @@ public interface IWorkCount : IDisposable
 }
 
 /// <summary>Counts that nobody looks at.</summary>
-public static class WorkCount
+internal static class WorkCount
 {
     /// <summary>Takes every call and does nothing.</summary>
     public static IWorkCount Unseen { get; } = new Nobody();

@@ -7,7 +7,7 @@ using Handbook.Data.Sources;
 namespace Handbook.Data.Cache;
 
 /// <summary>Turns one row into tokens.</summary>
-public interface IRowTokenizer
+internal interface IRowTokenizer
 {
     /// <summary>Everything that decides which tokens a row gives: tokenizer, template, mapping, lengths, loss.</summary>
     string Fingerprint { get; }
@@ -26,13 +26,13 @@ public interface IRowTokenizer
 /// <summary>Which rows of a source are wanted.</summary>
 /// <param name="Key">Says which, for the cache's key.</param>
 /// <param name="Wants">Whether a row, by its number from 0, is wanted; null wants all.</param>
-public sealed record RowSelection(string Key, Func<long, bool>? Wants)
+internal sealed record RowSelection(string Key, Func<long, bool>? Wants)
 {
     public static RowSelection All { get; } = new("all", null);
 }
 
 /// <summary>Tokenises a source once, in parallel, and keeps the result.</summary>
-public sealed class TokenCache(CacheFolder folder)
+internal sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes: then every store is built anew.</summary>
     private const int Version = 4;

@@ -11,7 +11,7 @@ namespace Handbook.Data.Cache;
 /// Layout, little-endian: the rows, one after the other, each <c>parts · (role, parent, length) per part · ids · loss bytes</c>, padded to 4 bytes;
 /// then one <see cref="Entry"/> per row; then the summary as JSON; then the footer. A file without a whole footer is no store.
 /// </remarks>
-public sealed unsafe class TokenStore : ITokenRows, IDisposable
+internal sealed unsafe class TokenStore : ITokenRows, IDisposable
 {
     internal const ulong Magic = 0x32_4E454B4F544248;     // "HBTOKEN2"
 

@@ -7,7 +7,7 @@ namespace Handbook.Data.Cache;
 /// <param name="Reason">The kind, e.g. <c>broken JSON</c>.</param>
 /// <param name="Count">How many rows.</param>
 /// <param name="Example">One of them: where it is, what is wrong and how it begins.</param>
-public sealed record BadRows(string Reason, long Count, string Example)
+internal sealed record BadRows(string Reason, long Count, string Example)
 {
     /// <summary>Whether a rule of the recipe leaves them out, and nothing is wrong with them.</summary>
     public bool IsRule { get; init; }
@@ -20,14 +20,14 @@ public sealed record BadRows(string Reason, long Count, string Example)
 /// <param name="Remark">What there is to know.</param>
 /// <param name="Count">How many rows.</param>
 /// <param name="Example">Where one of them is.</param>
-public sealed record NotedRows(string Remark, long Count, string Example)
+internal sealed record NotedRows(string Remark, long Count, string Example)
 {
     /// <summary>A line for the log.</summary>
     public string Line => $"{Count:N0} {(Count == 1 ? "row" : "rows")}: {Remark}, e.g. {Example}";
 }
 
 /// <summary>What became of the rows of a source.</summary>
-public sealed record TokenSummary
+internal sealed record TokenSummary
 {
     /// <summary>Rows in the source, usable or not.</summary>
     public long SourceRows { get; init; }
@@ -77,4 +77,4 @@ public sealed record TokenSummary
 /// <param name="Tokens">Tokens written so far.</param>
 /// <param name="Share">Share of the source's bytes that has been read, 0 to 1.</param>
 /// <param name="Done">Whether this is the last word.</param>
-public readonly record struct TokenizeProgress(string Name, long Rows, long Tokens, double Share, bool Done);
+internal readonly record struct TokenizeProgress(string Name, long Rows, long Tokens, double Share, bool Done);

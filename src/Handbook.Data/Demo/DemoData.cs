@@ -17,7 +17,7 @@ namespace Handbook.Data.Demo;
 /// No question of the test is asked in sft/train. What only memory can answer (facts, opposites, letters, days, sums) stands in the text;
 /// what can be worked out (numbers, words of a list) does not stand there with the test's numbers and words.
 /// </remarks>
-public static class DemoData
+internal static class DemoData
 {
     private const int Paragraphs = 5000;
     private const int HeldOutParagraphs = 100;

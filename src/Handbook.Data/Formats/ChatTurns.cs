@@ -77,6 +77,16 @@ internal sealed class ChatTurns(TurnRules rules)
         }
         || turn.TryGetProperty("tool_calls", out var calls) && calls.ValueKind == JsonValueKind.Array && calls.GetArrayLength() > 0;
 
+    /// <summary>Whether a value is a list of turns, one turn, or the JSON text of either.</summary>
+    public static bool AreTurns(JsonElement value)
+    {
+        var parsed = Parsed(value);
+        return IsTurn(parsed) || (parsed.ValueKind == JsonValueKind.Array
+            && (value.ValueKind == JsonValueKind.Array || (parsed.GetArrayLength() > 0 && parsed.EnumerateArray().All(IsTurn))));
+
+        static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
+    }
+
     /// <summary>The JSON that a text holds, where it holds any; some sets keep lists as texts.</summary>
     public static JsonElement Parsed(JsonElement value)
     {

@@ -69,12 +69,9 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
             };
         return Open(Conversation(json) ?? [Turn("user", row.Instruction(json))]);
 
-        ChatAnswersExample Open(List<JsonElement> turns)
-        {
-            while (turns is [.., var last] && Role(last) == "assistant")
-                turns.RemoveAt(turns.Count - 1);
-            return turns.Count > 0 ? new ChatAnswersExample(Chat(json, turns, out var remarks), null, null) { Remarks = remarks } : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
-        }
+        ChatAnswersExample Open(List<JsonElement> turns) => TurnOpening.UpToAnswer(turns) is { Count: > 0 } asked
+            ? new(Chat(json, asked, out var remarks), null, null) { Remarks = remarks }
+            : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
     }
 
     private SeveralExamples Ranked(JsonElement json, IReadOnlyList<(string Text, double Score)> answers)
@@ -172,16 +169,9 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
     }
 
     /// <summary>A list of turns, or one turn; null where the value is a text.</summary>
-    private List<JsonElement>? Turns(JsonElement value)
-    {
-        var parsed = ChatTurns.Parsed(value);
-        var isList = parsed.ValueKind == JsonValueKind.Array && (value.ValueKind == JsonValueKind.Array || (parsed.GetArrayLength() > 0 && parsed.EnumerateArray().All(IsTurn)));
-        return isList || IsTurn(parsed)
-            ? parsed.ValueKind == JsonValueKind.Array && parsed.GetArrayLength() == 0 ? [] : [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()]
-            : null;
-
-        static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
-    }
+    private List<JsonElement>? Turns(JsonElement value) => !ChatTurns.AreTurns(value) ? null
+        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list && list.GetArrayLength() == 0 ? []
+        : [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()];
 
     private string Text(string name, JsonElement value) => value.ValueKind == JsonValueKind.String ? value.GetString()! : throw row.WrongType(name, value);
 

@@ -19,6 +19,15 @@ internal static class TurnOpening
         return JsonLists.Of([.. opening, .. history, .. turns.EnumerateArray().Skip(hasOwn ? 1 : 0)]);
     }
 
+    /// <summary>The turns up to what is asked for: what the assistant says last is left out. Empty where nobody else says anything.</summary>
+    public static List<JsonElement> UpToAnswer(IEnumerable<JsonElement> turns)
+    {
+        List<JsonElement> asked = [.. turns];
+        while (asked is [.., var last] && last.GetProperty("role").ValueEquals("assistant"))
+            asked.RemoveAt(asked.Count - 1);
+        return asked;
+    }
+
     /// <summary>Whether a conversation begins with what the system says.</summary>
     public static bool HasSystem(JsonElement turns) =>
         turns.GetArrayLength() > 0 && turns[0].TryGetProperty("role", out var role) && (role.ValueEquals("system") || role.ValueEquals("developer"));

@@ -9,7 +9,7 @@ namespace Handbook.Data.Mixing;
 /// is taken before it was cut, and cut behind its new prompt by the same rules: a long answer has more room behind a short prompt.
 /// Kawin Ethayarajh et al. 2024, arXiv:2402.01306, §4.1: z is estimated from pairs that do not belong together.
 /// </remarks>
-public sealed class MismatchedRows : ITokenRows
+internal sealed class MismatchedRows : ITokenRows
 {
     internal const string WhyTwo = "it estimates how far the policy has moved from prompts with the answers of other rows of the batch, and a batch of one has no other";
 

@@ -13,7 +13,7 @@ namespace Handbook.Data.Mixing;
 public sealed record PromptText(string? Text, JsonElement? Messages, string? Reference, string Place);
 
 /// <summary>The texts of prompts by the numbers of their token rows.</summary>
-public sealed class PromptTexts
+internal sealed class PromptTexts
 {
     private readonly OrderedRows _rows;
     private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];

@@ -7,10 +7,10 @@ namespace Handbook.Data.Mixing;
 /// <summary>One row of one source.</summary>
 /// <param name="Source">Number of the source.</param>
 /// <param name="Row">Number of the row in it, from 0.</param>
-public readonly record struct RowRef(int Source, int Row);
+internal readonly record struct RowRef(int Source, int Row);
 
 /// <summary>The order in which mixed rows are trained on, exactly as the Python handbook has it.</summary>
-public static class RowOrder
+internal static class RowOrder
 {
     /// <summary>Rows of a share: the product is cut, not rounded, as in Python's <c>int(0.29 * 100)</c>, which is 28.</summary>
     public static int Share(int rows, double weight) => (int)(weight * rows);

@@ -27,7 +27,7 @@ public sealed record TrainingDataOptions
     public required Tokenizer Tokenizer { get; init; }
 
     /// <summary>Renders conversations; may be null where rows hold none.</summary>
-    public ChatRowEncoder? Chats { get; init; }
+    internal ChatRowEncoder? Chats { get; init; }
 
     public RowUse Use { get; init; }
 
@@ -73,7 +73,7 @@ public sealed record TrainingDataOptions
 /// <param name="Name">The data set and its split.</param>
 /// <param name="IsTest">Whether its rows are held out.</param>
 /// <param name="Content">A hash of its files' contents.</param>
-public sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary, string Content)
+internal sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary, string Content)
 {
     /// <summary>The name, with a word where its rows are held out.</summary>
     public string Title => TitleOf(Name, IsTest);
@@ -100,13 +100,13 @@ public sealed class TrainingData : IDisposable
     /// <summary>Held-out rows before packing.</summary>
     public int EvaluationSamples { get; private set; }
 
-    public IReadOnlyList<SourceReport> Sources { get; private set; } = [];
+    internal IReadOnlyList<SourceReport> Sources { get; private set; } = [];
 
     /// <summary>Lines for the log about how rows are read.</summary>
     public IReadOnlyList<string> Remarks { get; private set; } = [];
 
     /// <summary>Reads, mixes, tokenises and packs; what was tokenised before is taken from the cache.</summary>
-    public static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
+    internal static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
     {
         var data = new TrainingData();
         try
@@ -126,7 +126,7 @@ public sealed class TrainingData : IDisposable
     /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
     /// <param name="comparer">The scorer that compares with them; null where none does.</param>
     /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
-    public PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
+    internal PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
 
     public void Dispose()
     {

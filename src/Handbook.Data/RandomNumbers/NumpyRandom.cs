@@ -3,7 +3,7 @@ using Handbook.Base;
 namespace Handbook.Data.RandomNumbers;
 
 /// <summary>The permutations of <c>numpy.random.default_rng(seed)</c>, with which data sets are shuffled and split.</summary>
-public static class NumpyRandom
+internal static class NumpyRandom
 {
     /// <summary><c>numpy.random.default_rng(seed).permutation(n)</c>.</summary>
     public static int[] Permutation(int n, long seed)

@@ -3,7 +3,7 @@ using System.Numerics;
 namespace Handbook.Data.RandomNumbers;
 
 /// <summary>Python's <c>random.Random(seed)</c>, as far as <c>shuffle</c> needs it.</summary>
-public sealed class PythonRandom
+internal sealed class PythonRandom
 {
     private readonly MersenneTwister _generator;
 

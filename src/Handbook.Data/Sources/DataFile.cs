@@ -4,7 +4,7 @@ using Handbook.Data.Mixing;
 namespace Handbook.Data.Sources;
 
 /// <summary>The formats of data files.</summary>
-public enum DataFormat
+internal enum DataFormat
 {
     JsonLines,
     Json,
@@ -18,7 +18,7 @@ public enum DataFormat
 /// <summary>One data file: where it is, what the user calls it, and what its name says about it.</summary>
 /// <param name="Path">Full path.</param>
 /// <param name="Name">The path as the user knows it.</param>
-public sealed record DataFile(string Path, string Name, DataFormat Format)
+internal sealed record DataFile(string Path, string Name, DataFormat Format)
 {
     /// <summary>What separates the columns of a CSV file, where its data set names another mark than the comma.</summary>
     public char? Separator { get; init; }

@@ -6,9 +6,7 @@ namespace Handbook.Data.Sources;
 /// <summary>Reads the elements of JSON lists, or values one after the other, from a stream of any size.</summary>
 internal sealed class JsonStream(Stream stream, string name) : IDisposable
 {
-    private byte[] _buffer = new byte[1 << 17];
-    private int _start, _end;
-    private bool _ended, _begun;
+    private readonly ReadBuffer _buffer = new(stream, name);
     private JsonReaderState _state = new(JsonOptions.Reader with { AllowMultipleValues = true });
     private long _elements;
     private int _depth;         // of the list whose elements are read; 0 outside of a list
@@ -57,7 +55,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
     {
         while (true)
         {
-            var reader = new Utf8JsonReader(_buffer.AsSpan(_start, _end - _start), _ended, _state);
+            var reader = new Utf8JsonReader(_buffer.Rest, _buffer.IsLast, _state);
             try
             {
                 if (reader.Read())
@@ -77,7 +75,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
                         return Checked(document.RootElement);
                     }
                 }
-                else if (_ended)
+                else if (_buffer.IsLast)
                     return _depth == 0 ? null : throw Truncated();
             }
             catch (JsonException failure)
@@ -88,13 +86,13 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         }
     }
 
-    public void Dispose() => stream.Dispose();
+    public void Dispose() => _buffer.Dispose();
 
     private (JsonTokenType Type, string? Text) Token()
     {
         while (true)
         {
-            var reader = new Utf8JsonReader(_buffer.AsSpan(_start, _end - _start), _ended, _state);
+            var reader = new Utf8JsonReader(_buffer.Rest, _buffer.IsLast, _state);
             try
             {
                 if (reader.Read())
@@ -107,7 +105,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
             {
                 throw Broken(failure);
             }
-            if (_ended)
+            if (_buffer.IsLast)
                 throw Truncated();
             Fill();
         }
@@ -129,33 +127,11 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
 
     private void Accept(ref Utf8JsonReader reader)
     {
-        _start += (int)reader.BytesConsumed;
+        _buffer.Take((int)reader.BytesConsumed);
         _state = reader.CurrentState;
     }
 
-    private void Fill()
-    {
-        if (_start > 0)
-        {
-            _buffer.AsSpan(_start, _end - _start).CopyTo(_buffer);
-            (_start, _end) = (0, _end - _start);
-        }
-        else if (_end == _buffer.Length)
-        {
-            if (_buffer.Length > 1 << 29)
-                throw new InputException($"{name}: row {_elements + 1}: is larger than 512 MiB", fix: "split the row");
-            Array.Resize(ref _buffer, 2 * _buffer.Length);
-        }
-        var read = Streams.Read(stream, _buffer.AsSpan(_end), name);
-        _end += read;
-        _ended = read == 0;
-        if (!_begun && _end >= 3)
-        {
-            _begun = true;
-            if (_buffer.AsSpan(0, 3).SequenceEqual("\uFEFF"u8))
-                _start = 3;
-        }
-    }
+    private void Fill() => _buffer.Fill(() => new($"{name}: row {_elements + 1}: is larger than 512 MiB", fix: "split the row"));
 
     private JsonElement Checked(JsonElement value)
     {

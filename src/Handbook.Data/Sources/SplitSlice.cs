@@ -10,7 +10,7 @@ namespace Handbook.Data.Sources;
 /// <param name="Start">First row, or first percent; null from the beginning. Negative counts from the end.</param>
 /// <param name="End">Row or percent after the last; null to the end.</param>
 /// <param name="IsPercent">Whether the bounds are percents.</param>
-public sealed partial record SplitSlice(string Split, long? Start, long? End, bool IsPercent)
+internal sealed partial record SplitSlice(string Split, long? Start, long? End, bool IsPercent)
 {
     /// <summary>Whether each percent has the same number of rows, and what is left over is dropped.</summary>
     public bool DropsRemainder { get; init; }

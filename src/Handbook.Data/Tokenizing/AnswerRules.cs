@@ -4,7 +4,7 @@ namespace Handbook.Data.Tokenizing;
 
 /// <summary>Begin tokens, end tokens and lengths of answers: what is the same whatever the tokens came from.</summary>
 /// <remarks>Only lengths and places decide; the one thing asked of a token's value is whether it is the begin or an end token, at the place where one belongs.</remarks>
-public sealed class AnswerRules
+internal sealed class AnswerRules
 {
     private readonly PreferenceTokenizerOptions _options;
     private readonly int? _begin, _end;

@@ -2,10 +2,10 @@ namespace Handbook.Data.Tokenizing;
 
 /// <summary>The tokens of a prompt and of one answer to it.</summary>
 /// <param name="Role">Chosen or rejected.</param>
-public readonly record struct AnswerTokens(SegmentRole Role, int[] Prompt, int[] Answer);
+internal readonly record struct AnswerTokens(SegmentRole Role, int[] Prompt, int[] Answer);
 
 /// <summary>Answers as a tree: what they continue stands once.</summary>
-public static class AnswerTree
+internal static class AnswerTree
 {
     /// <summary>The row of one or more answers.</summary>
     /// <param name="answers">Answers with the same prompt share it; one without a prompt is a root.</param>

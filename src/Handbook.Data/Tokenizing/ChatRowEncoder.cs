@@ -10,14 +10,14 @@ namespace Handbook.Data.Tokenizing;
 /// <summary>A conversation as tokens.</summary>
 /// <param name="Mask">1 for tokens to learn; as long as <paramref name="Ids"/>; empty where it was not asked for.</param>
 /// <param name="Characters">Length of the rendered text in Unicode code points.</param>
-public readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters)
+internal readonly record struct EncodedRow(int[] Ids, byte[] Mask, int Characters)
 {
     /// <summary>Whether one token holds the end of a prompt and the beginning of its completion.</summary>
     public bool IsJoined { get; init; }
 }
 
 /// <summary>What stands at the end of a rendered conversation.</summary>
-public enum ChatEnding
+internal enum ChatEnding
 {
     /// <summary>What the template puts behind the last turn.</summary>
     Closed,
@@ -28,7 +28,7 @@ public enum ChatEnding
 }
 
 /// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
-public sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
+internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
     private readonly ChatEncoder _encoder = new(tokenizer, template);
     private readonly DateTime _now = DateTime.Now;      // one time for all rows of a run

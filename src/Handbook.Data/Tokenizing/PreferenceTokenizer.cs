@@ -8,7 +8,7 @@ using Handbook.Text.Tokenizers;
 namespace Handbook.Data.Tokenizing;
 
 /// <summary>Turns rows with answers into trees of tokens.</summary>
-public sealed class PreferenceTokenizer : IRowTokenizer
+internal sealed class PreferenceTokenizer : IRowTokenizer
 {
     private readonly RowReader _reader;
     private readonly Tokenizer _tokenizer;

@@ -58,7 +58,7 @@ public sealed record RowTokenizerOptions
 }
 
 /// <summary>Turns rows into tokens with their loss.</summary>
-public sealed class RowTokenizer : IRowTokenizer
+internal sealed class RowTokenizer : IRowTokenizer
 {
     private readonly RowReader _reader;
     private readonly Tokenizer _tokenizer;

@@ -7,7 +7,7 @@ using Handbook.Data.Sources;
 namespace Handbook.Data.Tokenizing;
 
 /// <summary>The texts of data files: a column, or the turns of conversations.</summary>
-public static class TextColumn
+internal static class TextColumn
 {
     private static readonly string[] Conversations = ["messages", "conversations"];
 

@@ -10,7 +10,7 @@ namespace Handbook.Models.Families;
 /// <summary>Typed access to the keys of a <c>config.json</c>. Problems are collected, so that one message names them all.</summary>
 /// <remarks>A key is asked for by its name and the names older releases gave it; absent and <c>null</c> are the same.</remarks>
 /// <param name="file">For messages.</param>
-public sealed class ConfigReader(JsonObject json, string file)
+internal sealed class ConfigReader(JsonObject json, string file)
 {
     // Beyond any real model; keeps products of sizes far from overflow and lists from being endless.
     private const int LargestSize = 1 << 26;

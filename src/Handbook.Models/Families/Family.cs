@@ -3,7 +3,7 @@ using Handbook.Base;
 namespace Handbook.Models.Families;
 
 /// <summary>What one <c>model_type</c> means: its keys as a <see cref="DecoderConfig"/>, its published weight names as our parameters.</summary>
-public abstract class Family
+internal abstract class Family
 {
     /// <summary>The published <c>model_type</c>.</summary>
     public abstract string ModelType { get; }

@@ -3,7 +3,7 @@ using Handbook.Torch.Fused;
 namespace Handbook.Models.Families;
 
 /// <summary>Gemma: Llama with tanh-GELU, wide heads, scaled embeddings, a tied head, and norm weights stored minus one. Gemma Team 2024, arXiv:2403.08295.</summary>
-public sealed class Gemma : Llama
+internal sealed class Gemma : Llama
 {
     public override string ModelType => "gemma";
 

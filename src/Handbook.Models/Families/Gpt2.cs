@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>GPT-2: pre-norm LayerNorm, learned positions, biases everywhere, tied head. Radford et al. 2019.</summary>
 /// <remarks>Its linear weights are stored [in, out] (Conv1D), and query, key and value stand side by side in <c>c_attn</c>.</remarks>
-public sealed class Gpt2 : Family
+internal sealed class Gpt2 : Family
 {
     public override string ModelType => "gpt2";
 

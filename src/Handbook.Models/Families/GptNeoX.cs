@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>GPT-NeoX and Pythia: LayerNorm with biases, a part of each head rotated, attention and feed-forward side by side. Black et al. 2022, arXiv:2204.06745.</summary>
-public sealed class GptNeoX : Family
+internal sealed class GptNeoX : Family
 {
     public override string ModelType => "gpt_neox";
 

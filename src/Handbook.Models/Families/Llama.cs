@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Llama 1 to 3.x: pre-norm RMSNorm, rotary positions, grouped heads, SwiGLU. Touvron et al. 2023, arXiv:2302.13971, 2307.09288.</summary>
-public class Llama : Family
+internal class Llama : Family
 {
     public override string ModelType => "llama";
 

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Mixtral: Mistral whose feed-forward layers are experts, two of them for each token. Jiang et al. 2024, arXiv:2401.04088.</summary>
-public sealed class Mixtral : Llama
+internal sealed class Mixtral : Llama
 {
     private const int MostExperts = 4096;        // lists are made from it
 

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>OLMo 2: Llama with norms behind attention and feed-forward, and over all queries and all keys of a token. OLMo Team 2024, arXiv:2501.00656.</summary>
-public sealed class Olmo2 : Llama
+internal sealed class Olmo2 : Llama
 {
     public override string ModelType => "olmo2";
 

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Phi 3: Llama whose query, key and value are published as one tensor, and gate and up as one. Abdin et al. 2024, arXiv:2404.14219.</summary>
-public sealed class Phi3 : Llama
+internal sealed class Phi3 : Llama
 {
     public override string ModelType => "phi3";
 

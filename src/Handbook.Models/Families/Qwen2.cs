@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Qwen 2 and 2.5: Llama with biases on query, key and value, and a window over the upper layers where it is switched on. Yang et al. 2024, arXiv:2407.10671.</summary>
-public sealed class Qwen2 : Llama
+internal sealed class Qwen2 : Llama
 {
     public override string ModelType => "qwen2";
 

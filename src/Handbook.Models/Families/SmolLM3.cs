@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>SmolLM3: Llama with a tied head, in which every fourth layer rotates nothing (NoPE). Hugging Face 2025; NoPE: Yang et al. 2025, arXiv:2501.18795.</summary>
-public sealed class SmolLM3 : Llama
+internal sealed class SmolLM3 : Llama
 {
     public override string ModelType => "smollm3";
 

@@ -8,7 +8,7 @@ using Handbook.Torch;
 namespace Handbook.Models.Files;
 
 /// <summary>Rewrites elements of one type as another. Float64 stays exact; everything else goes through float32, which holds every smaller float exactly.</summary>
-public static class ElementConversion
+internal static class ElementConversion
 {
     private const int Chunk = 4096;
 

@@ -3,7 +3,7 @@ using Handbook.Base;
 namespace Handbook.Models.Files;
 
 /// <summary>A file of named tensors; two formats have it, safetensors and PyTorch's own.</summary>
-public interface ITensorFile : IDisposable
+internal interface ITensorFile : IDisposable
 {
     string Path { get; }
 

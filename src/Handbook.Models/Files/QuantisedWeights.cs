@@ -34,21 +34,21 @@ internal static class QuantisedWeights
     ];
 
     /// <summary>Refuses a checkpoint that is quantised, and one whose config says that it is.</summary>
-    /// <param name="checkpoint">The weights.</param>
+    /// <param name="files">The weights.</param>
     /// <param name="config">The model's <c>config.json</c>.</param>
     /// <exception cref="InputException">It names the kind and the first tensor.</exception>
-    public static void Refuse(Checkpoint checkpoint, JsonObject config)
+    public static void Refuse(WeightFiles files, JsonObject config)
     {
-        var (name, kind) = s_marks.SelectMany(mark => checkpoint.Names.Where(name => name.EndsWith(mark.Ending, StringComparison.Ordinal)).Take(1), (mark, name) => (name, mark.Kind)).FirstOrDefault();
-        if (name is null && checkpoint.Names.FirstOrDefault(tensor => IsEight(checkpoint, tensor) && ScaleOf(checkpoint, tensor) is not null) is { } eight)
-            (name, kind) = (ScaleOf(checkpoint, eight)!, "8-bit floats with scales");
+        var (name, kind) = s_marks.SelectMany(mark => files.Names.Where(name => name.EndsWith(mark.Ending, StringComparison.Ordinal)).Take(1), (mark, name) => (name, mark.Kind)).FirstOrDefault();
+        if (name is null && files.Names.FirstOrDefault(tensor => IsEight(files, tensor) && ScaleOf(files, tensor) is not null) is { } eight)
+            (name, kind) = (ScaleOf(files, eight)!, "8-bit floats with scales");
         var said = Said(config);
         if (name is not null)
-            throw new InputException($"{checkpoint.FileOf(name)}: the weights are quantised ({said ?? kind}): the tensor \"{name}\" belongs to codes that are no weights by themselves",
+            throw new InputException($"{files.FileOf(name)}: the weights are quantised ({said ?? kind}): the tensor \"{name}\" belongs to codes that are no weights by themselves",
                 "quantised weights are not read yet, and without their scales they would be other numbers",
                 "name the model in full precision that it was made from; or write this one so, with the Python library: model.dequantize().save_pretrained(DIR)");
         if (said is not null)
-            throw new InputException($"{checkpoint.Path}: config.json says that the weights are quantised (quantization_config: {said}), but they hold no scales",
+            throw new InputException($"{files.Path}: config.json says that the weights are quantised (quantization_config: {said}), but they hold no scales",
                 "the Python library would quantise them while loading, and a model trained from them would be saved as what it is not",
                 "remove quantization_config from config.json to take the weights as they are");
     }
@@ -69,11 +69,11 @@ internal static class QuantisedWeights
         bool Flag(string key) => quantisation[key] is JsonValue value && value.TryGetValue<bool>(out var set) && set;
     }
 
-    private static bool IsEight(Checkpoint checkpoint, string name)
+    private static bool IsEight(WeightFiles files, string name)
     {
         try
         {
-            return checkpoint.Info(name).DType is DType.Float8E4M3 or DType.Float8E5M2 or DType.Int8 or DType.UInt8;
+            return files.Info(name).DType is DType.Float8E4M3 or DType.Float8E5M2 or DType.Int8 or DType.UInt8;
         }
         catch (InputException)
         {
@@ -82,9 +82,9 @@ internal static class QuantisedWeights
     }
 
     /// <summary>A tensor beside an 8-bit one that is called after it and its scale, whatever the words between; null where there is none.</summary>
-    private static string? ScaleOf(Checkpoint checkpoint, string name)
+    private static string? ScaleOf(WeightFiles files, string name)
     {
         var stem = name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^"weight".Length] : name;
-        return checkpoint.Names.FirstOrDefault(other => other != name && other.StartsWith(stem, StringComparison.Ordinal) && other.AsSpan(stem.Length).Contains("scale", StringComparison.OrdinalIgnoreCase));
+        return files.Names.FirstOrDefault(other => other != name && other.StartsWith(stem, StringComparison.Ordinal) && other.AsSpan(stem.Length).Contains("scale", StringComparison.OrdinalIgnoreCase));
     }
 }

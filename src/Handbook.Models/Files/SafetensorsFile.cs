@@ -3,7 +3,7 @@ using Handbook.Base;
 namespace Handbook.Models.Files;
 
 /// <summary>A safetensors file, mapped into memory; tensors are read without a copy.</summary>
-public sealed unsafe class SafetensorsFile : ITensorFile
+internal sealed unsafe class SafetensorsFile : ITensorFile
 {
     private readonly MappedFile _file;
     private readonly SafetensorsHeader _header;

@@ -8,7 +8,7 @@ using Handbook.Torch;
 namespace Handbook.Models.Files;
 
 /// <summary>Writes safetensors files byte for byte as the reference library does: widest type first, then by name, header padded to eight bytes.</summary>
-public static class SafetensorsWriter
+internal static class SafetensorsWriter
 {
     // The reference's order of types; it sorts them descending.
     private static readonly DType[] _order =

@@ -9,7 +9,7 @@ namespace Handbook.Models.Files;
 /// Names are the keys of the state dictionary, joined by dots. Where the file wraps it, as training checkpoints do
 /// (<c>state_dict</c>, <c>model_state_dict</c>, <c>model_state</c>, <c>model</c>, <c>module</c>), the wrapped one is taken.
 /// </remarks>
-public sealed unsafe class TorchFile : ITensorFile
+internal sealed unsafe class TorchFile : ITensorFile
 {
     internal const int DeepestNesting = 32;
 

@@ -27,4 +27,4 @@ public sealed record Answer(int[] Tokens, double[] LogProbs, FinishReason Finish
 /// One number for each answer: which of the seed's random streams it is drawn with. The same prompt, seed and number give the same answer, whatever
 /// else is asked for.
 /// </param>
-public sealed record SampleRequest(int[] Tokens, IReadOnlyList<long> Streams);
+internal sealed record SampleRequest(int[] Tokens, IReadOnlyList<long> Streams);

@@ -3,7 +3,7 @@ using Handbook.Text.Tokenizers;
 namespace Handbook.Models.Generation;
 
 /// <summary>The text of an answer while it grows: whole characters only, and nothing of a stop text.</summary>
-public sealed class AnswerText
+internal sealed class AnswerText
 {
     /// <summary>Enough tokens of a prompt for a decoder to know what stands before the answer.</summary>
     private const int Context = 16;

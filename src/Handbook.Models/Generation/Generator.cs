@@ -38,7 +38,7 @@ public sealed class Generator(Decoder model)
     /// <param name="onDone">Hears every answer when it is done: (prompt, answer's place, answer).</param>
     /// <param name="cancel">Stops between tokens with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>Per prompt one answer for each of its streams, in their order.</returns>
-    public Answer[][] Sample(IReadOnlyList<SampleRequest> requests, SamplingOptions options, Func<int, int, int, bool>? onToken = null, Action<int, int, Answer>? onDone = null, CancellationToken cancel = default)
+    internal Answer[][] Sample(IReadOnlyList<SampleRequest> requests, SamplingOptions options, Func<int, int, int, bool>? onToken = null, Action<int, int, Answer>? onDone = null, CancellationToken cancel = default)
     {
         options.Validate();
         var answers = requests.Select(request => new Answer[request.Streams.Count]).ToArray();

@@ -10,7 +10,7 @@ namespace Handbook.Models.Generation;
 /// The same weights and the same layers as in training; only the way to attend differs. What a sequence gets does not depend on the others, to the
 /// last bit.
 /// </remarks>
-public sealed unsafe class IncrementalForward(Decoder model)
+internal sealed unsafe class IncrementalForward(Decoder model)
 {
     private readonly bool _oneByOne = RopeFrequencies.DependOnLength(model.Config);     // then the longest of a batch would turn the others
 

@@ -8,7 +8,7 @@ namespace Handbook.Models.Generation;
 /// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it doubles when
 /// it is full. What stands before may be the cache of a prompt that several answers share: its tokens are computed and kept once.
 /// </remarks>
-public sealed class KeyValueCache : IDisposable
+internal sealed class KeyValueCache : IDisposable
 {
     private readonly (int Layers, int KeyHeads, int HeadSize) _shape;
     private readonly DType _dtype;

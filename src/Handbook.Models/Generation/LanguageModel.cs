@@ -1,7 +1,6 @@
 using System.Text.Json;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Models.Generation;
 
@@ -17,7 +16,7 @@ public sealed class LanguageModel : IDisposable
     }
 
     /// <summary>Prompts as the model reads them.</summary>
-    public PromptEncoder Prompts { get; }
+    internal PromptEncoder Prompts { get; }
 
     public string Folder { get; }
 

@@ -7,7 +7,7 @@ using Handbook.Text.Tokenizers;
 namespace Handbook.Models.Generation;
 
 /// <summary>Prompts as a model reads them, and the tokens that end its answers.</summary>
-public sealed class PromptEncoder
+internal sealed class PromptEncoder
 {
     private readonly string _folder;
     private readonly GenerationDefaults _defaults;

@@ -8,7 +8,7 @@ namespace Handbook.Models.Generation;
 /// Order: repetition penalty, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does not depend on
 /// which others are in the batch. The vocabulary is never sorted: <see cref="DrawScratch.Select"/>.
 /// </remarks>
-public sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt)
+internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt)
 {
     [ThreadStatic] private static DrawScratch? s_scratch;
 

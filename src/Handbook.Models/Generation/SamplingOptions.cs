@@ -32,7 +32,6 @@ public sealed record SamplingOptions
     /// <summary>Rows that are worked on at once; a finished row makes room for the next.</summary>
     public int BatchSize { get; init; } = 16;
 
-    /// <exception cref="InputException">A value is out of its range.</exception>
     /// <summary>How a model wishes to be sampled; as in the Python library its temperature counts only where it wants to be drawn from.</summary>
     public static SamplingOptions Of(GenerationDefaults wishes) => new()
     {

@@ -172,7 +172,7 @@ internal sealed partial class Parser
             case TokenKind.Operator when token.Text == "[":
                 Next();
                 var items = ParseItems("]", () => ParseExpression());
-                return new ListNode([.. items], token.At);
+                return new ListLiteralNode([.. items], token.At);
             case TokenKind.Operator when token.Text == "{":
                 Next();
                 var pairs = ParseItems("}", () =>
@@ -181,7 +181,7 @@ internal sealed partial class Parser
                     ExpectOperator(":");
                     return (key, ParseExpression());
                 });
-                return new DictNode([.. pairs], token.At);
+                return new DictLiteralNode([.. pairs], token.At);
             default:
                 throw Error(token.Kind == TokenKind.End ? "unexpected end of template" : $"unexpected {PyRepr.Quote(token.Describe())}", token.At);
         }
@@ -243,7 +243,7 @@ internal sealed partial class Parser
             return items[0];
         if (!isTuple && !parenthesised)
             throw Error($"Expected an expression, got {PyRepr.Quote(Current.Describe())}", Current.At);
-        return new TupleNode([.. items], at);
+        return new TupleLiteralNode([.. items], at);
     }
 
     private Expression ParsePostfix(Expression node)
@@ -305,7 +305,7 @@ internal sealed partial class Parser
             parts.Add(ParseIndex());
         }
         Next();
-        return new(owner, parts.Count == 1 ? parts[0] : new TupleNode([.. parts], at), at);
+        return new(owner, parts.Count == 1 ? parts[0] : new TupleLiteralNode([.. parts], at), at);
     }
 
     private Expression ParseIndex()

@@ -27,7 +27,7 @@ internal sealed class NameNode(string name, int id, int at) : Expression(at)
     public override object? Evaluate(Render render, Frame frame) => frame.TryGet(id, out var value) ? value : _missing;
 }
 
-internal sealed class ListNode(Expression[] items, int at) : Expression(at)
+internal sealed class ListLiteralNode(Expression[] items, int at) : Expression(at)
 {
     public override object? Evaluate(Render render, Frame frame)
     {
@@ -38,7 +38,7 @@ internal sealed class ListNode(Expression[] items, int at) : Expression(at)
     }
 }
 
-internal sealed class TupleNode(Expression[] items, int at) : Expression(at)
+internal sealed class TupleLiteralNode(Expression[] items, int at) : Expression(at)
 {
     public Expression[] Items => items;
 
@@ -51,7 +51,7 @@ internal sealed class TupleNode(Expression[] items, int at) : Expression(at)
     }
 }
 
-internal sealed class DictNode((Expression Key, Expression Value)[] items, int at) : Expression(at)
+internal sealed class DictLiteralNode((Expression Key, Expression Value)[] items, int at) : Expression(at)
 {
     public override object? Evaluate(Render render, Frame frame)
     {

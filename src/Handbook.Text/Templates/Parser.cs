@@ -339,7 +339,7 @@ internal sealed partial class Parser
         return new(call, ParseFunction("caller", "endcall", parameters));
     }
 
-    private MacroNode ParseFunction(string name, string end, Parameter[] parameters)
+    private MacroNode ParseFunction(string name, string end, MacroParameter[] parameters)
     {
         var at = Current.At;
         _closures++;
@@ -356,9 +356,9 @@ internal sealed partial class Parser
         return node;
     }
 
-    private Parameter[] ParseSignature()
+    private MacroParameter[] ParseSignature()
     {
-        var parameters = new List<Parameter>();
+        var parameters = new List<MacroParameter>();
         ExpectOperator("(");
         while (!IsOperator(")"))
         {

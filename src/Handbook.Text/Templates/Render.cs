@@ -9,9 +9,9 @@ internal sealed class Render(DateTime now, bool marksBlocks = false)
     public const char BlockStart = '\uF8FE', BlockEnd = '\uF8FF';
 
     private readonly List<(int Start, int End)> _spans = [];
-    private readonly TextBuffer _root = new();
-    private TextBuffer? _out;
-    private TextBuffer? _spare;
+    private readonly OutputBuffer _root = new();
+    private OutputBuffer? _out;
+    private OutputBuffer? _spare;
     private Random? _random;
     private bool _yielded;
     private int _counted;
@@ -49,16 +49,16 @@ internal sealed class Render(DateTime now, bool marksBlocks = false)
     public void Print(object? value) => Write(AutoEscape ? Markup.EscapeValue(value) : PyRepr.Str(value));
 
     /// <summary>Redirects output until <see cref="EndBuffer"/>; returns the output to go back to.</summary>
-    public TextBuffer? BeginBuffer()
+    public OutputBuffer? BeginBuffer()
     {
         var outer = _out;
-        _out = _spare ?? new TextBuffer();
+        _out = _spare ?? new OutputBuffer();
         _spare = null;
         _out.Clear();
         return outer;
     }
 
-    public string EndBuffer(TextBuffer? outer)
+    public string EndBuffer(OutputBuffer? outer)
     {
         var inner = _out!;
         _out = outer;
@@ -85,7 +85,7 @@ internal sealed class Render(DateTime now, bool marksBlocks = false)
 }
 
 /// <summary>A growing text.</summary>
-internal sealed class TextBuffer
+internal sealed class OutputBuffer
 {
     private char[] _letters = new char[256];
     private int _length;

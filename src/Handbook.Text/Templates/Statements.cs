@@ -227,13 +227,13 @@ internal sealed class AutoEscapeNode(Expression value, Statement[] body) : State
 }
 
 /// <summary>A parameter of a macro; without default it is undefined when not given.</summary>
-internal sealed record Parameter(string Name, int Id, Expression? Default);
+internal sealed record MacroParameter(string Name, int Id, Expression? Default);
 
-internal sealed class MacroNode(string? name, int id, Parameter[] parameters) : Statement
+internal sealed class MacroNode(string? name, int id, MacroParameter[] parameters) : Statement
 {
     public string? Name => name;
 
-    public Parameter[] Parameters => parameters;
+    public MacroParameter[] Parameters => parameters;
 
     public Statement[] Body { get; set; } = [];
 

@@ -71,7 +71,7 @@ internal sealed class AddedVocabulary
     public bool IsSpecial(string content) => _special.Contains(content);
 
     /// <summary>Cuts added tokens out of the raw text and the normalized rest, and fills the pieces with both.</summary>
-    public void Cut(TextBuffer raw, Normalizer? normalizer, Scratch scratch)
+    public void Cut(TextBuffer raw, Normalizer? normalizer, EncodeScratch scratch)
     {
         var pieces = scratch.Pieces;
         pieces.Clear(raw.Tracked);

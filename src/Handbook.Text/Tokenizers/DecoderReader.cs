@@ -8,7 +8,7 @@ internal static class DecoderReader
 {
     private const string Known = "Sequence, ByteLevel, ByteFallback, Fuse, Replace, Strip, Metaspace, WordPiece, BPEDecoder, CTC";
 
-    public static Decoder Read(ConfigNode node) => node.Find("type")?.AsText() switch
+    public static TokenDecoder Read(ConfigNode node) => node.Find("type")?.AsText() switch
     {
         "Sequence" => new SequenceDecoder([.. node.Need("decoders").Items().Select(Read)]),
         "ByteLevel" => new ByteLevelDecoder(),

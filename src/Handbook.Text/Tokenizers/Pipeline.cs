@@ -10,7 +10,7 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>What tokenizer.json describes: text → added tokens, normalizer, pre-tokenizer, model, post-processor → ids, and the way back.</summary>
 internal sealed class Pipeline
 {
-    private readonly ConcurrentBag<Scratch> _scratch = [];
+    private readonly ConcurrentBag<EncodeScratch> _scratch = [];
 
     public required Normalizer? Normalizer { get; init; }
 
@@ -20,7 +20,7 @@ internal sealed class Pipeline
 
     public required PostProcessor? PostProcessor { get; init; }
 
-    public required Decoder? Decoder { get; init; }
+    public required TokenDecoder? Decoder { get; init; }
 
     public required AddedVocabulary Added { get; init; }
 
@@ -103,7 +103,7 @@ internal sealed class Pipeline
     }
 
     /// <summary>Encodes piece by piece and reports each piece, with its number, once its tokens are in the sink.</summary>
-    private void Run(string text, Scratch scratch, bool tracked, Action<Piece, int> done)
+    private void Run(string text, EncodeScratch scratch, bool tracked, Action<Piece, int> done)
     {
         scratch.Sink.Clear(tracked);
         scratch.Raw.Load(text, tracked || PreTokenizer is { NeedsPlaces: true });
@@ -127,7 +127,7 @@ internal sealed class Pipeline
     }
 
     /// <summary>Turns byte ranges within a piece into ranges of the original text.</summary>
-    private void AddOffsets(Scratch scratch, Piece piece, int first, EncodedPart part, int word, int typeId)
+    private void AddOffsets(EncodeScratch scratch, Piece piece, int first, EncodedPart part, int word, int typeId)
     {
         var (text, sink) = (scratch.Pieces.Text, scratch.Sink);
         var count = piece.Id >= 0 ? 0 : MapBytes(scratch, piece);
@@ -151,7 +151,7 @@ internal sealed class Pipeline
     }
 
     /// <summary>A token as the reference shows it: added tokens, and in some models unknown ones, as the text they stand for.</summary>
-    private string TextOf(Scratch scratch, Piece piece, int id, int start, int end)
+    private string TextOf(EncodeScratch scratch, Piece piece, int id, int start, int end)
     {
         if (piece.Id >= 0)
             return CodePoints.ToText(scratch.Pieces.Text.Text[piece.Start..piece.End]);
@@ -160,7 +160,7 @@ internal sealed class Pipeline
             ? CodePoints.ToText(scratch.Pieces.Text.Text[scratch.ByteToPoint[start]..(scratch.ByteToPoint[end - 1] + 1)]) : token;
     }
 
-    private static int MapBytes(Scratch scratch, Piece piece)
+    private static int MapBytes(EncodeScratch scratch, Piece piece)
     {
         var text = scratch.Pieces.Text;
         if (scratch.ByteToPoint.Length < (piece.End - piece.Start) * 4)
@@ -172,5 +172,5 @@ internal sealed class Pipeline
         return count;
     }
 
-    private Scratch Rent() => _scratch.TryTake(out var scratch) ? scratch : new();
+    private EncodeScratch Rent() => _scratch.TryTake(out var scratch) ? scratch : new();
 }

@@ -7,7 +7,7 @@ namespace Handbook.Text.Tokenizers;
 /// <param name="MegabytesPerCpuSecond">The same by the processor time of the whole process, which other work on the machine does not change.</param>
 /// <param name="Tokens">Number of tokens of all texts.</param>
 /// <param name="Bytes">Size of all texts in UTF-8.</param>
-public sealed record TokenizerSpeed(double MegabytesPerSecond, double MegabytesPerCpuSecond, long Tokens, long Bytes)
+internal sealed record TokenizerSpeed(double MegabytesPerSecond, double MegabytesPerCpuSecond, long Tokens, long Bytes)
 {
     /// <summary>Encodes all texts without special tokens, once to warm up and then again and again.</summary>
     public static TokenizerSpeed Measure(Tokenizer tokenizer, IReadOnlyList<string> texts, int repetitions = 3)

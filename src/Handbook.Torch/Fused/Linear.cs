@@ -3,7 +3,7 @@ using Handbook.Torch.Devices;
 namespace Handbook.Torch.Fused;
 
 /// <summary>A linear layer, y = x · Wᵀ + b, that sums the gradient of W where it is kept.</summary>
-public static class Linear
+internal static class Linear
 {
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>

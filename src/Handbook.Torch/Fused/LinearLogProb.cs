@@ -4,7 +4,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Torch.Fused;
 
 /// <summary>What the head does to its logits, apart from the product.</summary>
-public readonly record struct HeadOptions
+internal readonly record struct HeadOptions
 {
     public HeadOptions()
     {
@@ -21,7 +21,7 @@ public readonly record struct HeadOptions
 }
 
 /// <summary>Per target: what the whole vocabulary was needed for; all of length M.</summary>
-public sealed class HeadStatistics(int count, bool squares = false)
+internal sealed class HeadStatistics(int count, bool squares = false)
 {
     /// <summary>log p(target).</summary>
     public double[] LogProb { get; } = new double[count];
@@ -44,7 +44,7 @@ public sealed class HeadStatistics(int count, bool squares = false)
 
 /// <summary>The head and the log-probability of one target per row, in chunks of rows; logits of all rows never exist at once.</summary>
 /// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two products at once.</remarks>
-public sealed class LinearLogProb : AutogradNode
+internal sealed class LinearLogProb : AutogradNode
 {
     private const long ChunkBytes = 64 << 20, KeptBytes = 256 << 20;
 

@@ -9,7 +9,7 @@ namespace Handbook.Torch.Fused;
 /// <code>result = round( widen(left) · widen(right) + bias ),   relative error at most 2⁻⁸</code>
 /// Rows of a tile are few enough to stay in the caches until they are rounded.
 /// </remarks>
-public static unsafe class Product
+internal static unsafe class Product
 {
     /// <summary>Most elements of a widened tile: 4 MB.</summary>
     private const int TileElements = 1 << 20;

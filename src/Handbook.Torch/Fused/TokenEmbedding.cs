@@ -5,7 +5,7 @@ namespace Handbook.Torch.Fused;
 
 /// <summary>Rows of an embedding table, with learned positions where a model has them; the gradient goes back row by row, in the batch's order.</summary>
 /// <remarks>Kernel: <see cref="EmbeddingKernel"/>.</remarks>
-public sealed class TokenEmbedding : AutogradNode
+internal sealed class TokenEmbedding : AutogradNode
 {
     private readonly Parameter _table;
     private readonly Parameter? _positionTable;

@@ -5,7 +5,7 @@ using System.Runtime.Intrinsics;
 namespace Handbook.Torch.Kernels;
 
 /// <summary>What <see cref="CrossEntropyKernel"/> reads and writes. T is float, BFloat16 or double; pointers that are null are not wanted.</summary>
-public readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
+internal readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
 {
     public CrossEntropyRows()
     {
@@ -64,7 +64,7 @@ public readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
 /// the row's lse is known, a second pass over the row scales what was stored. So the data comes from memory once and goes back once.
 /// <para>−∞ is a probability of 0 with gradient 0. A NaN or +∞ anywhere in a row, or a row of −∞ alone, makes the row's results and gradient NaN, and no other row's.</para>
 /// </remarks>
-public static unsafe class CrossEntropyKernel
+internal static unsafe class CrossEntropyKernel
 {
     private const int Block = 4096;
     private const double Ln2 = 0.69314718055994530942, Log2E = 1.44269504088896340736;

@@ -4,7 +4,7 @@ using System.Runtime.Intrinsics;
 namespace Handbook.Torch.Kernels;
 
 /// <summary>What a draw from a row of logits needs of the whole vocabulary; one row at a time, on the calling thread.</summary>
-public static unsafe class DrawKernel
+internal static unsafe class DrawKernel
 {
     /// <summary>Elements that are summed together.</summary>
     public const int Chunk = 64;

@@ -4,7 +4,7 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Conversions, sums and norms over flat memory of float, BFloat16 or double.</summary>
 /// <remarks>The work is cut into pieces of 65,536 elements; partial sums are added in the order of the pieces.</remarks>
-public static unsafe class ElementwiseKernel
+internal static unsafe class ElementwiseKernel
 {
     private const int Piece = 65536;
 

@@ -5,7 +5,7 @@ namespace Handbook.Torch.Kernels;
 /// The gradient sorts the tokens by id, so that each row of the table has one owner that adds its tokens in the order of the batch: the same bits for
 /// any number of threads. The table is float, BFloat16, Half or double; the rows that go out are float, BFloat16 or double.
 /// </remarks>
-public static unsafe class EmbeddingKernel
+internal static unsafe class EmbeddingKernel
 {
     private const int TokensPerPiece = 64;
 

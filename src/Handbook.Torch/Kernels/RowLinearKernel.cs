@@ -9,7 +9,7 @@ namespace Handbook.Torch.Kernels;
 /// float and <see cref="BFloat16"/> are summed in float32. The bits of a result depend on its row of x and its row of W alone, not on how many others
 /// are computed with it, nor on the number of threads.
 /// </remarks>
-public static unsafe class RowLinearKernel
+internal static unsafe class RowLinearKernel
 {
     /// <summary>Rows of W in one tile.</summary>
     private const int Tile = RowLinearTiles.Outputs;

@@ -5,7 +5,7 @@ namespace Handbook.Torch.Kernels;
 /// A token sees its own segment causally and all tokens of its segment's ancestors. The chain of a segment is its ancestors, root first, and itself;
 /// the place of a token in that chain is what causality and windows go by. How the work is cut depends on the segments alone, never on the number of threads.
 /// </remarks>
-public sealed class SegmentTable
+internal sealed class SegmentTable
 {
     /// <summary>Queries that are worked on together.</summary>
     internal const int BlockSize = 64;

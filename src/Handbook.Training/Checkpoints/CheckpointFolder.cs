@@ -6,14 +6,14 @@ using Handbook.Base.Files;
 namespace Handbook.Training.Checkpoints;
 
 /// <summary>A whole checkpoint on disk.</summary>
-public sealed record Checkpoint(string Path, int Step, CheckpointManifest Manifest);
+internal sealed record Checkpoint(string Path, int Step, CheckpointManifest Manifest);
 
 /// <summary>Checkpoints of a run: <c>output_dir/checkpoint-N</c>, each whole or invisible.</summary>
 /// <remarks>
 /// A checkpoint is written into <c>.tmp-checkpoint-N-pid</c>; every file is flushed, the manifest with sizes and hashes is written last and
 /// flushed too, then the folder gets its name. At whatever moment the process dies, what was there before is still there and found again.
 /// </remarks>
-public static class CheckpointFolder
+internal static class CheckpointFolder
 {
     private const string Prefix = "checkpoint-";
     private const string Unfinished = ".tmp-";

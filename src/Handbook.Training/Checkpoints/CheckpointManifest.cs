@@ -6,10 +6,10 @@ using Handbook.Base;
 namespace Handbook.Training.Checkpoints;
 
 /// <summary>One file of a checkpoint: its path below the folder with forward slashes, its size and its SHA-256 in hex.</summary>
-public sealed record ManifestFile(string Path, long Size, string Sha256);
+internal sealed record ManifestFile(string Path, long Size, string Sha256);
 
 /// <summary>What a whole checkpoint consists of. It is written last; a folder without it, or that differs from it, is not a checkpoint.</summary>
-public sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<ManifestFile> Files)
+internal sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<ManifestFile> Files)
 {
     public const string FileName = "manifest.json";
     public const int CurrentFormat = 1;

@@ -7,7 +7,7 @@ namespace Handbook.Training.Distributed;
 /// <param name="Loss">The step's loss; not finite where any part of it was not.</param>
 /// <param name="Learned">Whether anyone had something to learn from.</param>
 /// <param name="Tokens">Tokens that went through the network.</param>
-public readonly record struct StepSums(double Loss, bool Learned, long Tokens)
+internal readonly record struct StepSums(double Loss, bool Learned, long Tokens)
 {
     /// <summary>Computes the loss of groups of rows; in training the sum of everyone's gradients is then in the model's parameters.</summary>
     /// <param name="model">The model; every worker has the same.</param>

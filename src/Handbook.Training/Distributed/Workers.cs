@@ -66,7 +66,7 @@ public abstract class Workers
     }
 
     /// <summary>Adds up everyone's gradients; afterwards all have the same.</summary>
-    public void SumGradients(ModelParameters parameters)
+    internal void SumGradients(ModelParameters parameters)
     {
         if (Count == 1)
             return;
@@ -79,7 +79,7 @@ public abstract class Workers
     public int[] Share(int[] rows) => Count == 1 ? rows : [.. rows.Where((_, i) => i % Count == Rank)];
 
     /// <summary>The part of a step that falls to this one: its share of each micro-batch.</summary>
-    public StepRows Share(StepRows step) => Count == 1 ? step : step with { MicroBatches = [.. step.MicroBatches.Select(Share)] };
+    internal StepRows Share(StepRows step) => Count == 1 ? step : step with { MicroBatches = [.. step.MicroBatches.Select(Share)] };
 
     private sealed class OneWorker : Workers
     {

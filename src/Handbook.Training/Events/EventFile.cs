@@ -13,7 +13,7 @@ namespace Handbook.Training.Events;
 /// </code>
 /// and holds one <c>tensorflow.Event</c>. A run that continues from step k first says so, and TensorBoard drops what it had after k.
 /// </remarks>
-public sealed class EventFile : IDisposable
+internal sealed class EventFile : IDisposable
 {
     private readonly FileStream _stream;
     private readonly TimeProvider _clock;

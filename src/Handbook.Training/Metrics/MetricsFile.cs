@@ -6,7 +6,7 @@ using Handbook.Training.Progress;
 namespace Handbook.Training.Metrics;
 
 /// <summary><c>metrics.jsonl</c>: one object per logged step, in full precision, each step once however often the run was resumed.</summary>
-public sealed class MetricsFile : IRunObserver, IDisposable
+internal sealed class MetricsFile : IRunObserver, IDisposable
 {
     public const string FileName = "metrics.jsonl";
 

@@ -6,7 +6,7 @@ namespace Handbook.Training.Metrics;
 
 /// <summary>Writes JSON as Python's <c>json.dump</c> does, so that files of both worlds look alike: <c>5e-05</c>, <c>1.0</c>, ASCII only.</summary>
 /// <remarks>Numbers keep full precision. NaN and infinity, which JSON has no word for, become null.</remarks>
-public static class PythonJson
+internal static class PythonJson
 {
     /// <param name="value">null, bool, int, long, double, string, enum-free records as dictionaries, lists, <see cref="MetricValue"/>, <see cref="JsonElement"/>.</param>
     /// <param name="indent">Spaces per level; 0 writes one line.</param>

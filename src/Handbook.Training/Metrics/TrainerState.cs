@@ -5,7 +5,7 @@ using Handbook.Base.Files;
 namespace Handbook.Training.Metrics;
 
 /// <summary><c>trainer_state.json</c>: where a run stands and everything it logged, with the keys of the Python trainer.</summary>
-public sealed class TrainerState
+internal sealed class TrainerState
 {
     public const string FileName = "trainer_state.json";
 

@@ -5,7 +5,7 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>Turns gradients into new parameters; its state is part of every checkpoint.</summary>
-public abstract class Optimizer : IDisposable
+internal abstract class Optimizer : IDisposable
 {
     /// <summary>Updates done so far; the number of the next one is one more.</summary>
     public long Updates { get; set; }

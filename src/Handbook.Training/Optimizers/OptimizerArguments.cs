@@ -4,7 +4,7 @@ using Handbook.Base.Keys;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>The numbers of an optimiser that have no key of their own: <c>optim_args: "alpha=0.99,eps=1e-8"</c>.</summary>
-public sealed class OptimizerArguments
+internal sealed class OptimizerArguments
 {
     private readonly Dictionary<string, double> _values = [];
 

@@ -1,10 +1,10 @@
 namespace Handbook.Training.Plots;
 
 /// <summary>A point of a drawing, in its own units: x to the right, y down.</summary>
-public readonly record struct PlotPoint(double X, double Y);
+internal readonly record struct PlotPoint(double X, double Y);
 
 /// <summary>A colour as in CSS, with opacity 0–1.</summary>
-public readonly record struct PlotColor(byte Red, byte Green, byte Blue, double Opacity = 1)
+internal readonly record struct PlotColor(byte Red, byte Green, byte Blue, double Opacity = 1)
 {
     public static PlotColor Hex(int rgb, double opacity = 1) => new((byte)(rgb >> 16), (byte)(rgb >> 8), (byte)rgb, opacity);
 
@@ -12,7 +12,7 @@ public readonly record struct PlotColor(byte Red, byte Green, byte Blue, double 
 }
 
 /// <summary>Where on a text its position is.</summary>
-public enum TextAnchor
+internal enum TextAnchor
 {
     Start,
     Middle,

@@ -6,7 +6,7 @@ using Handbook.Training.Progress;
 namespace Handbook.Training.Plots;
 
 /// <summary><c>loss.svg</c> and <c>loss.png</c> of a run, drawn anew as it goes.</summary>
-public sealed class LossPlot(string outputDir, string title) : IRunObserver
+internal sealed class LossPlot(string outputDir, string title) : IRunObserver
 {
     private const double PixelsPerUnit = 2;
 

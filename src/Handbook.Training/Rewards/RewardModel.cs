@@ -6,7 +6,6 @@ using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Rewards;
 

@@ -9,7 +9,7 @@ namespace Handbook.Training.Rewards;
 /// While it grows it is called <c>….part</c>, and <c>….part.json</c> says how far it is good and what it is of. The same rows under the same model
 /// go on behind the last part that was finished; anything else begins anew. Where nothing was kept, nothing is left behind: neither the file nor a folder made for it.
 /// </remarks>
-public sealed class ScoreFile : IDisposable
+internal sealed class ScoreFile : IDisposable
 {
     private readonly string _path;
     private readonly string _key;

@@ -6,7 +6,7 @@ namespace Handbook.Training.Rewards;
 /// <param name="Row">Index of the data row, as the batch's segments name it.</param>
 /// <param name="Role">What the answer is to its row.</param>
 /// <param name="Place">Index of the token in the batch.</param>
-public readonly record struct ScorePlace(int Row, SegmentRole Role, int Place)
+internal readonly record struct ScorePlace(int Row, SegmentRole Role, int Place)
 {
     /// <summary>Place of the row in the batch.</summary>
     public int Entry { get; init; }

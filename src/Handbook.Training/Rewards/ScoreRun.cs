@@ -9,7 +9,7 @@ namespace Handbook.Training.Rewards;
 /// <param name="model">The reward model.</param>
 /// <param name="source">The rows.</param>
 /// <param name="tokenizer">Turns them into texts to score.</param>
-public sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokenizer tokenizer)
+internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokenizer tokenizer)
 {
     // Rows that are tokenised together, scored together and kept together; an interrupted run goes on at one of their borders, with the same bits.
     private const int ChunkRows = 512;

@@ -1,7 +1,7 @@
 namespace Handbook.Training.Rewards;
 
 /// <summary>What became of the rows that were to be scored.</summary>
-public sealed class ScoreSummary
+internal sealed class ScoreSummary
 {
     /// <summary>Rows of the data set that are done.</summary>
     public long Rows { get; set; }

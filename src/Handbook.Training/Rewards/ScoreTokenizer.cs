@@ -12,7 +12,7 @@ using Handbook.Text.Tokenizers;
 namespace Handbook.Training.Rewards;
 
 /// <summary>Turns the rows of a data set into texts to score, ended as reward modelling ends them: conversations by their template, texts by the end token.</summary>
-public sealed class ScoreTokenizer
+internal sealed class ScoreTokenizer
 {
     private const int RowsLookedAt = 64;
 

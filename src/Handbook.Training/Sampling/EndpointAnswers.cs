@@ -10,7 +10,7 @@ namespace Handbook.Training.Sampling;
 /// <param name="name">What it is, for provenance.</param>
 /// <param name="options">Of these, temperature, top-p, length and seed are sent.</param>
 /// <param name="stops">Texts that end an answer.</param>
-public sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops) : IAnswerSource
+internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops) : IAnswerSource
 {
     private readonly SamplingOptions _options = Sendable(options);
 

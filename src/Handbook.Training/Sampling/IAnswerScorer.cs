@@ -12,16 +12,16 @@ public interface IAnswerScorer : IDisposable
     /// <param name="answers">What to score.</param>
     /// <param name="done">Hears (place in the list, score).</param>
     /// <exception cref="InputException">An answer cannot be scored, e.g. its reference is missing; scores told so far hold.</exception>
-    void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel);
+    void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel);
 }
 
 /// <summary>Ways to call a scorer.</summary>
-public static class AnswerScorer
+internal static class AnswerScorer
 {
     /// <summary>All scores, in the answers' order.</summary>
-    public static AnswerScore[] Score(this IAnswerScorer scorer, IReadOnlyList<SampledAnswer> answers, CancellationToken cancel = default)
+    public static AnswerRating[] Score(this IAnswerScorer scorer, IReadOnlyList<SampledAnswer> answers, CancellationToken cancel = default)
     {
-        var scores = new AnswerScore[answers.Count];
+        var scores = new AnswerRating[answers.Count];
         scorer.Score(answers, (i, score) => scores[i] = score, cancel);
         return scores;
     }

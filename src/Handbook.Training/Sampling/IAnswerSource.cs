@@ -5,17 +5,17 @@ namespace Handbook.Training.Sampling;
 /// <summary>A prompt, and which answers of it are wanted.</summary>
 /// <param name="Prompt">A text or a conversation.</param>
 /// <param name="Streams">One number per answer: the random stream that it is drawn with.</param>
-public sealed record AnswerRequest(Prompt Prompt, IReadOnlyList<long> Streams);
+internal sealed record AnswerRequest(Prompt Prompt, IReadOnlyList<long> Streams);
 
 /// <summary>An answer as it came.</summary>
 /// <param name="Text">Without the end token and without the text that ended it.</param>
 /// <param name="Finished">Whether it ended by itself, not at its greatest length.</param>
 /// <param name="Tokens">Its length in tokens; null where that is not known.</param>
 /// <param name="LogProb">log p of the whole answer under the model; null where that is not known.</param>
-public sealed record GivenAnswer(string Text, bool Finished, int? Tokens = null, double? LogProb = null);
+internal sealed record GivenAnswer(string Text, bool Finished, int? Tokens = null, double? LogProb = null);
 
 /// <summary>What answers prompts: a model in this process, or one on an endpoint.</summary>
-public interface IAnswerSource : IDisposable
+internal interface IAnswerSource : IDisposable
 {
     /// <summary>What it is, for provenance: a folder, or an address with a model's name.</summary>
     string Name { get; }

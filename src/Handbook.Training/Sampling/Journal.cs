@@ -11,7 +11,7 @@ namespace Handbook.Training.Sampling;
 /// A line counts when its line feed is there: a line that a sudden end cut off is removed at the next start. Lines reach the system at once, so the
 /// end of the process loses none; they reach the disk at least every second, so a power cut loses little.
 /// </remarks>
-public sealed class Journal : IDisposable
+internal sealed class Journal : IDisposable
 {
     private static readonly TimeSpan s_flushEvery = TimeSpan.FromSeconds(1);
 

@@ -11,7 +11,7 @@ namespace Handbook.Training.Sampling;
 /// <param name="stops">Texts that end an answer.</param>
 /// <param name="textsAreTurns">Whether a prompt that is a text is what a user says, not a text to go on from.</param>
 /// <param name="maxPrompt">Most tokens of a prompt; null for any.</param>
-public sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns, int? maxPrompt = null) : IAnswerSource
+internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns, int? maxPrompt = null) : IAnswerSource
 {
     private readonly SamplingOptions _options = options with { StopIds = [.. options.StopIds.Union(model.StopIds)] };
 

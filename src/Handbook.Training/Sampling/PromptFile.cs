@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models.Generation;
@@ -7,11 +8,11 @@ using Handbook.Models.Generation;
 namespace Handbook.Training.Sampling;
 
 /// <summary>Prompts from a data file: one per line of a text, one per row of a table.</summary>
-public static class PromptFile
+internal static class PromptFile
 {
-    private static readonly string[] Columns = ["prompt", "messages", "question", "instruction", "text"];
+    private static readonly PromptReader s_reader = new();
 
-    /// <param name="path">Any data file; of a table the first of the columns prompt, messages, question, instruction, text is used.</param>
+    /// <param name="path">Any data file; of a table the first of the columns prompt, messages, conversations, chosen, instruction, question, text is used.</param>
     /// <param name="expect">The column with the right answers; null for none.</param>
     public static IReadOnlyList<Prompt> Read(string path, string? expect = null)
     {
@@ -24,7 +25,7 @@ public static class PromptFile
             {
                 if (problem.Reason == PlainTextFile.BlankLine)
                     continue;
-                throw new InputException($"{row.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}", fix: "correct the row, or remove it");
+                throw Unusable(row, problem.Reason, problem.Detail);
             }
             prompts.Add(Of(row, expect));
         }
@@ -33,34 +34,37 @@ public static class PromptFile
 
     private static Prompt Of(SourceRow row, string? expect)
     {
-        var column = Columns.FirstOrDefault(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Array)
-            ?? throw new InputException($"{row.Place}: has none of the columns {string.Join(", ", Columns)}; it has {string.Join(", ", row.Value.EnumerateObject().Select(p => p.Name))}",
-                fix: "call the column with the prompts \"prompt\"");
-        var prompt = new Prompt { Place = row.Place, Expected = expect is null ? null : Expected(row, expect), Row = Others(row.Value, column) };
-        var content = row.Value.GetProperty(column);
-        return content.ValueKind == JsonValueKind.String
-            ? prompt with { Text = content.GetString() }
-            : prompt with { Messages = UpToAnswer(content, row.Place) };
+        try
+        {
+            var asked = s_reader.Read(row.Value)
+                ?? throw new InputException($"{row.Place}: has none of the columns {PromptReader.Columns}; it has {Names(row)}",
+                    fix: "call the column with the prompts \"prompt\"");
+            return new()
+            {
+                Text = asked.Text,
+                Messages = asked.Messages,
+                Place = row.Place,
+                Expected = expect is null ? null : Expected(row, expect),
+                Row = Others(row.Value, asked.Columns),
+            };
+        }
+        catch (UnusableRowException unusable)
+        {
+            throw Unusable(row, unusable.Reason, unusable.Detail);
+        }
     }
 
-    private static JsonElement Others(JsonElement row, string column) =>
-        JsonSerializer.SerializeToElement(row.EnumerateObject().Where(other => other.Name != column).ToDictionary(other => other.Name, other => other.Value));
+    private static InputException Unusable(SourceRow row, string reason, string detail) =>
+        new($"{row.Place}: {reason}{(detail.Length > 0 ? $": {detail}" : "")}", fix: "correct the row, or remove it");
+
+    private static string Names(SourceRow row) => string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name));
+
+    private static JsonElement Others(JsonElement row, IReadOnlyList<string> read) => JsonSerializer.SerializeToElement(
+        row.EnumerateObject().Where(other => !read.Contains(other.Name)).ToDictionary(other => other.Name, other => other.Value));
 
     private static string Expected(SourceRow row, string column) =>
         row.Value.TryGetProperty(column, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False
             ? value.ToString().Trim()
-            : throw new InputException($"{row.Place}: --expect names the column {column}, but the row has {string.Join(", ", row.Value.EnumerateObject().Select(p => p.Name))}",
+            : throw new InputException($"{row.Place}: --expect names the column {column}, but the row has {Names(row)}",
                 fix: "name the column that holds the right answers");
-
-    // What the assistant says last is what the model is asked for.
-    private static JsonElement UpToAnswer(JsonElement messages, string place)
-    {
-        var turns = messages.EnumerateArray().ToList();
-        foreach (var turn in turns)
-            if (turn.ValueKind != JsonValueKind.Object || !turn.TryGetProperty("role", out var role) || role.ValueKind != JsonValueKind.String)
-                throw new InputException($"{place}: a message is not an object with role and content: {turn.GetRawText()}");
-        while (turns.Count > 0 && turns[^1].GetProperty("role").ValueEquals("assistant"))
-            turns.RemoveAt(turns.Count - 1);
-        return turns.Count > 0 ? JsonSerializer.SerializeToElement(turns) : throw new InputException($"{place}: nobody but the assistant says anything");
-    }
 }

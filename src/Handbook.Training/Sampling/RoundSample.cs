@@ -7,10 +7,10 @@ namespace Handbook.Training.Sampling;
 /// <summary>One sampled answer with all that is known of it.</summary>
 /// <param name="Prompt">Number of its prompt.</param>
 /// <param name="Sample">Which of the prompt's answers it is.</param>
-public sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
+internal sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
 {
     /// <summary>Scores by scorer.</summary>
-    public SortedDictionary<string, AnswerScore> Scores { get; } = new(StringComparer.Ordinal);
+    public SortedDictionary<string, AnswerRating> Scores { get; } = new(StringComparer.Ordinal);
 
     /// <summary>Σ weight · score; NaN where a scorer could not tell.</summary>
     public double Total { get; set; } = double.NaN;

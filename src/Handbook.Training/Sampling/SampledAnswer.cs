@@ -51,4 +51,4 @@ public sealed record SampledAnswer
 /// <summary>What a scorer thinks of an answer.</summary>
 /// <param name="Value">The larger the better; rules give 0 or 1. NaN: it could not be scored, e.g. the judge gave no mark.</param>
 /// <param name="Detail">Why, where it is worth keeping: a judge's words, a failed test's last lines.</param>
-public readonly record struct AnswerScore(double Value, string? Detail = null);
+public readonly record struct AnswerRating(double Value, string? Detail = null);

@@ -4,7 +4,7 @@ using Handbook.Models.Generation;
 namespace Handbook.Training.Sampling;
 
 /// <summary>Chooses which sampled answers are trained on, says of each why or why not, and makes the rows.</summary>
-public static class Selection
+internal static class Selection
 {
     /// <summary>Marks the answers of one prompt.</summary>
     /// <param name="samples">Its answers, in their order.</param>

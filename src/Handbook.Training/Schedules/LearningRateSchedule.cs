@@ -11,7 +11,7 @@ namespace Handbook.Training.Schedules;
 /// </code>
 /// The shapes after the warm-up are <see cref="ScheduleShapes"/>. Steps past T keep their formula's value there.
 /// </remarks>
-public class LearningRateSchedule
+internal class LearningRateSchedule
 {
     private readonly Func<int, double> _multiplier;
 

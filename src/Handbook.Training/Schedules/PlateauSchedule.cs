@@ -64,4 +64,4 @@ internal sealed class PlateauSchedule(double baseRate, ScheduleParameters parame
 /// <param name="Best">The best metric so far; null before the first report.</param>
 /// <param name="BadReports">Reports since the best one.</param>
 /// <param name="Cooldown">Reports that will not be counted after the last lowering.</param>
-public sealed record PlateauState(double Rate, double? Best, int BadReports, int Cooldown);
+internal sealed record PlateauState(double Rate, double? Best, int BadReports, int Cooldown);

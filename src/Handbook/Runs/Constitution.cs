@@ -7,13 +7,13 @@ using Handbook.Recipes;
 namespace Handbook.Runs;
 
 /// <summary>One principle: how to ask for a critique, and how to ask for a better answer.</summary>
-public sealed record Principle(string Name, string Critique, string Revision);
+internal sealed record Principle(string Name, string Critique, string Revision);
 
 /// <summary>Principles by which a model judges and revises its own answers. Bai et al. 2022, arXiv:2212.08073.</summary>
 /// <param name="Principles">At least one.</param>
 /// <param name="Exemplars">Turns that stand before every conversation, to show what is meant; may be empty.</param>
 /// <param name="Text">The file as it is, for provenance.</param>
-public sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOnlyList<JsonObject> Exemplars, string Text)
+internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOnlyList<JsonObject> Exemplars, string Text)
 {
     /// <summary>Reads a constitution: YAML or JSON with <c>principles</c> (each <c>critique</c>, <c>revision</c> and perhaps <c>name</c>) and perhaps <c>exemplars</c> (lists of turns).</summary>
     /// <exception cref="InputException">The file is missing or not of that form; every problem is told, with its line.</exception>

@@ -11,7 +11,7 @@ using Handbook.Training.Sampling;
 namespace Handbook.Runs;
 
 /// <summary>What makes critique–revision data.</summary>
-public sealed record ConstitutionOptions
+internal sealed record ConstitutionOptions
 {
     public required Constitution Constitution { get; init; }
 
@@ -36,7 +36,7 @@ public sealed record ConstitutionOptions
 /// <summary>What came of critique and revision.</summary>
 /// <param name="Rows">Rows by file.</param>
 /// <param name="LeftOut">Prompts that gave none, by reason.</param>
-public sealed record ConstitutionResult(IReadOnlyDictionary<string, int> Rows, IReadOnlyDictionary<string, int> LeftOut);
+internal sealed record ConstitutionResult(IReadOnlyDictionary<string, int> Rows, IReadOnlyDictionary<string, int> LeftOut);
 
 /// <summary>Lets a model answer, criticise its answers by a constitution and revise them; writes conversations and preference pairs. arXiv:2212.08073, §3.</summary>
 /// <remarks>
@@ -44,7 +44,7 @@ public sealed record ConstitutionResult(IReadOnlyDictionary<string, int> Rows, I
 /// revision; rejected: the first answer) have the columns of the published sets, with every critique and revision. <c>steps.jsonl</c> only grows, and the same
 /// command goes on from it.
 /// </remarks>
-public sealed class ConstitutionRun
+internal sealed class ConstitutionRun
 {
     private readonly ConstitutionOptions _options;
     private readonly IWorkObserver _observer;

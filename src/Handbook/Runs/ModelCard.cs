@@ -10,7 +10,7 @@ using Handbook.Training.Optimizers;
 namespace Handbook.Runs;
 
 /// <summary>What the card says about how the model was trained; names as in the Python trainer's list.</summary>
-public sealed record CardHyperparameters
+internal sealed record CardHyperparameters
 {
     public required double LearningRate { get; init; }
 
@@ -47,7 +47,7 @@ public sealed record CardHyperparameters
 
 /// <summary>The model card, <c>README.md</c>: the facts of both the automatic card of the Python trainer and that of TRL, with the true
 /// optimizer.</summary>
-public sealed record ModelCard
+internal sealed record ModelCard
 {
     /// <summary>The model's name: the last part of <c>output_dir</c> or of the hub id.</summary>
     public required string Name { get; init; }

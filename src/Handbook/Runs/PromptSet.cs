@@ -1,5 +1,4 @@
 using System.Text.Json;
-using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
@@ -14,7 +13,7 @@ namespace Handbook.Runs;
 /// <summary>The prompts of a recipe's data, in the order in which its rows would be trained on.</summary>
 /// <param name="Prompts">Those that can be used.</param>
 /// <param name="Dropped">How many rows cannot, by reason.</param>
-public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
+internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
 {
     /// <summary>The prompts of a rejection-sampling recipe, with the right answers that its scorers compare with.</summary>
     /// <exception cref="InputException">There is no prompt, too many rows are unusable, or a right answer is missing.</exception>
@@ -24,6 +23,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
         var parts = MixturePart.Of(recipe.Mixture, evaluates: false, folder);
         var rows = parts.Select(part => Dataset.Open(part.Spec, folder).Read().ToArray()).ToArray();
+        var readers = parts.Select(part => new PromptReader(part.Spec.ColumnMapping)).ToArray();
         var (prompts, dropped) = (new List<Prompt>(), new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var seen = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
@@ -38,7 +38,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
             {
                 if (row.Problem is { } problem)
                     throw new UnusableRowException(problem.Reason, problem.Detail) { Fix = problem.Fix };
-                prompts.Add(Read(row, parts[at.Source].Spec.ColumnMapping, referenceColumn, system));
+                prompts.Add(Read(row, readers[at.Source], referenceColumn, system));
             }
             catch (UnusableRowException unusable)
             {
@@ -60,58 +60,23 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
     }
 
-    private static Prompt Read(SourceRow row, IReadOnlyDictionary<string, string>? mapping, string? referenceColumn, string? system)
+    private static Prompt Read(SourceRow row, PromptReader reader, string? referenceColumn, string? system)
     {
-        var prompt = new Prompt { Place = row.Place, Expected = Reference(row, referenceColumn) };
-        if (Column("prompt") is { } given)
-            prompt = given.ValueKind == JsonValueKind.String && ChatTurns.Parsed(given).ValueKind == JsonValueKind.String ? prompt with { Text = Text(given) } : prompt with { Messages = Turns(given) };
-        else if ((Column("messages") ?? Column("conversations") ?? Column("chosen")) is { ValueKind: not JsonValueKind.String } turns)
-            prompt = prompt with { Messages = Turns(turns) };
-        else if (Column("chosen") is { } chosen && Column("rejected") is { } rejected)
-            prompt = prompt with { Text = CommonStart(Text(chosen), Text(rejected)) };
-        else if (Column("instruction") is { } instruction)
-            prompt = prompt with { Text = Column("input") is { ValueKind: JsonValueKind.String } input && input.GetString() is { Length: > 0 } more ? $"{Text(instruction)}\n{more}" : Text(instruction) };
-        else if ((Column("question") ?? Column("text")) is { } text)
-            prompt = prompt with { Text = Text(text) };
-        else
-            throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
+        var reference = Reference(row, referenceColumn);
+        var asked = reader.Read(row.Value)
+            ?? throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
             { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
-        system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
-        return Opened(prompt, system, TurnOpening.History(Column("history")));
-
-        JsonElement? Column(string name) =>
-            row.Value.TryGetProperty(mapping?.GetValueOrDefault(name) ?? name, out var value) && value.ValueKind is not JsonValueKind.Null ? value : null;
+        if (asked.Text is { } text && string.IsNullOrWhiteSpace(text))
+            throw new UnusableRowException("empty prompt", "");
+        system ??= reader.Column(row.Value, "system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
+        var history = TurnOpening.History(reader.Column(row.Value, "history"));
+        var prompt = new Prompt { Text = asked.Text, Messages = asked.Messages, Place = row.Place, Expected = reference };
+        return system is null && history.Count == 0 ? prompt
+            : prompt with { Text = null, Messages = TurnOpening.Before(asked.Messages ?? JsonLists.Of([TurnOpening.Turn("user", asked.Text!)]), system, history) };
     }
-
-    /// <summary>A prompt behind a system turn, unless it has its own, and behind its history.</summary>
-    private static Prompt Opened(Prompt prompt, string? system, List<JsonElement> history) => system is null && history.Count == 0 ? prompt
-        : prompt with { Text = null, Messages = TurnOpening.Before(prompt.Messages ?? JsonLists.Of([TurnOpening.Turn("user", prompt.Text!)]), system, history) };
 
     private static string? Reference(SourceRow row, string? named) =>
         ReferenceAnswer.Of(row.Value, named) is { } reference ? reference
         : named is null ? null
         : throw new UnusableRowException("no right answer", ReferenceAnswer.Missing(row.Value, named)) { Fix = ReferenceAnswer.Fix };
-
-    // What the assistant says last is what the model is asked for.
-    private static JsonElement Turns(JsonElement list)
-    {
-        var turns = new ChatTurns(rules: true).Add(list).ToJson().EnumerateArray().ToList();
-        while (turns.Count > 0 && turns[^1].GetProperty("role").ValueEquals("assistant"))
-            turns.RemoveAt(turns.Count - 1);
-        return turns.Count > 0 ? JsonLists.Of(turns) : throw new UnusableRowException("nobody but the assistant says anything", "");
-    }
-
-    private static string Text(JsonElement value)
-    {
-        var text = value.ValueKind == JsonValueKind.String ? value.GetString()! : throw new UnusableRowException("wrong type", $"the prompt is {JsonOptions.Name(value.ValueKind)}");
-        return string.IsNullOrWhiteSpace(text) ? throw new UnusableRowException("empty prompt", "") : text;
-    }
-
-    private static string CommonStart(string chosen, string rejected)
-    {
-        var common = chosen.AsSpan().CommonPrefixLength(rejected);
-        while (common > 0 && chosen[common - 1] is not (' ' or '\n'))      // not within a word
-            common--;
-        return common > 0 ? chosen[..common].TrimEnd(' ') : throw new UnusableRowException("no prompt", "chosen and rejected begin differently");
-    }
 }

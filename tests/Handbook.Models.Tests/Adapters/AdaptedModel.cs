@@ -11,7 +11,7 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
     public ModelWeights Save(string folder, bool fused = false)
     {
         Config.Save(folder);
-        CheckpointWriter.Save(folder, Tensors);
+        WeightFilesWriter.Save(folder, Tensors);
         return ModelWeights.Open(folder, PublishedConfig.Load(folder), fused);
     }
 

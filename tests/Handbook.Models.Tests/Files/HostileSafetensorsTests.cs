@@ -122,11 +122,11 @@ public sealed class HostileSafetensorsTests
         System.IO.File.WriteAllBytes(folder[name], bytes);
         try
         {
-            using var checkpoint = Checkpoint.Open(folder[name]);
-            foreach (var tensor in checkpoint.Names)
+            using var files = WeightFiles.Open(folder[name]);
+            foreach (var tensor in files.Names)
             {
                 var sum = 0;
-                foreach (var value in checkpoint.Bytes(tensor))
+                foreach (var value in files.Bytes(tensor))
                     sum += value;
             }
             return true;

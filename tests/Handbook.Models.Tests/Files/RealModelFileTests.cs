@@ -67,10 +67,10 @@ public sealed class RealModelFileTests
     {
         var folder = SharedFiles.Need("models", "hf-architectures");
         var config = Some.Gpt2(vocabulary: 11, hidden: 8, layers: 2, heads: 2, positions: 16);
-        using var checkpoint = Checkpoint.Open(Path.Combine(folder, "tiny_gpt2.safetensors"));
+        using var files = WeightFiles.Open(Path.Combine(folder, "tiny_gpt2.safetensors"));
         using var weights = ModelWeights.Open(Path.Combine(folder, "tiny_gpt2.safetensors"), config);
 
-        var published = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(checkpoint.Bytes("h.1.attn.c_attn.weight")).ToArray(); // [8, 24]
+        var published = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(files.Bytes("h.1.attn.c_attn.weight")).ToArray(); // [8, 24]
         var key = weights.ReadSingles("layers.1.attention.key.weight"); // [8, 8]
 
         for (var row = 0; row < 8; row++)

@@ -33,7 +33,7 @@ public sealed class RoundTripTests
         foreach (var fused in (bool[])[false, true])
         {
             using (var weights = ModelWeights.Open(folder, config, fused))
-                CheckpointWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.Float32));
+                WeightFilesWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.Float32));
             Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target["model.safetensors"]));
         }
     }
@@ -46,7 +46,7 @@ public sealed class RoundTripTests
         using var target = new TemporaryFolder();
 
         // Through float32, which holds every bfloat16 exactly.
-        CheckpointWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.BFloat16));
+        WeightFilesWriter.Save(target.Path, PublishedTensors.Of(weights.Parameters, Ours(weights, DType.Float32), DType.BFloat16));
 
         Assert.Equal(File.ReadAllBytes(Path.Combine(folder, "model.safetensors")), File.ReadAllBytes(target["model.safetensors"]));
     }
@@ -61,13 +61,13 @@ public sealed class RoundTripTests
         var config = Some.Gpt2();
         using var target = new TemporaryFolder();
         var ours = Ramps(config.Family.Parameters(config.Decoder));
-        CheckpointWriter.Save(target.Path, PublishedTensors.Of(config.Family.Parameters(config.Decoder), ours, dtype));
+        WeightFilesWriter.Save(target.Path, PublishedTensors.Of(config.Family.Parameters(config.Decoder), ours, dtype));
         using var weights = ModelWeights.Open(target.Path, config);
 
         Assert.Equal(dtype, weights.DTypeOf("layers.0.attention.key.weight"));
         // Ramps hold small multiples of 1/8, exact in every type here.
         Assert.All(weights.Parameters, p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
-        Assert.Equal([8, 24], Checkpoint(target).Info("transformer.h.0.attn.c_attn.weight").Shape);
+        Assert.Equal([8, 24], Open(target).Info("transformer.h.0.attn.c_attn.weight").Shape);
     }
 
     [Fact]
@@ -78,7 +78,7 @@ public sealed class RoundTripTests
         var parameters = config.Family.Parameters(config.Decoder);
         var ours = Ramps(parameters);
 
-        var files = CheckpointWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32), new() { MaxShardBytes = 2000 });
+        var files = WeightFilesWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32), new() { MaxShardBytes = 2000 });
 
         Assert.True(files.Count > 3);
         Assert.Equal(target["model.safetensors.index.json"], files[^1]);
@@ -87,7 +87,7 @@ public sealed class RoundTripTests
         Assert.All(weights.Parameters, p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
 
         // A later save in one file leaves nothing behind that a reader could mistake for it.
-        CheckpointWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32));
+        WeightFilesWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32));
         Assert.Equal(["model.safetensors"], Directory.GetFiles(target.Path).Select(Path.GetFileName));
     }
 
@@ -95,11 +95,11 @@ public sealed class RoundTripTests
     public void A_failed_save_leaves_the_old_file_and_nothing_else()
     {
         using var target = new TemporaryFolder();
-        CheckpointWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
+        WeightFilesWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
         var before = File.ReadAllBytes(target["model.safetensors"]);
 
         TensorToSave failing = new(new("b", DType.Float32, [1]), _ => throw new IOException("No space left on device"));
-        var error = Assert.Throws<InputException>(() => CheckpointWriter.Save(target.Path, [failing]));
+        var error = Assert.Throws<InputException>(() => WeightFilesWriter.Save(target.Path, [failing]));
 
         Assert.Contains("the disk is full", error.Message);
         Assert.Equal(before, File.ReadAllBytes(target["model.safetensors"]));
@@ -110,7 +110,7 @@ public sealed class RoundTripTests
     public void A_mapped_tensor_lies_in_the_file_and_outlives_it()
     {
         using var target = new TemporaryFolder();
-        CheckpointWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
+        WeightFilesWriter.Save(target.Path, [TensorToSave.From("a", [1, 2, 3], 3)]);
         var file = SafetensorsFile.Open(target["model.safetensors"]);
         var data = file.Read("a");
         var held = false;
@@ -121,7 +121,7 @@ public sealed class RoundTripTests
         data.Owner.DangerousRelease();
     }
 
-    private static Checkpoint Checkpoint(TemporaryFolder folder) => Handbook.Models.Files.Checkpoint.Open(folder.Path);
+    private static WeightFiles Open(TemporaryFolder folder) => WeightFiles.Open(folder.Path);
 
     private static Func<string, TensorData> Ours(ModelWeights weights, DType dtype) => name =>
     {

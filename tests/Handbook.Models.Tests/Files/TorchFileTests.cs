@@ -144,7 +144,7 @@ public sealed class TorchFileTests
     {
         using var folder = new TemporaryFolder();
         File.WriteAllBytes(folder["x.bin"], bytes);
-        using var checkpoint = Checkpoint.Open(folder.Path);
-        return MemoryMarshal.Cast<byte, float>(checkpoint.Bytes("w")).ToArray();
+        using var files = WeightFiles.Open(folder.Path);
+        return MemoryMarshal.Cast<byte, float>(files.Bytes("w")).ToArray();
     }
 }

@@ -12,7 +12,6 @@ using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
 using Handbook.Training.Methods.Sft;
 using Handbook.Training.Tests.Contract;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;
 

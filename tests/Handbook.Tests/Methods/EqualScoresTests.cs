@@ -9,7 +9,6 @@ using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
 using Handbook.Training.Tests.Contract;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;
 

@@ -50,7 +50,7 @@ public sealed class LiveReferenceTests
         var config = Tiny.Config("llama");
         foreach (var (name, seed) in new[] { ("model", 1), ("same", 1), ("other", 2) })
         {
-            CheckpointWriter.Save(folder[name], NewModel.Tensors(config, seed, DType.Float32));
+            WeightFilesWriter.Save(folder[name], NewModel.Tensors(config, seed, DType.Float32));
             config.Save(folder[name]);
         }
         config.With(("rms_norm_eps", 1e-3)).Save(folder["same"]);
@@ -80,7 +80,7 @@ public sealed class LiveReferenceTests
         using var folder = new TemporaryFolder();
         foreach (var (name, seed) in new[] { ("model", 1), ("copy", 1), ("other", 2) })
         {
-            CheckpointWriter.Save(folder[name], NewModel.Tensors(Tiny.Config("llama"), seed, DType.Float32));
+            WeightFilesWriter.Save(folder[name], NewModel.Tensors(Tiny.Config("llama"), seed, DType.Float32));
             Tiny.Config("llama").Save(folder[name]);
         }
         var cache = new CacheFolder(folder["cache"]);

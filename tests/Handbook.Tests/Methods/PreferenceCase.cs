@@ -8,7 +8,6 @@ using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;
 

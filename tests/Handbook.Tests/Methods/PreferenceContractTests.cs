@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Data;
 using Handbook.Data.Mixing;
+using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training.Methods;
@@ -8,7 +9,6 @@ using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Tests.Contract;
 using Handbook.Training.Distributed;
 using Handbook.Training;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods;
 

@@ -80,11 +80,29 @@ public sealed partial class SourceRulesTests
         Assert.Empty(found);
     }
 
+    [Fact]
+    public void No_two_types_share_a_name()
+    {
+        var found = SourceLines()
+            .Select(source => (source.File, Type: TopLevelType().Match(source.Line)))
+            .Where(place => place.Type.Success)
+            // The parts of a partial type lie in one folder; a generic type and its plain companion share a file.
+            .Select(place => (place.Type.Groups["name"].Value, At: place.Type.Groups["partial"].Success ? Path.GetDirectoryName(place.File) : place.File))
+            .Distinct()
+            .GroupBy(type => type.Value, type => type.At)
+            .Where(same => same.Count() > 1);
+        Assert.Equal([], found.Select(same => $"{same.Key}: {string.Join(", ", same)}"));
+    }
+
     /// <summary>Places in the product's source, as <c>FILE:LINE</c>; comments and texts do not count.</summary>
-    private static List<string> Matches(Regex what)
+    private static List<string> Matches(Regex what) =>
+        [.. SourceLines()
+            .Where(source => what.IsMatch(NotCode().Replace(source.Line, "")))
+            .Select(source => $"{source.File}:{source.Number}: {source.Line.Trim()}")];
+
+    private static IEnumerable<(string File, int Number, string Line)> SourceLines()
     {
         var root = Path.Combine(SharedFiles.Repository, "src");
-        var places = new List<string>();
         foreach (var file in Directory.EnumerateFiles(root, "*.cs", SearchOption.AllDirectories))
         {
             var name = Path.GetRelativePath(root, file);
@@ -92,14 +110,15 @@ public sealed partial class SourceRulesTests
                 continue;
             var number = 0;
             foreach (var line in File.ReadLines(file))
-            {
-                number++;
-                if (what.IsMatch(NotCode().Replace(line, "")))
-                    places.Add($"{name}:{number}: {line.Trim()}");
-            }
+                yield return (name, ++number, line);
         }
-        return places;
     }
+
+    [GeneratedRegex("""
+        ^(?:(?:public|internal|static|sealed|abstract|readonly|unsafe|ref|(?<partial>partial))\ )*
+        (?:class|struct|record(?:\ class|\ struct)?|interface|enum|delegate\ [^ ]+)\ (?<name>\w+)
+        """, RegexOptions.IgnorePatternWhitespace)]
+    private static partial Regex TopLevelType();
 
     [GeneratedRegex("""//.*$|"(?:\\.|[^"\\])*"(?!")""")]
     private static partial Regex NotCode();

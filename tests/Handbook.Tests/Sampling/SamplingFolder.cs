@@ -30,7 +30,7 @@ internal sealed class SamplingFolder : IDisposable
         TorchRuntime.Load();
         var tokenizer = Tokenizer.Load(this["model"]);
         var config = NewModel.Config(this["config.json"], tokenizer);
-        CheckpointWriter.Save(this["model"], NewModel.Tensors(config, 3, DType.Float32));
+        WeightFilesWriter.Save(this["model"], NewModel.Tensors(config, 3, DType.Float32));
         config.Save(this["model"]);
         Write("prompts.jsonl", string.Concat(Enumerable.Range(0, 6).Select(i => $$"""{"prompt": "say the word number {{i}} please", "answer": "{{i}}"}""" + "\n")));
     }

@@ -4,7 +4,6 @@ using Handbook.Torch;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Sft;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Contract;
 

@@ -4,7 +4,6 @@ using Handbook.Models.Tests;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Distributed;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Contract;
 

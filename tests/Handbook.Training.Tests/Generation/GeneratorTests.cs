@@ -190,7 +190,7 @@ public sealed class GeneratorTests
         var json = (JsonObject)config.Json.DeepClone();
         json["initializer_range"] = 0.5;
         config = PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
-        CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 11, DType.Float32));
+        WeightFilesWriter.Save(folder.Path, NewModel.Tensors(config, 11, DType.Float32));
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
         return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute));
     }

@@ -7,7 +7,6 @@ using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Sft;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Models;
 
@@ -23,9 +22,9 @@ public sealed class EveryFamilyTests
         var (folder, config) = Open(name);
         using var weights = ModelWeights.Open(folder, config, fused: true);
         using var temporary = new TemporaryFolder();
-        CheckpointWriter.Save(temporary.Path, PublishedTensors.Of(weights.Parameters, Ours, DType.Float32));
-        using var first = Checkpoint.Open(folder);
-        using var second = Checkpoint.Open(temporary.Path);
+        WeightFilesWriter.Save(temporary.Path, PublishedTensors.Of(weights.Parameters, Ours, DType.Float32));
+        using var first = WeightFiles.Open(folder);
+        using var second = WeightFiles.Open(temporary.Path);
         Assert.Equal(first.Names.Order(StringComparer.Ordinal), second.Names.Order(StringComparer.Ordinal));
         Assert.All(first.Names, tensor => Assert.True(first.Read(tensor).Bytes.SequenceEqual(second.Read(tensor).Bytes), tensor));
 

@@ -3,7 +3,6 @@ using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Torch;
 using Handbook.Training.Methods;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Models;
 

@@ -7,7 +7,6 @@ using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Sft;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Models;
 

@@ -7,7 +7,6 @@ using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Tests.Models;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Rewards;
 

@@ -6,7 +6,6 @@ using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Rewards;
 using Handbook.Training.Tests.Contract;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Rewards;
 

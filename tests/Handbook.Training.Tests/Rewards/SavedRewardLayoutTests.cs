@@ -5,7 +5,6 @@ using Handbook.Models.Tests;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Rewards;
 
@@ -34,7 +33,7 @@ public sealed class SavedRewardLayoutTests
         File.WriteAllText(folder["config.json"], json.ToJsonString());
         var language = PublishedConfig.Load(folder.Path);
         Assert.Equal(ModelHead.Language, language.Decoder.Head);
-        CheckpointWriter.Save(folder["lm"], NewModel.Tensors(language, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["lm"], NewModel.Tensors(language, 1, DType.Float32));
 
         var saved = Save(language.WithScoreHead(), folder["lm"], folder["rm"], headSeed: 3);
 
@@ -44,8 +43,8 @@ public sealed class SavedRewardLayoutTests
         foreach (var (key, value) in expected.Json.Where(entry => !s_free.Contains(entry.Key)))
             Assert.True(JsonNode.DeepEquals(value, ours[key]), $"{key} is {ours[key]?.ToJsonString() ?? "null"}, but the library writes {value?.ToJsonString() ?? "null"}");
         Assert.Empty(ours.Select(entry => entry.Key).Except(expected.Json.Select(entry => entry.Key)).Except(s_free).Except(["problem_type"]));
-        using var tensors = Checkpoint.Open(folder["rm"]);
-        using var theirs = Checkpoint.Open(published);
+        using var tensors = WeightFiles.Open(folder["rm"]);
+        using var theirs = WeightFiles.Open(published);
         Assert.Equal(theirs.Names.Order(StringComparer.Ordinal), tensors.Names.Order(StringComparer.Ordinal));
         Assert.All(theirs.Names, tensor => Assert.Equal(theirs.Info(tensor).Shape, tensors.Info(tensor).Shape));
     }
@@ -62,8 +61,8 @@ public sealed class SavedRewardLayoutTests
 
         foreach (var (key, value) in expected.Json.Where(entry => !s_free.Contains(entry.Key)))
             Assert.True(JsonNode.DeepEquals(value, saved.Json[key]), key);
-        using var tensors = Checkpoint.Open(folder["rm"]);
-        using var theirs = Checkpoint.Open(published);
+        using var tensors = WeightFiles.Open(folder["rm"]);
+        using var theirs = WeightFiles.Open(published);
         Assert.Equal(theirs.Names.Order(StringComparer.Ordinal), tensors.Names.Order(StringComparer.Ordinal));
         Assert.All(theirs.Names, tensor => Assert.Equal(theirs.Read(tensor).Bytes.ToArray(), tensors.Read(tensor).Bytes.ToArray()));
     }
@@ -83,12 +82,12 @@ public sealed class SavedRewardLayoutTests
     {
         var config = Language(kind);
         using var folder = new TemporaryFolder();
-        CheckpointWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
 
         var saved = Save(config.WithScoreHead(), folder["lm"], folder["rm"], headSeed: 3);
 
         Assert.Equal([architecture], saved.Json["architectures"]!.AsArray().Select(each => each!.GetValue<string>()));
-        using var tensors = Checkpoint.Open(folder["rm"]);
+        using var tensors = WeightFiles.Open(folder["rm"]);
         Assert.Equal(["score.weight"], tensors.Names.Where(tensor => !tensor.StartsWith(prefix, StringComparison.Ordinal)));
         Assert.Equal((ValueList<long>)[1, config.Decoder.HiddenSize], tensors.Info("score.weight").Shape);
     }
@@ -98,7 +97,7 @@ public sealed class SavedRewardLayoutTests
     {
         var config = Language("llama").With(bosId: null, eosIds: [1], padId: null);
         using var folder = new TemporaryFolder();
-        CheckpointWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
 
         var saved = Save(config.WithScoreHead(), folder["lm"], folder["rm"], headSeed: 3);
 

@@ -7,7 +7,6 @@ using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Rewards;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Rewards;
 
@@ -20,7 +19,7 @@ public sealed class ScoreHeadTests
     {
         using var folder = new TemporaryFolder();
         var config = Language("llama");
-        CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder.Path, NewModel.Tensors(config, 1, DType.Float32));
 
         using var one = ModelWeights.Open(folder.Path, config.WithScoreHead(), fused: true, headSeed: 17);
         using var two = ModelWeights.Open(folder.Path, config.WithScoreHead(), fused: false, headSeed: 17);
@@ -38,7 +37,7 @@ public sealed class ScoreHeadTests
     public void A_score_head_that_is_missing_is_named_where_none_may_be_made()
     {
         using var folder = new TemporaryFolder();
-        CheckpointWriter.Save(folder.Path, NewModel.Tensors(Language("llama"), 1, DType.Float32));
+        WeightFilesWriter.Save(folder.Path, NewModel.Tensors(Language("llama"), 1, DType.Float32));
 
         var failure = Assert.Throws<InputException>(() => ModelWeights.Open(folder.Path, Language("llama").WithScoreHead()));
 
@@ -54,7 +53,7 @@ public sealed class ScoreHeadTests
     {
         using var folder = new TemporaryFolder();
         var config = Language(kind).WithScoreHead();
-        CheckpointWriter.Save(folder["first"], NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["first"], NewModel.Tensors(config, 1, DType.Float32));
         using var model = Open(folder["first"], config);
         var tokenizer = Tokenizer.Load(WithTokenizer(folder.Path));
 
@@ -65,10 +64,10 @@ public sealed class ScoreHeadTests
         Assert.Equal(1, saved.Json["num_labels"]!.GetValue<int>());
         Assert.Equal("LABEL_0", saved.Json["id2label"]!["0"]!.GetValue<string>());
         Assert.Equal(0, saved.Json["label2id"]!["LABEL_0"]!.GetValue<int>());
-        using var checkpoint = Checkpoint.Open(folder["second"]);
-        Assert.Equal((ValueList<long>)[1, config.Decoder.HiddenSize], checkpoint.Info("score.weight").Shape);
-        Assert.DoesNotContain("lm_head.weight", checkpoint.Names);
-        Assert.DoesNotContain("score.bias", checkpoint.Names);
+        using var files = WeightFiles.Open(folder["second"]);
+        Assert.Equal((ValueList<long>)[1, config.Decoder.HiddenSize], files.Info("score.weight").Shape);
+        Assert.DoesNotContain("lm_head.weight", files.Names);
+        Assert.DoesNotContain("score.bias", files.Names);
         using var again = Open(folder["second"], saved);
         using var scope = TensorScope.Enter();
         int[][] rows = [[3, 1, 4, 1, 5], [9, 2, 6]];
@@ -80,7 +79,7 @@ public sealed class ScoreHeadTests
     {
         using var folder = new TemporaryFolder();
         var config = Language("llama").WithScoreHead();
-        CheckpointWriter.Save(folder["first"], NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["first"], NewModel.Tensors(config, 1, DType.Float32));
         using var model = Open(folder["first"], config);
         var tokenizer = Tokenizer.Load(WithTokenizer(folder.Path)).With(eosToken: "b", padToken: "b");
 
@@ -97,8 +96,8 @@ public sealed class ScoreHeadTests
     {
         using var folder = new TemporaryFolder();
         var config = Language("llama");
-        CheckpointWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
-        CheckpointWriter.Save(folder["rm"], NewModel.Tensors(config.WithScoreHead(), 1, DType.Float32));
+        WeightFilesWriter.Save(folder["lm"], NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder["rm"], NewModel.Tensors(config.WithScoreHead(), 1, DType.Float32));
         using var language = Open(folder["lm"], config);
         using var reward = Open(folder["rm"], config.WithScoreHead());
         var stream = StreamLayout.Of([[1, 2]]);
@@ -123,7 +122,7 @@ public sealed class ScoreHeadTests
     {
         using var folder = new TemporaryFolder();
         var config = Language("llama").WithScoreHead();
-        CheckpointWriter.Save(folder.Path, NewModel.Tensors(config, 1, DType.Float32));
+        WeightFilesWriter.Save(folder.Path, NewModel.Tensors(config, 1, DType.Float32));
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
         using var model = Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.BFloat16));
         using var scope = TensorScope.Enter();

@@ -4,13 +4,13 @@ using System.Text;
 namespace Handbook.Text.Tokenizers.Decoders;
 
 /// <summary>Joins all tokens.</summary>
-internal sealed class FuseDecoder : Decoder
+internal sealed class FuseDecoder : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) => [string.Concat(tokens)];
 }
 
 /// <summary>Replaces every match of a pattern in each token.</summary>
-internal sealed class ReplaceDecoder(IMatcher pattern, string content) : Decoder
+internal sealed class ReplaceDecoder(IMatcher pattern, string content) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) => tokens.ConvertAll(Replace);
 
@@ -29,7 +29,7 @@ internal sealed class ReplaceDecoder(IMatcher pattern, string content) : Decoder
 }
 
 /// <summary>Removes a character up to so many times at the ends of each token.</summary>
-internal sealed class StripDecoder(int content, int start, int stop) : Decoder
+internal sealed class StripDecoder(int content, int start, int stop) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) => tokens.ConvertAll(Strip);
 
@@ -46,7 +46,7 @@ internal sealed class StripDecoder(int content, int start, int stop) : Decoder
 }
 
 /// <summary>Turns runs of byte tokens <c>&lt;0xE2&gt;</c> back into text; a run that is not UTF-8 gives one U+FFFD a byte.</summary>
-internal sealed class ByteFallbackDecoder : Decoder
+internal sealed class ByteFallbackDecoder : TokenDecoder
 {
     private static readonly UTF8Encoding Strict = new(false, throwOnInvalidBytes: true);
 
@@ -88,7 +88,7 @@ internal sealed class ByteFallbackDecoder : Decoder
 }
 
 /// <summary>▁ back to spaces; the one that was put in front of the text disappears.</summary>
-internal sealed class MetaspaceDecoder(int replacement, bool dropsFirst) : Decoder
+internal sealed class MetaspaceDecoder(int replacement, bool dropsFirst) : TokenDecoder
 {
     private readonly string _replacement = new Rune(replacement).ToString();
 
@@ -97,14 +97,14 @@ internal sealed class MetaspaceDecoder(int replacement, bool dropsFirst) : Decod
 }
 
 /// <summary>An end-of-word suffix becomes a space, and nothing at the very end.</summary>
-internal sealed class BpeDecoder(string suffix) : Decoder
+internal sealed class BpeDecoder(string suffix) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) =>
         suffix.Length == 0 ? tokens : [.. tokens.Select((token, index) => token.Replace(suffix, index == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
 }
 
 /// <summary>Joins continuations to their words, and puts spaces between words.</summary>
-internal sealed class WordPieceDecoder(string prefix, bool cleanUp) : Decoder
+internal sealed class WordPieceDecoder(string prefix, bool cleanUp) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) => [.. tokens.Select((token, index) =>
     {
@@ -120,7 +120,7 @@ internal sealed class WordPieceDecoder(string prefix, bool cleanUp) : Decoder
 }
 
 /// <summary>Output of speech models: repeated tokens count once, padding disappears.</summary>
-internal sealed class CtcDecoder(string padToken, string wordDelimiter, bool cleanUp) : Decoder
+internal sealed class CtcDecoder(string padToken, string wordDelimiter, bool cleanUp) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens)
     {

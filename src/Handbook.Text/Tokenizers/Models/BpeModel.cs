@@ -68,7 +68,7 @@ internal sealed class BpeModel : Model
 
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id] : null;
 
-    public override void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {
         sink.BeginPiece();
         if (!_cutsAtSpaces)
@@ -87,7 +87,7 @@ internal sealed class BpeModel : Model
         EncodeWord(piece[start..], scratch, sink);
     }
 
-    private void EncodeWord(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    private void EncodeWord(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {
         if (piece.Length <= WordCache.MaxLength)
         {

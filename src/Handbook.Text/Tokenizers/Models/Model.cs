@@ -15,5 +15,5 @@ internal abstract class Model
     public abstract string? TokenOf(int id);
 
     /// <summary>Appends the tokens of a piece, each with the number of UTF-8 bytes of the piece that it covers.</summary>
-    public abstract void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink);
+    public abstract void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink);
 }

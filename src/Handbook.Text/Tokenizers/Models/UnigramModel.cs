@@ -53,7 +53,7 @@ internal sealed class UnigramModel : Model
 
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id].Token : null;
 
-    public override void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {
         sink.BeginPiece();
         var hash = piece.Length <= WordCache.MaxLength ? WordCache.Hash(piece) : 0;

@@ -38,7 +38,7 @@ internal abstract class DictionaryModel : Model
 /// <summary>One token a piece.</summary>
 internal sealed class WordLevelModel(Dictionary<string, int> vocabulary, string unknown) : DictionaryModel(vocabulary, unknown)
 {
-    public override void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {
         sink.BeginPiece();
         sink.Add(Vocabulary.TryGetValue(CodePoints.ToText(piece), out var id) ? id : UnknownId(piece), Bytes(piece));
@@ -50,7 +50,7 @@ internal sealed class WordPieceModel(Dictionary<string, int> vocabulary, string 
 {
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
 
-    public override void Encode(ReadOnlySpan<int> piece, Scratch scratch, TokenSink sink)
+    public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {
         sink.BeginPiece();
         var hash = piece.Length <= WordCache.MaxLength ? WordCache.Hash(piece) : 0;

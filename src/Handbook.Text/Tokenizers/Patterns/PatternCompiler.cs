@@ -58,7 +58,7 @@ internal sealed class PatternCompiler
     {
         switch (node)
         {
-            case SetNode set:
+            case CharacterSetNode set:
                 return set.Set;
             case CaptureNode capture:
                 return FirstOf(capture.Body);
@@ -104,7 +104,7 @@ internal sealed class PatternCompiler
     {
         switch (node)
         {
-            case SetNode set:
+            case CharacterSetNode set:
                 Add(new(PatternOp.Set, Set: set.Set));
                 break;
             case SequenceNode sequence:
@@ -181,7 +181,7 @@ internal sealed class PatternCompiler
 
     private void EmitRepeat(RepeatNode repeat)
     {
-        if (repeat.Body is SetNode set)
+        if (repeat.Body is CharacterSetNode set)
         {
             var op = repeat.Kind switch { RepeatKind.Lazy => PatternOp.Lazy, RepeatKind.Possessive => PatternOp.Possessive, _ => PatternOp.Greedy };
             Add(new(op, repeat.Min, repeat.Max, Set: set.Set));
@@ -220,7 +220,7 @@ internal sealed class PatternCompiler
     {
         switch (node)
         {
-            case SetNode:
+            case CharacterSetNode:
                 return (1, 1);
             case SequenceNode sequence:
                 var sum = (Min: 0, Max: 0);

@@ -6,7 +6,7 @@ namespace Handbook.Text.Tokenizers.Patterns;
 internal abstract record PatternNode;
 
 /// <summary>One code point of a set.</summary>
-internal sealed record SetNode(CharacterClass Set) : PatternNode;
+internal sealed record CharacterSetNode(CharacterClass Set) : PatternNode;
 
 internal sealed record SequenceNode(PatternNode[] Parts) : PatternNode;
 

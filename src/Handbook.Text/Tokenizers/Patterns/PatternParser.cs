@@ -146,9 +146,9 @@ internal sealed class PatternParser
             case '(':
                 return Group();
             case '[':
-                return new SetNode(Cased(new ClassParser(this).Parse()));
+                return new CharacterSetNode(Cased(new ClassParser(this).Parse()));
             case '.':
-                return new SetNode(_dotAll ? ClassNames.Any : ClassNames.NotNewline);
+                return new CharacterSetNode(_dotAll ? ClassNames.Any : ClassNames.NotNewline);
             case '^':
                 return new AnchorNode(AnchorKind.LineStart);
             case '$':
@@ -163,7 +163,7 @@ internal sealed class PatternParser
         }
     }
 
-    private SetNode Literal(int point) => new(Cased(new(p => p == point)));
+    private CharacterSetNode Literal(int point) => new(Cased(new(p => p == point)));
 
     /// <summary>The set, widened by the other cases of its letters under (?i).</summary>
     private CharacterClass Cased(CharacterClass set) => !_ignoreCase ? set : new(point =>
@@ -284,14 +284,14 @@ internal sealed class PatternParser
                 return Anchor(AnchorKind.Keep);
             case 'R':
                 _at++;
-                var pair = new SequenceNode([new SetNode(new(p => p == '\r')), new SetNode(new(p => p == '\n'))]);
-                return new AtomicNode(new ChoiceNode([pair, new SetNode(new(p => p is (>= 10 and <= 13) or 0x85 or 0x2028 or 0x2029))]));
+                var pair = new SequenceNode([new CharacterSetNode(new(p => p == '\r')), new CharacterSetNode(new(p => p == '\n'))]);
+                return new AtomicNode(new ChoiceNode([pair, new CharacterSetNode(new(p => p is (>= 10 and <= 13) or 0x85 or 0x2028 or 0x2029))]));
             case 'N':
                 _at++;
-                return new SetNode(ClassNames.NotNewline);
+                return new CharacterSetNode(ClassNames.NotNewline);
             case 'O':
                 _at++;
-                return new SetNode(ClassNames.Any);
+                return new CharacterSetNode(ClassNames.Any);
             case 'k' when _at + 1 < _text.Length && _text[_at + 1] is '<' or '\'':
                 _at += 2;
                 return Reference(Name(_text[_at - 1] == '<' ? '>' : '\''), start);
@@ -301,7 +301,7 @@ internal sealed class PatternParser
                 throw new PatternException($"\\{(char)_text[_at]} is not supported", start);
             default:
                 var (set, literal) = ClassEscape();
-                return set is null ? Literal(literal) : new SetNode(Cased(set));
+                return set is null ? Literal(literal) : new CharacterSetNode(Cased(set));
         }
 
         AnchorNode Anchor(AnchorKind kind)

@@ -38,10 +38,10 @@ public sealed record EndpointOptions
 /// <param name="Text">What it said.</param>
 /// <param name="Finished">Whether it ended by itself, not at its greatest length.</param>
 /// <param name="Tokens">Tokens of the reply as the endpoint counts them; null where it does not say.</param>
-public sealed record ChatReply(string Text, bool Finished, int? Tokens);
+internal sealed record ChatReply(string Text, bool Finished, int? Tokens);
 
 /// <summary>An OpenAI-compatible chat endpoint: several requests at once, failed ones repeated, all waiting when it says that it is too much.</summary>
-public sealed class ChatEndpoint
+internal sealed class ChatEndpoint
 {
     // An endpoint that never replied is rather not there than overburdened.
     private const int RetriesBeforeAnyReply = 1;

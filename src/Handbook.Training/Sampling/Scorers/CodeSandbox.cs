@@ -6,7 +6,7 @@ using Handbook.Base;
 namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>What a sandboxed command may use.</summary>
-public sealed record SandboxLimits
+internal sealed record SandboxLimits
 {
     /// <summary>Time on the clock.</summary>
     public double Seconds { get; init; } = 10;
@@ -24,7 +24,7 @@ public sealed record SandboxLimits
 /// <summary>How a sandboxed command ended.</summary>
 /// <param name="Code">Its exit code; null where it was stopped.</param>
 /// <param name="Output">The end of what it printed.</param>
-public readonly record struct SandboxOutcome(int? Code, string Output);
+internal readonly record struct SandboxOutcome(int? Code, string Output);
 
 /// <summary>Runs commands without network, without the user's files, and with limits of time, memory and processes.</summary>
 /// <remarks>
@@ -33,7 +33,7 @@ public readonly record struct SandboxOutcome(int? Code, string Output);
 /// (<c>pivot_root</c>); the end together with its parent (<c>setpriv --pdeathsig</c>) or after its time (<c>timeout</c>); resource limits (<c>prlimit</c>); no capabilities and no way to new ones (<c>setpriv</c>). Who runs as root becomes nobody first.
 /// Where any of it cannot be had, nothing runs.
 /// </remarks>
-public sealed class CodeSandbox
+internal sealed class CodeSandbox
 {
     private const int OutputKept = 2000;
 

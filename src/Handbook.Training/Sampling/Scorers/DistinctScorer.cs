@@ -5,16 +5,16 @@ namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>Asks a scorer, which says the same of the same answer, once for each; equal answers to equal prompts share the score.</summary>
 /// <param name="scorer">Who scores; owned from here on.</param>
-public sealed class DistinctScorer(IAnswerScorer scorer) : IAnswerScorer
+internal sealed class DistinctScorer(IAnswerScorer scorer) : IAnswerScorer
 {
     /// <summary>Scores that are remembered from one call to the next; a judge's words stay in memory with them.</summary>
     private const int MostKept = 1 << 16;
 
-    private readonly Dictionary<string, AnswerScore> _known = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, AnswerRating> _known = new(StringComparer.Ordinal);
 
     public string Name => scorer.Name;
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         var groups = new Dictionary<string, List<int>>(StringComparer.Ordinal);
         var distinct = new List<string>();

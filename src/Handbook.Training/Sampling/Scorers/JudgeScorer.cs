@@ -13,7 +13,7 @@ namespace Handbook.Training.Sampling.Scorers;
 /// <param name="best">The mark that counts as 1; none is larger.</param>
 /// <param name="least">No mark is smaller.</param>
 /// <param name="say">Hears how many replies give no score, and why.</param>
-public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
+internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
 {
     private const int ExampleLength = 160;
 
@@ -33,7 +33,7 @@ public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pa
 
     public string Name => "judge";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         var unscored = new SortedDictionary<string, (int Count, string Example)>(StringComparer.Ordinal);
         try
@@ -65,14 +65,14 @@ public sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pa
     });
 
     // What is not scored is left out; the next reply may say more.
-    private (AnswerScore Score, string? Problem) Mark(string reply)
+    private (AnswerRating Score, string? Problem) Mark(string reply)
     {
         if (_mark.In(AsciiNumbers.In(reply)) is not { } mark || !double.TryParse(mark, NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
             return Unscored("no mark in the reply");
         return value >= least && value <= best ? (new(value / best, reply), null)
             : Unscored(string.Create(CultureInfo.InvariantCulture, $"the mark is not between judge_least {least} and judge_best {best}"));
 
-        (AnswerScore, string) Unscored(string problem) => (new(double.NaN, $"{problem}: {reply}"), problem);
+        (AnswerRating, string) Unscored(string problem) => (new(double.NaN, $"{problem}: {reply}"), problem);
     }
 
     private static string End(string reply) => reply.Length > ExampleLength ? $"…{reply[^ExampleLength..]}" : reply;

@@ -13,7 +13,7 @@ namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>The score of a reward model; the prompt is computed once for all of its answers.</summary>
 /// <param name="model">The reward model; owned from here on.</param>
-public sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
+internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
 {
     /// <summary>Answers that are scored together: enough to fill batches, few enough to lose little when stopped.</summary>
     private const int ChunkSize = 256;
@@ -22,7 +22,7 @@ public sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
 
     public string Name => "reward_model";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         // Row by row: then a score does not depend on which others are computed with it, nor on where a run was stopped.
         using var exact = RowExact.Enabled();

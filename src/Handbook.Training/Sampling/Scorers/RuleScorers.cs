@@ -6,11 +6,11 @@ using Handbook.Base;
 namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>A scorer that looks at one answer at a time.</summary>
-public abstract class RuleScorer : IAnswerScorer
+internal abstract class RuleScorer : IAnswerScorer
 {
     public abstract string Name { get; }
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         for (var i = 0; i < answers.Count; i++)
         {
@@ -19,11 +19,11 @@ public abstract class RuleScorer : IAnswerScorer
         }
     }
 
-    public abstract AnswerScore Score(SampledAnswer answer);
+    public abstract AnswerRating Score(SampledAnswer answer);
 
     public void Dispose() => GC.SuppressFinalize(this);
 
-    private protected static AnswerScore Of(bool good) => new(good ? 1 : 0);
+    private protected static AnswerRating Of(bool good) => new(good ? 1 : 0);
 
     private protected string Reference(SampledAnswer answer) => answer.Reference ?? throw new InputException(
         $"{answer.Place}: {Name} compares with the right answer, but the row has none", fix: "name the column with the right answers in reference_column, or take another scorer");
@@ -31,7 +31,7 @@ public abstract class RuleScorer : IAnswerScorer
 
 /// <summary>Where an answer states its result.</summary>
 /// <param name="pattern">Its first group, or the whole match, is the result; the last match counts. null takes the whole answer.</param>
-public sealed class ResultPattern(string? pattern)
+internal sealed class ResultPattern(string? pattern)
 {
     private static readonly TimeSpan s_longest = TimeSpan.FromSeconds(1);
 
@@ -54,20 +54,20 @@ public sealed class ResultPattern(string? pattern)
 }
 
 /// <summary>1 where the answer is the right one, character for character, space around it aside.</summary>
-public sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
+internal sealed class ExactMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "exact_match";
 
-    public override AnswerScore Score(SampledAnswer answer) =>
+    public override AnswerRating Score(SampledAnswer answer) =>
         Of(result.In(answer.Answer)?.Trim() == Reference(answer).Trim());
 }
 
 /// <summary>1 where the last number of the answer equals the last number of the right answer.</summary>
-public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
+internal sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 {
     public override string Name => "number_match";
 
-    public override AnswerScore Score(SampledAnswer answer)
+    public override AnswerRating Score(SampledAnswer answer)
     {
         var expected = Expected(Reference(answer), answer.Place);
         return result.In(answer.Answer) is { } stated && LastNumber(stated) is { } number ? Of(Equal(number, expected)) : new(0, "no number");
@@ -97,13 +97,13 @@ public sealed partial class NumberMatchScorer(ResultPattern result) : RuleScorer
 }
 
 /// <summary>1 where the answer matches a regular expression somewhere.</summary>
-public sealed class RegexScorer(string pattern) : RuleScorer
+internal sealed class RegexScorer(string pattern) : RuleScorer
 {
     private readonly Regex _pattern = new(pattern, RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
 
     public override string Name => "regex";
 
-    public override AnswerScore Score(SampledAnswer answer)
+    public override AnswerRating Score(SampledAnswer answer)
     {
         try
         {
@@ -117,17 +117,17 @@ public sealed class RegexScorer(string pattern) : RuleScorer
 }
 
 /// <summary>1 where the answer is neither too short nor too long.</summary>
-public sealed class LengthScorer(int least, int? most) : RuleScorer
+internal sealed class LengthScorer(int least, int? most) : RuleScorer
 {
     public override string Name => "length";
 
-    public override AnswerScore Score(SampledAnswer answer) => Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
+    public override AnswerRating Score(SampledAnswer answer) => Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
 }
 
 /// <summary>1 where the answer ended by itself.</summary>
-public sealed class FinishedScorer : RuleScorer
+internal sealed class FinishedScorer : RuleScorer
 {
     public override string Name => "finished";
 
-    public override AnswerScore Score(SampledAnswer answer) => Of(answer.Finished);
+    public override AnswerRating Score(SampledAnswer answer) => Of(answer.Finished);
 }

@@ -6,7 +6,7 @@ using Handbook.Training.Sampling.Endpoints;
 namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>The scorers of a recipe and their weights; a model or an endpoint is opened when it is first asked.</summary>
-public sealed class ScorerSet : IDisposable
+internal sealed class ScorerSet : IDisposable
 {
     private readonly (string Name, double Weight)[] _all;
     private readonly IAnswerScorer?[] _open;

@@ -5,7 +5,7 @@ using Handbook.Base;
 namespace Handbook.Training.Sampling.Scorers;
 
 /// <summary>1 where a command ends with code 0 on the answer's code; each answer in a sandbox of its own.</summary>
-public sealed partial class UnitTestScorer : IAnswerScorer
+internal sealed partial class UnitTestScorer : IAnswerScorer
 {
     private readonly UnitTestOptions _options;
     private readonly CodeSandbox _sandbox;
@@ -21,7 +21,7 @@ public sealed partial class UnitTestScorer : IAnswerScorer
 
     public string Name => "unit_test";
 
-    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerScore> done, CancellationToken cancel)
+    public void Score(IReadOnlyList<SampledAnswer> answers, Action<int, AnswerRating> done, CancellationToken cancel)
     {
         var told = new Lock();
         try
@@ -39,7 +39,7 @@ public sealed partial class UnitTestScorer : IAnswerScorer
         }
     }
 
-    private AnswerScore Score(SampledAnswer answer, CancellationToken cancel)
+    private AnswerRating Score(SampledAnswer answer, CancellationToken cancel)
     {
         var reference = answer.Reference ?? "";
         var files = new Dictionary<string, string>
@@ -61,7 +61,7 @@ public sealed partial class UnitTestScorer : IAnswerScorer
 }
 
 /// <summary>How answers are tested.</summary>
-public sealed record UnitTestOptions
+internal sealed record UnitTestOptions
 {
     /// <summary>For <c>sh -c</c>, in the scratch folder.</summary>
     public required string Command { get; init; }

@@ -1,13 +1,13 @@
 using Handbook.Base;
 using Handbook.Data;
 using Handbook.Data.Mixing;
+using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Sampling;
 using Handbook.Training.Tests.Contract;
 
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Tests.Methods.Grpo;
 

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using Handbook.Data;
+using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Training.Methods;
@@ -7,7 +8,6 @@ using Handbook.Training.Methods.Rewards;
 using Handbook.Training.Tests.Contract;
 using Handbook.Training.Tests.Models;
 using Handbook.Training.Tests.Rewards;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Tests.Methods.Rewards;
 

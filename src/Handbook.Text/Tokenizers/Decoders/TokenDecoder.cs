@@ -3,12 +3,12 @@ using Handbook.Text.Tokenizers.PreTokenizers;
 namespace Handbook.Text.Tokenizers.Decoders;
 
 /// <summary>Turns tokens back into text. Steps follow one another; at the end the pieces are joined.</summary>
-internal abstract class Decoder
+internal abstract class TokenDecoder
 {
     public abstract List<string> Apply(List<string> tokens);
 }
 
-internal sealed class SequenceDecoder(Decoder[] steps) : Decoder
+internal sealed class SequenceDecoder(TokenDecoder[] steps) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens)
     {
@@ -19,7 +19,7 @@ internal sealed class SequenceDecoder(Decoder[] steps) : Decoder
 }
 
 /// <summary>Byte characters back to bytes, bytes to text; invalid UTF-8 gives U+FFFD.</summary>
-internal sealed class ByteLevelDecoder : Decoder
+internal sealed class ByteLevelDecoder : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens)
     {

@@ -4,7 +4,7 @@ using Handbook.Base;
 namespace Handbook.Models.Files;
 
 /// <summary>The tensors of a saved model under their published names, in one file or in shards with an index.</summary>
-public sealed class Checkpoint : IDisposable
+public sealed class WeightFiles : IDisposable
 {
     /// <summary>File names in the order they are looked for.</summary>
     private static readonly string[] _known =
@@ -16,7 +16,7 @@ public sealed class Checkpoint : IDisposable
     private readonly IReadOnlyList<ITensorFile> _files;
     private readonly Dictionary<string, ITensorFile> _where;
 
-    private Checkpoint(string path, IReadOnlyList<ITensorFile> files, Dictionary<string, ITensorFile> where)
+    private WeightFiles(string path, IReadOnlyList<ITensorFile> files, Dictionary<string, ITensorFile> where)
     {
         (Path, _files, _where) = (path, files, where);
         Names = [.. where.Keys];
@@ -60,7 +60,7 @@ public sealed class Checkpoint : IDisposable
     }
 
     /// <param name="path">A folder with weights, a weights file, or the index of a sharded model.</param>
-    public static Checkpoint Open(string path)
+    public static WeightFiles Open(string path)
     {
         var file = Directory.Exists(path) ? FindIn(path) : path;
         if (!File.Exists(file))
@@ -99,7 +99,7 @@ public sealed class Checkpoint : IDisposable
             fix: "name the folder of a saved model");
     }
 
-    private static Checkpoint OpenShards(string index)
+    private static WeightFiles OpenShards(string index)
     {
         var map = ReadIndex(index);
         var folder = System.IO.Path.GetDirectoryName(index)!;

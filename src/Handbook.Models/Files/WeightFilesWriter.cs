@@ -7,8 +7,8 @@ using Handbook.Base.Files;
 
 namespace Handbook.Models.Files;
 
-/// <summary>How a checkpoint is written.</summary>
-public sealed record CheckpointOptions
+/// <summary>How weights are written.</summary>
+public sealed record WeightFilesOptions
 {
     /// <summary>A file grows to at most this many bytes, unless one tensor alone is larger. The published default is 5 GB.</summary>
     public long MaxShardBytes { get; init; } = 5_000_000_000;
@@ -20,13 +20,13 @@ public sealed record CheckpointOptions
 }
 
 /// <summary>Saves tensors in the published layout. What is on disk is read back and compared before the old files are replaced.</summary>
-public static class CheckpointWriter
+public static class WeightFilesWriter
 {
     /// <param name="folder">Made where it is missing.</param>
     /// <param name="tensors">In the order the shards are filled; each name once.</param>
     /// <returns>The files that now hold the model, the index last.</returns>
     /// <exception cref="InputException">The disk is full or the folder cannot be written; what was there before is untouched.</exception>
-    public static IReadOnlyList<string> Save(string folder, IReadOnlyList<TensorToSave> tensors, CheckpointOptions? options = null)
+    public static IReadOnlyList<string> Save(string folder, IReadOnlyList<TensorToSave> tensors, WeightFilesOptions? options = null)
     {
         options ??= new();
         var shards = Split(tensors, options.MaxShardBytes);

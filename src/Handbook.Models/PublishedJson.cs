@@ -7,7 +7,7 @@ using Handbook.Base.Files;
 namespace Handbook.Models;
 
 /// <summary>Small JSON files in the Python libraries' layout: two spaces, keys sorted, a line end at the end.</summary>
-internal static class JsonFile
+internal static class PublishedJson
 {
     private static readonly JsonWriterOptions _layout = new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 

@@ -1,7 +1,7 @@
 namespace Handbook.Text.Tokenizers.Models;
 
 /// <summary>What one thread needs to encode, kept between calls.</summary>
-internal sealed class Scratch
+internal sealed class EncodeScratch
 {
     public PieceList Pieces { get; } = new();
 
