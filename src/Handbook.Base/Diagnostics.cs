@@ -3,7 +3,15 @@ using System.Text;
 namespace Handbook.Base;
 
 /// <summary>How bad a message is; only errors stop the run.</summary>
-public enum Severity { Note, Warning, Error }
+public enum Severity
+{
+    /// <summary>Worth knowing; needs no action.</summary>
+    Note,
+    /// <summary>Probably a mistake.</summary>
+    Warning,
+    /// <summary>The run cannot start.</summary>
+    Error,
+}
 
 /// <summary>One message about a recipe: what is wrong and where, why it matters, what to do next.</summary>
 /// <param name="At">The place; null when nothing in the recipe caused it, e.g. a missing key.</param>
@@ -54,10 +62,13 @@ public sealed class Diagnostics
     /// <summary>The recipe's path as the user wrote it.</summary>
     public string File { get; }
 
+    /// <summary>Every message: notes, warnings, errors, each kind in the order of the file, those without a place last.</summary>
     public IReadOnlyList<Diagnostic> All => [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line).ThenBy(d => d.At?.Source is null ? 0 : d.At?.Column)];
 
+    /// <summary>The messages that stop the run, in the order of the file.</summary>
     public IReadOnlyList<Diagnostic> Errors => [.. All.Where(d => d.Severity == Severity.Error)];
 
+    /// <summary>Whether anything stops the run.</summary>
     public bool HasErrors => _all.Exists(d => d.Severity == Severity.Error);
 
     /// <summary>A problem of a key's value; the sentence begins with the key.</summary>

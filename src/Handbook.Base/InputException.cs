@@ -18,10 +18,13 @@ public class InputException : Exception
         Fix = fix;
     }
 
+    /// <summary>What is wrong and where, with the actual value.</summary>
     public string What { get; }
 
+    /// <summary>Why it matters; null where that is plain.</summary>
     public string? Why { get; }
 
+    /// <summary>What to do next; null where nothing can be advised.</summary>
     public string? Fix { get; }
 
     private static string Compose(string what, string? why, string? fix) =>

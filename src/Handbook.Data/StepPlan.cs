@@ -87,6 +87,7 @@ public sealed class StepPlan
     /// <summary>Micro-batches that one pass over the rows makes.</summary>
     public int MicroBatchesPerEpoch { get; }
 
+    /// <summary>Optimiser steps that one pass over the rows makes.</summary>
     public int StepsPerEpoch { get; }
 
     /// <summary>Steps of the whole run.</summary>

@@ -7,8 +7,11 @@ public enum SegmentRole : byte
 {
     /// <summary>A whole row of supervised fine-tuning or pretraining.</summary>
     Row,
+    /// <summary>What is to be answered; its answers continue it.</summary>
     Prompt,
+    /// <summary>The better answer of a pair, or one that is good by itself.</summary>
     Chosen,
+    /// <summary>The worse answer of a pair, or one that is bad by itself.</summary>
     Rejected,
     /// <summary>One of n sampled answers.</summary>
     Sample,
@@ -52,6 +55,7 @@ public sealed class TokenBatch
     /// <summary>Weight of each target, 0 where there is none; [N].</summary>
     public required float[] Weights { get; init; }
 
+    /// <summary>N, number of tokens.</summary>
     public int Count => Tokens.Length;
 
     /// <summary>Number of targets.</summary>

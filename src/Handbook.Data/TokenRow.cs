@@ -61,6 +61,7 @@ public sealed record SampleScore(double Advantage, bool Counts, double[] Old, do
 /// <summary>Tokenised rows by number: a store on disk, or an order or packing of one.</summary>
 public interface ITokenRows
 {
+    /// <summary>Number of rows.</summary>
     int Count { get; }
 
     /// <summary>Number of tokens of a row, without reading it.</summary>
@@ -69,6 +70,7 @@ public interface ITokenRows
     /// <summary>Length of a row's text in Unicode code points.</summary>
     int Characters(int row);
 
+    /// <summary>The tokens of a row, from 0; any thread may read.</summary>
     TokenRow Read(int row);
 }
 

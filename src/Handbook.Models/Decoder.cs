@@ -8,6 +8,7 @@ namespace Handbook.Models;
 /// <summary>What a forward pass does apart from computing the model.</summary>
 public sealed record ForwardOptions
 {
+    /// <summary>The network alone: nothing is computed again, changed or watched.</summary>
     public static ForwardOptions Plain { get; } = new();
 
     /// <summary>Keep only each layer's input and compute the layer again in the backward pass.</summary>
@@ -55,8 +56,10 @@ public sealed class Decoder : IDisposable
         _rotary = new RotaryTables(config);
     }
 
+    /// <summary>What the network looks like.</summary>
     public DecoderConfig Config { get; }
 
+    /// <summary>Its weights.</summary>
     internal ModelParameters Parameters { get; }
 
     /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
@@ -65,6 +68,7 @@ public sealed class Decoder : IDisposable
         "this is a reward model: it scores texts and cannot predict tokens", why: "its head is score.weight, in the place of a language model's",
         fix: "name a language model, such as the one that the reward model was trained from");
 
+    /// <summary>Factor and soft cap on the logits.</summary>
     internal HeadOptions HeadOptions { get; }
 
     /// <summary>Element type of products.</summary>
@@ -151,5 +155,6 @@ public sealed class Decoder : IDisposable
                 fix: $"set max_length to {Config.MaxPositions} or less");
     }
 
+    /// <summary>Frees the weights.</summary>
     public void Dispose() => Parameters.Dispose();
 }

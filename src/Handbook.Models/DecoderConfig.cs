@@ -37,16 +37,19 @@ public sealed record DecoderConfig
     /// <summary>Longest sequence the model was made for; with learned positions a hard limit.</summary>
     public required int MaxPositions { get; init; }
 
+    /// <summary>How the residual stream is scaled before a block reads it.</summary>
     public NormKind Norm { get; init; } = NormKind.RmsNorm;
 
     /// <summary>Where a layer's norms stand relative to attention and feed-forward.</summary>
     public NormPlacement NormPlacement { get; init; } = NormPlacement.Before;
 
+    /// <summary>ε under the root of the norms.</summary>
     public required double NormEpsilon { get; init; }
 
     /// <summary>Added to every norm weight before use: 1 where the file stores the weight minus one (Gemma), else 0.</summary>
     public double NormWeightOffset { get; init; }
 
+    /// <summary>The point-wise function inside the feed-forward layer.</summary>
     public required Activation Activation { get; init; }
 
     /// <summary>True: <c>down(act(gate x) ⊙ up x)</c>; false: <c>down(act(up x))</c>.</summary>
@@ -67,6 +70,7 @@ public sealed record DecoderConfig
     /// <summary>The head that predicts tokens is the embedding itself; there is no <c>head.weight</c>.</summary>
     public bool TiedHead { get; init; }
 
+    /// <summary>How the network learns where a token stands.</summary>
     public PositionKind Positions { get; init; } = PositionKind.Rope;
 
     /// <summary>Base of the rotary frequencies.</summary>
@@ -127,11 +131,13 @@ public sealed record DecoderConfig
     /// <summary>Standard deviation of a new model's weights.</summary>
     public double InitializerRange { get; init; } = 0.02;
 
+    /// <summary>The id that begins a text; null where the file names none.</summary>
     public int? BosId { get; init; }
 
     /// <summary>Ids that end an answer; several where the file lists several.</summary>
     public ValueList<int> EosIds { get; init; } = [];
 
+    /// <summary>The id that fills short rows; null where the file names none.</summary>
     public int? PadId { get; init; }
 
     /// <summary>The row of the embedding that gets no gradient from look-ups: that of <c>pad_token_id</c> in families whose published code makes it so
@@ -162,6 +168,7 @@ public sealed record DecoderConfig
     public bool HasRope(int layer) => Positions == PositionKind.Rope && !LayersWithoutRope.Contains(layer);
 }
 
+/// <summary>What reads the last hidden states.</summary>
 public enum ModelHead
 {
     /// <summary>A logit per token of the vocabulary; <c>head.weight</c> [V, D], or the embedding where it is tied.</summary>
@@ -171,6 +178,7 @@ public enum ModelHead
     Score,
 }
 
+/// <summary>How a vector is scaled to a common size.</summary>
 public enum NormKind
 {
     /// <summary>x / √(mean x² + ε) · weight. Zhang and Sennrich 2019, arXiv:1910.07467.</summary>
@@ -180,6 +188,7 @@ public enum NormKind
     LayerNorm,
 }
 
+/// <summary>Where a layer's norms stand; <c>block</c> is attention or feed-forward.</summary>
 public enum NormPlacement
 {
     /// <summary>x + block(norm(x)).</summary>
@@ -192,6 +201,7 @@ public enum NormPlacement
     BeforeAndAfter,
 }
 
+/// <summary>How the network learns where a token stands.</summary>
 public enum PositionKind
 {
     /// <summary>Rotary, in two halves: dimension i turns with i + RotarySize/2. Su et al. 2021, arXiv:2104.09864.</summary>
@@ -201,8 +211,10 @@ public enum PositionKind
     Learned,
 }
 
+/// <summary>What queries and keys are scaled by before they are rotated.</summary>
 public enum QueryKeyNorm
 {
+    /// <summary>Nothing.</summary>
     None,
 
     /// <summary>One weight of length E, over each head (Qwen 3, Gemma 3).</summary>

@@ -7,23 +7,31 @@ namespace Handbook.Models;
 /// <remarks>What the file does not state comes from <c>config.json</c>, or is null: the caller's own default.</remarks>
 public sealed record GenerationDefaults
 {
+    /// <summary>The id that begins a text.</summary>
     public int? BosId { get; init; }
 
+    /// <summary>The ids that end an answer; empty where neither file names any.</summary>
     public ValueList<int> EosIds { get; init; } = [];
 
+    /// <summary>The id that fills short rows.</summary>
     public int? PadId { get; init; }
 
     /// <summary>Draw from the distribution instead of taking the best token.</summary>
     public bool? DoSample { get; init; }
 
+    /// <summary>What logits are divided by before a token is drawn.</summary>
     public double? Temperature { get; init; }
 
+    /// <summary>Draw among the likeliest tokens whose probabilities reach this sum.</summary>
     public double? TopP { get; init; }
 
+    /// <summary>Draw among so many of the likeliest tokens; 0 is all.</summary>
     public int? TopK { get; init; }
 
+    /// <summary>By how much the logits of tokens that already occurred are made smaller; 1 is not at all.</summary>
     public double? RepetitionPenalty { get; init; }
 
+    /// <summary>Most tokens of an answer.</summary>
     public int? MaxNewTokens { get; init; }
 
     /// <summary>Every key as it was read; empty where there was no file.</summary>

@@ -24,8 +24,10 @@ internal sealed class ModelWeights : IDisposable
         _specs = parameters.ToDictionary(p => p.Name);
     }
 
+    /// <summary>The network that the weights are of.</summary>
     public DecoderConfig Config { get; }
 
+    /// <summary>The family whose published names the files use.</summary>
     public Family Family { get; }
 
     /// <summary>Every parameter of the decoder, in the order the published library creates them.</summary>
@@ -59,6 +61,7 @@ internal sealed class ModelWeights : IDisposable
         }
     }
 
+    /// <summary>What is known of one of our parameters.</summary>
     public ParameterSpec Spec(string name) => _specs.TryGetValue(name, out var spec)
         ? spec
         : throw new ArgumentException($"{Family.ModelType} has no parameter {name}", nameof(name));
@@ -108,6 +111,7 @@ internal sealed class ModelWeights : IDisposable
         return values;
     }
 
+    /// <summary>Closes the files; what was mapped from them by a network lives on.</summary>
     public void Dispose() => _files.Dispose();
 
     private void Bind()

@@ -14,8 +14,10 @@ public sealed class PublishedConfig
     /// <summary>Every key as it was read, known to us or not.</summary>
     public JsonObject Json { get; }
 
+    /// <summary>The family that <c>model_type</c> names.</summary>
     internal Family Family { get; }
 
+    /// <summary>The network that the file describes.</summary>
     public DecoderConfig Decoder { get; }
 
     /// <param name="path">A <c>config.json</c> or the folder that holds it.</param>

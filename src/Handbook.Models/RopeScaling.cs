@@ -4,6 +4,7 @@ namespace Handbook.Models;
 /// <remarks>Parameters that a kind does not use keep their defaults, so that two descriptions of the same model are equal.</remarks>
 public sealed record RopeScaling
 {
+    /// <summary>How the frequencies change.</summary>
     public required RopeScalingKind Kind { get; init; }
 
     /// <summary>How many times longer the sequences become.</summary>
@@ -43,6 +44,7 @@ public sealed record RopeScaling
     public ValueList<double> LongFactors { get; init; } = [];
 }
 
+/// <summary>The ways to stretch rotary positions to longer texts, by their published <c>rope_type</c>.</summary>
 public enum RopeScalingKind
 {
     /// <summary>Positions divided by the factor. Chen et al. 2023, arXiv:2306.15595.</summary>

@@ -23,6 +23,7 @@ public sealed class StreamLayout
 
     internal SegmentTable Segments { get; }
 
+    /// <summary>N, number of tokens.</summary>
     public int Count => Tokens.Count;
 
     /// <summary>Largest position + 1.</summary>

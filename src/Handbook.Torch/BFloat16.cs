@@ -17,10 +17,13 @@ public readonly record struct BFloat16(ushort Bits)
         return new((ushort)((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16));
     }
 
+    /// <summary>The value as a float32, without loss.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public float ToSingle() => BitConverter.UInt32BitsToSingle((uint)Bits << 16);
 
+    /// <inheritdoc cref="From"/>
     public static explicit operator BFloat16(float value) => From(value);
 
+    /// <inheritdoc cref="ToSingle"/>
     public static implicit operator float(BFloat16 value) => value.ToSingle();
 }

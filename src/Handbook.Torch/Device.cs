@@ -18,6 +18,7 @@ public readonly record struct Device(int Kind, int Index)
 
     internal static Device FromCode(long code) => new((int)(code >> 32), (int)(code & 0xFFFFFFFF) - 1);
 
+    /// <summary>The name as libtorch writes it, e.g. <c>cpu</c> or <c>cuda:0</c>.</summary>
     public override string ToString() => Kind switch
     {
         0 => "cpu",

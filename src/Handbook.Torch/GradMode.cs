@@ -33,5 +33,6 @@ public readonly ref struct GradMode : IDisposable
         return new GradMode(before);
     }
 
+    /// <summary>Ends the scope: this thread records again, or not, as it did before.</summary>
     public void Dispose() => Shim.SetGradMode(_before);
 }

@@ -57,6 +57,7 @@ public sealed unsafe partial class Tensor : IDisposable
     internal static Tensor Own(nint handle) =>
         handle == 0 ? throw new TorchException("an operator gave an undefined tensor") : new Tensor(handle);
 
+    /// <summary>Gives the native reference back; the memory is freed with the last one. Doing it twice does no harm.</summary>
     public void Dispose()
     {
         if (_handle == 0)
@@ -156,6 +157,7 @@ public sealed unsafe partial class Tensor : IDisposable
         return $"{DType.ToString().ToLowerInvariant()}[{string.Join(", ", Shape)}]{place}";
     }
 
+    /// <inheritdoc cref="Describe"/>
     public override string ToString() => Describe();
 
     // ---- memory --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ public readonly ref struct TensorScope : IDisposable
 
     private TensorScope(int start) => _start = start;
 
+    /// <summary>Begins a scope on this thread; write <c>using</c>, so that the closing brace ends it.</summary>
     public static TensorScope Enter()
     {
         _made ??= new List<Tensor>(256);
@@ -43,6 +44,7 @@ public readonly ref struct TensorScope : IDisposable
             _made!.Add(tensor);
     }
 
+    /// <summary>Ends the scope: frees its tensors, and hands the kept ones on.</summary>
     public void Dispose()
     {
         var made = _made!;

@@ -83,6 +83,7 @@ public static unsafe class TorchRuntime
         }
     }
 
+    /// <summary>Begins a new peak of <see cref="Memory"/> at what is in use now.</summary>
     public static void ResetPeakMemory() => Shim.ResetPeak();
 
     /// <summary>Gives the pages of freed tensors back to the system.</summary>

@@ -9,5 +9,6 @@ public readonly record struct StepInterval(double Value)
 
     internal bool IsValid => Value > 0 && (Value < 1 || Value == Math.Floor(Value)) && Value <= int.MaxValue;
 
+    /// <summary>The number as a recipe writes it.</summary>
     public override string ToString() => Value.ToString("R");
 }

@@ -237,53 +237,80 @@ public sealed record TrainingOptions
 /// <summary>When something happens during training.</summary>
 public enum IntervalStrategy
 {
+    /// <summary>Never.</summary>
     [Spelled("no")] No,
+    /// <summary>After every so many optimiser steps.</summary>
     [Spelled("steps")] Steps,
+    /// <summary>At the end of each epoch.</summary>
     [Spelled("epoch")] Epoch,
 }
 
 /// <summary>The order of rows in an epoch.</summary>
 public enum SamplingStrategy
 {
+    /// <summary>Shuffled anew in each epoch.</summary>
     [Spelled("random")] Random,
+    /// <summary>As the data set has them.</summary>
     [Spelled("sequential")] Sequential,
+    /// <summary>Shuffled, but rows of about one length stand together.</summary>
     [Spelled("group_by_length")] GroupByLength,
 }
 
 /// <summary>When a checkpoint is saved.</summary>
 public enum SaveStrategy
 {
+    /// <summary>Never.</summary>
     [Spelled("no")] No,
+    /// <summary>After every so many optimiser steps.</summary>
     [Spelled("steps")] Steps,
+    /// <summary>At the end of each epoch.</summary>
     [Spelled("epoch")] Epoch,
+    /// <summary>Whenever an evaluation is better than all before.</summary>
     [Spelled("best")] Best,
 }
 
 /// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps here.</summary>
 public enum OptimizerKind
 {
+    /// <summary>Adam with decoupled weight decay. Loshchilov and Hutter 2019, arXiv:1711.05101.</summary>
     [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw",
         "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")]
     AdamW,
+    /// <summary>Gradients divided by the root of their running mean square.</summary>
     [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit", "rmsprop_bnb_8bit")] RmsProp,
+    /// <summary>Plain gradient descent, with momentum where <c>optim_args</c> asks for it.</summary>
     [Spelled("sgd")] Sgd,
+    /// <summary>Gradients divided by the root of the sum of their squares. Duchi et al. 2011.</summary>
     [Spelled("adagrad")] Adagrad,
+    /// <summary>Adam with factored second moments. Shazeer and Stern 2018, arXiv:1804.04235.</summary>
     [Spelled("adafactor")] Adafactor,
+    /// <summary>The sign of a momentum. Chen et al. 2023, arXiv:2302.06675.</summary>
     [Spelled("lion_32bit", "lion", "paged_lion_32bit", "lion_8bit", "paged_lion_8bit")] Lion,
 }
 
 /// <summary>The shapes of the learning rate over a run.</summary>
 public enum SchedulerType
 {
+    /// <summary>Linear warmup, then linearly to 0.</summary>
     [Spelled("linear")] Linear,
+    /// <summary>Linear warmup, then half a cosine to 0.</summary>
     [Spelled("cosine")] Cosine,
+    /// <summary>Linear warmup, then <c>num_cycles</c> half cosines, each from the peak.</summary>
     [Spelled("cosine_with_restarts")] CosineWithRestarts,
+    /// <summary>Linear warmup, then half a cosine to the least rate.</summary>
     [Spelled("cosine_with_min_lr")] CosineWithMinLr,
+    /// <summary>As <see cref="CosineWithMinLr"/>, with a warmup that may begin above 0.</summary>
     [Spelled("cosine_warmup_with_min_lr")] CosineWarmupWithMinLr,
+    /// <summary>Linear warmup, then a power of what is left down to <c>lr_end</c>.</summary>
     [Spelled("polynomial")] Polynomial,
+    /// <summary>The peak throughout, without warmup.</summary>
     [Spelled("constant")] Constant,
+    /// <summary>Linear warmup, then the peak.</summary>
     [Spelled("constant_with_warmup")] ConstantWithWarmup,
+    /// <summary>Linear warmup, then with the inverse root of the step.</summary>
     [Spelled("inverse_sqrt")] InverseSqrt,
+    /// <summary>The peak, multiplied by a factor whenever the evaluation does not improve for some time.</summary>
     [Spelled("reduce_lr_on_plateau")] ReduceLrOnPlateau,
+    /// <summary>Warmup, the peak, and a decay at the end.</summary>
     [Spelled("warmup_stable_decay")] WarmupStableDecay,
 }

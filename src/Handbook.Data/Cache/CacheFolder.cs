@@ -10,6 +10,7 @@ namespace Handbook.Data.Cache;
 /// <summary>Where tokenised rows are kept between runs, and the hashes of the files that they came from.</summary>
 public sealed class CacheFolder(string path)
 {
+    /// <summary>Full path of the folder.</summary>
     public string Path { get; } = System.IO.Path.GetFullPath(path);
 
     /// <summary><c>HANDBOOK_CACHE</c>, or <c>.cache/handbook</c> in the user's home.</summary>

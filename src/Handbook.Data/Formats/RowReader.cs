@@ -37,6 +37,7 @@ public sealed class RowReader
         _preferences = new(this, keepsToolCalls, answersAreLastTurns);
     }
 
+    /// <summary>The layout that the columns of the first rows told.</summary>
     public RowLayout Layout { get; }
 
     /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything else.</summary>

@@ -19,8 +19,10 @@ public sealed record DatasetSpec
     /// <summary>A file, a folder, a saved data set, or a published name that is looked up below the data root.</summary>
     public required string Id { get; init; }
 
+    /// <summary>The configuration, i.e. the subset, where a data set has several; null takes the default one.</summary>
     public string? Config { get; init; }
 
+    /// <summary>The split to read, perhaps with a slice: <c>train[:10%]</c>.</summary>
     public string Split { get; init; } = "train";
 
     /// <summary>Columns to keep; null keeps all that the method reads.</summary>
@@ -42,8 +44,10 @@ public sealed record DatasetSpec
 /// <summary>The data of a recipe: which sets, how much of each, in which order, and what is held out.</summary>
 public sealed record MixtureSpec
 {
+    /// <summary>Whose rules order and split the rows.</summary>
     public required MixtureDialect Dialect { get; init; }
 
+    /// <summary>The sets in the order of the recipe, which counts: rows are concatenated in it before they are shuffled.</summary>
     public required IReadOnlyList<DatasetSpec> Datasets { get; init; }
 
     /// <summary>Splits to load in the mixer dialect, e.g. <c>train_sft</c>, <c>test_sft</c>.</summary>
@@ -55,7 +59,9 @@ public sealed record MixtureSpec
     /// <summary>Held-out rows (1 or more) or share (below 1) in the mixture dialect; null holds out nothing.</summary>
     public double? TestSplitSize { get; init; }
 
+    /// <summary>The split that is trained on, where there is one data set.</summary>
     public string TrainSplit { get; init; } = "train";
 
+    /// <summary>The split that is held out, where there is one data set.</summary>
     public string TestSplit { get; init; } = "test";
 }

@@ -10,6 +10,7 @@ namespace Handbook.Data.Mixing;
 /// <summary>How rows become longer ones.</summary>
 public enum PackingKind
 {
+    /// <summary>Each row stays as it is.</summary>
     None,
     /// <summary><c>bfd</c>.</summary>
     BestFit,
@@ -22,17 +23,22 @@ public enum PackingKind
 /// <summary>Everything that decides which token rows a run sees.</summary>
 public sealed record TrainingDataOptions
 {
+    /// <summary>The data sets and how they are mixed.</summary>
     public required MixtureSpec Mixture { get; init; }
 
+    /// <summary>The model's tokenizer.</summary>
     public required Tokenizer Tokenizer { get; init; }
 
     /// <summary>Renders conversations; may be null where rows hold none.</summary>
     internal ChatRowEncoder? Chats { get; init; }
 
+    /// <summary>What the rows are for, which decides the columns they must have.</summary>
     public RowUse Use { get; init; }
 
+    /// <summary>The column of plain texts.</summary>
     public string TextColumn { get; init; } = "text";
 
+    /// <summary>How texts and conversations become tokens.</summary>
     public RowTokenizerOptions Rows { get; init; } = new();
 
     /// <summary>How rows with answers become tokens; null where rows have none.</summary>
@@ -41,8 +47,10 @@ public sealed record TrainingDataOptions
     /// <summary>Rows that exchange their answers, for <see cref="MismatchedRows"/>: in training and evaluation alike. null lets each keep its own alone.</summary>
     public int? MismatchedBlock { get; init; }
 
+    /// <summary>How training rows become longer ones.</summary>
     public PackingKind Packing { get; init; }
 
+    /// <summary>How held-out rows become longer ones.</summary>
     public PackingKind EvaluationPacking { get; init; }
 
     /// <summary>Length of a packed row.</summary>
@@ -66,6 +74,7 @@ public sealed record TrainingDataOptions
     /// <summary>The folder beside which data sets are looked up.</summary>
     public string? RecipeFolder { get; init; }
 
+    /// <summary>Where tokenised rows are kept for the next run.</summary>
     public CacheFolder Cache { get; init; } = CacheFolder.Default;
 }
 
@@ -89,6 +98,7 @@ public sealed class TrainingData : IDisposable
 
     private TrainingData() { }
 
+    /// <summary>Rows to train on, in the order of the mixture; which of them a step takes is not decided here.</summary>
     public ITokenRows Train { get; private set; } = new TokenRowList([]);
 
     /// <summary>Held-out rows; null where the recipe holds out none or none were asked for.</summary>
@@ -100,6 +110,7 @@ public sealed class TrainingData : IDisposable
     /// <summary>Held-out rows before packing.</summary>
     public int EvaluationSamples { get; private set; }
 
+    /// <summary>What became of each data set, for the log.</summary>
     internal IReadOnlyList<SourceReport> Sources { get; private set; } = [];
 
     /// <summary>Lines for the log about how rows are read.</summary>
@@ -128,6 +139,7 @@ public sealed class TrainingData : IDisposable
     /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
     internal PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
 
+    /// <summary>Closes the files of tokenised rows: no row can be read any more.</summary>
     public void Dispose()
     {
         foreach (var store in _stores)

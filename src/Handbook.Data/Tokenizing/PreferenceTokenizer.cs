@@ -28,10 +28,13 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             throw new InputException("the tokenizer names no end token (eos_token), and answers must end with one", fix: "set eos_token to a token of the vocabulary");
     }
 
+    /// <inheritdoc/>
     public string Format => _reader.Layout.ToString();
 
+    /// <inheritdoc/>
     public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} bos {_tokenizer.BosId} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
 
+    /// <inheritdoc/>
     public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
     {
         wasCut = false;

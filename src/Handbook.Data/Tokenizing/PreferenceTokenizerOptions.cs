@@ -61,15 +61,19 @@ public enum AnswerCut
 /// <summary>How rows with answers become tokens.</summary>
 public sealed record PreferenceTokenizerOptions
 {
+    /// <summary>What a row gives: a pair, single answers, whole texts, or the prompt alone.</summary>
     public AnswerShape Shape { get; init; }
 
+    /// <summary>Where the border of prompt and answer lies among the tokens.</summary>
     public AnswerEncoding Encoding { get; init; }
 
     /// <summary>Puts the tokenizer's begin token before prompts that begin without it.</summary>
     public bool AddsBegin { get; init; }
 
+    /// <summary>How answers end.</summary>
     public AnswerEnding End { get; init; }
 
+    /// <summary>What is cut off rows that are too long.</summary>
     public AnswerCut Cut { get; init; }
 
     /// <summary>Where an end is cut off: keeps the end, not the start.</summary>

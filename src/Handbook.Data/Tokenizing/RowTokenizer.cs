@@ -28,12 +28,14 @@ public enum EndTokenRule
     TextsWithout,
     /// <summary>Behind every row, as the handbook's first revision does when it packs.</summary>
     Always,
+    /// <summary>Behind no row.</summary>
     Never,
 }
 
 /// <summary>How rows become tokens.</summary>
 public sealed record RowTokenizerOptions
 {
+    /// <summary>Which tokens carry loss.</summary>
     public LossScope Loss { get; init; }
 
     /// <summary>Most tokens of a row; null cuts nothing.</summary>
@@ -42,6 +44,7 @@ public sealed record RowTokenizerOptions
     /// <summary>Cuts the beginning of rows that are too long, not their end.</summary>
     public bool CutsLeft { get; init; }
 
+    /// <summary>When the end token is put behind a row.</summary>
     public EndTokenRule EndToken { get; init; } = EndTokenRule.TextsWithout;
 
     /// <summary>Lets the tokenizer add its own begin token to texts.</summary>
@@ -87,11 +90,14 @@ internal sealed class RowTokenizer : IRowTokenizer
             throw new InputException("the tokenizer names no end token (eos_token), and texts must end with one", fix: "set eos_token to a token of the vocabulary");
     }
 
+    /// <inheritdoc/>
     public string Format => _reader.Layout.ToString();
 
+    /// <inheritdoc/>
     // The model's size decides nothing about rows that come as texts: models with one tokenizer share them.
     public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{(_reader.Layout == RowLayout.Tokens ? _options : _options with { VocabularySize = null })}";
 
+    /// <inheritdoc/>
     public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
     {
         wasCut = false;

@@ -60,6 +60,7 @@ public sealed class ExpertLoad : IDisposable
     /// <summary>Σ weight · p of an expert, over all tokens and layers.</summary>
     public double Probability(int expert) => _layers.Sum(layer => layer.Probability[expert]);
 
+    /// <summary>Frees the spreads that nobody took.</summary>
     public void Dispose()
     {
         foreach (var spread in TakeSpreads())

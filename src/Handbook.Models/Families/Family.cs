@@ -80,5 +80,6 @@ public sealed class UnsupportedFamilyException(string modelType, string file) : 
     why: $"supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}",
     fix: "choose a model of one of these families")
 {
+    /// <summary>What <c>model_type</c> says.</summary>
     public string ModelType => modelType;
 }

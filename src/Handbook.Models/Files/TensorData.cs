@@ -9,6 +9,7 @@ public sealed record TensorInfo(string Name, DType DType, ValueList<long> Shape)
     /// <summary>Number of elements; 1 for a scalar.</summary>
     public long Count => TensorShape.Count(Shape);
 
+    /// <summary>Bytes of all elements.</summary>
     public long ByteCount => Count * DType.Size;
 }
 

@@ -17,6 +17,7 @@ public sealed record TensorToSave(TensorInfo Info, Action<Stream> Write)
         GC.KeepAlive(data.Owner);
     });
 
+    /// <summary>A float32 tensor with the given values in row-major order.</summary>
     public static TensorToSave From(string name, float[] values, params ReadOnlySpan<long> shape) =>
         new(new(name, DType.Float32, [.. shape]), stream => stream.Write(MemoryMarshal.AsBytes(values.AsSpan())));
 }

@@ -29,15 +29,21 @@ public sealed class WeightFiles : IDisposable
     /// <summary>The file that was opened: the weights themselves, or their index.</summary>
     public string Path { get; }
 
+    /// <summary>The published names of all tensors.</summary>
     public IReadOnlyList<string> Names { get; }
 
     /// <summary>Free texts of the files; some name a tensor that stands under another name.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; }
 
+    /// <summary>Whether there is a tensor of this name.</summary>
     public bool Has(string name) => _where.ContainsKey(name);
 
+    /// <summary>Element type and shape of a tensor; nothing of it is read.</summary>
+    /// <exception cref="InputException">There is no tensor of this name.</exception>
     public TensorInfo Info(string name) => Find(name).Info(name);
 
+    /// <summary>A tensor in the mapped file; its pages are read as they are touched.</summary>
+    /// <exception cref="InputException">There is no tensor of this name.</exception>
     public TensorData Read(string name) => Find(name).Read(name);
 
     /// <summary>The elements' bytes. Valid while this object lives.</summary>
@@ -53,6 +59,7 @@ public sealed class WeightFiles : IDisposable
             file.ForgetPages();
     }
 
+    /// <summary>Closes the files; memory that somebody holds a reference on lives on.</summary>
     public void Dispose()
     {
         foreach (var file in _files)

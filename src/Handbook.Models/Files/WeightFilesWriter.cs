@@ -16,6 +16,7 @@ public sealed record WeightFilesOptions
     /// <summary>Files are <c>NAME.safetensors</c>, or <c>NAME-00001-of-00002.safetensors</c> with <c>NAME.safetensors.index.json</c>.</summary>
     public string Name { get; init; } = "model";
 
+    /// <summary>Free texts for the header of each file.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string> { ["format"] = "pt" };
 }
 

@@ -18,10 +18,13 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Prompts as the model reads them.</summary>
     internal PromptEncoder Prompts { get; }
 
+    /// <summary>Where the model came from.</summary>
     public string Folder { get; }
 
+    /// <summary>The network, in evaluation.</summary>
     public Decoder Network { get; }
 
+    /// <summary>Turns text into ids and back.</summary>
     public Tokenizer Tokenizer { get; }
 
     /// <summary>How the model would like to be sampled.</summary>
@@ -88,6 +91,7 @@ public sealed class LanguageModel : IDisposable
     /// <param name="messages">A JSON list of objects with role and content.</param>
     public int[] EncodeChat(JsonElement messages) => Prompts.EncodeChat(messages);
 
+    /// <summary>Frees the network, unless it is the caller's.</summary>
     public void Dispose()
     {
         if (_owned)

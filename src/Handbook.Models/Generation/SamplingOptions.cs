@@ -42,6 +42,8 @@ public sealed record SamplingOptions
         RepetitionPenalty = wishes.RepetitionPenalty ?? 1,
     };
 
+    /// <summary>Refuses what no answer can be drawn with.</summary>
+    /// <exception cref="InputException">A value is out of its range.</exception>
     public void Validate()
     {
         if (MaxNewTokens < 1)

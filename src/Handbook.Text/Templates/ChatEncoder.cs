@@ -11,8 +11,10 @@ namespace Handbook.Text.Templates;
 /// </remarks>
 public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
+    /// <summary>Turns the rendered text into ids.</summary>
     public Tokenizer Tokenizer => tokenizer;
 
+    /// <summary>Renders the conversation.</summary>
     public ChatTemplate Template => template;
 
     /// <exception cref="TemplateException">The template refuses the conversation.</exception>

@@ -37,6 +37,7 @@ public sealed class TemplateException : InputException
         Column = position?.Column ?? 0;
     }
 
+    /// <summary>What went wrong, for code that treats some kinds of errors otherwise than others.</summary>
     public TemplateErrorKind Kind { get; }
 
     /// <summary>The problem alone, without the place; for <see cref="TemplateErrorKind.RaiseException"/> the template's own words.</summary>

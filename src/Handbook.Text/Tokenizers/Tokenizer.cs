@@ -45,10 +45,13 @@ public sealed class Tokenizer
     /// <summary>Every chat template by name; the default one is called <c>default</c>.</summary>
     public IReadOnlyDictionary<string, string> ChatTemplates => _settings.ChatTemplates;
 
+    /// <summary>The id that begins a text; null where the files name no begin token, or one that the vocabulary lacks.</summary>
     public int? BosId => IdOf("bos_token");
 
+    /// <summary>The id that ends a text; null where the files name no end token, or one that the vocabulary lacks.</summary>
     public int? EosId => IdOf("eos_token");
 
+    /// <summary>The id that fills short rows; null where the files name no such token, or one that the vocabulary lacks.</summary>
     public int? PadId => IdOf("pad_token");
 
     /// <summary>The id that stands for unknown text; null where the model knows every byte.</summary>
@@ -120,8 +123,10 @@ public sealed class Tokenizer
     /// <summary>A decoder for one growing sequence of ids.</summary>
     public StreamDecoder CreateStreamDecoder(bool skipSpecialTokens = true) => new(this, skipSpecialTokens);
 
+    /// <summary>The id of a token as the vocabulary spells it, added ones included; null where there is none.</summary>
     public int? TokenToId(string token) => _pipeline.IdOf(token);
 
+    /// <summary>The token of an id as the vocabulary spells it, which need not be the text it decodes to; null where there is none.</summary>
     public string? IdToToken(int id) => _pipeline.TokenOf(id);
 
     /// <summary>Whether an id is a special token: one that <c>skipSpecialTokens</c> leaves out.</summary>

@@ -15,5 +15,6 @@ public enum Activation
     Relu,
     /// <summary>max(0, x)².</summary>
     ReluSquared,
+    /// <summary>tanh x.</summary>
     Tanh,
 }

@@ -7,16 +7,22 @@ namespace Handbook.Training.Metrics;
 /// <summary>A number that remembers whether it counts something: <c>train_samples</c> is written 250, <c>epoch</c> 1.0.</summary>
 public readonly record struct MetricValue(double Value, bool IsCount)
 {
+    /// <inheritdoc cref="FromDouble"/>
     public static implicit operator MetricValue(double value) => new(value, false);
 
+    /// <inheritdoc cref="FromInt64"/>
     public static implicit operator MetricValue(long count) => new(count, true);
 
+    /// <inheritdoc cref="FromInt32"/>
     public static implicit operator MetricValue(int count) => new(count, true);
 
+    /// <summary>A measure: written with a point, also where it is whole.</summary>
     public static MetricValue FromDouble(double value) => value;
 
+    /// <summary>A count: written without a point.</summary>
     public static MetricValue FromInt64(long count) => count;
 
+    /// <summary>A count: written without a point.</summary>
     public static MetricValue FromInt32(int count) => count;
 
     internal string ToJson() => IsCount ? ((long)Value).ToString(CultureInfo.InvariantCulture) : PythonJson.Number(Value);
@@ -30,6 +36,7 @@ public readonly record struct MetricValue(double Value, bool IsCount)
         return isCount && element.TryGetInt64(out var count) ? FromInt64(count) : FromDouble(element.GetDouble());
     }
 
+    /// <summary>The number as it is written into metric files.</summary>
     public override string ToString() => ToJson();
 }
 
@@ -38,16 +45,19 @@ public sealed class MetricSet : IEnumerable<KeyValuePair<string, MetricValue>>
 {
     private readonly List<KeyValuePair<string, MetricValue>> _values = [];
 
+    /// <summary>A set without metrics.</summary>
     public MetricSet()
     {
     }
 
+    /// <summary>A set with the given metrics; of several with one name the last one counts, in the place of the first.</summary>
     public MetricSet(IEnumerable<KeyValuePair<string, MetricValue>> values)
     {
         foreach (var (name, value) in values)
             this[name] = value;
     }
 
+    /// <summary>Number of metrics.</summary>
     public int Count => _values.Count;
 
     /// <summary>The value of a name; setting an existing one keeps its place.</summary>
@@ -64,8 +74,10 @@ public sealed class MetricSet : IEnumerable<KeyValuePair<string, MetricValue>>
         }
     }
 
+    /// <summary>Sets a metric, for collection initialisers.</summary>
     public void Add(string name, MetricValue value) => this[name] = value;
 
+    /// <summary>Whether there is a metric of that name, and its value.</summary>
     public bool TryGet(string name, out MetricValue value)
     {
         var at = _values.FindIndex(pair => pair.Key == name);
@@ -76,6 +88,7 @@ public sealed class MetricSet : IEnumerable<KeyValuePair<string, MetricValue>>
     /// <summary>The number of that name; null where there is none.</summary>
     public double? Number(string name) => TryGet(name, out var value) ? value.Value : null;
 
+    /// <summary>The metrics in their order.</summary>
     public IEnumerator<KeyValuePair<string, MetricValue>> GetEnumerator() => _values.GetEnumerator();
 
     IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();

@@ -23,8 +23,10 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
 
     private readonly Lazy<ChatEncoder> _chats = new(() => new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")));
 
+    /// <summary>The network; its head gives one number for each text.</summary>
     public Decoder Network { get; } = network;
 
+    /// <summary>Turns text into ids.</summary>
     public Tokenizer Tokenizer { get; } = tokenizer;
 
     /// <summary>Most tokens that go through the network at once; a longer row goes alone.</summary>
@@ -125,5 +127,6 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         }
     }
 
+    /// <summary>Frees the network.</summary>
     public void Dispose() => Network.Dispose();
 }

@@ -8,6 +8,7 @@ namespace Handbook.Training.Rewards;
 /// <param name="Tied">Prompts with the same score, as for the same answer.</param>
 public sealed record WinRate(int Won, int Lost, int Tied)
 {
+    /// <summary>Number of prompts.</summary>
     public int Count => Won + Lost + Tied;
 
     /// <summary>Share of prompts won; a tie counts half.</summary>

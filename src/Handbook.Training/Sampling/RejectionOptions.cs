@@ -105,16 +105,23 @@ public sealed record RejectionOptions
 /// <summary>Which sampled answers are trained on.</summary>
 public enum SelectionRule
 {
+    /// <summary>The best answer to each prompt.</summary>
     [Spelled("best_of_n")] BestOfN,
+    /// <summary>The best few answers to each prompt.</summary>
     [Spelled("top_k")] TopK,
+    /// <summary>Every answer whose score reaches a limit.</summary>
     [Spelled("threshold")] Threshold,
+    /// <summary>The best and the worst answer to each prompt, as a pair.</summary>
     [Spelled("best_vs_worst")] BestVsWorst,
 }
 
 /// <summary>What a round trains.</summary>
 public enum RoundTraining
 {
+    /// <summary>Fine-tuning on the selected answers.</summary>
     [Spelled("sft")] Sft,
+    /// <summary>Preference optimisation on the selected pairs.</summary>
     [Spelled("dpo")] Dpo,
+    /// <summary>No training: the selected answers are the result.</summary>
     [Spelled("none")] None,
 }

@@ -13,8 +13,10 @@ namespace Handbook.Runs;
 /// <summary>What makes critique–revision data.</summary>
 internal sealed record ConstitutionOptions
 {
+    /// <summary>The principles, and exemplars of critiques and revisions.</summary>
     public required Constitution Constitution { get; init; }
 
+    /// <summary>What the model is asked, in order; the results keep it.</summary>
     public required IReadOnlyList<Prompt> Prompts { get; init; }
 
     /// <summary>The folder that gets the data.</summary>

@@ -23,6 +23,7 @@ public sealed record BpeTrainerOptions
     /// <summary>A pair must occur so often to become a token.</summary>
     public int MinFrequency { get; init; } = 2;
 
+    /// <summary>How text is cut before pairs are counted: no token reaches over a cut.</summary>
     public SplitPattern Pattern { get; init; } = SplitPattern.Gpt2;
 
     /// <summary>Special tokens in the order of their ids, from 0; those named below are added where they are missing.</summary>
@@ -31,8 +32,10 @@ public sealed record BpeTrainerOptions
     /// <summary>The token put before every text; null for none.</summary>
     public string? BosToken { get; init; }
 
+    /// <summary>The token that ends a text; null for none.</summary>
     public string? EosToken { get; init; }
 
+    /// <summary>The token that fills short rows; null for none.</summary>
     public string? PadToken { get; init; }
 
     /// <summary>Chat template that is saved with the tokenizer; null for none.</summary>

@@ -13,6 +13,7 @@ public sealed record EndpointOptions
     /// <summary>Address up to and with <c>/v1</c>; null is OpenAI's own.</summary>
     public string? BaseUrl { get; init; }
 
+    /// <summary>The model to ask, by the name that the endpoint gives it.</summary>
     public required string Model { get; init; }
 
     /// <summary>The environment variable with the key.</summary>
