@@ -11,7 +11,7 @@ namespace Handbook.Training.Distributed;
 /// All of them call the same methods in the same order, and each hears the same answer: totals that a loss is divided by, objectives that compare rows,
 /// gradients, metrics, whether somebody was asked to stop. Sums are taken in the order of the ranks, so they have the same bits everywhere.
 /// </remarks>
-public abstract class Workers
+internal abstract class Workers
 {
     /// <summary>The world of one: everything is its own answer, and costs nothing.</summary>
     public static Workers Alone { get; } = new OneWorker();

@@ -16,7 +16,7 @@ namespace Handbook.Training.Methods;
 /// </remarks>
 /// <param name="inner">The method.</param>
 /// <param name="coefficient">λ, above 0.</param>
-public sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : ITrainingMethod
+internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) : ITrainingMethod
 {
     public string Name => inner.Name;
 

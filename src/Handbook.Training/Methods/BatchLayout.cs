@@ -4,7 +4,7 @@ using Handbook.Models;
 namespace Handbook.Training.Methods;
 
 /// <summary>From rows as the data has them to what a network reads.</summary>
-public static class BatchLayout
+internal static class BatchLayout
 {
     /// <summary>The batch's tokens, positions and segments.</summary>
     public static StreamLayout Stream(this TokenBatch batch) =>

@@ -16,7 +16,7 @@ namespace Handbook.Training.Methods;
 /// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t
 /// is the number of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
 /// </remarks>
-public sealed class ExpertBalance : IDisposable
+internal sealed class ExpertBalance : IDisposable
 {
     private readonly Dictionary<TokenBatch, ExpertLoad> _loads = new(ReferenceEqualityComparer.Instance);
     private readonly int _experts;

@@ -3,7 +3,7 @@ using Handbook.Training.Methods.Sft;
 namespace Handbook.Training.Methods;
 
 /// <summary>Counts over a whole group of rows, known before any of them is computed: what the sums of a loss are divided by.</summary>
-public sealed record GroupTotals
+internal sealed record GroupTotals
 {
     public int Rows { get; init; }
 

@@ -5,7 +5,7 @@ using Handbook.Torch;
 namespace Handbook.Training.Methods;
 
 /// <summary>What differs between the training methods: which loss a group of rows has, what it is divided by, and what is measured.</summary>
-public interface ITrainingMethod
+internal interface ITrainingMethod
 {
     /// <summary>The method's command, e.g. <c>sft</c>.</summary>
     string Name { get; }

@@ -6,10 +6,10 @@ namespace Handbook.Training.Methods;
 /// <summary>Rows that go through the network together.</summary>
 /// <param name="Batch">Tokens, targets and weights.</param>
 /// <param name="Stream">The same batch as the network reads it.</param>
-public sealed record Bin(TokenBatch Batch, StreamLayout Stream);
+internal sealed record Bin(TokenBatch Batch, StreamLayout Stream);
 
 /// <summary>Rows whose loss is one mean: those of an optimiser step, or of one of its micro-batches.</summary>
-public sealed class LossGroup
+internal sealed class LossGroup
 {
     private readonly Dictionary<int, TokenRow> _rows;
 

@@ -6,7 +6,7 @@ using Handbook.Training.Distributed;
 namespace Handbook.Training.Methods;
 
 /// <summary>One pass over a group of rows: how to run the network, and where losses and metrics go.</summary>
-public sealed class LossPass
+internal sealed class LossPass
 {
     /// <summary>Whether gradients are wanted and running state may change.</summary>
     public bool Training { get; init; }

@@ -1,7 +1,7 @@
 namespace Handbook.Training.Methods;
 
 /// <summary>Sums and counts of what a method measures, so that means over micro-batches, bins and processes are exact.</summary>
-public sealed class MetricSums
+internal sealed class MetricSums
 {
     /// <summary>−log p over all targets, from which evaluation has its loss and its perplexity; not logged.</summary>
     public const string Nll = "nll";

@@ -242,7 +242,9 @@ public enum PackingStrategy
 /// <summary>The side on which a too long row is cut.</summary>
 public enum TruncationSide
 {
+    /// <summary>The end of the row is cut off.</summary>
     [Spelled("right")] Right,
+    /// <summary>The beginning of the row is cut off.</summary>
     [Spelled("left")] Left,
 }
 

@@ -37,8 +37,12 @@ public sealed record ModelOptions
 /// <summary>Storage type of the weights.</summary>
 public enum WeightType
 {
+    /// <summary>As the file has them.</summary>
     [Spelled("auto")] Auto,
+    /// <summary>Four bytes a weight.</summary>
     [Spelled("float32", "fp32", "torch.float32")] Float32,
+    /// <summary>Two bytes a weight, with float32's range.</summary>
     [Spelled("bfloat16", "bf16", "torch.bfloat16")] BFloat16,
+    /// <summary>Two bytes a weight, with a small range.</summary>
     [Spelled("float16", "fp16", "torch.float16")] Float16,
 }

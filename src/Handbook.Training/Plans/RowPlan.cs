@@ -17,7 +17,7 @@ using Handbook.Training.Methods.Sft;
 namespace Handbook.Training.Plans;
 
 /// <summary>From the options of a run to what decides its token rows and its steps.</summary>
-public static class RowPlan
+internal static class RowPlan
 {
     private const string TemplateFile = "chat_template.jinja";
 

@@ -14,7 +14,7 @@ namespace Handbook.Training.Methods.Bco;
 /// <param name="options">The recipe's keys, checked.</param>
 /// <param name="densityRatio">w by the number of a training row; null weighs each with 1.</param>
 /// <param name="heldOutRatio">w by the number of a held-out row; null takes <paramref name="densityRatio"/>.</param>
-public sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null) : IPreferenceObjective
+internal sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null) : IPreferenceObjective
 {
     private readonly double _beta = options.BetaOr();
     private double _mean, _count;

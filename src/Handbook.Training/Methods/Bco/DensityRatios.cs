@@ -13,7 +13,7 @@ namespace Handbook.Training.Methods.Bco;
 /// The ratio is the odds of a <see cref="LogisticClassifier"/> over embeddings of prompts: the mean of the final hidden states of the model before training
 /// over a prompt's tokens, as they are before an answer. A row without a prompt weighs 1.
 /// </remarks>
-public sealed class DensityRatios
+internal sealed class DensityRatios
 {
     private const int GroupSize = 256;
 

@@ -11,7 +11,7 @@ namespace Handbook.Training.Methods.Bco;
 /// Both kinds weigh the same, however many points they have, so that the odds are the ratio of their densities. Found by limited-memory BFGS
 /// (Nocedal 1980), the same each time.
 /// </remarks>
-public sealed class LogisticClassifier
+internal sealed class LogisticClassifier
 {
     private const int Memory = 10;
     private const int MostSteps = 200;

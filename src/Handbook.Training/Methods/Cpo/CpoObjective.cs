@@ -13,7 +13,7 @@ namespace Handbook.Training.Methods.Cpo;
 /// Sources: Xu et al. 2024, arXiv:2401.08417; Meng et al. 2024, arXiv:2405.14734 (SimPO); arXiv:2501.03884 (AlphaPO). <c>alphapo</c> is <c>simpo</c> without the
 /// likelihood term.
 /// </remarks>
-public sealed class CpoObjective : IPreferenceObjective
+internal sealed class CpoObjective : IPreferenceObjective
 {
     private readonly PreferenceOptions _options;
     private readonly CpoLossType _type;

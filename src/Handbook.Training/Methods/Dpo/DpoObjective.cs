@@ -17,7 +17,7 @@ namespace Handbook.Training.Methods.Dpo;
 /// Three departures from 0.24 remain: evaluation never moves δ; <c>exo_pair</c>'s smoothing of 0.001 does not spread to the other losses of a mix; and the
 /// likelihood term counts tokens whose number is 0 like any other.
 /// </remarks>
-public sealed class DpoObjective : IPreferenceObjective
+internal sealed class DpoObjective : IPreferenceObjective
 {
     private readonly PreferenceOptions _options;
     private readonly (DpoLossType Type, double Weight)[] _losses;

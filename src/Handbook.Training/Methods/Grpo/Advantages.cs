@@ -8,7 +8,7 @@ namespace Handbook.Training.Methods.Grpo;
 /// </code>
 /// Shao et al. 2024, arXiv:2402.03300, §4.1.2; without the division: Liu et al. 2025, arXiv:2503.20783. std divides by n − 1, as the reference trainer's does.
 /// </remarks>
-public static class Advantages
+internal static class Advantages
 {
     private const double Small = 1e-4;
 

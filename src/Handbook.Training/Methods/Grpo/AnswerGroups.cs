@@ -10,7 +10,7 @@ using Decoder = Handbook.Models.Decoder;
 namespace Handbook.Training.Methods.Grpo;
 
 /// <summary>How groups of answers are sampled and scored.</summary>
-public sealed record AnswerGroupOptions
+internal sealed record AnswerGroupOptions
 {
     /// <summary>Answers to each prompt.</summary>
     public required int Size { get; init; }
@@ -25,7 +25,7 @@ public sealed record AnswerGroupOptions
 
 /// <summary>An answer with all that was said of it, for the log.</summary>
 /// <param name="Scores">One per scorer; NaN where it could not tell.</param>
-public sealed record LoggedAnswer(SampledAnswer Answer, double[] Scores, double Reward, double Advantage);
+internal sealed record LoggedAnswer(SampledAnswer Answer, double[] Scores, double Reward, double Advantage);
 
 /// <summary>Samples n answers to each prompt from the model as it is, scores them, and compares each with its group.</summary>
 /// <remarks>
@@ -34,7 +34,7 @@ public sealed record LoggedAnswer(SampledAnswer Answer, double[] Scores, double 
 /// </remarks>
 /// <param name="tokenizer">The model's.</param>
 /// <param name="scorers">What gives rewards.</param>
-public sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokenizer, IReadOnlyList<(IAnswerScorer Scorer, double Weight)> scorers)
+internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokenizer, IReadOnlyList<(IAnswerScorer Scorer, double Weight)> scorers)
 {
     private const int MostAnswers = 1 << 12;
 

@@ -17,7 +17,7 @@ public enum GrpoAggregation
 }
 
 /// <summary>What decides the loss of sampled answers.</summary>
-public sealed record GrpoLoss
+internal sealed record GrpoLoss
 {
     public GrpoAggregation Aggregation { get; init; }
 

@@ -10,7 +10,7 @@ namespace Handbook.Training.Methods.Grpo;
 /// <summary>Where the prompts of steps come from.</summary>
 /// <param name="Rows">All prompts.</param>
 /// <param name="Texts">What each says.</param>
-public sealed record PromptRows(ITokenRows Rows, Func<int, PromptText> Texts);
+internal sealed record PromptRows(ITokenRows Rows, Func<int, PromptText> Texts);
 
 /// <summary>Group-relative policy optimisation: answers sampled from the policy itself, pushed by how they compare within their group. The loss is <see cref="GrpoObjective"/>'s.</summary>
 /// <remarks>
@@ -18,7 +18,7 @@ public sealed record PromptRows(ITokenRows Rows, Func<int, PromptText> Texts);
 /// the update is the one that answered, so its own log-probabilities, detached, are the old ones. Otherwise they are computed right after the sampling and
 /// travel with the answers, also through a checkpoint.
 /// </remarks>
-public sealed class GrpoMethod : ITrainingMethod
+internal sealed class GrpoMethod : ITrainingMethod
 {
     private readonly GrpoLoss _loss;
     private readonly AnswerGroups _groups;

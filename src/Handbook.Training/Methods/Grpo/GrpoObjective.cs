@@ -5,7 +5,7 @@ namespace Handbook.Training.Methods.Grpo;
 /// <summary>One sampled answer as the networks see it.</summary>
 /// <param name="LogProbs">log π of each token, the end token included; [n], n ≥ 1.</param>
 /// <param name="Score">What was known before.</param>
-public readonly record struct SampledAnswerLogProbs(ReadOnlyMemory<double> LogProbs, SampleScore Score);
+internal readonly record struct SampledAnswerLogProbs(ReadOnlyMemory<double> LogProbs, SampleScore Score);
 
 /// <summary>Group-relative policy optimisation: tokens of answers that are better than their group's mean become likelier, the others less likely.</summary>
 /// <remarks>
@@ -21,7 +21,7 @@ public readonly record struct SampledAnswerLogProbs(ReadOnlyMemory<double> LogPr
 /// </code>
 /// Answers that do not count have l = 0; they stay in the numbers of answers, and in the tokens of <c>dapo</c>, as in the reference trainer.
 /// </remarks>
-public static class GrpoObjective
+internal static class GrpoObjective
 {
     /// <summary>Beyond this an exponential says nothing but its sign, and its square would leave float64.</summary>
     private const double Largest = 80;

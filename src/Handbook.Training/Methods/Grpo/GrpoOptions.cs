@@ -128,14 +128,19 @@ public sealed record GrpoOptions
 /// <summary>What rewards are divided by after their group's mean is taken away.</summary>
 public enum RewardScaling
 {
+    /// <summary>The spread of the rewards of one prompt.</summary>
     [Spelled("group", "true", "True")] Group,
+    /// <summary>The spread of all rewards of a step.</summary>
     [Spelled("batch")] Batch,
+    /// <summary>Nothing: rewards keep their size.</summary>
     [Spelled("none", "false", "False", "no")] None,
 }
 
 /// <summary>How often the ratio of new to old probability is taken.</summary>
 public enum RatioLevel
 {
+    /// <summary>For each token by itself (GRPO).</summary>
     [Spelled("token")] Token,
+    /// <summary>Once for the whole answer, the mean over its tokens (GSPO).</summary>
     [Spelled("sequence")] Sequence,
 }

@@ -11,7 +11,7 @@ namespace Handbook.Training.Methods.Kto;
 /// </code>
 /// Source: Ethayarajh et al. 2024, arXiv:2402.01306. <c>apo_zero_unpaired</c> has z = 0 (arXiv:2408.06266, eq. 7).
 /// </remarks>
-public sealed class KtoObjective : IPreferenceObjective
+internal sealed class KtoObjective : IPreferenceObjective
 {
     private readonly PreferenceOptions _options;
     private readonly double _beta;

@@ -13,7 +13,7 @@ namespace Handbook.Training.Methods.Orpo;
 /// with <c>orpo_nll: completion</c> it is the mean over pairs of −log p̄(y_w).
 /// </remarks>
 /// <param name="options">The recipe's keys, checked.</param>
-public sealed class OrpoObjective(PreferenceOptions options) : IPreferenceObjective
+internal sealed class OrpoObjective(PreferenceOptions options) : IPreferenceObjective
 {
     private readonly double _beta = options.BetaOr();
 

@@ -7,7 +7,7 @@ namespace Handbook.Training.Methods.Preferences;
 /// All in float64 on a few numbers per answer. A group is the rows over which a loss is one mean: the optimiser step, or the micro-batch where an older
 /// release is to be reproduced. Unless <see cref="CouplesRows"/>, a group may be handed over in any parts, and the parts' losses and gradients add up.
 /// </remarks>
-public interface IPreferenceObjective
+internal interface IPreferenceObjective
 {
     /// <summary>Whether <see cref="AnswerScore.Reference"/> is read.</summary>
     bool NeedsReference { get; }

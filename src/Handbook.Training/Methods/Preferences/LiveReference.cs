@@ -14,7 +14,7 @@ namespace Handbook.Training.Methods.Preferences;
 /// <param name="model">The reference; owned from here on.</param>
 /// <param name="syncSteps">Updates between two changes; 0 keeps it frozen.</param>
 /// <param name="mixup">α.</param>
-public sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup = 0.6) : IDisposable
+internal sealed class LiveReference(Decoder model, int syncSteps = 0, double mixup = 0.6) : IDisposable
 {
     internal Decoder Model => model;
 

@@ -16,7 +16,7 @@ namespace Handbook.Training.Methods.Preferences;
 /// <param name="objective">The loss.</param>
 /// <param name="reference">The reference where it stays in memory; null where rows carry its scores, or none is needed.</param>
 /// <param name="beginsAsReference">Whether the reference has the weights that the policy begins with: until the first update its scores are the policy's own.</param>
-public sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null, bool beginsAsReference = false) : ITrainingMethod
+internal sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null, bool beginsAsReference = false) : ITrainingMethod
 {
     public string Name => name;
 

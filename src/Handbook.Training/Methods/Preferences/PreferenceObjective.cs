@@ -3,7 +3,7 @@ using Handbook.Base.Keys;
 namespace Handbook.Training.Methods.Preferences;
 
 /// <summary>The objectives of the preference methods, and what they share.</summary>
-public static class PreferenceObjective
+internal static class PreferenceObjective
 {
     /// <summary>The objective of a preference method, where it needs nothing of the run but its options.</summary>
     /// <param name="run">Checked options of such a method.</param>

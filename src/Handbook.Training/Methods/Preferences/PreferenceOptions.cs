@@ -130,22 +130,30 @@ public sealed record PreferenceOptions
 /// <summary>Divergences between policy and reference (arXiv 2309.16240).</summary>
 public enum Divergence
 {
+    /// <summary>KL(policy ‖ reference), the divergence of the original loss.</summary>
     [Spelled("reverse_kl")] ReverseKl,
+    /// <summary>KL(reference ‖ policy), which keeps all that the reference says likely.</summary>
     [Spelled("forward_kl")] ForwardKl,
+    /// <summary>Jensen–Shannon, between the two.</summary>
     [Spelled("js_divergence")] JensenShannon,
+    /// <summary>The α-divergence of <c>f_alpha_divergence_coef</c>.</summary>
     [Spelled("alpha_divergence")] Alpha,
 }
 
 /// <summary>Releases of the reference trainer that mean different things by the same keys.</summary>
 public enum TrlRelease
 {
+    /// <summary>TRL 0.24, with transformers 4.</summary>
     [Spelled("0.24", "0.24.0")] V0_24,
+    /// <summary>TRL 1.9, with transformers 5.</summary>
     [Spelled("1.9", "1.9.0")] V1_9,
 }
 
 /// <summary>Which end of a sequence that is too long is kept.</summary>
 public enum TruncationMode
 {
+    /// <summary>The beginning is kept.</summary>
     [Spelled("keep_start")] KeepStart,
+    /// <summary>The end is kept.</summary>
     [Spelled("keep_end")] KeepEnd,
 }

@@ -16,7 +16,7 @@ namespace Handbook.Training.Methods.Preferences;
 /// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called <c>….part</c>; a run that was
 /// stopped goes on behind the last whole row.
 /// </remarks>
-public sealed class ReferenceScores(CacheFolder cache)
+internal sealed class ReferenceScores(CacheFolder cache)
 {
     private const int GroupSize = 64;
 

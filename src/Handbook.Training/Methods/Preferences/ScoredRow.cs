@@ -1,7 +1,7 @@
 namespace Handbook.Training.Methods.Preferences;
 
 /// <summary>What the networks said about one answer.</summary>
-public sealed record AnswerScore
+internal sealed record AnswerScore
 {
     /// <summary>log π(token) of each answer token, the end token included; [n], n ≥ 1.</summary>
     public required ReadOnlyMemory<double> LogProbs { get; init; }
@@ -17,7 +17,7 @@ public sealed record AnswerScore
 }
 
 /// <summary>One row of a preference set with its scores. Pairs have both answers; unpaired rows have one of the two, chosen where it is desirable.</summary>
-public sealed record ScoredRow
+internal sealed record ScoredRow
 {
     /// <summary>Number of the row in its data set.</summary>
     public required int Row { get; init; }
@@ -37,7 +37,7 @@ public sealed record ScoredRow
 }
 
 /// <summary>The derivatives of a group's loss with respect to the log-probabilities of one row; each as long as what it belongs to, empty where all are 0.</summary>
-public sealed record RowGradient
+internal sealed record RowGradient
 {
     public double[] Chosen { get; init; } = [];
 

@@ -10,7 +10,7 @@ namespace Handbook.Training.Methods.Rewards;
 /// <summary>Reward modelling: the chosen answer of a pair is to score higher than the rejected one. The loss is <see cref="RewardObjective"/>'s.</summary>
 /// <param name="centring">Weight of the squared sum of a pair's rewards; null adds nothing.</param>
 /// <param name="groupsByMicroBatch">Whether the loss is the mean of the micro-batches' means, as the reference trainer has it, and not the mean over the step.</param>
-public sealed class RewardMethod(double? centring = null, bool groupsByMicroBatch = false) : ITrainingMethod
+internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBatch = false) : ITrainingMethod
 {
     public string Name => "reward";
 

@@ -9,7 +9,7 @@ namespace Handbook.Training.Methods.Rewards;
 /// </code>
 /// Sources: margin, Touvron et al. 2023, arXiv:2307.09288, eq. 2; centring, Eisenstein et al. 2023, arXiv:2312.09244, eq. 2.
 /// </remarks>
-public static class RewardObjective
+internal static class RewardObjective
 {
     /// <summary>Loss, derivatives and metrics of pairs. The parts of a group add up to it.</summary>
     /// <param name="chosen">r_w of each pair.</param>

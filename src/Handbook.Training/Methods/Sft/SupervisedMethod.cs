@@ -18,7 +18,7 @@ namespace Handbook.Training.Methods.Sft;
 /// <param name="countFirstTokens">Whether a row's first token counts in M where it carries loss.</param>
 /// <param name="labelSmoothing">ε of label smoothing; has no part in the loss <paramref name="dynamic"/>.</param>
 /// <param name="dynamic">Whether each token's loss is weighed by its own probability (<c>dft</c>).</param>
-public sealed class SupervisedMethod(string name, bool countFirstTokens = false, double labelSmoothing = 0, bool dynamic = false) : ITrainingMethod
+internal sealed class SupervisedMethod(string name, bool countFirstTokens = false, double labelSmoothing = 0, bool dynamic = false) : ITrainingMethod
 {
     public string Name => name;
 
