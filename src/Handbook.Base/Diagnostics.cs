@@ -63,7 +63,9 @@ public sealed class Diagnostics
     public string File { get; }
 
     /// <summary>Every message: notes, warnings, errors, each kind in the order of the file, those without a place last.</summary>
-    public IReadOnlyList<Diagnostic> All => [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line).ThenBy(d => d.At?.Source is null ? 0 : d.At?.Column)];
+    public IReadOnlyList<Diagnostic> All =>
+        [.. _all.OrderBy(d => d.Severity).ThenBy(d => d.At is null).ThenBy(d => d.At?.Source is null).ThenBy(d => d.At?.Line)
+        .ThenBy(d => d.At?.Source is null ? 0 : d.At?.Column)];
 
     /// <summary>The messages that stop the run, in the order of the file.</summary>
     public IReadOnlyList<Diagnostic> Errors => [.. All.Where(d => d.Severity == Severity.Error)];

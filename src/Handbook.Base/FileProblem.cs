@@ -10,7 +10,10 @@ internal static class FileProblem
 
     /// <summary>Whether a failure means that there was no room; some operations tell it in their text alone.</summary>
     public static bool IsDiskFull(Exception error) => error is IOException
-        && (error.HResult is NoSpace or QuotaExceeded or DiskFull or HandleDiskFull || error.Message.Contains("No space left", StringComparison.OrdinalIgnoreCase) || error.Message.Contains("disk was full", StringComparison.OrdinalIgnoreCase) || error.Message.Contains("not enough space", StringComparison.OrdinalIgnoreCase));
+        && (error.HResult is NoSpace or QuotaExceeded or DiskFull or HandleDiskFull
+            || error.Message.Contains("No space left", StringComparison.OrdinalIgnoreCase)
+            || error.Message.Contains("disk was full", StringComparison.OrdinalIgnoreCase)
+            || error.Message.Contains("not enough space", StringComparison.OrdinalIgnoreCase));
 
     /// <summary>The failure as a message; null where it is none of the file system's.</summary>
     public static InputException? Explain(Exception error) => error switch
@@ -20,9 +23,12 @@ internal static class FileProblem
         FileNotFoundException { FileName: { } name } when name.Contains("Version=", StringComparison.Ordinal) => null,
         FileLoadException => null,
         UnauthorizedAccessException => new InputException(error.Message, fix: "check the permissions, or name another place", inner: error),
-        IOException when IsDiskFull(error) => new InputException($"the disk is full: {error.Message}", "what was saved before is whole", "free some space (df -h shows it) and start the same command again", error),
-        FileNotFoundException or DirectoryNotFoundException => new InputException(error.Message, fix: "check the path, or name another place", inner: error),
-        IOException => new InputException(error.Message, fix: "check the path, its permissions and the disk, or name another place", inner: error),
+        IOException when IsDiskFull(error) => new InputException($"the disk is full: {error.Message}", "what was saved before is whole",
+            "free some space (df -h shows it) and start the same command again", error),
+        FileNotFoundException or DirectoryNotFoundException =>
+            new InputException(error.Message, fix: "check the path, or name another place", inner: error),
+        IOException => new InputException(error.Message,
+            fix: "check the path, its permissions and the disk, or name another place", inner: error),
         _ => null,
     };
 }

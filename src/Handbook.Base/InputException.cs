@@ -1,13 +1,16 @@
 namespace Handbook.Base;
 
-/// <summary>Something the user can fix: a wrong file, key, row or value. The command line prints the message alone and exits with 2.</summary>
+/// <summary>Something the user can fix: a wrong file, key, row or value. The command line prints the
+/// message alone and exits with 2.</summary>
 /// <remarks>
 /// A message has three parts: what is wrong and where (file, line, key, tensor or row, with the actual value), why it matters
-/// where that is not plain, and what to do next. Anything that is not the user's to fix stays an ordinary exception: exit code 1 with a stack trace.
+/// where that is not plain, and what to do next. Anything that is not the user's to fix stays an ordinary
+/// exception: exit code 1 with a stack trace.
 /// </remarks>
 public class InputException : Exception
 {
-    /// <param name="what">What is wrong and where, e.g. <c>config.json: hidden_size 2048 is not divisible by num_attention_heads 12</c>.</param>
+    /// <param name="what">What is wrong and where, e.g. <c>config.json: hidden_size 2048 is not divisible by
+    /// num_attention_heads 12</c>.</param>
     /// <param name="why">Why it matters; null where that is plain.</param>
     /// <param name="fix">What to do next, as something that can be typed; null where nothing can be advised.</param>
     public InputException(string what, string? why = null, string? fix = null, Exception? inner = null)

@@ -17,6 +17,7 @@ internal static class RealPath
     public static bool IsWithin(string path, string folder)
     {
         var (inner, outer) = (Of(path), Of(folder));
-        return inner == outer || inner.StartsWith(Path.EndsInDirectorySeparator(outer) ? outer : outer + Path.DirectorySeparatorChar, StringComparison.Ordinal);
+        return inner == outer || inner.StartsWith(Path.EndsInDirectorySeparator(outer) ? outer : outer + Path.DirectorySeparatorChar,
+            StringComparison.Ordinal);
     }
 }

@@ -3,7 +3,8 @@ namespace Handbook.Base;
 /// <summary>Finds the word somebody meant.</summary>
 internal static class Spelling
 {
-    /// <summary>The known word nearest to a mistyped one, the first among equals; null when none is close: a third of the letters may be wrong. Numbers are not mistyped words.</summary>
+    /// <summary>The known word nearest to a mistyped one, the first among equals; null when none is close: a third of the letters may be
+    /// wrong. Numbers are not mistyped words.</summary>
     public static string? Nearest(string word, IEnumerable<string> known)
     {
         if (!word.Any(char.IsLetter))

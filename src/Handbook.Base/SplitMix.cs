@@ -1,6 +1,7 @@
 namespace Handbook.Base;
 
-/// <summary>SplitMix64: random numbers that follow from their seed alone. Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators".</summary>
+/// <summary>SplitMix64: random numbers that follow from their seed alone. Steele, Lea and Flood 2014, "Fast splittable pseudorandom
+/// number generators".</summary>
 /// <param name="state">The seed; streams of different seeds are independent.</param>
 internal struct SplitMix(ulong state)
 {

@@ -16,7 +16,8 @@ internal static class ChatCommand
         var model = new Argument<string>("model") { Description = "folder of the model" };
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var sampling = new SamplingWords();
-        var command = new Command("chat", $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model, system };
+        var command = new Command("chat",
+            $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model, system };
         sampling.AddTo(command);
         // Not an async action: Ctrl-C shall stop the answer, and not the program.
         command.SetAction(args =>
@@ -24,7 +25,8 @@ internal static class ChatCommand
             var stops = sampling.Stops(args);
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
             if (!speaker.CanChat)
-                throw new InputException($"{speaker.Folder} has no chat template", why: "it has not learned to tell the turns of a conversation apart",
+                throw new InputException($"{speaker.Folder} has no chat template",
+                    why: "it has not learned to tell the turns of a conversation apart",
                     fix: $"let it go on from a text: handbook generate {speaker.Folder} \"Once upon a time\"");
             return new Session(speaker, sampling.Of(args, speaker), stops) { System = args.GetValue(system) }.Run();
         });

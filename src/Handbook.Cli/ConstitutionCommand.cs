@@ -15,17 +15,25 @@ internal static class ConstitutionCommand
 {
     public static Command Create()
     {
-        var model = new Argument<string?>("model") { Description = "folder of a chat model that answers; leave it out with --endpoint-model", Arity = ArgumentArity.ZeroOrOne };
-        var constitution = new Option<string>("--constitution") { Description = "YAML or JSON with principles (critique and revision each) and perhaps exemplars", Required = true };
-        var prompts = new Option<string>("--prompts") { Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, question or text", Required = true };
+        var model = new Argument<string?>("model")
+        { Description = "folder of a chat model that answers; leave it out with --endpoint-model", Arity = ArgumentArity.ZeroOrOne };
+        var constitution = new Option<string>("--constitution")
+        { Description = "YAML or JSON with principles (critique and revision each) and perhaps exemplars", Required = true };
+        var prompts = new Option<string>("--prompts")
+        { Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, question or text", Required = true };
         var output = new Option<string>("--output") { Description = "the folder that gets the data", Required = true };
-        var revisions = new Option<int>("--revisions") { Description = "critiques and revisions of each answer, each by another principle", DefaultValueFactory = _ => 1 };
-        var testShare = new Option<double>("--test-share") { Description = "share of the prompts whose rows are held out", DefaultValueFactory = _ => 0.05 };
+        var revisions = new Option<int>("--revisions") { Description = "critiques and revisions of each answer, each by another principle",
+            DefaultValueFactory = _ => 1 };
+        var testShare = new Option<double>("--test-share") { Description = "share of the prompts whose rows are held out",
+            DefaultValueFactory = _ => 0.05 };
         var most = new Option<int?>("--max-prompts") { Description = "use only so many prompts" };
         var batch = new Option<int>("--batch-size") { Description = "answers that are worked on at once", DefaultValueFactory = _ => 16 };
-        var address = new Option<string?>("--base-url") { Description = "address of an OpenAI-compatible endpoint, with /v1; without it, OpenAI's own" };
-        var remote = new Option<string?>("--endpoint-model") { Description = "the model on the endpoint; its key is taken from OPENAI_API_KEY" };
-        var parallel = new Option<int>("--parallel") { Description = "requests to the endpoint at the same time", DefaultValueFactory = _ => 4 };
+        var address = new Option<string?>("--base-url")
+        { Description = "address of an OpenAI-compatible endpoint, with /v1; without it, OpenAI's own" };
+        var remote = new Option<string?>("--endpoint-model")
+        { Description = "the model on the endpoint; its key is taken from OPENAI_API_KEY" };
+        var parallel = new Option<int>("--parallel") { Description = "requests to the endpoint at the same time",
+            DefaultValueFactory = _ => 4 };
         var sampling = new SamplingWords();
         var command = new Command("constitution", """
             Make a model criticise and revise its answers by written principles: data for constitutional AI
@@ -50,7 +58,8 @@ internal static class ConstitutionCommand
         {
             var (folder, elsewhere) = (args.GetValue(model), args.GetValue(remote));
             if (folder is null == elsewhere is null)
-                throw new InputException(folder is null ? "nobody is named who answers" : "both a model folder and --endpoint-model are given",
+                throw new InputException(folder is null ? "nobody is named who answers"
+                    : "both a model folder and --endpoint-model are given",
                     fix: "name a model folder, or --endpoint-model with --base-url");
             if (args.GetValue(address) is not null && elsewhere is null)
                 throw new InputException("--base-url is given without --endpoint-model", fix: "name the model to ask there");
@@ -64,7 +73,8 @@ internal static class ConstitutionCommand
                 observer.Noted($"{without} has no effect on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
             // Opened at once: a wrong address or option is told before anything is written.
             var endpoint = elsewhere is null ? null
-                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere, Parallel = args.GetValue(parallel), Say = observer.Said }), elsewhere, general, stops);
+                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere,
+                    Parallel = args.GetValue(parallel), Say = observer.Said }), elsewhere, general, stops);
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
@@ -89,8 +99,11 @@ internal static class ConstitutionCommand
                 var speaker = LanguageModel.Open(folder!, sampling.Compute(args));
                 if (!speaker.CanChat)
                     using (speaker)
-                        throw new InputException($"{folder} has no chat template", why: "critiques and revisions are turns of a conversation", fix: "name a model that was tuned on conversations");
-                return new ModelAnswers(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops, textsAreTurns: true);
+                        throw new InputException($"{folder} has no chat template",
+                            why: "critiques and revisions are turns of a conversation",
+                            fix: "name a model that was tuned on conversations");
+                return new ModelAnswers(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) },
+                    stops, textsAreTurns: true);
             }
         }, CancellationToken.None));
         return command;
@@ -100,5 +113,6 @@ internal static class ConstitutionCommand
         options.Where(option => args.GetResult(option) is { Implicit: false }).Select(option => option.Name);
 
     /// <summary>How answers are drawn, as far as the words say; the model's own wishes follow from the model.</summary>
-    private static string Words(ParseResult args, SamplingWords sampling) => $"{sampling.Compute(args)} {JsonSerializer.Serialize(sampling.Of(args, null))}";
+    private static string Words(ParseResult args, SamplingWords sampling) =>
+        $"{sampling.Compute(args)} {JsonSerializer.Serialize(sampling.Of(args, null))}";
 }

@@ -17,9 +17,11 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
         {
             var summary = source.Summary;
             var share = summary.Tokens == 0 ? 0 : (double)summary.LossTokens / summary.Tokens;
-            var rows = summary.UsedRows > summary.SourceRows ? $"{summary.UsedRows:N0} rows from {summary.SourceRows:N0}" : $"{summary.UsedRows:N0} of {summary.SourceRows:N0} rows";
+            var rows = summary.UsedRows > summary.SourceRows ? $"{summary.UsedRows:N0} rows from {summary.SourceRows:N0}"
+                : $"{summary.UsedRows:N0} of {summary.SourceRows:N0} rows";
             output.WriteLine($"{source.Title}: layout {summary.Format}, {rows}, {summary.Tokens:N0} tokens, {share:P1} with loss"
-                + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "") + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
+                + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "")
+                    + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
             if (summary.JoinedNote() is { } joined)
                 output.WriteLine(Paint($"  note: {joined}", 33));
             foreach (var bad in summary.Bad)
@@ -65,7 +67,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
     /// <summary>A prompt once, and the answers to it.</summary>
     private void Tree(TokenRow row, Tokenizer tokenizer, int longest)
     {
-        var isPair = row.Segments.Any(part => part.Role == SegmentRole.Chosen) && row.Segments.Any(part => part.Role == SegmentRole.Rejected);
+        var isPair = row.Segments.Any(part => part.Role == SegmentRole.Chosen)
+            && row.Segments.Any(part => part.Role == SegmentRole.Rejected);
         foreach (var part in row.Segments)
         {
             output.WriteLine(Paint($"┄┄┄ {Name(part.Role, isPair)}: {part.Ids.Length:N0} tokens ┄┄┄", 90));

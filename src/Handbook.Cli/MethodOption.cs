@@ -8,12 +8,15 @@ namespace Handbook.Cli;
 /// <summary><c>--method sft</c></summary>
 internal static class MethodOption
 {
-    public static Option<string?> Create() => new("--method") { Description = $"{string.Join(", ", Recipe.MethodNames)}; otherwise the recipe's path and keys tell", HelpName = "METHOD" };
+    public static Option<string?> Create() =>
+        new("--method") { Description = $"{string.Join(", ", Recipe.MethodNames)}; otherwise the recipe's path and keys tell",
+        HelpName = "METHOD" };
 
     /// <summary>The method that was named; null when none was.</summary>
     public static TrainingMethod? Read(ParseResult args, Option<string?> option) => args.GetValue(option) switch
     {
         null => null,
-        var name => Recipe.MethodNamed(name) ?? throw new InputException($"--method {name} is no method of the handbook", fix: $"use one of {string.Join(", ", Recipe.MethodNames)}"),
+        var name => Recipe.MethodNamed(name) ?? throw new InputException($"--method {name} is no method of the handbook",
+            fix: $"use one of {string.Join(", ", Recipe.MethodNames)}"),
     };
 }

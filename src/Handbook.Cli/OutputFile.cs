@@ -13,6 +13,7 @@ internal static class OutputFile
     public static void MustNotReplace(string option, string? output, IEnumerable<string> inputs, string what)
     {
         if (output is not null && inputs.Any(input => RealPath.Of(input) == RealPath.Of(output)))
-            throw new InputException($"{option} names {output}, the file {what}", why: "it would be replaced, and what is not written again would be lost", fix: "name another file");
+            throw new InputException($"{option} names {output}, the file {what}",
+                why: "it would be replaced, and what is not written again would be lost", fix: "name another file");
     }
 }

@@ -19,7 +19,8 @@ internal static class RecipeWords
     public static (FileInfo File, IReadOnlyList<string> Overrides) Of(ParseResult result, params string[] ownOptions)
     {
         List<string> words = [];
-        var tokens = result.Tokens.SkipWhile(token => token.Value != result.CommandResult.Command.Name).Skip(1).Select(token => token.Value).ToArray();
+        var tokens = result.Tokens.SkipWhile(token => token.Value != result.CommandResult.Command.Name).Skip(1)
+            .Select(token => token.Value).ToArray();
         for (var i = 0; i < tokens.Length; i++)
             if (ownOptions.Contains(tokens[i]))
                 i += result.CommandResult.Command.Options.Any(option => option.Name == tokens[i] && option.ValueType == typeof(bool)) ? 0 : 1;      // and its value
@@ -28,7 +29,8 @@ internal static class RecipeWords
         var (recipe, overrides) = RecipeArguments.Split(words);
         var command = Commands.Path(result);
         return recipe is null
-            ? throw new InputException($"{command}: no recipe is named", fix: $"`{command} recipes/tiny/sft.yaml`, or any other YAML recipe")
+            ? throw new InputException($"{command}: no recipe is named",
+                fix: $"`{command} recipes/tiny/sft.yaml`, or any other YAML recipe")
             : (new FileInfo(recipe), overrides);
     }
 }

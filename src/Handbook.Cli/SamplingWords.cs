@@ -6,17 +6,24 @@ using Handbook.Torch;
 
 namespace Handbook.Cli;
 
-/// <summary>The options of a command that lets a model speak; what is not given comes from the model's <c>generation_config.json</c>.</summary>
+/// <summary>The options of a command that lets a model speak; what is not given comes from the model's
+/// <c>generation_config.json</c>.</summary>
 internal sealed class SamplingWords
 {
-    private readonly Option<int?> _length = new("--max-new-tokens") { Description = "most tokens of an answer; without it the model's own, or 256" };
-    private readonly Option<double?> _temperature = new("--temperature") { Description = "0 takes the best token, larger values are livelier; without it the model's own, or 0" };
-    private readonly Option<double?> _topP = new("--top-p") { Description = "draw from the likeliest tokens that reach this probability together" };
+    private readonly Option<int?> _length = new("--max-new-tokens")
+    { Description = "most tokens of an answer; without it the model's own, or 256" };
+    private readonly Option<double?> _temperature = new("--temperature")
+    { Description = "0 takes the best token, larger values are livelier; without it the model's own, or 0" };
+    private readonly Option<double?> _topP = new("--top-p")
+    { Description = "draw from the likeliest tokens that reach this probability together" };
     private readonly Option<int?> _topK = new("--top-k") { Description = "draw from this many of the likeliest tokens" };
     private readonly Option<double?> _penalty = new("--repetition-penalty") { Description = "above 1, what was said becomes less likely" };
-    private readonly Option<long> _seed = new("--seed") { Description = "the same seed gives the same answers", DefaultValueFactory = _ => 42 };
-    private readonly Option<string[]> _stop = new("--stop") { Description = "a text that ends an answer and is not part of it; may be repeated", AllowMultipleArgumentsPerToken = false };
-    private readonly Option<string> _dtype = new("--dtype") { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private readonly Option<long> _seed = new("--seed") { Description = "the same seed gives the same answers",
+        DefaultValueFactory = _ => 42 };
+    private readonly Option<string[]> _stop = new("--stop")
+    { Description = "a text that ends an answer and is not part of it; may be repeated", AllowMultipleArgumentsPerToken = false };
+    private readonly Option<string> _dtype = new("--dtype")
+    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
 
     public SamplingWords() => _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
 
@@ -34,7 +41,8 @@ internal sealed class SamplingWords
     public IReadOnlyList<string> Stops(ParseResult args)
     {
         var stops = args.GetValue(_stop) ?? [];
-        return !stops.Contains("") ? stops : throw new InputException("--stop is empty", why: "an empty text stands everywhere", fix: "name the text that ends an answer, or leave --stop out");
+        return !stops.Contains("") ? stops : throw new InputException("--stop is empty", why: "an empty text stands everywhere",
+            fix: "name the text that ends an answer, or leave --stop out");
     }
 
     /// <summary>The options for a model; what they leave open is the model's to say.</summary>

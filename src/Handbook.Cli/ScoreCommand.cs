@@ -17,14 +17,22 @@ namespace Handbook.Cli;
 internal static class ScoreCommand
 {
     private static readonly Argument<string> _model = new("model") { Description = "folder of the reward model" };
-    private static readonly Argument<string> _data = new("data") { Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and rejected answers" };
-    private static readonly Option<string?> _output = new("--output", "-o") { Description = "write the rows with their scores to this file, as JSON lines; an interrupted run goes on. Without it they go to the standard output", HelpName = "FILE" };
-    private static readonly Option<string> _split = new("--split") { Description = "the split to read, e.g. test or train[:1%]", DefaultValueFactory = _ => "train" };
-    private static readonly Option<string[]> _column = new("--column") { Description = "read one of our columns from another, e.g. --column completion=answer; may be repeated", HelpName = "OURS=THEIRS" };
-    private static readonly Option<int?> _maxLength = new("--max-length") { Description = "leave texts of more tokens without a score", HelpName = "N" };
-    private static readonly Option<int> _maxTokens = new("--max-tokens") { Description = "most tokens that are computed at once", DefaultValueFactory = _ => 4096, HelpName = "N" };
-    private static readonly Option<string> _dtype = new("--dtype") { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
-    private static readonly Option<string?> _against = new("--against") { Description = "another model's scored answers to the same prompts: also print how often these are better", HelpName = "FILE" };
+    private static readonly Argument<string> _data = new("data")
+    { Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and rejected answers" };
+    private static readonly Option<string?> _output = new("--output",
+        "-o") { Description = "write the rows with their scores to this file, as JSON lines; an interrupted run goes on. Without it they go to the standard output", HelpName = "FILE" };
+    private static readonly Option<string> _split = new("--split") { Description = "the split to read, e.g. test or train[:1%]",
+        DefaultValueFactory = _ => "train" };
+    private static readonly Option<string[]> _column = new("--column")
+    { Description = "read one of our columns from another, e.g. --column completion=answer; may be repeated", HelpName = "OURS=THEIRS" };
+    private static readonly Option<int?> _maxLength = new("--max-length")
+    { Description = "leave texts of more tokens without a score", HelpName = "N" };
+    private static readonly Option<int> _maxTokens = new("--max-tokens") { Description = "most tokens that are computed at once",
+        DefaultValueFactory = _ => 4096, HelpName = "N" };
+    private static readonly Option<string> _dtype = new("--dtype")
+    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+    private static readonly Option<string?> _against = new("--against")
+    { Description = "another model's scored answers to the same prompts: also print how often these are better", HelpName = "FILE" };
     private static readonly Option<bool> _fresh = new("--fresh") { Description = "begin anew, whatever an interrupted run has left" };
 
     public static Command Create()
@@ -51,11 +59,14 @@ internal static class ScoreCommand
             throw new InputException("--against compares two files of scores, but --output names none", fix: "add -o scores.jsonl");
         var line = new LiveLine();
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
-        using var model = RewardModel.Open(args.GetRequiredValue(_model), args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
-        var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!, ColumnMapping = Columns(args.GetValue(_column) ?? []) };
+        using var model = RewardModel.Open(args.GetRequiredValue(_model),
+            args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
+        var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!,
+            ColumnMapping = Columns(args.GetValue(_column) ?? []) };
         var source = Dataset.Open(spec);
         OutputFile.MustNotReplace("--output", output, source.Files, "whose rows are scored");
-        OutputFile.MustNotReplace("--output", output, args.GetValue(_against) is { } earlier ? [earlier] : [], "that --against compares with");
+        OutputFile.MustNotReplace("--output", output, args.GetValue(_against) is { } earlier ? [earlier] : [],
+            "that --against compares with");
         var tokenizer = new ScoreTokenizer(source, spec, model.Tokenizer, Longest(args.GetValue(_maxLength), model.Network.Config));
         if (!tokenizer.HasChatTemplate)
             line.Print("note: the reward model's tokenizer has no chat template; conversations are rendered with the built-in one");
@@ -76,7 +87,8 @@ internal static class ScoreCommand
         }
         catch (OperationCanceledException) when (file is not null)
         {
-            line.Print(summary.Rows == 0 ? "interrupted before the first rows were scored: nothing was written" : $"interrupted: the scores of {summary.Rows:N0} rows are kept in {output}.part, and the same command goes on from there");
+            line.Print(summary.Rows == 0 ? "interrupted before the first rows were scored: nothing was written"
+                : $"interrupted: the scores of {summary.Rows:N0} rows are kept in {output}.part, and the same command goes on from there");
             throw;
         }
         if (summary.Scored == 0)
@@ -96,10 +108,13 @@ internal static class ScoreCommand
     }
 
     /// <summary>Beyond learned positions there is no embedding: such rows stay without a score, and the others get theirs.</summary>
-    private static int? Longest(int? asked, DecoderConfig config) => config.Positions == PositionKind.Learned ? Math.Min(asked ?? int.MaxValue, config.MaxPositions) : asked;
+    private static int? Longest(int? asked, DecoderConfig config) => config.Positions == PositionKind.Learned
+        ? Math.Min(asked ?? int.MaxValue, config.MaxPositions) : asked;
 
     private static Dictionary<string, string>? Columns(string[] words) => words.Length == 0 ? null : words.ToDictionary(
-        word => word.Split('=', 2) is [{ Length: > 0 } ours, { Length: > 0 }] ? ours : throw new InputException($"--column {word} is not understood", fix: "write --column OURS=THEIRS, e.g. --column completion=answer"),
+        word => word.Split('=', 2) is [{ Length: > 0 } ours, { Length: > 0 }] ? ours
+            : throw new InputException($"--column {word} is not understood",
+            fix: "write --column OURS=THEIRS, e.g. --column completion=answer"),
         word => word.Split('=', 2)[1]);
 
     /// <summary>What decides the content of the output: weights, rows, tokens, precision.</summary>

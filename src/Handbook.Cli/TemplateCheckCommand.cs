@@ -35,18 +35,22 @@ internal static class TemplateCheckCommand
             Console.WriteLine($"  {kind,-10} {(names.Count == 0 ? "none" : string.Join(", ", names))}");
         var options = new RenderOptions
         {
-            SpecialTokens = tokenizer?.SpecialTokens ?? template.Features["variables"].Where(name => name.EndsWith("_token", StringComparison.Ordinal)).ToDictionary(name => name, name => $"<|{name}|>"),
+            SpecialTokens = tokenizer?.SpecialTokens
+                ?? template.Features["variables"].Where(name => name.EndsWith("_token", StringComparison.Ordinal))
+                .ToDictionary(name => name, name => $"<|{name}|>"),
             Now = DateTime.Now,
         };
         var withSystem = Try(template, Turns("system", "user", "assistant", "user", "assistant"), options);
         Line("system", withSystem is not null ? "the template has a place for a system turn" : "the template refuses a system turn");
-        var turns = withSystem is not null ? Turns("system", "user", "assistant", "user", "assistant") : Turns("user", "assistant", "user", "assistant");
+        var turns = withSystem is not null ? Turns("system", "user", "assistant", "user", "assistant")
+            : Turns("user", "assistant", "user", "assistant");
         if ((withSystem ?? Try(template, turns, options)) is not { } whole)
         {
             template.Render(Of(turns), options);        // says why
             return;
         }
-        Line("opening", Opening(template, turns[..^1], options) is { Length: > 0 } opening ? $"an answer is asked for with {Show(opening)}" : "an answer is asked for with nothing: add_generation_prompt changes nothing");
+        Line("opening", Opening(template, turns[..^1], options) is { Length: > 0 } opening ? $"an answer is asked for with {Show(opening)}"
+            : "an answer is asked for with nothing: add_generation_prompt changes nothing");
         Line("tools", template.RendersToolCalls ? "calls of tools are rendered" : "calls of tools are not rendered");
         if (template.UsesClock)
             Line("clock", "the text depends on the day (strftime_now): data rendered on another day differs");
@@ -76,7 +80,8 @@ internal static class TemplateCheckCommand
     {
         var closed = Try(template, turns, options);
         var opened = Try(template, turns, options with { AddGenerationPrompt = true });
-        return closed is not null && opened is not null && opened.StartsWith(closed, StringComparison.Ordinal) ? opened[closed.Length..] : null;
+        return closed is not null && opened is not null && opened.StartsWith(closed, StringComparison.Ordinal)
+            ? opened[closed.Length..] : null;
     }
 
     /// <summary>The first message (from 1) at which the text so far is no beginning of the whole; null where each is.</summary>
@@ -104,7 +109,8 @@ internal static class TemplateCheckCommand
 
     private static Conversation Of(string[] turns) => new()
     {
-        Messages = JsonSerializer.SerializeToElement(turns.Select(turn => new Dictionary<string, string> { ["role"] = turn.Split(':')[0], ["content"] = turn.Split(':')[1] })),
+        Messages = JsonSerializer.SerializeToElement(turns.Select(turn =>
+            new Dictionary<string, string> { ["role"] = turn.Split(':')[0], ["content"] = turn.Split(':')[1] })),
     };
 
     private static void Line(string name, string text) => Console.WriteLine($"  {name,-10} {text}");

@@ -35,12 +35,15 @@ internal static partial class TemplateCommand
     private static Command Render()
     {
         var (template, tokenizer) = Source();
-        var messages = new Option<string?>("--messages", "-m") { Description = "JSON file with a list of messages, or an object with messages, tools, documents …; - reads standard input. Without it, a sample of five turns" };
+        var messages = new Option<string?>("--messages",
+            "-m") { Description = "JSON file with a list of messages, or an object with messages, tools, documents …; - reads standard input. Without it, a sample of five turns" };
         var prompt = new Option<bool>("--add-generation-prompt", "-g") { Description = "end with the opening of an assistant turn" };
         var resume = new Option<bool>("--continue-final-message") { Description = "leave the final message open" };
         var tools = new Option<FileInfo?>("--tools") { Description = "JSON file with a list of tool schemas" };
-        var variables = new Option<string[]>("--var") { Description = "a variable for the template as key=JSON, e.g. enable_thinking=false; may be repeated" };
-        var spans = new Option<bool>("--show-spans") { Description = "colour what the assistant says, which is what assistant_only_loss trains on; lists the spans on standard error" };
+        var variables = new Option<string[]>("--var")
+        { Description = "a variable for the template as key=JSON, e.g. enable_thinking=false; may be repeated" };
+        var spans = new Option<bool>("--show-spans")
+        { Description = "colour what the assistant says, which is what assistant_only_loss trains on; lists the spans on standard error" };
         var command = new Command("render", """
             Prints a conversation as the model sees it.
 
@@ -63,7 +66,8 @@ internal static partial class TemplateCommand
             conversation = chatTemplate.Fitted(conversation, options);      // as training does
             var rendered = chatTemplate.Render(conversation, options);
             if (args.GetValue(spans))
-                WriteSpans(rendered.Text, chatTemplate.AssistantSpans(conversation, options, rendered, SpecialPlaces(rendered.Text, owner)));
+                WriteSpans(rendered.Text,
+                    chatTemplate.AssistantSpans(conversation, options, rendered, SpecialPlaces(rendered.Text, owner)));
             else
                 Console.Out.Write(rendered.Text);
             if (!Console.IsOutputRedirected && !rendered.Text.EndsWith('\n'))
@@ -89,14 +93,16 @@ internal static partial class TemplateCommand
         if (path is null)
             Console.Error.WriteLine("no --messages given: this is a sample conversation");
         var name = path ?? "sample";
-        var root = ReadJson(path switch { null => Sample, "-" => Console.In.ReadToEnd(), _ => ReadFile(path) }, path == "-" ? "standard input" : name);
+        var root = ReadJson(path switch { null => Sample, "-" => Console.In.ReadToEnd(), _ => ReadFile(path) },
+            path == "-" ? "standard input" : name);
         var values = new Dictionary<string, JsonElement>();
         var messages = root;
         JsonElement? tools = null, documents = null;
         if (root.ValueKind == JsonValueKind.Object)
         {
             if (!root.TryGetProperty("messages", out messages))
-                throw new InputException($"{name}: the object has no key messages", fix: """write {"messages": [{"role": "user", "content": "…"}]}, or the list alone""");
+                throw new InputException($"{name}: the object has no key messages",
+                    fix: """write {"messages": [{"role": "user", "content": "…"}]}, or the list alone""");
             foreach (var property in root.EnumerateObject())
                 values[property.Name] = property.Value;
             values.Remove("messages");
@@ -125,7 +131,8 @@ internal static partial class TemplateCommand
         }
         catch (Exception problem) when (problem is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new InputException($"{path}: there is no such file", fix: $"ls {Path.GetDirectoryName(Path.GetFullPath(path))}", inner: problem);
+            throw new InputException($"{path}: there is no such file",
+                fix: $"ls {Path.GetDirectoryName(Path.GetFullPath(path))}", inner: problem);
         }
     }
 
@@ -138,7 +145,8 @@ internal static partial class TemplateCommand
         catch (JsonException problem)
         {
             throw new InputException($"{name}:{problem.LineNumber + 1}:{problem.BytePositionInLine + 1}: is not JSON: {problem.Message.Split(" LineNumber:")[0]}",
-                fix: name.StartsWith("--var", StringComparison.Ordinal) ? "put texts in double quotes: --var name='\"text\"'" : "check the file with: python3 -m json.tool FILE", inner: problem);
+                fix: name.StartsWith("--var", StringComparison.Ordinal) ? "put texts in double quotes: --var name='\"text\"'"
+                    : "check the file with: python3 -m json.tool FILE", inner: problem);
         }
     }
 

@@ -13,8 +13,10 @@ internal static class TokenizerBenchCommand
         var path = TokenizerCommand.Path();
         var file = new Argument<string>("file") { Description = "texts to encode: any data file" };
         var column = new Option<string>("--column") { Description = "column with the text", DefaultValueFactory = _ => "text" };
-        var repetitions = new Option<int>("--repetitions") { Description = "runs after the warm-up, of which the best counts", DefaultValueFactory = _ => 3 };
-        var command = new Command("bench", "Encoding speed on one thread, in MB (10^6 bytes of UTF-8) a second.\n\nExample:\n  handbook tokenizer bench models/tiny data/train.jsonl") { path, file, column, repetitions };
+        var repetitions = new Option<int>("--repetitions") { Description = "runs after the warm-up, of which the best counts",
+            DefaultValueFactory = _ => 3 };
+        var command = new Command("bench",
+            "Encoding speed on one thread, in MB (10^6 bytes of UTF-8) a second.\n\nExample:\n  handbook tokenizer bench models/tiny data/train.jsonl") { path, file, column, repetitions };
         command.SetAction(args =>
         {
             var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));

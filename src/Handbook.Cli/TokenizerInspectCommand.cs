@@ -12,7 +12,8 @@ internal static class TokenizerInspectCommand
     {
         var path = TokenizerCommand.Path();
         var json = new Option<bool>("--json") { Description = "one JSON object instead of lines" };
-        var command = new Command("inspect", "What a tokenizer is made of: parts, sizes, special tokens, chat templates.\n\nExample:\n  handbook tokenizer inspect models/tiny") { path, json };
+        var command = new Command("inspect",
+            "What a tokenizer is made of: parts, sizes, special tokens, chat templates.\n\nExample:\n  handbook tokenizer inspect models/tiny") { path, json };
         command.SetAction(args =>
         {
             var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
@@ -33,8 +34,10 @@ internal static class TokenizerInspectCommand
         foreach (var (role, token) in tokenizer.SpecialTokens)
             Line(role, $"{TokenizerCommand.Show(token)}  {(tokenizer.TokenToId(token) is { } id ? $"id {id}" : "not in the vocabulary")}");
         var special = tokenizer.AddedTokens.Where(token => token.Special).ToArray();
-        Line("special tokens", $"{special.Length}{(special.Length > 0 ? ": " + string.Join("  ", special.Take(12).Select(token => $"{token.Id} {TokenizerCommand.Show(token.Content)}")) + (special.Length > 12 ? "  …" : "") : "")}");
-        Line("chat templates", tokenizer.ChatTemplates.Count == 0 ? "none" : string.Join(", ", tokenizer.ChatTemplates.Select(pair => $"{pair.Key} ({pair.Value.Length} characters)")));
+        Line("special tokens",
+            $"{special.Length}{(special.Length > 0 ? ": " + string.Join("  ", special.Take(12).Select(token => $"{token.Id} {TokenizerCommand.Show(token.Content)}")) + (special.Length > 12 ? "  …" : "") : "")}");
+        Line("chat templates", tokenizer.ChatTemplates.Count == 0 ? "none"
+            : string.Join(", ", tokenizer.ChatTemplates.Select(pair => $"{pair.Key} ({pair.Value.Length} characters)")));
         Line("fingerprint", tokenizer.Fingerprint);
     }
 
@@ -46,7 +49,8 @@ internal static class TokenizerInspectCommand
         tokens = tokenizer.VocabularySize,
         model_tokens = tokenizer.ModelVocabularySize,
         model_max_length = tokenizer.ModelMaxLength == int.MaxValue ? (int?)null : tokenizer.ModelMaxLength,
-        named = tokenizer.SpecialTokens.ToDictionary(pair => pair.Key, pair => new { token = pair.Value, id = tokenizer.TokenToId(pair.Value) }),
+        named = tokenizer.SpecialTokens.ToDictionary(pair => pair.Key,
+            pair => new { token = pair.Value, id = tokenizer.TokenToId(pair.Value) }),
         added = tokenizer.AddedTokens.Select(token => new { id = token.Id, content = token.Content, special = token.Special }),
         chat_templates = tokenizer.ChatTemplates,
         fingerprint = tokenizer.Fingerprint,

@@ -12,17 +12,24 @@ internal static class TokenizerTrainCommand
 {
     public static Command Create()
     {
-        var files = new Argument<string[]>("files") { Description = "texts: plain text, JSONL, JSON, CSV, Parquet or Arrow, also compressed", Arity = ArgumentArity.OneOrMore };
-        var size = new Option<int>("--vocab-size") { Description = "number of tokens in all: special ones, 256 bytes, and what is learned", Required = true };
+        var files = new Argument<string[]>("files")
+        { Description = "texts: plain text, JSONL, JSON, CSV, Parquet or Arrow, also compressed", Arity = ArgumentArity.OneOrMore };
+        var size = new Option<int>("--vocab-size")
+        { Description = "number of tokens in all: special ones, 256 bytes, and what is learned", Required = true };
         var output = new Option<DirectoryInfo>("--output") { Description = "folder to write to", Required = true };
-        var column = new Option<string>("--column") { Description = "column with the text; rows without it are read by their messages", DefaultValueFactory = _ => "text" };
-        var special = new Option<string[]>("--special-token") { Description = "a special token; may be given several times, ids follow the order", DefaultValueFactory = _ => [] };
+        var column = new Option<string>("--column") { Description = "column with the text; rows without it are read by their messages",
+            DefaultValueFactory = _ => "text" };
+        var special = new Option<string[]>("--special-token")
+        { Description = "a special token; may be given several times, ids follow the order", DefaultValueFactory = _ => [] };
         var bos = new Option<string?>("--bos-token") { Description = "token put before every text (a special token)" };
         var eos = new Option<string?>("--eos-token") { Description = "token that ends a text (a special token)" };
         var pad = new Option<string?>("--pad-token") { Description = "token that fills batches up (a special token)" };
         var template = new Option<FileInfo?>("--chat-template") { Description = "file with the Jinja chat template to save with it" };
-        var frequency = new Option<int>("--min-frequency") { Description = "how often a pair must occur to become a token", DefaultValueFactory = _ => 2 };
-        var pattern = new Option<SplitPattern>("--pattern") { Description = "how text is cut into words: gpt2, llama3 (at most three digits together) or qwen2 (single digits)", DefaultValueFactory = _ => SplitPattern.Gpt2 };
+        var frequency = new Option<int>("--min-frequency") { Description = "how often a pair must occur to become a token",
+            DefaultValueFactory = _ => 2 };
+        var pattern = new Option<SplitPattern>("--pattern")
+        { Description = "how text is cut into words: gpt2, llama3 (at most three digits together) or qwen2 (single digits)",
+            DefaultValueFactory = _ => SplitPattern.Gpt2 };
         var length = new Option<int?>("--model-max-length") { Description = "longest input of the model, for tokenizer_config.json" };
         var command = new Command("train", "Train a byte-level BPE tokenizer. The same texts give the same tokenizer.\n\nExamples:\n"
             + "  handbook tokenizer train corpus.txt --vocab-size 4096 --output models/tiny --eos-token \"<|end|>\"\n"
@@ -55,7 +62,8 @@ internal static class TokenizerTrainCommand
         long texts = 0, characters = 0;
         var tokenizer = BpeTrainer.Train(Counted(files.SelectMany(file => TextColumn.Read(file, column))), options);
         if (characters == 0)
-            throw new InputException($"no text in {string.Join(", ", files)}", "a tokenizer is learned from text", "name files with text, or the right --column");
+            throw new InputException($"no text in {string.Join(", ", files)}", "a tokenizer is learned from text",
+                "name files with text, or the right --column");
         tokenizer.Save(output);
         Console.Out.WriteLine($"{tokenizer.VocabularySize} tokens from {texts} texts, {characters} characters, in {clock.Elapsed.TotalSeconds:F1} s → {output}");
         if (tokenizer.VocabularySize < options.VocabularySize)

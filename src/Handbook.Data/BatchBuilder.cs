@@ -7,8 +7,8 @@ public static class BatchBuilder
     /// <param name="rows">Where the rows are.</param>
     /// <param name="indices">Which rows; their numbers stand in the batch's segments.</param>
     /// <remarks>
-    /// A token's target is the next token of its part, where that carries loss. A part that is continued gives its last token to each child as the
-    /// child's first, so that the first answer tokens have a place to be predicted from; the parent keeps the loss of that token.
+    /// A token's target is the next token of its part, where that carries loss. A part that is continued gives its last token to each child
+    /// as the child's first, so that the first answer tokens have a place to be predicted from; the parent keeps the loss of that token.
     /// </remarks>
     public static TokenBatch Build(ITokenRows rows, IReadOnlyList<int> indices)
     {
@@ -22,10 +22,12 @@ public static class BatchBuilder
         var weights = new float[targets.Count];
         for (var i = 0; i < weights.Length; i++)
             weights[i] = targets[i] >= 0 ? 1f : 0f;
-        return new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Targets = [.. targets], Segments = [.. segments], Weights = weights };
+        return new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Targets = [.. targets],
+            Segments = [.. segments], Weights = weights };
     }
 
-    private static void Append(TokenRow row, int index, int entry, List<int> tokens, List<int> positions, List<int> targets, List<Segment> segments)
+    private static void Append(TokenRow row, int index, int entry, List<int> tokens, List<int> positions,
+        List<int> targets, List<Segment> segments)
     {
         var parts = row.Segments;
         Span<bool> hasChildren = parts.Count <= 256 ? stackalloc bool[parts.Count] : new bool[parts.Count];

@@ -9,7 +9,8 @@ internal static class Packing
     /// <summary>Rows that are packed among one another; the reference packs within batches of its <c>map</c>.</summary>
     public const int GroupSize = 1000;
 
-    /// <summary><c>bfd</c>, formerly <c>ffd</c>: whole rows, longest first, each into the fullest packed row that still has room; rows keep their borders.</summary>
+    /// <summary><c>bfd</c>, formerly <c>ffd</c>: whole rows, longest first, each into the fullest packed row that still has room;
+    /// rows keep their borders.</summary>
     /// <param name="rows">Rows of one part.</param>
     /// <param name="blockSize">Most tokens in a packed row; longer rows are cut at their end.</param>
     public static ITokenRows BestFit(ITokenRows rows, int blockSize)
@@ -31,7 +32,8 @@ internal static class Packing
         return new JoinedRows(rows, packed, blockSize);
     }
 
-    /// <summary><c>wrapped</c>: the rows of a group as one stream, cut into blocks; the last may be short, and rows lose their borders.</summary>
+    /// <summary><c>wrapped</c>: the rows of a group as one stream, cut into blocks; the last may be short, and rows
+    /// lose their borders.</summary>
     public static ITokenRows Wrapped(ITokenRows rows, int blockSize)
     {
         RequireBlock(blockSize);
@@ -46,7 +48,8 @@ internal static class Packing
         return new BlockRows(stream, blocks);
     }
 
-    /// <summary>Constant-length packing of the handbook's first revision: buffers of texts as one stream, cut into full blocks, the tail of each buffer dropped, its blocks shuffled.</summary>
+    /// <summary>Constant-length packing of the handbook's first revision: buffers of texts as one stream, cut into full blocks, the tail of
+    /// each buffer dropped, its blocks shuffled.</summary>
     /// <param name="rows">Rows of one part, with the end token already at the end of each where it is wanted.</param>
     /// <param name="blockSize">Exact number of tokens in a packed row.</param>
     /// <param name="seed">Seed of Python's <c>random</c>, which shuffles the blocks.</param>
@@ -76,10 +79,12 @@ internal static class Packing
     }
 
     /// <summary>What is said where the rows do not fill one row.</summary>
-    internal static InputException TooFew(long tokens, int blockSize) => new($"all rows together have {tokens} tokens, not enough for one packed row of {blockSize}",
+    internal static InputException TooFew(long tokens, int blockSize) =>
+        new($"all rows together have {tokens} tokens, not enough for one packed row of {blockSize}",
         why: "constant-length packing keeps full rows only", fix: "set packing: false, or a smaller max_length, or give more data");
 
-    /// <summary>Best-fit decreasing: item numbers of each bin, bins in the order in which they were opened, items in the order in which they were put in.</summary>
+    /// <summary>Best-fit decreasing: item numbers of each bin, bins in the order in which they were opened, items in the order in
+    /// which they were put in.</summary>
     /// <param name="lengths">Size of each item.</param>
     /// <param name="capacity">Most that a bin may hold; an item that is larger has a bin for itself.</param>
     public static List<int[]> Bins(ReadOnlySpan<int> lengths, int capacity)
@@ -113,7 +118,8 @@ internal static class Packing
     private static void RequireBlock(int blockSize)
     {
         if (blockSize < 1)
-            throw new InputException($"max_length is {blockSize}, but packing needs a length of at least 1", fix: "set max_length, e.g. max_length: 2048");
+            throw new InputException($"max_length is {blockSize}, but packing needs a length of at least 1",
+                fix: "set max_length, e.g. max_length: 2048");
     }
 
     /// <summary>Packed rows that keep the parts of their rows.</summary>

@@ -40,7 +40,8 @@ internal static class RowText
 
 /// <summary>Statistics of the lengths of rows.</summary>
 /// <param name="Bars">For each range of lengths, its first and last length and the number of rows.</param>
-internal sealed record LengthStatistics(int Count, int Shortest, double Mean, int Median, int Percentile95, int Longest, IReadOnlyList<(int From, int To, int Rows)> Bars)
+internal sealed record LengthStatistics(int Count, int Shortest, double Mean, int Median, int Percentile95, int Longest,
+    IReadOnlyList<(int From, int To, int Rows)> Bars)
 {
     /// <summary>The statistics of all rows, in at most <paramref name="bars"/> ranges of equal width.</summary>
     public static LengthStatistics Of(ITokenRows rows, int bars = 10)
@@ -56,7 +57,8 @@ internal sealed record LengthStatistics(int Count, int Shortest, double Mean, in
         var counts = new int[((longest - shortest) / width) + 1];
         foreach (var length in lengths)
             counts[(length - shortest) / width]++;
-        return new(lengths.Length, shortest, lengths.Average(), lengths[lengths.Length / 2], lengths[(int)((lengths.Length - 1) * 0.95)], longest,
+        return new(lengths.Length, shortest, lengths.Average(), lengths[lengths.Length / 2],
+            lengths[(int)((lengths.Length - 1) * 0.95)], longest,
             [.. counts.Select((count, i) => (shortest + (i * width), Math.Min(longest, shortest + ((i + 1) * width) - 1), count))]);
     }
 }

@@ -75,8 +75,10 @@ public sealed class StepPlan
         MicroBatchesPerEpoch = options.DropLast ? rows.Count / options.BatchSize : (rows.Count + options.BatchSize - 1) / options.BatchSize;
         if (MicroBatchesPerEpoch == 0)
             throw new InputException(
-                rows.Count == 0 ? "the training set has no rows" : $"the training set has {rows.Count} rows, fewer than one batch of {options.BatchSize}, and dataloader_drop_last leaves out what is not full",
-                fix: rows.Count == 0 ? "check dataset_name and the counts above" : "set dataloader_drop_last: false, or a smaller per_device_train_batch_size");
+                rows.Count == 0 ? "the training set has no rows"
+                    : $"the training set has {rows.Count} rows, fewer than one batch of {options.BatchSize}, and dataloader_drop_last leaves out what is not full",
+                fix: rows.Count == 0 ? "check dataset_name and the counts above"
+                    : "set dataloader_drop_last: false, or a smaller per_device_train_batch_size");
         StepsPerEpoch = options.Leftover == LeftoverRule.CarryOver
             ? Math.Max(1, MicroBatchesPerEpoch / options.AccumulationSteps)
             : (MicroBatchesPerEpoch + options.AccumulationSteps - 1) / options.AccumulationSteps;
@@ -165,7 +167,8 @@ public sealed class StepPlan
         return _options.GroupByLength ? GroupByLength(order) : order;
     }
 
-    /// <summary>Sorts runs of up to 50 steps by length, longest first, and puts the longest row of all at the very start: if memory does not suffice, the first step says so.</summary>
+    /// <summary>Sorts runs of up to 50 steps by length, longest first, and puts the longest row of all at the very start: if memory does
+    /// not suffice, the first step says so.</summary>
     private int[] GroupByLength(int[] order)
     {
         var stepSize = _options.BatchSize * _options.AccumulationSteps;

@@ -21,22 +21,24 @@ public enum SegmentRole : byte
     Uncut,
 }
 
-/// <summary>A run of tokens that continues its parent. A token sees its own segment causally and all of its ancestors, nothing else.</summary>
+/// <summary>A run of tokens that continues its parent. A token sees its own segment causally and all of its
+/// ancestors, nothing else.</summary>
 /// <param name="Start">Index of the first token in the batch.</param>
 /// <param name="Length">Number of tokens, at least 1.</param>
 /// <param name="Parent">Index of the segment that this one continues; −1 for a root. Parents stand before their children.</param>
 /// <param name="Row">Index of the data row, for messages and per-row sums.</param>
 public readonly record struct Segment(int Start, int Length, int Parent, int Row, SegmentRole Role)
 {
-    /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice: its copies are two places.</summary>
+    /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice:
+    /// its copies are two places.</summary>
     public int Entry { get; init; }
 }
 
 /// <summary>One batch for every method: tokens of all rows behind one another, without padding.</summary>
 /// <remarks>
 /// Positions continue from the parent's end. <c>Targets[i]</c> is the token that the model should predict at i, −1 where none is asked for.
-/// So that every token has at most one target, a child segment begins with the last token of its prompt: the prompt segment holds all tokens but
-/// the last, and each answer segment is [last prompt token, answer tokens…].
+/// So that every token has at most one target, a child segment begins with the last token of its prompt: the prompt segment holds all
+/// tokens but the last, and each answer segment is [last prompt token, answer tokens…].
 /// </remarks>
 public sealed class TokenBatch
 {

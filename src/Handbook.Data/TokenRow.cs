@@ -19,7 +19,8 @@ public sealed record TokenRow
     /// <summary>By how much the chosen answer is better, where the data says so (the <c>margin</c> column of reward modelling).</summary>
     public double Margin { get; init; }
 
-    /// <summary>Whether one token holds the end of the prompt and the beginning of the answer; the count of the prompt's own tokens places it.</summary>
+    /// <summary>Whether one token holds the end of the prompt and the beginning of the answer; the count of the prompt's
+    /// own tokens places it.</summary>
     public bool IsJoined { get; init; }
 
     /// <summary>What the reference model says of the answers; null where it was not asked.</summary>

@@ -17,7 +17,8 @@ public sealed record ForwardOptions
     /// <summary>Changes the embeddings as they enter layer 0 (NEFTune); null changes nothing.</summary>
     public Func<Tensor, StreamLayout, Tensor>? EmbeddingNoise { get; init; }
 
-    /// <summary>Sees the residual stream: (i, input of layer i), and last (L, the output of the final norm). For tests and inspection.</summary>
+    /// <summary>Sees the residual stream: (i, input of layer i), and last (L, the output of the final norm). For
+    /// tests and inspection.</summary>
     public Action<int, Tensor>? Observer { get; init; }
 
     /// <summary>Sees what the router of each layer says of the tokens: (layer, logits [N, E]). For tests and inspection.</summary>
@@ -27,10 +28,11 @@ public sealed record ForwardOptions
     public ExpertLoad? ExpertLoad { get; init; }
 }
 
-/// <summary>The network of every family: embedding, layers of attention and feed-forward on a residual stream, a last norm, a head.</summary>
+/// <summary>The network of every family: embedding, layers of attention and feed-forward on a residual
+/// stream, a last norm, a head.</summary>
 /// <remarks>
-/// It works on the flat stream: N tokens of all rows behind one another, [N, D]. The residual stream keeps the master's precision; what products
-/// read and write has the precision of <see cref="Compute"/>.
+/// It works on the flat stream: N tokens of all rows behind one another, [N, D]. The residual stream keeps the master's precision; what
+/// products read and write has the precision of <see cref="Compute"/>.
 /// </remarks>
 public sealed class Decoder : IDisposable
 {
@@ -65,7 +67,8 @@ public sealed class Decoder : IDisposable
     /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
     /// <exception cref="InputException">The model is a reward model.</exception>
     internal Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
-        "this is a reward model: it scores texts and cannot predict tokens", why: "its head is score.weight, in the place of a language model's",
+        "this is a reward model: it scores texts and cannot predict tokens",
+            why: "its head is score.weight, in the place of a language model's",
         fix: "name a language model, such as the one that the reward model was trained from");
 
     /// <summary>Factor and soft cap on the logits.</summary>
@@ -108,7 +111,8 @@ public sealed class Decoder : IDisposable
         {
             options.Observer?.Invoke(layer.Index, delta is null ? residual : residual + delta.To(residual.DType));
             (residual, delta, var spread) = options.Recompute
-                ? LayerOutput.From(Recomputed.Run(inputs => layer.Forward(inputs[0]!, inputs[1], stream, rotary, Compute, options).ToArray(), residual, delta))
+                ? LayerOutput.From(Recomputed.Run(inputs => layer.Forward(inputs[0]!, inputs[1], stream, rotary, Compute, options)
+                    .ToArray(), residual, delta))
                 : layer.Forward(residual, delta, stream, rotary, Compute, options);
             if (spread is not null)
                 options.ExpertLoad!.Add(layer.Index, spread);
@@ -120,7 +124,8 @@ public sealed class Decoder : IDisposable
 
     /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
     internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) =>
-        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Parameters.Plan.Residual, Config.EmbeddingScale, Config.PaddingRow ?? -1);
+        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Parameters.Plan.Residual, Config.EmbeddingScale,
+            Config.PaddingRow ?? -1);
 
     /// <summary>The last norm with the addition before it; [N, D].</summary>
     internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;
@@ -128,7 +133,8 @@ public sealed class Decoder : IDisposable
     /// <summary>The rotation for positions below <paramref name="length"/>; null where the model does not rotate.</summary>
     internal RotaryTable? Rotary(int length) => _rotary.For(length);
 
-    /// <summary>All logits of a stream; [N, V], float32 or float64. For tests, generation and inspection; training never builds them.</summary>
+    /// <summary>All logits of a stream; [N, V], float32 or float64. For tests, generation and inspection;
+    /// training never builds them.</summary>
     internal Tensor Logits(StreamLayout stream, ForwardOptions? options = null)
     {
         using var scope = TensorScope.Enter();
@@ -141,7 +147,8 @@ public sealed class Decoder : IDisposable
     internal Tensor Scores(StreamLayout stream, int[] places, ForwardOptions? options = null)
     {
         if (Config.Head != ModelHead.Score)
-            throw new InputException("this is a language model: it has no head that scores texts (score.weight)", fix: "train a reward model from it with `handbook reward`");
+            throw new InputException("this is a language model: it has no head that scores texts (score.weight)",
+                fix: "train a reward model from it with `handbook reward`");
         using var scope = TensorScope.Enter();
         var hidden = RowSelect.Forward(Hidden(stream, options), places);
         return scope.Keep(Linear.InMaster(hidden, _head).Squeeze(1));

@@ -3,7 +3,8 @@ using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>Everything a decoder needs to know about itself. A family fills it from <c>config.json</c>; the network reads nothing else.</summary>
+/// <summary>Everything a decoder needs to know about itself. A family fills it from <c>config.json</c>; the network
+/// reads nothing else.</summary>
 /// <remarks>
 /// Shapes use the letters D hidden, F feed-forward, H heads, K key-value heads, E head size, V vocabulary, L layers.
 /// A switch that only some families use has the name its paper gave it and is off by default.
@@ -79,8 +80,8 @@ public sealed record DecoderConfig
     /// <summary>Null: the frequencies as they are.</summary>
     public RopeScaling? RopeScaling { get; init; }
 
-    /// <summary>How many of a head's E dimensions are rotated (the first ones); E unless the family rotates a part. Dimensions turn in pairs: an odd number
-    /// rotates one more, with the frequencies of the odd one, as the reference library does.</summary>
+    /// <summary>How many of a head's E dimensions are rotated (the first ones); E unless the family rotates a part. Dimensions turn in
+    /// pairs: an odd number rotates one more, with the frequencies of the odd one, as the reference library does.</summary>
     public required int RotarySize { get; init; }
 
     /// <summary>Per layer: a token at t sees t−w+1 … t; 0 sees everything before it. Empty: no layer has a window.</summary>
@@ -119,7 +120,8 @@ public sealed record DecoderConfig
     /// <summary>Routed feed-forward layers; null means every layer is dense.</summary>
     public ExpertOptions? Experts { get; init; }
 
-    /// <summary>Dropout while training, as the file states it: on attention probabilities, on what a block adds, on the embeddings.</summary>
+    /// <summary>Dropout while training, as the file states it: on attention probabilities, on what a block
+    /// adds, on the embeddings.</summary>
     public double AttentionDropout { get; init; }
 
     /// <inheritdoc cref="AttentionDropout"/>
@@ -140,14 +142,15 @@ public sealed record DecoderConfig
     /// <summary>The id that fills short rows; null where the file names none.</summary>
     public int? PadId { get; init; }
 
-    /// <summary>The row of the embedding that gets no gradient from look-ups: that of <c>pad_token_id</c> in families whose published code makes it so
-    /// (<c>padding_idx</c>). A head that shares the embedding moves the row all the same. null: every row learns.</summary>
+    /// <summary>The row of the embedding that gets no gradient from look-ups: that of <c>pad_token_id</c> in families whose published code
+    /// makes it so (<c>padding_idx</c>). A head that shares the embedding moves the row all the same. null: every row learns.</summary>
     public int? PaddingRow { get; init; }
 
     /// <summary>The element type the file says its weights have; null where it says nothing.</summary>
     public DType? DType { get; init; }
 
-    /// <summary>Longest text the model was made for, with its rotary scaling: a factor may stretch <see cref="MaxPositions"/>, or be in it already.</summary>
+    /// <summary>Longest text the model was made for, with its rotary scaling: a factor may stretch
+    /// <see cref="MaxPositions"/>, or be in it already.</summary>
     public int LongestText => Positions == PositionKind.Learned || RopeScaling is not { } scaling ? MaxPositions
         : (int)Math.Min(int.MaxValue, Math.Max(MaxPositions, (scaling.OriginalMaxPositions ?? MaxPositions) * scaling.Factor));
 
@@ -231,4 +234,5 @@ public enum QueryKeyNorm
 /// <param name="AuxiliaryLossCoefficient">Weight of the load-balancing loss.</param>
 /// <param name="WantsAuxiliaryLoss">Whether the model asks for that loss when it is trained (<c>output_router_logits</c>).</param>
 /// <param name="JitterNoise">Noise on what the router reads while training, as the file states it.</param>
-public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient, bool WantsAuxiliaryLoss, double JitterNoise);
+public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient,
+    bool WantsAuxiliaryLoss, double JitterNoise);

@@ -8,7 +8,8 @@ namespace Handbook.Models;
 /// <param name="Compute">The copy that products read, in bfloat16; [n], null where products read the masters.</param>
 /// <param name="Decays">Whether weight decay applies.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
-internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
+internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays,
+    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
 
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
 internal sealed class ModelParameters : IDisposable
@@ -51,7 +52,8 @@ internal sealed class ModelParameters : IDisposable
     {
         var result = new ModelParameters(plan);
         result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
-            .GroupBy(rule => (rule.IsTrained, rule.Decays)).OrderByDescending(group => group.Key).Select(group => result.Bucket([.. group]))];
+            .GroupBy(rule => (rule.IsTrained, rule.Decays)).OrderByDescending(group => group.Key)
+                .Select(group => result.Bucket([.. group]))];
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
             if (rule.Storage == ParameterStorage.Resident)
@@ -94,7 +96,8 @@ internal sealed class ModelParameters : IDisposable
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
 
-    private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) => flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
+    private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) =>
+        flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
 
     /// <summary>Fills the parameters from a checkpoint; what is mapped, once and for all.</summary>
     public unsafe void Load(ModelWeights weights)
@@ -127,7 +130,8 @@ internal sealed class ModelParameters : IDisposable
                 parameter.HasGradient = false;
     }
 
-    /// <summary>Gives every gradient that nothing reached in this step its value, 0; for whoever reads the memory of a whole bucket.</summary>
+    /// <summary>Gives every gradient that nothing reached in this step its value, 0; for whoever reads the
+    /// memory of a whole bucket.</summary>
     public void SettleGradients()
     {
         foreach (var bucket in Buckets)

@@ -42,8 +42,10 @@ internal sealed class ModelWeights : IDisposable
     /// <param name="path">A folder with weights, a weights file, or an index.</param>
     /// <param name="config">The model's own <c>config.json</c>.</param>
     /// <param name="fused">Hand out query, key and value as one parameter, and gate and up as one.</param>
-    /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed of a new one; null refuses.</param>
-    /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the message names them.</exception>
+    /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed
+    /// of a new one; null refuses.</param>
+    /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the
+    /// message names them.</exception>
     public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null)
     {
         var files = WeightFiles.Open(path);
@@ -71,9 +73,12 @@ internal sealed class ModelWeights : IDisposable
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
-    /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that suits its elements.</summary>
-    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part] && part.PublishedShape[0] == part.Rows
-        && _files.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0 && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
+    /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that
+    /// suits its elements.</summary>
+    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part]
+        && part.PublishedShape[0] == part.Rows
+        && _files.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
+            && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
     /// <summary>A parameter's values where they lie in the file, which stays mapped as long as the tensor lives.</summary>
     /// <exception cref="ArgumentException">It has to be assembled, transposed or converted; see <see cref="CanMap"/>.</exception>
@@ -143,10 +148,12 @@ internal sealed class ModelWeights : IDisposable
         if (misshapen.Count > 0)
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
         var used = _names.Values.ToHashSet();
-        Unused = [.. _files.Names.Where(name => !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
+        Unused = [.. _files.Names.Where(name =>
+            !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
     }
 
-    /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared tensor was saved under.</summary>
+    /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared
+    /// tensor was saved under.</summary>
     private string? Resolve(string published)
     {
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;

@@ -5,16 +5,18 @@ using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>The weights of a model that has not learned anything: matrices and embeddings from a normal distribution, biases 0, norms 1.</summary>
+/// <summary>The weights of a model that has not learned anything: matrices and embeddings from a normal
+/// distribution, biases 0, norms 1.</summary>
 /// <remarks>
-/// The standard deviation is the config's <c>initializer_range</c>; GPT-2's projections into the residual stream use it divided by √(2·layers).
-/// Every parameter has its own stream of numbers, named as our parameter: see <see cref="NormalNumbers"/>.
+/// The standard deviation is the config's <c>initializer_range</c>; GPT-2's projections into the residual stream use it divided by
+/// √(2·layers). Every parameter has its own stream of numbers, named as our parameter: see <see cref="NormalNumbers"/>.
 /// </remarks>
 public static class NewModel
 {
     private const int Chunk = 1 << 16;
 
-    /// <summary>The config of a new model for a tokenizer: its vocabulary has room for every id, and the special ids are the tokenizer's.</summary>
+    /// <summary>The config of a new model for a tokenizer: its vocabulary has room for every id, and the special
+    /// ids are the tokenizer's.</summary>
     /// <param name="path">A <c>config.json</c> or the folder that holds it; without <c>vocab_size</c> it gets the tokenizer's.</param>
     /// <exception cref="InputException">The embedding has no row for some id.</exception>
     public static PublishedConfig Config(string path, Tokenizer tokenizer)
@@ -31,7 +33,8 @@ public static class NewModel
         if (size < ids)
             throw new InputException($"{file}: vocab_size is {size}, but the tokenizer gives ids up to {ids - 1}",
                 why: "an id without a row in the embedding cannot be looked up", fix: $"set vocab_size to {ids} or more, or leave it out");
-        foreach (var (key, id) in (ReadOnlySpan<(string, int?)>)[("bos_token_id", config.Decoder.BosId), ("pad_token_id", config.Decoder.PadId),
+        foreach (var (key, id) in (ReadOnlySpan<(string, int?)>)[("bos_token_id", config.Decoder.BosId),
+            ("pad_token_id", config.Decoder.PadId),
             .. config.Decoder.EosIds.Select(id => ("eos_token_id", (int?)id))])
             if (id >= size)
                 throw new InputException($"{file}: {key} is {id}, but vocab_size is {size}",

@@ -7,7 +7,8 @@ namespace Handbook.Models;
 /// <summary>Normally distributed numbers of which the i-th depends on nothing but seed, name and i: any thread may make any part.</summary>
 /// <remarks>
 /// Philox 4×32 with ten rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") under the key SHA-256(seed as eight
-/// little-endian bytes, then the name in UTF-8), first eight bytes. Counter b gives the words w0 … w3, and these, by Box and Muller in float64,
+/// little-endian bytes, then the name in UTF-8), first eight bytes. Counter b gives the words w0 … w3, and these,
+/// by Box and Muller in float64,
 /// <code>
 /// u = (w + ½) / 2³²
 /// x(4b) , x(4b+1) = √(−2 ln u0) · cos, sin (2π u1)

@@ -25,7 +25,8 @@ internal sealed record ParameterRule
     /// <summary>Element type of the values; the master's where it is trained.</summary>
     public required DType Type { get; init; }
 
-    /// <summary>Element type of a copy that products read; null where they read the values themselves, widened tile by tile where those are narrower.</summary>
+    /// <summary>Element type of a copy that products read; null where they read the values themselves, widened tile by tile where
+    /// those are narrower.</summary>
     public DType? Copy { get; init; }
 
     /// <summary>Whether it has a gradient and a place in the optimiser's state.</summary>
@@ -41,7 +42,8 @@ internal sealed record ParameterRule
     public long GradientBytes => IsTrained ? Spec.Count * Type.Size : 0;
 }
 
-/// <summary>For every parameter of a model: whether it is trained, where its values lie and with which precision, what products read. Made before anything is loaded.</summary>
+/// <summary>For every parameter of a model: whether it is trained, where its values lie and with which precision, what products read. Made
+/// before anything is loaded.</summary>
 /// <remarks>
 /// <code>
 /// trained, float32:   values f32 in buckets, which products read              4 bytes a weight, and the gradient
@@ -51,7 +53,8 @@ internal sealed record ParameterRule
 /// </remarks>
 internal sealed class ParameterPlan
 {
-    private ParameterPlan(DType residual, DType compute, IEnumerable<ParameterRule> rules) => (Residual, Compute, Rules) = (residual, compute, [.. rules]);
+    private ParameterPlan(DType residual, DType compute, IEnumerable<ParameterRule> rules) =>
+        (Residual, Compute, Rules) = (residual, compute, [.. rules]);
 
     /// <summary>Element type of the residual stream, of norms and of sums: float32, or float64 in tests.</summary>
     public DType Residual { get; }
@@ -71,16 +74,21 @@ internal sealed class ParameterPlan
     /// <summary>Everything is trained.</summary>
     /// <param name="master">Element type of masters and gradients.</param>
     /// <param name="compute">Element type of products: <paramref name="master"/>, or bfloat16 for mixed precision.</param>
-    public static ParameterPlan Trained(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) => new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: true)));
+    public static ParameterPlan Trained(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) =>
+        new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: true)));
 
     /// <summary>Some parameters are trained, the others are kept as the file has them.</summary>
     /// <param name="weights">The checkpoint that will be loaded.</param>
     /// <param name="trained">Says of a parameter whether it is trained.</param>
     public static ParameterPlan Partly(ModelWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained) =>
-        new(master, compute, weights.Parameters.Select(spec => trained(spec) ? Kept(spec, master, compute, trained: true) : AsStored(weights, spec, compute)));
+        new(master, compute,
+            weights.Parameters.Select(spec =>
+            trained(spec) ? Kept(spec, master, compute, trained: true) : AsStored(weights, spec, compute)));
 
-    /// <summary>Nothing is trained, but values lie in flat memory in the master's precision, for a model that is changed as a whole (a reference that follows its policy).</summary>
-    public static ParameterPlan Resident(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) => new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: false)));
+    /// <summary>Nothing is trained, but values lie in flat memory in the master's precision, for a model that is changed as a whole (a
+    /// reference that follows its policy).</summary>
+    public static ParameterPlan Resident(IReadOnlyList<ParameterSpec> specs, DType master, DType compute) =>
+        new(master, compute, specs.Select(spec => Kept(spec, master, compute, trained: false)));
 
     /// <summary>Nothing is trained: values stay in the file's own element type, mapped where they can be.</summary>
     /// <param name="weights">The checkpoint that will be loaded.</param>
@@ -102,7 +110,8 @@ internal sealed class ParameterPlan
     {
         // Norms and biases are few; the router and the score head are multiplied in full precision.
         if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
-            return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = DType.Float32, Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null };
+            return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = DType.Float32,
+                Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null };
         var stored = weights.DTypeOf(spec.Name);
         var isTable = spec.Name is ParameterSpec.Embedding or ParameterSpec.Positions;
         var isRead = !isTable || weights.Config.TiedHead && spec.Name == ParameterSpec.Embedding;        // by a product

@@ -33,10 +33,13 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
         }
     }
 
-    /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row there behind the name.</summary>
-    public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part => (IsWhole(part) ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+    /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row
+    /// there behind the name.</summary>
+    public IEnumerable<(string Name, long Start, long Rows)> Pieces =>
+        Parts.Select(part => (IsWhole(part) ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
 
-    private static bool IsWhole(ParameterPart part) => part.PublishedShape.ElementAtOrDefault(part.Transposed ? 1 : 0) is var rows && (rows == part.Rows || rows == 0);
+    private static bool IsWhole(ParameterPart part) => part.PublishedShape.ElementAtOrDefault(part.Transposed ? 1 : 0) is var rows
+        && (rows == part.Rows || rows == 0);
 
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";
@@ -44,7 +47,8 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
     /// <summary>The name of the table of learned positions.</summary>
     internal const string Positions = "positions.weight";
 
-    /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one would change what follows.</summary>
+    /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one
+    /// would change what follows.</summary>
     public bool IsExact => Name == "score.weight" || Name.EndsWith(".router.weight", StringComparison.Ordinal);
 
     /// <summary>Norms and biases are left out of weight decay, as in the reference trainer.</summary>
@@ -58,7 +62,8 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
 /// <param name="Start">Where they begin in our parameter.</param>
 /// <param name="Rows">How many rows; a vector's elements are its rows.</param>
 /// <param name="Transposed">The published tensor is [in, out] (GPT-2's Conv1D) where ours is [out, in]; our rows are its columns.</param>
-internal sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start, long Rows, bool Transposed);
+internal sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start,
+    long Rows, bool Transposed);
 
 internal enum ParameterKind
 {

@@ -4,7 +4,8 @@ using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>Moves the rows of a <see cref="ParameterPart"/> between the published tensor and our parameter, converting and transposing on the way.</summary>
+/// <summary>Moves the rows of a <see cref="ParameterPart"/> between the published tensor and our parameter, converting and
+/// transposing on the way.</summary>
 internal static unsafe class PartCopy
 {
     // Published rows handled together when transposing: each of our rows then gets this many neighbours at once.
@@ -31,7 +32,8 @@ internal static unsafe class PartCopy
             {
                 var count = (int)Math.Min(Block, columns - c);
                 for (var k = 0; k < count; k++)
-                    Convert((byte*)published.Pointer + ((c + k) * width + part.PublishedStart) * from.Size, from, staged + (long)k * rows * dtype.Size, dtype, rows);
+                    Convert((byte*)published.Pointer + ((c + k) * width + part.PublishedStart) * from.Size, from,
+                        staged + (long)k * rows * dtype.Size, dtype, rows);
                 Transpose(staged, rows, 1, target + c * dtype.Size, 1, columns, count, rows, dtype.Size);
             }
         ArrayPool<byte>.Shared.Return(block);
@@ -55,7 +57,8 @@ internal static unsafe class PartCopy
                 var count = (int)Math.Min(Block, part.Rows - r);
                 for (var k = 0; k < count; k++)
                     Convert(source + (r + k) * columns * from.Size, from, staged + k * columns * dtype.Size, dtype, columns);
-                Transpose(staged, columns, 1, (byte*)published + (part.PublishedStart + r) * dtype.Size, 1, width, count, columns, dtype.Size);
+                Transpose(staged, columns, 1, (byte*)published + (part.PublishedStart + r) * dtype.Size, 1, width,
+                    count, columns, dtype.Size);
             }
         ArrayPool<byte>.Shared.Return(row);
     }
@@ -83,7 +86,8 @@ internal static unsafe class PartCopy
         for (var i = 0L; i < count; i += chunk)
         {
             var part = (int)Math.Min(chunk, count - i);
-            ElementConversion.Convert(new(source + i * from.Size, part * from.Size), from, new(destination + i * to.Size, part * to.Size), to);
+            ElementConversion.Convert(new(source + i * from.Size, part * from.Size), from,
+                new(destination + i * to.Size, part * to.Size), to);
         }
     }
 }

@@ -6,7 +6,8 @@ using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>A model's <c>config.json</c>: the published keys as they stand, the family they belong to and the decoder they describe.</summary>
+/// <summary>A model's <c>config.json</c>: the published keys as they stand, the family they belong to and the
+/// decoder they describe.</summary>
 public sealed class PublishedConfig
 {
     private PublishedConfig(JsonObject json, Family family, DecoderConfig decoder) => (Json, Family, Decoder) = (json, family, decoder);
@@ -21,7 +22,8 @@ public sealed class PublishedConfig
     public DecoderConfig Decoder { get; }
 
     /// <param name="path">A <c>config.json</c> or the folder that holds it.</param>
-    /// <exception cref="InputException">The file is missing, broken, contradicts itself, or describes a family that is not built.</exception>
+    /// <exception cref="InputException">The file is missing, broken, contradicts itself, or describes a
+    /// family that is not built.</exception>
     public static PublishedConfig Load(string path)
     {
         var file = FileOf(path);
@@ -72,10 +74,12 @@ public sealed class PublishedConfig
 
     private static int? LabelsOf(JsonObject json)
     {
-        if (json["architectures"] is not JsonArray names || !names.Any(name => name is JsonValue value && value.TryGetValue<string>(out var text) && text.EndsWith("ForSequenceClassification")))
+        if (json["architectures"] is not JsonArray names || !names.Any(name =>
+            name is JsonValue value && value.TryGetValue<string>(out var text) && text.EndsWith("ForSequenceClassification")))
             return null;
         // The Python library writes the labels alone, and not even these where there are two.
-        return json["id2label"] is JsonObject labels ? labels.Count : json["num_labels"] is JsonValue count && count.TryGetValue<int>(out var stated) ? stated : 2;
+        return json["id2label"] is JsonObject labels ? labels.Count
+            : json["num_labels"] is JsonValue count && count.TryGetValue<int>(out var stated) ? stated : 2;
     }
 
     /// <summary>The same network with a score in the place of its head: the config of a reward model.</summary>
@@ -88,7 +92,8 @@ public sealed class PublishedConfig
         .. Json.ContainsKey("problem_type") ? new (string, JsonNode?)[] { ("problem_type", null) } : [],      // of a loss that the library would take instead
     ]);
 
-    /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was, known to us or not.</summary>
+    /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was,
+    /// known to us or not.</summary>
     /// <exception cref="InputException">The changed config contradicts itself.</exception>
     public PublishedConfig With(params ReadOnlySpan<(string Key, JsonNode? Value)> changes)
     {
@@ -123,7 +128,8 @@ public sealed class PublishedConfig
         return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
-    /// <summary>Writes <c>config.json</c> so that the Python library opens it: every key, the class to load it with, the cache on.</summary>
+    /// <summary>Writes <c>config.json</c> so that the Python library opens it: every key, the class to load it
+    /// with, the cache on.</summary>
     public void Save(string folder)
     {
         var json = Json.DeepClone().AsObject();
@@ -157,7 +163,8 @@ public sealed class PublishedConfig
         }
         catch (JsonException e)
         {
-            throw new InputException($"{file}:{e.LineNumber + 1}:{e.BytePositionInLine + 1}: not valid JSON", fix: "fetch the file again", inner: e);
+            throw new InputException($"{file}:{e.LineNumber + 1}:{e.BytePositionInLine + 1}: not valid JSON",
+                fix: "fetch the file again", inner: e);
         }
         catch (InvalidOperationException e)
         {

@@ -3,7 +3,8 @@ using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>The way back: our parameters as the tensors of a published checkpoint, under their published names and in their layout.</summary>
+/// <summary>The way back: our parameters as the tensors of a published checkpoint, under their published
+/// names and in their layout.</summary>
 internal static class PublishedTensors
 {
     /// <param name="parameters">The model's parameters, from its family.</param>

@@ -1,6 +1,7 @@
 namespace Handbook.Models;
 
-/// <summary>Angles of the rotary position embedding: position p turns pair i by <c>p · Inverse[i]</c>; cos and sin are multiplied by <c>AttentionFactor</c>.</summary>
+/// <summary>Angles of the rotary position embedding: position p turns pair i by <c>p · Inverse[i]</c>; cos and sin are multiplied by
+/// <c>AttentionFactor</c>.</summary>
 /// <param name="Inverse">One frequency per pair; [RotarySize / 2], rounded up.</param>
 internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
 {

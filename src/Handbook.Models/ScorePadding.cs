@@ -4,8 +4,8 @@ namespace Handbook.Models;
 
 /// <summary>Which token a reward model is padded with.</summary>
 /// <remarks>
-/// The Python library reads a score at the last token whose id is not <c>pad_token_id</c>. Where that is the end token, as many tokenizers have it,
-/// it would read the score one token too early: so a saved reward model gets a padding token that ends no text.
+/// The Python library reads a score at the last token whose id is not <c>pad_token_id</c>. Where that is the end token, as many tokenizers
+/// have it, it would read the score one token too early: so a saved reward model gets a padding token that ends no text.
 /// </remarks>
 internal static class ScorePadding
 {
@@ -20,9 +20,11 @@ internal static class ScorePadding
         if (EndsNothing(tokenizer.PadId))
             return tokenizer;
         IEnumerable<int?> candidates = [.. _names.Select(tokenizer.TokenToId), tokenizer.UnkId, tokenizer.BosId, .. Ordinary(tokenizer)];
-        return candidates.FirstOrDefault(EndsNothing) is { } found && tokenizer.IdToToken(found) is { } token ? tokenizer.With(padToken: token) : tokenizer;
+        return candidates.FirstOrDefault(EndsNothing) is { } found && tokenizer.IdToToken(found) is { } token
+            ? tokenizer.With(padToken: token) : tokenizer;
     }
 
     // Every answer ends with the end token, so that even a token of the vocabulary is never the last one of a row.
-    private static IEnumerable<int?> Ordinary(Tokenizer tokenizer) => Enumerable.Range(0, tokenizer.VocabularySize).Select(id => (int?)id).Where(id => tokenizer.IdToToken(id!.Value) is not null);
+    private static IEnumerable<int?> Ordinary(Tokenizer tokenizer) => Enumerable.Range(0, tokenizer.VocabularySize).Select(id => (int?)id)
+        .Where(id => tokenizer.IdToToken(id!.Value) is not null);
 }

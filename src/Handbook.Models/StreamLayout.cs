@@ -3,7 +3,8 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Models;
 
-/// <summary>A flat batch as the network's layers need it: tokens, positions and the segment table; made once per batch, read by all layers.</summary>
+/// <summary>A flat batch as the network's layers need it: tokens, positions and the segment table; made once per batch,
+/// read by all layers.</summary>
 public sealed class StreamLayout
 {
     private StreamLayout(int[] tokens, int[] positions, SegmentTable segments)

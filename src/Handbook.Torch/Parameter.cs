@@ -6,8 +6,8 @@ namespace Handbook.Torch;
 /// <summary>One weight of a model: its master value, the copy that products read, and the place where its gradient is summed.</summary>
 /// <remarks>
 /// Fused operations add to <see cref="Gradient"/> themselves, in the precision of the master, so a step needs neither a copy of each
-/// gradient nor a pass to clear them: <see cref="HasGradient"/> says whether the memory holds a sum yet. Operators recorded by libtorch add to the
-/// same memory through <see cref="Tensor.Grad"/> once <see cref="ShareGradient"/> was called.
+/// gradient nor a pass to clear them: <see cref="HasGradient"/> says whether the memory holds a sum yet. Operators recorded by libtorch add
+/// to the same memory through <see cref="Tensor.Grad"/> once <see cref="ShareGradient"/> was called.
 /// </remarks>
 internal sealed class Parameter : IDisposable
 {

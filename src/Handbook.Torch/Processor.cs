@@ -23,8 +23,8 @@ internal enum ProcessorPath
 
 /// <summary>Which path this process takes: the best that the processor has, or the one that <c>HANDBOOK_CPU</c> names.</summary>
 /// <remarks>
-/// A forced path is that of a lesser processor in all layers: .NET's vectors, the BLAS, libtorch's own kernels and oneDNN. So each can be tested, and
-/// its speed estimated, on a machine that has more.
+/// A forced path is that of a lesser processor in all layers: .NET's vectors, the BLAS, libtorch's own kernels and oneDNN. So each can be
+/// tested, and its speed estimated, on a machine that has more.
 /// </remarks>
 internal static class Processor
 {
@@ -34,17 +34,20 @@ internal static class Processor
     /// <summary>How .NET is told, before it starts, to leave AVX-512 alone.</summary>
     internal const string DotnetVariable = "DOTNET_EnableAVX512";
 
-    private static readonly (string Name, ProcessorPath Path)[] Names = [("avx2", ProcessorPath.Avx2), ("avx512", ProcessorPath.Avx512), ("bf16", ProcessorPath.BFloat16)];
+    private static readonly (string Name, ProcessorPath Path)[] Names = [("avx2", ProcessorPath.Avx2), ("avx512", ProcessorPath.Avx512),
+        ("bf16", ProcessorPath.BFloat16)];
 
     private static readonly Lazy<ProcessorPath> Chosen = new(Choose);
 
-    private static readonly Lazy<bool> OwnBFloat16 = new(() => Path == ProcessorPath.BFloat16 || (Path == ProcessorPath.Portable && Flags().Contains("bf16")));
+    private static readonly Lazy<bool> OwnBFloat16 = new(() =>
+        Path == ProcessorPath.BFloat16 || (Path == ProcessorPath.Portable && Flags().Contains("bf16")));
 
     /// <summary>The best path that the processor has.</summary>
     public static ProcessorPath Best { get; } = Detect();
 
     /// <summary>The path that was asked for; null where none was.</summary>
-    public static ProcessorPath? Forced => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } asked ? Parse(asked, Best) : null;
+    public static ProcessorPath? Forced => Environment.GetEnvironmentVariable(Variable) is { Length: > 0 } asked
+        ? Parse(asked, Best) : null;
 
     /// <summary>The path of this process.</summary>
     /// <exception cref="InputException"><c>HANDBOOK_CPU</c> names no path, or one that the processor or .NET does not take.</exception>
@@ -67,7 +70,8 @@ internal static class Processor
     {
         var index = Array.FindIndex(Names, known => known.Name == asked);
         if (index < 0)
-            throw new InputException($"{Variable} is '{asked}', which is no path of a processor", fix: $"use {Choices(Names)}, or unset it for the best that the processor has");
+            throw new InputException($"{Variable} is '{asked}', which is no path of a processor",
+                fix: $"use {Choices(Names)}, or unset it for the best that the processor has");
         if (Names[index].Path <= best)
             return Names[index].Path;
         var has = Names.Where(known => known.Path <= best).ToArray();
@@ -76,8 +80,8 @@ internal static class Processor
     }
 
     /// <summary>
-    /// Where .NET chose its vectors otherwise than <c>HANDBOOK_CPU</c> asks, replaces the process by one that starts with the right ones; else returns.
-    /// A program calls it first of all.
+    /// Where .NET chose its vectors otherwise than <c>HANDBOOK_CPU</c> asks, replaces the process by one that starts with the right ones;
+    /// else returns. A program calls it first of all.
     /// </summary>
     public static void Apply()
     {
@@ -102,7 +106,8 @@ internal static class Processor
             return Best >= ProcessorPath.Avx512 && !Avx512F.IsSupported ? ProcessorPath.Avx2 : Best;
         if ((forced >= ProcessorPath.Avx512) != Avx512F.IsSupported || (forced >= ProcessorPath.Avx2 && !Avx2.IsSupported))
             throw forced == ProcessorPath.Avx2
-                ? new InputException($"{Variable} is avx2, but .NET started with AVX-512", "it chooses its vectors once, when it starts", $"set {DotnetVariable}=0 as well, before the program starts")
+                ? new InputException($"{Variable} is avx2, but .NET started with AVX-512", "it chooses its vectors once, when it starts",
+                    $"set {DotnetVariable}=0 as well, before the program starts")
                 : new InputException($"{Variable} is {Environment.GetEnvironmentVariable(Variable)}, but .NET started without the vectors it needs", "it chooses them once, when it starts",
                     $"unset {DotnetVariable} and other variables that take instructions from .NET");
         return forced.Value;

@@ -24,7 +24,8 @@ public static unsafe class TorchRuntime
     /// <summary>What was chosen for this process, in one line for the start of a run.</summary>
     public static string Description { get; private set; } = "";
 
-    /// <summary>Things the user should know about the installation, e.g. a BLAS whose threads fight with OpenMP; empty where all is well.</summary>
+    /// <summary>Things the user should know about the installation, e.g. a BLAS whose threads fight with OpenMP;
+    /// empty where all is well.</summary>
     public static IReadOnlyList<string> Warnings { get; private set; } = [];
 
     /// <summary>Threads of libtorch and of our kernels together.</summary>
@@ -58,10 +59,12 @@ public static unsafe class TorchRuntime
             PreferOpenMpBlas();
             Shim.Initialize();
             var library = NativeLibrary.Load(LibraryPath());
-            ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*, void>)NativeLibrary.GetExport(library, "hb_parallel");
+            ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*,
+                void>)NativeLibrary.GetExport(library, "hb_parallel");
             if (Processor.Path == ProcessorPath.BFloat16 && NativeLibrary.TryGetExport(library, "hb_row_products", out var products))       // a shim that was built earlier has none
                 RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)((delegate* unmanaged<nint>)products)();
-            var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named && int.TryParse(named, out var asked) && asked > 0
+            var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named
+                && int.TryParse(named, out var asked) && asked > 0
                 ? asked
                 : Environment.ProcessorCount;
             Shim.Check(Shim.SetThreads(threads));
@@ -114,8 +117,8 @@ public static unsafe class TorchRuntime
             core = "SkylakeX";
             Set("OPENBLAS_CORETYPE", core);
         }
-        // Idle OpenMP threads spin before they sleep; libgomp's default of milliseconds starves the loader's threads and every other process.
-        // Ten times as long was measured to gain sampling a sixth on an idle machine, and to cost it two thirds on a busy one.
+        // Idle OpenMP threads spin before they sleep; libgomp's default of milliseconds starves the loader's threads and every other
+        // process. Ten times as long was measured to gain sampling a sixth on an idle machine, and to cost it two thirds on a busy one.
         if (Environment.GetEnvironmentVariable("OMP_WAIT_POLICY") is null && Environment.GetEnvironmentVariable("GOMP_SPINCOUNT") is null)
             Set("GOMP_SPINCOUNT", "10000");
         if (string.IsNullOrEmpty(Environment.GetEnvironmentVariable("OMP_NUM_THREADS")))
@@ -149,7 +152,8 @@ public static unsafe class TorchRuntime
     private static nint Resolve(string name, Assembly assembly, DllImportSearchPath? search) =>
         name == Shim.Library ? NativeLibrary.Load(LibraryPath()) : 0;
 
-    /// <summary>The shim's file: <c>HANDBOOK_NATIVE</c>, beside the program or in its package, or <c>build/native</c> of the repository.</summary>
+    /// <summary>The shim's file: <c>HANDBOOK_NATIVE</c>, beside the program or in its package, or
+    /// <c>build/native</c> of the repository.</summary>
     private static string LibraryPath()
     {
         const string File = "libhandbook_torch.so";
@@ -157,12 +161,14 @@ public static unsafe class TorchRuntime
         if (!string.IsNullOrEmpty(named))
             return Directory.Exists(named) ? Path.Combine(named, File) : named;
         // Where the host found the native files of the program's packages.
-        foreach (var folder in (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
+        foreach (var folder in (AppContext.GetData("NATIVE_DLL_SEARCH_DIRECTORIES") as string ?? "")
+            .Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries))
             if (System.IO.File.Exists(Path.Combine(folder, File)))
                 return Path.Combine(folder, File);
         for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
         {
-            foreach (var candidate in (string[])[Path.Combine(folder.FullName, File), Path.Combine(folder.FullName, "build", "native", File)])
+            foreach (var candidate in (string[])[Path.Combine(folder.FullName, File),
+                Path.Combine(folder.FullName, "build", "native", File)])
                 if (System.IO.File.Exists(candidate))
                     return candidate;
         }

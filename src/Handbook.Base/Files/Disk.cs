@@ -19,7 +19,8 @@ internal partial class Disk
     public virtual void FlushFile(string path)
     {
         if (!Sync(path))
-            throw new IOException($"{path}: flushing to disk failed: {Marshal.GetLastPInvokeErrorMessage()}", Marshal.GetLastPInvokeError());
+            throw new IOException($"{path}: flushing to disk failed: {Marshal.GetLastPInvokeErrorMessage()}",
+                Marshal.GetLastPInvokeError());
     }
 
     /// <summary>Returns when the folder's list of names is on the medium: without it a rename may be lost in a power cut.</summary>

@@ -2,8 +2,10 @@ using System.Text;
 
 namespace Handbook.Base.Files;
 
-/// <summary>The one way to write a whole file: under a temporary name beside its place, flushed, renamed, the folder flushed. It is there whole or not at all.</summary>
-/// <remarks>Logs that grow line by line, and what is kept half done on purpose (<c>….part</c>), are written in place; <see cref="Publish"/> gives those their name.</remarks>
+/// <summary>The one way to write a whole file: under a temporary name beside its place, flushed, renamed, the folder flushed. It is there
+/// whole or not at all.</summary>
+/// <remarks>Logs that grow line by line, and what is kept half done on purpose (<c>….part</c>), are written in place; <see cref="Publish"/>
+/// gives those their name.</remarks>
 internal static class WholeFile
 {
     private static int s_count;
@@ -38,7 +40,8 @@ internal static class WholeFile
     internal static string Unfinished(string path)
     {
         path = Path.GetFullPath(path);
-        return Path.Combine(Path.GetDirectoryName(path)!, $".tmp-{Path.GetFileName(path)}-{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}");
+        return Path.Combine(Path.GetDirectoryName(path)!,
+            $".tmp-{Path.GetFileName(path)}-{Environment.ProcessId}-{Interlocked.Increment(ref s_count)}");
     }
 
     /// <summary>Gives a file that is whole its name, in place of what had it.</summary>
@@ -68,7 +71,8 @@ internal static class WholeFile
     }
 
     /// <summary>What the user can do about a failed write; null where it is not for the user to mend.</summary>
-    internal static InputException? Explain(Exception error, string path) => Disk.Explain(error, path) ?? (error is IOException or UnauthorizedAccessException
+    internal static InputException? Explain(Exception error, string path) => Disk.Explain(error, path)
+        ?? (error is IOException or UnauthorizedAccessException
         ? new($"{path} cannot be written: {error.Message}", why: "nothing that was there before has been changed",
             fix: "check free space (df -h) and permissions (ls -ld) of the folder, or choose another one", inner: error) : null);
 }

@@ -23,10 +23,12 @@ internal static class RecipeNames
     }
 
     /// <summary>How a recipe writes a value of an enumeration.</summary>
-    public static string Of(object value) => Spellings(value.GetType()).First(spelling => spelling.IsFirst && spelling.Value.Equals(value)).Name;
+    public static string Of(object value) =>
+        Spellings(value.GetType()).First(spelling => spelling.IsFirst && spelling.Value.Equals(value)).Name;
 
     /// <summary>Every spelling of an enumeration, with its value.</summary>
     public static (string Name, object Value, bool IsFirst)[] Spellings(Type type) => s_spellings.GetOrAdd(type, static type =>
         [.. type.GetFields(BindingFlags.Public | BindingFlags.Static)
-            .SelectMany(field => field.GetCustomAttribute<SpelledAttribute>()!.Names.Select((name, i) => (name, field.GetValue(null)!, i == 0)))]);
+            .SelectMany(field =>
+                field.GetCustomAttribute<SpelledAttribute>()!.Names.Select((name, i) => (name, field.GetValue(null)!, i == 0)))]);
 }

@@ -1,7 +1,9 @@
 namespace Handbook.Base.Progress;
 
-/// <summary>Hears what a piece of work says and how far it is. The library prints nothing itself: a program decides what is shown, and where.</summary>
-/// <remarks>Every member does nothing unless it is implemented, so that an observer names only what it cares for. Any thread may call.</remarks>
+/// <summary>Hears what a piece of work says and how far it is. The library prints nothing itself: a program decides
+/// what is shown, and where.</summary>
+/// <remarks>Every member does nothing unless it is implemented, so that an observer names only what it cares for.
+/// Any thread may call.</remarks>
 public interface IWorkObserver
 {
     /// <summary>A line about the work, for whoever watches it.</summary>

@@ -10,14 +10,16 @@ namespace Handbook.Cli.Progress;
 /// <param name="line">The line on stderr; null for a new one.</param>
 internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserver
 {
-    private static readonly string[] s_shown = ["eval_loss", "eval_reward", "eval_rewards/accuracies", "eval_rewards/margins", "eval_accuracy", "eval_mean_token_accuracy"];
+    private static readonly string[] s_shown = ["eval_loss", "eval_reward", "eval_rewards/accuracies", "eval_rewards/margins",
+        "eval_accuracy", "eval_mean_token_accuracy"];
 
     private readonly LiveLine _line = line ?? new LiveLine();
     private TrainingProgress? _training;
 
     public void Said(string text) => _line.Print(text);
 
-    public IWorkCount Began(string what, long? total, string unit) => _training?.Aside(what, total, unit) ?? new ProgressBar(what, total, unit, _line);
+    public IWorkCount Began(string what, long? total, string unit) => _training?.Aside(what, total, unit)
+        ?? new ProgressBar(what, total, unit, _line);
 
     public void Started(TrainingOutline outline)
     {
@@ -53,7 +55,8 @@ internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserve
 
     private static string[] Cells(RejectionRoundResult round) =>
     [
-        $"{round.Round}", $"{round.Prompts:N0}", $"{round.Answers:N0}", Shown(round.MeanScore), Shown(round.MeanBest), $"{round.Selected:N0}",
+        $"{round.Round}", $"{round.Prompts:N0}", $"{round.Answers:N0}", Shown(round.MeanScore),
+            Shown(round.MeanBest), $"{round.Selected:N0}",
         string.Join(", ", round.NotUsed.OrderByDescending(entry => entry.Value).Select(entry => $"{entry.Value:N0} {entry.Key}")),
     ];
 

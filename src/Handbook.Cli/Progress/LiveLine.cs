@@ -1,6 +1,7 @@
 namespace Handbook.Cli.Progress;
 
-/// <summary>One line at the bottom of the terminal that is drawn again and again; finished lines go above it. Without a terminal only those.</summary>
+/// <summary>One line at the bottom of the terminal that is drawn again and again; finished lines go above it. Without a
+/// terminal only those.</summary>
 internal sealed class LiveLine
 {
     private readonly TextWriter _writer;
@@ -14,7 +15,8 @@ internal sealed class LiveLine
     public LiveLine(TextWriter? writer = null, bool? terminal = null, Func<int>? width = null)
     {
         _writer = writer ?? Console.Error;
-        IsTerminal = terminal ?? (writer is null && !Console.IsErrorRedirected && Environment.GetEnvironmentVariable("TERM") is not ("dumb" or ""));
+        IsTerminal = terminal
+            ?? (writer is null && !Console.IsErrorRedirected && Environment.GetEnvironmentVariable("TERM") is not ("dumb" or ""));
         Colors = IsTerminal && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
         _width = width ?? TerminalWidth;
     }

@@ -10,10 +10,12 @@ internal static class MetricsReport
     /// <param name="metrics">Names with their values.</param>
     public static string Format(string split, MetricSet metrics)
     {
-        var rows = metrics.OrderBy(pair => pair.Key, StringComparer.Ordinal).Select(pair => (pair.Key, Text: Show(pair.Key, pair.Value))).ToList();
+        var rows = metrics.OrderBy(pair => pair.Key, StringComparer.Ordinal)
+            .Select(pair => (pair.Key, Text: Show(pair.Key, pair.Value))).ToList();
         var names = rows.Select(row => row.Key.Length).DefaultIfEmpty().Max();
         var values = rows.Select(row => row.Text.Length).DefaultIfEmpty().Max();
-        return $"***** {split} metrics *****\n" + string.Concat(rows.Select(row => $"  {row.Key.PadRight(names)} = {row.Text.PadLeft(values)}\n"));
+        return $"***** {split} metrics *****\n"
+            + string.Concat(rows.Select(row => $"  {row.Key.PadRight(names)} = {row.Text.PadLeft(values)}\n"));
     }
 
     private static string Show(string name, MetricValue metric)

@@ -5,7 +5,8 @@ using Handbook.Base.Progress;
 namespace Handbook.Cli.Progress;
 
 /// <summary>Progress of anything that is counted: tokenising, loading, evaluating. Any thread may advance it.</summary>
-/// <remarks>On a terminal one line that is redrawn, elsewhere a line every few seconds; what takes less than a second leaves no line behind.</remarks>
+/// <remarks>On a terminal one line that is redrawn, elsewhere a line every few seconds; what takes less than a second
+/// leaves no line behind.</remarks>
 internal sealed class ProgressBar : IWorkCount
 {
     private static readonly TimeSpan Redraw = TimeSpan.FromMilliseconds(120);
@@ -67,7 +68,8 @@ internal sealed class ProgressBar : IWorkCount
     {
         // One thread draws; the others go on with their work.
         var due = Interlocked.Read(ref _nextDraw);
-        if (_clock.GetTimestamp() < due || Interlocked.CompareExchange(ref _nextDraw, After(_line.IsTerminal ? Redraw : PlainInterval), due) != due)
+        if (_clock.GetTimestamp() < due
+            || Interlocked.CompareExchange(ref _nextDraw, After(_line.IsTerminal ? Redraw : PlainInterval), due) != due)
             return;
         var elapsed = _clock.GetElapsedTime(_started);
         var count = _total is { } total ? $"{Done:N0}/{total:N0} {_unit}" : $"{Done:N0} {_unit}";
@@ -86,13 +88,15 @@ internal sealed class ProgressBar : IWorkCount
         var share = (double)Done / _total.Value;
         var percent = (share * 100).ToString("0", CultureInfo.InvariantCulture).PadLeft(3) + "%";
         var room = Math.Min(30, _line.Width - text.Length - percent.Length - 4);
-        return room < 8 ? (text.Length <= _line.Width ? text : text[.._line.Width]) : $"{_what}  {_line.Bar(share, room)} {percent}  {count}{_line.Faint(Rate(elapsed) + left)}";
+        return room < 8 ? (text.Length <= _line.Width ? text : text[.._line.Width])
+            : $"{_what}  {_line.Bar(share, room)} {percent}  {count}{_line.Faint(Rate(elapsed) + left)}";
     }
 
     private string Rate(TimeSpan elapsed) => elapsed.TotalSeconds < 0.2 ? "" : $", {Done / elapsed.TotalSeconds:N0} {_unit}/s";
 
     private string Left(TimeSpan elapsed) =>
-        _total is { } total && Done > 0 && elapsed.TotalSeconds > 0.5 ? $", {Size.Of(elapsed * ((double)Math.Max(0, total - Done) / Done))} left" : "";
+        _total is { } total && Done > 0 && elapsed.TotalSeconds > 0.5
+            ? $", {Size.Of(elapsed * ((double)Math.Max(0, total - Done) / Done))} left" : "";
 
     private long After(TimeSpan time) => _clock.GetTimestamp() + (long)(time.TotalSeconds * _clock.TimestampFrequency);
 }

@@ -89,10 +89,12 @@ internal sealed class TrainingProgress
         if (_line.IsTerminal)
             _line.Draw(Terminal(Fields(report)));
         else
-            _line.Print($"step {report.Step}/{_outline.Steps} | " + string.Join(" | ", Fields(report).Select(field => $"{field.Label}{field.Value}{field.Unit}")));
+            _line.Print($"step {report.Step}/{_outline.Steps} | "
+                + string.Join(" | ", Fields(report).Select(field => $"{field.Label}{field.Value}{field.Unit}")));
     }
 
-    /// <summary>A bar for something beside training, such as an evaluation; its time counts neither for tokens per second nor for the time left.</summary>
+    /// <summary>A bar for something beside training, such as an evaluation; its time counts neither for tokens per second
+    /// nor for the time left.</summary>
     public IWorkCount Aside(string what, long? total, string unit)
     {
         _line.Clear();
@@ -155,7 +157,8 @@ internal sealed class TrainingProgress
             fields.Remove(fields.MaxBy(field => field.Rank));
         var room = Math.Min(24, _line.Width - Length() - 2);
         var bar = room >= 6 ? _line.Bar((double)_step / Math.Max(1, _outline.Steps), room) + "  " : "";
-        return bar + _line.Strong(position) + string.Concat(fields.Select(field => "  " + _line.Faint(field.Label) + field.Value + _line.Faint(field.Unit)));
+        return bar + _line.Strong(position)
+            + string.Concat(fields.Select(field => "  " + _line.Faint(field.Label) + field.Value + _line.Faint(field.Unit)));
     }
 
     private static string Loss(double loss) => loss.ToString(Math.Abs(loss) is >= 0.001 or 0 ? "F4" : "G3", CultureInfo.InvariantCulture);

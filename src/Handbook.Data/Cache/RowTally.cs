@@ -32,7 +32,8 @@ internal sealed class RowTally
                 : new(problem.Reason, 1, Describe(row, problem)) { IsRule = problem.IsRule, Fix = problem.Fix };
     }
 
-    public TokenSummary Summary(TokenStoreWriter writer, string format) => Summary(format) with { UsedRows = writer.Count, Tokens = writer.Tokens, LossTokens = writer.LossTokens };
+    public TokenSummary Summary(TokenStoreWriter writer, string format) =>
+        Summary(format) with { UsedRows = writer.Count, Tokens = writer.Tokens, LossTokens = writer.LossTokens };
 
     /// <summary>The counts alone, where nothing was written.</summary>
     public TokenSummary Summary(string format) => new()

@@ -8,8 +8,8 @@ namespace Handbook.Data.Cache;
 
 /// <summary>Tokenised rows in a mapped file: they are read where they lie, so the file may be larger than memory.</summary>
 /// <remarks>
-/// Layout, little-endian: the rows, one after the other, each <c>parts · (role, parent, length) per part · ids · loss bytes</c>, padded to 4 bytes;
-/// then one <see cref="Entry"/> per row; then the summary as JSON; then the footer. A file without a whole footer is no store.
+/// Layout, little-endian: the rows, one after the other, each <c>parts · (role, parent, length) per part · ids · loss bytes</c>, padded to
+/// 4 bytes; then one <see cref="Entry"/> per row; then the summary as JSON; then the footer. A file without a whole footer is no store.
 /// </remarks>
 internal sealed unsafe class TokenStore : ITokenRows, IDisposable
 {
@@ -104,7 +104,8 @@ internal sealed unsafe class TokenStore : ITokenRows, IDisposable
         for (var p = 0; p < parts; p++)
         {
             var length = head[(3 * p) + 2];
-            segments[p] = new((SegmentRole)head[3 * p], head[(3 * p) + 1], new ReadOnlySpan<int>(ids, length).ToArray(), new ReadOnlySpan<byte>(loss, length).ToArray());
+            segments[p] = new((SegmentRole)head[3 * p], head[(3 * p) + 1], new ReadOnlySpan<int>(ids, length).ToArray(),
+                new ReadOnlySpan<byte>(loss, length).ToArray());
             ids += length;
             loss += length;
         }

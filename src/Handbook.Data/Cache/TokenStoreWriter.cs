@@ -6,7 +6,8 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
 
-/// <summary>Writes a store row by row. It exists under its name whole or not at all: everything goes to a temporary file, which is flushed and renamed.</summary>
+/// <summary>Writes a store row by row. It exists under its name whole or not at all: everything goes to a temporary file, which is
+/// flushed and renamed.</summary>
 internal sealed class TokenStoreWriter : IDisposable
 {
     private readonly string _path;
@@ -21,7 +22,8 @@ internal sealed class TokenStoreWriter : IDisposable
         _temporary = WholeFile.Unfinished(path);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         _rows = new FileStream(_temporary, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1 << 20);
-        _entries = new FileStream(_temporary + ".index", FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16, FileOptions.DeleteOnClose);
+        _entries = new FileStream(_temporary + ".index", FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, 1 << 16,
+            FileOptions.DeleteOnClose);
     }
 
     public long Count { get; private set; }
@@ -33,7 +35,8 @@ internal sealed class TokenStoreWriter : IDisposable
     public void Add(TokenRow row, long sourceRow)
     {
         var tokens = row.TokenCount;
-        Write(_entries, new TokenStore.Entry { Offset = _rows.Position, SourceRow = sourceRow, Margin = row.Margin, Tokens = tokens, Characters = row.Characters });
+        Write(_entries, new TokenStore.Entry { Offset = _rows.Position, SourceRow = sourceRow, Margin = row.Margin, Tokens = tokens,
+            Characters = row.Characters });
         Write(_rows, row.Segments.Count);
         foreach (var part in row.Segments)
         {

@@ -5,7 +5,8 @@ using Handbook.Base.Files;
 
 namespace Handbook.Data.Demo;
 
-/// <summary>Writes the data of the demo: a text that tells about a small world, and conversations about it with answers that can be checked.</summary>
+/// <summary>Writes the data of the demo: a text that tells about a small world, and conversations about it with answers
+/// that can be checked.</summary>
 /// <remarks>
 /// <code>
 /// text/train.jsonl, text/test.jsonl                  {"text"}: paragraphs to learn the language and the facts from
@@ -86,7 +87,8 @@ internal static class DemoData
             Save("sft/test.jsonl", test.Select(t => Row([(t.item, t.Item2, t.item.Answer)]))),
             Save("preferences/train.jsonl", Enumerable.Range(0, (int)(Pairs * scale)).Select(_ => Pair(Question()))),
             Save("preferences/test.jsonl", test.Select(Pair)),
-            Save("prompts/train.jsonl", Enumerable.Range(0, (int)(Prompts * scale)).Select(_ => Question()).Select(q => new { prompt = User(q.Text), answer = q.Item.Answer })),
+            Save("prompts/train.jsonl", Enumerable.Range(0, (int)(Prompts * scale)).Select(_ => Question())
+                .Select(q => new { prompt = User(q.Text), answer = q.Item.Answer })),
         ];
 
         DemoItem NewOpenItem()

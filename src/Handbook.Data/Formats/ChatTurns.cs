@@ -7,7 +7,8 @@ namespace Handbook.Data.Formats;
 
 /// <summary>How turns are gathered.</summary>
 /// <param name="KeepsToolCalls">Whether the template renders <c>tool_calls</c>; if not, a call becomes the turn's text.</param>
-/// <param name="PadsWithNulls">Whether the rows come from a table, which gives every value the fields of all: a null there says that the row has no such field.</param>
+/// <param name="PadsWithNulls">Whether the rows come from a table, which gives every value the fields of all: a null there says that the
+/// row has no such field.</param>
 internal readonly record struct TurnRules(bool KeepsToolCalls, bool PadsWithNulls)
 {
     public static implicit operator TurnRules(bool keepsToolCalls) => new(keepsToolCalls, false);
@@ -15,8 +16,8 @@ internal readonly record struct TurnRules(bool KeepsToolCalls, bool PadsWithNull
 
 /// <summary>Gathers the turns of a conversation in the one layout that chat templates read: role and content.</summary>
 /// <remarks>
-/// A content that is null or a list of parts stays what it is, and so does what the arguments of a call hold. Other fields of a turn that are null
-/// say nothing and are left out.
+/// A content that is null or a list of parts stays what it is, and so does what the arguments of a call hold. Other fields of a turn that
+/// are null say nothing and are left out.
 /// </remarks>
 /// <param name="rules">How turns are gathered.</param>
 internal sealed class ChatTurns(TurnRules rules)
@@ -71,7 +72,10 @@ internal sealed class ChatTurns(TurnRules rules)
         turn.TryGetProperty("content", out var content) && content.ValueKind switch
         {
             JsonValueKind.String => !string.IsNullOrWhiteSpace(content.GetString()),
-            JsonValueKind.Array => content.EnumerateArray().Any(part => part.ValueKind != JsonValueKind.Object || !part.TryGetProperty("text", out var text) || text.ValueKind != JsonValueKind.String || !string.IsNullOrWhiteSpace(text.GetString())),
+            JsonValueKind.Array =>
+                content.EnumerateArray()
+                .Any(part => part.ValueKind != JsonValueKind.Object || !part.TryGetProperty("text", out var text)
+                || text.ValueKind != JsonValueKind.String || !string.IsNullOrWhiteSpace(text.GetString())),
             JsonValueKind.Null => false,
             _ => true,
         }
@@ -84,7 +88,8 @@ internal sealed class ChatTurns(TurnRules rules)
         return IsTurn(parsed) || (parsed.ValueKind == JsonValueKind.Array
             && (value.ValueKind == JsonValueKind.Array || (parsed.GetArrayLength() > 0 && parsed.EnumerateArray().All(IsTurn))));
 
-        static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
+        static bool IsTurn(JsonElement item) => item.ValueKind == JsonValueKind.Object
+            && (item.TryGetProperty("role", out _) || item.TryGetProperty("from", out _));
     }
 
     /// <summary>The JSON that a text holds, where it holds any; some sets keep lists as texts.</summary>
@@ -111,12 +116,14 @@ internal sealed class ChatTurns(TurnRules rules)
         return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
     }
 
-    private static readonly JsonWriterOptions _writing = new() { MaxDepth = 512, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions _writing = new() { MaxDepth = 512,
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private void Turn(JsonElement turn, bool dropsNulls)
     {
         if (turn.ValueKind != JsonValueKind.Object)
-            throw new UnusableRowException("wrong type", $"turn {_turns.Count + 1} is {JsonOptions.Name(turn.ValueKind)}, not an object with role and content");
+            throw new UnusableRowException("wrong type",
+                $"turn {_turns.Count + 1} is {JsonOptions.Name(turn.ValueKind)}, not an object with role and content");
         var isShareGpt = !turn.TryGetProperty("role", out var name) && turn.TryGetProperty("from", out name);
         if (name.ValueKind != JsonValueKind.String)
             throw new UnusableRowException("turn without role", $"turn {_turns.Count + 1}");
@@ -222,7 +229,8 @@ internal sealed class TurnContent(bool keepsToolCalls, bool dropsNulls)
             var value = keepsToolCalls ? JsonDocument.Parse(text, JsonOptions.Document).RootElement : default;
             if (value.ValueKind == JsonValueKind.Object && value.TryGetProperty("name", out _))
                 _calls.Add(value);
-            else if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray().All(call => call.ValueKind == JsonValueKind.Object && call.TryGetProperty("name", out _)))
+            else if (value.ValueKind == JsonValueKind.Array && value.EnumerateArray()
+                .All(call => call.ValueKind == JsonValueKind.Object && call.TryGetProperty("name", out _)))
                 _calls.AddRange(value.EnumerateArray());
             else
                 _text.Append(text);
@@ -261,7 +269,8 @@ internal sealed class TurnContent(bool keepsToolCalls, bool dropsNulls)
         json.WriteEndArray();
     }
 
-    private static bool IsText(JsonElement part) => part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type) && type.ValueKind == JsonValueKind.String
+    private static bool IsText(JsonElement part) => part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var type)
+        && type.ValueKind == JsonValueKind.String
         && type.ValueEquals("text") && part.TryGetProperty("text", out var text) && text.ValueKind == JsonValueKind.String;
 
     private void AddPart(JsonElement part, string place)
@@ -272,7 +281,9 @@ internal sealed class TurnContent(bool keepsToolCalls, bool dropsNulls)
             return;
         }
         var type = part.ValueKind == JsonValueKind.Object && part.TryGetProperty("type", out var named) ? named.GetString() : null;
-        var text = part.ValueKind == JsonValueKind.Object && (part.TryGetProperty("text", out var found) || part.TryGetProperty("value", out found) || (type is not null && part.TryGetProperty(type, out found))) && found.ValueKind == JsonValueKind.String
+        var text = part.ValueKind == JsonValueKind.Object
+            && (part.TryGetProperty("text", out var found) || part.TryGetProperty("value", out found)
+            || (type is not null && part.TryGetProperty(type, out found))) && found.ValueKind == JsonValueKind.String
             ? found.GetString()
             : null;
         switch (type)

@@ -9,7 +9,8 @@ namespace Handbook.Data.Formats;
 /// <param name="Columns">The row's columns that it was made of.</param>
 internal sealed record RowPrompt(string? Text, JsonElement? Messages, params IReadOnlyList<string> Columns);
 
-/// <summary>Tells what a row asks from the columns it has. For rows that are asked and not trained on, which need not all have one layout.</summary>
+/// <summary>Tells what a row asks from the columns it has. For rows that are asked and not trained on, which need
+/// not all have one layout.</summary>
 /// <param name="mapping">Names of columns by ours; null where they have ours.</param>
 internal sealed class PromptReader(IReadOnlyDictionary<string, string>? mapping = null)
 {
@@ -21,7 +22,8 @@ internal sealed class PromptReader(IReadOnlyDictionary<string, string>? mapping 
     public RowPrompt? Read(JsonElement row)
     {
         if (Column(row, "prompt") is { } prompt)
-            return prompt.ValueKind == JsonValueKind.String && !ChatTurns.AreTurns(prompt) ? Plain("prompt", prompt) : Chat("prompt", prompt);
+            return prompt.ValueKind == JsonValueKind.String && !ChatTurns.AreTurns(prompt) ? Plain("prompt", prompt)
+                : Chat("prompt", prompt);
         foreach (var name in (string[])["messages", "conversations", "chosen"])
             if (Column(row, name) is { ValueKind: not JsonValueKind.String } turns)
                 return Chat(name, turns);
@@ -58,6 +60,7 @@ internal sealed class PromptReader(IReadOnlyDictionary<string, string>? mapping 
         var common = chosen.AsSpan().CommonPrefixLength(rejected);
         while (common > 0 && chosen[common - 1] is not (' ' or '\n'))      // not within a word
             common--;
-        return common > 0 ? chosen[..common].TrimEnd(' ') : throw new UnusableRowException("no prompt", "chosen and rejected begin differently");
+        return common > 0 ? chosen[..common].TrimEnd(' ')
+            : throw new UnusableRowException("no prompt", "chosen and rejected begin differently");
     }
 }

@@ -5,8 +5,8 @@ namespace Handbook.Data.Formats;
 
 /// <summary>Several answers to one prompt with what says how good each is; higher is better.</summary>
 /// <remarks>
-/// Read from an object of answers with their scores, from a list of objects with a text and a score (or a rank, of which 1 is best), or from a list of
-/// texts, the best first.
+/// Read from an object of answers with their scores, from a list of objects with a text and a score (or a rank, of which 1 is best), or
+/// from a list of texts, the best first.
 /// </remarks>
 internal static class RankedAnswers
 {
@@ -20,15 +20,19 @@ internal static class RankedAnswers
         (string, double)[] answers = value.ValueKind switch
         {
             JsonValueKind.Object => [.. value.EnumerateObject().Select(answer => (answer.Name, Score(answer.Value)))],
-            JsonValueKind.Array => [.. value.EnumerateArray().Select((answer, i) => answer.ValueKind == JsonValueKind.String ? (answer.GetString()!, -i) : Entry(answer))],
-            _ => throw new UnusableRowException("wrong type", $"answers is {JsonOptions.Name(value.ValueKind)}, not a list of answers or an object of answers with their scores"),
+            JsonValueKind.Array =>
+                [.. value.EnumerateArray()
+                .Select((answer, i) => answer.ValueKind == JsonValueKind.String ? (answer.GetString()!, -i) : Entry(answer))],
+            _ => throw new UnusableRowException("wrong type",
+                $"answers is {JsonOptions.Name(value.ValueKind)}, not a list of answers or an object of answers with their scores"),
         };
         return answers.Length > 0 ? answers : throw new UnusableRowException("no answers", "");
     }
 
     private static (string, double) Entry(JsonElement answer)
     {
-        if (answer.ValueKind == JsonValueKind.Object && s_texts.Select(name => answer.TryGetProperty(name, out var found) ? found : default).FirstOrDefault(found => found.ValueKind == JsonValueKind.String) is { ValueKind: JsonValueKind.String } text)
+        if (answer.ValueKind == JsonValueKind.Object && s_texts.Select(name => answer.TryGetProperty(name, out var found) ? found : default)
+            .FirstOrDefault(found => found.ValueKind == JsonValueKind.String) is { ValueKind: JsonValueKind.String } text)
         {
             foreach (var name in s_scores)
                 if (answer.TryGetProperty(name, out var score))

@@ -15,12 +15,15 @@ internal static class ReferenceAnswer
     /// <summary>Why a row has no right answer.</summary>
     /// <param name="column">The column that the recipe names; null where it names none.</param>
     public static string Missing(JsonElement row, string? column) =>
-        (column is null ? $"none of the columns {string.Join(", ", s_usual)} holds a text or a number" : $"{column}, which reference_column names, holds no text or number")
+        (column is null ? $"none of the columns {string.Join(", ", s_usual)} holds a text or a number"
+            : $"{column}, which reference_column names, holds no text or number")
         + $"; the row has {string.Join(", ", row.EnumerateObject().Select(entry => entry.Name))}";
 
     /// <summary>What to do about it.</summary>
     public const string Fix = "name the column with the right answers in reference_column, correct these rows, or take a scorer that compares with none";
 
     private static string? Plain(JsonElement row, string name) =>
-        row.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False ? value.ToString() : null;
+        row.TryGetProperty(name, out var value)
+            && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False
+            ? value.ToString() : null;
 }

@@ -15,9 +15,11 @@ public enum RowLayout
     Text,
     /// <summary><c>input_ids</c>, perhaps with <c>labels</c>.</summary>
     Tokens,
-    /// <summary><c>chosen</c> and <c>rejected</c>, perhaps with <c>prompt</c>, <c>conversations</c>, <c>messages</c> or <c>instruction</c> before them.</summary>
+    /// <summary><c>chosen</c> and <c>rejected</c>, perhaps with <c>prompt</c>, <c>conversations</c>, <c>messages</c> or
+    /// <c>instruction</c> before them.</summary>
     Preference,
-    /// <summary>An answer with its <c>label</c>: <c>prompt</c> and <c>completion</c>, <c>instruction</c> and <c>output</c>, or a conversation whose last turn it is.</summary>
+    /// <summary>An answer with its <c>label</c>: <c>prompt</c> and <c>completion</c>, <c>instruction</c> and <c>output</c>, or a
+    /// conversation whose last turn it is.</summary>
     Unpaired,
     /// <summary>What is to be answered: <c>prompt</c>, <c>instruction</c>, or a conversation.</summary>
     Prompt,

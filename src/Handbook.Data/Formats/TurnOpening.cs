@@ -19,7 +19,8 @@ internal static class TurnOpening
         return JsonLists.Of([.. opening, .. history, .. turns.EnumerateArray().Skip(hasOwn ? 1 : 0)]);
     }
 
-    /// <summary>The turns up to what is asked for: what the assistant says last is left out. Empty where nobody else says anything.</summary>
+    /// <summary>The turns up to what is asked for: what the assistant says last is left out. Empty where nobody
+    /// else says anything.</summary>
     public static List<JsonElement> UpToAnswer(IEnumerable<JsonElement> turns)
     {
         List<JsonElement> asked = [.. turns];
@@ -30,7 +31,8 @@ internal static class TurnOpening
 
     /// <summary>Whether a conversation begins with what the system says.</summary>
     public static bool HasSystem(JsonElement turns) =>
-        turns.GetArrayLength() > 0 && turns[0].TryGetProperty("role", out var role) && (role.ValueEquals("system") || role.ValueEquals("developer"));
+        turns.GetArrayLength() > 0 && turns[0].TryGetProperty("role", out var role)
+            && (role.ValueEquals("system") || role.ValueEquals("developer"));
 
     /// <summary>The turns of a list of [question, answer] pairs, or of the JSON text of one.</summary>
     /// <exception cref="UnusableRowException">It is no such list.</exception>
@@ -42,10 +44,12 @@ internal static class TurnOpening
         if (pairs.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(pairs.GetString()))
             return [];
         if (pairs.ValueKind != JsonValueKind.Array)
-            throw new UnusableRowException("wrong type", $"history is {JsonOptions.Name(pairs.ValueKind)}, not a list of [question, answer] pairs");
+            throw new UnusableRowException("wrong type",
+                $"history is {JsonOptions.Name(pairs.ValueKind)}, not a list of [question, answer] pairs");
         var turns = new List<JsonElement>();
         foreach (var pair in pairs.EnumerateArray())
-            if (pair.ValueKind == JsonValueKind.Array && pair.GetArrayLength() == 2 && pair[0].ValueKind == JsonValueKind.String && pair[1].ValueKind == JsonValueKind.String)
+            if (pair.ValueKind == JsonValueKind.Array && pair.GetArrayLength() == 2 && pair[0].ValueKind == JsonValueKind.String
+                && pair[1].ValueKind == JsonValueKind.String)
                 turns.AddRange([Turn("user", pair[0].GetString()!), Turn("assistant", pair[1].GetString()!)]);
             else
                 throw new UnusableRowException("wrong type", "history is not a list of [question, answer] pairs");

@@ -22,6 +22,7 @@ internal readonly record struct AnswerLabels(int Good, int Bad)
         // A rounded weight, or one row more or less, is no reason to speak.
         return Good == 0 || Bad == 0 || goodWeight == 0 || badWeight == 0 || ratio is > 0.95 and < 1.4 ? null
             : $"{Good:N0} desirable answers with the weight {goodWeight:g} stand against {Bad:N0} undesirable ones with {badWeight:g}, {ratio:0.##} to 1; the paper keeps this between 1 and 1.33: "
-                + (ratio > 1 ? $"set undesirable_weight: {goodWeight * Good / (1.15 * Bad):0.##}" : $"set desirable_weight: {1.15 * badWeight * Bad / Good:0.##}");
+                + (ratio > 1 ? $"set undesirable_weight: {goodWeight * Good / (1.15 * Bad):0.##}"
+                    : $"set desirable_weight: {1.15 * badWeight * Bad / Good:0.##}");
     }
 }

@@ -5,9 +5,9 @@ namespace Handbook.Data.Mixing;
 
 /// <summary>Rows of one answer, each with the answer to another prompt beside it, from which KTO estimates its reference point.</summary>
 /// <remarks>
-/// Within blocks of rows, each prompt takes the answer of the row before it, and the first that of the last; a block of one row takes its own. The answer
-/// is taken before it was cut, and cut behind its new prompt by the same rules: a long answer has more room behind a short prompt.
-/// Kawin Ethayarajh et al. 2024, arXiv:2402.01306, §4.1: z is estimated from pairs that do not belong together.
+/// Within blocks of rows, each prompt takes the answer of the row before it, and the first that of the last; a block of one row takes its
+/// own. The answer is taken before it was cut, and cut behind its new prompt by the same rules: a long answer has more room behind a short
+/// prompt. Kawin Ethayarajh et al. 2024, arXiv:2402.01306, §4.1: z is estimated from pairs that do not belong together.
 /// </remarks>
 internal sealed class MismatchedRows : ITokenRows
 {
@@ -17,8 +17,10 @@ internal sealed class MismatchedRows : ITokenRows
     private readonly int _blockSize;
     private readonly AnswerRules? _rules;
 
-    /// <param name="rows">Rows of one prompt and one answer, in the order of the data; one that was cut has its answer uncut as well.</param>
-    /// <param name="blockSize">Rows in a block: those of a training step, or of a training micro-batch where an older release is to be reproduced; for held-out rows too.</param>
+    /// <param name="rows">Rows of one prompt and one answer, in the order of the data; one that was cut has its
+    /// answer uncut as well.</param>
+    /// <param name="blockSize">Rows in a block: those of a training step, or of a training micro-batch where an older release is to be
+    /// reproduced; for held-out rows too.</param>
     /// <param name="rules">How the rows were cut; null cuts nothing.</param>
     public MismatchedRows(ITokenRows rows, int blockSize, AnswerRules? rules = null)
     {
@@ -44,7 +46,8 @@ internal sealed class MismatchedRows : ITokenRows
         var answer = _rules?.Mismatched(prompt, uncut) ?? new(SegmentRole.Mismatched, prompt, uncut);
         foreach (var segment in AnswerTree.Build([answer]).Segments)
             if (segment.Role != SegmentRole.Prompt)
-                segments.Add(segment with { Parent = segment.Parent < 0 ? -1 : answer.Prompt.AsSpan().SequenceEqual(prompt) ? 0 : segments.Count - 1 });
+                segments.Add(segment with { Parent = segment.Parent < 0 ? -1 : answer.Prompt.AsSpan()
+                    .SequenceEqual(prompt) ? 0 : segments.Count - 1 });
             else if (!answer.Prompt.AsSpan().SequenceEqual(prompt))         // behind another answer the prompt itself may be cut differently
                 segments.Add(segment);
         return own with { Segments = segments };

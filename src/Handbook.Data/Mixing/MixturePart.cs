@@ -16,7 +16,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     {
         foreach (var spec in mixture.Datasets)
             if (spec.Weight is < 0 or > 1)
-                throw new InputException($"{spec.Id}: its share is {spec.Weight}, but must be from 0 to 1", why: spec.Weight < 0 ? "dataset fractions cannot be negative" : "rows are taken once", fix: "use 1.0 for all rows");
+                throw new InputException($"{spec.Id}: its share is {spec.Weight}, but must be from 0 to 1",
+                    why: spec.Weight < 0 ? "dataset fractions cannot be negative" : "rows are taken once", fix: "use 1.0 for all rows");
         var parts = new List<MixturePart>();
         switch (mixture.Dialect)
         {
@@ -26,7 +27,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
                     {
                         var isTrain = split.Contains("train", StringComparison.Ordinal);
                         if (!isTrain && !split.Contains("test", StringComparison.Ordinal))
-                            throw new InputException($"dataset_splits: \"{split}\" is not recognised as one of test or train", fix: "name splits such as train_sft and test_sft");
+                            throw new InputException($"dataset_splits: \"{split}\" is not recognised as one of test or train",
+                                fix: "name splits such as train_sft and test_sft");
                         if (isTrain || evaluates)
                             parts.Add(new(spec with { Split = split }, !isTrain));
                     }
@@ -41,7 +43,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
                 break;
         }
         if (!parts.Exists(part => !part.IsTest))
-            throw new InputException($"no training rows: none of the splits {string.Join(", ", mixture.Splits)} is a train split", fix: "add one to dataset_splits, e.g. train");
+            throw new InputException($"no training rows: none of the splits {string.Join(", ", mixture.Splits)} is a train split",
+                fix: "add one to dataset_splits, e.g. train");
         foreach (var test in parts.Where(part => part.IsTest))
             RequireHeldOut(test, parts, recipeFolder);
         return parts;
@@ -51,8 +54,10 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     private static void RequireHeldOut(MixturePart test, List<MixturePart> parts, string? recipeFolder)
     {
         if (IsWhole(test.Spec.Split) && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))
-            && parts.Exists(part => !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && IsWhole(part.Spec.Split)))
-            throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out", why: "the rows trained on would be those evaluated on",
+            && parts.Exists(part =>
+                !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && IsWhole(part.Spec.Split)))
+            throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out",
+                why: "the rows trained on would be those evaluated on",
                 fix: "hold out a part with dataset_train_split: train[:90%] and dataset_test_split: train[90%:], or name a folder with train.jsonl and test.jsonl");
     }
 
@@ -82,7 +87,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         switch (mixture.Dialect)
         {
             case MixtureDialect.Mixer:
-                return (RowOrder.Mixer(Counts(isTest: false), mixture.Seed), parts.Exists(part => part.IsTest) ? RowOrder.Mixer(Counts(isTest: true), mixture.Seed) : null);
+                return (RowOrder.Mixer(Counts(isTest: false), mixture.Seed),
+                    parts.Exists(part => part.IsTest) ? RowOrder.Mixer(Counts(isTest: true), mixture.Seed) : null);
             case MixtureDialect.Mixture:
                 var rows = RowOrder.Mixture(counts, [.. parts.Select(part => part.Spec.Weight)], mixture.Seed);
                 if (mixture.TestSplitSize is not { } size)
@@ -93,8 +99,11 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         }
 
         // Parts of the other kind take part with no rows, so that numbers of parts stay what they are.
-        int[] Counts(bool isTest) => [.. parts.Select((part, i) => part.IsTest != isTest ? 0 : isTest ? counts[i] : RowOrder.Share(counts[i], part.Spec.Weight))];
+        int[] Counts(bool isTest) =>
+            [.. parts.Select((part, i) => part.IsTest != isTest ? 0 : isTest ? counts[i] : RowOrder.Share(counts[i], part.Spec.Weight))];
 
-        RowRef[] InOrder(int part) => [.. Enumerable.Range(0, RowOrder.Share(counts[part], parts[part].IsTest ? 1 : parts[part].Spec.Weight)).Select(row => new RowRef(part, row))];
+        RowRef[] InOrder(int part) =>
+            [.. Enumerable.Range(0, RowOrder.Share(counts[part], parts[part].IsTest ? 1 : parts[part].Spec.Weight))
+            .Select(row => new RowRef(part, row))];
     }
 }

@@ -5,7 +5,8 @@ namespace Handbook.Data.Mixing;
 /// <summary>Which of the handbook's ways of mixing data sets is meant; they order and split rows differently.</summary>
 public enum MixtureDialect
 {
-    /// <summary><c>dataset_mixer</c> with <c>dataset_splits</c>: fractions of train splits, whole test splits, shuffled with seed 42.</summary>
+    /// <summary><c>dataset_mixer</c> with <c>dataset_splits</c>: fractions of train splits, whole test splits,
+    /// shuffled with seed 42.</summary>
     Mixer,
     /// <summary><c>dataset_mixture</c>: weights, one seed, an own test split cut from the mixed rows.</summary>
     Mixture,

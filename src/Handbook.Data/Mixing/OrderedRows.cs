@@ -6,8 +6,8 @@ namespace Handbook.Data.Mixing;
 /// <summary>Rows of several stores in one order. Rows of the order that could not be used are left out.</summary>
 internal sealed class OrderedRows : ITokenRows
 {
-    /// <summary>Where a source's row gives several, e.g. one for each answer of a pair, the first of so many come together, then the second, as in the
-    /// batches of the reference's <c>map</c>: neighbours then have different prompts.</summary>
+    /// <summary>Where a source's row gives several, e.g. one for each answer of a pair, the first of so many come together, then the
+    /// second, as in the batches of the reference's <c>map</c>: neighbours then have different prompts.</summary>
     private const int BlockSize = 1000;
 
     private readonly IReadOnlyList<TokenStore> _stores;

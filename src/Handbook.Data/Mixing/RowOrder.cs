@@ -20,12 +20,14 @@ internal static class RowOrder
     public static RowRef[] Mixer(IReadOnlyList<int> counts, long seed) =>
         Pick([.. counts.SelectMany((count, source) => Enumerable.Range(0, count).Select(row => new RowRef(source, row)))], seed);
 
-    /// <summary>The newer dialect: each source is shuffled and a share of it taken, and all of them are shuffled again with the same seed.</summary>
+    /// <summary>The newer dialect: each source is shuffled and a share of it taken, and all of them are shuffled
+    /// again with the same seed.</summary>
     public static RowRef[] Mixture(IReadOnlyList<int> counts, IReadOnlyList<double> weights, long seed) =>
         Pick([.. counts.SelectMany((count, source) => Taken(count, weights[source], seed).Select(row => new RowRef(source, row)))], seed);
 
     /// <summary>The rows that the newer dialect takes of a source.</summary>
-    public static ReadOnlySpan<int> TakenSpan(int count, double weight, long seed) => NumpyRandom.Permutation(count, seed).AsSpan(0, Share(count, weight));
+    public static ReadOnlySpan<int> TakenSpan(int count, double weight, long seed) =>
+        NumpyRandom.Permutation(count, seed).AsSpan(0, Share(count, weight));
 
     /// <summary>Cuts a test set off mixed rows.</summary>
     /// <param name="size">A share below 1, rounded up, or a number of rows.</param>
@@ -41,7 +43,8 @@ internal static class RowOrder
     internal static int HeldOut(int rows, double size)
     {
         var held = size < 1 ? (int)Math.Ceiling(size * rows) : (int)size;
-        return held < rows ? held : throw new InputException($"test_split_size is {size}, which holds out {held} of {rows} rows and leaves none to train on",
+        return held < rows ? held
+            : throw new InputException($"test_split_size is {size}, which holds out {held} of {rows} rows and leaves none to train on",
             fix: rows > 1 ? "use a smaller number, or a share such as 0.05" : "give more rows, or remove test_split_size");
     }
 

@@ -1,6 +1,7 @@
 namespace Handbook.Data.Mixing;
 
-/// <summary>The same rows with each answer under its own copy of the prompt, as if nothing could be shared: what is computed is the same, only more often.</summary>
+/// <summary>The same rows with each answer under its own copy of the prompt, as if nothing could be shared: what is computed is the
+/// same, only more often.</summary>
 /// <remarks>Where a prompt carries loss, its first copy does: no token is learnt twice.</remarks>
 internal sealed class SeparatePrompts(ITokenRows rows) : ITokenRows
 {

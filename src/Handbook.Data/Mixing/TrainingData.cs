@@ -44,7 +44,8 @@ public sealed record TrainingDataOptions
     /// <summary>How rows with answers become tokens; null where rows have none.</summary>
     public PreferenceTokenizerOptions? Answers { get; init; }
 
-    /// <summary>Rows that exchange their answers, for <see cref="MismatchedRows"/>: in training and evaluation alike. null lets each keep its own alone.</summary>
+    /// <summary>Rows that exchange their answers, for <see cref="MismatchedRows"/>: in training and evaluation alike. null lets
+    /// each keep its own alone.</summary>
     public int? MismatchedBlock { get; init; }
 
     /// <summary>How training rows become longer ones.</summary>
@@ -117,7 +118,8 @@ public sealed class TrainingData : IDisposable
     public IReadOnlyList<string> Remarks { get; private set; } = [];
 
     /// <summary>Reads, mixes, tokenises and packs; what was tokenised before is taken from the cache.</summary>
-    internal static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
+    internal static TrainingData Load(TrainingDataOptions options, IProgress<TokenizeProgress>? progress = null,
+        CancellationToken cancel = default)
     {
         var data = new TrainingData();
         try
@@ -137,7 +139,8 @@ public sealed class TrainingData : IDisposable
     /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
     /// <param name="comparer">The scorer that compares with them; null where none does.</param>
     /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
-    internal PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) => new((OrderedRows)rows, _sources, referenceColumn, comparer);
+    internal PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) =>
+        new((OrderedRows)rows, _sources, referenceColumn, comparer);
 
     /// <summary>Closes the files of tokenised rows: no row can be read any more.</summary>
     public void Dispose()
@@ -168,7 +171,8 @@ public sealed class TrainingData : IDisposable
         var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
         if (test is not null)
         {
-            train = HeldOutRows.Without((train, test), [.. _sources.Select(source => source.Rows)], options.Mixture.Dialect != MixtureDialect.Single, options.Cache.HashOf, out var left);
+            train = HeldOutRows.Without((train, test), [.. _sources.Select(source => source.Rows)],
+                options.Mixture.Dialect != MixtureDialect.Single, options.Cache.HashOf, out var left);
             if (left > 0)
                 remarks.Add($"note: {left:N0} training rows are left out: they are held out as well, because one data file is named more than once");
         }
@@ -188,14 +192,16 @@ public sealed class TrainingData : IDisposable
     internal static (IRowSource Source, RowReader Reader, IRowTokenizer Tokenizer) Open(MixturePart part, TrainingDataOptions options)
     {
         var source = Dataset.Open(part.Spec, options.RecipeFolder);
-        var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true, options.Answers?.RendersParts ?? false);
+        var reader = RowReader.For(source, part.Spec, options.Use, options.TextColumn, options.Chats?.RendersToolCalls ?? true,
+            options.Answers?.RendersParts ?? false);
         return (source, reader, options.Answers is { } answers
             ? new PreferenceTokenizer(reader, options.Tokenizer, options.Chats, answers)
             : new RowTokenizer(reader, options.Tokenizer, options.Chats, options.Rows));
     }
 
     private static ITokenRows Laid(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => options.MismatchedBlock is { } block
-        ? new MismatchedRows(rows, block, new AnswerRules(options.Answers!, options.Tokenizer.BosId, options.Tokenizer.EosId, options.Tokenizer))
+        ? new MismatchedRows(rows, block,
+            new AnswerRules(options.Answers!, options.Tokenizer.BosId, options.Tokenizer.EosId, options.Tokenizer))
         : Pack(rows, kind, options);
 
     private static ITokenRows Pack(ITokenRows rows, PackingKind kind, TrainingDataOptions options) => kind switch
@@ -203,7 +209,8 @@ public sealed class TrainingData : IDisposable
         PackingKind.BestFit => Packing.BestFit(rows, options.BlockSize),
         PackingKind.Wrapped => Packing.Wrapped(rows, options.BlockSize),
         PackingKind.ConstantLength => Packing.ConstantLength(rows, options.BlockSize, options.Seed),
-        _ => options.Answers is null && options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
+        _ => options.Answers is null && options.Rows.MaxLength is null && options.UnpackedMaxLength is { } longest
+            ? new CutRows(rows, longest, options.Rows.CutsLeft) : rows,
     };
 
     /// <summary>Stops where too many rows of a source cannot be used.</summary>
@@ -217,6 +224,7 @@ public sealed class TrainingData : IDisposable
         if (summary.BadCount == 0)
             throw new InputException($"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}", fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
         throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used ({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
-            fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows" : cures.Length > 0 ? cures : "check that the file has the layout that you expect: handbook inspect RECIPE");
+            fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows"
+                : cures.Length > 0 ? cures : "check that the file has the layout that you expect: handbook inspect RECIPE");
     }
 }

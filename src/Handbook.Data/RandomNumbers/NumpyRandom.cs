@@ -58,7 +58,8 @@ internal static class NumpyRandom
             return ulong.RotateRight(folded, (int)(_state >> 122));
         }
 
-        /// <summary>A number in [0, <paramref name="max"/>] by masked rejection on 32-bit halves, the lower half of each 64 bits first.</summary>
+        /// <summary>A number in [0, <paramref name="max"/>] by masked rejection on 32-bit halves, the lower half of
+        /// each 64 bits first.</summary>
         public uint NextInterval(uint max)
         {
             var mask = uint.MaxValue >> (int)uint.LeadingZeroCount(max);

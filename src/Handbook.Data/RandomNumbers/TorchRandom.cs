@@ -1,6 +1,7 @@
 namespace Handbook.Data.RandomNumbers;
 
-/// <summary>The orders that <c>torch.randperm</c> draws on the CPU, so that a run sees its rows in the order of the Python trainer.</summary>
+/// <summary>The orders that <c>torch.randperm</c> draws on the CPU, so that a run sees its rows in the
+/// order of the Python trainer.</summary>
 internal static class TorchRandom
 {
     // Below this, torch draws 32 bits for each place; from here on 64, because the remainder of 32 bits would be visibly uneven.

@@ -9,7 +9,8 @@ namespace Handbook.Data.Sources;
 /// <summary>Arrow IPC: the stream that the Python library saves data sets as, and the file variant of it.</summary>
 internal static class ArrowFile
 {
-    /// <summary>The file variant is the same stream between this mark, padded to eight bytes, and a table of contents, which is not needed.</summary>
+    /// <summary>The file variant is the same stream between this mark, padded to eight bytes, and a table of contents,
+    /// which is not needed.</summary>
     private static ReadOnlySpan<byte> FileMark => "ARROW1\0\0"u8;
 
     public static IEnumerable<SourceRow> Read(FileInput input)
@@ -31,7 +32,8 @@ internal static class ArrowFile
         }
     }
 
-    /// <summary>A first message of an absurd size is no message; one behind it would only be looked for beyond the end of the file.</summary>
+    /// <summary>A first message of an absurd size is no message; one behind it would only be looked for
+    /// beyond the end of the file.</summary>
     private static void RequireSize(ReadOnlySpan<byte> begin, string name)
     {
         if (begin.Length < 8)
@@ -56,7 +58,8 @@ internal static class ArrowFile
     }
 
     private static InputException Truncated(string name, int batches) =>
-        new($"{name}: the Arrow file ends in the middle, after {batches} whole batches; it is truncated", fix: "copy or save the data set again");
+        new($"{name}: the Arrow file ends in the middle, after {batches} whole batches; it is truncated",
+            fix: "copy or save the data set again");
 
     private static InputException Damaged(string name, string why, Exception? inner = null) =>
         new($"{name}: is not a readable Arrow file: {why}", fix: "copy or save the data set again", inner: inner);

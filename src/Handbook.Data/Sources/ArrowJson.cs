@@ -9,8 +9,8 @@ namespace Handbook.Data.Sources;
 
 /// <summary>Writes values of Arrow columns as JSON: the form in which all rows arrive, whatever file they come from.</summary>
 /// <remarks>
-/// What JSON has no word for takes the nearest one: NaN and infinities are null, bytes are Base64, times are texts, a map of texts is an object. A
-/// whole float keeps its point, so that it is told from an integer.
+/// What JSON has no word for takes the nearest one: NaN and infinities are null, bytes are Base64, times are texts, a map of texts is an
+/// object. A whole float keeps its point, so that it is told from an integer.
 /// </remarks>
 internal static class ArrowJson
 {
@@ -188,14 +188,16 @@ internal static class ArrowJson
         Date32Array days => DateTime.UnixEpoch.AddDays(days.Values[i]).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
         Date64Array days => DateTime.UnixEpoch.AddDays(days.Values[i] / 86_400_000).ToString("yyyy-MM-dd", CultureInfo.InvariantCulture),
         TimestampArray times when times.Data.DataType is TimestampType type =>
-            DateTime.UnixEpoch.AddTicks(Ticks(times.Values[i], type.Unit)).ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture),
+            DateTime.UnixEpoch.AddTicks(Ticks(times.Values[i], type.Unit))
+                .ToString("yyyy-MM-dd HH:mm:ss.FFFFFFF", CultureInfo.InvariantCulture),
         DurationArray times when times.Data.DataType is DurationType type => Span(times.Values[i], type.Unit),
         Time32Array times when times.Data.DataType is Time32Type type => Span(times.Values[i], type.Unit),
         Time64Array times when times.Data.DataType is Time64Type type => Span(times.Values[i], type.Unit),
         _ => null,
     };
 
-    private static string Span(long number, TimeUnit unit) => TimeSpan.FromTicks(Ticks(number, unit)).ToString("c", CultureInfo.InvariantCulture);
+    private static string Span(long number, TimeUnit unit) =>
+        TimeSpan.FromTicks(Ticks(number, unit)).ToString("c", CultureInfo.InvariantCulture);
 
     private static long Ticks(long number, TimeUnit unit) => unit switch
     {

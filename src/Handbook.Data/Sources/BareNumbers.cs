@@ -2,7 +2,8 @@ using System.Buffers;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>Puts <c>null</c> in the place of <c>NaN</c>, <c>Infinity</c> and <c>-Infinity</c>, which Python's writer uses and JSON has no words for.</summary>
+/// <summary>Puts <c>null</c> in the place of <c>NaN</c>, <c>Infinity</c> and <c>-Infinity</c>, which Python's writer uses
+/// and JSON has no words for.</summary>
 internal sealed class BareNumbers
 {
     private readonly ArrayBufferWriter<byte> _word = new(16);

@@ -5,7 +5,8 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>Comma- or tab-separated values with a header line, quoted as in RFC 4180: fields in quotes may hold separators, doubled quotes and line ends.</summary>
+/// <summary>Comma- or tab-separated values with a header line, quoted as in RFC 4180: fields in quotes may hold separators, doubled
+/// quotes and line ends.</summary>
 internal static class CsvFile
 {
     public static IEnumerable<SourceRow> Read(FileInput input, byte separator)
@@ -25,7 +26,8 @@ internal static class CsvFile
                 : place with
                 {
                     Problem = new("wrong number of fields", $"{fields.Count} fields, but the header names {columns.Length} columns",
-                        Excerpt.Of(string.Join((char)separator, fields.Select(field => field is null ? "" : System.Text.Encoding.UTF8.GetString(field))))),
+                        Excerpt.Of(string.Join((char)separator,
+                            fields.Select(field => field is null ? "" : System.Text.Encoding.UTF8.GetString(field))))),
                 };
         }
     }
@@ -36,10 +38,12 @@ internal static class CsvFile
         if (columns[0].StartsWith("sep=", StringComparison.Ordinal) && columns.Length <= 2)
             throw new InputException($"{name}:1: begins with \"{columns[0]}\", the mark of a spreadsheet, and not with the names of columns",
                 fix: "remove the line, and write the file with commas (or with tabs and the ending .tsv)");
-        if (columns is not [var only] || "\t;|,".FirstOrDefault(mark => mark != separator && only.Contains(mark)) is not (var other and not (char)0))
+        if (columns is not [var only]
+            || "\t;|,".FirstOrDefault(mark => mark != separator && only.Contains(mark)) is not (var other and not (char)0))
             return;
         var (found, wanted) = (Name(other), Name((char)separator));
-        throw new InputException($"{name}:1: the header holds {found} and no {wanted}: {Excerpt.Of(only)}", $"a {Path.GetExtension(TextFile.WithoutCompression(name))} file has its columns separated by {wanted}",
+        throw new InputException($"{name}:1: the header holds {found} and no {wanted}: {Excerpt.Of(only)}",
+            $"a {Path.GetExtension(TextFile.WithoutCompression(name))} file has its columns separated by {wanted}",
             other switch
             {
                 '\t' => $"it is a .tsv file: mv {name} {Renamed(".tsv")}",
@@ -50,7 +54,8 @@ internal static class CsvFile
 
         static string Name(char mark) => mark switch { '\t' => "tabs", ';' => "semicolons", ',' => "commas", _ => "vertical bars" };
 
-        string Renamed(string ending) => TextFile.WithoutCompression(name) is var plain ? Path.ChangeExtension(plain, ending) + name[plain.Length..] : name;
+        string Renamed(string ending) => TextFile.WithoutCompression(name) is var plain
+            ? Path.ChangeExtension(plain, ending) + name[plain.Length..] : name;
     }
 
     private static string[] Columns(List<byte[]?> fields, string name)
@@ -60,7 +65,8 @@ internal static class CsvFile
         {
             columns[i] = System.Text.Encoding.UTF8.GetString(fields[i] ?? []).Trim();
             if (Array.IndexOf(columns, columns[i], 0, i) >= 0)
-                throw new InputException($"{name}:1: the header names the column \"{columns[i]}\" twice", fix: "give each column its own name");
+                throw new InputException($"{name}:1: the header names the column \"{columns[i]}\" twice",
+                    fix: "give each column its own name");
         }
         return columns;
     }
@@ -103,7 +109,8 @@ internal static class CsvFile
                     field.Write(line);
                     field.Write("\n"u8);
                     if (!lines.TryRead(out line))
-                        throw new InputException($"{name}:{firstLine}: a quote is opened and never closed; the file ends inside the field", fix: "close it, or double quotes that are part of the text: \"\"");
+                        throw new InputException($"{name}:{firstLine}: a quote is opened and never closed; the file ends inside the field",
+                            fix: "close it, or double quotes that are part of the text: \"\"");
                     Check(line, name, lines.Line);
                     continue;
                 }

@@ -39,7 +39,8 @@ internal sealed record DataFile(string Path, string Name, DataFormat Format)
     /// <summary>Files that stand beside data and hold none.</summary>
     private static readonly HashSet<string> _notData = new(StringComparer.OrdinalIgnoreCase)
     {
-        "state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "config.json", "package.json", "LICENSE.txt", "README.txt", "requirements.txt",
+        "state.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "config.json", "package.json", "LICENSE.txt",
+            "README.txt", "requirements.txt",
     };
 
     /// <summary>The format that a file's name tells; null where it tells none.</summary>

@@ -29,13 +29,16 @@ internal static class DatasetFolder
         if (config is not null and not "default")
             throw new InputException($"{name}: has no config \"{config}\": neither {config}/ nor data/{config}/ is a folder in {folder}"
                 + (configs.Count > 0 ? $", and its README.md names {string.Join(", ", configs.Select(known => known.Name))}" : ""),
-                fix: configs.Count > 0 ? $"name one of them, e.g. {configs[0].Name}" : "leave the config out, or put its files into a folder of its name");
+                fix: configs.Count > 0 ? $"name one of them, e.g. {configs[0].Name}"
+                    : "leave the config out, or put its files into a folder of its name");
         if (!Directory.Exists(folder))
-            throw new InputException($"{name}: there is no such folder, but README.md names it as data_dir", fix: "copy the missing files, or correct the front matter of README.md");
+            throw new InputException($"{name}: there is no such folder, but README.md names it as data_dir",
+                fix: "copy the missing files, or correct the front matter of README.md");
         return Saved(folder, name) is { } saved ? new(saved, []) : ByName(folder, name);
     }
 
-    private static bool IsSaved(string folder) => File.Exists(Path.Combine(folder, "state.json")) || File.Exists(Path.Combine(folder, "dataset_dict.json"));
+    private static bool IsSaved(string folder) => File.Exists(Path.Combine(folder, "state.json"))
+        || File.Exists(Path.Combine(folder, "dataset_dict.json"));
 
     /// <summary>What <c>save_to_disk</c> leaves: one data set, or a folder for each split.</summary>
     private static Dictionary<string, List<DataFile>>? Saved(string folder, string name)
@@ -64,25 +67,29 @@ internal static class DatasetFolder
                 var file = entry.GetProperty("filename").GetString()!;
                 var full = Path.Combine(folder, file);
                 if (!File.Exists(full))
-                    throw new InputException($"{name}/state.json: names the data file {file}, which is not in {folder}", fix: "copy the saved data set again, with all its files");
+                    throw new InputException($"{name}/state.json: names the data file {file}, which is not in {folder}",
+                        fix: "copy the saved data set again, with all its files");
                 files.Add(new(full, $"{name}/{file}", DataFormat.Arrow));
             }
             return state.RootElement.TryGetProperty("_split", out var split) ? split.GetString() : null;
         }
         catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException)
         {
-            throw new InputException($"{name}/state.json: is not what save_to_disk writes ({failure.Message})", fix: "save the data set again", inner: failure);
+            throw new InputException($"{name}/state.json: is not what save_to_disk writes ({failure.Message})",
+                fix: "save the data set again", inner: failure);
         }
     }
 
     private static FolderSplits Described(ReadmeConfig config, string folder, string name) => new(
         config.Match(DataFiles(folder), name).ToDictionary(split => split.Split, split => split.Files
             .Select(file => DataFile.Named(Path.Combine(folder, file), $"{name}/{file}") with { Separator = config.Separator }).ToList()),
-        config.Unread.Count == 0 ? [] : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"]);
+        config.Unread.Count == 0 ? []
+            : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"]);
 
     private static FolderSplits ByName(string folder, string name)
     {
-        var found = DataFiles(folder).Select(relative => (Relative: relative, Split: SplitNames.Of(relative, out var depth), Depth: depth)).ToList();
+        var found = DataFiles(folder)
+            .Select(relative => (Relative: relative, Split: SplitNames.Of(relative, out var depth), Depth: depth)).ToList();
         var remarks = new List<string>();
         // Files that name a split leave out those that do not; without any such name all files are one split.
         var named = found.Where(file => file.Split is not null).ToList();
@@ -95,7 +102,9 @@ internal static class DatasetFolder
         {
             // Of a name at several depths, the files nearest the top are meant: raw/ or original/ often hold others of the same name.
             var top = split.Min(file => file.Depth);
-            splits.Add(split.Key, [.. split.Where(file => file.Depth == top).Select(file => DataFile.Named(Path.Combine(folder, file.Relative), $"{name}/{file.Relative}"))]);
+            splits.Add(split.Key,
+                [.. split.Where(file => file.Depth == top)
+                .Select(file => DataFile.Named(Path.Combine(folder, file.Relative), $"{name}/{file.Relative}"))]);
             if (split.Any(file => file.Depth > top))
                 remarks.Add($"note: {name} [{split.Key}]: {Files(split.Where(file => file.Depth > top).Select(file => file.Relative))} further down than others of that name, and left out");
         }
@@ -111,5 +120,6 @@ internal static class DatasetFolder
     /// <summary>The data files below a folder, relative to it, in their order.</summary>
     private static List<string> DataFiles(string folder) =>
         [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Where(DataFile.IsData)
-            .Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/')).Where(relative => !relative.Split('/').Any(part => part[0] is '.' or '_'))];
+            .Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/'))
+                .Where(relative => !relative.Split('/').Any(part => part[0] is '.' or '_'))];
 }

@@ -25,11 +25,13 @@ internal static class DatasetPath
         Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? (IsPublishedName(spec.Id) ? HubCache.Find("datasets", spec.Id) : null);
 
     /// <summary>Where a data set is looked for, first to last.</summary>
-    public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) => [.. Candidates(spec.Id, recipeFolder).Select(Path.GetFullPath).Distinct()];
+    public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) =>
+        [.. Candidates(spec.Id, recipeFolder).Select(Path.GetFullPath).Distinct()];
 
     /// <summary>Whether a data set is found at its own path, not by a name below a data root or in the hub's cache.</summary>
     public static bool IsLocal(DatasetSpec spec, string? recipeFolder) =>
-        Path.Exists(UserFolder.Expand(spec.Id)) || recipeFolder is not null && Path.Exists(Path.Combine(recipeFolder, spec.Id)) || DataFile.FormatOf(spec.Id) is not null;
+        Path.Exists(UserFolder.Expand(spec.Id)) || recipeFolder is not null && Path.Exists(Path.Combine(recipeFolder, spec.Id))
+            || DataFile.FormatOf(spec.Id) is not null;
 
     private static IEnumerable<string> Candidates(string id, string? recipeFolder)
     {

@@ -6,8 +6,8 @@ namespace Handbook.Data.Sources;
 
 /// <summary>The unpacked bytes of a gzip file; one that is cut is refused instead of ending early.</summary>
 /// <remarks>
-/// .NET's stream takes the end of a cut file for the end of the text. A whole file ends with the length of its last member's text, modulo 2³²:
-/// where more is promised than came out, the end is missing.
+/// .NET's stream takes the end of a cut file for the end of the text. A whole file ends with the length of its last member's text, modulo
+/// 2³²: where more is promised than came out, the end is missing.
 /// </remarks>
 /// <param name="file">The packed file, at its beginning.</param>
 /// <param name="name">What the user calls it.</param>
@@ -31,7 +31,8 @@ internal sealed class GzipFile(FileStream file, string name) : ReadOnlyStream
         var read = _unpacked.Read(buffer);
         _given += (ulong)read;
         if (read == 0 && buffer.Length > 0 && _given < _promised)
-            throw new InputException($"{name}: the gzip stream ends in the middle; the file is truncated", fix: "copy or download it again");
+            throw new InputException($"{name}: the gzip stream ends in the middle; the file is truncated",
+                fix: "copy or download it again");
         return read;
     }
 

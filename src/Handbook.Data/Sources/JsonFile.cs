@@ -3,7 +3,8 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>JSON, whatever its file is called: one object a line, a list of objects, an object that holds such a list, or objects over several lines.</summary>
+/// <summary>JSON, whatever its file is called: one object a line, a list of objects, an object that holds such a list, or objects
+/// over several lines.</summary>
 /// <remarks>The first lines say which it is: published files are named .json and .jsonl with little care.</remarks>
 internal static class JsonFile
 {
@@ -18,13 +19,16 @@ internal static class JsonFile
 
     /// <param name="input">The file.</param>
     /// <param name="split">Where the file is an object of several lists, the name of the one that is wanted.</param>
-    /// <param name="isNamedLines">Whether its name says that it has one object a line; then a line that is broken costs only itself.</param>
-    public static IEnumerable<SourceRow> Read(FileInput input, string? split, bool isNamedLines) => FormOf(input, isNamedLines, out var first) switch
+    /// <param name="isNamedLines">Whether its name says that it has one object a line; then a line that is
+    /// broken costs only itself.</param>
+    public static IEnumerable<SourceRow> Read(FileInput input, string? split, bool isNamedLines) =>
+        FormOf(input, isNamedLines, out var first) switch
     {
         Form.Lines => JsonLinesFile.Read(input),
         Form.List => ReadValues(input, null),
         Form.Objects => ReadObjects(input, split),
-        Form.Empty => throw new InputException($"{input.Name}: is empty", fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
+        Form.Empty => throw new InputException($"{input.Name}: is empty",
+            fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
         _ => throw new InputException($"{input.Name}: begins with '{(char)first}', but a JSON data file is a list of objects or an object that holds one",
             fix: "check that it is JSON; for plain text use the ending .txt"),
     };
@@ -70,7 +74,8 @@ internal static class JsonFile
         try
         {
             while (reader.Read()) { }
-            return reader is { CurrentDepth: 0, TokenType: JsonTokenType.EndObject or JsonTokenType.EndArray } && reader.BytesConsumed == text.Length ? Line.Whole : Line.Unfinished;
+            return reader is { CurrentDepth: 0, TokenType: JsonTokenType.EndObject or JsonTokenType.EndArray }
+                && reader.BytesConsumed == text.Length ? Line.Whole : Line.Unfinished;
         }
         catch (JsonException)
         {
@@ -87,11 +92,13 @@ internal static class JsonFile
             return ReadValues(input, null);
         var chosen = split is not null && lists.Contains(split) ? split : lists.Count == 1 ? lists[0] : null;
         return chosen is null
-            ? throw new InputException($"{input.Name}: holds the lists {string.Join(", ", lists)}, and none is named \"{split}\"", fix: $"name one as the split, e.g. split: {lists[0]}")
+            ? throw new InputException($"{input.Name}: holds the lists {string.Join(", ", lists)}, and none is named \"{split}\"",
+                fix: $"name one as the split, e.g. split: {lists[0]}")
             : ReadValues(input, chosen);
     }
 
-    /// <param name="property">The property of the top object whose elements are rows; null where the file is a list, or rows one after the other.</param>
+    /// <param name="property">The property of the top object whose elements are rows; null where the file is a list, or
+    /// rows one after the other.</param>
     private static IEnumerable<SourceRow> ReadValues(FileInput input, string? property)
     {
         using var stream = Open(input);
@@ -103,7 +110,8 @@ internal static class JsonFile
             var place = new SourceRow { File = input.Name, Row = ++row };
             yield return value.ValueKind == JsonValueKind.Object
                 ? place with { Value = value }
-                : place with { Problem = new("not an object", $"the row is {JsonOptions.Name(value.ValueKind)}", Excerpt.Of(value.GetRawText())) };
+                : place with { Problem = new("not an object", $"the row is {JsonOptions.Name(value.ValueKind)}",
+                    Excerpt.Of(value.GetRawText())) };
         }
     }
 

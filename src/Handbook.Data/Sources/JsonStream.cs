@@ -50,7 +50,8 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         throw new InvalidOperationException($"no property {property}");
     }
 
-    /// <summary>The next element of the list that was entered, or else of the file: a list, or values one after the other. null after the last.</summary>
+    /// <summary>The next element of the list that was entered, or else of the file: a list, or values one after the other.
+    /// null after the last.</summary>
     public JsonElement? NextElement()
     {
         while (true)
@@ -144,7 +145,9 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         }
         catch (InvalidOperationException failure)
         {
-            throw new InputException($"{name}: row {_elements}: is not UTF-8", fix: $"name the encoding, e.g. dataset_encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}", inner: failure);
+            throw new InputException($"{name}: row {_elements}: is not UTF-8",
+                fix: $"name the encoding, e.g. dataset_encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}",
+                inner: failure);
         }
 
         static void Visit(JsonElement element)
@@ -171,5 +174,6 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
             fix: "mend the file, or give the rows as JSONL (one object a line), where a broken row costs only itself", inner: failure);
 
     private InputException Truncated() =>
-        new($"{name}: the file ends after {_elements} rows, before its JSON is complete", why: "it was cut off, or is still being written", fix: "copy or download it again");
+        new($"{name}: the file ends after {_elements} rows, before its JSON is complete", why: "it was cut off, or is still being written",
+            fix: "copy or download it again");
 }

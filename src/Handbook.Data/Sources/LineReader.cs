@@ -2,7 +2,8 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>Reads the lines of a UTF-8 stream as bytes, with their numbers. Lines end with LF or CRLF; a byte order mark is passed over.</summary>
+/// <summary>Reads the lines of a UTF-8 stream as bytes, with their numbers. Lines end with LF or CRLF; a byte order
+/// mark is passed over.</summary>
 internal sealed class LineReader(Stream stream, string name) : IDisposable
 {
     private readonly ReadBuffer _buffer = new(stream, name);
@@ -36,7 +37,8 @@ internal sealed class LineReader(Stream stream, string name) : IDisposable
                 return true;
             }
             searched = rest.Length;
-            _buffer.Fill(() => new($"{name}:{Line + 1}: the line is longer than 512 MiB", fix: "split the row, or give the file as Parquet"));
+            _buffer.Fill(() => new($"{name}:{Line + 1}: the line is longer than 512 MiB",
+                fix: "split the row, or give the file as Parquet"));
         }
     }
 

@@ -20,11 +20,13 @@ internal static partial class ParquetFile
         (arrow.BatchSize, arrow.PreBuffer, arrow.UseThreads) = (BatchRows, false, false);
         using var file = Guard(() => new FileReader(path, settings, arrow), name);
         using var batches = Guard(() => file.GetRecordBatchReader(null, null), name);
-        foreach (var row in new ArrowRows(batches.Schema, name).Read(() => Guard(() => Next(batches), name), (why, inner) => Damaged(name, why, inner)))
+        foreach (var row in new ArrowRows(batches.Schema, name)
+            .Read(() => Guard(() => Next(batches), name), (why, inner) => Damaged(name, why, inner)))
             yield return row;
     }
 
-    private static Apache.Arrow.RecordBatch? Next(IArrowArrayStream batches) => batches.ReadNextRecordBatchAsync().AsTask().GetAwaiter().GetResult();
+    private static Apache.Arrow.RecordBatch? Next(IArrowArrayStream batches) =>
+        batches.ReadNextRecordBatchAsync().AsTask().GetAwaiter().GetResult();
 
     private static T Guard<T>(Func<T> read, string name)
     {
@@ -43,11 +45,13 @@ internal static partial class ParquetFile
         }
     }
 
-    private static InputException Damaged(string name, string reason, Exception inner) => new($"{name}: cannot be read as Parquet ({reason})",
+    private static InputException Damaged(string name, string reason, Exception inner) =>
+        new($"{name}: cannot be read as Parquet ({reason})",
         fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: inner);
 
     /// <summary>The library's sentence without the name of its exception and the path, which the message begins with.</summary>
-    private static string Reason(string message) => Quoted().Match(message) is { Success: true } quoted ? quoted.Groups[1].Value.Trim() : message.Trim();
+    private static string Reason(string message) => Quoted().Match(message) is { Success: true } quoted
+        ? quoted.Groups[1].Value.Trim() : message.Trim();
 
     [GeneratedRegex(@"message: '(.*)'\)?\s*$", RegexOptions.Singleline)]
     private static partial Regex Quoted();

@@ -2,7 +2,8 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>The part of a stream that is under way: bytes that were read and not yet taken. Passes over the byte order mark of UTF-8.</summary>
+/// <summary>The part of a stream that is under way: bytes that were read and not yet taken. Passes over the byte
+/// order mark of UTF-8.</summary>
 /// <param name="stream">Owned.</param>
 /// <param name="name">The file, for messages.</param>
 internal sealed class ReadBuffer(Stream stream, string name) : IDisposable
@@ -68,11 +69,13 @@ internal sealed class ReadBuffer(Stream stream, string name) : IDisposable
         }
         catch (ZstdSharp.ZstdException failure)
         {
-            throw new InputException($"{name}: is not a valid zstd stream ({failure.Message})", fix: "copy or download it again", inner: failure);
+            throw new InputException($"{name}: is not a valid zstd stream ({failure.Message})",
+                fix: "copy or download it again", inner: failure);
         }
         catch (EndOfStreamException failure)
         {
-            throw new InputException($"{name}: the zstd stream ends in the middle; the file is truncated", fix: "copy or download it again", inner: failure);
+            throw new InputException($"{name}: the zstd stream ends in the middle; the file is truncated",
+                fix: "copy or download it again", inner: failure);
         }
         catch (IOException failure)
         {

@@ -12,7 +12,8 @@ namespace Handbook.Data.Sources;
 /// <param name="Files">For each split the patterns of its files, in their order; null where the files' names tell the splits.</param>
 /// <param name="Separator">What separates the columns of its CSV files; null where that is as usual.</param>
 /// <param name="Unread">Keys that have no effect here.</param>
-internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, IReadOnlyList<(string Split, string[] Patterns)>? Files, char? Separator, IReadOnlyList<string> Unread)
+internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, IReadOnlyList<(string Split, string[] Patterns)>? Files,
+    char? Separator, IReadOnlyList<string> Unread)
 {
     private static readonly HashSet<string> s_known = ["config_name", "data_files", "data_dir", "default", "sep", "delimiter"];
 
@@ -51,24 +52,30 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
             var separator = Text(map, "sep") ?? Text(map, "delimiter");
             return new(called, Text(map, "default") is "true" or "True" or "yes", Text(map, "data_dir") ?? "",
                 map.Children.TryGetValue("data_files", out var files) ? Patterns(files, called) : null,
-                separator is null ? null : separator is "\\t" ? '\t' : separator is [var one] && char.IsAscii(one) ? one : throw Wrong($"the config {called} has the separator \"{separator}\", but one character separates columns"),
-                [.. map.Children.Keys.OfType<YamlScalarNode>().Select(key => key.Value!).Where(key => !s_known.Contains(key) && !s_describing.Contains(key))]);
+                separator is null ? null : separator is "\\t" ? '\t' : separator is [var one] && char.IsAscii(one) ? one
+                    : throw Wrong($"the config {called} has the separator \"{separator}\", but one character separates columns"),
+                [.. map.Children.Keys.OfType<YamlScalarNode>().Select(key => key.Value!)
+                    .Where(key => !s_known.Contains(key) && !s_describing.Contains(key))]);
         }
 
         List<(string, string[])> Patterns(YamlNode files, string called) => files switch
         {
             YamlScalarNode => [("train", Paths(files, called))],
-            YamlMappingNode splits => [.. splits.Children.Select(split => (((YamlScalarNode)split.Key).Value!, Paths(split.Value, called)))],
+            YamlMappingNode splits =>
+                [.. splits.Children.Select(split => (((YamlScalarNode)split.Key).Value!, Paths(split.Value, called)))],
             YamlSequenceNode list when list.All(entry => entry is YamlScalarNode) => [("train", Paths(list, called))],
-            YamlSequenceNode list => [.. list.Select(entry => entry is YamlMappingNode split && split.Children.TryGetValue("path", out var paths)
-                ? (Text(split, "split") ?? "train", Paths(paths, called)) : throw Wrong($"the config {called} has an entry of data_files without path"))],
+            YamlSequenceNode list =>
+                [.. list.Select(entry => entry is YamlMappingNode split && split.Children.TryGetValue("path", out var paths)
+                ? (Text(split, "split") ?? "train", Paths(paths, called))
+                    : throw Wrong($"the config {called} has an entry of data_files without path"))],
             _ => throw Wrong($"the config {called} has data_files that name no file"),
         };
 
         string[] Paths(YamlNode node, string called) => node switch
         {
             YamlScalarNode { Value: { Length: > 0 } one } => [one],
-            YamlSequenceNode list when list.All(entry => entry is YamlScalarNode { Value.Length: > 0 }) => [.. list.Select(entry => ((YamlScalarNode)entry).Value!)],
+            YamlSequenceNode list when list.All(entry => entry is YamlScalarNode { Value.Length: > 0 }) =>
+                [.. list.Select(entry => ((YamlScalarNode)entry).Value!)],
             _ => throw Wrong($"the config {called} has data_files that name no file"),
         };
     }
@@ -88,7 +95,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
         var standing = configs.Where(config => config.IsDefault || config.Name == "default" || configs.Count == 1).ToArray();
         return standing.Length == 1 ? standing[0]
             : throw new InputException($"{name}: has {(standing.Length == 0 ? "no default config" : "several default configs")}; its README.md names {string.Join(", ", configs.Select(config => config.Name))}",
-                "their rows are different data sets and are not mixed", $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}");
+                "their rows are different data sets and are not mixed",
+                    $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}");
     }
 
     /// <summary>The files of each split.</summary>
@@ -101,7 +109,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
             foreach (var pattern in split.SelectMany(entry => entry.Patterns))
             {
                 if (pattern.Contains("://", StringComparison.Ordinal))
-                    throw new InputException($"{name}/README.md: the config {Name} names {pattern}, which is elsewhere", "nothing is fetched while reading", "download the file, and name its path below the data set's folder");
+                    throw new InputException($"{name}/README.md: the config {Name} names {pattern}, which is elsewhere",
+                        "nothing is fetched while reading", "download the file, and name its path below the data set's folder");
                 var regex = Pattern(Path.Combine(Folder, pattern));
                 var matches = files.Where(file => regex.IsMatch(file)).Except(found).Order(StringComparer.Ordinal).ToArray();
                 if (matches.Length == 0)
@@ -112,18 +121,22 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
         }
     }
 
-    /// <summary>A pattern as shells have it: <c>*</c> inside a name, <c>**</c> over folders; a folder stands for all files below it.</summary>
+    /// <summary>A pattern as shells have it: <c>*</c> inside a name, <c>**</c> over folders; a folder stands for
+    /// all files below it.</summary>
     private static Regex Pattern(string pattern)
     {
         pattern = pattern.Replace('\\', '/');
         while (pattern.StartsWith("./", StringComparison.Ordinal))
             pattern = pattern[2..];
-        var regex = Regex.Escape(pattern.TrimEnd('/')).Replace(@"\*\*/", "(?:.*/)?", StringComparison.Ordinal).Replace(@"\*\*", ".*", StringComparison.Ordinal)
-            .Replace(@"\*", "[^/]*", StringComparison.Ordinal).Replace(@"\?", "[^/]", StringComparison.Ordinal).Replace(@"\[", "[", StringComparison.Ordinal).Replace("[!", "[^", StringComparison.Ordinal);
+        var regex = Regex.Escape(pattern.TrimEnd('/')).Replace(@"\*\*/", "(?:.*/)?", StringComparison.Ordinal)
+            .Replace(@"\*\*", ".*", StringComparison.Ordinal)
+            .Replace(@"\*", "[^/]*", StringComparison.Ordinal).Replace(@"\?", "[^/]", StringComparison.Ordinal)
+                .Replace(@"\[", "[", StringComparison.Ordinal).Replace("[!", "[^", StringComparison.Ordinal);
         return new Regex($"^(?:{regex})(?:/.*)?$", RegexOptions.CultureInvariant);
     }
 
-    private static string? Text(YamlMappingNode map, string key) => map.Children.TryGetValue(key, out var value) && value is YamlScalarNode { Value: { Length: > 0 } text } ? text : null;
+    private static string? Text(YamlMappingNode map, string key) => map.Children.TryGetValue(key, out var value)
+        && value is YamlScalarNode { Value: { Length: > 0 } text } ? text : null;
 
     private static string? FrontMatter(string path)
     {

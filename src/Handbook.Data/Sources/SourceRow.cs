@@ -58,7 +58,8 @@ public interface IRowSource
     /// <summary>Full path of the file that a row comes from.</summary>
     string PathOf(SourceRow row) => row.File;
 
-    /// <summary>The rows from the first on, read as they are asked for; a row that cannot be used carries its <see cref="SourceRow.Problem"/>.</summary>
+    /// <summary>The rows from the first on, read as they are asked for; a row that cannot be used carries its
+    /// <see cref="SourceRow.Problem"/>.</summary>
     /// <exception cref="Handbook.Base.InputException">A file cannot be read, or is broken beyond a single row.</exception>
     IEnumerable<SourceRow> Read();
 }

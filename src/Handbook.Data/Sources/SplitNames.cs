@@ -6,7 +6,8 @@ namespace Handbook.Data.Sources;
 internal static partial class SplitNames
 {
     /// <summary>The split that a file's place in its data set tells; null where it tells none.</summary>
-    /// <remarks>Its folders come first, the nearest before the others: what lies in <c>train/</c> is for training, whatever it is called.</remarks>
+    /// <remarks>Its folders come first, the nearest before the others: what lies in <c>train/</c> is for training,
+    /// whatever it is called.</remarks>
     /// <param name="relative">Path below the data set's folder, with <c>/</c>.</param>
     /// <param name="depth">How many folders stand above the name that tells it; <c>data/</c> is none. 0 where nothing tells it.</param>
     public static string? Of(string relative, out int depth)
@@ -31,7 +32,8 @@ internal static partial class SplitNames
         return byFile;
     }
 
-    /// <summary>The files of the asked split; <c>valid</c>, <c>val</c>, <c>dev</c> and <c>validation</c> are one, as are the names of train and test.</summary>
+    /// <summary>The files of the asked split; <c>valid</c>, <c>val</c>, <c>dev</c> and <c>validation</c> are one, as are
+    /// the names of train and test.</summary>
     public static List<DataFile>? Choose(Dictionary<string, List<DataFile>> splits, string split) =>
         splits.TryGetValue(split, out var files) ? files
         : splits.FirstOrDefault(entry => AreOne(entry.Key, split)).Value;
@@ -67,6 +69,7 @@ internal static partial class SplitNames
     [GeneratedRegex(@"_(?:part|shard|chunk|piece|batch|file|fold|split|n|no|p|s|v)?\d+$", RegexOptions.IgnoreCase)]
     private static partial Regex Numbered();
 
-    [GeneratedRegex(@"(?:^|[-_. 0-9])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)(?:[-_. 0-9]|$)", RegexOptions.IgnoreCase)]
+    [GeneratedRegex(@"(?:^|[-_. 0-9])(train|training|test|testing|eval|evaluation|validation|valid|val|dev)(?:[-_. 0-9]|$)",
+        RegexOptions.IgnoreCase)]
     private static partial Regex Keywords();
 }

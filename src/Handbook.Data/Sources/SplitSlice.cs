@@ -4,7 +4,8 @@ using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
-/// <summary>A split as recipes name it: <c>train</c>, <c>train[:1%]</c>, <c>test[100:200]</c>, <c>train[:30%](pct1_dropremainder)</c>.</summary>
+/// <summary>A split as recipes name it: <c>train</c>, <c>train[:1%]</c>, <c>test[100:200]</c>,
+/// <c>train[:30%](pct1_dropremainder)</c>.</summary>
 /// <remarks>The rules are those of the Python library, down to the row: a percent sign at either bound counts for both.</remarks>
 /// <param name="Split">The split's name.</param>
 /// <param name="Start">First row, or first percent; null from the beginning. Negative counts from the end.</param>
@@ -26,7 +27,8 @@ internal sealed partial record SplitSlice(string Split, long? Start, long? End, 
     {
         if (!text.AsSpan().ContainsAny("[]()"))
             return new(text, null, null, false);
-        if (Slice().Match(text) is not { Success: true } match || !TryBound(match.Groups["start"], out var start) || !TryBound(match.Groups["end"], out var end))
+        if (Slice().Match(text) is not { Success: true } match || !TryBound(match.Groups["start"], out var start)
+            || !TryBound(match.Groups["end"], out var end))
             throw NotUnderstood(text, null);
         var isPercent = match.Groups["percent"].Success;
         var rounding = match.Groups["rounding"] is { Success: true, Value: var named } ? named : null;
@@ -63,11 +65,13 @@ internal sealed partial record SplitSlice(string Split, long? Start, long? End, 
         return true;
     }
 
-    // The product is whole before it is divided: 70 × 45 / 100 is 31.5, and 0.7 × 45 is a little less. Halves go to the even row, as in Python's round.
+    // The product is whole before it is divided: 70 × 45 / 100 is 31.5, and 0.7 × 45 is a little less. Halves go to the
+    // even row, as in Python's round.
     private long Place(long bound, long count)
     {
         if (IsPercent && DropsRemainder && count < 100)
-            throw new InputException($"{Split}: pct1_dropremainder needs at least 100 rows, but the split has {count}", "each percent would have no row", $"write {Split}[:50%] without it, or name rows: {Split}[:10]");
+            throw new InputException($"{Split}: pct1_dropremainder needs at least 100 rows, but the split has {count}",
+                "each percent would have no row", $"write {Split}[:50%] without it, or name rows: {Split}[:10]");
         var place = !IsPercent ? bound : DropsRemainder ? bound * (count / 100) : (long)Math.Round(bound * count / 100.0);
         return Math.Clamp(place < 0 ? count + place : place, 0, count);
     }
@@ -77,7 +81,8 @@ internal sealed partial record SplitSlice(string Split, long? Start, long? End, 
         bound = null;
         if (!group.Success)
             return true;
-        if (!long.TryParse(group.Value.Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var value))
+        if (!long.TryParse(group.Value.Replace("_", "", StringComparison.Ordinal), NumberStyles.AllowLeadingSign,
+            CultureInfo.InvariantCulture, out var value))
             return false;
         bound = value;
         return true;

@@ -14,7 +14,8 @@ internal sealed record FileInput(string Path, string Name, string? Encoding = nu
     public LineReader Lines() => new(TextFile.OpenUtf8(this), Name);
 }
 
-/// <summary>Opens text files: unpacks gz and zst, translates the encoding that the recipe names, and takes nothing but UTF-8 for UTF-8.</summary>
+/// <summary>Opens text files: unpacks gz and zst, translates the encoding that the recipe names, and takes nothing
+/// but UTF-8 for UTF-8.</summary>
 internal static class TextFile
 {
     private static readonly string[] _compressions = [".gz", ".zst", ".zstd"];
@@ -54,7 +55,8 @@ internal static class TextFile
     public static Stream OpenUtf8(FileInput input)
     {
         var bytes = OpenBytes(input);
-        return input.Encoding is null ? bytes : Encoding.CreateTranscodingStream(bytes, FindEncoding(input.Encoding), new UTF8Encoding(false));
+        return input.Encoding is null ? bytes
+            : Encoding.CreateTranscodingStream(bytes, FindEncoding(input.Encoding), new UTF8Encoding(false));
     }
 
     /// <summary>Throws what to do about bytes that are not UTF-8.</summary>
@@ -65,7 +67,8 @@ internal static class TextFile
             why: "guessing the encoding would put wrong letters into the training text",
             fix: $"name it, e.g. dataset_encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
 
-        static string Tail(ReadOnlySpan<byte> before) => Encoding.UTF8.GetString(before[Math.Max(0, before.Length - 20)..]).TrimStart('\uFFFD');
+        static string Tail(ReadOnlySpan<byte> before) =>
+            Encoding.UTF8.GetString(before[Math.Max(0, before.Length - 20)..]).TrimStart('\uFFFD');
     }
 
     /// <summary>The place of the first byte that is no UTF-8.</summary>
@@ -102,7 +105,8 @@ internal static class TextFile
         }
         catch (ArgumentException failure)
         {
-            throw new InputException($"dataset_encoding \"{name}\" is not known", fix: "use utf-8, utf-16, iso-8859-1, windows-1252 or another IANA name", inner: failure);
+            throw new InputException($"dataset_encoding \"{name}\" is not known",
+                fix: "use utf-8, utf-16, iso-8859-1, windows-1252 or another IANA name", inner: failure);
         }
     }
 }

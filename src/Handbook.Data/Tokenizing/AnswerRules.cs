@@ -3,7 +3,8 @@ using Handbook.Text.Tokenizers;
 namespace Handbook.Data.Tokenizing;
 
 /// <summary>Begin tokens, end tokens and lengths of answers: what is the same whatever the tokens came from.</summary>
-/// <remarks>Only lengths and places decide; the one thing asked of a token's value is whether it is the begin or an end token, at the place where one belongs.</remarks>
+/// <remarks>Only lengths and places decide; the one thing asked of a token's value is whether it is the begin or an end token, at
+/// the place where one belongs.</remarks>
 internal sealed class AnswerRules
 {
     private readonly PreferenceTokenizerOptions _options;
@@ -14,7 +15,8 @@ internal sealed class AnswerRules
     /// <param name="begin">The begin token; null where there is none.</param>
     /// <param name="end">The end token; null where there is none.</param>
     /// <param name="tokenizer">Tells a template's own end tokens and the blanks behind them; null where tokens have no text.</param>
-    public AnswerRules(PreferenceTokenizerOptions options, int? begin, int? end, Tokenizer? tokenizer = null) => (_options, _begin, _end, _tokenizer) = (options, begin, end, tokenizer);
+    public AnswerRules(PreferenceTokenizerOptions options, int? begin, int? end, Tokenizer? tokenizer = null) =>
+        (_options, _begin, _end, _tokenizer) = (options, begin, end, tokenizer);
 
     /// <summary>The answers with begin and end tokens and within the lengths; an answer may have no token left.</summary>
     /// <param name="answers">The answers of one row.</param>
@@ -23,7 +25,8 @@ internal sealed class AnswerRules
     {
         var whole = answers.Select(answer => CutsFirst ? answer : Ended(Begun(answer))).ToArray();
         var cut = Cut([.. whole.Select(Limited)]);
-        wasCut = !cut.Zip(whole).All(pair => pair.First.Prompt.Length == pair.Second.Prompt.Length && pair.First.Answer.Length == pair.Second.Answer.Length);
+        wasCut = !cut.Zip(whole)
+            .All(pair => pair.First.Prompt.Length == pair.Second.Prompt.Length && pair.First.Answer.Length == pair.Second.Answer.Length);
         return CutsFirst ? [.. cut.Select((answer, i) => IsLost(answer, whole[i]) ? answer : Ended(Begun(answer)))] : cut;
     }
 
@@ -43,7 +46,8 @@ internal sealed class AnswerRules
     public static bool HasTarget(AnswerTokens answer) => answer.Answer.Length > (answer.Prompt.Length == 0 ? 1 : 0);
 
     // An end token alone would be learnt in its place.
-    private bool IsLost(AnswerTokens answer, AnswerTokens whole) => _options.Cut == AnswerCut.BeforeSpecialTokens && answer.Answer.Length == 0 && whole.Answer.Length > 0;
+    private bool IsLost(AnswerTokens answer, AnswerTokens whole) => _options.Cut == AnswerCut.BeforeSpecialTokens
+        && answer.Answer.Length == 0 && whole.Answer.Length > 0;
 
     /// <summary>The last tokens, behind the begin token where there is one.</summary>
     public int[] KeepLast(int[] ids, int count)
@@ -58,14 +62,16 @@ internal sealed class AnswerRules
     {
         if (_options.End == AnswerEnding.Once && OwnEnd(answer) is { } length)
             return answer[..length];
-        return _end is { } end && _options.End != AnswerEnding.Texts && (_options.End == AnswerEnding.Always || answer.Length == 0 || answer[^1] != end) ? [.. answer, end] : answer;
+        return _end is { } end && _options.End != AnswerEnding.Texts
+            && (_options.End == AnswerEnding.Always || answer.Length == 0 || answer[^1] != end) ? [.. answer, end] : answer;
     }
 
     /// <summary>Whether begin and end tokens are added to what is left after cutting.</summary>
     private bool CutsFirst => _options.Cut is AnswerCut.BeforeSpecialTokens or AnswerCut.AnswerOnly;
 
     private AnswerTokens Begun(AnswerTokens answer) =>
-        _options.AddsBegin && _begin is { } begin && (answer.Prompt.Length == 0 || answer.Prompt[0] != begin) ? answer with { Prompt = [begin, .. answer.Prompt] } : answer;
+        _options.AddsBegin && _begin is { } begin && (answer.Prompt.Length == 0 || answer.Prompt[0] != begin)
+            ? answer with { Prompt = [begin, .. answer.Prompt] } : answer;
 
     private AnswerTokens Ended(AnswerTokens answer) => answer with { Answer = WithEnd(answer.Answer) };
 
@@ -73,7 +79,8 @@ internal sealed class AnswerRules
     private int? OwnEnd(int[] answer)
     {
         var length = answer.Length;
-        while (length > 0 && !IsEnd(answer[length - 1]) && _tokenizer is not null && string.IsNullOrWhiteSpace(_tokenizer.Decode(answer.AsSpan(length - 1, 1))))
+        while (length > 0 && !IsEnd(answer[length - 1]) && _tokenizer is not null
+            && string.IsNullOrWhiteSpace(_tokenizer.Decode(answer.AsSpan(length - 1, 1))))
             length--;
         return length > 0 && IsEnd(answer[length - 1]) ? length : null;
     }
@@ -88,8 +95,10 @@ internal sealed class AnswerRules
             AnswerCut.Sequence => CutSequence(answer),
             AnswerCut.LongestAnswer => CutParts(answer, longest, _options.MaxLength),
             AnswerCut.BeforeSpecialTokens => CutParts(answer, answer.Answer.Length, Room(answer)),
-            AnswerCut.LengthLessLongest => answer.Prompt.Length + longest > _options.MaxLength ? answer with { Answer = First(answer.Answer, _options.MaxLength.Value - longest) } : answer,
-            AnswerCut.AnswerOnly => Room(answer) is { } room && answer.Prompt.Length + answer.Answer.Length > room ? answer with { Answer = First(answer.Answer, room - answer.Prompt.Length) } : answer,
+            AnswerCut.LengthLessLongest => answer.Prompt.Length + longest > _options.MaxLength
+                ? answer with { Answer = First(answer.Answer, _options.MaxLength.Value - longest) } : answer,
+            AnswerCut.AnswerOnly => Room(answer) is { } room && answer.Prompt.Length + answer.Answer.Length > room
+                ? answer with { Answer = First(answer.Answer, room - answer.Prompt.Length) } : answer,
             _ => answer,
         })];
     }
@@ -97,7 +106,8 @@ internal sealed class AnswerRules
     /// <summary>Prompt and answer within the limits of each; some rules cut a prompt only where the whole is too long.</summary>
     private AnswerTokens Limited(AnswerTokens row) => row with
     {
-        Prompt = _options.MaxPromptLength is { } prompt && _options.Cut is not (AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens) ? KeepLast(row.Prompt, prompt) : row.Prompt,
+        Prompt = _options.MaxPromptLength is { } prompt && _options.Cut is not (AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens)
+            ? KeepLast(row.Prompt, prompt) : row.Prompt,
         Answer = _options.MaxCompletionLength is { } answer ? First(row.Answer, answer) : row.Answer,
     };
 
@@ -128,5 +138,6 @@ internal sealed class AnswerRules
         - (row.Answer.Length > 0 && row.Answer[^1] != _end ? 1 : 0);
 
     /// <summary>The first tokens; a negative count leaves out as many at the end.</summary>
-    private static int[] First(int[] ids, int count) => count >= ids.Length ? ids : ids[..Math.Max(0, count < 0 ? ids.Length + count : count)];
+    private static int[] First(int[] ids, int count) => count >= ids.Length ? ids
+        : ids[..Math.Max(0, count < 0 ? ids.Length + count : count)];
 }

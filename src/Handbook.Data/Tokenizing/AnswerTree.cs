@@ -9,7 +9,8 @@ internal static class AnswerTree
 {
     /// <summary>The row of one or more answers.</summary>
     /// <param name="answers">Answers with the same prompt share it; one without a prompt is a root.</param>
-    /// <param name="promptsCarryLoss">Lets the first prompt's tokens carry loss; the prompt of another answer never does, so that no token is learnt twice.</param>
+    /// <param name="promptsCarryLoss">Lets the first prompt's tokens carry loss; the prompt of another answer never does, so that
+    /// no token is learnt twice.</param>
     public static TokenRow Build(IReadOnlyList<AnswerTokens> answers, bool promptsCarryLoss = false, double margin = 0, int characters = 0)
     {
         var segments = new List<TokenSegment>();
@@ -36,7 +37,8 @@ internal static class AnswerTree
     public static TokenRow OfWholes(int[] chosen, int[] rejected, double margin = 0, int characters = 0)
     {
         var shared = Math.Min(chosen.AsSpan().CommonPrefixLength(rejected), Math.Min(chosen.Length, rejected.Length) - 1);
-        return Build([new(SegmentRole.Chosen, chosen[..shared], chosen[shared..]), new(SegmentRole.Rejected, rejected[..shared], rejected[shared..])], margin: margin, characters: characters);
+        return Build([new(SegmentRole.Chosen, chosen[..shared], chosen[shared..]),
+            new(SegmentRole.Rejected, rejected[..shared], rejected[shared..])], margin: margin, characters: characters);
     }
 
     private static byte[] Loss(int length, bool carries)

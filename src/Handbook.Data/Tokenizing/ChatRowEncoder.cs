@@ -27,7 +27,8 @@ internal enum ChatEnding
     LeavesOpen,
 }
 
-/// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template refuses is an unusable row.</summary>
+/// <summary>Renders the conversations of rows with a chat template and tokenises them; what a template
+/// refuses is an unusable row.</summary>
 internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
     private readonly ChatEncoder _encoder = new(tokenizer, template);
@@ -39,7 +40,8 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <summary>Everything about the template that changes tokens; the day where it asks for the date.</summary>
     public string Fingerprint => template.Fingerprint
         + (template.UsesClock ? $" {_now:yyyy-MM-dd}" : "")
-        + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal).Select(token => $" {token.Key}={token.Value}"));
+        + string.Concat(tokenizer.SpecialTokens.OrderBy(token => token.Key, StringComparer.Ordinal)
+            .Select(token => $" {token.Key}={token.Value}"));
 
     /// <summary>A whole conversation; the mask covers what the assistant says.</summary>
     public EncodedRow Encode(Conversation conversation, RowTokenizerOptions options, bool withMask) =>
@@ -49,13 +51,16 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <exception cref="UnusableRowException">The template renders nothing of the second.</exception>
     public EncodedRow EncodeCompletion(Conversation prompt, JsonElement completion, RowTokenizerOptions options)
     {
-        var row = Row(Guard(() => _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
+        var row = Row(Guard(() =>
+            _encoder.EncodeCompletion(Fitted(prompt), Fitted(prompt with { Messages = completion }).Messages, Options(options))));
         return SaysSomething([.. row.Ids.Where((_, i) => row.Mask[i] != 0)]) ? row
-            : throw new UnusableRowException("empty completion", "the chat template shows nothing of it, so its end token alone would be learnt")
+            : throw new UnusableRowException("empty completion",
+                "the chat template shows nothing of it, so its end token alone would be learnt")
             { Fix = "set chat_template to one that renders these completions (calls of tools are in tool_calls), or remove the rows" };
     }
 
-    /// <summary>Whether tokens are more than blanks, special tokens, and what is written like them though the vocabulary splits it.</summary>
+    /// <summary>Whether tokens are more than blanks, special tokens, and what is written like them though the
+    /// vocabulary splits it.</summary>
     internal bool SaysSomething(int[] ids)
     {
         var text = tokenizer.Decode(Array.FindAll(ids, id => !tokenizer.IsSpecial(id)));
@@ -74,7 +79,8 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <summary>A conversation as text.</summary>
     /// <param name="ending">What stands at its end.</param>
     /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
-    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) => Guard(() => template.Render(Fitted(conversation), new()
+    public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) =>
+        Guard(() => template.Render(Fitted(conversation), new()
     {
         AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
         ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
@@ -87,13 +93,16 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     internal ChatTemplate TemplateOf(Conversation conversation) => template.For(conversation);
 
     /// <summary>What of a conversation the template leaves out of the text.</summary>
-    internal IReadOnlyList<string> LeftOut(Conversation conversation) => TemplateEffects.Without(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
+    internal IReadOnlyList<string> LeftOut(Conversation conversation) =>
+        TemplateEffects.Without(template, Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     /// <summary>Whether the template marks what the assistant says and leaves out some of its words.</summary>
-    internal bool BlocksMissWords(Conversation conversation) => template.BlocksMissWords(Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
+    internal bool BlocksMissWords(Conversation conversation) =>
+        template.BlocksMissWords(Fitted(conversation), new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     /// <summary>The conversation in the forms that the template takes.</summary>
-    private Conversation Fitted(Conversation conversation) => template.Fitted(conversation, new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
+    private Conversation Fitted(Conversation conversation) =>
+        template.Fitted(conversation, new() { SpecialTokens = tokenizer.SpecialTokens, Now = _now });
 
     private ChatEncodeOptions Options(RowTokenizerOptions options) => new()
     {
@@ -113,7 +122,8 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
         }
         catch (TemplateException failure)
         {
-            throw new UnusableRowException("refused by the chat template", failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail);
+            throw new UnusableRowException("refused by the chat template",
+                failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail);
         }
         catch (InputException failure)
         {

@@ -25,14 +25,16 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
         (_reader, _tokenizer, _chats, _options) = (reader, tokenizer, chats, options);
         _rules = new(options, tokenizer.BosId, tokenizer.EosId, tokenizer);
         if (tokenizer.EosId is null && options.Shape != AnswerShape.Prompt)
-            throw new InputException("the tokenizer names no end token (eos_token), and answers must end with one", fix: "set eos_token to a token of the vocabulary");
+            throw new InputException("the tokenizer names no end token (eos_token), and answers must end with one",
+                fix: "set eos_token to a token of the vocabulary");
     }
 
     /// <inheritdoc/>
     public string Format => _reader.Layout.ToString();
 
     /// <inheritdoc/>
-    public string Fingerprint => $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} bos {_tokenizer.BosId} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
+    public string Fingerprint =>
+        $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} bos {_tokenizer.BosId} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
 
     /// <inheritdoc/>
     public IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut)
@@ -45,9 +47,11 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             try
             {
                 if (!_options.KeepsEqualPairs && AreEqual(whole))
-                    throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true, Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns" };
+                    throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true,
+                        Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns" };
                 if (!_options.KeepsEmptyAnswers && EmptyAnswer(part) is { } silent)
-                    throw new UnusableRowException("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt") { Fix = "remove the rows whose answer is empty, or give them one" };
+                    throw new UnusableRowException("empty answer",
+                        $"the {silent} answer says nothing, so its end token alone would be learnt") { Fix = "remove the rows whose answer is empty, or give them one" };
                 rows.Add(Tokenize(part, out var isShorter) with { Remarks = whole.Remarks });
                 wasCut |= isShorter;
             }
@@ -62,9 +66,12 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     {
         var text = RenderedAnswers.Of(example, _chats, _options);
         if (text.IsChat && text.Chosen is not null && text.Chosen == text.Rejected && !_options.KeepsEqualPairs)
-            throw new UnusableRowException("both answers look the same through the chat template", "it leaves out what they say") { Fix = "look at the texts with `handbook inspect`, and set chat_template to one that renders these answers" };
-        if (_options.PromptLimit is { } limit && _tokenizer.Encode(text.Prompt, addSpecialTokens: true).Length is var length && length >= limit)
-            throw new UnusableRowException("prompt of max_prompt_length tokens or more", $"{length} tokens, max_prompt_length is {limit}") { IsRule = true, Fix = "raise max_prompt_length" };
+            throw new UnusableRowException("both answers look the same through the chat template", "it leaves out what they say")
+            { Fix = "look at the texts with `handbook inspect`, and set chat_template to one that renders these answers" };
+        if (_options.PromptLimit is { } limit
+            && _tokenizer.Encode(text.Prompt, addSpecialTokens: true).Length is var length && length >= limit)
+            throw new UnusableRowException("prompt of max_prompt_length tokens or more", $"{length} tokens, max_prompt_length is {limit}")
+            { IsRule = true, Fix = "raise max_prompt_length" };
         var characters = RowTokenizer.CodePoints(text.Chosen ?? "") + RowTokenizer.CodePoints(text.Rejected ?? "");
         switch (_options.Shape)
         {
@@ -72,7 +79,8 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
                 return Prompt(text, out wasCut);
             case AnswerShape.Whole:
                 wasCut = false;
-                return AnswerTree.OfWholes(Whole(text.Chosen!, text.IsChat), Whole(text.Rejected!, text.IsChat), Margin(example), characters);
+                return AnswerTree.OfWholes(Whole(text.Chosen!, text.IsChat), Whole(text.Rejected!, text.IsChat),
+                    Margin(example), characters);
         }
         var answers = new List<AnswerTokens>(2);
         var isJoined = false;
@@ -81,7 +89,8 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
         if (text.Rejected is { } rejected)
             answers.Add(Encode(SegmentRole.Rejected, text.Prompt, rejected, text.IsChat, ref isJoined));
         if (text.IsChat && !_options.KeepsEmptyAnswers && answers.Find(IsSilent) is { Answer: not null } silent)
-            throw new UnusableRowException("empty answer", $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone would be learnt")
+            throw new UnusableRowException("empty answer",
+                $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone would be learnt")
             { Fix = "set chat_template to one that renders these answers (calls of tools are in tool_calls), or remove the rows" };
         var finished = _rules.Apply(answers, out wasCut);
         foreach (var (answer, uncut) in finished.Zip(answers))
@@ -97,7 +106,8 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     {
         whole = EndedText(whole, isChat);
         if (_options.Encoding == AnswerEncoding.Separate)
-            return new(role, _tokenizer.Encode(prompt, addSpecialTokens: false), _tokenizer.Encode(whole[prompt.Length..], addSpecialTokens: false));
+            return new(role, _tokenizer.Encode(prompt, addSpecialTokens: false),
+                _tokenizer.Encode(whole[prompt.Length..], addSpecialTokens: false));
         var addsSpecial = _options.Encoding is AnswerEncoding.Tail or AnswerEncoding.Whole && !isChat;
         var before = _tokenizer.EncodePrompt(prompt, addsSpecial);
         var ids = _tokenizer.EncodeOnce(whole, addsSpecial);
@@ -117,7 +127,8 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     {
         var ids = _rules.WithEnd(_tokenizer.EncodeOnce(EndedText(text, isChat), addSpecialTokens: !isChat));
         return _options.MaxLength is { } longest && ids.Length > longest
-            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true, Fix = "raise max_length" }
+            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true,
+                Fix = "raise max_length" }
             : ids.Length > 0 ? ids : throw new UnusableRowException("empty", "");
     }
 
@@ -128,13 +139,15 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             throw new UnusableRowException("empty", "");
         wasCut = ids.Length > _options.MaxPromptLength;
         ids = _options.MaxPromptLength is { } longest ? _rules.KeepLast(ids, longest) : ids;
-        return new() { Segments = [new(SegmentRole.Prompt, -1, ids, new byte[ids.Length])], Characters = RowTokenizer.CodePoints(text.Prompt) };
+        return new() { Segments = [new(SegmentRole.Prompt, -1, ids, new byte[ids.Length])],
+            Characters = RowTokenizer.CodePoints(text.Prompt) };
     }
 
     private string EndedText(string text, bool isChat) =>
         _options.End == AnswerEnding.Texts && !isChat && !EndsWithEnd(text) ? text + _tokenizer.SpecialTokens["eos_token"] : text;
 
-    private bool EndsWithEnd(string text) => _tokenizer.SpecialTokens.TryGetValue("eos_token", out var end) && text.EndsWith(end, StringComparison.Ordinal);
+    private bool EndsWithEnd(string text) => _tokenizer.SpecialTokens.TryGetValue("eos_token", out var end)
+        && text.EndsWith(end, StringComparison.Ordinal);
 
     /// <summary>Whether an answer is special tokens and blanks alone.</summary>
     private bool IsSilent(AnswerTokens answer) => !_chats!.SaysSomething(answer.Answer);
@@ -149,17 +162,21 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     /// <summary>The answer that says nothing; null where each says something.</summary>
     private static string? EmptyAnswer(Example example) => example switch
     {
-        AnswersExample text => Named(text.Chosen is { } chosen && string.IsNullOrWhiteSpace(chosen), text.Rejected is { } rejected && string.IsNullOrWhiteSpace(rejected)),
-        ChatAnswersExample chat => Named(chat.Chosen is { } chosen && !chosen.EnumerateArray().Any(ChatTurns.SaysSomething), chat.Rejected is { } rejected && !rejected.EnumerateArray().Any(ChatTurns.SaysSomething)),
+        AnswersExample text => Named(text.Chosen is { } chosen && string.IsNullOrWhiteSpace(chosen),
+            text.Rejected is { } rejected && string.IsNullOrWhiteSpace(rejected)),
+        ChatAnswersExample chat => Named(chat.Chosen is { } chosen && !chosen.EnumerateArray().Any(ChatTurns.SaysSomething),
+            chat.Rejected is { } rejected && !rejected.EnumerateArray().Any(ChatTurns.SaysSomething)),
         _ => null,
     };
 
     private static string? Named(bool chosen, bool rejected) => chosen ? "chosen" : rejected ? "rejected" : null;
 
-    private static double Margin(Example example) => example switch { AnswersExample text => text.Margin, ChatAnswersExample chat => chat.Margin, _ => 0 };
+    private static double Margin(Example example) =>
+        example switch { AnswersExample text => text.Margin, ChatAnswersExample chat => chat.Margin, _ => 0 };
 
     /// <summary>What becomes a row of its own, and the example that it is of.</summary>
-    private IEnumerable<(Example Whole, Example Part)> Parts(Example example) => (example is SeveralExamples several ? several.Examples : [example])
+    private IEnumerable<(Example Whole, Example Part)> Parts(Example example) =>
+        (example is SeveralExamples several ? several.Examples : [example])
         .SelectMany(whole => _options.Shape == AnswerShape.Single ? Singles(whole) : [whole], (whole, part) => (whole, part));
 
     private static IEnumerable<Example> Singles(Example example) => example switch

@@ -18,20 +18,24 @@ public enum AnswerEncoding
 {
     /// <summary>Each by itself, without the tokenizer's special tokens.</summary>
     Separate,
-    /// <summary>As one text, with the tokenizer's special tokens in front of plain texts; the answer begins after as many tokens as the prompt alone has.</summary>
+    /// <summary>As one text, with the tokenizer's special tokens in front of plain texts; the answer begins after as many tokens as
+    /// the prompt alone has.</summary>
     Whole,
     /// <summary>As one text, without special tokens; the answer begins with the first token that the prompt alone does not have.</summary>
     Joint,
-    /// <summary>As one text, without special tokens; the answer begins where the prompt's tokens end by their number, one earlier where they differ.</summary>
+    /// <summary>As one text, without special tokens; the answer begins where the prompt's tokens end by their number, one
+    /// earlier where they differ.</summary>
     JointByLength,
-    /// <summary>As <see cref="Whole"/>, but the prompt keeps the tokens that it has alone, also where the whole text begins with others.</summary>
+    /// <summary>As <see cref="Whole"/>, but the prompt keeps the tokens that it has alone, also where the whole
+    /// text begins with others.</summary>
     Tail,
 }
 
 /// <summary>How answers end.</summary>
 public enum AnswerEnding
 {
-    /// <summary>With exactly one end token: the template's own where it has one, without the blanks behind it; else the tokenizer's.</summary>
+    /// <summary>With exactly one end token: the template's own where it has one, without the blanks behind
+    /// it; else the tokenizer's.</summary>
     Once,
     /// <summary>With the tokenizer's end token behind all that the answer has.</summary>
     Always,
@@ -46,13 +50,16 @@ public enum AnswerCut
 {
     /// <summary>The whole at one end.</summary>
     Sequence,
-    /// <summary>Where prompt and longest answer are too long: the prompt to its limit; if they still are, the answers to the rest of the length.</summary>
+    /// <summary>Where prompt and longest answer are too long: the prompt to its limit; if they still are, the answers to
+    /// the rest of the length.</summary>
     LongestAnswer,
-    /// <summary>As <see cref="LongestAnswer"/> for each answer by itself, before begin and end tokens are added, for which room is left.</summary>
+    /// <summary>As <see cref="LongestAnswer"/> for each answer by itself, before begin and end tokens are added,
+    /// for which room is left.</summary>
     BeforeSpecialTokens,
     /// <summary>Where prompt and longest answer are too long: the answers to the length less that of the longest answer.</summary>
     LengthLessLongest,
-    /// <summary>Where prompt and answer are too long: the answer to the length less that of the prompt, before begin and end tokens are added.</summary>
+    /// <summary>Where prompt and answer are too long: the answer to the length less that of the prompt, before begin and
+    /// end tokens are added.</summary>
     AnswerOnly,
     /// <summary>Not at all: such rows are left out.</summary>
     LeaveOut,
@@ -85,8 +92,8 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Most tokens of prompt and answer; null cuts nothing.</summary>
     public int? MaxLength { get; init; }
 
-    /// <summary>Most tokens of a prompt, which loses its beginning; with <see cref="AnswerCut.LongestAnswer"/> and <see cref="AnswerCut.BeforeSpecialTokens"/>
-    /// only where the whole is too long. null cuts none.</summary>
+    /// <summary>Most tokens of a prompt, which loses its beginning; with <see cref="AnswerCut.LongestAnswer"/> and
+    /// <see cref="AnswerCut.BeforeSpecialTokens"/> only where the whole is too long. null cuts none.</summary>
     public int? MaxPromptLength { get; init; }
 
     /// <summary>Most tokens of an answer; null cuts none.</summary>
@@ -107,7 +114,8 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Keeps answers that say nothing, of which only the end is learnt.</summary>
     public bool KeepsEmptyAnswers { get; init; }
 
-    /// <summary>Renders prompt and answers one by one, so that the opening of an answer belongs to it; where a template does not allow that, by difference.</summary>
+    /// <summary>Renders prompt and answers one by one, so that the opening of an answer belongs to it; where a template does not allow
+    /// that, by difference.</summary>
     public bool RendersParts { get; init; }
 
     /// <summary>Opens an answer behind every prompt, also behind one that ends with the assistant's turn.</summary>
@@ -119,7 +127,8 @@ public sealed record PreferenceTokenizerOptions
     /// <summary>Tools that prompts are rendered with where their rows name none, as JSON; null for none.</summary>
     public string? Tools { get; init; }
 
-    /// <summary>Whether a row that is too long loses its whole answer, and with it its place: the limit of its prompt leaves the answer no token.</summary>
+    /// <summary>Whether a row that is too long loses its whole answer, and with it its place: the limit of its prompt
+    /// leaves the answer no token.</summary>
     internal bool LeavesOutLongRows() => Cut switch
     {
         AnswerCut.LongestAnswer => MaxLength <= MaxPromptLength,

@@ -16,13 +16,15 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
     /// <summary>The texts of an example.</summary>
     public static RenderedAnswers Of(Example example, ChatRowEncoder? chats, PreferenceTokenizerOptions options) => example switch
     {
-        AnswersExample text => new(text.Prompt, text.Chosen is null ? null : text.Prompt + text.Chosen, text.Rejected is null ? null : text.Prompt + text.Rejected, false),
+        AnswersExample text => new(text.Prompt, text.Chosen is null ? null : text.Prompt + text.Chosen,
+            text.Rejected is null ? null : text.Prompt + text.Rejected, false),
         ChatAnswersExample chat when chats is null => throw new UnusableRowException("no chat template", "the row is a conversation"),
         ChatAnswersExample chat => new Renderer(chats, options).Render(WithTools(chat, options)),
         _ => throw new InvalidOperationException($"{example.GetType().Name} has no answers"),
     };
 
-    private static ChatAnswersExample WithTools(ChatAnswersExample chat, PreferenceTokenizerOptions options) => options.Tools is null || chat.Prompt.Tools is not null ? chat
+    private static ChatAnswersExample WithTools(ChatAnswersExample chat, PreferenceTokenizerOptions options) => options.Tools is null
+        || chat.Prompt.Tools is not null ? chat
         : chat with { Prompt = chat.Prompt with { Tools = JsonDocument.Parse(options.Tools, JsonOptions.Document).RootElement } };
 
     private readonly struct Renderer(ChatRowEncoder chats, PreferenceTokenizerOptions options)
@@ -51,7 +53,8 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
             try
             {
                 var prompt = chats.Render(chat.Prompt, ChatEnding.Closed, options.InsertEmptySystemTurn);
-                return Agrees(prompt, chat, chat.Chosen, chosen) && Agrees(prompt, chat, chat.Rejected, rejected) ? new(prompt, chosen, rejected, true) : null;
+                return Agrees(prompt, chat, chat.Chosen, chosen) && Agrees(prompt, chat, chat.Rejected, rejected)
+                    ? new(prompt, chosen, rejected, true) : null;
             }
             catch (UnusableRowException)
             {
@@ -64,12 +67,15 @@ internal sealed record RenderedAnswers(string Prompt, string? Chosen, string? Re
 
         private ChatEnding Ending(Conversation prompt)
         {
-            var role = prompt.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } last ? last.GetProperty("role").GetString() : null;
+            var role = prompt.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } last
+                ? last.GetProperty("role").GetString() : null;
             return role switch
             {
                 _ when options.AlwaysOpensAnswer => ChatEnding.OpensAnswer,
                 "assistant" => ChatEnding.LeavesOpen,
-                null or "system" or "developer" => throw new UnusableRowException("nothing to answer", role is null ? "the prompt is empty" : $"the prompt ends with the {role} turn"),
+                null or "system" or "developer" =>
+                    throw new UnusableRowException("nothing to answer",
+                    role is null ? "the prompt is empty" : $"the prompt ends with the {role} turn"),
                 _ => ChatEnding.OpensAnswer,        // the user, or a tool under whatever name
             };
         }

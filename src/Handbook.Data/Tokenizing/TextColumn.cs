@@ -11,7 +11,8 @@ internal static class TextColumn
 {
     private static readonly string[] Conversations = ["messages", "conversations"];
 
-    /// <summary>Reads every text of a file or folder in any format that data sets may have; a JSONL file may also hold plain strings.</summary>
+    /// <summary>Reads every text of a file or folder in any format that data sets may have; a JSONL file may also
+    /// hold plain strings.</summary>
     /// <param name="column">The column with the text; where a row has none, its <c>messages</c> are taken.</param>
     /// <exception cref="InputException">A row holds neither.</exception>
     public static IEnumerable<string> Read(string path, string column = "text")
@@ -35,7 +36,8 @@ internal static class TextColumn
 
     private static bool HoldsStrings(string path)
     {
-        if (!File.Exists(path) || DataFile.FormatOf(path) != DataFormat.JsonLines || path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase))
+        if (!File.Exists(path) || DataFile.FormatOf(path) != DataFormat.JsonLines
+            || path.EndsWith(".zst", StringComparison.OrdinalIgnoreCase))
             return false;
         using var reader = Open(path);
         return reader.Peek() == '"';
@@ -57,7 +59,8 @@ internal static class TextColumn
         }
         catch (JsonException broken)
         {
-            throw new InputException($"{path}:{number} is not a JSON string", "the first line of the file is one, so every line must be", "give each line the form \"text\" or {\"text\": \"…\"}", broken);
+            throw new InputException($"{path}:{number} is not a JSON string", "the first line of the file is one, so every line must be",
+                "give each line the form \"text\" or {\"text\": \"…\"}", broken);
         }
     }
 
@@ -79,6 +82,8 @@ internal static class TextColumn
     }
 
     private static string? Content(JsonElement turn) =>
-        turn.ValueKind == JsonValueKind.Object && (turn.TryGetProperty("content", out var content) || turn.TryGetProperty("value", out content)) && content.ValueKind == JsonValueKind.String
+        turn.ValueKind == JsonValueKind.Object
+            && (turn.TryGetProperty("content", out var content) || turn.TryGetProperty("value", out content))
+            && content.ValueKind == JsonValueKind.String
             ? content.GetString() : null;
 }

@@ -4,7 +4,8 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Models.Blocks;
 
-/// <summary>Causal self-attention with grouped heads over the flat stream. Vaswani et al. 2017, arXiv:1706.03762; grouped heads arXiv:2305.13245.</summary>
+/// <summary>Causal self-attention with grouped heads over the flat stream. Vaswani et al. 2017, arXiv:1706.03762; grouped
+/// heads arXiv:2305.13245.</summary>
 /// <remarks>
 /// <code>
 /// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions
@@ -51,7 +52,8 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         using var scope = TensorScope.Enter();
         var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
         var (queries, keys) = (config.QuerySize, config.KeyValueSize);
-        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)), all.Narrow(1, queries + keys, keys)], 1));
+        return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)),
+            all.Narrow(1, queries + keys, keys)], 1));
     }
 
     /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>

@@ -28,7 +28,8 @@ internal sealed class RotaryTables(DecoderConfig config)
     {
         var frequencies = RopeFrequencies.Compute(config, sequenceLength);
         var half = frequencies.Inverse.Length;
-        var (cos, sin) = (GC.AllocateUninitializedArray<float>(positions * half, pinned: true), GC.AllocateUninitializedArray<float>(positions * half, pinned: true));
+        var (cos, sin) = (GC.AllocateUninitializedArray<float>(positions * half, pinned: true),
+            GC.AllocateUninitializedArray<float>(positions * half, pinned: true));
         for (var p = 0; p < positions; p++)
         {
             for (var i = 0; i < half; i++)

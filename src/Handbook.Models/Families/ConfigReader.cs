@@ -63,7 +63,8 @@ internal sealed class ConfigReader(JsonObject json, string file)
     /// <summary>A token id; a negative one means absent, as older files wrote it.</summary>
     public int? TokenId(string key) => Integer(key) is { } id and >= 0 ? id : null;
 
-    /// <summary>The row of <c>pad_token_id</c> in an embedding; a negative number counts from the end, as the published library has it. null where there is none.</summary>
+    /// <summary>The row of <c>pad_token_id</c> in an embedding; a negative number counts from the end, as the published library has it.
+    /// null where there is none.</summary>
     /// <param name="assumed">The token that the published library assumes where the file lacks the key; null for none.</param>
     /// <param name="vocabularySize">Rows of the embedding.</param>
     public int? PaddingRow(int? assumed, int vocabularySize) => (States("pad_token_id") ? Integer("pad_token_id") : assumed) switch
@@ -264,7 +265,8 @@ internal sealed class ConfigReader(JsonObject json, string file)
     private int? Whole(JsonNode node, string key)
     {
         // 1e3 and 512.0 are whole numbers too: some tools write sizes as floats.
-        if (node is JsonValue value && value.TryGetValue<double>(out var number) && number == Math.Floor(number) && Math.Abs(number) <= int.MaxValue)
+        if (node is JsonValue value && value.TryGetValue<double>(out var number) && number == Math.Floor(number)
+            && Math.Abs(number) <= int.MaxValue)
             return (int)number;
         Problem($"{key} is {Show(node)}, but must be a whole number");
         return null;

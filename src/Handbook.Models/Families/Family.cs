@@ -2,7 +2,8 @@ using Handbook.Base;
 
 namespace Handbook.Models.Families;
 
-/// <summary>What one <c>model_type</c> means: its keys as a <see cref="DecoderConfig"/>, its published weight names as our parameters.</summary>
+/// <summary>What one <c>model_type</c> means: its keys as a <see cref="DecoderConfig"/>, its published
+/// weight names as our parameters.</summary>
 internal abstract class Family
 {
     /// <summary>The published <c>model_type</c>.</summary>
@@ -52,7 +53,8 @@ internal abstract class Family
         ?? throw new UnsupportedFamilyException(modelType, file);
 
     /// <summary>Every family that is built.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(), new Olmo2(), new SmolLM3(), new Gpt2(), new GptNeoX()];
+    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(),
+        new Olmo2(), new SmolLM3(), new Gpt2(), new GptNeoX()];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)

@@ -2,7 +2,8 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Families;
 
-/// <summary>Gemma: Llama with tanh-GELU, wide heads, scaled embeddings, a tied head, and norm weights stored minus one. Gemma Team 2024, arXiv:2403.08295.</summary>
+/// <summary>Gemma: Llama with tanh-GELU, wide heads, scaled embeddings, a tied head, and norm weights stored minus one. Gemma Team
+/// 2024, arXiv:2403.08295.</summary>
 internal sealed class Gemma : Llama
 {
     public override string ModelType => "gemma";
@@ -12,7 +13,9 @@ internal sealed class Gemma : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Gemma 7B's own value.
-        var described = Describe(config, new() { KeyValueHeads = 16, HeadSize = 256, MaxPositions = 8192, Activation = "gelu_pytorch_tanh", TiedHead = true, BosId = 2, EosId = 1, PadId = 0 });
+        var described = Describe(config,
+            new() { KeyValueHeads = 16, HeadSize = 256, MaxPositions = 8192, Activation = "gelu_pytorch_tanh", TiedHead = true,
+            BosId = 2, EosId = 1, PadId = 0 });
         if (config.Flag(false, "use_bidirectional_attention"))
             config.Problem("use_bidirectional_attention is true, but only models that read from left to right are supported");
         return described with

@@ -14,7 +14,8 @@ internal sealed class Gpt2 : Family
 
     public override string EmbeddingName => "transformer.wte.weight";
 
-    public override bool IsBuffer(string publishedName) => publishedName.EndsWith(".attn.bias") || publishedName.EndsWith(".attn.masked_bias");
+    public override bool IsBuffer(string publishedName) => publishedName.EndsWith(".attn.bias")
+        || publishedName.EndsWith(".attn.masked_bias");
 
     public override DecoderConfig Describe(ConfigReader config)
     {
@@ -75,7 +76,8 @@ internal sealed class Gpt2 : Family
             if (fused)
                 list.Linear(our + "attention.query_key_value", published + "attn.c_attn", 3 * d, d, bias: true);
             else
-                list.Split(published + "attn.c_attn", [(our + "attention.query", d), (our + "attention.key", d), (our + "attention.value", d)], d, bias: true);
+                list.Split(published + "attn.c_attn",
+                    [(our + "attention.query", d), (our + "attention.key", d), (our + "attention.value", d)], d, bias: true);
             list.Linear(our + "attention.output", published + "attn.c_proj", d, d, bias: true, residual);
             list.Norm(our + "mlp_norm", published + "ln_2", d, bias: true);
             list.Linear(our + "mlp.up", published + "mlp.c_fc", f, d, bias: true);

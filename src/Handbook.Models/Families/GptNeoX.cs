@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>GPT-NeoX and Pythia: LayerNorm with biases, a part of each head rotated, attention and feed-forward side by side. Black et al. 2022, arXiv:2204.06745.</summary>
+/// <summary>GPT-NeoX and Pythia: LayerNorm with biases, a part of each head rotated, attention and feed-forward side by side. Black et al.
+/// 2022, arXiv:2204.06745.</summary>
 internal sealed class GptNeoX : Family
 {
     public override string ModelType => "gpt_neox";
@@ -14,7 +15,8 @@ internal sealed class GptNeoX : Family
     public override string HeadName => "embed_out.weight";
 
     public override bool IsBuffer(string publishedName) =>
-        publishedName.EndsWith(".attention.bias") || publishedName.EndsWith(".attention.masked_bias") || publishedName.EndsWith("rotary_emb.inv_freq");
+        publishedName.EndsWith(".attention.bias") || publishedName.EndsWith(".attention.masked_bias")
+            || publishedName.EndsWith("rotary_emb.inv_freq");
 
     public override DecoderConfig Describe(ConfigReader config)
     {
@@ -71,7 +73,8 @@ internal sealed class GptNeoX : Family
             var (our, published) = ($"layers.{i}.", $"gpt_neox.layers.{i}.");
             list.Norm(our + "attention_norm", published + "input_layernorm", d, bias: true);
             list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d, bias: true);
-            list.HeadByHead(our + "attention", published + "attention.query_key_value", config.Heads, config.HeadSize, d, config.QueryKeyValueBias, fused);
+            list.HeadByHead(our + "attention", published + "attention.query_key_value", config.Heads, config.HeadSize, d,
+                config.QueryKeyValueBias, fused);
             list.Linear(our + "attention.output", published + "attention.dense", d, d, config.AttentionOutputBias);
             list.Linear(our + "mlp.up", published + "mlp.dense_h_to_4h", f, d, bias: true);
             list.Linear(our + "mlp.down", published + "mlp.dense_4h_to_h", d, f, bias: true);

@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Llama 1 to 3.x: pre-norm RMSNorm, rotary positions, grouped heads, SwiGLU. Touvron et al. 2023, arXiv:2302.13971, 2307.09288.</summary>
+/// <summary>Llama 1 to 3.x: pre-norm RMSNorm, rotary positions, grouped heads, SwiGLU. Touvron et al. 2023,
+/// arXiv:2302.13971, 2307.09288.</summary>
 internal class Llama : Family
 {
     public override string ModelType => "llama";
@@ -66,7 +67,8 @@ internal class Llama : Family
             IntermediateSize = config.Size("intermediate_size"),
             Layers = config.LayerCount("num_hidden_layers"),
             Heads = heads,
-            KeyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads : defaults.KeyValueHeads ?? heads, "num_key_value_heads"),
+            KeyValueHeads = config.SizeOr(config.States("num_key_value_heads") ? heads
+                : defaults.KeyValueHeads ?? heads, "num_key_value_heads"),
             HeadSize = headSize,
             VocabularySize = vocabulary,
             MaxPositions = positions,
@@ -91,7 +93,8 @@ internal class Llama : Family
     private protected static ValueList<int> Windows(ConfigReader config, int layers, int window, int firstLayer)
     {
         if (config.Texts("layer_types") is not { } types)
-            return window == 0 || firstLayer >= layers ? [] : [.. Enumerable.Range(0, layers).Select(layer => layer < firstLayer ? 0 : window)];
+            return window == 0 || firstLayer >= layers ? []
+                : [.. Enumerable.Range(0, layers).Select(layer => layer < firstLayer ? 0 : window)];
         if (types.Count != layers)
         {
             config.Problem($"layer_types has {types.Count} entries, but num_hidden_layers is {layers}");
@@ -129,7 +132,8 @@ internal class Llama : Family
     {
         var (d, bias) = (config.HiddenSize, config.QueryKeyValueBias);
         (string Our, string Published, int Rows)[] queryKeyValue =
-            [("query", published + "q_proj", config.QuerySize), ("key", published + "k_proj", config.KeyValueSize), ("value", published + "v_proj", config.KeyValueSize)];
+            [("query", published + "q_proj", config.QuerySize), ("key", published + "k_proj", config.KeyValueSize),
+                ("value", published + "v_proj", config.KeyValueSize)];
         if (fused)
             list.Fused(our + ".query_key_value", queryKeyValue, d, bias);
         else

@@ -12,7 +12,8 @@ internal sealed class ParameterList(double std)
     public bool Transposed { get; init; }
 
     public void Embedding(string our, string published, int rows, int columns) =>
-        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published, rows, columns, transposed: false)], ParameterKind.Embedding, std));
+        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published, rows, columns, transposed: false)],
+            ParameterKind.Embedding, std));
 
     public void Norm(string our, string published, int size, bool bias = false)
     {
@@ -23,7 +24,8 @@ internal sealed class ParameterList(double std)
 
     public void Linear(string our, string published, int rows, int columns, bool bias, double? initStd = null)
     {
-        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published + ".weight", rows, columns, Transposed)], ParameterKind.Weight, initStd ?? std));
+        _specs.Add(new(our + ".weight", [rows, columns], [Whole(published + ".weight", rows, columns, Transposed)],
+            ParameterKind.Weight, initStd ?? std));
         if (bias)
             AddBias(our, [Vector(published + ".bias", rows)], rows);
     }
@@ -48,7 +50,8 @@ internal sealed class ParameterList(double std)
     public void Head(DecoderConfig config, string published)
     {
         if (config.Head == ModelHead.Score)
-            _specs.Add(new("score.weight", [1, config.HiddenSize], [Whole(Family.ScoreName, 1, config.HiddenSize, transposed: false)], ParameterKind.Weight, config.InitializerRange));
+            _specs.Add(new("score.weight", [1, config.HiddenSize], [Whole(Family.ScoreName, 1, config.HiddenSize, transposed: false)],
+                ParameterKind.Weight, config.InitializerRange));
         else if (!config.TiedHead)
             Embedding("head", published, config.VocabularySize, config.HiddenSize);
     }
@@ -87,20 +90,24 @@ internal sealed class ParameterList(double std)
         }
     }
 
-    /// <summary>Query, key and value as published by GPT-NeoX: one layer, in which each head's query, key and value stand below one another.</summary>
+    /// <summary>Query, key and value as published by GPT-NeoX: one layer, in which each head's query, key and value
+    /// stand below one another.</summary>
     public void HeadByHead(string our, string published, int heads, int headSize, int columns, bool bias, bool fused)
     {
         var total = 3L * heads * headSize;
-        (string Our, int[] Which)[] layers = fused ? [(our + ".query_key_value", [0, 1, 2])] : [(our + ".query", [0]), (our + ".key", [1]), (our + ".value", [2])];
+        (string Our, int[] Which)[] layers = fused ? [(our + ".query_key_value", [0, 1, 2])]
+            : [(our + ".query", [0]), (our + ".key", [1]), (our + ".value", [2])];
         foreach (var (name, which) in layers)
         {
-            var places = which.SelectMany((part, i) => Enumerable.Range(0, heads).Select(head => (From: (3L * head + part) * headSize, To: ((long)i * heads + head) * headSize))).ToArray();
+            var places = which.SelectMany((part, i) => Enumerable.Range(0, heads)
+                .Select(head => (From: (3L * head + part) * headSize, To: ((long)i * heads + head) * headSize))).ToArray();
             var whole = Whole(published + ".weight", total, columns, Transposed) with { Rows = headSize };
             var vector = Vector(published + ".bias", total) with { Rows = headSize };
             _specs.Add(new(name + ".weight", [(long)which.Length * heads * headSize, columns],
                 [.. places.Select(place => whole with { PublishedStart = place.From, Start = place.To })], ParameterKind.Weight, std));
             if (bias)
-                AddBias(name, [.. places.Select(place => vector with { PublishedStart = place.From, Start = place.To })], (long)which.Length * heads * headSize);
+                AddBias(name, [.. places.Select(place => vector with { PublishedStart = place.From, Start = place.To })],
+                    (long)which.Length * heads * headSize);
         }
     }
 

@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Phi 3: Llama whose query, key and value are published as one tensor, and gate and up as one. Abdin et al. 2024, arXiv:2404.14219.</summary>
+/// <summary>Phi 3: Llama whose query, key and value are published as one tensor, and gate and up as one. Abdin et
+/// al. 2024, arXiv:2404.14219.</summary>
 internal sealed class Phi3 : Llama
 {
     public override string ModelType => "phi3";
@@ -21,9 +22,11 @@ internal sealed class Phi3 : Llama
 
     private protected override void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
     {
-        (string Our, int Rows)[] queryKeyValue = [(our + ".query", config.QuerySize), (our + ".key", config.KeyValueSize), (our + ".value", config.KeyValueSize)];
+        (string Our, int Rows)[] queryKeyValue = [(our + ".query", config.QuerySize), (our + ".key", config.KeyValueSize),
+            (our + ".value", config.KeyValueSize)];
         if (fused)
-            list.Linear(our + ".query_key_value", published + "qkv_proj", config.QuerySize + 2 * config.KeyValueSize, config.HiddenSize, bias: false);
+            list.Linear(our + ".query_key_value", published + "qkv_proj", config.QuerySize + 2 * config.KeyValueSize,
+                config.HiddenSize, bias: false);
         else
             list.Split(published + "qkv_proj", queryKeyValue, config.HiddenSize, bias: false);
         list.Linear(our + ".output", published + "o_proj", config.HiddenSize, config.QuerySize, bias: false);

@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Qwen 2 and 2.5: Llama with biases on query, key and value, and a window over the upper layers where it is switched on. Yang et al. 2024, arXiv:2407.10671.</summary>
+/// <summary>Qwen 2 and 2.5: Llama with biases on query, key and value, and a window over the upper layers where it is switched on. Yang et
+/// al. 2024, arXiv:2407.10671.</summary>
 internal sealed class Qwen2 : Llama
 {
     public override string ModelType => "qwen2";
@@ -11,7 +12,8 @@ internal sealed class Qwen2 : Llama
     {
         // A missing key means Qwen2-7B's own value.
         var described = Describe(config, new() { KeyValueHeads = 32, MaxPositions = 32768 });
-        var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
+        var window = config.Flag(false, "use_sliding_window")
+            ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
         return described with
         {
             QueryKeyValueBias = true,

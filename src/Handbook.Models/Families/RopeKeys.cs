@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>The keys of the rotary embedding: <c>rope_theta</c> and <c>rope_scaling</c> as transformers 4 writes them, <c>rope_parameters</c> as 5 does.</summary>
+/// <summary>The keys of the rotary embedding: <c>rope_theta</c> and <c>rope_scaling</c> as transformers 4 writes them,
+/// <c>rope_parameters</c> as 5 does.</summary>
 internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling? Scaling)
 {
     public static RopeKeys Read(ConfigReader config, int maxPositions, double theta = 10000, double partialRotary = 1)
@@ -13,10 +14,12 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
             return new(theta, partialRotary, ReadScaling(five, maxPositions, config.Integer("original_max_position_embeddings")));
         }
-        return new(theta, partialRotary, config.Section("rope_scaling") is { } four ? ReadScaling(four, maxPositions, config.Integer("original_max_position_embeddings")) : null);
+        return new(theta, partialRotary, config.Section("rope_scaling") is { } four
+            ? ReadScaling(four, maxPositions, config.Integer("original_max_position_embeddings")) : null);
     }
 
-    /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null where it says nothing.</param>
+    /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null
+    /// where it says nothing.</param>
     private static RopeScaling? ReadScaling(ConfigReader rope, int maxPositions, int? trainedPositions)
     {
         var type = rope.Text("rope_type") ?? rope.Text("type");

@@ -1,6 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>SmolLM3: Llama with a tied head, in which every fourth layer rotates nothing (NoPE). Hugging Face 2025; NoPE: Yang et al. 2025, arXiv:2501.18795.</summary>
+/// <summary>SmolLM3: Llama with a tied head, in which every fourth layer rotates nothing (NoPE). Hugging Face 2025; NoPE: Yang et
+/// al. 2025, arXiv:2501.18795.</summary>
 internal sealed class SmolLM3 : Llama
 {
     public override string ModelType => "smollm3";
@@ -10,7 +11,9 @@ internal sealed class SmolLM3 : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means SmolLM3-3B's own value.
-        var described = Describe(config, new() { KeyValueHeads = 4, MaxPositions = 32768, RopeTheta = 2e6, TiedHead = true, BosId = 128000, EosId = 128001, PadId = 128004 });
+        var described = Describe(config,
+            new() { KeyValueHeads = 4, MaxPositions = 32768, RopeTheta = 2e6, TiedHead = true, BosId = 128000,
+            EosId = 128001, PadId = 128004 });
         int[] without = WithoutRope(config, described.Layers);
         var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(0, "sliding_window") : 0;
         return described with

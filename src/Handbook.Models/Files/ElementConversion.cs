@@ -7,7 +7,8 @@ using Handbook.Torch;
 
 namespace Handbook.Models.Files;
 
-/// <summary>Rewrites elements of one type as another. Float64 stays exact; everything else goes through float32, which holds every smaller float exactly.</summary>
+/// <summary>Rewrites elements of one type as another. Float64 stays exact; everything else goes through float32, which holds every
+/// smaller float exactly.</summary>
 internal static class ElementConversion
 {
     private const int Chunk = 4096;
@@ -111,7 +112,8 @@ internal static class ElementConversion
             bits[i] = (uint)source[i] << 16;
     }
 
-    /// <summary>One sign, four exponent bits with bias 7, three fraction bits; no infinity, all ones is NaN. Micikevicius et al. 2022, arXiv:2209.05433.</summary>
+    /// <summary>One sign, four exponent bits with bias 7, three fraction bits; no infinity, all ones is NaN. Micikevicius et al.
+    /// 2022, arXiv:2209.05433.</summary>
     private static float Float8E4M3(byte value)
     {
         var sign = (value & 0x80) != 0 ? -1f : 1f;

@@ -19,7 +19,8 @@ internal sealed unsafe partial class MappedFile : IDisposable
             Length = stream.Length;
             if (Length == 0) // nothing to map
                 return;
-            _file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read, HandleInheritability.None, leaveOpen: false);
+            _file = MemoryMappedFile.CreateFromFile(stream, null, 0, MemoryMappedFileAccess.Read,
+                HandleInheritability.None, leaveOpen: false);
             _view = _file.CreateViewAccessor(0, 0, MemoryMappedFileAccess.Read);
             byte* pointer = null;
             _view.SafeMemoryMappedViewHandle.AcquirePointer(ref pointer);
@@ -48,7 +49,8 @@ internal sealed unsafe partial class MappedFile : IDisposable
         ? new(Pointer + start, checked((int)length))
         : throw new ArgumentOutOfRangeException(nameof(start));
 
-    /// <summary>Lets the system take back the pages that were touched. They count as the process's memory until then, although the file holds them as well.</summary>
+    /// <summary>Lets the system take back the pages that were touched. They count as the process's memory until then, although the file
+    /// holds them as well.</summary>
     public void ForgetPages()
     {
         if (Length > 0 && OperatingSystem.IsLinux())

@@ -2,7 +2,8 @@ using System.Text;
 
 namespace Handbook.Models.Files;
 
-/// <summary>The few things a pickle may build by name: tensors, parameters, ordered dictionaries, sizes. Everything else is refused by name.</summary>
+/// <summary>The few things a pickle may build by name: tensors, parameters, ordered dictionaries, sizes. Everything
+/// else is refused by name.</summary>
 internal static class PickledObjects
 {
     private static readonly HashSet<string> _storages =
@@ -18,9 +19,11 @@ internal static class PickledObjects
     {
         ("collections", "OrderedDict", []) => new PickledDict(),
         ("collections", "OrderedDict", [List<object?> pairs]) => Dict(file, pairs),
-        ("torch._utils", "_rebuild_tensor_v2" or "_rebuild_tensor", [PickledStorage storage, long offset, object?[] shape, object?[] strides, ..]) =>
+        ("torch._utils", "_rebuild_tensor_v2" or "_rebuild_tensor",
+            [PickledStorage storage, long offset, object?[] shape, object?[] strides, ..]) =>
             new PickledTensor(storage, offset, Longs(file, shape), Longs(file, strides)),
-        ("torch._utils", "_rebuild_tensor_v3", [PickledStorage storage, long offset, object?[] shape, object?[] strides, _, _, PickledGlobal dtype, ..]) =>
+        ("torch._utils", "_rebuild_tensor_v3",
+            [PickledStorage storage, long offset, object?[] shape, object?[] strides, _, _, PickledGlobal dtype, ..]) =>
             new PickledTensor(storage, offset, Longs(file, shape), Longs(file, strides), dtype.Name),
         ("torch._utils", "_rebuild_parameter" or "_rebuild_parameter_with_state", [PickledTensor data, ..]) => data,
         ("torch", "Size", [object?[] sizes]) => sizes,
@@ -28,7 +31,8 @@ internal static class PickledObjects
         ("_codecs", "encode", [string text, string coding]) when coding is "latin1" or "latin-1" => Encoding.Latin1.GetBytes(text),
         ("builtins" or "__builtin__", "set" or "list" or "frozenset", [List<object?> items]) => items,
         _ when IsKnown(callee) => throw PickleReader.Broken(file, $"calls {callee} with arguments that do not fit"),
-        _ => throw PickleReader.Broken(file, $"asks to import and call {callee}, which is refused: only tensors and plain containers are read"),
+        _ => throw PickleReader.Broken(file,
+            $"asks to import and call {callee}, which is refused: only tensors and plain containers are read"),
     };
 
     private static bool IsKnown(PickledGlobal callee) => callee.Module == "torch._utils" && callee.Name.StartsWith("_rebuild_")
@@ -48,7 +52,8 @@ internal static class PickledObjects
     {
         var numbers = new long[tuple.Length];
         for (var i = 0; i < tuple.Length; i++)
-            numbers[i] = tuple[i] is long number and >= 0 ? number : throw PickleReader.Broken(file, "has a tensor whose shape or strides are not whole numbers of at least 0");
+            numbers[i] = tuple[i] is long number and >= 0 ? number
+                : throw PickleReader.Broken(file, "has a tensor whose shape or strides are not whole numbers of at least 0");
         return numbers;
     }
 }

@@ -4,10 +4,12 @@ using Handbook.Torch;
 
 namespace Handbook.Models.Files;
 
-/// <summary>Tells weights that are stored as codes with scales beside them. Until these are read they are refused: without its scales a code is another number.</summary>
+/// <summary>Tells weights that are stored as codes with scales beside them. Until these are read they are refused: without its scales a
+/// code is another number.</summary>
 internal static class QuantisedWeights
 {
-    /// <summary>What the tensors of each way of storing end with, beside those of plain weights. Those that tell most stand first.</summary>
+    /// <summary>What the tensors of each way of storing end with, beside those of plain weights. Those that
+    /// tell most stand first.</summary>
     private static readonly (string Ending, string Kind)[] s_marks =
     [
         (".quant_state.bitsandbytes__nf4", "bitsandbytes, 4-bit nf4"),
@@ -39,7 +41,8 @@ internal static class QuantisedWeights
     /// <exception cref="InputException">It names the kind and the first tensor.</exception>
     public static void Refuse(WeightFiles files, JsonObject config)
     {
-        var (name, kind) = s_marks.SelectMany(mark => files.Names.Where(name => name.EndsWith(mark.Ending, StringComparison.Ordinal)).Take(1), (mark, name) => (name, mark.Kind)).FirstOrDefault();
+        var (name, kind) = s_marks.SelectMany(mark => files.Names.Where(name => name.EndsWith(mark.Ending, StringComparison.Ordinal))
+            .Take(1), (mark, name) => (name, mark.Kind)).FirstOrDefault();
         if (name is null && files.Names.FirstOrDefault(tensor => IsEight(files, tensor) && ScaleOf(files, tensor) is not null) is { } eight)
             (name, kind) = (ScaleOf(files, eight)!, "8-bit floats with scales");
         var said = Said(config);
@@ -58,7 +61,8 @@ internal static class QuantisedWeights
     {
         if ((config["quantization_config"] ?? config["compression_config"]) is not JsonObject quantisation)
             return null;
-        var method = Text("quant_method") ?? Text("quant_type") ?? (Text("bnb_4bit_quant_type") is not null ? "bitsandbytes" : "no method named");
+        var method = Text("quant_method") ?? Text("quant_type")
+            ?? (Text("bnb_4bit_quant_type") is not null ? "bitsandbytes" : "no method named");
         return Flag("load_in_4bit") || Flag("_load_in_4bit") ? $"{method}, 4-bit {Text("bnb_4bit_quant_type")}".TrimEnd()
             : Flag("load_in_8bit") || Flag("_load_in_8bit") ? $"{method}, 8-bit"
             : quantisation["bits"] is JsonValue bits ? $"{method}, {bits}-bit"
@@ -81,10 +85,12 @@ internal static class QuantisedWeights
         }
     }
 
-    /// <summary>A tensor beside an 8-bit one that is called after it and its scale, whatever the words between; null where there is none.</summary>
+    /// <summary>A tensor beside an 8-bit one that is called after it and its scale, whatever the words between;
+    /// null where there is none.</summary>
     private static string? ScaleOf(WeightFiles files, string name)
     {
         var stem = name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^"weight".Length] : name;
-        return files.Names.FirstOrDefault(other => other != name && other.StartsWith(stem, StringComparison.Ordinal) && other.AsSpan(stem.Length).Contains("scale", StringComparison.OrdinalIgnoreCase));
+        return files.Names.FirstOrDefault(other => other != name && other.StartsWith(stem, StringComparison.Ordinal)
+            && other.AsSpan(stem.Length).Contains("scale", StringComparison.OrdinalIgnoreCase));
     }
 }

@@ -16,7 +16,8 @@ internal sealed unsafe class SafetensorsFile : ITensorFile
         Names = [.. header.Entries.Select(e => e.Name)];
     }
 
-    /// <exception cref="InputException">The file is missing, truncated, malformed or contradicts itself; the message names the tensor.</exception>
+    /// <exception cref="InputException">The file is missing, truncated, malformed or contradicts itself; the
+    /// message names the tensor.</exception>
     public static SafetensorsFile Open(string path)
     {
         var file = new MappedFile(path);

@@ -80,7 +80,8 @@ internal sealed class SafetensorsHeader
             throw Broken(file, $"has {file.Length} bytes, and even an empty safetensors file has 8", "is the download complete?");
         var length = BinaryPrimitives.ReadUInt64LittleEndian(new ReadOnlySpan<byte>(file.Pointer, 8));
         if (length > LongestHeader)
-            throw Broken(file, $"states a header of {length} bytes, more than the format's {LongestHeader}", "is this a safetensors file? a PyTorch file ends in .bin or .pt");
+            throw Broken(file, $"states a header of {length} bytes, more than the format's {LongestHeader}",
+                "is this a safetensors file? a PyTorch file ends in .bin or .pt");
         if ((long)length > file.Length - 8)
             throw Broken(file, $"states a header of {length} bytes, but only {file.Length - 8} follow", "is the download complete?");
         var json = file.Slice(8, (long)length);
@@ -173,7 +174,8 @@ internal sealed class SafetensorsHeader
         if (begin > end)
             throw Broken(file, $"tensor \"{name}\" ends at {end}, before it begins at {begin}");
         var need = ByteCount(shape, bits)
-            ?? throw Broken(file, $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} is too large, or not of whole bytes");
+            ?? throw Broken(file,
+                $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} is too large, or not of whole bytes");
         if (need != end - begin)
             throw Broken(file, $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} needs {need} bytes, but its data_offsets span {end - begin}");
         return new(name, type, [.. shape], begin, end);
@@ -214,7 +216,8 @@ internal sealed class SafetensorsHeader
         foreach (var entry in entries)
         {
             if (entry.End > dataLength)
-                throw Broken(file, $"tensor \"{entry.Name}\" ends at {entry.End}, but the file has {dataLength} bytes of data", "is the download complete?");
+                throw Broken(file, $"tensor \"{entry.Name}\" ends at {entry.End}, but the file has {dataLength} bytes of data",
+                    "is the download complete?");
             if (entry.Begin < at)
                 throw Broken(file, $"tensor \"{entry.Name}\" begins at {entry.Begin}, inside the one before it, which ends at {at}");
             if (entry.Begin > at)
@@ -225,6 +228,7 @@ internal sealed class SafetensorsHeader
             throw Broken(file, $"has {dataLength - at} bytes after its last tensor that belong to none");
     }
 
-    private static InputException Broken(MappedFile file, string what, string fix = "fetch the file again, or save it again with the tool that made it", Exception? inner = null) =>
+    private static InputException Broken(MappedFile file, string what,
+        string fix = "fetch the file again, or save it again with the tool that made it", Exception? inner = null) =>
         new($"{file.Path}: {what}", fix: fix, inner: inner);
 }

@@ -7,17 +7,20 @@ using Handbook.Torch;
 
 namespace Handbook.Models.Files;
 
-/// <summary>Writes safetensors files byte for byte as the reference library does: widest type first, then by name, header padded to eight bytes.</summary>
+/// <summary>Writes safetensors files byte for byte as the reference library does: widest type first, then by name, header
+/// padded to eight bytes.</summary>
 internal static class SafetensorsWriter
 {
     // The reference's order of types; it sorts them descending.
     private static readonly DType[] _order =
-        [DType.Bool, DType.UInt8, DType.Int8, DType.Float8E5M2, DType.Float8E4M3, DType.Int16, DType.Float16, DType.BFloat16, DType.Int32, DType.Float32, DType.Float64, DType.Int64];
+        [DType.Bool, DType.UInt8, DType.Int8, DType.Float8E5M2, DType.Float8E4M3, DType.Int16, DType.Float16, DType.BFloat16, DType.Int32,
+            DType.Float32, DType.Float64, DType.Int64];
 
     /// <param name="stream">Where the file goes.</param>
     /// <param name="metadata">Free texts; <c>format: pt</c> is what the Python library asks for.</param>
     /// <returns>The SHA-256 of each tensor's bytes as they were produced, to compare with what is on disk.</returns>
-    public static IReadOnlyDictionary<string, byte[]> Write(Stream stream, IEnumerable<TensorToSave> tensors, IReadOnlyDictionary<string, string>? metadata)
+    public static IReadOnlyDictionary<string, byte[]> Write(Stream stream, IEnumerable<TensorToSave> tensors,
+        IReadOnlyDictionary<string, string>? metadata)
     {
         var sorted = tensors.ToArray();
         Array.Sort(sorted, Compare);

@@ -36,7 +36,8 @@ internal sealed unsafe class TorchFile : ITensorFile
         Collect(root, "", 0, tensorsToo: true);
     }
 
-    /// <exception cref="InputException">The file is missing, broken, big-endian, or asks for anything beyond tensors and plain containers.</exception>
+    /// <exception cref="InputException">The file is missing, broken, big-endian, or asks for anything beyond tensors and
+    /// plain containers.</exception>
     public static TorchFile Open(string path)
     {
         var file = new MappedFile(path);
@@ -64,7 +65,8 @@ internal sealed unsafe class TorchFile : ITensorFile
     {
         var tensor = Find(name);
         var type = tensor.TypeName ?? tensor.Storage.TypeName;
-        return new(name, ToDType(type) ?? throw new InputException($"{Path}: tensor \"{name}\" has element type {type}, which cannot be computed with here",
+        return new(name, ToDType(type)
+            ?? throw new InputException($"{Path}: tensor \"{name}\" has element type {type}, which cannot be computed with here",
             fix: "save the model in float32, bfloat16 or float16"), [.. tensor.Shape]);
     }
 

@@ -33,7 +33,8 @@ internal sealed unsafe class TorchStorages : IDisposable
             {
                 var text = Encoding.ASCII.GetString(storages.Member(order));
                 if (text != "little")
-                    throw PickleReader.Broken(file.Path, $"was written by a machine with {text}-endian numbers; only little-endian is read");
+                    throw PickleReader.Broken(file.Path,
+                        $"was written by a machine with {text}-endian numbers; only little-endian is read");
             }
             if (zip.Entries.ContainsKey(storages._folder + "constants.pkl"))
                 throw PickleReader.Broken(file.Path, "is a TorchScript program, not a checkpoint");
@@ -46,7 +47,8 @@ internal sealed unsafe class TorchStorages : IDisposable
         }
     }
 
-    /// <summary>The format before PyTorch 1.6: magic, protocol, machine, object, list of storage keys, then the storages, each behind its count.</summary>
+    /// <summary>The format before PyTorch 1.6: magic, protocol, machine, object, list of storage keys, then the storages,
+    /// each behind its count.</summary>
     public static (object? Root, TorchStorages Storages) OpenLegacy(MappedFile file)
     {
         var rest = file.Slice(0, Math.Min(file.Length, int.MaxValue));

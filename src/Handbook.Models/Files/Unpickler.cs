@@ -124,7 +124,8 @@ internal sealed class Unpickler(string file)
 
     private PickledStorage Storage(object? id)
     {
-        if (id is object?[] { Length: >= 5 } tuple && tuple[0] is "storage" && tuple[1] is PickledGlobal type && tuple[2] is string key && tuple[4] is long count and >= 0
+        if (id is object?[] { Length: >= 5 } tuple && tuple[0] is "storage" && tuple[1] is PickledGlobal type && tuple[2] is string key
+            && tuple[4] is long count and >= 0
             && PickledObjects.IsStorage(type) && (tuple.Length == 5 || tuple[5] is null))
             return new(type.Name, key, count);
         throw Broken(id is object?[] { Length: >= 2 } other && other[1] is PickledGlobal global && !PickledObjects.IsStorage(global)
@@ -172,9 +173,11 @@ internal sealed class Unpickler(string file)
         return items;
     }
 
-    private object? Remembered(int index) => _memo.TryGetValue(index, out var item) ? item : throw Broken($"refers to item {index}, which it has not built");
+    private object? Remembered(int index) => _memo.TryGetValue(index, out var item) ? item
+        : throw Broken($"refers to item {index}, which it has not built");
 
-    private T As<T>(object? item) where T : class => item as T ?? throw Broken($"has {item?.GetType().Name ?? "nothing"} where {typeof(T).Name} belongs");
+    private T As<T>(object? item) where T : class =>
+        item as T ?? throw Broken($"has {item?.GetType().Name ?? "nothing"} where {typeof(T).Name} belongs");
 
     private string Text(ReadOnlySpan<byte> utf8)
     {

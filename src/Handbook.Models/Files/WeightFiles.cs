@@ -102,7 +102,8 @@ public sealed class WeightFiles : IDisposable
                 throw new InputException($"{folder} holds {found.Length} weight files and no index: {string.Join(", ", found.Take(4).Select(System.IO.Path.GetFileName))}{(found.Length > 4 ? ", …" : "")}",
                     fix: "name the file itself, or fetch the index (…index.json) that belongs to them");
         }
-        throw new InputException($"{folder} holds no weights", why: $"looked for {string.Join(", ", _known)}, *.safetensors, *.bin, *.pth, *.pt",
+        throw new InputException($"{folder} holds no weights",
+            why: $"looked for {string.Join(", ", _known)}, *.safetensors, *.bin, *.pth, *.pt",
             fix: "name the folder of a saved model");
     }
 
@@ -123,7 +124,8 @@ public sealed class WeightFiles : IDisposable
             var where = new Dictionary<string, ITensorFile>();
             foreach (var (name, shard) in map)
                 where[name] = files[shard].Names.Contains(name) ? files[shard]
-                    : throw new InputException($"{index}: says that {shard} holds tensor \"{name}\", but it does not", fix: "fetch the shards and the index again, all from one revision");
+                    : throw new InputException($"{index}: says that {shard} holds tensor \"{name}\", but it does not",
+                        fix: "fetch the shards and the index again, all from one revision");
             // An index need not list everything: what it leaves out is still there to be found.
             foreach (var file in files.Values)
                 foreach (var name in file.Names)

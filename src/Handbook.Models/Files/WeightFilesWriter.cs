@@ -13,7 +13,8 @@ public sealed record WeightFilesOptions
     /// <summary>A file grows to at most this many bytes, unless one tensor alone is larger. The published default is 5 GB.</summary>
     public long MaxShardBytes { get; init; } = 5_000_000_000;
 
-    /// <summary>Files are <c>NAME.safetensors</c>, or <c>NAME-00001-of-00002.safetensors</c> with <c>NAME.safetensors.index.json</c>.</summary>
+    /// <summary>Files are <c>NAME.safetensors</c>, or <c>NAME-00001-of-00002.safetensors</c> with
+    /// <c>NAME.safetensors.index.json</c>.</summary>
     public string Name { get; init; } = "model";
 
     /// <summary>Free texts for the header of each file.</summary>
@@ -33,7 +34,8 @@ public static class WeightFilesWriter
         var shards = Split(tensors, options.MaxShardBytes);
         var paths = new List<string>();
         for (var i = 0; i < shards.Count; i++)
-            paths.Add(Path.Combine(folder, shards.Count == 1 ? $"{options.Name}.safetensors" : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}.safetensors"));
+            paths.Add(Path.Combine(folder,
+                shards.Count == 1 ? $"{options.Name}.safetensors" : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}.safetensors"));
         string[] unfinished = [.. paths.Select(WholeFile.Unfinished)];
         try
         {
@@ -89,7 +91,8 @@ public static class WeightFilesWriter
         Disk.Real.FlushFile(path);      // what is compared is what the medium has, as far as the system tells
         using var written = SafetensorsFile.Open(path);
         foreach (var tensor in tensors)
-            if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan().SequenceEqual(hashes[tensor.Info.Name]))
+            if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan()
+                .SequenceEqual(hashes[tensor.Info.Name]))
                 throw new IOException($"tensor {tensor.Info.Name} reads back differently from what was written; the disk or its memory is faulty");
     }
 
@@ -106,7 +109,8 @@ public static class WeightFilesWriter
     {
         var all = shards.SelectMany(s => s).ToArray();
         using var json = new MemoryStream();
-        using (var writer = new Utf8JsonWriter(json, new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
+        using (var writer = new Utf8JsonWriter(json,
+            new() { Indented = true, NewLine = "\n", Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
         {
             writer.WriteStartObject();
             writer.WriteStartObject("metadata");

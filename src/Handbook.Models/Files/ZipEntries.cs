@@ -8,7 +8,8 @@ namespace Handbook.Models.Files;
 /// <summary>One member of a zip file: where its bytes stand and how they are packed.</summary>
 internal sealed record ZipEntry(string Name, int Method, long PackedSize, long Size, long LocalHeader);
 
-/// <summary>The directory of a mapped zip file. Unlike the framework's reader it knows where stored bytes lie, so that they need no copy.</summary>
+/// <summary>The directory of a mapped zip file. Unlike the framework's reader it knows where stored bytes lie, so
+/// that they need no copy.</summary>
 internal sealed unsafe class ZipEntries
 {
     private const int Stored = 0;
@@ -20,7 +21,8 @@ internal sealed unsafe class ZipEntries
 
     public IReadOnlyDictionary<string, ZipEntry> Entries { get; }
 
-    public static bool IsZip(MappedFile file) => file.Length >= 4 && file.Slice(0, 4) is [(byte)'P', (byte)'K', 3, 4] or [(byte)'P', (byte)'K', 5, 6];
+    public static bool IsZip(MappedFile file) =>
+        file.Length >= 4 && file.Slice(0, 4) is [(byte)'P', (byte)'K', 3, 4] or [(byte)'P', (byte)'K', 5, 6];
 
     /// <exception cref="InputException">The directory is missing or points outside the file.</exception>
     public static ZipEntries Read(MappedFile file)
@@ -58,7 +60,8 @@ internal sealed unsafe class ZipEntries
         if (start > _file.Length || entry.PackedSize > _file.Length - start)
             throw Broken(_file, $"ends inside its member \"{entry.Name}\"");
         if (entry.Method == Stored)
-            return entry.PackedSize == entry.Size ? _file.Pointer + start : throw Broken(_file, $"states two sizes for its member \"{entry.Name}\"");
+            return entry.PackedSize == entry.Size ? _file.Pointer + start
+                : throw Broken(_file, $"states two sizes for its member \"{entry.Name}\"");
         if (entry.Method != Deflated)
             throw Broken(_file, $"packs its member \"{entry.Name}\" with method {entry.Method}; known are 0 (stored) and 8 (deflate)");
         // Deflate cannot shrink further than 1032 to 1: a larger claim is a trap for memory.
@@ -138,5 +141,6 @@ internal sealed unsafe class ZipEntries
 
     private static ulong U64(MappedFile file, long at) => BinaryPrimitives.ReadUInt64LittleEndian(file.Slice(at, 8));
 
-    private static InputException Broken(MappedFile file, string what) => new($"{file.Path}: {what}", fix: "is the download complete? fetch the file again");
+    private static InputException Broken(MappedFile file, string what) =>
+        new($"{file.Path}: {what}", fix: "is the download complete? fetch the file again");
 }

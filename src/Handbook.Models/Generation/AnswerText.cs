@@ -15,7 +15,8 @@ internal sealed class AnswerText
 
     /// <param name="tokenizer">The model's.</param>
     /// <param name="stops">Texts that end an answer and are not part of it.</param>
-    /// <param name="continues">The tokens that the answer continues, so that a space between is kept; empty where it is a turn of its own.</param>
+    /// <param name="continues">The tokens that the answer continues, so that a space between is kept; empty where
+    /// it is a turn of its own.</param>
     public AnswerText(Tokenizer tokenizer, IReadOnlyList<string> stops, ReadOnlySpan<int> continues = default)
     {
         (_decoder, _stops) = (tokenizer.CreateStreamDecoder(), stops);

@@ -42,7 +42,8 @@ internal sealed class DrawScratch
     /// <param name="target">At least 1, or greater than 0.</param>
     /// <param name="byMass">Whether weights are added up.</param>
     /// <param name="within">Only what this lets through is looked at.</param>
-    /// <remarks>The line is halved down by counting what lies above it, without moving anything; the few tokens that are left between are sorted.</remarks>
+    /// <remarks>The line is halved down by counting what lies above it, without moving anything; the few tokens that are left
+    /// between are sorted.</remarks>
     public Threshold Select(double target, bool byMass, Threshold within)
     {
         // Weights lie in (0, 1], where bit patterns are ordered as the numbers are.
@@ -59,7 +60,8 @@ internal sealed class DrawScratch
         }
         Between(BitConverter.Int32BitsToSingle(low), BitConverter.Int32BitsToSingle(high));
         var (sum, i) = (byMass ? above.Mass : above.Count, 0);
-        for (; i < _between.Count && sum < target && !(_between[i] == within.Weight && i - _between.IndexOf(within.Weight) >= within.Equal); i++)
+        for (; i < _between.Count && sum < target
+            && !(_between[i] == within.Weight && i - _between.IndexOf(within.Weight) >= within.Equal); i++)
             sum += byMass ? _between[i] : 1;
         if (i == 0)
             return new(BitConverter.Int32BitsToSingle(high), int.MaxValue);
@@ -101,7 +103,8 @@ internal sealed class DrawScratch
     public double Mass(Threshold threshold)
     {
         var above = DrawKernel.Above(Weights, MathF.BitIncrement(threshold.Weight));
-        return above.Mass + (double)threshold.Weight * Math.Min(threshold.Equal, DrawKernel.Above(Weights, threshold.Weight).Count - above.Count);
+        return above.Mass + (double)threshold.Weight * Math.Min(threshold.Equal,
+            DrawKernel.Above(Weights, threshold.Weight).Count - above.Count);
     }
 
     private void Between(float low, float high)

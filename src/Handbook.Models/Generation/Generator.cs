@@ -7,12 +7,14 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Answers prompts with a key-value cache, many rows at once; a row that ends makes room for the next.</summary>
 /// <remarks>
-/// A prompt is computed once for all its answers, and what many prompts begin with is computed once for all of them. The weights are those of the
+/// A prompt is computed once for all its answers, and what many prompts begin with is computed once for all of
+/// them. The weights are those of the
 /// <see cref="Decoder"/> as they are at the call. The tokens of an answer depend on weights, prompt, options and its stream alone.
 /// </remarks>
 public sealed class Generator(Decoder model)
 {
-    /// <summary>New tokens that go through the network together: long prompts are read in parts, so that memory does not grow with them.</summary>
+    /// <summary>New tokens that go through the network together: long prompts are read in parts, so that memory
+    /// does not grow with them.</summary>
     internal int TokensAtOnce { get; init; } = 2048;
 
     private readonly IncrementalForward _forward = new(model);
@@ -24,10 +26,12 @@ public sealed class Generator(Decoder model)
     /// <param name="onDone">Hears every answer when it is done: (row, answer).</param>
     /// <param name="cancel">Stops between tokens with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>One answer per prompt, in order.</returns>
-    public Answer[] Generate(IReadOnlyList<int[]> prompts, SamplingOptions options, Func<int, int, bool>? onToken = null, Action<int, Answer>? onDone = null, CancellationToken cancel = default)
+    public Answer[] Generate(IReadOnlyList<int[]> prompts, SamplingOptions options, Func<int, int, bool>? onToken = null,
+        Action<int, Answer>? onDone = null, CancellationToken cancel = default)
     {
         var requests = prompts.Select((prompt, i) => new SampleRequest(prompt, [i])).ToArray();
-        var answers = Sample(requests, options, onToken is null ? null : (row, _, token) => onToken(row, token), onDone is null ? null : (row, _, answer) => onDone(row, answer), cancel);
+        var answers = Sample(requests, options, onToken is null ? null : (row, _, token) => onToken(row, token),
+            onDone is null ? null : (row, _, answer) => onDone(row, answer), cancel);
         return [.. answers.Select(group => group[0])];
     }
 
@@ -38,7 +42,8 @@ public sealed class Generator(Decoder model)
     /// <param name="onDone">Hears every answer when it is done: (prompt, answer's place, answer).</param>
     /// <param name="cancel">Stops between tokens with an <see cref="OperationCanceledException"/>.</param>
     /// <returns>Per prompt one answer for each of its streams, in their order.</returns>
-    internal Answer[][] Sample(IReadOnlyList<SampleRequest> requests, SamplingOptions options, Func<int, int, int, bool>? onToken = null, Action<int, int, Answer>? onDone = null, CancellationToken cancel = default)
+    internal Answer[][] Sample(IReadOnlyList<SampleRequest> requests, SamplingOptions options, Func<int, int, int, bool>? onToken = null,
+        Action<int, int, Answer>? onDone = null, CancellationToken cancel = default)
     {
         options.Validate();
         var answers = requests.Select(request => new Answer[request.Streams.Count]).ToArray();
@@ -46,14 +51,16 @@ public sealed class Generator(Decoder model)
             Check(r, requests[r].Tokens);
         using var prompts = new PromptCaches(model, _forward, requests, TokensAtOnce);
         var rows = new List<SampleRow>();
-        var waiting = new Queue<(int Prompt, int Sample)>(requests.SelectMany((request, r) => Enumerable.Range(0, request.Streams.Count).Select(s => (r, s))));
+        var waiting = new Queue<(int Prompt, int Sample)>(requests.SelectMany((request, r) =>
+            Enumerable.Range(0, request.Streams.Count).Select(s => (r, s))));
         try
         {
             while (waiting.Count > 0 || rows.Count > 0)
             {
                 cancel.ThrowIfCancellationRequested();
                 while (rows.Count < options.BatchSize && waiting.TryDequeue(out var next))
-                    rows.Add(new SampleRow(prompts.Begin(next.Prompt), next.Sample, options, Room(requests[next.Prompt].Tokens.Length, options)));
+                    rows.Add(new SampleRow(prompts.Begin(next.Prompt), next.Sample, options,
+                        Room(requests[next.Prompt].Tokens.Length, options)));
                 Advance(rows, options, onToken);
                 for (var i = 0; i < rows.Count; i++)
                     if (rows[i] is { Answer: { } answer } done)
@@ -147,7 +154,8 @@ public sealed class Generator(Decoder model)
         public int Vocabulary;
 
         public readonly void Invoke(int index) =>
-            Rows[index].Draw(index < FromLogits ? new ReadOnlySpan<float>(Logits + (long)index * Vocabulary, Vocabulary) : Rows[index].Prompt.Logits);
+            Rows[index].Draw(index < FromLogits ? new ReadOnlySpan<float>(Logits + (long)index * Vocabulary, Vocabulary)
+                : Rows[index].Prompt.Logits);
     }
 
     /// <summary>Most tokens of an answer.</summary>
@@ -160,7 +168,8 @@ public sealed class Generator(Decoder model)
         if (prompt.Length == 0)
             throw new InputException($"prompt {index + 1} has no token", fix: "write a prompt, or use a tokenizer with a begin token");
         if (prompt.Length > Limit)
-            throw new InputException($"prompt {index + 1} has {prompt.Length} tokens, but the model has {Limit} learned positions", fix: "shorten the prompt");
+            throw new InputException($"prompt {index + 1} has {prompt.Length} tokens, but the model has {Limit} learned positions",
+                fix: "shorten the prompt");
         foreach (var token in prompt)
             if ((uint)token >= (uint)model.Config.VocabularySize)
                 throw new InputException($"prompt {index + 1} has the token id {token}, but the model's vocabulary has {model.Config.VocabularySize} entries", fix: "use the model's own tokenizer");

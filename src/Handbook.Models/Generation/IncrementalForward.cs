@@ -5,10 +5,11 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Models.Generation;
 
-/// <summary>The network over new tokens of several sequences, each with its cache; sequences may bring different numbers of tokens.</summary>
+/// <summary>The network over new tokens of several sequences, each with its cache; sequences may bring
+/// different numbers of tokens.</summary>
 /// <remarks>
-/// The same weights and the same layers as in training; only the way to attend differs. What a sequence gets does not depend on the others, to the
-/// last bit.
+/// The same weights and the same layers as in training; only the way to attend differs. What a sequence gets does not depend on the others,
+/// to the last bit.
 /// </remarks>
 internal sealed unsafe class IncrementalForward(Decoder model)
 {
@@ -57,7 +58,8 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         return scope.Keep(attention.Output(mixed));
     }
 
-    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Step step, RotaryTable? rotary) where T : unmanaged
+    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Step step,
+        RotaryTable? rotary) where T : unmanaged
     {
         var rows = qkv.Pointer<T>();
         var stride = qkv.Stride(0);
@@ -65,12 +67,15 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         {
             fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
             fixed (int* places = step.Positions)
-                RopeKernel.Apply(rows, stride, step.Positions.Length, shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos, sin, places, backward: false);
+                RopeKernel.Apply(rows, stride, step.Positions.Length, shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos,
+                    sin, places, backward: false);
         }
         var size = shape.HeadSize;
         const int few = 64;     // so many fit on the stack
-        Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count] : new CachedSequence<T>[step.Count];
-        Span<CachedSegment<T>> prefixes = step.Prefixes <= 2 * few ? stackalloc CachedSegment<T>[step.Prefixes] : new CachedSegment<T>[step.Prefixes];
+        Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count]
+            : new CachedSequence<T>[step.Count];
+        Span<CachedSegment<T>> prefixes = step.Prefixes <= 2 * few ? stackalloc CachedSegment<T>[step.Prefixes]
+            : new CachedSegment<T>[step.Prefixes];
         fixed (CachedSegment<T>* prefix = prefixes)
         {
             var next = prefix;
@@ -82,7 +87,8 @@ internal sealed unsafe class IncrementalForward(Decoder model)
                 for (var i = 0; i < count; i++)
                 {
                     var key = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + shape.Heads * size, shape.KeyHeads * size);
-                    var value = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + (shape.Heads + shape.KeyHeads) * size, shape.KeyHeads * size);
+                    var value = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + (shape.Heads + shape.KeyHeads) * size,
+                        shape.KeyHeads * size);
                     for (var head = 0; head < shape.KeyHeads; head++)
                     {
                         key.Slice(head * size, size).CopyTo(new Span<T>(keys.At(cache.OwnLength + i, head), size));

@@ -5,8 +5,9 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Keys and values of one sequence in all layers, so that each new token attends to them without computing them again.</summary>
 /// <remarks>
-/// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it doubles when
-/// it is full. What stands before may be the cache of a prompt that several answers share: its tokens are computed and kept once.
+/// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it
+/// doubles when it is full. What stands before may be the cache of a prompt that several answers share: its
+/// tokens are computed and kept once.
 /// </remarks>
 internal sealed class KeyValueCache : IDisposable
 {
@@ -21,7 +22,8 @@ internal sealed class KeyValueCache : IDisposable
     /// <param name="prefix">The tokens before the first; it must be complete, and outlive this cache. null begins anew.</param>
     public KeyValueCache(DecoderConfig config, DType dtype, int capacity = 128, KeyValueCache? prefix = null)
     {
-        (_shape, _dtype, _capacity, Prefix) = ((config.Layers, config.KeyValueHeads, config.HeadSize), dtype, Math.Max(capacity, 16), prefix);
+        (_shape, _dtype, _capacity, Prefix) = ((config.Layers, config.KeyValueHeads, config.HeadSize), dtype,
+            Math.Max(capacity, 16), prefix);
         _buffer = Room(_capacity);
         Start = prefix?.Length ?? 0;
         Depth = prefix is null ? 0 : prefix.Depth + 1;
@@ -67,7 +69,8 @@ internal sealed class KeyValueCache : IDisposable
         return new(_buffer.Pointer<T>() + ((nint)layer * _shape.KeyHeads * 2 + part) * size, _shape.HeadSize, 2 * size);
     }
 
-    private Tensor Room(int capacity) => TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _shape.Layers, _shape.KeyHeads, 2, capacity, _shape.HeadSize));
+    private Tensor Room(int capacity) =>
+        TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _shape.Layers, _shape.KeyHeads, 2, capacity, _shape.HeadSize));
 
     /// <summary>Counts tokens whose keys and values all layers have written.</summary>
     internal void Advance(int tokens) => OwnLength += tokens;

@@ -28,7 +28,9 @@ internal sealed class PromptCaches : IDisposable
         var start = _starts[index];
         if (start is not null)
             start.Cache ??= Read(start.Tokens);
-        return _prompts[index] ??= new PromptCache(index, _requests[index], new KeyValueCache(_model.Config, _model.Compute, _requests[index].Tokens.Length - (start?.Tokens.Length ?? 0), start?.Cache), () =>
+        return _prompts[index] ??= new PromptCache(index, _requests[index],
+            new KeyValueCache(_model.Config, _model.Compute, _requests[index].Tokens.Length - (start?.Tokens.Length ?? 0), start?.Cache),
+            () =>
         {
             if (start is not null && --start.Users == 0)
                 start.Cache!.Dispose();
@@ -49,7 +51,8 @@ internal sealed class PromptCaches : IDisposable
     // Prompts that begin alike, such as those behind one system turn; the last token of each is left to the prompt itself, for its logits.
     private void FindStarts()
     {
-        var alike = Enumerable.Range(0, _requests.Count).Where(r => _requests[r].Tokens.Length > WorthSharing && _requests[r].Streams.Count > 0)
+        var alike = Enumerable.Range(0, _requests.Count)
+            .Where(r => _requests[r].Tokens.Length > WorthSharing && _requests[r].Streams.Count > 0)
             .GroupBy(r => string.Join(' ', _requests[r].Tokens.Take(WorthSharing)));
         foreach (var group in alike)
         {
@@ -101,7 +104,8 @@ internal sealed class PromptCache(int index, SampleRequest request, KeyValueCach
     /// <summary>What the network says after the prompt; empty until it is read.</summary>
     public float[] Logits { get; private set; } = [];
 
-    public ReadOnlyMemory<int> NextPart(int most) => Request.Tokens.AsMemory(Cache.Length, Math.Min(most, Request.Tokens.Length - Cache.Length));
+    public ReadOnlyMemory<int> NextPart(int most) =>
+        Request.Tokens.AsMemory(Cache.Length, Math.Min(most, Request.Tokens.Length - Cache.Length));
 
     /// <summary>Hears the logits behind a part; those behind the last part are kept for the answers' first tokens.</summary>
     public void Read(ReadOnlySpan<float> logits)

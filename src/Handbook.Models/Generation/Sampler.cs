@@ -5,8 +5,8 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Draws the next token of one answer.</summary>
 /// <remarks>
-/// Order: repetition penalty, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does not depend on
-/// which others are in the batch. The vocabulary is never sorted: <see cref="DrawScratch.Select"/>.
+/// Order: repetition penalty, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does
+/// not depend on which others are in the batch. The vocabulary is never sorted: <see cref="DrawScratch.Select"/>.
 /// </remarks>
 internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt)
 {
@@ -31,7 +31,9 @@ internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<
         if (!plain || options.Temperature != 1)
             total = DrawKernel.SumOfExponentials(logits, max);
         if (double.IsNaN(total))
-            throw new InputException("the model's logits are not numbers", why: "weights that are not finite, or a token outside the training", fix: "check the model with another prompt, or train with a lower learning_rate");
+            throw new InputException("the model's logits are not numbers",
+                why: "weights that are not finite, or a token outside the training",
+                fix: "check the model with another prompt, or train with a lower learning_rate");
         if (!plain)
             _seen.Add(token);
         return (token, logits[token] - max - Math.Log(total));

@@ -17,10 +17,12 @@ public sealed record SamplingOptions
     /// <summary>Keep this many of the most likely tokens; 0 keeps all.</summary>
     public int TopK { get; init; }
 
-    /// <summary>Keep the tokens with at least this share of the most likely one's probability; 0 keeps all. Nguyen et al. 2024, arXiv:2407.01082.</summary>
+    /// <summary>Keep the tokens with at least this share of the most likely one's probability; 0 keeps all. Nguyen et al.
+    /// 2024, arXiv:2407.01082.</summary>
     public double MinP { get; init; }
 
-    /// <summary>Logits of tokens that already occurred are divided (positive ones) or multiplied (negative ones) by it. Keskar et al. 2019, arXiv:1909.05858.</summary>
+    /// <summary>Logits of tokens that already occurred are divided (positive ones) or multiplied (negative ones) by it. Keskar et
+    /// al. 2019, arXiv:1909.05858.</summary>
     public double RepetitionPenalty { get; init; } = 1;
 
     /// <summary>Seed of the draws; each row has its own numbers, whatever the batch.</summary>
@@ -32,7 +34,8 @@ public sealed record SamplingOptions
     /// <summary>Rows that are worked on at once; a finished row makes room for the next.</summary>
     public int BatchSize { get; init; } = 16;
 
-    /// <summary>How a model wishes to be sampled; as in the Python library its temperature counts only where it wants to be drawn from.</summary>
+    /// <summary>How a model wishes to be sampled; as in the Python library its temperature counts only where it
+    /// wants to be drawn from.</summary>
     public static SamplingOptions Of(GenerationDefaults wishes) => new()
     {
         MaxNewTokens = wishes.MaxNewTokens ?? 256,
@@ -49,7 +52,8 @@ public sealed record SamplingOptions
         if (MaxNewTokens < 1)
             throw new InputException($"max-new-tokens is {MaxNewTokens}, but must be at least 1", fix: "use 256, or remove the option");
         if (!(Temperature >= 0) || !double.IsFinite(Temperature))
-            throw new InputException($"temperature is {Temperature}, but must be 0 (the best token) or greater", fix: "use 0.7 for lively answers, 0 for the same answer every time");
+            throw new InputException($"temperature is {Temperature}, but must be 0 (the best token) or greater",
+                fix: "use 0.7 for lively answers, 0 for the same answer every time");
         if (!(TopP > 0 && TopP <= 1))
             throw new InputException($"top-p is {TopP}, but must be greater than 0 and at most 1", fix: "use 0.9, or 1 for all tokens");
         if (TopK < 0)
@@ -57,7 +61,8 @@ public sealed record SamplingOptions
         if (!(MinP >= 0 && MinP <= 1))
             throw new InputException($"min-p is {MinP}, but must lie between 0 and 1", fix: "use 0.05, or 0 for all tokens");
         if (!(RepetitionPenalty > 0) || !double.IsFinite(RepetitionPenalty))
-            throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0", fix: "use 1 for none, 1.1 for a little");
+            throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0",
+                fix: "use 1 for none, 1.1 for a little");
         if (BatchSize < 1)
             throw new InputException($"batch-size is {BatchSize}, but must be at least 1", fix: "use 16");
     }

@@ -2,7 +2,8 @@ using System.Numerics;
 
 namespace Handbook.Text.Templates;
 
-/// <summary>Attributes and items with the rules of Jinja's immutable sandbox: <c>x.a</c> tries attributes first, <c>x['a']</c> items first.</summary>
+/// <summary>Attributes and items with the rules of Jinja's immutable sandbox: <c>x.a</c> tries attributes first,
+/// <c>x['a']</c> items first.</summary>
 internal static class Access
 {
     private static readonly Dictionary<string, Function> _list = new[]
@@ -33,7 +34,8 @@ internal static class Access
     private static readonly Dictionary<string, Function> _integer = new[]
     {
         Make("bit_length", "self /", (_, a) => Boxes.Of((long)BigInteger.Abs(PyNumber.AsInteger(a[0])!.Value).GetBitLength())),
-        Make("bit_count", "self /", (_, a) => Boxes.Of(BigInteger.Abs(PyNumber.AsInteger(a[0])!.Value).ToByteArray().Sum(part => (long)BitOperations.PopCount(part)))),
+        Make("bit_count", "self /", (_, a) =>
+            Boxes.Of(BigInteger.Abs(PyNumber.AsInteger(a[0])!.Value).ToByteArray().Sum(part => (long)BitOperations.PopCount(part)))),
         Make("conjugate", "self /", (_, a) => PyNumber.Box(PyNumber.AsInteger(a[0])!.Value)),
     }.ToDictionary(function => function.Name);
 
@@ -49,17 +51,20 @@ internal static class Access
 
     private static readonly HashSet<string> _internals =
     [
-        "__class__", "__doc__", "__init__", "__new__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__str__", "__repr__", "__format__", "__sizeof__",
+        "__class__", "__doc__", "__init__", "__new__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__hash__", "__str__",
+            "__repr__", "__format__", "__sizeof__",
         "__dir__", "__reduce__", "__reduce_ex__", "__getattribute__", "__setattr__", "__delattr__", "__init_subclass__", "__subclasshook__",
     ];
 
-    private static readonly HashSet<string> _containerInternals = ["__len__", "__iter__", "__contains__", "__getitem__", "__add__", "__mul__", "__rmul__"];
+    private static readonly HashSet<string> _containerInternals = ["__len__", "__iter__", "__contains__", "__getitem__",
+        "__add__", "__mul__", "__rmul__"];
 
     /// <summary>True for the names of filters and attributes Python would find but the sandbox hides.</summary>
     private static bool HasInternal(object? owner, string name) =>
         _internals.Contains(name)
         || (_containerInternals.Contains(name) && owner is string or Markup or List<object?> or PyTuple or PyDict)
-        || (owner is Function or Macro or Method && name is "__name__" or "__call__" or "__globals__" or "__code__" or "__func__" or "__self__" or "__module__" or "__qualname__");
+        || (owner is Function or Macro or Method
+            && name is "__name__" or "__call__" or "__globals__" or "__code__" or "__func__" or "__self__" or "__module__" or "__qualname__");
 
     public static object? Attribute(object? owner, string name)
     {
@@ -116,10 +121,12 @@ internal static class Access
         // Python slices by itself, without the environment's rule that a missing item is undefined.
         if (key is PySlice)
             throw JinjaException.Type(owner is PyDict ? "unhashable type: 'slice'" : $"'{PyType.Name(owner)}' object is not subscriptable");
-        return PyText.Of(key) is { } name && TryAttribute(owner, name, out var attribute) ? attribute : Undefined.Element(owner, key is Markup ? PyText.Of(key) : key);
+        return PyText.Of(key) is { } name && TryAttribute(owner, name, out var attribute) ? attribute
+            : Undefined.Element(owner, key is Markup ? PyText.Of(key) : key);
     }
 
-    /// <summary>A true attribute of a value (a method, a field of loop), never an item; hidden ones come back as an undefined that says why.</summary>
+    /// <summary>A true attribute of a value (a method, a field of loop), never an item; hidden ones come back as an
+    /// undefined that says why.</summary>
     public static bool TryAttribute(object? owner, string name, out object? value)
     {
         if (name.Length > 0 && name[0] == '_' && HasInternal(owner, name))
@@ -175,7 +182,8 @@ internal static class Access
                     "start" => range.Start,
                     "stop" => range.Stop,
                     "step" => range.Step,
-                    "index" => new Function("index", "value", (_, a) => Index([.. range.Items()], new([null, a[0]], Arguments.NoNames), "range")),
+                    "index" => new Function("index", "value",
+                        (_, a) => Index([.. range.Items()], new([null, a[0]], Arguments.NoNames), "range")),
                     "count" => new Function("count", "value", (_, a) => Boxes.Of(PyCompare.Contains(range, a[0]) ? 1L : 0L)),
                     _ => null,
                 };

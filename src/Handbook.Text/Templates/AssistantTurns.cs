@@ -6,11 +6,11 @@ namespace Handbook.Text.Templates;
 
 /// <summary>Finds what the assistant says in a rendered chat whose template does not mark it: all that its turns add to the text.</summary>
 /// <remarks>
-/// A turn begins where the model would: behind the render of the messages before it with the opening of an answer, so that a think block or the
-/// word that begins a call is part of it. It ends where the render of the messages up to it does, blanks at its end aside, so that its end tokens
-/// are part of it. Templates render earlier messages anew as a chat goes on (thoughts go, tools move), so those renders are compared from the last
-/// words on that both hold: <see cref="MessageMarks"/> places them. What a template does at one seam it does at each that reads the same,
-/// so seams are remembered and most rows need one render more.
+/// A turn begins where the model would: behind the render of the messages before it with the opening of an answer, so that a think block or
+/// the word that begins a call is part of it. It ends where the render of the messages up to it does, blanks at its end aside, so that its
+/// end tokens are part of it. Templates render earlier messages anew as a chat goes on (thoughts go, tools move), so those renders are
+/// compared from the last words on that both hold: <see cref="MessageMarks"/> places them. What a template does at one seam it does at each
+/// that reads the same, so seams are remembered and most rows need one render more.
 /// </remarks>
 /// <param name="template">The template.</param>
 /// <param name="conversation">The conversation.</param>
@@ -19,11 +19,13 @@ namespace Handbook.Text.Templates;
 /// <param name="specials">Places of the special tokens in the text, in code points, in order.</param>
 /// <param name="seams">What is known of the template's seams.</param>
 internal sealed partial class AssistantTurns(
-    ChatTemplate template, Conversation conversation, RenderOptions options, string text, IReadOnlyList<(int Start, int End)> specials, TurnSeams seams)
+    ChatTemplate template, Conversation conversation, RenderOptions options, string text,
+        IReadOnlyList<(int Start, int End)> specials, TurnSeams seams)
 {
     private readonly List<(int Start, int End)> _specials = Markers(text, TextPlaces.ToUnits(text, specials));
     private readonly RenderedBeginnings _beginnings = new(template, conversation, options);
-    private readonly MessageMarks _marks = new(() => template.Messages(conversation, options), messages => new RenderedBeginnings(template, conversation, options).TryRender(messages, options));
+    private readonly MessageMarks _marks = new(() => template.Messages(conversation, options),
+        messages => new RenderedBeginnings(template, conversation, options).TryRender(messages, options));
     private readonly List<object?> _messages = template.Messages(conversation, options);
     private List<MessagePiece> _pieces = [];
     private bool? _alwaysOpens;
@@ -73,11 +75,13 @@ internal sealed partial class AssistantTurns(
     [GeneratedRegex(@"<[|｜][^<>|｜\s]{1,60}[|｜]>")]
     private static partial Regex Marker();
 
-    private bool IsAssistant(int message) => _messages[message] is PyDict found && found.TryGet("role", out var role) && role is "assistant";
+    private bool IsAssistant(int message) => _messages[message] is PyDict found
+        && found.TryGet("role", out var role) && role is "assistant";
 
     /// <summary>Whether a message has words or calls that should stand in the text.</summary>
     private bool SaysSomething(int message) => _messages[message] is PyDict found
-        && ((found.TryGet("content", out var content) && content switch { string words => !string.IsNullOrWhiteSpace(words), List<object?> parts => parts.Count > 0, _ => false })
+        && ((found.TryGet("content", out var content)
+            && content switch { string words => !string.IsNullOrWhiteSpace(words), List<object?> parts => parts.Count > 0, _ => false })
             || (found.TryGet("tool_calls", out var calls) && PyCompare.Truth(calls)));
 
     private List<(int Start, int End)> Spans(int turn, int previous)
@@ -89,14 +93,17 @@ internal sealed partial class AssistantTurns(
             // What the template does not render has no end to learn either.
             if (SaysSomething(turn) && !shows)
                 return [];
-            return Start(turn, previous, null) is { } from && End(turn, from, null) is { } to && to > from ? [(from, to)] : !shows ? [] : throw Refused(turn);
+            return Start(turn, previous, null) is { } from && End(turn, from, null) is { } to && to > from ? [(from, to)] : !shows
+                ? [] : throw Refused(turn);
         }
         var spans = new List<(int Start, int End)>();
         for (var k = 0; k < clusters.Count; k++)
         {
             var (first, last) = clusters[k];
-            var before = Math.Max(previous, _pieces.Where(piece => piece.Message != turn && piece.End <= first.Start).Select(piece => piece.End).DefaultIfEmpty(0).Max());
-            var after = _pieces.Where(piece => piece.Message != turn && piece.Start >= last.End).Select(piece => piece.Start).DefaultIfEmpty(text.Length).Min();
+            var before = Math.Max(previous, _pieces.Where(piece => piece.Message != turn && piece.End <= first.Start)
+                .Select(piece => piece.End).DefaultIfEmpty(0).Max());
+            var after = _pieces.Where(piece => piece.Message != turn && piece.Start >= last.End).Select(piece => piece.Start)
+                .DefaultIfEmpty(text.Length).Min();
             var head = new Seam(text[before..first.Start], first.IsCall, k > 0, false);
             var tail = new Seam(text[last.End..after], last.IsCall, k < clusters.Count - 1, turn == _messages.Count - 1);
             var start = seams.Heads.Recall(head) is { } known ? before + known
@@ -151,11 +158,13 @@ internal sealed partial class AssistantTurns(
             var closed = Shared(turn, opened: false, turn - 1, most);
             if (closed is null || start <= closed.Value.Length)
                 return first is not { } said ? null
-                    : SeenBefore(least, said.Start) ?? (!said.IsCall ? said.Start : closed is { IsWhole: true } ? closed.Value.Length : start > least ? start : null);
+                    : SeenBefore(least, said.Start)
+                        ?? (!said.IsCall ? said.Start : closed is { IsWhole: true } ? closed.Value.Length : start > least ? start : null);
         }
         if (first is not { } piece || _beginnings.HasOpening(turn))
             return start;
-        // A template that does not open answers: what it writes before any text is the turn's heading, what it writes before a call alone begins the call.
+        // A template that does not open answers: what it writes before any text is the turn's heading, what it writes
+        // before a call alone begins the call.
         if (Heading(turn, text[start..piece.Start]) is not { } heading)
             return piece.IsCall ? start : piece.Start;
         return start + heading == piece.Start ? piece.Start : Math.Max(start, Boundary(start + heading));
@@ -164,7 +173,8 @@ internal sealed partial class AssistantTurns(
     /// <summary>Where a message goes on behind the words of another, as calls do that stand each before its own result.</summary>
     private int? Resumed(int turn, int least, MessagePiece first)
     {
-        if (_beginnings.Of(turn + 1, opened: false) is not { } whole || _beginnings.Pieces(turn + 1, opened: false).FindIndex(piece => piece.Message == turn && piece.Leaf == first.Leaf) is not (>= 0 and var at))
+        if (_beginnings.Of(turn + 1, opened: false) is not { } whole || _beginnings.Pieces(turn + 1, opened: false)
+            .FindIndex(piece => piece.Message == turn && piece.Leaf == first.Leaf) is not (>= 0 and var at))
             return first.IsCall ? null : first.Start;
         var there = _beginnings.Pieces(turn + 1, opened: false)[at].Start;
         var length = 0;
@@ -197,12 +207,14 @@ internal sealed partial class AssistantTurns(
     }
 
     /// <summary>Whether the template opens an answer behind every conversation, asked for or not: the text goes on where it does.</summary>
-    private bool AlwaysOpens(int turn) => _alwaysOpens ??= !_beginnings.HasOpening(turn) && _beginnings.Of(turn, opened: false) is { } closed
+    private bool AlwaysOpens(int turn) => _alwaysOpens ??= !_beginnings.HasOpening(turn)
+        && _beginnings.Of(turn, opened: false) is { } closed
         && (Footer(turn) ?? Footer(turn + 1)) is { Length: > 0 } footer && closed.EndsWith(footer, StringComparison.Ordinal)
         && Shared(turn, opened: false, turn - 1, text.Length) is { } shared && shared.There > closed.Length - footer.Length;
 
     /// <summary>What stands at the end of a beginning's render alone and goes when a user speaks.</summary>
-    private string? Footer(int count) => _beginnings.ClosingLength(count) is { } length ? _beginnings.Of(count, opened: false)![length..] : null;
+    private string? Footer(int count) => _beginnings.ClosingLength(count) is { } length
+        ? _beginnings.Of(count, opened: false)![length..] : null;
 
     /// <summary>The end of a turn whose render ends with an opening of the next answer.</summary>
     private int WithoutOpening(int count, int end, (int Length, int There, bool IsWhole) shared)
@@ -218,7 +230,8 @@ internal sealed partial class AssistantTurns(
     private bool IsOpening((int Start, int End) place)
     {
         var name = text[place.Start..place.End].ToLowerInvariant();
-        return name is "<s>" || name.Contains("start", StringComparison.Ordinal) || name.Contains("begin", StringComparison.Ordinal) || name.Contains("bos", StringComparison.Ordinal);
+        return name is "<s>" || name.Contains("start", StringComparison.Ordinal) || name.Contains("begin", StringComparison.Ordinal)
+            || name.Contains("bos", StringComparison.Ordinal);
     }
 
     /// <summary>How far the text goes along with a beginning's render, from the last words on that both hold.</summary>
@@ -236,13 +249,15 @@ internal sealed partial class AssistantTurns(
         var isAnchored = false;
         if (last is { } words)
         {
-            if (_beginnings.Pieces(count, opened).FindLastIndex(piece => piece.Message == words.Message && piece.Leaf == words.Leaf) is not (>= 0 and var index))
+            if (_beginnings.Pieces(count, opened)
+                .FindLastIndex(piece => piece.Message == words.Message && piece.Leaf == words.Leaf) is not (>= 0 and var index))
                 return null;
             (at, there, isAnchored) = (words.End, _beginnings.Pieces(count, opened)[index].End, true);
         }
         else
             foreach (var piece in _beginnings.Pieces(count, opened).AsEnumerable().Reverse().Where(piece => piece.Message <= upTo))
-                if (_pieces.FindLastIndex(other => other.Message == piece.Message && other.Leaf == piece.Leaf && other.End <= most) is >= 0 and var found)
+                if (_pieces.FindLastIndex(other =>
+                    other.Message == piece.Message && other.Leaf == piece.Leaf && other.End <= most) is >= 0 and var found)
                 {
                     (at, there, isAnchored) = (_pieces[found].End, piece.End, true);
                     break;
@@ -255,7 +270,8 @@ internal sealed partial class AssistantTurns(
             (at, there) = (at + length, there + length);
             // Blanks between two marks of the template may differ by what follows.
             var (onwards, onwardsThere) = (AfterBlanks(text, at, most), AfterBlanks(beginning, there, beginning.Length));
-            if (there == beginning.Length || onwards >= most || onwardsThere == beginning.Length || (onwards == at && onwardsThere == there) || text[onwards] != beginning[onwardsThere])
+            if (there == beginning.Length || onwards >= most || onwardsThere == beginning.Length || (onwards == at && onwardsThere == there)
+                || text[onwards] != beginning[onwardsThere])
                 return (at, there, there == beginning.Length);
             if (Boundary(onwards + text.AsSpan(onwards, most - onwards).CommonPrefixLength(beginning.AsSpan(onwardsThere))) <= onwards)
                 return (at, there, false);
@@ -270,10 +286,12 @@ internal sealed partial class AssistantTurns(
         return at;
     }
 
-    /// <summary>Length of what the template writes before any text of the assistant at this place, as far as it stands before these words; null where nothing tells.</summary>
+    /// <summary>Length of what the template writes before any text of the assistant at this place, as far as it stands before these words;
+    /// null where nothing tells.</summary>
     private int? Heading(int turn, string before)
     {
-        if (_beginnings.Of(turn, opened: false) is not { } closed || _beginnings.With(turn, "assistant", "\uE000") is not { } rendered || rendered.LastIndexOf('\uE000') is not (>= 0 and var at))
+        if (_beginnings.Of(turn, opened: false) is not { } closed || _beginnings.With(turn, "assistant", "\uE000") is not { } rendered
+            || rendered.LastIndexOf('\uE000') is not (>= 0 and var at))
             return null;
         var from = rendered.AsSpan(0, at).CommonPrefixLength(closed);
         while (from > 0 && IsWithin(rendered, from))
@@ -284,7 +302,8 @@ internal sealed partial class AssistantTurns(
     /// <summary>The opening that stands before another of the assistant's turns.</summary>
     private int? SeenBefore(int from, int to)
     {
-        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening).Where(opening => opening.Length > 0).Distinct())
+        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening)
+            .Where(opening => opening.Length > 0).Distinct())
             if (LastOf(opening, from, to) is { } end)
                 return end;
         return null;
@@ -300,7 +319,8 @@ internal sealed partial class AssistantTurns(
         if (_openingToken is not null)
             return _openingToken.Length > 0 ? _openingToken : null;
         _openingToken = "";
-        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening).Where(opening => opening.Length > 0))
+        foreach (var opening in Enumerable.Range(0, _messages.Count).Where(IsAssistant).Select(_beginnings.Opening)
+            .Where(opening => opening.Length > 0))
         {
             var words = opening.TrimStart();
             if (_specials.Find(place => words.StartsWith(text[place.Start..place.End], StringComparison.Ordinal)) is { End: > 0 } found)
@@ -312,7 +332,8 @@ internal sealed partial class AssistantTurns(
     private int? EndTokenBehind(int textEnd, int most)
     {
         var next = _specials.FindIndex(place => place.Start >= textEnd && place.End <= most);
-        return next >= 0 && text.AsSpan(textEnd, _specials[next].Start - textEnd).IsWhiteSpace() && !IsOpening(_specials[next]) ? _specials[next].End : null;
+        return next >= 0 && text.AsSpan(textEnd, _specials[next].Start - textEnd).IsWhiteSpace() && !IsOpening(_specials[next])
+            ? _specials[next].End : null;
     }
 
     /// <summary>The last place up to an index at which a text can be cut: not within a tag, a special token or a word.</summary>

@@ -5,7 +5,8 @@ namespace Handbook.Text.Templates;
 
 public sealed partial class ChatTemplate
 {
-    /// <summary>What the handbook uses where neither recipe nor tokenizer has a template: <c>&lt;|role|&gt;</c> on its own line, the text, the end token.</summary>
+    /// <summary>What the handbook uses where neither recipe nor tokenizer has a template: <c>&lt;|role|&gt;</c> on its own line,
+    /// the text, the end token.</summary>
     public static string Zephyr { get; } = """
         {% for message in messages %}
         {% if message['role'] in ['system', 'user', 'assistant'] %}
@@ -51,7 +52,8 @@ public sealed partial class ChatTemplate
     private static InputException NoDefault(Tokenizer tokenizer)
     {
         var names = string.Join(", ", tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal));
-        return new($"the tokenizer has several chat templates ({names}), and none is called default", "it is not known which of them conversations should be rendered with",
+        return new($"the tokenizer has several chat templates ({names}), and none is called default",
+            "it is not known which of them conversations should be rendered with",
             $"name one in the recipe: chat_template: {tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).First()}; or a file: chat_template_path: FILE.jinja");
     }
 }

@@ -1,6 +1,7 @@
 namespace Handbook.Text.Templates;
 
-/// <summary>Letters whose upper, title or folded case is not one letter, or not the one .NET gives. From Unicode's SpecialCasing and CaseFolding.</summary>
+/// <summary>Letters whose upper, title or folded case is not one letter, or not the one .NET gives. From Unicode's
+/// SpecialCasing and CaseFolding.</summary>
 internal static class CaseTables
 {
     public static readonly Dictionary<int, string> Upper = Read(

@@ -6,8 +6,9 @@ namespace Handbook.Text.Templates;
 
 /// <summary>Conversation → text → token ids, with a mask of what the assistant says.</summary>
 /// <remarks>
-/// Safe for use from several threads. A rendered chat is tokenised without the tokenizer's own begin and end tokens, because templates write
-/// theirs; where <see cref="ChatEncodeOptions.AddSpecialTokens"/> asks for them, a begin token that the template already wrote is not doubled.
+/// Safe for use from several threads. A rendered chat is tokenised without the tokenizer's own begin and end tokens, because templates
+/// write theirs; where <see cref="ChatEncodeOptions.AddSpecialTokens"/> asks for them, a begin token that the template
+/// already wrote is not doubled.
 /// </remarks>
 public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
 {
@@ -35,25 +36,31 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
             return new(rendered.Text, EncodeText(rendered.Text, options.AddSpecialTokens), [], []);
         var encoding = EncodeWithOffsets(rendered.Text, options.AddSpecialTokens);
         var spans = template.AssistantSpans(conversation, renderOptions, rendered, SpecialPlaces(encoding));
-        var mask = template.For(conversation).HasGenerationBlocks ? TokenMask.FromGenerationSpans(encoding.Offsets, spans) : TokenMask.FromSpans(encoding.Offsets, spans);
+        var mask = template.For(conversation).HasGenerationBlocks ? TokenMask.FromGenerationSpans(encoding.Offsets, spans)
+            : TokenMask.FromSpans(encoding.Offsets, spans);
         return new(rendered.Text, encoding.Ids, mask, spans);
     }
 
-    /// <summary>A conversation in two parts, of which only the second is learnt: what the completion adds to the prompt's text, from behind as many tokens as that
-    /// text has by itself.</summary>
-    /// <param name="prompt">The turns before; rendered with the opening of an assistant turn where its last turn is not the assistant's.</param>
+    /// <summary>A conversation in two parts, of which only the second is learnt: what the completion adds to the prompt's text, from behind
+    /// as many tokens as that text has by itself.</summary>
+    /// <param name="prompt">The turns before; rendered with the opening of an assistant turn where its last
+    /// turn is not the assistant's.</param>
     /// <param name="completion">The turns that follow: a JSON list of messages.</param>
     /// <param name="options">Its generation prompt is decided here and so not used.</param>
     public EncodedChat EncodeCompletion(Conversation prompt, JsonElement completion, ChatEncodeOptions options)
     {
         if (completion.ValueKind != JsonValueKind.Array || prompt.Messages.ValueKind != JsonValueKind.Array)
-            throw new InputException("prompt and completion must both be lists of {role, content} objects", fix: """write each as [{"role": "user", "content": "…"}]""");
+            throw new InputException("prompt and completion must both be lists of {role, content} objects",
+                fix: """write each as [{"role": "user", "content": "…"}]""");
         var whole = prompt.With(completion);
         var lastIsAssistant = prompt.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } last
             && last.TryGetProperty("role", out var role) && role.ValueEquals("assistant");
         var now = options.Now ?? DateTime.Now;
-        var head = Encode(prompt, options with { AddGenerationPrompt = !lastIsAssistant, ContinueFinalMessage = lastIsAssistant, WithAssistantMask = false, Now = now });
-        var full = Encode(whole, options with { AddGenerationPrompt = false, ContinueFinalMessage = false, WithAssistantMask = false, Now = now });
+        var head = Encode(prompt,
+            options with { AddGenerationPrompt = !lastIsAssistant, ContinueFinalMessage = lastIsAssistant,
+            WithAssistantMask = false, Now = now });
+        var full = Encode(whole,
+            options with { AddGenerationPrompt = false, ContinueFinalMessage = false, WithAssistantMask = false, Now = now });
         // A generation prompt may hold more than the finished turn (an open think block): what both share is the prompt.
         return Completed(full.Text, full.Text.AsSpan().CommonPrefixLength(head.Text), options.AddSpecialTokens);
     }

@@ -8,7 +8,8 @@ namespace Handbook.Text.Templates;
 /// <summary>A chat template: turns a conversation into the one text a model was trained on.</summary>
 /// <remarks>
 /// The language is Jinja as published templates use it: an immutable sandbox, <c>trim_blocks</c> and <c>lstrip_blocks</c> on, no escaping,
-/// break and continue, and <c>{% generation %}</c> blocks around what the assistant says. A template is parsed once and may render on many threads.
+/// break and continue, and <c>{% generation %}</c> blocks around what the assistant says. A template is parsed once
+/// and may render on many threads.
 /// </remarks>
 public sealed partial class ChatTemplate
 {
@@ -39,7 +40,8 @@ public sealed partial class ChatTemplate
     /// <summary>Whether the template itself marks what the assistant says.</summary>
     public bool HasGenerationBlocks => _parsed.Features.Tags.Contains("generation");
 
-    /// <summary>The template for conversations with tools, where the tokenizer names one (<c>tool_use</c>); null where this one renders them, too.</summary>
+    /// <summary>The template for conversations with tools, where the tokenizer names one (<c>tool_use</c>); null where this
+    /// one renders them, too.</summary>
     public ChatTemplate? ForTools { get; internal init; }
 
     /// <summary>Whether the text depends on the day it is rendered.</summary>
@@ -49,7 +51,8 @@ public sealed partial class ChatTemplate
     public bool RendersToolCalls => Source.Contains("tool_calls", StringComparison.Ordinal) || ForTools?.RendersToolCalls == true;
 
     /// <summary>SHA-256 (hex) of the template's text: caches of rendered data are keyed by it.</summary>
-    public string Fingerprint => field ??= Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Source + ForTools?.Source)));
+    public string Fingerprint =>
+        field ??= Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(Source + ForTools?.Source)));
 
     /// <summary>The block tags, filters, tests and variables the template uses, each sorted.</summary>
     public IReadOnlyDictionary<string, IReadOnlyCollection<string>> Features => new Dictionary<string, IReadOnlyCollection<string>>
@@ -86,7 +89,8 @@ public sealed partial class ChatTemplate
         return template.Render(template.Messages(conversation, options), conversation, options);
     }
 
-    /// <summary>The conversation in the forms that the template takes: contents as texts or parts, arguments of calls as objects or JSON text.</summary>
+    /// <summary>The conversation in the forms that the template takes: contents as texts or parts, arguments of calls as
+    /// objects or JSON text.</summary>
     /// <param name="options">Special tokens and time of the render to come.</param>
     public Conversation Fitted(Conversation conversation, RenderOptions options)
     {
@@ -95,20 +99,25 @@ public sealed partial class ChatTemplate
     }
 
     /// <summary>The forms of messages that the template takes.</summary>
-    internal TemplateForms Forms(RenderOptions options) => LazyInitializer.EnsureInitialized(ref _forms, () => TemplateForms.Of(this, options));
+    internal TemplateForms Forms(RenderOptions options) =>
+        LazyInitializer.EnsureInitialized(ref _forms, () => TemplateForms.Of(this, options));
 
     /// <summary>The template that renders a conversation: another one where it has tools and the tokenizer names one for them.</summary>
     internal ChatTemplate For(Conversation conversation) => ForTools is { } other && conversation.HasTools ? other : this;
 
-    /// <summary>What the assistant says in a rendered conversation, with the tokens that end its turns; in code points, end exclusive.</summary>
+    /// <summary>What the assistant says in a rendered conversation, with the tokens that end its turns; in code
+    /// points, end exclusive.</summary>
     /// <param name="rendered">The render of this conversation with these options; with generation blocks its spans are the answer.</param>
-    /// <param name="specials">Places of special tokens in the text, in code points, in order: a turn ends with the first one behind its text.</param>
+    /// <param name="specials">Places of special tokens in the text, in code points, in order: a turn ends with the
+    /// first one behind its text.</param>
     /// <exception cref="InputException">What the assistant says cannot be told apart in the text.</exception>
-    public IReadOnlyList<(int Start, int End)> AssistantSpans(Conversation conversation, RenderOptions options, RenderedChat rendered, IReadOnlyList<(int Start, int End)> specials)
+    public IReadOnlyList<(int Start, int End)> AssistantSpans(Conversation conversation, RenderOptions options, RenderedChat rendered,
+        IReadOnlyList<(int Start, int End)> specials)
     {
         var template = For(conversation);
         options = options with { Now = options.Now ?? DateTime.Now };
-        return !template.HasGenerationBlocks ? new AssistantTurns(template, conversation, options, rendered.Text, specials, template._seams).Find()
+        return !template.HasGenerationBlocks
+            ? new AssistantTurns(template, conversation, options, rendered.Text, specials, template._seams).Find()
             : rendered.HasMisplacedSpans ? template.BlockPlaces(conversation, options, rendered.Text) : rendered.Spans;
     }
 
@@ -122,12 +131,15 @@ public sealed partial class ChatTemplate
         var spans = TextPlaces.ToUnits(rendered.Text, AssistantSpans(conversation, options, rendered, []));
         var messages = template.Messages(conversation, options);
         var beginnings = new RenderedBeginnings(template, conversation, options);
-        return new MessageMarks(() => template.Messages(conversation, options), changed => beginnings.TryRender(changed, options)).Find(rendered.Text).Exists(piece =>
-            piece.End > piece.Start && messages[piece.Message] is PyDict message && message.TryGet("role", out var role) && role is "assistant"
+        return new MessageMarks(() => template.Messages(conversation, options), changed => beginnings.TryRender(changed, options))
+            .Find(rendered.Text).Exists(piece =>
+            piece.End > piece.Start && messages[piece.Message] is PyDict message
+                && message.TryGet("role", out var role) && role is "assistant"
             && !spans.Exists(span => span.Start < piece.End && piece.Start < span.End));
     }
 
-    /// <summary>Where the generation blocks stand, whatever macro or set block they were rendered in: a render with marks around them tells.</summary>
+    /// <summary>Where the generation blocks stand, whatever macro or set block they were rendered in: a render with
+    /// marks around them tells.</summary>
     private List<(int Start, int End)> BlockPlaces(Conversation conversation, RenderOptions options, string text)
     {
         var marked = Render(Messages(conversation, options), conversation, options, marksBlocks: true).Text;
@@ -147,9 +159,11 @@ public sealed partial class ChatTemplate
             }
             else
                 plain.Append(letter);
-        return depth == 0 && plain.Equals(text) ? TextPlaces.ToCodePoints(text, [.. spans.Where(span => span.End > span.Start)]) : throw new InputException(
+        return depth == 0 && plain.Equals(text) ? TextPlaces.ToCodePoints(text, [.. spans.Where(span => span.End > span.Start)])
+            : throw new InputException(
             $"{Name}: a generation block stands in a macro, call or set block whose text the template changes afterwards, so what it marks cannot be placed",
-            "the loss mask would be a guess", "move {% generation %} … {% endgeneration %} out of the macro, or train on all tokens with assistant_only_loss: false");
+            "the loss mask would be a guess",
+                "move {% generation %} … {% endgeneration %} out of the macro, or train on all tokens with assistant_only_loss: false");
     }
 
     /// <summary>The messages as values of the language, an empty system turn in front where the options ask for it.</summary>
@@ -213,7 +227,8 @@ public sealed partial class ChatTemplate
         }
         catch (JinjaException error)
         {
-            throw new TemplateException(error.Kind, error.Message, Name, SourcePosition.Find(_normalised, render.At), Fix(error.Message), error);
+            throw new TemplateException(error.Kind, error.Message, Name, SourcePosition.Find(_normalised, render.At),
+                Fix(error.Message), error);
         }
         finally
         {
@@ -230,7 +245,8 @@ public sealed partial class ChatTemplate
         if (messages.Count == 0)
             throw Refused("the list of messages is empty", "leave rows without messages out");
         var hasSystem = messages[0] is PyDict first && first.TryGet("role", out var role) && role is "system";
-        if (hasSystem || !(Source.Contains("system", StringComparison.Ordinal) || Source.Contains("<|im_start|>", StringComparison.Ordinal)))
+        if (hasSystem || !(Source.Contains("system", StringComparison.Ordinal)
+            || Source.Contains("<|im_start|>", StringComparison.Ordinal)))
             return;
         var system = new PyDict();
         system.Set("role", "system");
@@ -252,7 +268,8 @@ public sealed partial class ChatTemplate
         }
         var part = (content as List<object?>)?.OfType<PyDict>().LastOrDefault(item => item.Contains("text"));
         if (part is null || !part.TryGet("text", out var partText) || partText is not string ending)
-            throw Refused("continue_final_message is set but we could not find any text to continue in the final message!", "give the final message a text as content");
+            throw Refused("continue_final_message is set but we could not find any text to continue in the final message!",
+                "give the final message a text as content");
         part.Set("text", ending + ContinueTag);
     }
 

@@ -7,7 +7,8 @@ internal static class ConversationForm
 {
     public static Conversation For(TemplateForms forms, Conversation conversation)
     {
-        if (conversation.Messages.ValueKind != JsonValueKind.Array || !conversation.Messages.EnumerateArray().Any(message => Differs(forms, message)))
+        if (conversation.Messages.ValueKind != JsonValueKind.Array || !conversation.Messages.EnumerateArray()
+            .Any(message => Differs(forms, message)))
             return conversation;
         return conversation with
         {
@@ -24,10 +25,12 @@ internal static class ConversationForm
         };
     }
 
-    private static bool Differs(TemplateForms forms, JsonElement message) => message.ValueKind == JsonValueKind.Object && message.EnumerateObject().Any(property => property.Name switch
+    private static bool Differs(TemplateForms forms, JsonElement message) => message.ValueKind == JsonValueKind.Object
+        && message.EnumerateObject().Any(property => property.Name switch
     {
         "content" => IsParts(property.Value) ? !forms.TakesParts : property.Value.ValueKind == JsonValueKind.String && !forms.TakesText,
-        "tool_calls" => property.Value.ValueKind == JsonValueKind.Array && property.Value.EnumerateArray().Any(call => Arguments(call) is { } arguments && Rewritten(forms, arguments) is not null),
+        "tool_calls" => property.Value.ValueKind == JsonValueKind.Array
+            && property.Value.EnumerateArray().Any(call => Arguments(call) is { } arguments && Rewritten(forms, arguments) is not null),
         _ => false,
     });
 
@@ -87,7 +90,8 @@ internal static class ConversationForm
     }
 
     private static JsonElement? Arguments(JsonElement call) => call.ValueKind != JsonValueKind.Object ? null
-        : call.TryGetProperty("function", out var function) && function.ValueKind == JsonValueKind.Object && function.TryGetProperty("arguments", out var arguments) ? arguments
+        : call.TryGetProperty("function", out var function) && function.ValueKind == JsonValueKind.Object
+            && function.TryGetProperty("arguments", out var arguments) ? arguments
         : call.TryGetProperty("arguments", out arguments) ? arguments : null;
 
     /// <summary>Arguments in the form that the template takes; null where they stand in it.</summary>
@@ -118,7 +122,8 @@ internal static class ConversationForm
             return null;
         try
         {
-            return JsonDocument.Parse(text, new() { MaxDepth = 512 }).RootElement is { ValueKind: JsonValueKind.Object } value ? value : null;
+            return JsonDocument.Parse(text, new() { MaxDepth = 512 }).RootElement is { ValueKind: JsonValueKind.Object } value ? value
+                : null;
         }
         catch (JsonException)
         {

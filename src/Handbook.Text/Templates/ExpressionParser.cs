@@ -1,6 +1,7 @@
 namespace Handbook.Text.Templates;
 
-/// <summary>Tokens → expressions. From loose to tight: if-else, or, and, not, comparisons, + −, ~, * / // %, **, unary, postfix, filters and tests.</summary>
+/// <summary>Tokens → expressions. From loose to tight: if-else, or, and, not, comparisons, + −, ~, * / // %, **, unary,
+/// postfix, filters and tests.</summary>
 internal sealed partial class Parser
 {
     private static readonly string[] _comparisons = ["==", "!=", "<", "<=", ">", ">="];
@@ -25,7 +26,8 @@ internal sealed partial class Parser
             isConditional = true;
             var at = Next().At;
             var condition = ParseOr();
-            then = new ConditionalNode(condition, then, SkipName("else") ? ParseConditional() : null, _source.AsSpan(0, start).Count('\n') + 1, at);
+            then = new ConditionalNode(condition, then, SkipName("else") ? ParseConditional() : null,
+                _source.AsSpan(0, start).Count('\n') + 1, at);
         }
         _soft = outer;
         if (isConditional)
@@ -117,7 +119,9 @@ internal sealed partial class Parser
         while (Current is { Kind: TokenKind.Operator, Text: "*" or "/" or "//" or "%" })
         {
             var sign = Next();
-            left = new BinaryNode(left, ParsePower(), sign.Text switch { "*" => Operators.Multiply, "/" => Operators.Divide, "//" => Operators.FloorDivide, _ => Operators.Modulo }, sign.At);
+            left = new BinaryNode(left, ParsePower(),
+                sign.Text switch { "*" => Operators.Multiply, "/" => Operators.Divide, "//" => Operators.FloorDivide,
+                _ => Operators.Modulo }, sign.At);
         }
         return left;
     }
@@ -183,7 +187,8 @@ internal sealed partial class Parser
                 });
                 return new DictLiteralNode([.. pairs], token.At);
             default:
-                throw Error(token.Kind == TokenKind.End ? "unexpected end of template" : $"unexpected {PyRepr.Quote(token.Describe())}", token.At);
+                throw Error(token.Kind == TokenKind.End ? "unexpected end of template"
+                    : $"unexpected {PyRepr.Quote(token.Describe())}", token.At);
         }
     }
 
@@ -367,7 +372,8 @@ internal sealed partial class Parser
             }
         }
         ExpectOperator(")");
-        return positional.Count == 0 && named.Count == 0 && starred is null && doubleStarred is null ? CallArguments.None : new([.. positional], [.. named], starred, doubleStarred);
+        return positional.Count == 0 && named.Count == 0 && starred is null && doubleStarred is null ? CallArguments.None
+            : new([.. positional], [.. named], starred, doubleStarred);
 
         void Ensure(bool holds)
         {
@@ -405,7 +411,8 @@ internal sealed partial class Parser
         var arguments = CallArguments.None;
         if (IsOperator("("))
             arguments = ParseArguments();
-        else if ((Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float || IsOperator("[") || IsOperator("{") || Current.Kind == TokenKind.Name)
+        else if ((Current.Kind is TokenKind.String or TokenKind.Integer or TokenKind.Float || IsOperator("[") || IsOperator("{")
+            || Current.Kind == TokenKind.Name)
             && !IsName("else") && !IsName("or") && !IsName("and"))
         {
             if (IsName("is"))

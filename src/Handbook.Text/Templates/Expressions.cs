@@ -69,7 +69,8 @@ internal sealed class DictLiteralNode((Expression Key, Expression Value)[] items
 
 internal sealed class SliceNode(Expression? start, Expression? stop, Expression? step, int at) : Expression(at)
 {
-    public override object? Evaluate(Render render, Frame frame) => new PySlice(start?.Evaluate(render, frame), stop?.Evaluate(render, frame), step?.Evaluate(render, frame));
+    public override object? Evaluate(Render render, Frame frame) =>
+        new PySlice(start?.Evaluate(render, frame), stop?.Evaluate(render, frame), step?.Evaluate(render, frame));
 }
 
 internal sealed class AttributeNode(Expression owner, string name, int at) : Expression(at)
@@ -99,7 +100,8 @@ internal sealed class ItemNode(Expression owner, Expression key, int at) : Expre
 }
 
 /// <summary>The arguments of a call as written.</summary>
-internal sealed record CallArguments(Expression[] Positional, (string Name, Expression Value)[] Named, Expression? Starred, Expression? DoubleStarred)
+internal sealed record CallArguments(Expression[] Positional, (string Name, Expression Value)[] Named, Expression? Starred,
+    Expression? DoubleStarred)
 {
     public static readonly CallArguments None = new([], [], null, null);
 
@@ -173,7 +175,8 @@ internal sealed class FilterNode(Expression? value, string name, CallArguments a
     /// <param name="blockText">What stands for the innermost missing value.</param>
     public object? Apply(Render render, Frame frame, object? blockText)
     {
-        var given = value switch { null => blockText, FilterNode inner => inner.Apply(render, frame, blockText), _ => value.Evaluate(render, frame) };
+        var given = value switch { null => blockText, FilterNode inner => inner.Apply(render, frame, blockText),
+            _ => value.Evaluate(render, frame) };
         var all = arguments.Evaluate(render, frame, given);
         render.At = At;
         return (_filter ?? throw JinjaException.Undefined($"No filter named '{name}' found.")).Call(render, all);
@@ -206,12 +209,14 @@ internal sealed class NotNode(Expression value, int at) : Expression(at)
 
 internal sealed class AndNode(Expression left, Expression right, int at) : Expression(at)
 {
-    public override object? Evaluate(Render render, Frame frame) => left.Evaluate(render, frame) is var value && PyCompare.Truth(value) ? right.Evaluate(render, frame) : value;
+    public override object? Evaluate(Render render, Frame frame) => left.Evaluate(render, frame) is var value && PyCompare.Truth(value)
+        ? right.Evaluate(render, frame) : value;
 }
 
 internal sealed class OrNode(Expression left, Expression right, int at) : Expression(at)
 {
-    public override object? Evaluate(Render render, Frame frame) => left.Evaluate(render, frame) is var value && PyCompare.Truth(value) ? value : right.Evaluate(render, frame);
+    public override object? Evaluate(Render render, Frame frame) => left.Evaluate(render, frame) is var value && PyCompare.Truth(value)
+        ? value : right.Evaluate(render, frame);
 }
 
 internal sealed class ConditionalNode(Expression condition, Expression then, Expression? otherwise, int line, int at) : Expression(at)
@@ -219,7 +224,8 @@ internal sealed class ConditionalNode(Expression condition, Expression then, Exp
     private readonly Undefined _nothing = new($"the inline if-expression on line {line} evaluated to false and no else section was defined.");
 
     public override object? Evaluate(Render render, Frame frame) =>
-        PyCompare.Truth(condition.Evaluate(render, frame)) ? then.Evaluate(render, frame) : otherwise is null ? _nothing : otherwise.Evaluate(render, frame);
+        PyCompare.Truth(condition.Evaluate(render, frame)) ? then.Evaluate(render, frame) : otherwise is null ? _nothing
+            : otherwise.Evaluate(render, frame);
 }
 
 internal sealed class UnaryNode(Expression value, Func<object?, object?> operation, int at) : Expression(at)

@@ -7,18 +7,21 @@ internal static class Filters
     {
         new("abs", "value /", (_, a) => Number(a[0], "bad operand type for abs()") is var number ? PyNumber.Absolute(number) : null),
         new("attr", "obj name", (_, a) => Attr(a[0], a.Text(1, "attribute name"))),
-        new("batch", "value linecount fill_with?", (_, a) => new PyIterator(Batch(PySequence.Iterate(a[0]), a.Integer(1, 0, "batch"), a.Or(2, null)))),
+        new("batch", "value linecount fill_with?",
+            (_, a) => new PyIterator(Batch(PySequence.Iterate(a[0]), a.Integer(1, 0, "batch"), a.Or(2, null)))),
         new("count", "value /", (_, a) => Length(a[0])),
         new("d", "value default_value? boolean?", Default),
         new("default", "value default_value? boolean?", Default),
         new("dictsort", "value case_sensitive? by? reverse?", (_, a) => DictSort(a)),
         new("filesizeformat", "value binary?", (_, a) => FileSize(a)),
-        new("first", "seq", (_, a) => PySequence.Iterate(a[0]).Take(1).ToArray() is [var first] ? first : new Undefined("No first item, sequence was empty.")),
+        new("first", "seq", (_, a) =>
+            PySequence.Iterate(a[0]).Take(1).ToArray() is [var first] ? first : new Undefined("No first item, sequence was empty.")),
         new("float", "value default?", (_, a) => Float(a[0]) ?? a.Or(1, 0.0)),
         new("groupby", "value attribute default? case_sensitive?", (_, a) => GroupBy(a)),
         new("int", "value default? base?", (_, a) => Int(a)),
         new("items", "value", (_, a) => new PyIterator(Items(a[0]))),
-        new("last", "seq", (_, a) => (PySequence.Reversed(a[0]) ?? throw NotReversible(a[0])).Take(1).ToArray() is [var last] ? last : new Undefined("No last item, sequence was empty.")),
+        new("last", "seq", (_, a) => (PySequence.Reversed(a[0]) ?? throw NotReversible(a[0])).Take(1)
+            .ToArray() is [var last] ? last : new Undefined("No last item, sequence was empty.")),
         new("length", "value /", (_, a) => Length(a[0])),
         new("list", "value", (_, a) => PySequence.ToList(a[0])),
         new("map", "*", (render, a) => new PyIterator(Map(render, a))),
@@ -32,8 +35,10 @@ internal static class Filters
         new("round", "value precision? method?", (_, a) => Round(a)),
         new("select", "*", (render, a) => new PyIterator(Select(render, a, keep: true, byAttribute: false))),
         new("selectattr", "*", (render, a) => new PyIterator(Select(render, a, keep: true, byAttribute: true))),
-        new("slice", "value slices fill_with?", (_, a) => new PyIterator(Slice(PySequence.ToList(a[0]), a.Integer(1, 0, "slice"), a.Or(2, null)))),
-        new("sort", "value reverse? case_sensitive? attribute?", (_, a) => PyCompare.Sorted(PySequence.Iterate(a[0]), Keys(a.Or(3, null), fold: !a.Truth(2, false)), a.Truth(1, false))),
+        new("slice", "value slices fill_with?",
+            (_, a) => new PyIterator(Slice(PySequence.ToList(a[0]), a.Integer(1, 0, "slice"), a.Or(2, null)))),
+        new("sort", "value reverse? case_sensitive? attribute?",
+            (_, a) => PyCompare.Sorted(PySequence.Iterate(a[0]), Keys(a.Or(3, null), fold: !a.Truth(2, false)), a.Truth(1, false))),
         new("sum", "iterable attribute? start?", (_, a) => Sum(a)),
         new("tojson", "value ensure_ascii? indent? separators? sort_keys?", (_, a) => ToJson(a)),
         new("unique", "value case_sensitive? attribute?", (_, a) => new PyIterator(Unique(a))),
@@ -45,7 +50,9 @@ internal static class Filters
         object?[] parts = attribute switch
         {
             null => [],
-            string or Markup => [.. PyText.Of(attribute)!.Split('.').Select(part => part.Length > 0 && part.All(char.IsAsciiDigit) ? PyNumber.Box(PyNumber.ParseInteger(part, 10) ?? 0) : (object)part)],
+            string or Markup => [.. PyText.Of(attribute)!.Split('.')
+                .Select(part => part.Length > 0 && part.All(char.IsAsciiDigit)
+                ? PyNumber.Box(PyNumber.ParseInteger(part, 10) ?? 0) : (object)part)],
             _ => [attribute],
         };
         return item =>
@@ -60,16 +67,19 @@ internal static class Filters
         };
     }
 
-    internal static object Length(object? value) => PySequence.Length(value) is { } length ? Boxes.Of((long)length) : throw JinjaException.Type($"object of type '{PyType.Name(value)}' has no len()");
+    internal static object Length(object? value) => PySequence.Length(value) is { } length ? Boxes.Of((long)length)
+        : throw JinjaException.Type($"object of type '{PyType.Name(value)}' has no len()");
 
-    internal static object Number(object? value, string refusal) => PyNumber.IsNumber(value) ? value! : throw JinjaException.Type($"{refusal}: '{PyType.Name(value)}'");
+    internal static object Number(object? value, string refusal) => PyNumber.IsNumber(value) ? value!
+        : throw JinjaException.Type($"{refusal}: '{PyType.Name(value)}'");
 
     private static object? Fold(object? value) => value is string or Markup ? PyText.Lower(PyText.Of(value)!) : value;
 
     /// <summary>A sort key of several paths: <c>"age,name"</c>.</summary>
     private static Func<object?, object?> Keys(object? attribute, bool fold)
     {
-        var paths = (PyText.Of(attribute) is { } names ? names.Split(',').Cast<object?>() : [attribute]).Select(path => Path(path, fold)).ToArray();
+        var paths = (PyText.Of(attribute) is { } names ? names.Split(',').Cast<object?>() : [attribute])
+            .Select(path => Path(path, fold)).ToArray();
         return item => new PyTuple([.. paths.Select(path => path(item))]);
     }
 
@@ -102,7 +112,8 @@ internal static class Filters
         yield return row;
     }
 
-    private static object? Default(Render render, Arguments a) => a[0] is Undefined || (a.Truth(2, false) && !PyCompare.Truth(a[0])) ? a.Or(1, "") : a[0];
+    private static object? Default(Render render, Arguments a) =>
+        a[0] is Undefined || (a.Truth(2, false) && !PyCompare.Truth(a[0])) ? a.Or(1, "") : a[0];
 
     private static List<object?> DictSort(Arguments a)
     {
@@ -110,7 +121,8 @@ internal static class Filters
         var at = by is "key" ? 0 : by is "value" ? 1 : throw JinjaException.Undefined("You can only sort by either \"key\" or \"value\"");
         var fold = !a.Truth(1, false);
         var rows = Mapping(a[0]);
-        return PyCompare.Sorted(new PyDictView(rows, DictPart.Items).Items(), row => ((PyTuple)row!).Items[at] is var key && fold ? Fold(key) : key, a.Truth(3, false));
+        return PyCompare.Sorted(new PyDictView(rows, DictPart.Items).Items(),
+            row => ((PyTuple)row!).Items[at] is var key && fold ? Fold(key) : key, a.Truth(3, false));
     }
 
     private static PyDict Mapping(object? value) => value switch
@@ -154,7 +166,8 @@ internal static class Filters
                 var text = PyText.Of(a[0])!;
                 if (PyNumber.ParseInteger(text, a.Integer(2, 10, "base")) is { } integer)
                     return PyNumber.Box(integer);
-                return PyNumber.ParseFloat(text) is { } parsed && double.IsFinite(parsed) ? PyNumber.Box(new(Math.Truncate(parsed))) : otherwise;
+                return PyNumber.ParseFloat(text) is { } parsed && double.IsFinite(parsed)
+                    ? PyNumber.Box(new(Math.Truncate(parsed))) : otherwise;
             case double number:
                 return double.IsFinite(number) ? PyNumber.Box(new(Math.Truncate(number))) : otherwise;
             default:
@@ -254,7 +267,8 @@ internal static class Filters
     }
 
     private static Function Named(Dictionary<string, Function> functions, object? name, string kind) =>
-        PyText.Of(name) is { } text && functions.TryGetValue(text, out var function) ? function : throw JinjaException.Undefined($"No {kind} named {PyRepr.Of(name)}.");
+        PyText.Of(name) is { } text && functions.TryGetValue(text, out var function) ? function
+            : throw JinjaException.Undefined($"No {kind} named {PyRepr.Of(name)}.");
 
     private static object? Random(Render render, object? sequence)
     {
@@ -328,7 +342,8 @@ internal static class Filters
         var (item, key) = (indent is null ? ", " : ",", ": ");
         if (a.Or(3, null) is { } separators)
         {
-            if (PySequence.ToList(separators) is not [{ } first, { } second] || PyText.Of(first) is not { } itemText || PyText.Of(second) is not { } keyText)
+            if (PySequence.ToList(separators) is not [{ } first, { } second] || PyText.Of(first) is not { } itemText
+                || PyText.Of(second) is not { } keyText)
                 throw JinjaException.Type("separators must be a pair of strings");
             (item, key) = (itemText, keyText);
         }

@@ -17,7 +17,8 @@ internal sealed class Frame
         _values = new object?[Inline];
     }
 
-    /// <summary>The outermost scope: a place for every name of the template; <see cref="Arguments.Absent"/> where there is no variable.</summary>
+    /// <summary>The outermost scope: a place for every name of the template; <see cref="Arguments.Absent"/> where
+    /// there is no variable.</summary>
     public Frame(object?[] values)
     {
         _isRoot = true;

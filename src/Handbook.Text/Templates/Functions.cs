@@ -21,10 +21,12 @@ internal readonly struct Arguments(object?[] positional, (string Name, object? V
 
     public bool Truth(int index, bool otherwise) => Has(index) ? PyCompare.Truth(positional[index]) : otherwise;
 
-    public int Integer(int index, int otherwise, string what) => Has(index) && positional[index] is not null ? PyNumber.ToInt32(positional[index], what) : otherwise;
+    public int Integer(int index, int otherwise, string what) => Has(index) && positional[index] is not null
+        ? PyNumber.ToInt32(positional[index], what) : otherwise;
 
     /// <summary>Text that must be text.</summary>
-    public string Text(int index, string what) => PyText.Of(positional[index]) ?? throw JinjaException.Type($"{what} must be str, not {PyType.Name(positional[index])}");
+    public string Text(int index, string what) => PyText.Of(positional[index])
+        ?? throw JinjaException.Type($"{what} must be str, not {PyType.Name(positional[index])}");
 
     public string? OptionalText(int index, string what) => Has(index) && positional[index] is not null ? Text(index, what) : null;
 
@@ -41,7 +43,8 @@ internal readonly struct Arguments(object?[] positional, (string Name, object? V
 internal delegate object? Body(Render render, Arguments arguments);
 
 /// <summary>A built-in function, filter, test or method with its parameter list.</summary>
-/// <remarks>Parameters are written <c>"value chars?"</c>: a question mark for optional, <c>/</c> after those that take no name, <c>*</c> for "as given".</remarks>
+/// <remarks>Parameters are written <c>"value chars?"</c>: a question mark for optional, <c>/</c> after those that take no name,
+/// <c>*</c> for "as given".</remarks>
 internal sealed class Function
 {
     private readonly Body _body;
@@ -82,7 +85,8 @@ internal sealed class Function
         {
             var at = Array.IndexOf(_parameters, name);
             if (at < _positionalOnly)
-                throw JinjaException.Type(at < 0 ? $"{Name}() got an unexpected keyword argument '{name}'" : $"{Name}() takes no keyword arguments");
+                throw JinjaException.Type(at < 0 ? $"{Name}() got an unexpected keyword argument '{name}'"
+                    : $"{Name}() takes no keyword arguments");
             if (!ReferenceEquals(bound[at], Arguments.Absent))
                 throw JinjaException.Type($"{Name}() got multiple values for argument '{name}'");
             bound[at] = value;
@@ -97,5 +101,6 @@ internal sealed class Function
 /// <summary>A method with the value it belongs to; its function gets that value as first argument.</summary>
 internal sealed record Method(object? Owner, Function Function)
 {
-    public object? Call(Render render, Arguments arguments) => Function.Call(render, new([Owner, .. arguments.Positional], arguments.Named));
+    public object? Call(Render render, Arguments arguments) =>
+        Function.Call(render, new([Owner, .. arguments.Positional], arguments.Named));
 }

@@ -7,7 +7,8 @@ internal static class Globals
 
     private static readonly string[] _latin =
     [
-        "lorem", "ipsum", "dolor", "sit", "amet", "consectetuer", "adipiscing", "elit", "sed", "nonummy", "nibh", "euismod", "tincidunt", "ut", "laoreet", "magna", "aliquam", "erat", "volutpat",
+        "lorem", "ipsum", "dolor", "sit", "amet", "consectetuer", "adipiscing", "elit", "sed", "nonummy", "nibh", "euismod", "tincidunt",
+            "ut", "laoreet", "magna", "aliquam", "erat", "volutpat",
     ];
 
     public static readonly Dictionary<string, object?> All = new Function[]
@@ -15,7 +16,8 @@ internal static class Globals
         new("range", "a b? c? /", (_, a) => Range(a), isType: true),
         new("dict", "*", (_, a) => Dict(a), isType: true),
         new("namespace", "*", (_, a) => new Namespace(Dict(a)), isType: true),
-        new("cycler", "*", (_, a) => new Cycler(a.Count > 0 ? a.Positional : throw JinjaException.Value("at least one item has to be provided")), isType: true),
+        new("cycler", "*", (_, a) =>
+            new Cycler(a.Count > 0 ? a.Positional : throw JinjaException.Value("at least one item has to be provided")), isType: true),
         new("joiner", "sep?", (_, a) => new Joiner(a.Or(0, ", ")), isType: true),
         new("lipsum", "n? html? min? max?", Lipsum),
         new("raise_exception", "message", (_, a) => throw new JinjaException(TemplateErrorKind.RaiseException, PyRepr.Str(a[0]))),
@@ -24,7 +26,8 @@ internal static class Globals
 
     private static PyRange Range(Arguments a)
     {
-        var numbers = a.Positional.Where(value => !ReferenceEquals(value, Arguments.Absent)).Select(value => (long)PyNumber.ToInt32(value, "range()")).ToArray();
+        var numbers = a.Positional.Where(value => !ReferenceEquals(value, Arguments.Absent))
+            .Select(value => (long)PyNumber.ToInt32(value, "range()")).ToArray();
         var (start, stop, step) = numbers.Length == 1 ? (0, numbers[0], 1) : (numbers[0], numbers[1], numbers.Length > 2 ? numbers[2] : 1);
         if (step == 0)
             throw JinjaException.Value("range() arg 3 must not be zero");
@@ -60,7 +63,8 @@ internal static class Globals
         var paragraphs = new List<string>();
         for (var i = a.Integer(0, 5, "lipsum"); i > 0; i--)
         {
-            var words = Enumerable.Range(0, render.Random.Next(least, most)).Select(_ => _latin[render.Random.Next(_latin.Length)]).ToArray();
+            var words = Enumerable.Range(0, render.Random.Next(least, most))
+                .Select(_ => _latin[render.Random.Next(_latin.Length)]).ToArray();
             Budget.CheckItems(words.Length);
             paragraphs.Add(PyText.Capitalize(string.Join(' ', words)) + ".");
         }

@@ -17,7 +17,8 @@ internal static partial class HtmlText
     {
         var result = new StringBuilder();
         var from = 0;
-        while (text.IndexOf(open, from, StringComparison.Ordinal) is var start and >= 0 && text.IndexOf(close, start + open.Length, StringComparison.Ordinal) is var end and >= 0)
+        while (text.IndexOf(open, from, StringComparison.Ordinal) is var start and >= 0
+            && text.IndexOf(close, start + open.Length, StringComparison.Ordinal) is var end and >= 0)
         {
             result.Append(text, from, start - from);
             from = end + close.Length;
@@ -28,7 +29,8 @@ internal static partial class HtmlText
     public static object Urlize(Render render, Arguments a)
     {
         int? limit = a.Or(1, null) is { } most ? PyNumber.ToInt32(most, "trim_url_limit") : null;
-        var relations = new SortedSet<string>((a.OptionalText(4, "rel") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries), StringComparer.Ordinal) { "noopener" };
+        var relations = new SortedSet<string>((a.OptionalText(4, "rel") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries),
+            StringComparer.Ordinal) { "noopener" };
         if (a.Truth(2, false))
             relations.Add("nofollow");
         var rel = $" rel=\"{Markup.Escape(string.Join(' ', relations))}\"";
@@ -69,12 +71,14 @@ internal static partial class HtmlText
                 tail = tail[end..];
             }
         }
-        var shown = limit is { } most && PyText.Length(middle) > most ? PyText.Slice(middle, new PySlice(null, (long)most, null)) + "..." : middle;
+        var shown = limit is { } most && PyText.Length(middle) > most
+            ? PyText.Slice(middle, new PySlice(null, (long)most, null)) + "..." : middle;
         if (IsLink(middle))
             middle = $"<a href=\"{(middle.StartsWith("https://", StringComparison.Ordinal) || middle.StartsWith("http://", StringComparison.Ordinal) ? "" : "https://")}{middle}\"{attributes}>{shown}</a>";
         else if (middle.StartsWith("mailto:", StringComparison.Ordinal) && MailPattern().IsMatch(middle[7..]))
             middle = $"<a href=\"{middle}\">{middle[7..]}</a>";
-        else if (middle.Contains('@') && !middle.StartsWith("www.", StringComparison.Ordinal) && !middle.Contains(':') && MailPattern().IsMatch(middle))
+        else if (middle.Contains('@') && !middle.StartsWith("www.", StringComparison.Ordinal) && !middle.Contains(':')
+            && MailPattern().IsMatch(middle))
             middle = $"<a href=\"mailto:{middle}\">{middle}</a>";
         else if (schemes.Find(scheme => middle != scheme && middle.StartsWith(scheme, StringComparison.Ordinal)) is not null)
             middle = $"<a href=\"{middle}\"{attributes}>{middle}</a>";
@@ -97,12 +101,13 @@ internal static partial class HtmlText
     private static partial Regex MailPattern();
 
     /// <summary>
-    /// Whether a word is a web address: a host behind <c>http://</c>, <c>https://</c> or <c>www.</c> (its last label letters, or an address in
-    /// numbers), or a bare host under one of the oldest domains; then perhaps a port and a path.
+    /// Whether a word is a web address: a host behind <c>http://</c>, <c>https://</c> or <c>www.</c> (its last label letters, or an address
+    /// in numbers), or a bare host under one of the oldest domains; then perhaps a port and a path.
     /// </summary>
     private static bool IsLink(string word)
     {
-        var scheme = word.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8 : word.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : 0;
+        var scheme = word.StartsWith("https://", StringComparison.OrdinalIgnoreCase) ? 8
+            : word.StartsWith("http://", StringComparison.OrdinalIgnoreCase) ? 7 : 0;
         var isNamed = scheme > 0 || word.StartsWith("www.", StringComparison.OrdinalIgnoreCase);
         var rest = word[(scheme > 0 ? scheme : isNamed ? 4 : 0)..];
         var hostEnd = rest.StartsWith('[') ? rest.IndexOf(']') + 1 : rest.AsSpan().IndexOfAny(":/?#");
@@ -112,8 +117,10 @@ internal static partial class HtmlText
         var labels = host.Split('.');
         var domain = labels[^1];
         if (!isNamed)
-            return labels.Length > 1 && _oldDomains.Contains(domain.ToLowerInvariant()) && labels[..^1].All(label => label.Length is >= 2 and <= 63 && LabelPattern().IsMatch(label));
-        if (scheme > 0 && (SixGroupsPattern().IsMatch(host) || (labels.Length == 4 && labels.All(label => label.Length is >= 1 and <= 3 && label.All(char.IsDigit)))))
+            return labels.Length > 1 && _oldDomains.Contains(domain.ToLowerInvariant())
+                && labels[..^1].All(label => label.Length is >= 2 and <= 63 && LabelPattern().IsMatch(label));
+        if (scheme > 0 && (SixGroupsPattern()
+            .IsMatch(host) || (labels.Length == 4 && labels.All(label => label.Length is >= 1 and <= 3 && label.All(char.IsDigit)))))
             return true;
         return DomainPattern().IsMatch(domain) && labels[..^1].All(label => LabelPattern().IsMatch(label));
     }

@@ -41,7 +41,8 @@ internal readonly record struct Token(TokenKind Kind, string Text, object? Numbe
 /// <summary>Cuts a template's source into tokens, with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, as chat templates expect.</summary>
 internal sealed class Lexer
 {
-    private static readonly string[] _operators = ["//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")", "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"];
+    private static readonly string[] _operators = ["//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")",
+        "{", "}", ">", "<", "=", ".", ":", "|", ",", ";"];
     private readonly string _source;
     private readonly List<Token> _tokens = [];
     private readonly Stack<char> _open = new();
@@ -70,9 +71,11 @@ internal sealed class Lexer
         foreach (var rune in text.EnumerateRunes())
         {
             var category = Rune.GetUnicodeCategory(rune);
-            var starts = rune.Value == '_' || category is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter
+            var starts = rune.Value == '_'
+                || category is UnicodeCategory.UppercaseLetter or UnicodeCategory.LowercaseLetter or UnicodeCategory.TitlecaseLetter
                 or UnicodeCategory.ModifierLetter or UnicodeCategory.OtherLetter or UnicodeCategory.LetterNumber;
-            if (!starts && (first || category is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.ConnectorPunctuation)))
+            if (!starts && (first
+                || category is not (UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.DecimalDigitNumber or UnicodeCategory.ConnectorPunctuation)))
                 return false;
             first = false;
         }
@@ -271,7 +274,8 @@ internal sealed class Lexer
     {
         units = 1;
         return Rune.TryGetRuneAt(_source, at, out var rune) && (units = rune.Utf16SequenceLength) > 0
-            && (TextFilters.IsWord(rune) || Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.ConnectorPunctuation);
+            && (TextFilters.IsWord(rune)
+                || Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.ConnectorPunctuation);
     }
 
     private void ReadName()
@@ -290,7 +294,8 @@ internal sealed class Lexer
         var start = _at;
         if (_source[_at] == '0' && _at + 1 < _source.Length && (_source[_at + 1] | 0x20) is 'x' or 'o' or 'b')
         {
-            Func<char, bool> digit = (_source[_at + 1] | 0x20) switch { 'x' => char.IsAsciiHexDigit, 'o' => c => c is >= '0' and <= '7', _ => c => c is '0' or '1' };
+            Func<char, bool> digit = (_source[_at + 1] | 0x20) switch { 'x' => char.IsAsciiHexDigit, 'o' => c => c is >= '0' and <= '7',
+                _ => c => c is '0' or '1' };
             _at += 2;
             if (Digits(digit, leadingUnderscore: true))
             {
@@ -340,7 +345,9 @@ internal sealed class Lexer
     private bool Digits(Func<char, bool> digit, bool leadingUnderscore = false)
     {
         var start = _at;
-        while (_at < _source.Length && (digit(_source[_at]) || (_source[_at] == '_' && (_at > start || leadingUnderscore) && _at + 1 < _source.Length && digit(_source[_at + 1]))))
+        while (_at < _source.Length
+            && (digit(_source[_at])
+            || (_source[_at] == '_' && (_at > start || leadingUnderscore) && _at + 1 < _source.Length && digit(_source[_at + 1]))))
             _at++;
         return _at > start;
     }
@@ -389,7 +396,8 @@ internal sealed class Lexer
                     break;
                 case 'x' or 'u' or 'U':
                     var size = letter switch { 'x' => 2, 'u' => 4, _ => 8 };
-                    if (i + size >= text.Length || !uint.TryParse(text.AsSpan(i + 1, size), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out var code) || code > 0x10FFFF)
+                    if (i + size >= text.Length || !uint.TryParse(text.AsSpan(i + 1, size), NumberStyles.AllowHexSpecifier,
+                        CultureInfo.InvariantCulture, out var code) || code > 0x10FFFF)
                         throw Error($"truncated or illegal \\{letter} escape", start);
                     if (code is >= 0xD800 and < 0xE000 || code < 0x10000)
                         result.Append((char)code);

@@ -76,7 +76,8 @@ internal sealed class Loop
             "depth0" => Boxes.Of((long)_depth),
             "previtem" => Index <= 1 ? new Undefined("there is no previous item") : _before,
             "nextitem" => Peek() ? _ahead : new Undefined("there is no next item"),
-            "cycle" => new Function("cycle", "*", (_, a) => a.Count > 0 ? a[(Index - 1) % a.Count] : throw JinjaException.Type("no items for cycling given")),
+            "cycle" => new Function("cycle", "*",
+                (_, a) => a.Count > 0 ? a[(Index - 1) % a.Count] : throw JinjaException.Type("no items for cycling given")),
             "changed" => new Function("changed", "*", (_, a) => Changed(new PyTuple(a.Positional))),
             _ => Arguments.Absent,
         };

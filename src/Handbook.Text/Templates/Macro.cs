@@ -59,7 +59,8 @@ internal sealed class Macro(MacroNode node, Frame outer, bool autoEscape)
                 named.RemoveAt(at);
             }
             else
-                frame.Set(parameter.Id, parameter.Default is { } otherwise ? otherwise.Evaluate(render, frame) : new Undefined($"parameter '{parameter.Name}' was not provided"));
+                frame.Set(parameter.Id, parameter.Default is { } otherwise ? otherwise.Evaluate(render, frame)
+                    : new Undefined($"parameter '{parameter.Name}' was not provided"));
         }
         if (node.UsesCaller && !explicitCaller)
         {

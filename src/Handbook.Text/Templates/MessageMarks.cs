@@ -10,10 +10,10 @@ internal readonly record struct MessagePiece(int Message, int Leaf, bool IsCall,
 
 /// <summary>Finds what messages say in the text a template made of them, whatever it puts around the words.</summary>
 /// <remarks>
-/// The messages are rendered again with letters that the text lacks around each of their texts: inside its outer blanks, so that a template which strips them
-/// does the same as before, and around tags such as <c>&lt;think&gt;</c>, at which templates cut. Where the marked render without its marks is
-/// the text, the marks show the places, and nothing was guessed. Where a template looks at the first or last letter of a text, or compares names,
-/// the marks change more than that: then fewer texts are marked, or their second letters.
+/// The messages are rendered again with letters that the text lacks around each of their texts: inside its outer blanks, so that a template
+/// which strips them does the same as before, and around tags such as <c>&lt;think&gt;</c>, at which templates cut. Where the marked render
+/// without its marks is the text, the marks show the places, and nothing was guessed. Where a template looks at the first or last letter of
+/// a text, or compares names, the marks change more than that: then fewer texts are marked, or their second letters.
 /// </remarks>
 internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<List<object?>, string?> render)
 {
@@ -22,7 +22,8 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
     private const int Letters = 0x2BA4;
 
     /// <summary>Keys of a message or a call that say what it is, not what it says.</summary>
-    private static readonly HashSet<string> _structure = ["role", "type", "id", "index", "tool_call_id", "call_id", "recipient", "channel", "author"];
+    private static readonly HashSet<string> _structure = ["role", "type", "id", "index", "tool_call_id", "call_id",
+        "recipient", "channel", "author"];
 
     private sealed record Leaf(int Message, int Index, bool IsName, bool IsCall, string Text, Action<string> Set);
 
@@ -43,7 +44,8 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
         var found = new List<MessagePiece>();
         var count = messages().Count;
         for (var i = 0; i < count; i++)
-            found.AddRange(Place(text, leaf => leaf.Message == i, Style.Outer) ?? Place(text, leaf => leaf.Message == i && !leaf.IsName, Style.Inner)
+            found.AddRange(Place(text, leaf => leaf.Message == i, Style.Outer)
+                ?? Place(text, leaf => leaf.Message == i && !leaf.IsName, Style.Inner)
                 ?? Place(text, leaf => leaf.Message == i && !leaf.IsCall, Style.Inner) ?? []);
         found.Sort((one, other) => one.Start != other.Start ? one.Start.CompareTo(other.Start) : one.End.CompareTo(other.End));
         return found;
@@ -72,7 +74,8 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
         var leaves = Leaves(marked).Where(marks).ToList();
         if (leaves.Count == 0)
             return [];
-        var free = Enumerable.Range(First, Letters).Select(code => (char)code).Where(letter => !text.Contains(letter)).Take(leaves.Count * 2).ToArray();
+        var free = Enumerable.Range(First, Letters).Select(code => (char)code).Where(letter => !text.Contains(letter))
+            .Take(leaves.Count * 2).ToArray();
         var owners = new Dictionary<char, (Leaf Leaf, bool Opens)>();
         for (var i = 0; i < leaves.Count && (2 * i) + 1 < free.Length; i++)
         {
@@ -194,7 +197,8 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
                         if (dict.KeyAt(k) is not string key || (_structure.Contains(key) && !IsArguments(dict)))
                             continue;
                         var call = isCall || key is "tool_calls" or "function_call";
-                        Take(dict.ValueAt(k), call, isName: !call ? key == "name" : key == "name" && !IsArguments(dict), words => dict.Set(key, words));
+                        Take(dict.ValueAt(k), call, isName: !call ? key == "name" : key == "name" && !IsArguments(dict),
+                            words => dict.Set(key, words));
                     }
                 else if (value is List<object?> list)
                     for (var k = 0; k < list.Count; k++)
@@ -213,7 +217,8 @@ internal sealed partial class MessageMarks(Func<List<object?>> messages, Func<Li
             }
 
             // Arguments may have a key called type or name of their own.
-            bool IsArguments(PyDict dict) => dict != messages[i] && !dict.Contains("function") && !dict.Contains("arguments") && !dict.Contains("text") && !dict.Contains("content");
+            bool IsArguments(PyDict dict) => dict != messages[i] && !dict.Contains("function") && !dict.Contains("arguments")
+                && !dict.Contains("text") && !dict.Contains("content");
         }
         return leaves;
     }

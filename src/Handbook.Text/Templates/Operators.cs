@@ -42,7 +42,8 @@ internal static class Operators
         if (Repeat(left, right) is { } repeated)
             return repeated;
         return Repeat(right, left) ?? throw (left is Undefined || right is Undefined ? Unsupported("*", left, right)
-            : left is string or List<object?> or PyTuple ? JinjaException.Type($"can't multiply sequence by non-int of type '{PyType.Name(right)}'")
+            : left is string or List<object?> or PyTuple
+                ? JinjaException.Type($"can't multiply sequence by non-int of type '{PyType.Name(right)}'")
             : Unsupported("*", left, right));
     }
 
@@ -65,7 +66,8 @@ internal static class Operators
 
     public static object? Plus(object? value) => Operand(value, "+") is bool truth ? Boxes.Of(truth ? 1L : 0L) : value;
 
-    private static object Operand(object? value, string sign) => value is Undefined missing ? throw missing.Error() : Filters.Number(value, $"bad operand type for unary {sign}");
+    private static object Operand(object? value, string sign) => value is Undefined missing ? throw missing.Error()
+        : Filters.Number(value, $"bad operand type for unary {sign}");
 
     private static object Numbers(object? left, object? right, string sign, Func<object, object, object> operation) =>
         PyNumber.IsNumber(left) && PyNumber.IsNumber(right) ? operation(left!, right!) : throw Unsupported(sign, left, right);

@@ -15,7 +15,8 @@ internal sealed record TemplateFeatures
     public SortedSet<string> Variables { get; } = new(StringComparer.Ordinal);
 }
 
-/// <summary>Tokens → statements, with the grammar of Jinja 3.1 plus break, continue and generation. Expressions are in the other half.</summary>
+/// <summary>Tokens → statements, with the grammar of Jinja 3.1 plus break, continue and generation.
+/// Expressions are in the other half.</summary>
 internal sealed partial class Parser
 {
     private readonly List<Token> _tokens;
@@ -114,7 +115,8 @@ internal sealed partial class Parser
         return id;
     }
 
-    /// <summary>Statements up to one of the end tags, whose block has been opened when this returns; without end tags up to the end.</summary>
+    /// <summary>Statements up to one of the end tags, whose block has been opened when this returns; without end
+    /// tags up to the end.</summary>
     private Statement[] ParseBody(string[] ends)
     {
         var body = new List<Statement>();
@@ -345,7 +347,8 @@ internal sealed partial class Parser
         _closures++;
         var specials = new HashSet<string>();
         _macroSpecials.Push(specials);
-        var node = new MacroNode(name, Id(name), parameters) { CallerId = Id("caller"), KwargsId = Id("kwargs"), VarargsId = Id("varargs") };
+        var node = new MacroNode(name, Id(name), parameters) { CallerId = Id("caller"), KwargsId = Id("kwargs"),
+            VarargsId = Id("varargs") };
         node.Body = InFunction(() => ParseWholeBlock(end));
         _macroSpecials.Pop();
         node.UsesCaller = specials.Contains("caller");
@@ -386,7 +389,8 @@ internal sealed partial class Parser
         var scoped = SkipName("scoped");
         var required = SkipName("required");
         if (IsOperator("-"))
-            throw Error("Block names in Jinja have to be valid Python identifiers and may not contain hyphens, use an underscore instead.", Current.At);
+            throw Error("Block names in Jinja have to be valid Python identifiers and may not contain hyphens, use an underscore instead.",
+                Current.At);
         var block = new BlockNode(name.Text, Id("super"), scoped, required, InFunction(() => ParseWholeBlock("endblock")));
         SkipName(name.Text);
         return _blocks.TryAdd(name.Text, block) ? block : throw Error($"block {PyRepr.Quote(name.Text)} defined twice", at);

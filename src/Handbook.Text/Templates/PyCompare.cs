@@ -30,7 +30,8 @@ internal static class PyCompare
         if (left is null || right is null)
             return left is null && right is null;
         if (PyNumber.IsNumber(left) && PyNumber.IsNumber(right))
-            return left is not double && right is not double ? PyNumber.AsInteger(left) == PyNumber.AsInteger(right) : Order(left, right) == 0;
+            return left is not double && right is not double ? PyNumber.AsInteger(left) == PyNumber.AsInteger(right)
+                : Order(left, right) == 0;
         switch (left, right)
         {
             case (string or Markup, string or Markup):
@@ -52,7 +53,8 @@ internal static class PyCompare
         }
     }
 
-    /// <summary>The order of two values: negative, zero or positive; null for NaN. The operator's sign stands in the message where there is no order.</summary>
+    /// <summary>The order of two values: negative, zero or positive; null for NaN. The operator's sign stands in the
+    /// message where there is no order.</summary>
     public static int? Order(object? left, object? right, string sign = "<")
     {
         if (left is long a && right is long b)
@@ -83,7 +85,8 @@ internal static class PyCompare
         switch (container)
         {
             case string or Markup:
-                var text = PyText.Of(item) ?? throw JinjaException.Type($"'in <string>' requires string as left operand, not {PyType.Name(item)}");
+                var text = PyText.Of(item)
+                    ?? throw JinjaException.Type($"'in <string>' requires string as left operand, not {PyType.Name(item)}");
                 Budget.Text(PyText.Of(container)!.Length);
                 return PyText.Of(container)!.Contains(text, StringComparison.Ordinal);
             case PyDict dict:
@@ -91,7 +94,8 @@ internal static class PyCompare
             case PyDictView { Part: DictPart.Keys } keys:
                 return keys.Dict.Contains(item);
             case PyRange range when PyNumber.AsInteger(item) is { } number:
-                return range.Count > 0 && number >= Math.Min(range.Start, range[range.Count - 1]) && number <= Math.Max(range.Start, range[range.Count - 1]) && ((number - range.Start) % range.Step).IsZero;
+                return range.Count > 0 && number >= Math.Min(range.Start, range[range.Count - 1])
+                    && number <= Math.Max(range.Start, range[range.Count - 1]) && ((number - range.Start) % range.Step).IsZero;
             default:
                 if (!PySequence.IsIterable(container))
                     throw JinjaException.Type($"argument of type '{PyType.Name(container)}' is not iterable");

@@ -120,7 +120,8 @@ internal static class PyFormat
         }
         object? value;
         if (int.TryParse(first, NumberStyles.None, CultureInfo.InvariantCulture, out var index))
-            value = index < positional.Length ? positional[index] : throw JinjaException.Value($"Replacement index {index} out of range for positional args tuple");
+            value = index < positional.Length ? positional[index]
+                : throw JinjaException.Value($"Replacement index {index} out of range for positional args tuple");
         else if (!named.TryGet(first, out value))
             throw JinjaException.Value(PyRepr.Quote(first));
         while (end < name.Length)
@@ -131,7 +132,8 @@ internal static class PyFormat
                 if (close < 0)
                     throw JinjaException.Value("Missing ']' in format string");
                 var key = name[(end + 1)..close];
-                value = Access.Item(value, long.TryParse(key, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : key);
+                value = Access.Item(value,
+                    long.TryParse(key, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number : key);
                 end = close + 1;
             }
             else
@@ -255,7 +257,8 @@ internal static class PyFormat
             digits = Float(Math.Abs(number), spec.Type, spec.Precision, spec.Alternate);
         }
         if (spec.Group != '\0')
-            digits = Grouped(digits, spec.Group, spec.Type is 'x' or 'X' or 'o' or 'b' ? 4 : 3, spec is { Align: '=', Fill: "0" } ? spec.Width - (negative || spec.Sign != '-' ? 1 : 0) - prefix.Length : 0);
+            digits = Grouped(digits, spec.Group, spec.Type is 'x' or 'X' or 'o' or 'b' ? 4 : 3,
+                spec is { Align: '=', Fill: "0" } ? spec.Width - (negative || spec.Sign != '-' ? 1 : 0) - prefix.Length : 0);
         var sign = negative ? "-" : spec.Sign == '-' ? "" : spec.Sign.ToString();
         return Aligned(sign + prefix, digits, spec, '>');
     }
@@ -346,7 +349,8 @@ internal static class PyFormat
     }
 
     /// <summary>Exactly so many decimals, rounded half to even on the float's exact value.</summary>
-    public static string Fixed(double value, int decimals) => value.ToString("F" + decimals, CultureInfo.InvariantCulture) is var text && double.IsNegative(value) && text[0] != '-' ? "-" + text : text;
+    public static string Fixed(double value, int decimals) => value.ToString("F" + decimals, CultureInfo.InvariantCulture) is var text
+        && double.IsNegative(value) && text[0] != '-' ? "-" + text : text;
 
     private static string Exponent(double value, int decimals)
     {
@@ -427,7 +431,8 @@ internal static class PyFormat
             result.Append(Converted(value, spec, markup));
             Budget.CheckLength(result.Length);
         }
-        if (single ? next == 0 && values is not (PyDict or List<object?> or null) || (values is null && next == 0) : next < tuple!.Items.Length)
+        if (single ? next == 0 && values is not (PyDict or List<object?> or null) || (values is null && next == 0)
+            : next < tuple!.Items.Length)
             throw JinjaException.Type("not all arguments converted during string formatting");
         return result.ToString();
 
@@ -467,15 +472,19 @@ internal static class PyFormat
                     text = PyText.Slice(text, new PySlice(null, (long)most, null));
                 return Aligned("", text, spec, '>');
             case 'c':
-                var letter = PyText.Of(value) is { } given ? PyText.Length(given) == 1 ? given : throw JinjaException.Type("%c requires int or char") : Character(PyNumber.AsInteger(value) ?? throw JinjaException.Type("%c requires int or char"));
+                var letter = PyText.Of(value) is { } given ? PyText.Length(given) == 1 ? given
+                    : throw JinjaException.Type("%c requires int or char")
+                    : Character(PyNumber.AsInteger(value) ?? throw JinjaException.Type("%c requires int or char"));
                 return Aligned("", letter, spec, '>');
             case 'd' or 'i' or 'u' or 'x' or 'X' or 'o':
                 if (value is Undefined missing)
                     throw missing.Error();
                 var integer = PyNumber.AsInteger(value)
-                    ?? (value is double number && spec.Type is 'd' or 'i' or 'u' ? Truncated((double)value) : throw JinjaException.Type($"%{spec.Type} format: a real number is required, not {PyType.Name(value)}"));
+                    ?? (value is double number && spec.Type is 'd' or 'i' or 'u' ? Truncated((double)value)
+                        : throw JinjaException.Type($"%{spec.Type} format: a real number is required, not {PyType.Name(value)}"));
                 var digits = spec.Precision;
-                var body = spec.Type switch { 'x' => Radix(BigInteger.Abs(integer), 16), 'X' => Radix(BigInteger.Abs(integer), 16).ToUpperInvariant(), 'o' => Radix(BigInteger.Abs(integer), 8), _ => PyNumber.Repr(BigInteger.Abs(integer)) };
+                var body = spec.Type switch { 'x' => Radix(BigInteger.Abs(integer), 16), 'X' => Radix(BigInteger.Abs(integer), 16)
+                    .ToUpperInvariant(), 'o' => Radix(BigInteger.Abs(integer), 8), _ => PyNumber.Repr(BigInteger.Abs(integer)) };
                 if (digits is { } least)
                     body = PyText.Pad(body, least, "0", 2);
                 var sign = integer.Sign < 0 ? "-" : spec.Sign == '-' ? "" : spec.Sign.ToString();
@@ -484,19 +493,22 @@ internal static class PyFormat
             case 'e' or 'E' or 'f' or 'F' or 'g' or 'G':
                 if (value is Undefined absent)
                     throw absent.Error();
-                return Number(PyNumber.AsDouble(value) ?? throw JinjaException.Type($"must be real number, not {PyType.Name(value)}"), spec with { Precision = spec.Precision ?? 6 });
+                return Number(PyNumber.AsDouble(value) ?? throw JinjaException.Type($"must be real number, not {PyType.Name(value)}"),
+                    spec with { Precision = spec.Precision ?? 6 });
             default:
                 throw JinjaException.Value($"unsupported format character '{spec.Type}' (0x{(int)spec.Type:x})");
         }
     }
 
-    private static BigInteger Truncated(double value) => double.IsFinite(value) ? new BigInteger(Math.Truncate(value)) : throw JinjaException.Value($"cannot convert float {PyNumber.Repr(value)} to integer");
+    private static BigInteger Truncated(double value) => double.IsFinite(value) ? new BigInteger(Math.Truncate(value))
+        : throw JinjaException.Value($"cannot convert float {PyNumber.Repr(value)} to integer");
 
     private static string Escaped(string text)
     {
         var result = new StringBuilder();
         foreach (var rune in text.EnumerateRunes())
-            result.Append(rune.IsAscii ? rune.ToString() : rune.Value < 256 ? $"\\x{rune.Value:x2}" : rune.IsBmp ? $"\\u{rune.Value:x4}" : $"\\U{rune.Value:x8}");
+            result.Append(rune.IsAscii ? rune.ToString() : rune.Value < 256 ? $"\\x{rune.Value:x2}" : rune.IsBmp ? $"\\u{rune.Value:x4}"
+                : $"\\U{rune.Value:x8}");
         return result.ToString();
     }
 }

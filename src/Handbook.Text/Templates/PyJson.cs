@@ -41,7 +41,8 @@ internal static class PyJson
         if (element.TryGetInt64(out var integer) && element.GetRawText() is var raw)
             return raw == "-0" || raw.AsSpan().IndexOfAny('.', 'e', 'E') < 0 ? Boxes.Of(integer) : (double)integer;
         raw = element.GetRawText();
-        return raw.AsSpan().IndexOfAny('.', 'e', 'E') < 0 ? BigInteger.Parse(raw, CultureInfo.InvariantCulture) : double.Parse(raw, CultureInfo.InvariantCulture);
+        return raw.AsSpan().IndexOfAny('.', 'e', 'E') < 0 ? BigInteger.Parse(raw, CultureInfo.InvariantCulture)
+            : double.Parse(raw, CultureInfo.InvariantCulture);
     }
 
     private static string Text(JsonElement element)
@@ -106,12 +107,14 @@ internal static class PyJson
                 to.Append(NumberText(value));
                 break;
             case List<object?> or PyTuple:
-                WriteItems(to, value is PyTuple tuple ? tuple.Items : (List<object?>)value, '[', ']', options, depth, item => Write(to, item, options, depth + 1));
+                WriteItems(to, value is PyTuple tuple ? tuple.Items : (List<object?>)value, '[', ']', options, depth,
+                    item => Write(to, item, options, depth + 1));
                 break;
             case PyDict dict:
                 var keys = Enumerable.Range(0, dict.Count);
                 if (options.SortKeys)
-                    keys = PyCompare.Sorted(keys.Select(i => (object?)(long)i), i => dict.KeyAt((int)(long)i!), reverse: false).ConvertAll(i => (int)(long)i!);
+                    keys = PyCompare.Sorted(keys.Select(i => (object?)(long)i), i => dict.KeyAt((int)(long)i!), reverse: false)
+                        .ConvertAll(i => (int)(long)i!);
                 WriteItems(to, [.. keys.Select(i => (object?)i)], '{', '}', options, depth, boxed =>
                 {
                     var i = (int)boxed!;
@@ -125,7 +128,8 @@ internal static class PyJson
         }
     }
 
-    private static void WriteItems(StringBuilder to, IReadOnlyList<object?> items, char open, char close, Options options, int depth, Action<object?> write)
+    private static void WriteItems(StringBuilder to, IReadOnlyList<object?> items, char open, char close, Options options,
+        int depth, Action<object?> write)
     {
         to.Append(open);
         for (var i = 0; i < items.Count; i++)

@@ -56,7 +56,8 @@ internal static class PyNumber
     public static object Divide(object left, object right)
     {
         var divisor = Double(right);
-        return divisor == 0 ? throw JinjaException.Value(left is double || right is double ? "float division by zero" : "division by zero") : Double(left) / divisor;
+        return divisor == 0 ? throw JinjaException.Value(left is double || right is double ? "float division by zero" : "division by zero")
+            : Double(left) / divisor;
     }
 
     public static object FloorDivide(object left, object right)
@@ -94,7 +95,8 @@ internal static class PyNumber
         {
             if (x.IsZero || x.IsOne)
                 return Box(y.IsZero ? BigInteger.One : x);
-            return y * x.GetBitLength() > MaximumBits ? throw JinjaException.Limit($"{x} ** {y} is too large") : Box(BigInteger.Pow(x, (int)y));
+            return y * x.GetBitLength() > MaximumBits ? throw JinjaException.Limit($"{x} ** {y} is too large")
+                : Box(BigInteger.Pow(x, (int)y));
         }
         double value = Double(left), exponent = Double(right);
         if (value == 0 && exponent < 0)
@@ -102,7 +104,8 @@ internal static class PyNumber
         if (value < 0 && exponent != Math.Floor(exponent))
             throw JinjaException.Value("a negative number to a fractional power is a complex number, which templates cannot use");
         var result = Math.Pow(value, exponent);
-        return double.IsInfinity(result) && double.IsFinite(value) && double.IsFinite(exponent) ? throw JinjaException.Value("Result too large") : result;
+        return double.IsInfinity(result) && double.IsFinite(value) && double.IsFinite(exponent)
+            ? throw JinjaException.Value("Result too large") : result;
     }
 
     public static object Negate(object value) => value is double number ? -number : Box(-AsInteger(value)!.Value);
@@ -165,7 +168,8 @@ internal static class PyNumber
         var mantissa = mark < 0 ? round : round[..mark];
         var digits = mantissa.Replace(".", "").TrimStart('0').TrimEnd('0');
         if (mark >= 0)
-            exponent = int.Parse(round.AsSpan(mark + 1), NumberStyles.AllowLeadingSign) + mantissa.IndexOf('.') switch { < 0 => mantissa.Length - 1, var dot => dot - 1 };
+            exponent = int.Parse(round.AsSpan(mark + 1), NumberStyles.AllowLeadingSign)
+                + mantissa.IndexOf('.') switch { < 0 => mantissa.Length - 1, var dot => dot - 1 };
         else
         {
             var dot = mantissa.IndexOf('.');
@@ -246,7 +250,9 @@ internal static class PyNumber
             if (!allowed)
                 return null;
         }
-        return double.TryParse(clean.Replace("_", ""), NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent, CultureInfo.InvariantCulture, out var value) ? value : null;
+        return double.TryParse(clean.Replace("_", ""),
+            NumberStyles.AllowLeadingSign | NumberStyles.AllowDecimalPoint | NumberStyles.AllowExponent, CultureInfo.InvariantCulture,
+            out var value) ? value : null;
     }
 
     private static int PrefixRadix(char letter) => letter switch { 'x' or 'X' => 16, 'o' or 'O' => 8, 'b' or 'B' => 2, _ => 0 };

@@ -18,14 +18,17 @@ internal static class PyPretty
     {
         Budget.Nest();
         var flat = Flat(value);
-        if (flat.Length <= Width - indent - after || value is not (PyDict { Count: > 0 } or List<object?> { Count: > 0 } or PyTuple { Items.Length: > 0 }))
+        if (flat.Length <= Width - indent - after
+            || value is not (PyDict { Count: > 0 } or List<object?> { Count: > 0 } or PyTuple { Items.Length: > 0 }))
         {
             to.Append(flat);
             Budget.Text(to.Length);
             return;
         }
-        var (open, close) = value switch { PyDict => ("{", "}"), PyTuple { Items.Length: 1 } => ("(", ",)"), PyTuple => ("(", ")"), _ => ("[", "]") };
-        var rows = value is PyDict dict ? SortedKeys(dict).ConvertAll(key => (Flat(key) + ": ", dict.TryGet(key, out var item) ? item : null))
+        var (open, close) = value switch { PyDict => ("{", "}"), PyTuple { Items.Length: 1 } => ("(", ",)"),
+            PyTuple => ("(", ")"), _ => ("[", "]") };
+        var rows = value is PyDict dict
+            ? SortedKeys(dict).ConvertAll(key => (Flat(key) + ": ", dict.TryGet(key, out var item) ? item : null))
             : PySequence.ToList(value).ConvertAll(item => ("", item));
         to.Append(open);
         for (var i = 0; i < rows.Count; i++)
@@ -42,7 +45,8 @@ internal static class PyPretty
         Budget.Nest();
         var text = value switch
         {
-            PyDict dict => "{" + string.Join(", ", SortedKeys(dict).Select(key => $"{Flat(key)}: {Flat(dict.TryGet(key, out var item) ? item : null)}")) + "}",
+            PyDict dict => "{" + string.Join(", ",
+                SortedKeys(dict).Select(key => $"{Flat(key)}: {Flat(dict.TryGet(key, out var item) ? item : null)}")) + "}",
             List<object?> list => "[" + string.Join(", ", list.Select(Flat)) + "]",
             PyTuple { Items: [var single] } => $"({Flat(single)},)",
             PyTuple tuple => "(" + string.Join(", ", tuple.Items.Select(Flat)) + ")",

@@ -3,7 +3,8 @@ namespace Handbook.Text.Templates;
 /// <summary>Walking, counting and indexing of values.</summary>
 internal static class PySequence
 {
-    public static bool IsIterable(object? value) => value is string or Markup or List<object?> or PyTuple or PyDict or PyDictView or PyRange or PyIterator or Undefined or Loop;
+    public static bool IsIterable(object? value) =>
+        value is string or Markup or List<object?> or PyTuple or PyDict or PyDictView or PyRange or PyIterator or Undefined or Loop;
 
     /// <summary>Walks a value; each item costs a step.</summary>
     public static IEnumerable<object?> Iterate(object? value)

@@ -79,9 +79,11 @@ internal static class PyText
 
     public static bool IsSpace(char letter) => letter is >= '\u001c' and <= '\u001f' || char.IsWhiteSpace(letter);
 
-    public static bool IsLineEnd(char letter) => letter is (>= '\n' and <= '\r') or (>= '\u001c' and <= '\u001e') or '\u0085' or '\u2028' or '\u2029';
+    public static bool IsLineEnd(char letter) =>
+        letter is (>= '\n' and <= '\r') or (>= '\u001c' and <= '\u001e') or '\u0085' or '\u2028' or '\u2029';
 
-    public static bool IsPrintable(Rune rune) => rune.Value == ' ' || Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.Control or UnicodeCategory.Format
+    public static bool IsPrintable(Rune rune) =>
+        rune.Value == ' ' || Rune.GetUnicodeCategory(rune) is not (UnicodeCategory.Control or UnicodeCategory.Format
         or UnicodeCategory.Surrogate or UnicodeCategory.PrivateUse or UnicodeCategory.OtherNotAssigned
         or UnicodeCategory.LineSeparator or UnicodeCategory.ParagraphSeparator or UnicodeCategory.SpaceSeparator);
 
@@ -98,7 +100,8 @@ internal static class PyText
         }
         else
         {
-            while (left && start < end && letters.Contains(text[start]) && Rune.TryGetRuneAt(text, start, out var rune) && letters.Contains(rune.ToString(), StringComparison.Ordinal))
+            while (left && start < end && letters.Contains(text[start]) && Rune.TryGetRuneAt(text, start, out var rune)
+                && letters.Contains(rune.ToString(), StringComparison.Ordinal))
                 start += rune.Utf16SequenceLength;
             while (right && end > start && letters.Contains(text[end - 1]))
             {
@@ -138,7 +141,8 @@ internal static class PyText
         if (fromRight)
         {
             var end = text.Length;
-            while (most-- != 0 && end >= separator.Length && text.LastIndexOf(separator, end - 1, end, StringComparison.Ordinal) is var at and >= 0)
+            while (most-- != 0 && end >= separator.Length
+                && text.LastIndexOf(separator, end - 1, end, StringComparison.Ordinal) is var at and >= 0)
             {
                 parts.Add(text[(at + separator.Length)..end]);
                 end = at;
@@ -240,7 +244,8 @@ internal static class PyText
         return new StringBuilder(text.Length * (int)count).Insert(0, text, (int)count).ToString();
     }
 
-    /// <summary>Pads to a width in code points; <paramref name="share"/> of the padding, in halves, goes left: 0 none, 1 half, 2 all.</summary>
+    /// <summary>Pads to a width in code points; <paramref name="share"/> of the padding, in halves, goes left: 0
+    /// none, 1 half, 2 all.</summary>
     public static string Pad(string text, long width, string fill, int share)
     {
         var length = Length(text);
@@ -311,12 +316,14 @@ internal static class PyText
         return result.ToString();
     }
 
-    public static bool IsUpper(Rune rune) => Rune.GetUnicodeCategory(rune) == UnicodeCategory.UppercaseLetter || rune.Value is (>= 0x2160 and <= 0x216F) or (>= 0x24B6 and <= 0x24CF);
+    public static bool IsUpper(Rune rune) => Rune.GetUnicodeCategory(rune) == UnicodeCategory.UppercaseLetter
+        || rune.Value is (>= 0x2160 and <= 0x216F) or (>= 0x24B6 and <= 0x24CF);
 
     public static bool IsLower(Rune rune) => Rune.GetUnicodeCategory(rune) == UnicodeCategory.LowercaseLetter
         || rune.Value is 0xAA or 0xBA or (>= 0x2B0 and <= 0x2B8) or 0x2C0 or 0x2C1 or (>= 0x2E0 and <= 0x2E4) or (>= 0x2170 and <= 0x217F) or (>= 0x24D0 and <= 0x24E9);
 
-    public static bool IsCased(Rune rune) => IsUpper(rune) || IsLower(rune) || Rune.GetUnicodeCategory(rune) == UnicodeCategory.TitlecaseLetter;
+    public static bool IsCased(Rune rune) => IsUpper(rune) || IsLower(rune)
+        || Rune.GetUnicodeCategory(rune) == UnicodeCategory.TitlecaseLetter;
 
     private static string Map(string text, Func<Rune, string> map)
     {
@@ -326,7 +333,8 @@ internal static class PyText
         return result.ToString();
     }
 
-    private static string UpperRune(Rune rune) => CaseTables.Upper.TryGetValue(rune.Value, out var special) ? special : Rune.ToUpperInvariant(rune).ToString();
+    private static string UpperRune(Rune rune) => CaseTables.Upper.TryGetValue(rune.Value, out var special) ? special
+        : Rune.ToUpperInvariant(rune).ToString();
 
     private static string TitleRune(Rune rune) => CaseTables.Title.TryGetValue(rune.Value, out var special) ? special
         : rune.Value is >= 0x10D0 and <= 0x10FF ? rune.ToString() // Georgian has no title case of its own

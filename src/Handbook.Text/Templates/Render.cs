@@ -2,7 +2,8 @@ namespace Handbook.Text.Templates;
 
 /// <summary>One run of a template: its output so far, the spans of its generation blocks, and where in the source it is.</summary>
 /// <param name="now">What <c>strftime_now</c> calls now.</param>
-/// <param name="marksBlocks">Puts <see cref="BlockStart"/> and <see cref="BlockEnd"/> around the text of generation blocks, which shows their places wherever the text goes.</param>
+/// <param name="marksBlocks">Puts <see cref="BlockStart"/> and <see cref="BlockEnd"/> around the text of generation blocks, which shows
+/// their places wherever the text goes.</param>
 internal sealed class Render(DateTime now, bool marksBlocks = false)
 {
     /// <summary>Letters for private use that stand for a generation block's borders.</summary>
@@ -68,8 +69,8 @@ internal sealed class Render(DateTime now, bool marksBlocks = false)
 
     /// <summary>Records the span of a generation block whose text is about to be written; in code points.</summary>
     /// <remarks>
-    /// The reference takes as start the length of all that the template has given out: text in a macro or set block counts only when that is
-    /// finished, and before anything was given out, even an empty text, it records nothing.
+    /// The reference takes as start the length of all that the template has given out: text in a macro or set block counts only when that
+    /// is finished, and before anything was given out, even an empty text, it records nothing.
     /// </remarks>
     private void AddSpan(string text)
     {

@@ -38,7 +38,8 @@ internal sealed class RenderedBeginnings(ChatTemplate template, Conversation con
         && opened.StartsWith(closed, StringComparison.Ordinal) ? opened[closed.Length..] : "";
 
     /// <summary>Whether asking for an answer adds to the render, or only takes off what ends a chat.</summary>
-    public bool HasOpening(int turn) => Of(turn, opened: true) is { } opened && (Of(turn, opened: false) is not { } closed || !closed.StartsWith(opened, StringComparison.Ordinal));
+    public bool HasOpening(int turn) => Of(turn, opened: true) is { } opened
+        && (Of(turn, opened: false) is not { } closed || !closed.StartsWith(opened, StringComparison.Ordinal));
 
     /// <summary>Length of a beginning's render that stays when a user goes on; null where that changes the words before.</summary>
     public int? ClosingLength(int count)
@@ -49,7 +50,8 @@ internal sealed class RenderedBeginnings(ChatTemplate template, Conversation con
         return Pieces(count, opened: false) is [.., var last] && last.End > shared ? null : shared;
     }
 
-    /// <summary>The render of changed messages; null where the template refuses them, as not every template accepts every beginning.</summary>
+    /// <summary>The render of changed messages; null where the template refuses them, as not every template
+    /// accepts every beginning.</summary>
     public string? TryRender(List<object?> messages, RenderOptions how)
     {
         try

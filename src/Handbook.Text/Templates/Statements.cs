@@ -193,7 +193,8 @@ internal sealed class FilterBlockNode(FilterNode filter, Statement[] body) : Sta
         if (flow != Flow.Normal)
             return flow;
         var result = filter.Apply(render, inner, render.AutoEscape ? new Markup(text) : text);
-        render.Write(PyText.Of(result) ?? throw JinjaException.Type($"sequence item 0: expected str instance, {PyType.Name(result)} found"));
+        render.Write(PyText.Of(result)
+            ?? throw JinjaException.Type($"sequence item 0: expected str instance, {PyType.Name(result)} found"));
         return Flow.Normal;
     }
 }

@@ -7,7 +7,8 @@ namespace Handbook.Text.Templates;
 internal static class Strftime
 {
     private static readonly string[] _days = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-    private static readonly string[] _months = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+    private static readonly string[] _months = ["January", "February", "March", "April", "May", "June", "July", "August", "September",
+        "October", "November", "December"];
 
     public static string Format(DateTime at, string format)
     {
@@ -45,7 +46,8 @@ internal static class Strftime
                 result.Append(format.AsSpan(start, Math.Min(i + 1, format.Length) - start));
                 continue;
             }
-            result.Append(upper ? text.ToUpperInvariant() : swap ? (format[i] is 'p' or 'Z' ? text.ToLowerInvariant() : text.ToUpperInvariant()) : text);
+            result.Append(upper ? text.ToUpperInvariant() : swap
+                ? (format[i] is 'p' or 'Z' ? text.ToLowerInvariant() : text.ToUpperInvariant()) : text);
         }
         return result.ToString();
     }

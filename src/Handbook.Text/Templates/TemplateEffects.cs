@@ -5,7 +5,8 @@ namespace Handbook.Text.Templates;
 /// <summary>What of a conversation a template leaves out of the text.</summary>
 internal static class TemplateEffects
 {
-    /// <summary>The tools, fields and roles without which, or with other words in which, the text is the same; empty where the template refuses the conversation.</summary>
+    /// <summary>The tools, fields and roles without which, or with other words in which, the text is the same; empty where the template
+    /// refuses the conversation.</summary>
     /// <returns>Names of fields and variables; a role as <c>turns of the role tool</c>.</returns>
     public static List<string> Without(ChatTemplate template, Conversation conversation, RenderOptions options)
     {
@@ -15,7 +16,8 @@ internal static class TemplateEffects
             return missing;
         if (conversation.HasTools && Same(conversation with { Tools = null }, _ => { }))
             missing.Add("tools");
-        if (conversation.Documents is { ValueKind: JsonValueKind.Array } documents && documents.GetArrayLength() > 0 && Same(conversation with { Documents = null }, _ => { }))
+        if (conversation.Documents is { ValueKind: JsonValueKind.Array } documents && documents.GetArrayLength() > 0
+            && Same(conversation with { Documents = null }, _ => { }))
             missing.Add("documents");
         foreach (var name in conversation.Variables?.Keys ?? [])
             if (Same(conversation with { Variables = conversation.Variables!.Where(pair => pair.Key != name).ToDictionary() }, _ => { }))
@@ -24,7 +26,8 @@ internal static class TemplateEffects
         foreach (var role in messages.Select(Role).OfType<string>().Distinct())
             if (messages.Exists(message => Role(message) == role && Says(message)) && Same(conversation, message => Reword(message, role)))
                 missing.Add($"turns of the role {role}");
-        foreach (var field in messages.SelectMany(message => Enumerable.Range(0, message.Count).Select(i => message.KeyAt(i))).OfType<string>().Distinct())
+        foreach (var field in messages.SelectMany(message => Enumerable.Range(0, message.Count).Select(i => message.KeyAt(i)))
+            .OfType<string>().Distinct())
             if (field is not ("role" or "content") && Same(conversation, message => message.Remove(field)))
                 missing.Add(field);
         return missing;

@@ -27,7 +27,8 @@ public enum TemplateErrorKind
 /// <summary>A template that does not parse or cannot render this conversation; says where in the template.</summary>
 public sealed class TemplateException : InputException
 {
-    internal TemplateException(TemplateErrorKind kind, string detail, string template, SourcePosition? position, string? fix = null, Exception? inner = null)
+    internal TemplateException(TemplateErrorKind kind, string detail, string template, SourcePosition? position,
+        string? fix = null, Exception? inner = null)
         : base(Describe(detail, template, position), Reason(kind), fix ?? Advice(kind), inner)
     {
         Kind = kind;
@@ -40,7 +41,8 @@ public sealed class TemplateException : InputException
     /// <summary>What went wrong, for code that treats some kinds of errors otherwise than others.</summary>
     public TemplateErrorKind Kind { get; }
 
-    /// <summary>The problem alone, without the place; for <see cref="TemplateErrorKind.RaiseException"/> the template's own words.</summary>
+    /// <summary>The problem alone, without the place; for <see cref="TemplateErrorKind.RaiseException"/> the
+    /// template's own words.</summary>
     public string Detail { get; }
 
     /// <summary>The template's name: a file, or where its text came from.</summary>
@@ -99,7 +101,8 @@ internal readonly record struct SourcePosition(int Line, int Column, string Exce
     }
 }
 
-/// <summary>A problem met while a template runs, before its place is known; <see cref="ChatTemplate"/> turns it into a <see cref="TemplateException"/>.</summary>
+/// <summary>A problem met while a template runs, before its place is known; <see cref="ChatTemplate"/> turns it into a
+/// <see cref="TemplateException"/>.</summary>
 internal sealed class JinjaException(TemplateErrorKind kind, string message) : Exception(message)
 {
     public TemplateErrorKind Kind => kind;

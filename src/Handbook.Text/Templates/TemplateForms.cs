@@ -15,7 +15,8 @@ internal sealed class TemplateForms
 
     private TemplateForms(ChatTemplate template, RenderOptions options)
     {
-        (_template, _options) = (template, options with { AddGenerationPrompt = false, ContinueFinalMessage = false, InsertEmptySystemTurn = false });
+        (_template, _options) = (template,
+            options with { AddGenerationPrompt = false, ContinueFinalMessage = false, InsertEmptySystemTurn = false });
         var text = Shows(Chat(Quoted(First), Quoted(Second)), null);
         TakesParts = Shows(Chat(Part(First), Part(Second)), "'text'");
         TakesText = text || !TakesParts;
@@ -40,7 +41,8 @@ internal sealed class TemplateForms
     /// <param name="options">Special tokens and time of the renders.</param>
     public static TemplateForms Of(ChatTemplate template, RenderOptions options) => new(template, options);
 
-    private bool RendersAsText() => Shows(Call(JsonSerializer.Serialize($$"""{"place": "{{First}}", "time": "{{Second}}"}""")), "\\\"place");
+    private bool RendersAsText() =>
+        Shows(Call(JsonSerializer.Serialize($$"""{"place": "{{First}}", "time": "{{Second}}"}""")), "\\\"place");
 
     /// <summary>Whether both words stand in the render, and what would tell a wrong form does not.</summary>
     private bool Shows(string messages, string? wrong)
@@ -49,7 +51,8 @@ internal sealed class TemplateForms
         {
             var conversation = new Conversation { Messages = JsonElement.Parse(messages), Tools = null };
             var text = _template.Render(_template.Messages(conversation, _options), conversation, _options).Text;
-            return text.Contains(First, StringComparison.Ordinal) && text.Contains(Second, StringComparison.Ordinal) && (wrong is null || !text.Contains(wrong, StringComparison.Ordinal));
+            return text.Contains(First, StringComparison.Ordinal) && text.Contains(Second, StringComparison.Ordinal)
+                && (wrong is null || !text.Contains(wrong, StringComparison.Ordinal));
         }
         catch (TemplateException)
         {
@@ -57,7 +60,8 @@ internal sealed class TemplateForms
         }
     }
 
-    private static string Chat(string asked, string said) => $$"""[{"role": "user", "content": {{asked}}}, {"role": "assistant", "content": {{said}}}]""";
+    private static string Chat(string asked, string said) =>
+        $$"""[{"role": "user", "content": {{asked}}}, {"role": "assistant", "content": {{said}}}]""";
 
     private static string Call(string arguments) => $$"""
         [{"role": "user", "content": "x"},

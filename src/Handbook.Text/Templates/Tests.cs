@@ -46,7 +46,8 @@ internal static class Tests
         Order("le", a => PyCompare.Order(a[0], a[1], "<=") <= 0),
     }.ToDictionary(test => test.Name);
 
-    private static Function Make(string name, string parameters, Func<Arguments, bool> holds) => new(name, parameters, (_, a) => Boxes.Of(holds(a)));
+    private static Function Make(string name, string parameters, Func<Arguments, bool> holds) =>
+        new(name, parameters, (_, a) => Boxes.Of(holds(a)));
 
     private static Function Order(string name, Func<Arguments, bool> holds) => Make(name, "a b /", holds);
 

@@ -38,7 +38,8 @@ internal static class TextFilters
 
     private static object Like(object? model, string text) => model is Markup ? new Markup(text) : text;
 
-    private static object? Call(Render render, string method, params object?[] arguments) => TextMethods.All[method].Call(render, new(arguments, Arguments.NoNames));
+    private static object? Call(Render render, string method, params object?[] arguments) =>
+        TextMethods.All[method].Call(render, new(arguments, Arguments.NoNames));
 
     private static Function Method(string name, string parameters) => new(name, parameters, (render, a) => Call(render, name, Soft(a[0])));
 
@@ -56,7 +57,8 @@ internal static class TextFilters
     private static object Indent(Arguments a)
     {
         var text = Needed(a[0], "indent");
-        var indentation = a.Or(1, Boxes.Of(4L)) is var width && PyText.Of(width) is { } given ? (a[0] is Markup ? Markup.EscapeValue(width) : given) : PyText.Repeat(" ", PyNumber.ToInt32(width, "indent"));
+        var indentation = a.Or(1, Boxes.Of(4L)) is var width && PyText.Of(width) is { } given
+            ? (a[0] is Markup ? Markup.EscapeValue(width) : given) : PyText.Repeat(" ", PyNumber.ToInt32(width, "indent"));
         var lines = PyText.SplitLines(text + "\n");
         var blank = a.Truth(3, false);
         var result = new StringBuilder(a.Truth(2, false) ? indentation : "");
@@ -154,7 +156,8 @@ internal static class TextFilters
         return result.ToString();
     }
 
-    internal static bool IsWord(Rune rune) => rune.Value == '_' || Rune.IsLetterOrDigit(rune) || CharUnicodeInfo.GetNumericValue(rune.ToString(), 0) != -1;
+    internal static bool IsWord(Rune rune) => rune.Value == '_' || Rune.IsLetterOrDigit(rune)
+        || CharUnicodeInfo.GetNumericValue(rune.ToString(), 0) != -1;
 
     private static int Words(string text)
     {
@@ -176,13 +179,15 @@ internal static class TextFilters
         var newLine = a.OptionalText(3, "wrapstring") ?? "\n";
         if (width <= 0)
             throw JinjaException.Value($"invalid width {width} (must be > 0)");
-        return TextMethods.Joined(newLine, PyText.SplitLines(text).Select(line => TextMethods.Joined(newLine, WordWrap.Lines(line, width, a.Truth(2, true), a.Truth(4, true)))));
+        return TextMethods.Joined(newLine, PyText.SplitLines(text)
+            .Select(line => TextMethods.Joined(newLine, WordWrap.Lines(line, width, a.Truth(2, true), a.Truth(4, true)))));
     }
 
     private static object XmlAttributes(Render render, Arguments a)
     {
         if (a[0] is not PyDict dict)
-            throw a[0] is Undefined missing ? missing.Error() : JinjaException.Type($"'{PyType.Name(a[0])}' object has no attribute 'items'");
+            throw a[0] is Undefined missing ? missing.Error()
+                : JinjaException.Type($"'{PyType.Name(a[0])}' object has no attribute 'items'");
         var parts = new List<string>();
         for (var i = 0; i < dict.Count; i++)
             if (dict.ValueAt(i) is not (null or Undefined))

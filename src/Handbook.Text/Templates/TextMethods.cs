@@ -17,29 +17,42 @@ internal static class TextMethods
         Make("strip", "s chars? /", (s, a) => PyText.Strip(s, a.OptionalText(1, "strip arg"))),
         Make("lstrip", "s chars? /", (s, a) => PyText.Strip(s, a.OptionalText(1, "lstrip arg"), right: false)),
         Make("rstrip", "s chars? /", (s, a) => PyText.Strip(s, a.OptionalText(1, "rstrip arg"), left: false)),
-        Make("split", "s sep? maxsplit?", (s, a) => List(PyText.Split(s, a.OptionalText(1, "sep"), a.Integer(2, -1, "split"), fromRight: false))),
-        Make("rsplit", "s sep? maxsplit?", (s, a) => List(PyText.Split(s, a.OptionalText(1, "sep"), a.Integer(2, -1, "rsplit"), fromRight: true))),
+        Make("split", "s sep? maxsplit?",
+            (s, a) => List(PyText.Split(s, a.OptionalText(1, "sep"), a.Integer(2, -1, "split"), fromRight: false))),
+        Make("rsplit", "s sep? maxsplit?",
+            (s, a) => List(PyText.Split(s, a.OptionalText(1, "sep"), a.Integer(2, -1, "rsplit"), fromRight: true))),
         Make("splitlines", "s keepends?", (s, a) => List(PyText.SplitLines(s, a.Truth(1, false)))),
-        Make("partition", "s sep /", (s, a) => Partition(s, a.Text(1, "separator"), s.IndexOf(a.Text(1, "separator"), StringComparison.Ordinal), fromRight: false)),
-        Make("rpartition", "s sep /", (s, a) => Partition(s, a.Text(1, "separator"), s.LastIndexOf(a.Text(1, "separator"), StringComparison.Ordinal), fromRight: true)),
-        Make("replace", "s old new count? /", (s, a) => PyText.Replace(s, a.Text(1, "replace() argument 1"), a.Text(2, "replace() argument 2"), a.Integer(3, -1, "replace")), escape: [2]),
+        Make("partition", "s sep /",
+            (s, a) => Partition(s, a.Text(1, "separator"), s.IndexOf(a.Text(1, "separator"), StringComparison.Ordinal), fromRight: false)),
+        Make("rpartition", "s sep /", (s, a) =>
+            Partition(s, a.Text(1, "separator"), s.LastIndexOf(a.Text(1, "separator"), StringComparison.Ordinal), fromRight: true)),
+        Make("replace", "s old new count? /",
+            (s, a) => PyText.Replace(s, a.Text(1, "replace() argument 1"), a.Text(2, "replace() argument 2"), a.Integer(3, -1, "replace")),
+            escape: [2]),
         Make("join", "s items /", Join),
         Make("center", "s width fill? /", (s, a) => PyText.Pad(s, a.Integer(1, 0, "center"), Fill(a), 1), escape: [2]),
         Make("ljust", "s width fill? /", (s, a) => PyText.Pad(s, a.Integer(1, 0, "ljust"), Fill(a), 0), escape: [2]),
         Make("rjust", "s width fill? /", (s, a) => PyText.Pad(s, a.Integer(1, 0, "rjust"), Fill(a), 2), escape: [2]),
-        Make("zfill", "s width /", (s, a) => s.Length > 0 && s[0] is '+' or '-' ? s[0] + PyText.Pad(s[1..], a.Integer(1, 0, "zfill") - 1, "0", 2) : PyText.Pad(s, a.Integer(1, 0, "zfill"), "0", 2)),
+        Make("zfill", "s width /", (s, a) => s.Length > 0 && s[0] is '+' or '-'
+            ? s[0] + PyText.Pad(s[1..], a.Integer(1, 0, "zfill") - 1, "0", 2) : PyText.Pad(s, a.Integer(1, 0, "zfill"), "0", 2)),
         Make("expandtabs", "s tabsize?", (s, a) => ExpandTabs(s, a.Integer(1, 8, "expandtabs"))),
-        Make("removeprefix", "s prefix /", (s, a) => s.StartsWith(a.Text(1, "removeprefix() argument"), StringComparison.Ordinal) ? s[a.Text(1, "").Length..] : s),
-        Make("removesuffix", "s suffix /", (s, a) => a.Text(1, "removesuffix() argument") is { Length: > 0 } end && s.EndsWith(end, StringComparison.Ordinal) ? s[..^end.Length] : s),
-        Make("startswith", "s prefix start? end? /", (s, a) => Boxes.Of(Affix(s, a, "startswith", (text, affix) => text.StartsWith(affix, StringComparison.Ordinal)))),
-        Make("endswith", "s suffix start? end? /", (s, a) => Boxes.Of(Affix(s, a, "endswith", (text, affix) => text.EndsWith(affix, StringComparison.Ordinal)))),
+        Make("removeprefix", "s prefix /",
+            (s, a) => s.StartsWith(a.Text(1, "removeprefix() argument"), StringComparison.Ordinal) ? s[a.Text(1, "").Length..] : s),
+        Make("removesuffix", "s suffix /", (s, a) => a.Text(1, "removesuffix() argument") is { Length: > 0 } end
+            && s.EndsWith(end, StringComparison.Ordinal) ? s[..^end.Length] : s),
+        Make("startswith", "s prefix start? end? /",
+            (s, a) => Boxes.Of(Affix(s, a, "startswith", (text, affix) => text.StartsWith(affix, StringComparison.Ordinal)))),
+        Make("endswith", "s suffix start? end? /",
+            (s, a) => Boxes.Of(Affix(s, a, "endswith", (text, affix) => text.EndsWith(affix, StringComparison.Ordinal)))),
         Make("find", "s sub start? end? /", (s, a) => Boxes.Of((long)Find(s, a, last: false))),
         Make("rfind", "s sub start? end? /", (s, a) => Boxes.Of((long)Find(s, a, last: true))),
         Make("index", "s sub start? end? /", (s, a) => Found(Find(s, a, last: false))),
         Make("rindex", "s sub start? end? /", (s, a) => Found(Find(s, a, last: true))),
         Make("count", "s sub start? end? /", (s, a) => Boxes.Of((long)Count(s, a))),
         Make("format", "*", (s, a) => PyFormat.Format(s, a.Positional.AsSpan(1), a.NamedAsDict(), markup: a[0] is Markup)),
-        Make("format_map", "s map /", (s, a) => PyFormat.Format(s, [], a[1] as PyDict ?? throw JinjaException.Type("format_map() argument must be a mapping"), markup: a[0] is Markup)),
+        Make("format_map", "s map /",
+            (s, a) => PyFormat.Format(s, [], a[1] as PyDict ?? throw JinjaException.Type("format_map() argument must be a mapping"),
+            markup: a[0] is Markup)),
         Make("translate", "s table /", Translate),
         Make("encode", "s encoding? errors?", (_, _) => throw JinjaException.Type("templates have no bytes: encode() cannot be used")),
         Make("unescape", "s /", (s, _) => System.Net.WebUtility.HtmlDecode(s), wrap: false),
@@ -58,9 +71,11 @@ internal static class TextMethods
         Check("istitle", IsTitle),
     }.ToDictionary(function => function.Name);
 
-    public static bool IsLower(string text) => text.EnumerateRunes().Any(PyText.IsLower) && !text.EnumerateRunes().Any(rune => PyText.IsCased(rune) && !PyText.IsLower(rune));
+    public static bool IsLower(string text) => text.EnumerateRunes().Any(PyText.IsLower)
+        && !text.EnumerateRunes().Any(rune => PyText.IsCased(rune) && !PyText.IsLower(rune));
 
-    public static bool IsUpper(string text) => text.EnumerateRunes().Any(PyText.IsUpper) && !text.EnumerateRunes().Any(rune => PyText.IsCased(rune) && !PyText.IsUpper(rune));
+    public static bool IsUpper(string text) => text.EnumerateRunes().Any(PyText.IsUpper)
+        && !text.EnumerateRunes().Any(rune => PyText.IsCased(rune) && !PyText.IsUpper(rune));
 
     public static string Joined(string separator, IEnumerable<string> items)
     {
@@ -78,11 +93,13 @@ internal static class TextMethods
         return result.ToString();
     }
 
-    private static Function Make(string name, string parameters, Func<string, Arguments, object?> body, int[]? escape = null, bool wrap = true) => new(name, parameters, (_, a) =>
+    private static Function Make(string name, string parameters, Func<string, Arguments, object?> body, int[]? escape = null,
+        bool wrap = true) => new(name, parameters, (_, a) =>
     {
         if (a[0] is not Markup markup)
         {
-            var text = PyText.Of(a[0]) ?? throw JinjaException.Type($"descriptor '{name}' requires a 'str' object but received a '{PyType.Name(a[0])}'");
+            var text = PyText.Of(a[0])
+                ?? throw JinjaException.Type($"descriptor '{name}' requires a 'str' object but received a '{PyType.Name(a[0])}'");
             Budget.Text(text.Length);
             return body(text, a);
         }
@@ -152,7 +169,8 @@ internal static class TextMethods
 
     private static object Found(int at) => at < 0 ? throw JinjaException.Value("substring not found") : Boxes.Of((long)at);
 
-    /// <summary>The part of the text that optional start and end arguments (at 2 and 3) name, and its first index; null where start is beyond the end.</summary>
+    /// <summary>The part of the text that optional start and end arguments (at 2 and 3) name, and its first index; null
+    /// where start is beyond the end.</summary>
     private static (string Part, int Start)? Part(string text, Arguments a)
     {
         if (!a.Has(2) && !a.Has(3))
@@ -169,8 +187,11 @@ internal static class TextMethods
         if (Part(text, a) is not { } part)
             return false;
         return a[1] is PyTuple choices
-            ? choices.Items.Any(choice => matches(part.Part, PyText.Of(choice) ?? throw JinjaException.Type($"tuple for {name} must only contain str, not {PyType.Name(choice)}")))
-            : matches(part.Part, PyText.Of(a[1]) ?? throw JinjaException.Type($"{name} first arg must be str or a tuple of str, not {PyType.Name(a[1])}"));
+            ? choices.Items.Any(choice =>
+                matches(part.Part, PyText.Of(choice)
+                ?? throw JinjaException.Type($"tuple for {name} must only contain str, not {PyType.Name(choice)}")))
+            : matches(part.Part,
+                PyText.Of(a[1]) ?? throw JinjaException.Type($"{name} first arg must be str or a tuple of str, not {PyType.Name(a[1])}"));
     }
 
     private static int Find(string text, Arguments a, bool last)
@@ -194,7 +215,8 @@ internal static class TextMethods
     {
         var table = a[1] as PyDict ?? throw JinjaException.Type("translate() needs a dict from code points");
         return string.Concat(PyText.Letters(text).Select(letter =>
-            table.TryGet((long)char.ConvertToUtf32(letter, 0), out var to) ? to is null ? "" : PyText.Of(to) ?? char.ConvertFromUtf32(PyNumber.ToInt32(to, "translate")) : letter));
+            table.TryGet((long)char.ConvertToUtf32(letter, 0), out var to) ? to is null ? ""
+                : PyText.Of(to) ?? char.ConvertFromUtf32(PyNumber.ToInt32(to, "translate")) : letter));
     }
 
     private static bool EveryRune(string text, Func<Rune, bool> holds) => text.Length > 0 && text.EnumerateRunes().All(rune => holds(rune));

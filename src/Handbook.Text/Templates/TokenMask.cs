@@ -3,10 +3,11 @@ namespace Handbook.Text.Templates;
 /// <summary>Spans of text → a byte per token.</summary>
 internal static class TokenMask
 {
-    /// <summary>The reference's rule for generation blocks: from the token that holds a span's first character up to the one that holds its last.</summary>
+    /// <summary>The reference's rule for generation blocks: from the token that holds a span's first character up to the
+    /// one that holds its last.</summary>
     /// <remarks>
-    /// Where several tokens share one character (a letter outside the vocabulary, spelt in bytes), the first of them counts as its holder. A span
-    /// whose first character no token holds ends the marking: the text was cut before it.
+    /// Where several tokens share one character (a letter outside the vocabulary, spelt in bytes), the first of them counts as its holder.
+    /// A span whose first character no token holds ends the marking: the text was cut before it.
     /// </remarks>
     public static byte[] FromGenerationSpans((int Start, int End)[] offsets, IReadOnlyList<(int Start, int End)> spans)
     {

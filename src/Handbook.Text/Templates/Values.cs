@@ -11,13 +11,15 @@ internal sealed class Undefined(string message, TemplateErrorKind kind = Templat
 {
     public static Undefined Name(string name) => new($"'{name}' is undefined");
 
-    public static Undefined Attribute(object? owner, string name) => new($"{PyRepr.Quote(PyType.Describe(owner))} has no attribute {PyRepr.Quote(name)}");
+    public static Undefined Attribute(object? owner, string name) =>
+        new($"{PyRepr.Quote(PyType.Describe(owner))} has no attribute {PyRepr.Quote(name)}");
 
     public static Undefined Element(object? owner, object? key) => key is string name
         ? Attribute(owner, name)
         : new($"{PyType.Describe(owner)} has no element {PyRepr.Of(key)}");
 
-    public static Undefined Unsafe(object? owner, string name) => new($"access to attribute {PyRepr.Quote(name)} of {PyRepr.Quote(PyType.Name(owner))} object is unsafe.");
+    public static Undefined Unsafe(object? owner, string name) =>
+        new($"access to attribute {PyRepr.Quote(name)} of {PyRepr.Quote(PyType.Name(owner))} object is unsafe.");
 
     public JinjaException Error() => new(kind, message);
 }

@@ -72,7 +72,8 @@ internal static class WordWrap
             {
                 word.Append(part[k]);
                 // A hyphen between letters may end a line: at least two before it, a letter after it.
-                if (part[k] == '-' && k >= 2 && char.IsLetter(part[k - 1]) && (char.IsLetterOrDigit(part[k - 2]) || part[k - 2] == '_') && k + 1 < part.Length && char.IsLetter(part[k + 1]))
+                if (part[k] == '-' && k >= 2 && char.IsLetter(part[k - 1]) && (char.IsLetterOrDigit(part[k - 2]) || part[k - 2] == '_')
+                    && k + 1 < part.Length && char.IsLetter(part[k + 1]))
                 {
                     chunks.Add(word.ToString());
                     word.Clear();

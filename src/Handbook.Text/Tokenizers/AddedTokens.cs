@@ -61,7 +61,8 @@ internal sealed class AddedTokenMatcher
             i = stop;
             if (token.Ignored)
                 continue;
-            if (token.SingleWord && ((start > 0 && Properties.IsWord(text[start - 1])) || (stop < text.Length && Properties.IsWord(text[stop]))))
+            if (token.SingleWord
+                && ((start > 0 && Properties.IsWord(text[start - 1])) || (stop < text.Length && Properties.IsWord(text[stop]))))
                 continue;
             if (token.LeftStrip)
             {

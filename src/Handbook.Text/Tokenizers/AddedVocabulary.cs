@@ -4,8 +4,8 @@ using Handbook.Text.Tokenizers.Normalizers;
 namespace Handbook.Text.Tokenizers;
 
 /// <summary>All added tokens of a tokenizer, and the two passes that cut them out of a text.</summary>
-/// <remarks>Tokens with <c>normalized: false</c> are cut out of the raw text; what remains is normalized, and the others are cut out of that,
-/// by their own normalized content.</remarks>
+/// <remarks>Tokens with <c>normalized: false</c> are cut out of the raw text; what remains is normalized, and the others are cut out of
+/// that, by their own normalized content.</remarks>
 internal sealed class AddedVocabulary
 {
     private readonly Dictionary<string, AddedToken> _byContent = new(StringComparer.Ordinal);

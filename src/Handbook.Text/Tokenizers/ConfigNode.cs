@@ -15,7 +15,8 @@ internal readonly record struct ConfigNode(JsonElement Json, string Path)
         IsObject && Json.TryGetProperty(name, out var child) && child.ValueKind != JsonValueKind.Null ? new(child, $"{Path}.{name}") : null;
 
     public ConfigNode Need(string name) =>
-        Find(name) ?? throw new InputException($"{Path} has no \"{name}\"", "the component cannot work without it", "compare the file with the published tokenizer.json");
+        Find(name) ?? throw new InputException($"{Path} has no \"{name}\"", "the component cannot work without it",
+            "compare the file with the published tokenizer.json");
 
     public string Text(string name) => Need(name).AsText();
 
@@ -39,7 +40,8 @@ internal readonly record struct ConfigNode(JsonElement Json, string Path)
         }
         catch (InvalidOperationException broken)
         {
-            throw new InputException($"{Path} is not valid Unicode: {Shown}", "half of a surrogate pair stands alone", "repair the string", broken);
+            throw new InputException($"{Path} is not valid Unicode: {Shown}", "half of a surrogate pair stands alone",
+                "repair the string", broken);
         }
     }
 
@@ -50,7 +52,8 @@ internal readonly record struct ConfigNode(JsonElement Json, string Path)
         _ => throw Wrong("true or false"),
     };
 
-    public int AsNumber() => Json.ValueKind == JsonValueKind.Number && Json.TryGetInt32(out var number) && number >= 0 ? number : throw Wrong("a whole number of at least 0");
+    public int AsNumber() => Json.ValueKind == JsonValueKind.Number && Json.TryGetInt32(out var number) && number >= 0 ? number
+        : throw Wrong("a whole number of at least 0");
 
     public IEnumerable<ConfigNode> Items()
     {

@@ -15,7 +15,8 @@ internal static class DecoderReader
         "ByteFallback" => new ByteFallbackDecoder(),
         "Fuse" => new FuseDecoder(),
         "Replace" => new ReplaceDecoder(PatternReader.Read(node.Need("pattern"), emptyMatches: true), node.Text("content")),
-        "Strip" => new StripDecoder(CodePoints.Of(node.Text("content")) is [var point] ? point : throw node.Need("content").Wrong("one character"), node.Number("start"), node.Number("stop")),
+        "Strip" => new StripDecoder(CodePoints.Of(node.Text("content")) is [var point] ? point : throw node.Need("content")
+            .Wrong("one character"), node.Number("start"), node.Number("stop")),
         "Metaspace" => new MetaspaceDecoder(PreTokenizerReader.Replacement(node), PreTokenizerReader.Scheme(node) != PrependScheme.Never),
         "WordPiece" => new WordPieceDecoder(node.Text("prefix"), node.Flag("cleanup")),
         "BPEDecoder" => new BpeDecoder(node.Text("suffix")),

@@ -13,7 +13,8 @@ internal static class ModelReader
         return type switch
         {
             "BPE" => ReadBpe(node),
-            "WordPiece" => new WordPieceModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token", "[UNK]"), node.Text("continuing_subword_prefix", "##"), node.Number("max_input_chars_per_word", 100)),
+            "WordPiece" => new WordPieceModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token", "[UNK]"),
+                node.Text("continuing_subword_prefix", "##"), node.Number("max_input_chars_per_word", 100)),
             "WordLevel" => new WordLevelModel(ReadVocabulary(node.Need("vocab")), node.Text("unk_token")),
             "Unigram" => ReadUnigram(node),
             _ => throw PipelineReader.Unknown(node, "model", "BPE, Unigram, WordPiece, WordLevel"),
@@ -30,7 +31,8 @@ internal static class ModelReader
     private static BpeModel ReadBpe(ConfigNode node)
     {
         if (node.Find("dropout") is { } dropout && !(dropout.Json.ValueKind == JsonValueKind.Number && dropout.Json.GetDouble() == 0))
-            throw new InputException($"{dropout.Path} is {dropout.Shown}", "with dropout the same text gives other ids each time; a cache of tokens would be wrong", "set it to null");
+            throw new InputException($"{dropout.Path} is {dropout.Shown}",
+                "with dropout the same text gives other ids each time; a cache of tokens would be wrong", "set it to null");
         var vocabulary = ReadVocabulary(node.Need("vocab"));
         var options = new BpeOptions
         {
@@ -46,12 +48,15 @@ internal static class ModelReader
 
     private static UnigramModel ReadUnigram(ConfigNode node)
     {
-        var tokens = node.Need("vocab").Items().Select(item => item.Json.ValueKind == JsonValueKind.Array && item.Json.GetArrayLength() == 2 && item.Json[1].ValueKind == JsonValueKind.Number
+        var tokens = node.Need("vocab").Items()
+            .Select(item => item.Json.ValueKind == JsonValueKind.Array && item.Json.GetArrayLength() == 2
+            && item.Json[1].ValueKind == JsonValueKind.Number
             ? (new ConfigNode(item.Json[0], $"{item.Path}[0]").AsText(), DecimalScore.Read(item.Json[1]))
             : throw item.Wrong("a token and its score: [\"a\", -3.5]")).ToArray();
         var unknown = node.Find("unk_id")?.AsNumber();
         if (unknown >= tokens.Length)
-            throw new InputException($"{node.Path}.unk_id is {unknown}, but the vocabulary has {tokens.Length} tokens", "the unknown token must be one of them", "set unk_id to null or to the index of the unknown token");
+            throw new InputException($"{node.Path}.unk_id is {unknown}, but the vocabulary has {tokens.Length} tokens",
+                "the unknown token must be one of them", "set unk_id to null or to the index of the unknown token");
         return new(tokens, unknown, node.Flag("byte_fallback", false));
     }
 
@@ -73,7 +78,8 @@ internal static class ModelReader
         var limit = vocabulary.Count * 2L + 1_000_000;
         foreach (var (token, id) in vocabulary)
             if (id > limit)
-                throw new InputException($"{node.Path} gives token \"{token}\" the id {id}, but it has only {vocabulary.Count} tokens", "ids number the tokens from 0", "compare the file with the published one");
+                throw new InputException($"{node.Path} gives token \"{token}\" the id {id}, but it has only {vocabulary.Count} tokens",
+                    "ids number the tokens from 0", "compare the file with the published one");
     }
 
     private static MergeTable ReadMerges(ConfigNode node, Dictionary<string, int> vocabulary, string prefix)
@@ -100,7 +106,8 @@ internal static class ModelReader
                     throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
                 (left, right) = (line[..space], line[(space + 1)..]);
             }
-            else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String && item[1].ValueKind == JsonValueKind.String)
+            else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String
+                && item[1].ValueKind == JsonValueKind.String)
                 (left, right) = (item[0].GetString()!, item[1].GetString()!);
             else
                 throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");

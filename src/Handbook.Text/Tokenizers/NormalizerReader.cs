@@ -20,7 +20,8 @@ internal static class NormalizerReader
         "StripAccents" => FilterNormalizer.StripAccents,
         "Replace" => Replace(node),
         "Prepend" => new PrependNormalizer(node.Text("prepend")),
-        "BertNormalizer" => new BertNormalizer(node.Flag("clean_text"), node.Flag("handle_chinese_chars"), node.Find("strip_accents")?.AsFlag(), node.Flag("lowercase")),
+        "BertNormalizer" => new BertNormalizer(node.Flag("clean_text"), node.Flag("handle_chinese_chars"),
+            node.Find("strip_accents")?.AsFlag(), node.Flag("lowercase")),
         "Nmt" => new NmtNormalizer(),
         "ByteLevel" => new ByteLevelNormalizer(),
         "Precompiled" => Precompiled(node.Need("precompiled_charsmap")),
@@ -44,7 +45,8 @@ internal static class NormalizerReader
         }
         catch (FormatException broken)
         {
-            throw new InputException($"{node.Path} is not a compiled character map: {broken.Message}", fix: "use the tokenizer.json of the published model", inner: broken);
+            throw new InputException($"{node.Path} is not a compiled character map: {broken.Message}",
+                fix: "use the tokenizer.json of the published model", inner: broken);
         }
     }
 }

@@ -6,7 +6,8 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>Reads <c>{"String": …}</c> and <c>{"Regex": …}</c>.</summary>
 internal static class PatternReader
 {
-    /// <param name="emptyMatches">Whether the empty string matches at every place (as normalizers have it) or nowhere (as splits have it).</param>
+    /// <param name="emptyMatches">Whether the empty string matches at every place (as normalizers have it) or
+    /// nowhere (as splits have it).</param>
     public static IMatcher Read(ConfigNode node, bool emptyMatches)
     {
         if (node.Find("String") is { } literal)

@@ -7,7 +7,8 @@ using Handbook.Text.Tokenizers.PreTokenizers;
 
 namespace Handbook.Text.Tokenizers;
 
-/// <summary>What tokenizer.json describes: text → added tokens, normalizer, pre-tokenizer, model, post-processor → ids, and the way back.</summary>
+/// <summary>What tokenizer.json describes: text → added tokens, normalizer, pre-tokenizer, model, post-processor →
+/// ids, and the way back.</summary>
 internal sealed class Pipeline
 {
     private readonly ConcurrentBag<EncodeScratch> _scratch = [];
@@ -69,13 +70,15 @@ internal sealed class Pipeline
 
     public int? IdOf(string token) => Added.IdOf(token) ?? (Model.Vocabulary.TryGetValue(token, out var id) ? id : null);
 
-    /// <param name="normalized">Whether added tokens appear in their normalized form, as version 0.23 of the reference has it; a special token that changes so is then not skipped.</param>
+    /// <param name="normalized">Whether added tokens appear in their normalized form, as version 0.23 of the reference has it; a special
+    /// token that changes so is then not skipped.</param>
     public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens, bool normalized = false)
     {
         var tokens = new List<string>(ids.Length);
         foreach (var id in ids)
         {
-            var token = normalized && Normalizer is not null && Added.Find(id) is { Normalized: true } added ? Normalizer.Apply(added.Content) : TokenOf(id);
+            var token = normalized && Normalizer is not null && Added.Find(id) is { Normalized: true } added
+                ? Normalizer.Apply(added.Content) : TokenOf(id);
             if (token is not null && !(skipSpecialTokens && Added.IsSpecial(token)))
                 tokens.Add(token);
         }

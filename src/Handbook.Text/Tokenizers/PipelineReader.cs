@@ -19,9 +19,11 @@ internal static class PipelineReader
         if (!root.IsObject)
             throw root.Wrong("an object");
         if (root.Find("version") is { } version && version.AsText() != "1.0")
-            throw new InputException($"{name}: version is {version.Shown}, but only \"1.0\" is known", "a later layout may mean something else by the same words", "save the tokenizer again with the current library");
+            throw new InputException($"{name}: version is {version.Shown}, but only \"1.0\" is known",
+                "a later layout may mean something else by the same words", "save the tokenizer again with the current library");
         if (root.Find("model") is not { } modelNode)
-            throw new InputException($"{name} has no \"model\"", "the model holds the vocabulary; without it the file is no tokenizer", "use the tokenizer.json of the published model");
+            throw new InputException($"{name} has no \"model\"", "the model holds the vocabulary; without it the file is no tokenizer",
+                "use the tokenizer.json of the published model");
         var model = ModelReader.Read(modelNode);
         var normalizer = root.Find("normalizer") is { } n ? NormalizerReader.Read(n) : null;
         int? IdOf(string content) => model.Vocabulary.TryGetValue(content, out var id) ? id : null;
@@ -56,7 +58,8 @@ internal static class PipelineReader
     }
 
     private static List<AddedToken> AddedTokens(ConfigNode root) => root.Find("added_tokens") is not { } list ? [] :
-        [.. list.Items().Select(item => new AddedToken(item.Number("id"), item.Text("content"), item.Flag("single_word"), item.Flag("lstrip"), item.Flag("rstrip"), item.Flag("normalized"), item.Flag("special")))];
+        [.. list.Items().Select(item => new AddedToken(item.Number("id"), item.Text("content"), item.Flag("single_word"),
+            item.Flag("lstrip"), item.Flag("rstrip"), item.Flag("normalized"), item.Flag("special")))];
 
     /// <summary>The refusal of a component whose type this program does not know.</summary>
     public static UnknownComponentException Unknown(ConfigNode node, string kind, string known) => new(

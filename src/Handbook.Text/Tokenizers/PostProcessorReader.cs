@@ -13,8 +13,10 @@ internal static class PostProcessorReader
         "ByteLevel" => new ByteLevelProcessor(node.Flag("trim_offsets", true), node.Flag("add_prefix_space", true)),
         "TemplateProcessing" => Template(node),
         "BertProcessing" => new BertProcessor(Token(node.Need("cls")), Token(node.Need("sep"))),
-        "RobertaProcessing" => new RobertaProcessor(Token(node.Need("cls")), Token(node.Need("sep")), node.Flag("trim_offsets", true), node.Flag("add_prefix_space", true)),
-        _ => throw PipelineReader.Unknown(node, "post-processor", "TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence"),
+        "RobertaProcessing" => new RobertaProcessor(Token(node.Need("cls")), Token(node.Need("sep")), node.Flag("trim_offsets", true),
+            node.Flag("add_prefix_space", true)),
+        _ => throw PipelineReader.Unknown(node, "post-processor",
+            "TemplateProcessing, ByteLevel, BertProcessing, RobertaProcessing, Sequence"),
     };
 
     private static (string, int) Token(ConfigNode node) =>
@@ -30,7 +32,8 @@ internal static class PostProcessorReader
             var ids = entry.Need("ids").Items().Select(id => id.AsNumber()).ToArray();
             var tokens = entry.Need("tokens").Items().Select(token => token.AsText()).ToArray();
             if (ids.Length != tokens.Length)
-                throw new InputException($"{entry.Path}[\"{name}\"] has {ids.Length} ids and {tokens.Length} tokens", "each token needs its id");
+                throw new InputException($"{entry.Path}[\"{name}\"] has {ids.Length} ids and {tokens.Length} tokens",
+                    "each token needs its id");
             special[name] = [.. ids.Zip(tokens)];
         }
         return new([.. node.Need("single").Items().Select(Item)], [.. node.Need("pair").Items().Select(Item)]);
@@ -38,7 +41,8 @@ internal static class PostProcessorReader
         TemplateItem Item(ConfigNode item)
         {
             if (item.Find("Sequence") is { } sequence)
-                return new(sequence.Text("id") switch { "A" => 0, "B" => 1, _ => throw sequence.Need("id").Wrong("\"A\" or \"B\"") }, sequence.Number("type_id"), null, "");
+                return new(sequence.Text("id") switch { "A" => 0, "B" => 1, _ => throw sequence.Need("id").Wrong("\"A\" or \"B\"") },
+                    sequence.Number("type_id"), null, "");
             var token = item.Need("SpecialToken");
             // A file may carry a template that nobody uses: only its use is an error, as in the reference.
             return new(-1, token.Number("type_id"), special.GetValueOrDefault(token.Text("id")), token.Text("id"));

@@ -13,17 +13,20 @@ internal static class PreTokenizerReader
     {
         "Sequence" => new SequencePreTokenizer([.. node.Need("pretokenizers").Items().Select(Read)]),
         "ByteLevel" => new ByteLevel(node.Flag("add_prefix_space"), node.Flag("use_regex", true)),
-        "Split" => new Split(PatternReader.Read(node.Need("pattern"), emptyMatches: false), Behavior(node.Need("behavior")), node.Flag("invert")),
+        "Split" => new Split(PatternReader.Read(node.Need("pattern"), emptyMatches: false),
+            Behavior(node.Need("behavior")), node.Flag("invert")),
         "Digits" => new Split(new PointMatcher(Properties.IsNumeric),
             node.Flag("individual_digits") ? SplitBehavior.Isolated : SplitBehavior.Contiguous),
         "Metaspace" => new Metaspace(Replacement(node), Scheme(node), node.Flag("split", true)),
-        "Punctuation" => new Split(new PointMatcher(Properties.IsPunctuation), node.Find("behavior") is { } behavior ? Behavior(behavior) : SplitBehavior.Isolated),
+        "Punctuation" => new Split(new PointMatcher(Properties.IsPunctuation),
+            node.Find("behavior") is { } behavior ? Behavior(behavior) : SplitBehavior.Isolated),
         "Whitespace" => new Split(new WhitespaceMatcher(), SplitBehavior.Removed, invert: true),
         "WhitespaceSplit" => new Split(new PointMatcher(Properties.IsWhiteSpace), SplitBehavior.Removed),
         "BertPreTokenizer" => new BertPreTokenizer(),
         "CharDelimiterSplit" => Delimiter(OnePoint(node.Need("delimiter"))),
         "UnicodeScripts" => new UnicodeScripts(),
-        "FixedLength" => new FixedLength(node.Number("length") is > 0 and var length ? length : throw node.Need("length").Wrong("at least 1")),
+        "FixedLength" => new FixedLength(node.Number("length") is > 0 and var length ? length
+            : throw node.Need("length").Wrong("at least 1")),
         _ => throw PipelineReader.Unknown(node, "pre-tokenizer", Known),
     };
 
@@ -44,7 +47,8 @@ internal static class PreTokenizerReader
         if (node.Find("add_prefix_space")?.AsFlag() != false)
             return scheme ?? PrependScheme.Always;
         if (scheme is not null and not PrependScheme.Never)
-            throw new InputException($"{node.Path} has add_prefix_space false, but prepend_scheme {node.Need("prepend_scheme").Shown}", "they contradict each other", "remove add_prefix_space");
+            throw new InputException($"{node.Path} has add_prefix_space false, but prepend_scheme {node.Need("prepend_scheme").Shown}",
+                "they contradict each other", "remove add_prefix_space");
         return PrependScheme.Never;
     }
 
@@ -52,6 +56,7 @@ internal static class PreTokenizerReader
 
     private static int OnePoint(ConfigNode node) => CodePoints.Of(node.AsText()) is [var point] ? point : throw node.Wrong("one character");
 
-    private static SplitBehavior Behavior(ConfigNode node) => Enum.GetValues<SplitBehavior>().Cast<SplitBehavior?>().FirstOrDefault(behavior => $"{behavior}" == node.AsText())
+    private static SplitBehavior Behavior(ConfigNode node) =>
+        Enum.GetValues<SplitBehavior>().Cast<SplitBehavior?>().FirstOrDefault(behavior => $"{behavior}" == node.AsText())
         ?? throw node.Wrong(string.Join(", ", Enum.GetNames<SplitBehavior>()));
 }

@@ -2,8 +2,9 @@ namespace Handbook.Text.Tokenizers;
 
 /// <summary>Where a prompt ends in the tokens of a whole text: after as many as the prompt has by itself.</summary>
 /// <remarks>
-/// A tokenizer may join the prompt's last characters with the answer's first. The reference trainers encode the prompt alone and count its tokens; so a token
-/// that holds both belongs to the prompt where the prompt alone has as many tokens, and to the answer where it has fewer.
+/// A tokenizer may join the prompt's last characters with the answer's first. The reference trainers encode the prompt alone and count its
+/// tokens; so a token that holds both belongs to the prompt where the prompt alone has as many tokens, and
+/// to the answer where it has fewer.
 /// </remarks>
 internal static class PromptBorder
 {

@@ -22,7 +22,8 @@ internal interface IMatcher
 /// <summary>Turns matches into pieces.</summary>
 internal static class Splits
 {
-    public static void Apply(List<(int Start, int End, bool Match)> ranges, SplitBehavior behavior, bool invert, int shift, List<Piece> pieces)
+    public static void Apply(List<(int Start, int End, bool Match)> ranges, SplitBehavior behavior, bool invert,
+        int shift, List<Piece> pieces)
     {
         var span = CollectionsMarshal.AsSpan(ranges);
         if (behavior == SplitBehavior.MergedWithNext)

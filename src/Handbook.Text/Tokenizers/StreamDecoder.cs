@@ -1,6 +1,7 @@
 namespace Handbook.Text.Tokenizers;
 
-/// <summary>Decodes ids one at a time and hands out text as soon as it is certain; half a character is held back until its rest arrives.</summary>
+/// <summary>Decodes ids one at a time and hands out text as soon as it is certain; half a character is held back
+/// until its rest arrives.</summary>
 public sealed class StreamDecoder
 {
     /// <summary>Ids that hold text back for longer than any character is long are broken, and are handed out as U+FFFD.</summary>

@@ -102,7 +102,8 @@ internal sealed class TextBuffer
     }
 
     /// <summary>Appends the next point of a changed text and keeps the place in the text it came from.</summary>
-    /// <param name="change">0 replaces one point of <paramref name="from"/>; +1 is an insertion, aligned like the point before; −n replaces one point and removes n more.</param>
+    /// <param name="change">0 replaces one point of <paramref name="from"/>; +1 is an insertion, aligned like the point before; −n replaces
+    /// one point and removes n more.</param>
     public void Emit(TextBuffer from, int point, int change)
     {
         if (change > 0)

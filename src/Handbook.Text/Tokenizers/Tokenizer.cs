@@ -21,7 +21,8 @@ public sealed class Tokenizer
         _pipeline = pipeline;
         _settings = settings;
         Fingerprint = Convert.ToHexStringLower(SHA256.HashData([.. files.Tokenizer, .. pipeline.Changes]));
-        VocabularySize = pipeline.Model.Vocabulary.Count + pipeline.Added.Tokens.Count(token => !pipeline.Model.Vocabulary.ContainsKey(token.Content));
+        VocabularySize = pipeline.Model.Vocabulary.Count
+            + pipeline.Added.Tokens.Count(token => !pipeline.Model.Vocabulary.ContainsKey(token.Content));
     }
 
     /// <summary>Number of tokens, added ones included.</summary>
@@ -58,14 +59,16 @@ public sealed class Tokenizer
     public int? UnkId => IdOf("unk_token");
 
     /// <summary>Opens a tokenizer.</summary>
-    /// <param name="folderOrFile">A folder with tokenizer.json or tokenizer.json.gz (and tokenizer_config.json, special_tokens_map.json, chat_template.jinja), or the file itself.</param>
+    /// <param name="folderOrFile">A folder with tokenizer.json or tokenizer.json.gz (and tokenizer_config.json, special_tokens_map.json,
+    /// chat_template.jinja), or the file itself.</param>
     /// <exception cref="InputException">The files cannot be read, or use a component that is not supported.</exception>
     public static Tokenizer Load(string folderOrFile) => Create(TokenizerFolder.Read(folderOrFile));
 
     /// <summary>Opens a tokenizer from the text of a tokenizer.json alone.</summary>
     /// <param name="json">UTF-8.</param>
     /// <param name="name">Name for messages.</param>
-    public static Tokenizer FromJson(ReadOnlySpan<byte> json, string name = "tokenizer.json") => Create(new() { Name = name, Tokenizer = json.ToArray() });
+    public static Tokenizer FromJson(ReadOnlySpan<byte> json, string name = "tokenizer.json") =>
+        Create(new() { Name = name, Tokenizer = json.ToArray() });
 
     internal static Tokenizer Create(TokenizerFolder files)
     {
@@ -97,7 +100,8 @@ public sealed class Tokenizer
     }
 
     /// <summary>Everything about a text or a pair of texts.</summary>
-    internal EncodedPart EncodeFully(string text, string? pair, bool addSpecialTokens) => _pipeline.EncodeFully(text, pair, addSpecialTokens);
+    internal EncodedPart EncodeFully(string text, string? pair, bool addSpecialTokens) =>
+        _pipeline.EncodeFully(text, pair, addSpecialTokens);
 
     /// <summary>Ids of many texts, on all cores.</summary>
     public int[][] EncodeAll(IReadOnlyList<string> texts, bool addSpecialTokens = true)
@@ -118,7 +122,8 @@ public sealed class Tokenizer
     internal string DecodePlain(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens);
 
     /// <summary>Decodes as version 0.23 of the reference does: added tokens in their normalized form.</summary>
-    internal string DecodeNormalized(ReadOnlySpan<int> ids, bool skipSpecialTokens) => _pipeline.Decode(ids, skipSpecialTokens, normalized: true);
+    internal string DecodeNormalized(ReadOnlySpan<int> ids, bool skipSpecialTokens) =>
+        _pipeline.Decode(ids, skipSpecialTokens, normalized: true);
 
     /// <summary>A decoder for one growing sequence of ids.</summary>
     public StreamDecoder CreateStreamDecoder(bool skipSpecialTokens = true) => new(this, skipSpecialTokens);
@@ -126,16 +131,19 @@ public sealed class Tokenizer
     /// <summary>The id of a token as the vocabulary spells it, added ones included; null where there is none.</summary>
     public int? TokenToId(string token) => _pipeline.IdOf(token);
 
-    /// <summary>The token of an id as the vocabulary spells it, which need not be the text it decodes to; null where there is none.</summary>
+    /// <summary>The token of an id as the vocabulary spells it, which need not be the text it decodes to; null
+    /// where there is none.</summary>
     public string? IdToToken(int id) => _pipeline.TokenOf(id);
 
     /// <summary>Whether an id is a special token: one that <c>skipSpecialTokens</c> leaves out.</summary>
     public bool IsSpecial(int id) => _pipeline.TokenOf(id) is { } token && _pipeline.Added.IsSpecial(token);
 
     /// <summary>Every added token, by id.</summary>
-    public IEnumerable<(int Id, string Content, bool Special)> AddedTokens => _pipeline.Added.Tokens.Select(token => (token.Id, token.Content, token.Special));
+    public IEnumerable<(int Id, string Content, bool Special)> AddedTokens =>
+        _pipeline.Added.Tokens.Select(token => (token.Id, token.Content, token.Special));
 
-    /// <summary>What the tokenizer is made of, in the order of the pipeline, e.g. <c>pre_tokenizer</c> and <c>Sequence(Digits, ByteLevel)</c>.</summary>
+    /// <summary>What the tokenizer is made of, in the order of the pipeline, e.g. <c>pre_tokenizer</c> and
+    /// <c>Sequence(Digits, ByteLevel)</c>.</summary>
     public IReadOnlyList<(string Part, string Text)> Parts => TokenizerParts.Of(_files);
 
     /// <summary>A changed copy.</summary>
@@ -156,13 +164,16 @@ public sealed class Tokenizer
     }
 
     /// <summary>About how many bytes <see cref="Save"/> writes.</summary>
-    public long SavedBytes => _files.Tokenizer.Length + 4L * ((ChatTemplate?.Length ?? 0) + _files.AdditionalTemplates.Values.Sum(template => template.Length)) + (64 << 10);
+    public long SavedBytes => _files.Tokenizer.Length
+        + 4L * ((ChatTemplate?.Length ?? 0) + _files.AdditionalTemplates.Values.Sum(template => template.Length)) + (64 << 10);
 
-    /// <summary>Writes the tokenizer in its published layout: tokenizer.json unchanged, tokenizer_config.json, special_tokens_map.json, chat_template.jinja.</summary>
+    /// <summary>Writes the tokenizer in its published layout: tokenizer.json unchanged, tokenizer_config.json, special_tokens_map.json,
+    /// chat_template.jinja.</summary>
     public void Save(string folder) => _settings.Save(folder, _files, this);
 
     private string Known(string token, string role) => TokenToId(token) is not null ? token
-        : throw new InputException($"{role} \"{token}\" is not in the vocabulary of {_files.Name}", "a token without an id cannot be asked for or predicted",
+        : throw new InputException($"{role} \"{token}\" is not in the vocabulary of {_files.Name}",
+            "a token without an id cannot be asked for or predicted",
             $"use one of its special tokens, e.g. {string.Join(", ", _pipeline.Added.Tokens.Where(t => t.Special).Take(8).Select(t => $"\"{t.Content}\""))}");
 
     private int? IdOf(string role) => SpecialTokens.TryGetValue(role, out var token) ? TokenToId(token) : null;

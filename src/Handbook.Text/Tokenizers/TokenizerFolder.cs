@@ -5,7 +5,8 @@ using Handbook.Base;
 
 namespace Handbook.Text.Tokenizers;
 
-/// <summary>The files of a tokenizer as published: tokenizer.json and, where they exist, the configuration and template beside it.</summary>
+/// <summary>The files of a tokenizer as published: tokenizer.json and, where they exist, the configuration and
+/// template beside it.</summary>
 internal sealed record TokenizerFolder
 {
     /// <summary>Name of the tokenizer file, for messages.</summary>
@@ -38,11 +39,15 @@ internal sealed record TokenizerFolder
         {
             file = Names.Select(name => Path.Combine(path, name)).FirstOrDefault(File.Exists);
             if (file is null)
-                throw new InputException($"{path} holds no tokenizer.json", "a tokenizer is read from its tokenizer.json (or tokenizer.json.gz)",
-                    File.Exists(Path.Combine(path, "tokenizer.model")) ? "convert tokenizer.model with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)" : "name the folder of the model, or the file itself");
+                throw new InputException($"{path} holds no tokenizer.json",
+                    "a tokenizer is read from its tokenizer.json (or tokenizer.json.gz)",
+                    File.Exists(Path.Combine(path, "tokenizer.model"))
+                        ? "convert tokenizer.model with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+                        : "name the folder of the model, or the file itself");
         }
         else if (!File.Exists(path))
-            throw new InputException($"{path} does not exist", "it should be a folder with tokenizer.json, or such a file", "check the path");
+            throw new InputException($"{path} does not exist",
+                "it should be a folder with tokenizer.json, or such a file", "check the path");
         var folder = Path.GetDirectoryName(Path.GetFullPath(file))!;
         var templates = Path.Combine(folder, "additional_chat_templates");
         return new()
@@ -52,9 +57,11 @@ internal sealed record TokenizerFolder
             Config = ReadObject(Path.Combine(folder, "tokenizer_config.json")),
             SpecialTokensMap = ReadObject(Path.Combine(folder, "special_tokens_map.json")),
             AddedTokens = ReadObject(Path.Combine(folder, "added_tokens.json")),
-            ChatTemplateFile = Path.Combine(folder, "chat_template.jinja") is var template && File.Exists(template) ? File.ReadAllText(template) : null,
+            ChatTemplateFile = Path.Combine(folder, "chat_template.jinja") is var template && File.Exists(template)
+                ? File.ReadAllText(template) : null,
             AdditionalTemplates = Directory.Exists(templates)
-                ? Directory.GetFiles(templates, "*.jinja").ToDictionary(found => Path.GetFileNameWithoutExtension(found), File.ReadAllText) : new Dictionary<string, string>(),
+                ? Directory.GetFiles(templates, "*.jinja").ToDictionary(found => Path.GetFileNameWithoutExtension(found), File.ReadAllText)
+                    : new Dictionary<string, string>(),
         };
     }
 
@@ -69,7 +76,8 @@ internal sealed record TokenizerFolder
         }
         catch (JsonException broken)
         {
-            throw new InputException($"{name}:{broken.LineNumber + 1}:{broken.BytePositionInLine + 1} is not JSON: {Reason(broken)}", fix: "fetch the file again, or repair that line", inner: broken);
+            throw new InputException($"{name}:{broken.LineNumber + 1}:{broken.BytePositionInLine + 1} is not JSON: {Reason(broken)}",
+                fix: "fetch the file again, or repair that line", inner: broken);
         }
     }
 
@@ -98,7 +106,8 @@ internal sealed record TokenizerFolder
         }
         catch (InvalidDataException broken)
         {
-            throw new InputException($"{file} is not a whole gzip file", "its compressed data is cut off or damaged", "fetch the file again", broken);
+            throw new InputException($"{file} is not a whole gzip file", "its compressed data is cut off or damaged",
+                "fetch the file again", broken);
         }
     }
 

@@ -18,7 +18,8 @@ internal static class TokenizerParts
     {
         if (part.ValueKind != JsonValueKind.Object)
             return "none";
-        var type = part.TryGetProperty("type", out var named) ? named.GetString()! : part.TryGetProperty("merges", out _) ? "BPE" : "Unigram";
+        var type = part.TryGetProperty("type", out var named) ? named.GetString()!
+            : part.TryGetProperty("merges", out _) ? "BPE" : "Unigram";
         foreach (var list in Lists)
             if (part.TryGetProperty(list, out var steps) && steps.ValueKind == JsonValueKind.Array)
                 return $"{type}({string.Join(", ", steps.EnumerateArray().Select(Describe))})";

@@ -27,16 +27,19 @@ internal sealed record TokenizerSettings
         return new()
         {
             SpecialTokens = tokens,
-            ModelMaxLength = files.Config?["model_max_length"] is JsonValue length && length.TryGetValue(out double number) && number is >= 1 and < int.MaxValue ? (int)number : int.MaxValue,
+            ModelMaxLength = files.Config?["model_max_length"] is JsonValue length && length.TryGetValue(out double number)
+                && number is >= 1 and < int.MaxValue ? (int)number : int.MaxValue,
             ChatTemplates = Templates(files),
             CleansUp = rules.CleansUp(pipeline.Model is Models.BpeModel),
         };
     }
 
-    public TokenizerSettings WithToken(string role, string token) => this with { SpecialTokens = new Dictionary<string, string>(SpecialTokens) { [role] = token } };
+    public TokenizerSettings WithToken(string role, string token) =>
+        this with { SpecialTokens = new Dictionary<string, string>(SpecialTokens) { [role] = token } };
 
     /// <summary>The settings with one template for all conversations: a template for tools would be of another dialect.</summary>
-    public TokenizerSettings WithTemplate(string template) => this with { ChatTemplates = new Dictionary<string, string> { ["default"] = template } };
+    public TokenizerSettings WithTemplate(string template) =>
+        this with { ChatTemplates = new Dictionary<string, string> { ["default"] = template } };
 
     public void Save(string folder, TokenizerFolder files, Tokenizer tokenizer)
     {
@@ -49,7 +52,8 @@ internal sealed record TokenizerSettings
         }
         // The template lives in its own file, which wins; keeping it in two places would let them drift apart.
         config.Remove("chat_template");
-        var options = new JsonSerializerOptions { WriteIndented = true, Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        var options = new JsonSerializerOptions { WriteIndented = true,
+            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
         WholeFile.WriteBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
         WholeFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
         WholeFile.WriteText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");
@@ -84,7 +88,8 @@ internal sealed record TokenizerSettings
             templates["default"] = source;
         else if (files.Config?["chat_template"] is JsonArray list)
             foreach (var entry in list.OfType<JsonObject>())
-                if (entry["name"] is JsonValue name && name.TryGetValue(out string? key) && entry["template"] is JsonValue body && body.TryGetValue(out string? text))
+                if (entry["name"] is JsonValue name && name.TryGetValue(out string? key) && entry["template"] is JsonValue body
+                    && body.TryGetValue(out string? text))
                     templates[key] = text;
         foreach (var (name, text) in files.AdditionalTemplates)
             templates[name] = text;

@@ -4,7 +4,8 @@ namespace Handbook.Text.Tokenizers;
 
 /// <summary>How fast a tokenizer encodes on one thread.</summary>
 /// <param name="MegabytesPerSecond">10^6 bytes of UTF-8 a second; the best of the repetitions.</param>
-/// <param name="MegabytesPerCpuSecond">The same by the processor time of the whole process, which other work on the machine does not change.</param>
+/// <param name="MegabytesPerCpuSecond">The same by the processor time of the whole process, which other work on the
+/// machine does not change.</param>
 /// <param name="Tokens">Number of tokens of all texts.</param>
 /// <param name="Bytes">Size of all texts in UTF-8.</param>
 internal sealed record TokenizerSpeed(double MegabytesPerSecond, double MegabytesPerCpuSecond, long Tokens, long Bytes)

@@ -3,7 +3,8 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Reference;
 
-/// <summary>The fused operations once more, out of ordinary operators that libtorch records: slow, short, and what the fused ones are tested against.</summary>
+/// <summary>The fused operations once more, out of ordinary operators that libtorch records: slow, short, and what the fused ones
+/// are tested against.</summary>
 internal static class Plain
 {
     /// <summary>left · right of the operands' own values, in float64: what a product of lower precision is rounded from.</summary>
@@ -156,7 +157,9 @@ internal static class Plain
     /// <summary>The rows of each expert's tokens; null where it has none.</summary>
     /// <param name="x">[N, D].</param>
     public static Tensor?[] Dispatch(Tensor x, Routing routing) =>
-        [.. Enumerable.Range(0, routing.Count.Length).Select(e => routing.Count[e] == 0 ? null : x.IndexSelect(0, Index([.. Choices(routing, e).Select(choice => choice / routing.PerToken)])))];
+        [.. Enumerable.Range(0, routing.Count.Length)
+            .Select(e => routing.Count[e] == 0 ? null
+            : x.IndexSelect(0, Index([.. Choices(routing, e).Select(choice => choice / routing.PerToken)])))];
 
     /// <summary>y = Σ_k w_k · expert_k.</summary>
     /// <param name="said">Of each expert the rows of its tokens.</param>
@@ -172,7 +175,8 @@ internal static class Plain
         return scope.Keep((rows.Reshape(routing.Tokens, routing.PerToken, rows.Size(1)) * weights.Unsqueeze(2)).Sum(1));
     }
 
-    private static IEnumerable<int> Choices(Routing routing, int expert) => Enumerable.Range(0, routing.Expert.Length).Where(choice => routing.Expert[choice] == expert);
+    private static IEnumerable<int> Choices(Routing routing, int expert) =>
+        Enumerable.Range(0, routing.Expert.Length).Where(choice => routing.Expert[choice] == expert);
 
     private static Tensor Index(int[] values) => Tensor.From(Array.ConvertAll(values, v => (long)v));
 }

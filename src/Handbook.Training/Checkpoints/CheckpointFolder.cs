@@ -54,7 +54,8 @@ internal static class CheckpointFolder
         return final;
     }
 
-    /// <summary>Writes the final files of a model into <paramref name="outputDir"/> itself: all of them beside it first, then renamed one by one.</summary>
+    /// <summary>Writes the final files of a model into <paramref name="outputDir"/> itself: all of them beside it first, then
+    /// renamed one by one.</summary>
     /// <remarks>Weights of an earlier export that the new one does not replace (another number of shards) are removed at the end.</remarks>
     /// <returns>The names of the files written.</returns>
     public static IReadOnlyList<string> Export(string outputDir, long estimatedBytes, Action<CheckpointWriter> write) =>
@@ -77,7 +78,8 @@ internal static class CheckpointFolder
                 disk.MoveFile(Path.Combine(writer.Folder, name), Path.Combine(outputDir, name));
             }
             if (names.Any(IsWeights))
-                foreach (var stale in Directory.EnumerateFiles(outputDir).Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))))
+                foreach (var stale in Directory.EnumerateFiles(outputDir)
+                    .Where(file => IsWeights(Path.GetFileName(file)) && !names.Contains(Path.GetFileName(file))))
                     disk.DeleteFile(stale);
             disk.DeleteFolder(writer.Folder);
             disk.FlushFolder(outputDir);
@@ -194,7 +196,8 @@ internal static class CheckpointFolder
             var name = Path.GetFileName(path);
             var mark = new[] { Unfinished, Replaced, Deleted }.FirstOrDefault(mark => name.StartsWith(mark, StringComparison.Ordinal));
             var dash = name.LastIndexOf('-');
-            if (mark is null || dash < mark.Length || !int.TryParse(name.AsSpan(dash + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var owner))
+            if (mark is null || dash < mark.Length
+                || !int.TryParse(name.AsSpan(dash + 1), NumberStyles.None, CultureInfo.InvariantCulture, out var owner))
                 continue;
             var original = name[mark.Length..dash];
             if (original != "export" && !original.StartsWith(Prefix, StringComparison.Ordinal))
@@ -234,7 +237,8 @@ internal static class CheckpointFolder
     private static void CheckSpace(string outputDir, string what, long estimatedBytes, Disk disk)
     {
         if (File.Exists(outputDir))
-            throw new InputException($"output_dir: {outputDir} is a file, not a folder", fix: "choose another output_dir, or remove the file");
+            throw new InputException($"output_dir: {outputDir} is a file, not a folder",
+                fix: "choose another output_dir, or remove the file");
         try
         {
             disk.CreateFolder(outputDir);

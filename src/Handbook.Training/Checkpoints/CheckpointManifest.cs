@@ -8,7 +8,8 @@ namespace Handbook.Training.Checkpoints;
 /// <summary>One file of a checkpoint: its path below the folder with forward slashes, its size and its SHA-256 in hex.</summary>
 internal sealed record ManifestFile(string Path, long Size, string Sha256);
 
-/// <summary>What a whole checkpoint consists of. It is written last; a folder without it, or that differs from it, is not a checkpoint.</summary>
+/// <summary>What a whole checkpoint consists of. It is written last; a folder without it, or that differs from it,
+/// is not a checkpoint.</summary>
 internal sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<ManifestFile> Files)
 {
     public const string FileName = "manifest.json";
@@ -24,7 +25,8 @@ internal sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<Ma
     /// <summary>Describes all files below a folder, sorted by path.</summary>
     internal static CheckpointManifest Of(string folder, int step) => new(CurrentFormat, step,
         [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Select(file => new ManifestFile(System.IO.Path.GetRelativePath(folder, file).Replace('\\', '/'), new FileInfo(file).Length, Hash(file)))
+            .Select(file => new ManifestFile(System.IO.Path.GetRelativePath(folder, file).Replace('\\', '/'),
+                new FileInfo(file).Length, Hash(file)))
             .Where(file => file.Path != FileName)
             .OrderBy(file => file.Path, StringComparer.Ordinal)]);
 

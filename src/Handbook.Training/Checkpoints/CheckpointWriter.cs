@@ -3,7 +3,8 @@ using Handbook.Base.Files;
 
 namespace Handbook.Training.Checkpoints;
 
-/// <summary>The folder being written. Files may also be written below <see cref="Folder"/> directly: all of them are flushed and listed.</summary>
+/// <summary>The folder being written. Files may also be written below <see cref="Folder"/> directly: all of them are
+/// flushed and listed.</summary>
 internal sealed class CheckpointWriter
 {
     private readonly Disk _disk;

@@ -4,7 +4,8 @@ using System.Numerics;
 
 namespace Handbook.Training.Events;
 
-/// <summary>A TensorBoard event file of scalars: <c>runs/&lt;date&gt;_&lt;host&gt;/events.out.tfevents.&lt;time&gt;.&lt;host&gt;.&lt;pid&gt;.0</c>.</summary>
+/// <summary>A TensorBoard event file of scalars:
+/// <c>runs/&lt;date&gt;_&lt;host&gt;/events.out.tfevents.&lt;time&gt;.&lt;host&gt;.&lt;pid&gt;.0</c>.</summary>
 /// <remarks>
 /// Each record is framed as TensorFlow does it:
 /// <code>

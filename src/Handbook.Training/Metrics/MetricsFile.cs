@@ -5,7 +5,8 @@ using Handbook.Training.Progress;
 
 namespace Handbook.Training.Metrics;
 
-/// <summary><c>metrics.jsonl</c>: one object per logged step, in full precision, each step once however often the run was resumed.</summary>
+/// <summary><c>metrics.jsonl</c>: one object per logged step, in full precision, each step once however
+/// often the run was resumed.</summary>
 internal sealed class MetricsFile : IRunObserver, IDisposable
 {
     public const string FileName = "metrics.jsonl";
@@ -26,7 +27,8 @@ internal sealed class MetricsFile : IRunObserver, IDisposable
     /// <summary>The entries found when the file was opened.</summary>
     public IReadOnlyList<MetricSet> Kept { get; }
 
-    /// <summary>Opens the file of a run; lines after <paramref name="resumeStep"/>, and a line cut short, are dropped in one atomic step.</summary>
+    /// <summary>Opens the file of a run; lines after <paramref name="resumeStep"/>, and a line cut short, are
+    /// dropped in one atomic step.</summary>
     /// <param name="outputDir">The run folder.</param>
     /// <param name="resumeStep">The step of the checkpoint that the run continues from; 0 begins an empty file.</param>
     public static MetricsFile Open(string outputDir, int resumeStep)

@@ -4,11 +4,13 @@ using System.Text.Json;
 
 namespace Handbook.Training.Metrics;
 
-/// <summary>Writes JSON as Python's <c>json.dump</c> does, so that files of both worlds look alike: <c>5e-05</c>, <c>1.0</c>, ASCII only.</summary>
+/// <summary>Writes JSON as Python's <c>json.dump</c> does, so that files of both worlds look alike: <c>5e-05</c>,
+/// <c>1.0</c>, ASCII only.</summary>
 /// <remarks>Numbers keep full precision. NaN and infinity, which JSON has no word for, become null.</remarks>
 internal static class PythonJson
 {
-    /// <param name="value">null, bool, int, long, double, string, enum-free records as dictionaries, lists, <see cref="MetricValue"/>, <see cref="JsonElement"/>.</param>
+    /// <param name="value">null, bool, int, long, double, string, enum-free records as dictionaries, lists, <see cref="MetricValue"/>,
+    /// <see cref="JsonElement"/>.</param>
     /// <param name="indent">Spaces per level; 0 writes one line.</param>
     /// <param name="sortKeys">Keys in code point order, at every level.</param>
     public static string Write(object? value, int indent = 0, bool sortKeys = false)
@@ -25,7 +27,8 @@ internal static class PythonJson
             return "null";
         var text = value.ToString("E16", CultureInfo.InvariantCulture);
         var shortest = value.ToString("R", CultureInfo.InvariantCulture);
-        var exponent = value == 0 ? 0 : int.Parse(text.AsSpan(text.IndexOf('E') + 1), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture);
+        var exponent = value == 0 ? 0
+            : int.Parse(text.AsSpan(text.IndexOf('E') + 1), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture);
         var mantissa = shortest.IndexOf('E') is var e and >= 0 ? shortest[..e] : shortest;
         var sign = mantissa.StartsWith('-') ? "-" : "";
         var digits = mantissa.Replace("-", "").Replace(".", "").TrimStart('0').TrimEnd('0');
@@ -118,7 +121,8 @@ internal static class PythonJson
 
     private static object? Unwrap(JsonElement element) => element.ValueKind switch
     {
-        JsonValueKind.Object => element.EnumerateObject().Select(property => KeyValuePair.Create(property.Name, (object?)property.Value)).ToList(),
+        JsonValueKind.Object =>
+            element.EnumerateObject().Select(property => KeyValuePair.Create(property.Name, (object?)property.Value)).ToList(),
         JsonValueKind.Array => element.EnumerateArray().Select(item => (object?)item).ToList(),
         JsonValueKind.String => element.GetString(),
         JsonValueKind.True => true,

@@ -73,8 +73,10 @@ internal sealed class TrainerState
         {
             using var document = JsonDocument.Parse(File.ReadAllText(path));
             var root = document.RootElement;
-            double? Number(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetDouble() : null;
-            string? Text(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString() : null;
+            double? Number(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.Number
+                ? value.GetDouble() : null;
+            string? Text(string key) => root.TryGetProperty(key, out var value) && value.ValueKind == JsonValueKind.String
+                ? value.GetString() : null;
             return new TrainerState
             {
                 BestMetric = Number("best_metric"),
@@ -90,12 +92,14 @@ internal sealed class TrainerState
                 NumInputTokensSeen = (long)(Number("num_input_tokens_seen") ?? 0),
                 TotalFlos = Number("total_flos") ?? 0,
                 TrainBatchSize = (int)(Number("train_batch_size") ?? 0),
-                LogHistory = root.TryGetProperty("log_history", out var history) ? [.. history.EnumerateArray().Select(MetricSet.Read)] : [],
+                LogHistory = root.TryGetProperty("log_history", out var history)
+                    ? [.. history.EnumerateArray().Select(MetricSet.Read)] : [],
             };
         }
         catch (Exception error) when (error is JsonException or FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new InputException($"{path} cannot be read: {error.Message}", fix: "resume from another checkpoint-N folder", inner: error);
+            throw new InputException($"{path} cannot be read: {error.Message}",
+                fix: "resume from another checkpoint-N folder", inner: error);
         }
     }
 

@@ -30,7 +30,8 @@ internal sealed class OptimizerArguments
         var result = new OptimizerArguments(problems);
         foreach (var part in (text ?? "").Split(',', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries))
         {
-            var (name, value) = part.Split('=', 2, StringSplitOptions.TrimEntries) is [var before, var after] ? (before, after) : (part, "");
+            var (name, value) = part.Split('=', 2, StringSplitOptions.TrimEntries) is [var before, var after]
+                ? (before, after) : (part, "");
             if (!Known(kind).Contains(name))
                 problems.Add($"has {name}, which {RecipeNames.Of(kind)} does not take");
             else if (bool.TryParse(value, out var flag))

@@ -141,7 +141,8 @@ internal sealed class LossFigure(string title, IReadOnlyList<PlotPoint> train, I
         return (first, last > first ? last : first + 1);
     }
 
-    /// <summary>Mean over a window around each step that grows with the steps before it: sharp at the steep start, calm in the long run.</summary>
+    /// <summary>Mean over a window around each step that grows with the steps before it: sharp at the steep start,
+    /// calm in the long run.</summary>
     private static List<PlotPoint> Smooth(IReadOnlyList<PlotPoint> series)
     {
         var sums = new double[series.Count + 1];
@@ -170,7 +171,8 @@ internal sealed class LossFigure(string title, IReadOnlyList<PlotPoint> train, I
         });
     }
 
-    private static string Show(double loss) => loss.ToString(Math.Abs(loss) >= 100 ? "F0" : Math.Abs(loss) >= 0.1 ? "F3" : "G3", CultureInfo.InvariantCulture);
+    private static string Show(double loss) =>
+        loss.ToString(Math.Abs(loss) >= 100 ? "F0" : Math.Abs(loss) >= 0.1 ? "F3" : "G3", CultureInfo.InvariantCulture);
 
     private static string Fit(string text, int length) => text.Length <= length ? text : text[..(length - 3)] + "...";
 }

@@ -61,7 +61,8 @@ internal sealed class LossPlot(string outputDir, string title) : IRunObserver
         WholeFile.WriteText(Path.Combine(outputDir, "loss.svg"), svg.ToSvg($"Loss of {title}"), durable: false);
         var pixels = new PixelCanvas(LossFigure.Width, LossFigure.Height, PixelsPerUnit);
         figure.Draw(pixels);
-        WholeFile.WriteBytes(Path.Combine(outputDir, "loss.png"), PngFile.Encode(pixels.Pixels, pixels.Width, pixels.Height), durable: false);
+        WholeFile.WriteBytes(Path.Combine(outputDir, "loss.png"),
+            PngFile.Encode(pixels.Pixels, pixels.Width, pixels.Height), durable: false);
         _changed = false;
         _lastCost = Stopwatch.GetElapsedTime(start);
         _sinceWrite.Restart();

@@ -5,7 +5,8 @@ namespace Handbook.Training.Plots;
 /// <summary>A small lettering of our own, drawn with a round pen, so that pixels need no font of the machine.</summary>
 /// <remarks>
 /// Units: baseline 0, capitals 14 high, small letters 10, descenders −4; y upwards. A glyph is <c>advance | stroke ; stroke …</c>;
-/// <c>L x y x y …</c> is a line, <c>E cx cy rx ry a b</c> an arc of an ellipse from angle a to b in degrees, counter-clockwise where b is larger.
+/// <c>L x y x y …</c> is a line, <c>E cx cy rx ry a b</c> an arc of an ellipse from angle a to b in degrees,
+/// counter-clockwise where b is larger.
 /// </remarks>
 internal static class StrokeFont
 {
@@ -47,7 +48,8 @@ internal static class StrokeFont
         var parts = glyph.Split('|');
         var strokes = parts[1].Split(';', StringSplitOptions.RemoveEmptyEntries | StringSplitOptions.TrimEntries).Select(stroke =>
         {
-            var n = stroke[1..].Split(' ', StringSplitOptions.RemoveEmptyEntries).Select(word => double.Parse(word, CultureInfo.InvariantCulture)).ToArray();
+            var n = stroke[1..].Split(' ', StringSplitOptions.RemoveEmptyEntries)
+                .Select(word => double.Parse(word, CultureInfo.InvariantCulture)).ToArray();
             return stroke[0] == 'L' ? Line(n) : Arc(n);
         });
         return (double.Parse(parts[0], CultureInfo.InvariantCulture), [.. strokes]);

@@ -39,5 +39,6 @@ internal sealed class SvgCanvas(double width, double height) : ICanvas
     private static string N(double value) => Math.Round(value, 2).ToString(CultureInfo.InvariantCulture);
 
     // A control character has no place in XML, not even escaped.
-    private static string Printable(string text) => string.Concat(text.Select(c => char.IsControl(c) || char.IsSurrogate(c) || c >= '\uFFFE' ? '?' : c));
+    private static string Printable(string text) =>
+        string.Concat(text.Select(c => char.IsControl(c) || char.IsSurrogate(c) || c >= '\uFFFE' ? '?' : c));
 }

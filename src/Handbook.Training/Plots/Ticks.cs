@@ -22,7 +22,8 @@ internal static class Ticks
         int[] factors = Math.Log10(high / low) > 3 ? [1] : [1, 2, 5];
         var ticks = new List<double>();
         for (var power = (int)Math.Floor(Math.Log10(low)); power <= Math.Ceiling(Math.Log10(high)); power++)
-            ticks.AddRange(factors.Select(factor => factor * Math.Pow(10, power)).Where(tick => tick >= low * 0.999 && tick <= high * 1.001));
+            ticks.AddRange(factors.Select(factor => factor * Math.Pow(10, power))
+                .Where(tick => tick >= low * 0.999 && tick <= high * 1.001));
         return [.. ticks];
     }
 
@@ -33,7 +34,8 @@ internal static class Ticks
         var (unit, suffix) = largest >= 1e9 ? (1e9, "G") : largest >= 1e6 ? (1e6, "M") : largest >= 1e4 ? (1e3, "k") : (1.0, "");
         for (var decimals = 0; decimals < 9; decimals++)
         {
-            var labels = ticks.Select(tick => tick == 0 ? "0" : Math.Round(tick / unit, decimals).ToString($"F{decimals}", CultureInfo.InvariantCulture) + suffix).ToArray();
+            var labels = ticks.Select(tick => tick == 0 ? "0" : Math.Round(tick / unit, decimals)
+                .ToString($"F{decimals}", CultureInfo.InvariantCulture) + suffix).ToArray();
             if (ticks.All(tick => Math.Abs(Math.Round(tick / unit, decimals) - tick / unit) <= 1e-6 * Math.Abs(tick / unit)))
                 return labels;
         }

@@ -4,7 +4,8 @@ using Handbook.Training.Metrics;
 namespace Handbook.Training.Progress;
 
 /// <summary>Hears what happens in a run: the console, a log, a dashboard. Members that are not implemented do nothing.</summary>
-/// <remarks>All of these come from the thread that trains, in the order in which things happen; what takes long in one of them makes the run wait.</remarks>
+/// <remarks>All of these come from the thread that trains, in the order in which things happen; what takes long in one of them
+/// makes the run wait.</remarks>
 public interface IRunObserver : IWorkObserver
 {
     /// <summary>Training is about to begin.</summary>

@@ -19,7 +19,8 @@ public sealed class RunObservers(params IRunObserver[] observers) : IRunObserver
     public void Warned(string text) => Each(observer => observer.Warned(text));
 
     /// <inheritdoc/>
-    public IWorkCount Began(string what, long? total, string unit) => new Counts([.. observers.Select(observer => observer.Began(what, total, unit))]);
+    public IWorkCount Began(string what, long? total, string unit) =>
+        new Counts([.. observers.Select(observer => observer.Began(what, total, unit))]);
 
     /// <inheritdoc/>
     public void Started(TrainingOutline outline) => Each(observer => observer.Started(outline));

@@ -10,4 +10,5 @@ namespace Handbook.Training.Progress;
 /// <param name="PaddingTokens">Those of them that were padding: 0 in a flat token stream.</param>
 /// <param name="MemoryBytes">Memory in use; null asks the system for the process's.</param>
 public readonly record struct StepReport(
-    int Step, double Epoch, double? Loss, double LearningRate, double? GradNorm, long Tokens, long PaddingTokens = 0, long? MemoryBytes = null);
+    int Step, double Epoch, double? Loss, double LearningRate, double? GradNorm, long Tokens, long PaddingTokens = 0,
+        long? MemoryBytes = null);

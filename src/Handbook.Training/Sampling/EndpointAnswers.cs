@@ -10,7 +10,8 @@ namespace Handbook.Training.Sampling;
 /// <param name="name">What it is, for provenance.</param>
 /// <param name="options">Of these, temperature, top-p, length and seed are sent.</param>
 /// <param name="stops">Texts that end an answer.</param>
-internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops) : IAnswerSource
+internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, SamplingOptions options, IReadOnlyList<string> stops)
+    : IAnswerSource
 {
     private readonly SamplingOptions _options = Sendable(options);
 
@@ -27,8 +28,10 @@ internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, Sampli
             yield return "repetition_penalty";
     }
 
-    private static SamplingOptions Sendable(SamplingOptions options) => Unsendable(options.TopK, options.MinP, options.RepetitionPenalty).ToArray() is { Length: > 0 } names
-        ? throw new InputException($"{string.Join(" and ", names)} cannot be sent to an endpoint", "its interface has no such option, and answers drawn in another way would not be what was asked for",
+    private static SamplingOptions Sendable(SamplingOptions options) =>
+        Unsendable(options.TopK, options.MinP, options.RepetitionPenalty).ToArray() is { Length: > 0 } names
+        ? throw new InputException($"{string.Join(" and ", names)} cannot be sent to an endpoint",
+            "its interface has no such option, and answers drawn in another way would not be what was asked for",
             "leave it out, or set it where the endpoint is started; or let a model folder answer")
         : options;
 
@@ -36,7 +39,8 @@ internal sealed class EndpointAnswers(ChatEndpoint endpoint, string name, Sampli
 
     public void Answer(IReadOnlyList<AnswerRequest> requests, Action<int, int, GivenAnswer> done, CancellationToken cancel)
     {
-        var all = requests.SelectMany((request, r) => request.Streams.Select((stream, s) => (Request: r, Place: s, Stream: stream))).ToArray();
+        var all = requests.SelectMany((request, r) => request.Streams.Select((stream, s) => (Request: r, Place: s, Stream: stream)))
+            .ToArray();
         endpoint.Ask(all.Length,
             i => (Turns(requests[all[i].Request].Prompt), Options(all[i].Stream)),
             (i, reply) => done(all[i].Request, all[i].Place, new(reply.Text, reply.Finished, reply.Tokens)),

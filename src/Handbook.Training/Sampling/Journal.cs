@@ -8,8 +8,8 @@ namespace Handbook.Training.Sampling;
 
 /// <summary>A file that only grows, a JSON object on each line: what is in it is done and is not done again.</summary>
 /// <remarks>
-/// A line counts when its line feed is there: a line that a sudden end cut off is removed at the next start. Lines reach the system at once, so the
-/// end of the process loses none; they reach the disk at least every second, so a power cut loses little.
+/// A line counts when its line feed is there: a line that a sudden end cut off is removed at the next start. Lines reach the system at
+/// once, so the end of the process loses none; they reach the disk at least every second, so a power cut loses little.
 /// </remarks>
 internal sealed class Journal : IDisposable
 {
@@ -34,7 +34,8 @@ internal sealed class Journal : IDisposable
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{path} cannot be written: {failure.Message}", fix: "choose another output_dir, or end the other run that writes there", inner: failure);
+            throw new InputException($"{path} cannot be written: {failure.Message}",
+                fix: "choose another output_dir, or end the other run that writes there", inner: failure);
         }
         try
         {
@@ -77,7 +78,8 @@ internal sealed class Journal : IDisposable
     /// <summary>What is kept when the disk is full.</summary>
     /// <param name="lines">Lines that are whole.</param>
     internal static InputException Full(string path, int lines, Exception failure) =>
-        new($"{path}: the disk is full", $"the {lines:N0} lines before are kept", "free some space and run the same command again: it goes on behind them", failure);
+        new($"{path}: the disk is full", $"the {lines:N0} lines before are kept",
+            "free some space and run the same command again: it goes on behind them", failure);
 
     /// <summary>Returns when every line is on the disk.</summary>
     public void Flush()
@@ -109,7 +111,9 @@ internal sealed class Journal : IDisposable
             }
             catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)        // the others: of another form
             {
-                throw new InputException($"{_path}:{number}: is broken: {failure.Message}", "the file was changed, or the disk lost a part of it", "remove the file to do its work again, or the broken line to do again what it held", failure);
+                throw new InputException($"{_path}:{number}: is broken: {failure.Message}",
+                    "the file was changed, or the disk lost a part of it",
+                    "remove the file to do its work again, or the broken line to do again what it held", failure);
             }
             start = end + 1;
         }
@@ -122,7 +126,8 @@ internal sealed class Journal : IDisposable
 internal static class JsonLines
 {
     /// <summary>On one line, every character readable but those that JSON must escape.</summary>
-    public static JsonSerializerOptions Options { get; } = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    public static JsonSerializerOptions Options { get; } = new()
+    { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     /// <summary>Writes a file of lines whole or not at all.</summary>
     public static void Write(string path, IEnumerable<JsonObject> lines) => WholeFile.WriteText(path, Text(lines));

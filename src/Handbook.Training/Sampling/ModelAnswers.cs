@@ -11,7 +11,8 @@ namespace Handbook.Training.Sampling;
 /// <param name="stops">Texts that end an answer.</param>
 /// <param name="textsAreTurns">Whether a prompt that is a text is what a user says, not a text to go on from.</param>
 /// <param name="maxPrompt">Most tokens of a prompt; null for any.</param>
-internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns, int? maxPrompt = null) : IAnswerSource
+internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options, IReadOnlyList<string> stops, bool textsAreTurns,
+    int? maxPrompt = null) : IAnswerSource
 {
     private readonly SamplingOptions _options = options with { StopIds = [.. options.StopIds.Union(model.StopIds)] };
 
@@ -37,7 +38,9 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
     public void Answer(IReadOnlyList<AnswerRequest> requests, Action<int, int, GivenAnswer> done, CancellationToken cancel)
     {
         var asked = requests.Select(request => new SampleRequest(Encode(request.Prompt), request.Streams)).ToArray();
-        var texts = requests.Select((request, r) => request.Streams.Select(_ => new AnswerText(model.Tokenizer, stops, IsTurn(request.Prompt) ? [] : asked[r].Tokens)).ToArray()).ToArray();
+        var texts = requests.Select((request, r) =>
+            request.Streams.Select(_ => new AnswerText(model.Tokenizer, stops, IsTurn(request.Prompt) ? [] : asked[r].Tokens)).ToArray())
+            .ToArray();
         new Generator(model.Network).Sample(asked, _options, (r, s, token) =>
         {
             texts[r][s].Append(token);
@@ -45,7 +48,8 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
         }, (r, s, answer) =>
         {
             texts[r][s].Finish();
-            done(r, s, new(texts[r][s].Text, answer.Finish == FinishReason.Stop, answer.Tokens.Length, answer.LogProbs.Sum() + (answer.EndLogProb ?? 0)));
+            done(r, s, new(texts[r][s].Text, answer.Finish == FinishReason.Stop, answer.Tokens.Length,
+                answer.LogProbs.Sum() + (answer.EndLogProb ?? 0)));
         }, cancel);
     }
 

@@ -7,7 +7,8 @@ using Handbook.Models;
 
 namespace Handbook.Training.Sampling;
 
-/// <summary>What a stage's files were made from, in a small file beside them, so that files of another run are not taken for this one's.</summary>
+/// <summary>What a stage's files were made from, in a small file beside them, so that files of another run are not
+/// taken for this one's.</summary>
 /// <param name="path">The file.</param>
 /// <param name="fix">How to begin anew, for the messages.</param>
 internal sealed class RunState(string path, string fix)
@@ -30,7 +31,8 @@ internal sealed class RunState(string path, string fix)
     public void Require(string name, string value, string file)
     {
         if (Known(name) is { } before && before != value)
-            throw new InputException($"{file} holds {name} that were made from another model, other prompts or other keys of sampling", "they would not be this run's", fix);
+            throw new InputException($"{file} holds {name} that were made from another model, other prompts or other keys of sampling",
+                "they would not be this run's", fix);
         Remember(name, value);
     }
 
@@ -58,6 +60,7 @@ internal sealed class RunState(string path, string fix)
         throw Broken(null);
 
         InputException Broken(Exception? failure) => new($"{path}: is broken: {failure?.Message ?? "it is not an object of texts"}",
-            "the file was changed, or the disk lost a part of it, so nobody can tell what the files beside it were made from", fix, failure);
+            "the file was changed, or the disk lost a part of it, so nobody can tell what the files beside it were made from", fix,
+                failure);
     }
 }

@@ -40,17 +40,20 @@ internal class LearningRateSchedule
     /// <param name="warmup">W, at least 0.</param>
     /// <param name="total">T, at least 1.</param>
     /// <param name="baseRate">η.</param>
-    public static LearningRateSchedule Create(string type, IReadOnlyDictionary<string, object?> kwargs, int warmup, int total, double baseRate)
+    public static LearningRateSchedule Create(string type, IReadOnlyDictionary<string, object?> kwargs, int warmup,
+        int total, double baseRate)
     {
         var known = RecipeNames.Spellings(typeof(SchedulerType));
         var match = known.FirstOrDefault(spelling => spelling.Name == type);
         return match.Name is null
-            ? throw new InputException($"lr_scheduler_type {type} is unknown", fix: $"use one of {string.Join(", ", known.Select(spelling => spelling.Name))}")
+            ? throw new InputException($"lr_scheduler_type {type} is unknown",
+                fix: $"use one of {string.Join(", ", known.Select(spelling => spelling.Name))}")
             : Create((SchedulerType)match.Value, kwargs, warmup, total, baseRate);
     }
 
     /// <inheritdoc cref="Create(string, IReadOnlyDictionary{string, object?}, int, int, double)"/>
-    public static LearningRateSchedule Create(SchedulerType type, IReadOnlyDictionary<string, object?>? kwargs, int warmup, int total, double baseRate)
+    public static LearningRateSchedule Create(SchedulerType type, IReadOnlyDictionary<string, object?>? kwargs, int warmup,
+        int total, double baseRate)
     {
         if (Problems(type, kwargs, baseRate).FirstOrDefault() is { What: { } what } problem)
             throw new InputException($"lr_scheduler_kwargs {what}", fix: problem.Fix);
@@ -61,6 +64,7 @@ internal class LearningRateSchedule
     }
 
     /// <summary>What is wrong with the parameters of a schedule; empty when nothing is.</summary>
-    internal static IEnumerable<(string What, string Fix)> Problems(SchedulerType type, IReadOnlyDictionary<string, object?>? kwargs, double baseRate) =>
+    internal static IEnumerable<(string What, string Fix)> Problems(SchedulerType type,
+        IReadOnlyDictionary<string, object?>? kwargs, double baseRate) =>
         ScheduleParameters.Problems(type, kwargs, baseRate);
 }

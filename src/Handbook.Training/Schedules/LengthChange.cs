@@ -3,7 +3,8 @@ using Handbook.Base.Keys;
 
 namespace Handbook.Training.Schedules;
 
-/// <summary>Whether a run that goes on may have another length: only where the steps already taken had the learning rates that they would have had.</summary>
+/// <summary>Whether a run that goes on may have another length: only where the steps already taken had the learning rates
+/// that they would have had.</summary>
 internal static class LengthChange
 {
     /// <param name="before">Steps of the whole run when the checkpoint was saved; 0 where that is not known.</param>
@@ -14,7 +15,8 @@ internal static class LengthChange
     {
         var key = options.MaxSteps > 0 ? "max_steps" : "num_train_epochs";
         if (now < step)
-            throw new InputException($"{checkpoint} stands at step {step}, but the recipe ends at step {now}", fix: $"raise {key}, or begin anew with --fresh=true or another output_dir");
+            throw new InputException($"{checkpoint} stands at step {step}, but the recipe ends at step {now}",
+                fix: $"raise {key}, or begin anew with --fresh=true or another output_dir");
         if (before == 0 || before == now || options.IgnoreRecipeChanges)
             return;
         var (old, current) = (Schedule(before), Schedule(now));
@@ -25,6 +27,7 @@ internal static class LengthChange
                     why: "no single recipe would lead to the model that comes out",
                     fix: $"keep {key}; or use lr_scheduler_type: constant from the start; or begin anew with --fresh=true or another output_dir; or go on all the same with --ignore_recipe_changes=true, which run.json records");
 
-        LearningRateSchedule Schedule(int total) => LearningRateSchedule.Create(options.LrSchedulerType, options.LrSchedulerKwargs, options.Warmup(total), total, options.LearningRate);
+        LearningRateSchedule Schedule(int total) => LearningRateSchedule.Create(options.LrSchedulerType, options.LrSchedulerKwargs,
+            options.Warmup(total), total, options.LearningRate);
     }
 }

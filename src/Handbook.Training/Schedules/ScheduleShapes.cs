@@ -19,7 +19,8 @@ namespace Handbook.Training.Schedules;
 /// </remarks>
 internal static class ScheduleShapes
 {
-    public static Func<int, double> Multiplier(SchedulerType type, ScheduleParameters parameters, int warmup, int total, double baseRate) => type switch
+    public static Func<int, double> Multiplier(SchedulerType type, ScheduleParameters parameters, int warmup, int total, double baseRate) =>
+        type switch
     {
         SchedulerType.Linear => Warmed(warmup, s => Math.Max(0, (double)(total - s) / Math.Max(1, total - warmup))),
         SchedulerType.Cosine => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), 0),
@@ -50,11 +51,13 @@ internal static class ScheduleShapes
 
     private static Func<int, double> CosineFromWarmupRate(int warmup, int total, ScheduleParameters parameters, double baseRate)
     {
-        var (least, cycles, start) = (Least(parameters, baseRate), parameters.Number("num_cycles", 0.5), parameters.Number("warmup_lr_rate", 0));
+        var (least, cycles, start) = (Least(parameters, baseRate), parameters.Number("num_cycles", 0.5),
+            parameters.Number("warmup_lr_rate", 0));
         return s =>
         {
             if (s < warmup)
-                return parameters.Has("warmup_lr_rate") ? start + (1 - start) * s / Math.Max(1, warmup - 1) : (s + 1.0) / Math.Max(1, warmup);
+                return parameters.Has("warmup_lr_rate") ? start + (1 - start) * s / Math.Max(1, warmup - 1)
+                    : (s + 1.0) / Math.Max(1, warmup);
             var p = (s - warmup + 1.0) / Math.Max(1, total - warmup);
             var factor = 0.5 * (1 + Math.Cos(Math.PI * cycles * 2 * p));
             return Math.Max(0, factor * (1 - least) + least);

@@ -84,7 +84,8 @@ internal sealed class ByteFallbackDecoder : TokenDecoder
     }
 
     private static byte? ByteOf(string token) =>
-        token.Length == 6 && token.StartsWith("<0x", StringComparison.Ordinal) && token[5] == '>' && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, null, out var value) ? value : null;
+        token.Length == 6 && token.StartsWith("<0x", StringComparison.Ordinal) && token[5] == '>'
+            && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, null, out var value) ? value : null;
 }
 
 /// <summary>▁ back to spaces; the one that was put in front of the text disappears.</summary>
@@ -100,7 +101,8 @@ internal sealed class MetaspaceDecoder(int replacement, bool dropsFirst) : Token
 internal sealed class BpeDecoder(string suffix) : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) =>
-        suffix.Length == 0 ? tokens : [.. tokens.Select((token, index) => token.Replace(suffix, index == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
+        suffix.Length == 0 ? tokens
+            : [.. tokens.Select((token, index) => token.Replace(suffix, index == tokens.Count - 1 ? "" : " ", StringComparison.Ordinal))];
 }
 
 /// <summary>Joins continuations to their words, and puts spaces between words.</summary>
@@ -113,10 +115,14 @@ internal sealed class WordPieceDecoder(string prefix, bool cleanUp) : TokenDecod
     })];
 
     /// <summary>Takes out the spaces that word pieces leave before punctuation and contractions.</summary>
-    public static string CleanUp(string text) => text.Replace(" .", ".", StringComparison.Ordinal).Replace(" ?", "?", StringComparison.Ordinal)
-        .Replace(" !", "!", StringComparison.Ordinal).Replace(" ,", ",", StringComparison.Ordinal).Replace(" ' ", "'", StringComparison.Ordinal)
-        .Replace(" n't", "n't", StringComparison.Ordinal).Replace(" 'm", "'m", StringComparison.Ordinal).Replace(" do not", " don't", StringComparison.Ordinal)
-        .Replace(" 's", "'s", StringComparison.Ordinal).Replace(" 've", "'ve", StringComparison.Ordinal).Replace(" 're", "'re", StringComparison.Ordinal);
+    public static string CleanUp(string text) =>
+        text.Replace(" .", ".", StringComparison.Ordinal).Replace(" ?", "?", StringComparison.Ordinal)
+        .Replace(" !", "!", StringComparison.Ordinal).Replace(" ,", ",", StringComparison.Ordinal)
+            .Replace(" ' ", "'", StringComparison.Ordinal)
+        .Replace(" n't", "n't", StringComparison.Ordinal).Replace(" 'm", "'m", StringComparison.Ordinal)
+            .Replace(" do not", " don't", StringComparison.Ordinal)
+        .Replace(" 's", "'s", StringComparison.Ordinal).Replace(" 've", "'ve", StringComparison.Ordinal)
+            .Replace(" 're", "'re", StringComparison.Ordinal);
 }
 
 /// <summary>Output of speech models: repeated tokens count once, padding disappears.</summary>

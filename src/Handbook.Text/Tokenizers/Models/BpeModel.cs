@@ -95,7 +95,8 @@ internal sealed class BpeModel : Model
             if (scratch.Cache.TryGet(piece, hash, sink))
                 return;
             EncodeAnew(piece, scratch.Merger);
-            scratch.Cache.Add(piece, hash, scratch.Merger.Ids.AsSpan(0, scratch.Merger.Count), scratch.Merger.Lengths.AsSpan(0, scratch.Merger.Count));
+            scratch.Cache.Add(piece, hash, scratch.Merger.Ids.AsSpan(0, scratch.Merger.Count),
+                scratch.Merger.Lengths.AsSpan(0, scratch.Merger.Count));
         }
         else
             EncodeAnew(piece, scratch.Merger);
@@ -173,7 +174,8 @@ internal sealed class BpeModel : Model
     private int Decorated(ReadOnlySpan<int> piece, int index) => Vocabulary.GetValueOrDefault(DecoratedText(piece, index), -1);
 
     private string DecoratedText(ReadOnlySpan<int> piece, int index) =>
-        (index > 0 ? _options.ContinuingSubwordPrefix : "") + CodePoints.ToText(piece.Slice(index, 1)) + (index == piece.Length - 1 ? _options.EndOfWordSuffix : "");
+        (index > 0 ? _options.ContinuingSubwordPrefix : "") + CodePoints.ToText(piece.Slice(index, 1))
+            + (index == piece.Length - 1 ? _options.EndOfWordSuffix : "");
 
     private int Symbol(int point) => point < DirectSymbols ? _direct[point] : _others.GetValueOrDefault(point, -1);
 

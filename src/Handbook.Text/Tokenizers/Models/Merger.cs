@@ -1,7 +1,8 @@
 namespace Handbook.Text.Tokenizers.Models;
 
 /// <summary>The symbols of one word and the merging of their pairs, lowest rank first, leftmost first among equals.</summary>
-/// <remarks>Short words search their pairs again after each merge, which is fastest for them; long ones use a heap, so that time stays n·log n for any text.</remarks>
+/// <remarks>Short words search their pairs again after each merge, which is fastest for them; long ones use a heap, so that time stays
+/// n·log n for any text.</remarks>
 internal sealed class Merger
 {
     private const int Short = 24;

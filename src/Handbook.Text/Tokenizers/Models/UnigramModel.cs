@@ -65,7 +65,8 @@ internal sealed class UnigramModel : Model
             scratch.Cache.Add(piece, hash, word.Ids.AsSpan(0, word.Count), word.Lengths.AsSpan(0, word.Count));
     }
 
-    /// <summary>Adds the tokens to the sink, and to the word as well; false where byte tokens share ranges and the word cannot be kept.</summary>
+    /// <summary>Adds the tokens to the sink, and to the word as well; false where byte tokens share ranges and the
+    /// word cannot be kept.</summary>
     private bool BestPath(ReadOnlySpan<int> piece, Merger word, TokenSink sink)
     {
         var ends = new (double Score, int Start, int Id)[piece.Length + 1];

@@ -1,7 +1,8 @@
 namespace Handbook.Text.Tokenizers.Models;
 
 /// <summary>Words already encoded: the reason why a byte-level tokenizer is fast. Belongs to one thread at a time.</summary>
-/// <remarks>Open addressing over the words' code points. It grows to a bound and is then emptied, so memory is limited and results never depend on it.</remarks>
+/// <remarks>Open addressing over the words' code points. It grows to a bound and is then emptied, so memory is limited and results
+/// never depend on it.</remarks>
 internal sealed class WordCache
 {
     private const int MaxSlots = 1 << 18;
@@ -62,7 +63,8 @@ internal sealed class WordCache
             Array.Clear(_entries);
             _words = _pointCount = _idCount = 0;
         }
-        _entries[Free(hash)] = new() { Hash = hash, Word = _pointCount, Ids = _idCount, WordLength = (short)word.Length, IdCount = (short)ids.Length };
+        _entries[Free(hash)] = new() { Hash = hash, Word = _pointCount, Ids = _idCount, WordLength = (short)word.Length,
+            IdCount = (short)ids.Length };
         Append(ref _points, ref _pointCount, word);
         var count = _idCount;
         Append(ref _ids, ref _idCount, ids);

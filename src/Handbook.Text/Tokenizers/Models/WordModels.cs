@@ -46,7 +46,8 @@ internal sealed class WordLevelModel(Dictionary<string, int> vocabulary, string 
 }
 
 /// <summary>The longest known beginning, then the longest known continuation, and so on. Wu et al. 2016, arXiv:1609.08144, §4.1.</summary>
-internal sealed class WordPieceModel(Dictionary<string, int> vocabulary, string unknown, string prefix, int maxCharacters) : DictionaryModel(vocabulary, unknown)
+internal sealed class WordPieceModel(Dictionary<string, int> vocabulary, string unknown, string prefix, int maxCharacters)
+    : DictionaryModel(vocabulary, unknown)
 {
     private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
 

@@ -58,7 +58,8 @@ internal sealed class BertNormalizer(bool cleanText, bool handleChinese, bool? s
         }
 
         /// <summary>The reference's ranges; its 2B920 for 2B820 is kept, because models have learned with it.</summary>
-        private static bool IsChinese(int point) => point is (>= 0x4E00 and <= 0x9FFF) or (>= 0x3400 and <= 0x4DBF) or (>= 0x20000 and <= 0x2A6DF) or (>= 0x2A700 and <= 0x2B73F)
+        private static bool IsChinese(int point) =>
+            point is (>= 0x4E00 and <= 0x9FFF) or (>= 0x3400 and <= 0x4DBF) or (>= 0x20000 and <= 0x2A6DF) or (>= 0x2A700 and <= 0x2B73F)
             or (>= 0x2B740 and <= 0x2B81F) or (>= 0x2B920 and <= 0x2CEAF) or (>= 0xF900 and <= 0xFAFF) or (>= 0x2F800 and <= 0x2FA1F);
     }
 }

@@ -3,7 +3,8 @@ namespace Handbook.Text.Tokenizers.Normalizers;
 /// <summary>Rewrites text before it is cut.</summary>
 internal abstract class Normalizer
 {
-    /// <summary>Returns the buffer that holds the result: <paramref name="text"/> where nothing changes, else <paramref name="spare"/>.</summary>
+    /// <summary>Returns the buffer that holds the result: <paramref name="text"/> where nothing changes, else
+    /// <paramref name="spare"/>.</summary>
     public abstract TextBuffer Apply(TextBuffer text, TextBuffer spare);
 
     /// <summary>The normalized form of a string, e.g. of an added token's content.</summary>

@@ -41,8 +41,10 @@ internal static class ClassNames
             "cntrl" => Of(Control),
             // Oniguruma counts the symbols of all scripts since 6.9.10, as it always did those of ASCII.
             "punct" => new(point => Properties.Category(point) is >= ConnectorPunctuation and <= OtherSymbol),
-            "graph" => new(point => !Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate)),
-            "print" => new(point => Properties.Category(point) == SpaceSeparator || (!Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate))),
+            "graph" => new(point =>
+                !Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate)),
+            "print" => new(point => Properties.Category(point) == SpaceSeparator
+                || (!Properties.IsWhiteSpace(point) && Properties.Category(point) is not (Control or OtherNotAssigned or Surrogate))),
             "ascii" => new(point => point < 0x80),
             "any" => Any,
             "assigned" => new(point => Properties.Category(point) != OtherNotAssigned),
@@ -102,7 +104,8 @@ internal static class ClassNames
         Add("Pi Initial_Punctuation", InitialQuotePunctuation);
         Add("Pf Final_Punctuation", FinalQuotePunctuation);
         Add("Po Other_Punctuation", OtherPunctuation);
-        Add("P Punctuation", ConnectorPunctuation, DashPunctuation, OpenPunctuation, ClosePunctuation, InitialQuotePunctuation, FinalQuotePunctuation, OtherPunctuation);
+        Add("P Punctuation", ConnectorPunctuation, DashPunctuation, OpenPunctuation, ClosePunctuation, InitialQuotePunctuation,
+            FinalQuotePunctuation, OtherPunctuation);
         Add("Sm Math_Symbol", MathSymbol);
         Add("Sc Currency_Symbol", CurrencySymbol);
         Add("Sk Modifier_Symbol", ModifierSymbol);

@@ -183,7 +183,8 @@ internal sealed class PatternCompiler
     {
         if (repeat.Body is CharacterSetNode set)
         {
-            var op = repeat.Kind switch { RepeatKind.Lazy => PatternOp.Lazy, RepeatKind.Possessive => PatternOp.Possessive, _ => PatternOp.Greedy };
+            var op = repeat.Kind switch { RepeatKind.Lazy => PatternOp.Lazy,
+                RepeatKind.Possessive => PatternOp.Possessive, _ => PatternOp.Greedy };
             Add(new(op, repeat.Min, repeat.Max, Set: set.Set));
             return;
         }
@@ -212,7 +213,8 @@ internal sealed class PatternCompiler
                 Emit(repeat.Body);
             }
         foreach (var split in splits)
-            _code[split] = repeat.Kind == RepeatKind.Lazy ? new(PatternOp.Split, _code.Count, split + 1) : new(PatternOp.Split, split + 1, _code.Count);
+            _code[split] = repeat.Kind == RepeatKind.Lazy ? new(PatternOp.Split, _code.Count, split + 1)
+                : new(PatternOp.Split, split + 1, _code.Count);
     }
 
     /// <summary>Shortest and longest text of a node; −1 for no bound.</summary>

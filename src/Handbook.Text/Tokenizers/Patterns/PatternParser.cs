@@ -3,8 +3,8 @@ using Handbook.Text.Tokenizers.Unicode;
 namespace Handbook.Text.Tokenizers.Patterns;
 
 /// <summary>Reads a regular expression in Oniguruma's Ruby syntax, which is what tokenizer files are written in.</summary>
-/// <remarks>Differences from .NET that matter: \s, \d, \w and \p{…} know all of Unicode, code points are never halved, ^ and $ stand at lines,
-/// \h is a hexadecimal digit, classes intersect with &amp;&amp;, ?+ *+ ++ are possessive.</remarks>
+/// <remarks>Differences from .NET that matter: \s, \d, \w and \p{…} know all of Unicode, code points are never halved, ^ and $ stand at
+/// lines, \h is a hexadecimal digit, classes intersect with &amp;&amp;, ?+ *+ ++ are possessive.</remarks>
 internal sealed class PatternParser
 {
     private readonly int[] _text;
@@ -285,7 +285,8 @@ internal sealed class PatternParser
             case 'R':
                 _at++;
                 var pair = new SequenceNode([new CharacterSetNode(new(p => p == '\r')), new CharacterSetNode(new(p => p == '\n'))]);
-                return new AtomicNode(new ChoiceNode([pair, new CharacterSetNode(new(p => p is (>= 10 and <= 13) or 0x85 or 0x2028 or 0x2029))]));
+                return new AtomicNode(new ChoiceNode([pair,
+                    new CharacterSetNode(new(p => p is (>= 10 and <= 13) or 0x85 or 0x2028 or 0x2029))]));
             case 'N':
                 _at++;
                 return new CharacterSetNode(ClassNames.NotNewline);
@@ -314,7 +315,8 @@ internal sealed class PatternParser
     private BackReferenceNode Reference(string name, int start)
     {
         var number = int.TryParse(name, out var parsed) ? parsed : _names.IndexOf(name) + 1;
-        return number >= 1 && number <= _names.Count ? new(number, _ignoreCase) : throw new PatternException($"there is no group {name} before it", start);
+        return number >= 1 && number <= _names.Count ? new(number, _ignoreCase)
+            : throw new PatternException($"there is no group {name} before it", start);
     }
 
     /// <summary>An escape that also stands in classes: a set, or one code point.</summary>
@@ -447,7 +449,8 @@ internal sealed class PatternParser
                 return parser.Take(':') ? Posix() : Parse();
             var (set, low) = Single();
             // A range needs a code point on both sides; else the hyphen means itself.
-            if (set is not null || parser._at + 1 >= parser._text.Length || parser._text[parser._at] != '-' || parser._text[parser._at + 1] is ']' or '[')
+            if (set is not null || parser._at + 1 >= parser._text.Length || parser._text[parser._at] != '-'
+                || parser._text[parser._at + 1] is ']' or '[')
                 return set ?? new(point => point == low);
             var dash = parser._at++;
             var (right, high) = Single();
@@ -494,6 +497,7 @@ internal sealed class PatternParser
             return negative ? Not(set) : set;
         }
 
-        private static CharacterClass Union(List<CharacterClass> parts) => parts.Count == 1 ? parts[0] : new(point => parts.Exists(part => part.Contains(point)));
+        private static CharacterClass Union(List<CharacterClass> parts) => parts.Count == 1 ? parts[0]
+            : new(point => parts.Exists(part => part.Contains(point)));
     }
 }

@@ -67,7 +67,8 @@ internal sealed class BertProcessor((string Token, int Id) cls, (string Token, i
 }
 
 /// <summary><c>&lt;s&gt; A &lt;/s&gt; &lt;/s&gt; B &lt;/s&gt;</c>, every type 0.</summary>
-internal sealed class RobertaProcessor((string Token, int Id) cls, (string Token, int Id) sep, bool trimOffsets, bool addPrefixSpace) : PostProcessor
+internal sealed class RobertaProcessor((string Token, int Id) cls, (string Token, int Id) sep, bool trimOffsets, bool addPrefixSpace)
+    : PostProcessor
 {
     public override (int[] Before, int[] After) Frame => ([cls.Id], [sep.Id]);
 

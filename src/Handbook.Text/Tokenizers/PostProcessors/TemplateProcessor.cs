@@ -8,7 +8,8 @@ namespace Handbook.Text.Tokenizers.PostProcessors;
 internal sealed record TemplateItem(int Sequence, int TypeId, (int Id, string Token)[]? Declared, string Name)
 {
     public (int Id, string Token)[] Special => Declared ?? (Sequence >= 0 ? [] : throw new InputException(
-        $"tokenizer: post_processor uses the special token \"{Name}\", which its special_tokens does not list", "the token's ids are not known", $"add \"{Name}\" to post_processor.special_tokens"));
+        $"tokenizer: post_processor uses the special token \"{Name}\", which its special_tokens does not list",
+            "the token's ids are not known", $"add \"{Name}\" to post_processor.special_tokens"));
 }
 
 /// <summary>Special tokens around the texts, as a template lists them.</summary>

@@ -1,7 +1,8 @@
 namespace Handbook.Text.Tokenizers.PreTokenizers;
 
 /// <summary>The printable character that stands for each byte in byte-level tokenizers, and back.</summary>
-/// <remarks>Bytes that are printable Latin-1 stand for themselves; the other 68 follow from U+0100 on. Radford et al. 2019 (GPT-2).</remarks>
+/// <remarks>Bytes that are printable Latin-1 stand for themselves; the other 68 follow from U+0100 on.
+/// Radford et al. 2019 (GPT-2).</remarks>
 internal static class ByteAlphabet
 {
     private static readonly int[] Points = Build();

@@ -7,8 +7,8 @@ namespace Handbook.Text.Tokenizers.Training;
 
 /// <summary>Learns a byte-level BPE tokenizer. Sennrich et al. 2016, arXiv:1508.07909; bytes as in Radford et al. 2019 (GPT-2).</summary>
 /// <remarks>
-/// Deterministic, whatever the number of threads or the order of texts: words are counted, and of equally frequent pairs the one with the lower
-/// ids is merged first. Counts are kept up to date pair by pair, so that each merge costs only the words it touches.
+/// Deterministic, whatever the number of threads or the order of texts: words are counted, and of equally frequent pairs the one with the
+/// lower ids is merged first. Counts are kept up to date pair by pair, so that each merge costs only the words it touches.
 /// </remarks>
 public sealed class BpeTrainer
 {
@@ -56,7 +56,8 @@ public sealed class BpeTrainer
 
     private static Dictionary<string, long> CountWords(IEnumerable<string> texts, SplitPattern pattern)
     {
-        var scanner = pattern switch { SplitPattern.Llama3 => SplitScanner.Llama3, SplitPattern.Qwen2 => SplitScanner.Qwen2, _ => SplitScanner.Gpt2 };
+        var scanner = pattern switch { SplitPattern.Llama3 => SplitScanner.Llama3, SplitPattern.Qwen2 => SplitScanner.Qwen2,
+            _ => SplitScanner.Gpt2 };
         var total = new Dictionary<string, long>(StringComparer.Ordinal);
         Parallel.ForEach(texts, () => new WordCounter(scanner), (text, _, counter) =>
         {

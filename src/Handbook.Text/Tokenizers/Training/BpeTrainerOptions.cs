@@ -53,8 +53,11 @@ public sealed record BpeTrainerOptions
         if (special.Contains(""))
             throw new InputException("a special token is empty", "it could not be found in any text", "give it a name such as \"<|end|>\"");
         if (VocabularySize < 256 + special.Length)
-            throw new InputException($"vocabulary size {VocabularySize} is too small", $"256 bytes and {special.Length} special tokens need {256 + special.Length} ids before the first merge", $"use at least {256 + special.Length}; 4096 suits small models");
+            throw new InputException($"vocabulary size {VocabularySize} is too small",
+                $"256 bytes and {special.Length} special tokens need {256 + special.Length} ids before the first merge",
+                $"use at least {256 + special.Length}; 4096 suits small models");
         if (MinFrequency < 1)
-            throw new InputException($"min frequency is {MinFrequency}, but must be at least 1", fix: "use 2: a pair seen once teaches nothing");
+            throw new InputException($"min frequency is {MinFrequency}, but must be at least 1",
+                fix: "use 2: a pair seen once teaches nothing");
     }
 }

@@ -23,7 +23,8 @@ internal static class TrainedTokenizer
         });
     }
 
-    private static byte[] TokenizerJson(List<string> tokens, List<(int Left, int Right)> merges, string[] special, BpeTrainerOptions options)
+    private static byte[] TokenizerJson(List<string> tokens, List<(int Left, int Right)> merges, string[] special,
+        BpeTrainerOptions options)
     {
         var bytes = new ArrayBufferWriter<byte>();
         using (var json = new Utf8JsonWriter(bytes, new() { Indented = true, Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping }))
@@ -83,14 +84,16 @@ internal static class TrainedTokenizer
         return json;
     }
 
-    private static JsonObject PreTokenizer(SplitPattern pattern) => pattern == SplitPattern.Gpt2 ? ByteLevel(addPrefixSpace: false, useRegex: true) : new()
+    private static JsonObject PreTokenizer(SplitPattern pattern) => pattern == SplitPattern.Gpt2
+        ? ByteLevel(addPrefixSpace: false, useRegex: true) : new()
     {
         ["type"] = "Sequence",
         ["pretokenizers"] = new JsonArray(
             new JsonObject
             {
                 ["type"] = "Split",
-                ["pattern"] = new JsonObject { ["Regex"] = pattern == SplitPattern.Llama3 ? SplitScanner.Llama3Pattern : SplitScanner.Qwen2Pattern },
+                ["pattern"] = new JsonObject { ["Regex"] = pattern == SplitPattern.Llama3 ? SplitScanner.Llama3Pattern
+                    : SplitScanner.Qwen2Pattern },
                 ["behavior"] = "Isolated",
                 ["invert"] = false,
             },
@@ -110,7 +113,8 @@ internal static class TrainedTokenizer
             ["type"] = "TemplateProcessing",
             ["single"] = new JsonArray(Special(0), Text("A", 0)),
             ["pair"] = new JsonArray(Special(0), Text("A", 0), Special(1), Text("B", 1)),
-            ["special_tokens"] = new JsonObject { [bos] = new JsonObject { ["id"] = bos, ["ids"] = new JsonArray(Array.IndexOf(special, bos)), ["tokens"] = new JsonArray(bos) } },
+            ["special_tokens"] = new JsonObject { [bos] = new JsonObject { ["id"] = bos,
+                ["ids"] = new JsonArray(Array.IndexOf(special, bos)), ["tokens"] = new JsonArray(bos) } },
         };
 
         JsonObject Special(int type) => new() { ["SpecialToken"] = new JsonObject { ["id"] = bos, ["type_id"] = type } };
@@ -135,7 +139,8 @@ internal static class TrainedTokenizer
     private static JsonObject Roles(BpeTrainerOptions options)
     {
         var roles = new JsonObject();
-        foreach (var (role, token) in new[] { ("bos_token", options.BosToken), ("eos_token", options.EosToken), ("pad_token", options.PadToken) })
+        foreach (var (role, token) in new[] { ("bos_token", options.BosToken), ("eos_token", options.EosToken),
+            ("pad_token", options.PadToken) })
             if (token is not null)
                 roles[role] = token;
         return roles;

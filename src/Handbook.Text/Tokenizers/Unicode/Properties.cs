@@ -45,7 +45,8 @@ internal static class Properties
     public static bool IsWord(int point) => Words.Contains(point);
 
     /// <summary>Symbols that count as alphabetic.</summary>
-    public static bool IsCircledLetter(int point) => point is (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169) or (>= 0x1F170 and <= 0x1F189);
+    public static bool IsCircledLetter(int point) =>
+        point is (>= 0x24B6 and <= 0x24E9) or (>= 0x1F130 and <= 0x1F149) or (>= 0x1F150 and <= 0x1F169) or (>= 0x1F170 and <= 0x1F189);
 
     /// <summary>A combining mark, for those that strip accents.</summary>
     public static bool IsMark(int point) => Marks.Contains(point);

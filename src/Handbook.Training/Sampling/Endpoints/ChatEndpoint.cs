@@ -41,7 +41,8 @@ public sealed record EndpointOptions
 /// <param name="Tokens">Tokens of the reply as the endpoint counts them; null where it does not say.</param>
 internal sealed record ChatReply(string Text, bool Finished, int? Tokens);
 
-/// <summary>An OpenAI-compatible chat endpoint: several requests at once, failed ones repeated, all waiting when it says that it is too much.</summary>
+/// <summary>An OpenAI-compatible chat endpoint: several requests at once, failed ones repeated, all waiting when it says
+/// that it is too much.</summary>
 internal sealed class ChatEndpoint
 {
     // An endpoint that never replied is rather not there than overburdened.
@@ -61,8 +62,10 @@ internal sealed class ChatEndpoint
         var key = Environment.GetEnvironmentVariable(options.KeyVariable);
         if (string.IsNullOrWhiteSpace(key))
             key = options.BaseUrl is not null ? "none"      // an endpoint of one's own may take any
-                : throw new InputException($"the environment variable {options.KeyVariable} is not set", why: $"{Name} wants a key", fix: $"export {options.KeyVariable}=…, or name another endpoint");
-        var client = new OpenAIClientOptions { NetworkTimeout = TimeSpan.FromSeconds(options.Timeout), RetryPolicy = new ClientRetryPolicy(maxRetries: 0) };
+                : throw new InputException($"the environment variable {options.KeyVariable} is not set", why: $"{Name} wants a key",
+                    fix: $"export {options.KeyVariable}=…, or name another endpoint");
+        var client = new OpenAIClientOptions { NetworkTimeout = TimeSpan.FromSeconds(options.Timeout),
+            RetryPolicy = new ClientRetryPolicy(maxRetries: 0) };
         if (options.BaseUrl is { } address)
             client.Endpoint = EndpointAddress.Require(address);
         Address = client.Endpoint ?? new Uri("https://api.openai.com/v1");
@@ -79,11 +82,14 @@ internal sealed class ChatEndpoint
     /// <param name="count">Number of requests.</param>
     /// <param name="request">What to say in request i, and how to draw the reply.</param>
     /// <param name="done">Hears (request, reply).</param>
-    /// <exception cref="InputException">The endpoint refuses, or still fails after the last repetition; replies told so far hold.</exception>
-    public void Ask(int count, Func<int, (IReadOnlyList<ChatMessage> Messages, ChatCompletionOptions Options)> request, Action<int, ChatReply> done, CancellationToken cancel)
+    /// <exception cref="InputException">The endpoint refuses, or still fails after the last repetition; replies
+    /// told so far hold.</exception>
+    public void Ask(int count, Func<int, (IReadOnlyList<ChatMessage> Messages, ChatCompletionOptions Options)> request,
+        Action<int, ChatReply> done, CancellationToken cancel)
     {
         var told = new Lock();
-        var running = Parallel.ForEachAsync(Enumerable.Range(0, count), new ParallelOptions { MaxDegreeOfParallelism = _options.Parallel, CancellationToken = cancel }, async (i, stop) =>
+        var running = Parallel.ForEachAsync(Enumerable.Range(0, count),
+            new ParallelOptions { MaxDegreeOfParallelism = _options.Parallel, CancellationToken = cancel }, async (i, stop) =>
         {
             var (messages, options) = request(i);
             var reply = await Ask(messages, options, $"request {i + 1:N0} of {count:N0}", stop).ConfigureAwait(false);
@@ -93,7 +99,8 @@ internal sealed class ChatEndpoint
         running.GetAwaiter().GetResult();
     }
 
-    private async Task<ChatReply> Ask(IReadOnlyList<ChatMessage> messages, ChatCompletionOptions options, string which, CancellationToken cancel)
+    private async Task<ChatReply> Ask(IReadOnlyList<ChatMessage> messages, ChatCompletionOptions options, string which,
+        CancellationToken cancel)
     {
         for (var failures = 0; ; failures++)
         {
@@ -104,7 +111,8 @@ internal sealed class ChatEndpoint
             {
                 ChatCompletion completion = await _client.CompleteChatAsync(messages, options, cancel).ConfigureAwait(false);
                 _hasReplied = true;
-                return new(string.Concat(completion.Content.Select(part => part.Text)), completion.FinishReason != ChatFinishReason.Length, completion.Usage?.OutputTokenCount);
+                return new(string.Concat(completion.Content.Select(part => part.Text)), completion.FinishReason != ChatFinishReason.Length,
+                    completion.Usage?.OutputTokenCount);
             }
             catch (Exception error) when (error is not OperationCanceledException || !cancel.IsCancellationRequested)
             {
@@ -128,7 +136,8 @@ internal sealed class ChatEndpoint
 
     private static bool MayPass(int status) => status is 408 or 409 or 425 or 429 or >= 500;
 
-    private static bool Passing(Exception failure) => failure is ClientResultException { Status: 0 } or HttpRequestException or TimeoutException or IOException or TaskCanceledException or AggregateException;
+    private static bool Passing(Exception failure) =>
+        failure is ClientResultException { Status: 0 } or HttpRequestException or TimeoutException or IOException or TaskCanceledException or AggregateException;
 
     private static bool IsReadingProblem(Exception failure) =>
         failure is System.Text.Json.JsonException or ArgumentOutOfRangeException or FormatException or InvalidOperationException or KeyNotFoundException;
@@ -139,10 +148,12 @@ internal sealed class ChatEndpoint
 
     private static Exception Innermost(Exception failure) => failure.InnerException is { } inner ? Innermost(inner) : failure;
 
-    private string Reason(Exception failure) => Innermost(failure) is OperationCanceledException or TimeoutException || failure is OperationCanceledException
+    private string Reason(Exception failure) => Innermost(failure) is OperationCanceledException or TimeoutException
+        || failure is OperationCanceledException
         ? $"no reply within {_options.Timeout:g} s" : Innermost(failure).Message;
 
-    /// <summary>The wait doubles with each failure, unless the endpoint says how long; where it says that it is too much, everybody waits.</summary>
+    /// <summary>The wait doubles with each failure, unless the endpoint says how long; where it says that it is too
+    /// much, everybody waits.</summary>
     private TimeSpan WaitAfter(int failures, PipelineResponse? response)
     {
         var wait = _options.FirstWait * Math.Pow(2, failures);
@@ -152,7 +163,8 @@ internal sealed class ChatEndpoint
         if (response?.Status == 429)
         {
             var until = Environment.TickCount64 + (long)wait.TotalMilliseconds;
-            for (var before = Interlocked.Read(ref _notBefore); before < until && Interlocked.CompareExchange(ref _notBefore, until, before) != before; before = Interlocked.Read(ref _notBefore))
+            for (var before = Interlocked.Read(ref _notBefore); before < until
+                && Interlocked.CompareExchange(ref _notBefore, until, before) != before; before = Interlocked.Read(ref _notBefore))
             {
             }
         }
@@ -161,10 +173,12 @@ internal sealed class ChatEndpoint
 
     private static TimeSpan? Asked(string? header) =>
         double.TryParse(header, CultureInfo.InvariantCulture, out var seconds) && seconds >= 0 ? TimeSpan.FromSeconds(seconds)
-        : DateTimeOffset.TryParse(header, CultureInfo.InvariantCulture, out var until) ? TimeSpan.FromTicks(Math.Max(0, (until - DateTimeOffset.UtcNow).Ticks))
+        : DateTimeOffset.TryParse(header, CultureInfo.InvariantCulture, out var until)
+            ? TimeSpan.FromTicks(Math.Max(0, (until - DateTimeOffset.UtcNow).Ticks))
         : null;
 
-    private InputException Unreachable(Exception failure, int failures) => new($"{Name} cannot be reached: {Reason(failure)}", failures > 0 ? $"{failures + 1} attempts failed" : null,
+    private InputException Unreachable(Exception failure, int failures) =>
+        new($"{Name} cannot be reached: {Reason(failure)}", failures > 0 ? $"{failures + 1} attempts failed" : null,
         "check that it runs and that the address is right; what was done before is kept, and the same command goes on from there", failure);
 
     private static string Body(ClientResultException failure)
@@ -175,7 +189,8 @@ internal sealed class ChatEndpoint
 
     private InputException Refused(ClientResultException failure, int failures)
     {
-        return new InputException($"{Name} answered {failure.Status}: {Body(failure)}", failures > 0 ? $"{failures + 1} attempts failed" : null, failure.Status switch
+        return new InputException($"{Name} answered {failure.Status}: {Body(failure)}",
+            failures > 0 ? $"{failures + 1} attempts failed" : null, failure.Status switch
         {
             >= 300 and < 400 => "the server sends requests elsewhere: use the address that it stands for, perhaps with https or /v1",
             401 or 403 => $"check the key in {_options.KeyVariable}",

@@ -9,10 +9,12 @@ internal static class EndpointAddress
     private const string Fix = "write it with its scheme, e.g. http://localhost:8000/v1";
 
     /// <summary>The address as one that can be asked; null where it is none.</summary>
-    public static Uri? Parse(string address) => Uri.TryCreate(address, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https" && uri.Host.Length > 0 ? uri : null;
+    public static Uri? Parse(string address) => Uri.TryCreate(address, UriKind.Absolute, out var uri) && uri.Scheme is "http" or "https"
+        && uri.Host.Length > 0 ? uri : null;
 
     /// <exception cref="InputException">It is no http or https address.</exception>
-    public static Uri Require(string address) => Parse(address) ?? throw new InputException($"the endpoint's address \"{address}\" is no http or https address", fix: Fix);
+    public static Uri Require(string address) =>
+        Parse(address) ?? throw new InputException($"the endpoint's address \"{address}\" is no http or https address", fix: Fix);
 
     /// <summary>Reports a key whose value is no address; null names none.</summary>
     public static void Check(string key, string? address, Diagnostics report)

@@ -6,7 +6,8 @@ namespace Handbook.Training.Sampling.Scorers;
 /// <summary>Numbers as people write them, in the characters that a parser reads.</summary>
 internal static class AsciiNumbers
 {
-    /// <summary>The text with the decimal digits of every script as 0–9, and their signs, points and commas as <c>- + . ,</c>; all else stays as it is.</summary>
+    /// <summary>The text with the decimal digits of every script as 0–9, and their signs, points and commas as <c>- + . ,</c>; all
+    /// else stays as it is.</summary>
     public static string In(string text)
     {
         var first = 0;

@@ -28,10 +28,11 @@ internal readonly record struct SandboxOutcome(int? Code, string Output);
 
 /// <summary>Runs commands without network, without the user's files, and with limits of time, memory and processes.</summary>
 /// <remarks>
-/// Each command is a chain of small programs, so that every limit is the kernel's: whoever runs it may be killed at any moment, and nothing lives on.
-/// New user, mount, network, process and IPC namespaces (<c>unshare</c>); a root of its own with the system's programs and a scratch folder in memory
-/// (<c>pivot_root</c>); the end together with its parent (<c>setpriv --pdeathsig</c>) or after its time (<c>timeout</c>); resource limits (<c>prlimit</c>); no capabilities and no way to new ones (<c>setpriv</c>). Who runs as root becomes nobody first.
-/// Where any of it cannot be had, nothing runs.
+/// Each command is a chain of small programs, so that every limit is the kernel's: whoever runs it may be killed at any moment, and nothing
+/// lives on. New user, mount, network, process and IPC namespaces (<c>unshare</c>); a root of its own with the system's programs and a
+/// scratch folder in memory (<c>pivot_root</c>); the end together with its parent (<c>setpriv --pdeathsig</c>) or after its time
+/// (<c>timeout</c>); resource limits (<c>prlimit</c>); no capabilities and no way to new ones (<c>setpriv</c>). Who runs as root becomes
+/// nobody first. Where any of it cannot be had, nothing runs.
 /// </remarks>
 internal sealed class CodeSandbox
 {
@@ -87,7 +88,8 @@ internal sealed class CodeSandbox
             : throw Refused(probe.Output.Trim().Length > 0 ? probe.Output.Trim() : $"the trial run ended with {probe.Code}",
                 "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; in a container, a seccomp profile that permits unshare and mount), or leave unit_test out of reward_funcs");
 
-        static InputException Refused(string reason, string fix) => new($"unit_test: code cannot be isolated here: {reason}", "what a model wrote must not reach your files or the network", fix);
+        static InputException Refused(string reason, string fix) =>
+            new($"unit_test: code cannot be isolated here: {reason}", "what a model wrote must not reach your files or the network", fix);
     }
 
     /// <param name="command">For <c>sh -c</c>.</param>
@@ -112,10 +114,12 @@ internal sealed class CodeSandbox
         [
             .. Environment.IsPrivilegedProcess ? (string[])["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [],
             // The signal comes when the thread that starts this ends; it waits below for as long as this runs.
-            "setpriv", "--pdeathsig", "KILL", "timeout", "--signal=KILL", (_limits.Seconds + Grace).ToString(CultureInfo.InvariantCulture), "setpriv", "--pdeathsig", "KILL",
+            "setpriv", "--pdeathsig", "KILL", "timeout", "--signal=KILL", (_limits.Seconds + Grace).ToString(CultureInfo.InvariantCulture),
+                "setpriv", "--pdeathsig", "KILL",
             "unshare", "--user", "--map-root-user", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child",
             "sh", "-c", Enter, "sandbox", root, scratch, $"{_limits.FileMb}m",
-            "prlimit", Limit("as", (long)_limits.MemoryMb << 20), Limit("nproc", _limits.Processes), Limit("fsize", (long)_limits.FileMb << 20),
+            "prlimit", Limit("as", (long)_limits.MemoryMb << 20), Limit("nproc", _limits.Processes),
+                Limit("fsize", (long)_limits.FileMb << 20),
             Limit("cpu", (long)Math.Ceiling(_limits.Seconds) + 1), Limit("nofile", 256), Limit("core", 0),
             "setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all", "sh", "-c", command,
         ];
@@ -127,7 +131,8 @@ internal sealed class CodeSandbox
             WorkingDirectory = "/",
         };
         start.Environment.Clear();
-        (start.Environment["PATH"], start.Environment["HOME"], start.Environment["LANG"]) = ("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "/work", "C.UTF-8");
+        (start.Environment["PATH"], start.Environment["HOME"],
+            start.Environment["LANG"]) = ("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "/work", "C.UTF-8");
         using var process = Process.Start(start)!;
         process.StandardInput.Close();
         var output = new StringBuilder();

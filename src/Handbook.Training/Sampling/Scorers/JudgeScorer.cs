@@ -13,7 +13,8 @@ namespace Handbook.Training.Sampling.Scorers;
 /// <param name="best">The mark that counts as 1; none is larger.</param>
 /// <param name="least">No mark is smaller.</param>
 /// <param name="say">Hears how many replies give no score, and why.</param>
-internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0, Action<string>? say = null) : IAnswerScorer
+internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string pattern, double best, double least = 0,
+    Action<string>? say = null) : IAnswerScorer
 {
     private const int ExampleLength = 160;
 
@@ -44,7 +45,8 @@ internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string 
                 {
                     var (score, problem) = Mark(reply.Text);
                     if (problem is not null)
-                        unscored[problem] = unscored.TryGetValue(problem, out var known) ? known with { Count = known.Count + 1 } : (1, reply.Text);
+                        unscored[problem] = unscored.TryGetValue(problem, out var known)
+                            ? known with { Count = known.Count + 1 } : (1, reply.Text);
                     done(i, score);
                 },
                 cancel);
@@ -57,17 +59,21 @@ internal sealed class JudgeScorer(ChatEndpoint endpoint, string? prompt, string 
     }
 
     // In one pass: what an answer says about {reference} stays what it says.
-    private string Filled(SampledAnswer answer) => Regex.Replace(prompt ?? OwnPrompt, @"\{(prompt|answer|reference)\}", place => place.Groups[1].Value switch
+    private string Filled(SampledAnswer answer) =>
+        Regex.Replace(prompt ?? OwnPrompt, @"\{(prompt|answer|reference)\}", place => place.Groups[1].Value switch
     {
         "prompt" => answer.PromptText(),
         "answer" => answer.Answer,
-        _ => answer.Reference ?? throw new InputException($"{answer.Place}: judge_prompt asks for {{reference}}, but the row has no right answer", fix: "name its column in reference_column, or take {reference} out of judge_prompt"),
+        _ => answer.Reference
+            ?? throw new InputException($"{answer.Place}: judge_prompt asks for {{reference}}, but the row has no right answer",
+            fix: "name its column in reference_column, or take {reference} out of judge_prompt"),
     });
 
     // What is not scored is left out; the next reply may say more.
     private (AnswerRating Score, string? Problem) Mark(string reply)
     {
-        if (_mark.In(AsciiNumbers.In(reply)) is not { } mark || !double.TryParse(mark, NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
+        if (_mark.In(AsciiNumbers.In(reply)) is not { } mark
+            || !double.TryParse(mark, NumberStyles.Float, CultureInfo.InvariantCulture, out var value))
             return Unscored("no mark in the reply");
         return value >= least && value <= best ? (new(value / best, reply), null)
             : Unscored(string.Create(CultureInfo.InvariantCulture, $"the mark is not between judge_least {least} and judge_best {best}"));

@@ -26,7 +26,8 @@ internal abstract class RuleScorer : IAnswerScorer
     private protected static AnswerRating Of(bool good) => new(good ? 1 : 0);
 
     private protected string Reference(SampledAnswer answer) => answer.Reference ?? throw new InputException(
-        $"{answer.Place}: {Name} compares with the right answer, but the row has none", fix: "name the column with the right answers in reference_column, or take another scorer");
+        $"{answer.Place}: {Name} compares with the right answer, but the row has none",
+            fix: "name the column with the right answers in reference_column, or take another scorer");
 }
 
 /// <summary>Where an answer states its result.</summary>
@@ -44,7 +45,8 @@ internal sealed class ResultPattern(string? pattern)
             return answer;
         try
         {
-            return _pattern.Matches(answer).LastOrDefault() is { } match ? (match.Groups.Count > 1 ? match.Groups[1] : match.Groups[0]).Value : null;
+            return _pattern.Matches(answer).LastOrDefault() is { } match
+                ? (match.Groups.Count > 1 ? match.Groups[1] : match.Groups[0]).Value : null;
         }
         catch (RegexMatchTimeoutException)
         {
@@ -70,28 +72,35 @@ internal sealed partial class NumberMatchScorer(ResultPattern result) : RuleScor
     public override AnswerRating Score(SampledAnswer answer)
     {
         var expected = Expected(Reference(answer), answer.Place);
-        return result.In(answer.Answer) is { } stated && LastNumber(stated) is { } number ? Of(Equal(number, expected)) : new(0, "no number");
+        return result.In(answer.Answer) is { } stated && LastNumber(stated) is { } number
+            ? Of(Equal(number, expected)) : new(0, "no number");
     }
 
     /// <summary>The number of a right answer.</summary>
     /// <exception cref="InputException">It holds none.</exception>
     internal static string Expected(string reference, string place) => LastNumber(reference)
-        ?? throw new InputException($"{place}: number_match: the right answer holds no number: \"{reference}\"", fix: "correct the row, or name another reference_column");
+        ?? throw new InputException($"{place}: number_match: the right answer holds no number: \"{reference}\"",
+            fix: "correct the row, or name another reference_column");
 
-    /// <summary>The last number of a text, as digits 0–9 of whatever script with an optional sign, point and exponent; null without one.</summary>
+    /// <summary>The last number of a text, as digits 0–9 of whatever script with an optional sign, point and
+    /// exponent; null without one.</summary>
     public static string? LastNumber(string text) =>
         Number().Matches(AsciiNumbers.In(text)).LastOrDefault()?.Value.Replace(",", "");
 
     private static bool Equal(string a, string b)
     {
-        if (decimal.TryParse(a, NumberStyles.Float, CultureInfo.InvariantCulture, out var x) && decimal.TryParse(b, NumberStyles.Float, CultureInfo.InvariantCulture, out var y) && x != 0)
+        if (decimal.TryParse(a, NumberStyles.Float, CultureInfo.InvariantCulture, out var x)
+            && decimal.TryParse(b, NumberStyles.Float, CultureInfo.InvariantCulture, out var y) && x != 0)
             return x == y;
-        if (BigInteger.TryParse(a, CultureInfo.InvariantCulture, out var i) && BigInteger.TryParse(b, CultureInfo.InvariantCulture, out var j))
+        if (BigInteger.TryParse(a, CultureInfo.InvariantCulture, out var i)
+            && BigInteger.TryParse(b, CultureInfo.InvariantCulture, out var j))
             return i == j;
-        return double.TryParse(a, CultureInfo.InvariantCulture, out var v) && double.TryParse(b, CultureInfo.InvariantCulture, out var w) && v == w;
+        return double.TryParse(a, CultureInfo.InvariantCulture, out var v)
+            && double.TryParse(b, CultureInfo.InvariantCulture, out var w) && v == w;
     }
 
-    // A minus behind a letter, digit or bracket is no sign, but behind one of a script without capitals it is: such scripts set no space. Commas count between groups of three digits.
+    // A minus behind a letter, digit or bracket is no sign, but behind one of a script without capitals it is: such scripts set no space.
+    // Commas count between groups of three digits.
     [GeneratedRegex(@"(?:(?<![\p{Lu}\p{Ll}\p{Lt}0-9_)])-)?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|\.[0-9]+)", RegexOptions.CultureInvariant)]
     private static partial Regex Number();
 }
@@ -121,7 +130,8 @@ internal sealed class LengthScorer(int least, int? most) : RuleScorer
 {
     public override string Name => "length";
 
-    public override AnswerRating Score(SampledAnswer answer) => Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
+    public override AnswerRating Score(SampledAnswer answer) =>
+        Of(answer.Answer.Length >= least && answer.Answer.Length <= (most ?? int.MaxValue));
 }
 
 /// <summary>1 where the answer ended by itself.</summary>

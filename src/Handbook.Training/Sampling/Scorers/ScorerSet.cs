@@ -73,7 +73,8 @@ internal sealed class ScorerSet : IDisposable
         "regex" => new RegexScorer(options.RewardPattern!),
         "length" => new LengthScorer(options.MinAnswerLength, options.MaxAnswerLength),
         "finished" => new FinishedScorer(),
-        "judge" => new JudgeScorer(new ChatEndpoint(Endpoint(options, options.JudgeBaseUrl, options.JudgeModel!, note)), options.JudgePrompt, options.JudgePattern, options.JudgeBest, options.JudgeLeast, note),
+        "judge" => new JudgeScorer(new ChatEndpoint(Endpoint(options, options.JudgeBaseUrl, options.JudgeModel!, note)),
+            options.JudgePrompt, options.JudgePattern, options.JudgeBest, options.JudgeLeast, note),
         "reward_model" => new RewardModelScorer(RewardModel.Open(options.RewardModelNameOrPath!, compute, note)),
         "unit_test" => new UnitTestScorer(new()
         {

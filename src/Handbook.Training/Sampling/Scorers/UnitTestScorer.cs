@@ -14,7 +14,8 @@ internal sealed partial class UnitTestScorer : IAnswerScorer
     public UnitTestScorer(UnitTestOptions options)
     {
         if (!options.Allowed)
-            throw new InputException("unit_test runs code that a model wrote, and is not allowed", fix: "add --allow_code, or allow_code: true");
+            throw new InputException("unit_test runs code that a model wrote, and is not allowed",
+                fix: "add --allow_code, or allow_code: true");
         _options = options;
         _sandbox = CodeSandbox.Open(options.Limits);
     }
@@ -26,7 +27,8 @@ internal sealed partial class UnitTestScorer : IAnswerScorer
         var told = new Lock();
         try
         {
-            Parallel.For(0, answers.Count, new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount), CancellationToken = cancel }, i =>
+            Parallel.For(0, answers.Count,
+                new ParallelOptions { MaxDegreeOfParallelism = Math.Max(1, Environment.ProcessorCount), CancellationToken = cancel }, i =>
             {
                 var score = Score(answers[i], cancel);
                 lock (told)
@@ -44,11 +46,14 @@ internal sealed partial class UnitTestScorer : IAnswerScorer
         var reference = answer.Reference ?? "";
         var files = new Dictionary<string, string>
         {
-            [_options.File] = _options.Template.Replace("{reference}", reference, StringComparison.Ordinal).Replace("{answer}", CodeOf(answer.Answer), StringComparison.Ordinal),
+            [_options.File] = _options.Template.Replace("{reference}", reference, StringComparison.Ordinal)
+                .Replace("{answer}", CodeOf(answer.Answer), StringComparison.Ordinal),
             ["reference.txt"] = reference,
         };
         var outcome = _sandbox.Run(_options.Command, files, cancel);
-        return outcome.Code == 0 ? new(1) : new(0, outcome.Code is { } code ? $"ended with {code}: {outcome.Output}" : $"stopped after {_options.Limits.Seconds:0.#} s: {outcome.Output}");
+        return outcome.Code == 0 ? new(1)
+            : new(0, outcome.Code is { } code ? $"ended with {code}: {outcome.Output}"
+            : $"stopped after {_options.Limits.Seconds:0.#} s: {outcome.Output}");
     }
 
     /// <summary>The last fenced block of an answer, or the whole answer.</summary>
