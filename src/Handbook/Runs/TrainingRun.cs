@@ -56,7 +56,8 @@ public static class TrainingRun
 
         var initial = ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path");
         var source = resume?.Path ?? initial;
-        var config = WithHead(PublishedConfig.Load(source), recipe.Method, source);
+        // A checkpoint's config names the tokenizer's tokens, padding too, whose row of the embedding would then learn nothing more.
+        var config = WithHead(PublishedConfig.Load(initial), recipe.Method, initial);
         var tokenizer = RecipeData.LoadTokenizer(recipe);
         CheckVocabulary(tokenizer, config, source);
         observer.Said(recipe.GlobalBatch());
