@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Decoder = Handbook.Models.Decoder;
@@ -87,7 +88,8 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A conversation up to the assistant's next turn.</summary>
     /// <param name="messages">A JSON list of objects with role and content.</param>
-    public int[] EncodeChat(JsonElement messages) => Prompts.EncodeChat(messages);
+    /// <param name="inputs">What the chat template is given beside them; null for nothing.</param>
+    public int[] EncodeChat(JsonElement messages, TemplateInputs? inputs = null) => Prompts.EncodeChat(messages, inputs);
 
     public void Dispose()
     {

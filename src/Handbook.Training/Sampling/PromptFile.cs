@@ -1,8 +1,10 @@
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models.Generation;
+using Handbook.Text.Templates;
 
 namespace Handbook.Training.Sampling;
 
@@ -36,11 +38,23 @@ public static class PromptFile
         var column = Columns.FirstOrDefault(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Array)
             ?? throw new InputException($"{row.Place}: has none of the columns {string.Join(", ", Columns)}; it has {string.Join(", ", row.Value.EnumerateObject().Select(p => p.Name))}",
                 fix: "call the column with the prompts \"prompt\"");
-        var prompt = new Prompt { Place = row.Place, Expected = expect is null ? null : Expected(row, expect), Row = Others(row.Value, column) };
+        var prompt = new Prompt { Place = row.Place, Expected = expect is null ? null : Expected(row, expect), Row = Others(row.Value, column), Inputs = Inputs(row) };
         var content = row.Value.GetProperty(column);
         return content.ValueKind == JsonValueKind.String
             ? prompt with { Text = content.GetString() }
             : prompt with { Messages = UpToAnswer(content, row.Place) };
+    }
+
+    private static TemplateInputs? Inputs(SourceRow row)
+    {
+        try
+        {
+            return TemplateColumns.Read(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null, RowReader.PadsWithNulls(row.File));
+        }
+        catch (UnusableRowException problem)
+        {
+            throw new InputException($"{row.Place}: {problem.Detail}", "the chat template reads it beside the messages", "give a list of tools or documents, an object of chat_template_kwargs, or remove the column");
+        }
     }
 
     private static JsonElement Others(JsonElement row, string column) =>

@@ -14,7 +14,8 @@ namespace Handbook.Runs;
 /// <summary>The prompts of a recipe's data, in the order in which its rows would be trained on.</summary>
 /// <param name="Prompts">Those that can be used.</param>
 /// <param name="Dropped">How many rows cannot, by reason.</param>
-public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
+/// <param name="Remarks">Whole lines for the log about the files.</param>
+public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped, IReadOnlyList<string> Remarks)
 {
     /// <summary>The prompts of a rejection-sampling recipe, with the right answers that its scorers compare with.</summary>
     /// <exception cref="InputException">There is no prompt, too many rows are unusable, or a right answer is missing.</exception>
@@ -23,7 +24,8 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         var (referenceColumn, system, most) = (recipe.Scoring.ReferenceColumn, recipe.Rejection.SystemPrompt, recipe.Rejection.MaxPrompts);
         var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
         var parts = MixturePart.Of(recipe.Mixture, evaluates: false, folder);
-        var rows = parts.Select(part => Dataset.Open(part.Spec, folder).Read().ToArray()).ToArray();
+        var sources = parts.Select(part => Dataset.Open(part.Spec, folder)).ToArray();
+        var rows = sources.Select(source => source.Read().ToArray()).ToArray();
         var (prompts, dropped) = (new List<Prompt>(), new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var seen = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
@@ -57,7 +59,7 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
         if (recipe.Scoring.ComparesNumbers())
             foreach (var prompt in prompts)
                 NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
-        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
+        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count), [.. sources.SelectMany(source => source.Remarks).Distinct()]);
     }
 
     private static Prompt Read(SourceRow row, IReadOnlyDictionary<string, string>? mapping, string? referenceColumn, string? system)
@@ -77,7 +79,10 @@ public sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionar
             throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
             { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
         system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
-        return Opened(prompt, system, TurnOpening.History(Column("history")));
+        prompt = Opened(prompt, system, TurnOpening.History(Column("history")));
+        return TemplateColumns.Read(Column, RowReader.PadsWithNulls(row.File)) is not { } inputs ? prompt
+            : inputs is { Tools: null, Documents: null } ? prompt with { Inputs = inputs }
+            : prompt with { Text = null, Messages = prompt.Messages ?? JsonLists.Of([TurnOpening.Turn("user", prompt.Text!)]), Inputs = inputs };
 
         JsonElement? Column(string name) =>
             row.Value.TryGetProperty(mapping?.GetValueOrDefault(name) ?? name, out var value) && value.ValueKind is not JsonValueKind.Null ? value : null;

@@ -91,6 +91,7 @@ public sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokenizer
         {
             Text = prompt.Text,
             Messages = prompt.Messages,
+            Inputs = prompt.Inputs,
             Answer = text.Text,
             Reference = prompt.Reference,
             Place = prompt.Place,
