@@ -4,6 +4,7 @@ using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Base.Progress;
 using Handbook.Data;
+using Handbook.Data.Cache;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -32,6 +33,8 @@ namespace Handbook.Runs;
 public static class TrainingRun
 {
     internal const int DefaultMaxTokens = 4096;
+
+    private const string Weights = "model.safetensors";
 
     /// <summary>Runs a training method to its end, or to a checkpoint when cancelled.</summary>
     /// <param name="recipe">What to train, as it was loaded and checked.</param>
@@ -269,20 +272,13 @@ public static class TrainingRun
             DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
             TemplateHash = tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = tokenizer.Fingerprint,
-            ModelHash = ModelHash(source),
+            ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(source),
         });
     }
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
 
-    private static string? ModelHash(string source)
-    {
-        var file = Path.Combine(source, "model.safetensors");
-        if (!File.Exists(file))
-            return null;
-        using var stream = File.OpenRead(file);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
-    }
+    private static string? ModelHash(string source) => Path.Combine(source, Weights) is var file && File.Exists(file) ? CacheFolder.Default.HashOf(file) : null;
 
     /// <summary>What the recipe names by a path of this machine, not by a name under which it is published.</summary>
     private static IEnumerable<string> LocalPaths(Recipe recipe)
