@@ -98,7 +98,7 @@ internal static class GenerateCommand
             : [new JsonObject { ["role"] = "user", ["content"] = prompt.Text }];
         if (system is not null && (string?)messages[0]!["role"] != "system")
             messages.Insert(0, new JsonObject { ["role"] = "system", ["content"] = system });
-        return model.EncodeChat(JsonSerializer.SerializeToElement(messages));
+        return model.EncodeChat(JsonSerializer.SerializeToElement(messages), prompt.Inputs);
     }
 
     private static void WarnOfLength(Settings settings, int[][] prompts)

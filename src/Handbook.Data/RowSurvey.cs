@@ -39,10 +39,11 @@ internal sealed record RowSurvey(AnswerLabels Answers, int TooLong, int Longest)
         var between = Math.Max(1, rows.Count / Samples);
         for (var i = 0; i < rows.Count; i++)
         {
-            lengths[i] = rows.Length(i);
-            if (i % between != 0 && !options.CountsAnswers && !options.HasMargins && lengths[i] <= options.LongestText)
+            var read = i % between == 0 || options.CountsAnswers || options.HasMargins ? rows.Read(i) : null;
+            lengths[i] = read?.TokenCount ?? rows.Length(i);        // rows that are made from others are read for their length as well
+            if (read is null && lengths[i] <= options.LongestText)
                 continue;
-            var row = rows.Read(i);
+            var row = read ?? rows.Read(i);
             if (lengths[i] > options.LongestText && Depth(row) is var depth && depth > options.LongestText)
                 (tooLong, longest) = (tooLong + 1, Math.Max(longest, depth));
             if (options.CountsAnswers && row.Segments.Any(segment => segment.Role == SegmentRole.Chosen))

@@ -80,6 +80,33 @@ public sealed class RowColumnsTests : IDisposable
         Assert.Equal(loss, string.Concat(Assert.IsType<TokensExample>(Read(row, RowUse.FineTuning)).Loss.Select(value => (char)('0' + value))));
 
     [Theory]
+    [InlineData(LossScope.Automatic, "0001")]
+    [InlineData(LossScope.Completion, "0001")]
+    [InlineData(LossScope.All, "0101")]      // as the reference reads completion_mask under completion_only_loss alone, and assistant_masks always
+    public void A_completion_mask_is_read_unless_prompts_are_learnt_as_well(LossScope scope, string loss)
+    {
+        var (row, problem) = Tokenize("""{"input_ids": [5, 6, 7, 8], "completion_mask": [0, 0, 1, 1], "assistant_masks": [0, 1, 0, 1]}""", new() { Loss = scope });
+        Assert.Null(problem);
+        Assert.Equal(loss, string.Concat(row!.Segments[0].Loss.ToArray()));
+    }
+
+    [Theory]
+    [InlineData(LossScope.All, true)]
+    [InlineData(LossScope.Automatic, false)]
+    public void A_completion_mask_that_is_not_read_is_told(LossScope scope, bool told)
+    {
+        var path = _files.Write("t.jsonl", """{"input_ids": [5, 6, 7, 8], "completion_mask": [0, 0, 1, 1]}""");
+        using var data = TrainingData.Load(new()
+        {
+            Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = path }] },
+            Tokenizer = TextMaker.Bytes,
+            Rows = new() { Loss = scope },
+            Cache = _files.Cache,
+        });
+        Assert.Equal(told ? [$"note: {path}: the column completion_mask is not read: completion_only_loss is false"] : [], data.Remarks);
+    }
+
+    [Theory]
     [InlineData("""{"input_ids": [5, 6], "labels": [6, 7]}""", "at place 0 labels has 6, and input_ids 5")]
     [InlineData("""{"input_ids": [5, 6], "completion_mask": [1]}""", "completion_mask has 1 entries, but input_ids 2")]
     [InlineData("""{"input_ids": [5, 6], "completion_mask": [1, 2]}""", "completion_mask has 2 at place 1")]

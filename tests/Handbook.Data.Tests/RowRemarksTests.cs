@@ -69,7 +69,7 @@ public sealed class RowRemarksTests
 
     [Fact]
     public void Words_of_the_assistant_outside_of_every_generation_block_are_told() =>
-        Assert.EndsWith("leave out words of the assistant, which carry no loss (in the one conversation looked at)",
+        Assert.EndsWith("leave out words of the assistant, which carry no loss (in the one conversation)",
             Remarks("{% for m in messages %}{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.role }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}", LossScope.Assistant,
                 """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}, {"role": "user", "content": "big?"}, {"role": "assistant", "content": "small"}]}""").Single());
 
@@ -79,14 +79,43 @@ public sealed class RowRemarksTests
         var remarks = Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
             """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "assistant", "content": "It rains."}], "tools": [{"name": "f"}]}""",
             """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}]}""");
-        Assert.EndsWith("the chat template leaves out tools (in 1 of 2 conversations looked at), tool_calls (in 1 of 2 conversations looked at)", Assert.Single(remarks));
+        Assert.EndsWith("the chat template leaves out tools (in 1 of 2 conversations), tool_calls (in 1 of 2 conversations)", Assert.Single(remarks));
     }
 
     [Fact]
     public void A_null_that_the_template_writes_as_a_word_is_told() =>
-        Assert.EndsWith("the chat template writes the word None for a content that is null (in the one conversation looked at)",
+        Assert.EndsWith("the chat template writes the word None for a content that is null (in the one conversation)",
             Remarks("{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.name }}{% endfor %}{{ eos_token }}{% endfor %}", LossScope.Automatic,
                 """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": null, "tool_calls": [{"name": "f"}]}]}""").Single());
+
+    [Theory]
+    [InlineData(15, "tools (in 15 of 15 conversations)")]
+    [InlineData(40, "tools (in 16 of the first 16 conversations; no others were looked at)")]
+    public void Counts_of_the_first_conversations_alone_say_so(int rows, string said) =>
+        Assert.EndsWith($"the chat template leaves out {said}", Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
+            [.. Enumerable.Repeat("""{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}], "tools": [{"name": "f"}]}""", rows)]).Single());
+
+    [Theory]
+    [InlineData("rows.parquet", "dataset_encoding latin1 is not read: texts in files of the format Parquet are UTF-8", "sample_by paragraph is not read: files of the format Parquet have rows of their own")]
+    [InlineData("rows.arrow", "dataset_encoding latin1 is not read: texts in files of the format Arrow are UTF-8", "sample_by paragraph is not read: files of the format Arrow have rows of their own")]
+    [InlineData("rows.jsonl", "sample_by paragraph is not read: files of the format JsonLines have rows of their own")]
+    [InlineData("rows.txt")]
+    public void Keys_of_text_files_are_told_where_no_file_is_one(string name, params string[] told)
+    {
+        using var files = new TextMaker();
+        var path = files.Write(name, "x");
+        var spec = new DatasetSpec { Id = path, Encoding = "latin1", TextUnit = TextUnit.Paragraph };
+        Assert.Equal(told.Select(line => $"note: {path}: {line}"), Dataset.Open(spec).Remarks);
+        Assert.Empty(Dataset.Open(new DatasetSpec { Id = path }).Remarks);
+    }
+
+    [Fact]
+    public void A_config_of_a_data_set_that_is_one_file_is_told()
+    {
+        using var files = new TextMaker();
+        var path = files.Write("rows.txt", "x");
+        Assert.Equal([$"note: {path}: the config en is not read: this is one file"], Dataset.Open(new DatasetSpec { Id = path, Config = "en" }).Remarks);
+    }
 
     private static List<string> Remarks(string template, LossScope loss, params string[] rows)
     {

@@ -15,6 +15,14 @@ public sealed class RowSurveyTests
         Assert.Equal((120, 6), (survey.TooLong, survey.Longest));      // lengths 2 to 6, of which 5 and 6 are too long
     }
 
+    [Fact] // as itself, and as the other row whose answer stands behind its prompt
+    public void Each_row_is_read_twice_where_it_gives_its_answer_to_another()
+    {
+        var rows = new CountedRows(Rows(300));
+        RowSurvey.Of(new MismatchedRows(rows, 4), new() { LongestText = 4, CountsAnswers = true });
+        Assert.All(rows.Reads, count => Assert.Equal(2, count));
+    }
+
     [Fact]
     public void Only_samples_are_read_where_nothing_else_is_asked()
     {

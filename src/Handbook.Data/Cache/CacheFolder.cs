@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
@@ -10,6 +11,8 @@ namespace Handbook.Data.Cache;
 /// <summary>Where tokenised rows are kept between runs, and the hashes of the files that they came from.</summary>
 public sealed class CacheFolder(string path)
 {
+    private readonly ConcurrentDictionary<string, string> _young = new();
+
     /// <summary>Full path of the folder.</summary>
     public string Path { get; } = System.IO.Path.GetFullPath(path);
 
@@ -37,11 +40,17 @@ public sealed class CacheFolder(string path)
         {
             // A damaged record is only a lost saving.
         }
+        if (_young.TryGetValue(stamp, out var remembered))
+            return remembered;
+        var age = DateTime.UtcNow - info.LastWriteTimeUtc;
         using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 20, FileOptions.SequentialScan);
         var computed = Convert.ToHexStringLower(SHA256.HashData(stream));
-        // A file that was written within the last two seconds may change again under the same time.
-        if (DateTime.UtcNow - info.LastWriteTimeUtc > TimeSpan.FromSeconds(2))
+        // A file that was written just now may change again under the same time. For how long, the file system decides: two seconds at most, which
+        // counts for what is kept, and some milliseconds on those in use, which counts for this process.
+        if (age > TimeSpan.FromSeconds(2))
             Note(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }));
+        else if (age > TimeSpan.FromMilliseconds(50))
+            _young[stamp] = computed;
         return computed;
     }
 

@@ -34,8 +34,8 @@ internal sealed record RowSelection(string Key, Func<long, bool>? Wants)
 /// <summary>Tokenises a source once, in parallel, and keeps the result.</summary>
 internal sealed class TokenCache(CacheFolder folder)
 {
-    /// <summary>Rises whenever the same rows would give other bytes: then every store is built anew.</summary>
-    private const int Version = 4;
+    /// <summary>Rises whenever the same rows would give other bytes or remarks: then every store is built anew.</summary>
+    private const int Version = 5;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;

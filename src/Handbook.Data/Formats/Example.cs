@@ -29,7 +29,8 @@ public sealed record ChatPromptExample(Conversation Prompt, JsonElement Completi
 
 /// <summary>Tokens that were made elsewhere.</summary>
 /// <param name="Loss">1 where a token is to be predicted.</param>
-public sealed record TokensExample(int[] Ids, byte[] Loss) : Example;
+/// <param name="LossWithPrompts">The same where prompts are learnt as well: whatever <c>completion_mask</c> says.</param>
+public sealed record TokensExample(int[] Ids, byte[] Loss, byte[] LossWithPrompts) : Example;
 
 /// <summary>A text with a good and a bad way to go on; either is null where the row has it not.</summary>
 /// <param name="Margin">By how much the good one is better, where the row says so.</param>

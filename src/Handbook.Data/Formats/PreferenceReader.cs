@@ -25,7 +25,8 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         if (good is null || bad is null)
             throw new UnusableRowException("wrong type", $"chosen is {JsonOptions.Name(chosen.ValueKind)} and rejected {JsonOptions.Name(rejected.ValueKind)}, but both must be texts or both lists of turns");
         var (prompt, goodAnswer, badAnswer) = Split(json, good, bad);
-        return new ChatAnswersExample(Chat(json, prompt, out var remarks), List(goodAnswer), List(badAnswer), margin) { Remarks = remarks };
+        var pair = Answered(json, prompt, goodAnswer, badAnswer, margin);
+        return Unheard(json, prompt) is { } unheard ? pair with { Remarks = [.. pair.Remarks, unheard] } : pair;
     }
 
     /// <summary>An answer that is good or bad by itself, or a list of such.</summary>
@@ -41,16 +42,15 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
             var (before, after) = (Turns(prompt), Turns(completion));
             return before is null && after is null && !row.NeedsTurns(json)
                 ? new AnswersExample(Text("prompt", prompt), isGood ? Text("completion", completion) : null, isGood ? null : Text("completion", completion))
-                : Answered(before ?? [Turn("user", Text("prompt", prompt))], after ?? [Turn("assistant", Text("completion", completion))]);
+                : Judged(before ?? [Turn("user", Text("prompt", prompt))], after ?? [Turn("assistant", Text("completion", completion))]);
         }
         if (Conversation(json) is not { } turns)
-            return Answered([Turn("user", row.Instruction(json))], [Turn("assistant", row.Text(json, "output"))]);
+            return Judged([Turn("user", row.Instruction(json))], [Turn("assistant", row.Text(json, "output"))]);
         if (turns is not [.., var last] || Role(last) != "assistant")
             throw new UnusableRowException("no answer at the end", "the last turn is not the assistant's");
-        return Answered(turns[..^1], [last]);
+        return Judged(turns[..^1], [last]);
 
-        ChatAnswersExample Answered(List<JsonElement> before, List<JsonElement> answer) =>
-            new(Chat(json, before, out var remarks), isGood ? List(answer) : null, isGood ? null : List(answer)) { Remarks = remarks };
+        ChatAnswersExample Judged(List<JsonElement> before, List<JsonElement> answer) => Answered(json, before, isGood ? answer : null, isGood ? null : answer);
     }
 
     /// <summary>What is to be answered.</summary>
@@ -70,7 +70,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         return Open(Conversation(json) ?? [Turn("user", row.Instruction(json))]);
 
         ChatAnswersExample Open(List<JsonElement> turns) => TurnOpening.UpToAnswer(turns) is { Count: > 0 } asked
-            ? new(Chat(json, asked, out var remarks), null, null) { Remarks = remarks }
+            ? Answered(json, asked, null, null)
             : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
     }
 
@@ -96,7 +96,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         if (prompt is { } said && Turns(said) is null && !row.NeedsTurns(json))
             return new AnswersExample(Text("prompt", said), good, bad, margin);
         if ((prompt is { } given ? Turns(given) ?? [Turn("user", Text("prompt", given))] : Before(json)) is { } turns)
-            return new ChatAnswersExample(Chat(json, turns, out var remarks), List([Turn("assistant", good)]), List([Turn("assistant", bad)]), margin) { Remarks = remarks };
+            return Answered(json, turns, [Turn("assistant", good)], [Turn("assistant", bad)], margin);
         if (row.NeedsTurns(json))
             throw new UnusableRowException("no place for system, history or tools", "chosen and rejected are whole texts, and the row names no prompt") { Fix = "add a column prompt, or leave those columns out" };
         var shared = SharedLength(good, bad);
@@ -138,8 +138,39 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
     private List<JsonElement>? Conversation(JsonElement json) =>
         (row.Column(json, "messages") ?? row.Column(json, "conversations")) is { } value ? [.. new ChatTurns(keepsToolCalls).Add(value).ToJson().EnumerateArray()] : null;
 
-    /// <summary>Whether the row has what only a chat template can place.</summary>
-    private Conversation Chat(JsonElement json, List<JsonElement> turns, out IReadOnlyList<string> remarks) => row.Chat(json, row.Opened(json, List(turns), out remarks));
+    /// <summary>Turns with answers behind them, and what of them is not read.</summary>
+    private ChatAnswersExample Answered(JsonElement json, List<JsonElement> prompt, List<JsonElement>? good, List<JsonElement>? bad, double margin = 0)
+    {
+        var chat = row.Chat(json, row.Opened(json, List(prompt), out var remarks));
+        if (prompt.Concat(good ?? []).Concat(bad ?? []).Select(TurnWeight.Asking).FirstOrDefault(name => name is not null) is { } weight)
+            remarks = [.. remarks, $"the field {weight} of turns is not read: an answer is learnt as a whole"];
+        return new(chat, good is null ? null : List(good), bad is null ? null : List(bad), margin) { Remarks = remarks };
+    }
+
+    /// <summary>Says that a column with a prompt is not read, because two conversations hold a prompt that says something else; null where it is, or where both say the same.</summary>
+    private string? Unheard(JsonElement json, List<JsonElement> prompt)
+    {
+        var name = new[] { "prompt", "messages", "conversations", "instruction" }.FirstOrDefault(name => row.Column(json, name) is not null);
+        return name is null || IsHeard() ? null
+            : $"chosen and rejected hold their own prompt, and the column {row.NameOf(name)}, which says something else, is not read";
+
+        bool IsHeard()
+        {
+            var value = row.Column(json, name)!.Value;
+            try
+            {
+                if (Turns(value) is { } turns)
+                    return turns.Zip(prompt).All(pair => JsonElement.DeepEquals(pair.First, pair.Second));
+            }
+            catch (UnusableRowException)
+            {
+                return false;       // no turns that anybody could read
+            }
+            return value.ValueKind == JsonValueKind.String && value.GetString()!.Trim() is var text
+                && prompt.Any(turn => turn.TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.GetString()!.Trim() is var words
+                    && (words == text || name == "instruction" && words.StartsWith(text, StringComparison.Ordinal)));
+        }
+    }
 
     private double Margin(JsonElement json) => row.Column(json, "margin") is not { } value ? 0
         : value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var margin) && double.IsFinite(margin) ? margin

@@ -31,7 +31,7 @@ internal static class RowColumns
             case RowLayout.Text:
                 return ["text"];
             case RowLayout.Tokens:
-                return ["input_ids", "labels", .. TokenColumns.Masks, "attention_mask"];
+                return ["input_ids", "labels", "completion_mask", "assistant_masks", "attention_mask"];
             case RowLayout.Messages:
                 return ["messages", .. s_aroundTurns];
             case RowLayout.Conversations:

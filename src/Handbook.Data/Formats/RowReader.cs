@@ -108,7 +108,10 @@ public sealed class RowReader
     }
 
     /// <summary>Whether the rows come from a table, whose nested values have the fields of all rows.</summary>
-    private static bool PadsWithNulls(IRowSource source) => source.Files.Any(file => Path.GetExtension(file) is ".parquet" or ".arrow" or ".feather");
+    private static bool PadsWithNulls(IRowSource source) => source.Files.Any(PadsWithNulls);
+
+    /// <summary>Whether a file is such a table, by its name.</summary>
+    internal static bool PadsWithNulls(string file) => Path.GetExtension(file) is ".parquet" or ".arrow" or ".feather";
 
     private static Dictionary<string, string> MapColumns(string name, DatasetSpec spec, string textColumn, List<string> found)
     {
@@ -252,29 +255,19 @@ public sealed class RowReader
         return string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}";
     }
 
-    internal Conversation Chat(JsonElement row, JsonElement messages) => new()
-    {
-        Messages = messages,
-        Tools = List(row, "tools"),
-        Documents = List(row, "documents"),
-        Variables = Variables(row),
-    };
-
-    private Dictionary<string, JsonElement>? Variables(JsonElement row) => Column(row, "chat_template_kwargs") is not { } value ? null
-        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Object } variables ? variables.EnumerateObject().Where(entry => entry.Value.ValueKind != JsonValueKind.Null).ToDictionary(entry => entry.Name, entry => entry.Value)
-        : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
-        : throw WrongType("chat_template_kwargs", value);
+    internal Conversation Chat(JsonElement row, JsonElement messages) =>
+        TemplateColumns.Read(name => Column(row, name), _keepsToolCalls.PadsWithNulls)?.With(messages) ?? new() { Messages = messages };
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
-    internal JsonElement? List(JsonElement row, string name) => Column(row, name) is not { } value ? null
-        : ChatTurns.Parsed(value) is { ValueKind: JsonValueKind.Array } list ? list.GetArrayLength() == 0 ? null : _keepsToolCalls.PadsWithNulls && value.ValueKind == JsonValueKind.Array ? ChatTurns.WithoutNulls(list) : list
-        : value.ValueKind == JsonValueKind.String && string.IsNullOrWhiteSpace(value.GetString()) ? null
-        : throw WrongType(name, value);
+    private JsonElement? List(JsonElement row, string name) => TemplateColumns.List(Column(row, name), NameOf(name), _keepsToolCalls.PadsWithNulls);
 
     internal string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
 
     internal JsonElement Required(JsonElement row, string name) =>
         Column(row, name) ?? throw new UnusableRowException($"no {_columns.GetValueOrDefault(name, name)}", "");
+
+    /// <summary>What the rows call one of our columns.</summary>
+    internal string NameOf(string column) => _columns.GetValueOrDefault(column, column);
 
     /// <summary>Whether the rows have one of our columns.</summary>
     internal bool HasColumn(string name) => _columns.ContainsKey(name);

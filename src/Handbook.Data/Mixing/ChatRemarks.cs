@@ -17,9 +17,6 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
 {
     private const int RowsLookedAt = 16;
 
-    /// <summary>Fields of a turn that are not the template's: whether it is learnt.</summary>
-    private static readonly HashSet<string> s_weights = ["weight", "loss_weight", "train", "training", "loss"];
-
     /// <param name="source">The rows; the first conversations stand for them.</param>
     /// <param name="reader">Reads their layout.</param>
     /// <param name="options">With the tokenizer and its template.</param>
@@ -87,7 +84,7 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
                 found[held] = (count + 1, without + (leftOut.Contains(held) ? 1 : 0));
             }
         }
-        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !s_weights.Contains(pair.Key)).Select(pair => $"{pair.Key} ({Share(pair.Value.Held, conversations)})"));
+        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !TurnWeight.IsName(pair.Key)).Select(pair => $"{pair.Key} ({Share(pair.Value.Held, conversations)})"));
     }
 
     private static IEnumerable<string> Held(Conversation conversation)
@@ -98,7 +95,12 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         return [.. names.Concat(roles).Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"]).Concat(conversation.Documents is null ? [] : ["documents"]).Distinct()];
     }
 
-    private static string Share(int count, List<Conversation> conversations) => conversations.Count == 1 ? "in the one conversation looked at" : $"in {count} of {conversations.Count} conversations looked at";
+    private static string Share(int count, List<Conversation> conversations) => conversations.Count switch
+    {
+        1 => "in the one conversation",
+        RowsLookedAt => $"in {count} of the first {RowsLookedAt} conversations; no others were looked at",
+        var all => $"in {count} of {all} conversations",
+    };
 
     /// <summary>Says that no token which ends an answer carries loss; null where one does in any conversation that ends with an answer.</summary>
     private string? NoEnd(List<Conversation> conversations, RowTokenizerOptions rows, List<string> split)

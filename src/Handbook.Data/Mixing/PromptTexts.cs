@@ -2,6 +2,7 @@ using System.Text.Json;
 using Handbook.Base;
 using Handbook.Data.Formats;
 using Handbook.Data.Sources;
+using Handbook.Text.Templates;
 
 namespace Handbook.Data.Mixing;
 
@@ -10,7 +11,8 @@ namespace Handbook.Data.Mixing;
 /// <param name="Messages">Its turns, a JSON list; null where it is a text.</param>
 /// <param name="Reference">The right answer; null where the row has none.</param>
 /// <param name="Place">Where the row stands, for messages.</param>
-public sealed record PromptText(string? Text, JsonElement? Messages, string? Reference, string Place);
+/// <param name="Inputs">What the chat template is given beside the turns; null for nothing.</param>
+public sealed record PromptText(string? Text, JsonElement? Messages, string? Reference, string Place, TemplateInputs? Inputs = null);
 
 /// <summary>The texts of prompts by the numbers of their token rows.</summary>
 internal sealed class PromptTexts
@@ -47,7 +49,7 @@ internal sealed class PromptTexts
         return example switch
         {
             AnswersExample text => new(text.Prompt, null, reference, row.Place),
-            ChatAnswersExample chat => new(null, chat.Prompt.Messages, reference, row.Place),
+            ChatAnswersExample chat => new(null, chat.Prompt.Messages, reference, row.Place, chat.Prompt.Inputs),
             _ => throw new InvalidOperationException($"{example.GetType().Name} is no prompt"),
         };
     }

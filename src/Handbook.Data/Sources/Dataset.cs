@@ -1,4 +1,6 @@
+using System.Collections.Concurrent;
 using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Data.Mixing;
 
 namespace Handbook.Data.Sources;
@@ -14,13 +16,31 @@ public static class Dataset
         var slices = SplitSlice.ParseAll(spec.Split);
         var path = DatasetPath.Find(spec, recipeFolder);
         if (File.Exists(path))
-            return new FileRows(spec, [.. slices.Select(slice => new Part([DataFile.Named(path, spec.Id)], slice))], []);
+            return Rows(spec, [.. slices.Select(slice => new Part([DataFile.Named(path, spec.Id)], slice))],
+                spec.Config is null ? [] : [$"note: {spec.Id}: the config {spec.Config} is not read: this is one file"]);
         var folder = Splits(spec, path);
         var remarks = folder.Remarks.ToList();
         foreach (var slice in slices)
             foreach (var kin in folder.Files.Keys.Where(split => folder.Files.ContainsKey(slice.Split) && SplitNames.IsKindOf(split, slice.Split) && slices.All(other => other.Split != split)).Order(StringComparer.Ordinal))
                 remarks.Add($"note: {spec.Id} [{slice.Split}]: the split {kin} is another one and is left out; {slice.Split}+{kin} takes both");
-        return new FileRows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder.Files), slice))], remarks);
+        return Rows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder.Files), slice))], remarks);
+    }
+
+    private static FileRows Rows(DatasetSpec spec, IReadOnlyList<Part> parts, IReadOnlyList<string> remarks)
+    {
+        var formats = parts.SelectMany(part => part.Files).Select(file => file.Format).Distinct().ToArray();
+        return new(spec, parts, [.. remarks, .. Unread(spec, formats)]);
+    }
+
+    /// <summary>What a recipe says about files that files of these formats have no use for.</summary>
+    private static IEnumerable<string> Unread(DatasetSpec spec, DataFormat[] formats)
+    {
+        if (spec.Encoding is { } encoding && formats.All(format => format is DataFormat.Parquet or DataFormat.Arrow))
+            yield return $"note: {spec.Id}: dataset_encoding {encoding} is not read: texts in files of the format {Names()} are UTF-8";
+        if (spec.TextUnit != TextUnit.Line && !formats.Contains(DataFormat.Text))
+            yield return $"note: {spec.Id}: sample_by {RecipeNames.Of(spec.TextUnit)} is not read: files of the format {Names()} have rows of their own";
+
+        string Names() => string.Join(", ", formats);
     }
 
     /// <summary>Names of the splits that a data set has; one file is the split <c>train</c>.</summary>
@@ -61,6 +81,7 @@ public static class Dataset
     {
         private readonly double _bytes = Math.Max(1, parts.Sum(part => part.Files.Sum(file => (double)new FileInfo(file.Path).Length)));
         private readonly Lazy<Dictionary<string, string>> _paths = new(() => parts.SelectMany(part => part.Files).DistinctBy(file => file.Name).ToDictionary(file => file.Name, file => file.Path));
+        private readonly ConcurrentDictionary<Part, long> _counts = new(ReferenceEqualityComparer.Instance);
         private double _before;
         private FileStream? _open;
 
@@ -120,12 +141,15 @@ public static class Dataset
                 throw new InputException($"{spec.Id} [{spec.Split}]: the slice holds no row: the split has {Count(part):N0}", fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out");
         }
 
+        // Every reading of a slice asks for it.
         private long Count(Part part)
         {
+            if (_counts.TryGetValue(part, out var known))
+                return known;
             var before = _before;
             var count = ReadFiles(part).LongCount();
             _before = before;
-            return count;
+            return _counts[part] = count;
         }
 
         private IEnumerable<SourceRow> ReadFiles(Part part)

@@ -147,7 +147,7 @@ internal sealed class RowTokenizer : IRowTokenizer
                 return (whole, loss, CodePoints(prompt) + CodePoints(completion));
             case TokensExample tokens:
                 RequireKnown(tokens.Ids);
-                return (tokens.Ids, tokens.Loss, 0);
+                return (tokens.Ids, _options.Loss == LossScope.All ? tokens.LossWithPrompts : tokens.Loss, 0);
             case ChatExample { Conversation: var conversation }:
                 var onlyAssistant = _options.Loss == LossScope.Assistant;
                 return EndChat(conversation, Chats.Encode(conversation, _options, withMask: onlyAssistant), lossOnAll: !onlyAssistant, onlyAssistant);

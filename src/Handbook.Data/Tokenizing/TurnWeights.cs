@@ -9,8 +9,6 @@ namespace Handbook.Data.Tokenizing;
 /// <param name="options">How they become tokens.</param>
 internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions options)
 {
-    private static readonly string[] s_names = ["weight", "loss_weight", "train", "training", "loss"];
-
     /// <summary>The loss without the turns that are not learnt.</summary>
     /// <param name="chat">The whole conversation.</param>
     /// <param name="ids">Its tokens.</param>
@@ -24,7 +22,7 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
         byte[]? changed = null;
         for (var i = 0; i < turns.Length; i++)
         {
-            if (!IsSilent(turns[i], i))
+            if (TurnWeight.Silencing(turns[i], $"turn {i + 1}") is null)
                 continue;
             var isAssistant = turns[i].TryGetProperty("role", out var role) && role.ValueEquals("assistant");
             if (!isAssistant && onlyAssistant)
@@ -36,26 +34,6 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
                 changed.AsSpan(start, end - start).Clear();
         }
         return changed ?? loss;
-    }
-
-    private static bool IsSilent(JsonElement turn, int i)
-    {
-        foreach (var name in s_names)
-            if (turn.TryGetProperty(name, out var value) && value.ValueKind is not JsonValueKind.Null)
-                switch (value.ValueKind)
-                {
-                    case JsonValueKind.False:
-                    case JsonValueKind.Number when value.TryGetDouble(out var number) && number == 0:
-                        return true;
-                    case JsonValueKind.True:
-                    case JsonValueKind.Number when value.TryGetDouble(out var number) && number == 1:
-                        break;
-                    case var _ when !name.EndsWith("weight", StringComparison.Ordinal):
-                        break;          // a word of the data's own
-                    default:
-                        throw new UnusableRowException("weight is neither 0 nor 1", $"turn {i + 1} has the {name} {value.GetRawText()}") { Fix = "write 1 for turns to learn and 0 for the others" };
-                }
-        return false;
     }
 
     /// <summary>The tokens that a turn adds to the turns before it; null where these are rendered otherwise without what follows.</summary>

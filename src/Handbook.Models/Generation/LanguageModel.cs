@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 
@@ -89,7 +90,8 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A conversation up to the assistant's next turn.</summary>
     /// <param name="messages">A JSON list of objects with role and content.</param>
-    public int[] EncodeChat(JsonElement messages) => Prompts.EncodeChat(messages);
+    /// <param name="inputs">What the chat template is given beside them; null for nothing.</param>
+    public int[] EncodeChat(JsonElement messages, TemplateInputs? inputs = null) => Prompts.EncodeChat(messages, inputs);
 
     /// <summary>Frees the network, unless it is the caller's.</summary>
     public void Dispose()

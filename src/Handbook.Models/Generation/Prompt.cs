@@ -1,4 +1,5 @@
 using System.Text.Json;
+using Handbook.Text.Templates;
 
 namespace Handbook.Models.Generation;
 
@@ -10,6 +11,9 @@ public sealed record Prompt
 
     /// <summary>A JSON list of messages; null where the prompt is a text.</summary>
     public JsonElement? Messages { get; init; }
+
+    /// <summary>What the chat template is given beside the messages; null for nothing.</summary>
+    public TemplateInputs? Inputs { get; init; }
 
     /// <summary>The answer that is right; null where none is known.</summary>
     public string? Expected { get; init; }

@@ -19,6 +19,9 @@ public sealed record Conversation
     /// <summary>More variables for the template, e.g. <c>enable_thinking</c>; null for none.</summary>
     public IReadOnlyDictionary<string, JsonElement>? Variables { get; init; }
 
+    /// <summary>What stands beside the turns; null for nothing.</summary>
+    public TemplateInputs? Inputs => Tools is null && Documents is null && Variables is null ? null : new(Tools, Documents, Variables);
+
     /// <summary>Whether there are tools to call.</summary>
     internal bool HasTools => Tools is { ValueKind: JsonValueKind.Array } tools ? tools.GetArrayLength() > 0 : Tools is { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) };
 

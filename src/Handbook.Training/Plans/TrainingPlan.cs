@@ -54,7 +54,8 @@ internal sealed record TrainingPlan
     {
         var initial = Models.ModelFolder.Find(run.Model.ModelNameOrPath!, "model_name_or_path");
         var source = checkpoint ?? initial;
-        var config = WithHead(PublishedConfig.Load(source), run.Definition, source);
+        // A checkpoint's config names the tokenizer's tokens, padding too, whose row of the embedding would then learn nothing more.
+        var config = WithHead(PublishedConfig.Load(initial), run.Definition, initial);
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(source, config, run);

@@ -4,6 +4,7 @@ using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models.Generation;
+using Handbook.Text.Templates;
 
 namespace Handbook.Training.Sampling;
 
@@ -46,11 +47,24 @@ internal static class PromptFile
                 Place = row.Place,
                 Expected = expect is null ? null : Expected(row, expect),
                 Row = Others(row.Value, asked.Columns),
+                Inputs = Inputs(row),
             };
         }
         catch (UnusableRowException unusable)
         {
             throw Unusable(row, unusable.Reason, unusable.Detail);
+        }
+    }
+
+    private static TemplateInputs? Inputs(SourceRow row)
+    {
+        try
+        {
+            return TemplateColumns.Read(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null, RowReader.PadsWithNulls(row.File));
+        }
+        catch (UnusableRowException problem)
+        {
+            throw new InputException($"{row.Place}: {problem.Detail}", "the chat template reads it beside the messages", "give a list of tools or documents, an object of chat_template_kwargs, or remove the column");
         }
     }
 

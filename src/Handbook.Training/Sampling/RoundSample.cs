@@ -40,6 +40,7 @@ internal sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
             ["stream"] = stream,
             ["place"] = prompt.Place,
         };
+        prompt.Inputs?.AddTo(line);
         if (prompt.Expected is not null)
             line["reference"] = prompt.Expected;
         if (Given.Tokens is { } tokens)

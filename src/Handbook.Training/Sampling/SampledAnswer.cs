@@ -1,5 +1,6 @@
 using System.Text;
 using System.Text.Json;
+using Handbook.Text.Templates;
 
 namespace Handbook.Training.Sampling;
 
@@ -11,6 +12,9 @@ public sealed record SampledAnswer
 
     /// <summary>The prompt's turns, a JSON list; null where it is a text.</summary>
     public JsonElement? Messages { get; init; }
+
+    /// <summary>What the chat template is given beside the turns; null for nothing.</summary>
+    public TemplateInputs? Inputs { get; init; }
 
     /// <summary>What the model said.</summary>
     public required string Answer { get; init; }

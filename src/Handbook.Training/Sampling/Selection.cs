@@ -64,6 +64,15 @@ internal static class Selection
     /// <param name="textsAreTurns">Whether a prompt that is a text is what a user says.</param>
     public static IEnumerable<JsonObject> Rows(Prompt prompt, IReadOnlyList<RoundSample> samples, bool textsAreTurns)
     {
+        foreach (var row in Answered(prompt, samples, textsAreTurns))
+        {
+            prompt.Inputs?.AddTo(row);
+            yield return row;
+        }
+    }
+
+    private static IEnumerable<JsonObject> Answered(Prompt prompt, IReadOnlyList<RoundSample> samples, bool textsAreTurns)
+    {
         foreach (var sample in samples.Where(sample => sample.Use == "trained").OrderByDescending(sample => sample.Total))
             yield return Turns(prompt, textsAreTurns) is { } turns
                 ? new JsonObject { ["messages"] = With(turns, sample), ["score"] = sample.Total, ["sample"] = sample.Sample }

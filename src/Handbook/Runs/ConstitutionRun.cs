@@ -86,7 +86,7 @@ internal sealed class ConstitutionRun
 
     private void Ask(Func<IAnswerSource> open, RunLock taken, CancellationToken cancel)
     {
-        var asked = string.Join('\n', _options.Prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
+        var asked = string.Join('\n', _options.Prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
         var steps = Path.Combine(_options.Output, "steps.jsonl");
         IAnswerSource? source = null;
         try
@@ -124,7 +124,7 @@ internal sealed class ConstitutionRun
         var requests = new List<(int Prompt, AnswerRequest Request)>();
         foreach (var p in missing)
         {
-            var request = new AnswerRequest(new Prompt { Messages = JsonSerializer.SerializeToElement(Conversation(p, step)), Place = _options.Prompts[p].Place }, [p * 65536L + step]);
+            var request = new AnswerRequest(new Prompt { Messages = JsonSerializer.SerializeToElement(Conversation(p, step)), Inputs = _options.Prompts[p].Inputs, Place = _options.Prompts[p].Place }, [p * 65536L + step]);
             if (source().Refuses(request.Prompt) is { } reason)
                 _dropped[p] = step == 0 ? reason : $"with its critique: {reason}";
             else
@@ -226,6 +226,7 @@ internal sealed class ConstitutionRun
         var row = new JsonObject { ["index"] = prompt, ["prompt"] = _options.Prompts[prompt].Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) is JsonArray { Count: > 0 } turns ? (string?)turns[^1]!["content"] : null : _options.Prompts[prompt].Text };
         foreach (var (name, value) in columns)
             row[name] = value;
+        _options.Prompts[prompt].Inputs?.AddTo(row);
         row["init_response"] = _said[prompt][0]!.Text;
         row["principles"] = new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)PrincipleOf(prompt, round).Name)]);
         row["critiques"] = new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)_said[prompt][2 * round - 1]!.Text)]);

@@ -13,7 +13,8 @@ namespace Handbook.Runs;
 /// <summary>The prompts of a recipe's data, in the order in which its rows would be trained on.</summary>
 /// <param name="Prompts">Those that can be used.</param>
 /// <param name="Dropped">How many rows cannot, by reason.</param>
-internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped)
+/// <param name="Remarks">Whole lines for the log about the files.</param>
+internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped, IReadOnlyList<string> Remarks)
 {
     /// <summary>The prompts of a rejection-sampling recipe, with the right answers that its scorers compare with.</summary>
     /// <exception cref="InputException">There is no prompt, too many rows are unusable, or a right answer is missing.</exception>
@@ -22,7 +23,8 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
         var (referenceColumn, system, most) = (recipe.Scoring.ReferenceColumn, recipe.Rejection.SystemPrompt, recipe.Rejection.MaxPrompts);
         var folder = Path.GetDirectoryName(Path.GetFullPath(recipe.Path));
         var parts = MixturePart.Of(recipe.Mixture, evaluates: false, folder);
-        var rows = parts.Select(part => Dataset.Open(part.Spec, folder).Read().ToArray()).ToArray();
+        var sources = parts.Select(part => Dataset.Open(part.Spec, folder)).ToArray();
+        var rows = sources.Select(source => source.Read().ToArray()).ToArray();
         var readers = parts.Select(part => new PromptReader(part.Spec.ColumnMapping)).ToArray();
         var (prompts, dropped) = (new List<Prompt>(), new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var seen = 0;
@@ -57,7 +59,7 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
         if (recipe.Scoring.ComparesNumbers())
             foreach (var prompt in prompts)
                 NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
-        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count));
+        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count), [.. sources.SelectMany(source => source.Remarks).Distinct()]);
     }
 
     private static Prompt Read(SourceRow row, PromptReader reader, string? referenceColumn, string? system)
@@ -68,11 +70,17 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
         if (asked.Text is { } text && string.IsNullOrWhiteSpace(text))
             throw new UnusableRowException("empty prompt", "");
-        system ??= reader.Column(row.Value, "system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
-        var history = TurnOpening.History(reader.Column(row.Value, "history"));
+        system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
+        var history = TurnOpening.History(Column("history"));
         var prompt = new Prompt { Text = asked.Text, Messages = asked.Messages, Place = row.Place, Expected = reference };
-        return system is null && history.Count == 0 ? prompt
-            : prompt with { Text = null, Messages = TurnOpening.Before(asked.Messages ?? JsonLists.Of([TurnOpening.Turn("user", asked.Text!)]), system, history) };
+        if (system is not null || history.Count > 0)
+            prompt = prompt with { Text = null, Messages = TurnOpening.Before(asked.Messages ?? Turns(asked), system, history) };
+        return TemplateColumns.Read(Column, RowReader.PadsWithNulls(row.File)) is not { } inputs ? prompt
+            : inputs is { Tools: null, Documents: null } ? prompt with { Inputs = inputs }
+            : prompt with { Text = null, Messages = prompt.Messages ?? Turns(asked), Inputs = inputs };
+
+        JsonElement? Column(string name) => reader.Column(row.Value, name);
+        static JsonElement Turns(RowPrompt asked) => JsonLists.Of([TurnOpening.Turn("user", asked.Text!)]);
     }
 
     private static string? Reference(SourceRow row, string? named) =>

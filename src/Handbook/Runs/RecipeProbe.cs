@@ -207,7 +207,8 @@ public sealed class RecipeProbe
         foreach (var bad in summary.Bad)
             if (!_warnings.Exists(known => known.Contains(bad.Example, StringComparison.Ordinal)))
                 _warnings.Add($"{part.Name}: of the first {Math.Min(first.Length, RowsLookedAt)} rows {bad.Count:N0} {(bad.Count == 1 ? "is" : "are")} left out: {bad.Reason}, e.g. {bad.Example}");
-        _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {noted.Line}").Except(_remarks));
+        var of = first.Length > RowsLookedAt ? $"of the first {RowsLookedAt} rows, " : "";
+        _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {of}{noted.Line}").Except(_remarks));
     }
 
     // Whether somebody listens is asked without a request, which might cost something.

@@ -114,6 +114,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         {
             Text = prompts[sample!.Prompt].Text,
             Messages = prompts[sample.Prompt].Messages,
+            Inputs = prompts[sample.Prompt].Inputs,
             Reference = prompts[sample.Prompt].Expected,
             Place = prompts[sample.Prompt].Place,
             Answer = sample.Given.Text,

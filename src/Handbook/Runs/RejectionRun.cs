@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Data.Sources;
+using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Training.Plans;
@@ -154,6 +155,9 @@ public sealed class RejectionRun
     private (IReadOnlyList<Prompt> Prompts, IReadOnlyDictionary<string, int> Dropped) Prompts()
     {
         var set = PromptSet.Load(_recipe);
+        foreach (var remark in set.Remarks)
+            _observer.Said(remark);
+        TellOfUnheard(set.Prompts);
         if (_recipe.Rejection.SamplesElsewhere)
             return (set.Prompts, set.Dropped);
         var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
@@ -167,6 +171,17 @@ public sealed class RejectionRun
             else
                 kept.Add(prompt);
         return kept.Count > 0 ? (kept, dropped) : throw new InputException($"no prompt can be used: {string.Join(", ", dropped.Select(entry => $"{entry.Value} × {entry.Key}"))}", fix: "raise max_prompt_length");
+    }
+
+    /// <summary>Says what stands beside the turns of prompts, such as tools, and has no part in what is asked of any of them.</summary>
+    private void TellOfUnheard(IReadOnlyList<Prompt> prompts)
+    {
+        var chats = _recipe.Rejection.SamplesElsewhere || _tokenizer.ChatTemplate is null ? null : new ChatRowEncoder(_tokenizer, ChatTemplate.Of(_tokenizer, "chat_template"));
+        var held = prompts.Where(prompt => prompt.Inputs is not null).SelectMany(prompt => prompt.Inputs!.Names.Select(name => (Name: name, IsUnheard: IsUnheard(prompt, name))));
+        foreach (var group in held.GroupBy(entry => entry.Name, entry => entry.IsUnheard).Where(group => group.All(isUnheard => isUnheard)))
+            _observer.Noted($"{(chats is null ? "nobody is sent" : "the chat template leaves out")} {group.Key}, which {group.Count():N0} of {prompts.Count:N0} prompts have");
+
+        bool IsUnheard(Prompt prompt, string name) => chats is null || prompt.Messages is not { } messages || chats.LeftOut(prompt.Inputs!.With(messages)).Contains(name);
     }
 
     private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere ? $"{_recipe.Rejection.SampleBaseUrl ?? "api.openai.com"} {_recipe.Rejection.SampleModel}" : model;
@@ -201,7 +216,7 @@ public sealed class RejectionRun
     private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
     {
         var options = Sampling(null) with { BatchSize = 1 };
-        var asked = string.Join('\n', prompts.Select(prompt => prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text));
+        var asked = string.Join('\n', prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
         var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : RunState.WeightsOf(model);
         return RunState.Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
     }

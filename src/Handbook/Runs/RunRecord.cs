@@ -1,6 +1,7 @@
 using System.Security.Cryptography;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
+using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Recipes;
@@ -13,6 +14,8 @@ namespace Handbook.Runs;
 /// <summary>What a run writes about itself: where it came from at its start, and the model's card at its end.</summary>
 internal static class RunRecord
 {
+    private const string Weights = "model.safetensors";
+
     /// <summary>Writes <c>recipe.yaml</c> and <c>run.json</c>.</summary>
     public static void Begin(RunFolder folder, Recipe recipe, RunStart start, TrainingPlan plan, TrainingData data, string? commandLine)
     {
@@ -30,7 +33,7 @@ internal static class RunRecord
             DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
-            ModelHash = ModelHash(plan.ModelFolder),
+            ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(plan.ModelFolder),
         });
     }
 
@@ -79,12 +82,6 @@ internal static class RunRecord
 
     private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
 
-    private static string? ModelHash(string source)
-    {
-        var file = Path.Combine(source, "model.safetensors");
-        if (!File.Exists(file))
-            return null;
-        using var stream = File.OpenRead(file);
-        return Convert.ToHexStringLower(SHA256.HashData(stream));
-    }
+    private static string? ModelHash(string source) =>
+        Path.Combine(source, Weights) is var file && File.Exists(file) ? CacheFolder.Default.HashOf(file) : null;
 }

@@ -53,6 +53,46 @@ public sealed class PreferenceReaderTests : IDisposable
         Assert.Equal(["assistant: bad"], Turns(example.Rejected!.Value));
     }
 
+    [Theory]
+    [InlineData($$"""{"prompt": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "prompt")]
+    [InlineData($$"""{"prompt": 7, "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "prompt")]
+    [InlineData($$"""{"instruction": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "instruction")]
+    [InlineData($$"""{"messages": [{"role": "user", "content": "x"}], "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "messages")]
+    [InlineData($$"""{"prompt": "Q", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", null)]
+    [InlineData($$"""{"messages": [{{Question}}, {{Good}}], "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", null)]
+    [InlineData($$"""{"prompt": "x", "chosen": [{{Good}}], "rejected": [{{Bad}}]}""", null)]
+    public void A_prompt_that_conversations_leave_unread_is_told(string row, string? column)
+    {
+        string[] told = column is null ? [] : [$"chosen and rejected hold their own prompt, and the column {column}, which says something else, is not read"];
+        Assert.Equal(told, Read(row, RowUse.Preferences)!.Remarks);
+    }
+
+    [Fact]
+    public void A_mapped_prompt_that_is_not_read_is_told_by_its_own_name()
+    {
+        var example = Read($$"""{"theirs": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", RowUse.Preferences, new Dictionary<string, string> { ["prompt"] = "theirs" });
+        Assert.Contains("the column theirs, which says something else, is not read", Assert.Single(example!.Remarks));
+    }
+
+    [Theory]
+    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
+    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0.5}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
+    [InlineData(RowUse.Unpaired, """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "train": false}], "label": true}""", "train")]
+    [InlineData(RowUse.Prompts, """{"messages": [{"role": "user", "content": "Q", "loss_weight": 0}]}""", "loss_weight")]
+    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 1}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", null)]
+    public void A_weight_of_a_turn_that_answers_cannot_have_is_told(RowUse use, string row, string? field)
+    {
+        string[] told = field is null ? [] : [$"the field {field} of turns is not read: an answer is learnt as a whole"];
+        Assert.Equal(told, Read(row, use)!.Remarks);
+    }
+
+    [Fact]
+    public void A_weight_of_a_row_has_no_effect_and_is_named()
+    {
+        var spec = new DatasetSpec { Id = _files.Write("weighed.jsonl", """{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""") };
+        Assert.Equal(["weight"], RowReader.For(Dataset.Open(spec), spec, RowUse.Preferences).Unread);
+    }
+
     [Fact]
     public void Dialogues_that_part_early_share_only_what_they_begin_with()
     {

@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using Handbook.Testing;
+using Handbook.Training.Methods.Rejection;
 
 namespace Handbook.Tests.Repository;
 

@@ -39,6 +39,38 @@ public sealed class RejectionRunTests
         string[] Answers(string run) => [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
     }
 
+    [Theory] // the template writes each tool's name before the turns
+    [InlineData("{% for t in tools or [] %}{{ t['name'] }}\\n{% endfor %}", null)]
+    [InlineData("", "the chat template leaves out tools, which 6 of 6 prompts have")]
+    public void Tools_of_a_prompt_stand_before_it_and_go_along_with_its_answers(string writesTools, string? told)
+    {
+        using var folder = new SamplingFolder();
+        folder.Write("model/tokenizer_config.json", """{"eos_token": "</s>", "chat_template": "TOOLS{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}\n{% endfor %}"}""".Replace("TOOLS", writesTools, StringComparison.Ordinal));
+        var plain = Answers("plain", out _);
+        folder.Write("prompts.jsonl", string.Concat(File.ReadAllLines(folder["prompts.jsonl"]).Select(line => line.Replace("\"prompt\"", "\"tools\": [{\"name\": \"lamp\"}], \"prompt\"", StringComparison.Ordinal) + "\n")));
+        var tooled = Answers("tooled", out var notes);
+
+        Assert.Equal(told is null, !plain.SequenceEqual(tooled));
+        Assert.Equal(told is null ? [] : [told], notes);
+        Assert.All(folder.Lines("tooled", "round-1", "train.jsonl"), row => Assert.Equal("lamp", row.GetProperty("tools")[0].GetProperty("name").GetString()));
+        Assert.All(folder.Lines("tooled", "samples.jsonl"), sample => Assert.Equal("lamp", sample.GetProperty("tools")[0].GetProperty("name").GetString()));
+
+        string[] Answers(string run, out List<string> notes)
+        {
+            var listener = new Notes();
+            RejectionRun.Run(folder.Recipe("", run), listener);
+            notes = listener.Heard;
+            return [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
+        }
+    }
+
+    private sealed class Notes : Handbook.Training.Progress.IRunObserver
+    {
+        public List<string> Heard { get; } = [];
+
+        public void Noted(string text) => Heard.Add(text);
+    }
+
     [Fact] // a kill leaves a beginning of each journal, in the order in which they are written, perhaps with half a line
     public void Killed_at_any_byte_and_started_again_gives_the_same_files()
     {

@@ -91,6 +91,7 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
         {
             Text = prompt.Text,
             Messages = prompt.Messages,
+            Inputs = prompt.Inputs,
             Answer = text.Text,
             Reference = prompt.Reference,
             Place = prompt.Place,

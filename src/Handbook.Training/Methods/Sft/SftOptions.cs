@@ -6,7 +6,8 @@ public sealed record SftOptions
     /// <summary>Train on the assistant's turns alone: by the template's <c>{% generation %}</c> blocks, or by the spans of the rendered turns.</summary>
     public bool AssistantOnlyLoss { get; init; }
 
-    /// <summary>Train on completions and not on prompts; null does so exactly for rows with a <c>prompt</c>.</summary>
+    /// <summary>Train on completions and not on prompts; null does so exactly for rows with a <c>prompt</c>, and for tokenised ones with a
+    /// <c>completion_mask</c>.</summary>
     public bool? CompletionOnlyLoss { get; init; }
 
     /// <summary>With <c>dataset_mixer</c>: give conversations without a system turn an empty one, where the template knows system turns.</summary>

@@ -49,7 +49,7 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
         }
     }
 
-    private static bool SamePrompt(SampledAnswer a, SampledAnswer b) => a.Place == b.Place && a.Text == b.Text && a.Messages?.GetRawText() == b.Messages?.GetRawText();
+    private static bool SamePrompt(SampledAnswer a, SampledAnswer b) => a.Place == b.Place && a.Text == b.Text && a.Messages?.GetRawText() == b.Messages?.GetRawText() && ReferenceEquals(a.Inputs, b.Inputs);
 
     /// <summary>Tokens before the answer: what an answer has in common with an empty one, but never all of it.</summary>
     private static int Common(int[] prompt, int[] answer) => Math.Min(prompt.AsSpan().CommonPrefixLength(answer), answer.Length - 1);
@@ -71,9 +71,11 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
     // As `handbook score` reads a row with this conversation, or with this prompt and completion; an empty completion leaves the prompt as a text.
     private int[] Encode(SampledAnswer answer)
     {
-        var row = JsonSerializer.SerializeToElement(answer.Messages is { } messages
+        var columns = answer.Messages is { } messages
             ? new JsonObject { ["messages"] = new JsonArray([.. messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText())), new JsonObject { ["role"] = "assistant", ["content"] = answer.Answer }]) }
-            : answer.Answer.Length == 0 ? new JsonObject { ["text"] = answer.Text } : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer });
+            : answer.Answer.Length == 0 ? new JsonObject { ["text"] = answer.Text } : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer };
+        answer.Inputs?.AddTo(columns);
+        var row = JsonSerializer.SerializeToElement(columns);
         var tokens = new ScoreTokenizer(new OneRow(row), new DatasetSpec { Id = answer.Place }, model.Tokenizer, maxLength: null, _chats.Value).Tokenize(row, out var problem);
         return tokens is null
             ? throw new InputException($"{answer.Place}: the reward model cannot read the answer: {problem?.Reason} {problem?.Detail}".TrimEnd(), fix: "score it with another scorer, or leave the prompt out")
