@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Models.Generation;
 
 namespace Handbook.Training.Sampling;
 
@@ -25,6 +26,23 @@ public sealed record GenerationOptions
 
     /// <summary>Whether the likeliest token is always taken, so that all answers to a prompt are the same.</summary>
     public bool IsGreedy() => Temperature == 0 || TopK == 1;
+
+    /// <summary>How a model samples with these keys.</summary>
+    /// <param name="maxNewTokens">Most tokens of an answer.</param>
+    /// <param name="batchSize">Answers that are worked on at once.</param>
+    /// <param name="stopIds">Tokens that end an answer.</param>
+    internal SamplingOptions Sampling(int maxNewTokens, long seed, int batchSize, IReadOnlyList<int> stopIds) => new()
+    {
+        MaxNewTokens = maxNewTokens,
+        Temperature = Temperature,
+        TopP = TopP,
+        TopK = TopK ?? 0,
+        MinP = MinP ?? 0,
+        RepetitionPenalty = RepetitionPenalty,
+        Seed = seed,
+        StopIds = stopIds,
+        BatchSize = batchSize,
+    };
 
     /// <summary>The key that makes it so.</summary>
     internal string GreedyKey() => Temperature == 0 ? "temperature" : "top_k";

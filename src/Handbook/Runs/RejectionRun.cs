@@ -195,22 +195,8 @@ public sealed class RejectionRun
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }
 
-    private SamplingOptions Sampling(LanguageModel? model)
-    {
-        var keys = _recipe.Sampling;
-        return new SamplingOptions
-        {
-            MaxNewTokens = _recipe.Preference.MaxCompletionLength ?? 256,
-            Temperature = keys.Temperature,
-            TopP = keys.TopP,
-            TopK = keys.TopK ?? 0,
-            MinP = keys.MinP ?? 0,
-            RepetitionPenalty = keys.RepetitionPenalty,
-            Seed = _recipe.Training.Seed,
-            StopIds = model?.StopIds ?? [],
-            BatchSize = _recipe.Rejection.SampleBatchSize,
-        };
-    }
+    private SamplingOptions Sampling(LanguageModel? model) => _recipe.Sampling.Sampling(_recipe.Preference.MaxCompletionLength ?? 256, _recipe.Training.Seed,
+        _recipe.Rejection.SampleBatchSize, model?.StopIds ?? []);
 
     /// <summary>Everything that decides what is sampled, but not how many answers.</summary>
     private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)

@@ -69,18 +69,7 @@ internal sealed class GrpoRun : IMethodRun
         return new AnswerGroups(new()
         {
             Size = keys.NumGenerations,
-            Sampling = new()
-            {
-                MaxNewTokens = loss.MaxLength,
-                Temperature = keys.Temperature,
-                TopP = keys.TopP,
-                TopK = keys.TopK ?? 0,
-                MinP = keys.MinP ?? 0,
-                RepetitionPenalty = keys.RepetitionPenalty,
-                Seed = run.Training.Seed,
-                StopIds = prompts.StopIds,
-                BatchSize = AnswersAtOnce,
-            },
+            Sampling = keys.Sampling(loss.MaxLength, run.Training.Seed, AnswersAtOnce, prompts.StopIds),
             Scaling = run.Grpo.ScaleRewards,
             MaskTruncated = run.Grpo.MaskTruncatedCompletions,
         }, _start.Tokenizer, [.. Enumerable.Range(0, _scorers.Names.Count).Select(i => (_scorers[i], _scorers.Weights[i]))]);
