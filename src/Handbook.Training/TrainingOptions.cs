@@ -297,9 +297,9 @@ public enum SchedulerType
     [Spelled("cosine")] Cosine,
     /// <summary>Linear warmup, then <c>num_cycles</c> half cosines, each from the peak.</summary>
     [Spelled("cosine_with_restarts")] CosineWithRestarts,
-    /// <summary>Linear warmup, then half a cosine to the least rate.</summary>
+    /// <summary>Linear warmup, then half a cosine to <c>min_lr</c>.</summary>
     [Spelled("cosine_with_min_lr")] CosineWithMinLr,
-    /// <summary>As <see cref="CosineWithMinLr"/>, with a warmup that may begin above 0.</summary>
+    /// <summary>As <c>cosine_with_min_lr</c>, one step earlier, with a warmup that may begin above 0.</summary>
     [Spelled("cosine_warmup_with_min_lr")] CosineWarmupWithMinLr,
     /// <summary>Linear warmup, then a power of what is left down to <c>lr_end</c>.</summary>
     [Spelled("polynomial")] Polynomial,

@@ -121,9 +121,9 @@ public enum SelectionRule
 {
     /// <summary>The best answer to each prompt.</summary>
     [Spelled("best_of_n")] BestOfN,
-    /// <summary>The best few answers to each prompt.</summary>
+    /// <summary>The best <c>select_k</c> answers to each prompt.</summary>
     [Spelled("top_k")] TopK,
-    /// <summary>Every answer whose score reaches a limit.</summary>
+    /// <summary>Every answer whose score reaches <c>select_threshold</c>.</summary>
     [Spelled("threshold")] Threshold,
     /// <summary>The best and the worst answer to each prompt, as a pair.</summary>
     [Spelled("best_vs_worst")] BestVsWorst,
