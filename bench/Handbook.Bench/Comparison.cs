@@ -29,7 +29,8 @@ internal static class Comparison
         var quick = options.Contains("--quick");
         var only = Array.IndexOf(options, "--only") is >= 0 and var at && at + 1 < options.Length ? options[at + 1] : null;
         var root = Root();
-        var shared = Environment.GetEnvironmentVariable("HANDBOOK_SHARED") is { Length: > 0 } named ? named : Path.Combine(root, "..", "shared");
+        var shared = Environment.GetEnvironmentVariable("HANDBOOK_SHARED") is { Length: > 0 } named ? named
+            : Path.Combine(root, "..", "shared");
         var rows = new List<BenchRow>();
         Console.Error.WriteLine($"processor: {Processor.Description}");
         foreach (var (shape, dtype) in (ReadOnlySpan<(string, string)>)[("15m", "f32"), ("15m", "bf16"), ("135m", "f32"), ("135m", "bf16")])
@@ -70,7 +71,8 @@ internal static class Comparison
         return merged;
     }
 
-    private static BenchRow NoData(string name, string unit) => new(name, null, null, null, unit, "not measured: no shared data (HANDBOOK_SHARED)");
+    private static BenchRow NoData(string name, string unit) =>
+        new(name, null, null, null, unit, "not measured: no shared data (HANDBOOK_SHARED)");
 
     /// <summary>Measures a row; that of a forced path bears its name, beside that of the machine's own.</summary>
     private static void Add(List<BenchRow> rows, string? only, string name, Func<string, BenchRow[]> measure)
@@ -83,7 +85,8 @@ internal static class Comparison
         rows.AddRange(measure(name).Select(row => row with { Cpu = Processor.Description }));
     }
 
-    /// <summary>Whether bfloat16 is measured beside our own float32: without instructions for it PyTorch takes many times longer, and sums in bfloat16.</summary>
+    /// <summary>Whether bfloat16 is measured beside our own float32: without instructions for it PyTorch takes many times longer, and sums
+    /// in bfloat16.</summary>
     private static bool BesideFloat32(string dtype) => dtype == "bf16" && !Processor.MultipliesBFloat16;
 
     private static BenchRow[] Steps(string root, string name, string shape, string dtype, string? lengths, bool quick)
@@ -94,19 +97,23 @@ internal static class Comparison
         var peers = new List<(double Speed, double Peak)>();
         for (var i = 0; i < pairs; i++)
         {
-            var mine = JsonOf(Environment.ProcessPath!, null, ["step", shape, dtype, ourSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : [lengths]]);
-            ours.Add((mine!.Value.GetProperty("TokensPerSecond").GetDouble(), mine.Value.GetProperty("MatMulShare").GetDouble(), mine.Value.GetProperty("WaitShare").GetDouble(),
+            var mine = JsonOf(Environment.ProcessPath!, null,
+                ["step", shape, dtype, ourSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : [lengths]]);
+            ours.Add((mine!.Value.GetProperty("TokensPerSecond").GetDouble(), mine.Value.GetProperty("MatMulShare").GetDouble(),
+                mine.Value.GetProperty("WaitShare").GetDouble(),
                 mine.Value.GetProperty("MatMulGflops").GetDouble(), mine.Value.GetProperty("PeakBytes").GetDouble()));
             if (BesideFloat32(dtype))
             {
                 string[] more = lengths is null ? [] : [lengths];
-                var wide = JsonOf(Environment.ProcessPath!, null, ["step", shape, "f32", ourSteps.ToString(CultureInfo.InvariantCulture), .. more])!.Value;
+                var wide = JsonOf(Environment.ProcessPath!, null,
+                    ["step", shape, "f32", ourSteps.ToString(CultureInfo.InvariantCulture), .. more])!.Value;
                 peers.Add((wide.GetProperty("TokensPerSecond").GetDouble(), wide.GetProperty("PeakBytes").GetDouble()));
                 continue;
             }
             if (Python() is not { } python)
                 continue;
-            var theirs = JsonOf(python, root, ["bench/peers/train_step.py", "--shape", shape, "--dtype", dtype, "--steps", peerSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : ["--lengths", lengths]]);
+            var theirs = JsonOf(python, root, ["bench/peers/train_step.py", "--shape", shape, "--dtype", dtype, "--steps",
+                peerSteps.ToString(CultureInfo.InvariantCulture), .. lengths is null ? (string[])[] : ["--lengths", lengths]]);
             if (theirs is { } peer)
                 peers.Add((peer.GetProperty("useful_tokens_per_second").GetDouble(), peer.GetProperty("peak_rss").GetDouble()));
         }
@@ -115,11 +122,14 @@ internal static class Comparison
         var note = peers.Count == 0
             ? "no PyTorch to compare with"
             : $"{(BesideFloat32(dtype) ? "our own float32" : $"PyTorch eager {(lengths is null ? "without padding" : "padded to the longest row of its batch")}")}; "
-                + $"peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB; waiting for rows {Median(ours.Select(o => o.Wait)):p2}";
+                + $"peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB; "
+                    + $"waiting for rows {Median(ours.Select(o => o.Wait)):p2}";
         return
         [
-            new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, lengths is null ? "tokens/s" : "useful tokens/s", note),
-            new($"matmul-share-{name}", share * Median(ours.Select(o => o.Rate)), Median(ours.Select(o => o.Rate)), share, "GFLOP/s", "matrix products of the whole step against a 2048-square product in the same process"),
+            new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio,
+                lengths is null ? "tokens/s" : "useful tokens/s", note),
+            new($"matmul-share-{name}", share * Median(ours.Select(o => o.Rate)), Median(ours.Select(o => o.Rate)), share, "GFLOP/s",
+                "matrix products of the whole step against a 2048-square product in the same process"),
         ];
     }
 
@@ -136,13 +146,16 @@ internal static class Comparison
                 var wide = JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", "f32", pairs])!.Value;
                 peers.Add((wide.GetProperty("PairsPerSecond").GetDouble(), wide.GetProperty("PeakBytes").GetDouble()));
             }
-            else if (Python() is { } python && JsonOf(python, root, ["bench/peers/dpo_step.py", "--shape", "15m", "--dtype", dtype, "--pairs", pairs]) is { } peer)
+            else if (Python() is { } python
+                && JsonOf(python, root, ["bench/peers/dpo_step.py", "--shape", "15m", "--dtype", dtype, "--pairs", pairs]) is { } peer)
                 peers.Add((peer.GetProperty("pairs_per_second").GetDouble(), peer.GetProperty("peak_rss").GetDouble()));
         }
         double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o.Speed / p.Speed)) : null;
         var note = peers.Count == 0 ? "no PyTorch to compare with"
-            : $"an epoch, our reference pass counted in, beside {(BesideFloat32(dtype) ? "our own float32" : "PyTorch eager, padded and concatenated, with a live reference")}; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB";
-        return [new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, "pairs/s", note)];
+            : $"an epoch, our reference pass counted in, "
+                + $"beside {(BesideFloat32(dtype) ? "our own float32" : "PyTorch eager, padded and concatenated, with a live reference")}; peak memory {Median(ours.Select(o => o.Peak)) / 1e6:f0} against {Median(peers.Select(p => p.Peak)) / 1e6:f0} MB";
+        return [new(name, Median(ours.Select(o => o.Speed)), peers.Count == 0 ? null : Median(peers.Select(p => p.Speed)), ratio, "pairs/s",
+            note)];
     }
 
     /// <summary>Ours with one prompt for both answers beside ours with a prompt for each.</summary>
@@ -154,9 +167,11 @@ internal static class Comparison
             shared.Add(Speed([]));
             separate.Add(Speed(["separate"]));
         }
-        return new(name, Median(shared), Median(separate), Median(shared.Zip(separate, (a, b) => a / b)), "pairs/s", "shared prompts beside separate ones, both ours, the same gradients");
+        return new(name, Median(shared), Median(separate), Median(shared.Zip(separate, (a, b) => a / b)), "pairs/s",
+            "shared prompts beside separate ones, both ours, the same gradients");
 
-        double Speed(string[] more) => JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", "f32", pairs, .. more])!.Value.GetProperty("PairsPerSecond").GetDouble();
+        double Speed(string[] more) =>
+            JsonOf(Environment.ProcessPath!, null, ["dpo", "15m", "f32", pairs, .. more])!.Value.GetProperty("PairsPerSecond").GetDouble();
     }
 
     private static BenchRow Sampling(string root, string name, string dtype, bool quick)
@@ -166,15 +181,20 @@ internal static class Comparison
         {
             ours.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", dtype])!.Value.GetProperty("TokensPerSecond").GetDouble());
             if (BesideFloat32(dtype))
-                peers.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", "f32"])!.Value.GetProperty("TokensPerSecond").GetDouble());
-            else if (Python() is { } python && JsonOf(python, root, ["bench/peers/sample.py", "--shape", "15m", "--dtype", dtype]) is { } peer)
+                peers.Add(JsonOf(Environment.ProcessPath!, null, ["sample", "15m", "f32"])!.Value.GetProperty("TokensPerSecond")
+                    .GetDouble());
+            else if (Python() is { } python
+                && JsonOf(python, root, ["bench/peers/sample.py", "--shape", "15m", "--dtype", dtype]) is { } peer)
                 peers.Add(peer.GetProperty("tokens_per_second").GetDouble());
         }
         double? ratio = peers.Count == ours.Count ? Median(ours.Zip(peers, (o, p) => o / p)) : null;
-        return new(name, Median(ours), peers.Count == 0 ? null : Median(peers), ratio, "tokens/s", $"16 rows, prompts of 64 tokens, 128 new ones each, beside {(BesideFloat32(dtype) ? "our own float32" : "a key-value cache in PyTorch eager")}");
+        return new(name, Median(ours), peers.Count == 0 ? null : Median(peers), ratio, "tokens/s",
+            $"16 rows, prompts of 64 tokens, 128 new ones each, "
+            + $"beside {(BesideFloat32(dtype) ? "our own float32" : "a key-value cache in PyTorch eager")}");
     }
 
-    /// <summary>Token counts of prompt, chosen and rejected answer of hh-rlhf pairs, spread over the whole set, under a 32000-token vocabulary.</summary>
+    /// <summary>Token counts of prompt, chosen and rejected answer of hh-rlhf pairs, spread over the whole set, under a 32000-token
+    /// vocabulary.</summary>
     private static string? PairLengths(string shared, int count)
     {
         var data = Path.Combine(shared, "data", "hh-rlhf", "train.jsonl.gz");
@@ -183,18 +203,21 @@ internal static class Comparison
             return null;
         const string turn = "\n\nAssistant:";
         var tokenizer = Tokenizer.Load(folder);
-        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data), System.IO.Compression.CompressionMode.Decompress));
+        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data),
+            System.IO.Compression.CompressionMode.Decompress));
         var lines = reader.ReadToEnd().Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var lengths = new List<int[]>();
         for (var i = 0; i < lines.Length && lengths.Count < count; i += lines.Length / count)
         {
             using var row = JsonDocument.Parse(lines[i]);
-            var (chosen, rejected) = (row.RootElement.GetProperty("chosen").GetString()!, row.RootElement.GetProperty("rejected").GetString()!);
+            var (chosen, rejected) = (row.RootElement.GetProperty("chosen").GetString()!,
+                row.RootElement.GetProperty("rejected").GetString()!);
             var common = chosen.AsSpan().CommonPrefixLength(rejected);
             var end = chosen.AsSpan(0, common).LastIndexOf(turn) + turn.Length;
             if (end < turn.Length || end >= chosen.Length || end >= rejected.Length)
                 continue;
-            lengths.Add([tokenizer.Encode(chosen[..end]).Length, tokenizer.Encode(chosen[end..], addSpecialTokens: false).Length + 1, tokenizer.Encode(rejected[end..], addSpecialTokens: false).Length + 1]);
+            lengths.Add([tokenizer.Encode(chosen[..end]).Length, tokenizer.Encode(chosen[end..], addSpecialTokens: false).Length + 1,
+                tokenizer.Encode(rejected[end..], addSpecialTokens: false).Length + 1]);
         }
         var path = Path.Combine(Path.GetTempPath(), $"pair-lengths-{Environment.ProcessId}.json");
         File.WriteAllText(path, JsonSerializer.Serialize(lengths));
@@ -213,7 +236,8 @@ internal static class Comparison
             if (i > 0)
                 best = Math.Min(best, Stopwatch.GetElapsedTime(start).TotalSeconds);
         }
-        return [new BenchRow(name, best, 0.5, best / 0.5, "s", "start to end of ./handbook --help, the best of five; beside the promise of half a second")];
+        return [new BenchRow(name, best, 0.5, best / 0.5, "s",
+            "start to end of ./handbook --help, the best of five; beside the promise of half a second")];
     }
 
     private static BenchRow[] Tokenize(string root, string shared, string name)
@@ -228,7 +252,8 @@ internal static class Comparison
             var ours = JsonOf(Environment.ProcessPath!, null, ["tokenize", folder, corpus])!.Value;
             var speed = ours.GetProperty("MegabytesPerSecond").GetDouble();
             var file = File.Exists(Path.Combine(folder, "tokenizer.json")) ? "tokenizer.json" : "tokenizer.json.gz";
-            var peer = modules is null ? null : JsonOf("node", root, ["bench/peers/tokenize.mjs", modules, Path.Combine(folder, file), corpus])?.GetProperty("megabytes_per_second").GetDouble();
+            var peer = modules is null ? null : JsonOf("node", root,
+                ["bench/peers/tokenize.mjs", modules, Path.Combine(folder, file), corpus])?.GetProperty("megabytes_per_second").GetDouble();
             rows.Add(new BenchRow($"{name}-{tokenizer}", speed, peer, speed / peer, "MB/s per core",
                 peer is null ? "no peer installed" : "Hugging Face tokenizers (Rust) on one thread, ids equal"));
         }
@@ -244,7 +269,8 @@ internal static class Comparison
         if (!File.Exists(data) || !Directory.Exists(folder))
             return null;
         var tokenizer = Tokenizer.Load(folder);
-        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data), System.IO.Compression.CompressionMode.Decompress));
+        using var reader = new StreamReader(new System.IO.Compression.GZipStream(File.OpenRead(data),
+            System.IO.Compression.CompressionMode.Decompress));
         var lengths = new List<int>();
         while (lengths.Count < 256 && reader.ReadLine() is { } line)
         {
@@ -277,7 +303,8 @@ internal static class Comparison
     }
 
     private static JsonElement? JsonOf(string program, string? folder, string[] arguments) =>
-        Start(program, folder, arguments) is { } text && text.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault(l => l.StartsWith('{')) is { } line
+        Start(program, folder, arguments) is { } text
+            && text.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault(l => l.StartsWith('{')) is { } line
             ? JsonDocument.Parse(line).RootElement.Clone()
             : null;
 

@@ -43,7 +43,8 @@ internal static class DpoBench
         return new((rows.Count - BatchSize) / seconds, reference / seconds, ProcessMemory.Peak() ?? 0, loss);
     }
 
-    private static (double ReferenceSeconds, double LastLoss) Epoch(Decoder model, AdamW optimizer, PreferenceMethod method, IPreferenceObjective objective, ITokenRows rows, int first, int end)
+    private static (double ReferenceSeconds, double LastLoss) Epoch(Decoder model, AdamW optimizer, PreferenceMethod method,
+        IPreferenceObjective objective, ITokenRows rows, int first, int end)
     {
         var clock = Stopwatch.StartNew();
         var scores = new ReferenceScore?[rows.Count];
@@ -59,7 +60,8 @@ internal static class DpoBench
             using var scope = TensorScope.Enter();
             model.Parameters.ClearGradients();
             var pass = new LossPass { Training = true, Metrics = new MetricSums() };
-            method.Run(model, BatchLoader.Group(known, [.. Enumerable.Range(start, Math.Min(BatchSize, end - start))], method, MaxTokens), pass);
+            method.Run(model, BatchLoader.Group(known, [.. Enumerable.Range(start, Math.Min(BatchSize, end - start))], method, MaxTokens),
+                pass);
             loss = pass.Loss;
             optimizer.Step(1e-6, GradientNorm.ClipFactor(GradientNorm.Of(model.Parameters), 1.0));
         }

@@ -22,10 +22,12 @@ switch (args)
     case ["run", .. var options]:
         return Comparison.Run(options);
     case ["step", var shape, var dtype, var steps, .. var rest]:
-        Console.WriteLine(JsonSerializer.Serialize(StepBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps), rest is [var lengths] ? lengths : null)));
+        Console.WriteLine(JsonSerializer.Serialize(StepBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps),
+            rest is [var lengths] ? lengths : null)));
         return 0;
     case ["dpo", var shape, var dtype, var pairs, .. var rest]:
-        Console.WriteLine(JsonSerializer.Serialize(DpoBench.Measure(Shape.Of(shape), dtype == "bf16", pairs, shared: !rest.Contains("separate"))));
+        Console.WriteLine(JsonSerializer.Serialize(DpoBench.Measure(Shape.Of(shape), dtype == "bf16", pairs,
+            shared: !rest.Contains("separate"))));
         return 0;
     case ["sample", var shape, var dtype]:
         Console.WriteLine(JsonSerializer.Serialize(SampleBench.Measure(Shape.Of(shape), dtype == "bf16")));
@@ -34,6 +36,7 @@ switch (args)
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | dpo SHAPE DTYPE PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
+        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | dpo SHAPE DTYPE "
+            + "PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
         return 2;
 }

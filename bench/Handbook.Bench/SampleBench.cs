@@ -5,7 +5,8 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Bench;
 
-/// <summary>What <see cref="SampleBench"/> found; tokens of a second of all cores together tell more where others use the machine.</summary>
+/// <summary>What <see cref="SampleBench"/> found; tokens of a second of all cores together tell more where others use the
+/// machine.</summary>
 internal sealed record SampleResult(double TokensPerSecond, double TokensPerCpuSecond, long PeakBytes);
 
 /// <summary>Sampling sixteen rows at a time.</summary>
@@ -27,7 +28,8 @@ internal static class SampleBench
 
         void Round()
         {
-            int[][] prompts = [.. Enumerable.Range(0, Rows).Select(_ => Enumerable.Range(0, Prompt).Select(_ => random.Next(3, shape.Vocabulary)).ToArray())];
+            int[][] prompts = [.. Enumerable.Range(0, Rows)
+                .Select(_ => Enumerable.Range(0, Prompt).Select(_ => random.Next(3, shape.Vocabulary)).ToArray())];
             var answers = generator.Generate(prompts, new SamplingOptions { MaxNewTokens = New, BatchSize = Rows });
             if (answers.Sum(a => a.Tokens.Length) != Rows * New)
                 throw new InvalidOperationException("an answer ended early");

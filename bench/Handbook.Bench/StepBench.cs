@@ -13,7 +13,8 @@ using Handbook.Training.Optimizers;
 namespace Handbook.Bench;
 
 /// <summary>A model shape of the benchmark.</summary>
-internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int KeyHeads, int Inner, int Vocabulary, int Rows, int Length, bool Tied)
+internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int KeyHeads, int Inner, int Vocabulary, int Rows, int Length,
+    bool Tied)
 {
     public static Shape Llama15M { get; } = new("15m", 288, 6, 6, 6, 768, 32000, 8, 256, true);
 
@@ -43,16 +44,19 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 /// <param name="MatMulGflops">The machine's rate of square products in the same process.</param>
 /// <param name="MatMulShare">Share of that rate that the step's matrix products alone make up.</param>
 /// <param name="WaitShare">Share of the time in which the step waited for rows.</param>
-internal sealed record StepResult(double TokensPerSecond, double TokensPerCpuSecond, long PeakBytes, double MatMulGflops, double MatMulShare, double WaitShare, double LastLoss, string Engine);
+internal sealed record StepResult(double TokensPerSecond, double TokensPerCpuSecond, long PeakBytes, double MatMulGflops,
+    double MatMulShare, double WaitShare, double LastLoss, string Engine);
 
 /// <summary>Whole training steps of our engine: forward, backward, norm and clipping, AdamW.</summary>
 internal static class StepBench
 {
     /// <summary>One warm-up step, then the measured ones; every step another batch.</summary>
-    /// <param name="lengthsFile">JSON list of row lengths: rows are taken in its order, as many per step as the shape says; null: full rows.</param>
+    /// <param name="lengthsFile">JSON list of row lengths: rows are taken in its order, as many per step as the shape says; null: full
+    /// rows.</param>
     public static StepResult Measure(Shape shape, bool bf16, int steps, string? lengthsFile)
     {
-        var lengths = lengthsFile is null ? null : JsonSerializer.Deserialize<int[]>(File.ReadAllText(lengthsFile))!.Where(n => n > 1).Select(n => Math.Min(n, 1024)).ToArray();
+        var lengths = lengthsFile is null ? null : JsonSerializer.Deserialize<int[]>(File.ReadAllText(lengthsFile))!.Where(n => n > 1)
+            .Select(n => Math.Min(n, 1024)).ToArray();
         using var model = Model(shape, bf16, trainable: true);
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
         var method = new SupervisedMethod("sft");
@@ -88,7 +92,8 @@ internal static class StepBench
         var peak = ProcessMemory.Peak() ?? 0;
         var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
         var speed = tokens.Sum() / seconds.Sum();
-        return new(speed, tokens.Sum() / cpu.TotalSeconds, peak, rate, speed * shape.ProductFlops() / 1e9 / rate, loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
+        return new(speed, tokens.Sum() / cpu.TotalSeconds, peak, rate, speed * shape.ProductFlops() / 1e9 / rate,
+            loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
     }
 
     /// <summary>A model of the shape with random weights.</summary>
@@ -117,7 +122,8 @@ internal static class StepBench
         return new TokenRowList([.. Enumerable.Range(0, count).Select(i =>
         {
             var length = lengths?[i % lengths.Length] ?? shape.Length;
-            return TokenRow.Single([.. Enumerable.Range(0, length).Select(_ => random.Next(3, shape.Vocabulary))], [.. Enumerable.Repeat((byte)1, length)]);
+            return TokenRow.Single([.. Enumerable.Range(0, length).Select(_ => random.Next(3, shape.Vocabulary))],
+                [.. Enumerable.Repeat((byte)1, length)]);
         })]);
     }
 

@@ -9,7 +9,8 @@ namespace Handbook.Cli;
 /// <summary><c>handbook chat MODEL</c></summary>
 internal static class ChatCommand
 {
-    private const string Words = "/system TEXT  what the model is told first    /reset  forget the conversation    /exit  leave    Ctrl-C  stop an answer";
+    private const string Words = "/system TEXT  what the model is told first    /reset  forget the conversation    /exit  leave    "
+        + "Ctrl-C  stop an answer";
 
     public static Command Create()
     {

@@ -15,7 +15,8 @@ internal static class Commands
         foreach (var command in (ReadOnlySpan<Command>)
         [
             ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(), ChatCommand.Create(), InspectCommand.Create(),
-            ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(),
+            ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
+                TemplateCommand.Create(),
         ])
             root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();

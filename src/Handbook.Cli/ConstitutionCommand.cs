@@ -20,20 +20,33 @@ internal static class ConstitutionCommand
         var constitution = new Option<string>("--constitution")
         { Description = "YAML or JSON with principles (critique and revision each) and perhaps exemplars", Required = true };
         var prompts = new Option<string>("--prompts")
-        { Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, question or text", Required = true };
+        {
+            Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, "
+            + "question or text",
+            Required = true
+        };
         var output = new Option<string>("--output") { Description = "the folder that gets the data", Required = true };
-        var revisions = new Option<int>("--revisions") { Description = "critiques and revisions of each answer, each by another principle",
-            DefaultValueFactory = _ => 1 };
-        var testShare = new Option<double>("--test-share") { Description = "share of the prompts whose rows are held out",
-            DefaultValueFactory = _ => 0.05 };
+        var revisions = new Option<int>("--revisions")
+        {
+            Description = "critiques and revisions of each answer, each by another principle",
+            DefaultValueFactory = _ => 1
+        };
+        var testShare = new Option<double>("--test-share")
+        {
+            Description = "share of the prompts whose rows are held out",
+            DefaultValueFactory = _ => 0.05
+        };
         var most = new Option<int?>("--max-prompts") { Description = "use only so many prompts" };
         var batch = new Option<int>("--batch-size") { Description = "answers that are worked on at once", DefaultValueFactory = _ => 16 };
         var address = new Option<string?>("--base-url")
         { Description = "address of an OpenAI-compatible endpoint, with /v1; without it, OpenAI's own" };
         var remote = new Option<string?>("--endpoint-model")
         { Description = "the model on the endpoint; its key is taken from OPENAI_API_KEY" };
-        var parallel = new Option<int>("--parallel") { Description = "requests to the endpoint at the same time",
-            DefaultValueFactory = _ => 4 };
+        var parallel = new Option<int>("--parallel")
+        {
+            Description = "requests to the endpoint at the same time",
+            DefaultValueFactory = _ => 4
+        };
         var sampling = new SamplingWords();
         var command = new Command("constitution", """
             Make a model criticise and revise its answers by written principles: data for constitutional AI
@@ -70,11 +83,17 @@ internal static class ConstitutionCommand
             var general = sampling.Of(args, null);
             IWorkObserver observer = new ConsoleObserver();
             foreach (var without in WithoutEffect(args, elsewhere is null ? [parallel] : [batch, sampling.Precision]))
-                observer.Noted($"{without} has no effect on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
+                observer.Noted($"{without} has no effect "
+                    + $"on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
             // Opened at once: a wrong address or option is told before anything is written.
             var endpoint = elsewhere is null ? null
-                : new EndpointAnswers(new ChatEndpoint(new() { BaseUrl = args.GetValue(address), Model = elsewhere,
-                    Parallel = args.GetValue(parallel), Say = observer.Said }), elsewhere, general, stops);
+                : new EndpointAnswers(new ChatEndpoint(new()
+                {
+                    BaseUrl = args.GetValue(address),
+                    Model = elsewhere,
+                    Parallel = args.GetValue(parallel),
+                    Say = observer.Said
+                }), elsewhere, general, stops);
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),

@@ -12,8 +12,11 @@ internal static class DemoDataCommand
         var output = new Option<string>("--output")
         { Description = "folder for the data; files of an earlier call are replaced", Required = true };
         var seed = new Option<int>("--seed") { Description = "the same seed writes the same data", DefaultValueFactory = _ => 17 };
-        var scale = new Option<double>("--scale") { Description = "share of the usual amount of training rows",
-            DefaultValueFactory = _ => 1 };
+        var scale = new Option<double>("--scale")
+        {
+            Description = "share of the usual amount of training rows",
+            DefaultValueFactory = _ => 1
+        };
         var command = new Command("demo-data",
             "Write the data of the demo: texts about a small world, and conversations with answers that can be checked") { output, seed,
             scale };

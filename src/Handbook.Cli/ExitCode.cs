@@ -46,7 +46,8 @@ internal static class ExitCode
                 return BadInput(explained);
             default:
                 Console.Error.WriteLine($"internal error: {exception}");
-                Console.Error.WriteLine("This is a bug in the handbook. Please report it with the lines above, the command, and the recipe (`recipe.yaml` in the run folder).");
+                Console.Error.WriteLine("This is a bug in the handbook. Please report it with the lines above, the command, and the "
+                    + "recipe (`recipe.yaml` in the run folder).");
                 return Failure;
         }
     }

@@ -22,19 +22,35 @@ internal static class GenerateCommand
     public static Command Create()
     {
         var model = new Argument<string>("model") { Description = "folder of the model" };
-        var prompt = new Argument<string[]>("prompt") { Description = "what to answer; one is answered on the terminal word by word",
-            Arity = ArgumentArity.ZeroOrMore };
-        var prompts = new Option<string?>("--prompts") { Description = "many prompts: a .txt with one a line, or a data file with a "
-            + "column prompt (text or messages), messages, conversations, instruction, question or text" };
+        var prompt = new Argument<string[]>("prompt")
+        {
+            Description = "what to answer; one is answered on the terminal word by word",
+            Arity = ArgumentArity.ZeroOrMore
+        };
+        var prompts = new Option<string?>("--prompts")
+        {
+            Description = "many prompts: a .txt with one a line, or a data file with a "
+            + "column prompt (text or messages), messages, conversations, instruction, question or text"
+        };
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var raw = new Option<bool>("--raw") { Description = "go on from the prompt as it is, also where the model has a chat template" };
         var batch = new Option<int>("--batch-size") { Description = "prompts that are worked on at once", DefaultValueFactory = _ => 16 };
-        var output = new Option<string?>("--output") { Description = "write the answers to this file, as JSON lines; without it they go "
-            + "to the standard output" };
-        var expect = new Option<string?>("--expect") { Description = "column of --prompts with the right answers; prints how many are "
-            + "met exactly" };
-        var count = new Option<int>("--num-generations", "-n") { Description = "answers to each prompt; with a temperature above 0",
-            DefaultValueFactory = _ => 1, HelpName = "N" };
+        var output = new Option<string?>("--output")
+        {
+            Description = "write the answers to this file, as JSON lines; without it they go "
+            + "to the standard output"
+        };
+        var expect = new Option<string?>("--expect")
+        {
+            Description = "column of --prompts with the right answers; prints how many are "
+            + "met exactly"
+        };
+        var count = new Option<int>("--num-generations", "-n")
+        {
+            Description = "answers to each prompt; with a temperature above 0",
+            DefaultValueFactory = _ => 1,
+            HelpName = "N"
+        };
         var sampling = new SamplingWords();
         var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
             + "  handbook generate runs/tiny-sft \"What is the opposite of cold?\"\n"

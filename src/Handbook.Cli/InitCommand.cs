@@ -52,7 +52,8 @@ internal static class InitCommand
             (config.Decoder.Experts is null ? ""
                 : $"{config.Family.ActiveCount(config.Decoder).ToString("N0", CultureInfo.InvariantCulture)} of them at work on a token, ") +
             $"{Size(files.Sum(f => new FileInfo(f).Length))} as {dtype.ToString().ToLowerInvariant()}, seed {seed}");
-        Console.WriteLine($"vocabulary: {tokenizer.VocabularySize} tokens{(spare > 0 ? $", and {spare} rows of the embedding to spare" : "")}");
+        Console.WriteLine($"vocabulary: {tokenizer.VocabularySize} "
+            + $"tokens{(spare > 0 ? $", and {spare} rows of the embedding to spare" : "")}");
         return ExitCode.Ok;
     }
 

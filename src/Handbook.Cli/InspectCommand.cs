@@ -18,22 +18,51 @@ namespace Handbook.Cli;
 internal static class InspectCommand
 {
     private static readonly Option<string?> _method = MethodOption.Create();
-    private static readonly Option<string?> _tokenizer = new("--tokenizer") { Description = "without a recipe: a tokenizer's folder or "
-        + "file", HelpName = "PATH" };
-    private static readonly Option<string?> _data = new("--data") { Description = "without a recipe: a data file, a folder, or a data "
-        + "set's name", HelpName = "PATH" };
-    private static readonly Option<string> _split = new("--split") { Description = "with --data: the split to read",
-        DefaultValueFactory = _ => "train" };
-    private static readonly Option<string> _loss = new("--loss") { Description = "with --data: auto, all, completion or assistant",
-        DefaultValueFactory = _ => "auto" };
-    private static readonly Option<string?> _encoding = new("--encoding") { Description = "with --data: the encoding of text files that "
-        + "are not UTF-8", HelpName = "NAME" };
-    private static readonly Option<int?> _maxLength = new("--max-length") { Description = "with --data: cut rows after this many tokens",
-        HelpName = "N" };
-    private static readonly Option<int> _rows = new("--rows") { Description = "rows to show", DefaultValueFactory = _ => 3,
-        HelpName = "N" };
-    private static readonly Option<int> _tokens = new("--tokens") { Description = "most tokens of a row to show",
-        DefaultValueFactory = _ => 600, HelpName = "N" };
+    private static readonly Option<string?> _tokenizer = new("--tokenizer")
+    {
+        Description = "without a recipe: a tokenizer's folder or "
+        + "file",
+        HelpName = "PATH"
+    };
+    private static readonly Option<string?> _data = new("--data")
+    {
+        Description = "without a recipe: a data file, a folder, or a data "
+        + "set's name",
+        HelpName = "PATH"
+    };
+    private static readonly Option<string> _split = new("--split")
+    {
+        Description = "with --data: the split to read",
+        DefaultValueFactory = _ => "train"
+    };
+    private static readonly Option<string> _loss = new("--loss")
+    {
+        Description = "with --data: auto, all, completion or assistant",
+        DefaultValueFactory = _ => "auto"
+    };
+    private static readonly Option<string?> _encoding = new("--encoding")
+    {
+        Description = "with --data: the encoding of text files that "
+        + "are not UTF-8",
+        HelpName = "NAME"
+    };
+    private static readonly Option<int?> _maxLength = new("--max-length")
+    {
+        Description = "with --data: cut rows after this many tokens",
+        HelpName = "N"
+    };
+    private static readonly Option<int> _rows = new("--rows")
+    {
+        Description = "rows to show",
+        DefaultValueFactory = _ => 3,
+        HelpName = "N"
+    };
+    private static readonly Option<int> _tokens = new("--tokens")
+    {
+        Description = "most tokens of a row to show",
+        DefaultValueFactory = _ => 600,
+        HelpName = "N"
+    };
 
     public static Command Create()
     {

@@ -25,7 +25,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
             if (summary.JoinedNote() is { } joined)
                 output.WriteLine(Paint($"  note: {joined}", 33));
             foreach (var bad in summary.Bad)
-                output.WriteLine(Paint($"  {(bad.IsRule ? "left out" : "unusable")}: {bad.Count:N0} × {bad.Reason}, e.g. {Printable(bad.Example)}", 33));
+                output.WriteLine(Paint($"  {(bad.IsRule ? "left out" : "unusable")}: {bad.Count:N0} × {bad.Reason}, "
+                    + $"e.g. {Printable(bad.Example)}", 33));
             foreach (var noted in summary.Noted)
                 output.WriteLine(Paint($"  note: {Printable(noted.Line)}", 33));
         }
@@ -35,7 +36,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
 
     public void Lengths(LengthStatistics lengths)
     {
-        output.WriteLine($"{lengths.Count:N0} training rows; tokens a row: shortest {lengths.Shortest:N0}, median {lengths.Median:N0}, mean {lengths.Mean:N1}, 95 % at most {lengths.Percentile95:N0}, longest {lengths.Longest:N0}");
+        output.WriteLine($"{lengths.Count:N0} training rows; tokens a row: shortest {lengths.Shortest:N0}, median {lengths.Median:N0}, "
+            + $"mean {lengths.Mean:N1}, 95 % at most {lengths.Percentile95:N0}, longest {lengths.Longest:N0}");
         var most = lengths.Bars.Select(bar => bar.Rows).DefaultIfEmpty(1).Max();
         foreach (var (from, to, count) in lengths.Bars)
             output.WriteLine($"  {from,7:N0} – {to,-7:N0} {new string('█', (int)Math.Ceiling(40.0 * count / most)),-40} {count:N0}");
@@ -47,7 +49,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
         var segments = row.Segments.Count > 1 ? $" in {row.Segments.Count} segments" : "";
         var margin = row.Margin != 0 ? $", margin {row.Margin:g}" : "";
         output.WriteLine();
-        output.WriteLine($"── row {number + 1}: {row.TokenCount:N0} tokens{segments}{margin}; {(coloured ? Paint("green", 32) : "[in brackets]")} carries loss ──");
+        output.WriteLine($"── row {number + 1}: {row.TokenCount:N0} "
+            + $"tokens{segments}{margin}; {(coloured ? Paint("green", 32) : "[in brackets]")} carries loss ──");
         if (row.Segments[0].Role != SegmentRole.Row)
         {
             Tree(row, tokenizer, longest);

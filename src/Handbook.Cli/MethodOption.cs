@@ -9,8 +9,11 @@ namespace Handbook.Cli;
 internal static class MethodOption
 {
     public static Option<string?> Create() =>
-        new("--method") { Description = $"{string.Join(", ", Recipe.MethodNames)}; otherwise the recipe's path and keys tell",
-        HelpName = "METHOD" };
+        new("--method")
+        {
+            Description = $"{string.Join(", ", Recipe.MethodNames)}; otherwise the recipe's path and keys tell",
+            HelpName = "METHOD"
+        };
 
     /// <summary>The method that was named; null when none was.</summary>
     public static TrainingMethod? Read(ParseResult args, Option<string?> option) => args.GetValue(option) switch

@@ -19,7 +19,8 @@ internal static class Program
         {
             return ExitCode.Of(exception);
         }
-        var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });     // an argument may begin with @
+        // an argument may begin with @
+        var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (result.Errors.Count > 0)
         {
             if (OldWords.Explain(args) is { } old)
@@ -34,7 +35,8 @@ internal static class Program
             return await result.InvokeAsync(new InvocationConfiguration
             {
                 EnableDefaultExceptionHandler = false,
-                ProcessTerminationTimeout = TimeSpan.FromMinutes(30),       // a checkpoint of a large model takes its time; 2 s would cut it short
+                // a checkpoint of a large model takes its time; 2 s would cut it short
+                ProcessTerminationTimeout = TimeSpan.FromMinutes(30),
             });
         }
         catch (Exception exception)     // the border of the process: everything becomes a message and a code

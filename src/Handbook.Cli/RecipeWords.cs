@@ -23,7 +23,9 @@ internal static class RecipeWords
             .Select(token => token.Value).ToArray();
         for (var i = 0; i < tokens.Length; i++)
             if (ownOptions.Contains(tokens[i]))
-                i += result.CommandResult.Command.Options.Any(option => option.Name == tokens[i] && option.ValueType == typeof(bool)) ? 0 : 1;      // and its value
+                // and its value
+                i += result.CommandResult.Command.Options.Any(option => option.Name == tokens[i] && option.ValueType == typeof(bool)) ? 0
+                    : 1;
             else if (!ownOptions.Any(option => tokens[i].StartsWith(option + "=", StringComparison.Ordinal)))
                 words.Add(tokens[i]);
         var (recipe, overrides) = RecipeArguments.Split(words);

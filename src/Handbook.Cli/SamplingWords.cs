@@ -18,8 +18,11 @@ internal sealed class SamplingWords
     { Description = "draw from the likeliest tokens that reach this probability together" };
     private readonly Option<int?> _topK = new("--top-k") { Description = "draw from this many of the likeliest tokens" };
     private readonly Option<double?> _penalty = new("--repetition-penalty") { Description = "above 1, what was said becomes less likely" };
-    private readonly Option<long> _seed = new("--seed") { Description = "the same seed gives the same answers",
-        DefaultValueFactory = _ => 42 };
+    private readonly Option<long> _seed = new("--seed")
+    {
+        Description = "the same seed gives the same answers",
+        DefaultValueFactory = _ => 42
+    };
     private readonly Option<string[]> _stop = new("--stop")
     { Description = "a text that ends an answer and is not part of it; may be repeated", AllowMultipleArgumentsPerToken = false };
     private readonly Option<string> _dtype = new("--dtype")

@@ -18,17 +18,32 @@ internal static class ScoreCommand
 {
     private static readonly Argument<string> _model = new("model") { Description = "folder of the reward model" };
     private static readonly Argument<string> _data = new("data")
-    { Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and rejected answers" };
+    {
+        Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and "
+        + "rejected answers"
+    };
     private static readonly Option<string?> _output = new("--output",
-        "-o") { Description = "write the rows with their scores to this file, as JSON lines; an interrupted run goes on. Without it they go to the standard output", HelpName = "FILE" };
-    private static readonly Option<string> _split = new("--split") { Description = "the split to read, e.g. test or train[:1%]",
-        DefaultValueFactory = _ => "train" };
+        "-o")
+    {
+        Description = "write the rows with their scores to this file, as JSON lines; an interrupted run goes on. Without it they "
+            + "go to the standard output",
+        HelpName = "FILE"
+    };
+    private static readonly Option<string> _split = new("--split")
+    {
+        Description = "the split to read, e.g. test or train[:1%]",
+        DefaultValueFactory = _ => "train"
+    };
     private static readonly Option<string[]> _column = new("--column")
     { Description = "read one of our columns from another, e.g. --column completion=answer; may be repeated", HelpName = "OURS=THEIRS" };
     private static readonly Option<int?> _maxLength = new("--max-length")
     { Description = "leave texts of more tokens without a score", HelpName = "N" };
-    private static readonly Option<int> _maxTokens = new("--max-tokens") { Description = "most tokens that are computed at once",
-        DefaultValueFactory = _ => 4096, HelpName = "N" };
+    private static readonly Option<int> _maxTokens = new("--max-tokens")
+    {
+        Description = "most tokens that are computed at once",
+        DefaultValueFactory = _ => 4096,
+        HelpName = "N"
+    };
     private static readonly Option<string> _dtype = new("--dtype")
     { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
     private static readonly Option<string?> _against = new("--against")
@@ -61,8 +76,12 @@ internal static class ScoreCommand
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         using var model = RewardModel.Open(args.GetRequiredValue(_model),
             args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
-        var spec = new DatasetSpec { Id = args.GetRequiredValue(_data), Split = args.GetValue(_split)!,
-            ColumnMapping = Columns(args.GetValue(_column) ?? []) };
+        var spec = new DatasetSpec
+        {
+            Id = args.GetRequiredValue(_data),
+            Split = args.GetValue(_split)!,
+            ColumnMapping = Columns(args.GetValue(_column) ?? [])
+        };
         var source = Dataset.Open(spec);
         OutputFile.MustNotReplace("--output", output, source.Files, "whose rows are scored");
         OutputFile.MustNotReplace("--output", output, args.GetValue(_against) is { } earlier ? [earlier] : [],
@@ -94,7 +113,8 @@ internal static class ScoreCommand
         if (summary.Scored == 0)
         {
             file?.Discard();
-            throw new InputException($"{spec.Id}: no row could be scored{string.Concat(summary.Left.Select(left => $"\n    {left.Value.Count} × {left.Key}, e.g. {left.Value.First}"))}",
+            throw new InputException($"{spec.Id}: no row could be "
+                + $"scored{string.Concat(summary.Left.Select(left => $"\n    {left.Value.Count} × {left.Key}, e.g. {left.Value.First}"))}",
                 fix: "check the layout of the rows, or map their columns with --column prompt=… --column completion=…");
         }
         file?.Finish();
@@ -102,7 +122,8 @@ internal static class ScoreCommand
         if (args.GetValue(_against) is { } other)
         {
             var rate = WinRate.Compare(output!, other);
-            Console.WriteLine($"win rate {rate.Rate:0.0000} against {other} (won {rate.Won:N0}, lost {rate.Lost:N0}, tied {rate.Tied:N0} of {rate.Count:N0})");
+            Console.WriteLine($"win rate {rate.Rate:0.0000} against {other} (won {rate.Won:N0}, lost {rate.Lost:N0}, tied {rate.Tied:N0} "
+                + $"of {rate.Count:N0})");
         }
         return ExitCode.Ok;
     }
@@ -129,9 +150,11 @@ internal static class ScoreCommand
     {
         foreach (var (reason, left) in summary.Left)
             Console.Error.WriteLine($"without a score: {left.Count:N0} × {reason}, e.g. {left.First}");
-        var text = $"scored {summary.Scored:N0} rows{(file is null ? "" : $" in {file}")}: mean {summary.ScoreSum / summary.Scores:0.0000}, least {summary.Least:0.0000}, greatest {summary.Greatest:0.0000}";
+        var text = $"scored {summary.Scored:N0} rows{(file is null ? "" : $" in {file}")}: "
+            + $"mean {summary.ScoreSum / summary.Scores:0.0000}, least {summary.Least:0.0000}, greatest {summary.Greatest:0.0000}";
         if (summary.Pairs > 0)
-            text += $"\naccuracy {summary.Accuracy:0.0000} ({summary.Right:N0} of {summary.Pairs:N0} pairs), margin {summary.MarginSum / summary.Pairs:0.0000}";
+            text += $"\naccuracy {summary.Accuracy:0.0000} ({summary.Right:N0} of {summary.Pairs:N0} pairs), "
+                + $"margin {summary.MarginSum / summary.Pairs:0.0000}";
         output.WriteLine(text);
     }
 }

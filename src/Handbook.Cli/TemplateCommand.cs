@@ -36,7 +36,11 @@ internal static partial class TemplateCommand
     {
         var (template, tokenizer) = Source();
         var messages = new Option<string?>("--messages",
-            "-m") { Description = "JSON file with a list of messages, or an object with messages, tools, documents …; - reads standard input. Without it, a sample of five turns" };
+            "-m")
+        {
+            Description = "JSON file with a list of messages, or an object with messages, tools, documents …; - reads standard "
+                + "input. Without it, a sample of five turns"
+        };
         var prompt = new Option<bool>("--add-generation-prompt", "-g") { Description = "end with the opening of an assistant turn" };
         var resume = new Option<bool>("--continue-final-message") { Description = "leave the final message open" };
         var tools = new Option<FileInfo?>("--tools") { Description = "JSON file with a list of tool schemas" };
@@ -144,7 +148,8 @@ internal static partial class TemplateCommand
         }
         catch (JsonException problem)
         {
-            throw new InputException($"{name}:{problem.LineNumber + 1}:{problem.BytePositionInLine + 1}: is not JSON: {problem.Message.Split(" LineNumber:")[0]}",
+            throw new InputException($"{name}:{problem.LineNumber + 1}:{problem.BytePositionInLine + 1}: is not "
+                + $"JSON: {problem.Message.Split(" LineNumber:")[0]}",
                 fix: name.StartsWith("--var", StringComparison.Ordinal) ? "put texts in double quotes: --var name='\"text\"'"
                     : "check the file with: python3 -m json.tool FILE", inner: problem);
         }

@@ -28,12 +28,16 @@ internal static class TokenizerCommand
     private static Command Encode()
     {
         var path = Path();
-        var text = new Argument<string?>("text") { Description = "the text; without it, standard input is read as it is",
-            Arity = ArgumentArity.ZeroOrOne };
+        var text = new Argument<string?>("text")
+        {
+            Description = "the text; without it, standard input is read as it is",
+            Arity = ArgumentArity.ZeroOrOne
+        };
         var plain = new Option<bool>("--no-special-tokens") { Description = "only the text: no begin or end tokens around it" };
         var json = new Option<bool>("--json") { Description = "one JSON object instead of a table: {\"ids\", \"tokens\", \"offsets\"}" };
         var command = new Command("encode", "Text to tokens: id, token, and the characters (code points) of the text that each covers.\n\n"
-            + "Examples:\n  handbook tokenizer encode models/tiny \"Hello, world!\"\n  cat story.txt | handbook tokenizer encode models/tiny --json") { path, text, plain, json };
+            + "Examples:\n  handbook tokenizer encode models/tiny \"Hello, world!\"\n  cat story.txt | handbook tokenizer encode "
+                + "models/tiny --json") { path, text, plain, json };
         command.SetAction(args =>
         {
             var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
@@ -50,11 +54,15 @@ internal static class TokenizerCommand
     private static Command Decode()
     {
         var path = Path();
-        var ids = new Argument<string[]>("ids") { Description = "ids, apart by spaces or commas; without them, standard input is read",
-            Arity = ArgumentArity.ZeroOrMore };
+        var ids = new Argument<string[]>("ids")
+        {
+            Description = "ids, apart by spaces or commas; without them, standard input is read",
+            Arity = ArgumentArity.ZeroOrMore
+        };
         var skip = new Option<bool>("--skip-special-tokens") { Description = "leave special tokens out of the text" };
         var command = new Command("decode",
-            "Ids to text.\n\nExamples:\n  handbook tokenizer decode models/tiny 15496 11 995\n  echo \"[15496, 11, 995]\" | handbook tokenizer decode models/tiny") { path, ids, skip };
+            "Ids to text.\n\nExamples:\n  handbook tokenizer decode models/tiny 15496 11 995\n  echo \"[15496, 11, 995]\" | handbook "
+                + "tokenizer decode models/tiny") { path, ids, skip };
         command.SetAction(args =>
         {
             var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
@@ -74,7 +82,8 @@ internal static class TokenizerCommand
                 throw new InputException($"\"{words[i]}\" (number {i + 1} of {words.Length}) is not an id", "ids are whole numbers",
                     "handbook tokenizer decode TOKENIZER 15496 11 995");
             if (tokenizer.IdToToken(ids[i]) is null)
-                throw new InputException($"id {ids[i]} (number {i + 1} of {words.Length}) is not in the vocabulary of {tokenizer.VocabularySize} tokens", "it has no text", "check that the ids come from this tokenizer");
+                throw new InputException($"id {ids[i]} (number {i + 1} of {words.Length}) is not in the vocabulary "
+                    + $"of {tokenizer.VocabularySize} tokens", "it has no text", "check that the ids come from this tokenizer");
         }
         return ids;
     }
@@ -96,8 +105,12 @@ internal static class TokenizerCommand
         units.Add(text.Length);
         var table = new Table().Border(TableBorder.None).HideFooters();
         foreach (var column in new[] { "#", "id", "token", "characters", "text" })
-            table.AddColumn(new TableColumn(column) { Alignment = column is "#" or "id" or "characters" ? Justify.Right
-                : Justify.Left, NoWrap = true });
+            table.AddColumn(new TableColumn(column)
+            {
+                Alignment = column is "#" or "id" or "characters" ? Justify.Right
+                : Justify.Left,
+                NoWrap = true
+            });
         for (var i = 0; i < encoding.Ids.Length; i++)
         {
             var (start, end) = encoding.Offsets[i];

@@ -13,7 +13,8 @@ internal static class TokenizerInspectCommand
         var path = TokenizerCommand.Path();
         var json = new Option<bool>("--json") { Description = "one JSON object instead of lines" };
         var command = new Command("inspect",
-            "What a tokenizer is made of: parts, sizes, special tokens, chat templates.\n\nExample:\n  handbook tokenizer inspect models/tiny") { path, json };
+            "What a tokenizer is made of: parts, sizes, special tokens, chat templates.\n\nExample:\n  handbook tokenizer inspect "
+                + "models/tiny") { path, json };
         command.SetAction(args =>
         {
             var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
@@ -29,7 +30,8 @@ internal static class TokenizerInspectCommand
     {
         foreach (var (part, text) in tokenizer.Parts)
             Line(part, text);
-        Line("tokens", $"{tokenizer.VocabularySize} ({tokenizer.ModelVocabularySize} of the model, {tokenizer.VocabularySize - tokenizer.ModelVocabularySize} added beside it)");
+        Line("tokens", $"{tokenizer.VocabularySize} ({tokenizer.ModelVocabularySize} of the "
+            + $"model, {tokenizer.VocabularySize - tokenizer.ModelVocabularySize} added beside it)");
         Line("longest input", tokenizer.ModelMaxLength == int.MaxValue ? "not said" : $"{tokenizer.ModelMaxLength}");
         foreach (var (role, token) in tokenizer.SpecialTokens)
             Line(role, $"{TokenizerCommand.Show(token)}  {(tokenizer.TokenToId(token) is { } id ? $"id {id}" : "not in the vocabulary")}");

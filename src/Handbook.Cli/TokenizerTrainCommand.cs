@@ -17,23 +17,32 @@ internal static class TokenizerTrainCommand
         var size = new Option<int>("--vocab-size")
         { Description = "number of tokens in all: special ones, 256 bytes, and what is learned", Required = true };
         var output = new Option<DirectoryInfo>("--output") { Description = "folder to write to", Required = true };
-        var column = new Option<string>("--column") { Description = "column with the text; rows without it are read by their messages",
-            DefaultValueFactory = _ => "text" };
+        var column = new Option<string>("--column")
+        {
+            Description = "column with the text; rows without it are read by their messages",
+            DefaultValueFactory = _ => "text"
+        };
         var special = new Option<string[]>("--special-token")
         { Description = "a special token; may be given several times, ids follow the order", DefaultValueFactory = _ => [] };
         var bos = new Option<string?>("--bos-token") { Description = "token put before every text (a special token)" };
         var eos = new Option<string?>("--eos-token") { Description = "token that ends a text (a special token)" };
         var pad = new Option<string?>("--pad-token") { Description = "token that fills batches up (a special token)" };
         var template = new Option<FileInfo?>("--chat-template") { Description = "file with the Jinja chat template to save with it" };
-        var frequency = new Option<int>("--min-frequency") { Description = "how often a pair must occur to become a token",
-            DefaultValueFactory = _ => 2 };
+        var frequency = new Option<int>("--min-frequency")
+        {
+            Description = "how often a pair must occur to become a token",
+            DefaultValueFactory = _ => 2
+        };
         var pattern = new Option<SplitPattern>("--pattern")
-        { Description = "how text is cut into words: gpt2, llama3 (at most three digits together) or qwen2 (single digits)",
-            DefaultValueFactory = _ => SplitPattern.Gpt2 };
+        {
+            Description = "how text is cut into words: gpt2, llama3 (at most three digits together) or qwen2 (single digits)",
+            DefaultValueFactory = _ => SplitPattern.Gpt2
+        };
         var length = new Option<int?>("--model-max-length") { Description = "longest input of the model, for tokenizer_config.json" };
         var command = new Command("train", "Train a byte-level BPE tokenizer. The same texts give the same tokenizer.\n\nExamples:\n"
             + "  handbook tokenizer train corpus.txt --vocab-size 4096 --output models/tiny --eos-token \"<|end|>\"\n"
-            + "  handbook tokenizer train chats.jsonl --vocab-size 8192 --output models/chat --special-token \"<|user|>\" --special-token \"<|assistant|>\" --chat-template chat.jinja")
+            + "  handbook tokenizer train chats.jsonl --vocab-size 8192 --output models/chat --special-token \"<|user|>\" --special-token "
+                + "\"<|assistant|>\" --chat-template chat.jinja")
         {
             files, size, output, column, special, bos, eos, pad, template, frequency, pattern, length,
         };
@@ -65,9 +74,11 @@ internal static class TokenizerTrainCommand
             throw new InputException($"no text in {string.Join(", ", files)}", "a tokenizer is learned from text",
                 "name files with text, or the right --column");
         tokenizer.Save(output);
-        Console.Out.WriteLine($"{tokenizer.VocabularySize} tokens from {texts} texts, {characters} characters, in {clock.Elapsed.TotalSeconds:F1} s → {output}");
+        Console.Out.WriteLine($"{tokenizer.VocabularySize} tokens from {texts} texts, {characters} characters, "
+            + $"in {clock.Elapsed.TotalSeconds:F1} s → {output}");
         if (tokenizer.VocabularySize < options.VocabularySize)
-            Console.Error.WriteLine($"note: {options.VocabularySize} were asked for, but no further pair occurs {options.MinFrequency} times; more text or a lower --min-frequency gives more");
+            Console.Error.WriteLine($"note: {options.VocabularySize} were asked for, but no further pair occurs {options.MinFrequency} "
+                + "times; more text or a lower --min-frequency gives more");
 
         IEnumerable<string> Counted(IEnumerable<string> all)
         {

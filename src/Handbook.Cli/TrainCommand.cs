@@ -29,7 +29,8 @@ internal static class TrainCommand
         foreach (var (name, value) in recipe.Training.Env ?? new Dictionary<string, string>())
             Environment.SetEnvironmentVariable(name, value);
         var observer = new ConsoleObserver(new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null));
-        var end = method.IsPipeline ? RejectionRun.Run(recipe, observer, Program.CommandLine, cancel).End : TrainingRun.Run(recipe, observer, Program.CommandLine, cancel).End;
+        var end = method.IsPipeline ? RejectionRun.Run(recipe, observer, Program.CommandLine, cancel).End
+            : TrainingRun.Run(recipe, observer, Program.CommandLine, cancel).End;
         return end == RunEnd.Interrupted ? ExitCode.Interrupted : ExitCode.Ok;
     }
 }

@@ -12,8 +12,11 @@ internal static class ValidateCommand
     public static Command Create()
     {
         var method = MethodOption.Create();
-        var keysOnly = new Option<bool>("--keys-only") { Description = "look at the keys alone, not at model, tokenizer, data and output "
-            + "folder" };
+        var keysOnly = new Option<bool>("--keys-only")
+        {
+            Description = "look at the keys alone, not at model, tokenizer, data and output "
+            + "folder"
+        };
         var command = new Command("validate",
             "Check a recipe, and everything that it names, without starting anything") { RecipeWords.Argument, method, keysOnly };
         command.TreatUnmatchedTokensAsErrors = false;

@@ -22,8 +22,14 @@ public static class BatchBuilder
         var weights = new float[targets.Count];
         for (var i = 0; i < weights.Length; i++)
             weights[i] = targets[i] >= 0 ? 1f : 0f;
-        return new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Targets = [.. targets],
-            Segments = [.. segments], Weights = weights };
+        return new TokenBatch
+        {
+            Tokens = [.. tokens],
+            Positions = [.. positions],
+            Targets = [.. targets],
+            Segments = [.. segments],
+            Weights = weights
+        };
     }
 
     private static void Append(TokenRow row, int index, int entry, List<int> tokens, List<int> positions,

@@ -56,10 +56,12 @@ internal sealed record RowSurvey(AnswerLabels Answers, int TooLong, int Longest)
                 foreach (var segment in row.Segments)
                     samples.AddRange([MemoryMarshal.AsBytes(segment.Ids.Span).ToArray(), segment.Loss.ToArray()]);
         }
-        return new(new AnswerLabels(good, bad), tooLong, longest, [.. MemoryMarshal.AsBytes<int>(lengths), .. samples.SelectMany(sample => sample), .. MemoryMarshal.AsBytes<double>(margins)]);
+        return new(new AnswerLabels(good, bad), tooLong, longest,
+            [.. MemoryMarshal.AsBytes<int>(lengths), .. samples.SelectMany(sample => sample), .. MemoryMarshal.AsBytes<double>(margins)]);
     }
 
-    private RowSurvey(AnswerLabels answers, int tooLong, int longest, byte[] content) : this(answers, tooLong, longest) => _content = content;
+    private RowSurvey(AnswerLabels answers, int tooLong, int longest, byte[] content) : this(answers, tooLong, longest) =>
+        _content = content;
 
     /// <summary>Says which tokens the steps of a run see: lengths of all rows and the content of some stand for the rows.</summary>
     /// <param name="order">What else decides it: their number, batches and seed.</param>

@@ -76,7 +76,8 @@ public sealed class StepPlan
         if (MicroBatchesPerEpoch == 0)
             throw new InputException(
                 rows.Count == 0 ? "the training set has no rows"
-                    : $"the training set has {rows.Count} rows, fewer than one batch of {options.BatchSize}, and dataloader_drop_last leaves out what is not full",
+                    : $"the training set has {rows.Count} rows, fewer than one batch of {options.BatchSize}, and dataloader_drop_last "
+                        + "leaves out what is not full",
                 fix: rows.Count == 0 ? "check dataset_name and the counts above"
                     : "set dataloader_drop_last: false, or a smaller per_device_train_batch_size");
         StepsPerEpoch = options.Leftover == LeftoverRule.CarryOver

@@ -136,7 +136,8 @@ internal sealed class ModelWeights : IDisposable
             _names[part.Published] = name;
             var info = _files.Info(name);
             if (!info.Shape.Equals(part.PublishedShape))
-                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks for {part.PublishedShape}");
+                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks "
+                    + $"for {part.PublishedShape}");
             if (!info.DType.IsFloat)
                 misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
         }

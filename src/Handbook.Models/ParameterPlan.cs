@@ -110,8 +110,13 @@ internal sealed class ParameterPlan
     {
         // Norms and biases are few; the router and the score head are multiplied in full precision.
         if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
-            return new() { Spec = spec, Storage = ParameterStorage.Resident, Type = DType.Float32,
-                Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null };
+            return new()
+            {
+                Spec = spec,
+                Storage = ParameterStorage.Resident,
+                Type = DType.Float32,
+                Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null
+            };
         var stored = weights.DTypeOf(spec.Name);
         var isTable = spec.Name is ParameterSpec.Embedding or ParameterSpec.Positions;
         var isRead = !isTable || weights.Config.TiedHead && spec.Name == ParameterSpec.Embedding;        // by a product

@@ -89,7 +89,8 @@ public sealed class PublishedConfig
         ("num_labels", 1),
         ("id2label", new JsonObject { ["0"] = "LABEL_0" }),
         ("label2id", new JsonObject { ["LABEL_0"] = 0 }),
-        .. Json.ContainsKey("problem_type") ? new (string, JsonNode?)[] { ("problem_type", null) } : [],      // of a loss that the library would take instead
+        // of a loss that the library would take instead
+        .. Json.ContainsKey("problem_type") ? new (string, JsonNode?)[] { ("problem_type", null) } : [],
     ]);
 
     /// <summary>The same config with some keys changed; a null value writes <c>null</c>. The rest stays as it was,

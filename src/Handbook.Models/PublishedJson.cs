@@ -9,8 +9,12 @@ namespace Handbook.Models;
 /// <summary>Small JSON files in the Python libraries' layout: two spaces, keys sorted, a line end at the end.</summary>
 internal static class PublishedJson
 {
-    private static readonly JsonWriterOptions _layout = new() { Indented = true, NewLine = "\n",
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions _layout = new()
+    {
+        Indented = true,
+        NewLine = "\n",
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+    };
 
     /// <summary>The object of a file; null where the file is absent.</summary>
     /// <exception cref="InputException">The file cannot be read or is no JSON object.</exception>

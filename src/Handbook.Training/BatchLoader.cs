@@ -33,8 +33,10 @@ internal sealed class BatchLoader : IDisposable
     /// <param name="firstStep">The first step to prepare.</param>
     /// <param name="endStep">The step after the last.</param>
     /// <param name="workers">Who takes a share of each step; null for this worker alone.</param>
-    public BatchLoader(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep, Workers? workers = null) =>
-        _work = Task.Factory.StartNew(() => Prepare(rows, plan, method, maxTokens, firstStep, endStep, workers ?? Workers.Alone), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+    public BatchLoader(ITokenRows rows, StepPlan plan, ITrainingMethod method, int maxTokens, int firstStep, int endStep,
+        Workers? workers = null) =>
+        _work = Task.Factory.StartNew(() => Prepare(rows, plan, method, maxTokens, firstStep, endStep, workers ?? Workers.Alone),
+            CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
 
     /// <summary>Time that <see cref="Next"/> has waited.</summary>
     public TimeSpan Waited { get; private set; }

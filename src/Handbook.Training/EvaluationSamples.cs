@@ -7,7 +7,8 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Training;
 
-/// <summary>What the model says to a few held-out prompts at each evaluation, in <c>samples.jsonl</c>: always to the same ones, always what it holds likeliest.</summary>
+/// <summary>What the model says to a few held-out prompts at each evaluation, in <c>samples.jsonl</c>: always to the same ones, always what
+/// it holds likeliest.</summary>
 internal sealed class EvaluationSamples : IDisposable
 {
     private const int MostPrompts = 16;
@@ -28,7 +29,8 @@ internal sealed class EvaluationSamples : IDisposable
         for (var i = 0; i < heldOut.Count && _rows.Count < MostPrompts; i++)
         {
             var row = heldOut.Read(i);
-            if (row.Segments.FirstOrDefault(segment => segment.Role == SegmentRole.Prompt) is { Ids.Length: > 0 } prompt && seen.Add(string.Join(' ', prompt.Ids.ToArray())))
+            if (row.Segments.FirstOrDefault(segment => segment.Role == SegmentRole.Prompt) is { Ids.Length: > 0 } prompt
+                && seen.Add(string.Join(' ', prompt.Ids.ToArray())))
                 _rows.Add((prompt.Ids.ToArray(), row));
         }
     }

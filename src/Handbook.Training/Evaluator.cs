@@ -16,8 +16,8 @@ namespace Handbook.Training;
 /// eval_loss = − Σ log p(target) / targets         over all held-out rows, where the method predicts tokens (with dft each token weighed by p)
 /// eval_loss = mean over rows of the row's loss    where it compares answers
 /// </code>
-/// The Python trainer averages batch means instead, so that its value depends on <c>per_device_eval_batch_size</c>; here every target counts the
-/// same, whatever the batches and the packing (docs/decisions).
+/// The Python trainer averages batch means instead, so that its value depends on <c>per_device_eval_batch_size</c>; here every target
+/// counts the same, whatever the batches and the packing (docs/decisions).
 /// </remarks>
 /// <param name="workers">Who takes a share of the rows; null for this worker alone.</param>
 internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int batchSize, int maxTokens, Workers? workers = null)
@@ -40,7 +40,8 @@ internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int bat
             cancel.ThrowIfCancellationRequested();
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
             var pass = new LossPass { Metrics = mine, IsUntrained = isUntrained, Workers = all };
-            var step = StepSums.Run(model, method, method.Make(model, 0, [BatchLoader.Group(rows, all.Share(numbers), method, maxTokens)], pass), pass);
+            var step = StepSums.Run(model, method,
+                method.Make(model, 0, [BatchLoader.Group(rows, all.Share(numbers), method, maxTokens)], pass), pass);
             if (step.Learned && all.IsFirst)
                 mine.Add("loss", step.Loss * numbers.Length, numbers.Length);
             count?.Advance(numbers.Length);
@@ -55,7 +56,8 @@ internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int bat
             throw new InputException("the held-out rows have no token to predict, so there is nothing to evaluate",
                 fix: "check the test split with `handbook inspect`, or set eval_strategy: no");
         if (!double.IsFinite(loss))
-            throw new InputException($"the held-out loss is {loss}", why: "the weights or the logits are no longer finite", fix: "go back to an earlier checkpoint, with a lower learning_rate");
+            throw new InputException($"the held-out loss is {loss}", why: "the weights or the logits are no longer finite",
+                fix: "go back to an earlier checkpoint, with a lower learning_rate");
         var seconds = clock.Elapsed.TotalSeconds;
         result["eval_runtime"] = seconds;
         result["eval_samples_per_second"] = rows.Count / seconds;

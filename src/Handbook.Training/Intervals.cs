@@ -37,5 +37,6 @@ internal sealed class Intervals(TrainingOptions options, StepPlan plan)
     };
 
     private bool EndsEpoch(int step) =>
-        step == plan.TotalSteps || Math.Floor(plan[step - 1].EpochAfter + 1e-9) > (step == 1 ? 0 : Math.Floor(plan[step - 2].EpochAfter + 1e-9));
+        step == plan.TotalSteps
+            || Math.Floor(plan[step - 1].EpochAfter + 1e-9) > (step == 1 ? 0 : Math.Floor(plan[step - 2].EpochAfter + 1e-9));
 }

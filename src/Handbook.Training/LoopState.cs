@@ -80,7 +80,8 @@ internal sealed class LoopState
     {
         var path = Path.Combine(folder, FileName);
         if (!File.Exists(path))
-            throw new InputException($"{folder} has no {FileName}", why: "it was saved with save_only_model, or by another program: there is nothing to go on from exactly",
+            throw new InputException($"{folder} has no {FileName}",
+                why: "it was saved with save_only_model, or by another program: there is nothing to go on from exactly",
                 fix: $"start a new run from its weights: model_name_or_path: {folder}, with another output_dir");
         try
         {
@@ -95,7 +96,8 @@ internal sealed class LoopState
                 StepsSinceLog = json.GetProperty("steps_since_log").GetInt32(),
                 Seconds = json.GetProperty("seconds").GetDouble(),
                 DataKey = json.GetProperty("data_key").GetString()!,
-                MethodState = json.TryGetProperty("method_state", out var numbers) ? [.. numbers.EnumerateArray().Select(n => n.GetDouble())] : [],
+                MethodState = json.TryGetProperty("method_state", out var numbers)
+                    ? [.. numbers.EnumerateArray().Select(n => n.GetDouble())] : [],
                 Plateau = json.TryGetProperty("plateau", out var plateau) ? plateau.Deserialize<PlateauState>() : null,
             };
             foreach (var entry in json.GetProperty("since_log").EnumerateObject())
@@ -104,7 +106,8 @@ internal sealed class LoopState
         }
         catch (Exception problem) when (problem is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
-            throw new InputException($"{path} is damaged: {problem.Message}", fix: "remove this checkpoint; the run goes on from the one before it", inner: problem);
+            throw new InputException($"{path} is damaged: {problem.Message}",
+                fix: "remove this checkpoint; the run goes on from the one before it", inner: problem);
         }
     }
 }

@@ -4,7 +4,8 @@ using Handbook.Torch;
 namespace Handbook.Training;
 
 /// <summary>Flat memory as a checkpoint names it: piece by piece, under the published names of what lies there.</summary>
-/// <remarks>So a checkpoint says nothing of how parameters lie behind one another, and another plan, size of bucket or number of processes can open it.</remarks>
+/// <remarks>So a checkpoint says nothing of how parameters lie behind one another, and another plan, size of bucket or number of processes
+/// can open it.</remarks>
 internal static class NamedSlices
 {
     /// <param name="kind">What the numbers are, e.g. <c>master</c> or <c>exp_avg</c>: the first word of the names.</param>

@@ -67,7 +67,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     {
         for (var path = System.IO.Path.GetFullPath(outputDir); path is not null; path = System.IO.Path.GetDirectoryName(path))
             if (File.Exists(path))
-                throw new InputException($"output_dir: {path} is a file, not a folder", fix: "choose another output_dir, or remove the file");
+                throw new InputException($"output_dir: {path} is a file, not a folder",
+                    fix: "choose another output_dir, or remove the file");
     }
 
     /// <summary>Writes the metrics of a training step to all logs of the run.</summary>
@@ -78,7 +79,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     /// <inheritdoc/>
     public void Evaluated(int steps, double epoch, MetricSet metrics) => _logs.Evaluated(steps, epoch, Remembered(steps, epoch, metrics));
 
-    /// <summary>The entry as the logs have it; <c>log_history</c> keeps it with the loss rounded to four decimals, as the Python trainer does.</summary>
+    /// <summary>The entry as the logs have it; <c>log_history</c> keeps it with the loss rounded to four decimals, as the Python trainer
+    /// does.</summary>
     private MetricSet Remembered(int step, double epoch, MetricSet metrics)
     {
         var entry = new MetricSet { ["epoch"] = epoch };
@@ -110,7 +112,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
             }
             catch (Exception error) when (error is JsonException or InvalidOperationException)
             {
-                throw new InputException($"{path} is not a JSON object, so the new results cannot join it", fix: "move the file away", inner: error);
+                throw new InputException($"{path} is not a JSON object, so the new results cannot join it", fix: "move the file away",
+                    inner: error);
             }
         }
         foreach (var (name, value) in metrics)
@@ -161,7 +164,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         _tensorBoard?.Dispose();
     }
 
-    private void WriteJson(string name, object value) => WholeFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));
+    private void WriteJson(string name, object value) =>
+        WholeFile.WriteText(Below(name), PythonJson.Write(value, indent: 4, sortKeys: true));
 
     private string Below(string name) => System.IO.Path.Combine(Path, name);
 }

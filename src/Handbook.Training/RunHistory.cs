@@ -8,7 +8,8 @@ namespace Handbook.Training;
 /// <param name="DataHashes">Data set → hash of what its files held.</param>
 /// <param name="Starts">Its starts, each as it stands in the file.</param>
 /// <param name="FinishedStep">The step at which it ended and its results were written; null while it is not at its end.</param>
-internal sealed record RunHistory(string? Method, string? ModelHash, IReadOnlyDictionary<string, string> DataHashes, IReadOnlyList<JsonElement> Starts, int? FinishedStep)
+internal sealed record RunHistory(string? Method, string? ModelHash, IReadOnlyDictionary<string, string> DataHashes,
+    IReadOnlyList<JsonElement> Starts, int? FinishedStep)
 {
     /// <summary>Reads a run folder; null where no run of ours was started there, or another version wrote its file.</summary>
     public static RunHistory? Read(string folder)
@@ -20,11 +21,14 @@ internal sealed record RunHistory(string? Method, string? ModelHash, IReadOnlyDi
             return new(
                 root.TryGetProperty("method", out var method) ? method.GetString() : null,
                 root.TryGetProperty("model_hash", out var hash) ? hash.GetString() : null,
-                root.TryGetProperty("data_hashes", out var data) && data.ValueKind == JsonValueKind.Object ? data.EnumerateObject().ToDictionary(entry => entry.Name, entry => entry.Value.ToString()) : new Dictionary<string, string>(),
+                root.TryGetProperty("data_hashes", out var data) && data.ValueKind == JsonValueKind.Object ? data.EnumerateObject()
+                    .ToDictionary(entry => entry.Name, entry => entry.Value.ToString()) : new Dictionary<string, string>(),
                 root.TryGetProperty("starts", out var starts) ? [.. starts.EnumerateArray().Select(start => start.Clone())] : [],
-                root.TryGetProperty("finished", out var finished) && finished.ValueKind == JsonValueKind.Object ? finished.GetProperty("step").GetInt32() : null);
+                root.TryGetProperty("finished", out var finished) && finished.ValueKind == JsonValueKind.Object
+                    ? finished.GetProperty("step").GetInt32() : null);
         }
-        catch (Exception error) when (error is FileNotFoundException or DirectoryNotFoundException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
+        catch (Exception error) when (error
+            is FileNotFoundException or DirectoryNotFoundException or JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
         {
             return null;
         }

@@ -50,7 +50,8 @@ internal sealed record RunInfo
     {
         var start = new Dictionary<string, object?> { ["at"] = at.ToString("O"), ["from_step"] = fromStep };
         if (RecipeChanges.Count > 0)
-            start["recipe_changes"] = RecipeChanges.Select(change => new Dictionary<string, object?> { ["key"] = change.Key, ["from"] = change.Old, ["to"] = change.New }).ToList();
+            start["recipe_changes"] = RecipeChanges.Select(change =>
+                new Dictionary<string, object?> { ["key"] = change.Key, ["from"] = change.Old, ["to"] = change.New }).ToList();
         if (IgnoresRecipeChanges)
             start["ignore_recipe_changes"] = true;
         return start;

@@ -21,11 +21,13 @@ internal sealed partial class RunLock : IDisposable
 
     private readonly string? _commandLine;
 
-    private RunLock(string outputDir, string lockFile, string name, string? commandLine) => (_outputDir, LockFile, _name, _commandLine) = (outputDir, lockFile, name, commandLine);
+    private RunLock(string outputDir, string lockFile, string name, string? commandLine) =>
+        (_outputDir, LockFile, _name, _commandLine) = (outputDir, lockFile, name, commandLine);
 
     private string LockFile { get; }
 
-    /// <summary>Locks the folder where it exists; otherwise <see cref="Hold"/> does, so that a run that cannot begin leaves nothing behind.</summary>
+    /// <summary>Locks the folder where it exists; otherwise <see cref="Hold"/> does, so that a run that cannot begin leaves nothing
+    /// behind.</summary>
     /// <param name="outputDir">The folder.</param>
     /// <param name="commandLine">What the user typed, for whoever finds the folder in use; null where no command began the run.</param>
     /// <param name="key">What names it, for the message.</param>
@@ -36,7 +38,8 @@ internal sealed partial class RunLock : IDisposable
         return new RunLock(folder, Path.Combine(folder, FileName), $"{key} {folder}", commandLine).LockExisting();
     }
 
-    /// <summary>Locks a single file that is being written, by a file <c>….lock</c> beside it; where its folder is still to be made, nobody writes there.</summary>
+    /// <summary>Locks a single file that is being written, by a file <c>….lock</c> beside it; where its folder is still to be made, nobody
+    /// writes there.</summary>
     /// <param name="path">The file.</param>
     /// <param name="commandLine">What the user typed, for whoever finds the folder in use; null where no command began the run.</param>
     /// <param name="key">What names it, for the message.</param>
@@ -64,13 +67,15 @@ internal sealed partial class RunLock : IDisposable
         if (File.Exists(Path.Combine(_outputDir, RunInfo.FileName)))
         {
             Dispose();
-            throw new InputException($"{_name}: another run has begun there while this one was reading its data", fix: "choose another folder, or start again to go on from where it stopped");
+            throw new InputException($"{_name}: another run has begun there while this one was reading its data",
+                fix: "choose another folder, or start again to go on from where it stopped");
         }
     }
 
     private void Lock()
     {
-        var mark = $"{Environment.ProcessId} on {Environment.MachineName}{(_commandLine is null ? "" : $": handbook {_commandLine}")}\n{Guid.NewGuid():N}\n";
+        var mark = $"{Environment.ProcessId} "
+            + $"on {Environment.MachineName}{(_commandLine is null ? "" : $": handbook {_commandLine}")}\n{Guid.NewGuid():N}\n";
         try
         {
             Directory.CreateDirectory(_outputDir);

@@ -28,7 +28,8 @@ internal static class TrainingCheckpoint
             if (modelOnly)
                 return;
             using (var stream = writer.Create(OptimizerFile))
-                SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)), new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
+                SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)),
+                    new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
             state.MethodState = job.Method.State;
             writer.WriteText(LoopState.FileName, state.ToJson());
         });
@@ -45,16 +46,20 @@ internal static class TrainingCheckpoint
         using var scope = TensorScope.Enter();
         var wanted = Tensors(job, optimizer).ToArray();
         if (file.Names.Contains("master.decay"))
-            throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way", fix: "begin anew with --fresh=true, or finish the run with the version that began it");
+            throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way",
+                fix: "begin anew with --fresh=true, or finish the run with the version that began it");
         if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
-            throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser", fix: fix);
+            throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser",
+                fix: fix);
         foreach (var (name, value) in wanted)
         {
             if (!file.Names.Contains(name))
-                throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser", fix: fix);
+                throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser",
+                    fix: fix);
             var info = file.Info(name);
             if (info.DType != value.DType || info.Count != value.Count)
-                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} of {value.DType}: it belongs to another model or precision", fix: fix);
+                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} "
+                    + $"of {value.DType}: it belongs to another model or precision", fix: fix);
             Copy(file.Read(name), value);
         }
         optimizer.Updates = long.Parse(file.Metadata["updates"]);
@@ -74,7 +79,8 @@ internal static class TrainingCheckpoint
             yield return state;
     }
 
-    private static unsafe TensorToSave ToSave(string name, Tensor value) => new(new TensorInfo(name, value.DType, [.. value.Shape]), stream =>
+    private static unsafe TensorToSave ToSave(string name, Tensor value) =>
+        new(new TensorInfo(name, value.DType, [.. value.Shape]), stream =>
     {
         const long Chunk = 16 << 20;
         var bytes = value.Count * value.DType.Size;

@@ -29,11 +29,14 @@ internal static class TrainingChecks
         AtLeast(1, options.PerDeviceEvalBatchSize, "per_device_eval_batch_size");
         AtLeast(1, options.GradientAccumulationSteps, "gradient_accumulation_steps");
         if (options.MaxSteps is 0 or < -1)
-            report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit", fix: "use -1 to let num_train_epochs decide");
+            report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit",
+                fix: "use -1 to let num_train_epochs decide");
         if (options.MaxSteps < 0 && options.NumTrainEpochs <= 0)
-            report.Error("num_train_epochs", $"is {options.NumTrainEpochs}, but must be greater than 0", fix: "use 1 for one pass over the rows, or set max_steps");
+            report.Error("num_train_epochs", $"is {options.NumTrainEpochs}, but must be greater than 0",
+                fix: "use 1 for one pass over the rows, or set max_steps");
         if (options.WeightDecay < 0)
-            report.Error("weight_decay", $"is {options.WeightDecay}, but must be 0 or greater", fix: "use 0, or 0.1 as in most pretraining");
+            report.Error("weight_decay", $"is {options.WeightDecay}, but must be 0 or greater",
+                fix: "use 0, or 0.1 as in most pretraining");
         Share(options.AdamBeta1, "adam_beta1", "0.9");
         Share(options.AdamBeta2, "adam_beta2", "0.999");
         if (options.AdamEpsilon < 0)
@@ -41,13 +44,15 @@ internal static class TrainingChecks
         if (options.MaxGradNorm < 0)
             report.Error("max_grad_norm", $"is {options.MaxGradNorm}, but must be 0 or greater", fix: "use 1.0, or 0 to clip nothing");
         if (options.NeftuneNoiseAlpha < 0)
-            report.Error("neftune_noise_alpha", $"is {options.NeftuneNoiseAlpha}, but must be 0 or greater", fix: "use 5 (the paper's value), or remove the key");
+            report.Error("neftune_noise_alpha", $"is {options.NeftuneNoiseAlpha}, but must be 0 or greater",
+                fix: "use 5 (the paper's value), or remove the key");
         if (options.RouterAuxLossCoef is < 0)
             report.Error("router_aux_loss_coef", $"is {options.RouterAuxLossCoef}, but must be 0 or greater",
                 why: "below 0 tokens are crowded onto few experts", fix: "use 0.001, or 0 to add nothing");
         if (options.SaveTotalLimit is <= 0)
             report.Error("save_total_limit", $"is {options.SaveTotalLimit}, but must be at least 1",
-                why: "a run without a checkpoint cannot go on", fix: "use 1, or null to keep all, or remove the key and write save_strategy: \"no\"");
+                why: "a run without a checkpoint cannot go on",
+                    fix: "use 1, or null to keep all, or remove the key and write save_strategy: \"no\"");
         if (options.EvalDelay < 0)
             report.Error("eval_delay", $"is {options.EvalDelay}, but must be 0 or greater", fix: "remove the key");
         if (options.Seed is < 0 or > uint.MaxValue)
@@ -86,10 +91,12 @@ internal static class TrainingChecks
     private static void Optimizer(TrainingOptions options, Diagnostics report)
     {
         if (options.Adafactor && options.Optim is not (OptimizerKind.AdamW or OptimizerKind.Adafactor))
-            report.Error("adafactor", $"is true together with optim: {RecipeNames.Of(options.Optim)}", why: "one optimiser steps", fix: "remove one of the two");
+            report.Error("adafactor", $"is true together with optim: {RecipeNames.Of(options.Optim)}", why: "one optimiser steps",
+                fix: "remove one of the two");
         var known = OptimizerArguments.Known(options.Optimizer());
         foreach (var problem in options.OptimizerArguments().Problems)
-            report.Error("optim_args", problem, fix: known.Count > 0 ? $"write {string.Join(",", known.Select(name => name + "=…"))}, or less"
+            report.Error("optim_args", problem,
+                fix: known.Count > 0 ? $"write {string.Join(",", known.Select(name => name + "=…"))}, or less"
                 : "remove the key; adam_beta1, adam_beta2, adam_epsilon and weight_decay are keys of their own");
     }
 
@@ -97,9 +104,11 @@ internal static class TrainingChecks
     {
         if (options.WarmupRatio is < 0 or > 1)
             report.Error("warmup_ratio", $"is {options.WarmupRatio}, but must lie between 0 and 1",
-                why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps ? $"remove the key and write warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
+                why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps
+                    ? $"remove the key and write warmup_steps: {Math.Ceiling(steps)} for a number of steps" : "use 0.1");
         if (options.WarmupSteps < 0)
-            report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater", fix: "use 0 for none, a number of steps, or a share of them below 1");
+            report.Error("warmup_steps", $"is {options.WarmupSteps}, but must be 0 or greater",
+                fix: "use 0 for none, a number of steps, or a share of them below 1");
         if (options.MaxSteps > 0 && options.WarmupSteps > options.MaxSteps)
             report.Warning("warmup_steps", $"is {options.WarmupSteps}, more than the {options.MaxSteps} steps of max_steps",
                 why: "the learning rate never reaches its peak", fix: "remove the key and write warmup_ratio: 0.1");
@@ -113,7 +122,8 @@ internal static class TrainingChecks
     private static void Precision(TrainingOptions options, Diagnostics report)
     {
         if (options.Bf16 && options.Fp16)
-            report.Error("fp16", "is on together with bf16", why: "products are computed in one of the two", fix: "keep bf16: true and remove fp16");
+            report.Error("fp16", "is on together with bf16", why: "products are computed in one of the two",
+                fix: "keep bf16: true and remove fp16");
     }
 
     private static void BestModel(TrainingOptions options, Diagnostics report)
@@ -124,7 +134,8 @@ internal static class TrainingChecks
             return;
         if (options.EvalStrategy == IntervalStrategy.No)
         {
-            report.Error("load_best_model_at_end", "is on, but eval_strategy is no", why: "without evaluations none is best", fix: "set eval_strategy and save_strategy to steps");
+            report.Error("load_best_model_at_end", "is on, but eval_strategy is no", why: "without evaluations none is best",
+                fix: "set eval_strategy and save_strategy to steps");
             return;
         }
         if (options.SaveStrategy == SaveStrategy.Best)
@@ -132,8 +143,10 @@ internal static class TrainingChecks
         if (options.SaveStrategy.ToString() != options.EvalStrategy.ToString())
         {
             report.Error("load_best_model_at_end",
-                $"is on, but eval_strategy ({RecipeNames.Of(options.EvalStrategy)}) and save_strategy ({RecipeNames.Of(options.SaveStrategy)}) differ",
-                why: "the best evaluation needs a checkpoint at the same step", fix: $"set save_strategy: {RecipeNames.Of(options.EvalStrategy)}");
+                $"is on, but eval_strategy ({RecipeNames.Of(options.EvalStrategy)}) and save_strategy "
+                    + $"({RecipeNames.Of(options.SaveStrategy)}) differ",
+                why: "the best evaluation needs a checkpoint at the same step",
+                    fix: $"set save_strategy: {RecipeNames.Of(options.EvalStrategy)}");
             return;
         }
         if (options.EvalStrategy != IntervalStrategy.Steps)

@@ -51,12 +51,14 @@ internal sealed class TrainingLoop : IDisposable
     {
         (_job, _options, _folder) = (job, job.Options, folder);
         _plan = job.Plan;
-        _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps), _plan.TotalSteps, _options.LearningRate);
+        _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps),
+            _plan.TotalSteps, _options.LearningRate);
         _optimizer = Optimizer.Create(_options, job.Model.Parameters);
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
-        _evaluator = job.Evaluation is null ? null : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens, job.Workers);
+        _evaluator = job.Evaluation is null ? null
+            : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens, job.Workers);
         _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
         _observer = observer is null ? folder : new RunObservers(folder, observer);
         Describe(folder.State);
@@ -97,7 +99,8 @@ internal sealed class TrainingLoop : IDisposable
         {
             if (_savedStep != _state.Step)
                 Save();
-            _observer.Said($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes on from there");
+            _observer.Said($"interrupted after step {_state.Step}, with checkpoint-{_state.Step} on disk; the same command goes "
+                + "on from there");
         }
         _state.Seconds = before + clock.Elapsed.TotalSeconds;
         return Finish(finished, waited);
@@ -113,11 +116,13 @@ internal sealed class TrainingLoop : IDisposable
         {
             Training = true,
             Metrics = _state.SinceLog,
-            Options = batch => new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
+            Options = batch =>
+                new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
             Workers = _job.Workers,
             IsUntrained = IsUntrained(),
         };
-        var (loss, learned, tokens) = StepSums.Run(_job.Model, _job.Method, _job.Method.Make(_job.Model, _state.Step, work.Groups, pass), pass);
+        var (loss, learned, tokens) = StepSums.Run(_job.Model, _job.Method, _job.Method.Make(_job.Model, _state.Step, work.Groups, pass),
+            pass);
         RequireFinite(loss, "loss", work);
         var rate = _schedule.At(_state.Step);
         double? norm = null;
@@ -141,7 +146,8 @@ internal sealed class TrainingLoop : IDisposable
         _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, tokens));
     }
 
-    /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change nothing.</summary>
+    /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change
+    /// nothing.</summary>
     private bool IsUntrained()
     {
         if (_schedule.State is not null)        // its rates depend on what was evaluated, not on the step alone
@@ -152,13 +158,15 @@ internal sealed class TrainingLoop : IDisposable
         return true;
     }
 
-    // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it is.
+    // A loss that is not a number would spoil every weight with the next update: nothing is updated, and the last checkpoint stays as it
+    // is.
     private void RequireFinite(double value, string what, StepWork work)
     {
         if (double.IsFinite(value))
             return;
         var rows = work.Rows.MicroBatches.SelectMany(m => m).Take(8);
-        throw new InputException($"step {_state.Step + 1}: the {what} is {value}; learning rate {_schedule.At(_state.Step):g4}, rows {string.Join(", ", rows)}{(work.Rows.MicroBatches.Sum(m => m.Length) > 8 ? ", …" : "")} of the training set",
+        throw new InputException($"step {_state.Step + 1}: the {what} is {value}; learning rate {_schedule.At(_state.Step):g4}, "
+            + $"rows {string.Join(", ", rows)}{(work.Rows.MicroBatches.Sum(m => m.Length) > 8 ? ", …" : "")} of the training set",
             why: "an update with it would make every weight not a number; nothing was updated, and checkpoints already written stand",
             fix: "lower learning_rate or max_grad_norm, add warmup_ratio: 0.1, or look at the rows with `handbook inspect`");
     }
@@ -206,7 +214,8 @@ internal sealed class TrainingLoop : IDisposable
         _schedule.Report(metrics.Number("eval_loss")!.Value);
 
         if (metrics.Number(_options.BestMetric()) is not { } metric)
-            throw new InputException($"metric_for_best_model: {_options.BestMetric()} is not measured; there are {string.Join(", ", metrics.Select(m => m.Key))}",
+            throw new InputException($"metric_for_best_model: {_options.BestMetric()} is not measured; there "
+                + $"are {string.Join(", ", metrics.Select(m => m.Key))}",
                 fix: "name one of these, or remove the key");
         var state = _folder.State;
         if (state.BestMetric is { } best && (_options.BestIsGreatest() ? metric <= best : metric >= best))
@@ -242,7 +251,8 @@ internal sealed class TrainingLoop : IDisposable
     private TrainingOutcome Finish(bool finished, TimeSpan waited)
     {
         var epoch = _folder.State.Epoch;
-        if (finished && _options.LoadBestModelAtEnd && _folder.State.BestModelCheckpoint is { } best && best != Path.Combine(_folder.Path, $"checkpoint-{_state.Step}"))
+        if (finished && _options.LoadBestModelAtEnd && _folder.State.BestModelCheckpoint is { } best
+            && best != Path.Combine(_folder.Path, $"checkpoint-{_state.Step}"))
         {
             LoadBest(best);
             _lastEvaluation = null;
@@ -290,9 +300,11 @@ internal sealed class TrainingLoop : IDisposable
     {
         var state = TrainingCheckpoint.Restore(resume.Path, _job, _optimizer);
         if (state.DataKey != _job.DataKey && _options is { IgnoreDataSkip: false, IgnoreRecipeChanges: false })
-            throw new InputException($"{resume.Path} was trained on other rows, in another order, or with other batches than this recipe names",
+            throw new InputException($"{resume.Path} was trained on other rows, in another order, or with other batches than this "
+                + "recipe names",
                 why: "going on would repeat some rows and skip others",
-                fix: "go on with the recipe that made it; to start anew use --fresh=true or another output_dir; to go on with the new rows all the same use --ignore_data_skip=true");
+                fix: "go on with the recipe that made it; to start anew use --fresh=true or another output_dir; to go on with the new "
+                    + "rows all the same use --ignore_data_skip=true");
         if (!_options.IgnoreDataSkip)
             LengthChange.Require(_options, _folder.State.MaxSteps, _plan.TotalSteps, state.Step, resume.Path);
         state.DataKey = _job.DataKey;

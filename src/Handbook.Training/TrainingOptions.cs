@@ -18,7 +18,8 @@ public sealed record TrainingOptions
     /// <summary>Start from step 0 although the run folder has checkpoints; they are removed when the new run begins.</summary>
     public bool Fresh { get; init; }
 
-    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where there is one).</summary>
+    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where
+    /// there is one).</summary>
     public string? ResumeFromCheckpoint { get; init; }
 
     /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>
@@ -42,10 +43,12 @@ public sealed record TrainingOptions
     /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
     public int MaxSteps { get; init; } = -1;
 
-    /// <summary>The optimiser. <c>adamw_torch</c> and <c>lion_32bit</c> read <c>adam_beta1</c> and <c>adam_beta2</c>; all read <c>weight_decay</c>.</summary>
+    /// <summary>The optimiser. <c>adamw_torch</c> and <c>lion_32bit</c> read <c>adam_beta1</c> and <c>adam_beta2</c>; all read
+    /// <c>weight_decay</c>.</summary>
     public OptimizerKind Optim { get; init; } = OptimizerKind.AdamW;
 
-    /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov; <c>rmsprop</c> alpha and eps;
+    /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov;
+    /// <c>rmsprop</c> alpha and eps;
     /// <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter.</summary>
     public string? OptimArgs { get; init; }
 
@@ -58,13 +61,15 @@ public sealed record TrainingOptions
     /// <summary>The shape of the learning rate over the run.</summary>
     public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Linear;
 
-    /// <summary>Parameters of the schedule, such as <c>min_lr_rate</c>, <c>num_cycles</c>, <c>power</c> or <c>num_decay_steps</c>.</summary>
+    /// <summary>Parameters of the schedule, such as <c>min_lr_rate</c>, <c>num_cycles</c>, <c>power</c> or
+    /// <c>num_decay_steps</c>.</summary>
     public IReadOnlyDictionary<string, object?>? LrSchedulerKwargs { get; init; }
 
     /// <summary>Share of all steps in which the learning rate rises from 0; <c>warmup_steps</c> wins where it is set.</summary>
     public double? WarmupRatio { get; init; } = 0.0;
 
-    /// <summary>Steps in which the learning rate rises from 0, or a share of all steps below 1; 0 lets <c>warmup_ratio</c> decide.</summary>
+    /// <summary>Steps in which the learning rate rises from 0, or a share of all steps below 1; 0 lets <c>warmup_ratio</c>
+    /// decide.</summary>
     public double WarmupSteps { get; init; }
 
     /// <summary>Decay of the weights per step, times the learning rate; biases and norms are left alone.</summary>
@@ -88,8 +93,9 @@ public sealed record TrainingOptions
     /// <summary>Share of the target spread over the whole vocabulary.</summary>
     public double LabelSmoothingFactor { get; init; }
 
-    /// <summary>Weight of the loss that spreads tokens over a model's experts; 0 turns it off. null takes the model's own (<c>router_aux_loss_coef</c> in its
-    /// config.json, where <c>output_router_logits</c> is true there). Without experts it has no effect.</summary>
+    /// <summary>Weight of the loss that spreads tokens over a model's experts; 0 turns it off. null takes the model's own
+    /// (<c>router_aux_loss_coef</c> in its config.json, where <c>output_router_logits</c> is true there). Without experts it has no
+    /// effect.</summary>
     public double? RouterAuxLossCoef { get; init; }
 
     /// <summary>Compute products in bfloat16 with float32 masters. The processor should have bf16 instructions.</summary>
@@ -107,7 +113,8 @@ public sealed record TrainingOptions
     [Key(NotBuilt = "mixed precision on the CPU is bfloat16")]
     public bool Fp16FullEval { get; init; }
 
-    /// <summary>Keep only each layer's input and compute the rest again in the backward pass: less memory, about a third more time.</summary>
+    /// <summary>Keep only each layer's input and compute the rest again in the backward pass: less memory, about a third more
+    /// time.</summary>
     public bool GradientCheckpointing { get; init; }
 
     /// <summary>Seed of everything random: new weights, order of rows, noise.</summary>
@@ -119,11 +126,13 @@ public sealed record TrainingOptions
     /// <summary>Leave out the last rows of a pass when they do not fill a micro-batch.</summary>
     public bool DataloaderDropLast { get; init; }
 
-    /// <summary>Batches of rows of similar length; the older way to write <c>train_sampling_strategy: group_by_length</c>. Rows are computed without padding anyway, so it gains little.</summary>
+    /// <summary>Batches of rows of similar length; the older way to write <c>train_sampling_strategy: group_by_length</c>. Rows are
+    /// computed without padding anyway, so it gains little.</summary>
     public bool GroupByLength { get; init; }
 
-    /// <summary>The order of rows in an epoch: <c>random</c>, <c>sequential</c> as the data has them, or <c>group_by_length</c>: random, but rows of similar length in a batch.
-    /// null is random, but sequential for KTO and BCO where <c>trl_compat</c> asks for the reference trainer's order.</summary>
+    /// <summary>The order of rows in an epoch: <c>random</c>, <c>sequential</c> as the data has them, or <c>group_by_length</c>: random,
+    /// but rows of similar length in a batch. null is random, but sequential for KTO and BCO where <c>trl_compat</c> asks for the reference
+    /// trainer's order.</summary>
     public SamplingStrategy? TrainSamplingStrategy { get; init; }
 
     /// <summary>Halve the batch after running out of memory.</summary>
@@ -146,7 +155,8 @@ public sealed record TrainingOptions
     /// <summary>Evaluate before the first step.</summary>
     public bool EvalOnStart { get; init; }
 
-    /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so far.</summary>
+    /// <summary>When to save a checkpoint: <c>no</c>, <c>steps</c>, <c>epoch</c>, or <c>best</c>: whenever an evaluation is the best so
+    /// far.</summary>
     public SaveStrategy SaveStrategy { get; init; } = SaveStrategy.Steps;
 
     /// <summary>Steps between checkpoints, or a share of the run below 1.</summary>
@@ -179,7 +189,8 @@ public sealed record TrainingOptions
     /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>
     public string? LoggingDir { get; init; }
 
-    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard files.</summary>
+    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard
+    /// files.</summary>
     public IReadOnlyList<string>? ReportTo { get; init; }
 
     /// <summary>Hide the progress line; null shows it on a terminal.</summary>
@@ -193,7 +204,8 @@ public sealed record TrainingOptions
     public string? HubModelId { get; init; }
 
     /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
-    public int Warmup(int totalSteps) => WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));
+    public int Warmup(int totalSteps) =>
+        WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));
 
     /// <summary>The optimiser that steps.</summary>
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
@@ -269,11 +281,13 @@ public enum SaveStrategy
     [Spelled("best")] Best,
 }
 
-/// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps here.</summary>
+/// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps
+/// here.</summary>
 public enum OptimizerKind
 {
     /// <summary>Adam with decoupled weight decay. Loshchilov and Hutter 2019, arXiv:1711.05101.</summary>
-    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw", "paged_adamw_32bit", "paged_adamw",
+    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw",
+        "paged_adamw_32bit", "paged_adamw",
         "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")]
     AdamW,
     /// <summary>Gradients divided by the root of their running mean square.</summary>

@@ -53,7 +53,8 @@ public sealed class CommandLineTests : IDisposable
     {
         var outcome = _handbook.Run(command);
         Assert.Equal(2, outcome.Code);
-        Assert.Equal($"error: handbook {command}: no recipe is named\n  fix: `handbook {command} recipes/tiny/sft.yaml`, or any other YAML recipe\n", outcome.Error);
+        Assert.Equal($"error: handbook {command}: no recipe is named\n  fix: `handbook {command} recipes/tiny/sft.yaml`, or any other "
+            + "YAML recipe\n", outcome.Error);
     }
 
     [Fact]
@@ -140,7 +141,8 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("explain", "--", "max_seq_length");
         Assert.Equal(0, outcome.Code);
         Assert.StartsWith("max_length\n  Longest row in tokens;", outcome.Output);
-        Assert.Contains("\n  type: a whole number\n  default: 1024; 512 for dpo, orpo, kto, cpo, bco with dataset_mixer\n  also read as: max_seq_length\n", outcome.Output);
+        Assert.Contains("\n  type: a whole number\n  default: 1024; 512 for dpo, orpo, kto, cpo, bco with dataset_mixer\n  also read as: "
+            + "max_seq_length\n", outcome.Output);
     }
 
     [Fact]
@@ -160,7 +162,8 @@ public sealed class CommandLineTests : IDisposable
         Assert.DoesNotContain("assistant_only_loss", outcome.Output);
     }
 
-    private const string Batch = "global batch: per_device_train_batch_size 8 x gradient_accumulation_steps 1 x 1 process = 8 rows a step\n";
+    private const string Batch =
+        "global batch: per_device_train_batch_size 8 x gradient_accumulation_steps 1 x 1 process = 8 rows a step\n";
 
     public void Dispose() => _handbook.Dispose();
 }

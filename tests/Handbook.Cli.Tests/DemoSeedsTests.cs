@@ -15,7 +15,9 @@ public sealed partial class DemoSeedsTests : IDisposable
     [InlineData(17), InlineData(18), InlineData(19)]
     public async Task Every_stage_is_better_than_the_one_before(int seed)
     {
-        var start = new ProcessStartInfo("bash", [Path.Combine(SharedFiles.Repository, "tools", "demo.sh")]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo("bash",
+            [Path.Combine(SharedFiles.Repository, "tools", "demo.sh")])
+        { RedirectStandardOutput = true, RedirectStandardError = true };
         start.Environment["DEMO_SEED"] = seed.ToString(CultureInfo.InvariantCulture);
         start.Environment["DEMO_FOLDER"] = _folder["demo"];
         start.Environment["HANDBOOK_CACHE"] = _folder["cache"];
@@ -26,9 +28,11 @@ public sealed partial class DemoSeedsTests : IDisposable
         await process.WaitForExitAsync(TestContext.Current.CancellationToken);
         Assert.True(process.ExitCode == 0, $"{output}\n{errors}");
 
-        var table = Row().Matches(output).ToDictionary(row => row.Groups[1].Value, row => Figure().Matches(row.Groups[2].Value).Select(f => double.Parse(f.Value, CultureInfo.InvariantCulture)).ToArray());
+        var table = Row().Matches(output).ToDictionary(row => row.Groups[1].Value,
+            row => Figure().Matches(row.Groups[2].Value).Select(f => double.Parse(f.Value, CultureInfo.InvariantCulture)).ToArray());
         Assert.True(table.Count == 5, output);
-        var (read, tuned, reward, dpo, sampled) = (table["reading"], table["fine-tuning"], table["reward modelling"], table["DPO"], table["rejection sampling"]);
+        var (read, tuned, reward, dpo, sampled) = (table["reading"], table["fine-tuning"], table["reward modelling"], table["DPO"],
+            table["rejection sampling"]);
         Assert.True(read[0] < tuned[0] && tuned[0] < dpo[0] && dpo[0] < sampled[0], $"accuracy\n{output}");
         Assert.True(0.5 < reward[0] && reward[0] < dpo[1], $"reward accuracy\n{output}");
         Assert.True(0.5 < dpo[2] && dpo[2] < sampled[1], $"win rate\n{output}");

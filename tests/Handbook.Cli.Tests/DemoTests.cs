@@ -14,7 +14,8 @@ public sealed class DemoTests : IDisposable
     {
         var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
         Run("demo-data", "--output", "data/tiny", "--scale", "0.05");
-        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token", "<|endoftext|>", "--special-token", "<|im_start|>",
+        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token",
+            "<|endoftext|>", "--special-token", "<|im_start|>",
             "--special-token", "<|im_end|>", "--chat-template", Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
         Run("init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output", "runs/tiny-init");
         Run("cpt", Path.Combine(recipes, "cpt.yaml"), "--max_steps=12", "--logging_steps=1");
@@ -28,7 +29,8 @@ public sealed class DemoTests : IDisposable
             Assert.True(File.Exists(At("runs", run, "loss.svg")));
         }
         var asked = File.ReadLines(At("data", "tiny", "sft", "test.jsonl")).Count();
-        var score = Run("generate", "runs/tiny-sft", "--prompts", "data/tiny/sft/test.jsonl", "--expect", "answer", "--max-new-tokens", "12", "--batch-size", "64", "--output", "answers.jsonl").Output;
+        var score = Run("generate", "runs/tiny-sft", "--prompts", "data/tiny/sft/test.jsonl", "--expect", "answer", "--max-new-tokens",
+            "12", "--batch-size", "64", "--output", "answers.jsonl").Output;
         Assert.Matches($@"^accuracy \d\.\d{{3}} \(\d+ of {asked}\)\n$", score);
         Assert.Equal(asked, File.ReadLines(At("answers.jsonl")).Count());
     }

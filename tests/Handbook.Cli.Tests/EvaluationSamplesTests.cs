@@ -14,15 +14,18 @@ public sealed class EvaluationSamplesTests : IDisposable
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train", 32), ("test", 20)])
             _handbook.Write($"pairs/{split}.jsonl", string.Concat(Enumerable.Range(0, count).Select(i =>
                 JsonSerializer.Serialize(new { chosen = Turns(i, $"the sun {i}"), rejected = Turns(i, $"the moon {i}") }) + "\n")));
-        _handbook.Write("recipe.yaml", "model_name_or_path: model\ndataset_name: pairs\nlearning_rate: 1e-3\nper_device_train_batch_size: 8\nlr_scheduler_type: constant\n");
+        _handbook.Write("recipe.yaml", "model_name_or_path: model\ndataset_name: pairs\nlearning_rate: 1e-3\nper_device_train_batch_size: "
+            + "8\nlr_scheduler_type: constant\n");
 
-        static object[] Turns(int i, string answer) => [new { role = "user", content = $"one two {i}" }, new { role = "assistant", content = answer }];
+        static object[] Turns(int i, string answer) =>
+            [new { role = "user", content = $"one two {i}" }, new { role = "assistant", content = answer }];
     }
 
     [Fact]
     public void Generate_during_eval_writes_answers_to_the_same_prompts_at_each_evaluation()
     {
-        string[] words = ["dpo", "recipe.yaml", "--generate_during_eval=true", "--max_steps=4", "--eval_strategy=steps", "--eval_steps=2", "--save_strategy=steps", "--save_steps=2", "--max_completion_length=8", "--output_dir=run"];
+        string[] words = ["dpo", "recipe.yaml", "--generate_during_eval=true", "--max_steps=4", "--eval_strategy=steps", "--eval_steps=2",
+            "--save_strategy=steps", "--save_steps=2", "--max_completion_length=8", "--output_dir=run"];
         SmallModel.Succeed(_handbook.Run(words));
 
         var rows = Samples();
@@ -42,12 +45,15 @@ public sealed class EvaluationSamplesTests : IDisposable
     [Fact]
     public void Use_density_ratio_tells_what_it_weighs()
     {
-        var outcome = SmallModel.Succeed(_handbook.Run("bco", "recipe.yaml", "--use_density_ratio=true", "--max_steps=2", "--do_eval", "--output_dir=bco"));
+        var outcome = SmallModel.Succeed(_handbook.Run("bco", "recipe.yaml", "--use_density_ratio=true", "--max_steps=2", "--do_eval",
+            "--output_dir=bco"));
 
-        Assert.Contains("density ratio: bad answers weigh from 1 to 1, 1 in the mean", outcome.Error);      // chosen and rejected answers have the same prompts
+        // chosen and rejected answers have the same prompts
+        Assert.Contains("density ratio: bad answers weigh from 1 to 1, 1 in the mean", outcome.Error);
     }
 
-    private JsonNode[] Samples() => [.. File.ReadAllLines(Path.Combine(_handbook.Folder, "run", "samples.jsonl")).Select(line => JsonNode.Parse(line)!)];
+    private JsonNode[] Samples() =>
+        [.. File.ReadAllLines(Path.Combine(_handbook.Folder, "run", "samples.jsonl")).Select(line => JsonNode.Parse(line)!)];
 
     public void Dispose() => _handbook.Dispose();
 }

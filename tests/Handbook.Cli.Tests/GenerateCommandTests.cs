@@ -28,7 +28,8 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
         // Greedy unless asked otherwise, as a turn of the user unless raw.
         Assert.Equal(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--seed", "7").Output);
         Assert.NotEqual(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--raw").Output);
-        Assert.NotEqual(outcome.Output, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--temperature", "2").Output);
+        Assert.NotEqual(outcome.Output,
+            _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--temperature", "2").Output);
         Assert.Equal(0, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--dtype", "bfloat16").Code);
     }
 
@@ -37,11 +38,16 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     {
         // What the model says to each prompt alone is the right answer to it, but for the last.
         string[] prompts = ["one two", "the moon and the sun", "four 17"];
-        var alone = prompts.Select(prompt => SmallModel.Succeed(_handbook.Run("generate", "model", prompt, "--max-new-tokens", "6", "--raw")).Output[..^1]).ToArray();
-        _handbook.Write("prompts.jsonl", string.Join('\n', prompts.Select((prompt, i) => JsonSerializer.Serialize(new { prompt, answer = i == 2 ? "no" : alone[i].Trim() }))));
-        var outcome = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "prompts.jsonl", "--raw", "--max-new-tokens", "6", "--expect", "answer", "--batch-size", "2", "--output", "out/answers.jsonl"));
+        var alone = prompts.Select(prompt =>
+            SmallModel.Succeed(_handbook.Run("generate", "model", prompt, "--max-new-tokens", "6", "--raw")).Output[..^1]).ToArray();
+        _handbook.Write("prompts.jsonl",
+            string.Join('\n',
+            prompts.Select((prompt, i) => JsonSerializer.Serialize(new { prompt, answer = i == 2 ? "no" : alone[i].Trim() }))));
+        var outcome = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "prompts.jsonl", "--raw", "--max-new-tokens", "6",
+            "--expect", "answer", "--batch-size", "2", "--output", "out/answers.jsonl"));
         Assert.Equal("accuracy 0.667 (2 of 3)\n", outcome.Output);
-        var rows = File.ReadAllLines(Path.Combine(_handbook.Folder, "out", "answers.jsonl")).Select(line => JsonDocument.Parse(line).RootElement).ToArray();
+        var rows = File.ReadAllLines(Path.Combine(_handbook.Folder, "out", "answers.jsonl"))
+            .Select(line => JsonDocument.Parse(line).RootElement).ToArray();
         Assert.Equal(prompts, rows.Select(row => row.GetProperty("prompt").GetString()));
         Assert.Equal(alone, rows.Select(row => row.GetProperty("answer").GetString()));
         Assert.Equal([true, true, false], rows.Select(row => row.GetProperty("correct").GetBoolean()));
@@ -53,13 +59,17 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     [Fact]
     public void An_answer_keeps_the_columns_of_its_prompt_s_row()
     {
-        _handbook.Write("ids.jsonl", """{"id": 7, "prompt": "the sun", "answer": "never", "tags": ["a"], "chosen": "x", "source": null}""" + "\n" + """{"id": "b", "prompt": "the moon"}""" + "\n");
-        var lines = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "ids.jsonl", "--max-new-tokens", "2", "--temperature", "1", "-n", "2")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        _handbook.Write("ids.jsonl", """{"id": 7, "prompt": "the sun", "answer": "never", "tags": ["a"], "chosen": "x", "source": null}"""
+            + "\n" + """{"id": "b", "prompt": "the moon"}""" + "\n");
+        var lines = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "ids.jsonl", "--max-new-tokens", "2",
+            "--temperature", "1", "-n", "2")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         var rows = lines.Select(line => JsonDocument.Parse(line).RootElement).ToArray();
         Assert.Equal(["7", "7", "\"b\"", "\"b\""], rows.Select(row => row.GetProperty("id").GetRawText()));
         Assert.Equal("[\"a\"]", rows[0].GetProperty("tags").GetRawText());
-        Assert.Equal(["id", "tags", "source", "prompt", "answer", "tokens", "finish_reason", "row"], rows[0].EnumerateObject().Select(column => column.Name));
-        Assert.Equal("""{"answer":"never","chosen":"x"}""", JsonSerializer.Serialize(rows[0].GetProperty("row")));      // they are not what the model said
+        Assert.Equal(["id", "tags", "source", "prompt", "answer", "tokens", "finish_reason", "row"],
+            rows[0].EnumerateObject().Select(column => column.Name));
+        // they are not what the model said
+        Assert.Equal("""{"answer":"never","chosen":"x"}""", JsonSerializer.Serialize(rows[0].GetProperty("row")));
         Assert.Equal(["id", "prompt", "answer", "tokens", "finish_reason"], rows[3].EnumerateObject().Select(column => column.Name));
     }
 
@@ -67,9 +77,12 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     public void Several_answers_to_each_prompt_begin_with_the_one_that_is_given_alone()
     {
         _handbook.Write("several.txt", "the sun\nthe moon\n");
-        string[][] Answers(params string[] more) => [.. SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts", "several.txt", "--temperature", "1", "--max-new-tokens", "6", .. more])).Output
+        string[][] Answers(params string[] more) =>
+            [.. SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts", "several.txt", "--temperature", "1", "--max-new-tokens",
+            "6", .. more])).Output
             .Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)
-            .GroupBy(row => row.GetProperty("prompt").GetString()).Select(group => group.Select(row => row.GetProperty("answer").GetString()!).ToArray())];
+            .GroupBy(row => row.GetProperty("prompt").GetString())
+                .Select(group => group.Select(row => row.GetProperty("answer").GetString()!).ToArray())];
         var (one, three) = (Answers(), Answers("--num-generations", "3"));
         Assert.Equal([3, 3], three.Select(answers => answers.Length));
         Assert.Equal(one.Select(answers => answers[0]), three.Select(answers => answers[0]));
@@ -79,11 +92,13 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     [Fact]
     public void Conversations_are_answered_up_to_the_assistant_s_last_turn()
     {
-        _handbook.Write("chats.jsonl", """{"messages": [{"role": "user", "content": "the sun"}, {"role": "assistant", "content": "never seen"}]}""");
+        _handbook.Write("chats.jsonl",
+            """{"messages": [{"role": "user", "content": "the sun"}, {"role": "assistant", "content": "never seen"}]}""");
         _handbook.Write("lines.txt", "the sun\n\n");
         var chat = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "chats.jsonl", "--max-new-tokens", "5")).Output;
         var line = SmallModel.Succeed(_handbook.Run("generate", "model", "--prompts", "lines.txt", "--max-new-tokens", "5")).Output;
-        Assert.Equal(JsonDocument.Parse(line).RootElement.GetProperty("answer").GetString(), JsonDocument.Parse(chat).RootElement.GetProperty("answer").GetString());
+        Assert.Equal(JsonDocument.Parse(line).RootElement.GetProperty("answer").GetString(),
+            JsonDocument.Parse(chat).RootElement.GetProperty("answer").GetString());
         Assert.Single(JsonDocument.Parse(chat).RootElement.GetProperty("prompt").EnumerateArray());
     }
 
@@ -146,10 +161,15 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     public void The_real_model_tells_its_story()
     {
         var folder = SharedFiles.Need("models", "tinystories-656k");
-        var cases = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json"))).RootElement.GetProperty("cases").EnumerateArray().ToArray();
-        _handbook.Write("stories.jsonl", string.Join('\n', cases.Select(c => JsonSerializer.Serialize(new { prompt = c.GetProperty("prompt").GetString(), ids = c.GetProperty("ids").GetArrayLength() }))));
+        var cases = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json"))).RootElement.GetProperty("cases")
+            .EnumerateArray().ToArray();
+        _handbook.Write("stories.jsonl",
+            string.Join('\n',
+            cases.Select(c =>
+            JsonSerializer.Serialize(new { prompt = c.GetProperty("prompt").GetString(), ids = c.GetProperty("ids").GetArrayLength() }))));
         const int tokens = 40;
-        var lines = SmallModel.Succeed(_handbook.Run("generate", folder, "--prompts", "stories.jsonl", "--max-new-tokens", $"{tokens}")).Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
+        var lines = SmallModel.Succeed(_handbook.Run("generate", folder, "--prompts", "stories.jsonl", "--max-new-tokens", $"{tokens}"))
+            .Output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
         Assert.Equal(cases.Length, lines.Length);
         for (var i = 0; i < cases.Length; i++)
         {

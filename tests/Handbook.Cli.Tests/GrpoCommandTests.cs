@@ -34,7 +34,8 @@ public sealed class GrpoCommandTests : IDisposable
     [Fact]
     public void Rewards_rise_and_every_answer_is_logged()
     {
-        SmallModel.Succeed(_handbook.Run("grpo", "grpo.yaml", "--max_steps=24", "--eval_strategy=steps", "--eval_steps=12", "--eval_on_start=true", "--beta=0.02", "--log_completions=true", "--output_dir=run"));
+        SmallModel.Succeed(_handbook.Run("grpo", "grpo.yaml", "--max_steps=24", "--eval_strategy=steps", "--eval_steps=12",
+            "--eval_on_start=true", "--beta=0.02", "--log_completions=true", "--output_dir=run"));
 
         var log = Log("run");
         var rewards = log.Where(entry => entry["reward"] is not null).Select(entry => (double)entry["reward"]!).ToArray();
@@ -43,26 +44,32 @@ public sealed class GrpoCommandTests : IDisposable
         var held = log.Where(entry => entry["eval_reward"] is not null).Select(entry => (double)entry["eval_reward"]!).ToArray();
         Assert.True(held[^1] > held[0] + 0.1, string.Join(' ', held));
         var last = log.Last(entry => entry["reward"] is not null);
-        foreach (var name in (string[])["reward_std", "frac_reward_zero_std", "rewards/regex/mean", "rewards/regex/std", "rewards/length/mean", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "clip_ratio/low_min", "clip_ratio/high_max",
+        foreach (var name in (string[])["reward_std", "frac_reward_zero_std", "rewards/regex/mean", "rewards/regex/std",
+            "rewards/length/mean", "kl", "entropy", "clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean",
+            "clip_ratio/low_min", "clip_ratio/high_max",
             "completions/mean_length", "completions/min_length", "completions/max_length", "completions/clipped_ratio", "num_tokens"])
             Assert.True(last[name] is not null, name);
-        var answers = File.ReadAllLines(Path.Combine(_handbook.Folder, "run", "completions.jsonl")).Select(line => JsonNode.Parse(line)!).ToArray();
+        var answers = File.ReadAllLines(Path.Combine(_handbook.Folder, "run", "completions.jsonl")).Select(line => JsonNode.Parse(line)!)
+            .ToArray();
         Assert.Equal(24 * 64, answers.Length);
-        Assert.All(answers, answer => Assert.Equal(((string)answer["completion"]!).Contains('o', StringComparison.Ordinal) ? 1.0 : 0.0, (double)answer["regex"]!));
+        Assert.All(answers, answer =>
+            Assert.Equal(((string)answer["completion"]!).Contains('o', StringComparison.Ordinal) ? 1.0 : 0.0, (double)answer["regex"]!));
         Assert.Equal(rewards[0], answers.Take(64).Average(answer => (double)answer["reward"]!), 1e-9);
     }
 
     [Fact] // step 5 lies amid answers that are trained on twice, over two steps each
     public void A_run_that_goes_on_amid_its_answers_ends_with_the_same_bits()
     {
-        string[] words = ["grpo", "grpo.yaml", "--max_steps=8", "--num_iterations=2", "--steps_per_generation=2", "--beta=0.02", "--save_strategy=steps", "--save_steps=5", "--per_device_train_batch_size=16", "--log_completions=true"];
+        string[] words = ["grpo", "grpo.yaml", "--max_steps=8", "--num_iterations=2", "--steps_per_generation=2", "--beta=0.02",
+            "--save_strategy=steps", "--save_steps=5", "--per_device_train_batch_size=16", "--log_completions=true"];
         SmallModel.Succeed(_handbook.Run([.. words, "--output_dir=whole"]));
         Copy("whole", "parted", "checkpoint-5");
 
         var outcome = SmallModel.Succeed(_handbook.Run([.. words, "--output_dir=parted"]));
 
         Assert.Contains("going on from", outcome.Error);
-        Assert.Equal(File.ReadAllBytes(Path.Combine(_handbook.Folder, "whole", "model.safetensors")), File.ReadAllBytes(Path.Combine(_handbook.Folder, "parted", "model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(_handbook.Folder, "whole", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(_handbook.Folder, "parted", "model.safetensors")));
         string[] Curve(string run) => [.. Log(run).Where(entry => (int)entry["step"]! > 5).Select(entry => entry.ToJsonString())];
         Assert.Equal(Curve("whole"), Curve("parted"));
         Assert.Contains(Log("whole"), entry => (double?)entry["clip_ratio/region_mean"] > 0);
@@ -71,9 +78,13 @@ public sealed class GrpoCommandTests : IDisposable
     [Fact]
     public void The_tiny_recipe_trains()
     {
-        _handbook.Write("asked/train.jsonl", string.Concat(Enumerable.Range(0, 16).Select(i => $$"""{"prompt": [{"role": "user", "content": "one two {{i}}"}], "answer": "three"}""" + "\n")));
+        _handbook.Write("asked/train.jsonl",
+            string.Concat(Enumerable.Range(0, 16)
+            .Select(i => $$"""{"prompt": [{"role": "user", "content": "one two {{i}}"}], "answer": "three"}""" + "\n")));
 
-        SmallModel.Succeed(_handbook.Run("grpo", Path.Combine(SharedFiles.Repository, "recipes", "tiny", "grpo.yaml"), "--model_name_or_path=model", "--dataset_name=asked", "--max_steps=2", "--logging_steps=1", "--save_strategy=no", "--output_dir=tiny"));
+        SmallModel.Succeed(_handbook.Run("grpo", Path.Combine(SharedFiles.Repository, "recipes", "tiny", "grpo.yaml"),
+            "--model_name_or_path=model", "--dataset_name=asked", "--max_steps=2", "--logging_steps=1", "--save_strategy=no",
+            "--output_dir=tiny"));
 
         Assert.Equal(2, Log("tiny").Count(entry => entry["rewards/exact_match/mean"] is not null));
         Assert.True(File.Exists(Path.Combine(_handbook.Folder, "tiny", "model.safetensors")));
@@ -90,7 +101,8 @@ public sealed class GrpoCommandTests : IDisposable
         return outcome.Error;
     }
 
-    private JsonNode[] Log(string run) => [.. File.ReadAllLines(Path.Combine(_handbook.Folder, run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!)];
+    private JsonNode[] Log(string run) =>
+        [.. File.ReadAllLines(Path.Combine(_handbook.Folder, run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!)];
 
     private void Copy(string from, string to, string checkpoint)
     {
@@ -103,7 +115,8 @@ public sealed class GrpoCommandTests : IDisposable
         }
     }
 
-    private static string Prompts(int count) => string.Concat(Enumerable.Range(0, count).Select(i => $$"""{"prompt": [{"role": "user", "content": "one two {{i}}"}]}""" + "\n"));
+    private static string Prompts(int count) =>
+        string.Concat(Enumerable.Range(0, count).Select(i => $$"""{"prompt": [{"role": "user", "content": "one two {{i}}"}]}""" + "\n"));
 
     public void Dispose() => _handbook.Dispose();
 }

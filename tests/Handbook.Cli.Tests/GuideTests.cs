@@ -14,7 +14,8 @@ public sealed class GuideTests
     {
         var data = new TheoryData<string, string>();
         foreach (var file in Directory.EnumerateFiles(s_folder, "*.md").Order(StringComparer.Ordinal))
-            foreach (Match block in Regex.Matches(File.ReadAllText(file), @"^```bash\n(.*?)^```", RegexOptions.Singleline | RegexOptions.Multiline))
+            foreach (Match block in Regex.Matches(File.ReadAllText(file), @"^```bash\n(.*?)^```",
+                RegexOptions.Singleline | RegexOptions.Multiline))
                 foreach (var line in block.Groups[1].Value.Replace("\\\n", " ").Split('\n', StringSplitOptions.RemoveEmptyEntries))
                     data.Add(Path.GetFileName(file), line.Split(" #")[0].Trim());
         return data;
@@ -33,14 +34,16 @@ public sealed class GuideTests
         var file = new FileInfo(Path.Combine(SharedFiles.Repository, path));
         var method = Recipe.MethodNamed(words[0]);
         string[] keys = method is null ? [] : [.. words.Skip(1).Where(word => word != path)];
-        Assert.True(Recipe.Load(file, keys, method ?? Recipe.GuessMethod(file)).TryGet(out _, out var diagnostics), $"{chapter}: {line}\n{diagnostics}");
+        Assert.True(Recipe.Load(file, keys, method ?? Recipe.GuessMethod(file)).TryGet(out _, out var diagnostics),
+            $"{chapter}: {line}\n{diagnostics}");
     }
 
     [Fact]
     public void Every_chapter_has_something_to_run_and_stands_in_the_index()
     {
         var index = File.ReadAllText(Path.Combine(s_folder, "README.md"));
-        foreach (var file in Directory.EnumerateFiles(s_folder, "*.md").Where(file => !file.EndsWith("README.md", StringComparison.Ordinal)))
+        foreach (var file in Directory.EnumerateFiles(s_folder, "*.md")
+            .Where(file => !file.EndsWith("README.md", StringComparison.Ordinal)))
         {
             Assert.Contains("```bash\n./handbook ", File.ReadAllText(file));
             Assert.Contains($"]({Path.GetFileName(file)})", index);
@@ -52,6 +55,7 @@ public sealed class GuideTests
     {
         foreach (var file in Directory.EnumerateFiles(s_folder, "*.md"))
             foreach (Match link in Regex.Matches(File.ReadAllText(file), @"\]\(([^)#]+)\)"))
-                Assert.True(link.Groups[1].Value.Contains("://", StringComparison.Ordinal) || File.Exists(Path.Combine(s_folder, link.Groups[1].Value)), $"{Path.GetFileName(file)}: {link.Groups[1].Value}");
+                Assert.True(link.Groups[1].Value.Contains("://", StringComparison.Ordinal)
+                    || File.Exists(Path.Combine(s_folder, link.Groups[1].Value)), $"{Path.GetFileName(file)}: {link.Groups[1].Value}");
     }
 }

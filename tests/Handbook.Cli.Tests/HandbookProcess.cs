@@ -39,7 +39,8 @@ internal sealed class HandbookProcess : IDisposable
         return new(process.ExitCode, output.Result, error.Result);
     }
 
-    /// <summary>Starts a command and returns while it runs; the caller reads its output, and writes its input where it asks for that.</summary>
+    /// <summary>Starts a command and returns while it runs; the caller reads its output, and writes its input where it asks for
+    /// that.</summary>
     public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false)
     {
         var start = new ProcessStartInfo("dotnet", ["exec", ProgramFile, .. words])
@@ -58,7 +59,12 @@ internal sealed class HandbookProcess : IDisposable
     /// <summary>Runs another program in the working folder to its end, such as a shell that runs the handbook.</summary>
     public Outcome RunOther(string program, params string[] words)
     {
-        var start = new ProcessStartInfo(program, words) { WorkingDirectory = Folder, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(program, words)
+        {
+            WorkingDirectory = Folder,
+            RedirectStandardOutput = true,
+            RedirectStandardError = true
+        };
         start.Environment["HANDBOOK_CACHE"] = Cache;
         try
         {

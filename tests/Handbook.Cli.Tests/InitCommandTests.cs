@@ -29,7 +29,8 @@ public sealed class InitCommandTests : IDisposable
         // By hand, D = 8: (4 tokens, 16 positions)·D + 2·(two norms 4D, attention 4D² + 4D, mlp 8D² + 5D) + norm 2D = 1,920.
         Assert.Contains("new: gpt2 with 1,920 parameters, 10.2 kB as float32, seed 42", outcome.Output);
         Assert.Contains("vocabulary: 4 tokens\n", outcome.Output);
-        Assert.Equal(["config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"],
+        Assert.Equal(["config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json", "tokenizer.json",
+            "tokenizer_config.json"],
             Directory.GetFiles(At("new")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         var config = File.ReadAllText(At("new/config.json"));
         Assert.Contains("\"vocab_size\": 4", config);
@@ -67,9 +68,11 @@ public sealed class InitCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("""{"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 3}""", "vocab_size is 3, but the tokenizer gives ids up to 3")]
+    [InlineData("""{"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "vocab_size": 3}""",
+        "vocab_size is 3, but the tokenizer gives ids up to 3")]
     [InlineData("""{"model_type": "gpt2", "n_embd": 9, "n_layer": 2, "n_head": 2}""", "n_embd 9 is not divisible by n_head 2")]
-    [InlineData("""{"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "bos_token_id": 77}""", "bos_token_id is 77, but vocab_size is 4")]
+    [InlineData("""{"model_type": "gpt2", "n_embd": 8, "n_layer": 2, "n_head": 2, "bos_token_id": 77}""",
+        "bos_token_id is 77, but vocab_size is 4")]
     [InlineData("""{"model_type": "rwkv"}""", "model_type \"rwkv\" is not supported")]
     [InlineData("""{"model_type": """, "not valid JSON")]
     public void A_config_that_cannot_work_starts_nothing(string config, string message)
@@ -86,5 +89,6 @@ public sealed class InitCommandTests : IDisposable
 
     private string At(string name) => Path.Combine(_handbook.Folder, name);
 
-    private Outcome Init(string output, params string[] more) => _handbook.Run(["init", "--config", "config.json", "--tokenizer", "tok", "--output", output, .. more]);
+    private Outcome Init(string output, params string[] more) =>
+        _handbook.Run(["init", "--config", "config.json", "--tokenizer", "tok", "--output", output, .. more]);
 }

@@ -25,7 +25,8 @@ public sealed class InspectCommandTests : IDisposable
     [Fact]
     public void A_recipe_shows_its_rows_with_their_loss_and_what_is_unusable()
     {
-        _handbook.Write("sft.yaml", "model_name_or_path: tok\nmax_bad_rows: 0.5\ndataset_name: rows.jsonl\nmax_length: 16\npacking: true\n");
+        _handbook.Write("sft.yaml",
+            "model_name_or_path: tok\nmax_bad_rows: 0.5\ndataset_name: rows.jsonl\nmax_length: 16\npacking: true\n");
         var outcome = Inspect("sft.yaml", "--method", "sft");
         Assert.Equal((0, ""), (outcome.Code, outcome.Code == 0 ? "" : outcome.Error));
         Assert.Contains("rows.jsonl [train]: layout PromptCompletion, 2 of 3 rows, 6 tokens, 66.7 % with loss", outcome.Output);
@@ -48,7 +49,8 @@ public sealed class InspectCommandTests : IDisposable
         Assert.Contains("pairs.jsonl [train]: layout Preference, 1 of 3 rows, 5 tokens, 80.0 % with loss", outcome.Output);
         Assert.Contains("left out: 1 × chosen and rejected are the same, e.g. pairs.jsonl:2:", outcome.Output);
         Assert.Contains("unusable: 1 × no rejected, e.g. pairs.jsonl:3:", outcome.Output);
-        Assert.Contains("── row 1: 5 tokens in 3 segments, margin 0.5; [in brackets] carries loss ──\n┄┄┄ prompt: 1 tokens ┄┄┄\nb\n┄┄┄ chosen: 2 tokens ┄┄┄\n[ab</s>]\n┄┄┄ rejected: 2 tokens ┄┄┄\n[a</s>]\n", outcome.Output);
+        Assert.Contains("── row 1: 5 tokens in 3 segments, margin 0.5; [in brackets] carries loss ──\n┄┄┄ prompt: 1 tokens ┄┄┄\nb\n┄┄┄ "
+            + "chosen: 2 tokens ┄┄┄\n[ab</s>]\n┄┄┄ rejected: 2 tokens ┄┄┄\n[a</s>]\n", outcome.Output);
     }
 
     [Fact]
@@ -94,5 +96,6 @@ public sealed class InspectCommandTests : IDisposable
     }
 
     private Outcome Inspect(params string[] words) =>
-        _handbook.Run(["inspect", .. words], TimeSpan.FromMinutes(2), new Dictionary<string, string> { ["HANDBOOK_CACHE"] = Path.Combine(_handbook.Folder, "cache") });
+        _handbook.Run(["inspect", .. words], TimeSpan.FromMinutes(2),
+            new Dictionary<string, string> { ["HANDBOOK_CACHE"] = Path.Combine(_handbook.Folder, "cache") });
 }

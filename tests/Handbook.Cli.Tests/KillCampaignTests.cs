@@ -3,8 +3,8 @@ using System.Text.Json.Nodes;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>Fifty times the real program is killed, at any moment and while it writes a checkpoint: each run ends with the bits of one that nobody
-/// disturbed.</summary>
+/// <summary>Fifty times the real program is killed, at any moment and while it writes a checkpoint: each run ends with the bits of one that
+/// nobody disturbed.</summary>
 [Trait("speed", "slow")]
 public sealed class KillCampaignTests : IDisposable
 {
@@ -28,7 +28,8 @@ public sealed class KillCampaignTests : IDisposable
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train", 44), ("test", 6)])
         {
             Write("chats", i => $$"""{"messages": [{{User(i)}}, {{Assistant($"three four {i}")}}]}""");
-            Write("pairs", i => $$"""{"prompt": [{{User(i)}}], "chosen": [{{Assistant($"the sun {i}")}}], "rejected": [{{Assistant($"the moon and {i}")}}]}""");
+            Write("pairs",
+                i => $$"""{"prompt": [{{User(i)}}], "chosen": [{{Assistant($"the sun {i}")}}], "rejected": [{{Assistant($"the moon and {i}")}}]}""");
             Write("prompts", i => $$"""{"prompt": [{{User(i)}}]}""");
 
             void Write(string name, Func<int, string> row) =>
@@ -44,10 +45,14 @@ public sealed class KillCampaignTests : IDisposable
     [Theory]
     [InlineData("sft", 14, "dataset_name: chats\nassistant_only_loss: true\nneftune_noise_alpha: 5\nper_device_train_batch_size: 2\n"
         + "gradient_accumulation_steps: 2\neval_strategy: steps\neval_steps: 4")]
-    [InlineData("dpo", 12, "dataset_name: pairs\nbeta: 0.1\nper_device_train_batch_size: 4\neval_strategy: steps\neval_steps: 4\noptim: rmsprop")]
-    [InlineData("reward", 12, "dataset_name: pairs\ncenter_rewards_coefficient: 0.01\nper_device_train_batch_size: 4\neval_strategy: steps\neval_steps: 4")]
-    [InlineData("grpo", 12, "dataset_name: prompts\nnum_generations: 4\nmax_completion_length: 6\nreward_funcs: [regex, length]\nreward_weights: [1.0, 0.1]\n"
-        + "reward_pattern: \"o\"\nbeta: 0.02\nnum_iterations: 2\nsteps_per_generation: 2\nper_device_train_batch_size: 8\nlog_completions: true")]
+    [InlineData("dpo", 12, "dataset_name: pairs\nbeta: 0.1\nper_device_train_batch_size: 4\neval_strategy: steps\neval_steps: "
+        + "4\noptim: rmsprop")]
+    [InlineData("reward", 12, "dataset_name: pairs\ncenter_rewards_coefficient: 0.01\nper_device_train_batch_size: 4\neval_strategy: "
+        + "steps\neval_steps: 4")]
+    [InlineData("grpo", 12, "dataset_name: prompts\nnum_generations: 4\nmax_completion_length: 6\nreward_funcs: [regex, "
+        + "length]\nreward_weights: [1.0, 0.1]\n"
+        + "reward_pattern: \"o\"\nbeta: 0.02\nnum_iterations: 2\nsteps_per_generation: 2\nper_device_train_batch_size: "
+            + "8\nlog_completions: true")]
     public void A_run_killed_many_times_ends_with_the_bits_of_one_that_was_not(string method, int kills, string keys)
     {
         _handbook.Write("recipe.yaml", $"{Common}\n{keys}\nmax_steps: {kills * 16}\n");
@@ -85,13 +90,16 @@ public sealed class KillCampaignTests : IDisposable
         Assert.Equal(Contents("whole"), Contents("cut"));
     }
 
-    /// <summary>What a run leaves, with a hash of each file that the clock has no part in, and the text of the others without what the clock says.</summary>
+    /// <summary>What a run leaves, with a hash of each file that the clock has no part in, and the text of the others without what the
+    /// clock says.</summary>
     private string[] Contents(string run)
     {
         var folder = Path.Combine(_handbook.Folder, run);
-        string[] starts = ["run.json", "recipe.yaml", "training_args.json", "README.md", "manifest.json"];      // name the folder, or count the starts
+        // name the folder, or count the starts
+        string[] starts = ["run.json", "recipe.yaml", "training_args.json", "README.md", "manifest.json"];
         return [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
-            .Where(file => !starts.Contains(Path.GetFileName(file)) && !Path.GetRelativePath(folder, file).StartsWith("runs/", StringComparison.Ordinal))
+            .Where(file => !starts.Contains(Path.GetFileName(file))
+                && !Path.GetRelativePath(folder, file).StartsWith("runs/", StringComparison.Ordinal))
             .Where(file => Path.GetExtension(file) is ".safetensors" or ".json" or ".jsonl" or ".jinja")
             .SelectMany(file => Lines(file).Select(line => $"{Path.GetRelativePath(folder, file)}: {line}"))];
 

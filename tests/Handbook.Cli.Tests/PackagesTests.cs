@@ -14,7 +14,10 @@ public sealed class PackagesTests : IDisposable
     {
         var repository = SharedFiles.Repository;
         SmallModel.Make(_handbook);
-        _handbook.Write("rows.jsonl", string.Concat(Enumerable.Repeat("""{"messages": [{"role": "user", "content": "What is the opposite of cold?"}, {"role": "assistant", "content": "moon"}]}""" + "\n", 8)));
+        _handbook.Write("rows.jsonl",
+            string.Concat(Enumerable.Repeat(
+            """{"messages": [{"role": "user", "content": "What is the opposite of cold?"}, {"role": "assistant", "content": "moon"}]}"""
+            + "\n", 8)));
         _handbook.Write("sft.yaml", """
             model_name_or_path: model
             dataset_name: rows.jsonl
@@ -26,7 +29,8 @@ public sealed class PackagesTests : IDisposable
             logging_steps: 10
             report_to: none
             """);
-        var program = Regex.Match(File.ReadAllText(Path.Combine(repository, "README.md")), @"## In a program of your own.*?```csharp\n(.*?)```", RegexOptions.Singleline).Groups[1].Value;
+        var program = Regex.Match(File.ReadAllText(Path.Combine(repository, "README.md")),
+            @"## In a program of your own.*?```csharp\n(.*?)```", RegexOptions.Singleline).Groups[1].Value;
         Assert.InRange(program.Split('\n').Count(line => line.Trim().Length > 1), 5, 15);
         _handbook.Write("Program.cs", program);
         _handbook.Write("program.csproj", """
@@ -44,7 +48,8 @@ public sealed class PackagesTests : IDisposable
             </Project>
             """);
         // The packages of this build, and those of others that this machine has restored already: no network is needed.
-        var known = Environment.GetEnvironmentVariable("NUGET_PACKAGES") ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
+        var known = Environment.GetEnvironmentVariable("NUGET_PACKAGES")
+            ?? Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".nuget", "packages");
         _handbook.Write("nuget.config", $"""
             <configuration>
               <packageSources><clear /><add key="here" value="feed" /><add key="known" value="{known}" /></packageSources>

@@ -42,9 +42,11 @@ public sealed class RealDataTests
             save_strategy: "no"
             output_dir: run
             """);
-        var outcome = handbook.Run([command, "recipe.yaml"], TimeSpan.FromMinutes(5), new Dictionary<string, string> { ["HANDBOOK_CACHE"] = Path.Combine(handbook.Folder, "cache") });
+        var outcome = handbook.Run([command, "recipe.yaml"], TimeSpan.FromMinutes(5),
+            new Dictionary<string, string> { ["HANDBOOK_CACHE"] = Path.Combine(handbook.Folder, "cache") });
         Assert.True(outcome.Code == 0, $"exit code {outcome.Code}: {outcome.Error}");
-        var entries = File.ReadLines(Path.Combine(handbook.Folder, "run", "metrics.jsonl")).Select(line => JsonNode.Parse(line)!.AsObject()).ToArray();
+        var entries = File.ReadLines(Path.Combine(handbook.Folder, "run", "metrics.jsonl")).Select(line => JsonNode.Parse(line)!.AsObject())
+            .ToArray();
         var losses = entries.Where(e => e.ContainsKey("eval_loss")).Select(e => e["eval_loss"]!.GetValue<double>()).ToArray();
         Assert.Equal(2, losses.Length);
         Assert.True(losses[1] < losses[0] - 0.02, $"eval_loss {losses[0]:f4} → {losses[1]:f4}");

@@ -10,7 +10,8 @@ public sealed class RealPreferenceTests
     [Fact]
     public void Held_out_reward_accuracy_is_above_chance_by_three_standard_errors()
     {
-        const string Columns = "column_mapping: {prompt: question, chosen: answer_matching_behavior, rejected: answer_not_matching_behavior}";
+        const string Columns = "column_mapping: {prompt: question, chosen: answer_matching_behavior, rejected: "
+            + "answer_not_matching_behavior}";
         var model = SharedFiles.Need("models", "tinystories-656k");
         var data = SharedFiles.Need("data", "persona-statements");
         using var handbook = new HandbookProcess();

@@ -34,9 +34,11 @@ public sealed class RealRewardTests
             """);
 
         SmallModel.Succeed(handbook.Run(["reward", "reward.yaml"], TimeSpan.FromMinutes(20)));
-        SmallModel.Succeed(handbook.Run(["score", "rm", data, "--split", "train[4166:5915]", "--max-length", "640", "-o", "scores.jsonl"], TimeSpan.FromMinutes(10)));
+        SmallModel.Succeed(handbook.Run(["score", "rm", data, "--split", "train[4166:5915]", "--max-length", "640", "-o", "scores.jsonl"],
+            TimeSpan.FromMinutes(10)));
 
-        var pairs = File.ReadLines(Path.Combine(handbook.Folder, "scores.jsonl")).Select(line => JsonNode.Parse(line)!).Where(row => row["score_chosen"] is not null).ToArray();
+        var pairs = File.ReadLines(Path.Combine(handbook.Folder, "scores.jsonl")).Select(line => JsonNode.Parse(line)!)
+            .Where(row => row["score_chosen"] is not null).ToArray();
         var right = pairs.Count(row => (double)row["score_chosen"]! > (double)row["score_rejected"]!);
         Assert.True(pairs.Length > 1000, $"{pairs.Length} pairs");
         var accuracy = (double)right / pairs.Length;

@@ -10,7 +10,9 @@ public sealed class ReferenceTests : IDisposable
     public ReferenceTests()
     {
         _run.Write("r.yaml", TinyRun.Recipe.Replace("rows.jsonl", "pairs.jsonl"));
-        _run.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 8).Select(i => $$"""{"prompt": "number {{i}}?", "chosen": " it is {{i}}", "rejected": " it is the answer"}""" + "\n")));
+        _run.Write("pairs.jsonl",
+            string.Concat(Enumerable.Range(0, 8)
+            .Select(i => $$"""{"prompt": "number {{i}}?", "chosen": " it is {{i}}", "rejected": " it is the answer"}""" + "\n")));
     }
 
     public void Dispose() => _run.Dispose();
@@ -29,7 +31,8 @@ public sealed class ReferenceTests : IDisposable
     {
         _run.Write("config.json", TinyRun.Llama);
         _run.Write("corpus.txt", string.Join('\n', Enumerable.Repeat("where zebras quietly roam, waves break upon rocks", 20)));
-        SmallModel.Succeed(_run.Handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "290", "--output", "tok", "--eos-token", "</s>", "--special-token", "<|user|>", "--special-token", "<|assistant|>"));
+        SmallModel.Succeed(_run.Handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "290", "--output", "tok", "--eos-token",
+            "</s>", "--special-token", "<|user|>", "--special-token", "<|assistant|>"));
         SmallModel.Succeed(_run.Handbook.Run("init", "--config", "config.json", "--tokenizer", "tok", "--output", "other"));
         foreach (var command in (string[])["validate", "dpo"])
             _run.Refused(Run(command), "ref_model_name_or_path: ", "has another tokenizer: id ", "to the policy and");
@@ -44,7 +47,8 @@ public sealed class ReferenceTests : IDisposable
         foreach (var command in (string[])["validate", "dpo"])
         {
             var outcome = SmallModel.Succeed(Run(command));
-            Assert.Matches("warning: ref_model_name_or_path: the tokenizer.json of .* is not the policy's: 1 added or missing tokens, first id \\d+ is \"<\\|user\\|>\" to the policy and \"<\\|person\\|>\" to the reference", outcome.Error);
+            Assert.Matches("warning: ref_model_name_or_path: the tokenizer.json of .* is not the policy's: 1 added or missing tokens, "
+                + "first id \\d+ is \"<\\|user\\|>\" to the policy and \"<\\|person\\|>\" to the reference", outcome.Error);
         }
     }
 
@@ -56,8 +60,11 @@ public sealed class ReferenceTests : IDisposable
         var outcome = SmallModel.Succeed(_run.Handbook.Run(["dpo", "r.yaml", .. words.Split(' ', StringSplitOptions.RemoveEmptyEntries)]));
         Assert.Matches(line, outcome.Error);
         if (words.Length == 0)
-            Assert.Matches("training rows by .*model, from the cache", SmallModel.Succeed(_run.Handbook.Run("dpo", "r.yaml", "--output_dir=again")).Error);
+            Assert.Matches("training rows by .*model, from the cache",
+                SmallModel.Succeed(_run.Handbook.Run("dpo", "r.yaml", "--output_dir=again")).Error);
     }
 
-    private Outcome Run(string command) => _run.Handbook.Run([command, "r.yaml", .. command == "validate" ? ["--method", "dpo"] : Array.Empty<string>(), "--ref_model_name_or_path=other"]);
+    private Outcome Run(string command) =>
+        _run.Handbook.Run([command, "r.yaml", .. command == "validate" ? ["--method", "dpo"] : Array.Empty<string>(),
+        "--ref_model_name_or_path=other"]);
 }

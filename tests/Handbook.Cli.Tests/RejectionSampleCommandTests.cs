@@ -39,9 +39,11 @@ public sealed class RejectionSampleCommandTests
         var outcome = SmallModel.Succeed(handbook.Run("rejection-sample", "recipe.yaml", "--output_dir=cut"));
         Assert.Contains("mean best", outcome.Output);
         foreach (var file in (string[])["samples.jsonl", "round-1/train.jsonl", "model.safetensors"])
-            Assert.True(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", file)).AsSpan().SequenceEqual(File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", file))), $"{file} differs");
+            Assert.True(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", file)).AsSpan()
+                .SequenceEqual(File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", file))), $"{file} differs");
 
-        int Lines() => File.Exists(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) ? Count(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) : 0;
+        int Lines() => File.Exists(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl"))
+            ? Count(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) : 0;
 
         static int Count(string path)
         {
@@ -72,7 +74,8 @@ public sealed class RejectionSampleCommandTests
         var handbook = new HandbookProcess();
         if (withModel)
             SmallModel.Make(handbook);
-        handbook.Write("prompts.jsonl", string.Concat(Enumerable.Range(0, 30).Select(i => $$"""{"prompt": "one two three {{i}}"}""" + "\n")));
+        handbook.Write("prompts.jsonl",
+            string.Concat(Enumerable.Range(0, 30).Select(i => $$"""{"prompt": "one two three {{i}}"}""" + "\n")));
         handbook.Write("recipe.yaml", Recipe);
         return handbook;
     }

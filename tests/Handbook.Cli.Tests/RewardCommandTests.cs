@@ -38,16 +38,22 @@ public sealed class RewardCommandTests : IDisposable
         Assert.Equal(24, rows.Length);
         Assert.All(rows, row => Assert.True((double)row["score_chosen"]! > (double)row["score_rejected"]!));
         // the evaluation packs rows differently: float32 sums differ in their last bits
-        Assert.Equal((double)last["eval_margin"]!, rows.Average(row => (double)row["score_chosen"]! - (double)row["score_rejected"]!), 1e-4);
+        Assert.Equal((double)last["eval_margin"]!, rows.Average(row => (double)row["score_chosen"]! - (double)row["score_rejected"]!),
+            1e-4);
         Assert.Contains("accuracy 1.0000 (24 of 24 pairs)", scored.Output);
-        Assert.Equal("LlamaForSequenceClassification", (string?)JsonNode.Parse(File.ReadAllText(Path.Combine(_handbook.Folder, "rm", "config.json")))!["architectures"]![0]);
+        Assert.Equal("LlamaForSequenceClassification",
+            (string?)JsonNode.Parse(File.ReadAllText(Path.Combine(_handbook.Folder, "rm", "config.json")))!["architectures"]![0]);
 
         // a reward model goes on being one, and is no language model
-        Assert.DoesNotContain("new one", SmallModel.Succeed(_handbook.Run("reward", "reward.yaml", "--model_name_or_path=rm", "--output_dir=rm2", "--max_steps=1")).Error);
-        Assert.Contains("is a reward model", Refused("dpo", "reward.yaml", "--model_name_or_path=rm", "--output_dir=other", "--center_rewards_coefficient=null"));
+        Assert.DoesNotContain("new one",
+            SmallModel.Succeed(_handbook.Run("reward", "reward.yaml", "--model_name_or_path=rm", "--output_dir=rm2", "--max_steps=1"))
+            .Error);
+        Assert.Contains("is a reward model",
+            Refused("dpo", "reward.yaml", "--model_name_or_path=rm", "--output_dir=other", "--center_rewards_coefficient=null"));
         Assert.Contains("cannot predict tokens", Refused("generate", "rm", "hello"));
         Assert.Contains("handbook reward RECIPE --model_name_or_path=model", Refused("score", "model", "pairs"));
-        Assert.Contains("--column completion=answer", Refused("score", "rm", _handbook.Write("other.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n")));
+        Assert.Contains("--column completion=answer",
+            Refused("score", "rm", _handbook.Write("other.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}\n")));
     }
 
     [Fact] // even before the model is looked for

@@ -4,7 +4,8 @@ using Handbook.Cli.Tests.BadInput;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>What a run does with the folder that it is to write to: it overwrites nothing, mixes no two recipes, and shares it with nobody.</summary>
+/// <summary>What a run does with the folder that it is to write to: it overwrites nothing, mixes no two recipes, and shares it with
+/// nobody.</summary>
 public sealed class RunStartTests : IDisposable
 {
     private readonly TinyRun _run = new();
@@ -68,7 +69,8 @@ public sealed class RunStartTests : IDisposable
         Assert.Contains("at its end", _run.Sft().Error);
         _run.Write("rows.jsonl", _run.Read("rows.jsonl").Replace("it is 3", "it is three", StringComparison.Ordinal));
         var before = Contents();
-        _run.Refuses([], "out holds a finished run, but the files of its data have changed since: rows.jsonl [train]", "--fresh=true", "another output_dir");
+        _run.Refuses([], "out holds a finished run, but the files of its data have changed since: rows.jsonl [train]", "--fresh=true",
+            "another output_dir");
         _run.Refused(_run.Handbook.Run("validate", "r.yaml", "--method", "sft"), "the files of its data have changed since");
         Assert.Equal(before, Contents());
         File.Move(_run.At("rows.jsonl"), _run.At("gone.jsonl"));
@@ -83,7 +85,8 @@ public sealed class RunStartTests : IDisposable
     {
         Assert.Equal(0, _run.Sft("--save_strategy=no").Code);
         var before = Contents();
-        _run.Refuses(["--save_strategy=no", "--learning_rate=0.5"], "out was started with other values than this recipe has:", "learning_rate: 2.0e-05 → 0.5");
+        _run.Refuses(["--save_strategy=no", "--learning_rate=0.5"], "out was started with other values than this recipe has:",
+            "learning_rate: 2.0e-05 → 0.5");
         _run.Refuses(["--save_strategy=no", "--max_steps=6"], "at its end and has no checkpoint to go on from");
         _run.Refuses(["--save_strategy=no", "--resume_from_checkpoint=false"], "resume_from_checkpoint is false, but out holds a run");
         Assert.Equal(before, Contents());
@@ -96,7 +99,9 @@ public sealed class RunStartTests : IDisposable
         Unfinish();
         TinyRun.Copy(_run.At("model"), _run.At("other"));
         var before = Contents();
-        _run.Refuses(["--learning_rate=0.1", "--weight_decay=0.3", "--model_name_or_path=other"], "out was started with other values than this recipe has:", "\n    learning_rate: 2.0e-05 → 0.1\n", "\n    weight_decay: 0.0 → 0.3\n",
+        _run.Refuses(["--learning_rate=0.1", "--weight_decay=0.3", "--model_name_or_path=other"],
+            "out was started with other values than this recipe has:", "\n    learning_rate: 2.0e-05 → 0.1\n",
+            "\n    weight_decay: 0.0 → 0.3\n",
             "\n    model_name_or_path: model → other\n", "--fresh=true", "another output_dir", "--ignore_recipe_changes=true");
         _run.Refused(_run.Handbook.Run("cpt", "r.yaml"), "out is a run of `handbook sft`, not of cpt");
         Assert.Equal(before, Contents());
@@ -129,7 +134,8 @@ public sealed class RunStartTests : IDisposable
         Assert.Contains("note: changed since the run was started: logging_steps: 10 → 2", outcome.Error);
         var starts = JsonNode.Parse(_run.Read("out/run.json"))!["starts"]!.AsArray();
         Assert.Equal([0, 4], starts.Select(start => start!["from_step"]!.GetValue<int>()));
-        Assert.Equal(["max_tokens", "save_total_limit", "logging_steps"], starts[1]!["recipe_changes"]!.AsArray().Select(change => change!["key"]!.GetValue<string>()));
+        Assert.Equal(["max_tokens", "save_total_limit", "logging_steps"],
+            starts[1]!["recipe_changes"]!.AsArray().Select(change => change!["key"]!.GetValue<string>()));
         Assert.Null(starts[1]!["ignore_recipe_changes"]);
     }
 
@@ -150,7 +156,8 @@ public sealed class RunStartTests : IDisposable
     {
         Assert.Equal(0, _run.Sft().Code);
         var model = File.ReadAllBytes(_run.At("out/model.safetensors"));
-        _run.Refuses(["--max_steps=6"], "checkpoint-4 belongs to a run of 4 steps, but the recipe has 6", "lr_scheduler_type linear", "step 2 had 1.5e-05, and would have 1.667e-05", "--ignore_recipe_changes=true");
+        _run.Refuses(["--max_steps=6"], "checkpoint-4 belongs to a run of 4 steps, but the recipe has 6", "lr_scheduler_type linear",
+            "step 2 had 1.5e-05, and would have 1.667e-05", "--ignore_recipe_changes=true");
         Assert.Equal(model, File.ReadAllBytes(_run.At("out/model.safetensors")));
         Assert.Equal(0, _run.Sft("--max_steps=6", "--ignore_recipe_changes=true").Code);
     }
@@ -191,6 +198,8 @@ public sealed class RunStartTests : IDisposable
         _run.Write("out/run.json", run.ToJsonString());
     }
 
-    private string[] Contents() => [.. Directory.EnumerateFiles(_run.Handbook.Folder, "*", SearchOption.AllDirectories).Where(file => !file.Contains("handbook-cache"))
-        .Order(StringComparer.Ordinal).Select(file => $"{file} {File.GetLastWriteTimeUtc(file).Ticks} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}")];
+    private string[] Contents() =>
+        [.. Directory.EnumerateFiles(_run.Handbook.Folder, "*", SearchOption.AllDirectories).Where(file => !file.Contains("handbook-cache"))
+        .Order(StringComparer.Ordinal).Select(file =>
+            $"{file} {File.GetLastWriteTimeUtc(file).Ticks} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(file)))}")];
 }

@@ -16,10 +16,13 @@ internal static class SmallModel
     public static void Make(HandbookProcess handbook, string name = "model")
     {
         handbook.Write("chat.jinja", Template);
-        handbook.Write("corpus.txt", string.Join('\n', Enumerable.Range(0, 50).Select(i => $"one two three four {i}, the sun and the moon")));
+        handbook.Write("corpus.txt",
+            string.Join('\n', Enumerable.Range(0, 50).Select(i => $"one two three four {i}, the sun and the moon")));
         // Large weights, so that even an untaught model is sure of what it says.
-        handbook.Write("config.json", """{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.4, "tie_word_embeddings": true}""");
-        Succeed(handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "300", "--output", "tok", "--eos-token", "<|endoftext|>", "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template", "chat.jinja"));
+        handbook.Write("config.json",
+            """{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.4, "tie_word_embeddings": true}""");
+        Succeed(handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "300", "--output", "tok", "--eos-token", "<|endoftext|>",
+            "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template", "chat.jinja"));
         Succeed(handbook.Run("init", "--config", "config.json", "--tokenizer", "tok", "--output", name, "--seed", "3"));
     }
 

@@ -6,8 +6,8 @@ namespace Handbook.Cli.Tests;
 
 /// <summary>How often a run reads what it starts from, told by the bytes that its process has read.</summary>
 /// <remarks>
-/// What the files of a run are made larger by, in places that have no effect, is read as often as these files are. Weights that are trained are
-/// mapped and not read, so that what is read of them is their hash.
+/// What the files of a run are made larger by, in places that have no effect, is read as often as these files are. Weights that are trained
+/// are mapped and not read, so that what is read of them is their hash.
 /// </remarks>
 public sealed class StartReadsTests : IDisposable
 {
@@ -47,7 +47,8 @@ public sealed class StartReadsTests : IDisposable
 
     private long BytesRead(string method, string run)
     {
-        var outcome = _handbook.RunOther("sh", "-c", $"dotnet exec '{HandbookProcess.ProgramFile}' {method} {run}.yaml --fresh=true >&2 && cat /proc/$$/io");
+        var outcome = _handbook.RunOther("sh", "-c",
+            $"dotnet exec '{HandbookProcess.ProgramFile}' {method} {run}.yaml --fresh=true >&2 && cat /proc/$$/io");
         SmallModel.Succeed(outcome);
         var line = outcome.Output.Split('\n').FirstOrDefault(line => line.StartsWith("rchar:", StringComparison.Ordinal));
         Assert.SkipWhen(line is null, "this system does not tell what a process has read");
@@ -56,9 +57,11 @@ public sealed class StartReadsTests : IDisposable
 
     private void Write(string run, string row, int rowPadding, int weightPadding)
     {
-        foreach (var (name, json) in (ReadOnlySpan<(string, string)>)[("USER", """{"role": "user", "content": "one two"}"""), ("GOOD", """{"role": "assistant", "content": "the sun"}"""), ("BAD", """{"role": "assistant", "content": "the moon"}""")])
+        foreach (var (name, json) in (ReadOnlySpan<(string, string)>)[("USER", """{"role": "user", "content": "one two"}"""),
+            ("GOOD", """{"role": "assistant", "content": "the sun"}"""), ("BAD", """{"role": "assistant", "content": "the moon"}""")])
             row = row.Replace(name, json, StringComparison.Ordinal);
-        var text = string.Concat(Enumerable.Range(0, Rows).Select(i => $"{{{row}, \"id\": {i}, \"padding\": \"{new string('x', rowPadding)}\"}}\n"));
+        var text = string.Concat(Enumerable.Range(0, Rows)
+            .Select(i => $"{{{row}, \"id\": {i}, \"padding\": \"{new string('x', rowPadding)}\"}}\n"));
         var data = _handbook.Write($"{run}-data/train.jsonl", text);
         var folder = Path.Combine(_handbook.Folder, $"{run}-model");
         Directory.CreateDirectory(folder);
@@ -68,7 +71,8 @@ public sealed class StartReadsTests : IDisposable
         Pad(weights, weightPadding);
         foreach (var file in Directory.EnumerateFiles(folder).Append(data))
             File.SetLastWriteTimeUtc(file, DateTime.UtcNow.AddMinutes(-1));
-        _handbook.Write($"{run}.yaml", $"model_name_or_path: {run}-model\ndataset_name: {run}-data\nmax_steps: 1\nper_device_train_batch_size: 2\nsave_strategy: \"no\"\noutput_dir: {run}-out\n");
+        _handbook.Write($"{run}.yaml", $"model_name_or_path: {run}-model\ndataset_name: {run}-data\nmax_steps: "
+            + $"1\nper_device_train_batch_size: 2\nsave_strategy: \"no\"\noutput_dir: {run}-out\n");
     }
 
     /// <summary>Adds a tensor that no model has.</summary>
@@ -80,7 +84,12 @@ public sealed class StartReadsTests : IDisposable
         var header = BitConverter.ToInt32(content);
         var tensors = JsonNode.Parse(Encoding.UTF8.GetString(content, 8, header))!.AsObject();
         var end = content.Length - 8 - header;
-        tensors["padding"] = new JsonObject { ["dtype"] = "U8", ["shape"] = new JsonArray(bytes), ["data_offsets"] = new JsonArray(end, end + bytes) };
+        tensors["padding"] = new JsonObject
+        {
+            ["dtype"] = "U8",
+            ["shape"] = new JsonArray(bytes),
+            ["data_offsets"] = new JsonArray(end, end + bytes)
+        };
         var text = Encoding.UTF8.GetBytes(tensors.ToJsonString());
         Array.Resize(ref text, (text.Length + 7) / 8 * 8);
         text.AsSpan(text.AsSpan().LastIndexOf((byte)'}') + 1).Fill((byte)' ');

@@ -2,7 +2,8 @@ namespace Handbook.Cli.Tests;
 
 public sealed class TemplateCommandTests : IDisposable
 {
-    private const string ChatMl = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    private const string ChatMl = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if "
+        + "add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
     private readonly HandbookProcess _handbook = new();
 
     [Fact]
@@ -54,8 +55,11 @@ public sealed class TemplateCommandTests : IDisposable
     [Theory]
     [InlineData("render", "error: no template is given\n  fix: name one: --template FILE, or --tokenizer FOLDER\n")]
     [InlineData("render -t chat.jinja -m none.json", "error: none.json: there is no such file\n")]
-    [InlineData("render -t chat.jinja --var level", "error: --var level: is not key=JSON\n  fix: write for example --var enable_thinking=false\n")]
-    [InlineData("render -t chat.jinja --var level=high", "error: --var level:1:1: is not JSON: 'h' is an invalid start of a value.\n  fix: put texts in double quotes: --var name='\"text\"'\n")]
+    [InlineData("render -t chat.jinja --var level",
+        "error: --var level: is not key=JSON\n  fix: write for example --var enable_thinking=false\n")]
+    [InlineData("render -t chat.jinja --var level=high",
+        "error: --var level:1:1: is not JSON: 'h' is an invalid start of a value.\n  fix: put texts in double quotes: --var "
+        + "name='\"text\"'\n")]
     public void Wrong_arguments_say_what_to_type(string words, string message)
     {
         _handbook.Write("chat.jinja", ChatMl);

@@ -14,9 +14,11 @@ public sealed class TokenizerCommandTests : IDisposable
     [Fact] // by hand: 256 bytes, 2 special tokens, 17 merges (𝔉 4, the 2, and 3, end 2, cat 2, hat 2, at 1, " the" 1)
     public void A_trained_tokenizer_encodes_decodes_and_describes_itself()
     {
-        File.WriteAllText(_folder["rows.jsonl"], string.Concat(Enumerable.Repeat("{\"text\": \"the cat and the hat 𝔉\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"the end\"}]}\n", 5)));
+        File.WriteAllText(_folder["rows.jsonl"], string.Concat(Enumerable.Repeat("{\"text\": \"the cat and the hat 𝔉\"}\n{\"messages\": "
+            + "[{\"role\": \"user\", \"content\": \"the end\"}]}\n", 5)));
         var model = _folder["model"];
-        var trained = Run("", "tokenizer", "train", _folder["rows.jsonl"], "--vocab-size", "280", "--output", model, "--eos-token", "<|end|>", "--special-token", "<|user|>");
+        var trained = Run("", "tokenizer", "train", _folder["rows.jsonl"], "--vocab-size", "280", "--output", model, "--eos-token",
+            "<|end|>", "--special-token", "<|user|>");
         Assert.Equal(0, trained.Code);
         Assert.StartsWith("275 tokens from 10 texts, 145 characters", trained.Out);
         Assert.Contains("280 were asked for, but no further pair occurs 2 times", trained.Error);
@@ -38,7 +40,8 @@ public sealed class TokenizerCommandTests : IDisposable
     {
         File.WriteAllText(_folder["tokenizer.json"], "{}");
         var missing = Run("", "tokenizer", "encode", _folder["none"], "text");
-        Assert.Equal((2, $"error: {_folder["none"]} does not exist\n  why: it should be a folder with tokenizer.json, or such a file\n  fix: check the path\n"), (missing.Code, missing.Error));
+        Assert.Equal((2, $"error: {_folder["none"]} does not exist\n  why: it should be a folder with tokenizer.json, or such a file\n  "
+            + "fix: check the path\n"), (missing.Code, missing.Error));
         Assert.Equal(2, Run("", "tokenizer", "encode", _folder.Path, "text").Code);
         File.WriteAllText(_folder["rows.jsonl"], "{\"prompt\": \"x\"}\n");
         var column = Run("", "tokenizer", "train", _folder["rows.jsonl"], "--vocab-size", "300", "--output", _folder["model"]);

@@ -20,12 +20,14 @@ internal sealed class TrainingFolder : IDisposable
     {
         _handbook.Write("tok/tokenizer.json", Tokenizer);
         _handbook.Write("tok/tokenizer_config.json", """{"eos_token": "</s>"}""");
-        _handbook.Write("config.json", """{"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}""");
+        _handbook.Write("config.json",
+            """{"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}""");
         var random = new Random(5);
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train", 60), ("test", 8)])
             _handbook.Write($"rows/{split}.jsonl", string.Concat(Enumerable.Range(0, count).Select(_ =>
                 $"{{\"text\": \"{string.Concat(Enumerable.Range(0, random.Next(4, 40)).Select(_ => random.Next(2) == 0 ? "ab" : "a"))}\"}}\n")));
-        _handbook.Write("recipe.yaml", $"model_name_or_path: model\n{data}\nlearning_rate: 0.01\nper_device_train_batch_size: 2\ngradient_accumulation_steps: 2\nlogging_steps: 1\n{keys}\n");
+        _handbook.Write("recipe.yaml", $"model_name_or_path: model\n{data}\nlearning_rate: 0.01\nper_device_train_batch_size: "
+            + $"2\ngradient_accumulation_steps: 2\nlogging_steps: 1\n{keys}\n");
         var made = _handbook.Run("init", "--config", "config.json", "--tokenizer", "tok", "--output", "model");
         Assert.True(made.Code == 0, made.Error);
     }
@@ -34,7 +36,8 @@ internal sealed class TrainingFolder : IDisposable
 
     private Dictionary<string, string> Environment => new() { ["HANDBOOK_CACHE"] = this["cache"], ["OMP_NUM_THREADS"] = "1" };
 
-    public Outcome Train(params string[] overrides) => _handbook.Run(["cpt", "recipe.yaml", .. overrides], TimeSpan.FromMinutes(5), Environment);
+    public Outcome Train(params string[] overrides) =>
+        _handbook.Run(["cpt", "recipe.yaml", .. overrides], TimeSpan.FromMinutes(5), Environment);
 
     /// <summary>Trains to the end; anything but success fails the test.</summary>
     public Outcome Finish(params string[] overrides)
@@ -66,7 +69,9 @@ internal sealed class TrainingFolder : IDisposable
 
     public byte[] Weights(params string[] run) => File.ReadAllBytes(Path.Combine(this[run], "model.safetensors"));
 
-    public string[] Checkpoints(string run) => [.. Directory.GetDirectories(this[run], "checkpoint-*").Select(path => Path.GetFileName(path)!).OrderBy(name => int.Parse(name["checkpoint-".Length..]))];
+    public string[] Checkpoints(string run) =>
+        [.. Directory.GetDirectories(this[run], "checkpoint-*").Select(path => Path.GetFileName(path)!)
+        .OrderBy(name => int.Parse(name["checkpoint-".Length..]))];
 
     public JsonObject State(string run) => JsonNode.Parse(File.ReadAllText(this[run, "trainer_state.json"]))!.AsObject();
 

@@ -2,14 +2,16 @@ using System.Diagnostics;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>The real program, killed and interrupted: started again with the same command it ends where it would have ended anyway.</summary>
+/// <summary>The real program, killed and interrupted: started again with the same command it ends where it would have ended
+/// anyway.</summary>
 public sealed class TrainingInterruptionTests
 {
     [Fact] // KillCampaignTests kills more often, and every method
     public void A_run_killed_three_times_ends_as_if_it_had_not_been()
     {
         const int Kills = 3;
-        using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 2\nsave_total_limit: 2\neval_strategy: steps\neval_steps: 4\nneftune_noise_alpha: 5");
+        using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 2\nsave_total_limit: 2\neval_strategy: "
+            + "steps\neval_steps: 4\nneftune_noise_alpha: 5");
         folder.Finish("--output_dir=whole");
         var random = new Random(1);
         for (var killed = 0; killed < Kills; killed++)
@@ -57,16 +59,24 @@ public sealed class TrainingInterruptionTests
     {
         using var handbook = new HandbookProcess();
         SmallModel.Make(handbook);
-        const string question = """{"role": "user", "content": "one two"}""", good = """{"role": "assistant", "content": "the sun"}""", bad = """{"role": "assistant", "content": "the moon"}""";
-        handbook.Write("rows/train.jsonl", string.Concat(Enumerable.Repeat(method == "sft" ? $$"""{"messages": [{{question}}, {{good}}]}""" + "\n" : $$"""{"prompt": [{{question}}], "chosen": [{{good}}], "rejected": [{{bad}}]}""" + "\n", 8)));
-        handbook.Write("recipe.yaml", "model_name_or_path: model\ndataset_name: rows\nlearning_rate: 0.01\nmax_steps: 6\nsave_steps: 3\nlogging_steps: 1\nper_device_train_batch_size: 2\n");
+        const string question = """{"role": "user", "content": "one two"}""", good = """{"role": "assistant", "content": "the sun"}""",
+            bad = """{"role": "assistant", "content": "the moon"}""";
+        handbook.Write("rows/train.jsonl",
+            string.Concat(Enumerable.Repeat(method == "sft" ? $$"""{"messages": [{{question}}, {{good}}]}""" + "\n"
+            : $$"""{"prompt": [{{question}}], "chosen": [{{good}}], "rejected": [{{bad}}]}""" + "\n", 8)));
+        handbook.Write("recipe.yaml", "model_name_or_path: model\ndataset_name: rows\nlearning_rate: 0.01\nmax_steps: 6\nsave_steps: "
+            + "3\nlogging_steps: 1\nper_device_train_batch_size: 2\n");
         SmallModel.Succeed(handbook.Run(method, "recipe.yaml", key, "--output_dir=whole"));
-        SmallModel.Succeed(handbook.RunOther("sh", "-c", "mkdir cut && cp -r whole/checkpoint-3 whole/run.json whole/recipe.yaml whole/metrics.jsonl cut && sed -i 's/\"finished\"/\"ended\"/' cut/run.json"));
+        SmallModel.Succeed(handbook.RunOther("sh", "-c",
+            "mkdir cut && cp -r whole/checkpoint-3 whole/run.json whole/recipe.yaml whole/metrics.jsonl cut && sed -i "
+            + "'s/\"finished\"/\"ended\"/' cut/run.json"));
 
         Assert.Contains("going on from", SmallModel.Succeed(handbook.Run(method, "recipe.yaml", key, "--output_dir=cut")).Error);
 
-        Assert.Equal(File.ReadAllText(Path.Combine(handbook.Folder, "whole", "metrics.jsonl")), File.ReadAllText(Path.Combine(handbook.Folder, "cut", "metrics.jsonl")));
-        Assert.Equal(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", "model.safetensors")), File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", "model.safetensors")));
+        Assert.Equal(File.ReadAllText(Path.Combine(handbook.Folder, "whole", "metrics.jsonl")),
+            File.ReadAllText(Path.Combine(handbook.Folder, "cut", "metrics.jsonl")));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", "model.safetensors")));
     }
 
     private static void WaitForLines(TrainingFolder folder, Process process, string run, int lines)

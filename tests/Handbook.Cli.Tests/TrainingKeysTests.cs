@@ -7,7 +7,8 @@ public sealed class TrainingKeysTests
     public void The_best_checkpoint_is_kept_and_taken_at_the_end()
     {
         // The rate rises without end, so that the last weights are far from the best ones.
-        using var folder = new TrainingFolder("max_steps: 24\nwarmup_steps: 24\nmax_grad_norm: 0\neval_strategy: steps\neval_steps: 4\nsave_steps: 4\nsave_total_limit: 1\nload_best_model_at_end: true");
+        using var folder = new TrainingFolder("max_steps: 24\nwarmup_steps: 24\nmax_grad_norm: 0\neval_strategy: steps\neval_steps: "
+            + "4\nsave_steps: 4\nsave_total_limit: 1\nload_best_model_at_end: true");
         folder.Finish("--output_dir=run", "--learning_rate=3.0");
         var best = folder.State("run")["best_global_step"]!.GetValue<int>();
         Assert.InRange(best, 4, 20);
@@ -46,7 +47,8 @@ public sealed class TrainingKeysTests
     [Fact]
     public void The_older_dialect_packs_and_trains()
     {
-        using var folder = new TrainingFolder("max_steps: 8\nmax_seq_length: 32\neval_strategy: steps\neval_steps: 4", "dataset_mixer:\n  rows: 1.0\ndataset_splits:\n- train\n- test");
+        using var folder = new TrainingFolder("max_steps: 8\nmax_seq_length: 32\neval_strategy: steps\neval_steps: 4",
+            "dataset_mixer:\n  rows: 1.0\ndataset_splits:\n- train\n- test");
         var outcome = folder.Finish("--output_dir=run");
         Assert.Equal(8, folder.Curve("run").Length);
         Assert.Contains("eval_loss", outcome.Output);

@@ -22,8 +22,10 @@ public sealed class ValidateCommandTests : IDisposable
     [Fact]
     public void Everything_that_is_missing_is_told_at_once()
     {
-        var outcome = Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--chat_template_path=t.jinja", "--tokenizer_name_or_path=tok");
-        _run.Refused(outcome, "not on this machine:", "model_name_or_path: someone/model-7b\n    looked for ", _run.At("someone/model-7b"), "tokenizer_name_or_path: tok", "data set: someone/rows",
+        var outcome = Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--chat_template_path=t.jinja",
+            "--tokenizer_name_or_path=tok");
+        _run.Refused(outcome, "not on this machine:", "model_name_or_path: someone/model-7b\n    looked for ", _run.At("someone/model-7b"),
+            "tokenizer_name_or_path: tok", "data set: someone/rows",
             "chat_template_path: t.jinja does not exist", "4 problems found; nothing was started.", "--keys-only");
         Assert.Equal(0, Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--keys-only").Code);
     }
@@ -31,24 +33,32 @@ public sealed class ValidateCommandTests : IDisposable
     [Fact]
     public void What_a_recipe_names_is_looked_at_although_its_keys_are_wrong()
     {
-        var outcome = Validate("--learning_rate=-1", "--lerning_rate=2", "--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--max_length=0");
+        var outcome = Validate("--learning_rate=-1", "--lerning_rate=2", "--model_name_or_path=someone/model-7b",
+            "--dataset_name=someone/rows", "--max_length=0");
         _run.Refused(outcome, "learning_rate is -1, but must be 0 or greater", "--lerning_rate is not a key of a recipe", "max_length is 0",
-            "not on this machine:", "model_name_or_path: someone/model-7b", "data set: someone/rows", "5 problems found; nothing was started.");
+            "not on this machine:", "model_name_or_path: someone/model-7b", "data set: someone/rows",
+                "5 problems found; nothing was started.");
         outcome = Validate("--learning_rate=fast", "--output_dir=model");
-        _run.Refused(outcome, "learning_rate is \"fast\", not a number", "output_dir model is also the folder of model_name_or_path", "2 problems found; nothing was started.");
+        _run.Refused(outcome, "learning_rate is \"fast\", not a number", "output_dir model is also the folder of model_name_or_path",
+            "2 problems found; nothing was started.");
     }
 
     [Theory]
-    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 8}", "test_split_size is 8, which holds out 8 of 8 rows and leaves none to train on")]
-    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 1000}", "test_split_size is 1000, which holds out 1000 of 8 rows")]
-    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.5}], test_split_size: 4}", "test_split_size is 4, which holds out 4 of 4 rows")]
-    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.2}], test_split_size: 0.05}", "test_split_size is 0.05, which holds out 1 of 1 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 8}",
+        "test_split_size is 8, which holds out 8 of 8 rows and leaves none to train on")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl}], test_split_size: 1000}",
+        "test_split_size is 1000, which holds out 1000 of 8 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.5}], test_split_size: 4}",
+        "test_split_size is 4, which holds out 4 of 4 rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.2}], test_split_size: 0.05}",
+        "test_split_size is 0.05, which holds out 1 of 1 rows")]
     [InlineData("dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.1}]}", "of 8 rows the weights take none")]
     [InlineData("dataset_mixer: {rows.jsonl: 0.1}\ndataset_splits: [train]\npacking: false", "of 8 rows the weights take none")]
     [InlineData("dataset_mixer: {rows.jsonl: 1.0}\ndataset_splits: [train]\nmax_length: 4096", "not enough for one packed row of 4096")]
     public void Rows_that_do_not_suffice_are_told_before_the_run(string data, string message)
     {
-        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", data).Replace(data.Contains("max_length") ? "max_length: 64\n" : "\n\n", data.Contains("max_length") ? "" : "\n\n"));
+        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", data)
+            .Replace(data.Contains("max_length") ? "max_length: 64\n" : "\n\n", data.Contains("max_length") ? "" : "\n\n"));
         _run.Refused(Validate(), message, "nothing was started");
         _run.Refused(_run.Sft(), message.Contains("weights") ? "no row to train on" : message);
     }
@@ -60,7 +70,8 @@ public sealed class ValidateCommandTests : IDisposable
     {
         const string warning = "warning: all 8 rows fit into one packed row of max_length 4096";
         Assert.Contains(warning, SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--packing", "--max_length=4096")).Error);
-        Assert.DoesNotContain("packed row", SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--packing", "--output_dir=other")).Error);
+        Assert.DoesNotContain("packed row",
+            SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--packing", "--output_dir=other")).Error);
     }
 
     [Fact]
@@ -73,7 +84,8 @@ public sealed class ValidateCommandTests : IDisposable
     {
         _run.Write("adapter/adapter_config.json", """{"base_model_name_or_path": "org/base"}""");
         _run.Write("adapter/adapter_model.safetensors", "");
-        foreach (var outcome in new[] { Validate("--model_name_or_path=adapter", "--tokenizer_name_or_path=model"), _run.Sft("--model_name_or_path=adapter"), _run.Handbook.Run("generate", "adapter", "Hello") })
+        foreach (var outcome in new[] { Validate("--model_name_or_path=adapter", "--tokenizer_name_or_path=model"),
+            _run.Sft("--model_name_or_path=adapter"), _run.Handbook.Run("generate", "adapter", "Hello") })
             _run.Refused(outcome, "adapter is an adapter of org/base (adapter_config.json), not a whole model");
     }
 
@@ -85,7 +97,8 @@ public sealed class ValidateCommandTests : IDisposable
         _run.Write("home/hub/datasets--org--rows/snapshots/def/train.jsonl", _run.Read("rows.jsonl"));
         _run.Write("home/hub/datasets--org--rows/refs/main", "def");
         var environment = new Dictionary<string, string> { ["HF_HOME"] = _run.At("home") };
-        var outcome = _run.Handbook.Run(["sft", "r.yaml", "--model_name_or_path=org/tiny-1.5", "--dataset_name=org/rows"], TimeSpan.FromMinutes(2), environment);
+        var outcome = _run.Handbook.Run(["sft", "r.yaml", "--model_name_or_path=org/tiny-1.5", "--dataset_name=org/rows"],
+            TimeSpan.FromMinutes(2), environment);
         SmallModel.Succeed(outcome);
         var card = _run.Read("out/README.md");
         Assert.Contains("base_model: org/tiny-1.5\ndatasets:\n- org/rows\n", card);
@@ -114,9 +127,11 @@ public sealed class ValidateCommandTests : IDisposable
         var outcome = _run.Handbook.Run("validate", "recipes/r.yaml");
         Assert.True(outcome.Code == 0, outcome.Error);
         _run.Write("models/org/chat-3B/chat_template.jinja", TinyRun.Template);
-        var found = _run.Handbook.Run(["validate", "r.yaml", "--chat_template_path=org/chat-3B"], TimeSpan.FromMinutes(1), new Dictionary<string, string> { ["HANDBOOK_MODELS"] = _run.At("models") });
+        var found = _run.Handbook.Run(["validate", "r.yaml", "--chat_template_path=org/chat-3B"], TimeSpan.FromMinutes(1),
+            new Dictionary<string, string> { ["HANDBOOK_MODELS"] = _run.At("models") });
         Assert.True(found.Code == 0, found.Error);
-        _run.Refused(Validate("--chat_template_path=org/chat-3B"), "chat_template_path: org/chat-3B\n    looked for", _run.At("org/chat-3B"));
+        _run.Refused(Validate("--chat_template_path=org/chat-3B"), "chat_template_path: org/chat-3B\n    looked for",
+            _run.At("org/chat-3B"));
     }
 
     [Theory]
@@ -142,7 +157,9 @@ public sealed class ValidateCommandTests : IDisposable
     [InlineData("sft", "warning: 1 row is longer than the 64 positions")]
     public void Rows_beyond_the_model_s_positions_are_told(string command, string warning)
     {
-        _run.Write("rows.jsonl", _run.Read("rows.jsonl") + $$"""{"messages": [{"role": "user", "content": "zzz?"}, {"role": "assistant", "content": "{{string.Concat(Enumerable.Repeat("zq ", 40))}}"}]}""" + "\n");
+        _run.Write("rows.jsonl",
+            _run.Read("rows.jsonl")
+            + $$"""{"messages": [{"role": "user", "content": "zzz?"}, {"role": "assistant", "content": "{{string.Concat(Enumerable.Repeat("zq ", 40))}}"}]}""" + "\n");
         Assert.Contains(warning, SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--max_length=200")).Error);
         Assert.DoesNotContain("positions", SmallModel.Succeed(_run.Handbook.Run(command, "r.yaml", "--output_dir=short")).Error);
     }
@@ -152,15 +169,21 @@ public sealed class ValidateCommandTests : IDisposable
     [InlineData("dpo")]
     public void A_column_of_verdicts_that_is_not_read_is_told(string command)
     {
-        _run.Write("pairs.jsonl", string.Concat(Enumerable.Range(0, 8).Select(i => $$"""{"prompt": "number {{i}}?", "chosen": " it is {{i}}", "rejected": " it is the answer", "preference": {{1 + i % 2}}}""" + "\n")));
-        string[] words = [command, "r.yaml", "--dataset_name=pairs.jsonl", .. command == "validate" ? ["--method", "dpo"] : Array.Empty<string>()];
+        _run.Write("pairs.jsonl",
+            string.Concat(Enumerable.Range(0, 8)
+            .Select(i =>
+            $$"""{"prompt": "number {{i}}?", "chosen": " it is {{i}}", "rejected": " it is the answer", "preference": {{1 + i % 2}}}"""
+            + "\n")));
+        string[] words = [command, "r.yaml", "--dataset_name=pairs.jsonl", .. command == "validate" ? ["--method", "dpo"]
+            : Array.Empty<string>()];
         Assert.Contains("note: pairs.jsonl: the column preference is not read", SmallModel.Succeed(_run.Handbook.Run(words)).Error);
     }
 
     [Fact]
     public void Data_on_the_command_line_takes_the_place_of_the_file_s()
     {
-        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", "dataset_mixer:\n  absent: 1.0\ndataset_splits: [train, test]"));
+        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", "dataset_mixer:\n  absent: 1.0\ndataset_splits: "
+            + "[train, test]"));
         var outcome = Validate("--dataset_name=rows.jsonl");
         Assert.True(outcome.Code == 0, outcome.Error);
         Assert.Contains("note: dataset_mixer is left out: --dataset_name names the data", outcome.Error);
@@ -184,8 +207,11 @@ public sealed class ValidateCommandTests : IDisposable
     public void Demo_data_leaves_nothing_on_a_full_disk()
     {
         const string mount = "mkdir -p small && mount -t tmpfs -o size=100k none small";
-        Assert.SkipUnless(_run.Handbook.RunOther("unshare", "-rm", "sh", "-c", mount).Code == 0, "mounting a small file system is not allowed here");
-        var outcome = _run.Handbook.RunOther("unshare", "-rm", "sh", "-c", mount + " && \"$0\" exec \"$@\"; code=$?; ls -A small; exit $code", "dotnet", HandbookProcess.ProgramFile, "demo-data", "--output", "small/data");
+        Assert.SkipUnless(_run.Handbook.RunOther("unshare", "-rm", "sh", "-c", mount).Code == 0,
+            "mounting a small file system is not allowed here");
+        var outcome = _run.Handbook.RunOther("unshare", "-rm", "sh", "-c",
+            mount + " && \"$0\" exec \"$@\"; code=$?; ls -A small; exit $code", "dotnet", HandbookProcess.ProgramFile, "demo-data",
+            "--output", "small/data");
         _run.Refused(outcome, "the disk is full");
         Assert.Equal("", outcome.Output);
     }

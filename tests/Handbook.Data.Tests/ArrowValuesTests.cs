@@ -34,7 +34,8 @@ public sealed class ArrowValuesTests : IDisposable
     public void Several_batches_are_read_in_their_order(string writer)
     {
         var numbers = Enumerable.Range(0, 3000).ToArray();
-        RecordBatch[] batches = [.. numbers.Chunk(1000).Select(part => new RecordBatch.Builder().Append("n", false, new Int32Array.Builder().AppendRange(part).Build()).Build())];
+        RecordBatch[] batches = [.. numbers.Chunk(1000)
+            .Select(part => new RecordBatch.Builder().Append("n", false, new Int32Array.Builder().AppendRange(part).Build()).Build())];
         var rows = TextMaker.Read(Write(writer, batches));
         Assert.Equal(numbers, rows.Select(row => row.Value.GetProperty("n").GetInt32()));
         Assert.Equal(Enumerable.Range(1, 3000).Select(row => (long)row), rows.Select(row => row.Row));
@@ -43,8 +44,10 @@ public sealed class ArrowValuesTests : IDisposable
     [Fact]
     public void A_column_that_is_there_twice_is_refused()
     {
-        var batch = new RecordBatch.Builder().Append("a", false, new Int32Array.Builder().Append(1).Build()).Append("a", false, new Int32Array.Builder().Append(2).Build()).Build();
-        Assert.Contains("has the column \"a\" 2 times", Assert.Throws<Base.InputException>(() => TextMaker.Read(Write("stream", batch))).Message);
+        var batch = new RecordBatch.Builder().Append("a", false, new Int32Array.Builder().Append(1).Build())
+            .Append("a", false, new Int32Array.Builder().Append(2).Build()).Build();
+        Assert.Contains("has the column \"a\" 2 times",
+            Assert.Throws<Base.InputException>(() => TextMaker.Read(Write("stream", batch))).Message);
     }
 
     private string Write(string writer, params RecordBatch[] batches)
@@ -64,7 +67,8 @@ public sealed class ArrowValuesTests : IDisposable
             CompressionCodecFactory = new CompressionCodecFactory(),
             CompressionCodec = writer switch { "lz4" => CompressionCodecType.Lz4Frame, "zstd" => CompressionCodecType.Zstd, _ => null },
         };
-        using var arrow = writer == "file" ? new ArrowFileWriter(file, batches[0].Schema, leaveOpen: false, options) : new ArrowStreamWriter(file, batches[0].Schema, leaveOpen: false, options);
+        using var arrow = writer == "file" ? new ArrowFileWriter(file, batches[0].Schema, leaveOpen: false, options)
+            : new ArrowStreamWriter(file, batches[0].Schema, leaveOpen: false, options);
         arrow.WriteStart();
         foreach (var batch in batches)
             arrow.WriteRecordBatch(batch);
@@ -83,9 +87,11 @@ public sealed class ArrowValuesTests : IDisposable
 
         var turn = new StructType([new Field("role", StringType.Default, true), new Field("n", Int64Type.Default, true)]);
         var parts = new StructArray(turn, 2,
-            [new StringArray.Builder().Append("user").AppendNull().Build(), new Int64Array.Builder().Append(1).AppendNull().Build()], ArrowBuffer.Empty, nullCount: 0);
+            [new StringArray.Builder().Append("user").AppendNull().Build(), new Int64Array.Builder().Append(1).AppendNull().Build()],
+                ArrowBuffer.Empty, nullCount: 0);
         var turns = new ListArray(new ListType(new Field("item", turn, true)), 3,
-            new ArrowBuffer.Builder<int>().AppendRange([0, 2, 2, 2]).Build(), parts, new ArrowBuffer.BitmapBuilder().AppendRange([true, false, true]).Build(), nullCount: 1);
+            new ArrowBuffer.Builder<int>().AppendRange([0, 2, 2, 2]).Build(), parts,
+                new ArrowBuffer.BitmapBuilder().AppendRange([true, false, true]).Build(), nullCount: 1);
 
         var when = DateTimeOffset.Parse("2024-02-03T04:05:06Z", System.Globalization.CultureInfo.InvariantCulture);
         var early = DateTimeOffset.Parse("1969-12-31T23:59:59.5Z", System.Globalization.CultureInfo.InvariantCulture);
@@ -97,7 +103,8 @@ public sealed class ArrowValuesTests : IDisposable
             .Append("d", true, new DoubleArray.Builder().Append(2).AppendNull().Append(double.NegativeInfinity).Build())
             .Append("list", true, list.Build())
             .Append("turns", true, turns)
-            .Append("when", true, new TimestampArray.Builder(new TimestampType(TimeUnit.Microsecond, "UTC")).Append(when).AppendNull().Append(early).Build())
+            .Append("when", true,
+                new TimestampArray.Builder(new TimestampType(TimeUnit.Microsecond, "UTC")).Append(when).AppendNull().Append(early).Build())
             .Append("day", true, new Date32Array.Builder().Append(when.Date).AppendNull().Append(early.Date).Build())
             .Append("price", true, new Decimal128Array.Builder(new Decimal128Type(10, 2)).Append(1.5m).AppendNull().Append(-0.25m).Build())
             .Append("kind", true, new DictionaryArray(new DictionaryType(Int32Type.Default, StringType.Default, false),

@@ -31,7 +31,8 @@ public sealed class BadDataTests : IDisposable
     public void An_absent_file_names_the_places_that_were_looked_at()
     {
         var error = Assert.Throws<InputException>(() => Dataset.Open(new() { Id = "nowhere/rows.jsonl" }, _files.Folder));
-        Assert.StartsWith($"data set \"nowhere/rows.jsonl\" was not found; looked for\n    {Path.GetFullPath("nowhere/rows.jsonl")}\n    {_files.Folder}/nowhere/rows.jsonl", error.What);
+        Assert.StartsWith($"data set \"nowhere/rows.jsonl\" was not found; looked "
+            + $"for\n    {Path.GetFullPath("nowhere/rows.jsonl")}\n    {_files.Folder}/nowhere/rows.jsonl", error.What);
         Assert.Equal("check the path; names are relative to the working folder or to the recipe's", error.Fix);
     }
 
@@ -65,7 +66,8 @@ public sealed class BadDataTests : IDisposable
 
     [Fact]
     public void A_split_slice_that_is_not_understood_shows_how_to_write_it() =>
-        Assert.Equal("split \"train[5]\" is not understood\n  fix: write train[:1%], train[100:200] or train[-50:]", Assert.Throws<InputException>(() => SplitSlice.Parse("train[5]")).Message);
+        Assert.Equal("split \"train[5]\" is not understood\n  fix: write train[:1%], train[100:200] or train[-50:]",
+            Assert.Throws<InputException>(() => SplitSlice.Parse("train[5]")).Message);
 
     [Fact]
     public void An_unknown_config_names_the_folders_that_would_hold_it()
@@ -79,7 +81,8 @@ public sealed class BadDataTests : IDisposable
     public void A_folder_without_data_says_what_to_put_there()
     {
         _files.Write("set/README.md", "x");
-        Assert.Contains("no data files in the folder", Assert.Throws<InputException>(() => Dataset.Open(new() { Id = _files.Folder + "/set" })).What);
+        Assert.Contains("no data files in the folder",
+            Assert.Throws<InputException>(() => Dataset.Open(new() { Id = _files.Folder + "/set" })).What);
     }
 
     [Theory]
@@ -87,12 +90,14 @@ public sealed class BadDataTests : IDisposable
     public void An_empty_file_is_refused(string name)
     {
         var path = _files.Write(name, "");
-        Assert.Equal($"{path}: is empty (0 bytes)\n  fix: check how it was made, or leave it out", Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
+        Assert.Equal($"{path}: is empty (0 bytes)\n  fix: check how it was made, or leave it out",
+            Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
     }
 
     [Fact]
     public void An_unknown_ending_lists_the_formats() =>
-        Assert.StartsWith($"{_files.Folder}/rows.xlsx: the ending \".xlsx\" tells no data format\n  fix: use one of .jsonl .ndjson .json .csv .tsv .txt",
+        Assert.StartsWith($"{_files.Folder}/rows.xlsx: the ending \".xlsx\" tells no data format\n  fix: use one of .jsonl .ndjson .json "
+            + ".csv .tsv .txt",
             Assert.Throws<InputException>(() => TextMaker.Read(_files.Write("rows.xlsx", "x"))).Message);
 
     [Fact]
@@ -124,7 +129,8 @@ public sealed class BadDataTests : IDisposable
     {
         var rows = TextMaker.Read(_files.Write("t.csv", "prompt,completion\na,\"b\nc\"\nd,e,f\n"));
         Assert.Equal("b\nc", rows[0].Value.GetProperty("completion").GetString());
-        Assert.Equal(("wrong number of fields", "3 fields, but the header names 2 columns", "d,e,f"), (rows[1].Problem!.Reason, rows[1].Problem!.Detail, rows[1].Problem!.Excerpt));
+        Assert.Equal(("wrong number of fields", "3 fields, but the header names 2 columns", "d,e,f"),
+            (rows[1].Problem!.Reason, rows[1].Problem!.Detail, rows[1].Problem!.Excerpt));
         Assert.EndsWith("t.csv:4", rows[1].Place);
     }
 
@@ -132,20 +138,25 @@ public sealed class BadDataTests : IDisposable
     public void A_quote_that_never_ends_is_told_with_its_line()
     {
         var path = _files.Write("t.csv", "text\nfine\n\"never\nends\n");
-        Assert.Equal($"{path}:3: a quote is opened and never closed; the file ends inside the field", Assert.Throws<InputException>(() => TextMaker.Read(path)).What);
+        Assert.Equal($"{path}:3: a quote is opened and never closed; the file ends inside the field",
+            Assert.Throws<InputException>(() => TextMaker.Read(path)).What);
     }
 
     [Fact]
     public void A_doubled_column_is_refused() =>
-        Assert.Contains(":1: the header names the column \"a\" twice", Assert.Throws<InputException>(() => TextMaker.Read(_files.Write("t.tsv", "a\tb\ta\n1\t2\t3\n"))).What);
+        Assert.Contains(":1: the header names the column \"a\" twice",
+            Assert.Throws<InputException>(() => TextMaker.Read(_files.Write("t.tsv", "a\tb\ta\n1\t2\t3\n"))).What);
 
     [Fact]
     public void Text_that_is_not_UTF8_is_refused_with_the_byte_and_read_when_named()
     {
         var path = _files.WriteBytes("t.txt", [.. "first\nsch"u8, 0xF6, .. "n\n"u8]);
-        Assert.StartsWith($"{path}:2: is not UTF-8: byte 0xF6 at column 4, after \"sch\"", Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
-        Assert.Equal("schön", Dataset.Open(new() { Id = path, Encoding = "iso-8859-1" }).Read().Last().Value.GetProperty("text").GetString());
-        Assert.StartsWith("dataset_encoding \"klingon\" is not known", Assert.Throws<InputException>(() => Dataset.Open(new() { Id = path, Encoding = "klingon" }).Read().Count()).Message);
+        Assert.StartsWith($"{path}:2: is not UTF-8: byte 0xF6 at column 4, after \"sch\"",
+            Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
+        Assert.Equal("schön",
+            Dataset.Open(new() { Id = path, Encoding = "iso-8859-1" }).Read().Last().Value.GetProperty("text").GetString());
+        Assert.StartsWith("dataset_encoding \"klingon\" is not known",
+            Assert.Throws<InputException>(() => Dataset.Open(new() { Id = path, Encoding = "klingon" }).Read().Count()).Message);
     }
 
     [Fact]
@@ -161,7 +172,8 @@ public sealed class BadDataTests : IDisposable
     public void UTF16_is_named_as_such()
     {
         var path = _files.WriteBytes("t.txt", [.. Encoding.Unicode.GetPreamble(), .. Encoding.Unicode.GetBytes("hello\n")]);
-        Assert.StartsWith($"{path}: is UTF-16, as its first two bytes say", Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
+        Assert.StartsWith($"{path}: is UTF-16, as its first two bytes say",
+            Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
         Assert.Equal("hello", Dataset.Open(new() { Id = path, Encoding = "utf-16" }).Read().Single().Value.GetProperty("text").GetString());
     }
 
@@ -170,7 +182,8 @@ public sealed class BadDataTests : IDisposable
     {
         using var memory = new MemoryStream();
         using (var gzip = new GZipStream(memory, CompressionLevel.Fastest, leaveOpen: true))
-            gzip.Write(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 5000).Select(i => $$"""{"text": "row {{i * 7919}}"}""" + "\n"))));
+            gzip.Write(Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 5000)
+                .Select(i => $$"""{"text": "row {{i * 7919}}"}""" + "\n"))));
         var path = _files.WriteBytes("t.jsonl.gz", memory.ToArray().AsSpan(0, (int)memory.Length / 2).ToArray());
         var failure = Assert.Throws<InputException>(() => TextMaker.Read(path));
         Assert.Equal($"{path}: the gzip stream ends in the middle; the file is truncated", failure.What);
@@ -197,7 +210,8 @@ public sealed class BadDataTests : IDisposable
             Assert.Contains("truncated", Assert.Throws<InputException>(() => TextMaker.Read(path)).Message);
         }
         bytes.AsSpan(4, 4).Fill(0x7F);
-        Assert.Contains("is not a readable Arrow file: a message claims a size of", Assert.Throws<InputException>(() => TextMaker.Read(_files.WriteBytes("t.arrow", bytes))).Message);
+        Assert.Contains("is not a readable Arrow file: a message claims a size of",
+            Assert.Throws<InputException>(() => TextMaker.Read(_files.WriteBytes("t.arrow", bytes))).Message);
     }
 
     [Fact]
@@ -219,7 +233,8 @@ public sealed class BadDataTests : IDisposable
     public void A_saved_data_set_without_its_file_names_it()
     {
         _files.Write("saved/state.json", "{\"_data_files\": [{\"filename\": \"data-00000-of-00001.arrow\"}], \"_split\": null}");
-        Assert.Equal($"{_files.Folder}/saved/state.json: names the data file data-00000-of-00001.arrow, which is not in {_files.Folder}/saved",
+        Assert.Equal($"{_files.Folder}/saved/state.json: names the data file data-00000-of-00001.arrow, which is not "
+            + $"in {_files.Folder}/saved",
             Assert.Throws<InputException>(() => Dataset.Open(new() { Id = _files.Folder + "/saved" })).What);
     }
 
@@ -228,7 +243,8 @@ public sealed class BadDataTests : IDisposable
     {
         _files.Write("mixed/a.jsonl", "{\"text\": \"a\"}");
         _files.Write("mixed/b.txt", "b");
-        Assert.Contains("holds files of several formats for the split \"train\"", Assert.Throws<InputException>(() => Dataset.Open(new() { Id = _files.Folder + "/mixed" })).What);
+        Assert.Contains("holds files of several formats for the split \"train\"",
+            Assert.Throws<InputException>(() => Dataset.Open(new() { Id = _files.Folder + "/mixed" })).What);
     }
 
     [Fact]
@@ -237,7 +253,8 @@ public sealed class BadDataTests : IDisposable
         var path = _files.Write("t.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}");
         var spec = new DatasetSpec { Id = path };
         var error = Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(spec), spec, RowUse.FineTuning));
-        Assert.Equal($"{path}: has the columns question, answer, but wanted are messages, conversations, prompt + completion, instruction + output, or text", error.What);
+        Assert.Equal($"{path}: has the columns question, answer, but wanted are messages, conversations, prompt + completion, instruction "
+            + "+ output, or text", error.What);
         Assert.Equal("column_mapping: {prompt: question, completion: answer}", error.Fix);
     }
 
@@ -256,9 +273,11 @@ public sealed class BadDataTests : IDisposable
     {
         var path = _files.Write("t.jsonl", "{\"q\": \"a\", \"a\": \"b\"}");
         var absent = new DatasetSpec { Id = path, ColumnMapping = new Dictionary<string, string> { ["prompt"] = "question" } };
-        Assert.Equal($"{path}: column_mapping takes prompt from \"question\", but the rows have the columns q, a", Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(absent), absent, RowUse.FineTuning)).What);
+        Assert.Equal($"{path}: column_mapping takes prompt from \"question\", but the rows have the columns q, a",
+            Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(absent), absent, RowUse.FineTuning)).What);
         var unknown = new DatasetSpec { Id = path, ColumnMapping = new Dictionary<string, string> { ["promt"] = "q" } };
-        Assert.StartsWith("column_mapping: \"promt\" is no column that we read", Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(unknown), unknown, RowUse.FineTuning)).What);
+        Assert.StartsWith("column_mapping: \"promt\" is no column that we read",
+            Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(unknown), unknown, RowUse.FineTuning)).What);
     }
 
     [Fact]
@@ -267,8 +286,12 @@ public sealed class BadDataTests : IDisposable
         var path = _files.Write("t.jsonl", "{\"text\": \"a\"}");
         var spec = new DatasetSpec { Id = path };
         var reader = RowReader.For(Dataset.Open(spec), spec, RowUse.FineTuning);
-        Assert.Equal("assistant_only_loss is set, but the rows are plain texts (layout Text)", Assert.Throws<InputException>(() => new RowTokenizer(reader, TextMaker.Bytes, null, new() { Loss = LossScope.Assistant })).What);
-        Assert.Equal("completion_only_loss is set, but the rows have no prompt and completion (layout Text)", Assert.Throws<InputException>(() => new RowTokenizer(reader, TextMaker.Bytes, null, new() { Loss = LossScope.Completion })).What);
+        Assert.Equal("assistant_only_loss is set, but the rows are plain texts (layout Text)",
+            Assert.Throws<InputException>(() => new RowTokenizer(reader, TextMaker.Bytes, null, new() { Loss = LossScope.Assistant }))
+            .What);
+        Assert.Equal("completion_only_loss is set, but the rows have no prompt and completion (layout Text)",
+            Assert.Throws<InputException>(() => new RowTokenizer(reader, TextMaker.Bytes, null, new() { Loss = LossScope.Completion }))
+            .What);
     }
 
     [Fact]

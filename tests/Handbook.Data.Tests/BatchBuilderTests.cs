@@ -23,7 +23,8 @@ public sealed class BatchBuilderTests
         Assert.Equal([0, 1, 2, 3, 4, 2, 3], batch.Positions);
         Assert.Equal([-1, -1, 4, 5, -1, 6, -1], batch.Targets);
         Assert.Equal(
-            [new Segment(0, 2, -1, 0, SegmentRole.Prompt), new Segment(2, 3, 0, 0, SegmentRole.Chosen), new Segment(5, 2, 0, 0, SegmentRole.Rejected)],
+            [new Segment(0, 2, -1, 0, SegmentRole.Prompt), new Segment(2, 3, 0, 0, SegmentRole.Chosen),
+                new Segment(5, 2, 0, 0, SegmentRole.Rejected)],
             batch.Segments);
     }
 
@@ -53,11 +54,13 @@ public sealed class BatchBuilderTests
             var children = parts.Select(part => part.Parent).ToHashSet();
 
             // Every leaf's path in the batch is the concatenation of its parts.
-            var paths = batch.Segments.Select((segment, i) => i).Where(i => batch.Segments.All(other => other.Parent != i)).Select(i => BatchPath(batch, i));
+            var paths = batch.Segments.Select((segment, i) => i).Where(i => batch.Segments.All(other => other.Parent != i))
+                .Select(i => BatchPath(batch, i));
             var expected = Enumerable.Range(0, parts.Count).Where(p => !children.Contains(p)).Select(p => PartPath(parts, p));
             Assert.Equal(expected, paths);
             Assert.Equal(
-                parts.Sum(part => part.Loss.ToArray().Sum(loss => loss)) - parts.Where(part => part.Parent < 0).Sum(part => part.Loss.Span[0]),
+                parts.Sum(part => part.Loss.ToArray().Sum(loss => loss)) - parts.Where(part => part.Parent < 0)
+                    .Sum(part => part.Loss.Span[0]),
                 batch.TargetCount);
         }
     }

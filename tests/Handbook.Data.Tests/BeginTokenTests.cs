@@ -35,7 +35,8 @@ public sealed class BeginTokenTests : IDisposable
     [InlineData("<begin>a", "b<end>")]
     public void The_prompt_of_a_completion_ends_before_the_completion_not_with_an_end_token(string prompt, string completion)
     {
-        var row = FineTuning($$"""{"prompt": "{{prompt}}", "completion": "{{completion}}"}""", new() { EndToken = EndTokenRule.TextsWithout });
+        var row = FineTuning($$"""{"prompt": "{{prompt}}", "completion": "{{completion}}"}""",
+            new() { EndToken = EndTokenRule.TextsWithout });
         Assert.Equal([Begin, A, B, End], row.Segments[0].Ids.ToArray());
         Assert.Equal([0, 0, 1, 1], row.Segments[0].Loss.ToArray().Select(loss => (int)loss));
     }
@@ -54,7 +55,8 @@ public sealed class BeginTokenTests : IDisposable
     [Fact]
     public void Whole_texts_of_a_pair_and_prompts_to_answer_have_one_begin_token()
     {
-        var whole = Pair("""{"chosen": "<begin>ab", "rejected": "ac<end>"}""", new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts });
+        var whole = Pair("""{"chosen": "<begin>ab", "rejected": "ac<end>"}""",
+            new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts });
         Assert.Equal([[Begin, A, B, End], [Begin, A, C, End]], Wholes(whole));
         var prompt = Pair("""{"prompt": "<begin>a"}""", new() { Shape = AnswerShape.Prompt });
         Assert.Equal([Begin, A], Assert.Single(prompt.Segments).Ids.ToArray());
@@ -62,7 +64,8 @@ public sealed class BeginTokenTests : IDisposable
 
     /// <summary>The whole text of each leaf of a tree.</summary>
     private static int[][] Wholes(TokenRow row) =>
-        [.. row.Segments.Where(leaf => leaf.Parent >= 0).Select(leaf => (int[])[.. row.Segments[leaf.Parent].Ids.ToArray(), .. leaf.Ids.ToArray()])];
+        [.. row.Segments.Where(leaf => leaf.Parent >= 0)
+            .Select(leaf => (int[])[.. row.Segments[leaf.Parent].Ids.ToArray(), .. leaf.Ids.ToArray()])];
 
     private TokenRow FineTuning(string row, RowTokenizerOptions options)
     {
@@ -75,7 +78,8 @@ public sealed class BeginTokenTests : IDisposable
         var spec = new DatasetSpec { Id = _files.Write("rows.jsonl", row + "\n") };
         var reader = RowReader.For(Dataset.Open(spec), spec, options.Shape == AnswerShape.Prompt ? RowUse.Prompts : RowUse.Preferences);
         var tokenizer = Around();
-        return One(new PreferenceTokenizer(reader, tokenizer, new ChatRowEncoder(tokenizer, ChatTemplate.Parse("{{ messages }}", "template")), options), row);
+        return One(new PreferenceTokenizer(reader, tokenizer,
+            new ChatRowEncoder(tokenizer, ChatTemplate.Parse("{{ messages }}", "template")), options), row);
     }
 
     private static TokenRow One(IRowTokenizer tokenizer, string row)

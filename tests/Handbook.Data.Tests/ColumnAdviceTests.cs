@@ -20,7 +20,8 @@ public sealed class ColumnAdviceTests
     public void A_mapping_is_proposed_by_what_columns_are_called_and_hold(string row, string advice)
     {
         using var document = JsonDocument.Parse(row);
-        var columns = document.RootElement.EnumerateObject().ToDictionary(column => column.Name, column => ColumnAdvice.ShapeOf(column.Value));
+        var columns = document.RootElement.EnumerateObject().ToDictionary(column => column.Name,
+            column => ColumnAdvice.ShapeOf(column.Value));
         var said = ColumnAdvice.ForFineTuning(columns);
         Assert.Contains(advice.Replace("use: handbook dpo", "train on both answers with handbook dpo"), said);
         Assert.DoesNotContain("completion: rejected", said);

@@ -12,7 +12,8 @@ internal static class GoldenCases
         return JsonDocument.Parse(File.ReadAllText(path)).RootElement.GetProperty("cases").EnumerateArray();
     }
 
-    public static int[] Ints(this JsonElement element, string name) => [.. element.GetProperty(name).EnumerateArray().Select(value => value.GetInt32())];
+    public static int[] Ints(this JsonElement element, string name) =>
+        [.. element.GetProperty(name).EnumerateArray().Select(value => value.GetInt32())];
 
     /// <summary>Σ i·p[i] mod 2^61 − 1, as the golden files hold it.</summary>
     public static long Checksum(int[] order)

@@ -49,7 +49,13 @@ public sealed class HeldOutRowsTests : IDisposable
     {
         _files.Lines("ds/train.jsonl", "a", 10);
         _files.Lines("ds/test.jsonl", "a", 10);
-        Assert.Equal("every row to train on is held out as well", Assert.Throws<InputException>(() => TrainingData.Load(Options(new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }] }))).What);
+        Assert.Equal("every row to train on is held out as well",
+            Assert.Throws<InputException>(() =>
+            TrainingData.Load(Options(new()
+            {
+                Dialect = MixtureDialect.Single,
+                Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }]
+            }))).What);
     }
 
     [Fact]
@@ -71,7 +77,8 @@ public sealed class HeldOutRowsTests : IDisposable
     private TrainingData Load(double testSize, params DatasetSpec[] sets) =>
         TrainingData.Load(Options(new() { Dialect = MixtureDialect.Mixture, Datasets = sets, TestSplitSize = testSize, Seed = 1 }));
 
-    private TrainingDataOptions Options(MixtureSpec mixture) => new() { Mixture = mixture, Tokenizer = TextMaker.Bytes, Evaluates = true, Cache = _files.Cache };
+    private TrainingDataOptions Options(MixtureSpec mixture) =>
+        new() { Mixture = mixture, Tokenizer = TextMaker.Bytes, Evaluates = true, Cache = _files.Cache };
 
     private static string[] Texts(ITokenRows rows) => [.. Enumerable.Range(0, rows.Count).Select(i => TextMaker.Text(rows.Read(i)))];
 }

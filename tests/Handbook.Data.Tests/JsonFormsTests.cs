@@ -64,5 +64,6 @@ public sealed class JsonFormsTests : IDisposable
 
     [Fact]
     public void Rows_behind_a_list_are_not_lost_silently() =>
-        Assert.Contains("broken JSON after 1 rows", Assert.Throws<InputException>(() => TextMaker.Read(_files.Write("t.json", "[{\"text\": \"a\"}\n] x"))).Message);
+        Assert.Contains("broken JSON after 1 rows",
+            Assert.Throws<InputException>(() => TextMaker.Read(_files.Write("t.json", "[{\"text\": \"a\"}\n] x"))).Message);
 }

@@ -45,7 +45,8 @@ public sealed class MixtureTests : IDisposable
     [Fact]
     public void Negative_shares_and_shares_above_one_are_refused()
     {
-        Assert.Contains("its share is -0.3, but must be from 0 to 1\n  why: dataset fractions cannot be negative", Assert.Throws<InputException>(() => Load(Mixer(0.7, -0.3, 0))).Message);
+        Assert.Contains("its share is -0.3, but must be from 0 to 1\n  why: dataset fractions cannot be negative",
+            Assert.Throws<InputException>(() => Load(Mixer(0.7, -0.3, 0))).Message);
         Assert.Contains("its share is 1.5, but must be from 0 to 1", Assert.Throws<InputException>(() => Load(Mixer(1.5, 0, 0))).Message);
     }
 
@@ -54,7 +55,13 @@ public sealed class MixtureTests : IDisposable
     {
         _files.Lines("d/train_sft.jsonl", "sft", 10);
         _files.Lines("d/train_gen.jsonl", "gen", 20);
-        using var data = Load(new() { Dialect = MixtureDialect.Mixer, Datasets = [new() { Id = Path.Combine(_files.Folder, "d"), Weight = 0.5 }], Splits = ["train_sft", "train_gen"], Seed = 42 });
+        using var data = Load(new()
+        {
+            Dialect = MixtureDialect.Mixer,
+            Datasets = [new() { Id = Path.Combine(_files.Folder, "d"), Weight = 0.5 }],
+            Splits = ["train_sft", "train_gen"],
+            Seed = 42
+        });
         Assert.Equal(15, data.Train.Count);
     }
 
@@ -75,7 +82,8 @@ public sealed class MixtureTests : IDisposable
     {
         using var data = Load(Mixture(42, 0.1, 0.5, 0.3, 0.2));
         var order = NumpyRandom.Permutation(100, 42);
-        string[] joined = [.. order[..50].Select(i => $"a-train-{i}"), .. order[..30].Select(i => $"b-train-{i}"), .. order[..20].Select(i => $"c-train-{i}")];
+        string[] joined = [.. order[..50].Select(i => $"a-train-{i}"), .. order[..30].Select(i => $"b-train-{i}"),
+            .. order[..20].Select(i => $"c-train-{i}")];
         string[] mixed = [.. order.Select(i => joined[i])];
         Assert.Equal(order[..10].Select(i => mixed[i]), Texts(data.Evaluation!));
         Assert.Equal(order[10..].Select(i => mixed[i]), Texts(data.Train));
@@ -105,8 +113,15 @@ public sealed class MixtureTests : IDisposable
     [Fact]
     public void Unusable_rows_leave_the_order_of_the_others_as_it_was()
     {
-        _files.Write("bad.jsonl", string.Concat(Enumerable.Range(0, 100).Select(i => i % 30 == 7 ? "{\"text\": \n" : $$"""{"text": "r-{{i}}"}""" + "\n")));
-        using var data = Load(new() { Dialect = MixtureDialect.Mixer, Datasets = [new() { Id = Path.Combine(_files.Folder, "bad.jsonl"), Weight = 0.9 }], Splits = ["train"], Seed = 42 });
+        _files.Write("bad.jsonl",
+            string.Concat(Enumerable.Range(0, 100).Select(i => i % 30 == 7 ? "{\"text\": \n" : $$"""{"text": "r-{{i}}"}""" + "\n")));
+        using var data = Load(new()
+        {
+            Dialect = MixtureDialect.Mixer,
+            Datasets = [new() { Id = Path.Combine(_files.Folder, "bad.jsonl"), Weight = 0.9 }],
+            Splits = ["train"],
+            Seed = 42
+        });
         Assert.Equal(NumpyRandom.Permutation(90, 42).Where(i => i % 30 != 7).Select(i => $"r-{i}"), Texts(data.Train));
     }
 
@@ -126,7 +141,8 @@ public sealed class MixtureTests : IDisposable
         Seed = 42,
     };
 
-    private MixtureSpec Mixture(long seed, double? test, params double[] shares) => Mixer(shares) with { Dialect = MixtureDialect.Mixture, Seed = seed, TestSplitSize = test };
+    private MixtureSpec Mixture(long seed, double? test, params double[] shares) =>
+        Mixer(shares) with { Dialect = MixtureDialect.Mixture, Seed = seed, TestSplitSize = test };
 
     private static string[] Names(string name, int count) => [.. Enumerable.Range(0, count).Select(i => $"{name}-{i}")];
 

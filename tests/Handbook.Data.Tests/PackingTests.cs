@@ -105,7 +105,8 @@ public sealed class PackingTests
 
     [Fact]
     public void Packing_without_a_length_is_refused() =>
-        Assert.Equal("max_length is 0, but packing needs a length of at least 1", Assert.Throws<InputException>(() => Packing.BestFit(Some.RowsOf([1]), 0)).What);
+        Assert.Equal("max_length is 0, but packing needs a length of at least 1",
+            Assert.Throws<InputException>(() => Packing.BestFit(Some.RowsOf([1]), 0)).What);
 
     private static (int, byte)[] Pairs(ITokenRows rows) =>
         [.. Enumerable.Range(0, rows.Count).SelectMany(i => rows.Read(i).Segments)

@@ -38,7 +38,8 @@ public sealed class PromptReaderTests
     [Fact]
     public void Columns_have_the_names_that_a_mapping_gives_them()
     {
-        var prompt = new PromptReader(new Dictionary<string, string> { ["prompt"] = "ask" }).Read(JsonElement.Parse("""{"ask": "P", "prompt": "no"}"""))!;
+        var prompt = new PromptReader(new Dictionary<string, string> { ["prompt"] = "ask" })
+            .Read(JsonElement.Parse("""{"ask": "P", "prompt": "no"}"""))!;
         Assert.Equal("P", prompt.Text);
         Assert.Equal(["ask"], prompt.Columns);
     }

@@ -12,8 +12,10 @@ public sealed class PromptTextsTests : IDisposable
     public void Dispose() => _files.Dispose();
 
     [Theory] // before the first step, not in its midst
-    [InlineData(null, "exact_match", "rows.jsonl:2: none of the columns answer, reference, solution, expected, target holds a text or a number; the row has prompt", "exact_match compares answers with it")]
-    [InlineData("result", null, "rows.jsonl:1: result, which reference_column names, holds no text or number; the row has prompt, answer", null)]
+    [InlineData(null, "exact_match", "rows.jsonl:2: none of the columns answer, reference, solution, expected, target holds a text or a "
+        + "number; the row has prompt", "exact_match compares answers with it")]
+    [InlineData("result", null, "rows.jsonl:1: result, which reference_column names, holds no text or number; the row has prompt, answer",
+        null)]
     public void A_right_answer_that_is_missing_is_told_at_once(string? column, string? comparer, string what, string? why)
     {
         using var data = Load();
@@ -32,7 +34,12 @@ public sealed class PromptTextsTests : IDisposable
 
     private TrainingData Load() => TrainingData.Load(new()
     {
-        Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = _files.Write("rows.jsonl", """{"prompt": "a", "answer": 1}""" + "\n" + """{"prompt": "b"}""" + "\n") }] },
+        Mixture = new()
+        {
+            Dialect = MixtureDialect.Single,
+            Datasets = [new() { Id = _files.Write("rows.jsonl",
+            """{"prompt": "a", "answer": 1}""" + "\n" + """{"prompt": "b"}""" + "\n") }]
+        },
         Tokenizer = TextMaker.Bytes,
         Use = RowUse.Prompts,
         Answers = new() { Shape = AnswerShape.Prompt },

@@ -16,7 +16,8 @@ public sealed class RealRowsTests : IDisposable
 {
     private readonly TextMaker _files = new();
 
-    private static readonly Lazy<Tokenizer> _tokenizer = new(() => Tokenizer.Load(SharedFiles.Need("tokenizers", "smollm2")).With(eosToken: "<|endoftext|>"));
+    private static readonly Lazy<Tokenizer> _tokenizer = new(() =>
+        Tokenizer.Load(SharedFiles.Need("tokenizers", "smollm2")).With(eosToken: "<|endoftext|>"));
 
     public void Dispose() => _files.Dispose();
 
@@ -42,10 +43,12 @@ public sealed class RealRowsTests : IDisposable
         var rows = TextMaker.Read(path);
         for (var i = 0; i < data.Train.Count; i++)
         {
-            var learnt = string.Concat(RowText.Runs(data.Train.Read(i), _tokenizer.Value).Where(run => run.CarriesLoss).Select(run => run.Text));
+            var learnt = string.Concat(RowText.Runs(data.Train.Read(i), _tokenizer.Value).Where(run => run.CarriesLoss)
+                .Select(run => run.Text));
             foreach (var turn in rows[i].Value.GetProperty("messages").EnumerateArray())
             {
-                var said = string.Concat(turn.GetProperty("content").EnumerateArray().Select(part => part.GetProperty("value").GetString()));
+                var said = string.Concat(turn.GetProperty("content").EnumerateArray()
+                    .Select(part => part.GetProperty("value").GetString()));
                 if (turn.GetProperty("role").GetString() == "assistant")
                     Assert.Contains(said, learnt);
             }
@@ -64,7 +67,8 @@ public sealed class RealRowsTests : IDisposable
         Assert.All(Enumerable.Range(0, packed.Train.Count), i => Assert.InRange(packed.Train.Length(i), 1, 512));
 
         static (int, byte)[] Pairs(ITokenRows rows) =>
-            [.. Enumerable.Range(0, rows.Count).SelectMany(i => rows.Read(i).Segments).SelectMany(part => part.Ids.ToArray().Zip(part.Loss.ToArray())).Order()];
+            [.. Enumerable.Range(0, rows.Count).SelectMany(i => rows.Read(i).Segments)
+                .SelectMany(part => part.Ids.ToArray().Zip(part.Loss.ToArray())).Order()];
     }
 
     private void Check(string file, string split)
@@ -72,7 +76,13 @@ public sealed class RealRowsTests : IDisposable
         var path = SharedFiles.Need("data", file);
         if (DataFile.FormatOf(path) is not { } format)
             return;
-        var spec = new DatasetSpec { Id = path, Split = split, Encoding = file.EndsWith("Ellendigen1.txt", StringComparison.Ordinal) ? "iso-8859-1" : null };
+        var spec = new DatasetSpec
+        {
+            Id = path,
+            Split = split,
+            Encoding = file.EndsWith("Ellendigen1.txt", StringComparison.Ordinal)
+            ? "iso-8859-1" : null
+        };
         var source = Dataset.Open(spec);
         RowReader reader;
         try
@@ -86,7 +96,8 @@ public sealed class RealRowsTests : IDisposable
             return;
         }
         var chats = new ChatRowEncoder(_tokenizer.Value, ChatTemplate.Parse(ChatTemplate.ChatMl, "chatml"));
-        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(reader, _tokenizer.Value, chats, new() { EndToken = EndTokenRule.TextsWithout }), RowSelection.All, cancel: TestContext.Current.CancellationToken);
+        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(reader, _tokenizer.Value, chats,
+            new() { EndToken = EndTokenRule.TextsWithout }), RowSelection.All, cancel: TestContext.Current.CancellationToken);
         Assert.Equal(store.Summary.SourceRows, store.Count + store.Summary.BadCount + store.Summary.BlankLines);
         Assert.True(store.Summary.BadShare <= 0.02, string.Join("; ", store.Summary.Bad));
         Assert.True(store.Count > 0);
@@ -99,7 +110,15 @@ public sealed class RealRowsTests : IDisposable
     }
 
     private TrainingData Load(string path, string split, LossScope loss, string template, PackingKind packing = PackingKind.None) =>
-        TrainingData.Load(Options(path, loss, template, packing) with { Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = path }], TrainSplit = split } }, cancel: TestContext.Current.CancellationToken);
+        TrainingData.Load(Options(path, loss, template, packing) with
+        {
+            Mixture = new()
+            {
+                Dialect = MixtureDialect.Single,
+                Datasets = [new() { Id = path }],
+                TrainSplit = split
+            }
+        }, cancel: TestContext.Current.CancellationToken);
 
     private TrainingDataOptions Options(string path, LossScope loss, string template, PackingKind packing = PackingKind.None) => new()
     {

@@ -18,7 +18,8 @@ public sealed class RowFieldsTests : IDisposable
         var deep = string.Concat(Enumerable.Repeat("{\"a\":", 100)) + "1" + new string('}', 100);
         var call = $$"""{"role": "assistant", "content": "", "tool_calls": [{"type": "function", "function": {"name": "f", "arguments": {{deep}} } }]}""";
         var asked = """{"role": "user", "content": "hi"}""";
-        Assert.Equal(2, Assert.IsType<ChatExample>(Read($$"""{"messages": [{{asked}}, {{call}}]}""")).Conversation.Messages.GetArrayLength());
+        Assert.Equal(2,
+            Assert.IsType<ChatExample>(Read($$"""{"messages": [{{asked}}, {{call}}]}""")).Conversation.Messages.GetArrayLength());
         var pair = Assert.IsType<ChatPromptExample>(Read($$"""{"prompt": [{{asked}}], "completion": [{{call}}]}"""));
         Assert.Equal(2, pair.Whole.Messages.GetArrayLength());
         Assert.Contains(deep, pair.Whole.Messages.GetRawText());
@@ -27,7 +28,9 @@ public sealed class RowFieldsTests : IDisposable
     [Fact]
     public void Case_13_content_null_refused_a_content_that_is_null_stays_null()
     {
-        var turns = Assert.IsType<ChatExample>(Read("""{"messages": [{"role": "assistant", "content": null, "tool_calls": []}, {"role": "assistant", "tool_calls": []}]}""")).Conversation.Messages;
+        var turns = Assert.IsType<ChatExample>(
+            Read("""{"messages": [{"role": "assistant", "content": null, "tool_calls": []}, {"role": "assistant", "tool_calls": []}]}"""))
+            .Conversation.Messages;
         Assert.Equal(JsonValueKind.Null, turns[0].GetProperty("content").ValueKind);
         Assert.False(turns[1].TryGetProperty("content", out _));
     }
@@ -40,7 +43,8 @@ public sealed class RowFieldsTests : IDisposable
         var row = $$"""{"tools": {{tools}}, "messages": [{"role": "assistant", "content": "", "name": null, "tool_calls": [{"function": {"name": "f", "arguments": {"unit": null} } }]}]}""";
         var conversation = Assert.IsType<ChatExample>(Read(row)).Conversation;
         Assert.Equal("""[{"function": {"parameters": {"default": null, "const": null}}}]""", conversation.Tools!.Value.GetRawText());
-        Assert.Equal(JsonValueKind.Null, conversation.Messages[0].GetProperty("tool_calls")[0].GetProperty("function").GetProperty("arguments").GetProperty("unit").ValueKind);
+        Assert.Equal(JsonValueKind.Null, conversation.Messages[0].GetProperty("tool_calls")[0].GetProperty("function")
+            .GetProperty("arguments").GetProperty("unit").ValueKind);
         Assert.False(conversation.Messages[0].TryGetProperty("name", out _));       // a field of a turn that says nothing
     }
 
@@ -48,14 +52,16 @@ public sealed class RowFieldsTests : IDisposable
     public void Nulls_of_a_table_s_nested_values_are_no_fields_but_those_in_a_text_are()
     {
         var turns = new ChatTurns(new TurnRules(KeepsToolCalls: true, PadsWithNulls: true));
-        const string List = """[{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"unit": null, "city": "Oslo"}}}]}]""";
+        const string List =
+            """[{"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "f", "arguments": {"unit": null, "city": "Oslo"}}}]}]""";
         turns.Add(JsonElement.Parse(List)).Add(JsonSerializer.SerializeToElement(List));
         var both = turns.ToJson();
         Assert.Equal("""{"city":"Oslo"}""", Arguments(both[0]));
         Assert.Equal("""{"unit":null,"city":"Oslo"}""", Arguments(both[1]));
         Assert.Equal(JsonValueKind.Null, both[0].GetProperty("content").ValueKind);
 
-        static string Arguments(JsonElement turn) => turn.GetProperty("tool_calls")[0].GetProperty("function").GetProperty("arguments").GetRawText();
+        static string Arguments(JsonElement turn) =>
+            turn.GetProperty("tool_calls")[0].GetProperty("function").GetProperty("arguments").GetRawText();
     }
 
     [Fact]

@@ -15,10 +15,14 @@ public sealed class RowReaderTests : IDisposable
     [Theory]
     [InlineData("""{"messages": [{"role": "user", "content": "a", "name": null}]}""", """[{"role":"user","content":"a"}]""")]
     [InlineData("""{"messages": "[{\"role\": \"user\", \"content\": \"a\"}]"}""", """[{"role":"user","content":"a"}]""")]
-    [InlineData("""{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}""", """[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
-    [InlineData("""{"instruction": "a", "input": "i", "output": "b"}""", """[{"role":"user","content":"a\ni"},{"role":"assistant","content":"b"}]""")]
-    [InlineData("""{"instruction": "a", "input": null, "output": "b", "system": "s", "history": [["q", "r"]]}""", """[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"r"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
-    [InlineData("""{"instruction": "a", "input": "", "response": "b"}""", """[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
+    [InlineData("""{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "s"}""",
+        """[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
+    [InlineData("""{"instruction": "a", "input": "i", "output": "b"}""",
+        """[{"role":"user","content":"a\ni"},{"role":"assistant","content":"b"}]""")]
+    [InlineData("""{"instruction": "a", "input": null, "output": "b", "system": "s", "history": [["q", "r"]]}""",
+        """[{"role":"system","content":"s"},{"role":"user","content":"q"},{"role":"assistant","content":"r"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
+    [InlineData("""{"instruction": "a", "input": "", "response": "b"}""",
+        """[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]""")]
     [InlineData("""{"messages": [{"role": "user", "content": [{"type": "text", "value": "a"}, {"type": "text", "text": "b"}], "loss_weight": 0.0}]}""", """[{"role":"user","content":"ab","loss_weight":0.0}]""")]
     [InlineData("""{"messages": [{"role": "assistant", "content": [{"type": "reasoning", "value": "r"}, {"type": "text", "value": "a"}, {"type": "tool_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 1.0}}"}]}]}""", """[{"role":"assistant","content":"a","reasoning_content":"r","tool_calls":[{"type":"function","function":{"name": "f", "arguments": {"x": 1.0}}}]}]""")]
     [InlineData("""{"conversations": [{"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {}}"}, {"from": "observation", "value": "o"}]}""", """[{"role":"assistant","content":"","tool_calls":[{"type":"function","function":{"name": "f", "arguments": {}}}]},{"role":"tool","content":"o"}]""")]
@@ -40,17 +44,20 @@ public sealed class RowReaderTests : IDisposable
     [Fact]
     public void Tools_and_template_variables_come_along()
     {
-        var chat = Assert.IsType<ChatExample>(Read("""{"messages": [{"role": "user", "content": "a"}], "tools": "[{\"type\": \"function\"}]", "chat_template_kwargs": {"enable_thinking": false, "custom": null}}""", out _));
+        var chat = Assert.IsType<ChatExample>(
+            Read("""{"messages": [{"role": "user", "content": "a"}], "tools": "[{\"type\": \"function\"}]", "chat_template_kwargs": {"enable_thinking": false, "custom": null}}""", out _));
         Assert.Equal("function", chat.Conversation.Tools!.Value[0].GetProperty("type").GetString());
         Assert.Equal(["enable_thinking"], chat.Conversation.Variables!.Keys);
-        Assert.Null(Assert.IsType<ChatExample>(Read("""{"messages": [{"role": "user", "content": "a"}], "tools": "[]"}""", out _)).Conversation.Tools);
+        Assert.Null(Assert.IsType<ChatExample>(Read("""{"messages": [{"role": "user", "content": "a"}], "tools": "[]"}""", out _))
+            .Conversation.Tools);
     }
 
     [Fact]
     public void Prompts_with_completions_are_texts_or_turns()
     {
         Assert.Equal(new PromptExample("a", "b"), Read("""{"prompt": "a", "completion": "b"}""", out _));
-        var chat = Assert.IsType<ChatPromptExample>(Read("""{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}""", out _));
+        var chat = Assert.IsType<ChatPromptExample>(
+            Read("""{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}""", out _));
         Assert.Equal(2, chat.Whole.Messages.GetArrayLength());
         Read("""{"prompt": "a", "completion": [1]}""", out var problem);
         Assert.Equal("prompt is a text and completion a list, but both must be texts, or the prompt a list of turns", problem!.Detail);
@@ -61,7 +68,8 @@ public sealed class RowReaderTests : IDisposable
     [InlineData("""{"messages": [{"content": "a"}]}""", "turn without role", "turn 1")]
     [InlineData("""{"messages": ["a"]}""", "wrong type", "turn 1 is a text, not an object with role and content")]
     [InlineData("""{"messages": [{"role": "user", "content": 5}]}""", "wrong type", "turn 1: the content is a number")]
-    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}""", "unsupported content", "turn 1: a part of the type \"image\"; only text is read")]
+    [InlineData("""{"messages": [{"role": "user", "content": [{"type": "image", "url": "x"}]}]}""", "unsupported content",
+        "turn 1: a part of the type \"image\"; only text is read")]
     [InlineData("""{"messages": [{"role": "user", "content": "\ud800"}]}""", "invalid text", "a text holds half of a surrogate pair")]
     [InlineData("""{"conversations": [{"from": "narrator", "value": "a"}]}""", "unknown speaker", "from \"narrator\"")]
     [InlineData("""{"instruction": "a", "input": 3, "output": "b"}""", "wrong type", "input is a number")]
@@ -74,7 +82,8 @@ public sealed class RowReaderTests : IDisposable
     [Fact]
     public void Other_columns_are_read_by_mapping()
     {
-        var example = Read("""{"question": "a", "answer": "b", "text": "other"}""", out _, mapping: new() { ["prompt"] = "question", ["completion"] = "answer" });
+        var example = Read("""{"question": "a", "answer": "b", "text": "other"}""", out _,
+            mapping: new() { ["prompt"] = "question", ["completion"] = "answer" });
         Assert.Equal(new PromptExample("a", "b"), example);
     }
 
@@ -117,10 +126,12 @@ public sealed class RowReaderTests : IDisposable
     [Fact]
     public void A_long_JSON_list_is_read_across_buffers()
     {
-        var path = _files.Write("long.json", "[" + string.Join(",\n", Enumerable.Range(0, 3000).Select(i => $$"""{"n": {{i}}, "f": {{i}}.0, "text": "{{new string('x', i % 977)}}é"}""")) + "]");
+        var path = _files.Write("long.json", "[" + string.Join(",\n",
+            Enumerable.Range(0, 3000).Select(i => $$"""{"n": {{i}}, "f": {{i}}.0, "text": "{{new string('x', i % 977)}}é"}""")) + "]");
         var rows = TextMaker.Read(path);
         Assert.Equal(3000, rows.Count);
-        Assert.All(rows.Index(), entry => Assert.Equal($"{entry.Index}/{entry.Index}.0", $"{entry.Item.Value.GetProperty("n").GetRawText()}/{entry.Item.Value.GetProperty("f").GetRawText()}"));
+        Assert.All(rows.Index(), entry => Assert.Equal($"{entry.Index}/{entry.Index}.0",
+            $"{entry.Item.Value.GetProperty("n").GetRawText()}/{entry.Item.Value.GetProperty("f").GetRawText()}"));
     }
 
     [Fact]
@@ -131,7 +142,9 @@ public sealed class RowReaderTests : IDisposable
         Assert.Equal(["a\nb", "c"], Texts(TextUnit.Paragraph));
         Assert.Equal(["a\nb\n\n\nc"], Texts(TextUnit.Document));
 
-        string[] Texts(TextUnit unit) => [.. Dataset.Open(new() { Id = path, TextUnit = unit }).Read().Select(row => row.Problem is null ? row.Value.GetProperty("text").GetString()! : "-")];
+        string[] Texts(TextUnit unit) =>
+            [.. Dataset.Open(new() { Id = path, TextUnit = unit }).Read()
+            .Select(row => row.Problem is null ? row.Value.GetProperty("text").GetString()! : "-")];
     }
 
     [Fact]
@@ -150,7 +163,8 @@ public sealed class RowReaderTests : IDisposable
     {
         var spec = new DatasetSpec { Id = _files.Write("row.jsonl", row), ColumnMapping = mapping };
         var source = Dataset.Open(spec);
-        return RowReader.For(source, spec, RowUse.FineTuning, keepsToolCalls: keepsToolCalls).Read(source.Read().Single().Value, out problem);
+        return RowReader.For(source, spec, RowUse.FineTuning, keepsToolCalls: keepsToolCalls).Read(source.Read().Single().Value,
+            out problem);
     }
 
     private static string Normal(string json) => JsonSerializer.Serialize(JsonDocument.Parse(json).RootElement);

@@ -13,7 +13,8 @@ public sealed class RowRemarksTests
 {
     private const string Behind = "{% for message in messages %}{{ message['content'] + eos_token }}{% endfor %}";
 
-    [Theory] // their added tokens are normalized: "</s>" is one token at the beginning of a text or behind a blank, and pieces behind a word
+    // their added tokens are normalized: "</s>" is one token at the beginning of a text or behind a blank, and pieces behind a word
+    [Theory]
     [InlineData("models", "tinystories-656k", Behind, true)]
     [InlineData("models", "tinystories-656k", "{{ messages[0]['content'] }}", false)]
     [InlineData("tokenizers", "llama2", Behind, true)]
@@ -25,7 +26,11 @@ public sealed class RowRemarksTests
         var tokenizer = Tokenizer.Load(SharedFiles.Need(kind, name)).With(chatTemplate: template);
         Assert.NotNull(tokenizer.EosId);
         var end = tokenizer.SpecialTokens["eos_token"];
-        var chat = new Conversation { Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "Once" }, new { role = "assistant", content = "there was." } }) };
+        var chat = new Conversation
+        {
+            Messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "Once" },
+            new { role = "assistant", content = "there was." } })
+        };
         var said = ChatRemarks.SplitEnd(tokenizer, new ChatRowEncoder(tokenizer, ChatTemplate.Parse(template, "chat_template")), chat);
         if (told)
             Assert.Contains($"splits into {tokenizer.Encode("Once" + end, addSpecialTokens: false).Length - tokenizer.Encode("Once", addSpecialTokens: false).Length} pieces", said);
@@ -40,7 +45,8 @@ public sealed class RowRemarksTests
     {
         using var folder = new TemporaryFolder();
         var file = Path.Combine(folder.Path, "rows.jsonl");
-        File.WriteAllText(file, """{"instruction": "1 + 1?", "output_1": "2", "output_2": "3", "preference": 1}""" + "\n" + """{"instruction": "1 + 2?", "output_1": "2", "output_2": "3", "preference": 2}""" + "\n");
+        File.WriteAllText(file, """{"instruction": "1 + 1?", "output_1": "2", "output_2": "3", "preference": 1}""" + "\n"
+            + """{"instruction": "1 + 2?", "output_1": "2", "output_2": "3", "preference": 2}""" + "\n");
         var mapping = new Dictionary<string, string> { ["prompt"] = "instruction", ["chosen"] = "output_1", ["rejected"] = "output_2" };
         if (mapped is not null)
             mapping["preference"] = mapped;
@@ -54,13 +60,18 @@ public sealed class RowRemarksTests
     [Theory]
     [InlineData("{% for m in messages %}" + Turn + "\n{% endfor %}", LossScope.Automatic, "no token that ends an answer carries loss")]
     [InlineData("{% for m in messages %}" + Turn + "{{ eos_token }}\n{% endfor %}", LossScope.Automatic, null)]
-    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Automatic, null)]
-    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Assistant, "no token that ends an answer carries loss")]
-    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}{% endfor %}", LossScope.Assistant, null)]
-    [InlineData("{% for m in messages %}<|im_start|>" + Turn + "<|im_end|>\n{% endfor %}", LossScope.Automatic, "the chat template writes <|im_start|>, <|im_end|>, which this tokenizer splits into pieces")]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ "
+        + "m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Automatic, null)]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ "
+        + "m.content }}{% endif %}{{ eos_token }}{% endfor %}", LossScope.Assistant, "no token that ends an answer carries loss")]
+    [InlineData("{% for m in messages %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% "
+        + "else %}{{ m.content }}{% endif %}{% endfor %}", LossScope.Assistant, null)]
+    [InlineData("{% for m in messages %}<|im_start|>" + Turn + "<|im_end|>\n{% endfor %}", LossScope.Automatic,
+        "the chat template writes <|im_start|>, <|im_end|>, which this tokenizer splits into pieces")]
     public void Case_12_mask_without_end_token_answers_without_a_learnt_end_are_told(string template, LossScope loss, string? told)
     {
-        var remarks = Remarks(template, loss, """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}]}""");
+        var remarks = Remarks(template, loss,
+            """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}]}""");
         if (told is null)
             Assert.Empty(remarks);
         else
@@ -70,7 +81,8 @@ public sealed class RowRemarksTests
     [Fact]
     public void Words_of_the_assistant_outside_of_every_generation_block_are_told() =>
         Assert.EndsWith("leave out words of the assistant, which carry no loss (in the one conversation)",
-            Remarks("{% for m in messages %}{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}{% else %}{{ m.role }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}", LossScope.Assistant,
+            Remarks("{% for m in messages %}{% if m.role == 'assistant' and loop.last %}{% generation %}{{ m.content }}{{ eos_token }}{% "
+                + "endgeneration %}{% else %}{{ m.role }}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}", LossScope.Assistant,
                 """{"messages": [{"role": "user", "content": "hot?"}, {"role": "assistant", "content": "cold"}, {"role": "user", "content": "big?"}, {"role": "assistant", "content": "small"}]}""").Single());
 
     [Fact]
@@ -79,25 +91,31 @@ public sealed class RowRemarksTests
         var remarks = Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
             """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}, {"role": "assistant", "content": "It rains."}], "tools": [{"name": "f"}]}""",
             """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}]}""");
-        Assert.EndsWith("the chat template leaves out tools (in 1 of 2 conversations), tool_calls (in 1 of 2 conversations)", Assert.Single(remarks));
+        Assert.EndsWith("the chat template leaves out tools (in 1 of 2 conversations), tool_calls (in 1 of 2 conversations)",
+            Assert.Single(remarks));
     }
 
     [Fact]
     public void A_null_that_the_template_writes_as_a_word_is_told() =>
         Assert.EndsWith("the chat template writes the word None for a content that is null (in the one conversation)",
-            Remarks("{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.name }}{% endfor %}{{ eos_token }}{% endfor %}", LossScope.Automatic,
+            Remarks("{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{ c.name }}{% endfor %}{{ eos_token "
+                + "}}{% endfor %}", LossScope.Automatic,
                 """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": null, "tool_calls": [{"name": "f"}]}]}""").Single());
 
     [Theory]
     [InlineData(15, "tools (in 15 of 15 conversations)")]
     [InlineData(40, "tools (in 16 of the first 16 conversations; no others were looked at)")]
     public void Counts_of_the_first_conversations_alone_say_so(int rows, string said) =>
-        Assert.EndsWith($"the chat template leaves out {said}", Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
-            [.. Enumerable.Repeat("""{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}], "tools": [{"name": "f"}]}""", rows)]).Single());
+        Assert.EndsWith($"the chat template leaves out {said}",
+            Remarks("{% for m in messages %}" + Turn + "{{ eos_token }}{% endfor %}", LossScope.Automatic,
+            [.. Enumerable.Repeat(
+                """{"messages": [{"role": "user", "content": "rain?"}, {"role": "assistant", "content": "yes"}], "tools": [{"name": "f"}]}""", rows)]).Single());
 
     [Theory]
-    [InlineData("rows.parquet", "dataset_encoding latin1 is not read: texts in files of the format Parquet are UTF-8", "sample_by paragraph is not read: files of the format Parquet have rows of their own")]
-    [InlineData("rows.arrow", "dataset_encoding latin1 is not read: texts in files of the format Arrow are UTF-8", "sample_by paragraph is not read: files of the format Arrow have rows of their own")]
+    [InlineData("rows.parquet", "dataset_encoding latin1 is not read: texts in files of the format Parquet are UTF-8",
+        "sample_by paragraph is not read: files of the format Parquet have rows of their own")]
+    [InlineData("rows.arrow", "dataset_encoding latin1 is not read: texts in files of the format Arrow are UTF-8",
+        "sample_by paragraph is not read: files of the format Arrow have rows of their own")]
     [InlineData("rows.jsonl", "sample_by paragraph is not read: files of the format JsonLines have rows of their own")]
     [InlineData("rows.txt")]
     public void Keys_of_text_files_are_told_where_no_file_is_one(string name, params string[] told)
@@ -114,7 +132,8 @@ public sealed class RowRemarksTests
     {
         using var files = new TextMaker();
         var path = files.Write("rows.txt", "x");
-        Assert.Equal([$"note: {path}: the config en is not read: this is one file"], Dataset.Open(new DatasetSpec { Id = path, Config = "en" }).Remarks);
+        Assert.Equal([$"note: {path}: the config en is not read: this is one file"],
+            Dataset.Open(new DatasetSpec { Id = path, Config = "en" }).Remarks);
     }
 
     private static List<string> Remarks(string template, LossScope loss, params string[] rows)
@@ -125,7 +144,10 @@ public sealed class RowRemarksTests
         var source = Dataset.Open(spec);
         var options = new TrainingDataOptions
         {
-            Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [spec] }, Tokenizer = tokenizer, Chats = new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")), Rows = new() { Loss = loss },
+            Mixture = new() { Dialect = MixtureDialect.Single, Datasets = [spec] },
+            Tokenizer = tokenizer,
+            Chats = new(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")),
+            Rows = new() { Loss = loss },
         };
         return [.. ChatRemarks.Of(source, RowReader.For(source, spec, RowUse.FineTuning), options)];
     }

@@ -44,9 +44,11 @@ public sealed class RowSurveyTests
         static string Key(ITokenRows rows, string order) => RowSurvey.Of(rows, new() { HasMargins = true }).Key(order);
     }
 
-    private static TokenRowList Rows(int count, int first = 7, double margin = 0) => new([.. Enumerable.Range(0, count).Select(i => new TokenRow
+    private static TokenRowList Rows(int count, int first = 7, double margin = 0) =>
+        new([.. Enumerable.Range(0, count).Select(i => new TokenRow
     {
-        Segments = [new(i % 2 == 0 ? SegmentRole.Chosen : SegmentRole.Rejected, -1, new[] { first, i, 3, 4, 5, 6 }.AsMemory(0, 2 + (i % 5)), new byte[2 + (i % 5)])],
+        Segments = [new(i % 2 == 0 ? SegmentRole.Chosen : SegmentRole.Rejected, -1, new[] { first, i, 3, 4, 5, 6 }.AsMemory(0, 2 + (i % 5)),
+            new byte[2 + (i % 5)])],
         Margin = margin,
     })]);
 

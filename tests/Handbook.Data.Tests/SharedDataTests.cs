@@ -13,7 +13,8 @@ public sealed partial class SharedDataTests
     {
         var files = new TheoryData<string>();
         foreach (var folder in SharedFiles.Folders("data"))
-            foreach (var path in Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(DataFile.IsData).Order(StringComparer.Ordinal))
+            foreach (var path in Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Where(DataFile.IsData)
+                .Order(StringComparer.Ordinal))
                 files.Add(Path.GetRelativePath(Path.Combine(SharedFiles.Root!, "data"), path));
         if (files.Count == 0)
             files.Add("README.md");
@@ -50,9 +51,11 @@ public sealed partial class SharedDataTests
         var path = SharedFiles.Need("data", "format-parquet");
         var rows = Dataset.Open(new() { Id = path, Split = "test" }).Read().ToList();
         Assert.Equal(1387, rows.Count);
-        Assert.Equal(["key", "prompt", "instruction_id_list", "kwargs", "messages"], rows[0].Value.EnumerateObject().Select(column => column.Name));
+        Assert.Equal(["key", "prompt", "instruction_id_list", "kwargs", "messages"],
+            rows[0].Value.EnumerateObject().Select(column => column.Name));
         Assert.All(rows, row => Assert.Equal(JsonValueKind.Number, row.Value.GetProperty("key").ValueKind));
-        Assert.All(rows, row => Assert.Contains(row.Value.GetProperty("messages")[0].GetProperty("role").GetString(), (string[])["user", "system", "assistant"]));
+        Assert.All(rows, row => Assert.Contains(row.Value.GetProperty("messages")[0].GetProperty("role").GetString(),
+            (string[])["user", "system", "assistant"]));
     }
 
     [Fact]
@@ -74,7 +77,8 @@ public sealed partial class SharedDataTests
         var test = Dataset.Open(new() { Id = SharedFiles.Need("data", "hh-rlhf"), Split = "test" });
         Assert.Equal(["test.jsonl.gz"], test.Files.Select(Path.GetFileName));
         Assert.Equal(500, test.Read().Count());
-        Assert.Equal(59, Dataset.Open(new() { Id = SharedFiles.Need("data", "hh-rlhf"), Split = "train[:1%]" }).Read().Count());     // 1 % of 5,915
+        // 1 % of 5,915
+        Assert.Equal(59, Dataset.Open(new() { Id = SharedFiles.Need("data", "hh-rlhf"), Split = "train[:1%]" }).Read().Count());
     }
 
     /// <summary>Rows or lines that the README beside a file states; null where it states none.</summary>

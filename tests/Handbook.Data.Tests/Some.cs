@@ -20,7 +20,8 @@ internal static class Some
         return new(rows);
     }
 
-    public static TokenRowList RowsOf(params int[][] ids) => new([.. ids.Select(row => TokenRow.Single(row, [.. row.Select(_ => (byte)1)], row.Length))]);
+    public static TokenRowList RowsOf(params int[][] ids) =>
+        new([.. ids.Select(row => TokenRow.Single(row, [.. row.Select(_ => (byte)1)], row.Length))]);
 
     public static int[] Ids(TokenRow row) => [.. row.Segments.SelectMany(segment => segment.Ids.ToArray())];
 

@@ -122,8 +122,10 @@ public sealed class SplitFilesTests : IDisposable
     }
 
     [Theory]
-    [InlineData("- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n", "has no default config; its README.md names a, b")]
-    [InlineData("- config_name: a\n  data_files: none*.jsonl\n", "the config a names none*.jsonl for its split train, and no data file is called so")]
+    [InlineData("- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n",
+        "has no default config; its README.md names a, b")]
+    [InlineData("- config_name: a\n  data_files: none*.jsonl\n",
+        "the config a names none*.jsonl for its split train, and no data file is called so")]
     [InlineData("- config_name: a\n  data_files: hf://datasets/x/a.jsonl\n", "which is elsewhere")]
     [InlineData("- config_name: a\n  data_files: {split: [\n", "its front matter is not YAML")]
     [InlineData("- config_name: a\n  data_files:\n  - split: train\n", "has an entry of data_files without path")]
@@ -182,7 +184,8 @@ public sealed class SplitFilesTests : IDisposable
 
     [Fact]
     public void Dropping_the_remainder_needs_a_hundred_rows() =>
-        Assert.Contains("needs at least 100 rows, but the split has 45", Assert.Throws<InputException>(() => SplitSlice.Parse("train[:1%](pct1_dropremainder)").Resolve(45)).Message);
+        Assert.Contains("needs at least 100 rows, but the split has 45",
+            Assert.Throws<InputException>(() => SplitSlice.Parse("train[:1%](pct1_dropremainder)").Resolve(45)).Message);
 
     [Theory]
     [InlineData("train[100:200]")]
@@ -191,14 +194,17 @@ public sealed class SplitFilesTests : IDisposable
     public void A_slice_without_rows_is_refused_with_the_number_there_is(string split)
     {
         var path = _files.Lines("rows.jsonl", "r", 45);
-        Assert.Equal($"{path} [{split}]: the slice holds no row: the split has 45", Assert.Throws<InputException>(() => TextMaker.Read(path, split)).What);
+        Assert.Equal($"{path} [{split}]: the slice holds no row: the split has 45",
+            Assert.Throws<InputException>(() => TextMaker.Read(path, split)).What);
     }
 
     private void Rows(string place, string text) => _files.Write(place, $$"""{"text": "{{text}}"}""" + "\n");
 
-    private IRowSource Open(string folder, string split = "train", string? config = null) => Dataset.Open(new DatasetSpec { Id = Path.Combine(_files.Folder, folder), Split = split, Config = config });
+    private IRowSource Open(string folder, string split = "train", string? config = null) =>
+        Dataset.Open(new DatasetSpec { Id = Path.Combine(_files.Folder, folder), Split = split, Config = config });
 
-    private string[] Texts(string folder, string split = "train", string? config = null) => [.. Open(folder, split, config).Read().Select(Text)];
+    private string[] Texts(string folder, string split = "train", string? config = null) =>
+        [.. Open(folder, split, config).Read().Select(Text)];
 
     private static string Text(SourceRow row) => row.Value.GetProperty("text").GetString()!;
 }

@@ -47,7 +47,8 @@ public sealed class StepPlanTests
         var plan = Plan(8, new() { BatchSize = 2, Epochs = 1, PassLength = 2, Passes = 3 });
 
         Assert.Equal(12, plan.TotalSteps);
-        Assert.Equal(((int[])[0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3]).Select(step => once[step].MicroBatches[0]), Enumerable.Range(0, 12).Select(step => plan[step].MicroBatches[0]));
+        Assert.Equal(((int[])[0, 1, 0, 1, 0, 1, 2, 3, 2, 3, 2, 3]).Select(step => once[step].MicroBatches[0]),
+            Enumerable.Range(0, 12).Select(step => plan[step].MicroBatches[0]));
         Assert.Equal(1, plan[11].EpochAfter);
         Assert.All(Enumerable.Range(0, 11), step => Assert.True(plan[step].EpochAfter < plan[step + 1].EpochAfter));
     }
@@ -59,7 +60,8 @@ public sealed class StepPlanTests
         {
             var plan = Plan(5, new() { BatchSize = 2, AccumulationSteps = 8, Epochs = 3, Leftover = rule });
             Assert.Equal(3, plan.TotalSteps);
-            Assert.All(Enumerable.Range(0, 3), step => Assert.Equal([0, 1, 2, 3, 4], plan[step].MicroBatches.SelectMany(rows => rows).Order()));
+            Assert.All(Enumerable.Range(0, 3),
+                step => Assert.Equal([0, 1, 2, 3, 4], plan[step].MicroBatches.SelectMany(rows => rows).Order()));
         }
     }
 
@@ -70,7 +72,8 @@ public sealed class StepPlanTests
         Assert.Null(Plan(10, new() { BatchSize = 3, Epochs = 1 }).RowsSeen());
         Assert.Null(Plan(10, new() { BatchSize = 3, MaxSteps = 9 }).RowsSeen());
         Assert.Equal(9, Plan(10, new() { BatchSize = 3, Epochs = 1, DropLast = true }).RowsSeen()!.Length);
-        Assert.Equal(9, Plan(10, new() { BatchSize = 3, AccumulationSteps = 3, Epochs = 1, Leftover = LeftoverRule.CarryOver }).RowsSeen()!.Length);
+        Assert.Equal(9,
+            Plan(10, new() { BatchSize = 3, AccumulationSteps = 3, Epochs = 1, Leftover = LeftoverRule.CarryOver }).RowsSeen()!.Length);
         Assert.Null(Plan(10, new() { BatchSize = 3, AccumulationSteps = 3, Epochs = 2, Leftover = LeftoverRule.CarryOver }).RowsSeen());
     }
 
@@ -107,15 +110,23 @@ public sealed class StepPlanTests
         foreach (var golden in GoldenCases.Read("length_grouped.json"))
         {
             var n = golden.GetProperty("n").GetInt32();
-            var rows = new TokenRowList([.. Enumerable.Range(0, n).Select(i => TokenRow.Single(new int[1 + (((i * i * 7) + (i * 13)) % 97)], new byte[1 + (((i * i * 7) + (i * 13)) % 97)]))]);
-            var plan = new StepPlan(rows, new() { BatchSize = golden.GetProperty("batch").GetInt32(), Epochs = 1, Seed = golden.GetProperty("seed").GetInt64(), GroupByLength = true });
+            var rows = new TokenRowList([.. Enumerable.Range(0, n).Select(i =>
+                TokenRow.Single(new int[1 + (((i * i * 7) + (i * 13)) % 97)], new byte[1 + (((i * i * 7) + (i * 13)) % 97)]))]);
+            var plan = new StepPlan(rows, new()
+            {
+                BatchSize = golden.GetProperty("batch").GetInt32(),
+                Epochs = 1,
+                Seed = golden.GetProperty("seed").GetInt64(),
+                GroupByLength = true
+            });
             Assert.Equal(golden.Ints("order"), Enumerable.Range(0, plan.TotalSteps).SelectMany(step => plan[step].MicroBatches[0]));
         }
     }
 
     [Fact]
     public void Sequential_keeps_the_order_of_the_rows() =>
-        Assert.Equal([0, 1, 2, 3, 4], Enumerable.Range(0, 3).SelectMany(step => Plan(5, new() { BatchSize = 2, Sequential = true })[step].MicroBatches[0]));
+        Assert.Equal([0, 1, 2, 3, 4],
+            Enumerable.Range(0, 3).SelectMany(step => Plan(5, new() { BatchSize = 2, Sequential = true })[step].MicroBatches[0]));
 
     [Fact]
     public void No_rows_and_less_than_one_full_batch_are_refused()
@@ -126,5 +137,6 @@ public sealed class StepPlanTests
     }
 
     private static StepPlan Plan(int rows, StepPlanOptions options) =>
-        new(new TokenRowList([.. Enumerable.Range(0, rows).Select(i => TokenRow.Single(new int[1 + (i % 5)], new byte[1 + (i % 5)]))]), options);
+        new(new TokenRowList([.. Enumerable.Range(0, rows).Select(i => TokenRow.Single(new int[1 + (i % 5)], new byte[1 + (i % 5)]))]),
+            options);
 }

@@ -35,7 +35,8 @@ internal sealed class TextMaker : IDisposable
 
     public static List<SourceRow> Read(string path, string split = "train") => [.. Dataset.Open(new() { Id = path, Split = split }).Read()];
 
-    public static string Text(TokenRow row) => Encoding.UTF8.GetString([.. row.Segments.SelectMany(part => part.Ids.ToArray()).Where(id => id < 256).Select(id => (byte)id)]);
+    public static string Text(TokenRow row) =>
+        Encoding.UTF8.GetString([.. row.Segments.SelectMany(part => part.Ids.ToArray()).Where(id => id < 256).Select(id => (byte)id)]);
 
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 
@@ -55,9 +56,25 @@ internal sealed class TextMaker : IDisposable
             ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
             ["post_processor"] = joins ? BeginsTexts() : null,
             ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = true, use_regex = true },
-            ["model"] = new { type = "BPE", dropout = (double?)null, unk_token = (string?)null, continuing_subword_prefix = (string?)null, end_of_word_suffix = (string?)null, fuse_unk = false, byte_fallback = false, vocab = vocabulary, merges = joins ? new[] { "a b" } : [] },
+            ["model"] = new
+            {
+                type = "BPE",
+                dropout = (double?)null,
+                unk_token = (string?)null,
+                continuing_subword_prefix = (string?)null,
+                end_of_word_suffix = (string?)null,
+                fuse_unk = false,
+                byte_fallback = false,
+                vocab = vocabulary,
+                merges = joins ? new[] { "a b" } : []
+            },
         });
-        return Tokenizer.Create(new() { Name = "tokenizer.json", Tokenizer = Encoding.UTF8.GetBytes(json), Config = joins ? new() { ["bos_token"] = "<begin>" } : null }).With(eosToken: "<end>");
+        return Tokenizer.Create(new()
+        {
+            Name = "tokenizer.json",
+            Tokenizer = Encoding.UTF8.GetBytes(json),
+            Config = joins ? new() { ["bos_token"] = "<begin>" } : null
+        }).With(eosToken: "<end>");
 
         static object BeginsTexts() => JsonDocument.Parse("""
             {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<begin>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
@@ -65,6 +82,7 @@ internal sealed class TextMaker : IDisposable
              "special_tokens": {"<begin>": {"id": "<begin>", "ids": [257], "tokens": ["<begin>"]}}}
             """).RootElement;
 
-        static object Special(int id, string content) => new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true };
+        static object Special(int id, string content) =>
+            new { id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true };
     }
 }

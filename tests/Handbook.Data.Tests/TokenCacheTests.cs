@@ -96,7 +96,8 @@ public sealed class TokenCacheTests : IDisposable
     {
         var path = _files.WriteBytes("t.txt", [.. "fine\n"u8, 0xE9, (byte)'\n']);
         Assert.Throws<InputException>(() => Open(path, out _));
-        Assert.DoesNotContain(Directory.EnumerateFiles(_files.Folder, "*", SearchOption.AllDirectories), file => file.Contains("tokens", StringComparison.Ordinal));
+        Assert.DoesNotContain(Directory.EnumerateFiles(_files.Folder, "*", SearchOption.AllDirectories),
+            file => file.Contains("tokens", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -128,7 +129,8 @@ public sealed class TokenCacheTests : IDisposable
         var path = _files.Write("t.jsonl", "{\"prompt\": \"xa\", \"completion\": \"bc\"}\n{\"prompt\": \"xa\", \"completion\": \"cc\"}\n");
         var spec = new DatasetSpec { Id = path };
         var source = Dataset.Open(spec);
-        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Joining, null, new()), RowSelection.All,
+        using var store = new TokenCache(_files.Cache).Open(source,
+            new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Joining, null, new()), RowSelection.All,
             cancel: TestContext.Current.CancellationToken);
 
         var row = Assert.Single(store.Read(0).Segments);
@@ -177,7 +179,8 @@ public sealed class TokenCacheTests : IDisposable
         Assert.Equal(2, bad["no text"].Count);
         Assert.Equal("t.jsonl:4: {\"other\": \"x\"}", Short(bad["no text"].Example));
         Assert.Equal("t.jsonl:3: text is a number: {\"text\": 5}", Short(bad["wrong type"].Example));
-        Assert.Equal("t.jsonl:2: column 17: Expected end of string, but instead reached end of data.: {\"text\": \"broken", Short(bad["broken JSON"].Example));
+        Assert.Equal("t.jsonl:2: column 17: Expected end of string, but instead reached end of data.: {\"text\": \"broken",
+            Short(bad["broken JSON"].Example));
         Assert.Equal("t.jsonl:6: the row is a list: [1]", Short(bad["not an object"].Example));
         Assert.Equal("t.jsonl:5: {\"text\": \"\"}", Short(bad["empty"].Example));
     }
@@ -187,7 +190,8 @@ public sealed class TokenCacheTests : IDisposable
     {
         var path = _files.Write("t.jsonl", string.Concat(Enumerable.Repeat("{\"text\": \"fine\"}\n", 9)) + "{\"text\": 5}\n");
         var error = Assert.Throws<InputException>(() => Load(path, 0.05));
-        Assert.Equal("[train]: 1 of 10 rows cannot be used (10.0 %, at most 5.0 % may be):\n    1 × wrong type, e.g. t.jsonl:10: text is a number: {\"text\": 5}", Short(error.What).Replace("t.jsonl [", "[", StringComparison.Ordinal));
+        Assert.Equal("[train]: 1 of 10 rows cannot be used (10.0 %, at most 5.0 % may be):\n    1 × wrong type, e.g. t.jsonl:10: text is "
+            + "a number: {\"text\": 5}", Short(error.What).Replace("t.jsonl [", "[", StringComparison.Ordinal));
         Load(path, 0.2).Dispose();
     }
 
@@ -205,7 +209,8 @@ public sealed class TokenCacheTests : IDisposable
         var path = _files.Lines("t.jsonl", "row", 5000);
         var spec = new DatasetSpec { Id = path };
         var source = Dataset.Open(spec);
-        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Bytes, null, new()), RowSelection.All, new Listener(seen), TestContext.Current.CancellationToken);
+        using var store = new TokenCache(_files.Cache).Open(source, new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning),
+            TextMaker.Bytes, null, new()), RowSelection.All, new Listener(seen), TestContext.Current.CancellationToken);
         Assert.True(seen.Count >= 3);
         Assert.Equal(new TokenizeProgress(path, 5000, store.Summary.Tokens, 1, true), seen[^1]);
     }
@@ -230,7 +235,8 @@ public sealed class TokenCacheTests : IDisposable
     {
         var spec = new DatasetSpec { Id = path };
         var source = Dataset.Open(spec);
-        var counting = new Counting(new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Bytes, null, options ?? new()));
+        var counting = new Counting(new RowTokenizer(RowReader.For(source, spec, RowUse.FineTuning), TextMaker.Bytes, null,
+            options ?? new()));
         var store = new TokenCache(_files.Cache).Open(source, counting, RowSelection.All, cancel: TestContext.Current.CancellationToken);
         made = counting.Count > 0;
         return store;

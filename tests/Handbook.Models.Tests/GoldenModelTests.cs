@@ -53,7 +53,8 @@ public sealed class GoldenModelTests
         using var separate = ModelWeights.Open(folder, config);
         using var fused = ModelWeights.Open(folder, config, fused: true);
 
-        float[] expected = [.. separate.ReadSingles("layers.1.attention.query.weight"), .. separate.ReadSingles("layers.1.attention.key.weight"),
+        float[] expected = [.. separate.ReadSingles("layers.1.attention.query.weight"),
+            .. separate.ReadSingles("layers.1.attention.key.weight"),
             .. separate.ReadSingles("layers.1.attention.value.weight")];
 
         Assert.Equal(expected, fused.ReadSingles("layers.1.attention.query_key_value.weight"));

@@ -21,7 +21,8 @@ public sealed class ParameterPlanTests
         var config = Save(folder.Path, family, stored);
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
         foreach (var compute in (DType[])[DType.Float32, DType.BFloat16])
-            Assert.Equal(Logits(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, compute)), Logits(weights, ParameterPlan.Frozen(weights, compute)));
+            Assert.Equal(Logits(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, compute)),
+                Logits(weights, ParameterPlan.Frozen(weights, compute)));
     }
 
     [Theory, MemberData(nameof(Stored))]
@@ -32,7 +33,8 @@ public sealed class ParameterPlanTests
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
         var plan = ParameterPlan.Frozen(weights, DType.Float32);
 
-        Assert.All(plan.Rules.Where(rule => rule.Spec is { Kind: ParameterKind.Weight, IsExact: false }), rule => Assert.Equal((stored, (DType?)null), (rule.Type, rule.Copy)));
+        Assert.All(plan.Rules.Where(rule => rule.Spec is { Kind: ParameterKind.Weight, IsExact: false }),
+            rule => Assert.Equal((stored, (DType?)null), (rule.Type, rule.Copy)));
         var large = plan.Rules.Where(rule => rule.Spec.Shape.Count > 1 && !rule.Spec.IsExact).ToArray();
         Assert.True(large.Sum(rule => rule.ResidentBytes) <= large.Sum(rule => rule.Spec.Count) * stored.Size);
         Assert.Contains(plan.Rules, rule => rule is { Storage: ParameterStorage.Mapped, ResidentBytes: 0 });
@@ -62,17 +64,25 @@ public sealed class ParameterPlanTests
         using var folder = new TemporaryFolder();
         var config = Save(folder.Path, "llama", DType.BFloat16);
         using var weights = ModelWeights.Open(folder.Path, config, fused: true);
-        var plan = ParameterPlan.Partly(weights, DType.Float32, DType.BFloat16, spec => spec.Name.Contains("mlp.", StringComparison.Ordinal));
+        var plan = ParameterPlan.Partly(weights, DType.Float32, DType.BFloat16,
+            spec => spec.Name.Contains("mlp.", StringComparison.Ordinal));
         using var model = Decoder.Load(weights, plan);
 
-        Assert.All(plan.Rules, rule => Assert.Equal(rule.Spec.Name.Contains("mlp.", StringComparison.Ordinal), model.Parameters[rule.Spec.Name].IsTrainable));
+        Assert.All(plan.Rules,
+            rule => Assert.Equal(rule.Spec.Name.Contains("mlp.", StringComparison.Ordinal), model.Parameters[rule.Spec.Name].IsTrainable));
         Assert.Equal(plan.TrainedCount, model.Parameters.Trained.SelectMany(bucket => bucket.Parameters).Sum(p => p.Parameter.Value.Count));
         Assert.Equal(Logits(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.BFloat16)), Logits(model));
     }
 
     private static PublishedConfig Save(string folder, string family, DType stored)
     {
-        var config = family switch { "gpt2" => Some.Gpt2(), "mixtral" => Some.Mixtral(), "untied" => Some.Llama(), _ => Some.Llama(("tie_word_embeddings", true)) };
+        var config = family switch
+        {
+            "gpt2" => Some.Gpt2(),
+            "mixtral" => Some.Mixtral(),
+            "untied" => Some.Llama(),
+            _ => Some.Llama(("tie_word_embeddings", true))
+        };
         WeightFilesWriter.Save(folder, NewModel.Tensors(config, 3, stored));
         return config;
     }

@@ -26,7 +26,8 @@ public sealed class QuantisedWeightsTests
     public void Tensors_that_belong_to_codes_are_named_whatever_the_config_says(string tensor, string kind)
     {
         var error = Refused(Some.Llama(), extra: tensor);
-        Assert.EndsWith($"model.safetensors: the weights are quantised ({kind}): the tensor \"{tensor}\" belongs to codes that are no weights by themselves", error.What);
+        Assert.EndsWith($"model.safetensors: the weights are quantised ({kind}): the tensor \"{tensor}\" belongs to codes that are no "
+            + "weights by themselves", error.What);
         Assert.Contains("name the model in full precision", error.Fix);
     }
 
@@ -37,16 +38,19 @@ public sealed class QuantisedWeightsTests
     public void What_the_config_says_of_them_is_told(string quantisation, string said)
     {
         var config = Some.Llama(("quantization_config", JsonNode.Parse(quantisation)));
-        Assert.Contains($"the weights are quantised ({said}): the tensor \"{Up}.weight_scale_inv\"", Refused(config, extra: Up + ".weight_scale_inv").What);
+        Assert.Contains($"the weights are quantised ({said}): the tensor \"{Up}.weight_scale_inv\"",
+            Refused(config, extra: Up + ".weight_scale_inv").What);
         var error = Refused(config, extra: null);
-        Assert.EndsWith($"config.json says that the weights are quantised (quantization_config: {said}), but they hold no scales", error.What);
+        Assert.EndsWith($"config.json says that the weights are quantised (quantization_config: {said}), but they hold no scales",
+            error.What);
         Assert.Equal("remove quantization_config from config.json to take the weights as they are", error.Fix);
     }
 
     [Fact]
     public void Float8_weights_with_a_scale_under_any_name_are_refused_and_without_one_are_read()
     {
-        Assert.Contains($"8-bit floats with scales): the tensor \"{Up}.my_scale\"", Refused(Some.Llama(), Up + ".my_scale", eight: true).What);
+        Assert.Contains($"8-bit floats with scales): the tensor \"{Up}.my_scale\"",
+            Refused(Some.Llama(), Up + ".my_scale", eight: true).What);
         using var folder = Saved(Some.Llama(), extra: null, eight: true);
         using var weights = ModelWeights.Open(folder.Path, Some.Llama());
         Assert.All(weights.ReadSingles("layers.0.mlp.up.weight"), value => Assert.Equal(1, value));
@@ -68,7 +72,8 @@ public sealed class QuantisedWeightsTests
     public void Published_quantised_checkpoints_are_refused(string name, string kind)
     {
         var folder = SharedFiles.Need("golden", "quantised", "checkpoints", name);
-        Assert.Contains($"the weights are quantised ({kind})", Assert.Throws<InputException>(() => ModelWeights.Open(folder, PublishedConfig.Load(folder))).What);
+        Assert.Contains($"the weights are quantised ({kind})",
+            Assert.Throws<InputException>(() => ModelWeights.Open(folder, PublishedConfig.Load(folder))).What);
     }
 
     private static InputException Refused(PublishedConfig config, string? extra, bool eight = false)
@@ -82,7 +87,8 @@ public sealed class QuantisedWeightsTests
     {
         var folder = new TemporaryFolder();
         TensorToSave[] tensors = [.. NewModel.Tensors(config, 3, DType.Float32).Select(tensor => eight && tensor.Info.Name == Up + ".weight"
-            ? new TensorToSave(tensor.Info with { DType = DType.Float8E4M3 }, stream => stream.Write(Enumerable.Repeat((byte)0x38, (int)tensor.Info.Count).ToArray()))
+            ? new TensorToSave(tensor.Info with { DType = DType.Float8E4M3 },
+                stream => stream.Write(Enumerable.Repeat((byte)0x38, (int)tensor.Info.Count).ToArray()))
             : tensor)];
         WeightFilesWriter.Save(folder.Path, extra is null ? tensors : [.. tensors, TensorToSave.From(extra, [1, 1], 2)]);
         return folder;

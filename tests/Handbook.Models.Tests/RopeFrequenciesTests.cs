@@ -25,7 +25,8 @@ public sealed class RopeFrequenciesTests
     {
         var scaling = new RopeScaling { Kind = RopeScalingKind.Dynamic, Factor = 2 };
         Close(RopeFrequencies.Compute(_plain, 128).Inverse, Compute(scaling, 128).Inverse);
-        Close([1, 0.262444986947, 0.0688773711736, 0.0180765207786, 0.00474409225979, 0.0012450632312, 0.000326760603459, 8.57566823097e-05],
+        Close([1, 0.262444986947, 0.0688773711736, 0.0180765207786, 0.00474409225979, 0.0012450632312, 0.000326760603459,
+            8.57566823097e-05],
             Compute(scaling, 300).Inverse);
     }
 
@@ -80,7 +81,8 @@ public sealed class RopeFrequenciesTests
         Assert.Equal(Math.Sqrt(1.4), Compute(scaling, 1).AttentionFactor, 12);
     }
 
-    private static RopeFrequencies Compute(RopeScaling scaling, int length) => RopeFrequencies.Compute(_plain with { RopeScaling = scaling }, length);
+    private static RopeFrequencies Compute(RopeScaling scaling, int length) =>
+        RopeFrequencies.Compute(_plain with { RopeScaling = scaling }, length);
 
     private static void Close(double[] expected, double[] actual)
     {

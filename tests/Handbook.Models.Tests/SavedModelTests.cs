@@ -19,11 +19,14 @@ public sealed class SavedModelTests
         var published = Some.Llama([.. JsonNode.Parse(config)!.AsObject().Select(entry => (entry.Key, entry.Value))]);
         WeightFilesWriter.Save(folder["first"], NewModel.Tensors(published, 1, DType.Float32));
         File.WriteAllText(folder["first/generation_config.json"], generation);
-        var tokenizer = Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8).With(eosToken: "</s>", padToken: "<pad>");
+        var tokenizer =
+            Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8)
+            .With(eosToken: "</s>", padToken: "<pad>");
         using var weights = ModelWeights.Open(folder["first"], published, fused: true);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
 
-        new SavedModel(model, published, GenerationDefaults.Load(folder["first"], published.Decoder), tokenizer, DType.Float32).Write(folder["second"]);
+        new SavedModel(model, published, GenerationDefaults.Load(folder["first"], published.Decoder), tokenizer, DType.Float32)
+            .Write(folder["second"]);
 
         // read as another program would, without a class of ours
         Assert.Contains(2, Ends("config.json"));
@@ -35,8 +38,14 @@ public sealed class SavedModelTests
 
         JsonObject Json(string file) => JsonNode.Parse(File.ReadAllText(Path.Combine(folder["second"], file)))!.AsObject();
 
-        int[] Ends(string file) => Json(file)["eos_token_id"] switch { JsonArray many => [.. many.Select(id => id!.GetValue<int>())], { } one => [one.GetValue<int>()], null => [] };
+        int[] Ends(string file) => Json(file)["eos_token_id"] switch
+        {
+            JsonArray many => [.. many.Select(id => id!.GetValue<int>())],
+            { } one => [one.GetValue<int>()],
+            null => []
+        };
 
-        static string Content(JsonNode token) => token is JsonObject added ? added["content"]!.GetValue<string>() : token.GetValue<string>();
+        static string Content(JsonNode token) => token is JsonObject added
+            ? added["content"]!.GetValue<string>() : token.GetValue<string>();
     }
 }

@@ -29,15 +29,18 @@ internal static class GoldenCurve
     }
 
     /// <param name="groups">What each step learns from.</param>
-    public static void Follow(Decoder model, ITrainingMethod method, JsonElement curve, SafetensorsFile tensors, string name, Func<int, IReadOnlyList<LossGroup>> groups)
+    public static void Follow(Decoder model, ITrainingMethod method, JsonElement curve, SafetensorsFile tensors, string name,
+        Func<int, IReadOnlyList<LossGroup>> groups)
     {
         var clip = curve.GetProperty("max_grad_norm").GetDouble();
         var recipe = curve.GetProperty("optimizer");
-        using var optimizer = new AdamW(model.Parameters, recipe.GetProperty("betas")[0].GetDouble(), recipe.GetProperty("betas")[1].GetDouble(),
+        using var optimizer = new AdamW(model.Parameters, recipe.GetProperty("betas")[0].GetDouble(),
+            recipe.GetProperty("betas")[1].GetDouble(),
             recipe.GetProperty("eps").GetDouble(), recipe.GetProperty("weight_decay").GetDouble());
         var schedule = curve.GetProperty("scheduler");
         var rates = LearningRateSchedule.Create(schedule.GetProperty("name").GetString()!, new Dictionary<string, object?>(),
-            schedule.GetProperty("warmup_steps").GetInt32(), schedule.GetProperty("total_steps").GetInt32(), recipe.GetProperty("lr").GetDouble());
+            schedule.GetProperty("warmup_steps").GetInt32(), schedule.GetProperty("total_steps").GetInt32(),
+                recipe.GetProperty("lr").GetDouble());
         var steps = curve.GetProperty("steps");
         for (var step = 0; step < steps.GetArrayLength(); step++)
         {
@@ -56,7 +59,8 @@ internal static class GoldenCurve
             method.AfterStep(model, step + 1);
             foreach (var (parameter, values) in GoldenRows.Published(model, p => p.Value.Detach()))
                 if (tensors.Names.Contains($"weights_after_{step + 1}.{parameter}"))
-                    Assert.True(GoldenRows.Distance(values, tensors.Singles($"weights_after_{step + 1}.{parameter}")) < 1e-4, $"{name}: {parameter} after {step + 1} steps");
+                    Assert.True(GoldenRows.Distance(values, tensors.Singles($"weights_after_{step + 1}.{parameter}")) < 1e-4,
+                        $"{name}: {parameter} after {step + 1} steps");
         }
     }
 }

@@ -23,5 +23,6 @@ public sealed class GradientNormTests
         Assert.Equal(5, GradientNorm.Of(parameters), 1e-12);
     }
 
-    private static ParameterSpec Weight(string name) => new(name, [2], [new ParameterPart(name, [], 0, 0, 2, false)], ParameterKind.Weight, 0);
+    private static ParameterSpec Weight(string name) =>
+        new(name, [2], [new ParameterPart(name, [], 0, 0, 2, false)], ParameterKind.Weight, 0);
 }

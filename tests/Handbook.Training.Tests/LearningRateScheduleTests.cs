@@ -13,7 +13,8 @@ public sealed class LearningRateScheduleTests
     public static TheoryData<string, int> Tables()
     {
         var data = new TheoryData<string, int>();
-        foreach (var file in SharedFiles.Root is not null && Path.Combine(SharedFiles.Root, "golden", "schedules") is var folder && Directory.Exists(folder) ? Directory.GetFiles(folder, "*.json").Order() : Enumerable.Empty<string>())
+        foreach (var file in SharedFiles.Root is not null && Path.Combine(SharedFiles.Root, "golden", "schedules") is var folder
+            && Directory.Exists(folder) ? Directory.GetFiles(folder, "*.json").Order() : Enumerable.Empty<string>())
         {
             using var json = JsonDocument.Parse(File.ReadAllText(file));
             for (var i = 0; i < json.RootElement.GetProperty("tables").GetArrayLength(); i++)
@@ -24,22 +25,26 @@ public sealed class LearningRateScheduleTests
         return data;
     }
 
-    [Theory, MemberData(nameof(Tables)), Trait("kind", "golden")] // 1e-12 relative: the same formula in doubles, cos and pow from another library
+    // 1e-12 relative: the same formula in doubles, cos and pow from another library
+    [Theory, MemberData(nameof(Tables)), Trait("kind", "golden")]
     public void Rates_equal_the_reference_tables(string file, int index)
     {
         using var json = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "schedules", file)));
         var table = json.RootElement.GetProperty("tables")[index];
-        var kwargs = table.GetProperty("kwargs").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.ValueKind == JsonValueKind.String ? p.Value.GetString() : (object?)p.Value.GetDouble());
+        var kwargs = table.GetProperty("kwargs").EnumerateObject().ToDictionary(p => p.Name, p => p.Value.ValueKind == JsonValueKind.String
+            ? p.Value.GetString() : (object?)p.Value.GetDouble());
         var name = table.GetProperty("name").GetString()!;
         if (RecipeNames.Spellings(typeof(SchedulerType)).All(spelling => spelling.Name != name))
             GoldenCase.NotBuilt($"{file} table {index}: schedule {name}");
         var schedule = LearningRateSchedule.Create(name, kwargs,
-            table.GetProperty("num_warmup_steps").GetInt32(), table.GetProperty("num_training_steps").GetInt32(), table.GetProperty("base_lr").GetDouble());
+            table.GetProperty("num_warmup_steps").GetInt32(), table.GetProperty("num_training_steps").GetInt32(),
+                table.GetProperty("base_lr").GetDouble());
 
         var expected = table.GetProperty("lr").EnumerateArray().Select(rate => rate.GetDouble()).ToArray();
         Assert.NotEmpty(expected);
         for (var step = 0; step < expected.Length; step++)
-            Assert.True(Math.Abs(schedule.At(step) - expected[step]) <= 1e-12 * Math.Abs(expected[step]), $"step {step}: {schedule.At(step):R}, expected {expected[step]:R}");
+            Assert.True(Math.Abs(schedule.At(step) - expected[step]) <= 1e-12 * Math.Abs(expected[step]),
+                $"step {step}: {schedule.At(step):R}, expected {expected[step]:R}");
     }
 
     [Fact] // by hand: T = 10, W = 2: 0, 1/2, 1, 7/8, …, 0
@@ -52,7 +57,8 @@ public sealed class LearningRateScheduleTests
     [Fact] // by hand: halfway down a cosine is half the rate; three restarts begin at the full rate again
     public void Cosine_with_restarts_begins_again_at_the_full_rate()
     {
-        var schedule = LearningRateSchedule.Create("cosine_with_restarts", new Dictionary<string, object?> { ["num_cycles"] = 3L }, warmup: 0, total: 12, baseRate: 1);
+        var schedule = LearningRateSchedule.Create("cosine_with_restarts", new Dictionary<string, object?> { ["num_cycles"] = 3L },
+            warmup: 0, total: 12, baseRate: 1);
         Assert.Equal(1, schedule.At(4), 1e-12);
         Assert.Equal(0.5, schedule.At(6), 1e-12);
         Assert.Equal(1, schedule.At(8), 1e-12);
@@ -75,7 +81,8 @@ public sealed class LearningRateScheduleTests
     public void Warmup_stable_decay_holds_and_falls()
     {
         var schedule = LearningRateSchedule.Create("warmup_stable_decay",
-            new Dictionary<string, object?> { ["num_decay_steps"] = 4L, ["decay_type"] = "linear", ["min_lr_ratio"] = 0.2 }, warmup: 2, total: 10, baseRate: 1);
+            new Dictionary<string, object?> { ["num_decay_steps"] = 4L, ["decay_type"] = "linear", ["min_lr_ratio"] = 0.2 }, warmup: 2,
+                total: 10, baseRate: 1);
         double[] expected = [0.2, 0.6, 1, 1, 1, 1, 1, 0.8, 0.6, 0.4, 0.2];
         for (var step = 0; step < expected.Length; step++)
             Assert.Equal(expected[step], schedule.At(step), 1e-12);
@@ -125,5 +132,6 @@ public sealed class LearningRateScheduleTests
     }
 
     private static LearningRateSchedule Plateau() =>
-        LearningRateSchedule.Create("reduce_lr_on_plateau", new Dictionary<string, object?> { ["factor"] = 0.5, ["patience"] = 1L }, 0, 100, 1);
+        LearningRateSchedule.Create("reduce_lr_on_plateau", new Dictionary<string, object?> { ["factor"] = 0.5, ["patience"] = 1L }, 0, 100,
+            1);
 }

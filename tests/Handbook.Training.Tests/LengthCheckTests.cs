@@ -17,14 +17,16 @@ public sealed class LengthCheckTests
         Assert.StartsWith("max_length is 9, but the model was made for 8 positions", LengthCheck.Allowed(9, s_model));
     }
 
-    [Theory] // a factor stretches what the model was pretrained with; where the longer length is in the file already, the larger of both counts
+    // a factor stretches what the model was pretrained with; where the longer length is in the file already, the larger of both counts
+    [Theory]
     [InlineData(RopeScalingKind.Linear, 4, null, 32)]
     [InlineData(RopeScalingKind.Dynamic, 2, null, 16)]
     [InlineData(RopeScalingKind.Yarn, 4, 4, 16)]
     [InlineData(RopeScalingKind.Llama3, 2, 4, 8)]
     [InlineData(RopeScalingKind.LongRope, 1, 4, 8)]
     public void Scaled_positions_count(RopeScalingKind kind, double factor, int? original, int longest) =>
-        Assert.Equal(longest, (s_model with { RopeScaling = new() { Kind = kind, Factor = factor, OriginalMaxPositions = original } }).LongestText);
+        Assert.Equal(longest,
+            (s_model with { RopeScaling = new() { Kind = kind, Factor = factor, OriginalMaxPositions = original } }).LongestText);
 
     [Fact] // a prompt of 5 with answers of 2 and 4: positions go to 9, though the row has 11 tokens; packed rows begin anew
     public void Rows_count_by_their_longest_way_from_prompt_to_answer()
@@ -32,8 +34,10 @@ public sealed class LengthCheckTests
         ITokenRows fits = new TokenRowList([Row((-1, 5), (0, 2), (0, 3)), Row((-1, 8), (-1, 8))]);
         Assert.Null(LengthCheck.Found([Survey(fits)], s_model));
         ITokenRows long1 = new TokenRowList([Row((-1, 5), (0, 2), (0, 4)), Row((-1, 8))]);
-        Assert.StartsWith("1 row is longer than the 8 positions that the model was made for (max_position_embeddings), the longest has 9 tokens", LengthCheck.Found([Survey(fits), Survey(long1)], s_model));
-        var refused = Assert.Throws<InputException>(() => LengthCheck.Found([Survey(long1)], s_model with { Positions = PositionKind.Learned }));
+        Assert.StartsWith("1 row is longer than the 8 positions that the model was made for (max_position_embeddings), the longest "
+            + "has 9 tokens", LengthCheck.Found([Survey(fits), Survey(long1)], s_model));
+        var refused = Assert.Throws<InputException>(() =>
+            LengthCheck.Found([Survey(long1)], s_model with { Positions = PositionKind.Learned }));
         Assert.Equal("set max_length: 8 or less", refused.Fix);
     }
 
@@ -48,5 +52,9 @@ public sealed class LengthCheckTests
     private static RowSurvey Survey(ITokenRows rows) => RowSurvey.Of(rows, new() { LongestText = s_model.LongestText });
 
     private static TokenRow Row(params (int Parent, int Length)[] parts) =>
-        new() { Segments = [.. parts.Select(part => new TokenSegment(SegmentRole.Row, part.Parent, new int[part.Length], new byte[part.Length]))] };
+        new()
+        {
+            Segments =
+            [.. parts.Select(part => new TokenSegment(SegmentRole.Row, part.Parent, new int[part.Length], new byte[part.Length]))]
+        };
 }

@@ -24,7 +24,8 @@ public sealed class RunFolderTests : IDisposable
             folder.SaveState();
         }
 
-        Assert.Equal("{\"step\": 1, \"epoch\": 0.5, \"loss\": 2.123456789, \"grad_norm\": 0.25, \"learning_rate\": 5e-05, \"eval_loss\": 2.5, \"eval_runtime\": 1.25}\n",
+        Assert.Equal("{\"step\": 1, \"epoch\": 0.5, \"loss\": 2.123456789, \"grad_norm\": 0.25, \"learning_rate\": 5e-05, \"eval_loss\": "
+            + "2.5, \"eval_runtime\": 1.25}\n",
             File.ReadAllText(_run["out", "metrics.jsonl"]));
         var history = TrainerState.Load(_run["out", "trainer_state.json"]).LogHistory;
         Assert.Equal(2, history.Count);
@@ -77,17 +78,25 @@ public sealed class RunFolderTests : IDisposable
             folder.SaveResults("train", new MetricSet { ["train_loss"] = 1.5, ["train_samples"] = 250, ["epoch"] = 1.0 });
             folder.SaveResults("eval", new MetricSet { ["eval_loss"] = 1.25 });
         }
-        Assert.Equal("{\n    \"epoch\": 1.0,\n    \"train_loss\": 1.5,\n    \"train_samples\": 250\n}", File.ReadAllText(_run["out", "train_results.json"]));
+        Assert.Equal("{\n    \"epoch\": 1.0,\n    \"train_loss\": 1.5,\n    \"train_samples\": 250\n}",
+            File.ReadAllText(_run["out", "train_results.json"]));
         Assert.Equal("{\n    \"eval_loss\": 1.25\n}", File.ReadAllText(_run["out", "eval_results.json"]));
         Assert.Equal(
-            "{\n    \"epoch\": 1.0,\n    \"eval_loss\": 1.25,\n    \"mine\": [\n        1,\n        \"x\"\n    ],\n    \"train_loss\": 1.5,\n    \"train_samples\": 250\n}",
+            "{\n    \"epoch\": 1.0,\n    \"eval_loss\": 1.25,\n    \"mine\": [\n        1,\n        \"x\"\n    ],\n    \"train_loss\": "
+                + "1.5,\n    \"train_samples\": 250\n}",
             File.ReadAllText(_run["out", "all_results.json"]));
     }
 
     [Fact]
     public void The_run_describes_itself_and_its_starts()
     {
-        var info = new RunInfo { Method = "sft", Seed = 17, Versions = new Dictionary<string, string> { ["libtorch"] = "1.13.1" }, DataHashes = new Dictionary<string, string> { ["a.jsonl"] = "00ff" } };
+        var info = new RunInfo
+        {
+            Method = "sft",
+            Seed = 17,
+            Versions = new Dictionary<string, string> { ["libtorch"] = "1.13.1" },
+            DataHashes = new Dictionary<string, string> { ["a.jsonl"] = "00ff" }
+        };
         using (var folder = RunFolder.Open(_run["out"]))
         {
             folder.WriteRunInfo(info);
@@ -109,10 +118,17 @@ public sealed class RunFolderTests : IDisposable
     {
         using (var folder = RunFolder.Open(_run["out"]))
         {
-            folder.WriteTrainingArgs(new Dictionary<string, object?> { ["seed"] = 1, ["learning_rate"] = 2e-5, ["hub_model_id"] = null, ["tags"] = new[] { "a" } });
+            folder.WriteTrainingArgs(new Dictionary<string, object?>
+            {
+                ["seed"] = 1,
+                ["learning_rate"] = 2e-5,
+                ["hub_model_id"] = null,
+                ["tags"] = new[] { "a" }
+            });
             folder.WriteRecipe("seed: 1\n");
         }
-        Assert.Equal("{\n  \"hub_model_id\": null,\n  \"learning_rate\": 2e-05,\n  \"seed\": 1,\n  \"tags\": [\n    \"a\"\n  ]\n}\n", File.ReadAllText(_run["out", "training_args.json"]));
+        Assert.Equal("{\n  \"hub_model_id\": null,\n  \"learning_rate\": 2e-05,\n  \"seed\": 1,\n  \"tags\": [\n    \"a\"\n  ]\n}\n",
+            File.ReadAllText(_run["out", "training_args.json"]));
         Assert.Equal("seed: 1\n", File.ReadAllText(_run["out", "recipe.yaml"]));
     }
 

@@ -37,11 +37,13 @@ public sealed class SftCurveTests
     {
         var shape = tensors.Info("batches.input_ids").Shape;
         var (accumulation, rows, columns) = ((int)shape[1], (int)shape[2], (int)shape[3]);
-        var (ids, mask, labels) = (tensors.Longs("batches.input_ids"), tensors.Longs("batches.attention_mask"), tensors.Longs("batches.labels"));
+        var (ids, mask, labels) = (tensors.Longs("batches.input_ids"), tensors.Longs("batches.attention_mask"),
+            tensors.Longs("batches.labels"));
         var method = new SupervisedMethod("sft", countFirstTokens: true);      // made with the older divisor
         GoldenCurve.Follow(model, method, curve, tensors, name, step =>
         {
-            var all = new TokenRowList([.. Enumerable.Range(0, accumulation).SelectMany(m => Rows(ids, mask, labels, (step * accumulation + m) * rows * columns, rows, columns))]);
+            var all = new TokenRowList([.. Enumerable.Range(0, accumulation)
+                .SelectMany(m => Rows(ids, mask, labels, (step * accumulation + m) * rows * columns, rows, columns))]);
             var group = BatchLoader.Group(all, [.. Enumerable.Range(0, all.Count)], method, rows * columns);
             Assert.Equal(curve.GetProperty("num_items_in_batch")[step].GetDouble(), group.Totals.Targets);
             return [group];

@@ -3,7 +3,8 @@ using System.Text.Json;
 
 namespace Handbook.Testing;
 
-/// <summary>A run of <c>golden/optim</c>: an optimiser of the reference on fixed gradients, under a name such as <c>AdamW lr=1e-2 betas=(0.9,0.999) eps=1e-8</c>.</summary>
+/// <summary>A run of <c>golden/optim</c>: an optimiser of the reference on fixed gradients, under a name such as <c>AdamW lr=1e-2
+/// betas=(0.9,0.999) eps=1e-8</c>.</summary>
 internal sealed class OptimizerRun : IDisposable
 {
     private readonly JsonDocument _document;
@@ -42,21 +43,25 @@ internal sealed class OptimizerRun : IDisposable
     }
 
     /// <summary>Opens a run; skips the test where its file is not there.</summary>
-    public static OptimizerRun Open(string file, string name) => new(JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "optim", file))), name);
+    public static OptimizerRun Open(string file, string name) =>
+        new(JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "optim", file))), name);
 
     public bool Has(string key) => _options.ContainsKey(key);
 
     /// <summary>An option as it is written; null where the name does not have it.</summary>
     public string? Text(string key) => _options.GetValueOrDefault(key);
 
-    public double Number(string key, double otherwise) => Text(key) is { } text ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
+    public double Number(string key, double otherwise) =>
+        Text(key) is { } text ? double.Parse(text, CultureInfo.InvariantCulture) : otherwise;
 
     public bool Flag(string key, bool otherwise) => Text(key) is { } text ? bool.Parse(text) : otherwise;
 
-    public double Beta(int index, double otherwise) => Text("betas") is { } text ? double.Parse(text.Trim('(', ')').Split(',')[index], CultureInfo.InvariantCulture) : otherwise;
+    public double Beta(int index, double otherwise) => Text("betas") is { } text
+        ? double.Parse(text.Trim('(', ')').Split(',')[index], CultureInfo.InvariantCulture) : otherwise;
 
     /// <summary>The numbers of a value, row after row.</summary>
-    public static float[] Numbers(JsonElement value) => value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray().SelectMany(Numbers)] : [value.GetSingle()];
+    public static float[] Numbers(JsonElement value) => value.ValueKind == JsonValueKind.Array
+        ? [.. value.EnumerateArray().SelectMany(Numbers)] : [value.GetSingle()];
 
     public void Dispose() => _document.Dispose();
 }

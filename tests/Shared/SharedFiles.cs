@@ -1,7 +1,8 @@
 namespace Handbook.Testing;
 
 /// <summary>Finds the real tokenizers, templates, data, models and golden values outside the project.</summary>
-/// <remarks>The folder is <c>HANDBOOK_SHARED</c>, or <c>../shared</c> beside the repository. Tests skip with a reason where it is absent.</remarks>
+/// <remarks>The folder is <c>HANDBOOK_SHARED</c>, or <c>../shared</c> beside the repository. Tests skip with a reason where it is
+/// absent.</remarks>
 internal static class SharedFiles
 {
     /// <summary>The repository's root: the nearest folder above the test binary that holds <c>Handbook.slnx</c>.</summary>

@@ -66,7 +66,8 @@ internal sealed class TrainingProgress
         foreach (var (name, value) in rows)
             text.Append($"\n  {_line.Faint(name.PadRight(22))}{value}");
         if (o.ResumedStep > 0)
-            text.Append($"\n  continuing from step {o.ResumedStep:N0}, epoch {o.ResumedEpoch:0.##}; {o.SkippedBatches:N0} batches of it were seen before");
+            text.Append($"\n  continuing from step {o.ResumedStep:N0}, epoch {o.ResumedEpoch:0.##}; {o.SkippedBatches:N0} batches of it "
+                + $"were seen before");
         _line.Print(text.ToString());
     }
 
@@ -113,7 +114,8 @@ internal sealed class TrainingProgress
         {
             // A step's loss is that of its rows: some are harder than others.
             var window = Math.Clamp(_losses.Count / 2, 1, _outline.LossWindow);
-            parts.Add($"loss {Loss(_losses.Take(window).Average())} → {Loss(_losses.TakeLast(window).Average())}{(window > 1 ? $" (means of {window:N0} steps)" : "")}");
+            parts.Add($"loss {Loss(_losses.Take(window).Average())} "
+                + $"→ {Loss(_losses.TakeLast(window).Average())}{(window > 1 ? $" (means of {window:N0} steps)" : "")}");
         }
         if (summary.EvalLoss is { } held)
             parts.Add($"held-out loss {Loss(held)}");

@@ -33,7 +33,8 @@ public sealed class CacheFolder(string path)
         var record = System.IO.Path.Combine(Path, "hashes", Hash(Encoding.UTF8.GetBytes(info.FullName)) + ".json");
         try
         {
-            if (File.Exists(record) && JsonSerializer.Deserialize<string[]>(File.ReadAllBytes(record)) is [var known, var hash] && known == stamp)
+            if (File.Exists(record) && JsonSerializer.Deserialize<string[]>(File.ReadAllBytes(record)) is [var known, var hash]
+                && known == stamp)
                 return hash;
         }
         catch (JsonException)
@@ -45,7 +46,8 @@ public sealed class CacheFolder(string path)
         var age = DateTime.UtcNow - info.LastWriteTimeUtc;
         using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 20, FileOptions.SequentialScan);
         var computed = Convert.ToHexStringLower(SHA256.HashData(stream));
-        // A file that was written just now may change again under the same time. For how long, the file system decides: two seconds at most, which
+        // A file that was written just now may change again under the same time. For how long, the file system decides: two seconds at
+        // most, which
         // counts for what is kept, and some milliseconds on those in use, which counts for this process.
         if (age > TimeSpan.FromSeconds(2))
             Note(record, JsonSerializer.SerializeToUtf8Bytes(new[] { stamp, computed }));

@@ -19,7 +19,8 @@ internal interface IRowTokenizer
     /// <param name="row">An object with the row's columns.</param>
     /// <param name="problem">Why the row, or a part of it, gives nothing, where it does not.</param>
     /// <param name="wasCut">Whether tokens were left out because the row is too long.</param>
-    /// <returns>What the row gives, in order: mostly one row, none where it cannot be used, several where its answers are taken one by one.</returns>
+    /// <returns>What the row gives, in order: mostly one row, none where it cannot be used, several where its answers are taken one by
+    /// one.</returns>
     IReadOnlyList<TokenRow> Tokenize(JsonElement row, out RowProblem? problem, out bool wasCut);
 }
 
@@ -44,7 +45,8 @@ internal sealed class TokenCache(CacheFolder folder)
     public int? Threads { get; init; }
 
     /// <summary>The tokenised rows of a source: from the cache where nothing has changed, else made now.</summary>
-    public TokenStore Open(IRowSource source, IRowTokenizer tokenizer, RowSelection selection, IProgress<TokenizeProgress>? progress = null, CancellationToken cancel = default)
+    public TokenStore Open(IRowSource source, IRowTokenizer tokenizer, RowSelection selection, IProgress<TokenizeProgress>? progress = null,
+        CancellationToken cancel = default)
     {
         try
         {
@@ -55,10 +57,12 @@ internal sealed class TokenCache(CacheFolder folder)
             return TokenStore.TryOpen(path) ?? throw new InvalidOperationException($"{path} was written and cannot be read");
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException
-            || failure is InputException { InnerException: IOException or UnauthorizedAccessException } && failure.Message.StartsWith(folder.Path, StringComparison.Ordinal))
+            || failure is InputException { InnerException: IOException or UnauthorizedAccessException }
+                && failure.Message.StartsWith(folder.Path, StringComparison.Ordinal))
         {
             failure = failure.InnerException ?? failure;
-            throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message}); they are those of {source.Name}",
+            throw new InputException($"{folder.Path}: the tokenised rows cannot be kept there ({failure.Message}); they are those "
+                + $"of {source.Name}",
                 fix: failure is UnauthorizedAccessException
                     ? $"ls -ld {folder.Path}; change its owner or mode, or set HANDBOOK_CACHE to a folder that can be written"
                     : $"df -h {folder.Path}; make room, or set HANDBOOK_CACHE to a folder that can be written", inner: failure);
@@ -68,20 +72,27 @@ internal sealed class TokenCache(CacheFolder folder)
     /// <summary>The key under which the result is kept.</summary>
     public string Key(IRowSource source, IRowTokenizer tokenizer, RowSelection selection)
     {
-        var text = new StringBuilder($"version {Version}\nselection {selection.Key}\nsource {source.Identity}\ntokenizer {tokenizer.Fingerprint}\n");
+        var text = new StringBuilder(
+            $"version {Version}\nselection {selection.Key}\nsource {source.Identity}\ntokenizer {tokenizer.Fingerprint}\n");
         foreach (var file in source.Files)
             text.Append("file ").Append(folder.HashOf(file)).Append(' ').AppendLine(Path.GetFileName(file));
         return CacheFolder.Hash(Encoding.UTF8.GetBytes(text.ToString()));
     }
 
-    private void Build(string path, IRowSource source, IRowTokenizer tokenizer, RowSelection selection, IProgress<TokenizeProgress>? progress, CancellationToken cancel)
+    private void Build(string path, IRowSource source, IRowTokenizer tokenizer, RowSelection selection,
+        IProgress<TokenizeProgress>? progress, CancellationToken cancel)
     {
         using var writer = new TokenStoreWriter(path);
         var tally = new RowTally();
         using var chunks = new BlockingCollection<Chunk>(boundedCapacity: 2);
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         var reading = Task.Run(() => Read(source, selection, chunks, stop.Token), CancellationToken.None);
-        var options = new ParallelOptions { MaxDegreeOfParallelism = Math.Clamp(Threads ?? Environment.ProcessorCount, 1, Environment.ProcessorCount), CancellationToken = cancel };
+        var options = new ParallelOptions
+        {
+            MaxDegreeOfParallelism = Math.Clamp(Threads ?? Environment.ProcessorCount, 1,
+            Environment.ProcessorCount),
+            CancellationToken = cancel
+        };
         try
         {
             foreach (var chunk in chunks.GetConsumingEnumerable(cancel))
@@ -91,7 +102,8 @@ internal sealed class TokenCache(CacheFolder folder)
                 {
                     Parallel.For(0, results.Length, options, i => results[i] = Tokenize(tokenizer, chunk.Rows[i].Row));
                 }
-                catch (AggregateException failures) when (failures.InnerExceptions.FirstOrDefault(inner => inner is InputException) is { } input)
+                catch (AggregateException failures) when (failures.InnerExceptions.FirstOrDefault(inner =>
+                    inner is InputException) is { } input)
                 {
                     System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(input);
                 }

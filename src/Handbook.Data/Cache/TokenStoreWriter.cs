@@ -35,8 +35,14 @@ internal sealed class TokenStoreWriter : IDisposable
     public void Add(TokenRow row, long sourceRow)
     {
         var tokens = row.TokenCount;
-        Write(_entries, new TokenStore.Entry { Offset = _rows.Position, SourceRow = sourceRow, Margin = row.Margin, Tokens = tokens,
-            Characters = row.Characters });
+        Write(_entries, new TokenStore.Entry
+        {
+            Offset = _rows.Position,
+            SourceRow = sourceRow,
+            Margin = row.Margin,
+            Tokens = tokens,
+            Characters = row.Characters
+        });
         Write(_rows, row.Segments.Count);
         foreach (var part in row.Segments)
         {

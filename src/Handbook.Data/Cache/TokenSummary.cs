@@ -49,8 +49,10 @@ internal sealed record TokenSummary
 
     /// <summary>What is said of <see cref="JoinedRows"/>; null for nothing.</summary>
     public string? JoinedNote() => JoinedRows == 0 ? null
-        : $"{JoinedRows:N0} {(JoinedRows == 1 ? "row has" : "rows have")} a token that holds the end of the prompt and the beginning of its answer: "
-            + "the prompt's own tokens are counted, and the answer is what follows as many; a blank between the two, at the answer's side, avoids it";
+        : $"{JoinedRows:N0} {(JoinedRows == 1 ? "row has" : "rows have")} a token that holds the end of the prompt and the beginning of "
+            + "its answer: "
+            + "the prompt's own tokens are counted, and the answer is what follows as many; a blank between the two, at the answer's "
+                + "side, avoids it";
 
     /// <summary>Blank lines of plain text, which are no rows to be counted as unusable.</summary>
     public long BlankLines { get; init; }

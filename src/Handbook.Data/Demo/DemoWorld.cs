@@ -70,7 +70,8 @@ internal sealed class DemoWorld(Random random)
         return new($"{which} word", $"words {list}",
             [$"Here are three words: {list}. The {which} word is {word}.",
             $"Here are three words: {list}. The first word is {words[0]}. The last word is {words[^1]}.",
-            $"Here are three words: {list}. The last word is {words[^1]}. The first word is {words[0]}."], [$"Here are three words: {list}. What is the {which} word?"], $"The {which} word is {word}.", words);
+            $"Here are three words: {list}. The last word is {words[^1]}. The first word is {words[0]}."],
+                [$"Here are three words: {list}. What is the {which} word?"], $"The {which} word is {word}.", words);
     }
 
     private static DemoItem Opposite(string one, string other) =>

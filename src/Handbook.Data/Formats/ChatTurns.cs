@@ -116,8 +116,11 @@ internal sealed class ChatTurns(TurnRules rules)
         return JsonDocument.Parse(buffer.WrittenMemory, JsonOptions.Document).RootElement;
     }
 
-    private static readonly JsonWriterOptions _writing = new() { MaxDepth = 512,
-        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions _writing = new()
+    {
+        MaxDepth = 512,
+        Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+    };
 
     private void Turn(JsonElement turn, bool dropsNulls)
     {

@@ -34,7 +34,8 @@ internal static class ColumnAdvice
     {
         if (columns.Keys.FirstOrDefault(name => IsAnswer(name, "chosen")) is { } chosen
             && columns.Keys.Any(name => IsAnswer(name, "rejected")))
-            return $"these are preferences: train on both answers with handbook dpo, orpo, cpo or reward, or on the better ones alone with {Better(columns, chosen)}";
+            return $"these are preferences: train on both answers with handbook dpo, orpo, cpo or reward, or on the better ones alone "
+                + $"with {Better(columns, chosen)}";
         if (columns.FirstOrDefault(column => column.Value == ColumnShape.Turns && !IsAnswer(column.Key, "rejected")).Key is { } turns)
             return $"column_mapping: {{messages: {turns}}}";
         var texts = columns.Where(column => column.Value == ColumnShape.Text && !IsAnswer(column.Key, "rejected"))
@@ -43,7 +44,8 @@ internal static class ColumnAdvice
             return $"column_mapping: {{prompt: {question}, completion: {answer}}}";
         if (columns.Count == 1 && texts.Length == 1 || Named(texts, s_texts) is not null)
             return $"column_mapping: {{text: {Named(texts, s_texts) ?? texts[0]}}}";
-        return "say which columns hold what: column_mapping: {prompt: …, completion: …} for questions with answers, {messages: …} for conversations, {text: …} for plain text";
+        return "say which columns hold what: column_mapping: {prompt: …, completion: …} for questions with answers, {messages: …} for "
+            + "conversations, {text: …} for plain text";
     }
 
     // hh-rlhf and its like keep a whole dialogue in one text

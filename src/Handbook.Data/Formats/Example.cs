@@ -6,7 +6,8 @@ namespace Handbook.Data.Formats;
 /// <summary>What a row holds, whatever layout it came in.</summary>
 public abstract record Example
 {
-    /// <summary>What a user should know about how the row is read: the same words for every such row, so that rows can be counted by them.</summary>
+    /// <summary>What a user should know about how the row is read: the same words for every such row, so that rows can be counted by
+    /// them.</summary>
     public IReadOnlyList<string> Remarks { get; init; } = [];
 }
 

@@ -8,8 +8,11 @@ namespace Handbook.Data.Formats;
 /// <summary>Puts JSON values together, as deep as rows may be: the serializer stops at 64 levels.</summary>
 internal static class JsonLists
 {
-    private static readonly JsonWriterOptions s_writing = new() { MaxDepth = JsonOptions.Document.MaxDepth,
-        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonWriterOptions s_writing = new()
+    {
+        MaxDepth = JsonOptions.Document.MaxDepth,
+        Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+    };
 
     /// <summary>A list of values, each as it is written.</summary>
     public static JsonElement Of(params IEnumerable<JsonElement> values)

@@ -20,7 +20,8 @@ internal static class ReferenceAnswer
         + $"; the row has {string.Join(", ", row.EnumerateObject().Select(entry => entry.Name))}";
 
     /// <summary>What to do about it.</summary>
-    public const string Fix = "name the column with the right answers in reference_column, correct these rows, or take a scorer that compares with none";
+    public const string Fix = "name the column with the right answers in reference_column, correct these rows, or take a scorer that "
+        + "compares with none";
 
     private static string? Plain(JsonElement row, string name) =>
         row.TryGetProperty(name, out var value)

@@ -10,7 +10,8 @@ internal static class RowColumns
 
     /// <summary>The columns without effect.</summary>
     /// <exception cref="InputException">A column that the recipe maps has none.</exception>
-    public static IReadOnlyList<string> Unread(string name, DatasetSpec spec, RowLayout layout, RowUse use, IReadOnlyDictionary<string, string> columns, IReadOnlyDictionary<string, ColumnShape> found)
+    public static IReadOnlyList<string> Unread(string name, DatasetSpec spec, RowLayout layout, RowUse use,
+        IReadOnlyDictionary<string, string> columns, IReadOnlyDictionary<string, ColumnShape> found)
     {
         // What samples are judged by may be any column.
         if (use == RowUse.Prompts)
@@ -18,13 +19,16 @@ internal static class RowColumns
         var read = Read(layout, use, columns, found);
         foreach (var (ours, theirs) in spec.ColumnMapping ?? new Dictionary<string, string>())
             if (!read.Contains(ours))
-                throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but rows of the layout {layout} have no use for it",
-                    $"they are made of {string.Join(", ", read.Where(columns.ContainsKey))}", "remove it from column_mapping, or map the columns of another layout");
+                throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but rows of the layout {layout} have "
+                    + "no use for it",
+                    $"they are made of {string.Join(", ", read.Where(columns.ContainsKey))}",
+                        "remove it from column_mapping, or map the columns of another layout");
         var effective = read.Where(columns.ContainsKey).Select(ours => columns[ours]).ToHashSet();
         return [.. found.Keys.Where(column => !effective.Contains(column))];
     }
 
-    private static IReadOnlyList<string> Read(RowLayout layout, RowUse use, IReadOnlyDictionary<string, string> columns, IReadOnlyDictionary<string, ColumnShape> found)
+    private static IReadOnlyList<string> Read(RowLayout layout, RowUse use, IReadOnlyDictionary<string, string> columns,
+        IReadOnlyDictionary<string, ColumnShape> found)
     {
         switch (layout)
         {
@@ -41,9 +45,11 @@ internal static class RowColumns
             case RowLayout.PromptCompletion:
                 return ["prompt", "completion", .. AroundTexts()];
         }
-        string[] before = Has("prompt") ? ["prompt"] : Has("messages") ? ["messages"] : Has("conversations") ? ["conversations"] : ["instruction", "input"];
+        string[] before = Has("prompt") ? ["prompt"] : Has("messages") ? ["messages"] : Has("conversations") ? ["conversations"]
+            : ["instruction", "input"];
         string[] answers = Has("answers") ? ["answers"]
-            : layout == RowLayout.Preference ? use == RowUse.Unpaired ? ["chosen", "rejected", "preference"] : ["chosen", "rejected", "preference", "margin"]
+            : layout == RowLayout.Preference ? use == RowUse.Unpaired ? ["chosen", "rejected", "preference"]
+                : ["chosen", "rejected", "preference", "margin"]
             : Has("prompt") && Has("completion") ? ["completion", "label"]
             : Has("messages") || Has("conversations") ? ["label"] : ["output", "label"];
         if (layout == RowLayout.Unpaired && !Has("answers") && !(Has("prompt") && Has("completion")))
@@ -54,7 +60,8 @@ internal static class RowColumns
 
         // A prompt that is a text goes through the template only where something beside it needs one.
         string[] AroundTexts() =>
-            Has("prompt") && found.GetValueOrDefault(columns["prompt"]) == ColumnShape.Text && found.Values.All(shape => shape != ColumnShape.Turns) && !s_aroundTurns[..^1].Any(Has)
+            Has("prompt") && found.GetValueOrDefault(columns["prompt"]) == ColumnShape.Text
+                && found.Values.All(shape => shape != ColumnShape.Turns) && !s_aroundTurns[..^1].Any(Has)
                 ? s_aroundTurns[..^1] : s_aroundTurns;
     }
 }

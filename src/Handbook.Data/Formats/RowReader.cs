@@ -13,7 +13,8 @@ public sealed class RowReader
 
     private static readonly string[] _known =
     [
-        "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools", "documents",
+        "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools",
+            "documents",
         "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
         "completion_mask", "assistant_masks", "attention_mask",
     ];
@@ -22,7 +23,8 @@ public sealed class RowReader
     public static bool Reads(string column) => _known.Contains(column);
 
     /// <summary>Columns that a row may have or not: one that only later rows have is read there all the same.</summary>
-    private static readonly string[] s_optional = ["system", "history", "tools", "documents", "chat_template_kwargs", "input", "labels", "completion_mask", "assistant_masks", "attention_mask"];
+    private static readonly string[] s_optional = ["system", "history", "tools", "documents", "chat_template_kwargs", "input", "labels",
+        "completion_mask", "assistant_masks", "attention_mask"];
 
     private readonly IReadOnlyDictionary<string, string> _columns;
     private readonly HashSet<string> _optional;
@@ -30,9 +32,11 @@ public sealed class RowReader
     private readonly bool _answersAreLastTurns;
     private readonly PreferenceReader _preferences;
 
-    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, DatasetSpec spec, TurnRules keepsToolCalls, bool answersAreLastTurns)
+    private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, DatasetSpec spec, TurnRules keepsToolCalls,
+        bool answersAreLastTurns)
     {
-        _optional = [.. s_optional.Where(name => spec.Columns?.Contains(name) != false && spec.ColumnMapping?.Values.Contains(name) != true)];
+        _optional = [.. s_optional.Where(name => spec.Columns?.Contains(name) != false
+            && spec.ColumnMapping?.Values.Contains(name) != true)];
         (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
         _preferences = new(this, keepsToolCalls, answersAreLastTurns);
     }
@@ -40,42 +44,49 @@ public sealed class RowReader
     /// <summary>The layout that the columns of the first rows told.</summary>
     public RowLayout Layout { get; }
 
-    /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything else.</summary>
+    /// <summary>Whether pairs have a column <c>preference</c> that no mapping names: it may say which answer is better, or anything
+    /// else.</summary>
     internal bool IgnoresPreference { get; private init; }
 
     /// <summary>Columns of the first rows that have no effect.</summary>
     internal IReadOnlyList<string> Unread { get; private init; } = [];
 
     /// <summary>Says which columns are read, for the cache's key.</summary>
-    public string Fingerprint => $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
+    public string Fingerprint =>
+        $"{Layout} {_keepsToolCalls} {_answersAreLastTurns} {string.Join(',', _columns.OrderBy(column => column.Key, StringComparer.Ordinal).Select(column => $"{column.Key}={column.Value}"))}";
 
     /// <summary>Tells the layout from the columns of the first rows.</summary>
     /// <param name="source">The rows.</param>
     /// <param name="spec">Its column mapping and the columns to keep.</param>
     /// <param name="textColumn">The column with plain text.</param>
     /// <param name="keepsToolCalls">Whether the chat template renders tool calls; if not, a call is kept as the turn's text.</param>
-    /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers, and the chosen one's others for the prompt, as the
-    /// handbook's first revision does; otherwise the prompt is what both begin with.</param>
-    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true, bool answersAreLastTurns = false)
+    /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers, and the chosen one's others for the
+    /// prompt, as the handbook's first revision does; otherwise the prompt is what both begin with.</param>
+    public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true,
+        bool answersAreLastTurns = false)
     {
         var found = new List<string>();
         var shapes = new Dictionary<string, ColumnShape>();
         foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
             foreach (var column in row.Value.EnumerateObject())
-                if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name) && spec.Columns?.Contains(column.Name) != false)
+                if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name)
+                    && spec.Columns?.Contains(column.Name) != false)
                 {
                     found.Add(column.Name);
                     shapes.Add(column.Name, ColumnAdvice.ShapeOf(column.Value));
                 }
         var columns = MapColumns(source.Name, spec, textColumn, found);
         if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is not null) is { Problem: { } problem } bad)
-            throw new InputException($"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
-                $"{source.Name} has no row that can be read; this is the first", $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
+            throw new InputException(
+                $"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
+                $"{source.Name} has no row that can be read; this is the first",
+                    $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
         var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
         return new RowReader(layout, columns, spec, new(keepsToolCalls, PadsWithNulls(source)), answersAreLastTurns)
         {
             Unread = RowColumns.Unread(source.Name, spec, layout, use, columns, shapes),
-            IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers") && !columns.ContainsValue("preference"),
+            IgnoresPreference = layout == RowLayout.Preference && found.Contains("preference") && !columns.ContainsKey("answers")
+                && !columns.ContainsValue("preference"),
         };
     }
 
@@ -119,9 +130,11 @@ public sealed class RowReader
         foreach (var (ours, theirs) in spec.ColumnMapping ?? new Dictionary<string, string>())
         {
             if (!_known.Contains(ours))
-                throw new InputException($"column_mapping: \"{ours}\" is no column that we read", fix: $"map one of {string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
+                throw new InputException($"column_mapping: \"{ours}\" is no column that we read",
+                    fix: $"map one of {string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
             columns[ours] = found.Contains(theirs) || found.Count == 0 ? theirs
-                : throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but the rows have the columns {string.Join(", ", found)}", fix: $"correct column_mapping: {{{ours}: …}}");
+                : throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but the rows have the "
+                    + $"columns {string.Join(", ", found)}", fix: $"correct column_mapping: {{{ours}: …}}");
         }
         if (textColumn != "text")
             columns.TryAdd("text", textColumn);
@@ -154,42 +167,56 @@ public sealed class RowReader
         bool Has(string name) => spec.ColumnMapping?.ContainsKey(name) == true;
     }
 
-    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found, Dictionary<string, ColumnShape> shapes, string textColumn)
+    private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found,
+        Dictionary<string, ColumnShape> shapes, string textColumn)
     {
         var hasAnswered = Has("prompt", "completion") || Has("instruction", "output") || Has("messages") || Has("conversations");
         switch (use)
         {
             case RowUse.Preferences:
                 return Has("chosen", "rejected") || Has("answers") ? RowLayout.Preference
-                    : throw Unknown("chosen and rejected", hasAnswered && Has("label") ? "these are single answers with a label: use handbook kto or handbook bco" : PairAdvice());
+                    : throw Unknown("chosen and rejected", hasAnswered && Has("label")
+                        ? "these are single answers with a label: use handbook kto or handbook bco" : PairAdvice());
             case RowUse.Unpaired:
                 return Has("chosen", "rejected") ? RowLayout.Preference
                     : (hasAnswered && Has("label")) || Has("answers") ? RowLayout.Unpaired
                     : throw Unknown("prompt, completion and label (true or false), or chosen and rejected", hasAnswered
                         ? "name the column that says whether an answer is good: column_mapping: {label: …}" : PairAdvice());
             case RowUse.Prompts:
-                return Has("prompt") || Has("instruction") || Has("messages") || Has("conversations") || Has("chosen", "rejected") ? RowLayout.Prompt
-                    : throw Unknown("prompt, instruction, messages or conversations", $"column_mapping: {{prompt: {found.FirstOrDefault() ?? "…"}}}");
+                return Has("prompt") || Has("instruction") || Has("messages") || Has("conversations") || Has("chosen", "rejected")
+                    ? RowLayout.Prompt
+                    : throw Unknown("prompt, instruction, messages or conversations",
+                        $"column_mapping: {{prompt: {found.FirstOrDefault() ?? "…"}}}");
         }
         if (Has("input_ids"))
             return RowLayout.Tokens;
         if (use == RowUse.Pretraining)
-            return found.Contains(columns.GetValueOrDefault("text", textColumn)) ? RowLayout.Text : throw Unknown($"the text column \"{columns.GetValueOrDefault("text", textColumn)}\"", $"text_column: {found.FirstOrDefault() ?? "…"}");
+            return found.Contains(columns.GetValueOrDefault("text", textColumn)) ? RowLayout.Text
+                : throw Unknown($"the text column \"{columns.GetValueOrDefault("text", textColumn)}\"",
+                $"text_column: {found.FirstOrDefault() ?? "…"}");
         return Has("messages") ? RowLayout.Messages
             : Has("prompt", "completion") ? RowLayout.PromptCompletion
             : Has("conversations") ? RowLayout.Conversations
             : Has("instruction", "output") ? RowLayout.Instruction
             : Has("text") && found.Contains(columns["text"]) ? RowLayout.Text
-            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text", ColumnAdvice.ForFineTuning(shapes));
+            : throw Unknown("messages, conversations, prompt + completion, instruction + output, or text",
+                ColumnAdvice.ForFineTuning(shapes));
 
         bool Has(params string[] names) => Array.TrueForAll(names, columns.ContainsKey);
 
         // Two columns that differ by their number or letter alone are most likely the two answers.
         string PairAdvice() =>
-            found.SelectMany(first => found.Select(second => (first, second))).FirstOrDefault(pair => pair.first.Length == pair.second.Length && pair.first[..^1] == pair.second[..^1]
-                && (pair.first[^1], pair.second[^1]) is ('1', '2') or ('0', '1') or ('a', 'b') or ('A', 'B')) is { first: { } one, second: var other }
-                ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column that says 1 or 2"
-                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with their scores: {prompt: …, answers: …}";
+            found.SelectMany(first => found.Select(second => (first, second)))
+                .FirstOrDefault(pair => pair.first.Length == pair.second.Length && pair.first[..^1] == pair.second[..^1]
+                && (pair.first[^1], pair.second[^1]) is ('1', '2') or ('0', '1') or ('a', 'b') or ('A', 'B')) is
+            {
+                first: { } one,
+                second: var other
+            }
+                ? $"column_mapping: {{prompt: …, chosen: {one}, rejected: {other}, preference: …}}, where preference names the column "
+                    + "that says 1 or 2"
+                : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all "
+                    + "answers with their scores: {prompt: …, answers: …}";
 
         InputException Unknown(string wanted, string fix) => found.Count == 0
             ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
@@ -203,15 +230,19 @@ public sealed class RowReader
         if (prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String && !NeedsTurns(row))
             return new PromptExample(prompt.GetString()!, completion.GetString()!);
         var isText = prompt.ValueKind == JsonValueKind.String && completion.ValueKind == JsonValueKind.String;
-        if (!isText && (prompt.ValueKind != JsonValueKind.Array || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String)))
-            throw new UnusableRowException("wrong type", $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must be texts, or the prompt a list of turns");
+        if (!isText && (prompt.ValueKind != JsonValueKind.Array
+            || completion.ValueKind is not (JsonValueKind.Array or JsonValueKind.String)))
+            throw new UnusableRowException("wrong type",
+                $"prompt is {JsonOptions.Name(prompt.ValueKind)} and completion {JsonOptions.Name(completion.ValueKind)}, but both must "
+                + "be texts, or the prompt a list of turns");
         // A text that completes a conversation is what the assistant says next.
         var turns = new ChatTurns(_keepsToolCalls);
         var before = new ChatTurns(_keepsToolCalls);
         before = isText ? before.Add("user", prompt.GetString()!) : before.Add(prompt);
         return new ChatPromptExample(
             Chat(row, Opened(row, before.ToJson(), out var remarks)),
-            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion)).ToJson())
+            (completion.ValueKind == JsonValueKind.String ? turns.Add("assistant", completion.GetString()!) : turns.Add(completion))
+                .ToJson())
         { Remarks = remarks };
     }
 
@@ -233,13 +264,15 @@ public sealed class RowReader
         var system = SystemText(row);
         remarks = system is not null && TurnOpening.HasSystem(turns)
             && !(turns[0].TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.ValueEquals(system))
-            ? [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which says something else, is not read"]
+            ? [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which "
+                + "says something else, is not read"]
             : [];
         return TurnOpening.Before(turns, system, History(row));
     }
 
     /// <summary>Whether the row has what only a chat template can place.</summary>
-    internal bool NeedsTurns(JsonElement row) => SystemText(row) is not null || History(row).Count > 0 || List(row, "tools") is not null || List(row, "documents") is not null;
+    internal bool NeedsTurns(JsonElement row) => SystemText(row) is not null || History(row).Count > 0 || List(row, "tools") is not null
+        || List(row, "documents") is not null;
 
     private string? SystemText(JsonElement row) => Column(row, "system") is not { } value ? null
         : value.ValueKind != JsonValueKind.String ? throw WrongType("system", value)
@@ -250,7 +283,8 @@ public sealed class RowReader
     /// <summary>The instruction with its input below it.</summary>
     internal string Instruction(JsonElement row)
     {
-        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString() : throw WrongType("input", extra) : null;
+        var input = Column(row, "input") is { } extra ? extra.ValueKind == JsonValueKind.String ? extra.GetString()
+            : throw WrongType("input", extra) : null;
         var instruction = Text(row, "instruction");
         return string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}";
     }
@@ -259,9 +293,11 @@ public sealed class RowReader
         TemplateColumns.Read(name => Column(row, name), _keepsToolCalls.PadsWithNulls)?.With(messages) ?? new() { Messages = messages };
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
-    private JsonElement? List(JsonElement row, string name) => TemplateColumns.List(Column(row, name), NameOf(name), _keepsToolCalls.PadsWithNulls);
+    private JsonElement? List(JsonElement row, string name) =>
+        TemplateColumns.List(Column(row, name), NameOf(name), _keepsToolCalls.PadsWithNulls);
 
-    internal string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value ? value.GetString()! : throw WrongType(name, Required(row, name));
+    internal string Text(JsonElement row, string name) => Required(row, name) is { ValueKind: JsonValueKind.String } value
+        ? value.GetString()! : throw WrongType(name, Required(row, name));
 
     internal JsonElement Required(JsonElement row, string name) =>
         Column(row, name) ?? throw new UnusableRowException($"no {_columns.GetValueOrDefault(name, name)}", "");
@@ -274,7 +310,8 @@ public sealed class RowReader
 
     /// <summary>The value of one of our columns; null where it is absent or null.</summary>
     internal JsonElement? Column(JsonElement row, string name) =>
-        (_columns.TryGetValue(name, out var theirs) || (_optional.Contains(name) && (theirs = name) is not null)) && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+        (_columns.TryGetValue(name, out var theirs) || (_optional.Contains(name) && (theirs = name) is not null))
+            && row.TryGetProperty(theirs, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
 
     internal UnusableRowException WrongType(string name, JsonElement value) =>
         new("wrong type", $"{_columns.GetValueOrDefault(name, name)} is {JsonOptions.Name(value.ValueKind)}");

@@ -4,8 +4,9 @@ namespace Handbook.Data.Formats;
 
 /// <summary>Reads rows that were tokenised elsewhere: the tokens, and what beside them says which carry loss.</summary>
 /// <remarks>
-/// A token carries loss where every column that the row has says so: <c>labels</c> (−100 for none), <c>completion_mask</c> and <c>assistant_masks</c>
-/// (1 for loss); <c>completion_only_loss: false</c> leaves <c>completion_mask</c> out. Tokens outside of <c>attention_mask</c> are padding, and are left out.
+/// A token carries loss where every column that the row has says so: <c>labels</c> (−100 for none), <c>completion_mask</c> and
+/// <c>assistant_masks</c> (1 for loss); <c>completion_only_loss: false</c> leaves <c>completion_mask</c> out. Tokens outside of
+/// <c>attention_mask</c> are padding, and are left out.
 /// </remarks>
 internal static class TokenColumns
 {
@@ -21,7 +22,8 @@ internal static class TokenColumns
         if (Ints(reader, row, "labels", ids.Length) is { } labels)
             for (var i = 0; i < ids.Length; i++)
                 loss[i] = labels[i] == NoLoss ? (byte)0 : labels[i] == ids[i] ? loss[i]
-                    : throw new UnusableRowException("labels are other tokens than input_ids", $"at place {i} labels has {labels[i]}, and input_ids {ids[i]}")
+                    : throw new UnusableRowException("labels are other tokens than input_ids",
+                        $"at place {i} labels has {labels[i]}, and input_ids {ids[i]}")
                     { Fix = "give labels as input_ids, with -100 for tokens without loss: they are shifted by one place while training" };
         Mask("assistant_masks", loss);
         var withPrompts = loss.ToArray();
@@ -32,14 +34,20 @@ internal static class TokenColumns
         if (start < 0)
             throw new UnusableRowException("empty", "attention_mask leaves out every token");
         if (Array.IndexOf(seen, 0, start, end - start) is >= 0 and var hole)
-            throw new UnusableRowException("attention_mask has a hole", $"the token at place {hole} is left out, and others behind it are not") { Fix = "give the tokens of a row without padding between them" };
+            throw new UnusableRowException("attention_mask has a hole",
+                $"the token at place {hole} is left out, and others behind it are not")
+            {
+                Fix =
+                "give the tokens of a row without padding between them"
+            };
         return new(ids[start..end], loss[start..end], withPrompts[start..end]);
 
         void Mask(string name, byte[] loss)
         {
             if (Ints(reader, row, name, ids.Length) is { } mask)
                 for (var i = 0; i < ids.Length; i++)
-                    loss[i] &= mask[i] is 0 or 1 ? (byte)mask[i] : throw new UnusableRowException("mask is neither 0 nor 1", $"{name} has {mask[i]} at place {i}");
+                    loss[i] &= mask[i] is 0 or 1 ? (byte)mask[i]
+                        : throw new UnusableRowException("mask is neither 0 nor 1", $"{name} has {mask[i]} at place {i}");
         }
     }
 

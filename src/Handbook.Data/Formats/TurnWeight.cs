@@ -29,12 +29,17 @@ internal static class TurnWeight
                     case var _ when !name.EndsWith("weight", StringComparison.Ordinal):
                         break;          // a word of the data's own
                     default:
-                        throw new UnusableRowException("weight is neither 0 nor 1", $"{place} has the {name} {value.GetRawText()}") { Fix = "write 1 for turns to learn and 0 for the others" };
+                        throw new UnusableRowException("weight is neither 0 nor 1",
+                            $"{place} has the {name} {value.GetRawText()}")
+                        { Fix = "write 1 for turns to learn and 0 for the others" };
                 }
         return null;
     }
 
-    /// <summary>The first field by which a turn asks to be learnt in another measure than whole, whatever number it names; null where none does.</summary>
-    public static string? Asking(JsonElement turn) => s_names.FirstOrDefault(name => turn.TryGetProperty(name, out var value) && (value.ValueKind == JsonValueKind.False
-        || value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number) && (number == 0 || number != 1 && name.EndsWith("weight", StringComparison.Ordinal))));
+    /// <summary>The first field by which a turn asks to be learnt in another measure than whole, whatever number it names; null where none
+    /// does.</summary>
+    public static string? Asking(JsonElement turn) =>
+        s_names.FirstOrDefault(name => turn.TryGetProperty(name, out var value) && (value.ValueKind == JsonValueKind.False
+        || value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number)
+            && (number == 0 || number != 1 && name.EndsWith("weight", StringComparison.Ordinal))));
 }

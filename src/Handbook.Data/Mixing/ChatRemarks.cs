@@ -9,7 +9,8 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Data.Mixing;
 
-/// <summary>What a chat template makes of conversations that a user should know before training on them: words it leaves out, tokens that are none, answers without an end.</summary>
+/// <summary>What a chat template makes of conversations that a user should know before training on them: words it leaves out, tokens that
+/// are none, answers without an end.</summary>
 /// <param name="name">The data set, for messages.</param>
 /// <param name="tokenizer">The run's tokenizer.</param>
 /// <param name="chats">Renders conversations.</param>
@@ -25,7 +26,8 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
     {
         if (options.Chats is not { } chats || reader.Layout is RowLayout.Text or RowLayout.Tokens)
             return [];
-        var conversations = source.Read().Where(row => row.Problem is null).Select(row => reader.Read(row.Value, out _)).SelectMany(Conversations).Take(RowsLookedAt).ToList();
+        var conversations = source.Read().Where(row => row.Problem is null).Select(row => reader.Read(row.Value, out _))
+            .SelectMany(Conversations).Take(RowsLookedAt).ToList();
         return new ChatRemarks(source.Name, options.Tokenizer, chats).Of(conversations, options);
     }
 
@@ -39,14 +41,17 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         else if (options.Answers is null && NoEnd(conversations, options.Rows, markers) is { } endless)
             yield return $"warning: {name}: {endless}";
         if (markers.Count > 0)
-            yield return $"warning: {name}: the chat template writes {string.Join(", ", markers)}, which this tokenizer splits into pieces: they are learnt as text, and a turn that ends with one ends with no token of its own. "
+            yield return $"warning: {name}: the chat template writes {string.Join(", ", markers)}, which this tokenizer splits into "
+                + "pieces: they are learnt as text, and a turn that ends with one ends with no token of its own. "
                 + "Take the chat template that belongs to the tokenizer, or a tokenizer that has these tokens";
         if (options.Rows.Loss == LossScope.Assistant && conversations.Count(MissesWords) is > 0 and var missed)
-            yield return $"warning: {name}: the generation blocks of the chat template leave out words of the assistant, which carry no loss ({Share(missed, conversations)})";
+            yield return $"warning: {name}: the generation blocks of the chat template leave out words of the assistant, which carry no "
+                + $"loss ({Share(missed, conversations)})";
         if (LeftOut(conversations) is { Length: > 0 } leftOut)
             yield return $"note: {name}: the chat template leaves out {leftOut}";
         if (conversations.Count(HasNullThatIsWritten) is > 0 and var nulls)
-            yield return $"warning: {name}: the chat template writes the word None for a content that is null ({Share(nulls, conversations)})";
+            yield return $"warning: {name}: the chat template writes the word None for a content that is null "
+                + $"({Share(nulls, conversations)})";
     }
 
     private bool MissesWords(Conversation conversation)
@@ -84,15 +89,18 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
                 found[held] = (count + 1, without + (leftOut.Contains(held) ? 1 : 0));
             }
         }
-        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !TurnWeight.IsName(pair.Key)).Select(pair => $"{pair.Key} ({Share(pair.Value.Held, conversations)})"));
+        return string.Join(", ", found.Where(pair => pair.Value.Held == pair.Value.LeftOut && !TurnWeight.IsName(pair.Key))
+            .Select(pair => $"{pair.Key} ({Share(pair.Value.Held, conversations)})"));
     }
 
     private static IEnumerable<string> Held(Conversation conversation)
     {
         var turns = conversation.Messages.EnumerateArray().Where(turn => turn.ValueKind == JsonValueKind.Object).ToArray();
-        var names = turns.SelectMany(turn => turn.EnumerateObject()).Select(field => field.Name).Where(field => field is not ("role" or "content"));
+        var names = turns.SelectMany(turn => turn.EnumerateObject()).Select(field => field.Name)
+            .Where(field => field is not ("role" or "content"));
         var roles = turns.Where(ChatTurns.SaysSomething).Select(turn => $"turns of the role {turn.GetProperty("role").GetString()}");
-        return [.. names.Concat(roles).Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"]).Concat(conversation.Documents is null ? [] : ["documents"]).Distinct()];
+        return [.. names.Concat(roles).Concat(conversation.Variables?.Keys ?? []).Concat(conversation.Tools is null ? [] : ["tools"])
+            .Concat(conversation.Documents is null ? [] : ["documents"]).Distinct()];
     }
 
     private static string Share(int count, List<Conversation> conversations) => conversations.Count switch
@@ -102,7 +110,8 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
         var all => $"in {count} of {all} conversations",
     };
 
-    /// <summary>Says that no token which ends an answer carries loss; null where one does in any conversation that ends with an answer.</summary>
+    /// <summary>Says that no token which ends an answer carries loss; null where one does in any conversation that ends with an
+    /// answer.</summary>
     private string? NoEnd(List<Conversation> conversations, RowTokenizerOptions rows, List<string> split)
     {
         if (rows.EndToken == EndTokenRule.Always)
@@ -118,11 +127,13 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
             if (end < 0)
                 continue;
             // What is split is told of by itself.
-            if (IsMarker(row.Ids[end]) || tokenizer.Decode(row.Ids.AsSpan(Math.Max(0, end - 40)..(end + 1))) is var tail && split.Exists(marker => tail.TrimEnd().EndsWith(marker, StringComparison.Ordinal)))
+            if (IsMarker(row.Ids[end]) || tokenizer.Decode(row.Ids.AsSpan(Math.Max(0, end - 40)..(end + 1))) is var tail
+                && split.Exists(marker => tail.TrimEnd().EndsWith(marker, StringComparison.Ordinal)))
                 return null;
             last ??= tokenizer.Decode(row.Ids.AsSpan(Math.Max(0, end - 3), Math.Min(end + 1, 4)));
         }
-        return last is null ? null : $"no token that ends an answer carries loss (the last that does is at \"{Excerpt.Of(last)}\"), so that the model does not learn to stop. "
+        return last is null ? null : $"no token that ends an answer carries loss (the last that does is at \"{Excerpt.Of(last)}\"), so "
+            + "that the model does not learn to stop. "
             + "Let the chat template write {{ eos_token }} behind each answer, within the generation block where it has one";
     }
 
@@ -144,13 +155,16 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
     private string Text(int id) => tokenizer.Decode([id]);
 
     private static bool EndsWithAnswer(Conversation conversation) =>
-        conversation.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } turn && turn.TryGetProperty("role", out var role) && role.ValueEquals("assistant");
+        conversation.Messages.EnumerateArray().LastOrDefault() is { ValueKind: JsonValueKind.Object } turn
+            && turn.TryGetProperty("role", out var role) && role.ValueEquals("assistant");
 
     private bool HasNullThatIsWritten(Conversation conversation)
     {
         if (!conversation.Messages.EnumerateArray().Any(IsNull) || Rendered(chats, conversation) is not { } text)
             return false;
-        var filled = conversation with { Messages = Conversation.Write(json =>
+        var filled = conversation with
+        {
+            Messages = Conversation.Write(json =>
         {
             json.WriteStartArray();
             foreach (var turn in conversation.Messages.EnumerateArray())
@@ -164,36 +178,46 @@ internal sealed partial class ChatRemarks(string name, Tokenizer tokenizer, Chat
                 json.WriteEndObject();
             }
             json.WriteEndArray();
-        }) };
+        })
+        };
         return Rendered(chats, filled) is { } other && Nones(text) > Nones(other);
 
-        static bool IsNull(JsonElement turn) => turn.ValueKind == JsonValueKind.Object && turn.TryGetProperty("content", out var content) && content.ValueKind == JsonValueKind.Null;
+        static bool IsNull(JsonElement turn) => turn.ValueKind == JsonValueKind.Object && turn.TryGetProperty("content", out var content)
+            && content.ValueKind == JsonValueKind.Null;
         static int Nones(string text) => text.Split("None").Length;
     }
 
-    /// <summary>What the template itself writes like special tokens and the vocabulary has not; the tags of roles, which Zephyr and its kin write as text, aside.</summary>
+    /// <summary>What the template itself writes like special tokens and the vocabulary has not; the tags of roles, which Zephyr and its kin
+    /// write as text, aside.</summary>
     private List<string> SplitMarkers(Conversation conversation)
     {
         if (Rendered(chats, conversation) is not { } text)
             return [];
         var source = chats.TemplateOf(conversation).Source;
         var end = tokenizer.SpecialTokens.GetValueOrDefault("eos_token");
-        return [.. Marker().Matches(text).Select(match => match.Value).Distinct().Where(marker => marker != end && marker is not ("<|system|>" or "<|user|>" or "<|assistant|>")
+        return [.. Marker().Matches(text).Select(match => match.Value).Distinct()
+            .Where(marker => marker != end && marker is not ("<|system|>" or "<|user|>" or "<|assistant|>")
             && source.Contains(marker, StringComparison.Ordinal) && tokenizer.Encode(marker, addSpecialTokens: false).Length > 1)];
     }
 
-    /// <summary>Says that the end token a template writes is no single token where it stands; null where it is one, or where the template does not write it.</summary>
-    /// <remarks>The text before decides: tokenizers whose added tokens are normalized find them behind a blank or at the beginning alone.</remarks>
+    /// <summary>Says that the end token a template writes is no single token where it stands; null where it is one, or where the template
+    /// does not write it.</summary>
+    /// <remarks>The text before decides: tokenizers whose added tokens are normalized find them behind a blank or at the beginning
+    /// alone.</remarks>
     internal static string? SplitEnd(Tokenizer tokenizer, ChatRowEncoder chats, Conversation chat)
     {
-        if (tokenizer.EosId is not { } id || !tokenizer.SpecialTokens.TryGetValue("eos_token", out var end) || Rendered(chats, chat) is not { } text)
+        if (tokenizer.EosId is not { } id || !tokenizer.SpecialTokens.TryGetValue("eos_token", out var end)
+            || Rendered(chats, chat) is not { } text)
             return null;
-        for (var at = text.IndexOf(end, StringComparison.Ordinal); at >= 0; at = text.IndexOf(end, at + end.Length, StringComparison.Ordinal))
+        for (var at = text.IndexOf(end, StringComparison.Ordinal); at >= 0; at = text.IndexOf(end, at + end.Length,
+            StringComparison.Ordinal))
         {
             var (before, until) = (Ids(text[..at]), Ids(text[..(at + end.Length)]));
             if (until[^1] != id)
-                return $"the chat template writes the end token {end}, which this tokenizer splits into {until.Length - before.Length} pieces where it stands: turns end with these "
-                    + $"and not with the single token {id}, so that the model does not learn to stop with it. The usual cause are added tokens with \"normalized\": true in tokenizer.json";
+                return $"the chat template writes the end token {end}, which this tokenizer splits into {until.Length - before.Length} "
+                    + "pieces where it stands: turns end with these "
+                    + $"and not with the single token {id}, so that the model does not learn to stop with it. The usual cause are added "
+                        + "tokens with \"normalized\": true in tokenizer.json";
         }
         return null;
 

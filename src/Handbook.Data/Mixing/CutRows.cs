@@ -16,7 +16,11 @@ internal sealed class CutRows(ITokenRows rows, int longest, bool cutsLeft) : ITo
             return whole;
         var segment = whole.Segments[0];
         var start = cutsLeft ? segment.Ids.Length - longest : 0;
-        return new TokenRow { Segments = [segment with { Ids = segment.Ids.Slice(start, longest),
-            Loss = segment.Loss.Slice(start, longest) }], Characters = whole.Characters };
+        return new TokenRow
+        {
+            Segments = [segment with { Ids = segment.Ids.Slice(start, longest),
+            Loss = segment.Loss.Slice(start, longest) }],
+            Characters = whole.Characters
+        };
     }
 }

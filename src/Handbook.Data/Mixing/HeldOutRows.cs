@@ -14,7 +14,8 @@ internal static class HeldOutRows
         var twice = parts.GroupBy(part => DatasetPath.TryFind(part.Spec, recipeFolder) is { } path ? RealPath.Of(path) : part.Spec.Id)
             .FirstOrDefault(same => same.Count() > 1);
         return twice is null ? null
-            : $"note: {twice.First().Spec.Id} is listed {twice.Count()} times in dataset_mixture: rows of it that test_split_size holds out are left out of training wherever they stand";
+            : $"note: {twice.First().Spec.Id} is listed {twice.Count()} times in dataset_mixture: rows of it that test_split_size holds "
+                + "out are left out of training wherever they stand";
     }
 
     /// <summary>The training rows without those that are held out as well: the same row of a file of the same content.</summary>

@@ -11,7 +11,8 @@ namespace Handbook.Data.Mixing;
 /// </remarks>
 internal sealed class MismatchedRows : ITokenRows
 {
-    internal const string WhyTwo = "it estimates how far the policy has moved from prompts with the answers of other rows of the batch, and a batch of one has no other";
+    internal const string WhyTwo = "it estimates how far the policy has moved from prompts with the answers of other rows of the batch, "
+        + "and a batch of one has no other";
 
     private readonly ITokenRows _rows;
     private readonly int _blockSize;
@@ -42,13 +43,18 @@ internal sealed class MismatchedRows : ITokenRows
         var segments = own.Segments.Where(segment => segment.Role != SegmentRole.Uncut).ToList();
         // Without a prompt there is a root of one token at least before it, as for the row's own answer.
         var prompt = segments[0].Role == SegmentRole.Prompt ? segments[0].Ids.ToArray() : [];
-        var uncut = _rows.Read(Other(row)).Segments[^1].Ids.ToArray();      // as the last part stands the uncut answer, or one that was not cut
+        // as the last part stands the uncut answer, or one that was not cut
+        var uncut = _rows.Read(Other(row)).Segments[^1].Ids.ToArray();
         var answer = _rules?.Mismatched(prompt, uncut) ?? new(SegmentRole.Mismatched, prompt, uncut);
         foreach (var segment in AnswerTree.Build([answer]).Segments)
             if (segment.Role != SegmentRole.Prompt)
-                segments.Add(segment with { Parent = segment.Parent < 0 ? -1 : answer.Prompt.AsSpan()
-                    .SequenceEqual(prompt) ? 0 : segments.Count - 1 });
-            else if (!answer.Prompt.AsSpan().SequenceEqual(prompt))         // behind another answer the prompt itself may be cut differently
+                segments.Add(segment with
+                {
+                    Parent = segment.Parent < 0 ? -1 : answer.Prompt.AsSpan()
+                    .SequenceEqual(prompt) ? 0 : segments.Count - 1
+                });
+            // behind another answer the prompt itself may be cut differently
+            else if (!answer.Prompt.AsSpan().SequenceEqual(prompt))
                 segments.Add(segment);
         return own with { Segments = segments };
     }

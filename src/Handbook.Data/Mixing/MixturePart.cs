@@ -58,7 +58,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
                 !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && IsWhole(part.Spec.Split)))
             throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out",
                 why: "the rows trained on would be those evaluated on",
-                fix: "hold out a part with dataset_train_split: train[:90%] and dataset_test_split: train[90%:], or name a folder with train.jsonl and test.jsonl");
+                fix: "hold out a part with dataset_train_split: train[:90%] and dataset_test_split: train[90%:], or name a folder with "
+                    + "train.jsonl and test.jsonl");
     }
 
     private static bool IsWhole(string split) => SplitSlice.ParseAll(split).All(slice => slice.IsWhole);

@@ -20,7 +20,8 @@ internal sealed class PromptTexts
     private readonly OrderedRows _rows;
     private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];
 
-    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn, string? comparer)
+    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn,
+        string? comparer)
     {
         _rows = rows;
         var wanted = Enumerable.Range(0, rows.Count).Select(rows.Origin).ToHashSet();
@@ -29,7 +30,8 @@ internal sealed class PromptTexts
             var number = 0L;
             foreach (var row in sources[source].Rows.Read())
             {
-                if (wanted.Contains((source, number)) && row.Problem is null && sources[source].Reader.Read(row.Value, out _) is { } example)
+                if (wanted.Contains((source, number)) && row.Problem is null
+                    && sources[source].Reader.Read(row.Value, out _) is { } example)
                     _texts[(source, number)] = Of(example, row, referenceColumn, comparer);
                 number++;
             }
@@ -45,7 +47,8 @@ internal sealed class PromptTexts
     {
         var reference = ReferenceAnswer.Of(row.Value, referenceColumn);
         if (reference is null && (referenceColumn ?? comparer) is not null)
-            throw new InputException($"{row.Place}: {ReferenceAnswer.Missing(row.Value, referenceColumn)}", comparer is null ? null : $"{comparer} compares answers with it", ReferenceAnswer.Fix);
+            throw new InputException($"{row.Place}: {ReferenceAnswer.Missing(row.Value, referenceColumn)}",
+                comparer is null ? null : $"{comparer} compares answers with it", ReferenceAnswer.Fix);
         return example switch
         {
             AnswersExample text => new(text.Prompt, null, reference, row.Place),

@@ -18,13 +18,16 @@ internal static class RowRemarks
         foreach (var remark in source.Remarks)
             yield return remark;
         if (reader.Unread.Count > 0)
-            yield return $"note: {source.Name}: columns without effect: {string.Join(", ", reader.Unread.Take(12))}{(reader.Unread.Count > 12 ? $" and {reader.Unread.Count - 12} more" : "")}";
+            yield return $"note: {source.Name}: columns without "
+                + $"effect: {string.Join(", ", reader.Unread.Take(12))}{(reader.Unread.Count > 12 ? $" and {reader.Unread.Count - 12} more" : "")}";
         if (reader.HasColumn("margin") && options.Answers is { Shape: not AnswerShape.Whole })
             yield return $"note: {source.Name}: the column margin has an effect in reward modelling alone";
         if (reader.IgnoresPreference)
-            yield return $"note: {source.Name}: the column preference is not read: chosen and rejected are taken as they stand. If it says which answer is better (1 or 2), "
+            yield return $"note: {source.Name}: the column preference is not read: chosen and rejected are taken as they stand. If it "
+                + "says which answer is better (1 or 2), "
                 + "map it, or the labels of some rows are the wrong way round: column_mapping: {preference: preference, …}";
-        if (reader.Layout == RowLayout.Tokens && options.Answers is null && options.Rows.Loss == LossScope.All && reader.HasColumn("completion_mask"))
+        if (reader.Layout == RowLayout.Tokens && options.Answers is null && options.Rows.Loss == LossScope.All
+            && reader.HasColumn("completion_mask"))
             yield return $"note: {source.Name}: the column completion_mask is not read: completion_only_loss is false";
         if (options.TextColumn != "text" && options.Use is RowUse.FineTuning && reader.Layout != RowLayout.Text)
             yield return $"note: {source.Name}: text_column {options.TextColumn} is not read: its rows are {reader.Layout switch

@@ -174,7 +174,8 @@ public sealed class TrainingData : IDisposable
             train = HeldOutRows.Without((train, test), [.. _sources.Select(source => source.Rows)],
                 options.Mixture.Dialect != MixtureDialect.Single, options.Cache.HashOf, out var left);
             if (left > 0)
-                remarks.Add($"note: {left:N0} training rows are left out: they are held out as well, because one data file is named more than once");
+                remarks.Add($"note: {left:N0} training rows are left out: they are held out as well, because one data file is named "
+                    + "more than once");
         }
         Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
@@ -222,8 +223,11 @@ public sealed class TrainingData : IDisposable
         var reasons = string.Join("", summary.Bad.Take(5).Select(bad => $"\n    {bad.Count} × {bad.Reason}, e.g. {bad.Example}"));
         var cures = string.Join("; ", summary.Bad.Select(bad => bad.Fix).OfType<string>().Distinct());
         if (summary.BadCount == 0)
-            throw new InputException($"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}", fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
-        throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used ({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
+            throw new InputException(
+                $"{report.Name}: not one of its {summary.Bad.Sum(bad => bad.Count)} rows is left to train on:{reasons}",
+                fix: cures.Length > 0 ? cures : "look at the data: handbook inspect RECIPE");
+        throw new InputException($"{report.Name}: {summary.BadCount} of {summary.BadCount + summary.UsedRows} rows cannot be used "
+            + $"({summary.BadShare:P1}, at most {limit:P1} may be):{reasons}",
             fix: summary.UsedRows > 0 ? $"{(cures.Length > 0 ? cures : "mend or remove these rows")}, or raise max_bad_rows"
                 : cures.Length > 0 ? cures : "check that the file has the layout that you expect: handbook inspect RECIPE");
     }

@@ -60,7 +60,8 @@ internal sealed class ArrowRows(Schema schema, string name)
             throw new InputException($"{name}: the column {schema.GetFieldByIndex(column).Name} holds {failure.Message}, which is not read",
                 fix: "leave the column out when saving the data set, or save it as text", inner: failure);
         }
-        catch (Exception failure) when (failure is ArgumentException or IndexOutOfRangeException or OverflowException or InvalidOperationException or JsonException)
+        catch (Exception failure) when (failure
+            is ArgumentException or IndexOutOfRangeException or OverflowException or InvalidOperationException or JsonException)
         {
             throw damaged($"row {_row} points outside of its batch", failure);
         }

@@ -36,7 +36,8 @@ internal static class CsvFile
     private static void RequireSeparator(string[] columns, string name, byte separator)
     {
         if (columns[0].StartsWith("sep=", StringComparison.Ordinal) && columns.Length <= 2)
-            throw new InputException($"{name}:1: begins with \"{columns[0]}\", the mark of a spreadsheet, and not with the names of columns",
+            throw new InputException(
+                $"{name}:1: begins with \"{columns[0]}\", the mark of a spreadsheet, and not with the names of columns",
                 fix: "remove the line, and write the file with commas (or with tabs and the ending .tsv)");
         if (columns is not [var only]
             || "\t;|,".FirstOrDefault(mark => mark != separator && only.Contains(mark)) is not (var other and not (char)0))
@@ -48,8 +49,10 @@ internal static class CsvFile
             {
                 '\t' => $"it is a .tsv file: mv {name} {Renamed(".tsv")}",
                 ',' => $"it is a .csv file: mv {name} {Renamed(".csv")}",
-                _ => $"the separator is \"{other}\": save the file with commas, or with tabs and the ending .tsv; a README.md beside it may name it instead: "
-                    + $"configs: [{{config_name: default, data_files: {Path.GetFileName(name)}, sep: \"{other}\"}}], and the folder is then the data set",
+                _ => $"the separator is \"{other}\": save the file with commas, or with tabs and the ending .tsv; a README.md beside it "
+                    + "may name it instead: "
+                    + $"configs: [{{config_name: default, data_files: {Path.GetFileName(name)}, sep: \"{other}\"}}], and the folder is "
+                        + "then the data set",
             });
 
         static string Name(char mark) => mark switch { '\t' => "tabs", ';' => "semicolons", ',' => "commas", _ => "vertical bars" };

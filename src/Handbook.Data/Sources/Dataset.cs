@@ -21,8 +21,10 @@ public static class Dataset
         var folder = Splits(spec, path);
         var remarks = folder.Remarks.ToList();
         foreach (var slice in slices)
-            foreach (var kin in folder.Files.Keys.Where(split => folder.Files.ContainsKey(slice.Split) && SplitNames.IsKindOf(split, slice.Split) && slices.All(other => other.Split != split)).Order(StringComparer.Ordinal))
-                remarks.Add($"note: {spec.Id} [{slice.Split}]: the split {kin} is another one and is left out; {slice.Split}+{kin} takes both");
+            foreach (var kin in folder.Files.Keys.Where(split => folder.Files.ContainsKey(slice.Split)
+                && SplitNames.IsKindOf(split, slice.Split) && slices.All(other => other.Split != split)).Order(StringComparer.Ordinal))
+                remarks.Add($"note: {spec.Id} [{slice.Split}]: the split {kin} is another one and is left "
+                    + $"out; {slice.Split}+{kin} takes both");
         return Rows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder.Files), slice))], remarks);
     }
 
@@ -38,7 +40,8 @@ public static class Dataset
         if (spec.Encoding is { } encoding && formats.All(format => format is DataFormat.Parquet or DataFormat.Arrow))
             yield return $"note: {spec.Id}: dataset_encoding {encoding} is not read: texts in files of the format {Names()} are UTF-8";
         if (spec.TextUnit != TextUnit.Line && !formats.Contains(DataFormat.Text))
-            yield return $"note: {spec.Id}: sample_by {RecipeNames.Of(spec.TextUnit)} is not read: files of the format {Names()} have rows of their own";
+            yield return $"note: {spec.Id}: sample_by {RecipeNames.Of(spec.TextUnit)} is not read: files of the format {Names()} have "
+                + "rows of their own";
 
         string Names() => string.Join(", ", formats);
     }
@@ -57,12 +60,14 @@ public static class Dataset
             var names = splits.Keys.Order(StringComparer.Ordinal).ToArray();
             var kin = names.Where(name => SplitNames.IsKindOf(name, slice.Split)).ToArray();
             throw new InputException($"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", names)}",
-                fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a dataset_mixture, --split on the command line), "
+                fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a "
+                    + "dataset_mixture, --split on the command line), "
                     + $"e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}");
         }
         var formats = files.Select(file => file.Format).Distinct().ToArray();
         if (formats.Length > 1 && !formats.All(format => format is DataFormat.Json or DataFormat.JsonLines))
-            throw new InputException($"{spec.Id}: holds files of several formats for the split \"{slice.Split}\": {string.Join(", ", files.Take(6).Select(file => file.Name))}{(files.Count > 6 ? ", …" : "")}",
+            throw new InputException($"{spec.Id}: holds files of several formats for the split "
+                + $"\"{slice.Split}\": {string.Join(", ", files.Take(6).Select(file => file.Name))}{(files.Count > 6 ? ", …" : "")}",
                 fix: $"name one file, e.g. {files[0].Name}");
         return files;
     }
@@ -70,7 +75,8 @@ public static class Dataset
     private static FolderSplits Splits(DatasetSpec spec, string folder)
     {
         var splits = DatasetFolder.Splits(folder, spec.Id, spec.Config);
-        return splits.Files.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the folder {folder}{(spec.Config is null ? "" : $" for the config \"{spec.Config}\"")}",
+        return splits.Files.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the "
+            + $"folder {folder}{(spec.Config is null ? "" : $" for the config \"{spec.Config}\"")}",
             fix: "put .jsonl, .json, .csv, .tsv, .txt, .parquet or .arrow files there");
     }
 
@@ -80,7 +86,8 @@ public static class Dataset
     private sealed class FileRows(DatasetSpec spec, IReadOnlyList<Part> parts, IReadOnlyList<string> remarks) : IRowSource
     {
         private readonly double _bytes = Math.Max(1, parts.Sum(part => part.Files.Sum(file => (double)new FileInfo(file.Path).Length)));
-        private readonly Lazy<Dictionary<string, string>> _paths = new(() => parts.SelectMany(part => part.Files).DistinctBy(file => file.Name).ToDictionary(file => file.Name, file => file.Path));
+        private readonly Lazy<Dictionary<string, string>> _paths = new(() =>
+            parts.SelectMany(part => part.Files).DistinctBy(file => file.Name).ToDictionary(file => file.Name, file => file.Path));
         private readonly ConcurrentDictionary<Part, long> _counts = new(ReferenceEqualityComparer.Instance);
         private double _before;
         private FileStream? _open;
@@ -89,7 +96,8 @@ public static class Dataset
 
         public IReadOnlyList<string> Files { get; } = [.. parts.SelectMany(part => part.Files).Select(file => file.Path)];
 
-        public string Identity => $"{spec.Split} {spec.Encoding} {spec.TextUnit} {string.Join(' ', parts.SelectMany(part => part.Files).Select(file => $"{file.Format}{file.Separator}"))}";
+        public string Identity =>
+            $"{spec.Split} {spec.Encoding} {spec.TextUnit} {string.Join(' ', parts.SelectMany(part => part.Files).Select(file => $"{file.Format}{file.Separator}"))}";
 
         public IReadOnlyList<string> Remarks => remarks;
 
@@ -138,7 +146,8 @@ public static class Dataset
                 yield return row;
             }
             if (!any)
-                throw new InputException($"{spec.Id} [{spec.Split}]: the slice holds no row: the split has {Count(part):N0}", fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out");
+                throw new InputException($"{spec.Id} [{spec.Split}]: the slice holds no row: the split has {Count(part):N0}",
+                    fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out");
         }
 
         // Every reading of a slice asks for it.

@@ -96,7 +96,8 @@ internal static class DatasetFolder
         if (named.Count == 0)
             named = [.. found.Select(file => (file.Relative, (string?)"train", 0))];
         else if (named.Count < found.Count)
-            remarks.Add($"note: {name}: {Files(found.Where(file => file.Split is null).Select(file => file.Relative))} named for no split, and left out");
+            remarks.Add($"note: {name}: {Files(found.Where(file => file.Split is null).Select(file => file.Relative))} named for no "
+                + "split, and left out");
         var splits = new Dictionary<string, List<DataFile>>();
         foreach (var split in named.GroupBy(file => file.Split!))
         {
@@ -106,7 +107,8 @@ internal static class DatasetFolder
                 [.. split.Where(file => file.Depth == top)
                 .Select(file => DataFile.Named(Path.Combine(folder, file.Relative), $"{name}/{file.Relative}"))]);
             if (split.Any(file => file.Depth > top))
-                remarks.Add($"note: {name} [{split.Key}]: {Files(split.Where(file => file.Depth > top).Select(file => file.Relative))} further down than others of that name, and left out");
+                remarks.Add($"note: {name} [{split.Key}]: {Files(split.Where(file => file.Depth > top).Select(file => file.Relative))} "
+                    + "further down than others of that name, and left out");
         }
         return new(splits, remarks);
     }

@@ -23,15 +23,16 @@ internal static class JsonFile
     /// broken costs only itself.</param>
     public static IEnumerable<SourceRow> Read(FileInput input, string? split, bool isNamedLines) =>
         FormOf(input, isNamedLines, out var first) switch
-    {
-        Form.Lines => JsonLinesFile.Read(input),
-        Form.List => ReadValues(input, null),
-        Form.Objects => ReadObjects(input, split),
-        Form.Empty => throw new InputException($"{input.Name}: is empty",
-            fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
-        _ => throw new InputException($"{input.Name}: begins with '{(char)first}', but a JSON data file is a list of objects or an object that holds one",
-            fix: "check that it is JSON; for plain text use the ending .txt"),
-    };
+        {
+            Form.Lines => JsonLinesFile.Read(input),
+            Form.List => ReadValues(input, null),
+            Form.Objects => ReadObjects(input, split),
+            Form.Empty => throw new InputException($"{input.Name}: is empty",
+                fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
+            _ => throw new InputException($"{input.Name}: begins with '{(char)first}', but a JSON data file is a list of objects or an object "
+                + "that holds one",
+                fix: "check that it is JSON; for plain text use the ending .txt"),
+        };
 
     private static Form FormOf(FileInput input, bool isNamedLines, out byte first)
     {
@@ -110,8 +111,11 @@ internal static class JsonFile
             var place = new SourceRow { File = input.Name, Row = ++row };
             yield return value.ValueKind == JsonValueKind.Object
                 ? place with { Value = value }
-                : place with { Problem = new("not an object", $"the row is {JsonOptions.Name(value.ValueKind)}",
-                    Excerpt.Of(value.GetRawText())) };
+                : place with
+                {
+                    Problem = new("not an object", $"the row is {JsonOptions.Name(value.ValueKind)}",
+                    Excerpt.Of(value.GetRawText()))
+                };
         }
     }
 

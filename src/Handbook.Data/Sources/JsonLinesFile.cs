@@ -29,8 +29,11 @@ internal static class JsonLinesFile
     internal static SourceRow Parse(byte[] text, SourceRow row)
     {
         if (!Utf8.IsValid(text))
-            return row with { Problem = new("not UTF-8",
-                $"byte 0x{text[TextFile.FirstInvalid(text)]:X2} at column {TextFile.FirstInvalid(text) + 1}", Excerpt.Of(text)) };
+            return row with
+            {
+                Problem = new("not UTF-8",
+                $"byte 0x{text[TextFile.FirstInvalid(text)]:X2} at column {TextFile.FirstInvalid(text) + 1}", Excerpt.Of(text))
+            };
         try
         {
             var value = JsonDocument.Parse(text, JsonOptions.Document).RootElement;
@@ -42,8 +45,11 @@ internal static class JsonLinesFile
         {
             if (BareNumbers.Replace(text) is { } mended)
                 return Parse(mended, row);
-            return row with { Problem = new("broken JSON",
-                $"column {failure.BytePositionInLine + 1}: {JsonOptions.Reason(failure)}", Excerpt.Of(text)) };
+            return row with
+            {
+                Problem = new("broken JSON",
+                $"column {failure.BytePositionInLine + 1}: {JsonOptions.Reason(failure)}", Excerpt.Of(text))
+            };
         }
     }
 }

@@ -162,14 +162,16 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
                     foreach (var item in element.EnumerateArray())
                         Visit(item);
                     break;
-                case JsonValueKind.String when !System.Text.Unicode.Utf8.IsValid(System.Runtime.InteropServices.JsonMarshal.GetRawUtf8Value(element)):
+                case JsonValueKind.String when !System.Text.Unicode.Utf8.IsValid(
+                    System.Runtime.InteropServices.JsonMarshal.GetRawUtf8Value(element)):
                     throw new InvalidOperationException("invalid UTF-8");
             }
         }
     }
 
     private InputException Broken(JsonException failure) =>
-        new($"{name}:{failure.LineNumber + 1}:{failure.BytePositionInLine + 1}: broken JSON after {_elements} rows: {JsonOptions.Reason(failure)}",
+        new($"{name}:{failure.LineNumber + 1}:{failure.BytePositionInLine + 1}: broken JSON after {_elements} "
+            + $"rows: {JsonOptions.Reason(failure)}",
             why: "in a list, nothing after the break can be read with certainty",
             fix: "mend the file, or give the rows as JSONL (one object a line), where a broken row costs only itself", inner: failure);
 

@@ -36,7 +36,8 @@ internal static partial class ParquetFile
         }
         catch (Exception failure) when (failure is DllNotFoundException or TypeInitializationException or BadImageFormatException)
         {
-            throw new InputException($"{name}: the Parquet library cannot be loaded on this system ({(failure.InnerException ?? failure).Message})",
+            throw new InputException($"{name}: the Parquet library cannot be loaded on this system "
+                + $"({(failure.InnerException ?? failure).Message})",
                 fix: "give the data as JSONL or Arrow", inner: failure);
         }
         catch (Exception failure) when (failure is not InputException)

@@ -94,7 +94,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
             return null;
         var standing = configs.Where(config => config.IsDefault || config.Name == "default" || configs.Count == 1).ToArray();
         return standing.Length == 1 ? standing[0]
-            : throw new InputException($"{name}: has {(standing.Length == 0 ? "no default config" : "several default configs")}; its README.md names {string.Join(", ", configs.Select(config => config.Name))}",
+            : throw new InputException($"{name}: has {(standing.Length == 0 ? "no default config" : "several default configs")}; its "
+                + $"README.md names {string.Join(", ", configs.Select(config => config.Name))}",
                 "their rows are different data sets and are not mixed",
                     $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}");
     }
@@ -114,7 +115,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
                 var regex = Pattern(Path.Combine(Folder, pattern));
                 var matches = files.Where(file => regex.IsMatch(file)).Except(found).Order(StringComparer.Ordinal).ToArray();
                 if (matches.Length == 0)
-                    throw new InputException($"{name}/README.md: the config {Name} names {pattern} for its split {split.Key}, and no data file is called so", fix: "copy the missing files, or correct the front matter of README.md");
+                    throw new InputException($"{name}/README.md: the config {Name} names {pattern} for its split {split.Key}, and no data "
+                        + "file is called so", fix: "copy the missing files, or correct the front matter of README.md");
                 found.AddRange(matches);
             }
             yield return (split.Key, [.. found]);

@@ -45,7 +45,8 @@ internal static class TextFile
         if (WithoutCompression(name) is var plain && plain != name && read > 0)
         {
             file.Dispose();
-            throw new InputException($"{name}: is no {(name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? "gzip" : "zstd")} file, as its name says: it begins with the bytes {Convert.ToHexString(magic[..read])}",
+            throw new InputException($"{name}: is no {(name.EndsWith(".gz", StringComparison.OrdinalIgnoreCase) ? "gzip" : "zstd")} file, "
+                + $"as its name says: it begins with the bytes {Convert.ToHexString(magic[..read])}",
                 fix: $"download it again; if it is not compressed, rename it: mv {name} {plain}");
         }
         return file;
@@ -63,7 +64,8 @@ internal static class TextFile
     public static InputException NotUtf8(string name, long line, ReadOnlySpan<byte> text)
     {
         var place = FirstInvalid(text);
-        return new InputException($"{name}:{line}: is not UTF-8: byte 0x{text[place]:X2} at column {place + 1}, after \"{Tail(text[..place])}\"",
+        return new InputException($"{name}:{line}: is not UTF-8: byte 0x{text[place]:X2} at column {place + 1}, after "
+            + $"\"{Tail(text[..place])}\"",
             why: "guessing the encoding would put wrong letters into the training text",
             fix: $"name it, e.g. dataset_encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
 

@@ -81,13 +81,13 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     /// <param name="insertEmptySystemTurn">Puts an empty system turn before a conversation that begins without one.</param>
     public string Render(Conversation conversation, ChatEnding ending, bool insertEmptySystemTurn = false) =>
         Guard(() => template.Render(Fitted(conversation), new()
-    {
-        AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
-        ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
-        InsertEmptySystemTurn = insertEmptySystemTurn,
-        SpecialTokens = tokenizer.SpecialTokens,
-        Now = _now,
-    })).Text;
+        {
+            AddGenerationPrompt = ending == ChatEnding.OpensAnswer,
+            ContinueFinalMessage = ending == ChatEnding.LeavesOpen,
+            InsertEmptySystemTurn = insertEmptySystemTurn,
+            SpecialTokens = tokenizer.SpecialTokens,
+            Now = _now,
+        })).Text;
 
     /// <summary>The template that renders a conversation.</summary>
     internal ChatTemplate TemplateOf(Conversation conversation) => template.For(conversation);

@@ -47,11 +47,18 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             try
             {
                 if (!_options.KeepsEqualPairs && AreEqual(whole))
-                    throw new UnusableRowException("chosen and rejected are the same", "") { IsRule = true,
-                        Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns" };
+                    throw new UnusableRowException("chosen and rejected are the same", "")
+                    {
+                        IsRule = true,
+                        Fix = "give pairs whose answers differ: check that column_mapping reads chosen and rejected from two columns"
+                    };
                 if (!_options.KeepsEmptyAnswers && EmptyAnswer(part) is { } silent)
                     throw new UnusableRowException("empty answer",
-                        $"the {silent} answer says nothing, so its end token alone would be learnt") { Fix = "remove the rows whose answer is empty, or give them one" };
+                        $"the {silent} answer says nothing, so its end token alone would be learnt")
+                    {
+                        Fix =
+                            "remove the rows whose answer is empty, or give them one"
+                    };
                 rows.Add(Tokenize(part, out var isShorter) with { Remarks = whole.Remarks });
                 wasCut |= isShorter;
             }
@@ -90,13 +97,15 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             answers.Add(Encode(SegmentRole.Rejected, text.Prompt, rejected, text.IsChat, ref isJoined));
         if (text.IsChat && !_options.KeepsEmptyAnswers && answers.Find(IsSilent) is { Answer: not null } silent)
             throw new UnusableRowException("empty answer",
-                $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone would be learnt")
+                $"the chat template shows nothing of the {silent.Role.ToString().ToLowerInvariant()} answer, so its end token alone "
+                    + "would be learnt")
             { Fix = "set chat_template to one that renders these answers (calls of tools are in tool_calls), or remove the rows" };
         var finished = _rules.Apply(answers, out wasCut);
         foreach (var (answer, uncut) in finished.Zip(answers))
             if (!AnswerRules.HasTarget(answer))
                 throw new UnusableRowException("no answer token left after cutting",
-                    $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} tokens, max_length is {_options.MaxLength}")
+                    $"prompt of {uncut.Prompt.Length} and {answer.Role.ToString().ToLowerInvariant()} answer of {uncut.Answer.Length} "
+                        + $"tokens, max_length is {_options.MaxLength}")
                 { IsRule = true, Fix = "raise max_length, or lower max_prompt_length" };
         var row = AnswerTree.Build(finished, _options.PromptsCarryLoss, Margin(example), characters) with { IsJoined = isJoined };
         return _options.KeepsUncut ? AnswerTree.WithUncut(row, _rules.Uncut(answers[0].Answer)) : row;
@@ -127,8 +136,11 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     {
         var ids = _rules.WithEnd(_tokenizer.EncodeOnce(EndedText(text, isChat), addSpecialTokens: !isChat));
         return _options.MaxLength is { } longest && ids.Length > longest
-            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}") { IsRule = true,
-                Fix = "raise max_length" }
+            ? throw new UnusableRowException("longer than max_length", $"{ids.Length} tokens, max_length is {longest}")
+            {
+                IsRule = true,
+                Fix = "raise max_length"
+            }
             : ids.Length > 0 ? ids : throw new UnusableRowException("empty", "");
     }
 
@@ -139,8 +151,11 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
             throw new UnusableRowException("empty", "");
         wasCut = ids.Length > _options.MaxPromptLength;
         ids = _options.MaxPromptLength is { } longest ? _rules.KeepLast(ids, longest) : ids;
-        return new() { Segments = [new(SegmentRole.Prompt, -1, ids, new byte[ids.Length])],
-            Characters = RowTokenizer.CodePoints(text.Prompt) };
+        return new()
+        {
+            Segments = [new(SegmentRole.Prompt, -1, ids, new byte[ids.Length])],
+            Characters = RowTokenizer.CodePoints(text.Prompt)
+        };
     }
 
     private string EndedText(string text, bool isChat) =>

@@ -28,7 +28,9 @@ internal static class TextColumn
         foreach (var row in source.Read())
         {
             if (row.Problem is { } problem)
-                throw new InputException($"{row.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $", {problem.Detail}" : "")}: {problem.Excerpt}", fix: "repair or remove that row");
+                throw new InputException(
+                    $"{row.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $", {problem.Detail}" : "")}: {problem.Excerpt}",
+                    fix: "repair or remove that row");
             foreach (var text in Texts(row, column))
                 yield return text;
         }
@@ -77,7 +79,8 @@ internal static class TextColumn
         foreach (var name in Conversations)
             if (row.Value.TryGetProperty(name, out var turns) && turns.ValueKind == JsonValueKind.Array)
                 return turns.EnumerateArray().Select(Content).OfType<string>();
-        throw new InputException($"{row.Place} has no text in the column \"{column}\", and no messages; its columns are {string.Join(", ", row.Value.EnumerateObject().Select(member => member.Name))}",
+        throw new InputException($"{row.Place} has no text in the column \"{column}\", and no messages; its columns "
+            + $"are {string.Join(", ", row.Value.EnumerateObject().Select(member => member.Name))}",
             fix: $"name the column: --column {row.Value.EnumerateObject().Select(member => member.Name).FirstOrDefault("text")}");
     }
 

@@ -4,7 +4,8 @@ using Handbook.Text.Templates;
 
 namespace Handbook.Data.Tokenizing;
 
-/// <summary>Takes the loss from turns that the data says not to learn: <c>weight: 0</c>, <c>loss_weight: 0</c>, <c>train: false</c>, <c>training: false</c> or <c>loss: false</c> in a message.</summary>
+/// <summary>Takes the loss from turns that the data says not to learn: <c>weight: 0</c>, <c>loss_weight: 0</c>, <c>train: false</c>,
+/// <c>training: false</c> or <c>loss: false</c> in a message.</summary>
 /// <param name="chats">Renders conversations.</param>
 /// <param name="options">How they become tokens.</param>
 internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions options)
@@ -29,7 +30,8 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
                 continue;
             changed ??= [.. loss];
             foreach (var (start, end) in Between(chat, turns, i, ids) ?? (isAssistant ? Runs(chat, turns, i, ids.Length) : null)
-                ?? throw new UnusableRowException("weight of a turn cannot be placed", $"turn {i + 1}: the template renders the turns before it otherwise without those behind it")
+                ?? throw new UnusableRowException("weight of a turn cannot be placed",
+                    $"turn {i + 1}: the template renders the turns before it otherwise without those behind it")
                 { Fix = "remove weight from these messages, or cut the conversations so that each ends with a turn to learn" })
                 changed.AsSpan(start, end - start).Clear();
         }
@@ -64,7 +66,8 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
         {
             var (before, with) = (i == 0 ? 0 : Runs(First(chat, turns, i)).Count, Runs(First(chat, turns, i + 1)).Count);
             var all = Runs(chat);
-            return all.Count >= with && (i < turns.Length - 1 || all.Count == with) && all.All(run => run.End <= length) ? [.. all[before..with]] : null;
+            return all.Count >= with && (i < turns.Length - 1 || all.Count == with) && all.All(run => run.End <= length)
+                ? [.. all[before..with]] : null;
         }
         catch (UnusableRowException)
         {
@@ -88,5 +91,6 @@ internal sealed class TurnWeights(ChatRowEncoder chats, RowTokenizerOptions opti
         return runs;
     }
 
-    private static Conversation First(Conversation chat, JsonElement[] turns, int count) => chat with { Messages = JsonLists.Of(turns[..count]) };
+    private static Conversation First(Conversation chat, JsonElement[] turns, int count) =>
+        chat with { Messages = JsonLists.Of(turns[..count]) };
 }

@@ -213,7 +213,8 @@ internal sealed class ConfigReader(JsonObject json, string file)
             case "relu2":
                 return Torch.Fused.Activation.ReluSquared;
             default:
-                Problem($"{key} is \"{name}\", an unknown activation; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, quick_gelu, relu, relu2");
+                Problem($"{key} is \"{name}\", an unknown activation; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, "
+                    + "quick_gelu, relu, relu2");
                 return Torch.Fused.Activation.Silu;
         }
     }

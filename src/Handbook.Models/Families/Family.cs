@@ -64,12 +64,14 @@ internal abstract class Family
         if ((long)config.Heads * config.HeadSize > int.MaxValue)
             reader.Problem($"{headsKey} {config.Heads} times head size {config.HeadSize} is more than any model has");
         if (config.RotarySize > config.HeadSize)
-            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is partial_rotary_factor above 1?");
+            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is "
+                + "partial_rotary_factor above 1?");
         if (config.Positions == PositionKind.Rope && config.RotarySize % 2 != 0 && config.RotarySize >= config.HeadSize)
             reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, but rotary positions need an even number");
         if (config.RopeScaling is { Kind: RopeScalingKind.LongRope } rope
             && (rope.ShortFactors.Count != (config.RotarySize + 1) / 2 || rope.LongFactors.Count != (config.RotarySize + 1) / 2))
-            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the head needs {(config.RotarySize + 1) / 2}");
+            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the "
+                + $"head needs {(config.RotarySize + 1) / 2}");
         if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic } && config.RotarySize <= 2)
             reader.Problem($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
         return config;

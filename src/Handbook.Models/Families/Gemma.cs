@@ -14,8 +14,17 @@ internal sealed class Gemma : Llama
     {
         // A missing key means Gemma 7B's own value.
         var described = Describe(config,
-            new() { KeyValueHeads = 16, HeadSize = 256, MaxPositions = 8192, Activation = "gelu_pytorch_tanh", TiedHead = true,
-            BosId = 2, EosId = 1, PadId = 0 });
+            new()
+            {
+                KeyValueHeads = 16,
+                HeadSize = 256,
+                MaxPositions = 8192,
+                Activation = "gelu_pytorch_tanh",
+                TiedHead = true,
+                BosId = 2,
+                EosId = 1,
+                PadId = 0
+            });
         if (config.Flag(false, "use_bidirectional_attention"))
             config.Problem("use_bidirectional_attention is true, but only models that read from left to right are supported");
         return described with

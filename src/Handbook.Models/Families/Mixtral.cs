@@ -30,8 +30,11 @@ internal sealed class Mixtral : Llama
             config.Problem($"num_experts_per_tok is {experts.PerToken}, more than the {experts.Count} of num_local_experts");
         if (experts.AuxiliaryLossCoefficient < 0)
             config.Problem($"router_aux_loss_coef is {experts.AuxiliaryLossCoefficient}, but must be 0 or greater");
-        return described with { Experts = experts,
-            SlidingWindows = Windows(config, described.Layers, config.SizeOr(0, "sliding_window"), firstLayer: 0) };
+        return described with
+        {
+            Experts = experts,
+            SlidingWindows = Windows(config, described.Layers, config.SizeOr(0, "sliding_window"), firstLayer: 0)
+        };
     }
 
     private protected override void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused)

@@ -11,12 +11,12 @@ internal sealed class Olmo2 : Llama
     // A missing key means OLMo 2 7B's own value.
     public override DecoderConfig Describe(ConfigReader config) =>
         Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosId = 50279, PadId = 1 }) with
-    {
-        NormPlacement = NormPlacement.After,
-        QueryKeyNorm = QueryKeyNorm.WholeProjection,
-        QueryKeyValueBias = config.Flag(false, "attention_bias"),
-        AttentionOutputBias = config.Flag(false, "attention_bias"),
-    };
+        {
+            NormPlacement = NormPlacement.After,
+            QueryKeyNorm = QueryKeyNorm.WholeProjection,
+            QueryKeyValueBias = config.Flag(false, "attention_bias"),
+            AttentionOutputBias = config.Flag(false, "attention_bias"),
+        };
 
     private protected override void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
     {

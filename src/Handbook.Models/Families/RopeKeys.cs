@@ -36,7 +36,8 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         };
         if (kind is not { } known)
         {
-            rope.Problem($"{rope.Path}rope_type is \"{type}\", an unknown way to stretch positions; known: default, linear, dynamic, llama3, yarn, longrope");
+            rope.Problem($"{rope.Path}rope_type is \"{type}\", an unknown way to stretch positions; known: default, linear, dynamic, "
+                + "llama3, yarn, longrope");
             return null;
         }
         int? original = known == RopeScalingKind.LongRope && trainedPositions is > 0 ? trainedPositions

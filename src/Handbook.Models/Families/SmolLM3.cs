@@ -12,8 +12,16 @@ internal sealed class SmolLM3 : Llama
     {
         // A missing key means SmolLM3-3B's own value.
         var described = Describe(config,
-            new() { KeyValueHeads = 4, MaxPositions = 32768, RopeTheta = 2e6, TiedHead = true, BosId = 128000,
-            EosId = 128001, PadId = 128004 });
+            new()
+            {
+                KeyValueHeads = 4,
+                MaxPositions = 32768,
+                RopeTheta = 2e6,
+                TiedHead = true,
+                BosId = 128000,
+                EosId = 128001,
+                PadId = 128004
+            });
         int[] without = WithoutRope(config, described.Layers);
         var window = config.Flag(false, "use_sliding_window") ? config.SizeOr(0, "sliding_window") : 0;
         return described with

@@ -47,11 +47,14 @@ internal static class QuantisedWeights
             (name, kind) = (ScaleOf(files, eight)!, "8-bit floats with scales");
         var said = Said(config);
         if (name is not null)
-            throw new InputException($"{files.FileOf(name)}: the weights are quantised ({said ?? kind}): the tensor \"{name}\" belongs to codes that are no weights by themselves",
+            throw new InputException($"{files.FileOf(name)}: the weights are quantised ({said ?? kind}): the tensor \"{name}\" belongs to "
+                + "codes that are no weights by themselves",
                 "quantised weights are not read yet, and without their scales they would be other numbers",
-                "name the model in full precision that it was made from; or write this one so, with the Python library: model.dequantize().save_pretrained(DIR)");
+                "name the model in full precision that it was made from; or write this one so, with the Python library: "
+                    + "model.dequantize().save_pretrained(DIR)");
         if (said is not null)
-            throw new InputException($"{files.Path}: config.json says that the weights are quantised (quantization_config: {said}), but they hold no scales",
+            throw new InputException($"{files.Path}: config.json says that the weights are quantised (quantization_config: {said}), but "
+                + "they hold no scales",
                 "the Python library would quantise them while loading, and a model trained from them would be saved as what it is not",
                 "remove quantization_config from config.json to take the weights as they are");
     }

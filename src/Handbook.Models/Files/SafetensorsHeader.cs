@@ -177,7 +177,8 @@ internal sealed class SafetensorsHeader
             ?? throw Broken(file,
                 $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} is too large, or not of whole bytes");
         if (need != end - begin)
-            throw Broken(file, $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} needs {need} bytes, but its data_offsets span {end - begin}");
+            throw Broken(file, $"tensor \"{name}\" of shape [{string.Join(", ", shape)}] and type {type} needs {need} bytes, but its "
+                + $"data_offsets span {end - begin}");
         return new(name, type, [.. shape], begin, end);
     }
 
@@ -202,7 +203,8 @@ internal sealed class SafetensorsHeader
         while (reader.Read() && reader.TokenType != JsonTokenType.EndArray)
         {
             if (reader.TokenType != JsonTokenType.Number || !reader.TryGetInt64(out var size) || size < 0)
-                throw Broken(file, $"tensor \"{name}\" has a {key} with an entry that is not a whole number of at least 0: {Encoding.UTF8.GetString(reader.ValueSpan)}");
+                throw Broken(file, $"tensor \"{name}\" has a {key} with an entry that is not a whole number of at least "
+                    + $"0: {Encoding.UTF8.GetString(reader.ValueSpan)}");
             sizes.Add(size);
         }
         return sizes;
@@ -221,7 +223,8 @@ internal sealed class SafetensorsHeader
             if (entry.Begin < at)
                 throw Broken(file, $"tensor \"{entry.Name}\" begins at {entry.Begin}, inside the one before it, which ends at {at}");
             if (entry.Begin > at)
-                throw Broken(file, $"tensor \"{entry.Name}\" begins at {entry.Begin}, leaving {entry.Begin - at} bytes after the one before it that belong to none");
+                throw Broken(file, $"tensor \"{entry.Name}\" begins at {entry.Begin}, leaving {entry.Begin - at} bytes after the one "
+                    + "before it that belong to none");
             at = entry.End;
         }
         if (at != dataLength)

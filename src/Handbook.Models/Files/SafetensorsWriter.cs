@@ -31,7 +31,8 @@ internal static class SafetensorsWriter
             using var hashing = new HashingStream(stream);
             tensor.Write(hashing);
             if (hashing.Position != tensor.Info.ByteCount)
-                throw new InvalidOperationException($"tensor {tensor.Info.Name} wrote {hashing.Position} bytes instead of {tensor.Info.ByteCount}");
+                throw new InvalidOperationException(
+                    $"tensor {tensor.Info.Name} wrote {hashing.Position} bytes instead of {tensor.Info.ByteCount}");
             hashes.Add(tensor.Info.Name, hashing.Hash());
         }
         return hashes;

@@ -117,8 +117,12 @@ internal sealed class Unpickler(string file)
             case 'R': var arguments = As<object?[]>(Pop()); Push(PickledObjects.Make(file, As<PickledGlobal>(Pop()), arguments)); break;
             // Attributes of a container, such as the version notes of a state dictionary: the container is what we read.
             case 'b': Pop(); _ = As<PickledDict>(Peek()); break;
-            case '\x81' or '\x92': throw Broken($"asks to make an object of {_stack.OfType<PickledGlobal>().LastOrDefault()}, which is refused: only tensors and plain containers are read");
-            default: throw Broken($"has the pickle instruction 0x{(int)code:x2} at byte {at}, which builds more than tensors, containers, numbers and texts");
+            case '\x81' or '\x92':
+                throw Broken($"asks to make an object of {_stack.OfType<PickledGlobal>().LastOrDefault()}, which is "
+                + "refused: only tensors and plain containers are read");
+            default:
+                throw Broken($"has the pickle instruction 0x{(int)code:x2} at byte {at}, which builds more than tensors, containers, "
+                + "numbers and texts");
         }
     }
 

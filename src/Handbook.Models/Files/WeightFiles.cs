@@ -99,7 +99,8 @@ public sealed class WeightFiles : IDisposable
             if (found.Length == 1)
                 return found[0];
             if (found.Length > 1)
-                throw new InputException($"{folder} holds {found.Length} weight files and no index: {string.Join(", ", found.Take(4).Select(System.IO.Path.GetFileName))}{(found.Length > 4 ? ", …" : "")}",
+                throw new InputException($"{folder} holds {found.Length} weight files and no "
+                    + $"index: {string.Join(", ", found.Take(4).Select(System.IO.Path.GetFileName))}{(found.Length > 4 ? ", …" : "")}",
                     fix: "name the file itself, or fetch the index (…index.json) that belongs to them");
         }
         throw new InputException($"{folder} holds no weights",

@@ -93,7 +93,8 @@ public static class WeightFilesWriter
         foreach (var tensor in tensors)
             if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan()
                 .SequenceEqual(hashes[tensor.Info.Name]))
-                throw new IOException($"tensor {tensor.Info.Name} reads back differently from what was written; the disk or its memory is faulty");
+                throw new IOException($"tensor {tensor.Info.Name} reads back differently from what was written; the disk or its "
+                    + "memory is faulty");
     }
 
     private static byte[] Hash(TensorData data)

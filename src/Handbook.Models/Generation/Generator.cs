@@ -159,7 +159,8 @@ public sealed class Generator(Decoder model)
     }
 
     /// <summary>Most tokens of an answer.</summary>
-    private int Room(int prompt, SamplingOptions options) => (int)Math.Min(options.MaxNewTokens, (long)Limit - prompt + 1);      // the last token is drawn, but never read
+    // the last token is drawn, but never read
+    private int Room(int prompt, SamplingOptions options) => (int)Math.Min(options.MaxNewTokens, (long)Limit - prompt + 1);
 
     private int Limit => model.Config.Positions == PositionKind.Learned ? model.Config.MaxPositions : int.MaxValue;
 
@@ -172,6 +173,7 @@ public sealed class Generator(Decoder model)
                 fix: "shorten the prompt");
         foreach (var token in prompt)
             if ((uint)token >= (uint)model.Config.VocabularySize)
-                throw new InputException($"prompt {index + 1} has the token id {token}, but the model's vocabulary has {model.Config.VocabularySize} entries", fix: "use the model's own tokenizer");
+                throw new InputException($"prompt {index + 1} has the token id {token}, but the model's vocabulary "
+                    + $"has {model.Config.VocabularySize} entries", fix: "use the model's own tokenizer");
     }
 }

@@ -71,13 +71,16 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>Answers a question, or goes on from a text where the model has no chat template.</summary>
     /// <param name="prompt">What the user says.</param>
-    /// <param name="sampling">How to draw; null as the model wishes, which is the likeliest token unless its generation_config.json says more.</param>
+    /// <param name="sampling">How to draw; null as the model wishes, which is the likeliest token unless its generation_config.json says
+    /// more.</param>
     /// <param name="cancel">Stops between tokens with an <see cref="OperationCanceledException"/>.</param>
     public string Answer(string prompt, SamplingOptions? sampling = null, CancellationToken cancel = default)
     {
-        var ids = CanChat ? EncodeChat(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = prompt } })) : EncodeText(prompt);
+        var ids = CanChat ? EncodeChat(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = prompt } }))
+            : EncodeText(prompt);
         var options = sampling ?? SamplingOptions.Of(Defaults);
-        var answer = new Generator(Network).Generate([ids], options.StopIds.Count > 0 ? options : options with { StopIds = StopIds }, cancel: cancel)[0];
+        var answer = new Generator(Network).Generate([ids], options.StopIds.Count > 0 ? options : options with { StopIds = StopIds },
+            cancel: cancel)[0];
         var text = new AnswerText(Tokenizer, [], CanChat ? [] : ids);
         foreach (var token in answer.Tokens)
             text.Append(token);

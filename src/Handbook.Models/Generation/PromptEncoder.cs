@@ -42,15 +42,20 @@ internal sealed class PromptEncoder
     /// <param name="messages">A JSON list of objects with role and content.</param>
     /// <param name="inputs">What the chat template is given beside them; null for nothing.</param>
     public int[] EncodeChat(JsonElement messages, TemplateInputs? inputs = null) => _chat is null
-        ? throw new InputException($"{_folder} has no chat template", why: "without one it is not known how the model tells the turns of a conversation apart",
+        ? throw new InputException($"{_folder} has no chat template",
+            why: "without one it is not known how the model tells the turns of a conversation apart",
             fix: "give it plain text to go on from, or a tokenizer with a chat_template")
-        : _chat.Encode(_chat.Template.Fitted(inputs?.With(messages) ?? new Conversation { Messages = messages }, new() { SpecialTokens = Tokenizer.SpecialTokens }), new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
+        : _chat.Encode(_chat.Template.Fitted(inputs?.With(messages) ?? new Conversation { Messages = messages },
+            new() { SpecialTokens = Tokenizer.SpecialTokens }),
+            new ChatEncodeOptions { AddGenerationPrompt = true, WithAssistantMask = false }).Ids;
 
     /// <summary>A prompt of either kind.</summary>
     /// <param name="textsAreTurns">Whether a text is what a user says, not a text to go on from.</param>
     public int[] Encode(Prompt prompt, bool textsAreTurns) =>
         prompt.Messages is { } messages ? EncodeChat(messages, prompt.Inputs)
-        : textsAreTurns ? EncodeChat(JsonSerializer.SerializeToElement(new JsonArray(new JsonObject { ["role"] = "user", ["content"] = prompt.Text })), prompt.Inputs)
+        : textsAreTurns
+            ? EncodeChat(JsonSerializer.SerializeToElement(new JsonArray(new JsonObject { ["role"] = "user", ["content"] = prompt.Text })),
+            prompt.Inputs)
         : EncodeText(prompt.Text!);
 
     /// <summary>The token of its own that the template writes behind what the assistant says; null where there is none.</summary>
@@ -59,15 +64,18 @@ internal sealed class PromptEncoder
         const string said = "answer";
         if (_chat is null)
             return null;
-        var messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" }, new { role = "assistant", content = said } });
+        var messages = JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "question" },
+            new { role = "assistant", content = said } });
         try
         {
-            var text = _chat.Template.Render(new Conversation { Messages = messages }, new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens }).Text;
+            var text = _chat.Template.Render(new Conversation { Messages = messages },
+                new RenderOptions { SpecialTokens = Tokenizer.SpecialTokens }).Text;
             var behind = text.LastIndexOf(said, StringComparison.Ordinal);
             if (behind < 0)
                 return null;
             var own = Tokenizer.AddedTokens.Select(token => token.Id).ToHashSet();
-            return Tokenizer.Encode(text[(behind + said.Length)..], addSpecialTokens: false).Where(own.Contains).Select(id => (int?)id).FirstOrDefault();
+            return Tokenizer.Encode(text[(behind + said.Length)..], addSpecialTokens: false).Where(own.Contains).Select(id => (int?)id)
+                .FirstOrDefault();
         }
         catch (TemplateException)
         {

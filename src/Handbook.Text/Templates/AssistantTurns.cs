@@ -377,5 +377,6 @@ internal sealed partial class AssistantTurns(
     private InputException Refused(int message) => new(
         $"{template.Name}: cannot tell where message {message + 1}, which the assistant says, stands in the rendered text",
         "the template changes the text of its messages or depends on later ones, so the loss mask would be a guess",
-        "put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with assistant_only_loss: false");
+        "put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with "
+            + "assistant_only_loss: false");
 }

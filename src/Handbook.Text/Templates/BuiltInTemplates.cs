@@ -54,6 +54,7 @@ public sealed partial class ChatTemplate
         var names = string.Join(", ", tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal));
         return new($"the tokenizer has several chat templates ({names}), and none is called default",
             "it is not known which of them conversations should be rendered with",
-            $"name one in the recipe: chat_template: {tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).First()}; or a file: chat_template_path: FILE.jinja");
+            $"name one in the recipe: chat_template: {tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).First()}; or a file: "
+                + "chat_template_path: FILE.jinja");
     }
 }

@@ -57,8 +57,13 @@ public sealed class ChatEncoder(Tokenizer tokenizer, ChatTemplate template)
             && last.TryGetProperty("role", out var role) && role.ValueEquals("assistant");
         var now = options.Now ?? DateTime.Now;
         var head = Encode(prompt,
-            options with { AddGenerationPrompt = !lastIsAssistant, ContinueFinalMessage = lastIsAssistant,
-            WithAssistantMask = false, Now = now });
+            options with
+            {
+                AddGenerationPrompt = !lastIsAssistant,
+                ContinueFinalMessage = lastIsAssistant,
+                WithAssistantMask = false,
+                Now = now
+            });
         var full = Encode(whole,
             options with { AddGenerationPrompt = false, ContinueFinalMessage = false, WithAssistantMask = false, Now = now });
         // A generation prompt may hold more than the finished turn (an open think block): what both share is the prompt.

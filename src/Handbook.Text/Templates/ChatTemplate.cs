@@ -161,7 +161,8 @@ public sealed partial class ChatTemplate
                 plain.Append(letter);
         return depth == 0 && plain.Equals(text) ? TextPlaces.ToCodePoints(text, [.. spans.Where(span => span.End > span.Start)])
             : throw new InputException(
-            $"{Name}: a generation block stands in a macro, call or set block whose text the template changes afterwards, so what it marks cannot be placed",
+            $"{Name}: a generation block stands in a macro, call or set block whose text the template changes afterwards, so what it "
+                + "marks cannot be placed",
             "the loss mask would be a guess",
                 "move {% generation %} … {% endgeneration %} out of the macro, or train on all tokens with assistant_only_loss: false");
     }
@@ -278,7 +279,8 @@ public sealed partial class ChatTemplate
         var bare = ContinueTag.TrimEnd();
         var at = rendered.Text.LastIndexOf(bare, StringComparison.Ordinal);
         if (at < 0)
-            throw Refused("continue_final_message is set but the final message does not appear in the chat after applying the chat template!",
+            throw Refused("continue_final_message is set but the final message does not appear in the chat after applying the "
+                + "chat template!",
                 "end the conversation with an assistant message that this template prints, or unset continue_final_message");
         var whole = string.CompareOrdinal(rendered.Text, at, ContinueTag, 0, ContinueTag.Length) == 0;
         var text = whole ? rendered.Text[..at] : PyText.Strip(rendered.Text[..at], left: false);

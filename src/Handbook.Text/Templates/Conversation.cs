@@ -23,7 +23,8 @@ public sealed record Conversation
     public TemplateInputs? Inputs => Tools is null && Documents is null && Variables is null ? null : new(Tools, Documents, Variables);
 
     /// <summary>Whether there are tools to call.</summary>
-    internal bool HasTools => Tools is { ValueKind: JsonValueKind.Array } tools ? tools.GetArrayLength() > 0 : Tools is { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) };
+    internal bool HasTools => Tools is { ValueKind: JsonValueKind.Array } tools
+        ? tools.GetArrayLength() > 0 : Tools is { ValueKind: not (JsonValueKind.Null or JsonValueKind.Undefined) };
 
     /// <summary>The conversation with more turns behind its own.</summary>
     /// <param name="turns">A JSON list of messages.</param>
@@ -60,7 +61,8 @@ public sealed record RenderOptions
     /// <summary>Leave the final message open, so that the model goes on writing it.</summary>
     public bool ContinueFinalMessage { get; init; }
 
-    /// <summary>Begin with an empty system turn where there is none and the template has a place for one, as the handbook's <c>auto_insert_empty_system_msg</c> does.</summary>
+    /// <summary>Begin with an empty system turn where there is none and the template has a place for one, as the handbook's
+    /// <c>auto_insert_empty_system_msg</c> does.</summary>
     public bool InsertEmptySystemTurn { get; init; }
 
     /// <summary>The tokenizer's special tokens by variable name: <c>bos_token</c> → <c>&lt;s&gt;</c>.</summary>

@@ -120,8 +120,13 @@ internal sealed partial class Parser
         {
             var sign = Next();
             left = new BinaryNode(left, ParsePower(),
-                sign.Text switch { "*" => Operators.Multiply, "/" => Operators.Divide, "//" => Operators.FloorDivide,
-                _ => Operators.Modulo }, sign.At);
+                sign.Text switch
+                {
+                    "*" => Operators.Multiply,
+                    "/" => Operators.Divide,
+                    "//" => Operators.FloorDivide,
+                    _ => Operators.Modulo
+                }, sign.At);
         }
         return left;
     }

@@ -175,8 +175,12 @@ internal sealed class FilterNode(Expression? value, string name, CallArguments a
     /// <param name="blockText">What stands for the innermost missing value.</param>
     public object? Apply(Render render, Frame frame, object? blockText)
     {
-        var given = value switch { null => blockText, FilterNode inner => inner.Apply(render, frame, blockText),
-            _ => value.Evaluate(render, frame) };
+        var given = value switch
+        {
+            null => blockText,
+            FilterNode inner => inner.Apply(render, frame, blockText),
+            _ => value.Evaluate(render, frame)
+        };
         var all = arguments.Evaluate(render, frame, given);
         render.At = At;
         return (_filter ?? throw JinjaException.Undefined($"No filter named '{name}' found.")).Call(render, all);
@@ -221,7 +225,8 @@ internal sealed class OrNode(Expression left, Expression right, int at) : Expres
 
 internal sealed class ConditionalNode(Expression condition, Expression then, Expression? otherwise, int line, int at) : Expression(at)
 {
-    private readonly Undefined _nothing = new($"the inline if-expression on line {line} evaluated to false and no else section was defined.");
+    private readonly Undefined _nothing =
+        new($"the inline if-expression on line {line} evaluated to false and no else section was defined.");
 
     public override object? Evaluate(Render render, Frame frame) =>
         PyCompare.Truth(condition.Evaluate(render, frame)) ? then.Evaluate(render, frame) : otherwise is null ? _nothing

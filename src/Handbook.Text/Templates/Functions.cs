@@ -77,7 +77,8 @@ internal sealed class Function
         if (given.Named.Length == 0 && given.Count == _parameters.Length)
             return given;
         if (given.Count > _parameters.Length)
-            throw JinjaException.Type($"{Name}() takes at most {_parameters.Length} argument{(_parameters.Length == 1 ? "" : "s")} ({given.Count} given)");
+            throw JinjaException.Type($"{Name}() takes at most {_parameters.Length} argument{(_parameters.Length == 1 ? "" : "s")} "
+                + $"({given.Count} given)");
         var bound = new object?[_parameters.Length];
         given.Positional.CopyTo(bound, 0);
         Array.Fill(bound, Arguments.Absent, given.Count, bound.Length - given.Count);

@@ -275,7 +275,8 @@ internal sealed class Lexer
         units = 1;
         return Rune.TryGetRuneAt(_source, at, out var rune) && (units = rune.Utf16SequenceLength) > 0
             && (TextFilters.IsWord(rune)
-                || Rune.GetUnicodeCategory(rune) is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.ConnectorPunctuation);
+                || Rune.GetUnicodeCategory(rune)
+                    is UnicodeCategory.NonSpacingMark or UnicodeCategory.SpacingCombiningMark or UnicodeCategory.ConnectorPunctuation);
     }
 
     private void ReadName()
@@ -294,8 +295,12 @@ internal sealed class Lexer
         var start = _at;
         if (_source[_at] == '0' && _at + 1 < _source.Length && (_source[_at + 1] | 0x20) is 'x' or 'o' or 'b')
         {
-            Func<char, bool> digit = (_source[_at + 1] | 0x20) switch { 'x' => char.IsAsciiHexDigit, 'o' => c => c is >= '0' and <= '7',
-                _ => c => c is '0' or '1' };
+            Func<char, bool> digit = (_source[_at + 1] | 0x20) switch
+            {
+                'x' => char.IsAsciiHexDigit,
+                'o' => c => c is >= '0' and <= '7',
+                _ => c => c is '0' or '1'
+            };
             _at += 2;
             if (Digits(digit, leadingUnderscore: true))
             {

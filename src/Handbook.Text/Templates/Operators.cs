@@ -29,7 +29,8 @@ internal static class Operators
             case (_, Undefined missing):
                 throw missing.Error();
             case (string or List<object?> or PyTuple, _):
-                throw JinjaException.Type($"can only concatenate {PyType.Name(left)} (not \"{PyType.Name(right)}\") to {PyType.Name(left)}");
+                throw JinjaException.Type(
+                    $"can only concatenate {PyType.Name(left)} (not \"{PyType.Name(right)}\") to {PyType.Name(left)}");
             default:
                 throw Unsupported("+", left, right);
         }

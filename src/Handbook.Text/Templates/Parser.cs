@@ -347,8 +347,12 @@ internal sealed partial class Parser
         _closures++;
         var specials = new HashSet<string>();
         _macroSpecials.Push(specials);
-        var node = new MacroNode(name, Id(name), parameters) { CallerId = Id("caller"), KwargsId = Id("kwargs"),
-            VarargsId = Id("varargs") };
+        var node = new MacroNode(name, Id(name), parameters)
+        {
+            CallerId = Id("caller"),
+            KwargsId = Id("kwargs"),
+            VarargsId = Id("varargs")
+        };
         node.Body = InFunction(() => ParseWholeBlock(end));
         _macroSpecials.Pop();
         node.UsesCaller = specials.Contains("caller");

@@ -483,8 +483,14 @@ internal static class PyFormat
                     ?? (value is double number && spec.Type is 'd' or 'i' or 'u' ? Truncated((double)value)
                         : throw JinjaException.Type($"%{spec.Type} format: a real number is required, not {PyType.Name(value)}"));
                 var digits = spec.Precision;
-                var body = spec.Type switch { 'x' => Radix(BigInteger.Abs(integer), 16), 'X' => Radix(BigInteger.Abs(integer), 16)
-                    .ToUpperInvariant(), 'o' => Radix(BigInteger.Abs(integer), 8), _ => PyNumber.Repr(BigInteger.Abs(integer)) };
+                var body = spec.Type switch
+                {
+                    'x' => Radix(BigInteger.Abs(integer), 16),
+                    'X' => Radix(BigInteger.Abs(integer), 16)
+                    .ToUpperInvariant(),
+                    'o' => Radix(BigInteger.Abs(integer), 8),
+                    _ => PyNumber.Repr(BigInteger.Abs(integer))
+                };
                 if (digits is { } least)
                     body = PyText.Pad(body, least, "0", 2);
                 var sign = integer.Sign < 0 ? "-" : spec.Sign == '-' ? "" : spec.Sign.ToString();

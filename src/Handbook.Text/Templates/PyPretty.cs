@@ -25,8 +25,13 @@ internal static class PyPretty
             Budget.Text(to.Length);
             return;
         }
-        var (open, close) = value switch { PyDict => ("{", "}"), PyTuple { Items.Length: 1 } => ("(", ",)"),
-            PyTuple => ("(", ")"), _ => ("[", "]") };
+        var (open, close) = value switch
+        {
+            PyDict => ("{", "}"),
+            PyTuple { Items.Length: 1 } => ("(", ",)"),
+            PyTuple => ("(", ")"),
+            _ => ("[", "]")
+        };
         var rows = value is PyDict dict
             ? SortedKeys(dict).ConvertAll(key => (Flat(key) + ": ", dict.TryGet(key, out var item) ? item : null))
             : PySequence.ToList(value).ConvertAll(item => ("", item));

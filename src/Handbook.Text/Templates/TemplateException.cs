@@ -59,7 +59,8 @@ public sealed class TemplateException : InputException
         if (position is not { } at)
             return $"{template}: {detail}";
         var number = at.Line.ToString();
-        return $"{template}:{at.Line}:{at.Column}: {detail}\n  {number} | {at.Excerpt}\n  {new string(' ', number.Length)} | {new string(' ', at.ExcerptColumn)}^";
+        return $"{template}:{at.Line}:{at.Column}: {detail}\n  {number} | {at.Excerpt}\n  {new string(' ', number.Length)} "
+            + $"| {new string(' ', at.ExcerptColumn)}^";
     }
 
     private static string? Reason(TemplateErrorKind kind) => kind switch

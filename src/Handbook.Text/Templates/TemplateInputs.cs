@@ -11,10 +11,12 @@ public sealed record TemplateInputs(JsonElement? Tools, JsonElement? Documents, 
 {
     /// <summary>A conversation with these beside its turns.</summary>
     /// <param name="messages">A JSON list of turns.</param>
-    public Conversation With(JsonElement messages) => new() { Messages = messages, Tools = Tools, Documents = Documents, Variables = Variables };
+    public Conversation With(JsonElement messages) =>
+        new() { Messages = messages, Tools = Tools, Documents = Documents, Variables = Variables };
 
     /// <summary>What there is, by the names that templates use.</summary>
-    public IEnumerable<string> Names => [.. Tools is null ? [] : (string[])["tools"], .. Documents is null ? [] : (string[])["documents"], .. Variables?.Keys ?? []];
+    public IEnumerable<string> Names =>
+        [.. Tools is null ? [] : (string[])["tools"], .. Documents is null ? [] : (string[])["documents"], .. Variables?.Keys ?? []];
 
     /// <summary>All of it as one text, which differs where any of it does.</summary>
     public string ToJson()
@@ -32,6 +34,7 @@ public sealed record TemplateInputs(JsonElement? Tools, JsonElement? Documents, 
         if (Documents is { } documents)
             row["documents"] = JsonNode.Parse(documents.GetRawText());
         if (Variables is { } variables)
-            row["chat_template_kwargs"] = new JsonObject(variables.Select(variable => KeyValuePair.Create(variable.Key, JsonNode.Parse(variable.Value.GetRawText()))));
+            row["chat_template_kwargs"] = new JsonObject(variables.Select(variable =>
+                KeyValuePair.Create(variable.Key, JsonNode.Parse(variable.Value.GetRawText()))));
     }
 }

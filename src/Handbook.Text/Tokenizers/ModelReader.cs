@@ -67,7 +67,8 @@ internal static class ModelReader
             throw node.Wrong("an object of token to id");
         foreach (var (token, id) in node.Members())
             vocabulary[token] = id.Json.ValueKind == JsonValueKind.Number && id.Json.TryGetInt32(out var number) && number >= 0 ? number
-                : throw new InputException($"{node.Path} gives token \"{token}\" the id {id.Shown}, but ids are whole numbers of at least 0");
+                : throw new InputException(
+                    $"{node.Path} gives token \"{token}\" the id {id.Shown}, but ids are whole numbers of at least 0");
         CheckIds(node, vocabulary);
         return vocabulary;
     }

@@ -6,7 +6,8 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>Reads the <c>normalizer</c> section of a tokenizer.json.</summary>
 internal static class NormalizerReader
 {
-    private const string Known = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, BertNormalizer, Nmt, ByteLevel, Precompiled";
+    private const string Known = "Sequence, NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Replace, Prepend, BertNormalizer, Nmt, "
+        + "ByteLevel, Precompiled";
 
     public static Normalizer Read(ConfigNode node) => node.Find("type")?.AsText() switch
     {

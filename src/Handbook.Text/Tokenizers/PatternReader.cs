@@ -24,7 +24,8 @@ internal static class PatternReader
         }
         catch (PatternException mistake)
         {
-            throw new InputException($"{node.Path} is not a regular expression, at character {mistake.Position + 1}: {mistake.Message}\n    {source}\n    {new string(' ', mistake.Position)}^",
+            throw new InputException($"{node.Path} is not a regular expression, at "
+                + $"character {mistake.Position + 1}: {mistake.Message}\n    {source}\n    {new string(' ', mistake.Position)}^",
                 fix: "compare it with the published tokenizer.json; the syntax is Oniguruma's", inner: mistake);
         }
     }

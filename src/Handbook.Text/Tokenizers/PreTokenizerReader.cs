@@ -7,7 +7,8 @@ namespace Handbook.Text.Tokenizers;
 /// <summary>Reads the <c>pre_tokenizer</c> section of a tokenizer.json.</summary>
 internal static class PreTokenizerReader
 {
-    private const string Known = "Sequence, ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, BertPreTokenizer, CharDelimiterSplit, UnicodeScripts, FixedLength";
+    private const string Known = "Sequence, ByteLevel, Split, Digits, Metaspace, Punctuation, Whitespace, WhitespaceSplit, "
+        + "BertPreTokenizer, CharDelimiterSplit, UnicodeScripts, FixedLength";
 
     public static PreTokenizer Read(ConfigNode node) => node.Find("type")?.AsText() switch
     {

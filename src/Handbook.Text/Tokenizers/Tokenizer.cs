@@ -174,7 +174,8 @@ public sealed class Tokenizer
     private string Known(string token, string role) => TokenToId(token) is not null ? token
         : throw new InputException($"{role} \"{token}\" is not in the vocabulary of {_files.Name}",
             "a token without an id cannot be asked for or predicted",
-            $"use one of its special tokens, e.g. {string.Join(", ", _pipeline.Added.Tokens.Where(t => t.Special).Take(8).Select(t => $"\"{t.Content}\""))}");
+            $"use one of its special tokens, "
+                + $"e.g. {string.Join(", ", _pipeline.Added.Tokens.Where(t => t.Special).Take(8).Select(t => $"\"{t.Content}\""))}");
 
     private int? IdOf(string role) => SpecialTokens.TryGetValue(role, out var token) ? TokenToId(token) : null;
 }

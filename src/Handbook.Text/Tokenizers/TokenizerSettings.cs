@@ -52,8 +52,11 @@ internal sealed record TokenizerSettings
         }
         // The template lives in its own file, which wins; keeping it in two places would let them drift apart.
         config.Remove("chat_template");
-        var options = new JsonSerializerOptions { WriteIndented = true,
-            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+        var options = new JsonSerializerOptions
+        {
+            WriteIndented = true,
+            Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping
+        };
         WholeFile.WriteBytes(Path.Combine(folder, "tokenizer.json"), files.Tokenizer);
         WholeFile.WriteText(Path.Combine(folder, "tokenizer_config.json"), config.ToJsonString(options) + "\n");
         WholeFile.WriteText(Path.Combine(folder, "special_tokens_map.json"), map.ToJsonString(options) + "\n");

@@ -61,13 +61,13 @@ internal sealed unsafe partial class CpuKernels
 
     private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor qkv, Tensor output, Tensor logSumExp)
         where T : unmanaged => new()
-    {
-        Query = Part<T>(shape, qkv, 0),
-        Key = Part<T>(shape, qkv, shape.Heads),
-        Value = Part<T>(shape, qkv, shape.Heads + shape.KeyHeads),
-        Output = new(output.Pointer<T>(), (nint)output.Stride(0)),
-        LogSumExp = logSumExp.Data,
-    };
+        {
+            Query = Part<T>(shape, qkv, 0),
+            Key = Part<T>(shape, qkv, shape.Heads),
+            Value = Part<T>(shape, qkv, shape.Heads + shape.KeyHeads),
+            Output = new(output.Pointer<T>(), (nint)output.Stride(0)),
+            LogSumExp = logSumExp.Data,
+        };
 
     private static TokenRows<T> Part<T>(in AttentionShape shape, Tensor qkv, int firstHead) where T : unmanaged =>
         new(qkv.Pointer<T>() + firstHead * shape.HeadSize, (nint)qkv.Stride(0));

@@ -27,7 +27,14 @@ internal static unsafe class ElementwiseKernel
         var perPiece = RowPieces.PerPiece(width);
         ThreadTeam.Run((rows + perPiece - 1) / perPiece, new RowsBody<TFrom, TTo>
         {
-            Source = source, SourceStride = sourceStride, Target = target, TargetStride = targetStride, Offsets = offsets, Rows = rows, Width = width, PerPiece = perPiece,
+            Source = source,
+            SourceStride = sourceStride,
+            Target = target,
+            TargetStride = targetStride,
+            Offsets = offsets,
+            Rows = rows,
+            Width = width,
+            PerPiece = perPiece,
         });
     }
 

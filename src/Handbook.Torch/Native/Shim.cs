@@ -12,12 +12,15 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_version")] private static partial byte* VersionText();
     [LibraryImport(Library, EntryPoint = "hb_initialize")] public static partial void Initialize();
     [LibraryImport(Library, EntryPoint = "hb_find",
-        StringMarshalling = StringMarshalling.Utf8)] public static partial nint Find(string name, string overload);
-    [LibraryImport(Library, EntryPoint = "hb_call")] public static partial nint Call(nint op, NativeValue* arguments, int count,
+        StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint Find(string name, string overload);
+    [LibraryImport(Library, EntryPoint = "hb_call")]
+    public static partial nint Call(nint op, NativeValue* arguments, int count,
         NativeValue* results, int capacity, int* produced);
     [LibraryImport(Library, EntryPoint = "hb_free")] public static partial void Free(nint tensor);
     [LibraryImport(Library, EntryPoint = "hb_copy_handle")] public static partial nint CopyHandle(nint tensor);
-    [LibraryImport(Library, EntryPoint = "hb_from_blob")] public static partial nint FromBlob(void* data, long* sizes, long* strides,
+    [LibraryImport(Library, EntryPoint = "hb_from_blob")]
+    public static partial nint FromBlob(void* data, long* sizes, long* strides,
         int dims, int dtype, long device, delegate* unmanaged<void*, void> release, void* context, nint* result);
     [LibraryImport(Library, EntryPoint = "hb_info")] public static partial nint Info(nint tensor, NativeInfo* info);
     [LibraryImport(Library, EntryPoint = "hb_requires_grad")] public static partial nint RequiresGrad(nint tensor, int value);
@@ -25,9 +28,11 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_set_grad")] public static partial nint SetGrad(nint tensor, nint grad);
     [LibraryImport(Library, EntryPoint = "hb_grad_mode")] public static partial int GradMode();
     [LibraryImport(Library, EntryPoint = "hb_set_grad_mode")] public static partial void SetGradMode(int enabled);
-    [LibraryImport(Library, EntryPoint = "hb_backward")] public static partial nint Backward(nint* roots, nint* gradients, int count,
+    [LibraryImport(Library, EntryPoint = "hb_backward")]
+    public static partial nint Backward(nint* roots, nint* gradients, int count,
         int retainGraph, int createGraph, nint* failure);
-    [LibraryImport(Library, EntryPoint = "hb_attach")] public static partial nint Attach(nint* inputs, int inputCount, nint* outputs,
+    [LibraryImport(Library, EntryPoint = "hb_attach")]
+    public static partial nint Attach(nint* inputs, int inputCount, nint* outputs,
         int outputCount, delegate* unmanaged<void*, nint*, int, nint*, int, nint> backward, delegate* unmanaged<void*, void> release,
         void* context, int* attached);
     [LibraryImport(Library, EntryPoint = "hb_threads")] public static partial int Threads();
@@ -36,11 +41,14 @@ internal static unsafe partial class Shim
     [LibraryImport(Library, EntryPoint = "hb_reset_peak")] public static partial void ResetPeak();
     [LibraryImport(Library, EntryPoint = "hb_trim")] public static partial void Trim();
     [LibraryImport("libc", EntryPoint = "setenv",
-        StringMarshalling = StringMarshalling.Utf8)] public static partial int SetEnvironment(string name, string value, int overwrite);
+        StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetEnvironment(string name, string value, int overwrite);
     [LibraryImport("libc", EntryPoint = "unsetenv",
-        StringMarshalling = StringMarshalling.Utf8)] public static partial int UnsetEnvironment(string name);
+        StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int UnsetEnvironment(string name);
     [LibraryImport("libc", EntryPoint = "execv", StringMarshalling = StringMarshalling.Utf8,
-        SetLastError = true)] public static partial int Execute(string path, string?[] arguments);
+        SetLastError = true)]
+    public static partial int Execute(string path, string?[] arguments);
 
     public static string Version => Marshal.PtrToStringUTF8((nint)VersionText()) ?? "";
 

@@ -253,7 +253,8 @@ internal static class CheckpointFolder
             return;
         throw new InputException($"{what}: not enough space: about {Size.Of(needed)} needed, {Size.Of(free)} free",
             "nothing was written, and the checkpoints before it are untouched",
-            $"free {Size.Of(needed - free)} (a lower save_total_limit keeps fewer checkpoints), or choose another output_dir, and run the same command again");
+            $"free {Size.Of(needed - free)} (a lower save_total_limit keeps fewer checkpoints), or choose another output_dir, and run the "
+                + "same command again");
     }
 
     private static bool IsWeights(string name) =>

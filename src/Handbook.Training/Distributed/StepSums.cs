@@ -9,7 +9,8 @@ namespace Handbook.Training.Distributed;
 /// <param name="Tokens">Tokens that went through the network.</param>
 internal readonly record struct StepSums(double Loss, bool Learned, long Tokens)
 {
-    /// <summary>Computes the loss of groups of rows; in training the sum of everyone's gradients is then in the model's parameters.</summary>
+    /// <summary>Computes the loss of groups of rows; in training the sum of everyone's gradients is then in the model's
+    /// parameters.</summary>
     /// <param name="model">The model; every worker has the same.</param>
     /// <param name="groups">This worker's share of the rows, as the method makes them.</param>
     /// <param name="pass">Says whether it is for training and who works together; receives what is measured of this worker's share.</param>

@@ -6,10 +6,12 @@ using Handbook.Training.Methods;
 
 namespace Handbook.Training.Distributed;
 
-/// <summary>Those who train one model together, each on its share of every step's rows. The only way to add up anything across a step.</summary>
+/// <summary>Those who train one model together, each on its share of every step's rows. The only way to add up anything across a
+/// step.</summary>
 /// <remarks>
-/// All of them call the same methods in the same order, and each hears the same answer: totals that a loss is divided by, objectives that compare rows,
-/// gradients, metrics, whether somebody was asked to stop. Sums are taken in the order of the ranks, so they have the same bits everywhere.
+/// All of them call the same methods in the same order, and each hears the same answer: totals that a loss is divided by, objectives that
+/// compare rows, gradients, metrics, whether somebody was asked to stop. Sums are taken in the order of the ranks, so they have the same
+/// bits everywhere.
 /// </remarks>
 internal abstract class Workers
 {
@@ -34,7 +36,9 @@ internal abstract class Workers
 
     /// <summary>What everyone brings, by rank; the lists may differ in length.</summary>
     public IReadOnlyList<double[]> Gather(double[] mine) =>
-        Count == 1 ? [mine] : [.. Gather(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray()).Select(bytes => MemoryMarshal.Cast<byte, double>(bytes).ToArray())];
+        Count == 1 ? [mine]
+            : [.. Gather(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray())
+            .Select(bytes => MemoryMarshal.Cast<byte, double>(bytes).ToArray())];
 
     /// <summary>The sums of what everyone brings, place by place.</summary>
     public double[] Sum(params double[] mine)

@@ -7,10 +7,11 @@ namespace Handbook.Training.Methods;
 
 /// <summary>A method whose rows are prompts, with or without answers.</summary>
 /// <remarks>
-/// Three sets of rules say how these become tokens: our own; those of the release that <c>trl_compat</c> names; those of the handbook's first revision, with
-/// <c>dataset_mixer</c>. Ours are those of the newest release, with these departures: prompt and answers are rendered by difference; each answer ends with
-/// one end token, and what its template writes behind that token is cut; the begin token stays whatever is cut; pairs of the same answer and answers that
-/// say nothing are left out.
+/// Three sets of rules say how these become tokens: our own; those of the release that <c>trl_compat</c> names; those of the handbook's
+/// first revision, with
+/// <c>dataset_mixer</c>. Ours are those of the newest release, with these departures: prompt and answers are rendered by difference; each
+/// answer ends with one end token, and what its template writes behind that token is cut; the begin token stays whatever is cut; pairs of
+/// the same answer and answers that say nothing are left out.
 /// </remarks>
 internal abstract class AnswerDefinition : MethodDefinition
 {
@@ -77,9 +78,10 @@ internal abstract class AnswerDefinition : MethodDefinition
         KeepsEnd = keepsEnd && options.KeepsEnd,
     };
 
-    /// <summary>Plain texts begin as in supervised fine-tuning, with what the tokenizer puts before them; conversations as their template writes them, and
-    /// where the method's trainer adds it, with the begin token.</summary>
-    private PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options) => options with { Encoding = AnswerEncoding.Whole, AddsBegin = AddsBegin };
+    /// <summary>Plain texts begin as in supervised fine-tuning, with what the tokenizer puts before them; conversations as their template
+    /// writes them, and where the method's trainer adds it, with the begin token.</summary>
+    private PreferenceTokenizerOptions Own(PreferenceTokenizerOptions options) =>
+        options with { Encoding = AnswerEncoding.Whole, AddsBegin = AddsBegin };
 
     private static PreferenceTokenizerOptions FirstRevision(PreferenceTokenizerOptions options, MethodOptions run) => options with
     {

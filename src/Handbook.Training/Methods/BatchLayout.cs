@@ -8,5 +8,6 @@ internal static class BatchLayout
 {
     /// <summary>The batch's tokens, positions and segments.</summary>
     public static StreamLayout Stream(this TokenBatch batch) =>
-        StreamLayout.Of(batch.Tokens, batch.Positions, [.. batch.Segments.Select(segment => (segment.Start, segment.Length, segment.Parent))]);
+        StreamLayout.Of(batch.Tokens, batch.Positions,
+            [.. batch.Segments.Select(segment => (segment.Start, segment.Length, segment.Parent))]);
 }

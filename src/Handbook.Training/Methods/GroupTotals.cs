@@ -32,7 +32,8 @@ internal sealed record GroupTotals
     public long PromptTokens { get; init; }
 
     /// <summary>All of them, in one order.</summary>
-    internal double[] Numbers => [Rows, Targets, ChosenRows, RejectedRows, ChosenTokens, Samples, SampleTokens, CountedTokens, PromptTokens];
+    internal double[] Numbers =>
+        [Rows, Targets, ChosenRows, RejectedRows, ChosenTokens, Samples, SampleTokens, CountedTokens, PromptTokens];
 
     internal static GroupTotals Of(double[] numbers) => new()
     {

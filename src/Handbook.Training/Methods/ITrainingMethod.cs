@@ -4,7 +4,8 @@ using Handbook.Torch;
 
 namespace Handbook.Training.Methods;
 
-/// <summary>What differs between the training methods: which loss a group of rows has, what it is divided by, and what is measured.</summary>
+/// <summary>What differs between the training methods: which loss a group of rows has, what it is divided by, and what is
+/// measured.</summary>
 internal interface ITrainingMethod
 {
     /// <summary>The method's command, e.g. <c>sft</c>.</summary>
@@ -13,7 +14,8 @@ internal interface ITrainingMethod
     /// <summary>Whether each micro-batch is a group of its own; otherwise the whole step is one, however it is accumulated.</summary>
     bool GroupsByMicroBatch => false;
 
-    /// <summary>Whether a row's loss depends on the other rows of its group. Then evaluation has groups of <c>per_device_eval_batch_size</c> rows.</summary>
+    /// <summary>Whether a row's loss depends on the other rows of its group. Then evaluation has groups of
+    /// <c>per_device_eval_batch_size</c> rows.</summary>
     bool CouplesRows => false;
 
     /// <summary>Numbers that belong into a checkpoint, such as a running mean; empty for most.</summary>
@@ -25,7 +27,8 @@ internal interface ITrainingMethod
     /// <summary>Counts of a group.</summary>
     GroupTotals Totals(IReadOnlyList<TokenRow> rows);
 
-    /// <summary>What a step learns from, where that is not rows of the data but what the model makes of them now, such as its own answers to prompts.</summary>
+    /// <summary>What a step learns from, where that is not rows of the data but what the model makes of them now, such as its own answers
+    /// to prompts.</summary>
     /// <param name="model">The model with its weights of now.</param>
     /// <param name="updates">Updates done; 0 in evaluation, so that evaluations compare.</param>
     /// <param name="groups">Rows of the data.</param>

@@ -10,5 +10,6 @@ internal static class KeyNames
 
     /// <inheritdoc cref="Of{T}"/>
     public static IReadOnlyList<string> Of(Type record) =>
-        [.. record.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite).Select(property => property.Name)];
+        [.. record.GetProperties(BindingFlags.Public | BindingFlags.Instance).Where(property => property.CanWrite)
+            .Select(property => property.Name)];
 }

@@ -11,7 +11,8 @@ internal sealed class LossPass
     /// <summary>Whether gradients are wanted and running state may change.</summary>
     public bool Training { get; init; }
 
-    /// <summary>Whether no update has changed the model since the run began: a reference that it began from then says the same as the model itself.</summary>
+    /// <summary>Whether no update has changed the model since the run began: a reference that it began from then says the same as the model
+    /// itself.</summary>
     public bool IsUntrained { get; init; }
 
     /// <summary>Receives sums and counts.</summary>

@@ -11,7 +11,8 @@ using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods;
 
-/// <summary>What a training method brings: the rows that it reads, its keys with their defaults and checks, its model's head, its references, its loss and metrics.</summary>
+/// <summary>What a training method brings: the rows that it reads, its keys with their defaults and checks, its model's head, its
+/// references, its loss and metrics.</summary>
 /// <remarks>Whoever loads a recipe, checks it, plans a run or runs it asks here; none of them knows one method from another.</remarks>
 internal abstract class MethodDefinition
 {
@@ -89,7 +90,8 @@ internal abstract class MethodDefinition
     /// <summary>Whether rows keep their order where no key says how they are ordered.</summary>
     public virtual bool KeepsOrder(MethodOptions run) => false;
 
-    /// <summary>The rows that exchange answers, in training and evaluation alike: those over which the loss is one mean in training. null where none do.</summary>
+    /// <summary>The rows that exchange answers, in training and evaluation alike: those over which the loss is one mean in training. null
+    /// where none do.</summary>
     public virtual int? MismatchedBlock(MethodOptions run) => null;
 
     /// <summary>The steps over its rows.</summary>
@@ -106,7 +108,8 @@ internal abstract class MethodDefinition
 
     // ---- the run
 
-    /// <summary>The method that trains: itself, but for a pipeline the one of its training stage, or null where that trains nothing.</summary>
+    /// <summary>The method that trains: itself, but for a pipeline the one of its training stage, or null where that trains
+    /// nothing.</summary>
     public virtual MethodDefinition? Trains(MethodOptions run) => this;
 
     /// <summary>The methods that the training stage of a pipeline may have, whose keys it reads as well; none for most.</summary>
@@ -129,7 +132,8 @@ internal abstract class MethodDefinition
 
     /// <summary>Opens what a run needs beside its model, and prepares its rows.</summary>
     /// <exception cref="OperationCanceledException">The run was cancelled; what was computed so far is kept.</exception>
-    public virtual IMethodRun Begin(MethodStart start) => throw new InvalidOperationException($"{Name} is a pipeline: what it trains begins by itself");
+    public virtual IMethodRun Begin(MethodStart start) =>
+        throw new InvalidOperationException($"{Name} is a pipeline: what it trains begins by itself");
 
     /// <summary>What to do with the model that was trained, as a command.</summary>
     /// <param name="folder">Where it lies.</param>

@@ -10,7 +10,8 @@ using Handbook.Training.Sampling;
 namespace Handbook.Training.Methods;
 
 /// <summary>The method of a run with the options of everything that it steers; a recipe is these, read from a file.</summary>
-/// <remarks>Each record holds keys of a recipe, one a property. A method that needs keys of its own adds its record here, and nothing else.</remarks>
+/// <remarks>Each record holds keys of a recipe, one a property. A method that needs keys of its own adds its record here, and nothing
+/// else.</remarks>
 public record MethodOptions
 {
     /// <summary>The method that is run.</summary>
@@ -66,7 +67,8 @@ public record MethodOptions
     /// <exception cref="InvalidOperationException">None is named.</exception>
     public MixtureSpec Mixture => Data.Mixture() ?? throw new InvalidOperationException("checked options name their data");
 
-    /// <summary>The folder beside whose files relative names are looked for, such as that of a recipe; null for the current one alone.</summary>
+    /// <summary>The folder beside whose files relative names are looked for, such as that of a recipe; null for the current one
+    /// alone.</summary>
     public virtual string? Folder => null;
 
     /// <summary>Where each value comes from that is not its default.</summary>

@@ -17,7 +17,8 @@ internal static class TokenLogProbs
     /// <param name="options">Of the pass; null for a plain one.</param>
     /// <param name="temperature">What logits are divided by.</param>
     /// <returns>[T], a number for each target.</returns>
-    public static Tensor Of(Decoder model, Bin bin, int[] places, int[] targets, HeadStatistics statistics, ForwardOptions? options = null, double temperature = 1) =>
+    public static Tensor Of(Decoder model, Bin bin, int[] places, int[] targets, HeadStatistics statistics, ForwardOptions? options = null,
+        double temperature = 1) =>
         LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature), statistics);
 
     /// <summary>Σ weight · (−log p) over the targets; its derivative follows.</summary>
@@ -25,8 +26,10 @@ internal static class TokenLogProbs
     /// <param name="labelSmoothing">Share of the loss that all tokens have alike.</param>
     /// <inheritdoc cref="Of"/>
     public static Tensor WeightedLoss(
-        Decoder model, Bin bin, int[] places, int[] targets, double[] weights, HeadStatistics? statistics = null, ForwardOptions? options = null, double labelSmoothing = 0) =>
-        LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights, model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
+        Decoder model, Bin bin, int[] places, int[] targets, double[] weights, HeadStatistics? statistics = null,
+            ForwardOptions? options = null, double labelSmoothing = 0) =>
+        LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights,
+            model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
 
     private static Tensor Rows(Decoder model, Bin bin, int[] places, ForwardOptions? options)
     {
@@ -47,5 +50,6 @@ internal static class TokenLogProbs
 
     private static HeadOptions Head(Decoder model, double temperature) => temperature == 1 ? model.HeadOptions
         : model.HeadOptions.SoftCap == 0 ? model.HeadOptions with { Scale = model.HeadOptions.Scale / temperature }
-        : throw new InputException($"temperature is {temperature}, but this model caps its logits before a temperature would divide them", fix: "use temperature: 1.0");
+        : throw new InputException($"temperature is {temperature}, but this model caps its logits before a temperature would divide them",
+            fix: "use temperature: 1.0");
 }

@@ -26,7 +26,8 @@ internal static class RowPlan
     {
         var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(run.Model.TokenizerPath()));
         var data = run.Data;
-        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run)) : null;
+        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given
+            : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run)) : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && run.Definition.Use != RowUse.Pretraining)
             template = ChatTemplate.Of(tokenizer, "chat_template").Source;
@@ -57,8 +58,10 @@ internal static class RowPlan
                 Loss = run.Definition.Use == RowUse.Pretraining ? LossScope.Automatic : Loss(run.Sft),
                 // Streams are cut into blocks, not row by row.
                 MaxLength = packing is PackingKind.Wrapped or PackingKind.ConstantLength ? null : data.MaxLength,
-                CutsLeft = data.TruncationSide is { } side ? side == TruncationSide.Left : run.Preference.TruncationMode == TruncationMode.KeepEnd,
-                EndToken = !isFirstRevision ? EndTokenRule.TextsWithout : data.Packing && addsEnd ? EndTokenRule.Always : EndTokenRule.Never,
+                CutsLeft = data.TruncationSide is { } side ? side == TruncationSide.Left
+                    : run.Preference.TruncationMode == TruncationMode.KeepEnd,
+                EndToken = !isFirstRevision ? EndTokenRule.TextsWithout : data.Packing && addsEnd ? EndTokenRule.Always
+                    : EndTokenRule.Never,
                 AddSpecialTokens = !isFirstRevision || addsSpecial,
                 AddSpecialTokensToChats = isFirstRevision && addsSpecial,
                 InsertEmptySystemTurn = isFirstRevision && run.Sft.AutoInsertEmptySystemMsg,
@@ -83,7 +86,8 @@ internal static class RowPlan
     {
         try
         {
-            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is { } folder && File.Exists(Path.Combine(folder, "config.json")))
+            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is { } folder
+                && File.Exists(Path.Combine(folder, "config.json")))
                 return PublishedConfig.Load(folder).Decoder.VocabularySize;
         }
         catch (InputException)
@@ -108,27 +112,32 @@ internal static class RowPlan
         run.Training.TrainSamplingStrategy is { } strategy ? strategy == SamplingStrategy.Sequential : run.Definition.KeepsOrder(run);
 
     private static LossScope Loss(SftOptions sft) =>
-        sft.AssistantOnlyLoss ? LossScope.Assistant : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };
+        sft.AssistantOnlyLoss ? LossScope.Assistant
+            : sft.CompletionOnlyLoss switch { true => LossScope.Completion, false => LossScope.All, null => LossScope.Automatic };
 
     /// <summary>With <c>dataset_mixer</c> and no strategy named, blocks are made as that revision of the handbook made them.</summary>
     private static PackingKind Kind(MethodOptions run) => run.Data.PackingStrategy switch
     {
         PackingStrategy.Bfd => PackingKind.BestFit,
-        _ when run.Dialect == RecipeDialect.Mixer && run.Sources.GetValueOrDefault("packing_strategy") == KeySource.Dialect => PackingKind.ConstantLength,
+        _ when run.Dialect == RecipeDialect.Mixer && run.Sources.GetValueOrDefault("packing_strategy") == KeySource.Dialect =>
+            PackingKind.ConstantLength,
         _ => PackingKind.Wrapped,
     };
 
-    /// <summary>Where the file or folder of <c>chat_template_path</c> lies: at its path, beside the recipe, or where models are; null where it is nowhere.</summary>
+    /// <summary>Where the file or folder of <c>chat_template_path</c> lies: at its path, beside the recipe, or where models are; null where
+    /// it is nowhere.</summary>
     internal static string? TemplatePlace(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? null
         : TemplatePlaces(run).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
 
     /// <summary>Where it is looked for, first to last.</summary>
     internal static IReadOnlyList<string> TemplatePlaces(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? []
-        : [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path) }.Concat(ModelFolder.LookedFor(path)).Distinct()];
+        : [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path) }.Concat(ModelFolder.LookedFor(path))
+            .Distinct()];
 
     private static string ReadTemplate(string path, string? place) => place is null
         ? throw new InputException($"chat_template_path: {path} does not exist", fix: "name a .jinja file or a model folder")
         : File.Exists(place) ? File.ReadAllText(place)
         : File.Exists(Path.Combine(place, TemplateFile)) ? File.ReadAllText(Path.Combine(place, TemplateFile))
-        : Tokenizer.Load(place).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a chat template", fix: $"name a folder with {TemplateFile}, or a .jinja file");
+        : Tokenizer.Load(place).ChatTemplate ?? throw new InputException($"chat_template_path: {path} holds a tokenizer without a "
+            + "chat template", fix: $"name a folder with {TemplateFile}, or a .jinja file");
 }

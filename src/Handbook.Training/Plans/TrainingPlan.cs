@@ -94,8 +94,10 @@ internal sealed record TrainingPlan
     {
         var ids = NewModel.IdCount(tokenizer);
         if (ids > config.Decoder.VocabularySize)
-            throw new InputException($"{source}: the embedding has {config.Decoder.VocabularySize} rows, but the tokenizer gives ids up to {ids - 1}",
-                why: "an id without a row in the embedding cannot be looked up", fix: "name the model's own tokenizer in tokenizer_name_or_path");
+            throw new InputException($"{source}: the embedding has {config.Decoder.VocabularySize} rows, but the tokenizer gives ids up "
+                + $"to {ids - 1}",
+                why: "an id without a row in the embedding cannot be looked up",
+                    fix: "name the model's own tokenizer in tokenizer_name_or_path");
     }
 
     private static ModelWeights Open(string folder, PublishedConfig config, MethodOptions run) =>
@@ -104,26 +106,32 @@ internal sealed record TrainingPlan
     private static PublishedConfig WithHead(PublishedConfig config, MethodDefinition method, string source) =>
         method.Head == ModelHead.Score ? config.WithScoreHead()
         : config.Decoder.Head == ModelHead.Language ? config
-        : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens", fix: "set model_name_or_path to a language model");
+        : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens",
+            fix: "set model_name_or_path to a language model");
 
     private void Note(ModelWeights weights, DType compute)
     {
         var decoder = Config.Decoder;
         if (weights.HasNewHead)
-            _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, normal with deviation "
+            _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, "
+                + "normal with deviation "
                 + $"{decoder.InitializerRange:g}, seed {Run.Training.Seed})");
         foreach (var unused in weights.Unused.Take(5))
             _notes.Add($"{ModelFolder}: tensor {unused} belongs to no parameter and is left out");
         if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
-            _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory but no time");
+            _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory "
+                + "but no time");
         if (SaveType == DType.BFloat16)
-            _notes.Add("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, so small updates are not lost");
+            _notes.Add("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, "
+                + "so small updates are not lost");
         if (decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })
             _notes.Add("the model's config asks for dropout, which is not applied here: every forward pass is the full model");
         if (BalancedMethod.Note(Run, decoder) is { } experts)
             _notes.Add(experts);
-        if (decoder.Head == ModelHead.Score && ScorePadding.WithToken(Tokenizer, decoder.EosIds) is var padded && padded.PadId != Tokenizer.PadId)
-            _notes.Add($"the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a score at the last token "
+        if (decoder.Head == ModelHead.Score && ScorePadding.WithToken(Tokenizer, decoder.EosIds) is var padded
+            && padded.PadId != Tokenizer.PadId)
+            _notes.Add($"the reward model is saved with the padding token {padded.SpecialTokens["pad_token"]}: the Python library reads a "
+                + "score at the last token "
                 + "that is not padding, so this must not be an end token");
     }
 }

@@ -43,9 +43,12 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         var config = PublishedConfig.Load(folder);
         if (config.Decoder.Head != ModelHead.Score)
             throw config.Labels is { } labels
-                ? new InputException($"{folder} is a classifier of {labels} labels", why: "a reward model has one label: its score (num_labels 1 in config.json)", fix: "name the folder of a reward model")
-                : new InputException($"{folder} is a language model (architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
-                why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights have {Models.Families.Family.ScoreName}",
+                ? new InputException($"{folder} is a classifier of {labels} labels",
+                    why: "a reward model has one label: its score (num_labels 1 in config.json)", fix: "name the folder of a reward model")
+                : new InputException($"{folder} is a language model "
+                    + $"(architectures {config.Json["architectures"]?.ToJsonString() ?? "not given"}): it has no head that scores texts",
+                why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
+                    + $"have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
         var tokenizer = Tokenizer.Load(folder);
         TorchRuntime.Load();
@@ -96,10 +99,12 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     public TokenRow Row(JsonElement messages, IReadOnlyList<string> answers) => Tree([.. answers.Select(answer =>
     {
         var said = JsonSerializer.SerializeToElement(new { role = "assistant", content = answer });
-        return _chats.Value.Encode(new Conversation { Messages = JsonSerializer.SerializeToElement(messages.EnumerateArray().Append(said)) }, s_whole).Ids;
+        return _chats.Value.Encode(new Conversation { Messages = JsonSerializer.SerializeToElement(messages.EnumerateArray()
+            .Append(said)) }, s_whole).Ids;
     })]);
 
-    /// <summary>Whole texts as one row: what all of them begin with is the prompt, and each keeps at least its last token for itself.</summary>
+    /// <summary>Whole texts as one row: what all of them begin with is the prompt, and each keeps at least its last token for
+    /// itself.</summary>
     private static TokenRow Tree(int[][] wholes)
     {
         var shared = wholes.Min(ids => ids.Length) - 1;
@@ -109,7 +114,11 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
             shared = Math.Min(shared, ids.AsSpan().CommonPrefixLength(wholes[0]));
         var prompt = shared > 0 ? 0 : -1;
         TokenSegment[] first = shared > 0 ? [new(SegmentRole.Prompt, -1, wholes[0].AsMemory(..shared), new byte[shared])] : [];
-        return new() { Segments = [.. first, .. wholes.Select(ids => new TokenSegment(SegmentRole.Sample, prompt, ids.AsMemory(shared..), new byte[ids.Length - shared]))] };
+        return new()
+        {
+            Segments = [.. first,
+            .. wholes.Select(ids => new TokenSegment(SegmentRole.Sample, prompt, ids.AsMemory(shared..), new byte[ids.Length - shared]))]
+        };
     }
 
     private void Put(double[] scores, int[] starts, TokenBatch batch)
@@ -120,7 +129,8 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         for (int i = 0, within = 0; i < places.Length; i++)
         {
             if (!double.IsFinite(values[i]))
-                throw new InputException($"the score of row {places[i].Row + 1} is {values[i]}", why: "the weights or what they compute are no longer finite",
+                throw new InputException($"the score of row {places[i].Row + 1} is {values[i]}",
+                    why: "the weights or what they compute are no longer finite",
                     fix: "check the reward model's weights; with bfloat16, try float32");
             within = i > 0 && places[i].Row == places[i - 1].Row ? within + 1 : 0;
             scores[starts[places[i].Row] + within] = values[i];

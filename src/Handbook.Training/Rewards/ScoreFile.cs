@@ -6,8 +6,9 @@ namespace Handbook.Training.Rewards;
 
 /// <summary>The file that scored rows are written to: whole under its name, or not at all.</summary>
 /// <remarks>
-/// While it grows it is called <c>….part</c>, and <c>….part.json</c> says how far it is good and what it is of. The same rows under the same model
-/// go on behind the last part that was finished; anything else begins anew. Where nothing was kept, nothing is left behind: neither the file nor a folder made for it.
+/// While it grows it is called <c>….part</c>, and <c>….part.json</c> says how far it is good and what it is of. The same rows under the
+/// same model go on behind the last part that was finished; anything else begins anew. Where nothing was kept, nothing is left behind:
+/// neither the file nor a folder made for it.
 /// </remarks>
 internal sealed class ScoreFile : IDisposable
 {
@@ -17,7 +18,8 @@ internal sealed class ScoreFile : IDisposable
     private readonly string? _madeFolder;
     private bool _isDone;
 
-    private ScoreFile(string path, string key, FileStream part, ScoreSummary summary, string? madeFolder) => (_path, _key, _part, Summary, _madeFolder) = (path, key, part, summary, madeFolder);
+    private ScoreFile(string path, string key, FileStream part, ScoreSummary summary, string? madeFolder) =>
+        (_path, _key, _part, Summary, _madeFolder) = (path, key, part, summary, madeFolder);
 
     /// <summary>What is in the file.</summary>
     public ScoreSummary Summary { get; }
@@ -46,7 +48,8 @@ internal sealed class ScoreFile : IDisposable
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{path} cannot be written: {failure.Message}", fix: "name a file in a folder that you may write to, which no other run is writing", inner: failure);
+            throw new InputException($"{path} cannot be written: {failure.Message}",
+                fix: "name a file in a folder that you may write to, which no other run is writing", inner: failure);
         }
     }
 
@@ -72,7 +75,8 @@ internal sealed class ScoreFile : IDisposable
         _part.Dispose();
         File.Delete(_path + ".part");
         File.Delete(_path + ".part.json");
-        for (var folder = Path.GetDirectoryName(Path.GetFullPath(_path)); _madeFolder is not null && folder!.StartsWith(_madeFolder, StringComparison.Ordinal) && !Directory.EnumerateFileSystemEntries(folder).Any(); folder = Path.GetDirectoryName(folder))
+        for (var folder = Path.GetDirectoryName(Path.GetFullPath(_path)); _madeFolder is not null && folder!.StartsWith(_madeFolder,
+            StringComparison.Ordinal) && !Directory.EnumerateFileSystemEntries(folder).Any(); folder = Path.GetDirectoryName(folder))
             Directory.Delete(folder);
         _isDone = true;
     }

@@ -14,8 +14,8 @@ internal readonly record struct ScorePlace(int Row, SegmentRole Role, int Place)
     /// <summary>The places of all answers, in the order of the batch's rows and of the answers inside a row.</summary>
     /// <param name="batch">Rows of any kind: of one part, or prompts with any number of answers.</param>
     /// <param name="padId">
-    /// Tokens of this id at the end of an answer do not count, as the Python library reads its own models: where such a model pads with the end
-    /// token, it was trained to be read one token before it. null counts every token.
+    /// Tokens of this id at the end of an answer do not count, as the Python library reads its own models: where such a model pads with the
+    /// end token, it was trained to be read one token before it. null counts every token.
     /// </param>
     public static ScorePlace[] Of(TokenBatch batch, int? padId = null)
     {

@@ -11,7 +11,8 @@ namespace Handbook.Training.Rewards;
 /// <param name="tokenizer">Turns them into texts to score.</param>
 internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokenizer tokenizer)
 {
-    // Rows that are tokenised together, scored together and kept together; an interrupted run goes on at one of their borders, with the same bits.
+    // Rows that are tokenised together, scored together and kept together; an interrupted run goes on at one of their borders, with the
+    // same bits.
     private const int ChunkRows = 512;
 
     private static readonly JsonWriterOptions s_writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
@@ -19,7 +20,8 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
     private readonly string[] _columns = tokenizer.HasPairs ? ["score_chosen", "score_rejected"] : ["score"];
 
     /// <summary>Columns of the data that are replaced by scores.</summary>
-    public IEnumerable<string> Replaced => source.Read().FirstOrDefault(row => row.Problem is null).Value is { ValueKind: JsonValueKind.Object } row
+    public IEnumerable<string> Replaced =>
+        source.Read().FirstOrDefault(row => row.Problem is null).Value is { ValueKind: JsonValueKind.Object } row
         ? _columns.Where(column => row.TryGetProperty(column, out _)) : [];
 
     /// <param name="output">Receives a line of JSON for each row.</param>

@@ -11,7 +11,8 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Training.Rewards;
 
-/// <summary>Turns the rows of a data set into texts to score, ended as reward modelling ends them: conversations by their template, texts by the end token.</summary>
+/// <summary>Turns the rows of a data set into texts to score, ended as reward modelling ends them: conversations by their template, texts
+/// by the end token.</summary>
 internal sealed class ScoreTokenizer
 {
     private const int RowsLookedAt = 64;
@@ -23,7 +24,8 @@ internal sealed class ScoreTokenizer
     /// <param name="spec">Its column mapping.</param>
     /// <param name="tokenizer">The reward model's tokenizer.</param>
     /// <param name="maxLength">Longer texts are not scored; null scores all.</param>
-    /// <param name="chats">What <see cref="Chats"/> gave for this tokenizer, so that its template is read once for many sources; null reads it here.</param>
+    /// <param name="chats">What <see cref="Chats"/> gave for this tokenizer, so that its template is read once for many sources; null reads
+    /// it here.</param>
     public ScoreTokenizer(IRowSource source, DatasetSpec spec, Tokenizer tokenizer, int? maxLength, ChatRowEncoder? chats = null)
     {
         _maxLength = maxLength;
@@ -32,8 +34,17 @@ internal sealed class ScoreTokenizer
         var reader = Reader(source, spec, chats);
         HasChatTemplate = tokenizer.ChatTemplate is not null || reader.Layout is RowLayout.Text or RowLayout.Tokens;
         _rows = HasPairs
-            ? new PreferenceTokenizer(reader, tokenizer, chats, new() { Shape = AnswerShape.Whole, End = AnswerEnding.Texts, Cut = AnswerCut.LeaveOut, MaxLength = maxLength, KeepsEqualPairs = true, KeepsEmptyAnswers = true })
-            : new RowTokenizer(reader, tokenizer, chats, new() { Loss = LossScope.All, EndToken = tokenizer.EosId is null ? EndTokenRule.Never : EndTokenRule.TextsWithout });
+            ? new PreferenceTokenizer(reader, tokenizer, chats, new()
+            {
+                Shape = AnswerShape.Whole,
+                End = AnswerEnding.Texts,
+                Cut = AnswerCut.LeaveOut,
+                MaxLength = maxLength,
+                KeepsEqualPairs = true,
+                KeepsEmptyAnswers = true
+            })
+            : new RowTokenizer(reader, tokenizer, chats,
+                new() { Loss = LossScope.All, EndToken = tokenizer.EosId is null ? EndTokenRule.Never : EndTokenRule.TextsWithout });
     }
 
     /// <summary>Renders conversations with a tokenizer's chat template, or the built-in one where it has none.</summary>
@@ -68,7 +79,8 @@ internal sealed class ScoreTokenizer
         catch (InputException unknown) when (unknown.Fix?.StartsWith("column_mapping", StringComparison.Ordinal) == true)
         {
             // The fix of a recipe; here columns are named on the command line.
-            throw new InputException(unknown.What, unknown.Why, "name the columns, e.g. --column prompt=question --column completion=answer", unknown);
+            throw new InputException(unknown.What, unknown.Why,
+                "name the columns, e.g. --column prompt=question --column completion=answer", unknown);
         }
     }
 

@@ -20,12 +20,14 @@ public sealed record WinRate(int Won, int Lost, int Tied)
     {
         var (mine, others) = (Read(ours), Read(theirs));
         if (mine.Count != others.Count)
-            throw new InputException($"{ours} has {mine.Count} scored rows, but {theirs} has {others.Count}", why: "a win rate compares answers to the same prompts", fix: "answer and score the same file of prompts with both models");
+            throw new InputException($"{ours} has {mine.Count} scored rows, but {theirs} has {others.Count}",
+                why: "a win rate compares answers to the same prompts", fix: "answer and score the same file of prompts with both models");
         int won = 0, lost = 0, tied = 0;
         for (var i = 0; i < mine.Count; i++)
         {
             if (mine[i].Prompt != others[i].Prompt)
-                throw new InputException($"{theirs}, row {i + 1}: answers another prompt than row {i + 1} of {ours}", fix: "answer and score the same file of prompts with both models");
+                throw new InputException($"{theirs}, row {i + 1}: answers another prompt than row {i + 1} of {ours}",
+                    fix: "answer and score the same file of prompts with both models");
             won += mine[i].Score > others[i].Score ? 1 : 0;
             lost += mine[i].Score < others[i].Score ? 1 : 0;
             tied += mine[i].Score == others[i].Score ? 1 : 0;
@@ -46,13 +48,15 @@ public sealed record WinRate(int Won, int Lost, int Tied)
             {
                 using var row = JsonDocument.Parse(line);
                 if (!row.RootElement.TryGetProperty("score", out var score))
-                    throw new InputException($"{file}, row {number}: has no score", fix: "write it with `handbook score MODEL ANSWERS --output FILE`, on rows with a prompt and one answer");
+                    throw new InputException($"{file}, row {number}: has no score",
+                        fix: "write it with `handbook score MODEL ANSWERS --output FILE`, on rows with a prompt and one answer");
                 if (score.ValueKind == JsonValueKind.Number)
                     rows.Add((row.RootElement.TryGetProperty("prompt", out var prompt) ? prompt.GetRawText() : "", score.GetDouble()));
             }
             catch (JsonException problem)
             {
-                throw new InputException($"{file}, row {number}: is no JSON: {problem.Message}", fix: "write it with `handbook score MODEL ANSWERS --output FILE`", inner: problem);
+                throw new InputException($"{file}, row {number}: is no JSON: {problem.Message}",
+                    fix: "write it with `handbook score MODEL ANSWERS --output FILE`", inner: problem);
             }
         }
         return rows;

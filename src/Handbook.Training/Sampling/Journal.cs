@@ -109,7 +109,9 @@ internal sealed class Journal : IDisposable
             {
                 read(JsonSerializer.Deserialize<JsonElement>(bytes.AsSpan(start, end - start)));
             }
-            catch (Exception failure) when (failure is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)        // the others: of another form
+            // the others: of another form
+            catch (Exception failure) when (failure
+                is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
             {
                 throw new InputException($"{_path}:{number}: is broken: {failure.Message}",
                     "the file was changed, or the disk lost a part of it",

@@ -13,12 +13,14 @@ internal static class PromptFile
 {
     private static readonly PromptReader s_reader = new();
 
-    /// <param name="path">Any data file; of a table the first of the columns prompt, messages, conversations, chosen, instruction, question, text is used.</param>
+    /// <param name="path">Any data file; of a table the first of the columns prompt, messages, conversations, chosen, instruction,
+    /// question, text is used.</param>
     /// <param name="expect">The column with the right answers; null for none.</param>
     public static IReadOnlyList<Prompt> Read(string path, string? expect = null)
     {
         if (!File.Exists(path))
-            throw new InputException($"there is no file {path}", fix: "name a .jsonl with a column \"prompt\", or a .txt with one prompt a line");
+            throw new InputException($"there is no file {path}",
+                fix: "name a .jsonl with a column \"prompt\", or a .txt with one prompt a line");
         var prompts = new List<Prompt>();
         foreach (var row in DataFile.Named(path, path).Read(new DatasetSpec { Id = path }, "train"))
         {
@@ -60,11 +62,13 @@ internal static class PromptFile
     {
         try
         {
-            return TemplateColumns.Read(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null, RowReader.PadsWithNulls(row.File));
+            return TemplateColumns.Read(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null
+                ? value : null, RowReader.PadsWithNulls(row.File));
         }
         catch (UnusableRowException problem)
         {
-            throw new InputException($"{row.Place}: {problem.Detail}", "the chat template reads it beside the messages", "give a list of tools or documents, an object of chat_template_kwargs, or remove the column");
+            throw new InputException($"{row.Place}: {problem.Detail}", "the chat template reads it beside the messages",
+                "give a list of tools or documents, an object of chat_template_kwargs, or remove the column");
         }
     }
 
@@ -77,7 +81,8 @@ internal static class PromptFile
         row.EnumerateObject().Where(other => !read.Contains(other.Name)).ToDictionary(other => other.Name, other => other.Value));
 
     private static string Expected(SourceRow row, string column) =>
-        row.Value.TryGetProperty(column, out var value) && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False
+        row.Value.TryGetProperty(column, out var value)
+            && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False
             ? value.ToString().Trim()
             : throw new InputException($"{row.Place}: --expect names the column {column}, but the row has {Names(row)}",
                 fix: "name the column that holds the right answers");

@@ -83,7 +83,8 @@ public sealed record RejectionOptions
                 why: "a pair needs two answers", fix: "use 8");
         if (recipe.Sampling is { NumGenerations: > 1 } sampling && sampling.IsGreedy())
         {
-            var what = $"is {(sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token: the {sampling.NumGenerations} answers to a prompt are all the same";
+            var what = $"is {(sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token: the {sampling.NumGenerations} answers "
+                + "to a prompt are all the same";
             if (Select == SelectionRule.BestVsWorst && !SamplesElsewhere)
                 report.Error(sampling.GreedyKey(), what, why: "no answer is then worse than another, so there would be no pair",
                     fix: "use temperature: 1.0 and no top_k");

@@ -48,7 +48,8 @@ internal sealed record RoundSample(int Prompt, int Sample, GivenAnswer Given)
         if (Given.LogProb is { } logProb)
             line["log_prob"] = logProb;
         if (Scores.Any(score => score.Value.Detail is not null))
-            line["details"] = new JsonObject(Scores.Where(score => score.Value.Detail is not null).Select(score => KeyValuePair.Create(score.Key, (JsonNode?)score.Value.Detail)));
+            line["details"] = new JsonObject(Scores.Where(score => score.Value.Detail is not null)
+                .Select(score => KeyValuePair.Create(score.Key, (JsonNode?)score.Value.Detail)));
         return line;
     }
 

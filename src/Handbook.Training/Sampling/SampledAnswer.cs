@@ -33,7 +33,8 @@ public sealed record SampledAnswer
     {
         if (Messages is not { } messages)
             return Text ?? "";
-        var turns = messages.EnumerateArray().Select(turn => (Role: turn.GetProperty("role").GetString()!, Content: ContentOf(turn))).ToArray();
+        var turns = messages.EnumerateArray().Select(turn => (Role: turn.GetProperty("role").GetString()!, Content: ContentOf(turn)))
+            .ToArray();
         return turns is [("user", var only)] ? only : string.Join("\n\n", turns.Select(turn => $"{turn.Role}: {turn.Content}"));
     }
 
@@ -47,7 +48,8 @@ public sealed record SampledAnswer
             return content.GetRawText();
         var text = new StringBuilder();
         foreach (var part in content.EnumerateArray())
-            text.Append(part.ValueKind == JsonValueKind.Object && part.TryGetProperty("text", out var words) ? words.GetString() : part.GetRawText());
+            text.Append(part.ValueKind == JsonValueKind.Object && part.TryGetProperty("text", out var words) ? words.GetString()
+                : part.GetRawText());
         return text.ToString();
     }
 }

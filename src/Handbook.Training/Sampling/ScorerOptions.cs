@@ -55,7 +55,8 @@ public sealed record ScorerOptions
     /// <summary>For <c>judge</c>: a regular expression whose first group is the mark in the judge's reply; the last match counts.
     /// Digits of other scripts are read as 0–9. The default passes over what a mark is out of, as the 10 of "8/10", "8 out of 10"
     /// and "8 on a scale from 0 to 10".</summary>
-    public string JudgePattern { get; init; } = @"(?i)(?<![0-9]\.?|(?:/|[0-9]\s+of|\bout\s+of(?:\s+an?)?(?:\s+(?:possible|maximum))?(?:\s+of)?|\bscale\s+(?:of|from)(?:\s+[0-9]+\s*(?:to|-|–))?)[\s*_]*-?)"
+    public string JudgePattern { get; init; } =
+        @"(?i)(?<![0-9]\.?|(?:/|[0-9]\s+of|\bout\s+of(?:\s+an?)?(?:\s+(?:possible|maximum))?(?:\s+of)?|\bscale\s+(?:of|from)(?:\s+[0-9]+\s*(?:to|-|–))?)[\s*_]*-?)"
         + @"((?<!\w)-?[0-9]+(?:\.[0-9]+)?|(?<=[^\W0-9])[0-9]+(?:\.[0-9]+)?)(?![0-9]|-point|(?:\s*(?:to|-|–)\s*[0-9]+)?\s+scale)";
 
     /// <summary>For <c>judge</c>: the smallest mark; a reply with a smaller one is not scored.</summary>

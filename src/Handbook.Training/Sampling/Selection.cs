@@ -76,8 +76,15 @@ internal static class Selection
         foreach (var sample in samples.Where(sample => sample.Use == "trained").OrderByDescending(sample => sample.Total))
             yield return Turns(prompt, textsAreTurns) is { } turns
                 ? new JsonObject { ["messages"] = With(turns, sample), ["score"] = sample.Total, ["sample"] = sample.Sample }
-                : new JsonObject { ["prompt"] = prompt.Text, ["completion"] = sample.Given.Text, ["score"] = sample.Total, ["sample"] = sample.Sample };
-        if (samples.FirstOrDefault(sample => sample.Use == "chosen") is not { } chosen || samples.FirstOrDefault(sample => sample.Use == "rejected") is not { } rejected)
+                : new JsonObject
+                {
+                    ["prompt"] = prompt.Text,
+                    ["completion"] = sample.Given.Text,
+                    ["score"] = sample.Total,
+                    ["sample"] = sample.Sample
+                };
+        if (samples.FirstOrDefault(sample => sample.Use == "chosen") is not { } chosen
+            || samples.FirstOrDefault(sample => sample.Use == "rejected") is not { } rejected)
             yield break;
         var isChat = Turns(prompt, textsAreTurns);
         yield return new JsonObject

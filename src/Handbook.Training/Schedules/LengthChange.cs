@@ -22,10 +22,12 @@ internal static class LengthChange
         var (old, current) = (Schedule(before), Schedule(now));
         for (var taken = 0; taken < step; taken++)
             if (old.At(taken) != current.At(taken))
-                throw new InputException($"{checkpoint} belongs to a run of {before} steps, but the recipe has {now}, and with lr_scheduler_type {RecipeNames.Of(options.LrSchedulerType)} the length decides the learning rate "
+                throw new InputException($"{checkpoint} belongs to a run of {before} steps, but the recipe has {now}, and with "
+                    + $"lr_scheduler_type {RecipeNames.Of(options.LrSchedulerType)} the length decides the learning rate "
                     + $"of steps already taken: step {taken + 1} had {old.At(taken):g4}, and would have {current.At(taken):g4}",
                     why: "no single recipe would lead to the model that comes out",
-                    fix: $"keep {key}; or use lr_scheduler_type: constant from the start; or begin anew with --fresh=true or another output_dir; or go on all the same with --ignore_recipe_changes=true, which run.json records");
+                    fix: $"keep {key}; or use lr_scheduler_type: constant from the start; or begin anew with --fresh=true or another "
+                        + "output_dir; or go on all the same with --ignore_recipe_changes=true, which run.json records");
 
         LearningRateSchedule Schedule(int total) => LearningRateSchedule.Create(options.LrSchedulerType, options.LrSchedulerKwargs,
             options.Warmup(total), total, options.LearningRate);

@@ -21,19 +21,19 @@ internal static class ScheduleShapes
 {
     public static Func<int, double> Multiplier(SchedulerType type, ScheduleParameters parameters, int warmup, int total, double baseRate) =>
         type switch
-    {
-        SchedulerType.Linear => Warmed(warmup, s => Math.Max(0, (double)(total - s) / Math.Max(1, total - warmup))),
-        SchedulerType.Cosine => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), 0),
-        SchedulerType.CosineWithMinLr => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), Least(parameters, baseRate)),
-        SchedulerType.CosineWarmupWithMinLr => CosineFromWarmupRate(warmup, total, parameters, baseRate),
-        SchedulerType.CosineWithRestarts => Restarts(warmup, total, parameters.Number("num_cycles", 1)),
-        SchedulerType.Polynomial => Polynomial(warmup, total, baseRate, parameters.Number("lr_end", 1e-7), parameters.Number("power", 1)),
-        SchedulerType.Constant => _ => 1,
-        SchedulerType.ConstantWithWarmup => Warmed(warmup, _ => 1),
-        SchedulerType.InverseSqrt => InverseSqrt(warmup, parameters.Number("timescale", warmup > 0 ? warmup : 10_000)),
-        SchedulerType.WarmupStableDecay => WarmupStableDecay(warmup, total, parameters),
-        _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not a function of the step alone"),
-    };
+        {
+            SchedulerType.Linear => Warmed(warmup, s => Math.Max(0, (double)(total - s) / Math.Max(1, total - warmup))),
+            SchedulerType.Cosine => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), 0),
+            SchedulerType.CosineWithMinLr => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), Least(parameters, baseRate)),
+            SchedulerType.CosineWarmupWithMinLr => CosineFromWarmupRate(warmup, total, parameters, baseRate),
+            SchedulerType.CosineWithRestarts => Restarts(warmup, total, parameters.Number("num_cycles", 1)),
+            SchedulerType.Polynomial => Polynomial(warmup, total, baseRate, parameters.Number("lr_end", 1e-7), parameters.Number("power", 1)),
+            SchedulerType.Constant => _ => 1,
+            SchedulerType.ConstantWithWarmup => Warmed(warmup, _ => 1),
+            SchedulerType.InverseSqrt => InverseSqrt(warmup, parameters.Number("timescale", warmup > 0 ? warmup : 10_000)),
+            SchedulerType.WarmupStableDecay => WarmupStableDecay(warmup, total, parameters),
+            _ => throw new ArgumentOutOfRangeException(nameof(type), type, "not a function of the step alone"),
+        };
 
     private static Func<int, double> Warmed(int warmup, Func<int, double> after) =>
         s => s < warmup ? (double)s / Math.Max(1, warmup) : after(s);

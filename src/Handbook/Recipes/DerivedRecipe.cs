@@ -24,7 +24,8 @@ internal static class DerivedRecipe
         var (from, to) = (recipe.Records, OptionRecords.New());
         foreach (var key in RecipeKeys.All.Where(key => key.Property is not null && sources.ContainsKey(key.Name) && key.Serves(method)))
             key.Property!.SetValue(OptionRecords.Holding(to, key), key.Property.GetValue(OptionRecords.Holding(from, key)));
-        foreach (var (name, value, source) in MethodDefinition.Of(method).Defaults(RecipeDialect.Mixture, to.OfType<PreferenceOptions>().Single()).ToArray())
+        foreach (var (name, value, source) in MethodDefinition.Of(method).Defaults(RecipeDialect.Mixture,
+            to.OfType<PreferenceOptions>().Single()).ToArray())
             if (sources.TryAdd(name, source) && RecipeKeys.Find(name) is { } key)
                 key.Property!.SetValue(OptionRecords.Holding(to, key), value);
         var stage = OptionRecords.With(recipe, to);

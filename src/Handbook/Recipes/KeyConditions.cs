@@ -246,7 +246,8 @@ internal static class KeyConditions
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> OfMethods() =>
         from method in MethodDefinition.All
         from unread in method.Unread
-        select When([unread.Key], $"Not read by `{method.Name}`", recipe => recipe.Method != method.Method, $"on {method.Name}{(unread.Why.StartsWith("which", StringComparison.Ordinal) ? "," : ":")} {unread.Why}", null);
+        select When([unread.Key], $"Not read by `{method.Name}`", recipe => recipe.Method != method.Method,
+            $"on {method.Name}{(unread.Why.StartsWith("which", StringComparison.Ordinal) ? "," : ":")} {unread.Why}", null);
 
     private static bool IsOneRun(Recipe recipe) => !recipe.Definition.IsPipeline;
 
@@ -273,12 +274,17 @@ internal static class KeyConditions
     private static int RowsOfAMicroBatch(Recipe recipe) => RowPlan.StepOptions(recipe).BatchSize;
 
     private static bool ReadsPromptLength(Recipe recipe) =>
-        Trained(recipe) is var trained && trained.Definition.Answers(trained) is not { MaxLength: null, Cut: AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens };
+        Trained(recipe) is var trained && trained.Definition.Answers(trained) is not
+        {
+            MaxLength: null,
+            Cut: AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens
+        };
 
     private static bool KeepsOneEnd(Recipe recipe)
     {
         var trained = Trained(recipe);
-        if (trained.Definition.Answers(trained with { Preference = trained.Preference with { TruncationMode = TruncationMode.KeepEnd } }) is not { } rows)
+        if (trained.Definition.Answers(trained with { Preference = trained.Preference with { TruncationMode = TruncationMode.KeepEnd } })
+            is not { } rows)
             return true;
         return rows is { KeepsEnd: true, MaxLength: not null } && rows.Cut switch
         {

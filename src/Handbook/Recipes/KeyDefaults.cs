@@ -9,7 +9,8 @@ internal static class KeyDefaults
 {
     /// <summary>A key's default in recipes of a method, as it is written.</summary>
     public static string Of(RecipeKey key, TrainingMethod method, RecipeDialect dialect = RecipeDialect.Mixture) =>
-        YamlWriter.Flow(MethodDefinition.Of(method).Defaults(dialect, new()).Where(other => other.Key == key.Name).Select(other => other.Value)
+        YamlWriter.Flow(MethodDefinition.Of(method).Defaults(dialect, new()).Where(other => other.Key == key.Name)
+            .Select(other => other.Value)
             .FirstOrDefault(key.Default));
 
     /// <summary>A key's defaults, each with the methods it is for, in words; empty words for what holds elsewhere.</summary>

@@ -58,6 +58,7 @@ internal sealed record KeyCondition(string Only, Func<Recipe, bool> Holds, Func<
     IReadOnlyList<string> Reads)
 {
     /// <summary>What to write; null where the recipe's method could not do it.</summary>
-    public string? Cure(Recipe recipe) => Reads.Contains("eval_strategy") && recipe.Definition.IsPipeline       // it samples its rows, and holds none out
+    // it samples its rows, and holds none out
+    public string? Cure(Recipe recipe) => Reads.Contains("eval_strategy") && recipe.Definition.IsPipeline
         || Reads.Contains("sync_ref_model") && !recipe.Definition.AsksReference(recipe) ? null : Fix;
 }

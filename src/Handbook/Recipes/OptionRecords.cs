@@ -3,7 +3,8 @@ using Handbook.Training.Methods;
 
 namespace Handbook.Recipes;
 
-/// <summary>The records of options that a recipe's keys are bound to: the properties of <see cref="MethodOptions"/> that have a heading.</summary>
+/// <summary>The records of options that a recipe's keys are bound to: the properties of <see cref="MethodOptions"/> that have a
+/// heading.</summary>
 internal static class OptionRecords
 {
     /// <summary>Each with the heading of its keys, in the order in which they are listed.</summary>
@@ -28,5 +29,6 @@ internal static class OptionRecords
     }
 
     /// <summary>The one among records that holds a key.</summary>
-    public static object Holding(IReadOnlyList<object> records, RecipeKey key) => records.First(record => record.GetType() == key.Property!.DeclaringType);
+    public static object Holding(IReadOnlyList<object> records, RecipeKey key) =>
+        records.First(record => record.GetType() == key.Property!.DeclaringType);
 }

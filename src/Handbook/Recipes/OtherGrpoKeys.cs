@@ -49,15 +49,15 @@ internal static class OtherGrpoKeys
 
     private static IEnumerable<RecipeKey> NoEffect(string reason, params (string Name, Type Type, object? Default)[] keys) =>
         keys.Select(key => new RecipeKey
-    {
-        Name = key.Name,
-        Group = "Group-relative policy optimisation",
-        Type = key.Type,
-        Default = key.Default,
-        Disposition = Disposition.NoEffect,
-        Reason = reason,
-        Methods = [TrainingMethod.Grpo],
-    });
+        {
+            Name = key.Name,
+            Group = "Group-relative policy optimisation",
+            Type = key.Type,
+            Default = key.Default,
+            Disposition = Disposition.NoEffect,
+            Reason = reason,
+            Methods = [TrainingMethod.Grpo],
+        });
 
     private static IEnumerable<RecipeKey> NotBuilt(string reason, params (string Name, Type Type, object? Default)[] keys) =>
         NoEffect(reason, keys).Select(key => key with { Disposition = Disposition.NotBuilt });

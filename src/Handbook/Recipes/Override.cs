@@ -81,8 +81,12 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
         return node switch
         {
             ListNode list => list with { Span = at, Items = [.. list.Items.Select(item => Placed(item, span))] },
-            MapNode map => map with { Span = at, Entries = [.. map.Entries.Select(entry =>
-            new MapEntry((ScalarNode)Placed(entry.Key, span), Placed(entry.Value, span)))] },
+            MapNode map => map with
+            {
+                Span = at,
+                Entries = [.. map.Entries.Select(entry =>
+            new MapEntry((ScalarNode)Placed(entry.Key, span), Placed(entry.Value, span)))]
+            },
             _ => node with { Span = at },
         };
     }

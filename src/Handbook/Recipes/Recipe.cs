@@ -39,7 +39,8 @@ public sealed record Recipe : MethodOptions
     public static Recipe Load(string path, TrainingMethod? method = null, IReadOnlyList<string>? overrides = null)
     {
         var file = new FileInfo(path);
-        return Load(file, overrides ?? [], method ?? GuessMethod(file)).TryGet(out var recipe, out var diagnostics) ? recipe : throw new InputException(diagnostics.ToString().TrimEnd());
+        return Load(file, overrides ?? [], method ?? GuessMethod(file)).TryGet(out var recipe, out var diagnostics) ? recipe
+            : throw new InputException(diagnostics.ToString().TrimEnd());
     }
 
     /// <summary>The method that a recipe is for, from its path (<c>…/sft/config.yaml</c>) or its keys.</summary>

@@ -118,7 +118,14 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         foreach (var (name, value, source) in MethodDefinition.Of(method).Defaults(dialect, written).ToArray())
             if (_sources.TryAdd(name, source))
                 Set(RecipeKeys.Find(name)!, value);
-        var recipe = OptionRecords.With(new Recipe { Method = method, Path = file, Dialect = dialect, Sources = _sources, WithoutEffect = _withoutEffect }, records);
+        var recipe = OptionRecords.With(new Recipe
+        {
+            Method = method,
+            Path = file,
+            Dialect = dialect,
+            Sources = _sources,
+            WithoutEffect = _withoutEffect
+        }, records);
         return recipe with { Training = recipe.Training with { OutputDir = UserFolder.Expand(recipe.Training.OutputDir) } };
 
         void Set(RecipeKey key, object? value) => key.Property!.SetValue(OptionRecords.Holding(records, key), value);

@@ -23,7 +23,8 @@ internal static class RecipeMethod
     }
 
     private static TrainingMethod? Named(string word) => MethodDefinition.All.FirstOrDefault(method =>
-        RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.Value.Equals(method.Method)).Select(spelling => spelling.Name)
+        RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.Value.Equals(method.Method))
+            .Select(spelling => spelling.Name)
             .Concat(method.OtherNames).Contains(word, StringComparer.OrdinalIgnoreCase))?.Method;
 
     // the first method that reads every key; beside it, the one that reads most

@@ -22,7 +22,8 @@ internal static class RecipeWriter
             {
                 var value = key.Property!.GetValue(record);
                 // only the data key that is used may stand in the file: it decides the dialect
-                if (value is null && key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name" or "dataset_config" or "dataset_configs")
+                if (value is null
+                    && key.Name is "dataset_mixer" or "dataset_mixture" or "dataset_name" or "dataset_config" or "dataset_configs")
                     continue;
                 // what nothing reads stands there only where the user wrote it
                 if (recipe.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine)

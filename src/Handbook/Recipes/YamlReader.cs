@@ -52,7 +52,8 @@ internal sealed class YamlReader
         {
             ReportSyntax(problem.Start, problem.End, problem.Message);
         }
-        catch (Exception problem) when (problem is InvalidOperationException or ArgumentException or FormatException or OverflowException or IndexOutOfRangeException)
+        catch (Exception problem) when (problem
+            is InvalidOperationException or ArgumentException or FormatException or OverflowException or IndexOutOfRangeException)
         {
             var at = _parser.Current?.End ?? Mark.Empty;        // the parser gives up on some broken files without a place
             ReportSyntax(at, at, "something is missing or not closed behind this");

@@ -15,12 +15,14 @@ internal sealed record Principle(string Name, string Critique, string Revision);
 /// <param name="Text">The file as it is, for provenance.</param>
 internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOnlyList<JsonObject> Exemplars, string Text)
 {
-    /// <summary>Reads a constitution: YAML or JSON with <c>principles</c> (each <c>critique</c>, <c>revision</c> and perhaps <c>name</c>) and perhaps <c>exemplars</c> (lists of turns).</summary>
+    /// <summary>Reads a constitution: YAML or JSON with <c>principles</c> (each <c>critique</c>, <c>revision</c> and perhaps <c>name</c>)
+    /// and perhaps <c>exemplars</c> (lists of turns).</summary>
     /// <exception cref="InputException">The file is missing or not of that form; every problem is told, with its line.</exception>
     public static Constitution Load(string path)
     {
         if (!File.Exists(path))
-            throw new InputException($"there is no constitution {path}", fix: "name a YAML file with principles, such as recipes/constitutional-ai/constitution.yaml");
+            throw new InputException($"there is no constitution {path}",
+                fix: "name a YAML file with principles, such as recipes/constitutional-ai/constitution.yaml");
         var text = File.ReadAllText(path, new UTF8Encoding(false, throwOnInvalidBytes: false)).TrimStart('\uFEFF');
         var report = new Diagnostics(path);
         var root = YamlReader.Read(text, path, report);
@@ -28,7 +30,8 @@ internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOn
         // The names that are in use: ours, and those of the published data generator.
         if (root is MapNode map)
         {
-            foreach (var entry in map.Entries.Where(entry => entry.Key.Text is not ("principles" or "constitutions" or "exemplars" or "system_chat")))
+            foreach (var entry in map.Entries.Where(entry =>
+                entry.Key.Text is not ("principles" or "constitutions" or "exemplars" or "system_chat")))
                 report.ErrorAt(entry.Key.Span, $"{entry.Key.Text} is no part of a constitution", fix: "it has principles and exemplars");
             foreach (var item in Items(map["principles"] ?? map["constitutions"], "principles", report))
                 if (Read(item, principles.Count + 1, report) is { } principle)
@@ -37,10 +40,13 @@ internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOn
                 exemplars.AddRange(Turns(item, report));
         }
         else if (!report.HasErrors)
-            report.ErrorAt(root?.Span, "a constitution is a map", fix: "begin with `principles:`, and `- critique: …` with `revision: …` below it");
+            report.ErrorAt(root?.Span, "a constitution is a map",
+                fix: "begin with `principles:`, and `- critique: …` with `revision: …` below it");
         if (principles.Count == 0 && !report.HasErrors)
-            report.ErrorAt(null, "the constitution has no principle", fix: "add `principles:`, and `- critique: …` with `revision: …` below it");
-        return report.HasErrors ? throw new InputException(string.Join('\n', report.ToString().TrimEnd().Split('\n'))) : new(principles, exemplars, text);
+            report.ErrorAt(null, "the constitution has no principle",
+                fix: "add `principles:`, and `- critique: …` with `revision: …` below it");
+        return report.HasErrors ? throw new InputException(string.Join('\n', report.ToString().TrimEnd().Split('\n')))
+            : new(principles, exemplars, text);
     }
 
     private static IReadOnlyList<RecipeNode> Items(RecipeNode? node, string name, Diagnostics report)
@@ -56,13 +62,15 @@ internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOn
     {
         if (node is not MapNode map)
         {
-            report.ErrorAt(node.Span, "a principle is a map with critique and revision", fix: "write `- critique: …`, and `revision: …` below it");
+            report.ErrorAt(node.Span, "a principle is a map with critique and revision",
+                fix: "write `- critique: …`, and `revision: …` below it");
             return null;
         }
         foreach (var entry in map.Entries.Where(entry => entry.Key.Text is not ("name" or "critique" or "critic" or "revision")))
             report.ErrorAt(entry.Key.Span, $"{entry.Key.Text} is no part of a principle", fix: "it has name, critique and revision");
         var (critique, revision) = (Words("critique", map["critique"] ?? map["critic"]), Words("revision", map["revision"]));
-        return critique is null || revision is null ? null : new(map["name"] is ScalarNode { IsNull: false } name ? name.Text : $"principle {number}", critique, revision);
+        return critique is null || revision is null ? null
+            : new(map["name"] is ScalarNode { IsNull: false } name ? name.Text : $"principle {number}", critique, revision);
 
         string? Words(string key, RecipeNode? value)
         {
@@ -81,9 +89,11 @@ internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOn
             yield break;
         }
         foreach (var item in list.Items)
-            if (item is MapNode map && map["role"] is ScalarNode { Text: "user" or "assistant" or "system" } role && map["content"] is ScalarNode content)
+            if (item is MapNode map && map["role"] is ScalarNode { Text: "user" or "assistant" or "system" } role
+                && map["content"] is ScalarNode content)
                 yield return new JsonObject { ["role"] = role.Text, ["content"] = content.Text.Trim() };
             else
-                report.ErrorAt(item.Span, "a turn has a role (user, assistant or system) and a content", fix: "write `role: user` and `content: …`");
+                report.ErrorAt(item.Span, "a turn has a role (user, assistant or system) and a content",
+                    fix: "write `role: user` and `content: …`");
     }
 }

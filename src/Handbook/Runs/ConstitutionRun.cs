@@ -40,11 +40,12 @@ internal sealed record ConstitutionOptions
 /// <param name="LeftOut">Prompts that gave none, by reason.</param>
 internal sealed record ConstitutionResult(IReadOnlyDictionary<string, int> Rows, IReadOnlyDictionary<string, int> LeftOut);
 
-/// <summary>Lets a model answer, criticise its answers by a constitution and revise them; writes conversations and preference pairs. arXiv:2212.08073, §3.</summary>
+/// <summary>Lets a model answer, criticise its answers by a constitution and revise them; writes conversations and preference pairs.
+/// arXiv:2212.08073, §3.</summary>
 /// <remarks>
-/// <c>train_sft.jsonl</c>, <c>test_sft.jsonl</c> (messages: the prompt and the last revision) and <c>train_prefs.jsonl</c>, <c>test_prefs.jsonl</c> (chosen: the last
-/// revision; rejected: the first answer) have the columns of the published sets, with every critique and revision. <c>steps.jsonl</c> only grows, and the same
-/// command goes on from it.
+/// <c>train_sft.jsonl</c>, <c>test_sft.jsonl</c> (messages: the prompt and the last revision) and <c>train_prefs.jsonl</c>,
+/// <c>test_prefs.jsonl</c> (chosen: the last revision; rejected: the first answer) have the columns of the published sets, with every
+/// critique and revision. <c>steps.jsonl</c> only grows, and the same command goes on from it.
 /// </remarks>
 internal sealed class ConstitutionRun
 {
@@ -65,10 +66,12 @@ internal sealed class ConstitutionRun
     /// <summary>Makes the data.</summary>
     /// <param name="open">Opens what answers, where anything is missing.</param>
     /// <param name="observer">Hears what happens; null for nobody.</param>
-    /// <param name="commandLine">What the user typed, shown to whoever finds the folder in use; null where the run was not started by a command.</param>
+    /// <param name="commandLine">What the user typed, shown to whoever finds the folder in use; null where the run was not started by a
+    /// command.</param>
     /// <param name="cancel">Ends the run; the same call goes on from there.</param>
     /// <exception cref="InputException">Something the user can fix; what was said is kept.</exception>
-    public static ConstitutionResult Run(ConstitutionOptions options, Func<IAnswerSource> open, IWorkObserver? observer = null, string? commandLine = null, CancellationToken cancel = default)
+    public static ConstitutionResult Run(ConstitutionOptions options, Func<IAnswerSource> open, IWorkObserver? observer = null,
+        string? commandLine = null, CancellationToken cancel = default)
     {
         if (options.Revisions < 1)
             throw new InputException($"--revisions is {options.Revisions}, but must be at least 1", fix: "use 1");
@@ -86,7 +89,9 @@ internal sealed class ConstitutionRun
 
     private void Ask(Func<IAnswerSource> open, RunLock taken, CancellationToken cancel)
     {
-        var asked = string.Join('\n', _options.Prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
+        var asked = string.Join('\n',
+            _options.Prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text)
+            + prompt.Inputs?.ToJson()));
         var steps = Path.Combine(_options.Output, "steps.jsonl");
         IAnswerSource? source = null;
         try
@@ -94,7 +99,8 @@ internal sealed class ConstitutionRun
             if (!File.Exists(steps))
                 source = open();        // before anything is written: what cannot be opened leaves no folder behind
             taken.Hold();
-            new RunState(Path.Combine(_options.Output, ".state.json"), "name another --output, or remove that folder to begin anew").Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps);
+            new RunState(Path.Combine(_options.Output, ".state.json"), "name another --output, or remove that folder to begin anew")
+                .Require("steps", RunState.Hash($"{_options.SourceKey}\n{_options.Seed}\n{_options.Constitution.Text}\n{asked}"), steps);
             using var journal = new Journal(steps, Read);
             for (var step = 0; step < 1 + 2 * _options.Revisions; step++)
                 Ask(step, journal, () => source ??= open(), cancel);
@@ -124,7 +130,12 @@ internal sealed class ConstitutionRun
         var requests = new List<(int Prompt, AnswerRequest Request)>();
         foreach (var p in missing)
         {
-            var request = new AnswerRequest(new Prompt { Messages = JsonSerializer.SerializeToElement(Conversation(p, step)), Inputs = _options.Prompts[p].Inputs, Place = _options.Prompts[p].Place }, [p * 65536L + step]);
+            var request = new AnswerRequest(new Prompt
+            {
+                Messages = JsonSerializer.SerializeToElement(Conversation(p, step)),
+                Inputs = _options.Prompts[p].Inputs,
+                Place = _options.Prompts[p].Place
+            }, [p * 65536L + step]);
             if (source().Refuses(request.Prompt) is { } reason)
                 _dropped[p] = step == 0 ? reason : $"with its critique: {reason}";
             else
@@ -149,7 +160,8 @@ internal sealed class ConstitutionRun
     /// <summary>The turns before a step: the prompt with its latest answer, then what is asked of it.</summary>
     private JsonArray Conversation(int prompt, int step)
     {
-        var turns = new JsonArray([.. _options.Constitution.Exemplars.Select(turn => turn.DeepClone()), .. PromptTurns(_options.Prompts[prompt])]);
+        var turns = new JsonArray([.. _options.Constitution.Exemplars.Select(turn => turn.DeepClone()),
+            .. PromptTurns(_options.Prompts[prompt])]);
         // Only one system turn, at the front.
         foreach (var system in turns.Skip(1).Where(turn => (string?)turn!["role"] == "system").ToArray())
         {
@@ -174,16 +186,19 @@ internal sealed class ConstitutionRun
     {
         if (files.Values.All(rows => rows.Count == 0))
         {
-            _observer.Warned($"no row was made of {_said.Length:N0} prompts; what was said is in {Path.Combine(_options.Output, "steps.jsonl")}");
+            _observer.Warned($"no row was made of {_said.Length:N0} prompts; what was said is "
+                + $"in {Path.Combine(_options.Output, "steps.jsonl")}");
             return;
         }
         var drawn = Enumerable.Range(0, _said.Length).Count(p => _order.Share(p) < _options.TestShare);
         if (_options.TestShare > 0 && files["test_sft"].Count == 0)
             _observer.Noted($"there is no test_sft.jsonl and no test_prefs.jsonl: "
-                + (drawn == 0 ? $"--test-share {_options.TestShare:g} is drawn prompt by prompt, and none of {_said.Length:N0} was drawn" : $"none of the {drawn:N0} prompts held out gave a row")
+                + (drawn == 0 ? $"--test-share {_options.TestShare:g} is drawn prompt by prompt, and none of {_said.Length:N0} was drawn"
+                    : $"none of the {drawn:N0} prompts held out gave a row")
                 + "; raise --test-share or give more prompts, or evaluate on a part of the training rows' split");
         else if (_options.TestShare > 0 && files["test_prefs"].Count == 0)
-            _observer.Noted($"there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs from its answer");
+            _observer.Noted($"there is no test_prefs.jsonl: no revision of the {files["test_sft"].Count:N0} held-out prompts differs "
+                + "from its answer");
         if (files["train_prefs"].Count == 0)
             _observer.Noted("train_prefs.jsonl is empty: no revision differs from its answer");
     }
@@ -197,7 +212,13 @@ internal sealed class ConstitutionRun
 
     private ConstitutionResult Write()
     {
-        var files = new Dictionary<string, List<JsonObject>> { ["train_sft"] = [], ["test_sft"] = [], ["train_prefs"] = [], ["test_prefs"] = [] };
+        var files = new Dictionary<string, List<JsonObject>>
+        {
+            ["train_sft"] = [],
+            ["test_sft"] = [],
+            ["train_prefs"] = [],
+            ["test_prefs"] = []
+        };
         for (var p = 0; p < _said.Length; p++)
         {
             _dropped[p] ??= Trouble(_said[p][^1]!, _said[p].Length - 1);
@@ -218,26 +239,37 @@ internal sealed class ConstitutionRun
                 File.Delete(Path.Combine(_options.Output, name + ".jsonl"));
         WholeFile.WriteText(Path.Combine(_options.Output, "constitution.yaml"), _options.Constitution.Text);
         TellOfEmpty(files);
-        return new(files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count), _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
+        return new(files.Where(file => file.Value.Count > 0).ToDictionary(file => file.Key, file => file.Value.Count),
+            _dropped.OfType<string>().GroupBy(reason => reason).ToDictionary(group => group.Key, group => group.Count()));
     }
 
     private JsonObject Row(int prompt, params (string Name, JsonNode Value)[] columns)
     {
-        var row = new JsonObject { ["index"] = prompt, ["prompt"] = _options.Prompts[prompt].Messages is { } messages ? JsonNode.Parse(messages.GetRawText()) is JsonArray { Count: > 0 } turns ? (string?)turns[^1]!["content"] : null : _options.Prompts[prompt].Text };
+        var row = new JsonObject
+        {
+            ["index"] = prompt,
+            ["prompt"] = _options.Prompts[prompt].Messages is { } messages
+            ? JsonNode.Parse(messages.GetRawText()) is JsonArray { Count: > 0 } turns ? (string?)turns[^1]!["content"] : null
+            : _options.Prompts[prompt].Text
+        };
         foreach (var (name, value) in columns)
             row[name] = value;
         _options.Prompts[prompt].Inputs?.AddTo(row);
         row["init_response"] = _said[prompt][0]!.Text;
-        row["principles"] = new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)PrincipleOf(prompt, round).Name)]);
-        row["critiques"] = new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)_said[prompt][2 * round - 1]!.Text)]);
-        row["revisions"] = new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)_said[prompt][2 * round]!.Text)]);
+        row["principles"] =
+            new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)PrincipleOf(prompt, round).Name)]);
+        row["critiques"] =
+            new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)_said[prompt][2 * round - 1]!.Text)]);
+        row["revisions"] =
+            new JsonArray([.. Enumerable.Range(1, _options.Revisions).Select(round => (JsonNode?)_said[prompt][2 * round]!.Text)]);
         return row;
     }
 
     private JsonArray With(int prompt, string answer) => new([.. PromptTurns(_options.Prompts[prompt]), Turn("assistant", answer)]);
 
     private static IEnumerable<JsonNode?> PromptTurns(Prompt prompt) =>
-        prompt.Messages is { } messages ? messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText())) : [Turn("user", prompt.Text!)];
+        prompt.Messages is { } messages ? messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText()))
+            : [Turn("user", prompt.Text!)];
 
     private static JsonObject Turn(string role, string content) => new() { ["role"] = role, ["content"] = content };
 }

@@ -106,8 +106,11 @@ internal sealed record ModelCard
         ResultsTable(text, state);
         text.Append("### Framework versions\n\n");
         foreach (var (name, version) in new Dictionary<string,
-            string>(Versions) { ["The Alignment Handbook for .NET"] = RunInfo.Version,
-            [".NET"] = Environment.Version.ToString() }.OrderBy(version => version.Key, StringComparer.Ordinal))
+            string>(Versions)
+        {
+            ["The Alignment Handbook for .NET"] = RunInfo.Version,
+            [".NET"] = Environment.Version.ToString()
+        }.OrderBy(version => version.Key, StringComparer.Ordinal))
             text.Append($"- {name} {version}\n");
         text.Append("\n## Citations\n\n").Append(Citations());
         return text.ToString();

@@ -19,17 +19,21 @@ internal static class OutputPlace
         foreach (var (key, path) in Models(recipe))
         {
             if (RealPath.Of(path) == RealPath.Of(output))
-                throw new InputException($"output_dir {output} is also the folder of {key}", why: "the trained model would overwrite what it starts from",
+                throw new InputException($"output_dir {output} is also the folder of {key}",
+                    why: "the trained model would overwrite what it starts from",
                     fix: $"write to another folder, e.g. output_dir: {Path.TrimEndingDirectorySeparator(output)}-{recipe.MethodName}");
             if (CheckpointFolder.List(output).FirstOrDefault(checkpoint => RealPath.IsWithin(path, checkpoint.Path)).Path is { } inside)
-                throw new InputException($"{key} names {Path.GetFileName(inside)} of output_dir {output}", why: "a new run removes the checkpoints of the one before",
+                throw new InputException($"{key} names {Path.GetFileName(inside)} of output_dir {output}",
+                    why: "a new run removes the checkpoints of the one before",
                     fix: $"write to another folder, or go on from that checkpoint with resume_from_checkpoint: {inside}");
         }
         foreach (var (name, folder) in DataFolders(recipe))
             if (RealPath.IsWithin(output, folder))
-                throw new InputException($"output_dir {output} lies in the folder of the data set {name}", why: "the run's own JSON files would be read as rows", fix: "write to a folder outside it");
+                throw new InputException($"output_dir {output} lies in the folder of the data set {name}",
+                    why: "the run's own JSON files would be read as rows", fix: "write to a folder outside it");
         if (ModelFolder.Holds(output) && !File.Exists(Path.Combine(output, RunInfo.FileName)))
-            throw new InputException($"output_dir {output} holds a model that no run of the handbook made (it has no {RunInfo.FileName})", why: "the trained model would overwrite it",
+            throw new InputException($"output_dir {output} holds a model that no run of the handbook made (it has no {RunInfo.FileName})",
+                why: "the trained model would overwrite it",
                 fix: $"write to another folder, e.g. output_dir: {Path.TrimEndingDirectorySeparator(output)}-{recipe.MethodName}");
     }
 
@@ -43,7 +47,8 @@ internal static class OutputPlace
     private static IEnumerable<(string Name, string Folder)> DataFolders(Recipe recipe)
     {
         foreach (var set in recipe.Mixture.Datasets.DistinctBy(set => set.Id))
-            if (!string.IsNullOrWhiteSpace(set.Id) && DatasetPath.TryFind(set, Path.GetDirectoryName(Path.GetFullPath(recipe.Path))) is { } path && Directory.Exists(path))
+            if (!string.IsNullOrWhiteSpace(set.Id)
+                && DatasetPath.TryFind(set, Path.GetDirectoryName(Path.GetFullPath(recipe.Path))) is { } path && Directory.Exists(path))
                 yield return (set.Id, path);
     }
 }

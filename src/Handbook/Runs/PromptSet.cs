@@ -26,7 +26,8 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
         var sources = parts.Select(part => Dataset.Open(part.Spec, folder)).ToArray();
         var rows = sources.Select(source => source.Read().ToArray()).ToArray();
         var readers = parts.Select(part => new PromptReader(part.Spec.ColumnMapping)).ToArray();
-        var (prompts, dropped) = (new List<Prompt>(), new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
+        var (prompts, dropped) = (new List<Prompt>(),
+            new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var seen = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
         {
@@ -49,24 +50,30 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             }
         }
         if (seen == 0)
-            throw new InputException($"{string.Join(", ", parts.Select(part => part.Name))}: there is no row", fix: "name a file that holds prompts");
+            throw new InputException($"{string.Join(", ", parts.Select(part => part.Name))}: there is no row",
+                fix: "name a file that holds prompts");
         var lost = dropped.Values.Sum(entry => entry.Count);
         if (prompts.Count == 0 || lost > recipe.Data.MaxBadRows * seen)
-            throw new InputException($"{lost} of {seen} rows cannot be asked ({recipe.Data.MaxBadRows:P0} may be unusable):{string.Concat(dropped.Select(entry => $"\n    {entry.Value.Count} × {entry.Key}, e.g. {entry.Value.First}"))}",
-                fix: string.Join("; ", dropped.Values.Select(entry => entry.Fix).OfType<string>().Distinct()) is { Length: > 0 } cures ? cures : "mend or remove these rows, or raise max_bad_rows");
+            throw new InputException($"{lost} of {seen} rows cannot be asked ({recipe.Data.MaxBadRows:P0} may be "
+                + $"unusable):{string.Concat(dropped.Select(entry => $"\n    {entry.Value.Count} × {entry.Key}, e.g. {entry.Value.First}"))}",
+                fix: string.Join("; ", dropped.Values.Select(entry => entry.Fix).OfType<string>().Distinct()) is { Length: > 0 } cures
+                    ? cures : "mend or remove these rows, or raise max_bad_rows");
         if (recipe.Scoring.Comparer() is { } name && prompts.Find(prompt => prompt.Expected is null) is { } bare)
-            throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none", fix: ReferenceAnswer.Fix);
+            throw new InputException($"{bare.Place}: {name} compares with the right answer, but the row has none",
+                fix: ReferenceAnswer.Fix);
         if (recipe.Scoring.ComparesNumbers())
             foreach (var prompt in prompts)
                 NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
-        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count), [.. sources.SelectMany(source => source.Remarks).Distinct()]);
+        return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count),
+            [.. sources.SelectMany(source => source.Remarks).Distinct()]);
     }
 
     private static Prompt Read(SourceRow row, PromptReader reader, string? referenceColumn, string? system)
     {
         var reference = Reference(row, referenceColumn);
         var asked = reader.Read(row.Value)
-            ?? throw new UnusableRowException("no prompt", $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
+            ?? throw new UnusableRowException("no prompt",
+                $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
             { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
         if (asked.Text is { } text && string.IsNullOrWhiteSpace(text))
             throw new UnusableRowException("empty prompt", "");

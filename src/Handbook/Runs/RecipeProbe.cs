@@ -187,7 +187,8 @@ public sealed class RecipeProbe
                     NumberMatchScorer.Expected(reference, row.Place);
     }
 
-    /// <summary>Tokenises the first rows: what is wrong with all of a small file is told here, and what is wrong with some rows is a warning.</summary>
+    /// <summary>Tokenises the first rows: what is wrong with all of a small file is told here, and what is wrong with some rows is a
+    /// warning.</summary>
     private void FirstRows(MixturePart part, IRowSource rows, IRowTokenizer tokenizer, double limit)
     {
         var first = rows.Read().Take(RowsLookedAt + 1).ToArray();
@@ -206,7 +207,8 @@ public sealed class RecipeProbe
             TrainingData.RequireUsable(new SourceReport(part.Name, part.IsTest, summary, ""), limit);
         foreach (var bad in summary.Bad)
             if (!_warnings.Exists(known => known.Contains(bad.Example, StringComparison.Ordinal)))
-                _warnings.Add($"{part.Name}: of the first {Math.Min(first.Length, RowsLookedAt)} rows {bad.Count:N0} {(bad.Count == 1 ? "is" : "are")} left out: {bad.Reason}, e.g. {bad.Example}");
+                _warnings.Add($"{part.Name}: of the first {Math.Min(first.Length, RowsLookedAt)} "
+                    + $"rows {bad.Count:N0} {(bad.Count == 1 ? "is" : "are")} left out: {bad.Reason}, e.g. {bad.Example}");
         var of = first.Length > RowsLookedAt ? $"of the first {RowsLookedAt} rows, " : "";
         _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {of}{noted.Line}").Except(_remarks));
     }

@@ -5,12 +5,14 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Runs;
 
-/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are of another text.</summary>
+/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are of another
+/// text.</summary>
 internal static class ReferenceCheck
 {
     private const string Key = "ref_model_name_or_path";
 
-    /// <param name="recipe">A checked recipe; without <c>ref_model_name_or_path</c> the reference is the policy, and nothing is to be looked at.</param>
+    /// <param name="recipe">A checked recipe; without <c>ref_model_name_or_path</c> the reference is the policy, and nothing is to be
+    /// looked at.</param>
     /// <param name="tokenizer">The policy's.</param>
     /// <returns>What the user should know, though the run can go on; null where all is well.</returns>
     /// <exception cref="InputException">The two read different tokens.</exception>
@@ -19,10 +21,13 @@ internal static class ReferenceCheck
         if (recipe.Preference.RefModelNameOrPath is not { } named)
             return null;
         var folder = ModelFolder.Find(named, Key);
-        var (size, policySize) = (PublishedConfig.Load(folder).Decoder.VocabularySize, PublishedConfig.Load(ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path")).Decoder.VocabularySize);
+        var (size, policySize) = (PublishedConfig.Load(folder).Decoder.VocabularySize,
+            PublishedConfig.Load(ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path")).Decoder.VocabularySize);
         if (size != policySize)
-            throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}", why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
-        return File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.json.gz")) ? Compare(tokenizer, Tokenizer.Load(folder), folder) : null;
+            throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}",
+                why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
+        return File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.json.gz"))
+            ? Compare(tokenizer, Tokenizer.Load(folder), folder) : null;
     }
 
     /// <summary>The policy's tokens beside the reference's, id by id.</summary>
@@ -39,12 +44,16 @@ internal static class ReferenceCheck
                 continue;
             // A spare id that one of the two has given a name, such as a chat's markers, is no clash; another word is.
             if (ours is not null && (reference.TokenToId(ours) is not null || theirs is not null && !added.Contains(id)))
-                throw new InputException($"{Key}: {folder} has another tokenizer: id {id} is \"{ours}\" to the policy and {(theirs is null ? "nothing" : $"\"{theirs}\"")} to the reference",
-                    why: "the reference would score another text than the one in the rows", fix: "name a reference with the policy's tokenizer");
+                throw new InputException($"{Key}: {folder} has another tokenizer: id {id} is \"{ours}\" to the policy "
+                    + $"and {(theirs is null ? "nothing" : $"\"{theirs}\"")} to the reference",
+                    why: "the reference would score another text than the one in the rows",
+                        fix: "name a reference with the policy's tokenizer");
             if (count++ == 0)
                 first = $"id {id} is {Shown(ours)} to the policy and {Shown(theirs)} to the reference";
         }
-        return $"{Key}: the tokenizer.json of {folder} is not the policy's: {(count == 0 ? "every id is the same token, but texts may be split otherwise" : $"{count:N0} added or missing tokens, first {first}")}; "
+        return $"{Key}: the tokenizer.json of {folder} is not the "
+            + $"policy's: {(count == 0 ? "every id is the same token, but texts may be split otherwise" : $"{count:N0} added or missing "
+            + "tokens, first {first}")}; "
             + "rows are read with the policy's";
     }
 

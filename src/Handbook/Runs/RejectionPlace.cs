@@ -7,10 +7,12 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Runs;
 
-/// <summary>What a rejection-sampling run finds in its <c>output_dir</c>: rounds, the models that they trained, or somebody else's run.</summary>
+/// <summary>What a rejection-sampling run finds in its <c>output_dir</c>: rounds, the models that they trained, or somebody else's
+/// run.</summary>
 /// <remarks>
-/// The last round's model lies in <c>output_dir</c> itself, those before it in <c>round-N/model</c>. When <c>rounds</c> is raised, the model that was the last
-/// moves there, through a folder <c>round-N/model.moving</c>: while that is there the move is not at its end, and the next start ends it.
+/// The last round's model lies in <c>output_dir</c> itself, those before it in <c>round-N/model</c>. When <c>rounds</c> is raised, the
+/// model that was the last moves there, through a folder <c>round-N/model.moving</c>: while that is there the move is not at its end, and
+/// the next start ends it.
 /// </remarks>
 internal sealed class RejectionPlace(Recipe recipe)
 {
@@ -30,13 +32,15 @@ internal sealed class RejectionPlace(Recipe recipe)
     public string Model(int number) => number == _rounds ? _output : Moved(number);
 
     /// <summary>Judges the place before anything is sampled; writes nothing.</summary>
-    /// <exception cref="InputException">The run would overwrite what is not its own, or pass off what was made otherwise as its own.</exception>
+    /// <exception cref="InputException">The run would overwrite what is not its own, or pass off what was made otherwise as its
+    /// own.</exception>
     public void Require()
     {
         OutputPlace.Require(recipe);
         foreach (var (key, name) in RecipePaths.Of(recipe))
             if (Rounds().FirstOrDefault(number => RealPath.IsWithin(name, Round(number))) is > 0 and var inside)
-                throw new InputException($"{key} names a folder in round-{inside} of output_dir {_output}", "the run would overwrite what it starts from", "write to another folder");
+                throw new InputException($"{key} names a folder in round-{inside} of output_dir {_output}",
+                    "the run would overwrite what it starts from", "write to another folder");
         if (recipe.Training.Fresh)
             return;
         var rounds = Rounds().ToArray();
@@ -45,7 +49,8 @@ internal sealed class RejectionPlace(Recipe recipe)
         RequireOwn();
         var last = rounds.Select(number => Directory.Exists(Moved(number)) ? number + 1 : number).Append(0).Max();
         if (last > _rounds)
-            throw new InputException($"{_output} holds a run of {last} rounds, but rounds is {_rounds}", "its model would be told to come of fewer rounds than it does", $"set rounds: {last}; {Cure}");
+            throw new InputException($"{_output} holds a run of {last} rounds, but rounds is {_rounds}",
+                "its model would be told to come of fewer rounds than it does", $"set rounds: {last}; {Cure}");
         foreach (var number in rounds.Where(number => State(number).Known("training") is not null))
             RequireSameTraining(number);
     }
@@ -53,9 +58,11 @@ internal sealed class RejectionPlace(Recipe recipe)
     // A run that is found here is ours where a round has trained it, or where the run before was told to replace it.
     private void RequireOwn()
     {
-        if (RunHistory.Read(_output) is not { } run && CheckpointFolder.List(_output).Count == 0 || HasTrainedHere() is not null || IsReplaced())
+        if (RunHistory.Read(_output) is not { } run && CheckpointFolder.List(_output).Count == 0 || HasTrainedHere() is not null
+            || IsReplaced())
             return;
-        throw new InputException($"output_dir {_output} holds a run{(RunHistory.Read(_output)?.Method is { } method ? $" of `handbook {method}`" : "")} that no rejection-sample has made",
+        throw new InputException($"output_dir {_output} holds a "
+            + $"run{(RunHistory.Read(_output)?.Method is { } method ? $" of `handbook {method}`" : "")} that no rejection-sample has made",
             "its checkpoints would be removed and its model overwritten", Cure);
     }
 
@@ -63,14 +70,18 @@ internal sealed class RejectionPlace(Recipe recipe)
     {
         var folder = HasTrainedHere() == number ? _output : Moved(number);
         if (recipe.Rejection.Trains() is not { } method)
-            throw new InputException($"round {number} of {_output} has trained a model, but train_method is none", "its summary would tell of no model", $"take the old value back; {Cure}");
+            throw new InputException($"round {number} of {_output} has trained a model, but train_method is none",
+                "its summary would tell of no model", $"take the old value back; {Cure}");
         if (!File.Exists(Path.Combine(folder, RunInfo.FileName)))
             return;     // begun, and stopped before anything was written
-        var now = DerivedRecipe.For(recipe, method, number == 1 ? recipe.Model.ModelNameOrPath! : Moved(number - 1), Path.Combine(Round(number), "train.jsonl"), folder, fresh: false);
+        var now = DerivedRecipe.For(recipe, method, number == 1 ? recipe.Model.ModelNameOrPath! : Moved(number - 1),
+            Path.Combine(Round(number), "train.jsonl"), folder, fresh: false);
         var changes = RunStart.ChangesSince(now, folder, _ => { });
         // A round that is at its end is not trained further: the rounds behind it began from its model.
-        if (State(number).Known("trained") is not null && !recipe.Training.IgnoreRecipeChanges && changes.Where(change => change.Rule == ResumeRule.Length).ToArray() is { Length: > 0 } refused)
-            throw new InputException($"round {number} of {_output} was trained with other values than this recipe has:{string.Concat(refused.Select(change => $"\n    {change}"))}",
+        if (State(number).Known("trained") is not null && !recipe.Training.IgnoreRecipeChanges
+            && changes.Where(change => change.Rule == ResumeRule.Length).ToArray() is { Length: > 0 } refused)
+            throw new InputException($"round {number} of {_output} was trained with other values than this recipe "
+                + $"has:{string.Concat(refused.Select(change => $"\n    {change}"))}",
                 "the round is at its end, and its model stays what it is", $"take the old values back; {Cure}");
     }
 
@@ -114,11 +125,13 @@ internal sealed class RejectionPlace(Recipe recipe)
 
     /// <summary>The round whose training is what <c>output_dir</c> itself holds; null for none.</summary>
     private int? HasTrainedHere() =>
-        Mark() is not null && !IsReplaced() && Rounds().Where(number => State(number).Known("training") is not null && !Directory.Exists(Moved(number))).ToArray() is { Length: > 0 } rounds ? rounds.Max() : null;
+        Mark() is not null && !IsReplaced() && Rounds().Where(number => State(number).Known("training") is not null
+            && !Directory.Exists(Moved(number))).ToArray() is { Length: > 0 } rounds ? rounds.Max() : null;
 
     private bool IsReplaced() => Mark() is { } mark && State(1).Known(Replaces) == mark;
 
-    private string? Mark() => Path.Combine(_output, RunInfo.FileName) is var file && File.Exists(file) ? RunState.Hash(File.ReadAllText(file)) : null;
+    private string? Mark() => Path.Combine(_output, RunInfo.FileName) is var file && File.Exists(file)
+        ? RunState.Hash(File.ReadAllText(file)) : null;
 
     private string Moved(int number) => Path.Combine(Round(number), "model");
 
@@ -126,5 +139,6 @@ internal sealed class RejectionPlace(Recipe recipe)
 
     private IEnumerable<int> Rounds() => !Directory.Exists(_output) ? []
         : Directory.GetDirectories(_output, "round-*").Where(folder => File.Exists(Path.Combine(folder, "round.json")))
-            .Select(folder => int.TryParse(Path.GetFileName(folder)["round-".Length..], out var number) ? number : 0).Where(number => number > 0).Order();
+            .Select(folder => int.TryParse(Path.GetFileName(folder)["round-".Length..], out var number) ? number : 0)
+                .Where(number => number > 0).Order();
 }

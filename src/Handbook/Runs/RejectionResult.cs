@@ -10,7 +10,8 @@ namespace Handbook.Runs;
 /// <param name="MeanBest">Mean of each prompt's best score; NaN where nothing has one.</param>
 /// <param name="Selected">Rows to train on.</param>
 /// <param name="NotUsed">Answers that are not used, by reason.</param>
-public sealed record RejectionRoundResult(int Round, int Prompts, int Answers, double MeanScore, double MeanBest, int Selected, IReadOnlyDictionary<string, int> NotUsed);
+public sealed record RejectionRoundResult(int Round, int Prompts, int Answers, double MeanScore, double MeanBest, int Selected,
+    IReadOnlyDictionary<string, int> NotUsed);
 
 /// <summary>What came of a rejection-sampling run.</summary>
 public sealed record RejectionResult

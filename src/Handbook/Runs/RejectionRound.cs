@@ -10,8 +10,10 @@ using Handbook.Training.Sampling.Scorers;
 namespace Handbook.Runs;
 
 /// <summary>One round in its folder: sampled answers, their scores, what is trained on. Every stage goes on where it stopped.</summary>
-/// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order of the prompts.</remarks>
-internal sealed class RejectionRound(int number, string folder, RunState state, Recipe recipe, IReadOnlyList<Prompt> prompts, IRunObserver observer)
+/// <remarks><c>answers.jsonl</c> and <c>scores.jsonl</c> only grow, in the order in which things happen; <c>train.jsonl</c> is in the order
+/// of the prompts.</remarks>
+internal sealed class RejectionRound(int number, string folder, RunState state, Recipe recipe, IReadOnlyList<Prompt> prompts,
+    IRunObserver observer)
 {
     private const string Answers = "answers.jsonl", Scores = "scores.jsonl";
 
@@ -54,7 +56,8 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
     {
         Source = name;
         using var journal = new Journal(Path.Combine(folder, Answers), Read);
-        var missing = Enumerable.Range(0, prompts.Count).Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
+        var missing = Enumerable.Range(0, prompts.Count)
+            .Select(p => (Prompt: p, Samples: Enumerable.Range(0, _samples[p].Length).Where(s => _samples[p][s] is null).ToArray()))
             .Where(group => group.Samples.Length > 0).ToArray();
         var total = _samples.Sum(group => group.Length);
         if (missing.Length == 0)
@@ -64,10 +67,19 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         using var source = open();
         using var bar = observer.Began($"round {number}: sampling", total, "answers");
         bar.Report(total - missing.Sum(group => group.Samples.Length));
-        source.Answer([.. missing.Select(group => new AnswerRequest(prompts[group.Prompt], [.. group.Samples.Select(s => Stream(group.Prompt, s))]))], (request, place, answer) =>
+        source.Answer([.. missing.Select(group =>
+            new AnswerRequest(prompts[group.Prompt], [.. group.Samples.Select(s => Stream(group.Prompt, s))]))], (request, place, answer) =>
         {
             var (prompt, sample) = (missing[request].Prompt, missing[request].Samples[place]);
-            journal.Add(new JsonObject { ["prompt"] = prompt, ["sample"] = sample, ["answer"] = answer.Text, ["finished"] = answer.Finished, ["tokens"] = answer.Tokens, ["log_prob"] = answer.LogProb });
+            journal.Add(new JsonObject
+            {
+                ["prompt"] = prompt,
+                ["sample"] = sample,
+                ["answer"] = answer.Text,
+                ["finished"] = answer.Finished,
+                ["tokens"] = answer.Tokens,
+                ["log_prob"] = answer.LogProb
+            });
             _samples[prompt][sample] = new(prompt, sample, answer);
             bar.Advance();
         }, cancel);
@@ -78,7 +90,8 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         var (prompt, sample) = (answer.GetProperty("prompt").GetInt32(), answer.GetProperty("sample").GetInt32());
         if (prompt >= _samples.Length || sample >= _samples[prompt].Length)
             return;     // the recipe asks for fewer now
-        _samples[prompt][sample] = new(prompt, sample, new(answer.GetProperty("answer").GetString()!, answer.GetProperty("finished").GetBoolean(),
+        _samples[prompt][sample] = new(prompt, sample,
+            new(answer.GetProperty("answer").GetString()!, answer.GetProperty("finished").GetBoolean(),
             answer.GetProperty("tokens") is { ValueKind: JsonValueKind.Number } tokens ? tokens.GetInt32() : null,
             answer.GetProperty("log_prob") is { ValueKind: JsonValueKind.Number } logProb ? logProb.GetDouble() : null));
     }
@@ -121,7 +134,14 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
             Finished = sample.Given.Finished,
         })], (i, score) =>
         {
-            journal.Add(new JsonObject { ["prompt"] = missing[i]!.Prompt, ["sample"] = missing[i]!.Sample, ["scorer"] = name, ["score"] = RoundSample.Number(score.Value), ["detail"] = score.Detail });
+            journal.Add(new JsonObject
+            {
+                ["prompt"] = missing[i]!.Prompt,
+                ["sample"] = missing[i]!.Sample,
+                ["scorer"] = name,
+                ["score"] = RoundSample.Number(score.Value),
+                ["detail"] = score.Detail
+            });
             missing[i]!.Scores[name] = score;
             bar.Advance();
         }, cancel);
@@ -132,7 +152,8 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         var (prompt, sample) = (score.GetProperty("prompt").GetInt32(), score.GetProperty("sample").GetInt32());
         if (prompt < _samples.Length && sample < _samples[prompt].Length)
             _samples[prompt][sample]!.Scores[score.GetProperty("scorer").GetString()!] =
-                new(score.GetProperty("score") is { ValueKind: JsonValueKind.Number } value ? value.GetDouble() : double.NaN, score.GetProperty("detail").GetString());
+                new(score.GetProperty("score") is { ValueKind: JsonValueKind.Number } value ? value.GetDouble() : double.NaN,
+                    score.GetProperty("detail").GetString());
     }
 
     /// <summary>Marks the answers and writes the rows to train on.</summary>
@@ -156,6 +177,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
     /// <summary>What a model that is trained on the rows is known by.</summary>
     public string RowsKey => RunState.Hash(JsonLines.Text(_rows));
 
-    private InputException OtherRows() => new($"round {number} of {Path.GetDirectoryName(folder)} has trained on other rows than this recipe selects", "the keys of sampling, scoring or selection have changed since",
+    private InputException OtherRows() => new($"round {number} of {Path.GetDirectoryName(folder)} has trained on other rows than this "
+        + "recipe selects", "the keys of sampling, scoring or selection have changed since",
         "take the old values back, begin anew with --fresh=true, or name another output_dir");
 }

@@ -21,8 +21,10 @@ namespace Handbook.Runs;
 
 /// <summary>From prompts to a new model: sample, score, select, train, as often as the recipe says.</summary>
 /// <remarks>
-/// <c>output_dir</c> gets the last round's model, <c>samples.jsonl</c> (every answer with its scores and where it came from), <c>summary.json</c> and
-/// <c>pipeline.yaml</c>; <c>round-N/</c> what happens on the way. The same command goes on where it stopped, and its files are the same as without the stop.
+/// <c>output_dir</c> gets the last round's model, <c>samples.jsonl</c> (every answer with its scores and where it came from),
+/// <c>summary.json</c> and
+/// <c>pipeline.yaml</c>; <c>round-N/</c> what happens on the way. The same command goes on where it stopped, and its files are the same as
+/// without the stop.
 /// </remarks>
 public sealed class RejectionRun
 {
@@ -41,7 +43,8 @@ public sealed class RejectionRun
         _place = new(recipe);
         _tokenizer = RowPlan.LoadTokenizer(recipe);
         // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
-        _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null || recipe.Data.ChatTemplatePath is not null
+        _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null
+            || recipe.Data.ChatTemplatePath is not null
             || Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath())).ChatTemplate is not null;
         _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
     }
@@ -52,7 +55,8 @@ public sealed class RejectionRun
     /// <param name="commandLine">What the user typed, for <c>run.json</c>; null where the run was not started by a command.</param>
     /// <param name="cancel">Ends the run; the same call goes on from there.</param>
     /// <exception cref="InputException">Something the user can fix; what was sampled and scored is kept.</exception>
-    public static RejectionResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null, CancellationToken cancel = default)
+    public static RejectionResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null,
+        CancellationToken cancel = default)
     {
         observer ??= RunObservers.None;
         try
@@ -112,7 +116,8 @@ public sealed class RejectionRun
         }
         Show(summary);
         _observer.Said(_recipe.Rejection.Trains() is null
-            ? $"the rows to train on: {Path.Combine(_output, "round-1", "train.jsonl")}; every answer: {Path.Combine(_output, "samples.jsonl")}"
+            ? $"the rows to train on: {Path.Combine(_output, "round-1", "train.jsonl")}; every "
+                + $"answer: {Path.Combine(_output, "samples.jsonl")}"
             : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
         return Result(summary, RunEnd.Finished, _recipe.Rejection.Trains() is null ? null : model);
     }
@@ -130,9 +135,12 @@ public sealed class RejectionRun
     {
         if (round.SamplesDropped.Keys.All(reason => reason == "not scored"))
             return _recipe.Scoring.RewardFuncs!.Contains("judge")
-                ? "no answer has a score, so more of them would not help: samples.jsonl has the judge's words (details); set judge_pattern to find the mark in them, or ask for it in judge_prompt"
-                : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
-        return _recipe.Rejection.SelectThreshold is { } threshold ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
+                ? "no answer has a score, so more of them would not help: samples.jsonl has the judge's words (details); set "
+                    + "judge_pattern to find the mark in them, or ask for it in judge_prompt"
+                : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys "
+                    + $"of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
+        return _recipe.Rejection.SelectThreshold is { } threshold
+            ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
             : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
     }
 
@@ -146,7 +154,8 @@ public sealed class RejectionRun
         round.State.Remember("training", key);
         var method = _recipe.Rejection.Trains()!.Value;
         _observer.Said($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
-        if (!TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null, _observer, _commandLine, cancel).IsFinished)
+        if (!TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null,
+            _observer, _commandLine, cancel).IsFinished)
             return false;
         round.State.Remember("trained", key);
         return true;
@@ -170,48 +179,68 @@ public sealed class RejectionRun
                 dropped[reason] = dropped.GetValueOrDefault(reason) + 1;
             else
                 kept.Add(prompt);
-        return kept.Count > 0 ? (kept, dropped) : throw new InputException($"no prompt can be used: {string.Join(", ", dropped.Select(entry => $"{entry.Value} × {entry.Key}"))}", fix: "raise max_prompt_length");
+        return kept.Count > 0 ? (kept, dropped)
+            : throw new InputException(
+            $"no prompt can be used: {string.Join(", ", dropped.Select(entry => $"{entry.Value} × {entry.Key}"))}",
+            fix: "raise max_prompt_length");
     }
 
     /// <summary>Says what stands beside the turns of prompts, such as tools, and has no part in what is asked of any of them.</summary>
     private void TellOfUnheard(IReadOnlyList<Prompt> prompts)
     {
-        var chats = _recipe.Rejection.SamplesElsewhere || _tokenizer.ChatTemplate is null ? null : new ChatRowEncoder(_tokenizer, ChatTemplate.Of(_tokenizer, "chat_template"));
-        var held = prompts.Where(prompt => prompt.Inputs is not null).SelectMany(prompt => prompt.Inputs!.Names.Select(name => (Name: name, IsUnheard: IsUnheard(prompt, name))));
+        var chats = _recipe.Rejection.SamplesElsewhere || _tokenizer.ChatTemplate is null ? null
+            : new ChatRowEncoder(_tokenizer, ChatTemplate.Of(_tokenizer, "chat_template"));
+        var held = prompts.Where(prompt => prompt.Inputs is not null)
+            .SelectMany(prompt => prompt.Inputs!.Names.Select(name => (Name: name, IsUnheard: IsUnheard(prompt, name))));
         foreach (var group in held.GroupBy(entry => entry.Name, entry => entry.IsUnheard).Where(group => group.All(isUnheard => isUnheard)))
-            _observer.Noted($"{(chats is null ? "nobody is sent" : "the chat template leaves out")} {group.Key}, which {group.Count():N0} of {prompts.Count:N0} prompts have");
+            _observer.Noted($"{(chats is null ? "nobody is sent" : "the chat template leaves out")} {group.Key}, which {group.Count():N0} "
+                + $"of {prompts.Count:N0} prompts have");
 
-        bool IsUnheard(Prompt prompt, string name) => chats is null || prompt.Messages is not { } messages || chats.LeftOut(prompt.Inputs!.With(messages)).Contains(name);
+        bool IsUnheard(Prompt prompt, string name) => chats is null || prompt.Messages is not { } messages
+            || chats.LeftOut(prompt.Inputs!.With(messages)).Contains(name);
     }
 
-    private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere ? $"{_recipe.Rejection.SampleBaseUrl ?? "api.openai.com"} {_recipe.Rejection.SampleModel}" : model;
+    private string SourceName(string model) => _recipe.Rejection.SamplesElsewhere
+        ? $"{_recipe.Rejection.SampleBaseUrl ?? "api.openai.com"} {_recipe.Rejection.SampleModel}" : model;
 
     private IAnswerSource Source(string model)
     {
         var rejection = _recipe.Rejection;
         if (rejection.SamplesElsewhere)
-            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!, _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!,
+                _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
         var speaker = LanguageModel.Open(model, _compute, _tokenizer);
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }
 
-    private SamplingOptions Sampling(LanguageModel? model) => _recipe.Sampling.Sampling(_recipe.Preference.MaxCompletionLength ?? 256, _recipe.Training.Seed,
+    private SamplingOptions Sampling(LanguageModel? model) =>
+        _recipe.Sampling.Sampling(_recipe.Preference.MaxCompletionLength ?? 256, _recipe.Training.Seed,
         _recipe.Rejection.SampleBatchSize, model?.StopIds ?? []);
 
     /// <summary>Everything that decides what is sampled, but not how many answers.</summary>
     private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
     {
         var options = Sampling(null) with { BatchSize = 1 };
-        var asked = string.Join('\n', prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
+        var asked = string.Join('\n',
+            prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
         var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : RunState.WeightsOf(model);
-        return RunState.Hash($"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
+        return RunState.Hash(
+            $"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
     }
 
     /// <summary>Everything that decides the scores, but not how they are weighed.</summary>
     private string ScoringKey(IReadOnlyList<Prompt> prompts)
     {
-        var keys = _recipe.Scoring with { RewardWeights = null, AllowCode = true, EndpointParallel = 1, EndpointRetries = 0, EndpointTimeout = 1 };
-        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? RunState.WeightsOf(_recipe.Scoring.RewardModelNameOrPath!) : "";
+        var keys = _recipe.Scoring with
+        {
+            RewardWeights = null,
+            AllowCode = true,
+            EndpointParallel = 1,
+            EndpointRetries = 0,
+            EndpointTimeout = 1
+        };
+        var reward = _recipe.Scoring.RewardFuncs!.Contains("reward_model") ? RunState.WeightsOf(_recipe.Scoring.RewardModelNameOrPath!)
+            : "";
         return RunState.Hash($"{JsonSerializer.Serialize(keys)}\n{reward}\n{string.Join('\n', prompts.Select(prompt => prompt.Expected))}");
     }
 }

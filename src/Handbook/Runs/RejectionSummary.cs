@@ -33,8 +33,10 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
             foreach (var sample in group)
                 _samples.Add(sample.ToJson(number, asked[sample.Prompt], round.Source, round.Stream(sample.Prompt, sample.Sample)));
         var scored = round.Samples.SelectMany(group => group).Where(sample => !double.IsNaN(sample.Total)).ToArray();
-        var best = round.Samples.Select(group => group.Where(sample => !double.IsNaN(sample.Total)).Select(sample => sample.Total).DefaultIfEmpty(double.NaN).Max()).Where(score => !double.IsNaN(score)).ToArray();
-        var (mean, meanBest) = (scored.Length > 0 ? scored.Average(sample => sample.Total) : double.NaN, best.Length > 0 ? best.Average() : double.NaN);
+        var best = round.Samples.Select(group => group.Where(sample => !double.IsNaN(sample.Total)).Select(sample => sample.Total)
+            .DefaultIfEmpty(double.NaN).Max()).Where(score => !double.IsNaN(score)).ToArray();
+        var (mean, meanBest) = (scored.Length > 0 ? scored.Average(sample => sample.Total) : double.NaN,
+            best.Length > 0 ? best.Average() : double.NaN);
         var samples = round.Samples.Sum(group => group.Count);
         _rounds.Add(new JsonObject
         {
@@ -44,10 +46,12 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
             ["samples"] = samples,
             ["mean_score"] = RoundSample.Number(mean),
             ["mean_best_score"] = RoundSample.Number(meanBest),
-            ["mean_scores"] = new JsonObject(scored.SelectMany(sample => sample.Scores).GroupBy(score => score.Key, score => score.Value.Value).Order(Comparer<IGrouping<string, double>>.Create((a, b) => string.CompareOrdinal(a.Key, b.Key)))
+            ["mean_scores"] = new JsonObject(scored.SelectMany(sample => sample.Scores).GroupBy(score => score.Key,
+                score => score.Value.Value).Order(Comparer<IGrouping<string, double>>.Create((a, b) => string.CompareOrdinal(a.Key, b.Key)))
                 .Select(group => KeyValuePair.Create(group.Key, RoundSample.Number(group.Average())))),
             ["mean_length"] = MeanLength(round.Samples.SelectMany(group => group)),
-            ["mean_length_selected"] = MeanLength(round.Samples.SelectMany(group => group).Where(sample => sample.Use is "trained" or "chosen")),
+            ["mean_length_selected"] = MeanLength(round.Samples.SelectMany(group => group)
+                .Where(sample => sample.Use is "trained" or "chosen")),
             ["selected"] = round.DatasetRows,
             ["answers_not_used"] = Counts(round.SamplesDropped),
             ["prompts_not_used"] = Counts(round.PromptsDropped),
@@ -77,8 +81,10 @@ internal sealed class RejectionSummary(Recipe recipe, int prompts, IReadOnlyDict
     }
 
     private static JsonObject Counts(IReadOnlyDictionary<string, int> counts) =>
-        new(counts.OrderBy(entry => entry.Key, StringComparer.Ordinal).Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
+        new(counts.OrderBy(entry => entry.Key, StringComparer.Ordinal)
+            .Select(entry => KeyValuePair.Create(entry.Key, (JsonNode?)entry.Value)));
 
     /// <summary>Characters of an answer, on average; null without answers.</summary>
-    private static JsonNode? MeanLength(IEnumerable<RoundSample> samples) => RoundSample.Number(samples.Select(sample => (double)sample.Given.Text.Length).DefaultIfEmpty(double.NaN).Average());
+    private static JsonNode? MeanLength(IEnumerable<RoundSample> samples) =>
+        RoundSample.Number(samples.Select(sample => (double)sample.Given.Text.Length).DefaultIfEmpty(double.NaN).Average());
 }

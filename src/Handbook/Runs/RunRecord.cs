@@ -30,7 +30,8 @@ internal static class RunRecord
             Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
             Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
             DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
-            DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
+            DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title,
+                source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
             ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(plan.ModelFolder),
@@ -43,13 +44,15 @@ internal static class RunRecord
         var t = recipe.Training;
         return new ModelCard
         {
-            Name = recipe.Training.HubModelId?.Split('/')[^1] ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
+            Name = recipe.Training.HubModelId?.Split('/')[^1]
+                ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             Folder = t.OutputDir,
             LocalPaths = [.. LocalPaths(recipe)],
             BaseModel = recipe.Model.ModelNameOrPath,
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
-            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
+            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} "
+                + $"tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
             Hyperparameters = new CardHyperparameters
             {
                 LearningRate = t.LearningRate,

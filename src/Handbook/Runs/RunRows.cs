@@ -23,8 +23,10 @@ internal sealed class RunRows : IDisposable
             throw new InputException("there is no row to train on", fix: "look at the data with `handbook inspect`");
         if (training.Evaluates() && data.Evaluation is not { Count: > 0 })
             throw new InputException("the recipe evaluates, but no rows are held out",
-                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or set eval_strategy: no and do_eval: false");
-        if (plan.Run.Data.Packing && data.Train.Count == 1 && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
+                fix: "add a test split (dataset_test_split, a test split in dataset_splits, or test_split_size in dataset_mixture), or "
+                    + "set eval_strategy: no and do_eval: false");
+        if (plan.Run.Data.Packing && data.Train.Count == 1
+            && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
             observer.Warned(one);
         _survey = RowSurvey.Of(data.Train, plan.Method.Survey with { LongestText = config.LongestText });
         var heldOut = Evaluation is null ? null : RowSurvey.Of(Evaluation, new() { LongestText = config.LongestText });
@@ -72,7 +74,8 @@ internal sealed class RunRows : IDisposable
         foreach (var report in data.Sources)
         {
             var s = report.Summary;
-            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with "
+                + $"loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
             if (s.JoinedNote() is { } joined)
                 observer.Noted(joined);
             foreach (var bad in s.Bad)

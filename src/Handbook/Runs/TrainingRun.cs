@@ -21,7 +21,8 @@ public static class TrainingRun
     /// <param name="commandLine">What the user typed, for <c>run.json</c>; null where the run was not started by a command.</param>
     /// <param name="cancel">Ends the run after a checkpoint.</param>
     /// <exception cref="InputException">Something the user can fix; nothing is half-written.</exception>
-    public static RunResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null, CancellationToken cancel = default) =>
+    public static RunResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null,
+        CancellationToken cancel = default) =>
         Run(recipe, held: null, observer ?? RunObservers.None, commandLine, cancel);
 
     /// <param name="held">The lock of the run folder, where the caller holds it.</param>
@@ -71,11 +72,13 @@ public static class TrainingRun
             return Train(recipe, start, plan, rows, model, method, own, observer, commandLine, cancel);
     }
 
-    private static RunResult Train(Recipe recipe, RunStart start, TrainingPlan plan, RunRows rows, Decoder model, IMethodRun method, RunLock? own, IRunObserver observer,
+    private static RunResult Train(Recipe recipe, RunStart start, TrainingPlan plan, RunRows rows, Decoder model, IMethodRun method,
+        RunLock? own, IRunObserver observer,
         string? commandLine, CancellationToken cancel)
     {
         var (options, resume) = (recipe.Training, start.Resume);
-        var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer, plan.SaveType);
+        var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
+            plan.SaveType);
         using var samples = Samples(plan, method);
         var job = new TrainingJob
         {
@@ -126,7 +129,8 @@ public static class TrainingRun
     {
         if (!plan.Run.Preference.GenerateDuringEval || method.Evaluation is not { } evaluation)
             return null;
-        var encoder = new PromptEncoder(plan.InitialFolder, plan.Tokenizer, GenerationDefaults.Load(plan.InitialFolder, plan.Config.Decoder));
+        var encoder = new PromptEncoder(plan.InitialFolder, plan.Tokenizer,
+            GenerationDefaults.Load(plan.InitialFolder, plan.Config.Decoder));
         return new EvaluationSamples(evaluation, plan.Tokenizer, encoder.StopIds, plan.Run.Preference.MaxCompletionLength ?? 256);
     }
 

@@ -41,7 +41,8 @@ public sealed class BadDataTests : IDisposable
     {
         using (var file = File.Create(_run.At("rows.jsonl.gz")))
         using (var zip = new System.IO.Compression.GZipStream(file, System.IO.Compression.CompressionLevel.Fastest))
-            zip.Write(System.Text.Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 200).Select(i => $"{{\"text\": \"row {i * 7919}\"}}\n"))));
+            zip.Write(System.Text.Encoding.UTF8.GetBytes(string.Concat(Enumerable.Range(0, 200)
+                .Select(i => $"{{\"text\": \"row {i * 7919}\"}}\n"))));
         using (var file = File.OpenWrite(_run.At("rows.jsonl.gz")))
             file.SetLength(file.Length / 2);
         _run.Refuses(["--dataset_name=rows.jsonl.gz"], "rows.jsonl.gz: the gzip stream ends in the middle; the file is truncated");
@@ -70,15 +71,18 @@ public sealed class BadDataTests : IDisposable
     }
 
     [Fact]
-    public void Rows_of_which_nothing_is_left_after_truncation() => _run.Refuses(["--max_length=2", "--assistant_only_loss=true"], "nothing left to learn after cutting", "rows.jsonl:1: no token that carries loss among the first 2");
+    public void Rows_of_which_nothing_is_left_after_truncation() => _run.Refuses(["--max_length=2", "--assistant_only_loss=true"],
+        "nothing left to learn after cutting", "rows.jsonl:1: no token that carries loss among the first 2");
 
     [Fact]
-    public void An_evaluation_without_rows() => _run.Refuses(["--eval_strategy=steps"], "rows.jsonl: is one file, so it has no split \"test\"", "dataset_test_split: train[90%:]");
+    public void An_evaluation_without_rows() => _run.Refuses(["--eval_strategy=steps"], "rows.jsonl: is one file, so it has no "
+        + "split \"test\"", "dataset_test_split: train[90%:]");
 
     [Fact]
     public void A_mixture_with_no_row()
     {
-        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", "dataset_mixture: {datasets: [{id: rows.jsonl, weight: 0.01}]}"));
+        _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", "dataset_mixture: {datasets: [{id: rows.jsonl, "
+            + "weight: 0.01}]}"));
         _run.Refuses([], "row");
     }
 

@@ -22,15 +22,18 @@ public sealed class BadGenerateTests : IDisposable
     }
 
     [Fact]
-    public void Prompts_that_are_not_there() => _run.Refused(_run.Handbook.Run("generate", "model", "--prompts", "absent.jsonl"), "absent.jsonl");
+    public void Prompts_that_are_not_there() =>
+        _run.Refused(_run.Handbook.Run("generate", "model", "--prompts", "absent.jsonl"), "absent.jsonl");
 
     [Theory]
     [InlineData("--temperature", "-1")]
     [InlineData("--top-p", "2")]
     [InlineData("--max-new-tokens", "0")]
-    public void A_number_out_of_range(string option, string value) => _run.Refused(_run.Handbook.Run("generate", "model", "hello", option, value), value);
+    public void A_number_out_of_range(string option, string value) =>
+        _run.Refused(_run.Handbook.Run("generate", "model", "hello", option, value), value);
 
     [Fact]
     public void A_file_of_answers_that_cannot_be_written() =>
-        _run.Refused(_run.Handbook.Run("generate", "model", "--prompts", "rows.jsonl", "--max-new-tokens", "2", "--output", "rows.jsonl/answers.jsonl"), "--output rows.jsonl/answers.jsonl cannot be written");
+        _run.Refused(_run.Handbook.Run("generate", "model", "--prompts", "rows.jsonl", "--max-new-tokens", "2", "--output",
+            "rows.jsonl/answers.jsonl"), "--output rows.jsonl/answers.jsonl cannot be written");
 }

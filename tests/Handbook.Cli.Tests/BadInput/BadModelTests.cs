@@ -12,17 +12,20 @@ public sealed class BadModelTests : IDisposable
 
     [Fact]
     public void A_model_of_the_hub_is_not_downloaded() =>
-        _run.Refuses(["--model_name_or_path=mistralai/Mistral-7B-v0.1"], "model_name_or_path: there is no folder mistralai/Mistral-7B-v0.1", "why: nothing is downloaded while training", "HANDBOOK_MODELS");
+        _run.Refuses(["--model_name_or_path=mistralai/Mistral-7B-v0.1"], "model_name_or_path: there is no folder mistralai/Mistral-7B-v0.1",
+            "why: nothing is downloaded while training", "HANDBOOK_MODELS");
 
     [Theory]
-    [InlineData("\"num_attention_heads\": 2", "\"num_attention_heads\": 3", "config.json: hidden_size 16 is not divisible by num_attention_heads 3")]
+    [InlineData("\"num_attention_heads\": 2", "\"num_attention_heads\": 3",
+        "config.json: hidden_size 16 is not divisible by num_attention_heads 3")]
     [InlineData("\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3", "num_key_value_heads")]
     [InlineData("\"llama\"", "\"gemma2\"", "config.json: model_type \"gemma2\" is not supported")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": -16", "config.json: hidden_size")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": \"wide\"", "config.json: hidden_size")]
     [InlineData("\"intermediate_size\": 32", "\"intermediate_size\": 1e300", "config.json: intermediate_size")]
     [InlineData("\"hidden_size\": 16,", "", "config.json: hidden_size")]
-    [InlineData("\"hidden_size\": 16", "\"rope_scaling\": {\"rope_type\": \"spiral\", \"factor\": 2.0}, \"hidden_size\": 16", "config.json: rope_scaling")]
+    [InlineData("\"hidden_size\": 16", "\"rope_scaling\": {\"rope_type\": \"spiral\", \"factor\": 2.0}, \"hidden_size\": 16",
+        "config.json: rope_scaling")]
     [InlineData("\"hidden_size\": 16", "\"hidden_act\": \"sine\", \"hidden_size\": 16", "config.json: hidden_act")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": 16 16", "config.json")]
     public void A_config_that_is_wrong(string old, string @new, string message)
@@ -64,7 +67,8 @@ public sealed class BadModelTests : IDisposable
     }
 
     [Theory]
-    [InlineData("model.norm.weight", "model.norm.wEight", "model.norm.weight")]                // a tensor of another name: the right one is missing
+    // a tensor of another name: the right one is missing
+    [InlineData("model.norm.weight", "model.norm.wEight", "model.norm.weight")]
     [InlineData("\"F32\"", "\"F33\"", "F33")]
     public void Weights_whose_header_is_wrong(string old, string @new, string message)
     {
@@ -83,7 +87,8 @@ public sealed class BadModelTests : IDisposable
     public void An_index_that_names_an_absent_shard()
     {
         File.Delete(_run.At("model/model.safetensors"));
-        _run.Write("model/model.safetensors.index.json", """{"metadata": {}, "weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}""");
+        _run.Write("model/model.safetensors.index.json",
+            """{"metadata": {}, "weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}""");
         _run.Refuses([], "model-00001-of-00002.safetensors");
     }
 

@@ -1,6 +1,7 @@
 namespace Handbook.Cli.Tests.BadInput;
 
-/// <summary>Recipes that cannot be read or make no sense. Each key's own messages are held word for word in <c>RecipeDiagnosticsTests</c>.</summary>
+/// <summary>Recipes that cannot be read or make no sense. Each key's own messages are held word for word in
+/// <c>RecipeDiagnosticsTests</c>.</summary>
 public sealed class BadRecipeTests : IDisposable
 {
     private readonly TinyRun _run = new();
@@ -54,5 +55,6 @@ public sealed class BadRecipeTests : IDisposable
 
     [Fact]
     public void Fresh_and_resume_contradict_each_other() =>
-        _run.Refuses(["--fresh=true", "--resume_from_checkpoint=out/checkpoint-2"], "fresh: true begins anew, but resume_from_checkpoint asks to go on", "fix: remove one of the two");
+        _run.Refuses(["--fresh=true", "--resume_from_checkpoint=out/checkpoint-2"],
+            "fresh: true begins anew, but resume_from_checkpoint asks to go on", "fix: remove one of the two");
 }

@@ -20,7 +20,8 @@ public sealed class BadRunTests : IDisposable
     [Fact]
     public void A_learning_rate_that_blows_up_keeps_the_checkpoints_before()
     {
-        var outcome = _run.Refuses(["--learning_rate=1e30", "--save_steps=1", "--max_grad_norm=0", "--lr_scheduler_type=constant"], "learning rate 1e+30", "nothing was updated", "lower learning_rate");
+        var outcome = _run.Refuses(["--learning_rate=1e30", "--save_steps=1", "--max_grad_norm=0", "--lr_scheduler_type=constant"],
+            "learning rate 1e+30", "nothing was updated", "lower learning_rate");
         Assert.Matches("step [234]: the (loss|gradient norm) is ", outcome.Error);
         Assert.True(File.Exists(_run.At("out/checkpoint-1/manifest.json")));
         Assert.False(File.Exists(_run.At("out/model.safetensors")));
@@ -28,17 +29,21 @@ public sealed class BadRunTests : IDisposable
 
     [Fact]
     public void A_metric_that_is_not_measured() =>
-        _run.Refuses(["--dataset_train_split=train[:6]", "--dataset_test_split=train[6:]", "--eval_strategy=steps", "--eval_steps=2", "--metric_for_best_model=bleu", "--load_best_model_at_end=true"], "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
+        _run.Refuses(["--dataset_train_split=train[:6]", "--dataset_test_split=train[6:]", "--eval_strategy=steps", "--eval_steps=2",
+            "--metric_for_best_model=bleu", "--load_best_model_at_end=true"],
+            "metric_for_best_model: eval_bleu is not measured; there are ", "eval_loss");
 
     [Fact]
     public void A_checkpoint_that_does_not_exist() =>
         _run.Refuses(["--resume_from_checkpoint=out/checkpoint-9"], "resume_from_checkpoint: ", "checkpoint-9 does not exist");
 
     [Fact]
-    public void A_folder_that_is_no_checkpoint() => _run.Refuses(["--resume_from_checkpoint=model"], "resume_from_checkpoint: ", "model is not a whole checkpoint");
+    public void A_folder_that_is_no_checkpoint() =>
+        _run.Refuses(["--resume_from_checkpoint=model"], "resume_from_checkpoint: ", "model is not a whole checkpoint");
 
     [Fact]
-    public void Going_on_where_there_is_nothing() => _run.Refuses(["--resume_from_checkpoint=true"], "resume_from_checkpoint is true, but out has no checkpoint");
+    public void Going_on_where_there_is_nothing() =>
+        _run.Refuses(["--resume_from_checkpoint=true"], "resume_from_checkpoint is true, but out has no checkpoint");
 
     [Theory]
     [InlineData("model.safetensors")]
@@ -72,8 +77,11 @@ public sealed class BadRunTests : IDisposable
     public void Going_on_with_other_rows_in_the_same_file()
     {
         Assert.Equal(0, _run.Sft("--max_steps=2", "--lr_scheduler_type=constant").Code);
-        _run.Write("rows.jsonl", string.Concat(_run.Read("rows.jsonl").Split('\n').Reverse().Select(line => line.Length > 0 ? line.Replace("number", "figure") + "\n" : "")));
-        _run.Refuses(["--max_steps=4", "--lr_scheduler_type=constant"], "was trained on other rows, in another order, or with other batches", "--fresh=true");
+        _run.Write("rows.jsonl",
+            string.Concat(_run.Read("rows.jsonl").Split('\n').Reverse()
+            .Select(line => line.Length > 0 ? line.Replace("number", "figure") + "\n" : "")));
+        _run.Refuses(["--max_steps=4", "--lr_scheduler_type=constant"],
+            "was trained on other rows, in another order, or with other batches", "--fresh=true");
     }
 
     [Fact]
@@ -81,7 +89,8 @@ public sealed class BadRunTests : IDisposable
     {
         // 100 kB: enough for the log, not for a checkpoint. A file system of our own needs a mount, here in a name space of its own.
         const string mount = "mkdir -p out && mount -t tmpfs -o size=100k none out";
-        Assert.SkipUnless(Shell(mount).Code == 0, "mounting a small file system is not allowed here; CheckpointFolderTests fills a disk in the process");
+        Assert.SkipUnless(Shell(mount).Code == 0, "mounting a small file system is not allowed here; CheckpointFolderTests fills a disk "
+            + "in the process");
         var outcome = Shell(mount + " && \"$0\" exec \"$@\"; code=$?; ls -A out; exit $code");
         _run.Refused(outcome, "not enough space: about ", "free", "nothing was written");
         Assert.DoesNotContain("checkpoint", outcome.Output);
@@ -95,25 +104,30 @@ public sealed class BadRunTests : IDisposable
     {
         if (OperatingSystem.IsWindows())
             return;
-        const UnixFileMode open = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+        const UnixFileMode open = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute
+            | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
         Directory.CreateDirectory(_run.At("out"));
         Directory.CreateDirectory(_run.At("cache"));
         File.SetUnixFileMode(_run.At("out"), open);
         try
         {
-            string[] run = ["env", $"HANDBOOK_CACHE={_run.At("cache")}", "dotnet", "exec", HandbookProcess.ProgramFile, "sft", "r.yaml", $"--output_dir={output}"];
+            string[] run = ["env", $"HANDBOOK_CACHE={_run.At("cache")}", "dotnet", "exec", HandbookProcess.ProgramFile, "sft", "r.yaml",
+                $"--output_dir={output}"];
             if (Environment.IsPrivilegedProcess)        // root may write everywhere, so somebody else runs it
             {
                 File.SetUnixFileMode(_run.Handbook.Folder, open);
                 File.SetUnixFileMode(_run.At("cache"), open | UnixFileMode.UserWrite | UnixFileMode.GroupWrite | UnixFileMode.OtherWrite);
                 string[] nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
-                Assert.SkipUnless(_run.Handbook.RunOther("setpriv", [.. nobody, "test", "-r", HandbookProcess.ProgramFile]).Code == 0, "root may write everywhere, and nobody else can run the program");
-                _run.Refused(_run.Handbook.RunOther("setpriv", [.. nobody, .. run]), "output_dir", "no permission to write there", "choose another output_dir");
+                Assert.SkipUnless(_run.Handbook.RunOther("setpriv", [.. nobody, "test", "-r", HandbookProcess.ProgramFile]).Code == 0,
+                    "root may write everywhere, and nobody else can run the program");
+                _run.Refused(_run.Handbook.RunOther("setpriv", [.. nobody, .. run]), "output_dir", "no permission to write there",
+                    "choose another output_dir");
             }
             else
             {
                 File.SetUnixFileMode(_run.At("out"), UnixFileMode.UserRead | UnixFileMode.UserExecute);
-                _run.Refused(_run.Handbook.RunOther(run[0], run[1..]), "output_dir", "no permission to write there", "choose another output_dir");
+                _run.Refused(_run.Handbook.RunOther(run[0], run[1..]), "output_dir", "no permission to write there",
+                    "choose another output_dir");
             }
         }
         finally
@@ -127,7 +141,8 @@ public sealed class BadRunTests : IDisposable
     public void A_cache_that_cannot_be_written()
     {
         _run.Write("cache", "a file");
-        var outcome = _run.Handbook.Run(["sft", "r.yaml"], TimeSpan.FromMinutes(5), new Dictionary<string, string> { ["HANDBOOK_CACHE"] = _run.At("cache") });
+        var outcome = _run.Handbook.Run(["sft", "r.yaml"], TimeSpan.FromMinutes(5),
+            new Dictionary<string, string> { ["HANDBOOK_CACHE"] = _run.At("cache") });
         _run.Refused(outcome, "cache: the tokenised rows cannot be kept there", "set HANDBOOK_CACHE to a folder that can be written");
     }
 
@@ -139,5 +154,6 @@ public sealed class BadRunTests : IDisposable
     }
 
     /// <summary>A command in a mount name space of its own; $0 is dotnet, $@ the program with the run's words.</summary>
-    private Outcome Shell(string script) => _run.Handbook.RunOther("unshare", "-rm", "sh", "-c", script, "dotnet", HandbookProcess.ProgramFile, "sft", "r.yaml");
+    private Outcome Shell(string script) =>
+        _run.Handbook.RunOther("unshare", "-rm", "sh", "-c", script, "dotnet", HandbookProcess.ProgramFile, "sft", "r.yaml");
 }

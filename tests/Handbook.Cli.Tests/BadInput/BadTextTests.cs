@@ -40,7 +40,8 @@ public sealed class BadTextTests : IDisposable
         // 40 more special tokens; the model has 300 rows for fewer than 290
         Edit("\"added_tokens\": [", "\"added_tokens\": [" + string.Concat(Enumerable.Range(0, 40).Select(i =>
             $$"""{"id": {{300 + i}}, "content": "<|extra{{i}}|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true}, """)));
-        _run.Refuses([], "model: the embedding has 300 rows, but the tokenizer gives ids up to 3", "name the model's own tokenizer in tokenizer_name_or_path");
+        _run.Refuses([], "model: the embedding has 300 rows, but the tokenizer gives ids up to 3",
+            "name the model's own tokenizer in tokenizer_name_or_path");
     }
 
     [Fact]
@@ -66,7 +67,8 @@ public sealed class BadTextTests : IDisposable
     }
 
     [Fact]
-    public void A_template_that_is_not_there() => _run.Refuses(["--chat_template_path=t.jinja"], "chat_template_path: t.jinja does not exist", "fix: name a .jinja file or a model folder");
+    public void A_template_that_is_not_there() => _run.Refuses(["--chat_template_path=t.jinja"],
+        "chat_template_path: t.jinja does not exist", "fix: name a .jinja file or a model folder");
 
     private void Edit(string old, string @new)
     {

@@ -3,7 +3,8 @@ using Handbook.Text.Tokenizers.Training;
 
 namespace Handbook.Cli.Tests.BadInput;
 
-/// <summary>A folder with everything a run needs, all of it small and whole: <c>r.yaml</c>, <c>model/</c>, <c>rows.jsonl</c>. A test breaks one thing.</summary>
+/// <summary>A folder with everything a run needs, all of it small and whole: <c>r.yaml</c>, <c>model/</c>, <c>rows.jsonl</c>. A test breaks
+/// one thing.</summary>
 internal sealed class TinyRun : IDisposable
 {
     /// <summary>The recipe; its rows have a held-out part, it trains four steps.</summary>
@@ -25,7 +26,8 @@ internal sealed class TinyRun : IDisposable
          "num_key_value_heads": 1, "max_position_embeddings": 64, "vocab_size": 300}
         """;
 
-    public const string Template = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token }}{% endfor %}";
+    public const string Template = "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + eos_token "
+        + "}}{% endfor %}";
 
     private static readonly Lazy<string> s_model = new(() => MakeModel(Llama));
 
@@ -53,7 +55,8 @@ internal sealed class TinyRun : IDisposable
 
     public Outcome Sft(params string[] overrides) => Handbook.Run(["sft", "r.yaml", .. overrides]);
 
-    /// <summary>Runs and holds the outcome to the promise: exit code 2, the message's parts, no stack trace, nothing half-written.</summary>
+    /// <summary>Runs and holds the outcome to the promise: exit code 2, the message's parts, no stack trace, nothing
+    /// half-written.</summary>
     public Outcome Refuses(string[] overrides, params string[] message)
     {
         var outcome = Sft(overrides);
@@ -81,8 +84,10 @@ internal sealed class TinyRun : IDisposable
         return
         [
             .. left.Where(path => Path.GetFileName(path).StartsWith('.')),
-            .. left.Where(path => Path.GetFileName(path).StartsWith("checkpoint-", StringComparison.Ordinal) && !File.Exists(Path.Combine(path, "manifest.json"))),
-            .. left.Where(path => Path.GetFileName(path) == "model.safetensors" && Path.GetDirectoryName(path) == At("out") && !File.Exists(At("out", "train_results.json"))),
+            .. left.Where(path => Path.GetFileName(path).StartsWith("checkpoint-", StringComparison.Ordinal)
+                && !File.Exists(Path.Combine(path, "manifest.json"))),
+            .. left.Where(path => Path.GetFileName(path) == "model.safetensors" && Path.GetDirectoryName(path) == At("out")
+                && !File.Exists(At("out", "train_results.json"))),
         ];
     }
 
@@ -91,10 +96,17 @@ internal sealed class TinyRun : IDisposable
         var folder = Directory.CreateTempSubdirectory("handbook-tiny-").FullName;
         AppDomain.CurrentDomain.ProcessExit += (_, _) => Directory.Delete(folder, recursive: true);
         File.WriteAllText(Path.Combine(folder, "config.json"), config);
-        var options = new BpeTrainerOptions { VocabularySize = 290, SpecialTokens = ["<|user|>", "<|assistant|>"], EosToken = "</s>", ChatTemplate = Template };
+        var options = new BpeTrainerOptions
+        {
+            VocabularySize = 290,
+            SpecialTokens = ["<|user|>", "<|assistant|>"],
+            EosToken = "</s>",
+            ChatTemplate = Template
+        };
         BpeTrainer.Train(Enumerable.Repeat("number it is the answer", 4), options).Save(Path.Combine(folder, "tok"));
         using var handbook = new HandbookProcess();
-        var outcome = handbook.Run("init", "--config", Path.Combine(folder, "config.json"), "--tokenizer", Path.Combine(folder, "tok"), "--output", Path.Combine(folder, "model"));
+        var outcome = handbook.Run("init", "--config", Path.Combine(folder, "config.json"), "--tokenizer", Path.Combine(folder, "tok"),
+            "--output", Path.Combine(folder, "model"));
         Assert.True(outcome.Code == 0, outcome.Error);
         return Path.Combine(folder, "model");
     }

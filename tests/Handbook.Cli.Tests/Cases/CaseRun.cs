@@ -35,7 +35,11 @@ internal sealed partial record CaseRun(string Text)
     {
         using var place = new HandbookProcess();
         var launcher = place.Write("handbook", $"exec dotnet exec '{HandbookProcess.ProgramFile}' \"$@\"\n");
-        var start = new ProcessStartInfo("bash", ["-c", "exec bash \"$0\" 2>&1", script]) { WorkingDirectory = place.Folder, RedirectStandardOutput = true };
+        var start = new ProcessStartInfo("bash", ["-c", "exec bash \"$0\" 2>&1", script])
+        {
+            WorkingDirectory = place.Folder,
+            RedirectStandardOutput = true
+        };
         start.Environment["HANDBOOK"] = "sh " + launcher;      // the scripts let the shell split it into words
         start.Environment["SHARED"] = SharedFiles.Root;
         start.Environment["HANDBOOK_CACHE"] = Path.Combine(place.Folder, "cache");

@@ -14,7 +14,8 @@ public sealed class CasesTests
         .Select(named => named.Folder)];
 
     public static TheoryData<string> Folders() =>
-        [.. SharedFiles.Folders("cases").Where(folder => File.Exists(Path.Combine(folder, "run.sh"))).Select(folder => Path.GetFileName(folder)!)];
+        [.. SharedFiles.Folders("cases").Where(folder => File.Exists(Path.Combine(folder, "run.sh")))
+            .Select(folder => Path.GetFileName(folder)!)];
 
     [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
     public void A_case_runs_without_a_fault_of_ours_and_has_a_test_of_its_own(string folder)
@@ -29,9 +30,11 @@ public sealed class CasesTests
     public void The_fault_of_a_run_is_found_in_what_it_printed()
     {
         Assert.Null(new CaseRun("recipe.yaml: a good recipe\n  looked at 3 rows\nrc=2\n").OwnFault);
-        Assert.Equal("   at Handbook.Data.RowReader.Read(JsonElement row)", new CaseRun("error\n   at Handbook.Data.RowReader.Read(JsonElement row)\n").OwnFault);
+        Assert.Equal("   at Handbook.Data.RowReader.Read(JsonElement row)",
+            new CaseRun("error\n   at Handbook.Data.RowReader.Read(JsonElement row)\n").OwnFault);
         Assert.Equal("rc=1", new CaseRun("error: x\nrc=1\n").OwnFault);
-        Assert.Equal(["[a] b", "c"], new CaseRun("x\n── row 1: 2 tokens; [in brackets] carries loss ──\n[a] b\n\n── row 2: 1 tokens; [in brackets] carries loss ──\nc\n").Rows);
+        Assert.Equal(["[a] b", "c"], new CaseRun("x\n── row 1: 2 tokens; [in brackets] carries loss ──\n[a] b\n\n── row 2: 1 tokens; [in "
+            + "brackets] carries loss ──\nc\n").Rows);
         Assert.Equal([0, 2], new CaseRun("rc=0\nfoo\nrc=2\n").Codes);
     }
 }

@@ -31,7 +31,8 @@ public sealed class TemplateCasesTests
     [Fact, Case("11-mask-tool-result-in-loss")]
     public void Case_11_mask_tool_result_in_loss_results_are_outside_of_every_bracket()
     {
-        var outside = System.Text.RegularExpressions.Regex.Replace(Assert.Single(CaseRun.Of("11-mask-tool-result-in-loss").Rows), @"\[[^\[\]]*\]", "");
+        var outside = System.Text.RegularExpressions.Regex.Replace(Assert.Single(CaseRun.Of("11-mask-tool-result-in-loss").Rows),
+            @"\[[^\[\]]*\]", "");
         Assert.Contains("RESONE", outside);
         Assert.DoesNotContain("ANSONE", outside);
     }
@@ -41,7 +42,8 @@ public sealed class TemplateCasesTests
         Assert.Contains("no token that ends an answer carries loss", CaseRun.Of("12-mask-without-end-token").Text);
 
     [Fact, Case("13-content-null-refused")]
-    public void Case_13_content_null_refused_the_row_renders() => Assert.Contains("It rains.", Assert.Single(CaseRun.Of("13-content-null-refused").Rows));
+    public void Case_13_content_null_refused_the_row_renders() =>
+        Assert.Contains("It rains.", Assert.Single(CaseRun.Of("13-content-null-refused").Rows));
 
     [Fact, Case("14-nulls-dropped")]
     public void Case_14_nulls_dropped_nulls_are_rendered_in_both_rows()
@@ -82,7 +84,8 @@ public sealed class TemplateCasesTests
 
     [Fact, Case("18-no-default-template")]
     public void Case_18_no_default_template_is_refused_with_the_names_there_are() =>
-        Assert.Contains("the tokenizer has several chat templates (chat, tool_use), and none is called default", CaseRun.Of("18-no-default-template").Text);
+        Assert.Contains("the tokenizer has several chat templates (chat, tool_use), and none is called default",
+            CaseRun.Of("18-no-default-template").Text);
 
     [Fact, Case("19-tool-calls-not-rendered")]
     public void Case_19_tool_calls_not_rendered_the_row_is_left_out_and_what_is_missing_told()

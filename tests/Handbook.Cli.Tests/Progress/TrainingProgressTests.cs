@@ -79,7 +79,8 @@ public sealed partial class TrainingProgressTests : IDisposable
     public void The_banner_has_the_facts_and_where_the_run_continues()
     {
         var progress = new TrainingProgress(
-            Outline(steps: 231) with { ResumedStep = 50, ResumedEpoch = 0.65, SkippedBatches = 100, Parameters = 10_000_000 }, new LiveLine(_out, terminal: false), _clock);
+            Outline(steps: 231) with { ResumedStep = 50, ResumedEpoch = 0.65, SkippedBatches = 100, Parameters = 10_000_000 },
+                new LiveLine(_out, terminal: false), _clock);
         progress.Start();
         var text = Regex.Replace(_out.ToString(), " +", " ");
         Assert.Contains("examples 1,234", text, StringComparison.Ordinal);
@@ -90,7 +91,9 @@ public sealed partial class TrainingProgressTests : IDisposable
         Assert.Contains("continuing from step 50, epoch 0.65; 100 batches", text, StringComparison.Ordinal);
     }
 
-    [Theory] // losses 9 2 … 2 1 … 1 8: the first and the last batch are odd ones. By hand: (9 + 9·2)/10 = 2.7 and (9·1 + 8)/10 = 1.7; (9 + 3·2)/4 = 3.75, (3·1 + 8)/4 = 2.75
+    // losses 9 2 … 2 1 … 1 8: the first and the last batch are odd ones. By hand: (9 + 9·2)/10 = 2.7 and (9·1 + 8)/10 = 1.7; (9 + 3·2)/4 =
+    // 3.75, (3·1 + 8)/4 = 2.75
+    [Theory]
     [InlineData(20, "loss 2.7000 → 1.7000 (means of 10 steps)")]
     [InlineData(8, "loss 3.7500 → 2.7500 (means of 4 steps)")]
     [InlineData(1, "loss 9.0000 → 9.0000,")]
@@ -117,8 +120,15 @@ public sealed partial class TrainingProgressTests : IDisposable
         }
         _clock.Advance(TimeSpan.FromSeconds(1));
         progress.Step(new StepReport(2, 1, 2.0, 1e-3, 1, 1000));
-        progress.Finish(new TrainingSummary { EvalLoss = 2.25, Waited = TimeSpan.FromSeconds(0.01), PeakMemoryBytes = 2_000_000_000, Notes = ["model: runs/x"] });
-        Assert.EndsWith("done: 2 steps in 0:02, 1,000 tokens/s, loss 3.0000 → 2.0000, held-out loss 2.2500, padding 0 %, waiting for data 0.5 %, peak memory 2.0 GB\n  model: runs/x\n",
+        progress.Finish(new TrainingSummary
+        {
+            EvalLoss = 2.25,
+            Waited = TimeSpan.FromSeconds(0.01),
+            PeakMemoryBytes = 2_000_000_000,
+            Notes = ["model: runs/x"]
+        });
+        Assert.EndsWith("done: 2 steps in 0:02, 1,000 tokens/s, loss 3.0000 → 2.0000, held-out loss 2.2500, padding 0 %, waiting for data "
+            + "0.5 %, peak memory 2.0 GB\n  model: runs/x\n",
             _out.ToString(), StringComparison.Ordinal);
         Assert.Contains("evaluating: 4 rows in 1:40", _out.ToString(), StringComparison.Ordinal);
     }

@@ -27,7 +27,8 @@ public sealed class AnswerRulesTests
 
     [Fact]
     public void A_tokenizer_without_begin_token_adds_none() =>
-        Assert.Equal([5], new AnswerRules(s_plain with { AddsBegin = true }, begin: null, end: 2).Apply([new(SegmentRole.Chosen, [5], [7])], out _)[0].Prompt);
+        Assert.Equal([5], new AnswerRules(s_plain with { AddsBegin = true }, begin: null, end: 2).Apply([new(SegmentRole.Chosen, [5], [7])],
+            out _)[0].Prompt);
 
     [Theory]
     [InlineData(false, 6, new[] { 1, 5, 6 }, new[] { 7, 8, 9 })]
@@ -61,8 +62,15 @@ public sealed class AnswerRulesTests
     [InlineData(3, true, new[] { 5, 6 }, new[] { 7 })]                      // and the answers to what is left
     public void The_first_revision_cuts_both_answers_by_the_longer_one(int length, bool keepsEnd, int[] prompt, int[] answer)
     {
-        var rules = new AnswerRules(s_plain with { Cut = AnswerCut.LongestAnswer, MaxLength = length, MaxPromptLength = 2, KeepsEnd = keepsEnd }, begin: 1, end: 2);
-        var cut = rules.Apply([new(SegmentRole.Chosen, [3, 4, 5, 6], [7]), new(SegmentRole.Rejected, [3, 4, 5, 6], [8, 8, 8, 8, 8])], out var wasCut);
+        var rules = new AnswerRules(s_plain with
+        {
+            Cut = AnswerCut.LongestAnswer,
+            MaxLength = length,
+            MaxPromptLength = 2,
+            KeepsEnd = keepsEnd
+        }, begin: 1, end: 2);
+        var cut = rules.Apply([new(SegmentRole.Chosen, [3, 4, 5, 6], [7]), new(SegmentRole.Rejected, [3, 4, 5, 6], [8, 8, 8, 8, 8])],
+            out var wasCut);
         Same(prompt, answer, cut[0]);
         Assert.Equal(prompt, cut[1].Prompt);
         Assert.Equal(length < 10, wasCut);
@@ -71,7 +79,15 @@ public sealed class AnswerRulesTests
     [Fact]      // room for begin and end is 8 − 2 = 6; prompt 2 + answer 5 are too long, and 6 − 2 answer tokens are kept
     public void Single_answers_of_the_older_release_leave_room_for_begin_and_end()
     {
-        var cut = Apply(s_plain with { Cut = AnswerCut.BeforeSpecialTokens, AddsBegin = true, End = AnswerEnding.IfMissing, MaxLength = 8, MaxPromptLength = 2, KeepsEnd = true }, [3, 4, 5, 6], [7, 7, 7, 7, 7]);
+        var cut = Apply(s_plain with
+        {
+            Cut = AnswerCut.BeforeSpecialTokens,
+            AddsBegin = true,
+            End = AnswerEnding.IfMissing,
+            MaxLength = 8,
+            MaxPromptLength = 2,
+            KeepsEnd = true
+        }, [3, 4, 5, 6], [7, 7, 7, 7, 7]);
         Same([1, 5, 6], [7, 7, 7, 7, 2], cut);
     }
 
@@ -92,30 +108,44 @@ public sealed class AnswerRulesTests
             for (var i = 0; i < 2000; i++)
             {
                 var least = cut == AnswerCut.BeforeSpecialTokens ? 1 : 0;       // the release reserves no room beside what is empty
-                var options = s_plain with { Cut = cut, AddsBegin = random.Next(2) == 0, MaxLength = random.Next(8, 30), MaxPromptLength = random.Next(2, 6), KeepsEnd = random.Next(2) == 0 };
-                AnswerTokens[] answers = [.. Enumerable.Range(0, 2).Select(k => new AnswerTokens(k == 0 ? SegmentRole.Chosen : SegmentRole.Rejected, Words(10, random.Next(least, 20)), Words(50, random.Next(least, 20))))];
+                var options = s_plain with
+                {
+                    Cut = cut,
+                    AddsBegin = random.Next(2) == 0,
+                    MaxLength = random.Next(8, 30),
+                    MaxPromptLength = random.Next(2, 6),
+                    KeepsEnd = random.Next(2) == 0
+                };
+                AnswerTokens[] answers = [.. Enumerable.Range(0, 2)
+                    .Select(k => new AnswerTokens(k == 0 ? SegmentRole.Chosen : SegmentRole.Rejected, Words(10, random.Next(least, 20)),
+                    Words(50, random.Next(least, 20))))];
                 foreach (var (after, before) in new AnswerRules(options, 1, 2).Apply(answers, out var wasCut).Zip(answers))
                 {
                     Assert.InRange(after.Prompt.Length + after.Answer.Length, 0, options.MaxLength!.Value);
-                    Assert.True(IsPiece(after.Prompt.Where(id => id != 1), before.Prompt) && IsPiece(after.Answer.Where(id => id != 2), before.Answer));
+                    Assert.True(IsPiece(after.Prompt.Where(id => id != 1), before.Prompt)
+                        && IsPiece(after.Answer.Where(id => id != 2), before.Answer));
                     Assert.True(wasCut || after.Answer[^1] == 2);
                 }
             }
 
         static int[] Words(int from, int count) => [.. Enumerable.Range(from, count)];
 
-        static bool IsPiece(IEnumerable<int> piece, int[] whole) => piece.Zip(piece.Skip(1)).All(pair => pair.Second == pair.First + 1) && piece.All(whole.Contains);
+        static bool IsPiece(IEnumerable<int> piece, int[] whole) => piece.Zip(piece.Skip(1)).All(pair => pair.Second == pair.First + 1)
+            && piece.All(whole.Contains);
     }
 
     [Fact]
     public void Answers_share_a_prompt_that_is_the_same_and_stand_apart_where_it_is_not()
     {
-        var shared = AnswerTree.Build([new(SegmentRole.Chosen, [5, 6], [7, 2]), new(SegmentRole.Rejected, [5, 6], [8, 2])], promptsCarryLoss: true);
+        var shared = AnswerTree.Build([new(SegmentRole.Chosen, [5, 6], [7, 2]), new(SegmentRole.Rejected, [5, 6], [8, 2])],
+            promptsCarryLoss: true);
         Assert.Equal([(SegmentRole.Prompt, -1, 2), (SegmentRole.Chosen, 0, 2), (SegmentRole.Rejected, 0, 2)], Shape(shared));
         Assert.Equal([1, 1], shared.Segments[0].Loss.ToArray());
 
-        var apart = AnswerTree.Build([new(SegmentRole.Chosen, [5, 6], [7, 2]), new(SegmentRole.Rejected, [6], [8, 2])], promptsCarryLoss: true);
-        Assert.Equal([(SegmentRole.Prompt, -1, 2), (SegmentRole.Chosen, 0, 2), (SegmentRole.Prompt, -1, 1), (SegmentRole.Rejected, 2, 2)], Shape(apart));
+        var apart = AnswerTree.Build([new(SegmentRole.Chosen, [5, 6], [7, 2]), new(SegmentRole.Rejected, [6], [8, 2])],
+            promptsCarryLoss: true);
+        Assert.Equal([(SegmentRole.Prompt, -1, 2), (SegmentRole.Chosen, 0, 2), (SegmentRole.Prompt, -1, 1), (SegmentRole.Rejected, 2, 2)],
+            Shape(apart));
         Assert.Equal([0], apart.Segments[2].Loss.ToArray());
 
         var rootless = AnswerTree.Build([new(SegmentRole.Chosen, [], [7, 2]), new(SegmentRole.Rejected, [], [8, 2])]);
@@ -141,7 +171,8 @@ public sealed class AnswerRulesTests
         Assert.Equal(answer, cut.Answer);
     }
 
-    private static (SegmentRole, int, int)[] Shape(TokenRow row) => [.. row.Segments.Select(segment => (segment.Role, segment.Parent, segment.Ids.Length))];
+    private static (SegmentRole, int, int)[] Shape(TokenRow row) =>
+        [.. row.Segments.Select(segment => (segment.Role, segment.Parent, segment.Ids.Length))];
 
     private static AnswerTokens Apply(PreferenceTokenizerOptions options, int[] prompt, int[] answer) =>
         new AnswerRules(options, begin: 1, end: 2).Apply([new(SegmentRole.Chosen, prompt, answer)], out _)[0];

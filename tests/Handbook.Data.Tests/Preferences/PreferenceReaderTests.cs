@@ -28,7 +28,10 @@ public sealed class PreferenceReaderTests : IDisposable
     [Fact]
     public void A_dialogue_in_one_text_is_split_where_the_answers_begin_to_differ()
     {
-        var example = Assert.IsType<AnswersExample>(Read("""{"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: Go away"}""", RowUse.Preferences));
+        var example =
+            Assert.IsType<AnswersExample>(
+            Read("""{"chosen": "\n\nHuman: Hi\n\nAssistant: Hello!", "rejected": "\n\nHuman: Hi\n\nAssistant: Go away"}""",
+            RowUse.Preferences));
         Assert.Equal(("\n\nHuman: Hi\n\nAssistant:", " Hello!", " Go away"), (example.Prompt, example.Chosen, example.Rejected));
     }
 
@@ -59,27 +62,35 @@ public sealed class PreferenceReaderTests : IDisposable
     [InlineData($$"""{"instruction": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "instruction")]
     [InlineData($$"""{"messages": [{"role": "user", "content": "x"}], "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", "messages")]
     [InlineData($$"""{"prompt": "Q", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", null)]
-    [InlineData($$"""{"messages": [{{Question}}, {{Good}}], "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", null)]
+    [InlineData($$"""{"messages": [{{Question}}, {{Good}}], "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""",
+        null)]
     [InlineData($$"""{"prompt": "x", "chosen": [{{Good}}], "rejected": [{{Bad}}]}""", null)]
     public void A_prompt_that_conversations_leave_unread_is_told(string row, string? column)
     {
-        string[] told = column is null ? [] : [$"chosen and rejected hold their own prompt, and the column {column}, which says something else, is not read"];
+        string[] told = column is null ? [] : [$"chosen and rejected hold their own prompt, and the column {column}, which says something "
+            + "else, is not read"];
         Assert.Equal(told, Read(row, RowUse.Preferences)!.Remarks);
     }
 
     [Fact]
     public void A_mapped_prompt_that_is_not_read_is_told_by_its_own_name()
     {
-        var example = Read($$"""{"theirs": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""", RowUse.Preferences, new Dictionary<string, string> { ["prompt"] = "theirs" });
+        var example = Read($$"""{"theirs": "x", "chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}]}""",
+            RowUse.Preferences, new Dictionary<string, string> { ["prompt"] = "theirs" });
         Assert.Contains("the column theirs, which says something else, is not read", Assert.Single(example!.Remarks));
     }
 
     [Theory]
-    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
-    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0.5}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
-    [InlineData(RowUse.Unpaired, """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "train": false}], "label": true}""", "train")]
+    [InlineData(RowUse.Preferences,
+        """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
+    [InlineData(RowUse.Preferences,
+        """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 0.5}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", "weight")]
+    [InlineData(RowUse.Unpaired,
+        """{"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "train": false}], "label": true}""",
+        "train")]
     [InlineData(RowUse.Prompts, """{"messages": [{"role": "user", "content": "Q", "loss_weight": 0}]}""", "loss_weight")]
-    [InlineData(RowUse.Preferences, """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 1}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", null)]
+    [InlineData(RowUse.Preferences,
+        """{"chosen": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "good", "weight": 1}], "rejected": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "bad"}]}""", null)]
     public void A_weight_of_a_turn_that_answers_cannot_have_is_told(RowUse use, string row, string? field)
     {
         string[] told = field is null ? [] : [$"the field {field} of turns is not read: an answer is learnt as a whole"];
@@ -89,7 +100,11 @@ public sealed class PreferenceReaderTests : IDisposable
     [Fact]
     public void A_weight_of_a_row_has_no_effect_and_is_named()
     {
-        var spec = new DatasetSpec { Id = _files.Write("weighed.jsonl", """{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""") };
+        var spec = new DatasetSpec
+        {
+            Id = _files.Write("weighed.jsonl",
+            """{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""")
+        };
         Assert.Equal(["weight"], RowReader.For(Dataset.Open(spec), spec, RowUse.Preferences).Unread);
     }
 
@@ -125,8 +140,15 @@ public sealed class PreferenceReaderTests : IDisposable
     [InlineData("\"2\"", "b", "a")]
     public void A_mapped_preference_says_which_answer_is_better(string preference, string chosen, string rejected)
     {
-        var mapping = new Dictionary<string, string> { ["prompt"] = "ask", ["chosen"] = "output_1", ["rejected"] = "output_2", ["preference"] = "who" };
-        Assert.Equal(new AnswersExample("Q", chosen, rejected), Read($$"""{"ask": "Q", "output_1": "a", "output_2": "b", "who": {{preference}}}""", RowUse.Preferences, mapping));
+        var mapping = new Dictionary<string, string>
+        {
+            ["prompt"] = "ask",
+            ["chosen"] = "output_1",
+            ["rejected"] = "output_2",
+            ["preference"] = "who"
+        };
+        Assert.Equal(new AnswersExample("Q", chosen, rejected),
+            Read($$"""{"ask": "Q", "output_1": "a", "output_2": "b", "who": {{preference}}}""", RowUse.Preferences, mapping));
     }
 
     [Theory]
@@ -136,14 +158,16 @@ public sealed class PreferenceReaderTests : IDisposable
     [InlineData("""["a", "b", "c"]""", "a>b a>c")]
     public void A_mapped_list_of_answers_gives_the_best_with_each_that_is_worse(string answers, string pairs)
     {
-        var several = Assert.IsType<SeveralExamples>(Read($$"""{"ask": "Q", "list": {{answers}}}""", RowUse.Preferences, new() { ["prompt"] = "ask", ["answers"] = "list" }));
+        var several = Assert.IsType<SeveralExamples>(Read($$"""{"ask": "Q", "list": {{answers}}}""", RowUse.Preferences,
+            new() { ["prompt"] = "ask", ["answers"] = "list" }));
         Assert.Equal(pairs, string.Join(' ', several.Examples.Cast<AnswersExample>().Select(pair => $"{pair.Chosen}>{pair.Rejected}")));
     }
 
     [Fact]
     public void A_mapped_list_of_right_and_wrong_answers_gives_each_by_itself()
     {
-        var several = Assert.IsType<SeveralExamples>(Read("""{"ask": "Q", "list": {"a": 1, "b": 0}}""", RowUse.Unpaired, new() { ["prompt"] = "ask", ["answers"] = "list" }));
+        var several = Assert.IsType<SeveralExamples>(Read("""{"ask": "Q", "list": {"a": 1, "b": 0}}""", RowUse.Unpaired,
+            new() { ["prompt"] = "ask", ["answers"] = "list" }));
         Assert.Equal([new AnswersExample("Q", "a", null), new AnswersExample("Q", null, "b")], several.Examples);
     }
 
@@ -179,13 +203,20 @@ public sealed class PreferenceReaderTests : IDisposable
         Assert.Equal(prompt, string.Join('|', Turns(Assert.IsType<ChatAnswersExample>(Read(row, RowUse.Prompts)).Prompt.Messages)));
 
     [Theory]
-    [InlineData("""{"prompt": "P", "chosen": "good", "rejected": [{"role": "assistant", "content": "bad"}]}""", RowUse.Preferences, "wrong type: chosen is a text and rejected a list")]
-    [InlineData($$"""{"chosen": [{{Good}}], "rejected": [{{Bad}}]}""", RowUse.Preferences, "no common prompt: chosen and rejected differ from their first turn on, and the row names no prompt")]
-    [InlineData("""{"prompt": "P", "chosen": "good", "rejected": "bad", "margin": "much"}""", RowUse.Preferences, "margin is no number: \"much\"")]
-    [InlineData("""{"prompt": "P", "completion": "c", "label": "maybe"}""", RowUse.Unpaired, "label is neither true nor false: it is maybe")]
-    [InlineData($$"""{"messages": [{{Question}}], "label": true}""", RowUse.Unpaired, "no answer at the end: the last turn is not the assistant's")]
-    [InlineData($$"""{"chosen": [{{Question}}], "rejected": [{{Question}}, {{Bad}}]}""", RowUse.Preferences, "no answer at the end: chosen ends with the user turn")]
-    [InlineData($$"""{"chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}, {{Question}}]}""", RowUse.Preferences, "no answer at the end: rejected ends with the user turn")]
+    [InlineData("""{"prompt": "P", "chosen": "good", "rejected": [{"role": "assistant", "content": "bad"}]}""", RowUse.Preferences,
+        "wrong type: chosen is a text and rejected a list")]
+    [InlineData($$"""{"chosen": [{{Good}}], "rejected": [{{Bad}}]}""", RowUse.Preferences,
+        "no common prompt: chosen and rejected differ from their first turn on, and the row names no prompt")]
+    [InlineData("""{"prompt": "P", "chosen": "good", "rejected": "bad", "margin": "much"}""", RowUse.Preferences,
+        "margin is no number: \"much\"")]
+    [InlineData("""{"prompt": "P", "completion": "c", "label": "maybe"}""", RowUse.Unpaired,
+        "label is neither true nor false: it is maybe")]
+    [InlineData($$"""{"messages": [{{Question}}], "label": true}""", RowUse.Unpaired,
+        "no answer at the end: the last turn is not the assistant's")]
+    [InlineData($$"""{"chosen": [{{Question}}], "rejected": [{{Question}}, {{Bad}}]}""", RowUse.Preferences,
+        "no answer at the end: chosen ends with the user turn")]
+    [InlineData($$"""{"chosen": [{{Question}}, {{Good}}], "rejected": [{{Question}}, {{Bad}}, {{Question}}]}""", RowUse.Preferences,
+        "no answer at the end: rejected ends with the user turn")]
     public void A_row_that_cannot_be_read_says_why(string row, RowUse use, string why)
     {
         var reader = Reader(row, use, null, false);
@@ -194,10 +225,16 @@ public sealed class PreferenceReaderTests : IDisposable
     }
 
     [Theory]
-    [InlineData("""{"prompt": "P", "completion": "c", "label": true}""", RowUse.Preferences, "these are single answers with a label: use handbook kto or handbook bco")]
-    [InlineData("""{"ask": "P", "output_1": "a", "output_2": "b", "who": 1}""", RowUse.Preferences, "column_mapping: {prompt: …, chosen: output_1, rejected: output_2, preference: …}, where preference names the column that says 1 or 2")]
-    [InlineData("""{"question": "P", "mc1_targets": {"a": 1}}""", RowUse.Preferences, "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with their scores: {prompt: …, answers: …}")]
-    [InlineData("""{"prompt": "P", "completion": "c", "thumb": true}""", RowUse.Unpaired, "name the column that says whether an answer is good: column_mapping: {label: …}")]
+    [InlineData("""{"prompt": "P", "completion": "c", "label": true}""", RowUse.Preferences,
+        "these are single answers with a label: use handbook kto or handbook bco")]
+    [InlineData("""{"ask": "P", "output_1": "a", "output_2": "b", "who": 1}""", RowUse.Preferences,
+        "column_mapping: {prompt: …, chosen: output_1, rejected: output_2, preference: …}, where preference names the column that "
+        + "says 1 or 2")]
+    [InlineData("""{"question": "P", "mc1_targets": {"a": 1}}""", RowUse.Preferences,
+        "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all answers with "
+        + "their scores: {prompt: …, answers: …}")]
+    [InlineData("""{"prompt": "P", "completion": "c", "thumb": true}""", RowUse.Unpaired,
+        "name the column that says whether an answer is good: column_mapping: {label: …}")]
     [InlineData("""{"question": "P"}""", RowUse.Prompts, "column_mapping: {prompt: question}")]
     public void Columns_that_are_not_enough_say_what_to_map(string row, RowUse use, string fix) =>
         Assert.Equal(fix, Assert.Throws<InputException>(() => Reader(row, use, null, false)).Fix);
@@ -215,5 +252,6 @@ public sealed class PreferenceReaderTests : IDisposable
         return RowReader.For(Dataset.Open(spec), spec, use, answersAreLastTurns: lastTurns);
     }
 
-    private static string[] Turns(JsonElement turns) => [.. turns.EnumerateArray().Select(turn => $"{turn.GetProperty("role").GetString()}: {turn.GetProperty("content").GetString()}")];
+    private static string[] Turns(JsonElement turns) =>
+        [.. turns.EnumerateArray().Select(turn => $"{turn.GetProperty("role").GetString()}: {turn.GetProperty("content").GetString()}")];
 }

@@ -12,7 +12,8 @@ public sealed class PreferenceSetsTests : IDisposable
 {
     private readonly TextMaker _files = new();
 
-    private static readonly Lazy<Tokenizer> s_tokenizer = new(() => Tokenizer.Load(SharedFiles.Need("tokenizers", "smollm2")).With(eosToken: "<|endoftext|>"));
+    private static readonly Lazy<Tokenizer> s_tokenizer = new(() =>
+        Tokenizer.Load(SharedFiles.Need("tokenizers", "smollm2")).With(eosToken: "<|endoftext|>"));
 
     public void Dispose() => _files.Dispose();
 
@@ -23,9 +24,12 @@ public sealed class PreferenceSetsTests : IDisposable
         { "instructions-small/instruction-data-with-preference.json", 1100, 1094, "" },
         { "llamafactory-demo/dpo_en_demo.json", 300, 300, "" },
         { "llamafactory-demo/v1_dpo_demo.jsonl", 10, 10, "" },
-        { "alpaca-eval-preferences/zephyr-7b-beta.json", 805, 802, "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
-        { "alpaca-eval-preferences/llama-2-7b-chat-hf.json", 805, 804, "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
-        { "persona-statements/agreeableness.jsonl", 1000, 1000, "prompt=question chosen=answer_matching_behavior rejected=answer_not_matching_behavior" },
+        { "alpaca-eval-preferences/zephyr-7b-beta.json", 805, 802,
+            "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
+        { "alpaca-eval-preferences/llama-2-7b-chat-hf.json", 805, 804,
+            "prompt=instruction chosen=output_1 rejected=output_2 preference=preference" },
+        { "persona-statements/agreeableness.jsonl", 1000, 1000,
+            "prompt=question chosen=answer_matching_behavior rejected=answer_not_matching_behavior" },
         { "truthfulqa/mc_task.json", 817, 3369, "prompt=question answers=mc1_targets" },
         { "truthfulqa/TruthfulQA.csv", 817, 817, "prompt=Question;chosen=Best Answer;rejected=Incorrect Answers" },
     };
@@ -34,7 +38,8 @@ public sealed class PreferenceSetsTests : IDisposable
     public void The_large_set_becomes_trees_too() => BecomeTrees("hh-rlhf/train.jsonl.gz", 5915, 5888, "", empty: 8);
 
     [Theory, MemberData(nameof(Sets))]
-    public void Rows_become_trees_whose_answers_end_with_the_end_token(string file, int rows, int used, string mapping) => BecomeTrees(file, rows, used, mapping, empty: 0);
+    public void Rows_become_trees_whose_answers_end_with_the_end_token(string file, int rows, int used, string mapping) =>
+        BecomeTrees(file, rows, used, mapping, empty: 0);
 
     private void BecomeTrees(string file, int rows, int used, string mapping, int empty)
     {
@@ -72,11 +77,13 @@ public sealed class PreferenceSetsTests : IDisposable
         var path = SharedFiles.Need("data", "hh-rlhf", "test.jsonl.gz");
         var rows = TextMaker.Read(path);
         using var data = Load("hh-rlhf/test.jsonl.gz", "", RowUse.Preferences, new());
-        var usable = rows.Where(row => row.Value.GetProperty("chosen").GetString() != row.Value.GetProperty("rejected").GetString()).ToArray();
+        var usable = rows.Where(row => row.Value.GetProperty("chosen").GetString() != row.Value.GetProperty("rejected").GetString())
+            .ToArray();
         Assert.Equal(usable.Length, data.Train.Count);
         for (var i = 0; i < usable.Length; i += 7)
             foreach (var part in data.Train.Read(i).Segments.Where(part => part.Parent >= 0))
-                Assert.Equal(usable[i].Value.GetProperty(part.Role == SegmentRole.Chosen ? "chosen" : "rejected").GetString() + "<|endoftext|>",
+                Assert.Equal(usable[i].Value.GetProperty(part.Role == SegmentRole.Chosen ? "chosen" : "rejected").GetString()
+                    + "<|endoftext|>",
                     s_tokenizer.Value.Decode(data.Train.Read(i).Segments[part.Parent].Ids.Span) + s_tokenizer.Value.Decode(part.Ids.Span));
     }
 
@@ -101,7 +108,9 @@ public sealed class PreferenceSetsTests : IDisposable
         Mixture = new()
         {
             Dialect = MixtureDialect.Single,
-            Datasets = [new() { Id = SharedFiles.Need("data", file), ColumnMapping = mapping.Length == 0 ? null : mapping.Split(mapping.Contains(';') ? ';' : ' ').Select(pair => pair.Split('=')).ToDictionary(pair => pair[0], pair => pair[1]) }],
+            Datasets = [new() { Id = SharedFiles.Need("data", file),
+                ColumnMapping = mapping.Length == 0 ? null : mapping.Split(mapping.Contains(';') ? ';' : ' ')
+                .Select(pair => pair.Split('=')).ToDictionary(pair => pair[0], pair => pair[1]) }],
         },
         Tokenizer = s_tokenizer.Value,
         Chats = new ChatRowEncoder(s_tokenizer.Value, ChatTemplate.Parse(ChatTemplate.ChatMl, "chat_template")),

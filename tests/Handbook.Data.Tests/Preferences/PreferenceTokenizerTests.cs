@@ -10,8 +10,10 @@ namespace Handbook.Data.Tests.Preferences;
 
 public sealed class PreferenceTokenizerTests : IDisposable
 {
-    private const string Marks = "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + '<end>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<assistant>' }}{% endif %}";
-    private const string Pair = """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "bad"}], "margin": 0.5}""";
+    private const string Marks = "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + '<end>' + '\n' }}{% endfor %}{% if "
+        + "add_generation_prompt %}{{ '<assistant>' }}{% endif %}";
+    private const string Pair =
+        """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "good"}], "rejected": [{"role": "assistant", "content": "bad"}], "margin": 0.5}""";
 
     private readonly TextMaker _files = new();
 
@@ -29,23 +31,35 @@ public sealed class PreferenceTokenizerTests : IDisposable
     [Fact]
     public void The_first_revision_lets_the_answer_begin_with_its_header_and_end_with_two_ends()
     {
-        var options = new PreferenceTokenizerOptions { RendersParts = true, Encoding = AnswerEncoding.Joint, AddsBegin = true, End = AnswerEnding.Always, Cut = AnswerCut.LongestAnswer, InsertEmptySystemTurn = true };
-        Assert.Equal(["<user>Q<end>\n", "<assistant>good<end>\n<end>", "<assistant>bad<end>\n<end>"], Texts(Assert.Single(Tokenize(Pair, options))));
+        var options = new PreferenceTokenizerOptions
+        {
+            RendersParts = true,
+            Encoding = AnswerEncoding.Joint,
+            AddsBegin = true,
+            End = AnswerEnding.Always,
+            Cut = AnswerCut.LongestAnswer,
+            InsertEmptySystemTurn = true
+        };
+        Assert.Equal(["<user>Q<end>\n", "<assistant>good<end>\n<end>", "<assistant>bad<end>\n<end>"],
+            Texts(Assert.Single(Tokenize(Pair, options))));
     }
 
     [Fact]
     public void A_template_that_greets_first_is_split_by_difference_in_the_first_revision_too()
     {
         var options = new PreferenceTokenizerOptions { RendersParts = true, Encoding = AnswerEncoding.Joint, End = AnswerEnding.Once };
-        Assert.Equal(["Hello!\n<user>Q<end>\n<assistant>", "good<end>", "bad<end>"], Texts(Assert.Single(Tokenize(Pair, options, "{{ 'Hello!\n' }}" + Marks))));
+        Assert.Equal(["Hello!\n<user>Q<end>\n<assistant>", "good<end>", "bad<end>"],
+            Texts(Assert.Single(Tokenize(Pair, options, "{{ 'Hello!\n' }}" + Marks))));
     }
 
     [Theory] // "xa" alone is x, a; "xab…" is x, ab: the second token of the text is the prompt's, as that of the prompt alone
     [InlineData(AnswerEncoding.Whole, new[] { 257, 'x', 258 }, new[] { (int)'c', 256 }, new[] { 257, 'x', 'a' }, new[] { (int)'d', 256 })]
     [InlineData(AnswerEncoding.Tail, new[] { 257, 'x', 'a' }, new[] { (int)'c', 256 }, new[] { 257, 'x', 'a' }, new[] { (int)'d', 256 })]
-    public void A_token_across_the_border_is_where_the_count_of_the_prompt_s_own_tokens_puts_it(AnswerEncoding encoding, int[] before, int[] chosen, int[] beforeRejected, int[] rejected)
+    public void A_token_across_the_border_is_where_the_count_of_the_prompt_s_own_tokens_puts_it(AnswerEncoding encoding, int[] before,
+        int[] chosen, int[] beforeRejected, int[] rejected)
     {
-        var row = Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "bc", "rejected": "d"}""", new() { Encoding = encoding }, tokenizer: TextMaker.Joining));
+        var row = Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "bc", "rejected": "d"}""", new() { Encoding = encoding },
+            tokenizer: TextMaker.Joining));
 
         Assert.True(row.IsJoined);
         var answers = row.Segments.Where(segment => segment.Role != SegmentRole.Prompt).ToArray();
@@ -53,7 +67,8 @@ public sealed class PreferenceTokenizerTests : IDisposable
         Assert.Equal(chosen, answers[0].Ids.ToArray());
         Assert.Equal(beforeRejected, row.Segments[answers[1].Parent].Ids.ToArray());
         Assert.Equal(rejected, answers[1].Ids.ToArray());
-        Assert.False(Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "c", "rejected": "d"}""", new() { Encoding = encoding }, tokenizer: TextMaker.Joining)).IsJoined);
+        Assert.False(Assert.Single(Tokenize("""{"prompt": "xa", "chosen": "c", "rejected": "d"}""", new() { Encoding = encoding },
+            tokenizer: TextMaker.Joining)).IsJoined);
     }
 
     [Fact]
@@ -61,20 +76,24 @@ public sealed class PreferenceTokenizerTests : IDisposable
     {
         var options = new PreferenceTokenizerOptions { Encoding = AnswerEncoding.Whole };
         foreach (var prompt in new[] { "x", "<begin>x" })
-            Assert.Equal([257, 'x'], Assert.Single(Tokenize($$"""{"prompt": "{{prompt}}", "chosen": "c", "rejected": "d"}""", options, tokenizer: TextMaker.Joining)).Segments[0].Ids.ToArray());
+            Assert.Equal([257, 'x'],
+                Assert.Single(Tokenize($$"""{"prompt": "{{prompt}}", "chosen": "c", "rejected": "d"}""", options,
+                tokenizer: TextMaker.Joining)).Segments[0].Ids.ToArray());
         Assert.Equal('<', Assert.Single(Tokenize(Pair, options, tokenizer: TextMaker.Joining)).Segments[0].Ids.Span[0]);
     }
 
     [Fact]
     public void The_older_release_adds_its_end_behind_the_template_s() =>
-        Assert.Equal(["<user>Q<end>\n<assistant>", "good<end>\n<end>", "bad<end>\n<end>"], Texts(Assert.Single(Tokenize(Pair, new() { End = AnswerEnding.Always }))));
+        Assert.Equal(["<user>Q<end>\n<assistant>", "good<end>\n<end>", "bad<end>\n<end>"],
+            Texts(Assert.Single(Tokenize(Pair, new() { End = AnswerEnding.Always }))));
 
     [Fact]
     public void The_newer_release_ends_conversations_as_the_template_does_and_texts_once()
     {
         var options = new PreferenceTokenizerOptions { Encoding = AnswerEncoding.Tail, End = AnswerEnding.Texts, AlwaysOpensAnswer = true };
         Assert.Equal(["<user>Q<end>\n<assistant>", "good<end>\n", "bad<end>\n"], Texts(Assert.Single(Tokenize(Pair, options))));
-        Assert.Equal(["Q: ", "good<end>", "bad<end>"], Texts(Assert.Single(Tokenize("""{"prompt": "Q: ", "chosen": "good", "rejected": "bad<end>"}""", options))));
+        Assert.Equal(["Q: ", "good<end>", "bad<end>"],
+            Texts(Assert.Single(Tokenize("""{"prompt": "Q: ", "chosen": "good", "rejected": "bad<end>"}""", options))));
     }
 
     [Fact]
@@ -140,7 +159,8 @@ public sealed class PreferenceTokenizerTests : IDisposable
     public void An_answer_that_says_nothing_is_left_out_unless_a_release_keeps_it(string row, string silent, AnswerShape shape)
     {
         Assert.Empty(Tokenizer(row, new() { Shape = shape }).Tokenize(Json(row), out var problem, out _));
-        Assert.Equal(("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt", false), (problem!.Reason, problem.Detail, problem.IsRule));
+        Assert.Equal(("empty answer", $"the {silent} answer says nothing, so its end token alone would be learnt", false),
+            (problem!.Reason, problem.Detail, problem.IsRule));
         Assert.Single(Tokenize(row, new() { Shape = shape, KeepsEmptyAnswers = true }));
     }
 
@@ -156,8 +176,10 @@ public sealed class PreferenceTokenizerTests : IDisposable
     [Fact]
     public void A_tool_call_says_something()
     {
-        const string row = """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}], "rejected": [{"role": "assistant", "content": "bad"}]}""";
-        const string template = "{% for m in messages %}{{ m['content'] }}{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% endif %}<end>{% endfor %}";
+        const string row =
+            """{"prompt": [{"role": "user", "content": "Q"}], "chosen": [{"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]}], "rejected": [{"role": "assistant", "content": "bad"}]}""";
+        const string template = "{% for m in messages %}{{ m['content'] }}{% if m.tool_calls %}{{ m.tool_calls[0].function.name }}{% "
+            + "endif %}<end>{% endfor %}";
         Assert.Equal("f<end>", Texts(Assert.Single(Tokenize(row, new(), template)))[1]);
     }
 
@@ -176,7 +198,9 @@ public sealed class PreferenceTokenizerTests : IDisposable
         var row = Assert.Single(Tokenize("""{"prompt": [{"role": "user", "content": "Q"}]}""", new() { Shape = AnswerShape.Prompt }));
         Assert.Equal(["<user>Q<end>\n<assistant>"], Texts(row));
         Assert.DoesNotContain((byte)1, row.Segments[0].Loss.ToArray());
-        Assert.Equal(["stant>"], Texts(Assert.Single(Tokenize("""{"prompt": [{"role": "user", "content": "Q"}]}""", new() { Shape = AnswerShape.Prompt, MaxPromptLength = 6 }))));
+        Assert.Equal(["stant>"],
+            Texts(Assert.Single(Tokenize("""{"prompt": [{"role": "user", "content": "Q"}]}""",
+            new() { Shape = AnswerShape.Prompt, MaxPromptLength = 6 }))));
     }
 
     [Fact]
@@ -194,9 +218,11 @@ public sealed class PreferenceTokenizerTests : IDisposable
         var row = Assert.Single(Tokenize(Pair, new() { PromptsCarryLoss = true }));
         Assert.DoesNotContain((byte)0, row.Segments[0].Loss.ToArray());
         var apart = new SeparatePrompts(new TokenRowList([row])).Read(0);
-        Assert.Equal([SegmentRole.Prompt, SegmentRole.Chosen, SegmentRole.Prompt, SegmentRole.Rejected], apart.Segments.Select(segment => segment.Role));
+        Assert.Equal([SegmentRole.Prompt, SegmentRole.Chosen, SegmentRole.Prompt, SegmentRole.Rejected],
+            apart.Segments.Select(segment => segment.Role));
         Assert.DoesNotContain((byte)1, apart.Segments[2].Loss.ToArray());
-        Assert.Equal(row.Segments.Count(segment => segment.Role == SegmentRole.Prompt) * row.Segments[0].Ids.Length + row.TokenCount, new SeparatePrompts(new TokenRowList([row])).Length(0));
+        Assert.Equal(row.Segments.Count(segment => segment.Role == SegmentRole.Prompt) * row.Segments[0].Ids.Length + row.TokenCount,
+            new SeparatePrompts(new TokenRowList([row])).Length(0));
         Assert.Equal(row.Margin, apart.Margin);
     }
 
@@ -207,18 +233,25 @@ public sealed class PreferenceTokenizerTests : IDisposable
         Assert.StartsWith("look <user>", Texts(Assert.Single(Tokenize(Pair, new() { Tools = """[{"name": "look"}]""" }, template)))[0]);
     }
 
-    private IReadOnlyList<TokenRow> Tokenize(string row, PreferenceTokenizerOptions options, string template = Marks, Tokenizer? tokenizer = null)
+    private IReadOnlyList<TokenRow> Tokenize(string row, PreferenceTokenizerOptions options, string template = Marks,
+        Tokenizer? tokenizer = null)
     {
         var rows = Tokenizer(row, options, template, tokenizer).Tokenize(Json(row), out var problem, out _);
         Assert.Null(problem);
         return rows;
     }
 
-    private PreferenceTokenizer Tokenizer(string row, PreferenceTokenizerOptions options, string template = Marks, Tokenizer? tokenizer = null)
+    private PreferenceTokenizer Tokenizer(string row, PreferenceTokenizerOptions options, string template = Marks,
+        Tokenizer? tokenizer = null)
     {
         tokenizer ??= TextMaker.Bytes;
         var spec = new DatasetSpec { Id = _files.Write("rows.jsonl", row + "\n") };
-        var use = options.Shape switch { AnswerShape.Prompt => RowUse.Prompts, AnswerShape.Single => RowUse.Unpaired, _ => RowUse.Preferences };
+        var use = options.Shape switch
+        {
+            AnswerShape.Prompt => RowUse.Prompts,
+            AnswerShape.Single => RowUse.Unpaired,
+            _ => RowUse.Preferences
+        };
         var reader = RowReader.For(Dataset.Open(spec), spec, use, answersAreLastTurns: options.RendersParts);
         return new(reader, tokenizer, new ChatRowEncoder(tokenizer, ChatTemplate.Parse(template, "template")), options);
     }

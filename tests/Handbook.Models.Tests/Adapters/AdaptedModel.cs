@@ -4,7 +4,8 @@ using Handbook.Models.Files;
 
 namespace Handbook.Models.Tests.Adapters;
 
-/// <summary>A model from a format that only tests know, as the family it belongs to: config and tensors under the published names.</summary>
+/// <summary>A model from a format that only tests know, as the family it belongs to: config and tensors under the published
+/// names.</summary>
 internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<TensorToSave> Tensors)
 {
     /// <summary>Writes it as a folder that any loader opens.</summary>
@@ -22,7 +23,8 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
         var bytes = File.ReadAllBytes(path).AsSpan();
         var sizes = MemoryMarshal.Cast<byte, int>(bytes[..28]).ToArray();
         var floats = MemoryMarshal.Cast<byte, float>(bytes[28..]).ToArray();
-        var (d, f, layers, heads, keyValueHeads, vocabulary, positions) = (sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], Math.Abs(sizes[5]), sizes[6]);
+        var (d, f, layers, heads, keyValueHeads, vocabulary, positions) = (sizes[0], sizes[1], sizes[2], sizes[3], sizes[4],
+            Math.Abs(sizes[5]), sizes[6]);
         var (e, kv) = (d / heads, d / heads * keyValueHeads);
         var at = 0;
         float[] Take(int count) => floats[at..(at += count)];
@@ -33,7 +35,8 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
             {
                 var values = Take(rows * columns);
                 tensors.Add(columns == 1 ? TensorToSave.From($"model.layers.{i}.{name}.weight", values, rows)
-                    : TensorToSave.From($"model.layers.{i}.{name}.weight", turned > 0 ? Halves(values, turned, columns) : values, rows, columns));
+                    : TensorToSave.From($"model.layers.{i}.{name}.weight", turned > 0 ? Halves(values, turned, columns) : values, rows,
+                        columns));
             }
         }
         Each("input_layernorm", d, 1);
@@ -46,8 +49,10 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
         Each("mlp.down_proj", d, f);
         Each("mlp.up_proj", f, d);
         tensors.Add(TensorToSave.From("model.norm.weight", Take(d), d));
-        return new(Some.Config(("model_type", "llama"), ("hidden_size", d), ("intermediate_size", f), ("num_hidden_layers", layers), ("num_attention_heads", heads),
-            ("num_key_value_heads", keyValueHeads), ("vocab_size", vocabulary), ("max_position_embeddings", positions), ("rms_norm_eps", 1e-5), ("tie_word_embeddings", true)), tensors);
+        return new(Some.Config(("model_type", "llama"), ("hidden_size", d), ("intermediate_size", f), ("num_hidden_layers", layers),
+            ("num_attention_heads", heads),
+            ("num_key_value_heads", keyValueHeads), ("vocab_size", vocabulary), ("max_position_embeddings", positions),
+                ("rms_norm_eps", 1e-5), ("tie_word_embeddings", true)), tensors);
     }
 
     /// <summary>gpt-nano-sort: minGPT's names are GPT-2's, its linear weights [out, in].</summary>
@@ -61,7 +66,8 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
             var (values, shape) = Read(tensor.Value);
             tensors.Add(Conv1D(tensor.Name, values, shape));
         }
-        return new(Some.Gpt2(config.GetProperty("vocab_size").GetInt32(), config.GetProperty("n_embd").GetInt32(), config.GetProperty("n_layer").GetInt32(),
+        return new(Some.Gpt2(config.GetProperty("vocab_size").GetInt32(), config.GetProperty("n_embd").GetInt32(),
+            config.GetProperty("n_layer").GetInt32(),
             config.GetProperty("n_head").GetInt32(), config.GetProperty("block_size").GetInt32(), ("tie_word_embeddings", false)), tensors);
     }
 
@@ -73,12 +79,14 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
         foreach (var name in file.Names.Where(n => !n.EndsWith(".attn.mask") && n != "head.weight"))
         {
             var data = file.Read(name);
-            var published = name.Replace("tok_emb", "transformer.wte").Replace("pos_emb", "transformer.wpe").Replace("blocks.", "transformer.h.");
+            var published = name.Replace("tok_emb", "transformer.wte").Replace("pos_emb", "transformer.wpe")
+                .Replace("blocks.", "transformer.h.");
             published = published.StartsWith("ln_f") ? "transformer." + published : published;
             tensors.Add(Conv1D(published, MemoryMarshal.Cast<byte, float>(data.Bytes).ToArray(), [.. data.Info.Shape]));
         }
         var embedding = file.Info("tok_emb.weight").Shape;
-        return new(Some.Gpt2((int)embedding[0], (int)embedding[1], layers: 4, heads: 4, (int)file.Info("pos_emb.weight").Shape[0], ("activation_function", "gelu")), tensors);
+        return new(Some.Gpt2((int)embedding[0], (int)embedding[1], layers: 4, heads: 4, (int)file.Info("pos_emb.weight").Shape[0],
+            ("activation_function", "gelu")), tensors);
     }
 
     /// <summary>Characters to ids, as the slm checkpoint stores them.</summary>
@@ -90,7 +98,8 @@ internal sealed record AdaptedModel(PublishedConfig Config, IReadOnlyList<Tensor
 
     /// <summary>A tensor as gpt-nano-sort writes it: shape, and float32 in base64.</summary>
     public static (float[] Values, long[] Shape) Read(JsonElement tensor) =>
-        (MemoryMarshal.Cast<byte, float>(tensor.GetProperty("data").GetBytesFromBase64()).ToArray(), [.. tensor.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64())]);
+        (MemoryMarshal.Cast<byte, float>(tensor.GetProperty("data").GetBytesFromBase64()).ToArray(),
+            [.. tensor.GetProperty("shape").EnumerateArray().Select(s => s.GetInt64())]);
 
     private static TensorToSave Conv1D(string name, float[] values, long[] shape)
     {

@@ -14,21 +14,26 @@ public sealed class HostileSafetensorsTests
 
     public static TheoryData<string, string, int, string> Headers() => new()
     {
-        { "overlap", """{@A, "b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12, "tensor \"b\" begins at 4, inside the one before it, which ends at 8" },
+        { "overlap", """{@A, "b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}""", 12,
+            "tensor \"b\" begins at 4, inside the one before it, which ends at 8" },
         { "same place twice", """{@A, "b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}""", 8, "inside the one before it" },
         { "gap", """{@A, "b":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}""", 16, "leaving 4 bytes after the one before it" },
         { "gap at the start", """{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}""", 8, "tensor \"a\" begins at 4" },
         { "beyond the end", """{@A}""", 4, "tensor \"a\" ends at 8, but the file has 4 bytes of data" },
         { "bytes left over", """{@A}""", 9, "has 1 bytes after its last tensor" },
-        { "end before begin", """{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}""", 8, "tensor \"a\" ends at 4, before it begins at 8" },
-        { "size and shape differ", """{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8, "needs 12 bytes, but its data_offsets span 8" },
+        { "end before begin", """{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}""", 8,
+            "tensor \"a\" ends at 4, before it begins at 8" },
+        { "size and shape differ", """{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}""", 8,
+            "needs 12 bytes, but its data_offsets span 8" },
         { "size and type differ", """{"a":{"dtype":"F64","shape":[2],"data_offsets":[0,8]}}""", 8, "needs 16 bytes" },
         { "negative size", """{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}""", 8, "not a whole number of at least 0: -2" },
-        { "negative offset", """{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}""", 8, "data_offsets with an entry that is not a whole number" },
+        { "negative offset", """{"a":{"dtype":"F32","shape":[2],"data_offsets":[-8,0]}}""", 8,
+            "data_offsets with an entry that is not a whole number" },
         { "fraction", """{"a":{"dtype":"F32","shape":[2.5],"data_offsets":[0,8]}}""", 8, "2.5" },
         { "product overflows", """{"a":{"dtype":"F32","shape":[4294967296,4294967296,2],"data_offsets":[0,8]}}""", 8, "is too large" },
         { "product wraps to zero", """{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}""", 0, "is too large" },
-        { "number beyond 64 bits", """{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}}""", 8, "99999999999999999999" },
+        { "number beyond 64 bits", """{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}}""", 8,
+            "99999999999999999999" },
         { "unknown type", """{"a":{"dtype":"F99","shape":[2],"data_offsets":[0,8]}}""", 8, "unknown element type \"F99\"" },
         { "no type", """{"a":{"shape":[2],"data_offsets":[0,8]}}""", 8, "lacks dtype" },
         { "three offsets", """{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4,8]}}""", 8, "has 3 data_offsets instead of 2" },
@@ -78,7 +83,8 @@ public sealed class HostileSafetensorsTests
     public void A_type_we_cannot_compute_with_is_refused_only_when_it_is_asked_for()
     {
         using var folder = new TemporaryFolder();
-        System.IO.File.WriteAllBytes(folder["x.safetensors"], File("""{"a":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F16","shape":[1],"data_offsets":[2,4]}}"""u8, 4));
+        System.IO.File.WriteAllBytes(folder["x.safetensors"],
+            File("""{"a":{"dtype":"U16","shape":[1],"data_offsets":[0,2]},"b":{"dtype":"F16","shape":[1],"data_offsets":[2,4]}}"""u8, 4));
         using var file = SafetensorsFile.Open(folder["x.safetensors"]);
 
         Assert.Equal([1], file.Info("b").Shape);
@@ -89,7 +95,9 @@ public sealed class HostileSafetensorsTests
     public void An_empty_file_a_scalar_and_an_empty_tensor_are_fine()
     {
         using var folder = new TemporaryFolder();
-        System.IO.File.WriteAllBytes(folder["x.safetensors"], File("""{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0,5],"data_offsets":[8,8]}}   """u8, 8));
+        System.IO.File.WriteAllBytes(folder["x.safetensors"],
+            File("""{"a":{"dtype":"I64","shape":[],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[0,5],"data_offsets":[8,8]}}   """u8,
+            8));
         using var file = SafetensorsFile.Open(folder["x.safetensors"]);
         Assert.Equal(8, file.Read("a").Bytes.Length);
         Assert.Equal(0, file.Read("b").Bytes.Length);

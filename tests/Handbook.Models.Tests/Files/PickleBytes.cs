@@ -45,23 +45,28 @@ internal sealed class PickleBytes
     }
 
     /// <summary>The call that rebuilds one tensor.</summary>
-    public PickleBytes Tensor(string key, long count, long offset, long[] shape, long[] strides, string storage = "FloatStorage", bool legacy = false)
+    public PickleBytes Tensor(string key, long count, long offset, long[] shape, long[] strides, string storage = "FloatStorage",
+        bool legacy = false)
     {
-        Global("torch._utils", "_rebuild_tensor_v2").Code("((").Text("storage").Global("torch", storage).Text(key).Text("cpu").Number(count);
+        Global("torch._utils", "_rebuild_tensor_v2").Code("((").Text("storage").Global("torch", storage).Text(key).Text("cpu")
+            .Number(count);
         if (legacy)
             Code("N"); // no view
         return Code("tQ").Number(offset).Tuple(shape).Tuple(strides).Code("\x89").Global("collections", "OrderedDict").Code(")RtR");
     }
 
     /// <summary>A dictionary of one tensor called w.</summary>
-    public static byte[] OneTensor(long count, long offset, long[] shape, long[] strides, string storage = "FloatStorage", string key = "0") =>
+    public static byte[] OneTensor(long count, long offset, long[] shape, long[] strides, string storage = "FloatStorage",
+        string key = "0") =>
         new PickleBytes().Code("}").Text("w").Tensor(key, count, offset, shape, strides, storage).Code("s").Done();
 
-    public static byte[] Zip(byte[] pickle, byte[]? storage = null, string byteOrder = "little", CompressionLevel level = CompressionLevel.NoCompression)
+    public static byte[] Zip(byte[] pickle, byte[]? storage = null, string byteOrder = "little",
+        CompressionLevel level = CompressionLevel.NoCompression)
     {
         using var stream = new MemoryStream();
         using (var zip = new ZipArchive(stream, ZipArchiveMode.Create, leaveOpen: true))
-            foreach (var (name, bytes) in ((string, byte[])[])[("m/data.pkl", pickle), ("m/byteorder", Encoding.ASCII.GetBytes(byteOrder)), ("m/data/0", storage ?? []), ("m/version", "3\n"u8.ToArray())])
+            foreach (var (name, bytes) in ((string, byte[])[])[("m/data.pkl", pickle), ("m/byteorder", Encoding.ASCII.GetBytes(byteOrder)),
+                ("m/data/0", storage ?? []), ("m/version", "3\n"u8.ToArray())])
             {
                 using var entry = zip.CreateEntry(name, level).Open();
                 entry.Write(bytes);

@@ -70,7 +70,8 @@ public sealed class RealModelFileTests
         using var files = WeightFiles.Open(Path.Combine(folder, "tiny_gpt2.safetensors"));
         using var weights = ModelWeights.Open(Path.Combine(folder, "tiny_gpt2.safetensors"), config);
 
-        var published = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(files.Bytes("h.1.attn.c_attn.weight")).ToArray(); // [8, 24]
+        // [8, 24]
+        var published = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(files.Bytes("h.1.attn.c_attn.weight")).ToArray();
         var key = weights.ReadSingles("layers.1.attention.key.weight"); // [8, 8]
 
         for (var row = 0; row < 8; row++)

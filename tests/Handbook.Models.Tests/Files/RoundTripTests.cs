@@ -10,7 +10,8 @@ namespace Handbook.Models.Tests.Files;
 public sealed class RoundTripTests
 {
     public static TheoryData<string> Safetensors() => SharedFiles.Root is null ? [] :
-        [.. Directory.GetFiles(Path.Combine(SharedFiles.Root, "golden", "models"), "*.safetensors", SearchOption.AllDirectories).Order().Select(f => Path.GetRelativePath(SharedFiles.Root, f))];
+        [.. Directory.GetFiles(Path.Combine(SharedFiles.Root, "golden", "models"), "*.safetensors", SearchOption.AllDirectories).Order()
+            .Select(f => Path.GetRelativePath(SharedFiles.Root, f))];
 
     [Theory(SkipTestWithoutData = true), MemberData(nameof(Safetensors))]
     public void A_file_of_the_reference_library_is_written_again_byte_for_byte(string relative)
@@ -66,7 +67,8 @@ public sealed class RoundTripTests
 
         Assert.Equal(dtype, weights.DTypeOf("layers.0.attention.key.weight"));
         // Ramps hold small multiples of 1/8, exact in every type here.
-        Assert.All(weights.Parameters, p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
+        Assert.All(weights.Parameters,
+            p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
         Assert.Equal([8, 24], Open(target).Info("transformer.h.0.attn.c_attn.weight").Shape);
     }
 
@@ -78,13 +80,15 @@ public sealed class RoundTripTests
         var parameters = config.Family.Parameters(config.Decoder);
         var ours = Ramps(parameters);
 
-        var files = WeightFilesWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32), new() { MaxShardBytes = 2000 });
+        var files = WeightFilesWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32),
+            new() { MaxShardBytes = 2000 });
 
         Assert.True(files.Count > 3);
         Assert.Equal(target["model.safetensors.index.json"], files[^1]);
         Assert.All(files.Take(files.Count - 1), f => Assert.InRange(new FileInfo(f).Length, 0, 2000 + 1000)); // 1000: the header
         using var weights = ModelWeights.Open(target.Path, config);
-        Assert.All(weights.Parameters, p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
+        Assert.All(weights.Parameters,
+            p => Assert.Equal(MemoryMarshal.Cast<byte, float>(ours(p.Name).Bytes).ToArray(), weights.ReadSingles(p.Name)));
 
         // A later save in one file leaves nothing behind that a reader could mistake for it.
         WeightFilesWriter.Save(target.Path, PublishedTensors.Of(parameters, ours, DType.Float32));

@@ -39,7 +39,8 @@ public sealed class TorchFileTests
     [Fact]
     public void Values_beside_the_tensors_are_read_by_path()
     {
-        var pickle = new PickleBytes().Code("}(").Text("step").Number(7).Text("name").Text("α").Text("lr").Raw((byte)'G', 0x3f, 0xf8, 0, 0, 0, 0, 0, 0)
+        var pickle = new PickleBytes().Code("}(").Text("step").Number(7).Text("name").Text("α").Text("lr").Raw((byte)'G', 0x3f, 0xf8, 0, 0,
+            0, 0, 0, 0)
             .Text("betas").Code("(").Number(-1).Code("\x88t").Text("w").Tensor("0", 8, 0, [1], [1]).Code("u").Done();
         using var folder = new TemporaryFolder();
         File.WriteAllBytes(folder["x.pt"], PickleBytes.Zip(pickle, Bytes));
@@ -63,30 +64,41 @@ public sealed class TorchFileTests
             { "eval", PickleBytes.Zip(Call("builtins", "eval")), "builtins.eval" },
             { "getattr", PickleBytes.Zip(Call("__builtin__", "getattr")), "__builtin__.getattr" },
             { "nested load", PickleBytes.Zip(Call("torch", "load")), "torch.load" },
-            { "by stack", PickleBytes.Zip(new PickleBytes().Text("subprocess").Text("Popen").Raw(0x93).Text("ls").Raw(0x85).Code("R").Done()), "subprocess.Popen" },
-            { "an object", PickleBytes.Zip(new PickleBytes().Global("argparse", "Namespace").Code(")").Raw(0x81).Done()), "make an object of argparse.Namespace" },
+            { "by stack",
+                PickleBytes.Zip(new PickleBytes().Text("subprocess").Text("Popen").Raw(0x93).Text("ls").Raw(0x85).Code("R").Done()),
+                "subprocess.Popen" },
+            { "an object", PickleBytes.Zip(new PickleBytes().Global("argparse", "Namespace").Code(")").Raw(0x81).Done()),
+                "make an object of argparse.Namespace" },
             { "an instance", PickleBytes.Zip(new PickleBytes().Code("(ios\nsystem\n").Done()), "instruction 0x69" },
-            { "strange storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], "QuantumStorage")), "storage of type torch.QuantumStorage" },
-            { "wrong arguments", PickleBytes.Zip(new PickleBytes().Global("torch._utils", "_rebuild_tensor_v2").Code(")R").Done()), "arguments that do not fit" },
+            { "strange storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], "QuantumStorage")),
+                "storage of type torch.QuantumStorage" },
+            { "wrong arguments", PickleBytes.Zip(new PickleBytes().Global("torch._utils", "_rebuild_tensor_v2").Code(")R").Done()),
+                "arguments that do not fit" },
             { "beyond the storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 7, [2], [1]), Bytes), "tensor \"w\" reaches to element 9" },
             { "storage shorter than stated", PickleBytes.Zip(PickleBytes.OneTensor(100, 0, [9], [1]), Bytes), "which has 8" },
             { "huge stride", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [2, 2], [long.MaxValue, long.MaxValue]), Bytes), "too large" },
             { "huge shape", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1L << 40, 1L << 40], [0, 0]), Bytes), "too large" },
-            { "billions of copies of one element", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1L << 40], [0]), Bytes), "larger than the file" },
+            { "billions of copies of one element", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1L << 40], [0]), Bytes),
+                "larger than the file" },
             { "negative size", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [-1], [1]), Bytes), "whole numbers of at least 0" },
             { "negative offset", PickleBytes.Zip(PickleBytes.OneTensor(8, -1, [1], [1]), Bytes), "begins at -1" },
             { "fewer strides", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [2, 2], [1]), Bytes), "2 dimensions but 1 strides" },
-            { "missing storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], key: "9"), Bytes), "lacks storage 9 of tensor \"w\"" },
-            { "path as a storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], key: "../../etc/passwd"), Bytes), "lacks storage" },
+            { "missing storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], key: "9"), Bytes),
+                "lacks storage 9 of tensor \"w\"" },
+            { "path as a storage", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1], key: "../../etc/passwd"), Bytes),
+                "lacks storage" },
             { "big endian", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1]), Bytes, "big"), "big-endian" },
-            { "big endian, old format", PickleBytes.Legacy(PickleBytes.OneTensor(8, 0, [1], [1]), _numbers, littleEndian: false), "big-endian" },
+            { "big endian, old format", PickleBytes.Legacy(PickleBytes.OneTensor(8, 0, [1], [1]), _numbers, littleEndian: false),
+                "big-endian" },
             { "broken off", PickleBytes.Zip(PickleBytes.OneTensor(8, 0, [1], [1])[..40]), "ends in the middle of its pickle" },
             { "empty stack", PickleBytes.Zip(new PickleBytes().Code("0").Done()), "empty stack" },
             { "unknown memo", PickleBytes.Zip(new PickleBytes().Code("h\x05").Done()), "refers to item 5" },
             { "no mark", PickleBytes.Zip(new PickleBytes().Code("t").Done()), "a list that was not begun" },
             { "protocol 9", PickleBytes.Zip([0x80, 9, (byte)'N', (byte)'.']), "protocol 9" },
             { "text of 4 GB", PickleBytes.Zip(new PickleBytes().Raw((byte)'X', 0xff, 0xff, 0xff, 0xff).Done()), "4294967295 bytes" },
-            { "nested a million deep", PickleBytes.Zip(new PickleBytes().Code(new string(']', 1_000_000) + new string('a', 999_999)).Done()), "nests containers deeper" },
+            { "nested a million deep",
+                PickleBytes.Zip(new PickleBytes().Code(new string(']', 1_000_000) + new string('a', 999_999)).Done()),
+                "nests containers deeper" },
             { "not a pickle", "hello, world"u8.ToArray(), "neither a zip nor a pickle" },
             { "another pickle", new PickleBytes().Code("}").Done(), "not one that torch.save wrote" },
             { "empty", [], "is empty" },
@@ -114,7 +126,8 @@ public sealed class TorchFileTests
     [Fact]
     public void A_list_that_holds_itself_is_read_once()
     {
-        var pickle = new PickleBytes().Code("}").Raw((byte)'q', 0).Text("self").Raw((byte)'h', 0).Code("s").Text("w").Tensor("0", 8, 3, [1], [1]).Code("s").Done();
+        var pickle = new PickleBytes().Code("}").Raw((byte)'q', 0).Text("self").Raw((byte)'h', 0).Code("s").Text("w").Tensor("0", 8, 3, [1],
+            [1]).Code("s").Done();
         Assert.Equal([3], Read(PickleBytes.Zip(pickle, Bytes)));
     }
 

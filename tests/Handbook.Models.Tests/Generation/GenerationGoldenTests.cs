@@ -27,7 +27,8 @@ public sealed class GenerationGoldenTests
         using var document = JsonDocument.Parse(File.ReadAllText(SharedFiles.Need("golden", "generation", name + ".json")));
         var golden = document.RootElement;
         var folder = SharedFiles.Need("golden", golden.GetProperty("base").GetString()!);
-        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))).RootElement.GetProperty("model_type").GetString()!;
+        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))).RootElement.GetProperty("model_type")
+            .GetString()!;
         if (!Handbook.Models.Families.Family.All.Any(f => f.ModelType == modelType))
             GoldenCase.NotBuilt($"generation/{name}: family {modelType}");
         var published = PublishedConfig.Load(folder);
@@ -38,7 +39,8 @@ public sealed class GenerationGoldenTests
 
         var singles = golden.GetProperty("single").EnumerateArray().ToArray();
         foreach (var single in singles)
-            Assert.Equal(Ints(single.GetProperty("new_tokens")), generator.Generate([Ints(single.GetProperty("prompt"))], greedy)[0].Tokens);
+            Assert.Equal(Ints(single.GetProperty("new_tokens")),
+                generator.Generate([Ints(single.GetProperty("prompt"))], greedy)[0].Tokens);
 
         var batch = generator.Generate([.. singles.Select(s => Ints(s.GetProperty("prompt")))], greedy);
         var expected = golden.GetProperty("batch_left_padded").GetProperty("new_tokens").EnumerateArray().Select(Ints).ToArray();

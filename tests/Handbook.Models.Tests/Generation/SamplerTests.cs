@@ -47,7 +47,8 @@ public sealed class SamplerTests
     {
         var options = new SamplingOptions { Temperature = 0, RepetitionPenalty = 4 };
         Assert.Equal(0, Draw(options, [1, 2, -1], 1, 2).Token);
-        Assert.Equal(2 - Math.Log(Math.E + Math.Exp(2) + Math.Exp(-1)), Draw(options, [1, 2, -1], 0, 2).LogProb, 1e-6);     // … but not for its log-probability
+        // … but not for its log-probability
+        Assert.Equal(2 - Math.Log(Math.E + Math.Exp(2) + Math.Exp(-1)), Draw(options, [1, 2, -1], 0, 2).LogProb, 1e-6);
     }
 
     [Fact] // 1, 0.9: at first 0, which then is halved
@@ -59,15 +60,18 @@ public sealed class SamplerTests
         Assert.Equal(0, sampler.Next([1, 0.9f]).Token);     // 0.5 against 0.45
     }
 
-    [Theory, InlineData(0, 0.9), InlineData(50, 1), InlineData(50, 0.7), InlineData(700, 1), InlineData(2000, 0.95), InlineData(1, 1), InlineData(0, 0.999)]
+    [Theory, InlineData(0, 0.9), InlineData(50, 1), InlineData(50, 0.7), InlineData(700, 1), InlineData(2000, 0.95), InlineData(1, 1),
+        InlineData(0, 0.999)]
     public void A_large_vocabulary_is_narrowed_as_a_full_sort_would(int topK, double topP)
     {
         const int vocabulary = 3001;
         var random = new Random(topK + 7);
-        var logits = Enumerable.Range(0, vocabulary).Select(_ => (float)(3 * random.NextDouble() * random.NextDouble() * random.NextDouble() * 4)).ToArray();
+        var logits = Enumerable.Range(0, vocabulary)
+            .Select(_ => (float)(3 * random.NextDouble() * random.NextDouble() * random.NextDouble() * 4)).ToArray();
         logits[17] = logits[2005] = logits[3000] = logits.Order().ElementAt(2980);      // ties
         var weights = logits.Select(x => Math.Exp(x)).ToArray();
-        var sorted = Enumerable.Range(0, vocabulary).OrderByDescending(i => logits[i]).ThenBy(i => i).Take(topK > 0 ? topK : vocabulary).ToArray();
+        var sorted = Enumerable.Range(0, vocabulary).OrderByDescending(i => logits[i]).ThenBy(i => i).Take(topK > 0 ? topK : vocabulary)
+            .ToArray();
         var (mass, kept) = (0.0, new HashSet<int>());
         var all = sorted.Sum(i => weights[i]);
         foreach (var token in sorted)

@@ -42,7 +42,8 @@ public sealed class BalancedMethodTests
         var method = new BalancedMethod(new SupervisedMethod("sft"), Coefficient);
         var work = Tiny.Whole(Tiny.Rows(1, 5), method, 4096);
         var logits = new List<double[]>();
-        model.Hidden(work.Groups[0].Bins[0].Stream, new ForwardOptions { RouterObserver = (_, x) => logits.AddRange(x.ToArray<double>().Chunk(4)) });
+        model.Hidden(work.Groups[0].Bins[0].Stream,
+            new ForwardOptions { RouterObserver = (_, x) => logits.AddRange(x.ToArray<double>().Chunk(4)) });
 
         // load_balancing_loss_func: mean one-hot of every choice, mean probability, experts · Σ of their products
         var (f, p) = (new double[4], new double[4]);
@@ -50,13 +51,15 @@ public sealed class BalancedMethodTests
         {
             var sum = token.Sum(Math.Exp);
             for (var e = 0; e < 4; e++)
-                (f[e], p[e]) = (f[e] + (token.Count(other => other > token[e]) < 2 ? 1.0 : 0) / logits.Count, p[e] + Math.Exp(token[e]) / sum / logits.Count);
+                (f[e], p[e]) = (f[e] + (token.Count(other => other > token[e]) < 2 ? 1.0 : 0) / logits.Count,
+                    p[e] + Math.Exp(token[e]) / sum / logits.Count);
         }
         var pass = new LossPass { Metrics = new MetricSums() };
         method.Run(model, work.Groups[0], pass);
         var means = pass.Metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
         Assert.Equal(4 * f.Zip(p, (a, b) => a * b).Sum(), means["aux_loss"], 1e-12);
-        Assert.Equal(pass.Metrics.MeanOf(MetricSums.Nll)!.Value * work.Groups[0].Bins[0].Batch.TargetCount / work.Groups[0].Totals.Targets + Coefficient * means["aux_loss"], pass.Loss, 1e-12);
+        Assert.Equal(pass.Metrics.MeanOf(MetricSums.Nll)!.Value * work.Groups[0].Bins[0].Batch.TargetCount / work.Groups[0].Totals.Targets
+            + Coefficient * means["aux_loss"], pass.Loss, 1e-12);
     }
 
     public static TheoryData<TrainingMethod, string> Methods() => new()
@@ -82,8 +85,11 @@ public sealed class BalancedMethodTests
             foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
                 foreach (var recompute in (ReadOnlySpan<bool>)[false, true])
                     foreach (int[][] microBatches in (int[][][])[[[0, 1, 2, 3, 4, 5]], [[0, 1, 2], [3, 4, 5]]])
-                        Tiny.Step(model, method, BatchLoader.Lay(shared ? rows : new SeparatePrompts(rows), new StepRows(0, 0, microBatches, 1), method, maxTokens), _ => new ForwardOptions { Recompute = recompute })
-                            .MustEqual(expected, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {microBatches.Length} micro-batches{(recompute ? ", recomputed" : "")}");
+                        Tiny.Step(model, method, BatchLoader.Lay(shared ? rows : new SeparatePrompts(rows),
+                            new StepRows(0, 0, microBatches, 1), method, maxTokens), _ => new ForwardOptions { Recompute = recompute })
+                            .MustEqual(expected, Rounding,
+                                $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {microBatches.Length} "
+                                + $"micro-batches{(recompute ? ", recomputed" : "")}");
     }
 
     [Theory, MemberData(nameof(Methods))]
@@ -116,7 +122,8 @@ public sealed class BalancedMethodTests
         using var owned = model;
         var work = Tiny.Whole(rows, method, 60);
         Tiny.MustFollowDifferences(model, method, work,
-            ["embed.weight", "layers.0.mlp.router.weight", "layers.1.mlp.router.weight", "layers.0.mlp.experts.2.gate_up.weight", "layers.1.mlp.experts.0.down.weight", "layers.1.mlp_norm.weight"],
+            ["embed.weight", "layers.0.mlp.router.weight", "layers.1.mlp.router.weight", "layers.0.mlp.experts.2.gate_up.weight",
+                "layers.1.mlp.experts.0.down.weight", "layers.1.mlp_norm.weight"],
             1e-7, places: 3, step: 1e-6);
     }
 
@@ -148,7 +155,8 @@ public sealed class BalancedMethodTests
             for (var i = 0; i < gradient.Length; i++)
                 Assert.Equal((first.Gradients[name][i] + second.Gradients[name][i]) / 2, gradient[i], Rounding);
 
-        StepResult Step(int[][] microBatches) => Tiny.Step(model, method, BatchLoader.Lay(rows, new StepRows(0, 0, microBatches, 1), method, 60));
+        StepResult Step(int[][] microBatches) =>
+            Tiny.Step(model, method, BatchLoader.Lay(rows, new StepRows(0, 0, microBatches, 1), method, 60));
     }
 
     [Fact]
@@ -162,7 +170,8 @@ public sealed class BalancedMethodTests
         Assert.Equal(before, Tensor.LiveCount);
         Assert.All(model.Parameters.Specs, spec => Assert.False(model.Parameters[spec.Name].HasGradient));
         var inner = new Evaluator(rows, Inner(TrainingMethod.Dpo, "{}"), batchSize: 3, maxTokens: 40).Run(model);
-        Assert.Equal(inner.Number("eval_loss")!.Value + Coefficient * metrics.Number("eval_aux_loss")!.Value, metrics.Number("eval_loss")!.Value, Rounding);
+        Assert.Equal(inner.Number("eval_loss")!.Value + Coefficient * metrics.Number("eval_aux_loss")!.Value,
+            metrics.Number("eval_loss")!.Value, Rounding);
     }
 
     [Theory]
@@ -185,7 +194,8 @@ public sealed class BalancedMethodTests
     public void A_model_without_experts_is_told_that_the_key_has_no_effect()
     {
         var recipe = Recipe(TrainingMethod.Dpo, "router_aux_loss_coef: 0.2\n");
-        Assert.Equal("router_aux_loss_coef: 0.2 has no effect: llama models have no experts, so there is no router", BalancedMethod.Note(recipe, Some.Llama().Decoder));
+        Assert.Equal("router_aux_loss_coef: 0.2 has no effect: llama models have no experts, so there is no router",
+            BalancedMethod.Note(recipe, Some.Llama().Decoder));
         Assert.Equal(0, BalancedMethod.Coefficient(recipe, Some.Llama().Decoder));
         Assert.Null(BalancedMethod.Note(Recipe(TrainingMethod.Dpo, ""), Some.Llama().Decoder));
     }
@@ -218,8 +228,10 @@ public sealed class BalancedMethodTests
         {
             using var config = JsonDocument.Parse(options);
             using var reference = Tiny.Model("mixtral", 2);
-            rows = PreferenceCase.Referenced(rows, reference, PreferenceObjective.Create(PreferenceCase.Recipe(kind, null, config.RootElement)));
+            rows = PreferenceCase.Referenced(rows, reference,
+                PreferenceObjective.Create(PreferenceCase.Recipe(kind, null, config.RootElement)));
         }
-        return (Tiny.Model("mixtral", head: kind == TrainingMethod.Reward ? ModelHead.Score : ModelHead.Language), new BalancedMethod(inner, Coefficient), rows);
+        return (Tiny.Model("mixtral", head: kind == TrainingMethod.Reward ? ModelHead.Score : ModelHead.Language),
+            new BalancedMethod(inner, Coefficient), rows);
     }
 }

@@ -12,7 +12,8 @@ using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Methods;
 
-/// <summary>What is equal compares as equal: the policy with a reference of the same weights, an answer with itself, a row with its copy.</summary>
+/// <summary>What is equal compares as equal: the policy with a reference of the same weights, an answer with itself, a row with its
+/// copy.</summary>
 [Collection("tensors")]
 public sealed class EqualScoresTests
 {
@@ -29,23 +30,27 @@ public sealed class EqualScoresTests
     };
 
     [Theory, MemberData(nameof(Begins))]
-    public void Before_the_first_update_every_reward_is_zero_whatever_the_reference_was_scored_with(TrainingMethod method, string options, double loss)
+    public void Before_the_first_update_every_reward_is_zero_whatever_the_reference_was_scored_with(TrainingMethod method, string options,
+        double loss)
     {
         using var config = JsonDocument.Parse(options);
         var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
         using var policy = Tiny.Model("llama", dtype: DType.Float32);
         // scores of other bins than those of the step: their last bits differ, and these are far off to make sure that they are not read
-        var rows = new ReferencedRows(PreferenceContractTests.Rows(method, 12), [.. Enumerable.Range(0, 12).Select(i => (ReferenceScore?)new ReferenceScore(-i, i, 3))]);
+        var rows = new ReferencedRows(PreferenceContractTests.Rows(method, 12),
+            [.. Enumerable.Range(0, 12).Select(i => (ReferenceScore?)new ReferenceScore(-i, i, 3))]);
         foreach (var maxTokens in (ReadOnlySpan<int>)[4096, 60])
         {
             var begins = new PreferenceMethod("test", PreferenceObjective.Create(recipe), beginsAsReference: true);
             var (first, metrics) = Step(policy, begins, rows, maxTokens, isUntrained: true);
             Assert.Equal(loss, first, 1e-12);
-            foreach (var (name, mean) in metrics.Means.Where(m => m.Name.StartsWith("rewards/", StringComparison.Ordinal) || m.Name is "kl" or "delta"))
+            foreach (var (name, mean) in metrics.Means.Where(m => m.Name.StartsWith("rewards/", StringComparison.Ordinal)
+                || m.Name is "kl" or "delta"))
                 Assert.True(mean == 0, $"{name} is {mean}");
             Assert.NotEqual(loss, Step(policy, begins, rows, maxTokens, isUntrained: false).Loss, 1e-3);
         }
-        Assert.NotEqual(loss, Step(policy, new PreferenceMethod("test", PreferenceObjective.Create(recipe)), rows, 4096, isUntrained: true).Loss, 1e-3);
+        Assert.NotEqual(loss,
+            Step(policy, new PreferenceMethod("test", PreferenceObjective.Create(recipe)), rows, 4096, isUntrained: true).Loss, 1e-3);
     }
 
     public static TheoryData<TrainingMethod, string> Pairs() => new()
@@ -72,7 +77,8 @@ public sealed class EqualScoresTests
                 laid = PreferenceCase.Referenced(laid, reference, objective);
             foreach (var maxTokens in (ReadOnlySpan<int>)[4096, 50])
             {
-                var means = Step(policy, new PreferenceMethod("test", objective), laid, maxTokens, isUntrained: false).Metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
+                var means = Step(policy, new PreferenceMethod("test", objective), laid, maxTokens, isUntrained: false)
+                    .Metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
                 Assert.Equal(means["logps/chosen"], means["logps/rejected"]);
                 Assert.Equal(means["rewards/chosen"], means["rewards/rejected"]);
                 Assert.Equal((0, 0), (means["rewards/margins"], means["rewards/accuracies"]));
@@ -122,7 +128,8 @@ public sealed class EqualScoresTests
         { TrainingMethod.Reward, "{}" },
     };
 
-    [Theory, MemberData(nameof(Repeated))] // a step over the end of an epoch may hold the last rows of one and the first of the next, which are some of the same
+    // a step over the end of an epoch may hold the last rows of one and the first of the next, which are some of the same
+    [Theory, MemberData(nameof(Repeated))]
     public void A_row_that_stands_twice_in_a_step_counts_as_two_rows(TrainingMethod method, string options)
     {
         using var config = JsonDocument.Parse(options);
@@ -130,17 +137,20 @@ public sealed class EqualScoresTests
         var all = PreferenceContractTests.Rows(method == TrainingMethod.Reward ? TrainingMethod.Dpo : method, 4);
         ITrainingMethod trained = method == TrainingMethod.Reward ? new RewardMethod()
             : new PreferenceMethod("test", PreferenceObjective.Create(PreferenceCase.Recipe(method, null, config.RootElement)));
-        ITokenRows rows = new ReferencedRows(all, [.. Enumerable.Range(0, 4).Select(i => (ReferenceScore?)new ReferenceScore(-i, i - 9, -2))]);
+        ITokenRows rows = new ReferencedRows(all,
+            [.. Enumerable.Range(0, 4).Select(i => (ReferenceScore?)new ReferenceScore(-i, i - 9, -2))]);
         var copies = new TokenRowList([.. new[] { 3, 1, 3, 3, 0 }.Select(rows.Read)]);
 
         foreach (var maxTokens in (ReadOnlySpan<int>)[4096, 60, 1])
         {
             var expected = Tiny.Step(model, trained, BatchLoader.Lay(copies, new StepRows(0, 0, [[0, 1, 2, 3, 4]], 1), trained, maxTokens));
-            Tiny.Step(model, trained, BatchLoader.Lay(rows, new StepRows(0, 0, [[3, 1, 3], [3, 0]], 1), trained, maxTokens)).MustEqual(expected, 1e-10, $"{maxTokens} tokens at once");
+            Tiny.Step(model, trained, BatchLoader.Lay(rows, new StepRows(0, 0, [[3, 1, 3], [3, 0]], 1), trained, maxTokens))
+                .MustEqual(expected, 1e-10, $"{maxTokens} tokens at once");
         }
     }
 
-    private static (double Loss, MetricSums Metrics) Step(Decoder model, ITrainingMethod method, ITokenRows rows, int maxTokens, bool isUntrained)
+    private static (double Loss, MetricSums Metrics) Step(Decoder model, ITrainingMethod method, ITokenRows rows, int maxTokens,
+        bool isUntrained)
     {
         model.Parameters.ClearGradients();
         var pass = new LossPass { Training = true, Metrics = new MetricSums(), IsUntrained = isUntrained };

@@ -12,11 +12,13 @@ using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Methods;
 
-/// <summary>Whole steps where policy and reference could not disagree more: log-ratios of ±10,000, margins of 0, answers of one token, in every element type.</summary>
+/// <summary>Whole steps where policy and reference could not disagree more: log-ratios of ±10,000, margins of 0, answers of one token, in
+/// every element type.</summary>
 [Collection("tensors")]
 public sealed class ExtremeStepTests
 {
-    private static readonly (DType Weights, DType Compute)[] s_types = [(DType.Float64, DType.Float64), (DType.Float32, DType.Float32), (DType.Float32, DType.BFloat16)];
+    private static readonly (DType Weights, DType Compute)[] s_types = [(DType.Float64, DType.Float64), (DType.Float32, DType.Float32),
+        (DType.Float32, DType.BFloat16)];
 
     public static TheoryData<TrainingMethod, string> Objectives() => PreferenceContractTests.Objectives();
 
@@ -31,14 +33,18 @@ public sealed class ExtremeStepTests
                 var objective = PreferenceObjective.Create(PreferenceCase.Recipe(method, null, config.RootElement));
                 foreach (var (chosen, rejected) in (ReadOnlySpan<(double, double)>)[(0, 0), (-1e4, 0), (0, -1e4), (-1e4, -1e4)])
                 {
-                    var metrics = Check(policy, new PreferenceMethod("test", objective), Rows(method, new(chosen, rejected, rejected)), $"{options} in {compute}, sharpness {sharpness}, reference {chosen} and {rejected}");
-                    Assert.Equal(sharpness > 1, metrics.Any(metric => metric.Name.StartsWith("logps/", StringComparison.Ordinal) && metric.Mean < -2000));      // it is as extreme as it says
+                    var metrics = Check(policy, new PreferenceMethod("test", objective), Rows(method, new(chosen, rejected, rejected)),
+                        $"{options} in {compute}, sharpness {sharpness}, reference {chosen} and {rejected}");
+                    // it is as extreme as it says
+                    Assert.Equal(sharpness > 1,
+                        metrics.Any(metric => metric.Name.StartsWith("logps/", StringComparison.Ordinal) && metric.Mean < -2000));
                 }
             }
     }
 
     [Theory]
-    [InlineData(GrpoAggregation.Dapo), InlineData(GrpoAggregation.Grpo), InlineData(GrpoAggregation.DrGrpo), InlineData(GrpoAggregation.Bnpo)]
+    [InlineData(GrpoAggregation.Dapo), InlineData(GrpoAggregation.Grpo), InlineData(GrpoAggregation.DrGrpo),
+        InlineData(GrpoAggregation.Bnpo)]
     public void Number_13_a_step_over_samples_that_the_policy_has_left_is_finite_in_every_type(GrpoAggregation aggregation)
     {
         foreach (var (weights, compute) in s_types)
@@ -52,7 +58,8 @@ public sealed class ExtremeStepTests
                         Segments = [new(SegmentRole.Prompt, -1, new[] { 3, 4 }, new byte[2]), .. answers],
                         Samples = [.. answers.Select((answer, i) => new SampleScore(i - 1, true, All(answer, score), All(answer, -score)))],
                     }]);
-                    Check(policy, GrpoMethodTests.Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1 }, 1), rows, $"{aggregation} by {level} in {compute}, old {score}");
+                    Check(policy, GrpoMethodTests.Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1 }, 1), rows,
+                        $"{aggregation} by {level} in {compute}, old {score}");
                 }
 
         static TokenSegment Sample(int[] ids) => new(SegmentRole.Sample, 0, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray());
@@ -98,7 +105,9 @@ public sealed class ExtremeStepTests
     {
         (int[] Prompt, int[] Good, int[] Bad)[] pairs = [([3, 4], [5], [6]), ([7], [8, 9, 10], [11, 2]), ([3], [12], [12])];
         return new(method is TrainingMethod.Kto or TrainingMethod.Bco
-            ? [.. pairs.SelectMany(pair => new[] { PreferenceCase.Unpaired(pair.Prompt, pair.Good, true, pair.Bad), PreferenceCase.Unpaired(pair.Prompt, pair.Bad, false, pair.Good) }).Select(row => row with { Reference = reference })]
-            : [.. pairs.Select(pair => PreferenceCase.Pair(pair.Prompt, pair.Good, pair.Bad, promptLoss: method == TrainingMethod.Orpo) with { Reference = reference })]);
+            ? [.. pairs.SelectMany(pair => new[] { PreferenceCase.Unpaired(pair.Prompt, pair.Good, true, pair.Bad),
+                PreferenceCase.Unpaired(pair.Prompt, pair.Bad, false, pair.Good) }).Select(row => row with { Reference = reference })]
+            : [.. pairs.Select(pair => PreferenceCase.Pair(pair.Prompt, pair.Good, pair.Bad,
+                promptLoss: method == TrainingMethod.Orpo) with { Reference = reference })]);
     }
 }

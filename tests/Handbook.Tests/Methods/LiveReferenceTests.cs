@@ -30,7 +30,8 @@ public sealed class LiveReferenceTests
         Assert.Equal(before[0], model.Parameters.Buckets[0].Values.ToArray<double>());
 
         reference.AfterStep(policy, 3);
-        foreach (var (bucket, old, own) in model.Parameters.Buckets.Select((b, i) => (b.Values.ToArray<double>(), before[i], policy.Parameters.Buckets[i].Values.ToArray<double>())))
+        foreach (var (bucket, old, own) in model.Parameters.Buckets.Select((b, i) =>
+            (b.Values.ToArray<double>(), before[i], policy.Parameters.Buckets[i].Values.ToArray<double>())))
             for (var i = 0; i < bucket.Length; i++)
                 Assert.Equal(Mixup * own[i] + (1 - Mixup) * old[i], bucket[i], 1e-12);
         Assert.Equal(model.Parameters.Specs.Sum(spec => spec.Pieces.Count()), reference.StateTensors.Count());
@@ -65,13 +66,20 @@ public sealed class LiveReferenceTests
         var key = Key("model", plain, rows);
         Assert.Equal(key, Key("model", plain, rows));
         Assert.Equal(key, Key("model", hinge, rows));
-        string[] others = [Key("other", plain, rows), Key("same", plain, rows), Key("model", desensitised, rows), Key("model", plain, cut), Key("model", plain, exchanged), Key("model", plain, rows, DType.BFloat16)];
+        string[] others = [Key("other", plain, rows), Key("same", plain, rows), Key("model", desensitised, rows), Key("model", plain, cut),
+            Key("model", plain, exchanged), Key("model", plain, rows, DType.BFloat16)];
         Assert.Equal(others.Length + 1, others.Append(key).Distinct().Count());
 
         string Key(string model, JsonDocument options, ITokenRows data, DType compute = DType.Float32) =>
-            cache.Key(folder[model], compute, PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)), data);
+            cache.Key(folder[model], compute,
+                PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)), data);
 
-        static TokenRow Cut(TokenRow row) => row with { Segments = [.. row.Segments.Select(segment => segment.Ids.Length > 2 ? segment with { Ids = segment.Ids[..^1], Loss = segment.Loss[..^1] } : segment)] };
+        static TokenRow Cut(TokenRow row) =>
+            row with
+            {
+                Segments = [.. row.Segments.Select(segment => segment.Ids.Length > 2
+            ? segment with { Ids = segment.Ids[..^1], Loss = segment.Loss[..^1] } : segment)]
+            };
     }
 
     [Fact]

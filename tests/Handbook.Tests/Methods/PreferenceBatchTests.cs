@@ -30,11 +30,14 @@ public sealed class PreferenceBatchTests
         foreach (var folder in SharedFiles.Folders("golden", "losses"))
         {
             using var document = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected.json")));
-            if (document.RootElement.TryGetProperty("cases", out var cases) && !Path.GetFileName(folder).StartsWith("reward", StringComparison.Ordinal))
+            if (document.RootElement.TryGetProperty("cases", out var cases)
+                && !Path.GetFileName(folder).StartsWith("reward", StringComparison.Ordinal))
                 foreach (var each in cases.EnumerateArray())
                     data.Add("losses", Path.GetFileName(folder), each.GetProperty("name").GetString()!);
         }
-        foreach (var file in SharedFiles.Folders("golden").Where(f => Path.GetFileName(f) == "losses_trl1").SelectMany(Directory.EnumerateFiles).Where(f => Path.GetExtension(f) == ".json" && !Path.GetFileName(f).StartsWith("sft", StringComparison.Ordinal)))
+        foreach (var file in SharedFiles.Folders("golden").Where(f => Path.GetFileName(f) == "losses_trl1")
+            .SelectMany(Directory.EnumerateFiles)
+            .Where(f => Path.GetExtension(f) == ".json" && !Path.GetFileName(f).StartsWith("sft", StringComparison.Ordinal)))
         {
             using var document = JsonDocument.Parse(File.ReadAllText(file));
             foreach (var each in document.RootElement.GetProperty("cases").EnumerateArray())
@@ -66,14 +69,16 @@ public sealed class PreferenceBatchTests
             using var reference = PreferenceCase.Load(referenceFolder, trainable: false);
             rows = PreferenceCase.Referenced(rows, reference, objective);
         }
-        var (loss, metrics, norm) = PreferenceCase.Step(policy, Balanced(new PreferenceMethod(batch, objective), recipe, policy.Config, expected.GetProperty("metrics")), rows);
+        var (loss, metrics, norm) = PreferenceCase.Step(policy,
+            Balanced(new PreferenceMethod(batch, objective), recipe, policy.Config, expected.GetProperty("metrics")), rows);
 
         Near(expected.GetProperty("loss").GetDouble(), loss, "loss");
         var means = metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
         var counts = metrics.All.ToDictionary(m => m.Name, m => m.Count);
         foreach (var metric in expected.GetProperty("metrics").EnumerateObject())
         {
-            if (!newest && batch is not "dpo_batch" && s_overPadding.Contains(metric.Name) || metric.Name.StartsWith("count/", StringComparison.Ordinal) || metric.Name == "num_tokens")
+            if (!newest && batch is not "dpo_batch" && s_overPadding.Contains(metric.Name)
+                || metric.Name.StartsWith("count/", StringComparison.Ordinal) || metric.Name == "num_tokens")
                 continue;
             var ours = metric.Name.EndsWith("_sum", StringComparison.Ordinal) ? metric.Name[..^4] : metric.Name;
             Assert.True(means.ContainsKey(ours), $"{metric.Name} is not measured; there are {string.Join(", ", means.Keys)}");
@@ -84,11 +89,14 @@ public sealed class PreferenceBatchTests
             Gradients(policy, Path.Combine(golden, set, batch, "tensors.safetensors"), name);
     }
 
-    // The reference may have been told of the loss over experts when the model was loaded; then its file does not ask for it, and the record shows it.
+    // The reference may have been told of the loss over experts when the model was loaded; then its file does not ask for it, and the
+    // record shows it.
     private static ITrainingMethod Balanced(PreferenceMethod method, Recipe recipe, DecoderConfig policy, JsonElement metrics)
     {
-        var recorded = metrics.TryGetProperty("aux_loss", out _) && recipe.Training.RouterAuxLossCoef is null && policy.Experts is { WantsAuxiliaryLoss: false };
-        return recorded ? new BalancedMethod(method, policy.Experts!.AuxiliaryLossCoefficient) : BalancedMethod.Around(method, recipe, policy);
+        var recorded = metrics.TryGetProperty("aux_loss", out _) && recipe.Training.RouterAuxLossCoef is null
+            && policy.Experts is { WantsAuxiliaryLoss: false };
+        return recorded ? new BalancedMethod(method, policy.Experts!.AuxiliaryLossCoefficient)
+            : BalancedMethod.Around(method, recipe, policy);
     }
 
     private static (string Policy, string Reference, JsonElement Rows) Places(string golden, JsonElement root, string batch, bool newest)
@@ -100,23 +108,29 @@ public sealed class PreferenceBatchTests
             return (Path.Combine(own, "policy"), Path.Combine(own, "reference"), rows);
         }
         var policy = root.TryGetProperty("policy", out var named) ? named.GetString()! : "losses/dpo_batch/policy";
-        return (Path.Combine(golden, policy), Path.Combine(golden, root.TryGetProperty("reference", out var other) ? other.GetString()! : Path.Combine(Path.GetDirectoryName(policy)!, "reference")), root);
+        return (Path.Combine(golden, policy), Path.Combine(golden, root.TryGetProperty("reference", out var other) ? other.GetString()!
+            : Path.Combine(Path.GetDirectoryName(policy)!, "reference")), root);
     }
 
     /// <summary>The case's rows, which are tokens already, through the rules that a run has for ends and lengths.</summary>
     private static TokenRowList Rows(JsonElement root, TrainingMethod method, Recipe recipe)
     {
         const int Begin = 1, End = 2;
-        var options = recipe.Definition.Answers(recipe)! with { End = AnswerEnding.Always };      // the cases' rows end with it, whichever layer put it there
+        // the cases' rows end with it, whichever layer put it there
+        var options = recipe.Definition.Answers(recipe)! with { End = AnswerEnding.Always };
         var rules = new AnswerRules(options, Begin, End);
-        var rows = (root.TryGetProperty("rows_before_eos", out var without) ? without : root.GetProperty("rows_before_bos_eos")).EnumerateArray().ToArray();
+        var rows = (root.TryGetProperty("rows_before_eos", out var without) ? without : root.GetProperty("rows_before_bos_eos"))
+            .EnumerateArray().ToArray();
         if (method is TrainingMethod.Dpo or TrainingMethod.Orpo or TrainingMethod.Cpo)
             return new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
-                [new(SegmentRole.Chosen, r.Ids("prompt"), r.Ids("chosen")), new(SegmentRole.Rejected, r.Ids("prompt"), r.Ids("rejected"))], out _), options.PromptsCarryLoss))]);
+                [new(SegmentRole.Chosen, r.Ids("prompt"), r.Ids("chosen")), new(SegmentRole.Rejected, r.Ids("prompt"), r.Ids("rejected"))],
+                    out _), options.PromptsCarryLoss))]);
         ITokenRows single = new TokenRowList([.. rows.Select(r => AnswerTree.Build(rules.Apply(
-            [new(r.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, r.Ids("prompt"), r.Ids("completion"))], out _)))]);
+            [new(r.GetProperty("label").GetBoolean() ? SegmentRole.Chosen : SegmentRole.Rejected, r.Ids("prompt"), r.Ids("completion"))],
+                out _)))]);
         if (recipe.Definition.MismatchedBlock(recipe) is not null)
-            single = new MismatchedRows(new TokenRowList([.. rows.Select((r, i) => AnswerTree.WithUncut(single.Read(i), rules.Uncut(r.Ids("completion"))))]), rows.Length, rules);
+            single = new MismatchedRows(new TokenRowList([.. rows.Select((r, i) =>
+                AnswerTree.WithUncut(single.Read(i), rules.Uncut(r.Ids("completion"))))]), rows.Length, rules);
         return new TokenRowList([.. Enumerable.Range(0, rows.Length).Select(single.Read)]);
     }
 
@@ -125,9 +139,11 @@ public sealed class PreferenceBatchTests
         using var tensors = SafetensorsFile.Open(path);
         foreach (var (parameter, values) in GoldenRows.Published(policy, p => p.Gradient!))
             if (tensors.Names.Contains($"{variant}.grad.{parameter}"))
-                Assert.True(GoldenRows.Distance(values, tensors.Singles($"{variant}.grad.{parameter}")) < 1e-4, $"{variant}: gradient of {parameter}");
+                Assert.True(GoldenRows.Distance(values, tensors.Singles($"{variant}.grad.{parameter}")) < 1e-4,
+                    $"{variant}: gradient of {parameter}");
     }
 
     private static void Near(double expected, double actual, string what) =>
-        Assert.True(Math.Abs(expected - actual) <= Relative * Math.Max(1, Math.Abs(expected)), $"{what}: {actual:r}, expected {expected:r}");
+        Assert.True(Math.Abs(expected - actual) <= Relative * Math.Max(1, Math.Abs(expected)),
+            $"{what}: {actual:r}, expected {expected:r}");
 }

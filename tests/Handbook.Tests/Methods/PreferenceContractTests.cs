@@ -12,7 +12,8 @@ using Handbook.Training;
 
 namespace Handbook.Tests.Methods;
 
-/// <summary>A step's gradient depends on its rows and on nothing else: not on bins, shared prompts, where the reference's scores come from, or accumulation.</summary>
+/// <summary>A step's gradient depends on its rows and on nothing else: not on bins, shared prompts, where the reference's scores come from,
+/// or accumulation.</summary>
 [Collection("tensors")]
 public sealed class PreferenceContractTests
 {
@@ -72,9 +73,12 @@ public sealed class PreferenceContractTests
         foreach (var live in (ReadOnlySpan<bool>)[false, true])
             foreach (var shared in (ReadOnlySpan<bool>)[true, false])
                 foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
-                    foreach (var (batch, accumulation) in (ReadOnlySpan<(int, int)>)[(6, 1), (3, 2), (4, 2), (1, 6)])       // 4 × 2 leaves a ragged tail of two rows
+                    // 4 × 2 leaves a ragged tail of two rows
+                    foreach (var (batch, accumulation) in (ReadOnlySpan<(int, int)>)[(6, 1), (3, 2), (4, 2), (1, 6)])
                         Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation)
-                            .MustEqual(expected, Rounding, $"{(live ? "live" : "cached")} reference, {(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+                            .MustEqual(expected, Rounding,
+                                $"{(live ? "live" : "cached")} reference, {(shared ? "shared" : "separate")} prompts, bins "
+                                + $"of {maxTokens}, {batch} × {accumulation}");
     }
 
     [Theory, MemberData(nameof(Objectives))]
@@ -98,7 +102,8 @@ public sealed class PreferenceContractTests
         {
             result.MustEqual(expected, Rounding, "two workers");
             Assert.Equal(metrics.All.Select(metric => metric.Name), its.All.Select(metric => metric.Name));
-            Assert.All(metrics.All.Zip(its.All), pair => Assert.Equal(pair.First.Sum, pair.Second.Sum, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum))));
+            Assert.All(metrics.All.Zip(its.All),
+                pair => Assert.Equal(pair.First.Sum, pair.Second.Sum, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum))));
             Assert.Equal(metrics.All.Select(metric => metric.Count), its.All.Select(metric => metric.Count));
         }
 
@@ -110,18 +115,21 @@ public sealed class PreferenceContractTests
             var pass = new LossPass { Training = true, Metrics = sums, Workers = workers };
             var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step), preference, 60).Groups, pass);
             model.Parameters.SettleGradients();
-            return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));
+            return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name,
+                s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));
         }
     }
 
-    private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch, int accumulation)
+    private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch,
+        int accumulation)
     {
         var objective = PreferenceObjective.Create(recipe);
         var options = recipe.Preference;
         using var moved = options.SyncRefModel ? Tiny.Model("llama", 2) : null;
         if (moved is not null)
         {
-            // TR-DPO: the step after one at which the reference moved, with the moved weights in memory, or with their scores of before the step.
+            // TR-DPO: the step after one at which the reference moved, with the moved weights in memory, or with their scores of before the
+            // step.
             reference = moved;
             var following = new LiveReference(moved, options.RefModelSyncSteps, options.RefModelMixupAlpha);
             PreferenceCase.Step(policy, new PreferenceMethod("test", objective, following), rows, maxTokens, batch, accumulation);
@@ -143,7 +151,8 @@ public sealed class PreferenceContractTests
         {
             var prompt = Tokens(i == 1 ? 1 : random.Next(2, 12));
             return method is TrainingMethod.Kto or TrainingMethod.Bco
-                ? PreferenceCase.Unpaired(prompt, answers[i], i % 3 != 0, method == TrainingMethod.Kto ? answers[(i + count - 1) % count] : null)
+                ? PreferenceCase.Unpaired(prompt, answers[i], i % 3 != 0, method == TrainingMethod.Kto ? answers[(i + count - 1) % count]
+                    : null)
                 : PreferenceCase.Pair(prompt, answers[i], answers[i + count], promptLoss: method == TrainingMethod.Orpo);
         })]);
 

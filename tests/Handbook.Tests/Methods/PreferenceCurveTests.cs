@@ -33,12 +33,17 @@ public sealed class PreferenceCurveTests
         using var tensors = SafetensorsFile.Open(Path.Combine(folder, "tensors.safetensors"));
         using var model = PreferenceCase.Load(Path.Combine(folder, "init"), trainable: true);
 
-        var settings = new Dictionary<string, JsonElement> { ["beta"] = curve.GetProperty("beta"), ["loss_type"] = curve.GetProperty("loss_type") };
+        var settings = new Dictionary<string, JsonElement>
+        {
+            ["beta"] = curve.GetProperty("beta"),
+            ["loss_type"] = curve.GetProperty("loss_type")
+        };
         foreach (var option in curve.GetProperty("options").EnumerateObject())
             settings[option.Name] = option.Value;
         var recipe = PreferenceCase.Recipe(method, "0.24", JsonSerializer.SerializeToElement(settings));
         var objective = PreferenceObjective.Create(recipe);
-        ITokenRows rows = new TokenRowList([.. curve.GetProperty("rows_before_eos").EnumerateArray().Select(r => PreferenceCase.Pair(r.Ids("prompt"), [.. r.Ids("chosen"), End], [.. r.Ids("rejected"), End]))]);
+        ITokenRows rows = new TokenRowList([.. curve.GetProperty("rows_before_eos").EnumerateArray()
+            .Select(r => PreferenceCase.Pair(r.Ids("prompt"), [.. r.Ids("chosen"), End], [.. r.Ids("rejected"), End]))]);
         if (objective.NeedsReference)
             rows = PreferenceCase.Referenced(rows, model, objective);
 

@@ -14,7 +14,8 @@ public sealed class SupervisedBatchTests
     public static TheoryData<string, string> Cases()
     {
         var data = new TheoryData<string, string>();
-        foreach (var file in SharedFiles.Folders("golden").Where(folder => Path.GetFileName(folder) == "losses_trl1").SelectMany(folder => Directory.EnumerateFiles(folder, "sft*.json")))
+        foreach (var file in SharedFiles.Folders("golden").Where(folder => Path.GetFileName(folder) == "losses_trl1")
+            .SelectMany(folder => Directory.EnumerateFiles(folder, "sft*.json")))
         {
             using var document = JsonDocument.Parse(File.ReadAllText(file));
             foreach (var each in document.RootElement.GetProperty("cases").EnumerateArray())
@@ -31,7 +32,8 @@ public sealed class SupervisedBatchTests
         var golden = SharedFiles.Need("golden");
         using var document = JsonDocument.Parse(File.ReadAllText(Path.Combine(golden, "losses_trl1", file)));
         var expected = document.RootElement.GetProperty("cases").EnumerateArray().Single(c => c.GetProperty("name").GetString() == name);
-        using var model = PreferenceCase.Load(Path.Combine(golden, document.RootElement.GetProperty("model").GetString()!), trainable: true);
+        using var model = PreferenceCase.Load(Path.Combine(golden, document.RootElement.GetProperty("model").GetString()!),
+            trainable: true);
         var isDynamic = expected.GetProperty("config").TryGetProperty("loss_type", out var loss) && loss.GetString() == "dft";
         var rows = Rows(expected.GetProperty("batch"));
 
@@ -41,7 +43,8 @@ public sealed class SupervisedBatchTests
         Assert.Equal(expected.GetProperty("loss").GetDouble(), value, 5e-5);
         Assert.Equal(1, norm / expected.GetProperty("grad_norm").GetDouble(), 1e-4);
         var measured = expected.GetProperty("metrics");
-        Assert.Equal(measured.GetProperty("entropy").GetDouble(), metrics.MeanOf("entropy")!.Value, 5e-5 * measured.GetProperty("entropy").GetDouble());
+        Assert.Equal(measured.GetProperty("entropy").GetDouble(), metrics.MeanOf("entropy")!.Value,
+            5e-5 * measured.GetProperty("entropy").GetDouble());
         Assert.Equal(measured.GetProperty("mean_token_accuracy").GetDouble(), metrics.MeanOf("mean_token_accuracy")!.Value, 1e-6);
         Assert.Equal(measured.GetProperty("num_tokens").GetInt32(), Enumerable.Range(0, rows.Count).Sum(rows.Length));
     }
@@ -56,6 +59,7 @@ public sealed class SupervisedBatchTests
         }
         return new(rows);
 
-        IEnumerable<int[]> Each(string field) => batch.GetProperty(field).EnumerateArray().Select(row => row.EnumerateArray().Select(value => value.GetInt32()).ToArray());
+        IEnumerable<int[]> Each(string field) =>
+            batch.GetProperty(field).EnumerateArray().Select(row => row.EnumerateArray().Select(value => value.GetInt32()).ToArray());
     }
 }

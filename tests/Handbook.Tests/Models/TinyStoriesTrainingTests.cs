@@ -18,7 +18,8 @@ namespace Handbook.Tests.Models;
 [Collection("tensors")]
 public sealed class TinyStoriesTrainingTests
 {
-    [Theory] // float64: ten digits, and our rotation is float32 (6e-8); float32: the file says its own float32 run stays within 5e-7 of these losses
+    // float64: ten digits, and our rotation is float32 (6e-8); float32: the file says its own float32 run stays within 5e-7 of these losses
+    [Theory]
     [InlineData(true, 1e-6)]
     [InlineData(false, 5e-6)]
     public void Ten_steps_of_language_modelling_follow_the_reference(bool inFloat64, double absolute) => Follow("clm", inFloat64, absolute);
@@ -43,14 +44,18 @@ public sealed class TinyStoriesTrainingTests
         }));
         var objective = PreferenceObjective.Create(recipe);
         var rows = PreferenceCase.Referenced(
-            new TokenRowList([.. golden.GetProperty("pairs").EnumerateArray().Select(p => PreferenceCase.Pair(p.Ids("prompt"), p.Ids("chosen"), p.Ids("rejected")))]), stories.Model, objective);
-        foreach (var (row, chosen, rejected) in golden.GetProperty("ref_logps_chosen").EnumerateArray().Zip(golden.GetProperty("ref_logps_rejected").EnumerateArray(), (c, r) => (c.GetDouble(), r.GetDouble())).Select((s, i) => (i, s.Item1, s.Item2)))
+            new TokenRowList([.. golden.GetProperty("pairs").EnumerateArray()
+                .Select(p => PreferenceCase.Pair(p.Ids("prompt"), p.Ids("chosen"), p.Ids("rejected")))]), stories.Model, objective);
+        foreach (var (row, chosen, rejected) in golden.GetProperty("ref_logps_chosen").EnumerateArray()
+            .Zip(golden.GetProperty("ref_logps_rejected").EnumerateArray(), (c, r) => (c.GetDouble(), r.GetDouble()))
+            .Select((s, i) => (i, s.Item1, s.Item2)))
         {
             Assert.Equal(1, rows.Read(row).Reference!.Value.Chosen / chosen, absolute);
             Assert.Equal(1, rows.Read(row).Reference!.Value.Rejected / rejected, absolute);
         }
         var method = new PreferenceMethod("dpo", objective);
-        using var optimizer = new AdamW(stories.Model.Parameters, 0.9, 0.999, 1e-8, golden.TryGetProperty("weight_decay", out var decay) ? decay.GetDouble() : 0);
+        using var optimizer = new AdamW(stories.Model.Parameters, 0.9, 0.999, 1e-8, golden.TryGetProperty("weight_decay", out var decay)
+            ? decay.GetDouble() : 0);
         foreach (var step in golden.GetProperty("steps").EnumerateArray())
         {
             using var scope = TensorScope.Enter();
@@ -61,7 +66,8 @@ public sealed class TinyStoriesTrainingTests
             Assert.Equal(step.GetProperty("rewards_chosen").GetDouble(), means["rewards/chosen"], 10 * absolute);
             Assert.Equal(step.GetProperty("rewards_rejected").GetDouble(), means["rewards/rejected"], 10 * absolute);
             Assert.Equal(step.GetProperty("accuracy").GetDouble(), means["rewards/accuracies"], absolute);
-            optimizer.Step(golden.GetProperty("lr").GetDouble(), GradientNorm.ClipFactor(norm, golden.TryGetProperty("clip", out _) ? Clip(golden) : null));
+            optimizer.Step(golden.GetProperty("lr").GetDouble(),
+                GradientNorm.ClipFactor(norm, golden.TryGetProperty("clip", out _) ? Clip(golden) : null));
         }
     }
 
@@ -86,21 +92,26 @@ public sealed class TinyStoriesTrainingTests
             optimizer.Step(step.GetProperty("lr").GetDouble(), GradientNorm.ClipFactor(norm, Clip(golden)));
         }
         using var end = TensorScope.Enter();
-        Assert.Equal(golden.GetProperty("mean_nll_after").GetDouble(), Loss(stories.Model, stories.Stories(rows.Count)).ToScalar(), absolute);
+        Assert.Equal(golden.GetProperty("mean_nll_after").GetDouble(), Loss(stories.Model, stories.Stories(rows.Count)).ToScalar(),
+            absolute);
         var values = stories.Published(p => p.Value);
         foreach (var sum in golden.GetProperty("parameter_sums_after").EnumerateObject())
         {
-            // Adam divides by |g|: where a gradient is near 1e-8, float32 may turn a step of 1e-3; the sum over 262,144 weights forgives a few
+            // Adam divides by |g|: where a gradient is near 1e-8, float32 may turn a step of 1e-3; the sum over 262,144 weights forgives a
+            // few
             var allowed = inFloat64 ? 1e-4 : 2e-2;
-            Assert.True(Math.Abs(sum.Value.GetDouble() - values[sum.Name].Sum()) <= allowed, $"{sum.Name}: sum {values[sum.Name].Sum():f6}, expected {sum.Value.GetDouble():f6}");
+            Assert.True(Math.Abs(sum.Value.GetDouble() - values[sum.Name].Sum()) <= allowed,
+                $"{sum.Name}: sum {values[sum.Name].Sum():f6}, expected {sum.Value.GetDouble():f6}");
         }
     }
 
-    private static double? Clip(JsonElement golden) => golden.GetProperty("clip").ValueKind == JsonValueKind.Number ? golden.GetProperty("clip").GetDouble() : null;
+    private static double? Clip(JsonElement golden) => golden.GetProperty("clip").ValueKind == JsonValueKind.Number
+        ? golden.GetProperty("clip").GetDouble() : null;
 
     private static Tensor Loss(Decoder model, TokenRowList rows)
     {
         var batch = BatchBuilder.Build(rows, [.. Enumerable.Range(0, rows.Count)]);
-        return new SupervisedMethod("sft").Loss(model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
+        return new SupervisedMethod("sft").Loss(model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount,
+            new MetricSums())!;
     }
 }

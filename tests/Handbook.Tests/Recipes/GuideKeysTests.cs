@@ -27,7 +27,8 @@ public sealed class GuideKeysTests
     [Fact]
     public void Every_loss_of_the_family_loads_and_none_is_left_out()
     {
-        var losses = Rows("`loss_type`").SelectMany(row => Regex.Matches(row.First, "`([a-z_]+)`").Select(match => match.Groups[1].Value)).ToHashSet();
+        var losses = Rows("`loss_type`").SelectMany(row => Regex.Matches(row.First, "`([a-z_]+)`").Select(match => match.Groups[1].Value))
+            .ToHashSet();
         foreach (var loss in losses)
             Assert.DoesNotContain("error", RecipeFile.Said(RecipeFile.Good + $"loss_type: {loss}\n", TrainingMethod.Dpo));
         var known = RecipeNames.Spellings(typeof(DpoLossType)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name);
@@ -41,7 +42,8 @@ public sealed class GuideKeysTests
         {
             var lines = File.ReadAllLines(file);
             for (var header = 0; header + 1 < lines.Length; header++)
-                if (lines[header].StartsWith($"| {column} |", StringComparison.Ordinal) && lines[header + 1].StartsWith("|---", StringComparison.Ordinal))
+                if (lines[header].StartsWith($"| {column} |", StringComparison.Ordinal)
+                    && lines[header + 1].StartsWith("|---", StringComparison.Ordinal))
                     for (var row = header + 2; row < lines.Length && lines[row].StartsWith('|'); row++)
                         yield return (Path.GetFileName(file), lines[row].Split('|')[1]);
         }

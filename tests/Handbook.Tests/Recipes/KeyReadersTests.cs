@@ -39,7 +39,8 @@ public sealed class KeyReadersTests : IDisposable
 
     private static readonly string[] s_settings =
     [
-        "", "eval_strategy: steps", "eval_strategy: epoch\nsave_strategy: epoch", "eval_strategy: steps\nlogging_strategy: epoch\neval_steps: 4",
+        "", "eval_strategy: steps", "eval_strategy: epoch\nsave_strategy: epoch",
+            "eval_strategy: steps\nlogging_strategy: epoch\neval_steps: 4",
             "do_eval: true", "max_steps: 3", "save_strategy: \"no\"", "logging_strategy: \"no\"",
         "optim: rmsprop", "optim: lion", "optim: sgd", "optim: adagrad", "adafactor: true", "lr_scheduler_type: constant",
         "lr_scheduler_type: cosine\nwarmup_steps: 2", "train_sampling_strategy: sequential",
@@ -49,7 +50,8 @@ public sealed class KeyReadersTests : IDisposable
 
     private static readonly string[] s_fineTuning =
         ["packing: true\nmax_length: 64", "packing: true\npacking_strategy: wrapped\nmax_length: 64",
-            "packing: true\npacking_strategy: wrapped\neval_packing: false\neval_strategy: steps\neval_steps: 4\nmax_length: 64", "truncation_side: left",
+            "packing: true\npacking_strategy: wrapped\neval_packing: false\neval_strategy: steps\neval_steps: 4\nmax_length: 64",
+                "truncation_side: left",
             "assistant_only_loss: true"];
 
     private static readonly string[] s_preferences = ["trl_compat: \"0.24\"", "trl_compat: \"1.9\"",
@@ -58,7 +60,8 @@ public sealed class KeyReadersTests : IDisposable
     private readonly TextMaker _files = new();
     private readonly Handbook.Models.Decoder _model = Tiny.Model("llama", dtype: Torch.DType.Float32);
     private readonly Text.Tokenizers.Tokenizer _tokenizer = TextMaker.Bytes.With(null, null,
-        "{% for m in messages %}{# system turns too #}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}{{ eos_token }}{% endif "
+        "{% for m in messages %}{# system turns too #}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}{{ "
+            + "eos_token }}{% endif "
         + "%}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}");
     private readonly Dictionary<string, (ITokenRows Train, string Rows)> _known = [];
     private readonly Dictionary<string, string> _paths = [];
@@ -69,9 +72,12 @@ public sealed class KeyReadersTests : IDisposable
         Write("chats", i => new { messages = Turns(i, Words(i, 1 + i * 7 % 30)), text = "x" });
         Write("texts", i => new { text = Words(i, 1 + i * 7 % 40), body = Words(i + 50, 4) });
         Write("prompted", i => new { prompt = Words(i, 1 + i % 7), completion = " " + Words(i, 1 + i * 7 % 30), text = "x" });
-        Write("pairs", i => new { prompt = Words(i, 1 + i % 9), chosen = " " + Words(i, 3 + i * 7 % 20), rejected = " " + Words(i + 1, 5), text = "x" });
-        Write("chatpairs", i => new { chosen = Turns(i, Words(i, 4 + i * 7 % 20)), rejected = Turns(i, Words(i + 9, 5 + i % 3)), text = "x" });
-        Write("judged", i => new { prompt = Words(i, 1 + i % 9), completion = " " + Words(i, 3 + i * 7 % 20), label = i % 2 == 0, text = "x" });
+        Write("pairs", i =>
+            new { prompt = Words(i, 1 + i % 9), chosen = " " + Words(i, 3 + i * 7 % 20), rejected = " " + Words(i + 1, 5), text = "x" });
+        Write("chatpairs",
+            i => new { chosen = Turns(i, Words(i, 4 + i * 7 % 20)), rejected = Turns(i, Words(i + 9, 5 + i % 3)), text = "x" });
+        Write("judged",
+            i => new { prompt = Words(i, 1 + i % 9), completion = " " + Words(i, 3 + i * 7 % 20), label = i % 2 == 0, text = "x" });
         Write("prompts", i => new { prompt = Words(i, 1 + i % 9), answer = "x", text = "x" });
 
         void Write(string name, Func<int, object> row)
@@ -125,7 +131,8 @@ public sealed class KeyReadersTests : IDisposable
                 if (Load(before, method) is not { } recipe || Rows(recipe).Train.Count == 0)
                     continue;
                 var effects = Effects(recipe);
-                foreach (var key in RecipeKeys.All.Where(key => IsTried(key, method) && Concerns(key.Name, data, recipe, Rows(recipe).Train.Count) && !before.Contains($"\n{key.Name}: ")))
+                foreach (var key in RecipeKeys.All.Where(key => IsTried(key, method)
+                    && Concerns(key.Name, data, recipe, Rows(recipe).Train.Count) && !before.Contains($"\n{key.Name}: ")))
                     foreach (var value in Values(key, recipe).Take(1))
                     {
                         var after = before + $"{key.Name}: {value}\n";
@@ -259,8 +266,15 @@ public sealed class KeyReadersTests : IDisposable
     private (ITokenRows Train, string Rows) Rows(Recipe recipe)
     {
         var options = RowPlan.Options(recipe, _tokenizer) with { MaxBadRows = 1 };
-        var key = JsonSerializer.Serialize(options with { Tokenizer = null!, Chats = null, Cache = null!, RecipeFolder = null,
-            Threads = null, MaxBadRows = 0 });
+        var key = JsonSerializer.Serialize(options with
+        {
+            Tokenizer = null!,
+            Chats = null,
+            Cache = null!,
+            RecipeFolder = null,
+            Threads = null,
+            MaxBadRows = 0
+        });
         if (_known.TryGetValue(key, out var known))
             return known;
         try

@@ -25,7 +25,8 @@ public sealed class OverrideTests
 
     [Fact]
     public void A_value_may_hold_an_equals_sign() =>
-        Assert.Equal("{{ a == b }}", RecipeFile.Load(RecipeFile.Good, TrainingMethod.Sft, "--chat_template={{ a == b }}").Data.ChatTemplate);
+        Assert.Equal("{{ a == b }}",
+            RecipeFile.Load(RecipeFile.Good, TrainingMethod.Sft, "--chat_template={{ a == b }}").Data.ChatTemplate);
 
     [Fact]
     public void A_negative_value_is_a_value() =>
@@ -41,14 +42,16 @@ public sealed class OverrideTests
 
     [Fact]
     public void A_map_is_overridden_whole_as_json() =>
-        Assert.Equal([("x.jsonl", 0.5)], RecipeFile.Load("model_name_or_path: m\n", TrainingMethod.Sft, "--dataset_mixer={\"x.jsonl\": 0.5}", "--dataset_splits=train")
+        Assert.Equal([("x.jsonl", 0.5)],
+            RecipeFile.Load("model_name_or_path: m\n", TrainingMethod.Sft, "--dataset_mixer={\"x.jsonl\": 0.5}", "--dataset_splits=train")
             .Mixture.Datasets.Select(set => (set.Id, set.Weight)));
 
     [Fact]
     public void A_dotted_key_reaches_into_maps_and_lists()
     {
         var recipe = RecipeFile.Load("model_name_or_path: m\ndataset_mixture:\n  datasets:\n  - id: a\n  - id: b\n", TrainingMethod.Sft,
-            "--dataset_mixture.seed=5", "--dataset_mixture.datasets.1.weight=0.5", "--lr_scheduler_kwargs.min_lr_rate=0.2", "--lr_scheduler_type=cosine_with_min_lr",
+            "--dataset_mixture.seed=5", "--dataset_mixture.datasets.1.weight=0.5", "--lr_scheduler_kwargs.min_lr_rate=0.2",
+                "--lr_scheduler_type=cosine_with_min_lr",
             "--gradient_checkpointing_kwargs.use_reentrant=false");
         Assert.Equal(5, recipe.Mixture.Seed);
         Assert.Equal([1.0, 0.5], recipe.Mixture.Datasets.Select(set => set.Weight));
@@ -62,14 +65,16 @@ public sealed class OverrideTests
     [InlineData("--dataset_mixer.plain=0.5", "plain")]
     public void A_name_in_a_map_may_hold_dots(string word, string name)
     {
-        var recipe = RecipeFile.Load("model_name_or_path: m\ndataset_mixer:\n  data/rows.jsonl: 1.0\n  other: 1.0\ndataset_splits: [train]\n", TrainingMethod.Sft, word);
+        var recipe = RecipeFile.Load("model_name_or_path: m\ndataset_mixer:\n  data/rows.jsonl: 1.0\n  other: "
+            + "1.0\ndataset_splits: [train]\n", TrainingMethod.Sft, word);
         Assert.Equal(0.5, recipe.Mixture.Datasets.Single(set => set.Id == name).Weight);
         Assert.Equal(name == "data/rows.jsonl" ? 2 : 3, recipe.Mixture.Datasets.Count);
     }
 
     [Fact]
     public void A_column_below_a_list_may_hold_dots() =>
-        Assert.Equal("q", RecipeFile.Load("model_name_or_path: m\ndataset_mixture: {datasets: [{id: a}]}\n", TrainingMethod.Sft, "--dataset_mixture.datasets.0.column_mapping.prompt.text=q")
+        Assert.Equal("q", RecipeFile.Load("model_name_or_path: m\ndataset_mixture: {datasets: [{id: a}]}\n", TrainingMethod.Sft,
+            "--dataset_mixture.datasets.0.column_mapping.prompt.text=q")
             .Mixture.Datasets[0].ColumnMapping!["prompt.text"]);
 
     [Theory]
@@ -90,7 +95,8 @@ public sealed class OverrideTests
 
     [Fact]
     public void A_configuration_of_a_launcher_is_no_recipe() =>
-        Assert.Contains("r.yaml: error: the recipe is a configuration of the launcher accelerate", RecipeFile.Said("compute_environment: LOCAL_MACHINE\ndistributed_type: DEEPSPEED\nnum_processes: 8\n"));
+        Assert.Contains("r.yaml: error: the recipe is a configuration of the launcher accelerate",
+            RecipeFile.Said("compute_environment: LOCAL_MACHINE\ndistributed_type: DEEPSPEED\nnum_processes: 8\n"));
 
     [Fact]
     public void An_override_wins_over_another_name_of_its_key() =>
@@ -98,7 +104,8 @@ public sealed class OverrideTests
 
     [Fact]
     public void Null_is_a_value() =>
-        Assert.Null(RecipeFile.Load(RecipeFile.Good + "save_total_limit: 3", TrainingMethod.Sft, "--save_total_limit=null").Training.SaveTotalLimit);
+        Assert.Null(RecipeFile.Load(RecipeFile.Good + "save_total_limit: 3", TrainingMethod.Sft, "--save_total_limit=null")
+            .Training.SaveTotalLimit);
 
     [Theory]
     [InlineData("r.yaml", "r.yaml", "--a=1", "--max_steps", "3")]
@@ -117,5 +124,6 @@ public sealed class OverrideTests
     [InlineData("--learning_rate", "1", "r.yaml")]
     [InlineData("--report_to", "a", "b", "r.yaml")]
     [InlineData("--nonsense", "r.yaml")]
-    public void An_override_does_not_swallow_the_recipe(params string[] words) => Assert.Equal("r.yaml", RecipeArguments.Split(words).Recipe);
+    public void An_override_does_not_swallow_the_recipe(params string[] words) =>
+        Assert.Equal("r.yaml", RecipeArguments.Split(words).Recipe);
 }

@@ -11,7 +11,8 @@ namespace Handbook.Tests.Recipes;
 /// <summary>The published recipes mean here what they mean in the Python handbook.</summary>
 public sealed class PublishedRecipesTests
 {
-    // columns: recipe, method, model, data and share, rate, schedule, warm-up (a share, or steps), epochs, micro-batch, accumulation, optimiser, longest row, longest prompt, β, loss
+    // columns: recipe, method, model, data and share, rate, schedule, warm-up (a share, or steps), epochs, micro-batch, accumulation,
+    // optimiser, longest row, longest prompt, β, loss
     private const string Table = """
         constitutional-ai/dpo/config_anthropic | dpo | alignment-handbook/mistral-7b-sft-constitutional-ai | HuggingFaceH4/ultrafeedback_binarized=1, HuggingFaceH4/cai-conversation-harmless=1 | 5e-7 | linear | 0.1 | 3 | 2 | 1 | rmsprop | 1024 | 512 | 0.1 | sigmoid
         constitutional-ai/sft/config_anthropic | sft | mistralai/Mistral-7B-v0.1 | HuggingFaceH4/cai-conversation-harmless=1, HuggingFaceH4/ultrachat_200k=1 | 2e-5 | cosine | 0.1 | 1 | 8 | 4 | adamw_torch | 2048 | - | - | -
@@ -45,8 +46,11 @@ public sealed class PublishedRecipesTests
         var pairs = recipe.Method is TrainingMethod.Dpo or TrainingMethod.Orpo;
         object?[] found =
         [
-            name, recipe.MethodName, recipe.Model.ModelNameOrPath, string.Join(", ", recipe.Mixture.Datasets.Select(set => $"{set.Id}={set.Weight}")), Small(t.LearningRate), RecipeNames.Of(t.LrSchedulerType),
-            t.WarmupSteps > 0 ? t.WarmupSteps : t.WarmupRatio, t.NumTrainEpochs, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps, RecipeNames.Of(t.Optim), recipe.Data.MaxLength,
+            name, recipe.MethodName, recipe.Model.ModelNameOrPath,
+                string.Join(", ", recipe.Mixture.Datasets.Select(set => $"{set.Id}={set.Weight}")), Small(t.LearningRate),
+                RecipeNames.Of(t.LrSchedulerType),
+            t.WarmupSteps > 0 ? t.WarmupSteps : t.WarmupRatio, t.NumTrainEpochs, t.PerDeviceTrainBatchSize, t.GradientAccumulationSteps,
+                RecipeNames.Of(t.Optim), recipe.Data.MaxLength,
             pairs ? p.MaxPromptLength : null, pairs ? p.Beta : null, p.LossType is { } losses ? string.Join(", ", losses) : null,
         ];
         Assert.Equal(row, string.Join(" | ", found.Select(value => value ?? "-")));
@@ -58,7 +62,8 @@ public sealed class PublishedRecipesTests
     public void Every_preference_recipe_stands_in_the_table()
     {
         var folder = Path.Combine(SharedFiles.Repository, "recipes");
-        foreach (var file in Directory.EnumerateFiles(folder, "*.yaml", SearchOption.AllDirectories).Where(file => Path.GetFileName(Path.GetDirectoryName(file)) is "dpo" or "orpo"))
+        foreach (var file in Directory.EnumerateFiles(folder, "*.yaml", SearchOption.AllDirectories)
+            .Where(file => Path.GetFileName(Path.GetDirectoryName(file)) is "dpo" or "orpo"))
             if (Path.GetRelativePath(folder, file)[..^".yaml".Length] is var name && !name.EndsWith("qlora", StringComparison.Ordinal))
                 Assert.Contains($"{name} | ", Table);
     }
@@ -70,8 +75,10 @@ public sealed class PublishedRecipesTests
     {
         var file = new FileInfo(Path.Combine(SharedFiles.Repository, $"recipes/{name}.yaml"));
         var report = Recipe.Load(file, [], Recipe.GuessMethod(file)).Diagnostics;
-        Assert.Equal(["use_peft is true, which is not built yet", "load_in_4bit is true, which is not built yet"], report.Errors.Select(error => error.What));
-        Assert.True(Recipe.Load(file, ["--use_peft=false", "--load_in_4bit=false"], Recipe.GuessMethod(file)).TryGet(out var recipe, out var whole), whole.ToString());
+        Assert.Equal(["use_peft is true, which is not built yet", "load_in_4bit is true, which is not built yet"],
+            report.Errors.Select(error => error.What));
+        Assert.True(Recipe.Load(file, ["--use_peft=false", "--load_in_4bit=false"], Recipe.GuessMethod(file)).TryGet(out var recipe,
+            out var whole), whole.ToString());
         Assert.Equal(1.0, recipe.Training.NumTrainEpochs);
     }
 
@@ -117,7 +124,8 @@ public sealed class PublishedRecipesTests
             truncation_side: left
             auto_insert_empty_system_msg: false
             """, TrainingMethod.Dpo);
-        Assert.Equal((RecipeDialect.Mixer, 512, 512, TruncationMode.KeepEnd), (older.Dialect, older.Data.MaxLength, older.Preference.MaxPromptLength, older.Preference.Truncation()));
+        Assert.Equal((RecipeDialect.Mixer, 512, 512, TruncationMode.KeepEnd),
+            (older.Dialect, older.Data.MaxLength, older.Preference.MaxPromptLength, older.Preference.Truncation()));
         Assert.Equal(["kto_pair"], older.Preference.LossType!);
         Assert.False(older.Sft.AutoInsertEmptySystemMsg);
 
@@ -148,6 +156,7 @@ public sealed class PublishedRecipesTests
             learning_rate: 1.0e-6
             bf16: true
             """, TrainingMethod.Dpo);
-        Assert.Equal((RecipeDialect.Mixture, 24576, 512, TruncationMode.KeepStart), (newer.Dialect, newer.Data.MaxLength, newer.Preference.MaxPromptLength, newer.Preference.Truncation()));
+        Assert.Equal((RecipeDialect.Mixture, 24576, 512, TruncationMode.KeepStart),
+            (newer.Dialect, newer.Data.MaxLength, newer.Preference.MaxPromptLength, newer.Preference.Truncation()));
     }
 }

@@ -48,7 +48,8 @@ public sealed class RecipeDiagnosticsTests
         """);
 
     [Fact]
-    public void A_key_like_no_other_is_told_so() => Has(RecipeFile.Good + "colour: red\n", "r.yaml:4:1: error: colour is not a key of a recipe", "fix: `handbook explain` lists every key");
+    public void A_key_like_no_other_is_told_so() => Has(RecipeFile.Good + "colour: red\n",
+        "r.yaml:4:1: error: colour is not a key of a recipe", "fix: `handbook explain` lists every key");
 
     [Fact]
     public void A_key_given_twice_names_the_first_line() => Check(RecipeFile.Good + "seed: 1\nseed: 2\n", """
@@ -63,7 +64,8 @@ public sealed class RecipeDiagnosticsTests
 
     [Fact]
     public void Two_names_of_one_key_must_agree() => Has(RecipeFile.Good + "max_length: 512\nmax_seq_length: 1024\n",
-        "r.yaml:5:17: error: max_seq_length and max_length (line 4) are two names of one key, with different values", "fix: keep max_length");
+        "r.yaml:5:17: error: max_seq_length and max_length (line 4) are two names of one key, with different values",
+            "fix: keep max_length");
 
     [Fact]
     public void Broken_yaml_is_shown_where_it_breaks() => Check("model_name_or_path: [a, b\ndataset_name: d\n", """
@@ -126,7 +128,8 @@ public sealed class RecipeDiagnosticsTests
     }
 
     [Fact]
-    public void Deep_nesting_is_stopped() => Has("model_name_or_path: " + new string('[', 100_000) + "\n", "error: values are nested more than 64 deep\n");
+    public void Deep_nesting_is_stopped() => Has("model_name_or_path: " + new string('[', 100_000) + "\n", "error: values are nested more "
+        + "than 64 deep\n");
 
     [Theory]
     [InlineData("per_device_train_batch_size: 2.5", "r.yaml:4:30: error: per_device_train_batch_size is 2.5, not a whole number")]
@@ -169,8 +172,10 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("dataset_config: c\ndataset_mixture: {datasets: [{id: d}]}", "dataset_name is given together with dataset_mixture")]
     [InlineData("dataset_mixer: {d: 1.0}", "dataset_name is given together with dataset_mixer")]
     [InlineData("load_best_model_at_end: true", "load_best_model_at_end is on, but eval_strategy is no")]
-    [InlineData("load_best_model_at_end: true\neval_strategy: steps\nsave_strategy: epoch", "load_best_model_at_end is on, but eval_strategy (steps) and save_strategy (epoch) differ")]
-    [InlineData("load_best_model_at_end: true\neval_strategy: steps\neval_steps: 30\nsave_steps: 100", "save_steps is 100, not a multiple of eval_steps 30")]
+    [InlineData("load_best_model_at_end: true\neval_strategy: steps\nsave_strategy: epoch",
+        "load_best_model_at_end is on, but eval_strategy (steps) and save_strategy (epoch) differ")]
+    [InlineData("load_best_model_at_end: true\neval_strategy: steps\neval_steps: 30\nsave_steps: 100",
+        "save_steps is 100, not a multiple of eval_steps 30")]
     [InlineData("lr_scheduler_type: reduce_lr_on_plateau", "lr_scheduler_type is reduce_lr_on_plateau, which needs evaluations")]
     [InlineData("lr_scheduler_type: cosine_with_min_lr", "lr_scheduler_kwargs lacks min_lr_rate, which cosine_with_min_lr needs")]
     public void A_wrong_value_is_told(string lines, string message) => Has(RecipeFile.Good + lines + "\n", message);
@@ -180,15 +185,19 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("dataset_mixer: {d: lots}\n", "dataset_mixer.d is \"lots\", not a number")]
     [InlineData("dataset_mixer: {}\n", "dataset_mixer names no data set")]
     [InlineData("dataset_mixer: {a: 1, b: 1}\ndataset_configs: [x]\n", "dataset_configs has 1 names for 2 data sets")]
-    [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [validation]\n", "dataset_splits has the split validation, which is neither a train nor a test split")]
-    [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [train]\neval_strategy: epoch\n", "eval_strategy asks for evaluations, but no rows are held out")]
+    [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [validation]\n",
+        "dataset_splits has the split validation, which is neither a train nor a test split")]
+    [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [train]\neval_strategy: epoch\n",
+        "eval_strategy asks for evaluations, but no rows are held out")]
     [InlineData("dataset_mixture: d.jsonl\n", "dataset_mixture is \"d.jsonl\", not a map")]
     [InlineData("dataset_mixture: {datasets: d.jsonl}\n", "dataset_mixture.datasets is \"d.jsonl\", not a list")]
     [InlineData("dataset_mixture: {datasets: []}\n", "dataset_mixture names no data set")]
     [InlineData("dataset_mixture: {datasets: [{split: train}]}\n", "dataset_mixture.datasets.0 has no id")]
     [InlineData("dataset_mixture: {datasets: [{id: a, wait: 1}]}\n", "dataset_mixture.datasets.0 has no key wait")]
-    [InlineData("dataset_mixture: {datasets: [{id: a, columns: [x]}, {id: b, columns: [y]}]}\n", "dataset_mixture keeps different columns in different entries: [x] and [y]")]
-    [InlineData("dataset_mixture: {datasets: [{id: a}], test_split_size: 1.5}\n", "dataset_mixture.test_split_size is 1.5, but is a share between 0 and 1 or a number of rows")]
+    [InlineData("dataset_mixture: {datasets: [{id: a, columns: [x]}, {id: b, columns: [y]}]}\n",
+        "dataset_mixture keeps different columns in different entries: [x] and [y]")]
+    [InlineData("dataset_mixture: {datasets: [{id: a}], test_split_size: 1.5}\n",
+        "dataset_mixture.test_split_size is 1.5, but is a share between 0 and 1 or a number of rows")]
     [InlineData("dataset_mixture: {datasets: [{id: a}]}\ndo_eval: true\n", "do_eval asks for evaluations, but no rows are held out")]
     [InlineData("dataset_config: c\n", "dataset_config is given without dataset_name")]
     public void Wrong_data_is_told(string lines, string message) => Has("model_name_or_path: m\n" + lines, message);
@@ -222,10 +231,13 @@ public sealed class RecipeDiagnosticsTests
         """, "--lerning_rate=1", "--max_steps", "many", "--seed");
 
     [Fact]
-    public void A_lone_word_is_no_override() => Has(RecipeFile.Good, ["max_steps=3"], "command line: error: max_steps=3 is not an override");
+    public void A_lone_word_is_no_override() =>
+        Has(RecipeFile.Good, ["max_steps=3"], "command line: error: max_steps=3 is not an override");
 
     [Fact]
-    public void Keys_without_effect_are_noted_in_a_line_each() => Check(RecipeFile.Good + "push_to_hub: true\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n", """
+    public void Keys_without_effect_are_noted_in_a_line_each() =>
+        Check(RecipeFile.Good + "push_to_hub: true\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n",
+        """
         r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training
         r.yaml:5:1: note: attn_implementation has no effect here: attention is always fused and exact; no setting changes the result
         r.yaml:6:1: note: evaluation_strategy is the older name of eval_strategy
@@ -233,17 +245,20 @@ public sealed class RecipeDiagnosticsTests
         """);
 
     [Fact]
-    public void Defaults_that_depend_on_the_way_of_writing_are_noted() => Check("model_name_or_path: m\ndataset_mixer: {d: 1.0}\ndataset_splits: [train]\ndataset_num_proc: 2\n", """
+    public void Defaults_that_depend_on_the_way_of_writing_are_noted() =>
+        Check("model_name_or_path: m\ndataset_mixer: {d: 1.0}\ndataset_splits: [train]\ndataset_num_proc: 2\n", """
         r.yaml:2:1: note: packing is on, as recipes with dataset_mixer always packed; `packing: false` turns it off
         r.yaml:4:1: note: dataset_num_proc belongs to the newer way of writing recipes; dataset_mixer decides, and the older defaults hold
 
         """);
 
     [Fact]
-    public void Float32_by_default_is_noted() => Has("model_name_or_path: m\ndataset_name: d\n", "r.yaml: note: bf16 is not set, so everything is computed in float32;");
+    public void Float32_by_default_is_noted() => Has("model_name_or_path: m\ndataset_name: d\n", "r.yaml: note: bf16 is not set, so "
+        + "everything is computed in float32;");
 
     [Fact]
-    public void Metrics_that_stay_here_are_noted() => Has(RecipeFile.Good + "report_to: [wandb, tensorboard]\n", "note: wandb is not written to; metrics go to metrics.jsonl and TensorBoard files\n");
+    public void Metrics_that_stay_here_are_noted() => Has(RecipeFile.Good + "report_to: [wandb, tensorboard]\n",
+        "note: wandb is not written to; metrics go to metrics.jsonl and TensorBoard files\n");
 
     [Fact]
     public void A_preference_recipe_is_good_without_a_word()
@@ -257,9 +272,12 @@ public sealed class RecipeDiagnosticsTests
     {
         using var file = new RecipeFile(RecipeFile.Good);
         var folder = file.File.DirectoryName!;
-        Assert.Equal($"{folder}/s.yaml: error: the recipe does not exist\n  fix: did you mean {folder}/r.yaml?\n1 problem found; nothing was started.\n", Said($"{folder}/s.yaml"));
-        Assert.Equal($"{folder}: error: the recipe is a folder, not a recipe\n  fix: did you mean {folder}/r.yaml?\n1 problem found; nothing was started.\n", Said(folder));
-        Assert.Equal("/nowhere/r.yaml: error: the recipe does not exist\n  fix: name a YAML file, such as recipes/tiny/sft.yaml\n1 problem found; nothing was started.\n", Said("/nowhere/r.yaml"));
+        Assert.Equal($"{folder}/s.yaml: error: the recipe does not exist\n  fix: did you mean {folder}/r.yaml?\n1 problem found; nothing "
+            + "was started.\n", Said($"{folder}/s.yaml"));
+        Assert.Equal($"{folder}: error: the recipe is a folder, not a recipe\n  fix: did you mean {folder}/r.yaml?\n1 problem found; "
+            + "nothing was started.\n", Said(folder));
+        Assert.Equal("/nowhere/r.yaml: error: the recipe does not exist\n  fix: name a YAML file, such as recipes/tiny/sft.yaml\n1 "
+            + "problem found; nothing was started.\n", Said("/nowhere/r.yaml"));
     }
 
     [Fact]

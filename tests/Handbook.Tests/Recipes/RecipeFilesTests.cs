@@ -57,5 +57,6 @@ public sealed class RecipeFilesTests
     }
 
     // a folder may also hold configurations of other kinds
-    private static bool IsRecipe(string path) => File.ReadLines(Path.Combine(SharedFiles.Repository, path)).Any(line => line.StartsWith("model_name_or_path:", StringComparison.Ordinal));
+    private static bool IsRecipe(string path) => File.ReadLines(Path.Combine(SharedFiles.Repository, path))
+        .Any(line => line.StartsWith("model_name_or_path:", StringComparison.Ordinal));
 }

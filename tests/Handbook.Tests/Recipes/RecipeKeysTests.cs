@@ -12,7 +12,8 @@ namespace Handbook.Tests.Recipes;
 
 public sealed class RecipeKeysTests
 {
-    /// <summary>Keys that work by themselves within <c>Recipes/</c>: read by a method of their record, which the rest of the code calls.</summary>
+    /// <summary>Keys that work by themselves within <c>Recipes/</c>: read by a method of their record, which the rest of the code
+    /// calls.</summary>
     private static readonly Dictionary<string, string> s_readThrough = new()
     {
         ["dataloader_drop_last"] = "StepPlan",
@@ -57,10 +58,14 @@ public sealed class RecipeKeysTests
     public void The_values_of_a_loss_are_listed_for_each_method_with_a_few_words()
     {
         var text = KeyReference.Explain("loss_type");
-        foreach (var (method, values) in new[] { ("sft", "nll dft"), ("dpo", "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft sigmoid_norm kto_pair"),
-            ("kto", "kto apo_zero_unpaired"), ("cpo", "sigmoid hinge ipo simpo alphapo"), ("bco", "bco"), ("grpo", "dapo grpo dr_grpo bnpo") })
+        foreach (var (method, values) in new[] { ("sft", "nll dft"),
+            ("dpo", "sigmoid hinge ipo exo_pair nca_pair robust bco_pair sppo_hard aot aot_unpaired apo_zero apo_down discopop sft "
+            + "sigmoid_norm kto_pair"),
+            ("kto", "kto apo_zero_unpaired"), ("cpo", "sigmoid hinge ipo simpo alphapo"), ("bco", "bco"),
+                ("grpo", "dapo grpo dr_grpo bnpo") })
         {
-            var lines = text[text.IndexOf($"  for handbook {method}:\n", StringComparison.Ordinal)..].Split('\n').Skip(1).TakeWhile(line => line.StartsWith("    ", StringComparison.Ordinal)).ToArray();
+            var lines = text[text.IndexOf($"  for handbook {method}:\n", StringComparison.Ordinal)..].Split('\n').Skip(1)
+                .TakeWhile(line => line.StartsWith("    ", StringComparison.Ordinal)).ToArray();
             Assert.Equal(values.Split(' '), lines.Select(line => line.Trim().Split(' ')[0]));
             Assert.All(lines, line => Assert.Matches(@"^    \S+ +\S.{15,}$", line));
         }
@@ -76,8 +81,10 @@ public sealed class RecipeKeysTests
                 code.Append(File.ReadAllText(file));
         var text = code.ToString();
         Assert.SkipUnless(text.Contains("class TrainingRun"), "nothing trains yet, so nothing reads the keys");
-        var records = new Regex(@"([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys)$");
-        var read = Regex.Matches(text, @"(\w+)\.(?=(\w+))").Select(match => (Record: match.Groups[1].Value, Property: match.Groups[2].Value)).Distinct()
+        var records =
+            new Regex(@"([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys)$");
+        var read = Regex.Matches(text, @"(\w+)\.(?=(\w+))")
+            .Select(match => (Record: match.Groups[1].Value, Property: match.Groups[2].Value)).Distinct()
             .Where(pair => records.IsMatch(pair.Record)).Select(pair => pair.Property).ToHashSet();
         var unread = RecipeKeys.All
             .Where(key => key.Property is not null && key.Disposition == Disposition.Works)
@@ -117,7 +124,8 @@ public sealed class RecipeKeysTests
     [Fact] // the keys of the Python handbook's recipes, of its classes and of the trainers it is built on
     public void Every_key_of_the_Python_handbook_has_an_answer()
     {
-        string[] unknown = [.. PythonKeys.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries).Where(name => RecipeKeys.Find(name) is null)];
+        string[] unknown = [.. PythonKeys.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries)
+            .Where(name => RecipeKeys.Find(name) is null)];
         Assert.Equal([], unknown);
     }
 
@@ -138,7 +146,8 @@ public sealed class RecipeKeysTests
     [InlineData("seq_len", "max_length")]
     [InlineData("max_sequence_length", "max_seq_length")]
     [InlineData("xyz", null)]
-    public void The_nearest_key_is_the_one_meant(string typed, string? meant) => Assert.Equal(meant, RecipeKeys.Nearest(typed, TrainingMethod.Sft));
+    public void The_nearest_key_is_the_one_meant(string typed, string? meant) =>
+        Assert.Equal(meant, RecipeKeys.Nearest(typed, TrainingMethod.Sft));
 
     [Fact]
     public void Every_synonym_means_a_key_and_is_none()
@@ -148,7 +157,8 @@ public sealed class RecipeKeysTests
     }
 
     [Fact]
-    public void Every_key_that_may_change_on_resume_is_a_key() => Assert.DoesNotContain(ResumeRules.Free, name => RecipeKeys.Find(name) is null);
+    public void Every_key_that_may_change_on_resume_is_a_key() =>
+        Assert.DoesNotContain(ResumeRules.Free, name => RecipeKeys.Find(name) is null);
 
     [Theory] // by hand: one swap; one replacement; two insertions; beyond the limit
     [InlineData("lerning", "lrening", 1)]

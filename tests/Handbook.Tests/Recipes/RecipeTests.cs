@@ -122,7 +122,8 @@ public sealed class RecipeTests
         var first = recipe.Mixture.Datasets[0];
         Assert.Equal(("HuggingFaceTB/smoltalk2", "Mid", "OpenThoughts3_1.2M", 0.5), (first.Id, first.Config, first.Split, first.Weight));
         Assert.Equal(["messages"], first.Columns);
-        Assert.Equal(("other", "train", 1.0), (recipe.Mixture.Datasets[1].Id, recipe.Mixture.Datasets[1].Split, recipe.Mixture.Datasets[1].Weight));
+        Assert.Equal(("other", "train", 1.0),
+            (recipe.Mixture.Datasets[1].Id, recipe.Mixture.Datasets[1].Split, recipe.Mixture.Datasets[1].Weight));
         Assert.Equal((7, 0.05), (recipe.Mixture.Seed, recipe.Mixture.TestSplitSize));
     }
 
@@ -172,7 +173,8 @@ public sealed class RecipeTests
     [Fact]
     public void Anchors_and_merged_maps_are_followed()
     {
-        var recipe = RecipeFile.Load("model_name_or_path: &m folder\ntokenizer_name_or_path: *m\ndataset_mixture:\n  datasets:\n  - &first {id: a, weight: 0.5}\n  - {<<: *first, id: b}\n");
+        var recipe = RecipeFile.Load("model_name_or_path: &m folder\ntokenizer_name_or_path: *m\ndataset_mixture:\n  datasets:\n  - "
+            + "&first {id: a, weight: 0.5}\n  - {<<: *first, id: b}\n");
         Assert.Equal("folder", recipe.Model.TokenizerNameOrPath);
         Assert.Equal([("a", 0.5), ("b", 0.5)], recipe.Mixture.Datasets.Select(set => (set.Id, set.Weight)));
     }
@@ -182,14 +184,16 @@ public sealed class RecipeTests
     {
         Assert.Equal(3, new TrainingOptions { WarmupRatio = 0.1 }.Warmup(25));
         Assert.Equal(7, new TrainingOptions { WarmupRatio = 0.1, WarmupSteps = 7 }.Warmup(25));
-        Assert.Equal(5, new TrainingOptions { WarmupRatio = 0.1, WarmupSteps = 0.2 }.Warmup(25));       // a share, as newer recipes write it
+        // a share, as newer recipes write it
+        Assert.Equal(5, new TrainingOptions { WarmupRatio = 0.1, WarmupSteps = 0.2 }.Warmup(25));
         Assert.Equal(0, new TrainingOptions { WarmupRatio = null }.Warmup(25));
     }
 
     [Fact]
     public void Columns_are_mapped_for_every_set_or_for_one()
     {
-        var recipe = RecipeFile.Load("model_name_or_path: m\ncolumn_mapping: {prompt: q}\ndataset_mixture:\n  datasets:\n  - id: a\n  - {id: b, column_mapping: {prompt: frage}}\n");
+        var recipe = RecipeFile.Load("model_name_or_path: m\ncolumn_mapping: {prompt: q}\ndataset_mixture:\n  datasets:\n  - id: a\n  - "
+            + "{id: b, column_mapping: {prompt: frage}}\n");
         Assert.Equal(["q", "frage"], recipe.Mixture.Datasets.Select(set => set.ColumnMapping!["prompt"]));
     }
 
@@ -199,7 +203,8 @@ public sealed class RecipeTests
     [InlineData("recipes/tiny/dpo.yaml", TrainingMethod.Dpo)]
     [InlineData("recipes/x/orpo/config_full.yaml", TrainingMethod.Orpo)]
     [InlineData("elsewhere/recipe.yaml", TrainingMethod.Sft)]
-    public void The_path_tells_the_method(string path, TrainingMethod expected) => Assert.Equal(expected, Recipe.GuessMethod(new FileInfo(path)));
+    public void The_path_tells_the_method(string path, TrainingMethod expected) =>
+        Assert.Equal(expected, Recipe.GuessMethod(new FileInfo(path)));
 
     [Fact]
     public void The_keys_tell_the_method_where_the_path_does_not()

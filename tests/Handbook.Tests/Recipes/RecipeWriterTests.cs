@@ -13,7 +13,8 @@ public sealed class RecipeWriterTests
     [Fact]
     public void The_resolved_recipe_says_where_each_value_comes_from()
     {
-        var yaml = RecipeFile.Load("model_name_or_path: m\ndataset_mixer: {d: 1.0}\ndataset_splits: [train]\nseed: 7\npush_to_hub: true\nhub_token: secret\n", TrainingMethod.Cpt, "--max_steps=3").ToYaml();
+        var yaml = RecipeFile.Load("model_name_or_path: m\ndataset_mixer: {d: 1.0}\ndataset_splits: [train]\nseed: 7\npush_to_hub: "
+            + "true\nhub_token: secret\n", TrainingMethod.Cpt, "--max_steps=3").ToYaml();
         Assert.Contains("\nseed: 7\n", yaml);
         Assert.Contains("\nmax_steps: 3  # command line\n", yaml);
         Assert.Contains("\nlearning_rate: 5.0e-05  # default with dataset_mixer\n", yaml);
@@ -54,14 +55,17 @@ public sealed class RecipeWriterTests
             Assert.Equal($"{property.Name}: {Plain(property.GetValue(expected))}", $"{property.Name}: {Plain(property.GetValue(actual))}");
     }
 
-    private static string Plain(object? value) => value is IEnumerable or null ? JsonSerializer.Serialize(value) : value is DatasetMixture ? JsonSerializer.Serialize(value) : value.ToString()!;
+    private static string Plain(object? value) => value is IEnumerable or null ? JsonSerializer.Serialize(value) : value is DatasetMixture
+        ? JsonSerializer.Serialize(value) : value.ToString()!;
 
     private static class Some
     {
         private static readonly string[] s_texts =
         [
-            "plain", "two words", "no", "null", "3", "1e5", "with: colon", "# hash", "\"quoted\"", "it's", "tab\there", "line\nbreak", "line\n  indented\n\nlast\n", " leading", "trailing ", "ends\n\n",
-            "{% for m in messages %}\n{{ m }}\n{% endfor %}", "é ü 漢字 😀", "\u0085odd\u2028", "\\ back", "<|im_end|>", "a,b", "[x]", "{y}", "*z", "&w", "!v", "%u", "@t", "`s", "back\\nslash", "\r\n",
+            "plain", "two words", "no", "null", "3", "1e5", "with: colon", "# hash", "\"quoted\"", "it's", "tab\there", "line\nbreak",
+                "line\n  indented\n\nlast\n", " leading", "trailing ", "ends\n\n",
+            "{% for m in messages %}\n{{ m }}\n{% endfor %}", "é ü 漢字 😀", "\u0085odd\u2028", "\\ back", "<|im_end|>", "a,b", "[x]", "{y}",
+                "*z", "&w", "!v", "%u", "@t", "`s", "back\\nslash", "\r\n",
         ];
 
         public static string Recipe(Random random, TrainingMethod method)
@@ -70,7 +74,8 @@ public sealed class RecipeWriterTests
             lines.Add(random.Next(3) switch
             {
                 0 => $"dataset_mixer: {{{Json("a" + Text(random))}: 0.25, \"b.c\": 1}}\ndataset_splits: [train_x, test_x]",
-                1 => $"dataset_mixture: {{datasets: [{{id: {Json("a" + Text(random))}, columns: [messages], weight: 0.5, column_mapping: {{prompt: {Json(Text(random))}}}}}, {{id: b, config: {Json(Text(random))}}}], seed: 3, test_split_size: 0.1}}",
+                1 => $"dataset_mixture: {{datasets: [{{id: {Json("a" + Text(random))}, columns: [messages], weight: 0.5, column_mapping: "
+                    + $"{{prompt: {Json(Text(random))}}}}}, {{id: b, config: {Json(Text(random))}}}], seed: 3, test_split_size: 0.1}}",
                 _ => $"dataset_name: {Json(Text(random))}",
             });
             foreach (var key in RecipeKeys.All.Where(key => key.Disposition == Disposition.Works && key.Serves(method)))
@@ -93,9 +98,11 @@ public sealed class RecipeWriterTests
             _ when key.Name.StartsWith("dataset_", StringComparison.Ordinal) && key.Name != "dataset_num_proc" => null,
             _ when key.Type == typeof(string) => Json(Text(random)),
             _ when key.Type == typeof(bool) || key.Type == typeof(bool?) => random.Next(2) == 0 ? "true" : "false",
-            _ when key.Type == typeof(int) || key.Type == typeof(int?) || key.Type == typeof(long) || key.Type == typeof(long?) => random.Next(2, 1000).ToString(),
+            _ when key.Type == typeof(int) || key.Type == typeof(int?) || key.Type == typeof(long) || key.Type == typeof(long?) =>
+                random.Next(2, 1000).ToString(),
             _ when key.Type == typeof(double) || key.Type == typeof(double?) => Math.Pow(10, random.NextDouble() * 20 - 12).ToString("R"),
-            _ when key.Type == typeof(StepInterval) || key.Type == typeof(StepInterval?) => random.Next(2) == 0 ? "0.05" : random.Next(1, 1000).ToString(),
+            _ when key.Type == typeof(StepInterval) || key.Type == typeof(StepInterval?) => random.Next(2) == 0 ? "0.05"
+                : random.Next(1, 1000).ToString(),
             _ => null,
         };
 

@@ -70,14 +70,16 @@ public sealed partial class SourceRulesTests
     public void Only_the_command_line_has_the_packages_of_terminals()
     {
         var projects = Directory.EnumerateFiles(Path.Combine(SharedFiles.Repository, "src"), "*.csproj", SearchOption.AllDirectories)
-            .Where(file => File.ReadAllText(file) is var text && (text.Contains("Spectre.Console", StringComparison.Ordinal) || text.Contains("System.CommandLine", StringComparison.Ordinal)));
+            .Where(file => File.ReadAllText(file) is var text && (text.Contains("Spectre.Console", StringComparison.Ordinal)
+                || text.Contains("System.CommandLine", StringComparison.Ordinal)));
         Assert.Equal(["Handbook.Cli.csproj"], projects.Select(Path.GetFileName));
     }
 
     [Fact]
     public void Methods_reach_log_probabilities_by_one_type()
     {
-        var found = Matches(Head()).Where(place => place.StartsWith("Handbook.Training/", StringComparison.Ordinal) && !place.StartsWith("Handbook.Training/Methods/TokenLogProbs.cs", StringComparison.Ordinal));
+        var found = Matches(Head()).Where(place => place.StartsWith("Handbook.Training/", StringComparison.Ordinal)
+            && !place.StartsWith("Handbook.Training/Methods/TokenLogProbs.cs", StringComparison.Ordinal));
         Assert.Empty(found);
     }
 
@@ -88,7 +90,8 @@ public sealed partial class SourceRulesTests
             .Select(source => (source.File, Type: TopLevelType().Match(source.Line)))
             .Where(place => place.Type.Success)
             // The parts of a partial type lie in one folder; a generic type and its plain companion share a file.
-            .Select(place => (place.Type.Groups["name"].Value, At: place.Type.Groups["partial"].Success ? Path.GetDirectoryName(place.File) : place.File))
+            .Select(place => (place.Type.Groups["name"].Value, At: place.Type.Groups["partial"].Success ? Path.GetDirectoryName(place.File)
+                : place.File))
             .Distinct()
             .GroupBy(type => type.Value, type => type.At)
             .Where(same => same.Count() > 1);

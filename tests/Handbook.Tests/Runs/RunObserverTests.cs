@@ -22,7 +22,8 @@ public sealed class RunObserverTests : IDisposable
         var result = TrainingRun.Run(Recipe("run"), heard, "dpo recipe.yaml");
 
         Assert.Equal(RunEnd.Finished, result.End);
-        Assert.Equal(["started", "stepped 1", "logged 1", "stepped 2", "logged 2", "evaluated 2", "saved checkpoint-2", "ended", "measured train", "measured eval"], heard.Events);
+        Assert.Equal(["started", "stepped 1", "logged 1", "stepped 2", "logged 2", "evaluated 2", "saved checkpoint-2", "ended",
+            "measured train", "measured eval"], heard.Events);
         Assert.Equal(result.Train!.Number("train_loss"), heard.Results["train"].Number("train_loss"));
         Assert.Equal(result.Evaluation!.Number("eval_loss"), heard.Results["eval"].Number("eval_loss"));
         Assert.Contains("\"dpo recipe.yaml\"", File.ReadAllText(_folder["run", RunInfo.FileName]));
@@ -67,7 +68,8 @@ public sealed class RunObserverTests : IDisposable
 
     private Recipe Recipe(string output)
     {
-        var rows = string.Concat(Enumerable.Range(0, 8).Select(i => $$"""{"prompt": "say {{i}}", "chosen": "sun {{i}}", "rejected": "moon {{i}}"}""" + "\n"));
+        var rows = string.Concat(Enumerable.Range(0, 8)
+            .Select(i => $$"""{"prompt": "say {{i}}", "chosen": "sun {{i}}", "rejected": "moon {{i}}"}""" + "\n"));
         _folder.Write("pairs/train.jsonl", rows);
         _folder.Write("pairs/test.jsonl", rows.Replace("say", "tell"));
         _folder.Write("dpo.yaml", $"""
@@ -85,7 +87,8 @@ public sealed class RunObserverTests : IDisposable
             max_completion_length: 4
             report_to: none
             """);
-        Assert.True(Handbook.Recipes.Recipe.Load(new FileInfo(_folder["dpo.yaml"]), [], TrainingMethod.Dpo).TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
+        Assert.True(Handbook.Recipes.Recipe.Load(new FileInfo(_folder["dpo.yaml"]), [], TrainingMethod.Dpo).TryGet(out var recipe,
+            out var diagnostics), diagnostics.ToString());
         return recipe;
     }
 

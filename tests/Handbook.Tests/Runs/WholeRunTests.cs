@@ -8,7 +8,8 @@ using Handbook.Training.Metrics;
 
 namespace Handbook.Tests.Runs;
 
-/// <summary>Whole runs of the reference trainers, from recipe and rows to what is logged at every step: each folder of <c>golden/runs</c> that has a recipe.</summary>
+/// <summary>Whole runs of the reference trainers, from recipe and rows to what is logged at every step: each folder of <c>golden/runs</c>
+/// that has a recipe.</summary>
 [Trait("kind", "golden")]
 [Collection("tensors")]
 public sealed class WholeRunTests : IDisposable
@@ -41,7 +42,8 @@ public sealed class WholeRunTests : IDisposable
 
         Assert.Equal(RunEnd.Finished, TrainingRun.Run(recipe, cancel: TestContext.Current.CancellationToken).End);
 
-        var expected = File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0).Select(line => JsonDocument.Parse(line).RootElement).ToArray();
+        var expected = File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0)
+            .Select(line => JsonDocument.Parse(line).RootElement).ToArray();
         var logged = MetricsFile.ReadAll(_output.Path);
         Assert.Equal(expected.Length, logged.Count);
         var differences = expected.Zip(logged).SelectMany(step => Differences(recipe, step.First, step.Second)).ToArray();
@@ -53,11 +55,14 @@ public sealed class WholeRunTests : IDisposable
     {
         var folder = SharedFiles.Need("golden", "runs", "dpo_chat");
 
-        Assert.Equal(RunEnd.Finished, TrainingRun.Run(LoadRecipe(folder, "dpo_chat", "--lr_scheduler_type=constant_with_warmup", "--warmup_steps=2"), cancel: TestContext.Current.CancellationToken).End);
+        Assert.Equal(RunEnd.Finished,
+            TrainingRun.Run(LoadRecipe(folder, "dpo_chat", "--lr_scheduler_type=constant_with_warmup", "--warmup_steps=2"),
+            cancel: TestContext.Current.CancellationToken).End);
 
         var logged = MetricsFile.ReadAll(_output.Path);
         foreach (var (step, metrics) in logged.Index())
-            Assert.Equal(step < 2, metrics.Where(m => m.Key.StartsWith("rewards/", StringComparison.Ordinal)).All(m => metrics.Number(m.Key) == 0));
+            Assert.Equal(step < 2,
+                metrics.Where(m => m.Key.StartsWith("rewards/", StringComparison.Ordinal)).All(m => metrics.Number(m.Key) == 0));
     }
 
     [Fact] // every token of plain texts carries loss, so all but the first of each row are predicted
@@ -66,10 +71,12 @@ public sealed class WholeRunTests : IDisposable
         var folder = SharedFiles.Need("golden", "runs", "sft_text");
         var expected = JsonDocument.Parse(File.ReadLines(Path.Combine(folder, "expected.jsonl")).First()).RootElement;
 
-        Assert.Equal(RunEnd.Finished, TrainingRun.Run(LoadRecipe(folder, "sft_text", "--trl_compat=0.24", "--max_steps=1"), cancel: TestContext.Current.CancellationToken).End);
+        Assert.Equal(RunEnd.Finished, TrainingRun.Run(LoadRecipe(folder, "sft_text", "--trl_compat=0.24", "--max_steps=1"),
+            cancel: TestContext.Current.CancellationToken).End);
 
         var tokens = expected.GetProperty("num_tokens").GetDouble();
-        Assert.Equal(expected.GetProperty("loss").GetDouble() * (tokens - 8) / tokens, MetricsFile.ReadAll(_output.Path)[0].Number("loss")!.Value, 1e-4);
+        Assert.Equal(expected.GetProperty("loss").GetDouble() * (tokens - 8) / tokens,
+            MetricsFile.ReadAll(_output.Path)[0].Number("loss")!.Value, 1e-4);
     }
 
     /// <summary>The recipe as it lies there, with only the place of its output named; its paths are relative to its folder.</summary>
@@ -82,7 +89,8 @@ public sealed class WholeRunTests : IDisposable
         using var run = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")));
         var method = run.RootElement.GetProperty("method").GetString()!;
         Directory.SetCurrentDirectory(folder);
-        var result = Recipe.Load(file, [$"--output_dir={_output.Path}", .. overrides], Recipe.MethodNamed(method) ?? throw new InvalidOperationException($"{name}: there is no method {method}"));
+        var result = Recipe.Load(file, [$"--output_dir={_output.Path}", .. overrides],
+            Recipe.MethodNamed(method) ?? throw new InvalidOperationException($"{name}: there is no method {method}"));
         Assert.True(result.TryGet(out var recipe, out var diagnostics), diagnostics.ToString());
         return recipe;
     }
@@ -101,7 +109,9 @@ public sealed class WholeRunTests : IDisposable
             // 0.2 %: what small differences of separate float32 builds grow to in a few steps at these high rates
             var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? 1e-4 : Math.Abs(wanted) * 0.002;
             if (found is not { } number || !(Math.Abs(number - wanted) <= allowed))
-                yield return string.Create(CultureInfo.InvariantCulture, $"  step {expected.GetProperty("step")}: {value.Name} is {found?.ToString("R", CultureInfo.InvariantCulture) ?? "missing"}, the reference has {wanted:R}");
+                yield return string.Create(CultureInfo.InvariantCulture,
+                    $"  step {expected.GetProperty("step")}: {value.Name} "
+                    + $"is {found?.ToString("R", CultureInfo.InvariantCulture) ?? "missing"}, the reference has {wanted:R}");
         }
     }
 
@@ -111,7 +121,8 @@ public sealed class WholeRunTests : IDisposable
         // elsewhere a prompt counts once for all its answers
         "num_tokens" => recipe.Method is TrainingMethod.Sft or TrainingMethod.Cpt,
         _ when s_batchMeans.Contains(name) => recipe.Training.GradientAccumulationSteps == 1,
-        _ => name.StartsWith("rewards/", StringComparison.Ordinal) || name.StartsWith("logps/", StringComparison.Ordinal) || name.StartsWith("log_odds_", StringComparison.Ordinal),
+        _ => name.StartsWith("rewards/", StringComparison.Ordinal) || name.StartsWith("logps/", StringComparison.Ordinal)
+            || name.StartsWith("log_odds_", StringComparison.Ordinal),
     };
 
     public void Dispose()

@@ -28,16 +28,20 @@ public sealed class ConstitutionTests
     public void The_published_generator_s_file_is_read_too()
     {
         using var folder = new TemporaryFolder();
-        File.WriteAllText(folder["c.json"], """{"constitutions": [{"critic": "What is wrong?", "revision": "Make it right."}], "system_chat": [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]]}""");
+        File.WriteAllText(folder["c.json"],
+            """{"constitutions": [{"critic": "What is wrong?", "revision": "Make it right."}], "system_chat": [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]]}""");
         var read = Constitution.Load(folder["c.json"]);
         Assert.Equal(new Principle("principle 1", "What is wrong?", "Make it right."), read.Principles.Single());
         Assert.Equal(2, read.Exemplars.Count);
     }
 
     [Theory]
-    [InlineData("principles:\n  - critique: What?\n", "c.yaml:2:5: error: the principle has no revision"), InlineData("principles: []\n", "the constitution has no principle")]
-    [InlineData("principels:\n  - critique: a\n", "c.yaml:1:1: error: principels is no part of a constitution"), InlineData("principles:\n  - critique: a\n    revision: b\n    weight: 2\n", "weight is no part of a principle")]
-    [InlineData("- a\n", "a constitution is a map"), InlineData("principles:\n  - critique: a\n    revision: b\nexemplars:\n  - - role: bot\n      content: x\n", "a turn has a role")]
+    [InlineData("principles:\n  - critique: What?\n", "c.yaml:2:5: error: the principle has no revision"),
+        InlineData("principles: []\n", "the constitution has no principle")]
+    [InlineData("principels:\n  - critique: a\n", "c.yaml:1:1: error: principels is no part of a constitution"),
+        InlineData("principles:\n  - critique: a\n    revision: b\n    weight: 2\n", "weight is no part of a principle")]
+    [InlineData("- a\n", "a constitution is a map"),
+        InlineData("principles:\n  - critique: a\n    revision: b\nexemplars:\n  - - role: bot\n      content: x\n", "a turn has a role")]
     public void What_is_wrong_is_told_with_its_line(string text, string message)
     {
         using var folder = new TemporaryFolder();
@@ -52,7 +56,8 @@ public sealed class ConstitutionTests
         var options = Options(folder, revisions: 1);
         Directory.CreateDirectory(options.Output);
         using (RunLock.Take(options.Output))
-            Assert.Contains($"--output {Path.GetFullPath(options.Output)} is in use by another run", Assert.Throws<InputException>(() => ConstitutionRun.Run(options, () => new Speaker())).What);
+            Assert.Contains($"--output {Path.GetFullPath(options.Output)} is in use by another run",
+                Assert.Throws<InputException>(() => ConstitutionRun.Run(options, () => new Speaker())).What);
         ConstitutionRun.Run(options, () => new Speaker());
         Assert.False(File.Exists(Path.Combine(options.Output, RunLock.FileName)));
     }
@@ -74,14 +79,16 @@ public sealed class ConstitutionTests
         Assert.Matches("^user: criticise by [abc]$", last[4]);
         Assert.StartsWith("assistant: critique", last[5]);
         Assert.Equal(last[4].Replace("criticise", "revise"), last[6]);
-        var pair = Lines(folder, "train_prefs.jsonl").Concat(Lines(folder, "test_prefs.jsonl")).First(row => row.GetProperty("index").GetInt32() == 5);
+        var pair = Lines(folder, "train_prefs.jsonl").Concat(Lines(folder, "test_prefs.jsonl"))
+            .First(row => row.GetProperty("index").GetInt32() == 5);
         Assert.Equal("answer to question 5", pair.GetProperty("rejected")[1].GetProperty("content").GetString());
         Assert.StartsWith("revised: revised: answer to question 5", pair.GetProperty("chosen")[1].GetProperty("content").GetString());
         Assert.Equal(2, pair.GetProperty("principles").EnumerateArray().Select(name => name.GetString()).Distinct().Count());
     }
 
     [Theory]
-    [InlineData(0.01, "note: there is no test_sft.jsonl and no test_prefs.jsonl: --test-share 0.01 is drawn prompt by prompt, and none of 20 was drawn")]
+    [InlineData(0.01, "note: there is no test_sft.jsonl and no test_prefs.jsonl: --test-share 0.01 is drawn prompt by prompt, and none of "
+        + "20 was drawn")]
     [InlineData(0.0, "")]
     public void Files_of_held_out_rows_that_are_missing_are_told_with_the_reason(double share, string message)
     {
@@ -108,7 +115,8 @@ public sealed class ConstitutionTests
         ConstitutionRun.Run(Options(folder), () => new Speaker());
         Assert.Equal(["test_prefs", "test_sft", "train_prefs", "train_sft"], Dataset.SplitsOf(new DatasetSpec { Id = folder["out"] }));
         var conversations = Dataset.Open(new DatasetSpec { Id = folder["out"], Split = "train_sft" });
-        Assert.IsType<ChatExample>(RowReader.For(conversations, new DatasetSpec { Id = "x" }, RowUse.FineTuning).Read(conversations.Read().First().Value, out _));
+        Assert.IsType<ChatExample>(RowReader.For(conversations, new DatasetSpec { Id = "x" }, RowUse.FineTuning)
+            .Read(conversations.Read().First().Value, out _));
         var pairs = Dataset.Open(new DatasetSpec { Id = folder["out"], Split = "train_prefs" });
         Assert.Equal(RowLayout.Preference, RowReader.For(pairs, new DatasetSpec { Id = "x" }, RowUse.Preferences).Layout);
     }
@@ -140,7 +148,9 @@ public sealed class ConstitutionTests
     {
         using var folder = new TemporaryFolder();
         ConstitutionRun.Run(Options(folder), () => new Speaker());
-        Assert.Contains("steps.jsonl holds steps that were made from another model", Assert.Throws<InputException>(() => ConstitutionRun.Run(Options(folder) with { SourceKey = "other" }, () => new Speaker())).What);
+        Assert.Contains("steps.jsonl holds steps that were made from another model",
+            Assert.Throws<InputException>(() => ConstitutionRun.Run(Options(folder) with { SourceKey = "other" }, () => new Speaker()))
+            .What);
     }
 
     [Fact]
@@ -154,7 +164,8 @@ public sealed class ConstitutionTests
 
     private static ConstitutionOptions Options(TemporaryFolder folder, int revisions = 1) => new()
     {
-        Constitution = new([.. "abc".Select(name => new Principle($"{name}", $"criticise by {name}", $"revise by {name}"))], [new() { ["role"] = "user", ["content"] = "shown" }, new() { ["role"] = "assistant", ["content"] = "example" }], "text"),
+        Constitution = new([.. "abc".Select(name => new Principle($"{name}", $"criticise by {name}", $"revise by {name}"))],
+            [new() { ["role"] = "user", ["content"] = "shown" }, new() { ["role"] = "assistant", ["content"] = "example" }], "text"),
         Prompts = [.. Enumerable.Range(0, 20).Select(i => new Prompt { Text = $"question {i}" })],
         Output = folder["out"],
         Revisions = revisions,
@@ -162,7 +173,8 @@ public sealed class ConstitutionTests
         SourceKey = "model",
     };
 
-    private static JsonElement[] Lines(TemporaryFolder folder, string file) => [.. File.ReadAllLines(folder["out", file]).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
+    private static JsonElement[] Lines(TemporaryFolder folder, string file) =>
+        [.. File.ReadAllLines(folder["out", file]).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
 
     /// <summary>Answers from what it is asked alone.</summary>
     private sealed class Speaker : IAnswerSource
@@ -179,11 +191,13 @@ public sealed class ConstitutionTests
         {
             for (var r = requests.Count - 1; r >= 0; r--)
             {
-                string[] turns = [.. requests[r].Prompt.Messages!.Value.EnumerateArray().Select(turn => $"{turn.GetProperty("role")}: {turn.GetProperty("content")}")];
+                string[] turns = [.. requests[r].Prompt.Messages!.Value.EnumerateArray()
+                    .Select(turn => $"{turn.GetProperty("role")}: {turn.GetProperty("content")}")];
                 Asked.Add(turns);
                 var asked = turns[^1]["user: ".Length..];
                 done(r, 0, asked.StartsWith("criticise", StringComparison.Ordinal) ? new("critique " + asked[^1], true)
-                    : !asked.StartsWith("revise", StringComparison.Ordinal) ? Trouble && asked == "question 7" ? new(" ", true) : new("answer to " + asked, !(Trouble && asked == "question 8"))
+                    : !asked.StartsWith("revise", StringComparison.Ordinal) ? Trouble && asked == "question 7" ? new(" ", true)
+                        : new("answer to " + asked, !(Trouble && asked == "question 8"))
                     : turns[2] == "user: question 3" ? new("answer to question 3", true)
                     : new($"revised: {turns[3]["assistant: ".Length..]} by {asked[^1]}", true));
             }

@@ -33,16 +33,23 @@ public sealed class EndpointTests
     }
 
     [Theory]
-    [InlineData("I give 8/10", 0.8), InlineData("2/10", 0.2), InlineData("7 out of 10", 0.7), InlineData("**7** / **10**", 0.7), InlineData("Mark: 7.5/10.", 0.75), InlineData("10/10", 1), InlineData("Out of 10, I give 6", 0.6)]
-    [InlineData("0 / 10\n", 0), InlineData("Score:9", 0.9), InlineData("8 OUT OF 10", 0.8), InlineData("８点", 0.8), InlineData("８／１０", 0.8), InlineData("8/10.5", 0.8), InlineData("In 1990 none. 3", 0.3)]
-    [InlineData("a score of 8", 0.8), InlineData("8 of 10", 0.8), InlineData("4 out of a possible 10", 0.4), InlineData("an 8 on a scale of 0 to 10", 0.8), InlineData("7 on a scale from 1-10.", 0.7), InlineData("6 on the 10-point scale", 0.6), InlineData("6 on a 0–10 scale", 0.6)]
-    [InlineData("On a scale from 0 to 10: 9", 0.9), InlineData("From 0 to 10 I say 2", 0.2), InlineData("3.\n\n**5**", 0.5), InlineData("2 of 4 facts are right.\n5", 0.5), InlineData("9 points", 0.9)]
-    [InlineData("15", double.NaN), InlineData("-1", double.NaN), InlineData("80%", double.NaN), InlineData("/10", double.NaN), InlineData("out of 10", double.NaN), InlineData("", double.NaN)]
+    [InlineData("I give 8/10", 0.8), InlineData("2/10", 0.2), InlineData("7 out of 10", 0.7), InlineData("**7** / **10**", 0.7),
+        InlineData("Mark: 7.5/10.", 0.75), InlineData("10/10", 1), InlineData("Out of 10, I give 6", 0.6)]
+    [InlineData("0 / 10\n", 0), InlineData("Score:9", 0.9), InlineData("8 OUT OF 10", 0.8), InlineData("８点", 0.8), InlineData("８／１０", 0.8),
+        InlineData("8/10.5", 0.8), InlineData("In 1990 none. 3", 0.3)]
+    [InlineData("a score of 8", 0.8), InlineData("8 of 10", 0.8), InlineData("4 out of a possible 10", 0.4),
+        InlineData("an 8 on a scale of 0 to 10", 0.8), InlineData("7 on a scale from 1-10.", 0.7),
+        InlineData("6 on the 10-point scale", 0.6), InlineData("6 on a 0–10 scale", 0.6)]
+    [InlineData("On a scale from 0 to 10: 9", 0.9), InlineData("From 0 to 10 I say 2", 0.2), InlineData("3.\n\n**5**", 0.5),
+        InlineData("2 of 4 facts are right.\n5", 0.5), InlineData("9 points", 0.9)]
+    [InlineData("15", double.NaN), InlineData("-1", double.NaN), InlineData("80%", double.NaN), InlineData("/10", double.NaN),
+        InlineData("out of 10", double.NaN), InlineData("", double.NaN)]
     public void A_mark_is_not_what_it_is_out_of_and_lies_between_the_marks_asked_for(string reply, double score)
     {
         using var endpoint = new FakeEndpoint(_ => (200, reply, null));
         var said = new List<string>();
-        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), null, new ScorerOptions().JudgePattern, 10, 0, said.Add);
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), null, new ScorerOptions().JudgePattern, 10, 0,
+            said.Add);
         Assert.Equal(score, judge.Score([s_answer])[0].Value, 1e-12);
         Assert.Equal(double.IsNaN(score) ? 1 : 0, said.Count);
     }
@@ -50,22 +57,34 @@ public sealed class EndpointTests
     [Fact]
     public void Replies_without_a_mark_are_counted_by_reason_with_an_example()
     {
-        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString() switch { "a" => "15", "b" => "no words", _ => "6" }, null));
+        using var endpoint = new FakeEndpoint(body => (200,
+            body.GetProperty("messages")[0].GetProperty("content").ToString() switch { "a" => "15", "b" => "no words", _ => "6" }, null));
         var said = new List<string>();
-        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), "{answer}", new ScorerOptions().JudgePattern, 10, 1, said.Add);
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address)), "{answer}", new ScorerOptions().JudgePattern, 10, 1,
+            said.Add);
         var scores = judge.Score([.. "aabc".Select(letter => s_answer with { Answer = $"{letter}" })]);
         Assert.Equal([double.NaN, double.NaN, double.NaN, 0.6], scores.Select(score => score.Value));
         Assert.Equal("the mark is not between judge_least 1 and judge_best 10: 15", scores[0].Detail);
-        Assert.Equal(["judge: 1 of 4 replies give no score: no mark in the reply, e.g. \"no words\"", "judge: 2 of 4 replies give no score: the mark is not between judge_least 1 and judge_best 10, e.g. \"15\""], said);
+        Assert.Equal(["judge: 1 of 4 replies give no score: no mark in the reply, e.g. \"no words\"",
+            "judge: 2 of 4 replies give no score: the mark is not between judge_least 1 and judge_best 10, e.g. \"15\""], said);
     }
 
     [Fact]
     public void Equal_answers_to_equal_prompts_are_judged_once()
     {
-        using var endpoint = new FakeEndpoint(body => (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null));
+        using var endpoint = new FakeEndpoint(body => (200,
+            body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null));
         Environment.SetEnvironmentVariable("HANDBOOK_TEST_KEY", "k");
-        using var scorers = new ScorerSet(new() { RewardFuncs = ["judge"], JudgeModel = "fake", JudgeBaseUrl = endpoint.Address, JudgePrompt = "{prompt} {answer}", EndpointKeyVariable = "HANDBOOK_TEST_KEY" }, DType.Float32);
-        SampledAnswer[] answers = [s_answer with { Answer = "odd" }, s_answer with { Answer = "even" }, s_answer with { Answer = "odd", Place = "elsewhere" }, s_answer with { Answer = "odd", Text = "another" }];
+        using var scorers = new ScorerSet(new()
+        {
+            RewardFuncs = ["judge"],
+            JudgeModel = "fake",
+            JudgeBaseUrl = endpoint.Address,
+            JudgePrompt = "{prompt} {answer}",
+            EndpointKeyVariable = "HANDBOOK_TEST_KEY"
+        }, DType.Float32);
+        SampledAnswer[] answers = [s_answer with { Answer = "odd" }, s_answer with { Answer = "even" },
+            s_answer with { Answer = "odd", Place = "elsewhere" }, s_answer with { Answer = "odd", Text = "another" }];
         Assert.Equal([0.1, 0.2, 0.1, 0.1], scorers.Score(answers));
         Assert.Equal(3, endpoint.Requests.Count);
         Assert.Equal([0.2, 0.2, 0.1], scorers.Score([answers[1], answers[1] with { Answer = "EVEN" }, answers[0]]));
@@ -85,9 +104,11 @@ public sealed class EndpointTests
                 both.Signal();
                 both.Wait(TimeSpan.FromSeconds(20));
             }
-            return (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1" : "2", null);
+            return (200, body.GetProperty("messages")[0].GetProperty("content").ToString().Contains("odd", StringComparison.Ordinal) ? "1"
+                : "2", null);
         });
-        var scores = Judge(endpoint, "{answer}").Score([.. Enumerable.Range(0, 20).Select(i => s_answer with { Answer = i % 2 == 1 ? "odd" : "even" })]);
+        var scores = Judge(endpoint, "{answer}")
+            .Score([.. Enumerable.Range(0, 20).Select(i => s_answer with { Answer = i % 2 == 1 ? "odd" : "even" })]);
         Assert.Equal(Enumerable.Range(0, 20).Select(i => i % 2 == 1 ? 0.1 : 0.2), scores.Select(score => score.Value));
         Assert.InRange(endpoint.MostAtOnce, 2, 4);
     }
@@ -96,12 +117,19 @@ public sealed class EndpointTests
     public void Failures_that_may_pass_are_repeated()
     {
         var failures = 0;
-        using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref failures) switch { 1 => (429, "slow down", "0"), 2 => (503, "busy", null), 3 => (500, "oops", null), _ => (200, "7", null) });
+        using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref failures) switch
+        {
+            1 => (429, "slow down", "0"),
+            2 => (503, "busy", null),
+            3 => (500, "oops", null),
+            _ => (200, "7", null)
+        });
         Assert.Equal(0.7, Judge(endpoint, null).Score([s_answer])[0].Value, 1e-12);
         Assert.Equal(4, endpoint.Requests.Count);
     }
 
-    [Theory, InlineData(401, "wrong key", "check the key in HANDBOOK_TEST_KEY"), InlineData(404, "no such model", "the model's name"), InlineData(400, "bad", "does not take this request"), InlineData(302, "moved", "the server sends requests elsewhere")]
+    [Theory, InlineData(401, "wrong key", "check the key in HANDBOOK_TEST_KEY"), InlineData(404, "no such model", "the model's name"),
+        InlineData(400, "bad", "does not take this request"), InlineData(302, "moved", "the server sends requests elsewhere")]
     public void A_refusal_is_told_at_once_with_what_to_do(int status, string text, string fix)
     {
         using var endpoint = new FakeEndpoint(_ => (status, text, null));
@@ -119,7 +147,8 @@ public sealed class EndpointTests
         using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref count) <= 3 ? (200, "5", null) : (400, "enough", null));
         var told = new List<int>();
         using var judge = Judge(endpoint, null, parallel: 1);
-        Assert.Throws<InputException>(() => judge.Score([.. Enumerable.Repeat(s_answer, 6)], (i, _) => told.Add(i), CancellationToken.None));
+        Assert.Throws<InputException>(() =>
+            judge.Score([.. Enumerable.Repeat(s_answer, 6)], (i, _) => told.Add(i), CancellationToken.None));
         Assert.Equal(3, told.Count);
     }
 
@@ -144,7 +173,8 @@ public sealed class EndpointTests
         var said = new List<string>();
         using var judge = new JudgeScorer(new ChatEndpoint(Options(address) with { Retries = 6, Say = said.Add }), null, "(\\d+)", 10);
         Assert.Equal("2 attempts failed", Assert.Throws<InputException>(() => judge.Score([s_answer])).Why);
-        Assert.Matches(@"^http://127\.0\.0\.1:\d+/v1 \(fake\): .*refused.*; request 1 of 1 is sent again in 0 s \(try 2 of 2\)$", Assert.Single(said));
+        Assert.Matches(@"^http://127\.0\.0\.1:\d+/v1 \(fake\): .*refused.*; request 1 of 1 is sent again in 0 s \(try 2 of 2\)$",
+            Assert.Single(said));
     }
 
     [Fact]
@@ -153,7 +183,8 @@ public sealed class EndpointTests
         var said = new List<string>();
         var count = 0;
         using var endpoint = new FakeEndpoint(_ => Interlocked.Increment(ref count) == 2 ? (503, "starting", null) : (200, "5", null));
-        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address) with { Parallel = 1, Retries = 2, Say = said.Add }), null, @"(\d+)", 10);
+        using var judge = new JudgeScorer(new ChatEndpoint(Options(endpoint.Address) with { Parallel = 1, Retries = 2, Say = said.Add }),
+            null, @"(\d+)", 10);
         judge.Score([s_answer]);
         judge.Score([s_answer]);
         Assert.Contains("answered 503: ", Assert.Single(said));
@@ -166,7 +197,8 @@ public sealed class EndpointTests
     public void Options_that_an_endpoint_has_no_word_for_are_refused()
     {
         var endpoint = new ChatEndpoint(Options("http://localhost:1/v1"));
-        var problem = Assert.Throws<InputException>(() => new EndpointAnswers(endpoint, "fake", new() { TopK = 5, RepetitionPenalty = 1.1 }, []));
+        var problem = Assert.Throws<InputException>(() =>
+            new EndpointAnswers(endpoint, "fake", new() { TopK = 5, RepetitionPenalty = 1.1 }, []));
         Assert.Equal("top_k and repetition_penalty cannot be sent to an endpoint", problem.What);
     }
 
@@ -175,8 +207,10 @@ public sealed class EndpointTests
     public void An_address_that_is_none_is_refused_by_the_recipe(string address)
     {
         var lines = RecipeFile.Good + "reward_funcs: judge\njudge_model: m\n";
-        Assert.Contains($"judge_base_url is \"{address}\", which is no http or https address", RecipeFile.Said(lines + $"judge_base_url: \"{address}\"\n", TrainingMethod.Grpo));
-        Assert.Contains($"sample_base_url is \"{address}\", which is no http or https address", RecipeFile.Said(lines + $"sample_model: m\nsample_base_url: \"{address}\"\n", TrainingMethod.RejectionSample));
+        Assert.Contains($"judge_base_url is \"{address}\", which is no http or https address",
+            RecipeFile.Said(lines + $"judge_base_url: \"{address}\"\n", TrainingMethod.Grpo));
+        Assert.Contains($"sample_base_url is \"{address}\", which is no http or https address",
+            RecipeFile.Said(lines + $"sample_model: m\nsample_base_url: \"{address}\"\n", TrainingMethod.RejectionSample));
         Assert.DoesNotContain("_base_url", RecipeFile.Said(lines + "judge_base_url: http://localhost:8000/v1\n", TrainingMethod.Grpo));
     }
 
@@ -193,7 +227,8 @@ public sealed class EndpointTests
     [Fact]
     public void A_missing_key_and_a_bad_address_are_told_before_anything_is_sent()
     {
-        Assert.Equal("the environment variable HANDBOOK_NO_SUCH_KEY is not set", Assert.Throws<InputException>(() => new ChatEndpoint(new() { Model = "m", KeyVariable = "HANDBOOK_NO_SUCH_KEY" })).What);
+        Assert.Equal("the environment variable HANDBOOK_NO_SUCH_KEY is not set",
+            Assert.Throws<InputException>(() => new ChatEndpoint(new() { Model = "m", KeyVariable = "HANDBOOK_NO_SUCH_KEY" })).What);
         Assert.Contains("no http or https address", Assert.Throws<InputException>(() => new ChatEndpoint(Options("localhost:8000"))).What);
     }
 
@@ -201,9 +236,13 @@ public sealed class EndpointTests
     public void Answers_are_sampled_with_the_recipe_s_options_and_a_seed_each()
     {
         using var endpoint = new FakeEndpoint(body => (200, $"seed {body.GetProperty("seed")}", null));
-        using var source = new EndpointAnswers(new ChatEndpoint(Options(endpoint.Address)), "fake", new() { Temperature = 0.5, TopP = 0.9, MaxNewTokens = 33 }, ["END"]);
+        using var source = new EndpointAnswers(new ChatEndpoint(Options(endpoint.Address)), "fake",
+            new() { Temperature = 0.5, TopP = 0.9, MaxNewTokens = 33 }, ["END"]);
         var answers = new Dictionary<(int, int), GivenAnswer>();
-        source.Answer([new(new Prompt { Text = "one" }, [1, 2]), new(new Prompt { Messages = System.Text.Json.JsonDocument.Parse("""[{"role":"system","content":"be kind"},{"role":"user","content":"two"}]""").RootElement }, [3])],
+        source.Answer([new(new Prompt { Text = "one" }, [1, 2]),
+            new(new Prompt { Messages =
+            System.Text.Json.JsonDocument.Parse("""[{"role":"system","content":"be kind"},{"role":"user","content":"two"}]""")
+            .RootElement }, [3])],
             (r, s, answer) => answers[(r, s)] = answer, CancellationToken.None);
         Assert.Equal(3, answers.Values.Select(answer => answer.Text).Distinct().Count());
         Assert.All(answers.Values, answer => Assert.True(answer is { Finished: true, Tokens: 5 }));
@@ -217,5 +256,13 @@ public sealed class EndpointTests
     private static JudgeScorer Judge(FakeEndpoint endpoint, string? prompt, int parallel = 4) =>
         new(new ChatEndpoint(Options(endpoint.Address) with { Parallel = parallel }), prompt, @"(\d+(?:\.\d+)?)", 10);
 
-    private static EndpointOptions Options(string address) => new() { BaseUrl = address, Model = "fake", KeyVariable = "HANDBOOK_TEST_KEY", Retries = 3, FirstWait = TimeSpan.FromMilliseconds(5), Timeout = 20 };
+    private static EndpointOptions Options(string address) => new()
+    {
+        BaseUrl = address,
+        Model = "fake",
+        KeyVariable = "HANDBOOK_TEST_KEY",
+        Retries = 3,
+        FirstWait = TimeSpan.FromMilliseconds(5),
+        Timeout = 20
+    };
 }

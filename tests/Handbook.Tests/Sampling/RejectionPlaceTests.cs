@@ -23,7 +23,9 @@ public sealed class RejectionPlaceTests
         if (!isModel)
         {
             folder.Write("sft.jsonl", """{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}""" + "\n");
-            Assert.Equal(RunEnd.Finished, TrainingRun.Run(DerivedRecipe.For(folder.Recipe(Trained, "taken"), TrainingMethod.Sft, folder["model"], folder["sft.jsonl"], folder["taken"], fresh: false)).End);
+            Assert.Equal(RunEnd.Finished,
+                TrainingRun.Run(DerivedRecipe.For(folder.Recipe(Trained, "taken"), TrainingMethod.Sft, folder["model"], folder["sft.jsonl"],
+                folder["taken"], fresh: false)).End);
         }
         var place = isModel ? "model" : "taken";
         var before = Files(folder[place]);
@@ -60,12 +62,14 @@ public sealed class RejectionPlaceTests
         using var folder = new SamplingFolder();
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out")).End);
         Directory.Delete(folder["out", "round-2"], recursive: true);
-        foreach (var file in Directory.GetFiles(folder["out"]).Where(file => Path.GetFileName(file) is not ("pipeline.yaml" or "samples.jsonl" or "summary.json")))
+        foreach (var file in Directory.GetFiles(folder["out"])
+            .Where(file => Path.GetFileName(file) is not ("pipeline.yaml" or "samples.jsonl" or "summary.json")))
             File.Delete(file);
         foreach (var checkpoint in Directory.GetDirectories(folder["out"], "checkpoint-*"))
             Directory.Delete(checkpoint, recursive: true);
         var before = File.ReadAllText(folder["out", "pipeline.yaml"]);
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2\nlearning_rate: 0.01", "out")));
+        var problem = Assert.Throws<InputException>(() =>
+            RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2\nlearning_rate: 0.01", "out")));
         Assert.Contains("learning_rate: 0.05 → 0.01", problem.What);
         Assert.Equal(before, File.ReadAllText(folder["out", "pipeline.yaml"]));
     }
@@ -102,7 +106,9 @@ public sealed class RejectionPlaceTests
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);
         var model = File.ReadAllBytes(folder["out", "model.safetensors"]);
         Directory.CreateDirectory(folder["out", "round-1", "model.moving"]);
-        foreach (var path in Directory.GetFileSystemEntries(folder["out"]).Where(path => Path.GetFileName(path) is not ("round-1" or "pipeline.yaml" or "samples.jsonl" or "summary.json")).OrderDescending().Take(moved))
+        foreach (var path in Directory.GetFileSystemEntries(folder["out"])
+            .Where(path => Path.GetFileName(path) is not ("round-1" or "pipeline.yaml" or "samples.jsonl" or "summary.json"))
+            .OrderDescending().Take(moved))
             Directory.Move(path, folder["out", "round-1", "model.moving", Path.GetFileName(path)]);
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\nrounds: 2", "out")).End);
         Assert.Equal(model, File.ReadAllBytes(folder["out", "round-1", "model", "model.safetensors"]));
@@ -116,7 +122,8 @@ public sealed class RejectionPlaceTests
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);
         using var stop = new CancellationTokenSource();
         stop.Cancel();
-        Assert.Equal(RunEnd.Interrupted, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7\nfresh: true", "out"), cancel: stop.Token).End);
+        Assert.Equal(RunEnd.Interrupted,
+            RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7\nfresh: true", "out"), cancel: stop.Token).End);
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe($"{Trained}\ntemperature: 0.7", "out")).End);
         Assert.Equal(1, Json(folder["out", "run.json"]).GetProperty("starts").GetArrayLength());
     }
@@ -159,7 +166,8 @@ public sealed class RejectionPlaceTests
         using var folder = new SamplingFolder();
         Directory.CreateDirectory(folder["out"]);
         using (RunLock.Take(folder["out"]))
-            Assert.Contains("is in use by another run", Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"))).What);
+            Assert.Contains("is in use by another run",
+                Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("", "out"))).What);
         Assert.Empty(Directory.GetFileSystemEntries(folder["out"]));
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe(Trained, "out")).End);       // its own training stage is let in
         Assert.False(File.Exists(folder["out", RunLock.FileName]));
@@ -170,7 +178,8 @@ public sealed class RejectionPlaceTests
     {
         using var folder = new SamplingFolder();
         using var endpoint = new FakeEndpoint(_ => (200, "I would rather not say.", null));
-        var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe($"reward_funcs: judge\njudge_model: m\njudge_base_url: {endpoint.Address}", "out")));
+        var problem = Assert.Throws<InputException>(() =>
+            RejectionRun.Run(folder.Recipe($"reward_funcs: judge\njudge_model: m\njudge_base_url: {endpoint.Address}", "out")));
         Assert.Contains("judge_pattern", problem.Fix);
         Assert.DoesNotContain("num_generations", problem.Fix);
     }
@@ -183,17 +192,20 @@ public sealed class RejectionPlaceTests
         var round = Json(folder["out", "summary.json"]).GetProperty("rounds")[0];
         var samples = folder.Lines("out", "samples.jsonl");
         Assert.Equal(samples.Average(Length), round.GetProperty("mean_length").GetDouble(), 9);     // rounding of a mean alone
-        Assert.Equal(samples.Where(sample => sample.GetProperty("use").GetString() == "trained").Average(Length), round.GetProperty("mean_length_selected").GetDouble(), 9);
+        Assert.Equal(samples.Where(sample => sample.GetProperty("use").GetString() == "trained").Average(Length),
+            round.GetProperty("mean_length_selected").GetDouble(), 9);
 
         static double Length(JsonElement sample) => sample.GetProperty("answer").GetString()!.Length;
     }
 
     [Fact]
     public void A_full_disk_says_what_is_kept() =>
-        Assert.Contains("the 1,200 lines before are kept", Journal.Full("answers.jsonl", 1200, new IOException("No space left on device")).Message);
+        Assert.Contains("the 1,200 lines before are kept",
+            Journal.Full("answers.jsonl", 1200, new IOException("No space left on device")).Message);
 
     private static JsonElement Json(string path) => JsonSerializer.Deserialize<JsonElement>(File.ReadAllText(path));
 
     private static string[] Files(string folder) =>
-        [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Select(path => $"{path} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(path)))}")];
+        [.. Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+            .Select(path => $"{path} {Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(File.ReadAllBytes(path)))}")];
 }

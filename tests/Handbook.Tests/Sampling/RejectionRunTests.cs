@@ -19,9 +19,11 @@ public sealed class RejectionRunTests
         {
             var answer = sample.GetProperty("answer").GetString()!;
             Assert.DoesNotContain('x', answer);
-            Assert.Equal(System.Text.RegularExpressions.Regex.IsMatch(answer, "[a-e]") ? 1 : 0, sample.GetProperty("scores").GetProperty("regex").GetDouble());
+            Assert.Equal(System.Text.RegularExpressions.Regex.IsMatch(answer, "[a-e]") ? 1 : 0,
+                sample.GetProperty("scores").GetProperty("regex").GetDouble());
             Assert.True(sample.GetProperty("log_prob").GetDouble() < 0);
-            Assert.True(sample.GetProperty("use").ValueKind != sample.GetProperty("dropped").ValueKind, "either used, or with a reason why not");
+            Assert.True(sample.GetProperty("use").ValueKind != sample.GetProperty("dropped").ValueKind,
+                "either used, or with a reason why not");
         }
         var rows = folder.Lines("out", "round-1", "train.jsonl");
         Assert.Equal(samples.Count(sample => sample.GetProperty("use").GetString() == "trained"), rows.Length);
@@ -36,7 +38,8 @@ public sealed class RejectionRunTests
         RejectionRun.Run(folder.Recipe("sample_batch_size: 7", "many"));
         Assert.Equal(Answers("one"), Answers("many"));
 
-        string[] Answers(string run) => [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
+        string[] Answers(string run) =>
+            [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
     }
 
     [Theory] // the template writes each tool's name before the turns
@@ -45,22 +48,28 @@ public sealed class RejectionRunTests
     public void Tools_of_a_prompt_stand_before_it_and_go_along_with_its_answers(string writesTools, string? told)
     {
         using var folder = new SamplingFolder();
-        folder.Write("model/tokenizer_config.json", """{"eos_token": "</s>", "chat_template": "TOOLS{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}\n{% endfor %}"}""".Replace("TOOLS", writesTools, StringComparison.Ordinal));
+        folder.Write("model/tokenizer_config.json",
+            """{"eos_token": "</s>", "chat_template": "TOOLS{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}\n{% endfor %}"}""".Replace("TOOLS", writesTools, StringComparison.Ordinal));
         var plain = Answers("plain", out _);
-        folder.Write("prompts.jsonl", string.Concat(File.ReadAllLines(folder["prompts.jsonl"]).Select(line => line.Replace("\"prompt\"", "\"tools\": [{\"name\": \"lamp\"}], \"prompt\"", StringComparison.Ordinal) + "\n")));
+        folder.Write("prompts.jsonl",
+            string.Concat(File.ReadAllLines(folder["prompts.jsonl"])
+            .Select(line => line.Replace("\"prompt\"", "\"tools\": [{\"name\": \"lamp\"}], \"prompt\"", StringComparison.Ordinal) + "\n")));
         var tooled = Answers("tooled", out var notes);
 
         Assert.Equal(told is null, !plain.SequenceEqual(tooled));
         Assert.Equal(told is null ? [] : [told], notes);
-        Assert.All(folder.Lines("tooled", "round-1", "train.jsonl"), row => Assert.Equal("lamp", row.GetProperty("tools")[0].GetProperty("name").GetString()));
-        Assert.All(folder.Lines("tooled", "samples.jsonl"), sample => Assert.Equal("lamp", sample.GetProperty("tools")[0].GetProperty("name").GetString()));
+        Assert.All(folder.Lines("tooled", "round-1", "train.jsonl"),
+            row => Assert.Equal("lamp", row.GetProperty("tools")[0].GetProperty("name").GetString()));
+        Assert.All(folder.Lines("tooled", "samples.jsonl"),
+            sample => Assert.Equal("lamp", sample.GetProperty("tools")[0].GetProperty("name").GetString()));
 
         string[] Answers(string run, out List<string> notes)
         {
             var listener = new Notes();
             RejectionRun.Run(folder.Recipe("", run), listener);
             notes = listener.Heard;
-            return [.. folder.Lines(run, "samples.jsonl").Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
+            return [.. folder.Lines(run, "samples.jsonl")
+                .Select(sample => $"{sample.GetProperty("answer")} {sample.GetProperty("log_prob")}")];
         }
     }
 
@@ -78,7 +87,8 @@ public sealed class RejectionRunTests
         var recipe = folder.Recipe("reward_funcs: regex,length\nmax_answer_length: 9\nselect: best_vs_worst", "out");
         RejectionRun.Run(recipe);
         var whole = Results();
-        var (answers, scores) = (File.ReadAllBytes(folder["out", "round-1", "answers.jsonl"]), File.ReadAllBytes(folder["out", "round-1", "scores.jsonl"]));
+        var (answers, scores) = (File.ReadAllBytes(folder["out", "round-1", "answers.jsonl"]),
+            File.ReadAllBytes(folder["out", "round-1", "scores.jsonl"]));
         var random = new Random(4);
         for (var kill = 0; kill < 12; kill++)
         {
@@ -123,7 +133,8 @@ public sealed class RejectionRunTests
         var samples = folder.Lines("out", "samples.jsonl");
         Assert.Equal(48, samples.Length);
         Assert.EndsWith("round-1/model", samples[^1].GetProperty("source").GetString());
-        Assert.NotEqual(samples[..24].Select(sample => sample.GetProperty("answer").GetString()), samples[24..].Select(sample => sample.GetProperty("answer").GetString()));
+        Assert.NotEqual(samples[..24].Select(sample => sample.GetProperty("answer").GetString()),
+            samples[24..].Select(sample => sample.GetProperty("answer").GetString()));
         var weights = File.ReadAllBytes(folder["out", "model.safetensors"]);
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(recipe).End);        // all is done: nothing happens
         Assert.Equal(weights, File.ReadAllBytes(folder["out", "model.safetensors"]));
@@ -146,7 +157,8 @@ public sealed class RejectionRunTests
         using var folder = new SamplingFolder();
         RejectionRun.Run(folder.Recipe("", "out"));
         var problem = Assert.Throws<InputException>(() => RejectionRun.Run(folder.Recipe("temperature: 0.7", "out")));
-        Assert.Contains("answers.jsonl holds answers that were made from another model, other prompts or other keys of sampling", problem.What);
+        Assert.Contains("answers.jsonl holds answers that were made from another model, other prompts or other keys of sampling",
+            problem.What);
         var before = File.ReadAllText(folder["out", "round-1", "answers.jsonl"]);
         Assert.Equal(RunEnd.Finished, RejectionRun.Run(folder.Recipe("min_answer_length: 2", "out")).End);
         Assert.Equal(before, File.ReadAllText(folder["out", "round-1", "answers.jsonl"]));

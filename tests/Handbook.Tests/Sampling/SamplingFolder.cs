@@ -25,14 +25,18 @@ internal sealed class SamplingFolder : IDisposable
              "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
               "byte_fallback": false, "ignore_merges": false, "vocab": { {{vocabulary}} }, "merges": []} }
             """);
-        Write("model/tokenizer_config.json", """{"eos_token": "</s>", "chat_template": "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}\n{% endfor %}"}""");
-        Write("config.json", """{"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2, "tie_word_embeddings": true}""");
+        Write("model/tokenizer_config.json",
+            """{"eos_token": "</s>", "chat_template": "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'assistant' %}</s>{% endif %}\n{% endfor %}"}""");
+        Write("config.json",
+            """{"model_type": "llama", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 128, "initializer_range": 0.2, "tie_word_embeddings": true}""");
         TorchRuntime.Load();
         var tokenizer = Tokenizer.Load(this["model"]);
         var config = NewModel.Config(this["config.json"], tokenizer);
         WeightFilesWriter.Save(this["model"], NewModel.Tensors(config, 3, DType.Float32));
         config.Save(this["model"]);
-        Write("prompts.jsonl", string.Concat(Enumerable.Range(0, 6).Select(i => $$"""{"prompt": "say the word number {{i}} please", "answer": "{{i}}"}""" + "\n")));
+        Write("prompts.jsonl",
+            string.Concat(Enumerable.Range(0, 6)
+            .Select(i => $$"""{"prompt": "say the word number {{i}} please", "answer": "{{i}}"}""" + "\n")));
     }
 
     public string this[params string[] parts] => _folder[parts];
@@ -68,7 +72,8 @@ internal sealed class SamplingFolder : IDisposable
         return recipe;
     }
 
-    public JsonElement[] Lines(params string[] file) => [.. File.ReadAllLines(this[file]).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
+    public JsonElement[] Lines(params string[] file) =>
+        [.. File.ReadAllLines(this[file]).Select(line => JsonSerializer.Deserialize<JsonElement>(line))];
 
     public void Dispose() => _folder.Dispose();
 }

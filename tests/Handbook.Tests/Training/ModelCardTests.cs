@@ -35,9 +35,11 @@ public sealed class ModelCardTests
         LogHistory =
         {
             new MetricSet { ["loss"] = 2.5, ["step"] = 10, ["epoch"] = 0.5 },
-            new MetricSet { ["eval_loss"] = 2.25, ["eval_runtime"] = 3.5, ["eval_mean_token_accuracy"] = 0.4, ["step"] = 10, ["epoch"] = 0.5 },
+            new MetricSet { ["eval_loss"] = 2.25, ["eval_runtime"] = 3.5, ["eval_mean_token_accuracy"] = 0.4, ["step"] = 10,
+                ["epoch"] = 0.5 },
             new MetricSet { ["loss"] = 1.5, ["step"] = 20, ["epoch"] = 1.0 },
-            new MetricSet { ["eval_loss"] = 1.23456, ["eval_runtime"] = 3.5, ["eval_mean_token_accuracy"] = 0.5, ["step"] = 20, ["epoch"] = 1.0 },
+            new MetricSet { ["eval_loss"] = 1.23456, ["eval_runtime"] = 3.5, ["eval_mean_token_accuracy"] = 0.5, ["step"] = 20,
+                ["epoch"] = 1.0 },
         },
     };
 
@@ -69,7 +71,8 @@ public sealed class ModelCardTests
 
     [Fact] // the original always said Adam
     public void The_optimizer_is_the_one_that_stepped() =>
-        Assert.Contains("\n- optimizer: RMSprop (rmsprop) with alpha=0.99, epsilon=1e-08\n", Card.ToMarkdown(State), StringComparison.Ordinal);
+        Assert.Contains("\n- optimizer: RMSprop (rmsprop) with alpha=0.99, epsilon=1e-08\n", Card.ToMarkdown(State),
+            StringComparison.Ordinal);
 
     [Theory]
     [InlineData("- learning_rate: 2e-05\n- train_batch_size: 8\n- eval_batch_size: 4\n- seed: 42\n")]

@@ -21,17 +21,21 @@ public sealed class BuiltInTemplateTests
 
     [Fact] // handbook.md 10.2, Z, sft
     public void Zephyr_renders_the_test_conversation() => Assert.Equal(
-        "<|system|>\nYou are a happy chatbot</s>\n<|user|>\nHello!</s>\n<|assistant|>\nBonjour!</s>\n<|user|>\nHow are you?</s>\n<|assistant|>\nI am doing well, thanks!</s>\n",
+        "<|system|>\nYou are a happy chatbot</s>\n<|user|>\nHello!</s>\n<|assistant|>\nBonjour!</s>\n<|user|>\nHow are "
+            + "you?</s>\n<|assistant|>\nI am doing well, thanks!</s>\n",
         Render(_zephyr, FiveTurns));
 
     [Fact] // handbook.md 10.2, Z, generation
-    public void Zephyr_asks_for_an_answer() => Assert.Equal("<|user|>\nHow are you?</s>\n<|assistant|>\n", Render(_zephyr, """[{"role": "user", "content": "How are you?"}]""", prompt: true));
+    public void Zephyr_asks_for_an_answer() => Assert.Equal("<|user|>\nHow are you?</s>\n<|assistant|>\n",
+        Render(_zephyr, """[{"role": "user", "content": "How are you?"}]""", prompt: true));
 
     [Fact] // handbook.md 10.2: a tool turn renders to nothing
-    public void Zephyr_leaves_tool_turns_out() => Assert.Equal("<|user|>\na</s>\n", Render(_zephyr, """[{"role": "user", "content": "a"}, {"role": "tool", "content": "t"}]"""));
+    public void Zephyr_leaves_tool_turns_out() =>
+        Assert.Equal("<|user|>\na</s>\n", Render(_zephyr, """[{"role": "user", "content": "a"}, {"role": "tool", "content": "t"}]"""));
 
     [Fact]
-    public void Zephyr_works_with_a_tokenizer_that_has_no_end_token() => Assert.Equal("<|user|>\na\n", _zephyr.Render(Chat("""[{"role": "user", "content": "a"}]"""), new()).Text);
+    public void Zephyr_works_with_a_tokenizer_that_has_no_end_token() =>
+        Assert.Equal("<|user|>\na\n", _zephyr.Render(Chat("""[{"role": "user", "content": "a"}]"""), new()).Text);
 
     [Fact] // handbook.md 10.2, C1 = C2 = C3
     public void ChatMl_renders_the_test_conversation()
@@ -59,7 +63,8 @@ public sealed class BuiltInTemplateTests
             string? text = null;
             try
             {
-                text = TemplateGolden.Render(template, byId[row.GetProperty("c").GetString()!], tokens, TemplateGolden.Now(conversations)).Text;
+                text = TemplateGolden.Render(template, byId[row.GetProperty("c").GetString()!], tokens, TemplateGolden.Now(conversations))
+                    .Text;
             }
             catch (TemplateException)
             {
@@ -99,18 +104,22 @@ public sealed class BuiltInTemplateTests
             """), options);
         var answer = "<|im_start|>assistant\n<think>\n\n</think>\nHey<|im_end|>\n";
         Assert.EndsWith("<|im_start|>user\nHi<|im_end|>\n" + answer + "<|im_start|>user\nT<|im_end|>\n", rendered.Text);
-        Assert.StartsWith("<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: 24 July 2025\nReasoning Mode: /no_think\n\n## Custom Instructions\n\nBe brief.\n\n", rendered.Text);
+        Assert.StartsWith("<|im_start|>system\n## Metadata\n\nKnowledge Cutoff Date: June 2025\nToday Date: 24 July 2025\nReasoning Mode: "
+            + "/no_think\n\n## Custom Instructions\n\nBe brief.\n\n", rendered.Text);
         Assert.Equal([answer], rendered.Spans.Select(span => rendered.Text[span.Start..span.End]));
-        var raw = template.Render(Chat("""[{"role": "system", "content": "Raw prompt /system_override"}, {"role": "user", "content": "Hi"}]"""), options with { AddGenerationPrompt = true });
+        var raw = template.Render(
+            Chat("""[{"role": "system", "content": "Raw prompt /system_override"}, {"role": "user", "content": "Hi"}]"""),
+            options with { AddGenerationPrompt = true });
         Assert.Equal("<|im_start|>system\nRaw prompt<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", raw.Text);
     }
 
-    private static string Render(ChatTemplate template, string messages, bool prompt = false, bool system = false) => template.Render(Chat(messages), new()
-    {
-        AddGenerationPrompt = prompt,
-        InsertEmptySystemTurn = system,
-        SpecialTokens = new Dictionary<string, string> { ["eos_token"] = "</s>" },
-    }).Text;
+    private static string Render(ChatTemplate template, string messages, bool prompt = false, bool system = false) =>
+        template.Render(Chat(messages), new()
+        {
+            AddGenerationPrompt = prompt,
+            InsertEmptySystemTurn = system,
+            SpecialTokens = new Dictionary<string, string> { ["eos_token"] = "</s>" },
+        }).Text;
 
     private static Conversation Chat(string messages) => new() { Messages = JsonElement.Parse(messages) };
 }

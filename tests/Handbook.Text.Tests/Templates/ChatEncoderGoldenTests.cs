@@ -19,8 +19,10 @@ public sealed class ChatEncoderGoldenTests
         if (!File.Exists(file))
             pairs.Add("(absent)", "(absent)");
         else
-            foreach (var (tokenizer, template) in File.ReadLines(file).Where(line => line.Contains("\"ids\"", StringComparison.Ordinal)).Select(line => JsonElement.Parse(line))
-                .Where(row => row.TryGetProperty("tokenizer", out _)).Select(row => (row.GetProperty("tokenizer").GetString()!, row.GetProperty("t").GetString()!)).Distinct())
+            foreach (var (tokenizer, template) in File.ReadLines(file).Where(line => line.Contains("\"ids\"", StringComparison.Ordinal))
+                .Select(line => JsonElement.Parse(line))
+                .Where(row => row.TryGetProperty("tokenizer", out _))
+                    .Select(row => (row.GetProperty("tokenizer").GetString()!, row.GetProperty("t").GetString()!)).Distinct())
                 pairs.Add(tokenizer, template);
         return pairs;
     }
@@ -38,7 +40,8 @@ public sealed class ChatEncoderGoldenTests
             if (!ids.SequenceEqual(encoded.Ids))
                 problems.Add($"{Name(row)}: ids differ");
             // Without generation blocks the reference has nothing but zeros; ours finds the turns, which the next test checks.
-            else if (template.HasGenerationBlocks && row.TryGetProperty("mask", out var mask) && mask.GetString() != string.Concat(encoded.AssistantMask))
+            else if (template.HasGenerationBlocks && row.TryGetProperty("mask", out var mask)
+                && mask.GetString() != string.Concat(encoded.AssistantMask))
                 problems.Add($"{Name(row)}: mask {string.Concat(encoded.AssistantMask)}, expected {mask}");
         }
         Assert.True(problems.Count == 0, $"{problems.Count} of {count} differ:\n{string.Join('\n', problems)}");
@@ -66,7 +69,8 @@ public sealed class ChatEncoderGoldenTests
             }
             var answers = conversation.GetProperty("messages").EnumerateArray()
                 .Where(message => message.GetProperty("role").ValueEquals("assistant")
-                    && message.TryGetProperty("content", out var content) && content.ValueKind == JsonValueKind.String && content.GetString()!.Length > 0
+                    && message.TryGetProperty("content", out var content) && content.ValueKind == JsonValueKind.String
+                    && content.GetString()!.Length > 0
                     && !message.TryGetProperty("tool_calls", out _))
                 .Select(message => message.GetProperty("content").GetString()!.Split("</think>")[^1].Trim()).ToList();
             var spans = encoded.Spans.Select(span => CodePoints(encoded.Text, span)).ToList();
@@ -77,7 +81,8 @@ public sealed class ChatEncoderGoldenTests
             foreach (var answer in answers)
             {
                 turns++;
-                var end = spans.Select(span => span.IndexOf(answer, StringComparison.Ordinal) is var at and >= 0 ? span[(at + answer.Length)..].Trim() : null).FirstOrDefault(rest => rest is not null);
+                var end = spans.Select(span => span.IndexOf(answer, StringComparison.Ordinal) is var at and >= 0
+                    ? span[(at + answer.Length)..].Trim() : null).FirstOrDefault(rest => rest is not null);
                 if (end is null || TokenizerOf(row).TokenToId(end) is not { } id || !TokenizerOf(row).IsSpecial(id))
                     problems.Add($"{Name(row)}: no span holds \"{answer}\" and one end token: {JsonSerializer.Serialize(spans)}");
             }
@@ -86,13 +91,15 @@ public sealed class ChatEncoderGoldenTests
         Assert.True(turns > 0 || HasGenerationBlocks(templateId));
     }
 
-    private static bool HasGenerationBlocks(string id) => ChatTemplate.Parse(File.ReadAllText(SharedFiles.Need("chat-templates", "templates", id + ".jinja")), id).HasGenerationBlocks;
+    private static bool HasGenerationBlocks(string id) =>
+        ChatTemplate.Parse(File.ReadAllText(SharedFiles.Need("chat-templates", "templates", id + ".jinja")), id).HasGenerationBlocks;
 
     private static string Name(JsonElement row) => $"{row.GetProperty("tokenizer")} × {row.GetProperty("t")} × {row.GetProperty("c")}";
 
     private static string Squeezed(string text) => string.Concat(text.Where(letter => !char.IsWhiteSpace(letter)));
 
-    private static string CodePoints(string text, (int Start, int End) span) => PyText.Slice(text, new((long)span.Start, (long)span.End, null));
+    private static string CodePoints(string text, (int Start, int End) span) =>
+        PyText.Slice(text, new((long)span.Start, (long)span.End, null));
 
     private static Tokenizer TokenizerOf(JsonElement row)
     {
@@ -102,7 +109,8 @@ public sealed class ChatEncoderGoldenTests
         return tokenizer;
     }
 
-    private static IEnumerable<(JsonElement Row, JsonElement Conversation, ChatTemplate Template, Func<bool, EncodedChat> Encode)> Rows(string tokenizer, string templateId)
+    private static IEnumerable<(JsonElement Row, JsonElement Conversation, ChatTemplate Template, Func<bool, EncodedChat> Encode)> Rows(
+        string tokenizer, string templateId)
     {
         var folder = SharedFiles.Need("chat-templates");
         var conversations = JsonElement.Parse(File.ReadAllText(Path.Combine(folder, "conversations.json")));
@@ -113,15 +121,22 @@ public sealed class ChatEncoderGoldenTests
         foreach (var line in File.ReadLines(Path.Combine(folder, "tokenized.jsonl")).Where(line => line.Length > 0))
         {
             var row = JsonElement.Parse(line);
-            if (!row.TryGetProperty("ids", out _) || !row.GetProperty("tokenizer").ValueEquals(tokenizer) || !row.GetProperty("t").ValueEquals(templateId))
+            if (!row.TryGetProperty("ids", out _) || !row.GetProperty("tokenizer").ValueEquals(tokenizer)
+                || !row.GetProperty("t").ValueEquals(templateId))
                 continue;
             var id = templateId;
             if (!templates.TryGetValue(id, out var template))
                 templates.Add(id, template = ChatTemplate.Parse(File.ReadAllText(Path.Combine(folder, "templates", id + ".jinja")), id));
             var conversation = byId[row.GetProperty("c").GetString()!];
             var kwargs = TemplateGolden.OptionsOf(conversation, new Dictionary<string, string>(), now);
-            var options = new ChatEncodeOptions { AddGenerationPrompt = kwargs.AddGenerationPrompt, ContinueFinalMessage = kwargs.ContinueFinalMessage, Now = now };
-            yield return (row, conversation, template, mask => new ChatEncoder(TokenizerOf(row), template).Encode(WithTokens(TemplateGolden.ConversationOf(conversation), tokens[id]), options with { WithAssistantMask = mask }));
+            var options = new ChatEncodeOptions
+            {
+                AddGenerationPrompt = kwargs.AddGenerationPrompt,
+                ContinueFinalMessage = kwargs.ContinueFinalMessage,
+                Now = now
+            };
+            yield return (row, conversation, template, mask => new ChatEncoder(TokenizerOf(row), template)
+                .Encode(WithTokens(TemplateGolden.ConversationOf(conversation), tokens[id]), options with { WithAssistantMask = mask }));
         }
     }
 

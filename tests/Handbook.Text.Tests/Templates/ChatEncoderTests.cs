@@ -24,42 +24,55 @@ public sealed class ChatEncoderTests
 
     [Fact]
     public void A_stripping_template_still_shows_its_answers() =>
-        Assert.Equal(["Yo 😀</s>", "no</s>"], Learnt(Encode("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content|trim }}]{% elif m.role == 'assistant' %} {{ m.content|trim }}</s>{% endif %}{% endfor %}", Chat)));
+        Assert.Equal(["Yo 😀</s>", "no</s>"], Learnt(Encode("{% for m in messages %}{% if m.role == 'user' %}[{{ m.content|trim }}]{% elif "
+            + "m.role == 'assistant' %} {{ m.content|trim }}</s>{% endif %}{% endfor %}", Chat)));
 
-    [Fact] // phi-3: an end-of-text behind the last turn only, so that no beginning of the chat is a beginning of its text; it ends that turn, too
+    // phi-3: an end-of-text behind the last turn only, so that no beginning of the chat is a beginning of its text; it ends that turn, too
+    [Fact]
     public void A_template_that_ends_the_whole_chat_keeps_its_answers_apart() =>
-        Assert.Equal([" Yo 😀 <|im_end|>", "no<|im_end|>\n</s>"], Learnt(Encode("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if not add_generation_prompt %}</s>{% endif %}", Chat)));
+        Assert.Equal([" Yo 😀 <|im_end|>", "no<|im_end|>\n</s>"],
+            Learnt(Encode("{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if not "
+            + "add_generation_prompt %}</s>{% endif %}", Chat)));
 
     [Fact] // the think block stands between the opening and the answer: the model has to write it
     public void What_the_template_writes_behind_the_opening_is_learnt()
     {
-        const string template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think></think>{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        const string template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think></think>{% endif "
+            + "%}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
         Assert.Equal(["<think></think> Yo 😀 <|im_end|>", "<think></think>no<|im_end|>"], Learnt(Encode(template, Chat)));
     }
 
     [Fact]
     public void Calls_of_tools_are_learnt_up_to_the_end_token()
     {
-        const string template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{% for c in m.tool_calls or [] %}<tool>{{ c.name }}</tool>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        const string template = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{% for c in m.tool_calls or [] "
+            + "%}<tool>{{ c.name }}</tool>{% endfor %}<|im_end|>\n{% endfor %}{% if add_generation_prompt "
+            + "%}<|im_start|>assistant\n{% endif %}";
         var chat = """[{"role": "user", "content": "a"}, {"role": "assistant", "content": null, "tool_calls": [{"name": "f"}]}, {"role": "tool", "content": "t"}, {"role": "assistant", "content": "b", "tool_calls": [{"name": "g"}]}]""";
         Assert.Equal(["<tool>f</tool><|im_end|>", "b<tool>g</tool><|im_end|>"], Learnt(Encode(template, chat)));
     }
 
     [Fact]
     public void Generation_blocks_decide_where_there_are_any() =>
-        Assert.Equal([" Yo 😀 ", "no"], Learnt(Encode("{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}", Chat)));
+        Assert.Equal([" Yo 😀 ", "no"], Learnt(Encode("{% for m in messages %}{{ m.role }}:{% if m.role == 'assistant' %}{% generation "
+            + "%}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}", Chat)));
 
     [Fact]
     public void A_template_that_rewrites_answers_is_refused()
     {
-        var error = Assert.Throws<InputException>(() => Encode("{% for m in messages %}{{ m.content|list|sort|join }}{{ messages|length }};{% endfor %}", """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]"""));
+        var error = Assert.Throws<InputException>(() =>
+            Encode("{% for m in messages %}{{ m.content|list|sort|join }}{{ messages|length }};{% endfor %}",
+            """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]"""));
         Assert.Equal("t: cannot tell where message 2, which the assistant says, stands in the rendered text", error.What);
-        Assert.Equal("put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens with assistant_only_loss: false", error.Fix);
+        Assert.Equal("put {% generation %} … {% endgeneration %} around what the assistant says in the template, or train on all tokens "
+            + "with assistant_only_loss: false", error.Fix);
     }
 
     [Fact]
     public void A_template_that_turns_answers_round_still_shows_them() =>
-        Assert.Equal(["dc"], Learnt(Encode("{% for m in messages %}{{ m.content|reverse }}{{ messages|length }};{% endfor %}", """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]""")));
+        Assert.Equal(["dc"],
+            Learnt(Encode("{% for m in messages %}{{ m.content|reverse }}{{ messages|length }};{% endfor %}",
+            """[{"role": "user", "content": "ab"}, {"role": "assistant", "content": "cd"}, {"role": "user", "content": "ef"}]""")));
 
     [Theory]
     [InlineData("{{ bos_token }}x", false, "<s>x")]
@@ -70,7 +83,8 @@ public sealed class ChatEncoderTests
     {
         foreach (var mask in new[] { false, true })
         {
-            var encoded = new ChatEncoder(_tokenizer, ChatTemplate.Parse(template, "t")).Encode(Of("[]"), new() { AddSpecialTokens = addSpecialTokens, WithAssistantMask = mask });
+            var encoded = new ChatEncoder(_tokenizer, ChatTemplate.Parse(template, "t"))
+                .Encode(Of("[]"), new() { AddSpecialTokens = addSpecialTokens, WithAssistantMask = mask });
             Assert.Equal(text, _tokenizer.Decode(encoded.Ids));
         }
     }
@@ -80,7 +94,8 @@ public sealed class ChatEncoderTests
     {
         var encoder = new ChatEncoder(_tokenizer, ChatTemplate.Parse(ChatTemplate.ChatMl, "t"));
         Assert.Equal(["yes</s>"], Learnt(encoder.EncodeCompletion("Is 1 < 2? ", "yes</s>")));
-        var chat = encoder.EncodeCompletion(Of("""[{"role": "user", "content": "a"}]"""), JsonElement.Parse("""[{"role": "assistant", "content": "b"}]"""), new());
+        var chat = encoder.EncodeCompletion(Of("""[{"role": "user", "content": "a"}]"""),
+            JsonElement.Parse("""[{"role": "assistant", "content": "b"}]"""), new());
         Assert.Equal("<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n", chat.Text);
         Assert.Equal(["b<|im_end|>\n"], Learnt(chat));
     }
@@ -95,7 +110,8 @@ public sealed class ChatEncoderTests
 
     private static Conversation Of(string messages) => new() { Messages = JsonElement.Parse(messages) };
 
-    private static EncodedChat Encode(string template, string messages) => new ChatEncoder(_tokenizer, ChatTemplate.Parse(template, "t")).Encode(Of(messages), new());
+    private static EncodedChat Encode(string template, string messages) =>
+        new ChatEncoder(_tokenizer, ChatTemplate.Parse(template, "t")).Encode(Of(messages), new());
 
     /// <summary>The runs of tokens that carry loss, as text.</summary>
     private static List<string> Learnt(EncodedChat encoded)
@@ -118,23 +134,40 @@ public sealed class ChatEncoderTests
         string[] specials = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"];
         // GPT-2's alphabet: printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
         var next = 0x100;
-        var bytes = Enumerable.Range(0, 256).Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
+        var bytes = Enumerable.Range(0, 256)
+            .Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
         var folder = Directory.CreateTempSubdirectory("handbook-tokenizer-").FullName;
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(new Dictionary<string, object?>
         {
             ["version"] = "1.0",
-            ["added_tokens"] = specials.Select((content, id) => new { id = 256 + id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
+            ["added_tokens"] = specials.Select((content, id) =>
+                new { id = 256 + id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
             ["normalizer"] = null,
             ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
             ["post_processor"] = new
             {
                 type = "TemplateProcessing",
-                single = new object[] { new { SpecialToken = new { id = "<s>", type_id = 0 } }, new { Sequence = new { id = "A", type_id = 0 } } },
+                single = new object[] { new { SpecialToken = new { id = "<s>", type_id = 0 } },
+                    new { Sequence = new { id = "A", type_id = 0 } } },
                 pair = new object[] { new { Sequence = new { id = "A", type_id = 0 } }, new { Sequence = new { id = "B", type_id = 1 } } },
-                special_tokens = new Dictionary<string, object> { ["<s>"] = new { id = "<s>", ids = new[] { 256 }, tokens = new[] { "<s>" } } },
+                special_tokens = new Dictionary<string, object>
+                {
+                    ["<s>"] = new
+                    {
+                        id = "<s>",
+                        ids = new[] { 256 },
+                        tokens = new[] { "<s>" }
+                    }
+                },
             },
             ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
-            ["model"] = new { type = "BPE", vocab = bytes.Select((letter, id) => (letter, id)).ToDictionary(pair => pair.letter.ToString(), pair => pair.id), merges = Array.Empty<string>() },
+            ["model"] = new
+            {
+                type = "BPE",
+                vocab = bytes.Select((letter, id) => (letter, id)).ToDictionary(pair => pair.letter.ToString(),
+                pair => pair.id),
+                merges = Array.Empty<string>()
+            },
         }));
         File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """{"bos_token": "<s>", "eos_token": "</s>"}""");
         var tokenizer = Tokenizer.Load(folder);

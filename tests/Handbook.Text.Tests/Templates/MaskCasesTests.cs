@@ -17,7 +17,8 @@ public sealed class MaskCasesTests
          {"role": "assistant", "content": "WET"}]
         """;
 
-    private const string Two = """[{"role": "user", "content": "a?"}, {"role": "assistant", "content": "cold"}, {"role": "user", "content": "b?"}, {"role": "assistant", "content": "small"}]""";
+    private const string Two =
+        """[{"role": "user", "content": "a?"}, {"role": "assistant", "content": "cold"}, {"role": "user", "content": "b?"}, {"role": "assistant", "content": "small"}]""";
 
     // The opening of an answer is not that of a call, and every chat ends with an opening.
     private const string Planned = """
@@ -29,11 +30,13 @@ public sealed class MaskCasesTests
         {%- endfor %}<|start|><|bot|>
         """;
 
-    private static readonly string[] s_planned = ["<|start|>", "<|bot|>", "<|user|>", "<|sys|>", "<|plan|>", "<|act|>", "<|done|>", "<|say|>", "<|said|>", "<|end|>"];
+    private static readonly string[] s_planned = ["<|start|>", "<|bot|>", "<|user|>", "<|sys|>", "<|plan|>", "<|act|>", "<|done|>",
+        "<|say|>", "<|said|>", "<|end|>"];
 
     [Fact]
     public void Case_06_mask_final_answer_lost_the_answer_behind_a_tool_result_carries_loss_with_its_end() =>
-        Assert.Equal(["<|plan|><|act|>{\"city\": \"OSLO\"}<|done|><|end|>", "WET<|said|><|end|>"], Learnt(Planned, Called, TinyTokenizer.With("</s>", s_planned)));
+        Assert.Equal(["<|plan|><|act|>{\"city\": \"OSLO\"}<|done|><|end|>", "WET<|said|><|end|>"],
+            Learnt(Planned, Called, TinyTokenizer.With("</s>", s_planned)));
 
     [Theory]
     [InlineData("<|end|>")]
@@ -42,18 +45,26 @@ public sealed class MaskCasesTests
         Assert.Equal(["cold<|said|><|end|>", "small<|said|><|end|>"], Learnt(Planned, Two, TinyTokenizer.With(end, s_planned)));
 
     [Theory]
-    [InlineData("{% macro say(t) %}{% generation %}{{ t }}<|im_end|>{% endgeneration %}{% endmacro %}{% for m in messages %}<|im_start|>{{ m.role }} {% if m.role == 'assistant' %}{{ say(m.content) }}{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}")]
-    [InlineData("{% macro turn(m) %}<|im_start|>{{ m.role }} {{ caller() }}{% endmacro %}{% for m in messages %}{% call turn(m) %}{% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endcall %}\n{% endfor %}")]
-    [InlineData("{% for m in messages %}{% set t %}<|im_start|>{{ m.role }} {% if m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endset %}{{ t }}\n{% endfor %}")]
+    [InlineData("{% macro say(t) %}{% generation %}{{ t }}<|im_end|>{% endgeneration %}{% endmacro %}{% for m in messages "
+        + "%}<|im_start|>{{ m.role }} {% if m.role == 'assistant' %}{{ say(m.content) }}{% else %}{{ m.content }}<|im_end|>{% endif "
+        + "%}\n{% endfor %}")]
+    [InlineData("{% macro turn(m) %}<|im_start|>{{ m.role }} {{ caller() }}{% endmacro %}{% for m in messages %}{% call turn(m) %}{% if "
+        + "m.role == 'assistant' %}{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% "
+        + "endif %}{% endcall %}\n{% endfor %}")]
+    [InlineData("{% for m in messages %}{% set t %}<|im_start|>{{ m.role }} {% if m.role == 'assistant' %}{% generation %}{{ m.content "
+        + "}}<|im_end|>{% endgeneration %}{% else %}{{ m.content }}<|im_end|>{% endif %}{% endset %}{{ t }}\n{% endfor %}")]
     public void Case_08_mask_generation_in_macro_a_block_in_a_macro_marks_what_it_wrote(string template) =>
         Assert.Equal(["cold<|im_end|>", "small<|im_end|>"], Learnt(template, Two, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
 
     [Fact]
     public void A_block_in_a_macro_whose_text_is_changed_afterwards_is_refused()
     {
-        var error = Assert.Throws<InputException>(() => Learnt("{% set t %}{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}{% endset %}{{ t|upper|replace('\uF8FE', 'x') }}",
+        var error = Assert.Throws<InputException>(() =>
+            Learnt("{% set t %}{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}{% endset %}{{ "
+            + "t|upper|replace('\uF8FE', 'x') }}",
             Two, TinyTokenizer.With("</s>")));
-        Assert.StartsWith("t: a generation block stands in a macro, call or set block whose text the template changes afterwards", error.What);
+        Assert.StartsWith("t: a generation block stands in a macro, call or set block whose text the template changes afterwards",
+            error.What);
     }
 
     [Fact] // a template that writes a call, its result and the answer into one turn of the model
@@ -67,7 +78,8 @@ public sealed class MaskCasesTests
             {%- endif %}{% endfor %}{% if add_generation_prompt and messages[-1].role != 'tool' %}<|turn|>model {% endif %}
             """;
         Assert.Equal(["<|call|>weather{\"city\": \"OSLO\"}<|called|>", "WET<|end|>"],
-            Learnt(template, Called, TinyTokenizer.With("<|end|>", "<|turn|>", "<|end|>", "<|call|>", "<|called|>", "<|result|>", "<|resulted|>")));
+            Learnt(template, Called,
+                TinyTokenizer.With("<|end|>", "<|turn|>", "<|end|>", "<|call|>", "<|called|>", "<|result|>", "<|resulted|>")));
     }
 
     [Fact] // thoughts go out of the turns before the last question, so that no beginning of the chat is a beginning of its text
@@ -78,25 +90,30 @@ public sealed class MaskCasesTests
             {%- for m in messages %}<|im_start|>{{ 'user' if m.role == 'tool' else m.role }} {% if m.role == 'assistant' and loop.index0 > ns.last %}<think>{{ m.reasoning_content or '' }}</think>{% endif %}{{ m.content or '' }}
             {%- for c in m.tool_calls or [] %}<call>{{ c.function.arguments|tojson }}</call>{% endfor %}<|im_end|> {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}
             """;
-        var chat = Called.TrimEnd()[..^1] + """, {"role": "user", "content": "MORE"}, {"role": "assistant", "content": "DRY", "reasoning_content": "HM"}]""";
-        Assert.Equal(["<call>{\"city\": \"OSLO\"}</call><|im_end|>", "WET<|im_end|>", "<think>HM</think>DRY<|im_end|>"], Learnt(template, chat, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
+        var chat = Called.TrimEnd()[..^1]
+            + """, {"role": "user", "content": "MORE"}, {"role": "assistant", "content": "DRY", "reasoning_content": "HM"}]""";
+        Assert.Equal(["<call>{\"city\": \"OSLO\"}</call><|im_end|>", "WET<|im_end|>", "<think>HM</think>DRY<|im_end|>"],
+            Learnt(template, chat, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
     }
 
     [Theory] // no letter at their ends is looked at by the template, so that marks there would change the render
-    [InlineData("{% for m in messages %}<|im_start|>{{ m.role }} {% if m.content.startswith('c') or m.content.endswith('l') %}!{% endif %}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
+    [InlineData("{% for m in messages %}<|im_start|>{{ m.role }} {% if m.content.startswith('c') or m.content.endswith('l') %}!{% endif "
+        + "%}{{ m.content }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
         "!cold<|im_end|>", "!small<|im_end|>")]
     public void Answers_are_found_where_the_template_looks_at_their_first_and_last_letters(string template, params string[] learnt) =>
         Assert.Equal(learnt, Learnt(template, Two, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
 
     [Fact] // a call that the template leaves out: its end token alone would be learnt
     public void A_turn_of_which_nothing_is_rendered_carries_no_loss() =>
-        Assert.Equal(["WET<|im_end|>"], Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
+        Assert.Equal(["WET<|im_end|>"], Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}<|im_end|>{% endfor "
+            + "%}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
             Called, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
 
     [Fact] // no word of the call stands in the text, but the call does
     public void A_call_of_which_the_template_shows_the_id_alone_carries_loss() =>
         Assert.Equal(["<call>a</call><|im_end|>", "WET<|im_end|>"],
-            Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}{% for c in m.tool_calls or [] %}<call>{{ c.id }}</call>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
+            Learnt("{% for m in messages %}<|im_start|>{{ m.role }} {{ m.content or '' }}{% for c in m.tool_calls or [] %}<call>{{ c.id "
+                + "}}</call>{% endfor %}<|im_end|>{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant {% endif %}",
                 Called, TinyTokenizer.With("<|im_end|>", "<|im_start|>")));
 
     [Fact]
@@ -113,7 +130,8 @@ public sealed class MaskCasesTests
         Assert.Equal("plain ASK", template.Render(chat, new()).Text);
         Assert.Equal("plain ASK", template.Render(chat with { Tools = JsonElement.Parse("[]") }, new()).Text);
         Assert.Equal("tools ASK", template.Render(chat with { Tools = JsonElement.Parse(Tools) }, new()).Text);
-        Assert.Equal("mine", ChatTemplate.Choose("mine", Tokenizer.Load(folder)).Render(chat with { Tools = JsonElement.Parse(Tools) }, new()).Text);
+        Assert.Equal("mine",
+            ChatTemplate.Choose("mine", Tokenizer.Load(folder)).Render(chat with { Tools = JsonElement.Parse(Tools) }, new()).Text);
         Assert.Equal("tools ASK", ChatTemplate.Choose("tool_use", Tokenizer.Load(folder)).Render(chat, new()).Text);
 
         File.Delete(Path.Combine(folder, "chat_template.jinja"));
@@ -124,7 +142,8 @@ public sealed class MaskCasesTests
 
     private static List<string> Learnt(string template, string messages, Tokenizer tokenizer)
     {
-        var encoded = new ChatEncoder(tokenizer, ChatTemplate.Parse(template, "t")).Encode(new() { Messages = JsonElement.Parse(messages) }, new());
+        var encoded = new ChatEncoder(tokenizer, ChatTemplate.Parse(template, "t")).Encode(new() { Messages = JsonElement.Parse(messages) },
+            new());
         var runs = new List<string>();
         for (var i = 0; i < encoded.Ids.Length; i++)
         {

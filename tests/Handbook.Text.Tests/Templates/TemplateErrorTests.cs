@@ -9,7 +9,8 @@ public sealed class TemplateErrorTests
     [Fact]
     public void A_syntax_error_names_line_column_and_shows_the_line()
     {
-        var error = Assert.Throws<TemplateException>(() => ChatTemplate.Parse("first\n{% if messages %}\n  {{ messages[0 }}\n{% endif %}", "chat.jinja"));
+        var error = Assert.Throws<TemplateException>(() =>
+            ChatTemplate.Parse("first\n{% if messages %}\n  {{ messages[0 }}\n{% endif %}", "chat.jinja"));
         Assert.Equal("""
             chat.jinja:3:17: unexpected '}', expected ']'
               3 |   {{ messages[0 }}
@@ -20,8 +21,10 @@ public sealed class TemplateErrorTests
     }
 
     [Theory]
-    [InlineData("{% if a %}x", "t:1:12: Unexpected end of template. Jinja was looking for the following tags: 'elif' or 'else' or 'endif'. The innermost block that needs to be closed is 'if'.")]
-    [InlineData("{% for m in l %}{% endif %}", "t:1:20: Encountered unknown tag 'endif'. Jinja was looking for the following tags: 'endfor' or 'else'. The innermost block that needs to be closed is 'for'.")]
+    [InlineData("{% if a %}x", "t:1:12: Unexpected end of template. Jinja was looking for the following tags: 'elif' or 'else' or "
+        + "'endif'. The innermost block that needs to be closed is 'if'.")]
+    [InlineData("{% for m in l %}{% endif %}", "t:1:20: Encountered unknown tag 'endif'. Jinja was looking for the following tags: "
+        + "'endfor' or 'else'. The innermost block that needs to be closed is 'for'.")]
     [InlineData("{% do x %}", "t:1:4: Encountered unknown tag 'do'.")]
     [InlineData("é😀{{ a b }}", "t:1:8: expected token 'end of print statement', got 'b'")]
     [InlineData("{{ x | nosuch }}", "t:1:8: No filter named 'nosuch'.")]
@@ -37,7 +40,9 @@ public sealed class TemplateErrorTests
     [Fact]
     public void A_refusal_by_the_template_keeps_its_words()
     {
-        var error = Assert.Throws<TemplateException>(() => Render("{% for m in messages %}{% if m.role == 'system' %}\n{{ raise_exception('System role not supported') }}{% endif %}{% endfor %}", """[{"role": "system", "content": "x"}]"""));
+        var error = Assert.Throws<TemplateException>(() =>
+            Render("{% for m in messages %}{% if m.role == 'system' %}\n{{ raise_exception('System role not supported') }}{% endif "
+            + "%}{% endfor %}", """[{"role": "system", "content": "x"}]"""));
         Assert.Equal("""
             t:2:19: System role not supported
               2 | {{ raise_exception('System role not supported') }}{% endif %}{% endfor %}
@@ -51,7 +56,8 @@ public sealed class TemplateErrorTests
     [Fact]
     public void A_missing_key_is_named_with_its_owner()
     {
-        var error = Assert.Throws<TemplateException>(() => Render("{{ messages[0].content.text.strip() }}", """[{"role": "user", "content": "x"}]"""));
+        var error = Assert.Throws<TemplateException>(() =>
+            Render("{{ messages[0].content.text.strip() }}", """[{"role": "user", "content": "x"}]"""));
         Assert.Equal("t:1:28: 'str object' has no attribute 'text'", error.What.Split('\n')[0]);
     }
 
@@ -105,16 +111,23 @@ public sealed class TemplateErrorTests
     public void A_final_message_to_continue_must_appear_in_the_text()
     {
         var template = ChatTemplate.Parse("{{ messages[0].content }}", "t");
-        var error = Assert.Throws<TemplateException>(() => template.Render(Chat("""[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"""), new() { ContinueFinalMessage = true }));
-        Assert.Equal("t: continue_final_message is set but the final message does not appear in the chat after applying the chat template!", error.What);
+        var error = Assert.Throws<TemplateException>(() =>
+            template.Render(Chat("""[{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]"""),
+            new() { ContinueFinalMessage = true }));
+        Assert.Equal("t: continue_final_message is set but the final message does not appear in the chat after applying the chat template!",
+            error.What);
     }
 
     // Each would run for ages, fill memory or overflow the stack without a border.
     [Theory]
-    [InlineData("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}", "the template took more than 20000000 steps")]
-    [InlineData("{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "the template made a text of more than 67108864 characters")]
-    [InlineData("{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "the template made a list of more than 4194304 items")]
-    [InlineData("{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}", "the template took more than 20000000 steps")]
+    [InlineData("{% for a in range(100000) %}{% for b in range(100000) %}x{% endfor %}{% endfor %}",
+        "the template took more than 20000000 steps")]
+    [InlineData("{% set ns = namespace(x='xxxxxxxxxxxxxxxx') %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "the template made a text of more than 67108864 characters")]
+    [InlineData("{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+        "the template made a list of more than 4194304 items")]
+    [InlineData("{% set ns = namespace(x=[1]) %}{% for i in range(100) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
+        "the template took more than 20000000 steps")]
     [InlineData("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "the template nests too deeply")]
     [InlineData("{% macro f(x) %}{{ f(x) }}{{ f(x) }}{% endmacro %}{{ f(1) }}", "the template nests too deeply")]
     [InlineData("{{ 'x' * 100000000000 }}", "the template made a text of more than 67108864 characters")]
@@ -135,7 +148,8 @@ public sealed class TemplateErrorTests
     [Fact]
     public void Deep_brackets_are_refused_when_parsed()
     {
-        var error = Assert.IsType<TemplateException>(OnSmallStack(() => ChatTemplate.Parse("{{ " + new string('(', 100_000) + "1" + new string(')', 100_000) + " }}", "t")));
+        var error = Assert.IsType<TemplateException>(OnSmallStack(() =>
+            ChatTemplate.Parse("{{ " + new string('(', 100_000) + "1" + new string(')', 100_000) + " }}", "t")));
         Assert.Equal("the template nests too deeply", error.Detail);
     }
 

@@ -4,7 +4,8 @@ using Handbook.Text.Templates;
 
 namespace Handbook.Text.Tests.Templates;
 
-/// <summary>Compares what we render with what Jinja2 rendered, file by file, so that another folder of the same layout runs unchanged.</summary>
+/// <summary>Compares what we render with what Jinja2 rendered, file by file, so that another folder of the same layout runs
+/// unchanged.</summary>
 internal static class TemplateGolden
 {
     /// <summary>One compared row: null problem where it agrees.</summary>
@@ -17,7 +18,8 @@ internal static class TemplateGolden
     {
         var id = Path.GetFileNameWithoutExtension(goldenFile);
         using var conversations = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "conversations.json")));
-        var byId = conversations.RootElement.GetProperty("conversations").EnumerateArray().ToDictionary(row => row.GetProperty("id").GetString()!);
+        var byId = conversations.RootElement.GetProperty("conversations").EnumerateArray()
+            .ToDictionary(row => row.GetProperty("id").GetString()!);
         var tokens = SpecialTokens(folder)[id];
         var now = Now(conversations.RootElement);
         ChatTemplate template;
@@ -44,7 +46,8 @@ internal static class TemplateGolden
         using var templates = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "templates.json")));
         return templates.RootElement.EnumerateArray().ToDictionary(
             row => row.GetProperty("id").GetString()!,
-            row => row.GetProperty("special_tokens").EnumerateObject().ToDictionary(token => token.Name, token => token.Value.GetString()!));
+            row => row.GetProperty("special_tokens").EnumerateObject().ToDictionary(token => token.Name,
+                token => token.Value.GetString()!));
     }
 
     public static Conversation ConversationOf(JsonElement row)
@@ -56,7 +59,8 @@ internal static class TemplateGolden
             Tools = Optional(kwargs, "tools"),
             Documents = Optional(kwargs, "documents"),
             Variables = kwargs.EnumerateObject()
-                .Where(pair => pair.Name is not ("tools" or "documents" or "add_generation_prompt" or "continue_final_message" or "return_assistant_tokens_mask"))
+                .Where(pair =>
+                    pair.Name is not ("tools" or "documents" or "add_generation_prompt" or "continue_final_message" or "return_assistant_tokens_mask"))
                 .ToDictionary(pair => pair.Name, pair => pair.Value),
         };
     }
@@ -76,8 +80,10 @@ internal static class TemplateGolden
     {
         using var document = JsonDocument.Parse(File.ReadAllText(file));
         var root = document.RootElement;
-        var context = root.GetProperty("context").EnumerateObject().Select(pair => (pair.Name, PyJson.Read(pair.Value))).ToDictionary(pair => pair.Name, pair => pair.Item2);
-        // The file's context went through JavaScript, which wrote 12345678901234567890 and the floats 1.0, 1e20, -0.0 without what Python saw.
+        var context = root.GetProperty("context").EnumerateObject().Select(pair => (pair.Name, PyJson.Read(pair.Value)))
+            .ToDictionary(pair => pair.Name, pair => pair.Item2);
+        // The file's context went through JavaScript, which wrote 12345678901234567890 and the floats 1.0, 1e20, -0.0 without what Python
+        // saw.
         if (context.ContainsKey("big"))
             context["big"] = System.Numerics.BigInteger.Parse("12345678901234567890");
         if (context.TryGetValue("fl", out var floats) && floats is List<object?> { Count: 6 })
@@ -87,7 +93,8 @@ internal static class TemplateGolden
             var source = row.GetProperty("template").GetString()!;
             // A snippet may change its lists (list.pop): each gets its own context.
             var variables = context.Select(pair => (pair.Key, Copy(pair.Value)));
-            yield return new($"{row.GetProperty("id").GetString()} {source}", Compare(row, () => ChatTemplate.Parse(source, "snippet").RenderValues(variables, Now(root))));
+            yield return new($"{row.GetProperty("id").GetString()} {source}",
+                Compare(row, () => ChatTemplate.Parse(source, "snippet").RenderValues(variables, Now(root))));
         }
     }
 
@@ -108,24 +115,29 @@ internal static class TemplateGolden
                     Messages = row.GetProperty("messages"),
                     Tools = Optional(row, "tools"),
                     Documents = Optional(row, "documents"),
-                    Variables = row.EnumerateObject().Where(pair => !known.Contains(pair.Name)).Select(Effort).ToDictionary(pair => pair.Name, pair => pair.Value),
+                    Variables = row.EnumerateObject().Where(pair => !known.Contains(pair.Name)).Select(Effort)
+                        .ToDictionary(pair => pair.Name, pair => pair.Value),
                 };
                 var options = new RenderOptions
                 {
                     AddGenerationPrompt = Flag(row, "add_generation_prompt"),
-                    // The file does not say which special tokens each family has: placeholders stand for them, and Matches reads them from the expected text.
+                    // The file does not say which special tokens each family has: placeholders stand for them, and Matches reads them from
+                    // the expected text.
                     SpecialTokens = new Dictionary<string, string> { ["bos_token"] = Bos, ["eos_token"] = Eos },
                 };
                 string? problem;
                 try
                 {
                     var text = template.Render(conversation, options).Text;
-                    problem = !row.TryGetProperty("expected", out var expected) ? $"rendered, but an error was expected: {row}" : Matches(expected.GetString()!, text) ? null : Differ(expected.GetString()!, text) ?? "the special tokens differ";
+                    problem = !row.TryGetProperty("expected", out var expected) ? $"rendered, but an error was expected: {row}"
+                        : Matches(expected.GetString()!, text) ? null : Differ(expected.GetString()!, text) ?? "the special tokens differ";
                 }
                 catch (TemplateException error)
                 {
                     problem = row.TryGetProperty("expected", out _) ? error.Message
-                        : row.TryGetProperty("error", out var words) && error.Kind == TemplateErrorKind.RaiseException && !words.GetString()!.Contains(error.Detail, StringComparison.Ordinal) ? $"refused with '{error.Detail}', expected '{words}'" : null;
+                        : row.TryGetProperty("error", out var words) && error.Kind == TemplateErrorKind.RaiseException
+                            && !words.GetString()!.Contains(error.Detail, StringComparison.Ordinal)
+                            ? $"refused with '{error.Detail}', expected '{words}'" : null;
                 }
                 yield return new($"{family.Name} #{number++}", problem);
             }
@@ -134,7 +146,8 @@ internal static class TemplateGolden
 
     /// <summary>The file's reasoning effort "off" stands for the switch that turns thinking off.</summary>
     private static (string Name, JsonElement Value) Effort(JsonProperty variable) =>
-        variable.Name == "reasoning_effort" && variable.Value.ValueEquals("off") ? ("enable_thinking", JsonElement.Parse("false")) : (variable.Name, variable.Value);
+        variable.Name == "reasoning_effort" && variable.Value.ValueEquals("off") ? ("enable_thinking", JsonElement.Parse("false"))
+            : (variable.Name, variable.Value);
 
     private const string Bos = "\uE000";
     private const string Eos = "\uE001";
@@ -160,7 +173,8 @@ internal static class TemplateGolden
             var rendered = render();
             if (expectsError)
                 return $"rendered, but {error} was expected:\n{rendered.Text}";
-            return Differ(row.GetProperty("out").GetString()!, rendered.Text) ?? (row.TryGetProperty("spans", out var spans) ? DifferSpans(spans, rendered) : null);
+            return Differ(row.GetProperty("out").GetString()!, rendered.Text)
+                ?? (row.TryGetProperty("spans", out var spans) ? DifferSpans(spans, rendered) : null);
         }
         catch (TemplateException refusal)
         {
@@ -185,13 +199,15 @@ internal static class TemplateGolden
         if (ours != kind)
             return $"refused as {ours} '{refusal.Detail}', expected {kind} '{message}'";
         // Only raise_exception's words are the template's own; we hold ourselves to Jinja's for undefined values as well.
-        return kind is "raise_exception" or "template" && refusal.Detail != message ? $"refused with '{refusal.Detail}', expected '{message}'" : null;
+        return kind is "raise_exception" or "template" && refusal.Detail != message
+            ? $"refused with '{refusal.Detail}', expected '{message}'" : null;
     }
 
     private static string? DifferSpans(JsonElement spans, RenderedChat rendered)
     {
         var expected = spans.EnumerateArray().Select(span => (span[0].GetInt32(), span[1].GetInt32())).ToList();
-        return expected.SequenceEqual(rendered.Spans) ? null : $"spans {string.Join(' ', rendered.Spans)}, expected {string.Join(' ', expected)}";
+        return expected.SequenceEqual(rendered.Spans) ? null
+            : $"spans {string.Join(' ', rendered.Spans)}, expected {string.Join(' ', expected)}";
     }
 
     private static string? Differ(string expected, string actual)
@@ -201,10 +217,12 @@ internal static class TemplateGolden
         var at = expected.AsSpan().CommonPrefixLength(actual);
         return $"differs at {at}: expected …{Around(expected, at)}…, got …{Around(actual, at)}…";
 
-        static string Around(string text, int at) => JsonSerializer.Serialize(text[Math.Max(0, at - 30)..Math.Min(text.Length, at + 50)], _readable);
+        static string Around(string text, int at) =>
+            JsonSerializer.Serialize(text[Math.Max(0, at - 30)..Math.Min(text.Length, at + 50)], _readable);
     }
 
-    private static readonly JsonSerializerOptions _readable = new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+    private static readonly JsonSerializerOptions _readable =
+        new() { Encoder = System.Text.Encodings.Web.JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
     private static object? Copy(object? value) => value switch
     {
@@ -217,7 +235,9 @@ internal static class TemplateGolden
         _ => value,
     };
 
-    private static JsonElement? Optional(JsonElement owner, string name) => owner.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null ? value : null;
+    private static JsonElement? Optional(JsonElement owner, string name) => owner.TryGetProperty(name, out var value)
+        && value.ValueKind != JsonValueKind.Null ? value : null;
 
-    private static bool Flag(JsonElement owner, string name) => owner.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.True;
+    private static bool Flag(JsonElement owner, string name) => owner.TryGetProperty(name, out var value)
+        && value.ValueKind == JsonValueKind.True;
 }

@@ -8,7 +8,9 @@ public sealed class TemplateGoldenTests
     public static TheoryData<string> GoldenFiles()
     {
         var folder = Path.Combine(SharedFiles.Root ?? "", "chat-templates", "golden");
-        return Directory.Exists(folder) ? [.. Directory.GetFiles(folder, "*.jsonl").Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)] : ["(absent)"];
+        return Directory.Exists(folder)
+            ? [.. Directory.GetFiles(folder, "*.jsonl").Select(file => Path.GetFileName(file)).Order(StringComparer.Ordinal)]
+            : ["(absent)"];
     }
 
     [Theory, MemberData(nameof(GoldenFiles))]
@@ -19,13 +21,17 @@ public sealed class TemplateGoldenTests
     }
 
     [Fact]
-    public void Snippets_give_what_Jinja2_gives() => AllAgree(TemplateGolden.RunUnits(SharedFiles.Need("chat-templates", "jinja-units.json")));
+    public void Snippets_give_what_Jinja2_gives() =>
+        AllAgree(TemplateGolden.RunUnits(SharedFiles.Need("chat-templates", "jinja-units.json")));
 
     [Fact]
-    public void Our_own_snippets_give_what_Jinja2_gives() => AllAgree(TemplateGolden.RunUnits(Path.Combine(SharedFiles.Repository, "tests", "Handbook.Text.Tests", "Templates", "snippets.json")));
+    public void Our_own_snippets_give_what_Jinja2_gives() =>
+        AllAgree(TemplateGolden.RunUnits(Path.Combine(SharedFiles.Repository, "tests", "Handbook.Text.Tests", "Templates",
+        "snippets.json")));
 
     [Fact]
-    public void Templates_of_the_hub_models_render_as_transformers_does() => AllAgree(TemplateGolden.RunHubCases(SharedFiles.Need("models", "hf-architectures", "chat_template_cases.json")));
+    public void Templates_of_the_hub_models_render_as_transformers_does() =>
+        AllAgree(TemplateGolden.RunHubCases(SharedFiles.Need("models", "hf-architectures", "chat_template_cases.json")));
 
     private static void AllAgree(IEnumerable<TemplateGolden.Result> results)
     {

@@ -13,19 +13,28 @@ internal static class TinyTokenizer
         string[] all = [.. new[] { "<s>", "</s>", end }.Union(specials)];
         // GPT-2's alphabet: printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
         var next = 0x100;
-        var bytes = Enumerable.Range(0, 256).Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
+        var bytes = Enumerable.Range(0, 256)
+            .Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
         var folder = Directory.CreateTempSubdirectory("handbook-tokenizer-").FullName;
         File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(new Dictionary<string, object?>
         {
             ["version"] = "1.0",
-            ["added_tokens"] = all.Select((content, id) => new { id = 256 + id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
+            ["added_tokens"] = all.Select((content, id) =>
+                new { id = 256 + id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
             ["normalizer"] = null,
             ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
             ["post_processor"] = null,
             ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
-            ["model"] = new { type = "BPE", vocab = bytes.Select((letter, id) => (letter, id)).ToDictionary(pair => pair.letter.ToString(), pair => pair.id), merges = Array.Empty<string>() },
+            ["model"] = new
+            {
+                type = "BPE",
+                vocab = bytes.Select((letter, id) => (letter, id)).ToDictionary(pair => pair.letter.ToString(),
+                pair => pair.id),
+                merges = Array.Empty<string>()
+            },
         }));
-        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), JsonSerializer.Serialize(new { bos_token = "<s>", eos_token = end }));
+        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"),
+            JsonSerializer.Serialize(new { bos_token = "<s>", eos_token = end }));
         var tokenizer = Tokenizer.Load(folder);
         Directory.Delete(folder, recursive: true);
         return tokenizer;

@@ -28,7 +28,8 @@ public sealed class BpeTrainerTests
         for (var seed = 0; seed < 20; seed++)
         {
             var random = new Random(seed);
-            var words = Enumerable.Range(0, 30).Select(_ => new string([.. Enumerable.Range(0, 1 + random.Next(12)).Select(_ => "aab"[random.Next(3)])])).ToArray();
+            var words = Enumerable.Range(0, 30)
+                .Select(_ => new string([.. Enumerable.Range(0, 1 + random.Next(12)).Select(_ => "aab"[random.Next(3)])])).ToArray();
             var tokenizer = BpeTrainer.Train(words, new() { VocabularySize = 276 });
             Assert.Equal(LearnedByDefinition(words, 20), Learned(tokenizer));
         }
@@ -64,14 +65,16 @@ public sealed class BpeTrainerTests
         Assert.Equal(trained.Encode("It's 12345 <|user|>!"), tokenizer.Encode("It's 12345 <|user|>!"));
         Assert.Equal(2, tokenizer.Encode("x")[0]);
         using var json = JsonDocument.Parse(File.ReadAllBytes(folder["tokenizer.json"]));
-        Assert.Equal(["version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"], json.RootElement.EnumerateObject().Select(member => member.Name));
+        Assert.Equal(["version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder",
+            "model"], json.RootElement.EnumerateObject().Select(member => member.Name));
     }
 
     [Fact]
     public void Rare_pairs_are_left_apart() =>
         Assert.Empty(Learned(BpeTrainer.Train(["ab", "cd"], new() { VocabularySize = 300, MinFrequency = 2 })));
 
-    private static IEnumerable<string> Learned(Tokenizer tokenizer) => Enumerable.Range(256, tokenizer.VocabularySize - 256).Select(id => tokenizer.IdToToken(id)!);
+    private static IEnumerable<string> Learned(Tokenizer tokenizer) =>
+        Enumerable.Range(256, tokenizer.VocabularySize - 256).Select(id => tokenizer.IdToToken(id)!);
 
     /// <summary>Counts every pair anew before each merge.</summary>
     private static List<string> LearnedByDefinition(string[] texts, int merges)
@@ -80,10 +83,12 @@ public sealed class BpeTrainerTests
         List<string> order = ["a", "b"], learned = [];
         while (learned.Count < merges)
         {
-            var pairs = words.SelectMany(word => word.Zip(word.Skip(1))).GroupBy(pair => pair).Select(group => (Count: group.Count(), Pair: group.Key)).Where(pair => pair.Count >= 2).ToArray();
+            var pairs = words.SelectMany(word => word.Zip(word.Skip(1))).GroupBy(pair => pair)
+                .Select(group => (Count: group.Count(), Pair: group.Key)).Where(pair => pair.Count >= 2).ToArray();
             if (pairs.Length == 0)
                 break;
-            var best = pairs.OrderByDescending(pair => pair.Count).ThenBy(pair => order.IndexOf(pair.Pair.First)).ThenBy(pair => order.IndexOf(pair.Pair.Second)).First().Pair;
+            var best = pairs.OrderByDescending(pair => pair.Count).ThenBy(pair => order.IndexOf(pair.Pair.First))
+                .ThenBy(pair => order.IndexOf(pair.Pair.Second)).First().Pair;
             var token = best.First + best.Second;
             if (!order.Contains(token))
             {

@@ -19,13 +19,15 @@ public sealed class ComponentGoldenTests
     public void A_normalizer_gives_the_text_of_the_reference(string name) => Check("normalizers.json", name, ComponentGolden.Normalizer);
 
     [Theory, MemberData(nameof(PreTokenizers))]
-    public void A_pre_tokenizer_gives_the_pieces_of_the_reference(string name) => Check("pre_tokenizers.json", name, ComponentGolden.PreTokenizer);
+    public void A_pre_tokenizer_gives_the_pieces_of_the_reference(string name) =>
+        Check("pre_tokenizers.json", name, ComponentGolden.PreTokenizer);
 
     [Theory, MemberData(nameof(Decoders))]
     public void A_decoder_gives_the_text_of_the_reference(string name) => Check("decoders.json", name, ComponentGolden.Decoder);
 
     [Theory, MemberData(nameof(Tokenizers))]
-    public void A_small_tokenizer_gives_everything_that_the_reference_gives(string name) => Check("tokenizers.json", name, ComponentGolden.SmallTokenizer);
+    public void A_small_tokenizer_gives_everything_that_the_reference_gives(string name) =>
+        Check("tokenizers.json", name, ComponentGolden.SmallTokenizer);
 
     private static void Check(string file, string name, Func<JsonElement, List<string>> compare)
     {

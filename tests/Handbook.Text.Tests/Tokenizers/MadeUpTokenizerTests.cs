@@ -56,7 +56,8 @@ public sealed class MadeUpTokenizerTests
 
     private static readonly string[] Decoders =
     [
-        """{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}""", """{"type":"ByteFallback"}""", """{"type":"Fuse"}""",
+        """{"type":"ByteLevel","add_prefix_space":true,"trim_offsets":true,"use_regex":true}""", """{"type":"ByteFallback"}""",
+            """{"type":"Fuse"}""",
         """{"type":"WordPiece","prefix":"##","cleanup":true}""",
         """{"type":"Metaspace","replacement":"▁","prepend_scheme":"always","split":true}""", """{"type":"BPEDecoder","suffix":"</w>"}""",
         """{"type":"Replace","pattern":{"String":"▁"},"content":" "}""", """{"type":"Replace","pattern":{"Regex":"[ab]+"},"content":"x"}""",

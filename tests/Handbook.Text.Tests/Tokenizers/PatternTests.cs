@@ -39,7 +39,9 @@ public sealed class PatternTests
         var points = CodePoints.Of(text);
         var ranges = new List<(int Start, int End, bool Match)>();
         new Pattern(pattern).FindAll(points, ranges);
-        Assert.Equal(expected, string.Join(' ', ranges.Where(range => range.Match).Select(range => CodePoints.ToText(points.AsSpan(range.Start, range.End - range.Start)))));
+        Assert.Equal(expected,
+            string.Join(' ',
+            ranges.Where(range => range.Match).Select(range => CodePoints.ToText(points.AsSpan(range.Start, range.End - range.Start)))));
     }
 
     [Theory]

@@ -39,7 +39,21 @@ public sealed class SentencePieceScoresTests
         {
             version = "1.0",
             normalizer = new { type = "Prepend", prepend = " " },
-            post_processor = new { type = "TemplateProcessing", single = new[] { begin, text }, pair = new[] { begin, text }, special_tokens = new Dictionary<string, object> { ["<s>"] = new { id = "<s>", ids = new[] { 1 }, tokens = new[] { "<s>" } } } },
+            post_processor = new
+            {
+                type = "TemplateProcessing",
+                single = new[] { begin, text },
+                pair = new[] { begin, text },
+                special_tokens = new Dictionary<string, object>
+                {
+                    ["<s>"] = new
+                    {
+                        id = "<s>",
+                        ids = new[] { 1 },
+                        tokens = new[] { "<s>" }
+                    }
+                }
+            },
             model = new { type = "BPE", unk_token = "<unk>", byte_fallback = true, vocab = vocabulary, merges },
         }));
     }

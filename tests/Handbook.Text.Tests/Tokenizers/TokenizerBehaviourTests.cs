@@ -84,7 +84,9 @@ public sealed class TokenizerBehaviourTests
         var parts = word.Select(letter => letter.ToString()).ToList();
         while (true)
         {
-            var best = Enumerable.Range(0, Math.Max(0, parts.Count - 1)).Select(i => (Id: tokenizer.TokenToId(parts[i] + parts[i + 1]) ?? int.MaxValue, Index: i)).OrderBy(pair => pair).FirstOrDefault((Id: int.MaxValue, Index: 0));
+            var best = Enumerable.Range(0, Math.Max(0, parts.Count - 1))
+                .Select(i => (Id: tokenizer.TokenToId(parts[i] + parts[i + 1]) ?? int.MaxValue, Index: i)).OrderBy(pair => pair)
+                .FirstOrDefault((Id: int.MaxValue, Index: 0));
             if (best.Id == int.MaxValue)
                 return parts;
             parts[best.Index] += parts[best.Index + 1];

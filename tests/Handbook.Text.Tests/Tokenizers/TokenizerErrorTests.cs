@@ -10,7 +10,8 @@ public sealed class TokenizerErrorTests
 {
     [Fact]
     public void A_file_that_is_not_JSON_is_refused_with_line_and_column() =>
-        Refused("""t.json:2:7 is not JSON: 'x' is an invalid start of a value""", () => Tokenizer.FromJson("{\n \"a\": x }"u8, "t.json"), prefix: true);
+        Refused("""t.json:2:7 is not JSON: 'x' is an invalid start of a value""", () => Tokenizer.FromJson("{\n \"a\": x }"u8, "t.json"),
+            prefix: true);
 
     [Fact]
     public void A_file_without_a_model_is_refused() =>
@@ -32,15 +33,18 @@ public sealed class TokenizerErrorTests
 
     [Fact]
     public void A_vocabulary_that_is_no_object_is_refused() =>
-        Refused("""t.json.model.vocab is ["a"], but must be an object of token to id""", Load(Some.Json("""{"type":"BPE","vocab":["a"],"merges":[]}""")));
+        Refused("""t.json.model.vocab is ["a"], but must be an object of token to id""",
+            Load(Some.Json("""{"type":"BPE","vocab":["a"],"merges":[]}""")));
 
     [Fact]
     public void An_id_that_is_no_number_is_refused_with_its_token() =>
-        Refused("""t.json.model.vocab gives token "a" the id "x", but ids are whole numbers of at least 0""", Load(Some.Json("""{"type":"BPE","vocab":{"a":"x"},"merges":[]}""")));
+        Refused("""t.json.model.vocab gives token "a" the id "x", but ids are whole numbers of at least 0""",
+            Load(Some.Json("""{"type":"BPE","vocab":{"a":"x"},"merges":[]}""")));
 
     [Fact]
     public void An_id_far_beyond_the_vocabulary_is_refused() =>
-        Refused("""t.json.model.vocab gives token "a" the id 2000000000, but it has only 1 tokens""", Load(Some.Json("""{"type":"BPE","vocab":{"a":2000000000},"merges":[]}""")));
+        Refused("""t.json.model.vocab gives token "a" the id 2000000000, but it has only 1 tokens""",
+            Load(Some.Json("""{"type":"BPE","vocab":{"a":2000000000},"merges":[]}""")));
 
     [Fact]
     public void An_unknown_pre_tokenizer_is_refused_with_its_place() =>
@@ -49,7 +53,8 @@ public sealed class TokenizerErrorTests
 
     [Fact]
     public void A_bad_regular_expression_is_refused_with_its_position() =>
-        Refused("t.json.pre_tokenizer.pattern.Regex is not a regular expression, at character 3: this group is never closed\n    a|(b\n      ^",
+        Refused("t.json.pre_tokenizer.pattern.Regex is not a regular expression, at character 3: this group is never closed\n    "
+            + "a|(b\n      ^",
             Load(Some.Json(rest: """ "pre_tokenizer":{"type":"Split","pattern":{"Regex":"a|(b"},"behavior":"Isolated","invert":false}""")));
 
     [Fact]
@@ -58,7 +63,8 @@ public sealed class TokenizerErrorTests
 
     [Fact]
     public void A_missing_setting_is_named() =>
-        Refused("""t.json.normalizer has no "strip_right" """.TrimEnd(), Load(Some.Json(rest: """ "normalizer":{"type":"Strip","strip_left":true}""")));
+        Refused("""t.json.normalizer has no "strip_right" """.TrimEnd(),
+            Load(Some.Json(rest: """ "normalizer":{"type":"Strip","strip_left":true}""")));
 
     [Fact]
     public void A_file_that_is_cut_off_is_refused()

@@ -31,7 +31,8 @@ public sealed class TokenizerFilesTests
     {
         var json = ComponentGolden.Item("truncation_padding.json", name).GetProperty("tokenizer");
         var with = Tokenizer.FromJson(JsonSerializer.SerializeToUtf8Bytes(json));
-        var members = json.EnumerateObject().Where(member => member.Name is not ("truncation" or "padding")).ToDictionary(member => member.Name, member => member.Value);
+        var members = json.EnumerateObject().Where(member => member.Name is not ("truncation" or "padding"))
+            .ToDictionary(member => member.Name, member => member.Value);
         var without = Tokenizer.FromJson(JsonSerializer.SerializeToUtf8Bytes(members));
         foreach (var row in ComponentGolden.Item("truncation_padding.json", name).GetProperty("cases").EnumerateArray())
         {
@@ -51,7 +52,8 @@ public sealed class TokenizerFilesTests
         {
             var text = row.GetProperty("text").GetString()!;
             TokenizerGolden.Same(report, text, TokenizerGolden.Ids(row, "ids"), tokenizer.Encode(text, addSpecialTokens: false));
-            TokenizerGolden.Same(report, text, [row.GetProperty("decoded").GetString()!], [tokenizer.Decode(TokenizerGolden.Ids(row, "ids"), skipSpecialTokens: true)]);
+            TokenizerGolden.Same(report, text, [row.GetProperty("decoded").GetString()!],
+                [tokenizer.Decode(TokenizerGolden.Ids(row, "ids"), skipSpecialTokens: true)]);
         }
         Assert.True(report.Count == 0, string.Join('\n', report));
     }
@@ -65,7 +67,8 @@ public sealed class TokenizerFilesTests
         {
             // a prompt that brings its own start token needs no second one
             var prompt = row.GetProperty("prompt").GetString()!;
-            Assert.Equal(TokenizerGolden.Ids(row, "ids"), tokenizer.Encode(prompt, addSpecialTokens: !prompt.StartsWith("<|start_story|>", StringComparison.Ordinal)));
+            Assert.Equal(TokenizerGolden.Ids(row, "ids"),
+                tokenizer.Encode(prompt, addSpecialTokens: !prompt.StartsWith("<|start_story|>", StringComparison.Ordinal)));
         }
         foreach (var row in golden.RootElement.GetProperty("eval").GetProperty("rows").EnumerateArray())
             Assert.Equal(TokenizerGolden.Ids(row, "ids"), tokenizer.Encode(row.GetProperty("text").GetString()!, addSpecialTokens: false));
@@ -104,7 +107,8 @@ public sealed class TokenizerFilesTests
     {
         using var folder = new TemporaryFolder();
         Some.ByteTokenizer().Save(folder.Path);
-        File.WriteAllText(folder["tokenizer_config.json"], """{"chat_template": [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "T"}]}""");
+        File.WriteAllText(folder["tokenizer_config.json"],
+            """{"chat_template": [{"name": "default", "template": "A"}, {"name": "tool_use", "template": "T"}]}""");
         Assert.Equal("A", Tokenizer.Load(folder.Path).ChatTemplate);
         File.WriteAllText(folder["chat_template.jinja"], "B");
         var tokenizer = Tokenizer.Load(folder.Path);
@@ -119,7 +123,8 @@ public sealed class TokenizerFilesTests
         using var document = JsonDocument.Parse(File.ReadAllBytes(file));
         // some cases name tokenizers that were not published with them
         foreach (var member in document.RootElement.EnumerateObject())
-            if (member.Value.GetProperty("tokenizer").GetString()!.EndsWith(".json", StringComparison.Ordinal) && File.Exists(Path.Combine(Path.GetDirectoryName(file)!, member.Value.GetProperty("tokenizer").GetString()!)))
+            if (member.Value.GetProperty("tokenizer").GetString()!.EndsWith(".json", StringComparison.Ordinal)
+                && File.Exists(Path.Combine(Path.GetDirectoryName(file)!, member.Value.GetProperty("tokenizer").GetString()!)))
                 yield return (member.Name, member.Value.Clone());
     }
 }

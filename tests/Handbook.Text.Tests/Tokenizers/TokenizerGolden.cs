@@ -5,12 +5,14 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Text.Tests.Tokenizers;
 
-/// <summary>Compares a tokenizer with golden.jsonl beside it. Finds its cases by walking the shared folder, so that more cases run without a change.</summary>
+/// <summary>Compares a tokenizer with golden.jsonl beside it. Finds its cases by walking the shared folder, so that more cases run without
+/// a change.</summary>
 internal static class TokenizerGolden
 {
     /// <summary>Names of all tokenizer folders with golden values.</summary>
     public static IEnumerable<string> Names() =>
-        SharedFiles.Folders("tokenizers").Where(folder => File.Exists(Path.Combine(folder, "golden.jsonl"))).Select(folder => Path.GetFileName(folder)).DefaultIfEmpty("absent");
+        SharedFiles.Folders("tokenizers").Where(folder => File.Exists(Path.Combine(folder, "golden.jsonl")))
+            .Select(folder => Path.GetFileName(folder)).DefaultIfEmpty("absent");
 
     /// <summary>Every difference between a tokenizer and its golden values, one line each; empty where all agree.</summary>
     public static List<string> Differences(string folder)
@@ -39,7 +41,8 @@ internal static class TokenizerGolden
         return report;
     }
 
-    /// <summary>Opens tokenizer.json alone, as the golden values were made; where a component is not built, the test ends by its name.</summary>
+    /// <summary>Opens tokenizer.json alone, as the golden values were made; where a component is not built, the test ends by its
+    /// name.</summary>
     public static Tokenizer Load(string folder)
     {
         try
@@ -58,7 +61,8 @@ internal static class TokenizerGolden
         using var document = JsonDocument.Parse(File.ReadAllBytes(file));
         var root = document.RootElement;
         var list = root.ValueKind == JsonValueKind.Array ? root : root.GetProperty("texts");
-        return list.EnumerateArray().ToDictionary(text => text.GetProperty("id").GetString()!, text => text.GetProperty("text").GetString()!);
+        return list.EnumerateArray().ToDictionary(text => text.GetProperty("id").GetString()!,
+            text => text.GetProperty("text").GetString()!);
     }
 
     /// <summary>The documents of a corpus: a JSON string a line, compressed.</summary>
@@ -118,5 +122,6 @@ internal static class TokenizerGolden
         report.Add($"{name}: at {at} expected {Show(expected.Skip(at))}, got {Show(actual.Skip(at))}");
     }
 
-    private static string Show<T>(IEnumerable<T> items) => string.Join(' ', items.Take(8).Select(item => item is string text ? JsonSerializer.Serialize(text) : $"{item}"));
+    private static string Show<T>(IEnumerable<T> items) =>
+        string.Join(' ', items.Take(8).Select(item => item is string text ? JsonSerializer.Serialize(text) : $"{item}"));
 }

@@ -24,7 +24,8 @@ public sealed class TokenizerGoldenTests
     private static void CheckCorpus(string name)
     {
         using var golden = JsonDocument.Parse(File.ReadAllBytes(SharedFiles.Need("tokenizers", "corpus", "golden.json")));
-        Assert.SkipUnless(golden.RootElement.GetProperty("tokenizers").TryGetProperty(name, out var expected), $"no corpus values for {name}");
+        Assert.SkipUnless(golden.RootElement.GetProperty("tokenizers").TryGetProperty(name, out var expected),
+            $"no corpus values for {name}");
         var documents = TokenizerGolden.Corpus(SharedFiles.Need("tokenizers", "corpus", "mixed.jsonl.gz"));
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var count = 0;

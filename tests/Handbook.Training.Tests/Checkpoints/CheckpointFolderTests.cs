@@ -27,7 +27,8 @@ public sealed class CheckpointFolderTests : IDisposable
         Assert.Equal(path, found!.Path);
         Assert.Equal(50, found.Step);
         Assert.Equal(["sub/optimizer.bin", "trainer_state.json", "written_directly.txt"], found.Manifest.Files.Select(file => file.Path));
-        Assert.Equal("039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81", found.Manifest.Files[0].Sha256);  // sha256sum of 01 02 03
+        // sha256sum of 01 02 03
+        Assert.Equal("039058c6f2c0cb492c533b0a4d14ef77cc0f78abccced5287d84a1a2011cfb81", found.Manifest.Files[0].Sha256);
         Assert.Equal(["checkpoint-50"], Names());
     }
 
@@ -144,7 +145,8 @@ public sealed class CheckpointFolderTests : IDisposable
         Assert.Equal(20, CheckpointFolder.FindLatest(_run.Path, heard.Add)!.Step);
         Assert.Equal(10, CheckpointFolder.FindLatest(_run.Path, heard.Add, verifyHashes: true)!.Step);
 
-        Assert.Contains(heard, line => line.Contains("checkpoint-40 is not a whole checkpoint (it has no manifest.json)", StringComparison.Ordinal));
+        Assert.Contains(heard,
+            line => line.Contains("checkpoint-40 is not a whole checkpoint (it has no manifest.json)", StringComparison.Ordinal));
         Assert.Contains(heard, line => line.Contains("(a.txt is missing)", StringComparison.Ordinal));
         Assert.Contains(heard, line => line.Contains("a.txt has changed since it was saved", StringComparison.Ordinal));
     }
@@ -237,7 +239,8 @@ public sealed class CheckpointFolderTests : IDisposable
         writer.WriteText("b/weights.bin", content);
     }, disk);
 
-    private IEnumerable<string> Names() => Directory.EnumerateFileSystemEntries(_run.Path).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal);
+    private IEnumerable<string> Names() =>
+        Directory.EnumerateFileSystemEntries(_run.Path).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal);
 
     private sealed class DiskFailure : IOException;
 

@@ -66,7 +66,8 @@ public sealed class IsolationTests
         var one = Tiny.Step(model, method, Tiny.Whole(With(Without(silent)), method, 4096));
         var other = Tiny.Step(model, method, Tiny.Whole(With(Without(Shifted(silent))), method, 4096));
         other.MustEqual(one, 1e-14, "another silent row");
-        Tiny.Step(model, method, Tiny.Whole(new TokenRowList([rows.Read(0), rows.Read(2), rows.Read(3)]), method, 4096)).MustEqual(one, 1e-12, "no silent row");
+        Tiny.Step(model, method, Tiny.Whole(new TokenRowList([rows.Read(0), rows.Read(2), rows.Read(3)]), method, 4096))
+            .MustEqual(one, 1e-12, "no silent row");
     }
 
     [Fact]
@@ -92,7 +93,8 @@ public sealed class IsolationTests
         using var mode = GradMode.Disabled();
         var batch = BatchBuilder.Build(new TokenRowList(rows), [.. Enumerable.Range(0, rows.Length)]);
         var logits = model.Logits(batch.Stream()).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
-        return [.. batch.Segments.Select(segment => (batch.Tokens[segment.Start..(segment.Start + segment.Length)], logits[segment.Start..(segment.Start + segment.Length)].SelectMany(row => row).ToArray()))];
+        return [.. batch.Segments.Select(segment => (batch.Tokens[segment.Start..(segment.Start + segment.Length)],
+            logits[segment.Start..(segment.Start + segment.Length)].SelectMany(row => row).ToArray()))];
     }
 
     /// <summary>Logits and the gradient that reaches each token's embedding; both [N, …].</summary>
@@ -105,12 +107,14 @@ public sealed class IsolationTests
         var nudge = Tensor.Zeros(DType.Float64, batch.Count, width);
         nudge.RequiresGrad = true;
         model.Parameters.ClearGradients();
-        var loss = new SupervisedMethod("sft").Loss(model, new(batch, stream), new ForwardOptions { EmbeddingNoise = (x, _) => x + nudge }, 10, new MetricSums())!;
+        var loss = new SupervisedMethod("sft").Loss(model, new(batch, stream), new ForwardOptions { EmbeddingNoise = (x, _) => x + nudge },
+            10, new MetricSums())!;
         loss.Backward();
         return (batch, [.. model.Logits(stream).ToArray<double>().Chunk(Tiny.Vocabulary)], [.. nudge.Grad!.ToArray<double>().Chunk(width)]);
     }
 
-    private static TokenRow Shifted(TokenRow row) => TokenRow.Single([.. row.Segments[0].Ids.ToArray().Select(i => (i + 7) % Tiny.Vocabulary)], row.Segments[0].Loss.ToArray());
+    private static TokenRow Shifted(TokenRow row) =>
+        TokenRow.Single([.. row.Segments[0].Ids.ToArray().Select(i => (i + 7) % Tiny.Vocabulary)], row.Segments[0].Loss.ToArray());
 
     private static TokenRow Without(TokenRow row) => TokenRow.Single(row.Segments[0].Ids.ToArray(), new byte[row.Segments[0].Ids.Length]);
 }

@@ -29,11 +29,13 @@ public sealed class LeakTests
             EvalStrategy = IntervalStrategy.Steps,
             EvalSteps = new(100),
         };
-        LoopRun.Run(temporary["run"], options, wrap: method => new Counting(method, () => seen.Add((Tensor.LiveCount, TorchRuntime.Memory.Used, ProcessMemory.Resident() ?? 0)), 1));
+        LoopRun.Run(temporary["run"], options, wrap: method =>
+            new Counting(method, () => seen.Add((Tensor.LiveCount, TorchRuntime.Memory.Used, ProcessMemory.Resident() ?? 0)), 1));
 
         Assert.True(seen.Count >= 500);
         Assert.All(seen, s => Assert.Equal(seen[0].Live, s.Live));
-        Assert.All(seen.Skip(20), s => Assert.InRange(s.Used, 0, seen.Take(20).Max(first => first.Used) + (64 << 10)));     // one batch's working memory
+        // one batch's working memory
+        Assert.All(seen.Skip(20), s => Assert.InRange(s.Used, 0, seen.Take(20).Max(first => first.Used) + (64 << 10)));
         // the second half is no higher than the first: 16 MiB for the garbage collector's own moods
         Assert.InRange(seen[^1].Resident, 0, seen.Take(seen.Count / 2).Max(s => s.Resident) + (16L << 20));
         GC.Collect();

@@ -12,7 +12,8 @@ internal static class LoopRun
 {
     /// <summary>Runs to the end, or until <paramref name="cancel"/>; returns the masters' elements.</summary>
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
-    public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null, Func<ITrainingMethod, ITrainingMethod>? wrap = null,
+    public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
+        Func<ITrainingMethod, ITrainingMethod>? wrap = null,
         int seed = 1, CancellationToken cancel = default)
     {
         using var model = Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32);

@@ -7,12 +7,14 @@ namespace Handbook.Training.Tests.Contract;
 public sealed partial class NamedFailuresTests
 {
     [Theory] // peers.md 4.3: the ones that concern training by preference and reward
-    [InlineData(1), InlineData(3), InlineData(7), InlineData(8), InlineData(9), InlineData(10), InlineData(11), InlineData(12), InlineData(13)]
+    [InlineData(1), InlineData(3), InlineData(7), InlineData(8), InlineData(9), InlineData(10), InlineData(11), InlineData(12),
+        InlineData(13)]
     [InlineData(15), InlineData(23), InlineData(24), InlineData(25), InlineData(26), InlineData(28), InlineData(32)]
     public void A_test_names_the_failure(int number)
     {
         var tests = Path.Combine(SharedFiles.Repository, "tests");
-        var titles = Directory.EnumerateFiles(tests, "*Tests.cs", SearchOption.AllDirectories).SelectMany(File.ReadLines).Select(line => Title().Match(line)).Where(match => match.Success);
+        var titles = Directory.EnumerateFiles(tests, "*Tests.cs", SearchOption.AllDirectories).SelectMany(File.ReadLines)
+            .Select(line => Title().Match(line)).Where(match => match.Success);
         Assert.Contains(titles, title => title.Groups["number"].Captures.Any(capture => capture.Value == number.ToString()));
     }
 

@@ -29,8 +29,23 @@ public sealed class ResumeTests
         "noisy" => s_plain with { NeftuneNoiseAlpha = 5, LabelSmoothingFactor = 0.1, LrSchedulerType = SchedulerType.Cosine },
         "bf16" => s_plain with { Bf16 = true, NeftuneNoiseAlpha = 5 },
         "recomputed" => s_plain with { GradientCheckpointing = true, MaxGradNorm = 0.1 },
-        "plateau" => s_plain with { LrSchedulerType = SchedulerType.ReduceLrOnPlateau, LearningRate = 0.3, WarmupSteps = 0, EvalStrategy = IntervalStrategy.Steps, EvalSteps = new(1), LrSchedulerKwargs = new Dictionary<string, object?> { ["patience"] = 0L } },
-        "epochs" => s_plain with { MaxSteps = -1, NumTrainEpochs = 1.5, EvalStrategy = IntervalStrategy.Epoch, LoggingStrategy = IntervalStrategy.Epoch },
+        "plateau" =>
+            s_plain with
+            {
+                LrSchedulerType = SchedulerType.ReduceLrOnPlateau,
+                LearningRate = 0.3,
+                WarmupSteps = 0,
+                EvalStrategy = IntervalStrategy.Steps,
+                EvalSteps = new(1),
+                LrSchedulerKwargs = new Dictionary<string, object?> { ["patience"] = 0L }
+            },
+        "epochs" => s_plain with
+        {
+            MaxSteps = -1,
+            NumTrainEpochs = 1.5,
+            EvalStrategy = IntervalStrategy.Epoch,
+            LoggingStrategy = IntervalStrategy.Epoch
+        },
         _ => s_plain,
     };
 
@@ -66,7 +81,8 @@ public sealed class ResumeTests
         for (var start = 0; start < 4; start++)
         {
             using var stop = new CancellationTokenSource();
-            LoopRun.Run(folder, options, CheckpointFolder.FindLatest(folder), method => new Counting(method, () => stop.Cancel(), 5), seed: start == 0 ? 1 : 99, cancel: stop.Token);
+            LoopRun.Run(folder, options, CheckpointFolder.FindLatest(folder), method => new Counting(method, () => stop.Cancel(), 5),
+                seed: start == 0 ? 1 : 99, cancel: stop.Token);
         }
         var resumed = LoopRun.Run(folder, options, CheckpointFolder.FindLatest(folder), seed: 99);
         Assert.Equal(Curve(temporary["whole"]), Curve(folder));

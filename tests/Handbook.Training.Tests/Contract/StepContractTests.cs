@@ -53,7 +53,8 @@ public sealed class StepContractTests
             Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens)).MustEqual(together, Rounding, $"{maxTokens} tokens at once");
     }
 
-    [Theory] // every fused operation of a network has a backward of its own; the language head of gpt2 and its embedding are one weight, used twice
+    // every fused operation of a network has a backward of its own; the language head of gpt2 and its embedding are one weight, used twice
+    [Theory]
     [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
     public void Number_23_two_micro_batches_of_the_same_rows_give_twice_the_gradient_of_one(string kind)
     {
@@ -91,12 +92,14 @@ public sealed class StepContractTests
         ITokenRows rows = packed ? Packing.BestFit(separate, 32) : separate;
         var (method, older) = (new SupervisedMethod("sft"), new SupervisedMethod("sft", countFirstTokens: true));
         var (work, olderWork) = (Tiny.Whole(rows, method, 4096), Tiny.Whole(rows, older, 4096));
-        var (predicted, first) = (work.Groups[0].Bins.Sum(bin => bin.Batch.TargetCount), Enumerable.Range(0, separate.Count).Count(i => separate.Read(i).Segments[0].Loss.Span[0] != 0));
+        var (predicted, first) = (work.Groups[0].Bins.Sum(bin => bin.Batch.TargetCount),
+            Enumerable.Range(0, separate.Count).Count(i => separate.Read(i).Segments[0].Loss.Span[0] != 0));
 
         Assert.Equal(13, first);
         Assert.Equal(predicted, work.Groups[0].Totals.Targets);
         Assert.Equal(predicted + first, olderWork.Groups[0].Totals.Targets);
-        Assert.Equal((double)predicted / (predicted + first), Tiny.Step(model, older, olderWork).Loss / Tiny.Step(model, method, work).Loss, Rounding);
+        Assert.Equal((double)predicted / (predicted + first), Tiny.Step(model, older, olderWork).Loss / Tiny.Step(model, method, work).Loss,
+            Rounding);
     }
 
     [Theory]
@@ -123,7 +126,8 @@ public sealed class StepContractTests
             values[i] = old - 1e-5;
             var below = Probabilities();
             values[i] = old;
-            var difference = -probabilities.Select((p, t) => p * (Math.Log(above[t]) - Math.Log(below[t]))).Sum() / batch.TargetCount / 2e-5;
+            var difference = -probabilities.Select((p, t) => p * (Math.Log(above[t]) - Math.Log(below[t])))
+                .Sum() / batch.TargetCount / 2e-5;
             Assert.Equal(difference, step.Gradients["layers.1.mlp.down.weight"][i], 1e-8);      // 1e-5 squared, where the loss is curved
         }
 
@@ -132,7 +136,8 @@ public sealed class StepContractTests
             using var scope = TensorScope.Enter();
             using var mode = GradMode.Disabled();
             var logits = model.Logits(work.Groups[0].Bins[0].Stream).ToArray<double>().Chunk(Tiny.Vocabulary).ToArray();
-            return [.. Enumerable.Range(0, batch.Count).Where(i => batch.Targets[i] >= 0).Select(i => Math.Exp(logits[i][batch.Targets[i]]) / logits[i].Sum(Math.Exp))];
+            return [.. Enumerable.Range(0, batch.Count).Where(i => batch.Targets[i] >= 0)
+                .Select(i => Math.Exp(logits[i][batch.Targets[i]]) / logits[i].Sum(Math.Exp))];
         }
     }
 
@@ -146,7 +151,8 @@ public sealed class StepContractTests
         var work = Tiny.Whole(rows, method, 60);
         var noise = new EmbeddingNoise(5, 1);
         var plain = Tiny.Step(model, method, work, batch => new ForwardOptions { EmbeddingNoise = noise.For(batch, 2) });
-        Tiny.Step(model, method, work, batch => new ForwardOptions { EmbeddingNoise = noise.For(batch, 2), Recompute = true }).MustEqual(plain, 0, "recomputed");
+        Tiny.Step(model, method, work, batch => new ForwardOptions { EmbeddingNoise = noise.For(batch, 2), Recompute = true })
+            .MustEqual(plain, 0, "recomputed");
     }
 
     [Theory]
@@ -215,6 +221,7 @@ public sealed class StepContractTests
         Assert.Equal(reference, Loss(rows, batchSize: 64, maxTokens: 20), 1e-12);
         Assert.Equal(reference, Loss(Packing.BestFit(rows, 32), batchSize: 8, maxTokens: 4096), 1e-12);
 
-        double Loss(ITokenRows held, int batchSize, int maxTokens) => new Evaluator(held, method, batchSize, maxTokens).Run(model).Number("eval_loss")!.Value;
+        double Loss(ITokenRows held, int batchSize, int maxTokens) =>
+            new Evaluator(held, method, batchSize, maxTokens).Run(model).Number("eval_loss")!.Value;
     }
 }

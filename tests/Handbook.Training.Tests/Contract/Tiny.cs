@@ -16,11 +16,13 @@ internal static class Tiny
     public static PublishedConfig Config(string kind) => kind switch
     {
         "llama" => Some.Llama(("vocab_size", Vocabulary)),
-        "mistral" => Some.Config(("model_type", "mistral"), ("vocab_size", Vocabulary), ("hidden_size", 12), ("intermediate_size", 20), ("num_hidden_layers", 2),
+        "mistral" => Some.Config(("model_type", "mistral"), ("vocab_size", Vocabulary), ("hidden_size", 12), ("intermediate_size", 20),
+            ("num_hidden_layers", 2),
             ("num_attention_heads", 3), ("num_key_value_heads", 3), ("max_position_embeddings", 64), ("sliding_window", 5)),
         "mixtral" => Some.Mixtral(("vocab_size", Vocabulary)),
         "olmo2" => Some.Llama(("model_type", "olmo2"), ("vocab_size", Vocabulary)),
-        "gpt_neox" => Some.Config(("model_type", "gpt_neox"), ("vocab_size", Vocabulary), ("hidden_size", 24), ("intermediate_size", 20), ("num_hidden_layers", 2),
+        "gpt_neox" => Some.Config(("model_type", "gpt_neox"), ("vocab_size", Vocabulary), ("hidden_size", 24), ("intermediate_size", 20),
+            ("num_hidden_layers", 2),
             ("num_attention_heads", 3), ("rotary_pct", 0.5), ("max_position_embeddings", 64)),
         "gpt2" => Some.Gpt2(vocabulary: Vocabulary, hidden: 12, layers: 2, heads: 3, positions: 64),
         _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a kind of test model"),
@@ -31,7 +33,8 @@ internal static class Tiny
     {
         var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
-        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type));
+        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type,
+            compute ?? type));
         var random = new Random(seed);
         using (var scope = TensorScope.Enter())
         {
@@ -60,7 +63,8 @@ internal static class Tiny
     }
 
     /// <summary>Loss and gradients of one step over rows in bins, as the loop computes them.</summary>
-    public static StepResult Step(Decoder model, ITrainingMethod method, StepWork work, Func<TokenBatch, ForwardOptions>? options = null, Workers? workers = null)
+    public static StepResult Step(Decoder model, ITrainingMethod method, StepWork work, Func<TokenBatch, ForwardOptions>? options = null,
+        Workers? workers = null)
     {
         model.Parameters.ClearGradients();
         var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options, Workers = workers ?? Workers.Alone };
@@ -70,8 +74,10 @@ internal static class Tiny
     }
 
     /// <summary>Fails where a gradient is not the central difference of the loss, at some places of each named parameter.</summary>
-    /// <param name="step">The difference has an error of about its square where the loss is curved, and a rounding of 1e-16 divided by it.</param>
-    public static void MustFollowDifferences(Decoder model, ITrainingMethod method, StepWork work, string[] parameters, double absolute, int places = 4, double step = 1e-5)
+    /// <param name="step">The difference has an error of about its square where the loss is curved, and a rounding of 1e-16 divided by
+    /// it.</param>
+    public static void MustFollowDifferences(Decoder model, ITrainingMethod method, StepWork work, string[] parameters, double absolute,
+        int places = 4, double step = 1e-5)
     {
         var gradients = Step(model, method, work).Gradients;
         var random = new Random(2);

@@ -73,7 +73,11 @@ public sealed class EventFileTests : IDisposable
         Process? python;
         try
         {
-            python = Process.Start(new ProcessStartInfo("python3", ["-c", Script, path]) { RedirectStandardOutput = true, RedirectStandardError = true });
+            python = Process.Start(new ProcessStartInfo("python3", ["-c", Script, path])
+            {
+                RedirectStandardOutput = true,
+                RedirectStandardError = true
+            });
         }
         catch (System.ComponentModel.Win32Exception)
         {
@@ -85,7 +89,8 @@ public sealed class EventFileTests : IDisposable
             var output = python!.StandardOutput.ReadToEnd();
             var errors = python.StandardError.ReadToEnd();
             python.WaitForExit();
-            Assert.SkipWhen(errors.Contains("No module named", StringComparison.Ordinal), "this python3 has no tensorboard; the known bytes above stand in");
+            Assert.SkipWhen(errors.Contains("No module named", StringComparison.Ordinal),
+                "this python3 has no tensorboard; the known bytes above stand in");
             Assert.Equal("10 train/loss 2.5\n", output);
         }
     }
@@ -127,7 +132,8 @@ internal static class EventReader
                     foreach (var (_, _, value) in Fields(content))
                     {
                         var parts = Fields(value).ToDictionary(part => part.Field);
-                        scalars.Add((System.Text.Encoding.UTF8.GetString(parts[1].Content), BitConverter.UInt32BitsToSingle((uint)parts[2].Number), step));
+                        scalars.Add((System.Text.Encoding.UTF8.GetString(parts[1].Content),
+                            BitConverter.UInt32BitsToSingle((uint)parts[2].Number), step));
                     }
         }
         return scalars;

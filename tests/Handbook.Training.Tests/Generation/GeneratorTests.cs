@@ -15,9 +15,11 @@ public sealed class GeneratorTests
     private static readonly SamplingOptions Greedy = new() { Temperature = 0, MaxNewTokens = 12 };
 
     // Nine prompts of different lengths.
-    private static readonly int[][] Prompts = [.. Enumerable.Range(0, 9).Select(i => Enumerable.Range(0, 1 + 5 * i % 13).Select(j => (7 * i + 3 * j + 1) % 19).ToArray())];
+    private static readonly int[][] Prompts = [.. Enumerable.Range(0, 9)
+        .Select(i => Enumerable.Range(0, 1 + 5 * i % 13).Select(j => (7 * i + 3 * j + 1) % 19).ToArray())];
 
-    [Theory, InlineData(1, DType.Float32), InlineData(2, DType.Float32), InlineData(3, DType.Float32), InlineData(16, DType.Float32), InlineData(4, DType.BFloat16)]
+    [Theory, InlineData(1, DType.Float32), InlineData(2, DType.Float32), InlineData(3, DType.Float32), InlineData(16, DType.Float32),
+        InlineData(4, DType.BFloat16)]
     public void Number_32_a_batch_answers_as_each_prompt_alone(int batchSize, DType compute)
     {
         using var model = Model(Some.Llama(), compute);
@@ -35,23 +37,35 @@ public sealed class GeneratorTests
     public void Number_32_drawn_answers_do_not_depend_on_the_batch_nor_on_how_many_are_drawn(DType compute)
     {
         using var model = Model(Some.Llama(), compute);
-        var options = new SamplingOptions { MaxNewTokens = 20, Temperature = 1.3, TopP = 0.9, TopK = 12, RepetitionPenalty = 1.2, Seed = 5, StopIds = [3] };
+        var options = new SamplingOptions
+        {
+            MaxNewTokens = 20,
+            Temperature = 1.3,
+            TopP = 0.9,
+            TopK = 12,
+            RepetitionPenalty = 1.2,
+            Seed = 5,
+            StopIds = [3]
+        };
         SampleRequest[] requests = [.. Prompts.Select((prompt, i) => new SampleRequest(prompt, [4 * i, 4 * i + 1, 4 * i + 2, 4 * i + 3]))];
         var one = new Generator(model).Sample(requests, options with { BatchSize = 1 });
         var many = new Generator(model).Sample(requests, options with { BatchSize = 16 });
         AssertSame(one.SelectMany(group => group), many.SelectMany(group => group));
         // Any part of them, in any company: what a resumed run samples.
-        var part = new Generator(model).Sample([requests[7], new SampleRequest(requests[2].Tokens, [11, 9])], options with { BatchSize = 3 });
+        var part = new Generator(model).Sample([requests[7], new SampleRequest(requests[2].Tokens, [11, 9])],
+            options with { BatchSize = 3 });
         AssertSame([many[7][0], many[7][3], many[2][3], many[2][1]], [part[0][0], part[0][3], part[1][0], part[1][1]]);
         Assert.Equal(4, many[8].Select(a => string.Join(' ', a.Tokens)).Distinct().Count());
-        Assert.NotEqual(many[8].Select(a => a.Tokens), new Generator(model).Sample(requests, options with { Seed = 6 })[8].Select(a => a.Tokens));
+        Assert.NotEqual(many[8].Select(a => a.Tokens),
+            new Generator(model).Sample(requests, options with { Seed = 6 })[8].Select(a => a.Tokens));
         Assert.Contains(many.SelectMany(group => group), a => a.EndToken == 3 && a.EndLogProb < 0);
     }
 
     [Theory, InlineData(0), InlineData(7)]
     public void What_prompts_begin_with_is_read_once_and_changes_nothing(int window)
     {
-        using var model = Model(window == 0 ? Some.Llama() : Some.Llama(("model_type", "mistral"), ("sliding_window", window), ("hidden_size", 48)));
+        using var model = Model(window == 0 ? Some.Llama()
+            : Some.Llama(("model_type", "mistral"), ("sliding_window", window), ("hidden_size", 48)));
         var system = Enumerable.Range(0, 40).Select(i => 5 * i % 17).ToArray();
         SampleRequest[] requests = [.. Prompts.Select((prompt, i) => new SampleRequest([.. system, .. prompt], [2 * i, 2 * i + 1]))];
         var options = new SamplingOptions { MaxNewTokens = 8, Seed = 3 };
@@ -160,7 +174,8 @@ public sealed class GeneratorTests
         var before = Tensor.LiveCount;
         new Generator(model).Generate(Prompts, Greedy with { BatchSize = 2 });
         using var cancelled = new CancellationTokenSource();
-        Assert.Throws<OperationCanceledException>(() => new Generator(model).Generate(Prompts, Greedy, (_, _) => { cancelled.Cancel(); return true; }, cancel: cancelled.Token));
+        Assert.Throws<OperationCanceledException>(() =>
+            new Generator(model).Generate(Prompts, Greedy, (_, _) => { cancelled.Cancel(); return true; }, cancel: cancelled.Token));
         Assert.Equal(before, Tensor.LiveCount);
     }
 

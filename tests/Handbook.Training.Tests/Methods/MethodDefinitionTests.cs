@@ -12,7 +12,8 @@ public sealed class MethodDefinitionTests
     /// <summary>Records of which every method reads every key that none names.</summary>
     private static readonly string[] s_common = [nameof(MethodOptions.Model), nameof(MethodOptions.Data), nameof(MethodOptions.Training)];
 
-    private static readonly PropertyInfo[] s_records = [.. typeof(MethodOptions).GetProperties().Where(property => property.GetCustomAttribute<KeyGroupAttribute>() is not null)];
+    private static readonly PropertyInfo[] s_records = [.. typeof(MethodOptions).GetProperties()
+        .Where(property => property.GetCustomAttribute<KeyGroupAttribute>() is not null)];
 
     public static TheoryData<TrainingMethod> Methods => new(Enum.GetValues<TrainingMethod>());
 

@@ -117,7 +117,12 @@ public sealed class PythonJsonTests
             "c": {}
         }
         """,
-        PythonJson.Write(new Dictionary<string, object?> { ["b"] = new object?[] { 1, 2.0 }, ["a"] = "é\n", ["c"] = new Dictionary<string, object?>() }, 4, true));
+        PythonJson.Write(new Dictionary<string, object?>
+        {
+            ["b"] = new object?[] { 1, 2.0 },
+            ["a"] = "é\n",
+            ["c"] = new Dictionary<string, object?>()
+        }, 4, true));
 }
 
 public sealed class TrainerStateTests : IDisposable

@@ -34,7 +34,8 @@ public sealed class DecoderGoldenTests
         using var model = Load(folder, Path.GetFileName(parts), name);
         using var expected = SafetensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
         using var facts = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected.json")));
-        var cases = expected.Names.Where(n => n.EndsWith(".input_ids", StringComparison.Ordinal)).Select(n => n[..^".input_ids".Length]).ToArray();
+        var cases = expected.Names.Where(n => n.EndsWith(".input_ids", StringComparison.Ordinal)).Select(n => n[..^".input_ids".Length])
+            .ToArray();
         Assert.NotEmpty(cases);
         foreach (var each in cases)
             Check(model, expected, facts.RootElement.GetProperty("cases"), each);
@@ -42,7 +43,8 @@ public sealed class DecoderGoldenTests
 
     private static Decoder Load(string folder, string config, string name)
     {
-        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, config))).RootElement.GetProperty("model_type").GetString()!;
+        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, config))).RootElement.GetProperty("model_type")
+            .GetString()!;
         if (!Handbook.Models.Families.Family.All.Any(f => f.ModelType == modelType))
             GoldenCase.NotBuilt($"{name}: family {modelType}");
         var published = PublishedConfig.Load(Path.Combine(folder, config));
@@ -65,10 +67,12 @@ public sealed class DecoderGoldenTests
         // logits: every position that holds a token (or the last few, where only those were kept)
         var logits = LinearLogProb.Logits(output.Detach(), model.Head, model.HeadOptions).ToArray<float>();
         // 3e-5 also catches a wrong epsilon or gelu variant; separate builds differ by at most 8.3e-6
-        rows.Compare(expected.Singles(name + ".logits"), expected.Info(name + ".logits"), logits, model.Config.VocabularySize, 3e-5, name + ".logits");
+        rows.Compare(expected.Singles(name + ".logits"), expected.Info(name + ".logits"), logits, model.Config.VocabularySize, 3e-5,
+            name + ".logits");
 
         for (var i = 0; expected.Names.Contains($"{name}.hidden_states.{i}"); i++)
-            rows.Compare(expected.Singles($"{name}.hidden_states.{i}"), expected.Info($"{name}.hidden_states.{i}"), hidden[i], model.Config.HiddenSize, 3e-5, $"{name}.hidden_states.{i}");
+            rows.Compare(expected.Singles($"{name}.hidden_states.{i}"), expected.Info($"{name}.hidden_states.{i}"), hidden[i],
+                model.Config.HiddenSize, 3e-5, $"{name}.hidden_states.{i}");
 
         for (var i = 0; expected.Names.Contains($"{name}.router_logits.{i}"); i++)
             Assert.Equal(0, expected.Singles($"{name}.router_logits.{i}").Zip(routers[i]).Max(p => Math.Abs(p.First - p.Second)), 3e-5);
@@ -90,8 +94,10 @@ public sealed class DecoderGoldenTests
             Assert.Equal(1, GoldenRows.GradientNorm(model.Parameters) / norm.GetDouble(), 1e-5);
         foreach (var (published, gradient) in GoldenRows.PublishedGradients(model))
             if (expected.Names.Contains($"{name}.grad.{published}"))
-                Assert.True(GoldenRows.Distance(gradient, expected.Singles($"{name}.grad.{published}")) < 1e-4, $"{name}: gradient of {published}");
-        var missing = expected.Names.Where(n => n.StartsWith($"{name}.grad.", StringComparison.Ordinal)).Select(n => n[$"{name}.grad.".Length..])
+                Assert.True(GoldenRows.Distance(gradient, expected.Singles($"{name}.grad.{published}")) < 1e-4,
+                    $"{name}: gradient of {published}");
+        var missing = expected.Names.Where(n => n.StartsWith($"{name}.grad.", StringComparison.Ordinal))
+            .Select(n => n[$"{name}.grad.".Length..])
             .Except(GoldenRows.PublishedGradients(model).Select(p => p.Published)).ToArray();
         Assert.Empty(missing);
     }

@@ -44,11 +44,13 @@ public sealed class EveryFamilyTests
         using var weights = ModelWeights.Open(folder, config, fused: true);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64));
         int[] prompt = [.. Enumerable.Range(0, 14).Select(i => 3 + 7 * i % (config.Decoder.VocabularySize - 3))];
-        var answer = new Generator(model) { TokensAtOnce = 5 }.Generate([prompt], new SamplingOptions { Temperature = 0, MaxNewTokens = 12 })[0];
+        var answer = new Generator(model) { TokensAtOnce = 5 }.Generate([prompt],
+            new SamplingOptions { Temperature = 0, MaxNewTokens = 12 })[0];
 
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        var logits = model.Logits(StreamLayout.Of([[.. prompt, .. answer.Tokens]])).ToArray<double>().Chunk(config.Decoder.VocabularySize).ToArray();
+        var logits = model.Logits(StreamLayout.Of([[.. prompt, .. answer.Tokens]])).ToArray<double>().Chunk(config.Decoder.VocabularySize)
+            .ToArray();
         for (var t = 0; t < answer.Tokens.Length; t++)
         {
             var row = logits[prompt.Length + t - 1];
@@ -78,8 +80,15 @@ public sealed class EveryFamilyTests
             if (config.Decoder.Experts is not null)
                 method = new BalancedMethod(method, 0.1);
             var random = new Random(3);
-            var rows = new TokenRowList([.. Enumerable.Range(0, 5).Select(i => TokenRow.Single([.. Enumerable.Range(0, 6 + 5 * i).Select(_ => random.Next(3, config.Decoder.VocabularySize))], [.. Enumerable.Repeat((byte)1, 6 + 5 * i)]))]);
-            var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = _ => new ForwardOptions { Recompute = recompute } };
+            var rows = new TokenRowList([.. Enumerable.Range(0, 5)
+                .Select(i => TokenRow.Single([.. Enumerable.Range(0, 6 + 5 * i).Select(_ => random.Next(3, config.Decoder.VocabularySize))],
+                [.. Enumerable.Repeat((byte)1, 6 + 5 * i)]))]);
+            var pass = new LossPass
+            {
+                Training = true,
+                Metrics = new MetricSums(),
+                Options = _ => new ForwardOptions { Recompute = recompute }
+            };
             method.Run(model, BatchLoader.Group(rows, [0, 1, 2, 3, 4], method, 40), pass);
             model.Parameters.SettleGradients();         // an expert without tokens has none
             Assert.True(double.IsFinite(GradientNorm.Of(model.Parameters)));

@@ -116,7 +116,8 @@ internal sealed class GoldenRows
                 var publishedColumns = part.Transposed ? part.PublishedShape[1] : columns;
                 for (var r = 0L; r < part.Rows; r++)
                     for (var c = 0L; c < columns; c++)
-                        target[part.Transposed ? c * publishedColumns + part.PublishedStart + r : (part.PublishedStart + r) * columns + c] = values[(part.Start + r) * columns + c];
+                        target[part.Transposed ? c * publishedColumns + part.PublishedStart + r
+                            : (part.PublishedStart + r) * columns + c] = values[(part.Start + r) * columns + c];
             }
         }
         return tensors.Select(t => (t.Key, t.Value));

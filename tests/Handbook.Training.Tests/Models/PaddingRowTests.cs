@@ -8,7 +8,8 @@ using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Models;
 
-/// <summary>The embedding row of <c>pad_token_id</c>: look-ups leave it as it is where the published code has a <c>padding_idx</c>.</summary>
+/// <summary>The embedding row of <c>pad_token_id</c>: look-ups leave it as it is where the published code has a
+/// <c>padding_idx</c>.</summary>
 [Collection("tensors")]
 public sealed class PaddingRowTests
 {
@@ -46,14 +47,16 @@ public sealed class PaddingRowTests
     private static double[] Gradient(int? padding, bool tied, out double loss)
     {
         var config = Some.Llama(("pad_token_id", padding), ("tie_word_embeddings", tied)).Decoder;
-        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(Some.Llama(("tie_word_embeddings", tied)).Family.Parameters(config, fused: true), DType.Float64, DType.Float64));
+        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(Some.Llama(("tie_word_embeddings", tied)).Family.Parameters(config,
+            fused: true), DType.Float64, DType.Float64));
         using var model = new Decoder(config, parameters);
         var random = new Random(1);
         foreach (var spec in parameters.Specs)
             foreach (ref var value in parameters[spec.Name].Value.AsSpan<double>())
                 value = random.NextDouble() - 0.5;
         var method = new SupervisedMethod("sft");
-        ITokenRows rows = new TokenRowList([TokenRow.Single([5, 1, 5, 2], [0, 1, 1, 1]), TokenRow.Single([3, 5, 4, .. Enumerable.Range(0, Tiny.Vocabulary)], [0, .. Enumerable.Repeat((byte)1, Tiny.Vocabulary + 2)])]);
+        ITokenRows rows = new TokenRowList([TokenRow.Single([5, 1, 5, 2], [0, 1, 1, 1]),
+            TokenRow.Single([3, 5, 4, .. Enumerable.Range(0, Tiny.Vocabulary)], [0, .. Enumerable.Repeat((byte)1, Tiny.Vocabulary + 2)])]);
         var step = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096));
         loss = step.Loss;
         return step.Gradients["embed.weight"];

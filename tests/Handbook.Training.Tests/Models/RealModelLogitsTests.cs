@@ -73,7 +73,8 @@ public sealed class RealModelLogitsTests
         int[] prompt = [.. golden.RootElement.GetProperty("prompt").GetString()!.Select(c => characters[c])];
         Assert.Equal(golden.RootElement.GetProperty("prompt_ids").EnumerateArray().Select(i => i.GetInt32()), prompt);
         var logits = Logits(model, prompt);
-        var expected = golden.RootElement.GetProperty("logits_at_last_prompt_position").EnumerateArray().Select(x => x.GetSingle()).ToArray();
+        var expected = golden.RootElement.GetProperty("logits_at_last_prompt_position").EnumerateArray().Select(x => x.GetSingle())
+            .ToArray();
         Close(expected, logits.AsSpan(logits.Length - expected.Length), 2e-4);
 
         int[] corpus = [.. File.ReadAllText(Path.Combine(folder, "corpus.txt")).Select(c => characters[c])];
@@ -94,16 +95,19 @@ public sealed class RealModelLogitsTests
     {
         var folder = SharedFiles.Need("models", "gpt2-tiny");
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "gpt2_tiny_golden.json")));
-        var keys = golden.RootElement.GetProperty("config").EnumerateObject().Select(p => (p.Name, System.Text.Json.Nodes.JsonNode.Parse(p.Value.GetRawText()))).ToArray();
+        var keys = golden.RootElement.GetProperty("config").EnumerateObject()
+            .Select(p => (p.Name, System.Text.Json.Nodes.JsonNode.Parse(p.Value.GetRawText()))).ToArray();
         using var weights = ModelWeights.Open(folder, Some.Config([("model_type", "gpt2"), .. keys]), fused: true);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
 
         var logits = Logits(model, [.. golden.RootElement.GetProperty("input_ids").EnumerateArray().Select(i => i.GetInt32())]);
 
-        Close([.. golden.RootElement.GetProperty("logits").EnumerateArray().Select(x => x.GetSingle())], logits, 2e-6); // logits below 1, float32 on both sides
+        // logits below 1, float32 on both sides
+        Close([.. golden.RootElement.GetProperty("logits").EnumerateArray().Select(x => x.GetSingle())], logits, 2e-6);
     }
 
-    [Theory] // float64 on both sides; but our rotation is float32, 6e-8, as in the reference library, and these logits were made with a float64 one
+    // float64 on both sides; but our rotation is float32, 6e-8, as in the reference library, and these logits were made with a float64 one
+    [Theory]
     [InlineData("tiny_llama", 1e-7)]
     [InlineData("tiny_mistral", 1e-7)]
     [InlineData("tiny_mixtral", 5e-6)] // its router's probabilities were rounded to float32
@@ -114,12 +118,15 @@ public sealed class RealModelLogitsTests
     {
         var folder = SharedFiles.Need("models", "hf-architectures");
         var file = Path.Combine(folder, name + "_config.json");
-        var config = File.Exists(file) ? PublishedConfig.Load(file) : Some.Gpt2(vocabulary: 11, hidden: 8, layers: 2, heads: 2, positions: 16);
+        var config = File.Exists(file) ? PublishedConfig.Load(file)
+            : Some.Gpt2(vocabulary: 11, hidden: 8, layers: 2, heads: 2, positions: 16);
         using var weights = ModelWeights.Open(Path.Combine(folder, name + ".safetensors"), config, fused: true);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64));
         using var golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, name + "_logits.json")));
-        int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray().Select(s => s.EnumerateArray().Select(i => i.GetInt32()).ToArray())];
-        double[] expected = [.. golden.RootElement.GetProperty("logits").EnumerateArray().SelectMany(s => s.EnumerateArray()).SelectMany(p => p.EnumerateArray()).Select(x => x.GetDouble())];
+        int[][] sequences = [.. golden.RootElement.GetProperty("sequences").EnumerateArray()
+            .Select(s => s.EnumerateArray().Select(i => i.GetInt32()).ToArray())];
+        double[] expected = [.. golden.RootElement.GetProperty("logits").EnumerateArray().SelectMany(s => s.EnumerateArray())
+            .SelectMany(p => p.EnumerateArray()).Select(x => x.GetDouble())];
 
         using var scope = TensorScope.Enter();
         var hidden = model.Hidden(StreamLayout.Of(sequences), ForwardOptions.Plain);

@@ -14,7 +14,8 @@ internal sealed class TinyStories : IDisposable
         Golden = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden.json")));
         Training = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "golden-training.json")));
         using var opened = ModelWeights.Open(weights, PublishedConfig.Load(weights), fused: true);
-        Model = Decoder.Load(opened, trainable ? ParameterPlan.Trained(opened.Parameters, dtype, dtype) : ParameterPlan.Frozen(opened, dtype));
+        Model = Decoder.Load(opened, trainable ? ParameterPlan.Trained(opened.Parameters, dtype, dtype)
+            : ParameterPlan.Frozen(opened, dtype));
     }
 
     public JsonDocument Golden { get; }
@@ -23,8 +24,10 @@ internal sealed class TinyStories : IDisposable
 
     public Decoder Model { get; }
 
-    /// <summary>The twelve stories of <c>eval</c>; every token carries loss but the first ones that <paramref name="prompts"/> counts.</summary>
-    public TokenRowList Stories(int count, int[]? prompts = null) => new([.. Golden.RootElement.GetProperty("eval").GetProperty("rows").EnumerateArray().Take(count).Select((row, r) =>
+    /// <summary>The twelve stories of <c>eval</c>; every token carries loss but the first ones that <paramref name="prompts"/>
+    /// counts.</summary>
+    public TokenRowList Stories(int count, int[]? prompts = null) =>
+        new([.. Golden.RootElement.GetProperty("eval").GetProperty("rows").EnumerateArray().Take(count).Select((row, r) =>
     {
         var ids = Ints(row.GetProperty("ids"));
         return TokenRow.Single(ids, [.. ids.Select((_, i) => (byte)(i >= (prompts?[r] ?? 0) ? 1 : 0))]);

@@ -24,20 +24,24 @@ public sealed class TinyStoriesTests
         {
             // A prompt that is written with the start token does not get another one.
             var prompt = each.GetProperty("prompt").GetString()!;
-            Assert.Equal(TinyStories.Ints(each.GetProperty("ids")), tokenizer.Encode(prompt, addSpecialTokens: !prompt.StartsWith("<|start_story|>", StringComparison.Ordinal)));
+            Assert.Equal(TinyStories.Ints(each.GetProperty("ids")),
+                tokenizer.Encode(prompt, addSpecialTokens: !prompt.StartsWith("<|start_story|>", StringComparison.Ordinal)));
         }
         foreach (var row in stories.Golden.RootElement.GetProperty("eval").GetProperty("rows").EnumerateArray())
-            Assert.Equal(TinyStories.Ints(row.GetProperty("ids")), tokenizer.Encode(row.GetProperty("text").GetString()!, addSpecialTokens: false));
+            Assert.Equal(TinyStories.Ints(row.GetProperty("ids")),
+                tokenizer.Encode(row.GetProperty("text").GetString()!, addSpecialTokens: false));
     }
 
-    [Theory] // 1e-4 in float32: its golden.json says so; in float64 the golden file's own float32 (logits to 20: 1e-6) and our float32 rotation stay
+    // 1e-4 in float32: its golden.json says so; in float64 the golden file's own float32 (logits to 20: 1e-6) and our float32 rotation stay
+    [Theory]
     [InlineData("", false, 1e-4)]
     [InlineData("float32", false, 1e-4)]
     [InlineData("", true, 1e-5)]
     public void Prompts_have_the_logits_of_the_reference(string weights, bool inFloat64, double absolute)
     {
         using var stories = TinyStories.Load(inFloat64 ? DType.Float64 : DType.Float32, weights: weights);
-        var expected = MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(SharedFiles.Need("models", "tinystories-656k", "golden-logits.f32"))).ToArray();
+        var expected = MemoryMarshal.Cast<byte, float>(File.ReadAllBytes(SharedFiles.Need("models", "tinystories-656k",
+            "golden-logits.f32"))).ToArray();
         var compared = 0;
         foreach (var each in stories.Golden.RootElement.GetProperty("cases").EnumerateArray())
         {
@@ -46,8 +50,10 @@ public sealed class TinyStoriesTests
             var logits = stories.Model.Logits(StreamLayout.Of([TinyStories.Ints(each.GetProperty("ids"))]));
             Assert.Equal(TinyStories.Ints(place.GetProperty("shape")), logits.Shape.Select(s => (int)s));
             var ours = logits.ToArray<double>();
-            var worst = Enumerable.Range(0, ours.Length).Max(i => Math.Abs(ours[i] - expected[place.GetProperty("offset_floats").GetInt32() + i]));
-            Assert.True(worst <= absolute, $"{each.GetProperty("prompt").GetString()}: logits differ by {worst:g3}, more than {absolute:g3}");
+            var worst = Enumerable.Range(0, ours.Length)
+                .Max(i => Math.Abs(ours[i] - expected[place.GetProperty("offset_floats").GetInt32() + i]));
+            Assert.True(worst <= absolute,
+                $"{each.GetProperty("prompt").GetString()}: logits differ by {worst:g3}, more than {absolute:g3}");
             compared += ours.Length;
         }
         Assert.Equal(expected.Length, compared);
@@ -101,7 +107,8 @@ public sealed class TinyStoriesTests
         using var scope = TensorScope.Enter();
         var golden = stories.Golden.RootElement.GetProperty("gradient");
         var batch = BatchBuilder.Build(stories.Stories(4), [0, 1, 2, 3]);
-        var loss = new SupervisedMethod("cpt").Loss(stories.Model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount, new MetricSums())!;
+        var loss = new SupervisedMethod("cpt").Loss(stories.Model, new(batch, batch.Stream()), ForwardOptions.Plain, batch.TargetCount,
+            new MetricSums())!;
         loss.Backward();
         Assert.Equal(golden.GetProperty("loss").GetDouble(), loss.ToScalar(), relative * 3);
         Assert.Equal(1, GradientNorm.Of(stories.Model.Parameters) / golden.GetProperty("total_norm").GetDouble(), relative);

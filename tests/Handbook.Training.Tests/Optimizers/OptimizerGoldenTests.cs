@@ -32,7 +32,8 @@ public sealed class OptimizerGoldenTests
             optimizer.Step(run.Number("lr", 1e-3), clip > 0 ? GradientNorm.ClipFactor(GradientNorm.Of(parameters), clip) : 1);
             foreach (var spec in parameters.Specs)
             {
-                var (expected, actual) = (OptimizerRun.Numbers(step.GetProperty(spec.Name)), Span(parameters[spec.Name].Value.Detach()).ToArray());
+                var (expected, actual) = (OptimizerRun.Numbers(step.GetProperty(spec.Name)),
+                    Span(parameters[spec.Name].Value.Detach()).ToArray());
                 // 1e-6: some roundings of float32 a step, at values near 1
                 for (var i = 0; i < expected.Length; i++)
                     Assert.Equal(expected[i], actual[i], 1e-6);
@@ -46,12 +47,27 @@ public sealed class OptimizerGoldenTests
         var decay = run.Number("weight_decay", 0);
         return run.Kind switch
         {
-            "AdamW" => new() { AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.999), AdamEpsilon = run.Number("eps", 1e-8), WeightDecay = run.Number("weight_decay", 0.01) },
-            "Adam" when decay == 0 => new() { AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.999), AdamEpsilon = run.Number("eps", 1e-8) },
-            "SGD" when run.Number("dampening", 0) == 0 => new() { Optim = OptimizerKind.Sgd, OptimArgs = Arguments("momentum", "nesterov"), WeightDecay = decay },
-            "RMSprop" when run.Number("momentum", 0) == 0 && !run.Has("centered") => new() { Optim = OptimizerKind.RmsProp, OptimArgs = Arguments("alpha", "eps"), WeightDecay = decay },
+            "AdamW" => new()
+            {
+                AdamBeta1 = run.Beta(0, 0.9),
+                AdamBeta2 = run.Beta(1, 0.999),
+                AdamEpsilon = run.Number("eps", 1e-8),
+                WeightDecay = run.Number("weight_decay", 0.01)
+            },
+            "Adam" when decay == 0 =>
+                new() { AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.999), AdamEpsilon = run.Number("eps", 1e-8) },
+            "SGD" when run.Number("dampening", 0) == 0 =>
+                new() { Optim = OptimizerKind.Sgd, OptimArgs = Arguments("momentum", "nesterov"), WeightDecay = decay },
+            "RMSprop" when run.Number("momentum", 0) == 0 && !run.Has("centered") =>
+                new() { Optim = OptimizerKind.RmsProp, OptimArgs = Arguments("alpha", "eps"), WeightDecay = decay },
             "Adagrad" => new() { Optim = OptimizerKind.Adagrad, OptimArgs = Arguments("eps", "lr_decay"), WeightDecay = decay },
-            "Lion" => new() { Optim = OptimizerKind.Lion, AdamBeta1 = run.Beta(0, 0.9), AdamBeta2 = run.Beta(1, 0.99), WeightDecay = decay },
+            "Lion" => new()
+            {
+                Optim = OptimizerKind.Lion,
+                AdamBeta1 = run.Beta(0, 0.9),
+                AdamBeta2 = run.Beta(1, 0.99),
+                WeightDecay = decay
+            },
             "Adafactor" when !run.Flag("relative_step", true) => new()
             {
                 Adafactor = true,
@@ -71,7 +87,8 @@ public sealed class OptimizerGoldenTests
     [InlineData(OptimizerKind.Sgd, "momentum=0.9", 3)]
     [InlineData(OptimizerKind.Adagrad, "lr_decay=0.1", 3)]
     [InlineData(OptimizerKind.Lion, null, 3)]
-    [InlineData(OptimizerKind.Adafactor, "scale_parameter=true", 5)]     // the fused matrix is two published ones, with rows and columns each; the vector has one
+    // the fused matrix is two published ones, with rows and columns each; the vector has one
+    [InlineData(OptimizerKind.Adafactor, "scale_parameter=true", 5)]
     public void State_put_back_goes_on_to_the_same_bits(OptimizerKind kind, string? arguments, int states)
     {
         var options = new TrainingOptions { Optim = kind, OptimArgs = arguments, WeightDecay = 0.1 };
@@ -108,7 +125,8 @@ public sealed class OptimizerGoldenTests
     {
         var options = new TrainingOptions { Optim = OptimizerKind.Adafactor };
         using var fused = Some();
-        using var apart = ModelParameters.Allocate(ParameterPlan.Trained([Weight("q", [4, 3], ("q", 0, 4)), Weight("k", [2, 3], ("k", 0, 2))], DType.Float32, DType.Float32));
+        using var apart = ModelParameters.Allocate(ParameterPlan.Trained([Weight("q", [4, 3], ("q", 0, 4)),
+            Weight("k", [2, 3], ("k", 0, 2))], DType.Float32, DType.Float32));
         using var one = Optimizer.Create(options, fused);
         using var other = Optimizer.Create(options, apart);
         for (var step = 0; step < 4; step++)
@@ -129,10 +147,12 @@ public sealed class OptimizerGoldenTests
     }
 
     private static ModelParameters Some() => ModelParameters.Allocate(ParameterPlan.Trained(
-        [Weight("qk", [6, 3], ("q", 0, 4), ("k", 4, 2)), new("norm", [3], [new("norm", [3], 0, 0, 3, false)], ParameterKind.NormWeight, 0)], DType.Float32, DType.Float32));
+        [Weight("qk", [6, 3], ("q", 0, 4), ("k", 4, 2)), new("norm", [3], [new("norm", [3], 0, 0, 3, false)], ParameterKind.NormWeight, 0)],
+            DType.Float32, DType.Float32));
 
     private static ParameterSpec Weight(string name, ValueList<long> shape, params (string Name, long Start, long Rows)[] parts) =>
-        new(name, shape, [.. parts.Select(p => new ParameterPart(p.Name, [p.Rows, 3], 0, p.Start, p.Rows, false))], ParameterKind.Weight, 0.02);
+        new(name, shape, [.. parts.Select(p => new ParameterPart(p.Name, [p.Rows, 3], 0, p.Start, p.Rows, false))], ParameterKind.Weight,
+            0.02);
 
     private static void Step(ModelParameters parameters, Optimizer optimizer, int seed)
     {
@@ -150,7 +170,8 @@ public sealed class OptimizerGoldenTests
     private static ModelParameters Parameters(JsonElement initial)
     {
         var specs = initial.EnumerateObject().Select(p => new ParameterSpec(p.Name,
-            p.Value[0].ValueKind == JsonValueKind.Array ? [p.Value.GetArrayLength(), p.Value[0].GetArrayLength()] : [p.Value.GetArrayLength()],
+            p.Value[0].ValueKind == JsonValueKind.Array ? [p.Value.GetArrayLength(), p.Value[0].GetArrayLength()]
+                : [p.Value.GetArrayLength()],
             [new ParameterPart(p.Name, [], 0, 0, p.Value.GetArrayLength(), false)], ParameterKind.Weight, 0)).ToArray();
         var result = ModelParameters.Allocate(ParameterPlan.Trained(specs, DType.Float32, DType.Float32));
         foreach (var p in initial.EnumerateObject())

@@ -81,7 +81,8 @@ public sealed class LossPlotTests : IDisposable
     {
         if (Environment.GetEnvironmentVariable("HANDBOOK_KEEP_PLOTS") is { Length: > 0 } folder)
             foreach (var name in new[] { "loss.svg", "loss.png" })
-                File.Copy(_run[name], Path.Combine(folder, string.Concat(title.Where(char.IsAsciiLetterOrDigit)) + "-" + name), overwrite: true);
+                File.Copy(_run[name], Path.Combine(folder, string.Concat(title.Where(char.IsAsciiLetterOrDigit)) + "-" + name),
+                    overwrite: true);
     }
 
     private static bool Has(byte[] pixels, byte red, byte green, byte blue)

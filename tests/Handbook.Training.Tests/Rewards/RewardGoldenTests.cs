@@ -31,7 +31,8 @@ public sealed class RewardGoldenTests
         using var expected = SafetensorsFile.Open(Path.Combine(folder, "expected.safetensors"));
         using var facts = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "expected.json")));
         var pad = facts.RootElement.GetProperty("pad_token_id").GetInt32();
-        var cases = expected.Names.Where(n => n.EndsWith(".input_ids", StringComparison.Ordinal)).Select(n => n[..^".input_ids".Length]).ToArray();
+        var cases = expected.Names.Where(n => n.EndsWith(".input_ids", StringComparison.Ordinal)).Select(n => n[..^".input_ids".Length])
+            .ToArray();
         Assert.NotEmpty(cases);
         foreach (var each in cases)
         {
@@ -52,14 +53,16 @@ public sealed class RewardGoldenTests
             loss.Backward();
             var ours = GoldenRows.PublishedGradients(model).ToDictionary(g => g.Published, g => g.Values);
             foreach (var gradient in gradients)
-                Assert.True(GoldenRows.Distance(ours[gradient[(each + ".bt_grad.").Length..]], expected.Singles(gradient)) < 1e-4, gradient);
+                Assert.True(GoldenRows.Distance(ours[gradient[(each + ".bt_grad.").Length..]], expected.Singles(gradient)) < 1e-4,
+                    gradient);
             Assert.Equal(ours.Count, gradients.Length);
         }
     }
 
     internal static Decoder Load(string folder)
     {
-        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))).RootElement.GetProperty("model_type").GetString()!;
+        var modelType = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "config.json"))).RootElement.GetProperty("model_type")
+            .GetString()!;
         if (!Family.All.Any(f => f.ModelType == modelType))
             GoldenCase.NotBuilt($"reward/{Path.GetFileName(folder)}: family {modelType}");
         using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder), fused: true);
@@ -67,10 +70,12 @@ public sealed class RewardGoldenTests
         return Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
     }
 
-    /// <summary>The rows without their padding, at the columns' positions, and the last token of each that is not the padding token.</summary>
+    /// <summary>The rows without their padding, at the columns' positions, and the last token of each that is not the padding
+    /// token.</summary>
     private static (TokenBatch Batch, int[] Places) Rows(SafetensorsFile file, string name, int pad)
     {
-        var (ids, mask, shape) = (file.Longs(name + ".input_ids"), file.Longs(name + ".attention_mask"), file.Info(name + ".input_ids").Shape);
+        var (ids, mask, shape) = (file.Longs(name + ".input_ids"), file.Longs(name + ".attention_mask"),
+            file.Info(name + ".input_ids").Shape);
         List<int> tokens = [], positions = [], places = [];
         var segments = new List<Segment>();
         for (var r = 0; r < shape[0]; r++)
@@ -89,7 +94,14 @@ public sealed class RewardGoldenTests
             segments.Add(new(start, tokens.Count - start, -1, r, SegmentRole.Row));
             places.Add(place);
         }
-        var batch = new TokenBatch { Tokens = [.. tokens], Positions = [.. positions], Segments = [.. segments], Targets = [], Weights = [] };
+        var batch = new TokenBatch
+        {
+            Tokens = [.. tokens],
+            Positions = [.. positions],
+            Segments = [.. segments],
+            Targets = [],
+            Weights = []
+        };
         return (batch, [.. places]);
     }
 }

@@ -51,7 +51,9 @@ public sealed class RewardModelTests
     [Fact]
     public void The_score_is_read_at_the_last_token_and_before_padding_where_the_model_was_published_so()
     {
-        var rows = new TokenRowList([Row([4, 5, 6, 2]), new TokenRow { Segments = [Part(SegmentRole.Prompt, -1, [4]), Part(SegmentRole.Chosen, 0, [5, 2, 2]), Part(SegmentRole.Rejected, 0, [2])] }]);
+        var rows = new TokenRowList([Row([4, 5, 6, 2]),
+            new TokenRow { Segments = [Part(SegmentRole.Prompt, -1, [4]), Part(SegmentRole.Chosen, 0, [5, 2, 2]),
+            Part(SegmentRole.Rejected, 0, [2])] }]);
         var batch = BatchBuilder.Build(rows, [0, 1]);
 
         // the second row's prompt is one token, which stands at the beginning of both answers: [4 5 2 2] [4 2]
@@ -73,18 +75,22 @@ public sealed class RewardModelTests
     }
 
     internal static RewardModel Open(string kind, int maxTokens = 4096) =>
-        new(Tiny.Model(kind, head: ModelHead.Score), Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"""u8)) { MaxTokens = maxTokens };
+        new(Tiny.Model(kind, head: ModelHead.Score),
+            Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"a":0},"merges":[]}}"""u8))
+        { MaxTokens = maxTokens };
 
     private static TokenRow Tree(Random random, int answers) => new()
     {
-        Segments = [Part(SegmentRole.Prompt, -1, Ids(random, 8)), .. Enumerable.Range(0, answers).Select(_ => Part(SegmentRole.Sample, 0, Ids(random, 6)))],
+        Segments = [Part(SegmentRole.Prompt, -1, Ids(random, 8)),
+            .. Enumerable.Range(0, answers).Select(_ => Part(SegmentRole.Sample, 0, Ids(random, 6)))],
     };
 
     /// <summary>Each answer with a prompt of its own.</summary>
     private static IEnumerable<TokenRow> Separate(TokenRow tree) =>
         tree.Segments.Skip(1).Select(answer => Row([.. tree.Segments[0].Ids.Span, .. answer.Ids.Span]));
 
-    private static int[] Ids(Random random, int longest) => [.. Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => random.Next(3, Tiny.Vocabulary))];
+    private static int[] Ids(Random random, int longest) =>
+        [.. Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => random.Next(3, Tiny.Vocabulary))];
 
     private static TokenRow Row(int[] ids) => TokenRow.Single(ids, new byte[ids.Length]);
 

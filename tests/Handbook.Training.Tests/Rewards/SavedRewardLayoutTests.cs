@@ -8,7 +8,8 @@ using Handbook.Torch;
 
 namespace Handbook.Training.Tests.Rewards;
 
-/// <summary>A saved reward model is what the Python library's <c>AutoModelForSequenceClassification</c> opens: the keys of its config, the names and shapes of its tensors.</summary>
+/// <summary>A saved reward model is what the Python library's <c>AutoModelForSequenceClassification</c> opens: the keys of its config, the
+/// names and shapes of its tensors.</summary>
 [Collection("tensors")]
 public sealed class SavedRewardLayoutTests
 {
@@ -41,8 +42,10 @@ public sealed class SavedRewardLayoutTests
         Assert.Null(ours["problem_type"]);
         Assert.Equal(1, ours["num_labels"]!.GetValue<int>());
         foreach (var (key, value) in expected.Json.Where(entry => !s_free.Contains(entry.Key)))
-            Assert.True(JsonNode.DeepEquals(value, ours[key]), $"{key} is {ours[key]?.ToJsonString() ?? "null"}, but the library writes {value?.ToJsonString() ?? "null"}");
-        Assert.Empty(ours.Select(entry => entry.Key).Except(expected.Json.Select(entry => entry.Key)).Except(s_free).Except(["problem_type"]));
+            Assert.True(JsonNode.DeepEquals(value, ours[key]),
+                $"{key} is {ours[key]?.ToJsonString() ?? "null"}, but the library writes {value?.ToJsonString() ?? "null"}");
+        Assert.Empty(ours.Select(entry => entry.Key).Except(expected.Json.Select(entry => entry.Key)).Except(s_free)
+            .Except(["problem_type"]));
         using var tensors = WeightFiles.Open(folder["rm"]);
         using var theirs = WeightFiles.Open(published);
         Assert.Equal(theirs.Names.Order(StringComparer.Ordinal), tensors.Names.Order(StringComparer.Ordinal));
@@ -67,7 +70,8 @@ public sealed class SavedRewardLayoutTests
         Assert.All(theirs.Names, tensor => Assert.Equal(theirs.Read(tensor).Bytes.ToArray(), tensors.Read(tensor).Bytes.ToArray()));
     }
 
-    [Theory] // the library's classes: the network below its prefix, and the head as `score`, a linear layer [num_labels, hidden] without bias
+    // the library's classes: the network below its prefix, and the head as `score`, a linear layer [num_labels, hidden] without bias
+    [Theory]
     [InlineData("llama", "LlamaForSequenceClassification", "model.")]
     [InlineData("mistral", "MistralForSequenceClassification", "model.")]
     [InlineData("mixtral", "MixtralForSequenceClassification", "model.")]
@@ -92,7 +96,8 @@ public sealed class SavedRewardLayoutTests
         Assert.Equal((ValueList<long>)[1, config.Decoder.HiddenSize], tensors.Info("score.weight").Shape);
     }
 
-    [Fact] // without a padding token the library refuses a batch of more than one row, and with one that ends texts it reads the score too early
+    // without a padding token the library refuses a batch of more than one row, and with one that ends texts it reads the score too early
+    [Fact]
     public void The_config_and_the_tokenizer_name_the_same_padding_token_and_it_ends_nothing()
     {
         var config = Language("llama").With(bosId: null, eosIds: [1], padId: null);
@@ -110,8 +115,10 @@ public sealed class SavedRewardLayoutTests
     {
         using var weights = ModelWeights.Open(from, config, fused: true, headSeed: headSeed == 0 ? null : headSeed);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
-        var tokenizer = Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8)
-            .With(eosToken: config.Decoder.EosIds is [var end, ..] && end == 1 ? "<s>" : "</s>", padToken: config.Decoder.PadId is null ? null : "<pad>");
+        var tokenizer =
+            Tokenizer.FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8)
+            .With(eosToken: config.Decoder.EosIds is [var end, ..] && end == 1 ? "<s>" : "</s>",
+                padToken: config.Decoder.PadId is null ? null : "<pad>");
         new SavedModel(model, config, new GenerationDefaults(), tokenizer, DType.Float32).Write(to);
         return PublishedConfig.Load(to);
     }

@@ -71,7 +71,8 @@ public sealed class ScoreHeadTests
         using var again = Open(folder["second"], saved);
         using var scope = TensorScope.Enter();
         int[][] rows = [[3, 1, 4, 1, 5], [9, 2, 6]];
-        Assert.Equal(model.Scores(StreamLayout.Of(rows), [4, 7]).ToArray<float>(), again.Scores(StreamLayout.Of(rows), [4, 7]).ToArray<float>());
+        Assert.Equal(model.Scores(StreamLayout.Of(rows), [4, 7]).ToArray<float>(),
+            again.Scores(StreamLayout.Of(rows), [4, 7]).ToArray<float>());
     }
 
     [Fact] // the Python library reads the score at the last token that is not padding: with the end token as padding, one token too early
@@ -110,7 +111,8 @@ public sealed class ScoreHeadTests
     public void A_classifier_of_several_labels_is_no_reward_model()
     {
         using var folder = new TemporaryFolder();
-        Some.Llama(("architectures", new JsonArray("LlamaForSequenceClassification")), ("id2label", new JsonObject { ["0"] = "bad", ["1"] = "so", ["2"] = "good" })).Save(folder.Path);
+        Some.Llama(("architectures", new JsonArray("LlamaForSequenceClassification")),
+            ("id2label", new JsonObject { ["0"] = "bad", ["1"] = "so", ["2"] = "good" })).Save(folder.Path);
 
         var failure = Assert.Throws<InputException>(() => RewardModel.Open(folder.Path, DType.Float32));
 
@@ -138,7 +140,8 @@ public sealed class ScoreHeadTests
     private static PublishedConfig Language(string kind) => kind switch
     {
         "gpt2" => Some.Gpt2(vocabulary: 19, hidden: 12, heads: 3),
-        _ => Some.Llama(("model_type", kind), ("architectures", new JsonArray("LlamaForCausalLM")), ("hidden_size", 256), ("num_attention_heads", 4)),
+        _ => Some.Llama(("model_type", kind), ("architectures", new JsonArray("LlamaForCausalLM")), ("hidden_size", 256),
+            ("num_attention_heads", 4)),
     };
 
     private static Decoder Open(string folder, PublishedConfig config)
@@ -150,7 +153,8 @@ public sealed class ScoreHeadTests
     private static string WithTokenizer(string folder)
     {
         var path = Path.Combine(folder, "tokenizer.json");
-        File.WriteAllText(path, """{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2},"merges":[]}}""");
+        File.WriteAllText(path,
+            """{"version":"1.0","added_tokens":[],"normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,"model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2},"merges":[]}}""");
         return path;
     }
 }

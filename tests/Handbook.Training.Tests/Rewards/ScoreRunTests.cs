@@ -26,9 +26,12 @@ public sealed class ScoreRunTests : IDisposable
             """, out var summary);
 
         double[] texts = _model.Score([_model.Row("ab", ["ba", "a"])]);
-        double[] chats = _model.Score([_model.Row(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "ab" } }), ["b", "bb"])]);
-        Assert.Equal(["prompt", "chosen", "rejected", "id", "score_chosen", "score_rejected"], rows[0].EnumerateObject().Select(column => column.Name));
-        double[] written = [Number(rows[0], "score_chosen"), Number(rows[0], "score_rejected"), Number(rows[1], "score_chosen"), Number(rows[1], "score_rejected")];
+        double[] chats =
+            _model.Score([_model.Row(JsonSerializer.SerializeToElement(new[] { new { role = "user", content = "ab" } }), ["b", "bb"])]);
+        Assert.Equal(["prompt", "chosen", "rejected", "id", "score_chosen", "score_rejected"],
+            rows[0].EnumerateObject().Select(column => column.Name));
+        double[] written = [Number(rows[0], "score_chosen"), Number(rows[0], "score_rejected"), Number(rows[1], "score_chosen"),
+            Number(rows[1], "score_rejected")];
         // scores are written with the precision of float32
         Assert.All(written.Zip(texts.Concat(chats)), p => Assert.Equal((float)p.Second, (float)p.First));
         Assert.Equal((2L, 2L, 4L), (summary.Pairs, summary.Scored, summary.Scores));
@@ -55,7 +58,8 @@ public sealed class ScoreRunTests : IDisposable
             {"text": "abababab"}
             """, out var summary, maxLength: 6);
 
-        Assert.Equal([JsonValueKind.Number, JsonValueKind.Null, JsonValueKind.Null], rows.Select(row => row.GetProperty("score").ValueKind));
+        Assert.Equal([JsonValueKind.Number, JsonValueKind.Null, JsonValueKind.Null],
+            rows.Select(row => row.GetProperty("score").ValueKind));
         Assert.NotEqual(3, Number(rows[0], "score"));
         Assert.Equal((4L, 1L), (summary.Rows, summary.Scored));
         Assert.Equal(["broken JSON", "longer than max_length", "wrong type"], summary.Left.Keys);
@@ -65,7 +69,9 @@ public sealed class ScoreRunTests : IDisposable
     public void An_interrupted_file_goes_on_and_ends_with_the_same_bytes()
     {
         var random = new Random(3);
-        File.WriteAllLines(_folder["rows.jsonl"], Enumerable.Range(0, 1300).Select(_ => $"{{\"text\": \"{string.Concat(Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(2) == 0 ? "a" : "b"))}\"}}"));
+        File.WriteAllLines(_folder["rows.jsonl"],
+            Enumerable.Range(0, 1300).Select(_ =>
+            $"{{\"text\": \"{string.Concat(Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(2) == 0 ? "a" : "b"))}\"}}"));
         Write("whole.jsonl", "key", stopAfter: null);
         Assert.False(Write("cut.jsonl", "key", stopAfter: 1));
         Assert.False(File.Exists(_folder["cut.jsonl"]));
@@ -78,7 +84,8 @@ public sealed class ScoreRunTests : IDisposable
 
         Assert.Equal(File.ReadAllBytes(_folder["whole.jsonl"]), File.ReadAllBytes(_folder["cut.jsonl"]));
         Assert.Equal(1300, File.ReadLines(_folder["cut.jsonl"]).Count());
-        Assert.Equal(["cut.jsonl", "rows.jsonl", "whole.jsonl"], Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(["cut.jsonl", "rows.jsonl", "whole.jsonl"],
+            Directory.GetFiles(_folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
     }
 
     [Fact]
@@ -104,7 +111,8 @@ public sealed class ScoreRunTests : IDisposable
             using (var discarded = ScoreFile.Open(_folder[name], "key", fresh: false))
                 discarded.Discard();
         }
-        Assert.Equal(["there"], Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName));
+        Assert.Equal(["there"],
+            Directory.EnumerateFileSystemEntries(_folder.Path, "*", SearchOption.AllDirectories).Select(Path.GetFileName));
         using (var kept = ScoreFile.Open(_folder["deep/er/scores.jsonl"], "key", fresh: false))
             kept.Keep();
         Assert.Equal(2, Directory.GetFiles(_folder["deep", "er"]).Length);
@@ -116,7 +124,8 @@ public sealed class ScoreRunTests : IDisposable
         using (var first = ScoreFile.Open(_folder["scores.jsonl"], "key", fresh: false))
         {
             first.Stream.Write("row\n"u8);
-            Assert.Contains("cannot be written", Assert.Throws<InputException>(() => ScoreFile.Open(_folder["scores.jsonl"], "key", fresh: true)).What);
+            Assert.Contains("cannot be written",
+                Assert.Throws<InputException>(() => ScoreFile.Open(_folder["scores.jsonl"], "key", fresh: true)).What);
             first.Finish();
         }
         Assert.Equal("row\n", File.ReadAllText(_folder["scores.jsonl"]));
@@ -159,7 +168,8 @@ public sealed class ScoreRunTests : IDisposable
         using var output = new MemoryStream();
         summary = new();
         new ScoreRun(_model, source, tokenizer).Run(output, summary);
-        return [.. System.Text.Encoding.UTF8.GetString(output.ToArray()).Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(line => JsonDocument.Parse(line).RootElement)];
+        return [.. System.Text.Encoding.UTF8.GetString(output.ToArray()).Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => JsonDocument.Parse(line).RootElement)];
     }
 
     private (IRowSource, ScoreTokenizer) Open(int? maxLength)
@@ -180,7 +190,8 @@ public sealed class ScoreRunTests : IDisposable
              "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false,
               "byte_fallback": false, "ignore_merges": false, "vocab": {"</s>": 3, "a": 4, "b": 5, ">": 6, "\n": 7}, "merges": []}}
             """);
-        File.WriteAllText(folder["tokenizer_config.json"], """{"eos_token": "</s>", "chat_template": "{% for m in messages %}{{ m['content'] + '>' }}{% endfor %}"}""");
+        File.WriteAllText(folder["tokenizer_config.json"],
+            """{"eos_token": "</s>", "chat_template": "{% for m in messages %}{{ m['content'] + '>' }}{% endfor %}"}""");
         return Tokenizer.Load(folder.Path);
     }
 }

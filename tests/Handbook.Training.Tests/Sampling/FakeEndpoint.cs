@@ -61,7 +61,12 @@ internal sealed class FakeEndpoint : IDisposable
             ["object"] = "chat.completion",
             ["created"] = 1,
             ["model"] = "fake",
-            ["choices"] = new JsonArray(new JsonObject { ["index"] = 0, ["finish_reason"] = "stop", ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text } }),
+            ["choices"] = new JsonArray(new JsonObject
+            {
+                ["index"] = 0,
+                ["finish_reason"] = "stop",
+                ["message"] = new JsonObject { ["role"] = "assistant", ["content"] = text }
+            }),
             ["usage"] = new JsonObject { ["prompt_tokens"] = 3, ["completion_tokens"] = 5, ["total_tokens"] = 8 },
         };
         Thread.Sleep(10);

@@ -21,14 +21,16 @@ public sealed class RewardModelScorerTests
         SampledAnswer[] answers =
         [
             new() { Messages = s_asked, Answer = "b", Place = "1" }, new() { Messages = s_asked, Answer = "bab", Place = "1" },
-            new() { Text = "ab", Answer = "ba", Place = "2" }, new() { Text = "ab", Answer = "a", Place = "2" }, new() { Text = "ab", Answer = "", Place = "2" },
+            new() { Text = "ab", Answer = "ba", Place = "2" }, new() { Text = "ab", Answer = "a", Place = "2" },
+                new() { Text = "ab", Answer = "", Place = "2" },
             new() { Messages = s_asked, Answer = "a", Place = "3" },
         ];
         var scores = new double[answers.Length];
 
         scorer.Score(answers, (i, score) => scores[i] = score.Value, default);
 
-        double[] expected = [.. alone.Score([alone.Row(s_asked, ["b", "bab"])]), .. alone.Score([alone.Row("ab", ["ba", "a", ""])]), .. alone.Score([alone.Row(s_asked, ["a"])])];
+        double[] expected = [.. alone.Score([alone.Row(s_asked, ["b", "bab"])]), .. alone.Score([alone.Row("ab", ["ba", "a", ""])]),
+            .. alone.Score([alone.Row(s_asked, ["a"])])];
         Assert.All(expected.Zip(scores), p => Assert.Equal(p.First, p.Second, 1e-10));
         Assert.Equal(6, scores.Distinct().Count());
     }

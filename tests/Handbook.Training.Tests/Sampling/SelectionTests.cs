@@ -7,8 +7,10 @@ namespace Handbook.Training.Tests.Sampling;
 public sealed class SelectionTests
 {
     [Theory]
-    [InlineData(SelectionRule.BestOfN, null, "-,-,trained,-"), InlineData(SelectionRule.TopK, null, "-,trained,trained,-"), InlineData(SelectionRule.Threshold, 0.5, "-,trained,trained,trained")]
-    [InlineData(SelectionRule.BestVsWorst, null, "rejected,-,chosen,-"), InlineData(SelectionRule.BestOfN, 2.0, "-,-,-,-"), InlineData(SelectionRule.BestVsWorst, 2.0, "-,-,-,-")]
+    [InlineData(SelectionRule.BestOfN, null, "-,-,trained,-"), InlineData(SelectionRule.TopK, null, "-,trained,trained,-"),
+        InlineData(SelectionRule.Threshold, 0.5, "-,trained,trained,trained")]
+    [InlineData(SelectionRule.BestVsWorst, null, "rejected,-,chosen,-"), InlineData(SelectionRule.BestOfN, 2.0, "-,-,-,-"),
+        InlineData(SelectionRule.BestVsWorst, 2.0, "-,-,-,-")]
     public void Each_rule_takes_its_answers(SelectionRule rule, double? threshold, string uses)
     {
         var samples = Samples(("a", 0), ("b", 0.7), ("c", 1), ("d", 0.7));
@@ -25,13 +27,15 @@ public sealed class SelectionTests
         samples[5] = samples[5] with { Given = samples[5].Given with { Finished = false } };
         samples[5].Total = 2;
         Selection.Mark(samples, new() { Select = SelectionRule.Threshold, SelectThreshold = 0.5 });
-        Assert.Equal([null, "said before", "empty", "not scored", "below select_threshold", "cut at its greatest length"], samples.Select(sample => sample.Dropped));
+        Assert.Equal([null, "said before", "empty", "not scored", "below select_threshold", "cut at its greatest length"],
+            samples.Select(sample => sample.Dropped));
     }
 
     [Fact]
     public void Equal_scores_make_no_pair_and_a_margin_asks_for_more()
     {
-        Assert.Equal("no pair: the scores are too close", Selection.Mark(Samples(("a", 1), ("b", 1)), new() { Select = SelectionRule.BestVsWorst }));
+        Assert.Equal("no pair: the scores are too close",
+            Selection.Mark(Samples(("a", 1), ("b", 1)), new() { Select = SelectionRule.BestVsWorst }));
         Assert.NotNull(Selection.Mark(Samples(("a", 1), ("b", 0.6)), new() { Select = SelectionRule.BestVsWorst, SelectMargin = 0.5 }));
         Assert.Null(Selection.Mark(Samples(("a", 1), ("b", 0.4)), new() { Select = SelectionRule.BestVsWorst, SelectMargin = 0.5 }));
     }
@@ -41,11 +45,14 @@ public sealed class SelectionTests
     {
         var samples = Samples(("good", 1), ("bad", 0));
         Selection.Mark(samples, new() { Select = SelectionRule.BestVsWorst });
-        var chat = Selection.Rows(new Prompt { Messages = JsonDocument.Parse("""[{"role":"user","content":"q"}]""").RootElement }, samples, textsAreTurns: false).Single();
+        var chat = Selection.Rows(new Prompt { Messages = JsonDocument.Parse("""[{"role":"user","content":"q"}]""").RootElement }, samples,
+            textsAreTurns: false).Single();
         Assert.Equal("""{"prompt":[{"role":"user","content":"q"}],"chosen":[{"role":"assistant","content":"good"}],"rejected":[{"role":"assistant","content":"bad"}],"score_chosen":1,"score_rejected":0,"margin":1}""", chat.ToJsonString());
         Selection.Mark(samples, new());
-        Assert.Equal("""{"prompt":"q","completion":"good","score":1,"sample":0}""", Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: false).First().ToJsonString());
-        Assert.Equal("""{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"good"}],"score":1,"sample":0}""", Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: true).First().ToJsonString());
+        Assert.Equal("""{"prompt":"q","completion":"good","score":1,"sample":0}""",
+            Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: false).First().ToJsonString());
+        Assert.Equal("""{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"good"}],"score":1,"sample":0}""",
+            Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: true).First().ToJsonString());
     }
 
     private static RoundSample[] Samples(params (string Text, double Score)[] answers) =>

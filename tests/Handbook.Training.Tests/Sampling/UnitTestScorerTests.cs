@@ -9,13 +9,15 @@ public sealed class UnitTestScorerTests
 {
     [Fact]
     public void Code_is_off_unless_it_is_allowed() =>
-        Assert.Equal("add --allow_code, or allow_code: true", Assert.Throws<InputException>(() => new UnitTestScorer(new() { Command = "true" })).Fix);
+        Assert.Equal("add --allow_code, or allow_code: true",
+            Assert.Throws<InputException>(() => new UnitTestScorer(new() { Command = "true" })).Fix);
 
     [Fact]
     public void An_answer_passes_where_the_command_ends_with_0()
     {
         using var scorer = Scorer("sh solution.sh");
-        var scores = scorer.Score([Answer("```sh\ntest 2 = \"$(cat reference.txt)\"\n```"), Answer("test 3 = \"$(cat reference.txt)\" || { echo wrong; exit 7; }")]);
+        var scores = scorer.Score([Answer("```sh\ntest 2 = \"$(cat reference.txt)\"\n```"),
+            Answer("test 3 = \"$(cat reference.txt)\" || { echo wrong; exit 7; }")]);
         Assert.Equal([1, 0], scores.Select(score => score.Value));
         Assert.Equal("ended with 7: wrong\n", scores[1].Detail);
     }
@@ -48,7 +50,8 @@ public sealed class UnitTestScorerTests
         var score = scorer.Score([Answer("echo begun; (sleep 31.4159; true) & sleep 31.4159")])[0];
         Assert.StartsWith("stopped after 1 s: begun", score.Detail);
         Assert.True(clock.Elapsed < TimeSpan.FromSeconds(20));
-        Assert.DoesNotContain(Directory.GetDirectories("/proc").Where(folder => int.TryParse(Path.GetFileName(folder), out _)).Select(CommandLine), line => line.Contains("31.4159", StringComparison.Ordinal));
+        Assert.DoesNotContain(Directory.GetDirectories("/proc").Where(folder => int.TryParse(Path.GetFileName(folder), out _))
+            .Select(CommandLine), line => line.Contains("31.4159", StringComparison.Ordinal));
         Assert.Empty(Directory.GetDirectories(Path.GetTempPath(), "handbook-code-*"));
 
         static string CommandLine(string folder)
@@ -72,7 +75,8 @@ public sealed class UnitTestScorerTests
     public void All_files_together_have_a_limit()
     {
         using var scorer = Scorer("sh solution.sh");
-        var scores = scorer.Score([Answer("for i in 1 2 3; do head -c 10000000 /dev/zero > file$i || exit 1; done"), Answer("for i in 1 2 3; do head -c 30000000 /dev/zero > file$i || exit 1; done"),
+        var scores = scorer.Score([Answer("for i in 1 2 3; do head -c 10000000 /dev/zero > file$i || exit 1; done"),
+            Answer("for i in 1 2 3; do head -c 30000000 /dev/zero > file$i || exit 1; done"),
             Answer("i=0; while [ $i -lt 20000 ]; do : > $i || exit 1; i=$((i+1)); done")]);
         Assert.Equal([1, 0, 0], scores.Select(score => score.Value));
         Assert.Contains("No space left", scores[1].Detail);
@@ -85,7 +89,8 @@ public sealed class UnitTestScorerTests
         if (Environment.GetEnvironmentVariable("HANDBOOK_TEST_IS_KILLED") is not null)
             Scorer("sleep 777.25", seconds: 300).Score([Answer("# 777.25")]);
         using var child = System.Diagnostics.Process.Start(new System.Diagnostics.ProcessStartInfo("dotnet",
-            ["exec", typeof(UnitTestScorerTests).Assembly.Location, "-method", $"{typeof(UnitTestScorerTests).FullName}.{nameof(What_a_killed_process_ran_dies_with_it_and_its_folder_goes_at_the_next_start)}"])
+            ["exec", typeof(UnitTestScorerTests).Assembly.Location, "-method",
+                $"{typeof(UnitTestScorerTests).FullName}.{nameof(What_a_killed_process_ran_dies_with_it_and_its_folder_goes_at_the_next_start)}"])
         {
             Environment = { ["HANDBOOK_TEST_IS_KILLED"] = "1" },
             RedirectStandardOutput = true,
@@ -97,9 +102,13 @@ public sealed class UnitTestScorerTests
         Scorer("true").Dispose();
         Assert.Empty(Folders());
 
-        static int Sleeping() => System.Diagnostics.Process.GetProcessesByName("sleep").Count(process => File.ReadAllText($"/proc/{process.Id}/cmdline").Contains("777.25", StringComparison.Ordinal));
+        static int Sleeping() => System.Diagnostics.Process.GetProcessesByName("sleep")
+            .Count(process => File.ReadAllText($"/proc/{process.Id}/cmdline").Contains("777.25", StringComparison.Ordinal));
 
-        static string[] Folders() => [.. Directory.GetDirectories(Path.GetTempPath(), "handbook-code-*").Where(folder => File.Exists(Path.Combine(folder, "work", "solution.sh")) && File.ReadAllText(Path.Combine(folder, "work", "solution.sh")).Contains("777.25", StringComparison.Ordinal))];
+        static string[] Folders() =>
+            [.. Directory.GetDirectories(Path.GetTempPath(), "handbook-code-*")
+            .Where(folder => File.Exists(Path.Combine(folder, "work", "solution.sh"))
+            && File.ReadAllText(Path.Combine(folder, "work", "solution.sh")).Contains("777.25", StringComparison.Ordinal))];
 
         static void Wait(Func<bool> holds) => Assert.True(SpinWait.SpinUntil(() =>
         {

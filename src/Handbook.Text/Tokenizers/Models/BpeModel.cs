@@ -130,7 +130,8 @@ internal sealed class BpeModel : Model
             if (_options.UnkToken is null)
                 continue;
             if (_unknown < 0)
-                throw new InputException($"tokenizer: the model's unk_token \"{_options.UnkToken}\" is not in its vocabulary, and {Show(piece[i])} needs it",
+                throw new InputException($"tokenizer: the model's unk_token \"{_options.UnkToken}\" is not in its vocabulary, "
+                    + $"and {Show(piece[i])} needs it",
                     "text outside the vocabulary has no id", "add the token to the vocabulary, or set unk_token to one that is there");
             if (!_options.FuseUnk)
                 FlushUnknown(word, ref unknown);

@@ -105,7 +105,8 @@ internal sealed class UnigramModel : Model
             if (id < 0 || id == _unknown)
             {
                 if (_unknown is null)
-                    throw new InputException($"tokenizer: \"{CodePoints.ToText(piece[start..end])}\" is not in the vocabulary, and the model has no unk_id", "text outside the vocabulary has no id", "set model.unk_id");
+                    throw new InputException($"tokenizer: \"{CodePoints.ToText(piece[start..end])}\" is not in the vocabulary, and the "
+                        + "model has no unk_id", "text outside the vocabulary has no id", "set model.unk_id");
                 while (i + 1 < cuts.Count && (cuts[i + 1].Id < 0 || cuts[i + 1].Id == _unknown))
                     end = cuts[++i].End;        // unknown characters side by side are one token
                 id = Vocabulary.GetValueOrDefault(CodePoints.ToText(piece[start..end]), -1);

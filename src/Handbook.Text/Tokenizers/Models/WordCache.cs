@@ -63,8 +63,14 @@ internal sealed class WordCache
             Array.Clear(_entries);
             _words = _pointCount = _idCount = 0;
         }
-        _entries[Free(hash)] = new() { Hash = hash, Word = _pointCount, Ids = _idCount, WordLength = (short)word.Length,
-            IdCount = (short)ids.Length };
+        _entries[Free(hash)] = new()
+        {
+            Hash = hash,
+            Word = _pointCount,
+            Ids = _idCount,
+            WordLength = (short)word.Length,
+            IdCount = (short)ids.Length
+        };
         Append(ref _points, ref _pointCount, word);
         var count = _idCount;
         Append(ref _ids, ref _idCount, ids);

@@ -23,7 +23,8 @@ internal abstract class DictionaryModel : Model
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id] : null;
 
     protected int UnknownId(ReadOnlySpan<int> piece) => Vocabulary.TryGetValue(UnknownToken, out var id) ? id
-        : throw new InputException($"tokenizer: \"{CodePoints.ToText(piece)}\" is not in the vocabulary, and neither is the model's unk_token \"{UnknownToken}\"",
+        : throw new InputException($"tokenizer: \"{CodePoints.ToText(piece)}\" is not in the vocabulary, and neither is the model's "
+            + $"unk_token \"{UnknownToken}\"",
             "text outside the vocabulary has no id", "add the token to the vocabulary, or set unk_token to one that is there");
 
     protected static int Bytes(ReadOnlySpan<int> points)
@@ -49,7 +50,8 @@ internal sealed class WordLevelModel(Dictionary<string, int> vocabulary, string 
 internal sealed class WordPieceModel(Dictionary<string, int> vocabulary, string unknown, string prefix, int maxCharacters)
     : DictionaryModel(vocabulary, unknown)
 {
-    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
+    private readonly Dictionary<string, int>.AlternateLookup<ReadOnlySpan<char>> _find =
+        vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
 
     public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)
     {

@@ -117,7 +117,8 @@ internal sealed class NmtNormalizer : Normalizer
             var point = text.Points[i];
             if (point is (>= 1 and <= 8) or 0xB or (>= 0xE and <= 0x1F) or 0x7F or 0x8F or 0x9F)
                 continue;
-            var space = point is 9 or 0xA or 0xC or 0xD or 0x1680 or (>= 0x200B and <= 0x200F) or 0x2028 or 0x2029 or 0x2581 or 0xFEFF or 0xFFFD;
+            var space = point is 9 or 0xA or 0xC or 0xD or 0x1680 or (>= 0x200B and
+                <= 0x200F) or 0x2028 or 0x2029 or 0x2581 or 0xFEFF or 0xFFFD;
             spare.AppendAligned(space ? ' ' : point, text, i);
         }
         return spare;

@@ -183,8 +183,12 @@ internal sealed class PatternCompiler
     {
         if (repeat.Body is CharacterSetNode set)
         {
-            var op = repeat.Kind switch { RepeatKind.Lazy => PatternOp.Lazy,
-                RepeatKind.Possessive => PatternOp.Possessive, _ => PatternOp.Greedy };
+            var op = repeat.Kind switch
+            {
+                RepeatKind.Lazy => PatternOp.Lazy,
+                RepeatKind.Possessive => PatternOp.Possessive,
+                _ => PatternOp.Greedy
+            };
             Add(new(op, repeat.Min, repeat.Max, Set: set.Set));
             return;
         }

@@ -56,8 +56,12 @@ public sealed class BpeTrainer
 
     private static Dictionary<string, long> CountWords(IEnumerable<string> texts, SplitPattern pattern)
     {
-        var scanner = pattern switch { SplitPattern.Llama3 => SplitScanner.Llama3, SplitPattern.Qwen2 => SplitScanner.Qwen2,
-            _ => SplitScanner.Gpt2 };
+        var scanner = pattern switch
+        {
+            SplitPattern.Llama3 => SplitScanner.Llama3,
+            SplitPattern.Qwen2 => SplitScanner.Qwen2,
+            _ => SplitScanner.Gpt2
+        };
         var total = new Dictionary<string, long>(StringComparer.Ordinal);
         Parallel.ForEach(texts, () => new WordCounter(scanner), (text, _, counter) =>
         {

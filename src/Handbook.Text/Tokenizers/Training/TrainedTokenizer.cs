@@ -86,19 +86,22 @@ internal static class TrainedTokenizer
 
     private static JsonObject PreTokenizer(SplitPattern pattern) => pattern == SplitPattern.Gpt2
         ? ByteLevel(addPrefixSpace: false, useRegex: true) : new()
-    {
-        ["type"] = "Sequence",
-        ["pretokenizers"] = new JsonArray(
+        {
+            ["type"] = "Sequence",
+            ["pretokenizers"] = new JsonArray(
             new JsonObject
             {
                 ["type"] = "Split",
-                ["pattern"] = new JsonObject { ["Regex"] = pattern == SplitPattern.Llama3 ? SplitScanner.Llama3Pattern
-                    : SplitScanner.Qwen2Pattern },
+                ["pattern"] = new JsonObject
+                {
+                    ["Regex"] = pattern == SplitPattern.Llama3 ? SplitScanner.Llama3Pattern
+                    : SplitScanner.Qwen2Pattern
+                },
                 ["behavior"] = "Isolated",
                 ["invert"] = false,
             },
             ByteLevel(addPrefixSpace: false, useRegex: false)),
-    };
+        };
 
     private static JsonObject ByteLevel(bool addPrefixSpace, bool useRegex) =>
         new() { ["type"] = "ByteLevel", ["add_prefix_space"] = addPrefixSpace, ["trim_offsets"] = true, ["use_regex"] = useRegex };
@@ -113,8 +116,15 @@ internal static class TrainedTokenizer
             ["type"] = "TemplateProcessing",
             ["single"] = new JsonArray(Special(0), Text("A", 0)),
             ["pair"] = new JsonArray(Special(0), Text("A", 0), Special(1), Text("B", 1)),
-            ["special_tokens"] = new JsonObject { [bos] = new JsonObject { ["id"] = bos,
-                ["ids"] = new JsonArray(Array.IndexOf(special, bos)), ["tokens"] = new JsonArray(bos) } },
+            ["special_tokens"] = new JsonObject
+            {
+                [bos] = new JsonObject
+                {
+                    ["id"] = bos,
+                    ["ids"] = new JsonArray(Array.IndexOf(special, bos)),
+                    ["tokens"] = new JsonArray(bos)
+                }
+            },
         };
 
         JsonObject Special(int type) => new() { ["SpecialToken"] = new JsonObject { ["id"] = bos, ["type_id"] = type } };

@@ -10,11 +10,13 @@ namespace Handbook.Training.Methods.Bco;
 /// <summary>Binary classifier optimisation: answers that are good or bad by themselves, beside a reference.</summary>
 internal sealed class BcoDefinition : PreferenceDefinition
 {
-    public override string Summary => "Align a model with answers that are good or bad by themselves (BCO), or resume from the last checkpoint";
+    public override string Summary => "Align a model with answers that are good or bad by themselves (BCO), or resume from the "
+        + "last checkpoint";
 
     public override IReadOnlyList<string> Keys =>
     [
-        .. base.Keys, .. ReferenceKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.UseDensityRatio), nameof(PreferenceOptions.MinDensityRatio),
+        .. base.Keys, .. ReferenceKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.UseDensityRatio),
+            nameof(PreferenceOptions.MinDensityRatio),
         nameof(PreferenceOptions.MaxDensityRatio),
     ];
 
@@ -26,7 +28,8 @@ internal sealed class BcoDefinition : PreferenceDefinition
 
     protected override bool AddsBegin => true;
 
-    protected override double? LearningRate(PreferenceOptions written) => written.IsCompatible(TrlRelease.V0_24) ? 5e-5 : 5e-7;      // 0.24 took the one of its base class
+    // 0.24 took the one of its base class
+    protected override double? LearningRate(PreferenceOptions written) => written.IsCompatible(TrlRelease.V0_24) ? 5e-5 : 5e-7;
 
     public override bool AsksReference(MethodOptions run) => true;
 
@@ -61,7 +64,8 @@ internal sealed class BcoDefinition : PreferenceDefinition
         return PreferenceRun.Begin(start, new BcoObjective(start.Run.Preference, row => ratios.Train[row], row => ratios.HeldOut[row]));
     }
 
-    /// <summary>Weighs bad answers by how much their prompts look like those of good ones, to the model as it was before training.</summary>
+    /// <summary>Weighs bad answers by how much their prompts look like those of good ones, to the model as it was before
+    /// training.</summary>
     private static DensityRatios Weigh(MethodStart start)
     {
         var keys = start.Run.Preference;
@@ -70,7 +74,8 @@ internal sealed class BcoDefinition : PreferenceDefinition
         var ratios = new DensityRatios();
         var (train, evaluation) = PreferenceRun.Laid(start);
         using (var bar = start.Observer.Began("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows"))
-            ratios.Compute(initial ?? start.Model, train, evaluation, keys.MinDensityRatio, keys.MaxDensityRatio, start.MaxTokens, rows => bar.Advance(rows), start.Cancel);
+            ratios.Compute(initial ?? start.Model, train, evaluation, keys.MinDensityRatio, keys.MaxDensityRatio, start.MaxTokens,
+                rows => bar.Advance(rows), start.Cancel);
         start.Observer.Said($"density ratio: bad answers weigh from {ratios.Least:g3} to {ratios.Greatest:g3}, {ratios.Mean:g3} in the mean");
         return ratios;
     }

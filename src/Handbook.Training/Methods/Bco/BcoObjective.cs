@@ -14,7 +14,8 @@ namespace Handbook.Training.Methods.Bco;
 /// <param name="options">The recipe's keys, checked.</param>
 /// <param name="densityRatio">w by the number of a training row; null weighs each with 1.</param>
 /// <param name="heldOutRatio">w by the number of a held-out row; null takes <paramref name="densityRatio"/>.</param>
-internal sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null, Func<int, double>? heldOutRatio = null) : IPreferenceObjective
+internal sealed class BcoObjective(PreferenceOptions options, Func<int, double>? densityRatio = null,
+    Func<int, double>? heldOutRatio = null) : IPreferenceObjective
 {
     private readonly double _beta = options.BetaOr();
     private double _mean, _count;
@@ -40,9 +41,11 @@ internal sealed class BcoObjective(PreferenceOptions options, Func<int, double>?
         }
     }
 
-    public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) => PreferenceObjective.Sum(logProbs);
+    public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) =>
+        PreferenceObjective.Sum(logProbs);
 
-    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics, List<RowGradient>? gradients)
+    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics,
+        List<RowGradient>? gradients)
     {
         if (training && rows.Count > 0)
         {

@@ -10,8 +10,8 @@ namespace Handbook.Training.Methods.Bco;
 /// <code>
 /// w(x) = clip( p(x | good) / p(x | bad), least, most )        Jung et al. 2024, arXiv:2404.04656, §4.2
 /// </code>
-/// The ratio is the odds of a <see cref="LogisticClassifier"/> over embeddings of prompts: the mean of the final hidden states of the model before training
-/// over a prompt's tokens, as they are before an answer. A row without a prompt weighs 1.
+/// The ratio is the odds of a <see cref="LogisticClassifier"/> over embeddings of prompts: the mean of the final hidden states of the model
+/// before training over a prompt's tokens, as they are before an answer. A row without a prompt weighs 1.
 /// </remarks>
 internal sealed class DensityRatios
 {
@@ -39,13 +39,15 @@ internal sealed class DensityRatios
     /// <param name="maxTokens">Most tokens that go through the network at once.</param>
     /// <param name="done">Told the number of further rows that are read.</param>
     /// <exception cref="InputException">All answers are good, or all are bad.</exception>
-    public void Compute(Decoder model, ITokenRows train, ITokenRows? heldOut, double least, double most, int maxTokens, Action<int>? done = null, CancellationToken cancel = default)
+    public void Compute(Decoder model, ITokenRows train, ITokenRows? heldOut, double least, double most, int maxTokens,
+        Action<int>? done = null, CancellationToken cancel = default)
     {
         var points = Embed(model, train, maxTokens, done, cancel, out var isGood);
         int[] known = [.. Enumerable.Range(0, points.Length).Where(i => points[i] is not null)];
         var good = known.Count(i => isGood[i]);
         if (good == 0 || good == known.Length)
-            throw new InputException($"use_density_ratio compares prompts of good and of bad answers, but all {known.Length} training rows with a prompt are {(good == 0 ? "bad" : "good")}",
+            throw new InputException($"use_density_ratio compares prompts of good and of bad answers, but all {known.Length} training "
+                + $"rows with a prompt are {(good == 0 ? "bad" : "good")}",
                 fix: "check the label column, or set use_density_ratio: false");
         var classifier = LogisticClassifier.Fit([.. known.Select(i => points[i]!)], [.. known.Select(i => isGood[i])]);
         Train = Weights(points, isGood);
@@ -59,7 +61,8 @@ internal sealed class DensityRatios
     }
 
     /// <summary>The mean hidden state over each row's prompt; null for a row without one.</summary>
-    private static float[]?[] Embed(Decoder model, ITokenRows rows, int maxTokens, Action<int>? done, CancellationToken cancel, out bool[] isGood)
+    private static float[]?[] Embed(Decoder model, ITokenRows rows, int maxTokens, Action<int>? done, CancellationToken cancel,
+        out bool[] isGood)
     {
         using var mode = GradMode.Disabled();
         var points = new float[rows.Count][];

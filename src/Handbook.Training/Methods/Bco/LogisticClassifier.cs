@@ -8,8 +8,8 @@ namespace Handbook.Training.Methods.Bco;
 /// <code>
 /// minimise  ½·|w|² + Σ sᵢ · log( 1 + exp(−yᵢ·(w·xᵢ + b)) ),   yᵢ = ±1,   sᵢ = N / (2 · points of its kind)
 /// </code>
-/// Both kinds weigh the same, however many points they have, so that the odds are the ratio of their densities. Found by limited-memory BFGS
-/// (Nocedal 1980), the same each time.
+/// Both kinds weigh the same, however many points they have, so that the odds are the ratio of their densities. Found by limited-memory
+/// BFGS (Nocedal 1980), the same each time.
 /// </remarks>
 internal sealed class LogisticClassifier
 {
@@ -98,14 +98,17 @@ internal sealed class LogisticClassifier
         var factors = new double[steps.Count];
         for (var i = steps.Count - 1; i >= 0; i--)
         {
-            factors[i] = TensorPrimitives.Dot<double>(steps[i].Move, direction) / TensorPrimitives.Dot<double>(steps[i].Move, steps[i].Change);
+            factors[i] = TensorPrimitives.Dot<double>(steps[i].Move, direction) / TensorPrimitives.Dot<double>(steps[i].Move,
+                steps[i].Change);
             TensorPrimitives.MultiplyAdd(steps[i].Change, -factors[i], direction, direction);
         }
         if (steps.Count > 0)
-            TensorPrimitives.Multiply(direction, TensorPrimitives.Dot<double>(steps[^1].Move, steps[^1].Change) / TensorPrimitives.SumOfSquares<double>(steps[^1].Change), direction);
+            TensorPrimitives.Multiply(direction, TensorPrimitives.Dot<double>(steps[^1].Move,
+                steps[^1].Change) / TensorPrimitives.SumOfSquares<double>(steps[^1].Change), direction);
         for (var i = 0; i < steps.Count; i++)
         {
-            var other = TensorPrimitives.Dot<double>(steps[i].Change, direction) / TensorPrimitives.Dot<double>(steps[i].Move, steps[i].Change);
+            var other = TensorPrimitives.Dot<double>(steps[i].Change, direction) / TensorPrimitives.Dot<double>(steps[i].Move,
+                steps[i].Change);
             TensorPrimitives.MultiplyAdd(steps[i].Move, factors[i] - other, direction, direction);
         }
         return direction;

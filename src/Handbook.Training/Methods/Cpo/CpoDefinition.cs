@@ -7,7 +7,8 @@ namespace Handbook.Training.Methods.Cpo;
 /// <summary>Contrastive preference optimisation and its family: pairs of answers, without a reference.</summary>
 internal sealed class CpoDefinition : PreferenceDefinition
 {
-    public override string Summary => "Align a model with pairs of answers, without a reference model (CPO, SimPO, AlphaPO), or resume from the last checkpoint";
+    public override string Summary => "Align a model with pairs of answers, without a reference model (CPO, SimPO, AlphaPO), or resume "
+        + "from the last checkpoint";
 
     public override IReadOnlyList<string> OtherNames => ["simpo", "alphapo"];
 

@@ -11,7 +11,8 @@ internal enum CpoLossType
     [Spelled("hinge")] Hinge,
     /// <summary>Pulls the difference of log-probabilities to 1/(2β), and the likelihood term.</summary>
     [Spelled("ipo")] Ipo,
-    /// <summary>SimPO: mean log-probabilities per token with the margin <c>simpo_gamma</c>; set <c>cpo_alpha: 0</c> for the paper's loss.</summary>
+    /// <summary>SimPO: mean log-probabilities per token with the margin <c>simpo_gamma</c>; set <c>cpo_alpha: 0</c> for the paper's
+    /// loss.</summary>
     [Spelled("simpo")] Simpo,
     /// <summary>AlphaPO: SimPO without the likelihood term, the reward bent by <c>alpha</c>.</summary>
     [Spelled("alphapo")] AlphaPo,

@@ -3,15 +3,16 @@ using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Methods.Cpo;
 
-/// <summary>Contrastive preference optimisation and its family (SimPO, AlphaPO): pair losses without a reference, and a likelihood term.</summary>
+/// <summary>Contrastive preference optimisation and its family (SimPO, AlphaPO): pair losses without a reference, and a likelihood
+/// term.</summary>
 /// <remarks>
 /// <code>
 /// loss = 1/P Σ lossₖ( β · ( r(y_w) − r(y_l) ) ) + cpo_alpha · NLL(chosen)
 /// ℓ(y) = Σₜ log π(yₜ) for sigmoid and hinge, its mean over tokens for ipo and simpo;   r = ℓ, or (1 − e^(−αℓ)) / α with alpha
 /// simpo: −log σ( β · (r(y_w) − r(y_l)) − γ )
 /// </code>
-/// Sources: Xu et al. 2024, arXiv:2401.08417; Meng et al. 2024, arXiv:2405.14734 (SimPO); arXiv:2501.03884 (AlphaPO). <c>alphapo</c> is <c>simpo</c> without the
-/// likelihood term.
+/// Sources: Xu et al. 2024, arXiv:2401.08417; Meng et al. 2024, arXiv:2405.14734 (SimPO); arXiv:2501.03884 (AlphaPO). <c>alphapo</c> is
+/// <c>simpo</c> without the likelihood term.
 /// </remarks>
 internal sealed class CpoObjective : IPreferenceObjective
 {
@@ -45,7 +46,8 @@ internal sealed class CpoObjective : IPreferenceObjective
     public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) =>
         PreferenceObjective.Sum(logProbs) / Length(logProbs);
 
-    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics, List<RowGradient>? gradients)
+    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics,
+        List<RowGradient>? gradients)
     {
         var loss = 0.0;
         foreach (var row in rows)

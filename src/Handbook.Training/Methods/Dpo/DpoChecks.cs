@@ -111,7 +111,9 @@ internal static class DpoChecks
         if (kind == Divergence.ForwardKl && is024)
             report.Error("f_divergence_type", "is forward_kl, which TRL 0.24 does not have", fix: "remove trl_compat");
         var deaf = losses.Where(loss => loss is DpoLossType.Aot or DpoLossType.AotUnpaired or DpoLossType.ApoZero or DpoLossType.KtoPair
-            || (is024 && loss is DpoLossType.NcaPair or DpoLossType.BcoPair or DpoLossType.SppoHard or DpoLossType.Discopop or DpoLossType.ApoDown)).ToList();
+            || (is024 && loss
+                is DpoLossType.NcaPair or DpoLossType.BcoPair or DpoLossType.SppoHard or DpoLossType.Discopop or DpoLossType.ApoDown))
+                .ToList();
         if (deaf.Count > 0)
             report.Error("f_divergence_type",
                 $"is {RecipeNames.Of(kind)} together with loss_type {RecipeNames.Of(deaf[0])}{(is024 ? " of TRL 0.24" : "")}",

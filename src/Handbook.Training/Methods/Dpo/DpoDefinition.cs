@@ -14,9 +14,12 @@ internal sealed class DpoDefinition : PreferenceDefinition
 
     public override IReadOnlyList<string> Keys =>
     [
-        .. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.LossWeights), nameof(PreferenceOptions.LabelSmoothing),
-        nameof(PreferenceOptions.FDivergenceType), nameof(PreferenceOptions.FAlphaDivergenceCoef), nameof(PreferenceOptions.ReferenceFree), nameof(PreferenceOptions.UseWeighting),
-        nameof(PreferenceOptions.RpoAlpha), nameof(PreferenceOptions.LdAlpha), nameof(PreferenceOptions.DiscopopTau), nameof(PreferenceOptions.Tools),
+        .. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.LossWeights),
+            nameof(PreferenceOptions.LabelSmoothing),
+        nameof(PreferenceOptions.FDivergenceType), nameof(PreferenceOptions.FAlphaDivergenceCoef), nameof(PreferenceOptions.ReferenceFree),
+            nameof(PreferenceOptions.UseWeighting),
+        nameof(PreferenceOptions.RpoAlpha), nameof(PreferenceOptions.LdAlpha), nameof(PreferenceOptions.DiscopopTau),
+            nameof(PreferenceOptions.Tools),
     ];
 
     public override Type Losses => typeof(DpoLossType);

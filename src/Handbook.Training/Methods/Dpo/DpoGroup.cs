@@ -75,7 +75,8 @@ internal sealed class DpoGroup(DpoPair[] pairs, int count)
         }
     }
 
-    /// <summary><c>kto_pair</c>: each answer as in KTO, against the mean log-ratio of the other half, z = max(0, mean ρ), through which the gradient flows.</summary>
+    /// <summary><c>kto_pair</c>: each answer as in KTO, against the mean log-ratio of the other half, z = max(0, mean ρ), through which the
+    /// gradient flows.</summary>
     /// <remarks>As the release that had it (TRL 0.8.6); a pair's loss is the mean of its two answers' losses.</remarks>
     public void AddKtoPair(double weight, double beta)
     {

@@ -10,12 +10,13 @@ namespace Handbook.Training.Methods.Dpo;
 /// ω    = w(y_w) · w(y_l), w(y) = exp( 1/|y| Σₜ [ log π(yₜ) − log Σᵥ π(v)² ] )    with use_weighting (WPO, arXiv:2406.11827, eq. 2); else 1
 /// L(y) = Σₜ≤k log π(yₜ) + α Σₜ>k log π(yₜ), k = min(|y_w|, |y_l|)          with ld_alpha (LD-DPO, arXiv:2409.06411); else the plain sum
 /// </code>
-/// What <c>trl_compat: "0.24"</c> changes: <c>ipo</c> sees log-probabilities per token, in the metrics too; WPO shifts the log-probabilities by one place
-/// against Σ π² and stops at 1; LD-DPO counts places from the start of the row, drops those beyond the answer's length and leaves the reference whole;
-/// <c>bco_pair</c> has a running δ; α of the divergence is 1 − α; <c>nca_pair</c>, <c>bco_pair</c>, <c>sppo_hard</c> and <c>discopop</c> ignore the divergence;
-/// logged rewards are multiplied by the sum of the loss weights. <c>"1.9"</c>: <c>sigmoid</c> ignores label smoothing.
-/// Three departures from 0.24 remain: evaluation never moves δ; <c>exo_pair</c>'s smoothing of 0.001 does not spread to the other losses of a mix; and the
-/// likelihood term counts tokens whose number is 0 like any other.
+/// What <c>trl_compat: "0.24"</c> changes: <c>ipo</c> sees log-probabilities per token, in the metrics too; WPO shifts the
+/// log-probabilities by one place against Σ π² and stops at 1; LD-DPO counts places from the start of the row, drops those beyond the
+/// answer's length and leaves the reference whole;
+/// <c>bco_pair</c> has a running δ; α of the divergence is 1 − α; <c>nca_pair</c>, <c>bco_pair</c>, <c>sppo_hard</c> and <c>discopop</c>
+/// ignore the divergence; logged rewards are multiplied by the sum of the loss weights. <c>"1.9"</c>: <c>sigmoid</c> ignores label
+/// smoothing. Three departures from 0.24 remain: evaluation never moves δ; <c>exo_pair</c>'s smoothing of 0.001 does not spread to the
+/// other losses of a mix; and the likelihood term counts tokens whose number is 0 like any other.
 /// </remarks>
 internal sealed class DpoObjective : IPreferenceObjective
 {
@@ -31,7 +32,8 @@ internal sealed class DpoObjective : IPreferenceObjective
         _options = options;
         _beta = options.BetaOr();
         _is024 = options.TrlCompat == TrlRelease.V0_24;
-        var all = options.LossesOr("sigmoid").Select((name, i) => (Type: PreferenceObjective.LossType<DpoLossType>(name), Weight: options.WeightAt(i))).ToArray();
+        var all = options.LossesOr("sigmoid")
+            .Select((name, i) => (Type: PreferenceObjective.LossType<DpoLossType>(name), Weight: options.WeightAt(i))).ToArray();
         _losses = [.. all.Where(loss => loss.Type != DpoLossType.Sft)];
         _nllWeight = all.Where(loss => loss.Type == DpoLossType.Sft).Sum(loss => loss.Weight) + (options.RpoAlpha ?? 0);
         MeasuresNll = options.TrlCompat != TrlRelease.V1_9 && (options.RpoAlpha is not null || all.Length > _losses.Length);
@@ -77,7 +79,8 @@ internal sealed class DpoObjective : IPreferenceObjective
         return sum;
     }
 
-    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics, List<RowGradient>? gradients)
+    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics,
+        List<RowGradient>? gradients)
     {
         var group = new DpoGroup([.. rows.Select(Pair)], totals.Rows);
         if (_options.UseWeighting)
@@ -146,7 +149,8 @@ internal sealed class DpoObjective : IPreferenceObjective
         DpoLossType.BcoPair => PairLosses.Bco(_beta * pair.Chosen, _beta * pair.Rejected, _runningMean),
         DpoLossType.SppoHard => PairLosses.SppoHard(pair.Chosen, pair.Rejected, _beta),
         DpoLossType.ApoZero => PairLosses.ApoZero(_beta * pair.RatioChosen, _beta * pair.RatioRejected),
-        DpoLossType.ApoDown => PairLosses.ApoDown(_beta * pair.RatioChosen, _beta * (_is024 ? pair.RatioChosen - pair.RatioRejected : pair.Delta)),
+        DpoLossType.ApoDown =>
+            PairLosses.ApoDown(_beta * pair.RatioChosen, _beta * (_is024 ? pair.RatioChosen - pair.RatioRejected : pair.Delta)),
         DpoLossType.Discopop => PairLosses.Discopop(_beta * pair.Delta, _options.DiscopopTau),
         _ => throw new ArgumentOutOfRangeException(nameof(type), type, "is not a loss of single pairs"),
     };
@@ -157,7 +161,8 @@ internal sealed class DpoObjective : IPreferenceObjective
         var chosen = Dual.Variable1(pair.Chosen) - (free ? 0 : pair.ChosenReference);
         var rejected = Dual.Variable2(pair.Rejected) - (free ? 0 : pair.RejectedReference);
         var (chosenLength, rejectedLength) = _scoresPerToken ? (1, 1) : (pair.ChosenLength, pair.RejectedLength);
-        return new(chosen, rejected, plain ? chosen : Divergence(chosen), plain ? rejected : Divergence(rejected), chosenLength, rejectedLength);
+        return new(chosen, rejected, plain ? chosen : Divergence(chosen), plain ? rejected : Divergence(rejected), chosenLength,
+            rejectedLength);
     }
 
     /// <summary>s = g(ρ): f′ of the divergence at π/π_ref, constants dropped. arXiv:2309.16240.</summary>
@@ -171,7 +176,8 @@ internal sealed class DpoObjective : IPreferenceObjective
                 return Dual.LogSigmoid(ratio);
             case Preferences.Divergence.Alpha:
                 var alpha = _is024 ? 1 - _options.AlphaDivergence() : _options.AlphaDivergence();
-                return Math.Abs(alpha - 1) < 1e-6 ? ratio : Dual.Exp((alpha - 1) * ratio, _is024 ? PairLosses.ExponentCap : 80) / (alpha - 1);
+                return Math.Abs(alpha - 1) < 1e-6 ? ratio
+                    : Dual.Exp((alpha - 1) * ratio, _is024 ? PairLosses.ExponentCap : 80) / (alpha - 1);
             default:
                 return ratio;
         }
@@ -201,7 +207,8 @@ internal sealed class DpoObjective : IPreferenceObjective
         _runningMean += (mean - _runningMean) / _runningCount;
     }
 
-    /// <summary>The chosen answers' negative log-likelihood per token; ω weighs each pair's tokens, and in 0.24 the mean ω the whole.</summary>
+    /// <summary>The chosen answers' negative log-likelihood per token; ω weighs each pair's tokens, and in 0.24 the mean ω the
+    /// whole.</summary>
     private void AddNll(IReadOnlyList<ScoredRow> rows, GroupTotals totals, DpoGroup group)
     {
         var mean = _is024 ? group.Weights.Average() : 0;
@@ -228,7 +235,8 @@ internal sealed class DpoObjective : IPreferenceObjective
                 return [];
             var all = new double[length];
             for (var t = 0; t < length; t++)
-                all[t] = PreferenceObjective.Bounded(derivative * TokenWeight(t, length, row.PromptLength, otherLength, reference: false) + each);
+                all[t] = PreferenceObjective.Bounded(derivative * TokenWeight(t, length, row.PromptLength, otherLength, reference: false)
+                    + each);
             return all;
         }
     }

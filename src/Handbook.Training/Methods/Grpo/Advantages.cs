@@ -6,7 +6,8 @@ namespace Handbook.Training.Methods.Grpo;
 /// <code>
 /// A = (r − mean of the group) / (std + 1e-4)      std of the group, of the batch, or no division
 /// </code>
-/// Shao et al. 2024, arXiv:2402.03300, §4.1.2; without the division: Liu et al. 2025, arXiv:2503.20783. std divides by n − 1, as the reference trainer's does.
+/// Shao et al. 2024, arXiv:2402.03300, §4.1.2; without the division: Liu et al. 2025, arXiv:2503.20783. std divides by n − 1, as the
+/// reference trainer's does.
 /// </remarks>
 internal static class Advantages
 {

@@ -5,7 +5,6 @@ using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Text.Tokenizers;
 using Handbook.Training.Sampling;
-using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Methods.Grpo;
 
@@ -29,12 +28,14 @@ internal sealed record LoggedAnswer(SampledAnswer Answer, double[] Scores, doubl
 
 /// <summary>Samples n answers to each prompt from the model as it is, scores them, and compares each with its group.</summary>
 /// <remarks>
-/// What is drawn for an answer depends on the weights, the prompt, and the number of its random stream, which is made of step, row and place in the
+/// What is drawn for an answer depends on the weights, the prompt, and the number of its random stream, which is made of step, row and
+/// place in the
 /// group: not on what else is sampled, nor on where a run was interrupted.
 /// </remarks>
 /// <param name="tokenizer">The model's.</param>
 /// <param name="scorers">What gives rewards.</param>
-internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokenizer, IReadOnlyList<(IAnswerScorer Scorer, double Weight)> scorers)
+internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokenizer,
+    IReadOnlyList<(IAnswerScorer Scorer, double Weight)> scorers)
 {
     private const int MostAnswers = 1 << 12;
 
@@ -45,11 +46,14 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
     /// <param name="texts">What each prompt says.</param>
     /// <param name="step">Steps done; −1 in evaluation.</param>
     /// <param name="log">Receives every answer; null for none.</param>
-    internal SampledRows Sample(Decoder model, IReadOnlyList<(int Number, TokenRow Row)> rows, Func<int, PromptText> texts, long step, MetricSums metrics, Action<LoggedAnswer>? log = null)
+    internal SampledRows Sample(Decoder model, IReadOnlyList<(int Number, TokenRow Row)> rows, Func<int, PromptText> texts, long step,
+        MetricSums metrics, Action<LoggedAnswer>? log = null)
     {
-        var requests = rows.Select(row => new SampleRequest(row.Row.Segments[0].Ids.ToArray(), [.. Enumerable.Range(0, options.Size).Select(i => Stream(step, row.Number, i))])).ToArray();
+        var requests = rows.Select(row => new SampleRequest(row.Row.Segments[0].Ids.ToArray(),
+            [.. Enumerable.Range(0, options.Size).Select(i => Stream(step, row.Number, i))])).ToArray();
         var answers = new Generator(model).Sample(requests, options.Sampling);
-        var said = rows.Zip(answers).SelectMany(pair => pair.Second.Select(answer => Said(texts(pair.First.Number), pair.First.Row, answer))).ToArray();
+        var said = rows.Zip(answers).SelectMany(pair =>
+            pair.Second.Select(answer => Said(texts(pair.First.Number), pair.First.Row, answer))).ToArray();
         Measure([.. answers.SelectMany(group => group)], metrics);
         var rewards = Rewards(said, metrics, out var scores);
         var advantages = Advantages.Of(rewards, options.Size, options.Scaling, metrics);

@@ -2,8 +2,10 @@ using Handbook.Data;
 
 namespace Handbook.Training.Methods.Grpo;
 
-/// <summary>Prompts with their answers, those too large to go through the network at once in parts: each has the prompt and some of the answers, in their order.</summary>
-/// <remarks>A row's first part has the row's own number, further ones have numbers behind all rows. Losses are divided by counts over all answers, so parts change no gradient.</remarks>
+/// <summary>Prompts with their answers, those too large to go through the network at once in parts: each has the prompt and some of the
+/// answers, in their order.</summary>
+/// <remarks>A row's first part has the row's own number, further ones have numbers behind all rows. Losses are divided by counts over all
+/// answers, so parts change no gradient.</remarks>
 internal sealed class GroupParts : ITokenRows
 {
     private readonly Dictionary<int, int[]> _parts = [];
@@ -38,7 +40,8 @@ internal sealed class GroupParts : ITokenRows
     public int Length(int row)
     {
         var segments = _rows[row].Segments;
-        return segments.Sum(segment => segment.Ids.Length) + segments.Count(segment => segment.Parent >= 0) - segments.Where(segment => segment.Parent >= 0).DistinctBy(segment => segment.Parent).Count();
+        return segments.Sum(segment => segment.Ids.Length) + segments.Count(segment => segment.Parent >= 0) - segments.Where(segment =>
+            segment.Parent >= 0).DistinctBy(segment => segment.Parent).Count();
     }
 
     public int Characters(int row) => 0;

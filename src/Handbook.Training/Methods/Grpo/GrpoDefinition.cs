@@ -28,13 +28,16 @@ internal sealed class GrpoDefinition : AnswerDefinition
 
     public override IReadOnlyList<string> Keys =>
     [
-        nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.SyncRefModel),
-        nameof(PreferenceOptions.RefModelMixupAlpha), nameof(PreferenceOptions.RefModelSyncSteps), nameof(PreferenceOptions.RefModelNameOrPath), nameof(PreferenceOptions.TrlCompat),
+        nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.LossType),
+            nameof(PreferenceOptions.SyncRefModel),
+        nameof(PreferenceOptions.RefModelMixupAlpha), nameof(PreferenceOptions.RefModelSyncSteps),
+            nameof(PreferenceOptions.RefModelNameOrPath), nameof(PreferenceOptions.TrlCompat),
         nameof(PreferenceOptions.MaxPromptLength), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.SharePrompts),
         .. KeyNames.Of<GenerationOptions>(), .. KeyNames.Of<ScorerOptions>(), .. KeyNames.Of<GrpoOptions>(),
     ];
 
-    public override IReadOnlyList<(string Key, string Why)> Unread => [("max_length", "max_prompt_length and max_completion_length say how long rows may be")];
+    public override IReadOnlyList<(string Key, string Why)> Unread =>
+        [("max_length", "max_prompt_length and max_completion_length say how long rows may be")];
 
     protected override double? LearningRate(PreferenceOptions written) => 1e-6;
 
@@ -64,7 +67,13 @@ internal sealed class GrpoDefinition : AnswerDefinition
         if (run.Sampling.NumGenerations < 1)
             return steps;       // a mistake that is told of elsewhere
         var (prompts, microBatches) = GrpoOptions.PromptsPerStep(run.Training, run.Sampling);
-        return steps with { BatchSize = prompts, AccumulationSteps = microBatches, PassLength = run.Grpo.StepsPerSampling(run.Training), Passes = run.Grpo.NumIterations };
+        return steps with
+        {
+            BatchSize = prompts,
+            AccumulationSteps = microBatches,
+            PassLength = run.Grpo.StepsPerSampling(run.Training),
+            Passes = run.Grpo.NumIterations
+        };
     }
 
     public override bool AsksReference(MethodOptions run) => run.Preference.BetaOr(0) != 0;

@@ -12,11 +12,12 @@ namespace Handbook.Training.Methods.Grpo;
 /// <param name="Texts">What each says.</param>
 internal sealed record PromptRows(ITokenRows Rows, Func<int, PromptText> Texts);
 
-/// <summary>Group-relative policy optimisation: answers sampled from the policy itself, pushed by how they compare within their group. The loss is <see cref="GrpoObjective"/>'s.</summary>
+/// <summary>Group-relative policy optimisation: answers sampled from the policy itself, pushed by how they compare within their group. The
+/// loss is <see cref="GrpoObjective"/>'s.</summary>
 /// <remarks>
-/// One sampling serves the steps of <see cref="StepPlanOptions.PassLength"/>, <see cref="StepPlanOptions.Passes"/> times. Where that is one step, the policy of
-/// the update is the one that answered, so its own log-probabilities, detached, are the old ones. Otherwise they are computed right after the sampling and
-/// travel with the answers, also through a checkpoint.
+/// One sampling serves the steps of <see cref="StepPlanOptions.PassLength"/>, <see cref="StepPlanOptions.Passes"/> times. Where that is one
+/// step, the policy of the update is the one that answered, so its own log-probabilities, detached, are the old ones. Otherwise they are
+/// computed right after the sampling and travel with the answers, also through a checkpoint.
 /// </remarks>
 internal sealed class GrpoMethod : ITrainingMethod
 {
@@ -131,7 +132,8 @@ internal sealed class GrpoMethod : ITrainingMethod
     private SampledRows Sample(Decoder model, int step, StepRows rows, MetricSums metrics)
     {
         var prompts = rows.MicroBatches.SelectMany(m => m).Distinct().Select(number => (number, _prompts.Rows.Read(number))).ToArray();
-        return Scored(model, _groups.Sample(model, prompts, _prompts.Texts, step, metrics, Log is null ? null : answer => Log(step, answer)), needsOld: _passes != (1, 1));
+        return Scored(model, _groups.Sample(model, prompts, _prompts.Texts, step, metrics, Log is null ? null : answer =>
+            Log(step, answer)), needsOld: _passes != (1, 1));
     }
 
     /// <summary>Answers with what the policy as it is and the reference say of them.</summary>
@@ -147,7 +149,8 @@ internal sealed class GrpoMethod : ITrainingMethod
             return (number, new TokenRow
             {
                 Segments = row.Segments,
-                Samples = [.. row.Samples!.Select((sample, i) => sample with { Old = old?[number][i] ?? [], Reference = reference?[number][i] ?? [] })],
+                Samples = [.. row.Samples!.Select((sample, i) =>
+                    sample with { Old = old?[number][i] ?? [], Reference = reference?[number][i] ?? [] })],
             });
         }));
     }
@@ -164,15 +167,21 @@ internal sealed class GrpoMethod : ITrainingMethod
             if (places.Count == 0)
                 continue;
             var statistics = new HeadStatistics(places.Count);
-            var logProbs = TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch), _groups.Options.Sampling.Temperature);
-            var spans = places.Rows.SelectMany(row => row.Spans.Where(span => span.Role == SegmentRole.Sample).Select((span, i) => (Span: span, Score: group[row.Row].Samples![i]))).ToArray();
+            var logProbs = TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch),
+                _groups.Options.Sampling.Temperature);
+            var spans = places.Rows.SelectMany(row => row.Spans.Where(span => span.Role == SegmentRole.Sample)
+                .Select((span, i) => (Span: span, Score: group[row.Row].Samples![i]))).ToArray();
             var gradients = pass.Training ? new List<double[]>() : null;
-            var loss = group.Share * GrpoObjective.Evaluate(_loss, Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)), group.Totals, pass.Metrics, gradients, clipped);
+            var loss = group.Share * GrpoObjective.Evaluate(_loss,
+                Array.ConvertAll(spans, s => new SampledAnswerLogProbs(statistics.LogProb.AsMemory(s.Span.First, s.Span.Count), s.Score)),
+                group.Totals, pass.Metrics, gradients, clipped);
             foreach (var (span, _) in spans.Where(s => s.Score.Counts))
                 pass.Metrics.Add("entropy", statistics.Entropy.AsSpan(span.First, span.Count).ToArray().Sum(), span.Count);
-            pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, [.. spans.Select(s => s.Span)], gradients!, group.Share)) : Tensor.From([loss]), loss);
+            pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, [.. spans.Select(s => s.Span)], gradients!, group.Share))
+                : Tensor.From([loss]), loss);
         }
-        var everyone = pass.Workers.Gather([.. clipped.SelectMany(answer => (double[])[answer.Low, answer.High])]).SelectMany(part => part.Chunk(2)).ToArray();
+        var everyone = pass.Workers.Gather([.. clipped.SelectMany(answer => (double[])[answer.Low, answer.High])])
+            .SelectMany(part => part.Chunk(2)).ToArray();
         if (everyone.Length == 0 || !pass.Workers.IsFirst)
             return;
         pass.Metrics.Add("clip_ratio/low_min", everyone.Min(answer => answer[0]), 1);

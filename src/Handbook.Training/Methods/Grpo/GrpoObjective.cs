@@ -7,7 +7,8 @@ namespace Handbook.Training.Methods.Grpo;
 /// <param name="Score">What was known before.</param>
 internal readonly record struct SampledAnswerLogProbs(ReadOnlyMemory<double> LogProbs, SampleScore Score);
 
-/// <summary>Group-relative policy optimisation: tokens of answers that are better than their group's mean become likelier, the others less likely.</summary>
+/// <summary>Group-relative policy optimisation: tokens of answers that are better than their group's mean become likelier, the others less
+/// likely.</summary>
 /// <remarks>
 /// <code>
 /// r_t   = π(t) / π_old(t)                                       Shao et al. 2024, arXiv:2402.03300, eq. 3
@@ -19,7 +20,8 @@ internal readonly record struct SampledAnswerLogProbs(ReadOnlyMemory<double> Log
 ///                                1 / (answers · max length)     dr_grpo, Liu et al. 2025, arXiv:2503.20783
 ///                                1 / tokens of the micro-batch  bnpo
 /// </code>
-/// Answers that do not count have l = 0; they stay in the numbers of answers, and in the tokens of <c>dapo</c>, as in the reference trainer.
+/// Answers that do not count have l = 0; they stay in the numbers of answers, and in the tokens of <c>dapo</c>, as in the reference
+/// trainer.
 /// </remarks>
 internal static class GrpoObjective
 {
@@ -31,8 +33,10 @@ internal static class GrpoObjective
     /// <param name="totals">Counts over the whole group.</param>
     /// <param name="metrics">Receives <c>kl</c> and <c>clip_ratio</c>; null for none.</param>
     /// <param name="gradients">Receives, per answer, the derivatives by its log-probabilities; null for none.</param>
-    /// <param name="clipped">Receives, per answer that counts, the shares of its tokens that were cut below and above; null for none.</param>
-    public static double Evaluate(GrpoLoss options, IReadOnlyList<SampledAnswerLogProbs> answers, GroupTotals totals, MetricSums? metrics, List<double[]>? gradients, List<(double Low, double High)>? clipped = null)
+    /// <param name="clipped">Receives, per answer that counts, the shares of its tokens that were cut below and above; null for
+    /// none.</param>
+    public static double Evaluate(GrpoLoss options, IReadOnlyList<SampledAnswerLogProbs> answers, GroupTotals totals, MetricSums? metrics,
+        List<double[]>? gradients, List<(double Low, double High)>? clipped = null)
     {
         var loss = 0.0;
         foreach (var answer in answers)
@@ -42,7 +46,8 @@ internal static class GrpoObjective
             if (!answer.Score.Counts)
                 continue;
             var weight = Weight(options, answer.LogProbs.Length, totals);
-            loss += weight * (options.Level == RatioLevel.Sequence ? BySequence(options, answer, weight, metrics, gradient, clipped) : ByToken(options, answer, weight, metrics, gradient, clipped));
+            loss += weight * (options.Level == RatioLevel.Sequence ? BySequence(options, answer, weight, metrics, gradient, clipped)
+                : ByToken(options, answer, weight, metrics, gradient, clipped));
             if (options.Beta != 0)
                 loss += weight * options.Beta * Distance(options, answer, weight, metrics, gradient);
         }
@@ -57,7 +62,8 @@ internal static class GrpoObjective
         _ => totals.SampleTokens,
     };
 
-    private static double ByToken(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient, List<(double Low, double High)>? clipped)
+    private static double ByToken(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient,
+        List<(double Low, double High)>? clipped)
     {
         var logProbs = answer.LogProbs.Span;
         var (old, advantage) = (answer.Score.Old, answer.Score.Advantage);
@@ -76,7 +82,8 @@ internal static class GrpoObjective
         return sum;
     }
 
-    private static double BySequence(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient, List<(double Low, double High)>? clipped)
+    private static double BySequence(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics,
+        double[]? gradient, List<(double Low, double High)>? clipped)
     {
         var logProbs = answer.LogProbs.Span;
         var (old, advantage) = (answer.Score.Old, answer.Score.Advantage);
@@ -102,7 +109,8 @@ internal static class GrpoObjective
             : (-clipped * advantage, 0);         // the clipped one is the smaller only where it is cut
     }
 
-    private static double Distance(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics, double[]? gradient)
+    private static double Distance(GrpoLoss options, in SampledAnswerLogProbs answer, double weight, MetricSums? metrics,
+        double[]? gradient)
     {
         var logProbs = answer.LogProbs.Span;
         var reference = answer.Score.Reference;

@@ -5,15 +5,19 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Training.Methods.Grpo;
 
-/// <summary>The keys of group-relative policy optimisation beyond those of sampling and of the reference; each property is one key, in snake_case.</summary>
-/// <remarks><c>beta</c>, <c>loss_type</c>, <c>max_prompt_length</c>, <c>max_completion_length</c>, <c>ref_model_name_or_path</c> and <c>sync_ref_model</c>
-/// stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in <see cref="GenerationOptions"/>, <c>reward_funcs</c> and <c>reward_weights</c> in <see cref="ScorerOptions"/>.</remarks>
+/// <summary>The keys of group-relative policy optimisation beyond those of sampling and of the reference; each property is one key, in
+/// snake_case.</summary>
+/// <remarks><c>beta</c>, <c>loss_type</c>, <c>max_prompt_length</c>, <c>max_completion_length</c>, <c>ref_model_name_or_path</c> and
+/// <c>sync_ref_model</c> stand in <see cref="PreferenceOptions"/>, <c>num_generations</c>, <c>temperature</c> and their like in
+/// <see cref="GenerationOptions"/>, <c>reward_funcs</c> and <c>reward_weights</c> in <see cref="ScorerOptions"/>.</remarks>
 public sealed record GrpoOptions
 {
     /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>
-    public static IReadOnlyList<string> Losses { get; } = [.. RecipeNames.Spellings(typeof(GrpoAggregation)).Select(spelling => spelling.Name)];
+    public static IReadOnlyList<string> Losses { get; } = [.. RecipeNames.Spellings(typeof(GrpoAggregation))
+        .Select(spelling => spelling.Name)];
 
-    /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>, or <c>none</c>.</summary>
+    /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>,
+    /// or <c>none</c>.</summary>
     public RewardScaling ScaleRewards { get; init; } = RewardScaling.Group;
 
     /// <summary>ε: how far below 1 the ratio of new to old probability counts.</summary>
@@ -54,42 +58,56 @@ public sealed record GrpoOptions
     public int AnswersPerSampling(TrainingOptions training) =>
         GenerationBatchSize ?? training.PerDeviceTrainBatchSize * (StepsPerGeneration ?? training.GradientAccumulationSteps);
 
-    /// <summary>Prompts of a micro-batch, and micro-batches of a step: both count answers in the recipe. A group that is larger than a micro-batch makes the step one.</summary>
-    public static (int Prompts, int MicroBatches) PromptsPerStep(TrainingOptions training, GenerationOptions sampling) => training.PerDeviceTrainBatchSize % sampling.NumGenerations == 0
+    /// <summary>Prompts of a micro-batch, and micro-batches of a step: both count answers in the recipe. A group that is larger than a
+    /// micro-batch makes the step one.</summary>
+    public static (int Prompts, int MicroBatches) PromptsPerStep(TrainingOptions training, GenerationOptions sampling) =>
+        training.PerDeviceTrainBatchSize % sampling.NumGenerations == 0
         ? (training.PerDeviceTrainBatchSize / sampling.NumGenerations, training.GradientAccumulationSteps)
         : (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps / sampling.NumGenerations, 1);
 
     /// <summary>Steps that one sampling serves in each pass.</summary>
-    public int StepsPerSampling(TrainingOptions training) => AnswersPerSampling(training) / (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
+    public int StepsPerSampling(TrainingOptions training) =>
+        AnswersPerSampling(training) / (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
 
     internal void Validate(MethodOptions recipe, Diagnostics report)
     {
         if (Epsilon is < 0 or >= 1)
-            report.Error("epsilon", $"is {Epsilon}, but must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is", fix: "use 0.2 (the paper's value)");
+            report.Error("epsilon", $"is {Epsilon}, but must be at least 0 and below 1", why: "ratios below 1 − ε are cut; at 1 nothing is",
+                fix: "use 0.2 (the paper's value)");
         if (EpsilonHigh < 0)
-            report.Error("epsilon_high", $"is {EpsilonHigh}, but must be 0 or greater", fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
+            report.Error("epsilon_high", $"is {EpsilonHigh}, but must be 0 or greater",
+                fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
         if (EpsilonHigh is >= 0 and var high && high < Epsilon)
-            report.Warning("epsilon_high", $"is {high}, below epsilon {Epsilon}", why: "a good answer may then grow likelier by less than a bad one may grow unlikelier; the upper side is meant to be the wider one",
+            report.Warning("epsilon_high", $"is {high}, below epsilon {Epsilon}",
+                why: "a good answer may then grow likelier by less than a bad one may grow unlikelier; the upper side is meant to be "
+                + "the wider one",
                 fix: "use 0.28 (DAPO's value), or remove the key to take epsilon");
         if (Delta is { } delta && delta <= 1 + ClipHigh())
-            report.Error("delta", $"is {delta}, but must be greater than 1 + epsilon = {1 + ClipHigh()}", why: "below that it would cut what the usual clip lets through", fix: "use 4.0, or remove the key");
+            report.Error("delta", $"is {delta}, but must be greater than 1 + epsilon = {1 + ClipHigh()}",
+                why: "below that it would cut what the usual clip lets through", fix: "use 4.0, or remove the key");
         if (NumIterations < 1)
             report.Error("num_iterations", $"is {NumIterations}, but must be at least 1", fix: "use 1");
         if (StepsPerGeneration is < 1)
-            report.Error("steps_per_generation", $"is {StepsPerGeneration}, but must be at least 1", fix: "remove the key to sample once per step");
+            report.Error("steps_per_generation", $"is {StepsPerGeneration}, but must be at least 1",
+                fix: "remove the key to sample once per step");
         if (StepsPerGeneration is not null && GenerationBatchSize is not null)
-            report.Error("generation_batch_size", "is given together with steps_per_generation", why: "each says how many answers are sampled at once", fix: "remove one of the two");
+            report.Error("generation_batch_size", "is given together with steps_per_generation",
+                why: "each says how many answers are sampled at once", fix: "remove one of the two");
         if (recipe.Preference.BetaOr(0) < 0)
-            report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater", why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
+            report.Error("beta", $"is {recipe.Preference.Beta}, but must be 0 or greater",
+                why: "β weighs the distance to the reference; below 0 it drives the policy away", fix: "use 0 for no reference, or 0.001");
         if (recipe.Sampling.IsGreedy())
-            report.Error(recipe.Sampling.GreedyKey(), $"is {(recipe.Sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token", why: "all answers to a prompt would be the same, and none better than another",
+            report.Error(recipe.Sampling.GreedyKey(), $"is {(recipe.Sampling.Temperature == 0 ? 0 : 1)}, which takes the likeliest token",
+                why: "all answers to a prompt would be the same, and none better than another",
                 fix: "use temperature: 1.0 and no top_k");
         if (recipe.Preference is { RefModelNameOrPath: not null } or { SyncRefModel: true } && recipe.Preference.BetaOr(0) == 0)
-            report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked", fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
+            report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked",
+                fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
         Groups(recipe, report);
         foreach (var loss in recipe.Preference.LossType ?? [])
             if (!Losses.Contains(loss))
-                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss, Losses) is { } nearest ? $"did you mean {nearest}?" : $"use one of {string.Join(", ", Losses)}");
+                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss,
+                    Losses) is { } nearest ? $"did you mean {nearest}?" : $"use one of {string.Join(", ", Losses)}");
         if (recipe.Preference.LossType is { Count: > 1 })
             report.Error("loss_type", "names several losses", why: "only dpo adds losses up", fix: "keep one");
     }
@@ -98,27 +116,33 @@ public sealed record GrpoOptions
     {
         var (training, group) = (recipe.Training, recipe.Sampling.NumGenerations);
         var (size, step) = (AnswersPerSampling(training), training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
-        var sizeKey = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation" : "num_generations";
+        var sizeKey = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation"
+            : "num_generations";
         if (group < 2)
-            report.Error("num_generations", $"is {group}, but must be at least 2", why: "an answer's advantage is its reward compared with the group's mean", fix: "use 8");
+            report.Error("num_generations", $"is {group}, but must be at least 2",
+                why: "an answer's advantage is its reward compared with the group's mean", fix: "use 8");
         if (group < 2 || step < 1)
             return;
         // the least batch of at least this size whose steps hold whole groups; sampling once per step then fits as well
         var (batch, whole) = (training.PerDeviceTrainBatchSize, group / GreatestDivisor(group, training.GradientAccumulationSteps));
-        var own = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation" : null;
+        var own = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation"
+            : null;
         var cure = $"set per_device_train_batch_size: {((long)batch + whole - 1) / whole * whole}{(own is null ? "" : $" and remove {own}")}";
         if (size < 1 || size % group != 0)
             report.Error(GenerationBatchSize is null ? "num_generations" : "generation_batch_size",
-                $"is {(GenerationBatchSize is null ? group : size)}: {size} answers are sampled at once, which is not a multiple of num_generations {group}",
+                $"is {(GenerationBatchSize is null ? group : size)}: {size} answers are sampled at once, which is not a multiple of "
+                    + $"num_generations {group}",
                 why: "a group of answers to one prompt is sampled whole", fix: cure);
         else if (step % group != 0)
             report.Error("num_generations", $"is {group}, but a step has {step} answers, which is not a multiple of it",
                 why: "a group of answers to one prompt is trained on in one step", fix: cure);
         else if (size % step != 0)
             report.Error(sizeKey, $"lets {size} answers be sampled at once, which is not a multiple of the {step} of a step",
-                why: "answers are sampled for one step or for several: the weights do not change within one", fix: "remove the key to sample once per step");
+                why: "answers are sampled for one step or for several: the weights do not change within one",
+                    fix: "remove the key to sample once per step");
         else if (recipe.Preference.LossType is ["bnpo"] && training.PerDeviceTrainBatchSize % group != 0)
-            report.Error("loss_type", $"is bnpo, but per_device_train_batch_size {training.PerDeviceTrainBatchSize} is not a multiple of num_generations {group}",
+            report.Error("loss_type", $"is bnpo, but per_device_train_batch_size {training.PerDeviceTrainBatchSize} is not a multiple of "
+                + $"num_generations {group}",
                 why: "that loss is a mean over each micro-batch, and groups are whole", fix: "use loss_type: dapo, the mean over the step");
 
         static int GreatestDivisor(int a, int b) => b == 0 ? a : GreatestDivisor(b, a % b);

@@ -60,12 +60,14 @@ internal sealed class GrpoRun : IMethodRun
 
     public ITrainingMethod Method { get; }
 
-    public void OpenFiles(RunFolder folder, int firstStep) => _log = _start.Run.Grpo.LogCompletions ? folder.OpenRows("completions.jsonl", firstStep) : null;
+    public void OpenFiles(RunFolder folder, int firstStep) => _log = _start.Run.Grpo.LogCompletions
+        ? folder.OpenRows("completions.jsonl", firstStep) : null;
 
     private AnswerGroups Groups(GrpoLoss loss)
     {
         var (run, keys) = (_start.Run, _start.Run.Sampling);
-        var prompts = new PromptEncoder(_start.InitialFolder, _start.Tokenizer, GenerationDefaults.Load(_start.InitialFolder, _start.Model.Config));
+        var prompts = new PromptEncoder(_start.InitialFolder, _start.Tokenizer,
+            GenerationDefaults.Load(_start.InitialFolder, _start.Model.Config));
         return new AnswerGroups(new()
         {
             Size = keys.NumGenerations,

@@ -5,7 +5,8 @@ namespace Handbook.Training.Methods.Grpo;
 /// <summary>Prompts with their sampled answers, by the prompts' numbers.</summary>
 internal sealed class SampledRows(IEnumerable<(int Number, TokenRow Row)> rows) : ITokenRows
 {
-    private readonly SortedDictionary<int, TokenRow> _rows = new(rows.DistinctBy(row => row.Number).ToDictionary(row => row.Number, row => row.Row));
+    private readonly SortedDictionary<int, TokenRow> _rows = new(rows.DistinctBy(row => row.Number).ToDictionary(row => row.Number,
+        row => row.Row));
 
     public int Count => _rows.Count;
 
@@ -51,7 +52,8 @@ internal sealed class SampledRows(IEnumerable<(int Number, TokenRow Row)> rows) 
                 var (role, parent, length, loss) = ((SegmentRole)Number(), Number(), Number(), (byte)Number());
                 segments[s] = new(role, parent, Many(length, Number), Many(length, () => loss));
             }
-            rows[r] = (number, new() { Segments = segments, Samples = Many(segments.Count(segment => segment.Role == SegmentRole.Sample), Sample) });
+            rows[r] = (number,
+                new() { Segments = segments, Samples = Many(segments.Count(segment => segment.Role == SegmentRole.Sample), Sample) });
         }
         return new(rows);
 

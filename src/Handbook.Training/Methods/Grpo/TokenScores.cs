@@ -23,7 +23,8 @@ internal static class TokenScores
             var statistics = new HeadStatistics(places.Count);
             TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, temperature: temperature);
             foreach (var row in places.Rows)
-                result[row.Row] = [.. row.Spans.Where(span => span.Role == SegmentRole.Sample).Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
+                result[row.Row] = [.. row.Spans.Where(span => span.Role == SegmentRole.Sample)
+                    .Select(span => statistics.LogProb.AsSpan(span.First, span.Count).ToArray())];
         }
         return numbers.ToDictionary(number => number, number => parts[number].SelectMany(part => result[part]).ToArray());
     }

@@ -10,10 +10,12 @@ namespace Handbook.Training.Methods.Kto;
 /// <summary>Kahneman–Tversky optimisation: answers that are good or bad by themselves, beside a reference.</summary>
 internal sealed class KtoDefinition : PreferenceDefinition
 {
-    public override string Summary => "Align a model with answers that are good or bad by themselves (KTO), or resume from the last checkpoint";
+    public override string Summary => "Align a model with answers that are good or bad by themselves (KTO), or resume from the "
+        + "last checkpoint";
 
     public override IReadOnlyList<string> Keys =>
-        [.. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.DesirableWeight), nameof(PreferenceOptions.UndesirableWeight)];
+        [.. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.DesirableWeight),
+            nameof(PreferenceOptions.UndesirableWeight)];
 
     public override Type Losses => typeof(KtoLossType);
 
@@ -27,8 +29,8 @@ internal sealed class KtoDefinition : PreferenceDefinition
 
     public override IPreferenceObjective Objective(PreferenceOptions options) => new KtoObjective(options);
 
-    /// <summary>Where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a model would learn from good
-    /// answers first and from bad ones afterwards.</summary>
+    /// <summary>Where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a
+    /// model would learn from good answers first and from bad ones afterwards.</summary>
     public override bool KeepsOrder(MethodOptions run) => run.Preference.TrlCompat is not null;
 
     /// <summary>Its loss has a reference point, which rows with another row's answer estimate.</summary>

@@ -3,7 +3,8 @@ using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Methods.Kto;
 
-/// <summary>Kahneman–Tversky optimisation: answers that are good or bad by themselves, against the policy's mean drift from its reference.</summary>
+/// <summary>Kahneman–Tversky optimisation: answers that are good or bad by themselves, against the policy's mean drift from its
+/// reference.</summary>
 /// <remarks>
 /// <code>
 /// loss = 1/N Σ  λ_D · ( 1 − σ(β(ρ − z)) )  for good answers,  λ_U · ( 1 − σ(β(z − ρ)) )  for bad ones
@@ -39,9 +40,11 @@ internal sealed class KtoObjective : IPreferenceObjective
 
     public double[] State { get => []; set { } }
 
-    public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) => PreferenceObjective.Sum(logProbs);
+    public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) =>
+        PreferenceObjective.Sum(logProbs);
 
-    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics, List<RowGradient>? gradients)
+    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics,
+        List<RowGradient>? gradients)
     {
         var z = CouplesRows ? ReferencePoint(rows) : 0;
         metrics?.Add("kl", z, 1);

@@ -4,10 +4,12 @@ using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods.Orpo;
 
-/// <summary>Odds-ratio preference optimisation: the likelihood of chosen answers and the odds of a pair, in one stage, without a reference.</summary>
+/// <summary>Odds-ratio preference optimisation: the likelihood of chosen answers and the odds of a pair, in one stage, without a
+/// reference.</summary>
 internal sealed class OrpoDefinition : PreferenceDefinition
 {
-    public override string Summary => "Fine-tune and align in one stage, without a reference model (ORPO), or resume from the last checkpoint";
+    public override string Summary => "Fine-tune and align in one stage, without a reference model (ORPO), or resume from the "
+        + "last checkpoint";
 
     public override IReadOnlyList<string> Keys => [.. base.Keys, nameof(PreferenceOptions.OrpoNll)];
 
@@ -21,6 +23,7 @@ internal sealed class OrpoDefinition : PreferenceDefinition
     {
         PromptsCarryLoss = run.Preference.OrpoNll == OrpoNll.PromptAndCompletion,
         // In the first revision, prompts were left out for their length only where the recipe named one.
-        PromptLimit = run.Dialect == RecipeDialect.Mixer && run.Preference.TrlCompat is null && run.IsWritten("max_prompt_length") ? run.Preference.MaxPromptLength : null,
+        PromptLimit = run.Dialect == RecipeDialect.Mixer && run.Preference.TrlCompat is null && run.IsWritten("max_prompt_length")
+            ? run.Preference.MaxPromptLength : null,
     };
 }

@@ -3,14 +3,15 @@ using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Methods.Orpo;
 
-/// <summary>Odds-ratio preference optimisation: likelihood of the chosen answer, and its odds against the rejected one's; no reference.</summary>
+/// <summary>Odds-ratio preference optimisation: likelihood of the chosen answer, and its odds against the rejected one's; no
+/// reference.</summary>
 /// <remarks>
 /// <code>
 /// loss = NLL(chosen) − β · 1/P Σ log σ( log odds(y_w) − log odds(y_l) )
 /// log odds(y) = log p̄ − log(1 − p̄),   log p̄ = 1/|y| Σₜ log π(yₜ)
 /// </code>
-/// Source: Hong et al. 2024, arXiv:2403.07691, eqs. 4 to 7. NLL is the mean over the tokens of prompt and chosen answer, as the reference trainer has it;
-/// with <c>orpo_nll: completion</c> it is the mean over pairs of −log p̄(y_w).
+/// Source: Hong et al. 2024, arXiv:2403.07691, eqs. 4 to 7. NLL is the mean over the tokens of prompt and chosen answer, as the reference
+/// trainer has it; with <c>orpo_nll: completion</c> it is the mean over pairs of −log p̄(y_w).
 /// </remarks>
 /// <param name="options">The recipe's keys, checked.</param>
 internal sealed class OrpoObjective(PreferenceOptions options) : IPreferenceObjective
@@ -32,12 +33,14 @@ internal sealed class OrpoObjective(PreferenceOptions options) : IPreferenceObje
     public double Reduce(SegmentRole role, ReadOnlySpan<double> logProbs, int promptLength, int otherLength, bool reference) =>
         PreferenceObjective.Sum(logProbs) / logProbs.Length;
 
-    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics, List<RowGradient>? gradients)
+    public double Evaluate(IReadOnlyList<ScoredRow> rows, GroupTotals totals, bool training, MetricSums? metrics,
+        List<RowGradient>? gradients)
     {
         var loss = 0.0;
         foreach (var row in rows)
         {
-            ReadOnlySpan<double> chosenTokens = row.Chosen!.LogProbs.Span, rejectedTokens = row.Rejected!.LogProbs.Span, promptTokens = row.PromptLogProbs.Span;
+            ReadOnlySpan<double> chosenTokens = row.Chosen!.LogProbs.Span, rejectedTokens = row.Rejected!.LogProbs.Span,
+                promptTokens = row.PromptLogProbs.Span;
             var chosen = PreferenceObjective.Sum(chosenTokens) / chosenTokens.Length;
             var rejected = PreferenceObjective.Sum(rejectedTokens) / rejectedTokens.Length;
 

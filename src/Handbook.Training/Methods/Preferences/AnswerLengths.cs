@@ -18,7 +18,8 @@ internal static class AnswerLengths
         if (run.Definition.Answers(run) is not { } rows || rows.Shape == AnswerShape.Prompt)
             return;
         if (rows.LeavesOutLongRows())
-            report.Warning("max_length", $"is {rows.MaxLength} and max_prompt_length {rows.MaxPromptLength}: a row that is longer is left out",
+            report.Warning("max_length", $"is {rows.MaxLength} and max_prompt_length {rows.MaxPromptLength}: a row that is longer "
+                + "is left out",
                 why: "where a row is too long, its prompt is cut to max_prompt_length and its answer to the rest, of which there is none",
                 fix: $"set max_prompt_length: {Math.Max(1, rows.MaxLength!.Value / 2)}, or a larger max_length");
         else if (rows.MaxLength < rows.MaxPromptLength && run.IsWritten("max_prompt_length"))

@@ -50,7 +50,8 @@ internal sealed class AnswerPlaces
     /// <param name="Count">Number of its targets.</param>
     public readonly record struct Span(int Segment, int Entry, int Row, SegmentRole Role, int Parent, int First, int Count);
 
-    /// <summary>The spans of each row of the batch, in its order; the key is the row's number in the data, which may stand there twice.</summary>
+    /// <summary>The spans of each row of the batch, in its order; the key is the row's number in the data, which may stand there
+    /// twice.</summary>
     public IReadOnlyList<(int Row, Span[] Spans)> Rows { get; }
 
     public IReadOnlyList<Span> Spans => _spans;

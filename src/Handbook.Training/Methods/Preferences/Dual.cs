@@ -1,6 +1,7 @@
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>A number with its derivatives by two variables, so that a loss is written once, as its formula, and differentiates itself.</summary>
+/// <summary>A number with its derivatives by two variables, so that a loss is written once, as its formula, and differentiates
+/// itself.</summary>
 /// <param name="Value">The number.</param>
 /// <param name="First">Its derivative by the first variable, mostly the chosen answer's score.</param>
 /// <param name="Second">Its derivative by the second variable, mostly the rejected answer's score.</param>

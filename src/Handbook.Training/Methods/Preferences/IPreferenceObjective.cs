@@ -2,10 +2,12 @@ using Handbook.Data;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>What differs between preference methods: a loss over the log-probabilities of answers, with its derivatives and metrics.</summary>
+/// <summary>What differs between preference methods: a loss over the log-probabilities of answers, with its derivatives and
+/// metrics.</summary>
 /// <remarks>
-/// All in float64 on a few numbers per answer. A group is the rows over which a loss is one mean: the optimiser step, or the micro-batch where an older
-/// release is to be reproduced. Unless <see cref="CouplesRows"/>, a group may be handed over in any parts, and the parts' losses and gradients add up.
+/// All in float64 on a few numbers per answer. A group is the rows over which a loss is one mean: the optimiser step, or the micro-batch
+/// where an older release is to be reproduced. Unless <see cref="CouplesRows"/>, a group may be handed over in any parts, and the parts'
+/// losses and gradients add up.
 /// </remarks>
 internal interface IPreferenceObjective
 {
@@ -18,10 +20,12 @@ internal interface IPreferenceObjective
     /// <summary>Whether <see cref="ScoredRow.Mismatched"/> is read.</summary>
     bool NeedsMismatched => false;
 
-    /// <summary>Whether the loss of a row depends on the scores of the group's other rows, so that a group must be handed over whole.</summary>
+    /// <summary>Whether the loss of a row depends on the scores of the group's other rows, so that a group must be handed over
+    /// whole.</summary>
     bool CouplesRows { get; }
 
-    /// <summary>Whether each micro-batch is a group of its own, as an older release has it; otherwise the whole step is one group.</summary>
+    /// <summary>Whether each micro-batch is a group of its own, as an older release has it; otherwise the whole step is one
+    /// group.</summary>
     bool GroupsByMicroBatch { get; }
 
     /// <summary>Everything that changes <see cref="Reduce"/>, for the key of the cached reference scores.</summary>

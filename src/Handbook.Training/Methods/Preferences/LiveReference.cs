@@ -20,10 +20,12 @@ internal sealed class LiveReference(Decoder model, int syncSteps = 0, double mix
 
     /// <summary>The weights, where they change with the run.</summary>
     public IEnumerable<(string Name, Tensor Value)> StateTensors =>
-        syncSteps == 0 ? [] : model.Parameters.Buckets.SelectMany(bucket => NamedSlices.Of("reference", model.Parameters, bucket, bucket.Values));
+        syncSteps == 0 ? []
+            : model.Parameters.Buckets.SelectMany(bucket => NamedSlices.Of("reference", model.Parameters, bucket, bucket.Values));
 
     /// <summary>Scores of the answers of a bin, by row.</summary>
-    internal Dictionary<int, ReferenceScore> Scores(Bin bin, IPreferenceObjective objective, LossGroup group) => Score(model, bin, objective, number => group[number]);
+    internal Dictionary<int, ReferenceScore> Scores(Bin bin, IPreferenceObjective objective, LossGroup group) =>
+        Score(model, bin, objective, number => group[number]);
 
     /// <summary>Scores of the answers of a bin under a model, by row.</summary>
     public static Dictionary<int, ReferenceScore> Score(Decoder model, Bin bin, IPreferenceObjective objective, Func<int, TokenRow> rows)

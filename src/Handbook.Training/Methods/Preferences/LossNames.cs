@@ -12,7 +12,8 @@ internal static class LossNames
 
     /// <summary>The known losses of a recipe; reports the others, with the nearest name or the method that has them.</summary>
     /// <param name="several">Whether losses are added up.</param>
-    public static List<T> Check<T>(IReadOnlyList<string> names, string method, Diagnostics report, bool several = false) where T : struct, Enum
+    public static List<T> Check<T>(IReadOnlyList<string> names, string method, Diagnostics report, bool several = false) where T : struct,
+        Enum
     {
         var known = RecipeNames.Spellings(typeof(T));
         List<T> losses = [];

@@ -12,7 +12,8 @@ internal static class PairLosses
     /// <summary>Where exponents stop, so that eˣ and its products stay finite: log of the largest float32, to four places.</summary>
     public const double ExponentCap = 88.7228;
 
-    /// <summary><c>sigmoid</c>: −(1−ε) log σ(h) − ε log σ(−h). DPO, arXiv:2305.18290, eq. 7; with ε, cDPO (E. Mitchell, 2023), eq. 3.</summary>
+    /// <summary><c>sigmoid</c>: −(1−ε) log σ(h) − ε log σ(−h). DPO, arXiv:2305.18290, eq. 7; with ε, cDPO (E. Mitchell, 2023), eq.
+    /// 3.</summary>
     public static Dual Sigmoid(Dual h, double epsilon) => epsilon == 0
         ? -Dual.LogSigmoid(h)
         : -(1 - epsilon) * Dual.LogSigmoid(h) - epsilon * Dual.LogSigmoid(-h);
@@ -65,7 +66,8 @@ internal static class PairLosses
     /// <summary><c>kto</c> of a bad answer: 1 − σ(β(z − ρ)).</summary>
     public static Dual KtoUndesirable(Dual ratio, Dual z, double beta) => Dual.Sigmoid(-(beta * (z - ratio)));
 
-    /// <summary>log odds(y) = log p̄ − log(1 − p̄), from log p̄, the mean log-probability of a token. ORPO, arXiv:2403.07691, eq. 4.</summary>
+    /// <summary>log odds(y) = log p̄ − log(1 − p̄), from log p̄, the mean log-probability of a token. ORPO, arXiv:2403.07691, eq.
+    /// 4.</summary>
     public static Dual LogOdds(Dual logProb) => logProb - Dual.Log1MExp(logProb);
 
     /// <summary>AlphaPO's reward (1 − p^−α) / α, from log p; log p itself where α is 0. arXiv:2501.03884.</summary>

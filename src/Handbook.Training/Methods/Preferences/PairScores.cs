@@ -1,6 +1,7 @@
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>A pair as its loss sees it: functions of both answers' log-probabilities, which are the two variables of the <see cref="Dual"/> numbers.</summary>
+/// <summary>A pair as its loss sees it: functions of both answers' log-probabilities, which are the two variables of the <see cref="Dual"/>
+/// numbers.</summary>
 /// <param name="RatioChosen">ρ of the chosen answer.</param>
 /// <param name="RatioRejected">ρ of the rejected answer.</param>
 /// <param name="Chosen">s = g(ρ), where the divergence has a say.</param>

@@ -22,7 +22,8 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     ];
 
     /// <summary>The keys of a reference that is asked for the log-probabilities of answers.</summary>
-    protected static IReadOnlyList<string> ReferenceKeys { get; } = [nameof(PreferenceOptions.RefModelNameOrPath), nameof(PreferenceOptions.PrecomputeRefLogProbs)];
+    protected static IReadOnlyList<string> ReferenceKeys { get; } = [nameof(PreferenceOptions.RefModelNameOrPath),
+        nameof(PreferenceOptions.PrecomputeRefLogProbs)];
 
     /// <summary>The keys of a reference that follows the policy.</summary>
     protected static IReadOnlyList<string> FollowingKeys { get; } =
@@ -42,7 +43,8 @@ internal abstract class PreferenceDefinition : AnswerDefinition
             yield return ("loss_type", new[] { loss }, KeySource.Method);
         if (Keys.Contains(nameof(PreferenceOptions.PrecomputeRefLogProbs)))
             yield return ("precompute_ref_log_probs", written.PrecomputesReference(), KeySource.Method);
-        if (dialect == RecipeDialect.Mixer && written.TrlCompat is null)     // a release that is named decides about lengths, whatever names the data
+        // a release that is named decides about lengths, whatever names the data
+        if (dialect == RecipeDialect.Mixer && written.TrlCompat is null)
         {
             yield return ("truncation_mode", TruncationMode.KeepEnd, KeySource.Dialect);
             yield return ("max_length", 512, KeySource.Dialect);
@@ -72,7 +74,8 @@ internal abstract class PreferenceDefinition : AnswerDefinition
 
     public override IMethodRun Begin(MethodStart start) => PreferenceRun.Begin(start, Objective(start.Run.Preference));
 
-    /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be reproduced.</summary>
+    /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be
+    /// reproduced.</summary>
     public static int RowsPerGroup(MethodOptions run) =>
         run.Training.PerDeviceTrainBatchSize * (run.Preference.TrlCompat is null ? run.Training.GradientAccumulationSteps : 1);
 }

@@ -5,18 +5,22 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>Every method that compares answers: the policy's log-probabilities of all answers in one pass, an objective over them, its gradient back through the head.</summary>
+/// <summary>Every method that compares answers: the policy's log-probabilities of all answers in one pass, an objective over them, its
+/// gradient back through the head.</summary>
 /// <remarks>
-/// A prompt is computed once for all its answers, and the head is evaluated on answers alone. Where a row's loss depends on the other rows of its group
-/// and the group does not fit into one bin, the group is scored once without gradients first; then each bin's weights are known.
-/// Products of other shapes round differently in their last bit, and a comparison of equals would then be decided by it. So what is the same is never
-/// computed twice: before the first update the reference's scores are the policy's own, and answers of the same tokens have the same log-probabilities.
+/// A prompt is computed once for all its answers, and the head is evaluated on answers alone. Where a row's loss depends on the other rows
+/// of its group and the group does not fit into one bin, the group is scored once without gradients first; then each bin's weights are
+/// known. Products of other shapes round differently in their last bit, and a comparison of equals would then be decided by it. So what is
+/// the same is never computed twice: before the first update the reference's scores are the policy's own, and answers of the same tokens
+/// have the same log-probabilities.
 /// </remarks>
 /// <param name="name">The command.</param>
 /// <param name="objective">The loss.</param>
 /// <param name="reference">The reference where it stays in memory; null where rows carry its scores, or none is needed.</param>
-/// <param name="beginsAsReference">Whether the reference has the weights that the policy begins with: until the first update its scores are the policy's own.</param>
-internal sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null, bool beginsAsReference = false) : ITrainingMethod
+/// <param name="beginsAsReference">Whether the reference has the weights that the policy begins with: until the first update its scores are
+/// the policy's own.</param>
+internal sealed class PreferenceMethod(string name, IPreferenceObjective objective, LiveReference? reference = null,
+    bool beginsAsReference = false) : ITrainingMethod
 {
     public string Name => name;
 
@@ -55,7 +59,14 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
                     promptTokens += Predicted(row.Segments[segment.Parent]);
             }
         }
-        return new() { Rows = rows.Count, ChosenRows = chosen, RejectedRows = rejected, ChosenTokens = chosenTokens, PromptTokens = promptTokens };
+        return new()
+        {
+            Rows = rows.Count,
+            ChosenRows = chosen,
+            RejectedRows = rejected,
+            ChosenTokens = chosenTokens,
+            PromptTokens = promptTokens
+        };
     }
 
     public void AfterStep(Decoder model, int updates) => reference?.AfterStep(model, updates);
@@ -105,7 +116,8 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
             return;
         // Everyone evaluates the whole group, and so has the same running state; its loss and its metrics count once.
         var gradients = pass.Training ? new List<RowGradient>() : null;
-        var loss = objective.Evaluate(all, group.Totals, pass.Training, pass.Workers.IsFirst ? pass.Metrics : null, gradients) * group.Share;
+        var loss = objective.Evaluate(all, group.Totals, pass.Training, pass.Workers.IsFirst ? pass.Metrics : null,
+            gradients) * group.Share;
         pass.Add(pass.Workers.IsFirst ? loss : 0);
         if (gradients is null)
             return;
@@ -114,7 +126,8 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
             using var scope = TensorScope.Enter();
             // Σ weight · (−log p) has the gradient that is wanted where each weight is minus the derivative.
             var weights = Array.ConvertAll(Flat(places, gradients.GetRange(own + first, count), group.Share), derivative => -derivative);
-            pass.Add(TokenLogProbs.WeightedLoss(model, bin, places.Places, places.Targets, weights, options: pass.OptionsFor(bin.Batch)), 0);
+            pass.Add(TokenLogProbs.WeightedLoss(model, bin, places.Places, places.Targets, weights, options: pass.OptionsFor(bin.Batch)),
+                0);
         }
     }
 
@@ -122,13 +135,15 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
     private List<ScoredRow> Scored(LossGroup group, Bin bin, AnswerPlaces places, HeadStatistics statistics, LossPass pass)
     {
         ReferenceReading.Level(places, statistics, number => group[number]);
-        var isReference = objective.NeedsReference && beginsAsReference && pass.IsUntrained && pass.OptionsFor(bin.Batch).EmbeddingNoise is null;
+        var isReference = objective.NeedsReference && beginsAsReference && pass.IsUntrained
+            && pass.OptionsFor(bin.Batch).EmbeddingNoise is null;
         var live = objective.NeedsReference && !isReference && reference is not null ? reference.Scores(bin, objective, group) : null;
         var result = new List<ScoredRow>();
         foreach (var (number, spans) in places.Rows)
         {
             var row = group[number];
-            var known = isReference ? ReferenceReading.Of(spans, statistics, objective, PromptLength(row)) : live?[number] ?? row.Reference ?? default;
+            var known = isReference ? ReferenceReading.Of(spans, statistics, objective, PromptLength(row)) : live?[number] ?? row.Reference
+                ?? default;
             if (objective.NeedsReference && !isReference && live is null && row.Reference is null)
                 throw new InvalidOperationException($"row {number} carries no reference scores");
             AnswerScore? chosen = null, rejected = null, mismatched = null;
@@ -142,7 +157,12 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
                 {
                     LogProbs = logProbs,
                     LogSquares = statistics.LogSquares is { } squares ? squares.AsMemory(span.First, span.Count + 1) : default,
-                    Reference = span.Role switch { SegmentRole.Chosen => known.Chosen, SegmentRole.Rejected => known.Rejected, _ => known.Mismatched },
+                    Reference = span.Role switch
+                    {
+                        SegmentRole.Chosen => known.Chosen,
+                        SegmentRole.Rejected => known.Rejected,
+                        _ => known.Mismatched
+                    },
                 };
                 switch (span.Role)
                 {
@@ -155,7 +175,15 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
                     default: mismatched = score; break;
                 }
             }
-            result.Add(new ScoredRow { Row = number, PromptLength = PromptLength(row), Chosen = chosen, Rejected = rejected, Mismatched = mismatched, PromptLogProbs = prompt });
+            result.Add(new ScoredRow
+            {
+                Row = number,
+                PromptLength = PromptLength(row),
+                Chosen = chosen,
+                Rejected = rejected,
+                Mismatched = mismatched,
+                PromptLogProbs = prompt
+            });
         }
         return result;
     }
@@ -192,8 +220,8 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
     }
 
     /// <summary>What is measured on the whole vocabulary: means over answer tokens.</summary>
-    /// <remarks>So has it the reference trainer for DPO, and in its newest release for KTO; its logits of ORPO, CPO, BCO and older KTO are taken over prompts and padding as well,
-    /// which are not computed here.</remarks>
+    /// <remarks>So has it the reference trainer for DPO, and in its newest release for KTO; its logits of ORPO, CPO, BCO and older KTO are
+    /// taken over prompts and padding as well, which are not computed here.</remarks>
     private static void Measure(AnswerPlaces places, HeadStatistics statistics, MetricSums metrics)
     {
         var targets = places.Targets;

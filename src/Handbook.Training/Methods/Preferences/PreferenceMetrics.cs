@@ -4,7 +4,8 @@ namespace Handbook.Training.Methods.Preferences;
 internal static class PreferenceMetrics
 {
     /// <summary>Rewards and log-probabilities of a pair.</summary>
-    public static void AddPair(this MetricSums metrics, double chosenReward, double rejectedReward, double chosenLogProb, double rejectedLogProb)
+    public static void AddPair(this MetricSums metrics, double chosenReward, double rejectedReward, double chosenLogProb,
+        double rejectedLogProb)
     {
         metrics.Add("rewards/chosen", chosenReward, 1);
         metrics.Add("rewards/rejected", rejectedReward, 1);
@@ -15,7 +16,8 @@ internal static class PreferenceMetrics
     }
 
     /// <summary>Reward and log-probability of a single answer. A class that is missing adds nothing.</summary>
-    /// <remarks>The margin is the difference of both classes' means over the group: each answer adds its share, so parts of a group add up to it.</remarks>
+    /// <remarks>The margin is the difference of both classes' means over the group: each answer adds its share, so parts of a group add up
+    /// to it.</remarks>
     public static void AddAnswer(this MetricSums metrics, bool desirable, double reward, double logProb, GroupTotals totals)
     {
         var name = desirable ? "chosen" : "rejected";

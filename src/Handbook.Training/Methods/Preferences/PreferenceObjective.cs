@@ -8,7 +8,8 @@ internal static class PreferenceObjective
     /// <summary>The objective of a preference method, where it needs nothing of the run but its options.</summary>
     /// <param name="run">Checked options of such a method.</param>
     /// <exception cref="ArgumentException">The method compares no answers.</exception>
-    public static IPreferenceObjective Create(MethodOptions run) => run.Definition is PreferenceDefinition definition ? definition.Objective(run.Preference)
+    public static IPreferenceObjective Create(MethodOptions run) => run.Definition is PreferenceDefinition definition
+        ? definition.Objective(run.Preference)
         : throw new ArgumentException($"{run.MethodName} has no preference objective", nameof(run));
 
     /// <summary>The value of an enumeration of losses that a recipe names; a checked recipe names no other.</summary>
@@ -41,6 +42,7 @@ internal static class PreferenceObjective
         return all;
     }
 
-    /// <summary>A derivative that float32 can hold: the square of an exponential goes beyond, where only its sign still says something.</summary>
+    /// <summary>A derivative that float32 can hold: the square of an exponential goes beyond, where only its sign still says
+    /// something.</summary>
     internal static double Bounded(double derivative) => Math.Clamp(derivative, -1e38, 1e38);
 }

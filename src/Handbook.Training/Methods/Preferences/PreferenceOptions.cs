@@ -9,7 +9,8 @@ public sealed record PreferenceOptions
     /// <summary>β: how strongly the policy is held to its reference; the loss's temperature where there is none.</summary>
     public double? Beta { get; init; }
 
-    /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood, <c>nll</c>, or <c>dft</c>.</summary>
+    /// <summary>The loss; for <c>dpo</c> also a list of several to add up; for <c>sft</c> the mean negative log-likelihood, <c>nll</c>, or
+    /// <c>dft</c>.</summary>
     public IReadOnlyList<string>? LossType { get; init; }
 
     /// <summary>Weights of several losses, in their order; null weighs each with 1.</summary>
@@ -51,11 +52,12 @@ public sealed record PreferenceOptions
     /// <summary>The reference model's folder; null takes the model that is trained, as it is before the first step.</summary>
     public string? RefModelNameOrPath { get; init; }
 
-    /// <summary>Compute the reference's log-probabilities once, before training, and keep them in the cache; the reference then leaves memory.
-    /// false keeps it beside the policy, as <c>sync_ref_model</c> needs it.</summary>
+    /// <summary>Compute the reference's log-probabilities once, before training, and keep them in the cache; the reference then leaves
+    /// memory. false keeps it beside the policy, as <c>sync_ref_model</c> needs it.</summary>
     public bool? PrecomputeRefLogProbs { get; init; }
 
-    /// <summary>Which release of the reference trainer to agree with where releases differ; null takes each paper's meaning, and the newest release's for rows and counts.</summary>
+    /// <summary>Which release of the reference trainer to agree with where releases differ; null takes each paper's meaning, and the newest
+    /// release's for rows and counts.</summary>
     public TrlRelease? TrlCompat { get; init; }
 
     /// <summary>Which tokens ORPO's likelihood term covers.</summary>
@@ -76,7 +78,8 @@ public sealed record PreferenceOptions
     /// <summary>AlphaPO's α, the shape of the reward; 0 is the plain log-probability.</summary>
     public double Alpha { get; init; }
 
-    /// <summary>BCO: weigh bad answers by how much their prompts look like those of good ones, to the model as it is before training.</summary>
+    /// <summary>BCO: weigh bad answers by how much their prompts look like those of good ones, to the model as it is before
+    /// training.</summary>
     public bool UseDensityRatio { get; init; }
 
     /// <summary>Least weight that <c>use_density_ratio</c> gives.</summary>
@@ -85,7 +88,8 @@ public sealed record PreferenceOptions
     /// <summary>Greatest weight that <c>use_density_ratio</c> gives.</summary>
     public double MaxDensityRatio { get; init; } = 10.0;
 
-    /// <summary>Most tokens of a prompt; its last ones are kept. null cuts none. With <c>dataset_mixer</c> only prompts of rows that are longer than <c>max_length</c> are cut.</summary>
+    /// <summary>Most tokens of a prompt; its last ones are kept. null cuts none. With <c>dataset_mixer</c> only prompts of rows that are
+    /// longer than <c>max_length</c> are cut.</summary>
     public int? MaxPromptLength { get; init; }
 
     /// <summary>Most tokens of an answer; null cuts none.</summary>
@@ -95,11 +99,13 @@ public sealed record PreferenceOptions
     /// <summary>Which end of a row that is too long is kept: <c>keep_start</c>, or <c>keep_end</c> as older releases had it.</summary>
     public TruncationMode? TruncationMode { get; init; }
 
-    /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the same.</summary>
+    /// <summary>Compute the prompt once for all its answers; false computes it with each, for comparison: the results are the
+    /// same.</summary>
     [Key(Elsewhere = "its results are the same with either value")]
     public bool SharePrompts { get; init; } = true;
 
-    /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always the same prompts, always the likeliest words.</summary>
+    /// <summary>At each evaluation write what the model answers to 16 held-out prompts to <c>samples.jsonl</c> in the run folder: always
+    /// the same prompts, always the likeliest words.</summary>
     public bool GenerateDuringEval { get; init; }
 
     /// <summary>Tools that every row's prompt is rendered with.</summary>
@@ -121,7 +127,8 @@ public sealed record PreferenceOptions
     public double AlphaDivergence() => FAlphaDivergenceCoef ?? (TrlCompat == TrlRelease.V0_24 ? 1.0 : 0.5);
 
     /// <summary>Which end of a row that is too long is kept.</summary>
-    public TruncationMode Truncation() => TruncationMode ?? (TrlCompat == TrlRelease.V0_24 ? Preferences.TruncationMode.KeepEnd : Preferences.TruncationMode.KeepStart);
+    public TruncationMode Truncation() =>
+        TruncationMode ?? (TrlCompat == TrlRelease.V0_24 ? Preferences.TruncationMode.KeepEnd : Preferences.TruncationMode.KeepStart);
 
     /// <summary>Whether the reference's scores are computed before training and the reference then leaves memory.</summary>
     public bool PrecomputesReference() => PrecomputeRefLogProbs ?? !SyncRefModel;

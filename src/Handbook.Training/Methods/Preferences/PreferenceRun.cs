@@ -7,12 +7,14 @@ using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>A preference method in one run: its rows in the form that the objective reads, and the reference's scores of them or the reference itself.</summary>
+/// <summary>A preference method in one run: its rows in the form that the objective reads, and the reference's scores of them or the
+/// reference itself.</summary>
 internal sealed class PreferenceRun : IMethodRun
 {
     private readonly LiveReference? _reference;
 
-    private PreferenceRun(string name, IPreferenceObjective objective, (ITokenRows Train, ITokenRows? Evaluation) rows, LiveReference? reference, bool beginsAsReference)
+    private PreferenceRun(string name, IPreferenceObjective objective, (ITokenRows Train, ITokenRows? Evaluation) rows,
+        LiveReference? reference, bool beginsAsReference)
     {
         ((Train, Evaluation), _reference) = (rows, reference);
         Method = new PreferenceMethod(name, objective, reference, beginsAsReference);
@@ -37,10 +39,12 @@ internal sealed class PreferenceRun : IMethodRun
     }
 
     /// <summary>Rows as an objective reads them.</summary>
-    public static (ITokenRows Train, ITokenRows? Evaluation) Laid(MethodStart start) => start.Run.Preference.SharePrompts ? (start.Data.Train, start.Evaluation)
+    public static (ITokenRows Train, ITokenRows? Evaluation) Laid(MethodStart start) => start.Run.Preference.SharePrompts
+        ? (start.Data.Train, start.Evaluation)
         : (new SeparatePrompts(start.Data.Train), start.Evaluation is null ? null : new SeparatePrompts(start.Evaluation));
 
-    private static (ITokenRows Train, ITokenRows? Evaluation) Scored(MethodStart start, IPreferenceObjective objective, ReferenceModel reference,
+    private static (ITokenRows Train, ITokenRows? Evaluation) Scored(MethodStart start, IPreferenceObjective objective,
+        ReferenceModel reference,
         (ITokenRows Train, ITokenRows? Evaluation) rows)
     {
         Decoder? opened = null;

@@ -13,7 +13,8 @@ internal sealed class ReferenceModel
     public ReferenceModel(MethodStart start)
     {
         _start = start;
-        Folder = start.Run.Preference.RefModelNameOrPath is { } named ? ModelFolder.Find(named, "ref_model_name_or_path") : start.InitialFolder;
+        Folder = start.Run.Preference.RefModelNameOrPath is { } named ? ModelFolder.Find(named, "ref_model_name_or_path")
+            : start.InitialFolder;
     }
 
     /// <summary>Where it lies.</summary>
@@ -46,6 +47,7 @@ internal sealed class ReferenceModel
         if (!keys.SyncRefModel)
             return new LiveReference(Load());
         using var weights = ModelWeights.Open(Folder, PublishedConfig.Load(Folder), fused: true);
-        return new LiveReference(Decoder.Load(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, _start.Model.Compute)), keys.RefModelSyncSteps, keys.RefModelMixupAlpha);
+        return new LiveReference(Decoder.Load(weights, ParameterPlan.Resident(weights.Parameters, DType.Float32, _start.Model.Compute)),
+            keys.RefModelSyncSteps, keys.RefModelMixupAlpha);
     }
 }

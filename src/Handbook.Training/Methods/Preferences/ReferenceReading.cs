@@ -23,11 +23,13 @@ internal static class ReferenceReading
                 else if (span.Role is SegmentRole.Chosen or SegmentRole.Rejected)
                     other = span;
             return its.Count == 0 ? 0
-                : objective.Reduce(role, statistics.LogProb.AsSpan(its.First, its.Count), promptLength, role == SegmentRole.Mismatched ? 0 : other.Count, reference: true);
+                : objective.Reduce(role, statistics.LogProb.AsSpan(its.First, its.Count), promptLength,
+                    role == SegmentRole.Mismatched ? 0 : other.Count, reference: true);
         }
     }
 
-    /// <summary>Gives both answers of a pair the same values where they are the same tokens behind the same prompt, as two that were cut may be.</summary>
+    /// <summary>Gives both answers of a pair the same values where they are the same tokens behind the same prompt, as two that were cut
+    /// may be.</summary>
     public static void Level(AnswerPlaces places, HeadStatistics statistics, Func<int, TokenRow> rows)
     {
         foreach (var (number, spans) in places.Rows)
@@ -52,7 +54,8 @@ internal static class ReferenceReading
                 chosen ??= segment;
             else if (segment.Role == SegmentRole.Rejected)
                 rejected ??= segment;
-        return chosen is { } good && rejected is { } bad && good.Ids.Span.SequenceEqual(bad.Ids.Span) && Before(good).SequenceEqual(Before(bad));
+        return chosen is { } good && rejected is { } bad && good.Ids.Span.SequenceEqual(bad.Ids.Span)
+            && Before(good).SequenceEqual(Before(bad));
 
         ReadOnlySpan<int> Before(TokenSegment answer) => answer.Parent < 0 ? [] : row.Segments[answer.Parent].Ids.Span;
     }

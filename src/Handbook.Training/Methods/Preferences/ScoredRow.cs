@@ -7,8 +7,8 @@ internal sealed record AnswerScore
     public required ReadOnlyMemory<double> LogProbs { get; init; }
 
     /// <summary>
-    /// log Σᵥ π(v)² at each place, where <see cref="IPreferenceObjective.NeedsSquares"/>: [n + 1], of which entry i predicts token i and the last one
-    /// stands on the answer's last token; otherwise empty.
+    /// log Σᵥ π(v)² at each place, where <see cref="IPreferenceObjective.NeedsSquares"/>: [n + 1], of which entry i predicts token i and
+    /// the last one stands on the answer's last token; otherwise empty.
     /// </summary>
     public ReadOnlyMemory<double> LogSquares { get; init; }
 
@@ -16,7 +16,8 @@ internal sealed record AnswerScore
     public double Reference { get; init; }
 }
 
-/// <summary>One row of a preference set with its scores. Pairs have both answers; unpaired rows have one of the two, chosen where it is desirable.</summary>
+/// <summary>One row of a preference set with its scores. Pairs have both answers; unpaired rows have one of the two, chosen where it is
+/// desirable.</summary>
 internal sealed record ScoredRow
 {
     /// <summary>Number of the row in its data set.</summary>
@@ -36,7 +37,8 @@ internal sealed record ScoredRow
     public ReadOnlyMemory<double> PromptLogProbs { get; init; }
 }
 
-/// <summary>The derivatives of a group's loss with respect to the log-probabilities of one row; each as long as what it belongs to, empty where all are 0.</summary>
+/// <summary>The derivatives of a group's loss with respect to the log-probabilities of one row; each as long as what it belongs to, empty
+/// where all are 0.</summary>
 internal sealed record RowGradient
 {
     public double[] Chosen { get; init; } = [];

@@ -8,7 +8,8 @@ using Handbook.Training.Sampling;
 
 namespace Handbook.Training.Methods.Rejection;
 
-/// <summary>Rejection sampling: prompts are answered, answers scored and selected, and <c>sft</c> or <c>dpo</c> trains on what was selected.</summary>
+/// <summary>Rejection sampling: prompts are answered, answers scored and selected, and <c>sft</c> or <c>dpo</c> trains on what was
+/// selected.</summary>
 internal sealed class RejectionDefinition : AnswerDefinition
 {
     public override string Summary => """
@@ -41,14 +42,18 @@ internal sealed class RejectionDefinition : AnswerDefinition
     /// <summary>Its own keys; those of the training stage are read through it.</summary>
     public override IReadOnlyList<string> Keys =>
     [
-        nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking), nameof(DataOptions.DatasetKwargs), nameof(DataOptions.TruncationSide),
-        nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.TrlCompat), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.TruncationMode),
-        nameof(TrainingOptions.LabelSmoothingFactor), .. KeyNames.Of<GenerationOptions>(), .. KeyNames.Of<ScorerOptions>(), .. KeyNames.Of<RejectionOptions>(),
+        nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking),
+            nameof(DataOptions.DatasetKwargs), nameof(DataOptions.TruncationSide),
+        nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.TrlCompat), nameof(PreferenceOptions.MaxCompletionLength),
+            nameof(PreferenceOptions.TruncationMode),
+        nameof(TrainingOptions.LabelSmoothingFactor), .. KeyNames.Of<GenerationOptions>(), .. KeyNames.Of<ScorerOptions>(),
+            .. KeyNames.Of<RejectionOptions>(),
     ];
 
     public override IReadOnlyList<(string Key, string Why)> Unread =>
     [
-        ("resume_from_checkpoint", "which goes on by itself from what it finds"), ("auto_insert_empty_system_msg", "system_prompt is what is put before prompts"),
+        ("resume_from_checkpoint", "which goes on by itself from what it finds"),
+            ("auto_insert_empty_system_msg", "system_prompt is what is put before prompts"),
     ];
 
     public override IReadOnlyList<MethodDefinition> Stages => [Of(TrainingMethod.Sft), Of(TrainingMethod.Dpo)];
@@ -57,7 +62,8 @@ internal sealed class RejectionDefinition : AnswerDefinition
 
     public override IEnumerable<(string Key, object? Value, KeySource Source)> Defaults(RecipeDialect dialect, PreferenceOptions written) =>
     [
-        .. base.Defaults(dialect, written), .. dialect == RecipeDialect.Mixer ? TextDefinition.PackedByDefault : [], ("max_prompt_length", 512, KeySource.Method),
+        .. base.Defaults(dialect, written), .. dialect == RecipeDialect.Mixer ? TextDefinition.PackedByDefault : [],
+            ("max_prompt_length", 512, KeySource.Method),
     ];
 
     public override void Check(MethodOptions run, Diagnostics report)

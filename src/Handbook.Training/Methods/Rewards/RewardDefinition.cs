@@ -40,6 +40,8 @@ internal sealed class RewardDefinition : AnswerDefinition
 
     public override string WhatNext(string folder) => $"score rows with `handbook score {folder} DATA`";
 
-    /// <summary>A reward is read at the end of a text as the template closes it: so a score is the same wherever else the model is asked for one.</summary>
-    protected override PreferenceTokenizerOptions Of(PreferenceTokenizerOptions options, MethodOptions run) => options with { Cut = AnswerCut.LeaveOut, End = AnswerEnding.Texts };
+    /// <summary>A reward is read at the end of a text as the template closes it: so a score is the same wherever else the model is asked
+    /// for one.</summary>
+    protected override PreferenceTokenizerOptions Of(PreferenceTokenizerOptions options, MethodOptions run) =>
+        options with { Cut = AnswerCut.LeaveOut, End = AnswerEnding.Texts };
 }

@@ -7,9 +7,11 @@ using Handbook.Training.Rewards;
 
 namespace Handbook.Training.Methods.Rewards;
 
-/// <summary>Reward modelling: the chosen answer of a pair is to score higher than the rejected one. The loss is <see cref="RewardObjective"/>'s.</summary>
+/// <summary>Reward modelling: the chosen answer of a pair is to score higher than the rejected one. The loss is
+/// <see cref="RewardObjective"/>'s.</summary>
 /// <param name="centring">Weight of the squared sum of a pair's rewards; null adds nothing.</param>
-/// <param name="groupsByMicroBatch">Whether the loss is the mean of the micro-batches' means, as the reference trainer has it, and not the mean over the step.</param>
+/// <param name="groupsByMicroBatch">Whether the loss is the mean of the micro-batches' means, as the reference trainer has it, and not the
+/// mean over the step.</param>
 internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBatch = false) : ITrainingMethod
 {
     public string Name => "reward";
@@ -29,7 +31,8 @@ internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBa
             var pairs = Pairs.Of(places, scores.Detach().To(DType.Float64).AsSpan<double>(), group);
             all.Add(pairs);
             var (chosen, rejected) = (new double[pairs.Count], new double[pairs.Count]);
-            var loss = group.Share * RewardObjective.Evaluate(pairs.Chosen, pairs.Rejected, pairs.Margins, centring, group.Totals.Rows, chosen, rejected, metrics: null);
+            var loss = group.Share * RewardObjective.Evaluate(pairs.Chosen, pairs.Rejected, pairs.Margins, centring, group.Totals.Rows,
+                chosen, rejected, metrics: null);
             pass.Add(KnownGradient.Of(scores, loss, pairs.Scatter(chosen, rejected, group.Share, places.Length)), loss);
         }
         // Once for the whole group: the least and the greatest reward are not sums of those of bins.

@@ -19,9 +19,11 @@ internal static class RewardObjective
     /// <param name="groupPairs">Pairs of the whole group: what the mean divides by.</param>
     /// <param name="chosenGradient">Receives ∂loss/∂r_w; empty in evaluation.</param>
     /// <param name="rejectedGradient">Receives ∂loss/∂r_l; empty in evaluation.</param>
-    /// <param name="metrics">Receives sums and counts; null measures nothing. The least and greatest reward count once for each call.</param>
+    /// <param name="metrics">Receives sums and counts; null measures nothing. The least and greatest reward count once for each
+    /// call.</param>
     /// <returns>The part of the group's loss that these pairs contribute.</returns>
-    public static double Evaluate(ReadOnlySpan<double> chosen, ReadOnlySpan<double> rejected, ReadOnlySpan<double> margins, double? centring, int groupPairs,
+    public static double Evaluate(ReadOnlySpan<double> chosen, ReadOnlySpan<double> rejected, ReadOnlySpan<double> margins,
+        double? centring, int groupPairs,
         Span<double> chosenGradient, Span<double> rejectedGradient, MetricSums? metrics)
     {
         double total = 0, least = double.PositiveInfinity, greatest = double.NegativeInfinity;

@@ -15,13 +15,15 @@ internal sealed class SftDefinition : TextDefinition
 
     public override IReadOnlyList<string> Keys =>
     [
-        .. base.Keys, nameof(SftOptions.AssistantOnlyLoss), nameof(SftOptions.CompletionOnlyLoss), nameof(SftOptions.AutoInsertEmptySystemMsg),
+        .. base.Keys, nameof(SftOptions.AssistantOnlyLoss), nameof(SftOptions.CompletionOnlyLoss),
+            nameof(SftOptions.AutoInsertEmptySystemMsg),
         nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.TruncationMode),
     ];
 
     public override void Check(MethodOptions run, Diagnostics report)
     {
-        if (LossNames.Check<SftLossType>(run.Preference.LossType ?? ["nll"], Name, report) is [SftLossType.Dft] && run.Training.LabelSmoothingFactor > 0)
+        if (LossNames.Check<SftLossType>(run.Preference.LossType ?? ["nll"], Name, report) is [SftLossType.Dft]
+            && run.Training.LabelSmoothingFactor > 0)
             report.Warning("label_smoothing_factor", "has no effect on loss_type dft", why: "dft weighs each token by its own probability",
                 fix: "remove the key, or use loss_type: nll");
     }

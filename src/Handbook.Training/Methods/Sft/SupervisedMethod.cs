@@ -11,14 +11,16 @@ namespace Handbook.Training.Methods.Sft;
 /// nll: loss = − Σ log p(target) / M                over the targets of the whole step, M their number
 /// dft: loss = − Σ sg(p(target)) · log p(target) / M        sg: a constant of the step. Wu et al. 2025, arXiv:2508.05629, eq. 9
 /// </code>
-/// M is the number of predicted tokens, however rows are packed and the step is accumulated. The reference trainer counted a row's first token as well
-/// up to TRL 0.24 with transformers 4, though nothing predicts it: <c>trl_compat: "0.24"</c> does so again, but not in rows packed best-fit, where it did not.
+/// M is the number of predicted tokens, however rows are packed and the step is accumulated. The reference trainer counted a row's first
+/// token as well up to TRL 0.24 with transformers 4, though nothing predicts it: <c>trl_compat: "0.24"</c> does so again, but not in rows
+/// packed best-fit, where it did not.
 /// </remarks>
 /// <param name="name">The command, <c>sft</c> or <c>cpt</c>.</param>
 /// <param name="countFirstTokens">Whether a row's first token counts in M where it carries loss.</param>
 /// <param name="labelSmoothing">ε of label smoothing; has no part in the loss <paramref name="dynamic"/>.</param>
 /// <param name="dynamic">Whether each token's loss is weighed by its own probability (<c>dft</c>).</param>
-internal sealed class SupervisedMethod(string name, bool countFirstTokens = false, double labelSmoothing = 0, bool dynamic = false) : ITrainingMethod
+internal sealed class SupervisedMethod(string name, bool countFirstTokens = false, double labelSmoothing = 0, bool dynamic = false)
+    : ITrainingMethod
 {
     public string Name => name;
 

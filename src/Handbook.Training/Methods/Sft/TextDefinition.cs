@@ -8,7 +8,8 @@ internal abstract class TextDefinition : MethodDefinition
 {
     public override IReadOnlyList<string> Keys =>
     [
-        nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking), nameof(DataOptions.DatasetKwargs),
+        nameof(DataOptions.Packing), nameof(DataOptions.PackingStrategy), nameof(DataOptions.EvalPacking),
+            nameof(DataOptions.DatasetKwargs),
         nameof(DataOptions.TruncationSide), nameof(TrainingOptions.LabelSmoothingFactor), nameof(PreferenceOptions.TrlCompat),
     ];
 

@@ -64,8 +64,11 @@ internal sealed class ChatEndpoint
             key = options.BaseUrl is not null ? "none"      // an endpoint of one's own may take any
                 : throw new InputException($"the environment variable {options.KeyVariable} is not set", why: $"{Name} wants a key",
                     fix: $"export {options.KeyVariable}=…, or name another endpoint");
-        var client = new OpenAIClientOptions { NetworkTimeout = TimeSpan.FromSeconds(options.Timeout),
-            RetryPolicy = new ClientRetryPolicy(maxRetries: 0) };
+        var client = new OpenAIClientOptions
+        {
+            NetworkTimeout = TimeSpan.FromSeconds(options.Timeout),
+            RetryPolicy = new ClientRetryPolicy(maxRetries: 0)
+        };
         if (options.BaseUrl is { } address)
             client.Endpoint = EndpointAddress.Require(address);
         Address = client.Endpoint ?? new Uri("https://api.openai.com/v1");
@@ -121,7 +124,9 @@ internal sealed class ChatEndpoint
             var refusal = failure is ClientResultException { Status: not 0 } answered ? answered : null;
             if (refusal is null && !Passing(failure))
                 throw IsReadingProblem(failure)
-                    ? new InputException($"{Name} sent a reply that is no chat completion: {(failure is ArgumentOutOfRangeException ? "it holds no choice" : failure.Message)}", fix: "check that the address ends where the API begins, usually with /v1", inner: failure)
+                    ? new InputException($"{Name} sent a reply that is no chat "
+                        + $"completion: {(failure is ArgumentOutOfRangeException ? "it holds no choice" : failure.Message)}",
+                        fix: "check that the address ends where the API begins, usually with /v1", inner: failure)
                     : new InvalidOperationException($"{Name}: {failure.Message}", failure);
             _hasReplied |= refusal is not null;
             var retries = refusal is not null && !MayPass(refusal.Status) ? 0
@@ -129,7 +134,8 @@ internal sealed class ChatEndpoint
             if (failures >= retries)
                 throw refusal is null ? Unreachable(failure, failures) : Refused(refusal, failures);
             var wait = WaitAfter(failures, refusal?.GetRawResponse());
-            _options.Say?.Invoke($"{Name}: {(refusal is null ? Reason(failure) : $"answered {refusal.Status}: {Body(refusal)}")}; {which} is sent again in {wait.TotalSeconds:0.#} s (try {failures + 2} of {retries + 1})");
+            _options.Say?.Invoke($"{Name}: {(refusal is null ? Reason(failure) : $"answered {refusal.Status}: {Body(refusal)}")}; {which} "
+                + $"is sent again in {wait.TotalSeconds:0.#} s (try {failures + 2} of {retries + 1})");
             await Task.Delay(wait, cancel).ConfigureAwait(false);
         }
     }
@@ -137,13 +143,15 @@ internal sealed class ChatEndpoint
     private static bool MayPass(int status) => status is 408 or 409 or 425 or 429 or >= 500;
 
     private static bool Passing(Exception failure) =>
-        failure is ClientResultException { Status: 0 } or HttpRequestException or TimeoutException or IOException or TaskCanceledException or AggregateException;
+        failure is ClientResultException
+        { Status: 0 } or HttpRequestException or TimeoutException or IOException or TaskCanceledException or AggregateException;
 
     private static bool IsReadingProblem(Exception failure) =>
         failure is System.Text.Json.JsonException or ArgumentOutOfRangeException or FormatException or InvalidOperationException or KeyNotFoundException;
 
     private static bool CannotConnect(Exception failure) =>
-        failure is HttpRequestException { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError }
+        failure is HttpRequestException
+        { HttpRequestError: HttpRequestError.ConnectionError or HttpRequestError.NameResolutionError or HttpRequestError.SecureConnectionError }
         || failure.InnerException is { } inner && CannotConnect(inner);
 
     private static Exception Innermost(Exception failure) => failure.InnerException is { } inner ? Innermost(inner) : failure;
@@ -191,13 +199,14 @@ internal sealed class ChatEndpoint
     {
         return new InputException($"{Name} answered {failure.Status}: {Body(failure)}",
             failures > 0 ? $"{failures + 1} attempts failed" : null, failure.Status switch
-        {
-            >= 300 and < 400 => "the server sends requests elsewhere: use the address that it stands for, perhaps with https or /v1",
-            401 or 403 => $"check the key in {_options.KeyVariable}",
-            404 => "check the address (it usually ends with /v1) and the model's name",
-            400 or 422 => "the endpoint does not take this request: check the model's name, and shorten max_completion_length or the prompts",
-            429 => "lower endpoint_parallel, or try again later; what was done before is kept",
-            _ => "try again later; what was done before is kept, and the same command goes on from there",
-        }, failure);
+            {
+                >= 300 and < 400 => "the server sends requests elsewhere: use the address that it stands for, perhaps with https or /v1",
+                401 or 403 => $"check the key in {_options.KeyVariable}",
+                404 => "check the address (it usually ends with /v1) and the model's name",
+                400 or 422 => "the endpoint does not take this request: check the model's name, and shorten max_completion_length or "
+                    + "the prompts",
+                429 => "lower endpoint_parallel, or try again later; what was done before is kept",
+                _ => "try again later; what was done before is kept, and the same command goes on from there",
+            }, failure);
     }
 }

@@ -78,7 +78,8 @@ internal sealed class CodeSandbox
         try
         {
             // It must run, see no folder of ours, and have no network but an interface that is down.
-            probe = sandbox.Run("test ! -e /home && test ! -e /root && test -w . && ! grep -q '^[a-z]*[0-9].*00000000' /proc/net/route 2>/dev/null && echo ready", new Dictionary<string, string>(), CancellationToken.None);
+            probe = sandbox.Run("test ! -e /home && test ! -e /root && test -w . && ! grep -q '^[a-z]*[0-9].*00000000' /proc/net/route "
+                + "2>/dev/null && echo ready", new Dictionary<string, string>(), CancellationToken.None);
         }
         catch (System.ComponentModel.Win32Exception failure)
         {
@@ -86,7 +87,8 @@ internal sealed class CodeSandbox
         }
         return probe is { Code: 0 } && probe.Output.Contains("ready", StringComparison.Ordinal) ? sandbox
             : throw Refused(probe.Output.Trim().Length > 0 ? probe.Output.Trim() : $"the trial run ended with {probe.Code}",
-                "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; in a container, a seccomp profile that permits unshare and mount), or leave unit_test out of reward_funcs");
+                "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; in a container, a seccomp profile that permits unshare "
+                    + "and mount), or leave unit_test out of reward_funcs");
 
         static InputException Refused(string reason, string fix) =>
             new($"unit_test: code cannot be isolated here: {reason}", "what a model wrote must not reach your files or the network", fix);

@@ -46,7 +46,8 @@ internal sealed class DistinctScorer(IAnswerScorer scorer) : IAnswerScorer
 
     // All that a scorer may look at; a list as JSON reads in one way only.
     private static string Key(SampledAnswer answer) => Convert.ToHexString(SHA256.HashData(JsonSerializer.SerializeToUtf8Bytes<string?[]>(
-        [answer.Text, answer.Messages?.GetRawText(), answer.Inputs?.ToJson(), answer.Answer, answer.Reference, answer.Finished ? "" : null])));
+        [answer.Text, answer.Messages?.GetRawText(), answer.Inputs?.ToJson(), answer.Answer, answer.Reference,
+            answer.Finished ? "" : null])));
 
     public void Dispose() => scorer.Dispose();
 }

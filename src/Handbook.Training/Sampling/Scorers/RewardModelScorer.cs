@@ -35,7 +35,8 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
                 while (end < answers.Count && SamePrompt(answers[start], answers[end]))
                     end++;
                 var prompt = Encode(answers[start] with { Answer = "" });
-                var trees = Enumerable.Range(start, end - start).Select(i => (Place: i, Ids: Encode(answers[i]))).GroupBy(answer => Common(prompt, answer.Ids));
+                var trees = Enumerable.Range(start, end - start).Select(i => (Place: i, Ids: Encode(answers[i])))
+                    .GroupBy(answer => Common(prompt, answer.Ids));
                 foreach (var tree in trees)
                 {
                     rows.Add(Tree(tree.Key, [.. tree.Select(answer => answer.Ids)]));
@@ -49,7 +50,8 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
         }
     }
 
-    private static bool SamePrompt(SampledAnswer a, SampledAnswer b) => a.Place == b.Place && a.Text == b.Text && a.Messages?.GetRawText() == b.Messages?.GetRawText() && ReferenceEquals(a.Inputs, b.Inputs);
+    private static bool SamePrompt(SampledAnswer a, SampledAnswer b) => a.Place == b.Place && a.Text == b.Text
+        && a.Messages?.GetRawText() == b.Messages?.GetRawText() && ReferenceEquals(a.Inputs, b.Inputs);
 
     /// <summary>Tokens before the answer: what an answer has in common with an empty one, but never all of it.</summary>
     private static int Common(int[] prompt, int[] answer) => Math.Min(prompt.AsSpan().CommonPrefixLength(answer), answer.Length - 1);
@@ -68,17 +70,26 @@ internal sealed class RewardModelScorer(RewardModel model) : IAnswerScorer
         };
     }
 
-    // As `handbook score` reads a row with this conversation, or with this prompt and completion; an empty completion leaves the prompt as a text.
+    // As `handbook score` reads a row with this conversation, or with this prompt and completion; an empty completion leaves the prompt as
+    // a text.
     private int[] Encode(SampledAnswer answer)
     {
         var columns = answer.Messages is { } messages
-            ? new JsonObject { ["messages"] = new JsonArray([.. messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText())), new JsonObject { ["role"] = "assistant", ["content"] = answer.Answer }]) }
-            : answer.Answer.Length == 0 ? new JsonObject { ["text"] = answer.Text } : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer };
+            ? new JsonObject
+            {
+                ["messages"] = new JsonArray([.. messages.EnumerateArray().Select(turn => JsonNode.Parse(turn.GetRawText())),
+                new JsonObject { ["role"] = "assistant", ["content"] = answer.Answer }])
+            }
+            : answer.Answer.Length == 0 ? new JsonObject { ["text"] = answer.Text }
+                : new JsonObject { ["prompt"] = answer.Text, ["completion"] = answer.Answer };
         answer.Inputs?.AddTo(columns);
         var row = JsonSerializer.SerializeToElement(columns);
-        var tokens = new ScoreTokenizer(new OneRow(row), new DatasetSpec { Id = answer.Place }, model.Tokenizer, maxLength: null, _chats.Value).Tokenize(row, out var problem);
+        var tokens = new ScoreTokenizer(new OneRow(row), new DatasetSpec { Id = answer.Place }, model.Tokenizer, maxLength: null,
+            _chats.Value).Tokenize(row, out var problem);
         return tokens is null
-            ? throw new InputException($"{answer.Place}: the reward model cannot read the answer: {problem?.Reason} {problem?.Detail}".TrimEnd(), fix: "score it with another scorer, or leave the prompt out")
+            ? throw new InputException(
+                $"{answer.Place}: the reward model cannot read the answer: {problem?.Reason} {problem?.Detail}".TrimEnd(),
+                fix: "score it with another scorer, or leave the prompt out")
             : tokens.Segments[0].Ids.ToArray();
     }
 

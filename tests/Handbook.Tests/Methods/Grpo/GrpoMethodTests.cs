@@ -28,17 +28,21 @@ public sealed class GrpoMethodTests
     }
 
     [Theory, MemberData(nameof(Losses))]
-    public void Number_1_and_3_a_gradient_is_the_same_however_it_is_computed(GrpoAggregation aggregation, RatioLevel level, double temperature)
+    public void Number_1_and_3_a_gradient_is_the_same_however_it_is_computed(GrpoAggregation aggregation, RatioLevel level,
+        double temperature)
     {
         using var model = Tiny.Model("llama", 1);
-        var method = Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, temperature);
+        var method = Method(new GrpoLoss { Aggregation = aggregation, Level = level, Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 },
+            temperature);
         var rows = Rows(6);
         var expected = Step(rows, 4096, 6, 1);
         foreach (var shared in (ReadOnlySpan<bool>)[true, false])
             foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
-                foreach (var (batch, accumulation) in aggregation == GrpoAggregation.Bnpo ? (ReadOnlySpan<(int, int)>)[(6, 1)] : [(6, 1), (3, 2), (4, 2), (1, 6)])
+                foreach (var (batch, accumulation) in aggregation == GrpoAggregation.Bnpo ? (ReadOnlySpan<(int, int)>)[(6, 1)]
+                    : [(6, 1), (3, 2), (4, 2), (1, 6)])
                     Step(shared ? rows : new SeparatePrompts(rows), maxTokens, batch, accumulation)
-                        .MustEqual(expected, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+                        .MustEqual(expected, Rounding,
+                            $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
 
         StepResult Step(ITokenRows rows, int maxTokens, int batch, int accumulation)
         {
@@ -55,7 +59,8 @@ public sealed class GrpoMethodTests
         var rows = Rows(6);
         var expected = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096));
         foreach (var maxTokens in (ReadOnlySpan<int>)[1, 60, 4096])
-            Tiny.Step(model, method, Tiny.Whole(new SeparatePrompts(rows), method, maxTokens)).MustEqual(expected, Rounding, $"separate prompts, bins of {maxTokens}");
+            Tiny.Step(model, method, Tiny.Whole(new SeparatePrompts(rows), method, maxTokens)).MustEqual(expected, Rounding,
+                $"separate prompts, bins of {maxTokens}");
         Tiny.Step(model, method, Tiny.Whole(rows, method, 60)).MustEqual(expected, Rounding, "shared prompts, bins of 60");
     }
 
@@ -63,9 +68,11 @@ public sealed class GrpoMethodTests
     public void Number_25_gradients_are_the_finite_differences_of_the_loss()
     {
         using var model = Tiny.Model("llama", 1);
-        var method = Method(new GrpoLoss { Beta = 0.3, Epsilon = 5, EpsilonHigh = 5 }, temperature: 1.3);      // nothing is cut, so that the loss is smooth
+        // nothing is cut, so that the loss is smooth
+        var method = Method(new GrpoLoss { Beta = 0.3, Epsilon = 5, EpsilonHigh = 5 }, temperature: 1.3);
         var work = Tiny.Whole(Rows(3), method, 4096);
-        Tiny.MustFollowDifferences(model, method, work, ["embed.weight", "layers.1.mlp.down.weight", "final_norm.weight"], 1e-6);      // a steep loss
+        // a steep loss
+        Tiny.MustFollowDifferences(model, method, work, ["embed.weight", "layers.1.mlp.down.weight", "final_norm.weight"], 1e-6);
     }
 
     [Fact]
@@ -92,7 +99,8 @@ public sealed class GrpoMethodTests
         var rows = Rows(6);
 
         var whole = PreferenceCase.Step(model, method, rows, 4096, 3, 2).Loss;
-        var halves = Enumerable.Range(0, 2).Select(half => PreferenceCase.Step(model, method, new TokenRowList([.. Enumerable.Range(3 * half, 3).Select(rows.Read)])).Loss);
+        var halves = Enumerable.Range(0, 2).Select(half =>
+            PreferenceCase.Step(model, method, new TokenRowList([.. Enumerable.Range(3 * half, 3).Select(rows.Read)])).Loss);
 
         Assert.Equal(halves.Average(), whole, Rounding);
     }
@@ -110,7 +118,8 @@ public sealed class GrpoMethodTests
         for (var i = 0; i < 3; i++)
         {
             var (expected, read) = (rows.Read(i), again.Read(7 * i));
-            Assert.Equal(expected.Segments.Select(s => (s.Role, s.Parent, string.Join(' ', s.Ids.ToArray()), string.Join(' ', s.Loss.ToArray()))),
+            Assert.Equal(expected.Segments.Select(s =>
+                (s.Role, s.Parent, string.Join(' ', s.Ids.ToArray()), string.Join(' ', s.Loss.ToArray()))),
                 read.Segments.Select(s => (s.Role, s.Parent, string.Join(' ', s.Ids.ToArray()), string.Join(' ', s.Loss.ToArray()))));
             Assert.Equal(expected.Samples!.Select(s => (s.Advantage, s.Counts, string.Join(' ', s.Old), string.Join(' ', s.Reference))),
                 read.Samples!.Select(s => (s.Advantage, s.Counts, string.Join(' ', s.Old), string.Join(' ', s.Reference))));
@@ -118,7 +127,9 @@ public sealed class GrpoMethodTests
     }
 
     internal static GrpoMethod Method(GrpoLoss loss, double temperature, int maxTokens = 4096, bool shared = true) =>
-        new(loss, new AnswerGroups(new() { Size = Size, Sampling = new SamplingOptions { Temperature = temperature } }, null!, []), null!, null!) { MaxTokens = maxTokens, SharePrompts = shared };
+        new(loss, new AnswerGroups(new() { Size = Size, Sampling = new SamplingOptions { Temperature = temperature } }, null!, []), null!,
+            null!)
+        { MaxTokens = maxTokens, SharePrompts = shared };
 
     /// <summary>Prompts with sampled answers: one of a single token, one that does not count, a prompt of a single token.</summary>
     private static TokenRowList Rows(int count)
@@ -130,8 +141,11 @@ public sealed class GrpoMethodTests
             var answers = Enumerable.Range(0, Size).Select(a => Tokens(a == 3 ? 1 : random.Next(2, 9))).ToArray();
             return new TokenRow
             {
-                Segments = [new(SegmentRole.Prompt, -1, prompt, new byte[prompt.Length]), .. answers.Select(ids => new TokenSegment(SegmentRole.Sample, 0, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray()))],
-                Samples = [.. answers.Select((ids, a) => new SampleScore((2 * random.NextDouble()) - 1, (r, a) is not (2, 1), Numbers(ids.Length), Numbers(ids.Length)))],
+                Segments = [new(SegmentRole.Prompt, -1, prompt, new byte[prompt.Length]),
+                    .. answers.Select(ids =>
+                    new TokenSegment(SegmentRole.Sample, 0, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray()))],
+                Samples = [.. answers.Select((ids, a) =>
+                    new SampleScore((2 * random.NextDouble()) - 1, (r, a) is not (2, 1), Numbers(ids.Length), Numbers(ids.Length)))],
             };
         })]);
 

@@ -12,7 +12,8 @@ public sealed class DensityRatiosTests
     [Fact]
     public void Prompts_that_only_bad_answers_have_weigh_least_and_those_like_good_ones_most()
     {
-        // rows 0–19: good answers to prompts of tokens 1–3; 20–39: bad ones to prompts of tokens 10–12; 40–41: bad ones to prompts like the good ones
+        // rows 0–19: good answers to prompts of tokens 1–3; 20–39: bad ones to prompts of tokens 10–12; 40–41: bad ones to prompts like the
+        // good ones
         var rows = Rows(40, i => i < 20, i => i < 20 ? 1 : 10, (1, false), (1, false));
 
         var ratios = Compute(rows, 0.5, 10, 4096);
@@ -27,7 +28,8 @@ public sealed class DensityRatiosTests
     public void Where_good_and_bad_answers_have_the_same_prompts_every_weight_is_1()
     {
         var prompts = Enumerable.Range(0, 12).Select(i => Prompt(i, 1)).ToArray();
-        var rows = new TokenRowList([.. prompts.Select(p => PreferenceCase.Unpaired(p, [4, 5], true)), .. prompts.Select(p => PreferenceCase.Unpaired(p, [6], false))]);
+        var rows = new TokenRowList([.. prompts.Select(p => PreferenceCase.Unpaired(p, [4, 5], true)),
+            .. prompts.Select(p => PreferenceCase.Unpaired(p, [6], false))]);
 
         Assert.All(Compute(rows, 0.1, 10, 4096).Train, weight => Assert.Equal(1, weight, 1e-4));       // as near as the fit stops
     }
@@ -47,7 +49,8 @@ public sealed class DensityRatiosTests
 
     [Fact]
     public void Good_answers_alone_are_no_comparison() =>
-        Assert.Contains("all 5 training rows with a prompt are good", Assert.Throws<InputException>(() => Compute(Rows(5, _ => true, _ => 1), 0.5, 10, 4096)).Message);
+        Assert.Contains("all 5 training rows with a prompt are good",
+            Assert.Throws<InputException>(() => Compute(Rows(5, _ => true, _ => 1), 0.5, 10, 4096)).Message);
 
     [Fact] // by hand: one point of each kind at ±1: minimise ½w² + 2·log(1 + e^−w), so w = 2/(1 + e^w), which w = 0.6749... solves; b = 0
     public void Two_points_give_the_plane_worked_out_by_hand()
@@ -78,7 +81,8 @@ public sealed class DensityRatiosTests
     }
 
     private static TokenRowList Rows(int count, Func<int, bool> isGood, Func<int, int> first, params (int First, bool IsGood)[] more) =>
-        new([.. Enumerable.Range(0, count).Select(i => PreferenceCase.Unpaired(Prompt(i, first(i)), [4, 5], isGood(i))), .. more.Select((row, i) => PreferenceCase.Unpaired(Prompt(i, row.First), [6], row.IsGood))]);
+        new([.. Enumerable.Range(0, count).Select(i => PreferenceCase.Unpaired(Prompt(i, first(i)), [4, 5], isGood(i))),
+            .. more.Select((row, i) => PreferenceCase.Unpaired(Prompt(i, row.First), [6], row.IsGood))]);
 
     /// <summary>A prompt of six of three tokens.</summary>
     private static int[] Prompt(int seed, int first)

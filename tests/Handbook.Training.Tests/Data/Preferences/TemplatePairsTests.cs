@@ -14,10 +14,12 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Training.Tests.Data.Preferences;
 
-/// <summary>Random conversations through every published chat template, with a tokenizer of real merges that knows the templates' own tokens.</summary>
+/// <summary>Random conversations through every published chat template, with a tokenizer of real merges that knows the templates' own
+/// tokens.</summary>
 public sealed partial class TemplatePairsTests
 {
-    private static readonly string[] s_words = ["apple", "straße", "naïve", "日本", "😀", "x=1;", "don't", "12,5", "\n", "\n\n", "  ", "<b>", "é", "###", "ok.", "Ω"];
+    private static readonly string[] s_words = ["apple", "straße", "naïve", "日本", "😀", "x=1;", "don't", "12,5", "\n", "\n\n", "  ", "<b>",
+        "é", "###", "ok.", "Ω"];
 
     private static readonly Lazy<Tokenizer> s_tokenizer = new(MakeTokenizer);
 
@@ -50,18 +52,22 @@ public sealed partial class TemplatePairsTests
                     var before = tokenizer.Decode(prompt.Ids.Span);
                     var text = tokenizer.Decode(answer.Ids.Span);
                     var whole = Rendered(row, answer.Role == SegmentRole.Chosen ? "chosen" : "rejected", chats);
-                    var isWhole = whole.StartsWith(before + text, StringComparison.Ordinal) && string.IsNullOrWhiteSpace(whole[(before + text).Length..]);
+                    var isWhole = whole.StartsWith(before + text, StringComparison.Ordinal)
+                        && string.IsNullOrWhiteSpace(whole[(before + text).Length..]);
                     if (!isWhole && before + text != whole + tokenizer.SpecialTokens["eos_token"])
                         problems.Add($"{id}: {JsonSerializer.Serialize(before + "¦" + text)} is not {JsonSerializer.Serialize(whole)}");
-                    if (!Squeezed(text).Contains(Squeezed(said), StringComparison.Ordinal) || Squeezed(before).Contains(Squeezed(said), StringComparison.Ordinal))
-                        problems.Add($"{id}: {JsonSerializer.Serialize(said)} is not in {JsonSerializer.Serialize(text)}, or also in the prompt");
+                    if (!Squeezed(text).Contains(Squeezed(said), StringComparison.Ordinal)
+                        || Squeezed(before).Contains(Squeezed(said), StringComparison.Ordinal))
+                        problems.Add($"{id}: {JsonSerializer.Serialize(said)} is not in {JsonSerializer.Serialize(text)}, or also "
+                            + "in the prompt");
                     if (answer.Loss.Span.Contains((byte)0) || prompt.Loss.Span.Contains((byte)1))
                         problems.Add($"{id}: loss is not on the answers alone");
                     if (!tokenizer.IsSpecial(answer.Ids.Span[^1]) || (answer.Ids.Length > 1 && answer.Ids.Span[^1] == answer.Ids.Span[^2]))
                         problems.Add($"{id}: ends with {JsonSerializer.Serialize(text[^Math.Min(40, text.Length)..])}");
                 }
             }
-        Assert.True(problems.Count == 0, string.Join('\n', problems.Distinct().Select(problem => problem[..Math.Min(problem.Length, 400)]).Take(40)));
+        Assert.True(problems.Count == 0,
+            string.Join('\n', problems.Distinct().Select(problem => problem[..Math.Min(problem.Length, 400)]).Take(40)));
         Assert.InRange(accepted, 600, 6 * 1000);      // most templates take most conversations
     }
 
@@ -69,7 +75,8 @@ public sealed partial class TemplatePairsTests
     public void Number_11_prompt_and_answer_together_are_the_template_s_own_tokens()
     {
         var checkedRows = 0;
-        foreach (var (id, chats, tokens, tokenizer) in Templates().Where(template => template.Id.StartsWith("trl-", StringComparison.Ordinal) || template.Id.StartsWith("handbook-", StringComparison.Ordinal)))
+        foreach (var (id, chats, tokens, tokenizer) in Templates().Where(template =>
+            template.Id.StartsWith("trl-", StringComparison.Ordinal) || template.Id.StartsWith("handbook-", StringComparison.Ordinal)))
         {
             var row = Row(new Random(1), tokens, out _, out _);
             var options = new PreferenceTokenizerOptions { Encoding = AnswerEncoding.Joint, End = AnswerEnding.Texts };
@@ -84,7 +91,8 @@ public sealed partial class TemplatePairsTests
 
     private static string Rendered(JsonElement row, string answer, ChatRowEncoder chats) => chats.Render(new()
     {
-        Messages = JsonSerializer.SerializeToElement(row.GetProperty("prompt").EnumerateArray().Concat(row.GetProperty(answer).EnumerateArray())),
+        Messages = JsonSerializer.SerializeToElement(row.GetProperty("prompt").EnumerateArray()
+            .Concat(row.GetProperty(answer).EnumerateArray())),
         Variables = row.GetProperty("chat_template_kwargs").EnumerateObject().ToDictionary(pair => pair.Name, pair => pair.Value),
     }, ChatEnding.Closed);
 
@@ -124,7 +132,8 @@ public sealed partial class TemplatePairsTests
         {
             // A role of its own for the end token where the template names none.
             var tokenizer = s_tokenizer.Value.With(eosToken: tokens.GetValueOrDefault("eos_token", "<|endoftext|>"));
-            yield return (id, new ChatRowEncoder(tokenizer, ChatTemplate.Parse(File.ReadAllText(Path.Combine(folder, "templates", id + ".jinja")), id)), tokens, tokenizer);
+            yield return (id, new ChatRowEncoder(tokenizer,
+                ChatTemplate.Parse(File.ReadAllText(Path.Combine(folder, "templates", id + ".jinja")), id)), tokens, tokenizer);
         }
     }
 
@@ -132,15 +141,26 @@ public sealed partial class TemplatePairsTests
     private static Tokenizer MakeTokenizer()
     {
         var folder = SharedFiles.Need("chat-templates");
-        using var file = new GZipStream(File.OpenRead(SharedFiles.Need("tokenizers", "smollm2", "tokenizer.json.gz")), CompressionMode.Decompress);
+        using var file = new GZipStream(File.OpenRead(SharedFiles.Need("tokenizers", "smollm2", "tokenizer.json.gz")),
+            CompressionMode.Decompress);
         var json = JsonNode.Parse(file)!;
         var added = json["added_tokens"]!.AsArray();
         var names = added.Select(token => token!["content"]!.GetValue<string>()).ToHashSet();
         var next = json["model"]!["vocab"]!.AsObject().Count + names.Count;
         foreach (var (id, tokens) in TemplateGolden.SpecialTokens(folder))
-            foreach (var name in tokens.Values.Concat(Markers().Matches(File.ReadAllText(Path.Combine(folder, "templates", id + ".jinja"))).Select(match => match.Value)))
+            foreach (var name in tokens.Values.Concat(Markers().Matches(File.ReadAllText(Path.Combine(folder, "templates", id + ".jinja")))
+                .Select(match => match.Value)))
                 if (names.Add(name))
-                    added.Add(new JsonObject { ["id"] = next++, ["content"] = name, ["single_word"] = false, ["lstrip"] = false, ["rstrip"] = false, ["normalized"] = false, ["special"] = true });
+                    added.Add(new JsonObject
+                    {
+                        ["id"] = next++,
+                        ["content"] = name,
+                        ["single_word"] = false,
+                        ["lstrip"] = false,
+                        ["rstrip"] = false,
+                        ["normalized"] = false,
+                        ["special"] = true
+                    });
         return Tokenizer.FromJson(System.Text.Encoding.UTF8.GetBytes(json.ToJsonString()));
     }
 

@@ -41,16 +41,28 @@ public sealed class GrpoObjectiveTests
         var answers = new[] { Answer([-1, -2, -3], 1), Answer([-1], -1) };
         var gradients = new List<double[]>();
 
-        Assert.Equal(-(3.0 - 1) / 4, GrpoObjective.Evaluate(new() { Aggregation = GrpoAggregation.Dapo }, answers, Totals(answers), null, gradients), 1e-12);
+        Assert.Equal(-(3.0 - 1) / 4,
+            GrpoObjective.Evaluate(new() { Aggregation = GrpoAggregation.Dapo }, answers, Totals(answers), null, gradients), 1e-12);
         Assert.Equal([-0.25, -0.25, -0.25], gradients[0]);
         Assert.Equal(0, GrpoObjective.Evaluate(new() { Aggregation = GrpoAggregation.Grpo }, answers, Totals(answers), null, null), 1e-12);
-        Assert.Equal(-(3.0 - 1) / (2 * 10), GrpoObjective.Evaluate(new() { Aggregation = GrpoAggregation.DrGrpo, MaxLength = 10 }, answers, Totals(answers), null, null), 1e-12);
+        Assert.Equal(-(3.0 - 1) / (2 * 10), GrpoObjective.Evaluate(new() { Aggregation = GrpoAggregation.DrGrpo, MaxLength = 10 }, answers,
+            Totals(answers), null, null), 1e-12);
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void Number_25_the_loss_is_that_of_padded_tensors(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_25_the_loss_is_that_of_padded_tensors(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta,
+        bool onPolicy)
     {
-        var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta, Epsilon = 0.1, EpsilonHigh = 0.3, MaxLength = 9 };
+        var options = new GrpoLoss
+        {
+            Aggregation = aggregation,
+            Level = level,
+            Delta = delta,
+            Beta = beta,
+            Epsilon = 0.1,
+            EpsilonHigh = 0.3,
+            MaxLength = 9
+        };
         for (var seed = 0; seed < 20; seed++)
         {
             var answers = Some(seed, onPolicy);
@@ -59,10 +71,20 @@ public sealed class GrpoObjectiveTests
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void Number_25_gradients_are_the_finite_differences_of_the_loss(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_25_gradients_are_the_finite_differences_of_the_loss(GrpoAggregation aggregation, RatioLevel level, double? delta,
+        double beta, bool onPolicy)
     {
         const double step = 1e-6;       // central differences: error about step², and rounding 1e-16 / step
-        var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta, Epsilon = 0.1, EpsilonHigh = 0.3, MaxLength = 9 };
+        var options = new GrpoLoss
+        {
+            Aggregation = aggregation,
+            Level = level,
+            Delta = delta,
+            Beta = beta,
+            Epsilon = 0.1,
+            EpsilonHigh = 0.3,
+            MaxLength = 9
+        };
         var answers = Some(3, onPolicy);
         if (onPolicy)       // the old log-probabilities are a constant, which a difference must not move
             answers = [.. answers.Select(answer => answer with { Score = answer.Score with { Old = answer.LogProbs.ToArray() } })];
@@ -83,7 +105,8 @@ public sealed class GrpoObjectiveTests
     }
 
     [Theory, MemberData(nameof(Options))]
-    public void Number_13_extreme_ratios_stay_finite(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta, bool onPolicy)
+    public void Number_13_extreme_ratios_stay_finite(GrpoAggregation aggregation, RatioLevel level, double? delta, double beta,
+        bool onPolicy)
     {
         var options = new GrpoLoss { Aggregation = aggregation, Level = level, Delta = delta, Beta = beta };
         foreach (var (now, then) in (ReadOnlySpan<(double, double)>)[(-1e4, 0), (0, -1e4)])
@@ -136,7 +159,8 @@ public sealed class GrpoObjectiveTests
         var lengths = answers.Select(answer => answer.LogProbs.Length).ToArray();
         return options.Aggregation switch
         {
-            GrpoAggregation.Grpo => Enumerable.Range(0, rows).Average(i => Enumerable.Range(0, columns).Sum(t => loss[i, t] * mask[i, t]) / lengths[i]),
+            GrpoAggregation.Grpo =>
+                Enumerable.Range(0, rows).Average(i => Enumerable.Range(0, columns).Sum(t => loss[i, t] * mask[i, t]) / lengths[i]),
             GrpoAggregation.Bnpo => cells.Sum() / Math.Max(1, mask.Cast<double>().Sum()),
             GrpoAggregation.DrGrpo => cells.Sum() / (rows * options.MaxLength),
             _ => cells.Sum() / lengths.Sum(),

@@ -7,13 +7,15 @@ using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Training.Tests.Methods.Preferences;
 
-/// <summary>Losses and metrics of the reference's real batches, from the logits that it recorded (<c>golden/losses*/*_batch*</c>, <c>golden/losses_trl*</c>).</summary>
+/// <summary>Losses and metrics of the reference's real batches, from the logits that it recorded (<c>golden/losses*/*_batch*</c>,
+/// <c>golden/losses_trl*</c>).</summary>
 [Trait("kind", "golden")]
 public sealed partial class BatchLossGoldenTests
 {
     // what the engine measures in the head's pass, and what the model adds
     private static readonly string[] s_engine =
-        ["logits/chosen", "logits/rejected", "logits/chosen_sum", "logits/rejected_sum", "entropy", "mean_token_accuracy", "num_tokens", "aux_loss"];
+        ["logits/chosen", "logits/rejected", "logits/chosen_sum", "logits/rejected_sum", "entropy", "mean_token_accuracy", "num_tokens",
+            "aux_loss"];
 
     public static TheoryData<string, string> Cases()
     {
@@ -40,7 +42,8 @@ public sealed partial class BatchLossGoldenTests
         && Method(name) is not ("sft" or "reward");
 
     private static string Method(string name) =>
-        (Path.GetFileName(name) == "expected.json" ? Path.GetFileName(Path.GetDirectoryName(name)!) : Path.GetFileNameWithoutExtension(name)).Split('_')[0];
+        (Path.GetFileName(name) == "expected.json" ? Path.GetFileName(Path.GetDirectoryName(name)!)
+            : Path.GetFileNameWithoutExtension(name)).Split('_')[0];
 
     [Theory, MemberData(nameof(Cases))] // peers.md 4.3, 25
     public void Number_25_loss_and_metrics_of_a_batch_are_the_reference_s(string file, string name)
@@ -64,7 +67,8 @@ public sealed partial class BatchLossGoldenTests
             Close(GoldenLosses.Number(metric.Value), Measured(metrics, metric.Name, name), $"{name}: {metric.Name}");
         foreach (var (measured, _, _) in metrics.All)
             Assert.True(expected.EnumerateObject().Any(m => m.Name == measured || m.Name == measured + "_sum")
-                || (measured == "rewards/margins" && expected.TryGetProperty("count/chosen", out _)), $"{name}: the reference has no metric {measured}");
+                || (measured == "rewards/margins" && expected.TryGetProperty("count/chosen", out _)),
+                    $"{name}: the reference has no metric {measured}");
     }
 
     // some are recorded as a sum and a count, which the logged mean is made of
@@ -79,13 +83,16 @@ public sealed partial class BatchLossGoldenTests
         return 0;
     }
 
-    private static List<ScoredRow> Rows(string file, JsonElement root, JsonElement config, IPreferenceObjective objective, TrlRelease release, string name) =>
+    private static List<ScoredRow> Rows(string file, JsonElement root, JsonElement config, IPreferenceObjective objective,
+        TrlRelease release, string name) =>
         Method(file) switch
         {
             "dpo" => Pairs(Tensors(file, root), "concatenated.", config, objective, release, name),
             "orpo" or "cpo" => Pairs(Tensors(file, root), "concatenated_", config, objective, release, name),
-            "kto" or "bco" when root.TryGetProperty("batch", out var batch) => Singles(SameBatch(batch, Method(file), name), [.. batch.GetProperty("label").EnumerateArray().Select(x => x.GetBoolean())], objective),
-            "kto" or "bco" => Singles(Tensors(file, root), [.. root.GetProperty("batch_label").EnumerateArray().Select(x => x.GetBoolean())], objective),
+            "kto" or "bco" when root.TryGetProperty("batch", out var batch) => Singles(SameBatch(batch, Method(file), name),
+                [.. batch.GetProperty("label").EnumerateArray().Select(x => x.GetBoolean())], objective),
+            "kto" or "bco" =>
+                Singles(Tensors(file, root), [.. root.GetProperty("batch_label").EnumerateArray().Select(x => x.GetBoolean())], objective),
             _ => [],
         };
 
@@ -101,8 +108,10 @@ public sealed partial class BatchLossGoldenTests
     // the newer release repeats an older batch without its logits
     private static string SameBatch(JsonElement batch, string method, string name)
     {
-        long[][] ids = [.. batch.GetProperty("input_ids").EnumerateArray().Select(row => row.EnumerateArray().Select(x => x.GetInt64()).ToArray())];
-        foreach (var folder in GoldenLosses.Folders().SelectMany(Directory.GetDirectories).Where(f => Path.GetFileName(f).StartsWith(method, StringComparison.Ordinal)))
+        long[][] ids = [.. batch.GetProperty("input_ids").EnumerateArray()
+            .Select(row => row.EnumerateArray().Select(x => x.GetInt64()).ToArray())];
+        foreach (var folder in GoldenLosses.Folders().SelectMany(Directory.GetDirectories)
+            .Where(f => Path.GetFileName(f).StartsWith(method, StringComparison.Ordinal)))
         {
             var path = Path.Combine(folder, "tensors.safetensors");
             using var tensors = new RecordedBatch(path);
@@ -114,11 +123,13 @@ public sealed partial class BatchLossGoldenTests
         return "";
     }
 
-    private static List<ScoredRow> Pairs(string path, string prefix, JsonElement config, IPreferenceObjective objective, TrlRelease release, string name)
+    private static List<ScoredRow> Pairs(string path, string prefix, JsonElement config, IPreferenceObjective objective, TrlRelease release,
+        string name)
     {
         using var batch = new RecordedBatch(path);
         var ids = batch.Integers(prefix + "input_ids");
-        var (policy, reference) = batch.Has(prefix + "policy_logits") ? (prefix + "policy_logits", prefix + "ref_logits") : ("policy_logits", null);
+        var (policy, reference) = batch.Has(prefix + "policy_logits") ? (prefix + "policy_logits", prefix + "ref_logits")
+            : ("policy_logits", null);
         var places = batch.Has(prefix + "loss_mask")
             ? Array.ConvertAll(batch.Integers(prefix + "loss_mask"), RecordedBatch.Span)
             : Array.ConvertAll(batch.Integers(prefix + "labels"), row => RecordedBatch.Span(Array.ConvertAll(row, x => x >= 0 ? 1L : 0L)));
@@ -129,7 +140,8 @@ public sealed partial class BatchLossGoldenTests
             Row = i,
             PromptLength = places[i].Start,
             Chosen = batch.Answer(policy, reference, i, ids[i], places[i], SegmentRole.Chosen, Length(places[i + half]), objective),
-            Rejected = batch.Answer(policy, reference, i + half, ids[i + half], places[i + half], SegmentRole.Rejected, Length(places[i]), objective),
+            Rejected = batch.Answer(policy, reference, i + half, ids[i + half], places[i + half], SegmentRole.Rejected, Length(places[i]),
+                objective),
             PromptLogProbs = batch.LogProbs(policy, i, ids[i], 1, places[i].Start),
         })];
 
@@ -140,7 +152,8 @@ public sealed partial class BatchLossGoldenTests
     private static void Cut((int Start, int End)[] places, JsonElement config, TrlRelease release, string name)
     {
         var longest = (int)Setting(config, "max_length", int.MaxValue);
-        var keepsEnd = config.TryGetProperty("truncation_mode", out var mode) ? mode.GetString() == "keep_end" : release == TrlRelease.V0_24;
+        var keepsEnd = config.TryGetProperty("truncation_mode", out var mode) ? mode.GetString() == "keep_end"
+            : release == TrlRelease.V0_24;
         var prompt = (int)Setting(config, "max_prompt_length", int.MaxValue);
         var answer = (int)Setting(config, "max_completion_length", int.MaxValue);
         for (var i = 0; i < places.Length; i++)
@@ -172,8 +185,10 @@ public sealed partial class BatchLossGoldenTests
 
         AnswerScore Answer(string prefix, SegmentRole role, int row)
         {
-            var place = RecordedBatch.Span(Array.ConvertAll(batch.Integers($"batch.{prefix}completion_labels")[row], x => x >= 0 ? 1L : 0L));
-            return batch.Answer(prefix + "policy_logits", prefix + "reference_logits", row, batch.Integers($"batch.{prefix}completion_input_ids")[row], place, role, 0, objective);
+            var place = RecordedBatch.Span(Array.ConvertAll(batch.Integers($"batch.{prefix}completion_labels")[row],
+                x => x >= 0 ? 1L : 0L));
+            return batch.Answer(prefix + "policy_logits", prefix + "reference_logits", row,
+                batch.Integers($"batch.{prefix}completion_input_ids")[row], place, role, 0, objective);
         }
     }
 
@@ -182,7 +197,8 @@ public sealed partial class BatchLossGoldenTests
 
     // 5e-5: what golden/README.md measured between float32 and formulas in other arithmetic
     private static void Close(double expected, double actual, string what) =>
-        Assert.True(Math.Abs(expected - actual) <= 5e-5 * Math.Max(1, Math.Abs(expected)), $"{what}: expected {expected:R}, got {actual:R}");
+        Assert.True(Math.Abs(expected - actual) <= 5e-5 * Math.Max(1, Math.Abs(expected)),
+            $"{what}: expected {expected:R}, got {actual:R}");
 
     [GeneratedRegex(@"losses/([^/\s]+)/")]
     private static partial Regex BatchFolder();

@@ -38,7 +38,8 @@ public sealed class DpoOptionsTests
     {
         var keys = new[]
         {
-            new PreferenceOptions(), new() { LdAlpha = 0.5 }, new() { LdAlpha = 0.25 }, new() { LossType = ["ipo"], TrlCompat = TrlRelease.V0_24 },
+            new PreferenceOptions(), new() { LdAlpha = 0.5 }, new() { LdAlpha = 0.25 },
+                new() { LossType = ["ipo"], TrlCompat = TrlRelease.V0_24 },
         }.Select(options => Dpo(options).ReduceKey).ToList();
         Assert.Equal(keys.Count, keys.Distinct().Count());
         Assert.Equal(keys[0], Dpo(new() { LossType = ["hinge"], Beta = 0.5 }).ReduceKey);
@@ -56,7 +57,11 @@ public sealed class DpoOptionsTests
     public void Wpo_of_0_24_is_one_place_late()
     {
         Assert.Equal(Math.Exp(-5.0 / 12 - 0.5), Loss(new() { UseWeighting = true, TrlCompat = TrlRelease.V0_24 }) / Loss(new()), 1e-12);
-        var sure = s_row with { Chosen = s_row.Chosen! with { LogSquares = new double[] { -9, -9, -9, -9 } }, Rejected = s_row.Rejected! with { LogSquares = new double[] { -9, -9, -9 } } };
+        var sure = s_row with
+        {
+            Chosen = s_row.Chosen! with { LogSquares = new double[] { -9, -9, -9, -9 } },
+            Rejected = s_row.Rejected! with { LogSquares = new double[] { -9, -9, -9 } }
+        };
         Assert.Equal(1, Loss(new() { UseWeighting = true, TrlCompat = TrlRelease.V0_24 }, sure) / Loss(new()), 1e-12);
         Assert.True(Loss(new() { UseWeighting = true }, sure) / Loss(new()) > 1);
     }
@@ -82,7 +87,8 @@ public sealed class DpoOptionsTests
     {
         foreach (var options in new PreferenceOptions[]
         {
-            new(), new() { LossType = ["ipo"] }, new() { FDivergenceType = Divergence.JensenShannon }, new() { LossType = ["sigmoid", "hinge"], LossWeights = [2, 3] },
+            new(), new() { LossType = ["ipo"] }, new() { FDivergenceType = Divergence.JensenShannon },
+                new() { LossType = ["sigmoid", "hinge"], LossWeights = [2, 3] },
             new() { LossType = ["sigmoid", "hinge"], LossWeights = [2, 3], TrlCompat = TrlRelease.V1_9 },
         })
         {
@@ -92,7 +98,9 @@ public sealed class DpoOptionsTests
             Assert.Equal(0.2, metrics["rewards/margins"], 1e-12);
             Assert.Equal((1, -6, -9), (metrics["rewards/accuracies"], metrics["logps/chosen"], metrics["logps/rejected"]));
         }
-        Assert.Equal(0.5, Metrics(new() { LossType = ["sigmoid", "hinge"], LossWeights = [2, 3], TrlCompat = TrlRelease.V0_24 })["rewards/chosen"], 1e-12);
+        Assert.Equal(0.5,
+            Metrics(new() { LossType = ["sigmoid", "hinge"], LossWeights = [2, 3], TrlCompat = TrlRelease.V0_24 })["rewards/chosen"],
+            1e-12);
     }
 
     [Fact]

@@ -14,7 +14,8 @@ internal static class EveryObjective
 {
     private static readonly TrlRelease?[] s_releases = [null, TrlRelease.V0_24, TrlRelease.V1_9];
 
-    private static readonly Dictionary<string, (TrainingMethod Method, PreferenceOptions Options)> s_all = Enumerate().ToDictionary(x => x.Name, x => (x.Method, x.Options));
+    private static readonly Dictionary<string, (TrainingMethod Method, PreferenceOptions Options)> s_all = Enumerate()
+        .ToDictionary(x => x.Name, x => (x.Method, x.Options));
 
     public static IReadOnlyCollection<string> Names => s_all.Keys;
 
@@ -57,7 +58,8 @@ internal static class EveryObjective
                 continue;
             foreach (var divergence in Enum.GetValues<Divergence>())
                 if (divergence != Divergence.ReverseKl)
-                    yield return ($"{loss} with {RecipeNames.Of(divergence)}", new() { LossType = [loss], FDivergenceType = divergence, Beta = 0.3 });
+                    yield return ($"{loss} with {RecipeNames.Of(divergence)}",
+                        new() { LossType = [loss], FDivergenceType = divergence, Beta = 0.3 });
         }
         foreach (var loss in (string[])["sigmoid", "ipo", "sigmoid_norm", "apo_zero"])
         {
@@ -73,7 +75,8 @@ internal static class EveryObjective
         yield return ("rpo_alpha with WPO", new() { RpoAlpha = 0.7, UseWeighting = true });
         yield return ("MPO", new() { LossType = ["sigmoid", "bco_pair", "sft"], LossWeights = [0.8, 0.2, 1] });
         yield return ("MPO with LD-DPO", new() { LossType = ["sigmoid", "bco_pair", "sft"], LossWeights = [0.8, 0.2, 1], LdAlpha = 0.2 });
-        yield return ("many", new() { LossType = ["ipo", "aot", "kto_pair", "hinge", "sft"], LossWeights = [0.1, 0.2, 0.3, 0.4, 0.5], LabelSmoothing = 0.2 });
+        yield return ("many",
+            new() { LossType = ["ipo", "aot", "kto_pair", "hinge", "sft"], LossWeights = [0.1, 0.2, 0.3, 0.4, 0.5], LabelSmoothing = 0.2 });
     }
 
     private static IEnumerable<(string Name, TrainingMethod Method, PreferenceOptions Options)> Others()
@@ -83,7 +86,8 @@ internal static class EveryObjective
         foreach (var (loss, _, _) in RecipeNames.Spellings(typeof(CpoLossType)))
         {
             yield return ("cpo " + loss, TrainingMethod.Cpo, new() { LossType = [loss], LabelSmoothing = 0.1 });
-            yield return ($"cpo {loss} with alpha", TrainingMethod.Cpo, new() { LossType = [loss], Alpha = 0.25, CpoAlpha = 0, SimpoGamma = 1.4, Beta = 2 });
+            yield return ($"cpo {loss} with alpha", TrainingMethod.Cpo,
+                new() { LossType = [loss], Alpha = 0.25, CpoAlpha = 0, SimpoGamma = 1.4, Beta = 2 });
         }
         foreach (var (loss, _, _) in RecipeNames.Spellings(typeof(KtoLossType)))
             yield return ("kto " + loss, TrainingMethod.Kto, new() { LossType = [loss], DesirableWeight = 1.33, UndesirableWeight = 0.8 });

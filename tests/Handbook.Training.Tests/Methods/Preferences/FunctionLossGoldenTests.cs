@@ -11,7 +11,8 @@ namespace Handbook.Training.Tests.Methods.Preferences;
 public sealed class FunctionLossGoldenTests
 {
     private static readonly string[] s_results =
-        ["losses", "mean_loss", "chosen_rewards", "rejected_rewards", "kl", "delta", "do_train", "running", "log_odds_ratio", "log_odds_chosen",
+        ["losses", "mean_loss", "chosen_rewards", "rejected_rewards", "kl", "delta", "do_train", "running", "log_odds_ratio",
+            "log_odds_chosen",
         "running_mean_after", "running_count_after", "inputs", "steps"];
 
     public static TheoryData<string> Files()
@@ -37,15 +38,19 @@ public sealed class FunctionLossGoldenTests
             cases += part.Name switch
             {
                 "versions" or "function" or "note" => 0,
-                "sets" => part.Value.EnumerateArray().Sum(set => Each(set.GetProperty("cases"), one => One(method, one, set.GetProperty("inputs"), Named(one)))),
+                "sets" => part.Value.EnumerateArray()
+                    .Sum(set => Each(set.GetProperty("cases"), one => One(method, one, set.GetProperty("inputs"), Named(one)))),
                 "cases" => Each(part.Value, one => One(method, one, one, Named(one))),
                 "sequences" => Each(part.Value, sequence => Sequence(method, sequence, sequence.GetProperty("steps"), Named(sequence))),
-                _ when part.Name.EndsWith("_sequence", StringComparison.Ordinal) => Sequence(method, part.Value[0], part.Value, $"{file}: {part.Name}"),
+                _ when part.Name.EndsWith("_sequence", StringComparison.Ordinal) =>
+                    Sequence(method, part.Value[0], part.Value, $"{file}: {part.Name}"),
                 _ => Unknown(part.Name),
             };
         Assert.True(cases > 0, $"{file} has no cases");
 
-        string Named(JsonElement one) => $"{file}: " + string.Join(" ", one.EnumerateObject().Where(p => p.Value.ValueKind != JsonValueKind.Array && !s_results.Contains(p.Name)).Select(p => $"{p.Name}={p.Value}"));
+        string Named(JsonElement one) =>
+            $"{file}: " + string.Join(" ", one.EnumerateObject()
+            .Where(p => p.Value.ValueKind != JsonValueKind.Array && !s_results.Contains(p.Name)).Select(p => $"{p.Name}={p.Value}"));
 
         int Unknown(string part)
         {
@@ -74,9 +79,11 @@ public sealed class FunctionLossGoldenTests
 
     private static PreferenceOptions Options(JsonElement settings, string name)
     {
-        string[] arrays = [.. settings.EnumerateObject().Where(p => p.Value.ValueKind == JsonValueKind.Array && p.Name is not ("loss_type" or "loss_weights")).Select(p => p.Name)];
+        string[] arrays = [.. settings.EnumerateObject()
+            .Where(p => p.Value.ValueKind == JsonValueKind.Array && p.Name is not ("loss_type" or "loss_weights")).Select(p => p.Name)];
         // the recorded values are of the loss proper: without the likelihood term that the trainer adds
-        return GoldenLosses.Options(settings, [.. s_results, .. arrays], new PreferenceOptions { TrlCompat = TrlRelease.V0_24, CpoAlpha = 0 }, name);
+        return GoldenLosses.Options(settings, [.. s_results, .. arrays],
+            new PreferenceOptions { TrlCompat = TrlRelease.V0_24, CpoAlpha = 0 }, name);
     }
 
     private static void Check(IPreferenceObjective objective, JsonElement expected, JsonElement inputs, string name)
@@ -116,10 +123,12 @@ public sealed class FunctionLossGoldenTests
             var rewards = expected.Numbers($"{side}_rewards");
             if (rewards.Length > 0)
                 Close(rewards.Average(), metrics.Means.First(m => m.Name == $"rewards/{side}").Mean, $"{name}: {side} rewards");
-            var recorded = expected.EnumerateObject().First(p => p.Name is var key && key.StartsWith("grad_", StringComparison.Ordinal) && key.Contains(side, StringComparison.Ordinal));
+            var recorded = expected.EnumerateObject().First(p => p.Name is var key && key.StartsWith("grad_", StringComparison.Ordinal)
+                && key.Contains(side, StringComparison.Ordinal));
             var derivatives = gradients.Select(g => side == "chosen" ? g.Chosen : g.Rejected)
                 .Zip(rows, (g, row) => (g, has: (side == "chosen" ? row.Chosen : row.Rejected) is not null)).Where(x => x.has)
-                .Select(x => x.g.Length == 0 ? 0 : x.g[0] + (objective is OrpoObjective && side == "chosen" ? 1.0 / rows.Count : 0)).ToArray();
+                .Select(x => x.g.Length == 0 ? 0 : x.g[0] + (objective is OrpoObjective && side == "chosen" ? 1.0 / rows.Count : 0))
+                    .ToArray();
             var wanted = recorded.Value.EnumerateArray().Select(GoldenLosses.Number).ToArray();
             Assert.Equal(wanted.Length, derivatives.Length);
             for (var i = 0; i < wanted.Length; i++)
@@ -163,9 +172,11 @@ public sealed class FunctionLossGoldenTests
 
     // 1e-5 of the value: the reference computed in float32, some of it with cancellation
     private static void Close(double expected, double actual, string what) =>
-        Assert.True(Math.Abs(expected - actual) <= 1e-5 * Math.Max(1, Math.Abs(expected)), $"{what}: expected {expected:R}, got {actual:R}");
+        Assert.True(Math.Abs(expected - actual) <= 1e-5 * Math.Max(1, Math.Abs(expected)),
+            $"{what}: expected {expected:R}, got {actual:R}");
 
     // the derivatives are small: 1e-4 of the value, or 1e-6 of the largest where float32 has cancelled the digits
     private static void CloseGradient(double expected, double actual, double largest, string what) =>
-        Assert.True(Math.Abs(expected - actual) <= Math.Max(1e-6 * Math.Max(largest, 0.01), 1e-4 * Math.Abs(expected)), $"{what}: expected {expected:R}, got {actual:R}");
+        Assert.True(Math.Abs(expected - actual) <= Math.Max(1e-6 * Math.Max(largest, 0.01), 1e-4 * Math.Abs(expected)),
+            $"{what}: expected {expected:R}, got {actual:R}");
 }

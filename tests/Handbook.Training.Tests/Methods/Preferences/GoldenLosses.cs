@@ -12,7 +12,8 @@ internal static class GoldenLosses
 {
     /// <summary>What a case may hold that says how rows were cut and run, not what the loss is.</summary>
     private static readonly HashSet<string> s_notOfTheLoss =
-        ["use_logits_to_keep", "padding_free", "max_length", "truncation_mode", "max_prompt_length", "max_completion_length", "router_aux_loss_coef"];
+        ["use_logits_to_keep", "padding_free", "max_length", "truncation_mode", "max_prompt_length", "max_completion_length",
+            "router_aux_loss_coef"];
 
     /// <summary>The folders <c>golden/losses*</c>.</summary>
     public static IEnumerable<string> Folders() =>
@@ -37,7 +38,8 @@ internal static class GoldenLosses
     /// <param name="results">Members of the case that are not settings.</param>
     /// <param name="options">What the case starts from.</param>
     /// <param name="name">The case's name.</param>
-    public static PreferenceOptions Options(JsonElement settings, IReadOnlyCollection<string> results, PreferenceOptions options, string name)
+    public static PreferenceOptions Options(JsonElement settings, IReadOnlyCollection<string> results, PreferenceOptions options,
+        string name)
     {
         foreach (var setting in settings.EnumerateObject())
         {
@@ -47,7 +49,11 @@ internal static class GoldenLosses
             options = setting.Name switch
             {
                 "beta" => options with { Beta = Number(value) },
-                "loss_type" => options with { LossType = value.ValueKind == JsonValueKind.Array ? [.. value.EnumerateArray().Select(v => v.GetString()!)] : [value.GetString()!] },
+                "loss_type" => options with
+                {
+                    LossType = value.ValueKind == JsonValueKind.Array
+                    ? [.. value.EnumerateArray().Select(v => v.GetString()!)] : [value.GetString()!]
+                },
                 "loss_weights" => options with { LossWeights = [.. value.EnumerateArray().Select(Number)] },
                 "label_smoothing" => options with { LabelSmoothing = Number(value) },
                 "f_divergence_type" => options with { FDivergenceType = Divergence(value.GetString()!, name) },

@@ -23,11 +23,13 @@ public sealed class ObjectiveLawsTests
                 Check(i, chosen, gradients[i].Chosen, answer => rows[i] with { Chosen = answer }, "chosen");
             if (rows[i].Rejected is { } rejected)
                 Check(i, rejected, gradients[i].Rejected, answer => rows[i] with { Rejected = answer }, "rejected");
-            CheckTokens(i, rows[i].PromptLogProbs.ToArray(), gradients[i].Prompt, (_, values) => rows[i] with { PromptLogProbs = values }, "prompt");
+            CheckTokens(i, rows[i].PromptLogProbs.ToArray(), gradients[i].Prompt, (_, values) => rows[i] with { PromptLogProbs = values },
+                "prompt");
         }
 
         void Check(int i, AnswerScore answer, double[] gradient, Func<AnswerScore, ScoredRow> with, string what) =>
-            CheckTokens(i, answer.LogProbs.ToArray(), gradient, (token, values) => with(answer with { LogProbs = values, LogSquares = Squares(answer, token, values) }), what);
+            CheckTokens(i, answer.LogProbs.ToArray(), gradient,
+                (token, values) => with(answer with { LogProbs = values, LogSquares = Squares(answer, token, values) }), what);
 
         // WPO's weight is a constant of the step: what moves it is moved back through the sums of squares
         ReadOnlyMemory<double> Squares(AnswerScore answer, int token, double[] values)
@@ -41,7 +43,8 @@ public sealed class ObjectiveLawsTests
         void CheckTokens(int i, double[] values, double[] gradient, Func<int, double[], ScoredRow> with, string what)
         {
             const double step = 1e-4;
-            Assert.True(gradient.Length == 0 || gradient.Length == values.Length, $"{name}: {what} of row {i} has {gradient.Length} derivatives for {values.Length} tokens");
+            Assert.True(gradient.Length == 0 || gradient.Length == values.Length,
+                $"{name}: {what} of row {i} has {gradient.Length} derivatives for {values.Length} tokens");
             for (var token = 0; token < values.Length; token++)
             {
                 var difference = (At(step) - At(-step)) / (2 * step);
@@ -75,7 +78,8 @@ public sealed class ObjectiveLawsTests
                     if (EveryObjective.IsPaired(name))
                         all.Add(pair with { PromptLogProbs = new[] { a } });
                     else
-                        all.AddRange([pair with { Rejected = null, Mismatched = pair.Rejected }, pair with { Chosen = null, Mismatched = pair.Chosen }]);
+                        all.AddRange([pair with { Rejected = null, Mismatched = pair.Rejected },
+                            pair with { Chosen = null, Mismatched = pair.Chosen }]);
                 }
         foreach (var rows in all.Select(row => new List<ScoredRow> { row }).Append(all))
         {

@@ -12,18 +12,21 @@ public sealed class PairLossTests
     public void Sigmoid_matches_a_pair_worked_by_hand() => Is(0.2014132779827524, new());
 
     [Fact] // 0.9·ln(1 + e^−1.5) + 0.1·ln(1 + e^1.5)
-    public void Smoothed_sigmoid_matches_a_pair_worked_by_hand() => Is(0.9 * 0.2014132779827524 + 0.1 * 1.7014132779827524, new() { LabelSmoothing = 0.1 });
+    public void Smoothed_sigmoid_matches_a_pair_worked_by_hand() =>
+        Is(0.9 * 0.2014132779827524 + 0.1 * 1.7014132779827524, new() { LabelSmoothing = 0.1 });
 
     [Fact] // r = 1 and −½: ln(1 + e^−1) + ½ ln(1 + e^1) + ½ ln(1 + e^−½)
     public void Nca_matches_a_pair_worked_by_hand() =>
         Is(0.31326168751822286 + 0.5 * 1.3132616875182228 + 0.5 * 0.4740769841801067, new() { LossType = ["nca_pair"] });
 
     [Fact] // σ(1) + 1 − σ(1.5)
-    public void Apo_down_matches_a_pair_worked_by_hand() => Is(0.7310585786300049 + 1 - 0.8175744761936437, new() { LossType = ["apo_down"] });
+    public void Apo_down_matches_a_pair_worked_by_hand() =>
+        Is(0.7310585786300049 + 1 - 0.8175744761936437, new() { LossType = ["apo_down"] });
 
     [Fact] // κ = σ(1.5 / 0.5) = σ(3): (1−κ)·ln(1 + e^−1.5) + κ·e^−1.5
     public void Discopop_matches_a_pair_worked_by_hand() =>
-        Is((1 - 0.9525741268224334) * 0.2014132779827524 + 0.9525741268224334 * 0.22313016014842982, new() { LossType = ["discopop"], DiscopopTau = 0.5 });
+        Is((1 - 0.9525741268224334) * 0.2014132779827524 + 0.9525741268224334 * 0.22313016014842982,
+            new() { LossType = ["discopop"], DiscopopTau = 0.5 });
 
     [Fact] // z = max(0, 2) for bad answers, max(0, −1) = 0 for good ones: half of [1 − σ(½·2)] + [1 − σ(½·(2 + 1))]
     public void Kto_pair_matches_a_pair_worked_by_hand() =>
@@ -89,10 +92,13 @@ public sealed class PairLossTests
         Loss(new() { FDivergenceType = Divergence.Alpha, FAlphaDivergenceCoef = 0.7, TrlCompat = TrlRelease.V0_24 }), 1e-12);
 
     [Theory] // to sixteen digits, from Python's math.log1p and math.expm1
-    [InlineData(-0.3, -1.3502256128148467), InlineData(-0.8, -0.5966176791889755), InlineData(-1e-5, -11.512930464966061), InlineData(-40.0, -4.248354255291589e-18)]
-    public void Log_of_one_minus_exp_keeps_its_digits(double x, double expected) => Assert.Equal(1, Dual.Log1MExp(x).Value / expected, 1e-14);
+    [InlineData(-0.3, -1.3502256128148467), InlineData(-0.8, -0.5966176791889755), InlineData(-1e-5, -11.512930464966061),
+        InlineData(-40.0, -4.248354255291589e-18)]
+    public void Log_of_one_minus_exp_keeps_its_digits(double x, double expected) =>
+        Assert.Equal(1, Dual.Log1MExp(x).Value / expected, 1e-14);
 
-    [Theory, InlineData(40.0, -4.248354255291589e-18), InlineData(-40.0, -40.0), InlineData(0.0, -0.6931471805599453), InlineData(-1e4, -1e4)]
+    [Theory, InlineData(40.0, -4.248354255291589e-18), InlineData(-40.0, -40.0), InlineData(0.0, -0.6931471805599453),
+        InlineData(-1e4, -1e4)]
     public void Log_sigmoid_keeps_its_digits(double x, double expected) => Assert.Equal(1, Dual.LogSigmoid(x).Value / expected, 1e-14);
 
     // ρ = 2 for the chosen answer, −1 for the rejected one, one token each

@@ -22,7 +22,8 @@ internal sealed class RecordedBatch : IDisposable
         return [.. MemoryMarshal.Cast<byte, long>(data.Bytes).ToArray().Chunk((int)data.Info.Shape[^1])];
     }
 
-    public double[] Numbers(string name) => Array.ConvertAll(MemoryMarshal.Cast<byte, float>(_file.Read(name).Bytes).ToArray(), x => (double)x);
+    public double[] Numbers(string name) =>
+        Array.ConvertAll(MemoryMarshal.Cast<byte, float>(_file.Read(name).Bytes).ToArray(), x => (double)x);
 
     /// <summary>The answer of a row, from the logits of the policy and the reference.</summary>
     /// <param name="tensor">The policy's logits.</param>
@@ -33,13 +34,15 @@ internal sealed class RecordedBatch : IDisposable
     /// <param name="role">Which answer it is.</param>
     /// <param name="otherLength">Length of the pair's other answer.</param>
     /// <param name="objective">Reduces the reference's scores.</param>
-    public AnswerScore Answer(string tensor, string? reference, int row, long[] ids, (int Start, int End) place, SegmentRole role, int otherLength, IPreferenceObjective objective) => new()
-    {
-        LogProbs = LogProbs(tensor, row, ids, place.Start, place.End),
-        LogSquares = objective.NeedsSquares ? Enumerable.Range(place.Start - 1, place.End - place.Start + 1).Select(i => LogSquare(Logits(tensor, row, i))).ToArray() : default,
-        Reference = reference is null || !objective.NeedsReference ? 0
+    public AnswerScore Answer(string tensor, string? reference, int row, long[] ids, (int Start, int End) place, SegmentRole role,
+        int otherLength, IPreferenceObjective objective) => new()
+        {
+            LogProbs = LogProbs(tensor, row, ids, place.Start, place.End),
+            LogSquares = objective.NeedsSquares ? Enumerable.Range(place.Start - 1, place.End - place.Start + 1)
+            .Select(i => LogSquare(Logits(tensor, row, i))).ToArray() : default,
+            Reference = reference is null || !objective.NeedsReference ? 0
             : objective.Reduce(role, LogProbs(reference, row, ids, place.Start, place.End), place.Start, otherLength, reference: true),
-    };
+        };
 
     /// <summary>log p of the tokens from one place to another.</summary>
     public double[] LogProbs(string tensor, int row, long[] ids, int start, int end)

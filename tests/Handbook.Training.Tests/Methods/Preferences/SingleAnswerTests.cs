@@ -56,7 +56,8 @@ public sealed class SingleAnswerTests
 
         var resumed = Create(TrainingMethod.Bco, new() { Beta = 0.5 });
         resumed.State = objective.State;
-        Assert.Equal(objective.Evaluate(first, SomeRows.Totals(first), true, null, null), resumed.Evaluate(first, SomeRows.Totals(first), true, null, null));
+        Assert.Equal(objective.Evaluate(first, SomeRows.Totals(first), true, null, null),
+            resumed.Evaluate(first, SomeRows.Totals(first), true, null, null));
     }
 
     [Fact]
@@ -64,7 +65,8 @@ public sealed class SingleAnswerTests
     {
         List<ScoredRow> rows = [new() { Row = 0, Chosen = Answer(-1, -3) }, new() { Row = 7, Rejected = Answer(-4, -3) }];
         var plain = new BcoObjective(new()).Evaluate(rows, SomeRows.Totals(rows), false, null, null);
-        var weighed = new BcoObjective(new(), row => row == 7 ? 3 : throw new ArgumentException("a good answer has no ratio")).Evaluate(rows, SomeRows.Totals(rows), false, null, null);
+        var weighed = new BcoObjective(new(), row => row == 7 ? 3 : throw new ArgumentException("a good answer has no ratio"))
+            .Evaluate(rows, SomeRows.Totals(rows), false, null, null);
         Assert.Equal(plain + 2 * -Math.Log(Sigmoid(0.1)) / 2, weighed, 1e-12);
     }
 
@@ -80,7 +82,8 @@ public sealed class SingleAnswerTests
         };
         Assert.Equal((7.0 / 3, 3.0), (Nll(OrpoNll.PromptAndCompletion), Nll(OrpoNll.Completion)));
         // log p̄ = −3 on both sides: equal odds, so −β·log σ(0)
-        Assert.Equal(7.0 / 3 + 0.1 * Math.Log(2), Create(TrainingMethod.Orpo, new()).Evaluate([row], SomeRows.Totals([row]), true, null, null), 1e-12);
+        Assert.Equal(7.0 / 3 + 0.1 * Math.Log(2),
+            Create(TrainingMethod.Orpo, new()).Evaluate([row], SomeRows.Totals([row]), true, null, null), 1e-12);
 
         double Nll(OrpoNll kind)
         {
@@ -97,7 +100,8 @@ public sealed class SingleAnswerTests
         var rows = SomeRows.Pairs(1, 4, Create(TrainingMethod.Cpo, simpo));
         Assert.Equal(Loss(simpo), Loss(simpo with { LossType = ["alphapo"], CpoAlpha = 1 }));
 
-        double Loss(PreferenceOptions options) => Create(TrainingMethod.Cpo, options).Evaluate(rows, SomeRows.Totals(rows), true, null, null);
+        double Loss(PreferenceOptions options) =>
+            Create(TrainingMethod.Cpo, options).Evaluate(rows, SomeRows.Totals(rows), true, null, null);
     }
 
     private static IPreferenceObjective Create(TrainingMethod method, PreferenceOptions options) =>

@@ -73,5 +73,6 @@ internal static class SomeRows
         };
     }
 
-    private static double[] LogProbs(Random random, int count) => [.. Enumerable.Range(0, count).Select(_ => -0.02 - 4 * random.NextDouble())];
+    private static double[] LogProbs(Random random, int count) =>
+        [.. Enumerable.Range(0, count).Select(_ => -0.02 - 4 * random.NextDouble())];
 }

@@ -11,7 +11,8 @@ using Handbook.Training.Tests.Rewards;
 
 namespace Handbook.Training.Tests.Methods.Rewards;
 
-/// <summary>Whole steps of reward modelling through a real model, against the reference trainer's: loss, metrics, gradient norm and gradients.</summary>
+/// <summary>Whole steps of reward modelling through a real model, against the reference trainer's: loss, metrics, gradient norm and
+/// gradients.</summary>
 [Trait("kind", "golden")]
 [Collection("tensors")]
 public sealed class RewardMethodGoldenTests
@@ -19,7 +20,8 @@ public sealed class RewardMethodGoldenTests
     public static TheoryData<string> Cases()
     {
         var data = new TheoryData<string>();
-        foreach (var family in SharedFiles.Folders("golden").Where(f => Path.GetFileName(f)!.StartsWith("losses", StringComparison.Ordinal)))
+        foreach (var family in SharedFiles.Folders("golden")
+            .Where(f => Path.GetFileName(f)!.StartsWith("losses", StringComparison.Ordinal)))
             foreach (var folder in Directory.GetDirectories(family, "reward_batch*").Order(StringComparer.Ordinal))
                 data.Add(Path.GetFileName(family) + "/" + Path.GetFileName(folder));
         if (data.Count == 0)
@@ -64,7 +66,8 @@ public sealed class RewardMethodGoldenTests
         model.Parameters.SettleGradients();
         foreach (var (published, gradient) in GoldenRows.PublishedGradients(model))
             if (expected.Names.Contains($"{variant.GetProperty("name")}.grad.{published}"))
-                Assert.True(GoldenRows.Distance(gradient, expected.Singles($"{variant.GetProperty("name")}.grad.{published}")) < 1e-4, $"{what}: gradient of {published}");
+                Assert.True(GoldenRows.Distance(gradient, expected.Singles($"{variant.GetProperty("name")}.grad.{published}")) < 1e-4,
+                    $"{what}: gradient of {published}");
     }
 
     private static TokenRow Row(JsonElement row, bool useMargin, bool shared)
@@ -74,12 +77,14 @@ public sealed class RewardMethodGoldenTests
         TokenSegment[] prompt = common > 0 ? [Part(SegmentRole.Prompt, -1, chosen[..common])] : [];
         return new()
         {
-            Segments = [.. prompt, Part(SegmentRole.Chosen, prompt.Length - 1, chosen[common..]), Part(SegmentRole.Rejected, prompt.Length - 1, rejected[common..])],
+            Segments = [.. prompt, Part(SegmentRole.Chosen, prompt.Length - 1, chosen[common..]),
+                Part(SegmentRole.Rejected, prompt.Length - 1, rejected[common..])],
             Margin = useMargin ? row.GetProperty("margin").GetDouble() : 0,
         };
     }
 
     private static int[] Ids(JsonElement row, string name) => [.. row.GetProperty(name).EnumerateArray().Select(id => id.GetInt32())];
 
-    private static TokenSegment Part(SegmentRole role, int parent, int[] ids) => new(role, parent, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray());
+    private static TokenSegment Part(SegmentRole role, int parent, int[] ids) =>
+        new(role, parent, ids, Enumerable.Repeat((byte)1, ids.Length).ToArray());
 }

@@ -27,10 +27,13 @@ public sealed class RewardMethodTests
         foreach (var maxTokens in (int[])[1, 30, 60])
             Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens)).MustEqual(together, Rounding, $"{maxTokens} tokens at once");
         foreach (var microBatches in (int[][][])[[[0, 1, 2], [3, 4, 5, 6]], [[0], [1], [2], [3], [4], [5], [6]]])
-            Tiny.Step(model, method, BatchLoader.Lay(rows, new StepRows(0, 0, microBatches, 1), method, 4096)).MustEqual(together, Rounding, $"{microBatches.Length} micro-batches");
-        Tiny.Step(model, method, Tiny.Whole(new TokenRowList([.. Enumerable.Range(0, rows.Count).Select(i => Separate(rows.Read(i)))]), method, 4096))
+            Tiny.Step(model, method, BatchLoader.Lay(rows, new StepRows(0, 0, microBatches, 1), method, 4096)).MustEqual(together, Rounding,
+                $"{microBatches.Length} micro-batches");
+        Tiny.Step(model, method,
+            Tiny.Whole(new TokenRowList([.. Enumerable.Range(0, rows.Count).Select(i => Separate(rows.Read(i)))]), method, 4096))
             .MustEqual(together, Rounding, "separate prompts");
-        Tiny.Step(model, method, Tiny.Whole(rows, method, 40), _ => new ForwardOptions { Recompute = true }).MustEqual(together, Rounding, "recomputed");
+        Tiny.Step(model, method, Tiny.Whole(rows, method, 40), _ => new ForwardOptions { Recompute = true }).MustEqual(together, Rounding,
+            "recomputed");
     }
 
     [Fact]
@@ -39,7 +42,8 @@ public sealed class RewardMethodTests
         using var model = Tiny.Model("llama", head: ModelHead.Score);
         var method = new RewardMethod(centring: 0.3);
         var work = Tiny.Whole(Rows(4, 3), method, 4096);
-        Tiny.MustFollowDifferences(model, method, work, ["score.weight", "embed.weight", "layers.1.mlp.down.weight", "final_norm.weight"], 1e-7);
+        Tiny.MustFollowDifferences(model, method, work, ["score.weight", "embed.weight", "layers.1.mlp.down.weight", "final_norm.weight"],
+            1e-7);
     }
 
     [Fact]
@@ -70,7 +74,8 @@ public sealed class RewardMethodTests
         var random = new Random(seed);
         return new([.. Enumerable.Range(0, count).Select(_ => new TokenRow
         {
-            Segments = [Part(SegmentRole.Prompt, -1, Ids(random, 9)), Part(SegmentRole.Chosen, 0, Ids(random, 5)), Part(SegmentRole.Rejected, 0, Ids(random, 5))],
+            Segments = [Part(SegmentRole.Prompt, -1, Ids(random, 9)), Part(SegmentRole.Chosen, 0, Ids(random, 5)),
+                Part(SegmentRole.Rejected, 0, Ids(random, 5))],
             Margin = random.NextDouble(),
         })]);
     }
@@ -81,7 +86,8 @@ public sealed class RewardMethodTests
         Margin = row.Margin,
     };
 
-    private static int[] Ids(Random random, int longest) => [.. Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => random.Next(Tiny.Vocabulary))];
+    private static int[] Ids(Random random, int longest) =>
+        [.. Enumerable.Range(0, random.Next(1, longest + 1)).Select(_ => random.Next(Tiny.Vocabulary))];
 
     private static TokenSegment Part(SegmentRole role, int parent, int[] ids) => new(role, parent, ids, new byte[ids.Length]);
 }

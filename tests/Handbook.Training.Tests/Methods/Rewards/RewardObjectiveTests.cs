@@ -13,7 +13,9 @@ public sealed class RewardObjectiveTests
     {
         var data = new TheoryData<string>();
         foreach (var folder in GoldenLosses.Folders())
-            foreach (var file in Directory.GetFiles(folder, "reward_function*.json").Concat(Directory.GetDirectories(folder, "reward_batch*").Select(batch => Path.Combine(batch, "expected.json"))).Order(StringComparer.Ordinal))
+            foreach (var file in Directory.GetFiles(folder, "reward_function*.json")
+                .Concat(Directory.GetDirectories(folder, "reward_batch*").Select(batch => Path.Combine(batch, "expected.json")))
+                .Order(StringComparer.Ordinal))
                 data.Add(GoldenLosses.Name(file));
         if (data.Count == 0)
             data.Add("");
@@ -28,16 +30,19 @@ public sealed class RewardObjectiveTests
         foreach (var one in root.GetProperty("cases").EnumerateArray())
         {
             var name = $"{file}: {one.GetRawText()[..60]}";
-            var (chosen, rejected, margins) = Path.GetFileName(file) == "expected.json" ? Batch(file, root, one) : (one.Numbers("rewards_chosen"), one.Numbers("rewards_rejected"), Margins(one));
+            var (chosen, rejected, margins) = Path.GetFileName(file) == "expected.json" ? Batch(file, root, one)
+                : (one.Numbers("rewards_chosen"), one.Numbers("rewards_rejected"), Margins(one));
             double[] chosenGradient = new double[chosen.Length], rejectedGradient = new double[chosen.Length];
             var metrics = new MetricSums();
             var centring = one.GetProperty("center_rewards_coefficient");
-            var loss = RewardObjective.Evaluate(chosen, rejected, margins, centring.ValueKind == JsonValueKind.Null ? null : GoldenLosses.Number(centring),
+            var loss = RewardObjective.Evaluate(chosen, rejected, margins, centring.ValueKind == JsonValueKind.Null ? null
+                : GoldenLosses.Number(centring),
                 chosen.Length, chosenGradient, rejectedGradient, metrics);
 
             Close(GoldenLosses.Number(one.GetProperty("loss")), loss, $"{name}: loss");
             if (one.TryGetProperty("grad_chosen", out _))
-                foreach (var (wanted, actual) in one.Numbers("grad_chosen").Concat(one.Numbers("grad_rejected")).Zip(chosenGradient.Concat(rejectedGradient)))
+                foreach (var (wanted, actual) in one.Numbers("grad_chosen").Concat(one.Numbers("grad_rejected"))
+                    .Zip(chosenGradient.Concat(rejectedGradient)))
                     Close(wanted, actual, $"{name}: gradient");
             var means = metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
             foreach (var metric in one.GetProperty("metrics").EnumerateObject().Where(m => m.Name != "num_tokens"))
@@ -93,13 +98,16 @@ public sealed class RewardObjectiveTests
         using var batch = new RecordedBatch(SharedFiles.Need("golden", Path.GetDirectoryName(file)!, "tensors.safetensors"));
         var rewards = batch.Numbers($"{one.GetProperty("name").GetString()}.rewards");
         var half = rewards.Length / 2;
-        double[] margins = one.GetProperty("use_margin").GetBoolean() ? [.. root.GetProperty("rows").EnumerateArray().Select(row => row.GetProperty("margin").GetDouble())] : [];
+        double[] margins = one.GetProperty("use_margin").GetBoolean()
+            ? [.. root.GetProperty("rows").EnumerateArray().Select(row => row.GetProperty("margin").GetDouble())] : [];
         return (rewards[..half], rewards[half..], margins);
     }
 
-    private static double[] Margins(JsonElement one) => one.GetProperty("margin").ValueKind == JsonValueKind.Null ? [] : one.Numbers("margin");
+    private static double[] Margins(JsonElement one) => one.GetProperty("margin").ValueKind == JsonValueKind.Null
+        ? [] : one.Numbers("margin");
 
     // 1e-5 of the value: the reference computed in float32
     private static void Close(double expected, double actual, string what) =>
-        Assert.True(Math.Abs(expected - actual) <= 1e-5 * Math.Max(1, Math.Abs(expected)), $"{what}: expected {expected:R}, got {actual:R}");
+        Assert.True(Math.Abs(expected - actual) <= 1e-5 * Math.Max(1, Math.Abs(expected)),
+            $"{what}: expected {expected:R}, got {actual:R}");
 }
