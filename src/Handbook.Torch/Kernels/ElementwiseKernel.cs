@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
@@ -85,6 +86,7 @@ public static unsafe class ElementwiseKernel
                 Run(index, count, new RaggedLanes(count));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
         {
             var source = Source + (long)index * Piece;
@@ -121,6 +123,7 @@ public static unsafe class ElementwiseKernel
                 Run(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -153,6 +156,7 @@ public static unsafe class ElementwiseKernel
                 Run(index, count, new RaggedLanes(count));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
         {
             var data = Data + (long)index * Piece;
@@ -190,6 +194,7 @@ public static unsafe class ElementwiseKernel
                 Run(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var partial = Partials + (long)index * Width;
