@@ -64,14 +64,7 @@ internal sealed class Parameter : IDisposable
             return;
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        if (left.DType == Gradient.DType)
-        {
-            if (HasGradient)
-                Gradient.AddMmInPlace(left, right);
-            else
-                left.MmInto(right, Gradient);
-        }
-        else if (!Product.TrySum(Gradient, left, right, HasGradient))
+        if (!Product.TrySum(Gradient, left, right, HasGradient))
             Add(left.Mm(right));
         HasGradient = true;
     }

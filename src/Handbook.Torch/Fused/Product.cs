@@ -8,6 +8,10 @@ namespace Handbook.Torch.Fused;
 /// than float32. There tiles of both operands are widened to float32, which is exact, multiplied by the BLAS, and the sums are rounded once:
 /// <code>result = round( widen(left) · widen(right) + bias ),   relative error at most 2⁻⁸</code>
 /// Rows of a tile are few enough to stay in the caches until they are rounded.
+/// <para>
+/// Large float32 products are shared out here, some rows of the result to each thread: OpenBLAS cuts such products across their columns, where they
+/// are narrow, and was measured to lose a fifth at the widths of small models. A sum is never cut, so its bits do not depend on the number of threads.
+/// </para>
 /// </remarks>
 internal static unsafe class Product
 {
@@ -22,6 +26,15 @@ internal static unsafe class Product
 
     /// <summary>Terms of a product, all its sums together, up to which libtorch leaves the processor's own instructions aside (16³) and sums in bfloat16.</summary>
     private const long FewTerms = 1 << 14;
+
+    /// <summary>Pieces are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in another order.</summary>
+    private const int TileHeight = 48;
+
+    /// <summary>Rows of a piece from which on a thread's own packing of the right side costs less than sharing it.</summary>
+    private const int FewestRows = 96;
+
+    /// <summary>Terms of a piece from which on the library takes its way for large products.</summary>
+    private const long FewestTerms = 1 << 21;
 
     private static bool IsWidened(Tensor left, long columns) =>
         left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || left.Count * columns <= FewTerms);
@@ -38,10 +51,10 @@ internal static unsafe class Product
             Stored(left, right, null, wide);
             return wide;
         }
-        if (!IsWidened(left, right.Size(1)))
+        if (!IsWidened(left, right.Size(1)) && Pieces(left, right.Size(1)) == 1)
             return left.Mm(right);
         var result = Tensor.Empty(left.DType, left.Device, left.Size(0), right.Size(1));
-        Widened(left, right, null, result);
+        Into(left, right, result);
         return result;
     }
 
@@ -58,11 +71,15 @@ internal static unsafe class Product
             Stored(x, weight.Detach().T(), bias, wide);
             return wide;
         }
-        if (!IsWidened(x, weight.Size(0)))
+        var widened = IsWidened(x, weight.Size(0));
+        if (!widened && Pieces(x, weight.Size(0)) == 1)
             return x.Linear(weight, bias);
         var result = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
         using var scope = TensorScope.Enter();
-        Widened(x, weight.Detach().T(), bias, result);
+        if (widened)
+            Widened(x, weight.Detach().T(), bias, result);
+        else
+            Multiply(x, weight.Detach().T(), result, bias);
         return result;
     }
 
@@ -74,13 +91,18 @@ internal static unsafe class Product
         else if (IsWidened(left, right.Size(1)))
             Widened(left, right, null, result);
         else
-            left.MmInto(right, result);
+            Multiply(left, right, result, add: false);
     }
 
-    /// <summary>[M, K] · [K, N] into a sum of higher precision, or added to it.</summary>
-    /// <returns>False where the processor multiplies in the operands' own precision: nothing was done.</returns>
+    /// <summary>[M, K] · [K, N] into a sum of at least the same precision, or added to it.</summary>
+    /// <returns>False where the processor multiplies in the operands' own, lower precision: nothing was done.</returns>
     public static bool TrySum(Tensor sum, Tensor left, Tensor right, bool add)
     {
+        if (sum.DType == left.DType)
+        {
+            Multiply(left, right, sum, add);
+            return true;
+        }
         if (!IsWidened(left, right.Size(1)) || sum.DType != DType.Float32)
             return false;
         using var scope = TensorScope.Enter();
@@ -98,10 +120,7 @@ internal static unsafe class Product
                 using var inner = TensorScope.Enter();
                 var count = Math.Min(tile, rows - i);
                 var (some, target) = (Widen(left, i, count, k, depth), sum.Narrow(0, i, count));
-                if (add || k > 0)
-                    target.AddMmInPlace(some, wide);
-                else
-                    some.MmInto(wide, target);
+                Multiply(some, wide, target, add || k > 0);
             }
         }
         return true;
@@ -133,10 +152,7 @@ internal static unsafe class Product
                     using var part = TensorScope.Enter();
                     var terms = Math.Min(TileDepth, depth - k);
                     var some = all is null ? Widen(left, i, count, k, terms) : all.Narrow(0, i, count).Narrow(1, k, terms);
-                    if (k == 0)
-                        some.MmInto(other ?? Widen(right, k, terms, j, width), sums);
-                    else
-                        sums.AddMmInPlace(some, Widen(right, k, terms, j, width));
+                    Multiply(some, other ?? Widen(right, k, terms, j, width), sums, add: k > 0);
                 }
                 ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j, result.Stride(0),
                     (int)count, (int)width, offsets is null ? null : offsets.Pointer<float>() + j);
@@ -155,13 +171,63 @@ internal static unsafe class Product
             using var scope = TensorScope.Enter();
             var width = Math.Min(most, columns - j);
             var (wide, target) = (Widen(right, 0, depth, j, width), result.Narrow(1, j, width));
-            if (bias is null)
-                left.MmInto(wide, target);
+            Multiply(left, wide, target, bias?.Narrow(0, j, width));
+        }
+    }
+
+    /// <summary>left · right + bias.</summary>
+    private static void Multiply(Tensor left, Tensor right, Tensor result, Tensor? bias)
+    {
+        if (bias is not null)
+            result.CopyFrom(bias);
+        Multiply(left, right, result, add: bias is not null);
+    }
+
+    /// <summary>left · right in their own element type: in the place of what <paramref name="result"/> holds, or added to it.</summary>
+    private static void Multiply(Tensor left, Tensor right, Tensor result, bool add)
+    {
+        using var mode = GradMode.Disabled();
+        var pieces = Pieces(left, right.Size(1));
+        if (pieces == 1)
+        {
+            RowsOfProduct.Multiply(left, right, result, add);
+            return;
+        }
+        using var scope = TensorScope.Enter();
+        var (some, sums) = (new Tensor[pieces], new Tensor[pieces]);
+        for (long i = 0, start = 0, rows = left.Size(0); i < pieces; i++)
+        {
+            var end = i == pieces - 1 ? rows : rows * (i + 1) / pieces / TileHeight * TileHeight;
+            (some[i], sums[i]) = (left.Narrow(0, start, end - start), result.Narrow(0, start, end - start));
+            start = end;
+        }
+        ThreadTeam.Run(pieces, new RowsOfProduct(some, right.Detach(), sums, add));
+    }
+
+    /// <summary>How many threads multiply some rows each; 1 where the library shares the work out itself.</summary>
+    private static int Pieces(Tensor left, long columns)
+    {
+        var rows = left.Size(0);
+        var each = rows / ThreadTeam.Threads;
+        return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows && columns <= 4 * rows && each * left.Size(1) * columns >= FewestTerms
+            ? ThreadTeam.Threads
+            : 1;
+    }
+
+    private readonly struct RowsOfProduct(Tensor[] left, Tensor right, Tensor[] results, bool add) : IParallelBody
+    {
+        public void Invoke(int index)
+        {
+            using var mode = GradMode.Disabled();       // it is each thread's own
+            Multiply(left[index], right, results[index], add);
+        }
+
+        public static void Multiply(Tensor left, Tensor right, Tensor result, bool add)
+        {
+            if (add)
+                result.AddMmInPlace(left, right);
             else
-            {
-                target.CopyFrom(bias.Narrow(0, j, width));
-                target.AddMmInPlace(left, wide);
-            }
+                left.MmInto(right, result);
         }
     }
 

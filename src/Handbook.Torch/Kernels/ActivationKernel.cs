@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using Handbook.Torch.Fused;
 
 namespace Handbook.Torch.Kernels;
@@ -96,6 +97,7 @@ internal static unsafe class ActivationKernel
                 Piece(index, new RaggedLanes(Rows.Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows.Count, (index + 1) * Rows.PerPiece);
@@ -113,6 +115,7 @@ internal static unsafe class ActivationKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Forward<TLanes>(TLanes lanes, T* gate, T* up, T* output) where TLanes : struct, ILanes
         {
             var width = Rows.Width;
@@ -131,6 +134,7 @@ internal static unsafe class ActivationKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Backward<TLanes>(TLanes lanes, T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient) where TLanes : struct, ILanes
         {
             var width = Rows.Width;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
@@ -159,6 +160,7 @@ internal static unsafe class AdafactorKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -183,6 +185,7 @@ internal static unsafe class AdafactorKernel
 
         private readonly Vector512<float> Gradient<TLanes>(TLanes lanes, TGradient* g, int j) where TLanes : struct, ILanes => lanes.Load(g, j) * GradientScale;
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly double AddSquares<TLanes>(TLanes lanes, TGradient* g, float* columns) where TLanes : struct, ILanes
         {
             var sum = Vector512<float>.Zero;
@@ -196,6 +199,7 @@ internal static unsafe class AdafactorKernel
             return Vector512.Sum(sum);
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Squares<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor, ref double updates, ref double parameters) where TLanes : struct, ILanes
         {
             Vector512<float> u = Vector512<float>.Zero, s = Vector512<float>.Zero;
@@ -210,6 +214,7 @@ internal static unsafe class AdafactorKernel
             parameters += Vector512.Sum(s);
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Apply<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor) where TLanes : struct, ILanes
         {
             for (var j = 0; j < Width; j += 16)

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
@@ -92,6 +93,7 @@ internal static unsafe class ElementwiseKernel
                 Run(index, count, new RaggedLanes(count));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
         {
             var source = Source + (long)index * Piece;
@@ -128,6 +130,7 @@ internal static unsafe class ElementwiseKernel
                 Run(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -160,6 +163,7 @@ internal static unsafe class ElementwiseKernel
                 Run(index, count, new RaggedLanes(count));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
         {
             var data = Data + (long)index * Piece;
@@ -197,6 +201,7 @@ internal static unsafe class ElementwiseKernel
                 Run(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var partial = Partials + (long)index * Width;

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Handbook.Torch.Kernels;
 
 /// <summary>Rows of a table by token id, and the sum of gradients back into the table.</summary>
@@ -90,6 +92,7 @@ internal static unsafe class EmbeddingKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Count, (index + 1) * TokensPerPiece);
@@ -137,6 +140,7 @@ internal static unsafe class EmbeddingKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             // A piece owns the ids whose first token lies in it, to their last token.

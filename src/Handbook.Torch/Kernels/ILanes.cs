@@ -8,6 +8,10 @@ namespace Handbook.Torch.Kernels;
 /// <remarks>
 /// A loop that may call <see cref="Lanes.LoadPartial"/> keeps its vectors on the stack, where they straddle cache lines: up to five times slower.
 /// So rows whose length is a multiple of sixteen, as those of real models are, get a loop without that call.
+/// <para>
+/// Methods with such a loop are not inlined: on processors without 512-bit registers the two kinds together would exceed what the compiler inlines
+/// into one method, and each vector operation beyond becomes a call.
+/// </para>
 /// </remarks>
 internal unsafe interface ILanes
 {

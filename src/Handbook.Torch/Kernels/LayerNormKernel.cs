@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
@@ -102,6 +103,7 @@ internal static unsafe class LayerNormKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -117,6 +119,7 @@ internal static unsafe class LayerNormKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, int row) where TLanes : struct, ILanes
         {
             var total = Vector512<float>.Zero;
@@ -183,6 +186,7 @@ internal static unsafe class LayerNormKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             TReal* dw = WeightPartials + (long)index * Width, db = BiasPartials + (long)index * Width;
@@ -201,6 +205,7 @@ internal static unsafe class LayerNormKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw, float* db) where TLanes : struct, ILanes
         {
             var weight = (float*)Weight;

@@ -1,3 +1,4 @@
+using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
@@ -61,6 +62,7 @@ internal static unsafe class OptimizerKernel
                 Run(index, count, new RaggedLanes(count));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
         {
             var from = (long)index * Piece;

@@ -97,6 +97,7 @@ internal static unsafe class RmsNormKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);
@@ -112,7 +113,7 @@ internal static unsafe class RmsNormKernel
             }
         }
 
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd) where TLanes : struct, ILanes
         {
             Vector512<float> squares0 = Vector512<float>.Zero, squares1 = Vector512<float>.Zero;
@@ -178,6 +179,7 @@ internal static unsafe class RmsNormKernel
                 Piece(index, new RaggedLanes(Width));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var partial = Partials == null ? null : Partials + (long)index * Width;
@@ -196,6 +198,7 @@ internal static unsafe class RmsNormKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw) where TLanes : struct, ILanes
         {
             var weight = (float*)Weight;

@@ -62,6 +62,7 @@ internal static unsafe class RopeKernel
                 Piece(index, new RaggedLanes(Half));
         }
 
+        [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
             var end = Math.Min(Rows, (index + 1) * PerPiece);

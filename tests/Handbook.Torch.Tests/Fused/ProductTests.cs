@@ -1,10 +1,11 @@
 using Handbook.Torch.Fused;
+using Handbook.Torch.Kernels;
 using Handbook.Torch.Reference;
 using TestRows = Handbook.Torch.Tests.Kernels.Some;
 
 namespace Handbook.Torch.Tests.Fused;
 
-/// <summary>Products of bfloat16; on every path of the processor they are the exact product, summed in float32 and rounded once.</summary>
+/// <summary>Products on every path of the processor: those of bfloat16 are the exact product, summed in float32 and rounded once; large ones are shared out over the threads.</summary>
 public sealed class ProductTests
 {
     // Half a unit in the last of eight bits: a sum that is rounded once is off by at most this share of itself.
@@ -97,6 +98,62 @@ public sealed class ProductTests
         var y = Product.Of(x, Tensor.From([1.0, 1, 1, 1], 2, 2).To(DType.BFloat16)).ToArray<double>();
         Assert.Equal([3.0, 3], y[..2]);
         Assert.All(y[2..], value => Assert.True(double.IsNaN(value)));
+    }
+
+    public static TheoryData<int, int, int> LargeShapes => new()
+    {
+        { 2048, 288, 288 },
+        { 300, 1536, 290 },         // rows that are no whole tiles
+        { 2000, 100, 133 },
+        { 200, 2048, 500 },         // about as few rows as a thread gets
+        { 256, 288, 4096 },         // so wide that the library shares it out
+    };
+
+    [Theory, MemberData(nameof(LargeShapes))]
+    public void A_large_float32_product_is_shared_out_without_a_trace(int rows, int terms, int columns)
+    {
+        using var scope = TensorScope.Enter();
+        Tensor left = Wide(1, rows, terms), right = Wide(2, terms, columns), bias = Wide(3, 1, columns).Reshape(columns);
+        using var weight = new Parameter("weight", Tensor.Zeros(DType.Float32, rows, columns), trainable: true);
+        weight.SetGradient(Tensor.Full(777, DType.Float32, rows, columns));        // old content that must not show
+        weight.AddProduct(left, right);
+        weight.AddProduct(left.T().Contiguous().T(), right);
+        var target = Tensor.Full(777, DType.Float32, rows, 2 * columns).Narrow(1, columns, columns);
+        Product.Into(left, right, target);
+        Tensor plain = Plain.Product(left, right), sizes = Plain.Product(left.Abs(), right.Abs());
+        Near(plain, Product.Of(left, right), sizes);
+        Near(plain, target, sizes);
+        Near(plain + plain, weight.Gradient!, sizes);
+        Near(plain, Product.Linear(left, right.T().Contiguous(), null), sizes);
+        Near(plain + bias.To(DType.Float64), Product.Linear(left, right.T().Contiguous(), bias), sizes);
+        var threads = ThreadTeam.Threads;
+        try
+        {
+            var bits = Product.Of(left, right).ToArray<float>();
+            Assert.Equal(bits, Product.Of(left, right).ToArray<float>());
+            if (columns > 4 * rows)
+                return;
+            foreach (var other in (int[])[2, 3, 5])
+            {
+                ThreadTeam.Threads = other;
+                if (rows / other >= 96)
+                    Assert.Equal(bits, Product.Of(left, right).ToArray<float>());
+            }
+        }
+        finally
+        {
+            ThreadTeam.Threads = threads;
+        }
+    }
+
+    private static Tensor Wide(int seed, int rows, int columns) => Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.Float32);
+
+    private static void Near(Tensor expected, Tensor actual, Tensor sizes)
+    {
+        Assert.Equal(DType.Float32, actual.DType);
+        double[] exact = expected.ToArray<double>(), found = actual.Contiguous().ToArray<double>(), all = sizes.ToArray<double>();
+        for (var i = 0; i < exact.Length; i++)
+            Assert.True(Math.Abs(exact[i] - found[i]) <= 2 * Summing * all[i], $"[{i}]: expected {exact[i]:R}, was {found[i]:R}");
     }
 
     private static Tensor Some(int seed, int rows, int columns) => Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.BFloat16);
