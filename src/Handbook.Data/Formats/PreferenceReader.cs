@@ -10,6 +10,9 @@ namespace Handbook.Data.Formats;
 /// <param name="answersAreLastTurns">Takes the last turns of two conversations for the answers; otherwise the prompt is what both begin with.</param>
 internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, bool answersAreLastTurns)
 {
+    /// <summary>Columns that may hold what is answered, the first that a row has before the others.</summary>
+    private static readonly string[] s_prompts = ["prompt", "messages", "conversations", "instruction"];
+
     /// <summary>Two answers, the better one first; of a list of answers, the best with each that is worse.</summary>
     public Example Pair(JsonElement json)
     {
@@ -153,7 +156,7 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
     /// <summary>Says that a column with a prompt is not read, because two conversations hold a prompt that says something else; null where it is, or where both say the same.</summary>
     private string? Unheard(JsonElement json, List<JsonElement> prompt)
     {
-        var name = new[] { "prompt", "messages", "conversations", "instruction" }.FirstOrDefault(name => row.Column(json, name) is not null);
+        var name = s_prompts.FirstOrDefault(name => row.Column(json, name) is not null);
         return name is null || IsHeard() ? null
             : $"chosen and rejected hold their own prompt, and the column {row.NameOf(name)}, which says something else, is not read";
 
