@@ -108,7 +108,8 @@ internal static class Processor
             throw forced == ProcessorPath.Avx2
                 ? new InputException($"{Variable} is avx2, but .NET started with AVX-512", "it chooses its vectors once, when it starts",
                     $"set {DotnetVariable}=0 as well, before the program starts")
-                : new InputException($"{Variable} is {Environment.GetEnvironmentVariable(Variable)}, but .NET started without the vectors it needs", "it chooses them once, when it starts",
+                : new InputException($"{Variable} is {Environment.GetEnvironmentVariable(Variable)}, but .NET started without the "
+                    + "vectors it needs", "it chooses them once, when it starts",
                     $"unset {DotnetVariable} and other variables that take instructions from .NET");
         return forced.Value;
     }

@@ -61,7 +61,8 @@ public static unsafe class TorchRuntime
             var library = NativeLibrary.Load(LibraryPath());
             ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*,
                 void>)NativeLibrary.GetExport(library, "hb_parallel");
-            if (Processor.Path == ProcessorPath.BFloat16 && NativeLibrary.TryGetExport(library, "hb_row_products", out var products))       // a shim that was built earlier has none
+            // a shim that was built earlier has none
+            if (Processor.Path == ProcessorPath.BFloat16 && NativeLibrary.TryGetExport(library, "hb_row_products", out var products))
                 RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)((delegate* unmanaged<nint>)products)();
             var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named
                 && int.TryParse(named, out var asked) && asked > 0
@@ -172,7 +173,8 @@ public static unsafe class TorchRuntime
                 if (System.IO.File.Exists(candidate))
                     return candidate;
         }
-        throw new TorchException($"{File} was not found beside {AppContext.BaseDirectory} or in build/native above it: run `make build`, or set HANDBOOK_NATIVE to its folder");
+        throw new TorchException($"{File} was not found beside {AppContext.BaseDirectory} or in build/native above it: run `make build`, "
+            + "or set HANDBOOK_NATIVE to its folder");
     }
 
     private static void Describe(string core, int threads)
@@ -189,7 +191,8 @@ public static unsafe class TorchRuntime
             else if (maps.Contains("openblas-pthread", StringComparison.Ordinal))
             {
                 blas = "OpenBLAS (own threads)";
-                warnings.Add("the OpenBLAS with its own threads is loaded; training in float32 is 4 to 7 times slower, because two thread pools share the cores. Install libopenblas0-openmp.");
+                warnings.Add("the OpenBLAS with its own threads is loaded; training in float32 is 4 to 7 times slower, because two thread "
+                    + "pools share the cores. Install libopenblas0-openmp.");
             }
             else if (maps.Contains("libblas.so", StringComparison.Ordinal))
             {

@@ -11,6 +11,7 @@ namespace Handbook.Data.Formats;
 /// with.</param>
 internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, bool answersAreLastTurns)
 {
+    /// <summary>Columns that may hold what is answered, the first that a row has before the others.</summary>
     private static readonly string[] s_prompts = ["prompt", "messages", "conversations", "instruction"];
 
     /// <summary>Two answers, the better one first; of a list of answers, the best with each that is worse.</summary>

@@ -29,7 +29,8 @@ internal static class JsonFile
             Form.Objects => ReadObjects(input, split),
             Form.Empty => throw new InputException($"{input.Name}: is empty",
                 fix: "check how it was made; a JSON data file is a list of objects: [{\"text\": \"…\"}, …]"),
-            _ => throw new InputException($"{input.Name}: begins with '{(char)first}', but a JSON data file is a list of objects or an object "
+            _ => throw new InputException($"{input.Name}: begins with '{(char)first}', but a JSON data file is a list of objects "
+                + "or an object "
                 + "that holds one",
                 fix: "check that it is JSON; for plain text use the ending .txt"),
         };

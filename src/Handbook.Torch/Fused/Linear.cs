@@ -11,7 +11,8 @@ internal static class Linear
     /// <returns>[N, out], in the element type of x.</returns>
     public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null) => Forward(x, weight, weight.Compute, bias);
 
-    /// <summary>A layer without bias whose product has the master's precision, whatever other products have: for a few outputs that must be exact.</summary>
+    /// <summary>A layer without bias whose product has the master's precision, whatever other products have: for a few outputs that must be
+    /// exact.</summary>
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>
     /// <returns>[N, out], in the element type of the master.</returns>

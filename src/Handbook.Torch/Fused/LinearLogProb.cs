@@ -43,7 +43,8 @@ internal sealed class HeadStatistics(int count, bool squares = false)
 }
 
 /// <summary>The head and the log-probability of one target per row, in chunks of rows; logits of all rows never exist at once.</summary>
-/// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two products at once.</remarks>
+/// <remarks>Kernel: <see cref="CrossEntropyKernel"/>. The gradient of a chunk is computed while its logits are hot, and goes into the two
+/// products at once.</remarks>
 internal sealed class LinearLogProb : AutogradNode
 {
     private const long ChunkBytes = 64 << 20, KeptBytes = 256 << 20;
@@ -55,7 +56,8 @@ internal sealed class LinearLogProb : AutogradNode
     private Tensor _hidden = null!;
     private Tensor? _gradient;              // of the weighted loss by the hidden rows; null where they are frozen
     private bool _hiddenWanted;
-    private Tensor? _logits;                // of all log-probabilities, where they are few; the first backward pass turns them into their gradient
+    // of all log-probabilities, where they are few; the first backward pass turns them into their gradient
+    private Tensor? _logits;
     private double _summed;                 // the part of the weighted loss's gradient that the head already has
 
     private LinearLogProb(Parameter head, Mirrored<int> targets, HeadOptions options, double[]? weights) =>
@@ -63,9 +65,9 @@ internal sealed class LinearLogProb : AutogradNode
 
     /// <summary>Σ weightᵢ · lossᵢ, with loss = −log p(target) (or its label-smoothed form).</summary>
     /// <remarks>
-    /// Because the weights are known, forward already sums the gradient of the head, as the result's gradient is nearly always 1: then the logits are
-    /// computed once. For any other one backward computes them again and adds what is missing. <see cref="LogProbs"/> is for losses that need the
-    /// log-probabilities first.
+    /// Because the weights are known, forward already sums the gradient of the head, as the result's gradient is nearly always 1: then the
+    /// logits are computed once. For any other one backward computes them again and adds what is missing. <see cref="LogProbs"/> is for
+    /// losses that need the log-probabilities first.
     /// </remarks>
     /// <param name="hidden">[M, D].</param>
     /// <param name="head">[V, D].</param>
@@ -74,7 +76,8 @@ internal sealed class LinearLogProb : AutogradNode
     /// <param name="options">Scale, cap and smoothing.</param>
     /// <param name="statistics">Filled where given; [M].</param>
     /// <returns>One number, float64.</returns>
-    public static Tensor WeightedLoss(Tensor hidden, Parameter head, Mirrored<int> targets, double[] weights, in HeadOptions options, HeadStatistics? statistics = null)
+    public static Tensor WeightedLoss(Tensor hidden, Parameter head, Mirrored<int> targets, double[] weights, in HeadOptions options,
+        HeadStatistics? statistics = null)
     {
         Check(hidden, head, targets);
         if (weights.Length != targets.Count)
@@ -105,9 +108,11 @@ internal sealed class LinearLogProb : AutogradNode
         return scope.Keep(loss);
     }
 
-    /// <summary>log p(target) of each row. Up to 256 MB of logits are kept for the backward pass; beyond, it computes each chunk once more.</summary>
+    /// <summary>log p(target) of each row. Up to 256 MB of logits are kept for the backward pass; beyond, it computes each chunk once
+    /// more.</summary>
     /// <returns>[M], float64.</returns>
-    public static Tensor LogProbs(Tensor hidden, Parameter head, Mirrored<int> targets, in HeadOptions options, HeadStatistics? statistics = null)
+    public static Tensor LogProbs(Tensor hidden, Parameter head, Mirrored<int> targets, in HeadOptions options,
+        HeadStatistics? statistics = null)
     {
         Check(hidden, head, targets);
         using var scope = TensorScope.Enter();
@@ -118,7 +123,8 @@ internal sealed class LinearLogProb : AutogradNode
         using (GradMode.Disabled())
         {
             var size = targets.Count * head.Value.Size(0);
-            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes ? Tensor.Empty(hidden.DType, hidden.Device, targets.Count, head.Value.Size(0)) : null;
+            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes
+                ? Tensor.Empty(hidden.DType, hidden.Device, targets.Count, head.Value.Size(0)) : null;
             node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, null, statistics), all);
             result = Tensor.From(statistics.LogProb);
             if (needed)
@@ -137,7 +143,8 @@ internal sealed class LinearLogProb : AutogradNode
     {
         using var scope = TensorScope.Enter();
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
-        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type) : Product.Linear(hidden, head.Compute, null).To(type);
+        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type)
+            : Product.Linear(hidden, head.Compute, null).To(type);
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)
@@ -160,7 +167,8 @@ internal sealed class LinearLogProb : AutogradNode
     private double Loss(HeadStatistics statistics, int i) =>
         _options.LabelSmoothing == 0
             ? -statistics.LogProb[i]
-            : (1 - _options.LabelSmoothing) * -statistics.LogProb[i] + _options.LabelSmoothing * (statistics.LogSumExp[i] - statistics.MeanLogit[i]);
+            : (1 - _options.LabelSmoothing) * -statistics.LogProb[i]
+                + _options.LabelSmoothing * (statistics.LogSumExp[i] - statistics.MeanLogit[i]);
 
     /// <summary>Computes the logits chunk by chunk.</summary>
     /// <param name="all">Gets the logits of all rows; null: chunks share one buffer.</param>

@@ -2,15 +2,18 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
 
-/// <summary>Products of matrices in the element type of their operands, outside the graph; whatever the processor, sums are taken in float32 at least.</summary>
+/// <summary>Products of matrices in the element type of their operands, outside the graph; whatever the processor, sums are taken in
+/// float32 at least.</summary>
 /// <remarks>
-/// Where the processor does not multiply bfloat16, and in small products anywhere, libtorch would sum in it: off by a few per cent, and many times slower
-/// than float32. There tiles of both operands are widened to float32, which is exact, multiplied by the BLAS, and the sums are rounded once:
+/// Where the processor does not multiply bfloat16, and in small products anywhere, libtorch would sum in it: off by a few per cent, and
+/// many times slower than float32. There tiles of both operands are widened to float32, which is exact, multiplied by the BLAS, and the
+/// sums are rounded once:
 /// <code>result = round( widen(left) · widen(right) + bias ),   relative error at most 2⁻⁸</code>
 /// Rows of a tile are few enough to stay in the caches until they are rounded.
 /// <para>
-/// Large float32 products are shared out here, some rows of the result to each thread: OpenBLAS cuts such products across their columns, where they
-/// are narrow, and was measured to lose a fifth at the widths of small models. A sum is never cut, so its bits do not depend on the number of threads.
+/// Large float32 products are shared out here, some rows of the result to each thread: OpenBLAS cuts such products across their columns,
+/// where they are narrow, and was measured to lose a fifth at the widths of small models. A sum is never cut, so its bits do not depend on
+/// the number of threads.
 /// </para>
 /// </remarks>
 internal static unsafe class Product
@@ -24,10 +27,12 @@ internal static unsafe class Product
     /// <summary>Terms of other sums in one tile.</summary>
     private const int TileDepth = 2048;
 
-    /// <summary>Terms of a product, all its sums together, up to which libtorch leaves the processor's own instructions aside (16³) and sums in bfloat16.</summary>
+    /// <summary>Terms of a product, all its sums together, up to which libtorch leaves the processor's own instructions aside (16³) and
+    /// sums in bfloat16.</summary>
     private const long FewTerms = 1 << 14;
 
-    /// <summary>Pieces are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in another order.</summary>
+    /// <summary>Pieces are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in
+    /// another order.</summary>
     private const int TileHeight = 48;
 
     /// <summary>Rows of a piece from which on a thread's own packing of the right side costs less than sharing it.</summary>
@@ -39,8 +44,10 @@ internal static unsafe class Product
     private static bool IsWidened(Tensor left, long columns) =>
         left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || left.Count * columns <= FewTerms);
 
-    /// <summary>Whether the second operand is a weight that is kept narrower than what it is multiplied with: it is widened tile by tile, which is exact.</summary>
-    internal static bool IsStored(Tensor left, Tensor right) => left.Device.IsCpu && left.DType == DType.Float32 && right.DType is DType.BFloat16 or DType.Float16;
+    /// <summary>Whether the second operand is a weight that is kept narrower than what it is multiplied with: it is widened tile by tile,
+    /// which is exact.</summary>
+    internal static bool IsStored(Tensor left, Tensor right) => left.Device.IsCpu && left.DType == DType.Float32
+        && right.DType is DType.BFloat16 or DType.Float16;
 
     /// <summary>[M, K] · [K, N].</summary>
     public static Tensor Of(Tensor left, Tensor right)
@@ -128,7 +135,8 @@ internal static unsafe class Product
 
     private static void Widened(Tensor left, Tensor right, Tensor? bias, Tensor result)
     {
-        if (right.DType != DType.BFloat16 || result.DType != DType.BFloat16 || result.Stride(1) != 1 || bias is { DType: not DType.BFloat16 })
+        if (right.DType != DType.BFloat16 || result.DType != DType.BFloat16 || result.Stride(1) != 1
+            || bias is { DType: not DType.BFloat16 })
             throw new NotSupportedException($"a product of {left.Describe()} and {right.Describe()} into {result.Describe()}");
         using var scope = TensorScope.Enter();
         long rows = left.Size(0), depth = left.Size(1), columns = right.Size(1);
@@ -154,14 +162,15 @@ internal static unsafe class Product
                     var some = all is null ? Widen(left, i, count, k, terms) : all.Narrow(0, i, count).Narrow(1, k, terms);
                     Multiply(some, other ?? Widen(right, k, terms, j, width), sums, add: k > 0);
                 }
-                ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j, result.Stride(0),
+                ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j,
+                    result.Stride(0),
                     (int)count, (int)width, offsets is null ? null : offsets.Pointer<float>() + j);
             }
         }
     }
 
-    /// <summary>A tile is a number of the result's columns, so every sum is whole: the bits of the product with the whole matrix widened where one tile holds it,
-    /// and those of the library's other way through a product of another size where it does not.</summary>
+    /// <summary>A tile is a number of the result's columns, so every sum is whole: the bits of the product with the whole matrix widened
+    /// where one tile holds it, and those of the library's other way through a product of another size where it does not.</summary>
     private static void Stored(Tensor left, Tensor right, Tensor? bias, Tensor result)
     {
         long depth = right.Size(0), columns = right.Size(1);
@@ -209,7 +218,8 @@ internal static unsafe class Product
     {
         var rows = left.Size(0);
         var each = rows / ThreadTeam.Threads;
-        return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows && columns <= 4 * rows && each * left.Size(1) * columns >= FewestTerms
+        return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows && columns <= 4 * rows
+            && each * left.Size(1) * columns >= FewestTerms
             ? ThreadTeam.Threads
             : 1;
     }
@@ -240,7 +250,8 @@ internal static unsafe class Product
     }
 
     /// <summary>As many rows of a stored weight, [out, in], from one on, as are widened at once; [rows, in], float32.</summary>
-    internal static Tensor WidenedRows(Tensor weight, long start) => Widen(weight, start, Math.Min(StoredColumns(weight.Size(1), weight.Size(0)), weight.Size(0) - start), 0, weight.Size(1));
+    internal static Tensor WidenedRows(Tensor weight, long start) =>
+        Widen(weight, start, Math.Min(StoredColumns(weight.Size(1), weight.Size(0)), weight.Size(0) - start), 0, weight.Size(1));
 
     /// <summary>A part of a matrix in float32, lying in memory the way it does.</summary>
     private static Tensor Widen(Tensor matrix, long row, long rows, long column, long columns)
@@ -250,7 +261,8 @@ internal static unsafe class Product
         if (matrix.Stride(1) != 1 || matrix.DType != DType.BFloat16)
             return matrix.Narrow(0, row, rows).Narrow(1, column, columns).To(DType.Float32);
         var wide = Tensor.Empty(DType.Float32, Device.Cpu, rows, columns);
-        ElementwiseKernel.ConvertRows(matrix.Pointer<BFloat16>() + row * matrix.Stride(0) + column, matrix.Stride(0), wide.Pointer<float>(), columns, (int)rows, (int)columns);
+        ElementwiseKernel.ConvertRows(matrix.Pointer<BFloat16>() + row * matrix.Stride(0) + column, matrix.Stride(0), wide.Pointer<float>(),
+            columns, (int)rows, (int)columns);
         return wide;
     }
 }

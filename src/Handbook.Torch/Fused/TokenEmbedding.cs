@@ -3,7 +3,8 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
 
-/// <summary>Rows of an embedding table, with learned positions where a model has them; the gradient goes back row by row, in the batch's order.</summary>
+/// <summary>Rows of an embedding table, with learned positions where a model has them; the gradient goes back row by row, in the batch's
+/// order.</summary>
 /// <remarks>Kernel: <see cref="EmbeddingKernel"/>.</remarks>
 internal sealed class TokenEmbedding : AutogradNode
 {
@@ -14,7 +15,8 @@ internal sealed class TokenEmbedding : AutogradNode
     private readonly Mirrored<int> _tokens;
     private readonly Mirrored<int> _positions;
 
-    private TokenEmbedding(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale, int padding) =>
+    private TokenEmbedding(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, double scale,
+        int padding) =>
         (_tokens, _positions, _table, _positionTable, _scale, _padding) = (tokens, positions, table, positionTable, scale, padding);
 
     /// <param name="tokens">[N].</param>
@@ -25,7 +27,8 @@ internal sealed class TokenEmbedding : AutogradNode
     /// <param name="scale">Factor on the token's row.</param>
     /// <param name="padding">The token whose row gets no gradient from being looked up; −1 for none.</param>
     /// <returns>[N, D].</returns>
-    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, DType output, double scale = 1, int padding = -1)
+    public static Tensor Forward(Mirrored<int> tokens, Mirrored<int> positions, Parameter table, Parameter? positionTable, DType output,
+        double scale = 1, int padding = -1)
     {
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(table.Value, positionTable?.Value);

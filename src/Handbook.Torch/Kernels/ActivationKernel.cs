@@ -17,11 +17,13 @@ internal static unsafe class ActivationKernel
     /// <param name="gate">g (or x), [N, F], rows <paramref name="inputStride"/> elements apart.</param>
     /// <param name="up">u, the same shape and stride; null for the plain form.</param>
     /// <param name="inputStride">Elements from row to row of gate and up.</param>
-    /// <param name="output">y, [N, F], rows <paramref name="outputStride"/> apart; may be <paramref name="gate"/> where the strides agree.</param>
+    /// <param name="output">y, [N, F], rows <paramref name="outputStride"/> apart; may be <paramref name="gate"/> where the strides
+    /// agree.</param>
     /// <param name="outputStride">Elements from row to row of the output.</param>
     /// <param name="rows">N.</param>
     /// <param name="width">F.</param>
-    public static void Forward<T>(Activation activation, T* gate, T* up, long inputStride, T* output, long outputStride, int rows, int width) where T : unmanaged =>
+    public static void Forward<T>(Activation activation, T* gate, T* up, long inputStride, T* output, long outputStride, int rows,
+        int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
             Gate = gate,
@@ -45,7 +47,8 @@ internal static unsafe class ActivationKernel
     /// <param name="rows">N.</param>
     /// <param name="width">F.</param>
     public static void Backward<T>(
-        Activation activation, T* outputGradient, long outputStride, T* gate, T* up, long inputStride, T* gateGradient, T* upGradient, long gradientStride,
+        Activation activation, T* outputGradient, long outputStride, T* gate, T* up, long inputStride, T* gateGradient, T* upGradient,
+            long gradientStride,
         int rows, int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
@@ -110,7 +113,8 @@ internal static unsafe class ActivationKernel
                 else
                 {
                     var upGradient = Rows.UpGradient == null ? null : Rows.UpGradient + i * Rows.GradientStride;
-                    Backward(lanes, Rows.OutputGradient + i * Rows.OutputStride, gate, up, Rows.GateGradient + i * Rows.GradientStride, upGradient);
+                    Backward(lanes, Rows.OutputGradient + i * Rows.OutputStride, gate, up, Rows.GateGradient + i * Rows.GradientStride,
+                        upGradient);
                 }
             }
         }
@@ -135,7 +139,8 @@ internal static unsafe class ActivationKernel
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Backward<TLanes>(TLanes lanes, T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient) where TLanes : struct, ILanes
+        private readonly void Backward<TLanes>(TLanes lanes, T* outputGradient, T* gate, T* up, T* gateGradient, T* upGradient) where TLanes
+            : struct, ILanes
         {
             var width = Rows.Width;
             if (typeof(T) == typeof(double))

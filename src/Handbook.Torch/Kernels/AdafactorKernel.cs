@@ -31,7 +31,8 @@ internal readonly record struct AdafactorStep(double Rate, long Step)
     public bool ScaleParameter { get; init; }
 }
 
-/// <summary>Adafactor: second moments of a matrix kept as one row and one column. Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4 and 5.</summary>
+/// <summary>Adafactor: second moments of a matrix kept as one row and one column. Shazeer and Stern 2018, arXiv:1804.04235, algorithms 4
+/// and 5.</summary>
 /// <remarks>
 /// <code>
 /// R ← β₂ₜ·R + (1−β₂ₜ)·row means of (g² + ε₁);   C the same with column means;   β₂ₜ = 1 − tᶜ
@@ -51,7 +52,8 @@ internal static unsafe class AdafactorKernel
     /// <param name="rows">Rows of the matrix.</param>
     /// <param name="width">Columns of the matrix.</param>
     /// <param name="gradientScale">Every gradient is multiplied by this first.</param>
-    public static void Step<T, TGradient>(AdafactorStep step, T* parameters, TGradient* gradients, float* rowState, float* columnState, int rows, int width, double gradientScale = 1)
+    public static void Step<T, TGradient>(AdafactorStep step, T* parameters, TGradient* gradients, float* rowState, float* columnState,
+        int rows, int width, double gradientScale = 1)
         where T : unmanaged where TGradient : unmanaged
     {
         var perPiece = RowPieces.PerPartial(rows, width);
@@ -96,7 +98,8 @@ internal static unsafe class AdafactorKernel
     /// <param name="state">V, [count].</param>
     /// <param name="count">Number of elements.</param>
     /// <param name="gradientScale">Every gradient is multiplied by this first.</param>
-    public static void Step<T, TGradient>(AdafactorStep step, T* parameters, TGradient* gradients, float* state, int count, double gradientScale = 1)
+    public static void Step<T, TGradient>(AdafactorStep step, T* parameters, TGradient* gradients, float* state, int count,
+        double gradientScale = 1)
         where T : unmanaged where TGradient : unmanaged
     {
         var columns = Scratch.Get<float>(Scratch.Slot.Partials, count);
@@ -120,7 +123,8 @@ internal static unsafe class AdafactorKernel
         }, 1);
     }
 
-    private static void Finish<T, TGradient>(AdafactorStep step, Body<T, TGradient> body, int pieces) where T : unmanaged where TGradient : unmanaged
+    private static void Finish<T, TGradient>(AdafactorStep step, Body<T, TGradient> body, int pieces) where T : unmanaged where TGradient
+        : unmanaged
     {
         var sums = Scratch.Get<double>(Scratch.Slot.Order, 2 * pieces);
         body.Sums = sums;
@@ -173,7 +177,8 @@ internal static unsafe class AdafactorKernel
                 var g = G + (long)i * Width;
                 var factor = Vector512.Create(RowState == null || Pass == Pass.Moments ? 1 : (float)Math.Sqrt(RowMean / RowState[i]));
                 if (Pass == Pass.Moments)
-                    RowState[i] = (float)((1 - Fresh) * RowState[i] + Fresh * (AddSquares(lanes, g, Partials + (long)index * Width) / Width + Epsilon));
+                    RowState[i] = (float)((1 - Fresh) * RowState[i]
+                        + Fresh * (AddSquares(lanes, g, Partials + (long)index * Width) / Width + Epsilon));
                 else if (Pass == Pass.Squares)
                     Squares(lanes, p, g, factor, ref updates, ref parameters);
                 else
@@ -183,7 +188,8 @@ internal static unsafe class AdafactorKernel
                 (Sums[2 * index], Sums[2 * index + 1]) = (updates, parameters);
         }
 
-        private readonly Vector512<float> Gradient<TLanes>(TLanes lanes, TGradient* g, int j) where TLanes : struct, ILanes => lanes.Load(g, j) * GradientScale;
+        private readonly Vector512<float> Gradient<TLanes>(TLanes lanes, TGradient* g, int j) where TLanes : struct,
+            ILanes => lanes.Load(g, j) * GradientScale;
 
         [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly double AddSquares<TLanes>(TLanes lanes, TGradient* g, float* columns) where TLanes : struct, ILanes
@@ -200,7 +206,8 @@ internal static unsafe class AdafactorKernel
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Squares<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor, ref double updates, ref double parameters) where TLanes : struct, ILanes
+        private readonly void Squares<TLanes>(TLanes lanes, T* p, TGradient* g, Vector512<float> factor, ref double updates,
+            ref double parameters) where TLanes : struct, ILanes
         {
             Vector512<float> u = Vector512<float>.Zero, s = Vector512<float>.Zero;
             for (var j = 0; j < Width; j += 16)

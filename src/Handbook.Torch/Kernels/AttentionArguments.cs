@@ -36,9 +36,11 @@ internal readonly record struct AttentionShape
     internal void Check(SegmentTable? segments)
     {
         if (Heads < 1 || KeyHeads < 1 || Heads % KeyHeads != 0 || HeadSize < 1)
-            throw new ArgumentException($"attention with {Heads} heads over {KeyHeads} key heads of {HeadSize} elements; heads must be a multiple of key heads, all at least 1");
+            throw new ArgumentException($"attention with {Heads} heads over {KeyHeads} key heads of {HeadSize} elements; heads must be a "
+                + "multiple of key heads, all at least 1");
         if (Window < 0 || !(SoftCap >= 0) || !double.IsFinite(Scale))
-            throw new ArgumentException($"attention with window {Window}, soft cap {SoftCap} and scale {Scale}; the first two are 0 (none) or more, the scale is finite");
+            throw new ArgumentException($"attention with window {Window}, soft cap {SoftCap} and scale {Scale}; the first two are 0 "
+                + "(none) or more, the scale is finite");
         if (Window > 0 && segments is { PositionsFollow: false })
             throw new ArgumentException("attention with a window needs positions that grow by one along each chain of segments");
     }
@@ -60,7 +62,8 @@ internal readonly unsafe struct AttentionArguments<T> where T : unmanaged
     /// <summary>[N, H, E]; written by forward, read by backward.</summary>
     public required TokenRows<T> Output { get; init; }
 
-    /// <summary>log Σ exp(score) of each row, [H, N], without gaps: float*, or double* where T is double. Written by forward, read by backward; null in forward: not wanted.</summary>
+    /// <summary>log Σ exp(score) of each row, [H, N], without gaps: float*, or double* where T is double. Written by forward, read by
+    /// backward; null in forward: not wanted.</summary>
     public required void* LogSumExp { get; init; }
 }
 

@@ -8,20 +8,24 @@ namespace Handbook.Torch.Kernels;
 /// <code>
 /// p = exp(s − lse)    dV = pᵀ dO    dp = dO Vᵀ    D = Σ dO ∘ O    ds = p ∘ (dp − D)    dQ = ds K · scale    dK = dsᵀ Q · scale
 /// </code>
-/// Source: Dao 2023, arXiv:2307.08691, §3.1. One piece of work is a chunk of a tree's keys with one key head: it alone sums their gradients, over
-/// the queries and heads in a fixed order. Gradients of the queries of a tree with several chunks are summed afterwards, chunk by chunk.
+/// Source: Dao 2023, arXiv:2307.08691, §3.1. One piece of work is a chunk of a tree's keys with one key head: it alone sums their
+/// gradients, over the queries and heads in a fixed order. Gradients of the queries of a tree with several chunks are summed afterwards,
+/// chunk by chunk.
 /// </remarks>
-internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments, AttentionGradients<T> gradients, nint partials) : IParallelBody where T : unmanaged
+internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments,
+    AttentionGradients<T> gradients, nint partials) : IParallelBody where T : unmanaged
 {
     private const int Keys = AttentionScores.Keys, Queries = AttentionScores.Queries;
 
     private readonly int _width = AttentionPanels.Width(shape.HeadSize);
     private readonly int _window = shape.Window > 0 ? Math.Min(shape.Window, AttentionScores.NoWindow) : AttentionScores.NoWindow;
 
-    public static void Run(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments, in AttentionGradients<T> gradients)
+    public static void Run(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments,
+        in AttentionGradients<T> gradients)
     {
         var partials = segments.PartialRows == 0 ? null
-            : Scratch.Get<float>(Scratch.Slot.AttentionPartials, segments.PartialRows * shape.Heads * AttentionPanels.Width(shape.HeadSize));
+            : Scratch.Get<float>(Scratch.Slot.AttentionPartials,
+                segments.PartialRows * shape.Heads * AttentionPanels.Width(shape.HeadSize));
         var body = new AttentionBackward<T>(segments, shape, arguments, gradients, (nint)partials);
         ThreadTeam.Run(segments.BackwardPieces.Length * shape.KeyHeads, body);
         if (partials != null)
@@ -68,8 +72,10 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
             var (token, row, count) = KeysOf(segments.Blocks[i], work);
             if (count <= 0)
                 continue;
-            AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1, work.Keys + (nint)row * width, AttentionTiles.Rows);
-            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count, size, 1, work.Values + (nint)row * width, AttentionTiles.Rows);
+            AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1,
+                work.Keys + (nint)row * width, AttentionTiles.Rows);
+            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count,
+                size, 1, work.Values + (nint)row * width, AttentionTiles.Rows);
         }
         for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
         {
@@ -84,8 +90,10 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
             var (token, row, count) = KeysOf(segments.Blocks[i], work);
             if (count <= 0)
                 continue;
-            AttentionPanels.Store(work.KeyGradients + (nint)row * width, count, size, 1, gradients.Key.Data + token * gradients.Key.Stride + keyHead * size, gradients.Key.Stride);
-            AttentionPanels.Store(work.ValueGradients + (nint)row * width, count, size, 1, gradients.Value.Data + token * gradients.Value.Stride + keyHead * size, gradients.Value.Stride);
+            AttentionPanels.Store(work.KeyGradients + (nint)row * width, count, size, 1,
+                gradients.Key.Data + token * gradients.Key.Stride + keyHead * size, gradients.Key.Stride);
+            AttentionPanels.Store(work.ValueGradients + (nint)row * width, count, size, 1,
+                gradients.Value.Data + token * gradients.Value.Stride + keyHead * size, gradients.Value.Stride);
         }
     }
 
@@ -98,7 +106,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         return ((nint)place.Start + (from - place.Local), from - work.FirstRow, to - from);
     }
 
-    /// <summary>Rows of the tree, within a chunk, of the keys in one link of the chain that a block of queries sees; whole tiles at the beginning.</summary>
+    /// <summary>Rows of the tree, within a chunk, of the keys in one link of the chain that a block of queries sees; whole tiles at the
+    /// beginning.</summary>
     private (int From, int To) Visible(in SegmentPlace above, int q0, int count, int firstRow, int endRow)
     {
         var from = Math.Max(0, q0 - _window + 1 - above.Offset) / AttentionTiles.Rows * AttentionTiles.Rows;
@@ -111,7 +120,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         var place = segments.Segments[block.Segment];
         for (var link = 0; link < place.Depth; link++)
         {
-            var (from, to) = Visible(segments.Segments[segments.Chains[place.Chain + link]], place.Offset + block.First, block.Count, firstRow, endRow);
+            var (from, to) = Visible(segments.Segments[segments.Chains[place.Chain + link]], place.Offset + block.First, block.Count,
+                firstRow, endRow);
             if (from < to)
                 return true;
         }
@@ -139,7 +149,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                 nint row = from - work.FirstRow;
                 var keys = work.Keys + row * width;
                 AttentionScores.Products(keys, width, work.QueriesAcross, shape.HeadSize, count, k0, q0, vectors, _window, work.Weights);
-                AttentionScores.Products(work.Values + row * width, width, work.SlopesAcross, shape.HeadSize, count, k0, q0, vectors, _window, work.ScoreGradients);
+                AttentionScores.Products(work.Values + row * width, width, work.SlopesAcross, shape.HeadSize, count, k0, q0, vectors,
+                    _window, work.ScoreGradients);
                 if (cap > 0)
                     AttentionScores.Cap(work.Weights, cap, count, k0, q0, vectors, _window);
                 AttentionScores.Mask(work.Weights, count, k0, q0, vectors, _window);
@@ -151,31 +162,40 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                     if (depth <= 0)
                         continue;
                     var across = k * Queries + first;
-                    AttentionTiles.Product(work.Weights + across, Queries, 1, work.Slopes + first * width, width, work.ValueGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
-                    AttentionTiles.Product(work.ScoreGradients + across, Queries, 1, work.Queries + first * width, width, work.KeyGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
+                    AttentionTiles.Product(work.Weights + across, Queries, 1, work.Slopes + first * width, width,
+                        work.ValueGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
+                    AttentionTiles.Product(work.ScoreGradients + across, Queries, 1, work.Queries + first * width, width,
+                        work.KeyGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
                 }
                 for (var q = 0; q < block.Count; q += AttentionTiles.Rows)
                 {
                     var (first, end) = AttentionScores.KeyRange(q0 + q, AttentionTiles.Rows, k0, count, _window);
                     if (first < end)
-                        AttentionTiles.Product(work.ScoreGradients + first * Queries + q, 1, Queries, keys + first * width, width, work.QueryGradients + q * width, width, width / Lanes.Width, end - first, add: true);
+                        AttentionTiles.Product(work.ScoreGradients + first * Queries + q, 1, Queries, keys + first * width, width,
+                            work.QueryGradients + q * width, width, width / Lanes.Width, end - first, add: true);
                 }
             }
         }
         if (tree.Chunks > 1)
-            AttentionPanels.Store(work.QueryGradients, block.Count, width, (float)shape.Scale, Partial(tree, chunk, place.Local + block.First, head), (nint)shape.Heads * width);
+            AttentionPanels.Store(work.QueryGradients, block.Count, width, (float)shape.Scale,
+                Partial(tree, chunk, place.Local + block.First, head), (nint)shape.Heads * width);
         else
-            AttentionPanels.Store(work.QueryGradients, block.Count, shape.HeadSize, (float)shape.Scale, QueryGradient(place.Start + block.First, head), gradients.Query.Stride);
+            AttentionPanels.Store(work.QueryGradients, block.Count, shape.HeadSize, (float)shape.Scale,
+                QueryGradient(place.Start + block.First, head), gradients.Query.Stride);
     }
 
-    /// <summary>Panels of the block's queries and of ∂loss/∂output, lengthwise and across, its log-sums in units of log₂ and its D.</summary>
+    /// <summary>Panels of the block's queries and of ∂loss/∂output, lengthwise and across, its log-sums in units of log₂ and its
+    /// D.</summary>
     private void Start(int row, int count, int head, in Work work)
     {
         int size = shape.HeadSize, width = _width;
         var outputs = work.QueryGradients;                              // free until the sums begin
-        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * size, arguments.Output.Stride, count, size, 1, outputs, Lanes.Width);
-        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * size, gradients.Output.Stride, count, size, 1, work.Slopes, Lanes.Width);
-        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * size, arguments.Query.Stride, count, size, (float)shape.Scale, work.Queries, Lanes.Width);
+        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * size, arguments.Output.Stride, count, size, 1,
+            outputs, Lanes.Width);
+        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * size, gradients.Output.Stride, count, size, 1,
+            work.Slopes, Lanes.Width);
+        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * size, arguments.Query.Stride, count, size,
+            (float)shape.Scale, work.Queries, Lanes.Width);
         var logSum = (float*)arguments.LogSumExp + (nint)head * segments.Tokens + row;
         for (var q = 0; q < (count + Lanes.Width - 1) / Lanes.Width * Lanes.Width; q++)
         {
@@ -183,7 +203,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
             work.Dot[q] = q < count ? Dot(work.Slopes + q * width, outputs + q * width, width) : 0;
         }
         AttentionPanels.Transpose(work.Slopes, count, width, 1, work.SlopesAcross);
-        AttentionPanels.Transpose(work.Queries, count, width, shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E, work.QueriesAcross);
+        AttentionPanels.Transpose(work.Queries, count, width, shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E,
+            work.QueriesAcross);
         new Span<float>(work.QueryGradients, (count + AttentionTiles.Rows - 1) / AttentionTiles.Rows * AttentionTiles.Rows * width).Clear();
     }
 
@@ -195,7 +216,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         return Vector512.Sum(sum);
     }
 
-    private float* Partial(in Tree tree, int chunk, int row, int head) => (float*)partials + ((tree.Partial + (long)chunk * tree.Rows + row) * shape.Heads + head) * _width;
+    private float* Partial(in Tree tree, int chunk, int row, int head) =>
+        (float*)partials + ((tree.Partial + (long)chunk * tree.Rows + row) * shape.Heads + head) * _width;
 
     private T* QueryGradient(int row, int head) => gradients.Query.Data + row * gradients.Query.Stride + head * shape.HeadSize;
 
@@ -225,11 +247,13 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                     for (var i = 0; i < _width; i += Lanes.Width)
                         (Vector512.Load(sum + i) + Vector512.Load(part + i)).Store(sum + i);
                 }
-                AttentionPanels.Store(sum, 1, shape.HeadSize, 1, QueryGradient(place.Start + block.First + q, head), gradients.Query.Stride);
+                AttentionPanels.Store(sum, 1, shape.HeadSize, 1, QueryGradient(place.Start + block.First + q, head),
+                    gradients.Query.Stride);
             }
     }
 
-    /// <summary>Where a piece of work keeps its panels: [rows of the chunk][width] for keys, [64][width] and, across, [width][64] for queries, [64 keys][64 queries] for scores.</summary>
+    /// <summary>Where a piece of work keeps its panels: [rows of the chunk][width] for keys, [64][width] and, across, [width][64] for
+    /// queries, [64 keys][64 queries] for scores.</summary>
     private struct Work
     {
         public float* Keys, Values, KeyGradients, ValueGradients;

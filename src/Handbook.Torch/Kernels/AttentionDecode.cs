@@ -3,13 +3,16 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Attention of few queries over long caches: reading the cache is the work, so each of its rows is read once for up to four queries.</summary>
-internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences, int count, AttentionShape shape, TokenRows<T> query, TokenRows<T> output) : IParallelBody where T : unmanaged
+/// <summary>Attention of few queries over long caches: reading the cache is the work, so each of its rows is read once for up to four
+/// queries.</summary>
+internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences, int count, AttentionShape shape, TokenRows<T> query,
+    TokenRows<T> output) : IParallelBody where T : unmanaged
 {
     /// <summary>Queries (of any head of the group) that share one reading.</summary>
     private const int RowsAtOnce = 4;
 
-    /// <summary>Cached rows at a time: their values stay in the first cache while the columns are summed one vector after the other.</summary>
+    /// <summary>Cached rows at a time: their values stay in the first cache while the columns are summed one vector after the
+    /// other.</summary>
     private const int Block = 64;
 
     private readonly int _width = AttentionPanels.Width(shape.HeadSize);
@@ -25,12 +28,14 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         // Queries, sums, a block of rows in float32 where they are no whole vectors, scores.
         var queries = Scratch.Get<float>(Scratch.Slot.Attention, RowsAtOnce * (2L * _width + stride) + Block * _width);
         for (var row = 0; row < rows; row += RowsAtOnce)
-            Rows(sequence, keyHead, row, Math.Min(RowsAtOnce, rows - row), queries, queries + RowsAtOnce * _width, queries + 2 * RowsAtOnce * _width + Block * _width, stride);
+            Rows(sequence, keyHead, row, Math.Min(RowsAtOnce, rows - row), queries, queries + RowsAtOnce * _width,
+                queries + 2 * RowsAtOnce * _width + Block * _width, stride);
     }
 
     /// <param name="rows">1 … 4 rows from <paramref name="firstRow"/> on; row r is head r mod group of query r / group.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Rows(CachedSequence<T> sequence, int keyHead, int firstRow, int rows, float* queries, float* sums, float* scores, int stride)
+    private void Rows(CachedSequence<T> sequence, int keyHead, int firstRow, int rows, float* queries, float* sums, float* scores,
+        int stride)
     {
         int size = shape.HeadSize, group = shape.Group;
         var scale = (float)(shape.SoftCap > 0 ? shape.Scale / shape.SoftCap : shape.Scale * Math.Log2(Math.E));
@@ -38,7 +43,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
-            AttentionPanels.Load(query.Data + (sequence.FirstQuery + token) * query.Stride + (keyHead * group + head) * size, query.Stride, 1, size, scale, queries + r * _width, 1);
+            AttentionPanels.Load(query.Data + (sequence.FirstQuery + token) * query.Stride + (keyHead * group + head) * size, query.Stride,
+                1, size, scale, queries + r * _width, 1);
         }
         var place = sequence.Length - sequence.Queries + firstRow / group;
         var last = sequence.Length - sequence.Queries + (firstRow + rows - 1) / group;
@@ -80,7 +86,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
-            AttentionPanels.Store(sums + r * _width, 1, size, 1, output.Data + (sequence.FirstQuery + token) * output.Stride + (keyHead * group + head) * size, output.Stride);
+            AttentionPanels.Store(sums + r * _width, 1, size, 1,
+                output.Data + (sequence.FirstQuery + token) * output.Stride + (keyHead * group + head) * size, output.Stride);
         }
     }
 
@@ -99,7 +106,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>scores[r][k] = query r · key k.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Scores<TKey>(float* query, TKey* key, nint stride, int keys, int rows, float* scores, nint scoreStride) where TKey : unmanaged
+    private void Scores<TKey>(float* query, TKey* key, nint stride, int keys, int rows, float* scores, nint scoreStride) where TKey
+        : unmanaged
     {
         nint width = _width;
         var k = 0;
@@ -168,7 +176,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>sums[r] += Σ weight[r][k] · value k, over at most <see cref="Block"/> values.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void AddValues<TValue>(TValue* value, nint stride, int values, int rows, float* weights, nint weightStride, float* sums) where TValue : unmanaged
+    private void AddValues<TValue>(TValue* value, nint stride, int values, int rows, float* weights, nint weightStride,
+        float* sums) where TValue : unmanaged
     {
         nint width = _width;
         if (rows == 1)
@@ -199,13 +208,16 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         }
     }
 
-    /// <summary>The same for one row and four vectors of columns, so that no sum waits for itself; those behind the last repeat it.</summary>
+    /// <summary>The same for one row and four vectors of columns, so that no sum waits for itself; those behind the last repeat
+    /// it.</summary>
     /// <param name="last">The last vector's first column.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private static void AddColumns<TValue>(TValue* value, nint stride, int values, float* weights, float* sums, nint last) where TValue : unmanaged
+    private static void AddColumns<TValue>(TValue* value, nint stride, int values, float* weights, float* sums, nint last) where TValue
+        : unmanaged
     {
         nint i1 = Math.Min(Lanes.Width, last), i2 = Math.Min(2 * Lanes.Width, last), i3 = Math.Min(3 * Lanes.Width, last);
-        Vector512<float> s0 = Vector512.Load(sums), s1 = Vector512.Load(sums + i1), s2 = Vector512.Load(sums + i2), s3 = Vector512.Load(sums + i3);
+        Vector512<float> s0 = Vector512.Load(sums), s1 = Vector512.Load(sums + i1), s2 = Vector512.Load(sums + i2),
+            s3 = Vector512.Load(sums + i3);
         for (var k = 0; k < values; k++, value += stride)
         {
             var weight = Vector512.Create(weights[k]);

@@ -1,7 +1,8 @@
 namespace Handbook.Torch.Kernels;
 
 /// <summary>Attention over caches by its formula, in float64: serves float64.</summary>
-internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* sequences, AttentionShape shape, TokenRows<T> query, TokenRows<T> output) : IParallelBody where T : unmanaged
+internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* sequences, AttentionShape shape, TokenRows<T> query,
+    TokenRows<T> output) : IParallelBody where T : unmanaged
 {
     public void Invoke(int index)
     {

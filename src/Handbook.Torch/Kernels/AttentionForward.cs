@@ -8,10 +8,11 @@ namespace Handbook.Torch.Kernels;
 /// <code>
 /// m' = max(m, max s)    O = O · 2^(m − m') + Σ 2^(s − m') v    l = l · 2^(m − m') + Σ 2^(s − m')    output = O / l
 /// </code>
-/// Source: Dao 2023, arXiv:2307.08691, §3.1; scores are in units of log₂. A block of keys is read once for several states: heads that share it, and
-/// neighbouring blocks of queries.
+/// Source: Dao 2023, arXiv:2307.08691, §3.1; scores are in units of log₂. A block of keys is read once for several states: heads that share
+/// it, and neighbouring blocks of queries.
 /// </remarks>
-internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments) : IParallelBody where T : unmanaged
+internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments)
+    : IParallelBody where T : unmanaged
 {
     /// <summary>More states at once would push each other out of the cache.</summary>
     private const int StatesAtOnce = SegmentTable.SpanBlocks;
@@ -35,7 +36,8 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
         for (var first = range.Start.Value; first < range.End.Value;)
         {
             var end = first + 1;
-            while (end < range.End.Value && (end - first + 1) * heads <= StatesAtOnce && segments.Blocks[end].Segment == segments.Blocks[first].Segment)
+            while (end < range.End.Value && (end - first + 1) * heads <= StatesAtOnce
+                && segments.Blocks[end].Segment == segments.Blocks[first].Segment)
                 end++;
             Span(segments.Blocks.AsSpan(first..end), keyHead, head, heads);
             first = end;
@@ -67,8 +69,10 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
             {
                 var count = Math.Min(Keys, end - k0);
                 var first = (nint)above.Start + (k0 - above.Offset);
-                AttentionPanels.Load(arguments.Key.Data + first * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1, keys, AttentionTiles.Rows);
-                AttentionPanels.Load(arguments.Value.Data + first * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count, size, 1, values, AttentionTiles.Rows);
+                AttentionPanels.Load(arguments.Key.Data + first * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size,
+                    1, keys, AttentionTiles.Rows);
+                AttentionPanels.Load(arguments.Value.Data + first * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count,
+                    size, 1, values, AttentionTiles.Rows);
                 for (var s = 0; s < states; s++)
                 {
                     var block = blocks[s / heads];
@@ -100,7 +104,8 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
         {
             var (from, to) = AttentionScores.KeyRange(q0 + q, AttentionTiles.Rows, k0, count, _window);
             if (from < to)
-                AttentionTiles.Product(scores + from * Queries + q, 1, Queries, values + from * width, width, state.Output + q * width, width, width / Lanes.Width, to - from, add: true);
+                AttentionTiles.Product(scores + from * Queries + q, 1, Queries, values + from * width, width, state.Output + q * width,
+                    width, width / Lanes.Width, to - from, add: true);
         }
     }
 
@@ -108,7 +113,8 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
     {
         var scale = shape.SoftCap > 0 ? shape.Scale / shape.SoftCap : shape.Scale * Math.Log2(Math.E);
         var row = (nint)start + block.First;
-        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * shape.HeadSize, arguments.Query.Stride, block.Count, shape.HeadSize, (float)scale, state.Output, Lanes.Width);
+        AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * shape.HeadSize, arguments.Query.Stride,
+            block.Count, shape.HeadSize, (float)scale, state.Output, Lanes.Width);
         AttentionPanels.Transpose(state.Output, block.Count, _width, 1, state.Queries);
         new Span<float>(state.Output, (block.Count + AttentionTiles.Rows - 1) / AttentionTiles.Rows * AttentionTiles.Rows * _width).Clear();
         new Span<float>(state.Maximum, Queries).Fill(-1e30f);           // finite, so that a difference of maxima is never ∞ − ∞
@@ -125,9 +131,11 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
             (Vector512<float>.One / total).Store(state.Sum + q);
         }
         Scale(state.Output, state.Sum, block.Count, _width);
-        AttentionPanels.Store(state.Output, block.Count, shape.HeadSize, 1, arguments.Output.Data + row * arguments.Output.Stride + head * shape.HeadSize, arguments.Output.Stride);
+        AttentionPanels.Store(state.Output, block.Count, shape.HeadSize, 1,
+            arguments.Output.Data + row * arguments.Output.Stride + head * shape.HeadSize, arguments.Output.Stride);
         if (arguments.LogSumExp != null)
-            new Span<float>(state.Maximum, block.Count).CopyTo(new((float*)arguments.LogSumExp + (nint)head * segments.Tokens + row, block.Count));
+            new Span<float>(state.Maximum, block.Count)
+                .CopyTo(new((float*)arguments.LogSumExp + (nint)head * segments.Tokens + row, block.Count));
     }
 
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]

@@ -4,16 +4,19 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Moves rows between the caller's tensors and float32 panels whose rows are whole vectors, zero behind the last element.</summary>
+/// <summary>Moves rows between the caller's tensors and float32 panels whose rows are whole vectors, zero behind the last
+/// element.</summary>
 internal static unsafe class AttentionPanels
 {
-    /// <summary>Rows between the one that is fetched into the cache and the one that is read: the next block arrives while this one is worked on.</summary>
+    /// <summary>Rows between the one that is fetched into the cache and the one that is read: the next block arrives while this one is
+    /// worked on.</summary>
     private const int Ahead = SegmentTable.BlockSize;
 
     /// <summary>E rounded up to whole vectors.</summary>
     public static int Width(int headSize) => (headSize + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
 
-    /// <summary><paramref name="rows"/> rows times <paramref name="factor"/>; rows up to the next multiple of <paramref name="pad"/> become 0.</summary>
+    /// <summary><paramref name="rows"/> rows times <paramref name="factor"/>; rows up to the next multiple of <paramref name="pad"/> become
+    /// 0.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Load<T>(T* source, nint stride, int rows, int size, float factor, float* panel, int pad) where T : unmanaged
     {
@@ -50,7 +53,8 @@ internal static unsafe class AttentionPanels
         }
     }
 
-    /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; as many rows as make whole vectors, so the panel is padded to these.</summary>
+    /// <summary>panel[rows][width] → target[width][64] times <paramref name="factor"/>; as many rows as make whole vectors, so the panel is
+    /// padded to these.</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     public static void Transpose(float* panel, int rows, int width, float factor, float* target)
     {
@@ -120,11 +124,13 @@ internal static unsafe class AttentionPanels
 
     /// <summary>Four rows: two blocks of 4 × 4, each transposed in its half.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Four(float* source, nint stride, Vector256<float> scale, out Vector256<float> c0, out Vector256<float> c1, out Vector256<float> c2, out Vector256<float> c3)
+    private static void Four(float* source, nint stride, Vector256<float> scale, out Vector256<float> c0, out Vector256<float> c1,
+        out Vector256<float> c2, out Vector256<float> c3)
     {
         Vector256<float> r0 = Vector256.Load(source) * scale, r1 = Vector256.Load(source + stride) * scale;
         Vector256<float> r2 = Vector256.Load(source + 2 * stride) * scale, r3 = Vector256.Load(source + 3 * stride) * scale;
-        Vector256<float> low01 = Avx.UnpackLow(r0, r1), high01 = Avx.UnpackHigh(r0, r1), low23 = Avx.UnpackLow(r2, r3), high23 = Avx.UnpackHigh(r2, r3);
+        Vector256<float> low01 = Avx.UnpackLow(r0, r1), high01 = Avx.UnpackHigh(r0, r1), low23 = Avx.UnpackLow(r2, r3),
+            high23 = Avx.UnpackHigh(r2, r3);
         c0 = Avx.Shuffle(low01, low23, 0x44);
         c1 = Avx.Shuffle(low01, low23, 0xEE);
         c2 = Avx.Shuffle(high01, high23, 0x44);

@@ -1,6 +1,7 @@
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Attention as its formula says, in float64, with one row of scores at a time: what the fast kernels are compared with, and what serves float64.</summary>
+/// <summary>Attention as its formula says, in float64, with one row of scores at a time: what the fast kernels are compared with, and what
+/// serves float64.</summary>
 /// <remarks>
 /// <code>
 /// s_ij = scale · q_i·k_j,  or  c · tanh(scale · q_i·k_j / c)        j: what i sees
@@ -8,12 +9,14 @@ namespace Handbook.Torch.Kernels;
 /// dv_j = Σ_i p_ij do_i        ds_ij = p_ij (do_i·v_j − do_i·o_i) (1 − (s_ij/c)²)        dq_i = scale Σ_j ds_ij k_j        dk_j = scale Σ_i ds_ij q_i
 /// </code>
 /// </remarks>
-internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments, AttentionGradients<T> gradients, bool backward) : IParallelBody where T : unmanaged
+internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, AttentionShape shape, AttentionArguments<T> arguments,
+    AttentionGradients<T> gradients, bool backward) : IParallelBody where T : unmanaged
 {
     public static void Forward(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments) =>
         ThreadTeam.Run(segments.Trees.Length * shape.KeyHeads, new AttentionReference<T>(segments, shape, arguments, default, false));
 
-    public static void Backward(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments, in AttentionGradients<T> gradients) =>
+    public static void Backward(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments,
+        in AttentionGradients<T> gradients) =>
         ThreadTeam.Run(segments.Trees.Length * shape.KeyHeads, new AttentionReference<T>(segments, shape, arguments, gradients, true));
 
     /// <summary>One tree and one key head: nothing else reads or writes these keys' gradients.</summary>
@@ -143,7 +146,8 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
             Lanes.Set(rows.Data, row * (long)rows.Stride + (long)head * shape.HeadSize + e, source[at + e]);
     }
 
-    /// <summary>Keys, values and their gradients are [rows of the tree][E] of one key head; Rows (of the tree) and scores go by the place in the chain; the rest is one row, [E].</summary>
+    /// <summary>Keys, values and their gradients are [rows of the tree][E] of one key head; Rows (of the tree) and scores go by the place
+    /// in the chain; the rest is one row, [E].</summary>
     private sealed class Work(int rows, int size)
     {
         public double[] Keys { get; } = new double[rows * size];

@@ -5,8 +5,9 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>What happens to a block of scores between the products: cap, mask, softmax and its gradient.</summary>
 /// <remarks>
-/// Scores stand transposed, [key][64 queries], in units of log₂: the queries lie in the lanes, so that maxima and sums over keys need no shuffles.
-/// Places are those in the chain: the block's queries are q0, q0+1, …, its keys k0, k0+1, …; query q sees key k if q − w &lt; k ≤ q.
+/// Scores stand transposed, [key][64 queries], in units of log₂: the queries lie in the lanes, so that maxima and sums over keys need no
+/// shuffles. Places are those in the chain: the block's queries are q0, q0+1, …, its keys k0, k0+1, …; query q sees key k if q − w &lt; k ≤
+/// q.
 /// </remarks>
 internal static unsafe class AttentionScores
 {
@@ -34,14 +35,16 @@ internal static unsafe class AttentionScores
     /// <param name="keys">[key][width].</param>
     /// <param name="queries">[E][64].</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Products(float* keys, int width, float* queries, int size, int count, int k0, int q0, int vectors, int window, float* scores)
+    public static void Products(float* keys, int width, float* queries, int size, int count, int k0, int q0, int vectors, int window,
+        float* scores)
     {
         for (var k = 0; k < count; k += AttentionTiles.Rows)
         {
             var first = FirstVector(k0 + k, q0);
             var end = EndVector(k0 + k + AttentionTiles.Rows - 1, q0, vectors, window);
             if (first < end)
-                AttentionTiles.Product(keys + k * width, width, 1, queries + first * Lanes.Width, Queries, scores + k * Queries + first * Lanes.Width, Queries, end - first, size, add: false);
+                AttentionTiles.Product(keys + k * width, width, 1, queries + first * Lanes.Width, Queries,
+                    scores + k * Queries + first * Lanes.Width, Queries, end - first, size, add: false);
         }
     }
 
@@ -70,7 +73,8 @@ internal static unsafe class AttentionScores
         var lane = Vector512.Create(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         for (var k = 0; k < count; k++)
         {
-            var tile = k0 + k / AttentionTiles.Rows * AttentionTiles.Rows;      // all that Products made, for backward takes whole tiles of keys
+            // all that Products made, for backward takes whole tiles of keys
+            var tile = k0 + k / AttentionTiles.Rows * AttentionTiles.Rows;
             var end = EndVector(tile + AttentionTiles.Rows - 1, q0, vectors, window);
             for (var v = FirstVector(tile, q0); v < end; v++)
             {
@@ -78,7 +82,8 @@ internal static unsafe class AttentionScores
                 if (from <= 0 && from + window >= Lanes.Width)
                     continue;
                 var at = scores + k * Queries + v * Lanes.Width;
-                var sees = Vector512.GreaterThanOrEqual(lane, Vector512.Create(from)) & Vector512.LessThan(lane, Vector512.Create(from + window));
+                var sees = Vector512.GreaterThanOrEqual(lane, Vector512.Create(from)) & Vector512.LessThan(lane,
+                    Vector512.Create(from + window));
                 Vector512.ConditionalSelect(sees.AsSingle(), Vector512.Load(at), Vector512.Create(float.NegativeInfinity)).Store(at);
             }
         }
@@ -90,7 +95,8 @@ internal static unsafe class AttentionScores
     /// <param name="rescale">Factor by which what was summed before has to be multiplied; [64].</param>
     /// <returns>Whether any factor differs from 1.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static bool Softmax(float* scores, int count, int k0, int q0, int vectors, int window, float* maximum, float* sum, float* rescale)
+    public static bool Softmax(float* scores, int count, int k0, int q0, int vectors, int window, float* maximum, float* sum,
+        float* rescale)
     {
         var changed = false;
         for (var v = 0; v < vectors; v++)
@@ -126,12 +132,14 @@ internal static unsafe class AttentionScores
         return changed;
     }
 
-    /// <summary>Backward: scores become weights p = 2^(score − lse), and dp becomes ∂loss/∂score = p · (dp − D), times the slope of the cap.</summary>
+    /// <summary>Backward: scores become weights p = 2^(score − lse), and dp becomes ∂loss/∂score = p · (dp − D), times the slope of the
+    /// cap.</summary>
     /// <param name="logSum">log₂ Σ 2^score of each query; [64].</param>
     /// <param name="dot">D = output · ∂loss/∂output of each query; [64].</param>
     /// <param name="cap">The cap in units of log₂, 0 for none.</param>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static void Gradient(float* scores, float* dp, int count, int k0, int q0, int vectors, int window, float* logSum, float* dot, float cap)
+    public static void Gradient(float* scores, float* dp, int count, int k0, int q0, int vectors, int window, float* logSum, float* dot,
+        float cap)
     {
         var perCap = Vector512.Create(cap > 0 ? 1 / cap : 0);
         for (var v = 0; v < vectors; v++)
@@ -160,12 +168,14 @@ internal static unsafe class AttentionScores
         }
     }
 
-    /// <summary>The keys of a block, as indices in it, that one of <paramref name="queries"/> queries from place <paramref name="query"/> on sees.</summary>
+    /// <summary>The keys of a block, as indices in it, that one of <paramref name="queries"/> queries from place <paramref name="query"/>
+    /// on sees.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static (int First, int End) KeyRange(int query, int queries, int k0, int count, int window) =>
         (Math.Max(0, query - window + 1 - k0), Math.Min(count, query + queries - k0));
 
-    /// <summary>2ˣ for x ≤ 127, relative error below 2e-7; 0 below −104, where sums of weights no longer notice, so that no denormal number arises. NaN stays NaN.</summary>
+    /// <summary>2ˣ for x ≤ 127, relative error below 2e-7; 0 below −104, where sums of weights no longer notice, so that no denormal number
+    /// arises. NaN stays NaN.</summary>
     /// <remarks><code>x = n + f, |f| ≤ ½;   2ˣ = 2ⁿ · ( 1 + f·P(f) ),   P a weighted least-squares fit of degree 4</code></remarks>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> Exp2(Vector512<float> x)

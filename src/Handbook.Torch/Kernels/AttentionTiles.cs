@@ -7,7 +7,8 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Small float32 matrix products in registers: tiles of 8 rows and up to 48 columns.</summary>
 /// <remarks>
 /// <code>C[i][j] (+)= Σ_t A[i·aRow + t·aStep] · B[t·bStep + j]      i = 0…7, j = 0…16·vectors−1, t = 0…depth−1</code>
-/// A is read element by element and may lie either way round; B and C are rows of whole vectors. The order of the sum is that of t, whatever the shape.
+/// A is read element by element and may lie either way round; B and C are rows of whole vectors. The order of the sum is that of t,
+/// whatever the shape.
 /// </remarks>
 internal static unsafe class AttentionTiles
 {
@@ -44,7 +45,8 @@ internal static unsafe class AttentionTiles
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Wide3(float* a, nint aRow, nint aStep, float* b, nint bStep, float* c, nint cRow, int depth, bool add)
     {
-        Vector512<float> c00, c01, c02, c10, c11, c12, c20, c21, c22, c30, c31, c32, c40, c41, c42, c50, c51, c52, c60, c61, c62, c70, c71, c72;
+        Vector512<float> c00, c01, c02, c10, c11, c12, c20, c21, c22, c30, c31, c32, c40, c41, c42, c50, c51, c52, c60, c61, c62, c70, c71,
+            c72;
         if (add)
         {
             c00 = Vector512.Load(c + 0 * cRow); c01 = Vector512.Load(c + 0 * cRow + 16); c02 = Vector512.Load(c + 0 * cRow + 32);
@@ -73,21 +75,29 @@ internal static unsafe class AttentionTiles
         {
             var b0 = Vector512.Load(b); var b1 = Vector512.Load(b + 16); var b2 = Vector512.Load(b + 32);
             var x = Vector512.Create(*a);
-            c00 = Vector512.FusedMultiplyAdd(x, b0, c00); c01 = Vector512.FusedMultiplyAdd(x, b1, c01); c02 = Vector512.FusedMultiplyAdd(x, b2, c02);
+            c00 = Vector512.FusedMultiplyAdd(x, b0, c00); c01 = Vector512.FusedMultiplyAdd(x, b1, c01);
+                c02 = Vector512.FusedMultiplyAdd(x, b2, c02);
             x = Vector512.Create(a[aRow]);
-            c10 = Vector512.FusedMultiplyAdd(x, b0, c10); c11 = Vector512.FusedMultiplyAdd(x, b1, c11); c12 = Vector512.FusedMultiplyAdd(x, b2, c12);
+            c10 = Vector512.FusedMultiplyAdd(x, b0, c10); c11 = Vector512.FusedMultiplyAdd(x, b1, c11);
+                c12 = Vector512.FusedMultiplyAdd(x, b2, c12);
             x = Vector512.Create(a[row2]);
-            c20 = Vector512.FusedMultiplyAdd(x, b0, c20); c21 = Vector512.FusedMultiplyAdd(x, b1, c21); c22 = Vector512.FusedMultiplyAdd(x, b2, c22);
+            c20 = Vector512.FusedMultiplyAdd(x, b0, c20); c21 = Vector512.FusedMultiplyAdd(x, b1, c21);
+                c22 = Vector512.FusedMultiplyAdd(x, b2, c22);
             x = Vector512.Create(a[row3]);
-            c30 = Vector512.FusedMultiplyAdd(x, b0, c30); c31 = Vector512.FusedMultiplyAdd(x, b1, c31); c32 = Vector512.FusedMultiplyAdd(x, b2, c32);
+            c30 = Vector512.FusedMultiplyAdd(x, b0, c30); c31 = Vector512.FusedMultiplyAdd(x, b1, c31);
+                c32 = Vector512.FusedMultiplyAdd(x, b2, c32);
             x = Vector512.Create(*lower);
-            c40 = Vector512.FusedMultiplyAdd(x, b0, c40); c41 = Vector512.FusedMultiplyAdd(x, b1, c41); c42 = Vector512.FusedMultiplyAdd(x, b2, c42);
+            c40 = Vector512.FusedMultiplyAdd(x, b0, c40); c41 = Vector512.FusedMultiplyAdd(x, b1, c41);
+                c42 = Vector512.FusedMultiplyAdd(x, b2, c42);
             x = Vector512.Create(lower[aRow]);
-            c50 = Vector512.FusedMultiplyAdd(x, b0, c50); c51 = Vector512.FusedMultiplyAdd(x, b1, c51); c52 = Vector512.FusedMultiplyAdd(x, b2, c52);
+            c50 = Vector512.FusedMultiplyAdd(x, b0, c50); c51 = Vector512.FusedMultiplyAdd(x, b1, c51);
+                c52 = Vector512.FusedMultiplyAdd(x, b2, c52);
             x = Vector512.Create(lower[row2]);
-            c60 = Vector512.FusedMultiplyAdd(x, b0, c60); c61 = Vector512.FusedMultiplyAdd(x, b1, c61); c62 = Vector512.FusedMultiplyAdd(x, b2, c62);
+            c60 = Vector512.FusedMultiplyAdd(x, b0, c60); c61 = Vector512.FusedMultiplyAdd(x, b1, c61);
+                c62 = Vector512.FusedMultiplyAdd(x, b2, c62);
             x = Vector512.Create(lower[row3]);
-            c70 = Vector512.FusedMultiplyAdd(x, b0, c70); c71 = Vector512.FusedMultiplyAdd(x, b1, c71); c72 = Vector512.FusedMultiplyAdd(x, b2, c72);
+            c70 = Vector512.FusedMultiplyAdd(x, b0, c70); c71 = Vector512.FusedMultiplyAdd(x, b1, c71);
+                c72 = Vector512.FusedMultiplyAdd(x, b2, c72);
             a += aStep;
             lower += aStep;
             b += bStep;

@@ -2,7 +2,8 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Rows of a cache, one per token: element e of head h of row i is <c>Data[i·Stride + h·HeadStride + e]</c>.</summary>
 /// <param name="data">First element of row 0.</param>
-/// <param name="stride">Elements from one row to the next; E where the rows of a head lie behind one another, which is read fastest.</param>
+/// <param name="stride">Elements from one row to the next; E where the rows of a head lie behind one another, which is read
+/// fastest.</param>
 /// <param name="headStride">Elements from one head to the next.</param>
 internal readonly unsafe struct HeadRows<T>(T* data, nint stride, nint headStride) where T : unmanaged
 {
@@ -39,7 +40,8 @@ internal readonly unsafe struct CachedSequence<T> where T : unmanaged
     /// <param name="queries">Number of new tokens, at least 1; they are the last of the cache, in order.</param>
     /// <param name="prefix">What stands before, and other sequences may share; null for nothing.</param>
     /// <param name="prefixes">Number of segments of the prefix.</param>
-    public CachedSequence(HeadRows<T> key, HeadRows<T> value, int length, int firstQuery, int queries, CachedSegment<T>* prefix = null, int prefixes = 0)
+    public CachedSequence(HeadRows<T> key, HeadRows<T> value, int length, int firstQuery, int queries, CachedSegment<T>* prefix = null,
+        int prefixes = 0)
     {
         (_own, _prefixes, FirstQuery, Queries) = (new(key, value, length), prefixes, firstQuery, queries);
         _prefix = prefix;

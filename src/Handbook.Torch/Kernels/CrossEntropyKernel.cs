@@ -4,14 +4,16 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>What <see cref="CrossEntropyKernel"/> reads and writes. T is float, BFloat16 or double; pointers that are null are not wanted.</summary>
+/// <summary>What <see cref="CrossEntropyKernel"/> reads and writes. T is float, BFloat16 or double; pointers that are null are not
+/// wanted.</summary>
 internal readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
 {
     public CrossEntropyRows()
     {
     }
 
-    /// <summary>[N, V], rows <see cref="RowStride"/> elements apart; where <see cref="Gradient"/> is set, it holds the gradient afterwards.</summary>
+    /// <summary>[N, V], rows <see cref="RowStride"/> elements apart; where <see cref="Gradient"/> is set, it holds the gradient
+    /// afterwards.</summary>
     public required T* Logits { get; init; }
     public required long RowStride { get; init; }
     public required int Rows { get; init; }
@@ -54,15 +56,18 @@ internal readonly unsafe struct CrossEntropyRows<T> where T : unmanaged
     public int* ArgMax { get; init; }
 }
 
-/// <summary>Log-probability of one target per row, and the gradient of the weighted loss in place of the logits while the row is in the cache.</summary>
+/// <summary>Log-probability of one target per row, and the gradient of the weighted loss in place of the logits while the row is in the
+/// cache.</summary>
 /// <remarks>
 /// <code>
 /// log p = x_t − lse,   lse = m + log Σ e^(x − m)
 /// ∂/∂x of w·( −(1−ε)·log p_t + ε·(lse − mean x) )  =  w·( softmax(x) − (1−ε)·onehot(t) − ε/V )
 /// </code>
-/// Each row is taken in blocks that stay in the first-level cache: the maximum of the block, then e^(x − m_block) as a power of two, stored; when
-/// the row's lse is known, a second pass over the row scales what was stored. So the data comes from memory once and goes back once.
-/// <para>−∞ is a probability of 0 with gradient 0. A NaN or +∞ anywhere in a row, or a row of −∞ alone, makes the row's results and gradient NaN, and no other row's.</para>
+/// Each row is taken in blocks that stay in the first-level cache: the maximum of the block, then e^(x − m_block) as a power of two,
+/// stored; when the row's lse is known, a second pass over the row scales what was stored. So the data comes from memory once and goes back
+/// once.
+/// <para>−∞ is a probability of 0 with gradient 0. A NaN or +∞ anywhere in a row, or a row of −∞ alone, makes the row's results and
+/// gradient NaN, and no other row's.</para>
 /// </remarks>
 internal static unsafe class CrossEntropyKernel
 {
@@ -72,10 +77,12 @@ internal static unsafe class CrossEntropyKernel
     public static void Run<T>(in CrossEntropyRows<T> rows) where T : unmanaged
     {
         if (rows.Gradient && rows.LogSquares != null)
-            throw new ArgumentException("the sums of squares are wanted together with the gradient, which overwrites the logits", nameof(rows));
+            throw new ArgumentException("the sums of squares are wanted together with the gradient, which overwrites the logits",
+                nameof(rows));
         for (var i = 0; i < rows.Rows; i++)
             if (rows.Targets[i] >= rows.Vocabulary || rows.Targets[i] < -1)
-                throw new ArgumentException($"target {rows.Targets[i]} in row {i} is outside the vocabulary of {rows.Vocabulary}", nameof(rows));
+                throw new ArgumentException($"target {rows.Targets[i]} in row {i} is outside the vocabulary of {rows.Vocabulary}",
+                    nameof(rows));
         var perPiece = Math.Max(1, 65536 / Math.Max(1, rows.Vocabulary));
         ThreadTeam.Run((rows.Rows + perPiece - 1) / perPiece, new Body<T> { Rows = rows, PerPiece = perPiece });
     }
@@ -179,7 +186,8 @@ internal static unsafe class CrossEntropyKernel
     /// <summary>Σ p² with p = e^(scale·x − lse).</summary>
     private static double Squares<T>(T* x, int count, double scale, double lse) where T : unmanaged
     {
-        Vector512<float> factor = Vector512.Create((float)(2 * Log2E * scale)), shift = Vector512.Create((float)(-2 * Log2E * lse)), sum = Vector512<float>.Zero;
+        Vector512<float> factor = Vector512.Create((float)(2 * Log2E * scale)), shift = Vector512.Create((float)(-2 * Log2E * lse)),
+            sum = Vector512<float>.Zero;
         var lanes = new RaggedLanes(count);
         for (var i = 0; i < count; i += 16)
             sum += VectorMath.PowerOfTwoOrZero(Vector512.FusedMultiplyAdd(lanes.Load(x, i, float.NegativeInfinity), factor, shift));
@@ -250,7 +258,8 @@ internal static unsafe class CrossEntropyKernel
         var factor = request.Scale * Log2E;
         result.Power = float.IsNegativeInfinity(result.Max) ? 0 : MathF.Ceiling((float)(largest * factor));
         var upper = (float)factor > factor ? MathF.BitDecrement((float)factor) : (float)factor;
-        Vector512<float> high = Vector512.Create(upper), low = Vector512.Create((float)Math.Max(factor - upper, 1e-30)), power = Vector512.Create(-result.Power);
+        Vector512<float> high = Vector512.Create(upper), low = Vector512.Create((float)Math.Max(factor - upper, 1e-30)),
+            power = Vector512.Create(-result.Power);
         Vector512<float> sum0 = Vector512<float>.Zero, sum1 = Vector512<float>.Zero, timesT = Vector512<float>.Zero;
         var i = 0;
         if (request.Entropy)
@@ -336,13 +345,15 @@ internal static unsafe class CrossEntropyKernel
     private static int IndexOf<TLanes, T>(TLanes lanes, T* x, int count, float value) where TLanes : struct, ILanes where T : unmanaged
     {
         for (var i = 0; i < count; i += 16)
-            if (Vector512.Equals(lanes.Load(x, i, float.NegativeInfinity), Vector512.Create(value)).ExtractMostSignificantBits() is var hits && hits != 0)
+            if (Vector512.Equals(lanes.Load(x, i, float.NegativeInfinity), Vector512.Create(value)).ExtractMostSignificantBits() is var hits
+                && hits != 0)
                 return i + BitOperations.TrailingZeroCount(hits);
         return -1;
     }
 
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static void ScaleBlock<TLanes, T>(TLanes lanes, float* exps, T* output, int count, float factor, float add) where TLanes : struct, ILanes where T : unmanaged
+    private static void ScaleBlock<TLanes, T>(TLanes lanes, float* exps, T* output, int count, float factor, float add) where TLanes
+        : struct, ILanes where T : unmanaged
     {
         Vector512<float> f = Vector512.Create(factor), c = Vector512.Create(add);
         for (var i = 0; i < count; i += 16)
@@ -356,14 +367,16 @@ internal static unsafe class CrossEntropyKernel
             lanes.Store(output, i, VectorMath.Tanh(lanes.Load(x, i) * (scale / cap)) * cap);
     }
 
-    private static void ScaleCapped<T>(float* exps, float* capped, T* output, int count, float factor, float add, float perCap) where T : unmanaged
+    private static void ScaleCapped<T>(float* exps, float* capped, T* output, int count, float factor, float add, float perCap) where T
+        : unmanaged
     {
         var lanes = new RaggedLanes(count);
         for (var i = 0; i < count; i += 16)
         {
             var tanh = lanes.Load(capped, i) * perCap;
             var slope = Vector512.FusedMultiplyAdd(-tanh, tanh, Vector512<float>.One);
-            lanes.Store(output, i, slope * Vector512.FusedMultiplyAdd(lanes.Load(exps, i), Vector512.Create(factor), Vector512.Create(add)));
+            lanes.Store(output, i,
+                slope * Vector512.FusedMultiplyAdd(lanes.Load(exps, i), Vector512.Create(factor), Vector512.Create(add)));
         }
     }
 }

@@ -1,6 +1,7 @@
 namespace Handbook.Torch.Kernels;
 
-/// <summary>The same as <see cref="CrossEntropyKernel"/> in plain float64 code: for gradient tests, and what the fast version is tested against.</summary>
+/// <summary>The same as <see cref="CrossEntropyKernel"/> in plain float64 code: for gradient tests, and what the fast version is tested
+/// against.</summary>
 internal static unsafe class CrossEntropyPlain
 {
     public static void Row<T>(in CrossEntropyRows<T> a, int index) where T : unmanaged

@@ -38,7 +38,8 @@ internal static unsafe class DrawKernel
     /// <param name="peaks">Largest weight of each chunk.</param>
     /// <returns>Σ w; NaN where a logit is NaN or +∞.</returns>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    public static double Exponentials(ReadOnlySpan<float> logits, float max, float factor, Span<float> weights, Span<float> sums, Span<float> peaks)
+    public static double Exponentials(ReadOnlySpan<float> logits, float max, float factor, Span<float> weights, Span<float> sums,
+        Span<float> peaks)
     {
         Vector512<float> shift = Vector512.Create(max), scale = Vector512.Create(factor);
         var total = 0.0;

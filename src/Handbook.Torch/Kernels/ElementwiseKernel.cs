@@ -13,11 +13,13 @@ internal static unsafe class ElementwiseKernel
     public static void Convert<TFrom, TTo>(TFrom* source, TTo* target, long count) where TFrom : unmanaged where TTo : unmanaged =>
         ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = 1, Add = false });
 
-    /// <summary>target[i, j] = source[i, j] + offsets[j], rounded to the nearest value where the target is narrower; neither is float64.</summary>
+    /// <summary>target[i, j] = source[i, j] + offsets[j], rounded to the nearest value where the target is narrower; neither is
+    /// float64.</summary>
     /// <param name="sourceStride">Elements from row to row.</param>
     /// <param name="targetStride">Elements from row to row.</param>
     /// <param name="offsets">Added to each row; null for none.</param>
-    public static void ConvertRows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width, float* offsets = null)
+    public static void ConvertRows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width,
+        float* offsets = null)
         where TFrom : unmanaged where TTo : unmanaged
     {
         if (sourceStride == width && targetStride == width && offsets == null)
@@ -40,8 +42,10 @@ internal static unsafe class ElementwiseKernel
     }
 
     /// <summary>target += factor · source.</summary>
-    public static void AddScaled<TFrom, TTo>(TFrom* source, TTo* target, long count, double factor = 1) where TFrom : unmanaged where TTo : unmanaged =>
-        ThreadTeam.Run(Pieces(count), new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = factor, Add = true });
+    public static void AddScaled<TFrom, TTo>(TFrom* source, TTo* target, long count, double factor = 1) where TFrom : unmanaged where TTo
+        : unmanaged =>
+        ThreadTeam.Run(Pieces(count),
+            new MapBody<TFrom, TTo> { Source = source, Target = target, Count = count, Factor = factor, Add = true });
 
     /// <summary>data *= factor.</summary>
     public static void Scale<T>(T* data, long count, double factor) where T : unmanaged =>
@@ -65,12 +69,14 @@ internal static unsafe class ElementwiseKernel
     /// <param name="rows">N.</param>
     /// <param name="width">D.</param>
     /// <param name="target">[D].</param>
-    public static void AddColumnSums<T, TReal>(T* data, long rowStride, int rows, int width, TReal* target) where T : unmanaged where TReal : unmanaged
+    public static void AddColumnSums<T, TReal>(T* data, long rowStride, int rows, int width, TReal* target) where T : unmanaged where TReal
+        : unmanaged
     {
         var perPiece = RowPieces.PerPartial(rows, width);
         var pieces = (rows + perPiece - 1) / perPiece;
         var partials = Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * width);
-        ThreadTeam.Run(pieces, new ColumnBody<T, TReal> { Data = data, RowStride = rowStride, Partials = partials, Rows = rows, Width = width, PerPiece = perPiece });
+        ThreadTeam.Run(pieces, new ColumnBody<T, TReal> { Data = data, RowStride = rowStride, Partials = partials, Rows = rows,
+            Width = width, PerPiece = perPiece });
         RowPieces.AddPartials(partials, pieces, width, target);
     }
 

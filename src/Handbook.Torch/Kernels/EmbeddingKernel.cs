@@ -4,8 +4,8 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Rows of a table by token id, and the sum of gradients back into the table.</summary>
 /// <remarks>
-/// The gradient sorts the tokens by id, so that each row of the table has one owner that adds its tokens in the order of the batch: the same bits for
-/// any number of threads. The table is float, BFloat16, Half or double; the rows that go out are float, BFloat16 or double.
+/// The gradient sorts the tokens by id, so that each row of the table has one owner that adds its tokens in the order of the batch: the
+/// same bits for any number of threads. The table is float, BFloat16, Half or double; the rows that go out are float, BFloat16 or double.
 /// </remarks>
 internal static unsafe class EmbeddingKernel
 {
@@ -21,7 +21,8 @@ internal static unsafe class EmbeddingKernel
     /// <param name="vocabulary">V.</param>
     /// <param name="positionCount">P.</param>
     /// <param name="scale">Factor of the token's row (√D in some families).</param>
-    public static void Gather<T, TOut>(T* table, int* ids, T* positionTable, int* positions, TOut* output, int count, int width, int vocabulary, int positionCount = 0, double scale = 1)
+    public static void Gather<T, TOut>(T* table, int* ids, T* positionTable, int* positions, TOut* output, int count, int width,
+        int vocabulary, int positionCount = 0, double scale = 1)
         where T : unmanaged where TOut : unmanaged
     {
         Check(ids, count, vocabulary, "token");
@@ -40,7 +41,8 @@ internal static unsafe class EmbeddingKernel
         });
     }
 
-    /// <summary>tableGradient[id] += scale · outputGradient, for every token; also for learned positions, with the positions as ids.</summary>
+    /// <summary>tableGradient[id] += scale · outputGradient, for every token; also for learned positions, with the positions as
+    /// ids.</summary>
     /// <param name="outputGradient">[N, D].</param>
     /// <param name="ids">[N], each from 0 to V−1.</param>
     /// <param name="tableGradient">[V, D].</param>
@@ -49,11 +51,13 @@ internal static unsafe class EmbeddingKernel
     /// <param name="vocabulary">V.</param>
     /// <param name="scale">As in the forward pass.</param>
     /// <param name="padding">The id whose row gets nothing; −1 for none.</param>
-    public static void ScatterAdd<T, TReal>(T* outputGradient, int* ids, TReal* tableGradient, int count, int width, int vocabulary, double scale = 1, int padding = -1)
+    public static void ScatterAdd<T, TReal>(T* outputGradient, int* ids, TReal* tableGradient, int count, int width, int vocabulary,
+        double scale = 1, int padding = -1)
         where T : unmanaged where TReal : unmanaged
     {
         Check(ids, count, vocabulary, "token");
-        var order = Scratch.Get<long>(Scratch.Slot.Order, count);       // id and place in one number: sorting keeps the batch's order within an id
+        // id and place in one number: sorting keeps the batch's order within an id
+        var order = Scratch.Get<long>(Scratch.Slot.Order, count);
         for (var i = 0; i < count; i++)
             order[i] = ((long)ids[i] << 32) | (uint)i;
         new Span<long>(order, count).Sort();

@@ -4,8 +4,8 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Rows of tokens to the matrices of their experts, and back: copies and weighted sums.</summary>
 /// <remarks>
-/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of expert <c>expert[c]</c>'s matrix. An expert whose matrix is null takes no
-/// part. float and <see cref="BFloat16"/> are summed in float32, in the order of a token's choices.
+/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of expert <c>expert[c]</c>'s matrix. An expert whose matrix
+/// is null takes no part. float and <see cref="BFloat16"/> are summed in float32, in the order of a token's choices.
 /// </remarks>
 internal static unsafe class ExpertKernel
 {
@@ -34,7 +34,8 @@ internal static unsafe class ExpertKernel
             matrices[Expert[choice]] == 0 ? null : (T*)matrices[Expert[choice]] + (long)Row[choice] * Width;
 
         /// <summary>The choices of a piece's tokens, the last one excluded.</summary>
-        internal (long First, long End) Choices(int piece) => ((long)piece * PieceTokens * PerToken, Math.Min(Tokens, (piece + 1) * PieceTokens) * (long)PerToken);
+        internal (long First, long End) Choices(int piece) =>
+            ((long)piece * PieceTokens * PerToken, Math.Min(Tokens, (piece + 1) * PieceTokens) * (long)PerToken);
     }
 
     /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert.</summary>
@@ -90,7 +91,8 @@ internal static unsafe class ExpertKernel
             {
                 var row = Places.Of<T>(Places.Matrices, c);
                 if (row != null)
-                    sum = Vector512.FusedMultiplyAdd(Vector512.Create(Weights == null ? 1 : (float)Lanes.Get(Weights, c)), Lanes.Load(row, j, Places.Width), sum);
+                    sum = Vector512.FusedMultiplyAdd(Vector512.Create(Weights == null ? 1 : (float)Lanes.Get(Weights, c)),
+                        Lanes.Load(row, j, Places.Width), sum);
             }
             return sum;
         }
@@ -133,7 +135,8 @@ internal static unsafe class ExpertKernel
         {
             var (first, end) = Places.Choices(index);
             for (var c = first; c < end; c++)
-                Lanes.Set(Dots, c, Places.Of<T>(Places.Matrices, c) is var row && row == null ? 0 : Dot(Rows + c / Places.PerToken * Places.Width, row));
+                Lanes.Set(Dots, c, Places.Of<T>(Places.Matrices, c) is var row && row == null ? 0
+                    : Dot(Rows + c / Places.PerToken * Places.Width, row));
         }
 
         private readonly double Dot(T* a, T* b)

@@ -6,11 +6,11 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>How a loop over a row in steps of sixteen meets the row's end. Loops are compiled for each kind.</summary>
 /// <remarks>
-/// A loop that may call <see cref="Lanes.LoadPartial"/> keeps its vectors on the stack, where they straddle cache lines: up to five times slower.
-/// So rows whose length is a multiple of sixteen, as those of real models are, get a loop without that call.
+/// A loop that may call <see cref="Lanes.LoadPartial"/> keeps its vectors on the stack, where they straddle cache lines: up to five times
+/// slower. So rows whose length is a multiple of sixteen, as those of real models are, get a loop without that call.
 /// <para>
-/// Methods with such a loop are not inlined: on processors without 512-bit registers the two kinds together would exceed what the compiler inlines
-/// into one method, and each vector operation beyond becomes a call.
+/// Methods with such a loop are not inlined: on processors without 512-bit registers the two kinds together would exceed what the compiler
+/// inlines into one method, and each vector operation beyond becomes a call.
 /// </para>
 /// </remarks>
 internal unsafe interface ILanes
@@ -61,7 +61,8 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
                 Vector256.ConditionalSelect(low, Avx.MaskLoad((float*)row + i, low), outside),
                 Vector256.ConditionalSelect(high, Avx.MaskLoad((float*)row + i + Lanes.Width / 2, high), outside));
         }
-        if (Avx2.IsSupported && typeof(T) == typeof(BFloat16) && i + Lanes.Width / 2 == _count)     // the end of half a head of 48, 80 or 112 elements
+        // the end of half a head of 48, 80 or 112 elements
+        if (Avx2.IsSupported && typeof(T) == typeof(BFloat16) && i + Lanes.Width / 2 == _count)
             return Vector512.Create(Lanes.Half((ushort*)row + i), Vector256.Create(fill));
         return Lanes.LoadPartial(row + i, _count - i, fill);
     }
@@ -102,9 +103,11 @@ internal readonly unsafe struct RaggedLanes(int count) : ILanes
     private (Vector256<float> Low, Vector256<float> High) HalvesInside(int i)
     {
         var rest = Vector256.Create(_count - i);
-        return (Vector256.LessThan(Vector256<int>.Indices, rest).AsSingle(), Vector256.LessThan(Vector256<int>.Indices + Vector256.Create(Lanes.Width / 2), rest).AsSingle());
+        return (Vector256.LessThan(Vector256<int>.Indices, rest).AsSingle(),
+            Vector256.LessThan(Vector256<int>.Indices + Vector256.Create(Lanes.Width / 2), rest).AsSingle());
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private Vector256<ushort> NarrowInside(int i) => Vector256.LessThan(Vector256<short>.Indices, Vector256.Create((short)Math.Min(_count - i, Lanes.Width))).AsUInt16();
+    private Vector256<ushort> NarrowInside(int i) =>
+        Vector256.LessThan(Vector256<short>.Indices, Vector256.Create((short)Math.Min(_count - i, Lanes.Width))).AsUInt16();
 }

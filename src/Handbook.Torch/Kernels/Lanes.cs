@@ -178,10 +178,12 @@ internal static unsafe class Lanes
             var cd = Avx.UnpackLow(c, d) + Avx.UnpackHigh(c, d);
             return Avx.UnpackLow(ab.AsDouble(), cd.AsDouble()).AsSingle() + Avx.UnpackHigh(ab.AsDouble(), cd.AsDouble()).AsSingle();
         }
-        return Vector256.Create(Quarter(a.GetLower(), b.GetLower(), c.GetLower(), d.GetLower()), Quarter(a.GetUpper(), b.GetUpper(), c.GetUpper(), d.GetUpper()));
+        return Vector256.Create(Quarter(a.GetLower(), b.GetLower(), c.GetLower(), d.GetLower()),
+            Quarter(a.GetUpper(), b.GetUpper(), c.GetUpper(), d.GetUpper()));
 
         static Vector128<float> Quarter(Vector128<float> a, Vector128<float> b, Vector128<float> c, Vector128<float> d) =>
-            Vector128.Create(a[0] + a[2] + (a[1] + a[3]), b[0] + b[2] + (b[1] + b[3]), c[0] + c[2] + (c[1] + c[3]), d[0] + d[2] + (d[1] + d[3]));
+            Vector128.Create(a[0] + a[2] + (a[1] + a[3]), b[0] + b[2] + (b[1] + b[3]), c[0] + c[2] + (c[1] + c[3]),
+                d[0] + d[2] + (d[1] + d[3]));
     }
 
     /// <summary>The quarters together: (0 + 1) + (2 + 3).</summary>

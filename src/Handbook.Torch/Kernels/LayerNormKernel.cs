@@ -25,7 +25,8 @@ internal static unsafe class LayerNormKernel
     /// <param name="width">D.</param>
     /// <param name="epsilon">ε.</param>
     public static void Forward<TReal, T>(
-        TReal* residual, T* delta, TReal* sum, TReal* weight, TReal* bias, T* output, TReal* mean, TReal* rstd, int rows, int width, double epsilon)
+        TReal* residual, T* delta, TReal* sum, TReal* weight, TReal* bias, T* output, TReal* mean, TReal* rstd, int rows, int width,
+            double epsilon)
         where TReal : unmanaged where T : unmanaged
     {
         var perPiece = RowPieces.PerPiece(width);
@@ -59,7 +60,8 @@ internal static unsafe class LayerNormKernel
     /// <param name="rows">N.</param>
     /// <param name="width">D.</param>
     public static void Backward<TReal, T>(
-        T* outputGradient, TReal* sum, TReal* weight, TReal* mean, TReal* rstd, TReal* residualGradient, TReal* sumGradient, T* deltaGradient,
+        T* outputGradient, TReal* sum, TReal* weight, TReal* mean, TReal* rstd, TReal* residualGradient, TReal* sumGradient,
+            T* deltaGradient,
         TReal* weightGradient, TReal* biasGradient, int rows, int width)
         where TReal : unmanaged where T : unmanaged
     {
@@ -120,7 +122,8 @@ internal static unsafe class LayerNormKernel
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, int row) where TLanes : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, int row) where TLanes : struct,
+            ILanes
         {
             var total = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
@@ -201,12 +204,14 @@ internal static unsafe class LayerNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(OutputGradient + at, Sum + at, i, residual, SumGradient + at, delta, dw, db);
                 else
-                    Fast(lanes, OutputGradient + at, (float*)Sum + at, i, (float*)residual, (float*)SumGradient + at, delta, (float*)dw, (float*)db);
+                    Fast(lanes, OutputGradient + at, (float*)Sum + at, i, (float*)residual, (float*)SumGradient + at, delta, (float*)dw,
+                        (float*)db);
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw, float* db) where TLanes : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* dres, float* dh, T* delta, float* dw,
+            float* db) where TLanes : struct, ILanes
         {
             var weight = (float*)Weight;
             Vector512<float> center = Vector512.Create(((float*)Mean)[row]), factor = Vector512.Create(((float*)Rstd)[row]);

@@ -6,7 +6,8 @@ namespace Handbook.Torch.Kernels;
 /// <summary>One step of an optimizer that treats every element alike.</summary>
 internal interface IOptimizerRule
 {
-    /// <summary>New parameter from parameter and gradient; a and b are the element's state (a rule with fewer states leaves them alone).</summary>
+    /// <summary>New parameter from parameter and gradient; a and b are the element's state (a rule with fewer states leaves them
+    /// alone).</summary>
     Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b);
 
     /// <summary>The same for one float64.</summary>
@@ -15,8 +16,8 @@ internal interface IOptimizerRule
 
 /// <summary>Applies a rule to a flat bucket of parameters in one pass over memory.</summary>
 /// <remarks>
-/// Everything is computed in float32 (float64 for double) and rounded once when it is stored, as torch's fused optimizers do. The state has the
-/// parameters' type, as in torch.
+/// Everything is computed in float32 (float64 for double) and rounded once when it is stored, as torch's fused optimizers do. The state has
+/// the parameters' type, as in torch.
 /// </remarks>
 internal static unsafe class OptimizerKernel
 {
@@ -30,7 +31,8 @@ internal static unsafe class OptimizerKernel
     /// <param name="copy">The new parameters once more, rounded to bfloat16, for mixed precision; null where not wanted.</param>
     /// <param name="count">Number of elements.</param>
     /// <param name="gradientScale">Every gradient is multiplied by this first: clipping factor over normaliser.</param>
-    public static void Step<TRule, T, TGradient>(TRule rule, T* parameters, TGradient* gradients, T* state1, T* state2, BFloat16* copy, long count, double gradientScale = 1)
+    public static void Step<TRule, T, TGradient>(TRule rule, T* parameters, TGradient* gradients, T* state1, T* state2, BFloat16* copy,
+        long count, double gradientScale = 1)
         where TRule : struct, IOptimizerRule where T : unmanaged where TGradient : unmanaged =>
         ThreadTeam.Run(checked((int)((count + Piece - 1) / Piece)), new Body<TRule, T, TGradient>
         {
@@ -44,7 +46,8 @@ internal static unsafe class OptimizerKernel
             GradientScale = gradientScale,
         });
 
-    private struct Body<TRule, T, TGradient> : IParallelBody where TRule : struct, IOptimizerRule where T : unmanaged where TGradient : unmanaged
+    private struct Body<TRule, T, TGradient> : IParallelBody where TRule : struct,
+        IOptimizerRule where T : unmanaged where TGradient : unmanaged
     {
         public TRule Rule;
         public T* Parameters, State1, State2;

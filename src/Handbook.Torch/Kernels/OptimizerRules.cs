@@ -18,10 +18,13 @@ namespace Handbook.Torch.Kernels;
 /// <param name="decay">λ.</param>
 /// <param name="step">t, from 1.</param>
 /// <param name="decoupled">False for Adam: the decay is added to the gradient instead, g + λ·p.</param>
-internal readonly struct AdamRule(double rate, double beta1, double beta2, double epsilon, double decay, long step, bool decoupled = true) : IOptimizerRule
+internal readonly struct AdamRule(double rate, double beta1, double beta2, double epsilon, double decay, long step, bool decoupled = true)
+    : IOptimizerRule
 {
-    private readonly double _keep = decoupled ? 1 - rate * decay : 1, _decay = decoupled ? 0 : decay, _fresh1 = 1 - beta1, _beta2 = beta2, _fresh2 = 1 - beta2;
-    private readonly double _stepSize = rate / (1 - Math.Pow(beta1, step)), _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)), _epsilon = epsilon;
+    private readonly double _keep = decoupled ? 1 - rate * decay : 1, _decay = decoupled ? 0 : decay, _fresh1 = 1 - beta1, _beta2 = beta2,
+        _fresh2 = 1 - beta2;
+    private readonly double _stepSize = rate / (1 - Math.Pow(beta1, step)), _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)),
+        _epsilon = epsilon;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
@@ -137,7 +140,8 @@ internal readonly struct LionRule(double rate, double beta1, double beta2, doubl
     public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
     {
         var direction = Vector512.FusedMultiplyAdd(g, Vector512.Create((float)(1 - _beta1)), a * (float)_beta1);
-        var sign = Vector512.ConditionalSelect(Vector512.Equals(direction, Vector512<float>.Zero), direction, Vector512.CopySign(Vector512<float>.One, direction));
+        var sign = Vector512.ConditionalSelect(Vector512.Equals(direction, Vector512<float>.Zero), direction,
+            Vector512.CopySign(Vector512<float>.One, direction));
         sign = Vector512.ConditionalSelect(Vector512.Equals(direction, direction), sign, direction);       // NaN stays NaN
         a = Vector512.FusedMultiplyAdd(g, Vector512.Create((float)(1 - _beta2)), a * (float)_beta2);
         return Vector512.FusedMultiplyAdd(sign, Vector512.Create((float)-_rate), p * (float)_keep);

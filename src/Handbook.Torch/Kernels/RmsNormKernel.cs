@@ -3,14 +3,16 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Root-mean-square norm with the addition to the residual stream that precedes it. Zhang and Sennrich 2019, arXiv:1910.07467.</summary>
+/// <summary>Root-mean-square norm with the addition to the residual stream that precedes it. Zhang and Sennrich 2019,
+/// arXiv:1910.07467.</summary>
 /// <remarks>
 /// <code>
 /// h' = h + delta;   r = 1 / √( mean(h'²) + ε );   y = (a + w) ⊙ h'·r           a = 0, or 1 where the weights are stored as offsets from 1
 /// g = (a + w) ⊙ dy;   dh' = dres + r·( g − h'·r²·mean(g ⊙ h') );   dw = Σ_rows dy ⊙ h'·r
 /// </code>
-/// TReal is float or double: the residual stream, weights, statistics and their gradients. T is float, BFloat16 (with float) or double: what goes
-/// to and comes from the matrix products. Sums are taken over fixed pieces of rows, so the bits do not depend on the number of threads.
+/// TReal is float or double: the residual stream, weights, statistics and their gradients. T is float, BFloat16 (with float) or double:
+/// what goes to and comes from the matrix products. Sums are taken over fixed pieces of rows, so the bits do not depend on the number of
+/// threads.
 /// </remarks>
 internal static unsafe class RmsNormKernel
 {
@@ -24,7 +26,8 @@ internal static unsafe class RmsNormKernel
     /// <param name="width">D.</param>
     /// <param name="epsilon">ε.</param>
     /// <param name="offset">a: 0, or 1 where the weights are offsets from 1.</param>
-    public static void Forward<TReal, T>(TReal* residual, T* delta, TReal* sum, TReal* weight, T* output, TReal* rstd, int rows, int width, double epsilon, int offset = 0)
+    public static void Forward<TReal, T>(TReal* residual, T* delta, TReal* sum, TReal* weight, T* output, TReal* rstd, int rows, int width,
+        double epsilon, int offset = 0)
         where TReal : unmanaged where T : unmanaged
     {
         var perPiece = RowPieces.PerPiece(width);
@@ -56,7 +59,8 @@ internal static unsafe class RmsNormKernel
     /// <param name="width">D.</param>
     /// <param name="offset">a.</param>
     public static void Backward<TReal, T>(
-        T* outputGradient, TReal* sum, TReal* weight, TReal* rstd, TReal* residualGradient, TReal* sumGradient, T* deltaGradient, TReal* weightGradient,
+        T* outputGradient, TReal* sum, TReal* weight, TReal* rstd, TReal* residualGradient, TReal* sumGradient, T* deltaGradient,
+            TReal* weightGradient,
         int rows, int width, int offset = 0)
         where TReal : unmanaged where T : unmanaged
     {
@@ -114,7 +118,8 @@ internal static unsafe class RmsNormKernel
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd) where TLanes : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd) where TLanes
+            : struct, ILanes
         {
             Vector512<float> squares0 = Vector512<float>.Zero, squares1 = Vector512<float>.Zero;
             var i = 0;
@@ -194,12 +199,14 @@ internal static unsafe class RmsNormKernel
                 if (typeof(TReal) == typeof(double))
                     Plain(OutputGradient + at, Sum + at, Lanes.Get(Rstd, i), residual, SumGradient + at, delta, partial);
                 else
-                    Fast(lanes, OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)residual, (float*)SumGradient + at, delta, (float*)partial);
+                    Fast(lanes, OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)residual, (float*)SumGradient + at, delta,
+                        (float*)partial);
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw) where TLanes : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw) where TLanes
+            : struct, ILanes
         {
             var weight = (float*)Weight;
             Vector512<float> offset = Vector512.Create((float)Offset), factor = Vector512.Create(r), dot = Vector512<float>.Zero;

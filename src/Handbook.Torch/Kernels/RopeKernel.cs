@@ -3,7 +3,8 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Rotary position embedding in place, in the hub's layout: element i of a head turns with element i + R/2. Su et al. 2021, arXiv:2104.09864.</summary>
+/// <summary>Rotary position embedding in place, in the hub's layout: element i of a head turns with element i + R/2. Su et al. 2021,
+/// arXiv:2104.09864.</summary>
 /// <remarks>
 /// <code>
 /// x₁' = x₁·cos θ − x₂·sin θ;   x₂' = x₂·cos θ + x₁·sin θ        x₁ = x[0 … R/2), x₂ = x[R/2 … R), elements from R on stay
@@ -12,7 +13,8 @@ namespace Handbook.Torch.Kernels;
 /// </remarks>
 internal static unsafe class RopeKernel
 {
-    /// <param name="data">First head of the first row; the heads of a row stand side by side. In a fused [N, (H+2K)·E] buffer, H+K heads turn and the values stay.</param>
+    /// <param name="data">First head of the first row; the heads of a row stand side by side. In a fused [N, (H+2K)·E] buffer, H+K heads
+    /// turn and the values stay.</param>
     /// <param name="rowStride">Elements from row to row.</param>
     /// <param name="rows">N.</param>
     /// <param name="heads">Heads of a row that turn.</param>
@@ -22,7 +24,8 @@ internal static unsafe class RopeKernel
     /// <param name="sin">sin θ, [positions, R/2].</param>
     /// <param name="positions">Position of each row, [N].</param>
     /// <param name="backward">Turn a gradient: by −θ.</param>
-    public static void Apply<T>(T* data, long rowStride, int rows, int heads, int headSize, int rotary, float* cos, float* sin, int* positions, bool backward)
+    public static void Apply<T>(T* data, long rowStride, int rows, int heads, int headSize, int rotary, float* cos, float* sin,
+        int* positions, bool backward)
         where T : unmanaged
     {
         if (rotary < 0 || rotary % 2 != 0 || rotary > headSize)

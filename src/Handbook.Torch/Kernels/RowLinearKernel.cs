@@ -4,17 +4,19 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>y = x · Wᵀ + b for few rows, as generation has them: W is read once, in its own order, and each result is one sum in a fixed order.</summary>
+/// <summary>y = x · Wᵀ + b for few rows, as generation has them: W is read once, in its own order, and each result is one sum in a fixed
+/// order.</summary>
 /// <remarks>
-/// float and <see cref="BFloat16"/> are summed in float32. The bits of a result depend on its row of x and its row of W alone, not on how many others
-/// are computed with it, nor on the number of threads.
+/// float and <see cref="BFloat16"/> are summed in float32. The bits of a result depend on its row of x and its row of W alone, not on how
+/// many others are computed with it, nor on the number of threads.
 /// </remarks>
 internal static unsafe class RowLinearKernel
 {
     /// <summary>Rows of W in one tile.</summary>
     private const int Tile = RowLinearTiles.Outputs;
 
-    /// <summary>Rows of W per piece of work: long stretches of a vocabulary, which are read from memory, and enough pieces of a layer for many threads.</summary>
+    /// <summary>Rows of W per piece of work: long stretches of a vocabulary, which are read from memory, and enough pieces of a layer for
+    /// many threads.</summary>
     private static int PieceRows(int outputs) => outputs < 8192 ? 32 : 128;
 
     /// <summary>Rows of x that stay in the cache while a piece's rows of W pass by.</summary>
@@ -27,7 +29,8 @@ internal static unsafe class RowLinearKernel
     /// <param name="weight">W, [outputs, inputs].</param>
     /// <param name="bias">b, [outputs]; null for none.</param>
     /// <param name="y">[rows, outputs]; T, or float.</param>
-    public static void Run<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T : unmanaged where TOut : unmanaged
+    public static void Run<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T
+        : unmanaged where TOut : unmanaged
     {
         if (typeof(T) != typeof(BFloat16) || RowProducts.Native == null)
         {
@@ -51,13 +54,15 @@ internal static unsafe class RowLinearKernel
     }
 
     /// <summary>The same on any processor; in bfloat16 the bits may be others than those of <see cref="RowProducts"/>.</summary>
-    internal static void RunManaged<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T : unmanaged where TOut : unmanaged
+    internal static void RunManaged<T, TOut>(T* x, long xStride, int rows, T* weight, T* bias, TOut* y, int inputs, int outputs) where T
+        : unmanaged where TOut : unmanaged
     {
         var pieceRows = PieceRows(outputs);
         var pieces = (outputs + pieceRows - 1) / pieceRows;
         if (typeof(T) == typeof(double))
         {
-            ThreadTeam.Run(pieces, new PlainBody<T, TOut> { X = x, XStride = xStride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Outputs = outputs, PieceRows = pieceRows });
+            ThreadTeam.Run(pieces, new PlainBody<T, TOut> { X = x, XStride = xStride, Rows = rows, Weight = weight, Bias = bias, Y = y,
+                Inputs = inputs, Outputs = outputs, PieceRows = pieceRows });
             return;
         }
         var width = (inputs + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
@@ -70,7 +75,8 @@ internal static unsafe class RowLinearKernel
                 Widen(x + r * xStride, inputs, panel + (long)r * width);
             stride = width;
         }
-        ThreadTeam.Run(pieces, new Body<T, TOut> { X = panel, XStride = stride, Rows = rows, Weight = weight, Bias = bias, Y = y, Inputs = inputs, Width = width, Outputs = outputs, PieceRows = pieceRows });
+        ThreadTeam.Run(pieces, new Body<T, TOut> { X = panel, XStride = stride, Rows = rows, Weight = weight, Bias = bias, Y = y,
+            Inputs = inputs, Width = width, Outputs = outputs, PieceRows = pieceRows });
     }
 
     private static void Widen<T>(T* source, int count, float* target) where T : unmanaged

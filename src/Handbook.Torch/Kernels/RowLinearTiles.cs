@@ -4,7 +4,8 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Products of a few rows of x with four rows of W, in registers; each sum is taken in one order, however many rows come together.</summary>
+/// <summary>Products of a few rows of x with four rows of W, in registers; each sum is taken in one order, however many rows come
+/// together.</summary>
 /// <remarks>32 registers of 512 bits hold the sums of four rows, 16 of 256 bits those of three, beside the operands.</remarks>
 internal static unsafe class RowLinearTiles
 {
@@ -87,7 +88,8 @@ internal static unsafe class RowLinearTiles
             return;
         }
         // Four rows at a time: quarters 0 and 1, then 2 and 3, as Quarters adds them.
-        Vector512<float> e = Lanes.InQuarters(a0, a1, a2, a3), f = Lanes.InQuarters(b0, b1, b2, b3), g = Lanes.InQuarters(c0, c1, c2, c3), h = Lanes.InQuarters(d0, d1, d2, d3);
+        Vector512<float> e = Lanes.InQuarters(a0, a1, a2, a3), f = Lanes.InQuarters(b0, b1, b2, b3), g = Lanes.InQuarters(c0, c1, c2, c3),
+            h = Lanes.InQuarters(d0, d1, d2, d3);
         var ef = Avx512F.Shuffle4x128(e, f, 0x88) + Avx512F.Shuffle4x128(e, f, 0xDD);
         var gh = Avx512F.Shuffle4x128(g, h, 0x88) + Avx512F.Shuffle4x128(g, h, 0xDD);
         (Avx512F.Shuffle4x128(ef, gh, 0x88) + Avx512F.Shuffle4x128(ef, gh, 0xDD)).Store((float*)sums);

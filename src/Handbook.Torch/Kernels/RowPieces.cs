@@ -3,7 +3,8 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>How row-wise kernels split their rows. Only the data decides, never the number of threads, so sums come out in the same bits.</summary>
+/// <summary>How row-wise kernels split their rows. Only the data decides, never the number of threads, so sums come out in the same
+/// bits.</summary>
 internal static unsafe class RowPieces
 {
     /// <summary>Rows of one piece where pieces share nothing: about 32 Ki elements.</summary>
@@ -16,7 +17,8 @@ internal static unsafe class RowPieces
     public static void AddPartials<TReal>(TReal* partials, int pieces, int width, TReal* target) where TReal : unmanaged
     {
         const int columns = 512;
-        ThreadTeam.Run((width + columns - 1) / columns, new Body<TReal> { Partials = partials, Target = target, Pieces = pieces, Width = width, Columns = columns });
+        ThreadTeam.Run((width + columns - 1) / columns,
+            new Body<TReal> { Partials = partials, Target = target, Pieces = pieces, Width = width, Columns = columns });
     }
 
     private struct Body<TReal> : IParallelBody where TReal : unmanaged

@@ -2,7 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>y = x · Wᵀ + b in bfloat16 by the processor's own product of two such numbers, which .NET has no name for; native/row_products.h.</summary>
+/// <summary>y = x · Wᵀ + b in bfloat16 by the processor's own product of two such numbers, which .NET has no name for;
+/// native/row_products.h.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal unsafe struct RowProducts : IParallelBody
 {

@@ -2,7 +2,8 @@ using System.Runtime.InteropServices;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Working memory of a kernel: one buffer per thread and slot, grown when needed and kept, so that a step allocates nothing.</summary>
+/// <summary>Working memory of a kernel: one buffer per thread and slot, grown when needed and kept, so that a step allocates
+/// nothing.</summary>
 internal static unsafe class Scratch
 {
     /// <summary>Who uses the buffer; kernels that call one another use different slots.</summary>
@@ -11,7 +12,8 @@ internal static unsafe class Scratch
     [ThreadStatic] private static Buffers? _buffers;
 
     /// <summary>At least <paramref name="count"/> elements, aligned to 64 bytes, with old content in them.</summary>
-    public static T* Get<T>(Slot slot, long count) where T : unmanaged => (T*)(_buffers ??= new()).Get((int)slot, checked((nuint)(count * sizeof(T))));
+    public static T* Get<T>(Slot slot, long count) where T : unmanaged =>
+        (T*)(_buffers ??= new()).Get((int)slot, checked((nuint)(count * sizeof(T))));
 
     private sealed class Buffers
     {

@@ -1,9 +1,11 @@
 namespace Handbook.Torch.Kernels;
 
-/// <summary>The segments of a batch as the attention kernels need them: chains, trees and pieces of work; made once per batch, used by all layers.</summary>
+/// <summary>The segments of a batch as the attention kernels need them: chains, trees and pieces of work; made once per batch, used by all
+/// layers.</summary>
 /// <remarks>
-/// A token sees its own segment causally and all tokens of its segment's ancestors. The chain of a segment is its ancestors, root first, and itself;
-/// the place of a token in that chain is what causality and windows go by. How the work is cut depends on the segments alone, never on the number of threads.
+/// A token sees its own segment causally and all tokens of its segment's ancestors. The chain of a segment is its ancestors, root first,
+/// and itself; the place of a token in that chain is what causality and windows go by. How the work is cut depends on the segments alone,
+/// never on the number of threads.
 /// </remarks>
 internal sealed class SegmentTable
 {
@@ -61,13 +63,16 @@ internal sealed class SegmentTable
     internal long PartialRows { get; }
 
     /// <param name="start">Index of each segment's first token; [S].</param>
-    /// <param name="length">Number of tokens, at least 1; [S]. Together the segments cover N = their sum of tokens, each token once.</param>
+    /// <param name="length">Number of tokens, at least 1; [S]. Together the segments cover N = their sum of tokens, each token
+    /// once.</param>
     /// <param name="parent">Index of the segment that each one continues, −1 for a root; parents stand before their children; [S].</param>
     /// <param name="positions">Position of each token; [N]. Empty: those that follow from the chains. Only windows look at them.</param>
-    public static SegmentTable Create(ReadOnlySpan<int> start, ReadOnlySpan<int> length, ReadOnlySpan<int> parent, ReadOnlySpan<int> positions = default)
+    public static SegmentTable Create(ReadOnlySpan<int> start, ReadOnlySpan<int> length, ReadOnlySpan<int> parent,
+        ReadOnlySpan<int> positions = default)
     {
         if (start.Length != length.Length || start.Length != parent.Length)
-            throw new ArgumentException($"{start.Length} starts, {length.Length} lengths and {parent.Length} parents; each segment has one of each");
+            throw new ArgumentException($"{start.Length} starts, {length.Length} lengths and {parent.Length} parents; each segment has "
+                + "one of each");
         var segments = new SegmentPlace[start.Length];
         var chains = new List<int>(start.Length);
         var children = new int[start.Length];
@@ -99,7 +104,8 @@ internal sealed class SegmentTable
         CheckCover(segments, tokens);
         if (positions.Length != 0 && positions.Length != tokens)
             throw new ArgumentException($"{positions.Length} positions for {tokens} tokens");
-        return new((int)tokens, segments, [.. chains], positions.Length == 0 || Follow(segments, parent, positions)) { VisiblePairs = pairs };
+        return new((int)tokens, segments, [.. chains],
+            positions.Length == 0 || Follow(segments, parent, positions)) { VisiblePairs = pairs };
     }
 
     private static void CheckCover(SegmentPlace[] segments, long tokens)
@@ -110,7 +116,8 @@ internal sealed class SegmentTable
         foreach (var s in order)
         {
             if (segments[s].Start != next)
-                throw new ArgumentException($"segment {s} starts at token {segments[s].Start}, but the segments before it end at {next}; of {tokens} tokens each belongs to one segment");
+                throw new ArgumentException($"segment {s} starts at token {segments[s].Start}, but the segments before it end at {next}; "
+                    + $"of {tokens} tokens each belongs to one segment");
             next += segments[s].Length;
         }
     }
@@ -206,13 +213,15 @@ internal sealed class SegmentTable
     }
 }
 
-/// <summary>One segment: its tokens, its chain in <see cref="SegmentTable.Chains"/>, the number of tokens above it, its tree and its first row in the tree's own order.</summary>
+/// <summary>One segment: its tokens, its chain in <see cref="SegmentTable.Chains"/>, the number of tokens above it, its tree and its first
+/// row in the tree's own order.</summary>
 internal readonly record struct SegmentPlace(int Start, int Length, int Chain, int Depth, int Offset, int Tree, int Local = 0);
 
 /// <summary>Up to <see cref="SegmentTable.BlockSize"/> queries of one segment, from its token <paramref name="First"/> on.</summary>
 internal readonly record struct QueryBlock(int Segment, int First, int Count);
 
-/// <summary>A root with all that continues it: the blocks of its queries, its rows (whole tiles per segment), and how its keys are cut into chunks.</summary>
+/// <summary>A root with all that continues it: the blocks of its queries, its rows (whole tiles per segment), and how its keys are cut into
+/// chunks.</summary>
 /// <param name="Partial">First row of its partial query gradients; [Chunks][Rows].</param>
 internal readonly record struct Tree(int FirstBlock, int EndBlock, int Rows, int ChunkRows, int Chunks, long Partial, long Pairs);
 

@@ -10,8 +10,10 @@ internal interface IParallelBody
     void Invoke(int index);
 }
 
-/// <summary>Runs loops over the cores on libtorch's own OpenMP threads, so that kernels in C# and in libtorch never fight over a core.</summary>
-/// <remarks>Results must not depend on the number of threads: split the work by the data, let each piece own what it writes, and sum in a fixed order.</remarks>
+/// <summary>Runs loops over the cores on libtorch's own OpenMP threads, so that kernels in C# and in libtorch never fight over a
+/// core.</summary>
+/// <remarks>Results must not depend on the number of threads: split the work by the data, let each piece own what it writes, and sum in a
+/// fixed order.</remarks>
 internal static unsafe class ThreadTeam
 {
     /// <summary>The shim's parallel loop; null until the native library is loaded, when .NET's own pool does the work.</summary>
@@ -20,7 +22,8 @@ internal static unsafe class ThreadTeam
     /// <summary>Number of threads that work together; at least 1.</summary>
     public static int Threads { get; internal set; } = Math.Max(1, Environment.ProcessorCount);
 
-    /// <summary>Calls <c>body.Invoke(i)</c> for i = 0 … pieces−1 and returns when all are done; the first exception is thrown here.</summary>
+    /// <summary>Calls <c>body.Invoke(i)</c> for i = 0 … pieces−1 and returns when all are done; the first exception is thrown
+    /// here.</summary>
     public static void Run<T>(int pieces, T body) where T : struct, IParallelBody
     {
         if (pieces <= 0)
@@ -37,7 +40,8 @@ internal static unsafe class ThreadTeam
         else
         {
             var address = (nint)(&job);
-            Parallel.For(0, pieces, new ParallelOptions { MaxDegreeOfParallelism = Threads }, i => ((Job*)address)->Invoke(((Job*)address)->Body, i));
+            Parallel.For(0, pieces, new ParallelOptions { MaxDegreeOfParallelism = Threads },
+                i => ((Job*)address)->Invoke(((Job*)address)->Body, i));
         }
         if (job.Failure != 0)
         {

@@ -4,7 +4,8 @@ using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Elementary functions on sixteen float32 values. The polynomials are our own weighted minimax fits; a test measures every error stated here.</summary>
+/// <summary>Elementary functions on sixteen float32 values. The polynomials are our own weighted minimax fits; a test measures every error
+/// stated here.</summary>
 internal static class VectorMath
 {
     /// <summary>1.5 · 2²³: adding it rounds to a whole number, which then stands in the lowest bits.</summary>
@@ -45,7 +46,8 @@ internal static class VectorMath
         return Shift(p, n);
     }
 
-    /// <summary>As <see cref="Exp"/>, but 0 already below −87.3, where the result would be subnormal: fewer instructions where there is no AVX-512.</summary>
+    /// <summary>As <see cref="Exp"/>, but 0 already below −87.3, where the result would be subnormal: fewer instructions where there is no
+    /// AVX-512.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> ExpOrZero(Vector512<float> x)
     {
@@ -62,10 +64,12 @@ internal static class VectorMath
         p = Vector512.FusedMultiplyAdd(p, r * r, r) + Vector512<float>.One;
         p = (p.AsInt32() + (shifted.AsInt32() << 23)).AsSingle();
         p = Vector512.ConditionalSelect(Vector512.LessThan(x, Vector512.Create(-87.33654f)), Vector512<float>.Zero, p);
-        return Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512.Create(88.72283f)), Vector512.Create(float.PositiveInfinity), p);
+        return Vector512.ConditionalSelect(Vector512.GreaterThan(x, Vector512.Create(88.72283f)), Vector512.Create(float.PositiveInfinity),
+            p);
     }
 
-    /// <summary>As <see cref="PowerOfTwo"/>, but 0 already below −126, where the result would be subnormal: fewer instructions where there is no AVX-512.</summary>
+    /// <summary>As <see cref="PowerOfTwo"/>, but 0 already below −126, where the result would be subnormal: fewer instructions where there
+    /// is no AVX-512.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> PowerOfTwoOrZero(Vector512<float> t)
     {
@@ -128,7 +132,8 @@ internal static class VectorMath
         return Vector512.ConditionalSelect(Vector512.LessThan(x, Vector512<float>.Zero), lower, one - lower);
     }
 
-    /// <summary>erf for the plain float64 code, to a few roundings: a series of positive terms near 0, a continued fraction of erfc beyond.</summary>
+    /// <summary>erf for the plain float64 code, to a few roundings: a series of positive terms near 0, a continued fraction of erfc
+    /// beyond.</summary>
     public static double Erf(double x)
     {
         var y = Math.Abs(x);
@@ -154,7 +159,8 @@ internal static class VectorMath
     {
         if (Avx512F.IsSupported)
             return Avx512F.Scale(p, n);
-        // Two factors, so that neither leaves the exponent's range. What NaN becomes does not matter: p is then NaN, and both factors are 1.
+        // Two factors, so that neither leaves the exponent's range. What NaN becomes does not matter: p is then NaN, and both factors are
+        // 1.
         var exponent = Vector512.ConvertToInt32Native(n);
         var half = exponent >> 1;
         return p * Exponent(half) * Exponent(exponent - half);

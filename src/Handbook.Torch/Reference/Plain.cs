@@ -167,7 +167,8 @@ internal static class Plain
     public static Tensor Combine(Tensor?[] said, Tensor weights, Routing routing)
     {
         using var scope = TensorScope.Enter();
-        var choices = Enumerable.Range(0, said.Length).SelectMany(e => Choices(routing, e)).ToArray();      // as the rows stand behind one another
+        // as the rows stand behind one another
+        var choices = Enumerable.Range(0, said.Length).SelectMany(e => Choices(routing, e)).ToArray();
         var back = new int[choices.Length];
         for (var i = 0; i < choices.Length; i++)
             back[choices[i]] = i;

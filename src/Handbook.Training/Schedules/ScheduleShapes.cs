@@ -27,7 +27,8 @@ internal static class ScheduleShapes
             SchedulerType.CosineWithMinLr => Cosine(warmup, total, parameters.Number("num_cycles", 0.5), Least(parameters, baseRate)),
             SchedulerType.CosineWarmupWithMinLr => CosineFromWarmupRate(warmup, total, parameters, baseRate),
             SchedulerType.CosineWithRestarts => Restarts(warmup, total, parameters.Number("num_cycles", 1)),
-            SchedulerType.Polynomial => Polynomial(warmup, total, baseRate, parameters.Number("lr_end", 1e-7), parameters.Number("power", 1)),
+            SchedulerType.Polynomial =>
+                Polynomial(warmup, total, baseRate, parameters.Number("lr_end", 1e-7), parameters.Number("power", 1)),
             SchedulerType.Constant => _ => 1,
             SchedulerType.ConstantWithWarmup => Warmed(warmup, _ => 1),
             SchedulerType.InverseSqrt => InverseSqrt(warmup, parameters.Number("timescale", warmup > 0 ? warmup : 10_000)),

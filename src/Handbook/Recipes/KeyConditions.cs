@@ -176,8 +176,10 @@ internal static class KeyConditions
             "set max_length: 1024", "max_length", "dataset_mixer", "trl_compat");
         yield return When(["truncation_mode"], "where answers are cut at one end", KeepsOneEnd,
             recipe => recipe.Data.MaxLength is null ? "with max_length: null, which cuts nothing"
+                : Trained(recipe) is var trained && trained.Definition.Answers(trained)?.PromptLimit is { } limit
+                    ? $"on {recipe.MethodName} with max_prompt_length: {limit} and dataset_mixer: longer prompts are left out, not cut"
                 : $"on {recipe.MethodName} here: its rows that are too long are cut by a rule of their own", null, "max_length",
-                "trl_compat", "dataset_mixer");
+                "max_prompt_length", "trl_compat", "dataset_mixer");
     }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Groups()
@@ -289,7 +291,7 @@ internal static class KeyConditions
         return rows is { KeepsEnd: true, MaxLength: not null } && rows.Cut switch
         {
             AnswerCut.Sequence => true,
-            AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens => rows.MaxPromptLength is not null,
+            AnswerCut.LongestAnswer or AnswerCut.BeforeSpecialTokens => rows is { MaxPromptLength: not null, PromptLimit: null },
             _ => false,
         };
     }

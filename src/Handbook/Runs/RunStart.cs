@@ -96,7 +96,8 @@ internal sealed record RunStart
             + $"has:{string.Concat(refused.Select(change => $"\n    {change}"))}",
             why: "steps before and after would come from different recipes, and the run's own files would tell only one of them",
             fix: $"take the old values back; {elsewhere}; or go on all the same with "
-                + $"--{(refused.All(change => change.Rule == ResumeRule.Rows) ? "ignore_data_skip" : "ignore_recipe_changes")}=true, which run.json records");
+                + $"--{(refused.All(change => change.Rule == ResumeRule.Rows) ? "ignore_data_skip" : "ignore_recipe_changes")}=true, "
+                    + "which run.json records");
     }
 
     /// <summary>Stops where a finished run's data files hold something else by now: whoever changed them wants a new model.</summary>

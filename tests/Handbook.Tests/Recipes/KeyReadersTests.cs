@@ -34,6 +34,10 @@ public sealed class KeyReadersTests : IDisposable
         "dataset_encoding", "sample_by",        // of text files
     ];
 
+    /// <summary>Keys that are about rows of one kind, and are tried where the rows are of that kind.</summary>
+    private static readonly string[] s_ofSomeRows = ["text_column", "completion_only_loss", "assistant_only_loss",
+        "auto_insert_empty_system_msg"];
+
     /// <summary>Keys that name the data: the settings below have each way.</summary>
     private static readonly string[] s_sources = ["dataset_mixer", "dataset_mixture", "dataset_name", "dataset_configs", "dataset_config"];
 
@@ -60,16 +64,17 @@ public sealed class KeyReadersTests : IDisposable
     private readonly TextMaker _files = new();
     private readonly Handbook.Models.Decoder _model = Tiny.Model("llama", dtype: Torch.DType.Float32);
     private readonly Text.Tokenizers.Tokenizer _tokenizer = TextMaker.Bytes.With(null, null,
-        "{% for m in messages %}{# system turns too #}{{ '<|' + m['role'] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}{{ "
+        "{% for m in messages %}{# system turns too #}{{ '<|' + m['role'][0] + '|>' + m['content'] }}{% if m['role'] == 'assistant' %}{{ "
             + "eos_token }}{% endif "
-        + "%}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}");
+        + "%}{% endfor %}{% if add_generation_prompt %}{{ '<|a|>' }}{% endif %}");
     private readonly Dictionary<string, (ITokenRows Train, string Rows)> _known = [];
     private readonly Dictionary<string, string> _paths = [];
 
     public KeyReadersTests()
     {
         static string Words(int i, int count) => string.Join(' ', Enumerable.Range(i, count).Select(n => $"w{n}"));
-        Write("chats", i => new { messages = Turns(i, Words(i, 1 + i * 7 % 30)), text = "x" });
+        // Every other row so short that any few of them have two which fit into one packed row.
+        Write("chats", i => new { messages = Turns(i, Words(i, i % 2 == 0 ? 1 + i % 4 : 1 + i * 7 % 30)), text = "x" });
         Write("texts", i => new { text = Words(i, 1 + i * 7 % 40), body = Words(i + 50, 4) });
         Write("prompted", i => new { prompt = Words(i, 1 + i % 7), completion = " " + Words(i, 1 + i * 7 % 30), text = "x" });
         Write("pairs", i =>
@@ -121,6 +126,7 @@ public sealed class KeyReadersTests : IDisposable
         string[] settings = [.. s_settings, .. method is TrainingMethod.Sft or TrainingMethod.Cpt ? s_fineTuning
             : MethodDefinition.Of(method) is PreferenceDefinition ? s_preferences : []];
         var silent = new List<string>();
+        var tried = new HashSet<string>();
         foreach (var source in sources)
             foreach (var setting in source == sources[0] ? settings : settings.Where((_, i) => i % 3 == 0 || i >= s_settings.Length))
             {
@@ -131,18 +137,24 @@ public sealed class KeyReadersTests : IDisposable
                 if (Load(before, method) is not { } recipe || Rows(recipe).Train.Count == 0)
                     continue;
                 var effects = Effects(recipe);
-                foreach (var key in RecipeKeys.All.Where(key => IsTried(key, method)
-                    && Concerns(key.Name, data, recipe, Rows(recipe).Train.Count) && !before.Contains($"\n{key.Name}: ")))
-                    foreach (var value in Values(key, recipe).Take(1))
-                    {
-                        var after = before + $"{key.Name}: {value}\n";
-                        var said = RecipeFile.Said(after, method);
-                        if (said.Contains(key.Name, StringComparison.Ordinal) || Load(after, method) is not { } changed)
-                            continue;
-                        if (Effects(changed) == effects)
-                            silent.Add($"{RecipeNames(method)}, {source.Split(':')[0]}, {setting.Replace("\n", ", ")}: {key.Name}: {value}");
-                    }
+                foreach (var key in RecipeKeys.All.Where(key => IsTried(key, method) && Concerns(key.Name, data, recipe,
+                    Rows(recipe).Train.Count) && !$"\n{setting}".Contains($"\n{key.Name}: ", StringComparison.Ordinal)))
+                {
+                    // One value may fall upon the same steps as the one that holds; another does not.
+                    var values = Values(key, recipe).ToArray();
+                    tried.UnionWith(values.Length > 0 ? [key.Name] : []);
+                    if (values.Length > 0 && values.All(value => IsSilent(key.Name, value)))
+                        silent.Add($"{RecipeNames(method)}, {source.Split(':')[0]}, {setting.Replace("\n", ", ")}: {key.Name}: {string.Join(" or ", values)}");
+                }
+
+                bool IsSilent(string key, string value)
+                {
+                    var after = With(before, $"{key}: {value}");
+                    return !RecipeFile.Said(after, method).Contains(key, StringComparison.Ordinal) && Load(after, method) is { } changed
+                        && Effects(changed) == effects;
+                }
             }
+        Assert.Empty(RecipeKeys.All.Where(key => IsTried(key, method)).Select(key => key.Name).Except(tried).Except(s_ofSomeRows));
         Assert.True(silent.Count == 0, $"nobody reads these, and nothing is said:\n  {string.Join("\n  ", silent)}");
     }
 
@@ -150,7 +162,6 @@ public sealed class KeyReadersTests : IDisposable
     private static bool Concerns(string key, string data, Recipe recipe, int rows) => key switch
     {
         "dataloader_drop_last" => rows % recipe.Training.PerDeviceTrainBatchSize != 0 && recipe.Training.MaxSteps <= 0,
-        "column_mapping" => data != "chatpairs",      // such pairs hold their prompts
         "text_column" => data == "texts" || recipe.Method is not TrainingMethod.Sft,
         "completion_only_loss" => data == "prompted",
         "assistant_only_loss" => data == "chats",
@@ -202,6 +213,7 @@ public sealed class KeyReadersTests : IDisposable
             "greater_is_better" => ["true"],
             "logging_dir" => ["elsewhere"],
             "max_steps" => ["2", "5"],
+            "warmup_ratio" => ["0.7"],      // other steps than a fifth, however few there are
             "per_device_train_batch_size" => ["8"],
             "num_train_epochs" => ["2"],
             "save_steps" or "eval_steps" or "logging_steps" => ["2", "3"],
@@ -209,7 +221,8 @@ public sealed class KeyReadersTests : IDisposable
             "eval_packing" => [recipe.Data.PacksEvaluation() ? "false" : "true"],
             "completion_only_loss" => ["false"],
             "save_strategy" => [recipe.Training.SaveStrategy == SaveStrategy.No ? "steps" : "\"no\""],
-            "eval_strategy" or "logging_strategy" => ["epoch", "steps"],
+            "logging_strategy" => ["epoch", "steps", "\"no\""],
+            "eval_strategy" => ["epoch", "steps"],
             "eval_delay" => ["11"],
             _ when key.Type == typeof(bool) || key.Type == typeof(bool?) => ["true", "false"],
             _ when (Nullable.GetUnderlyingType(key.Type) ?? key.Type) is var type && (type == typeof(int) || type == typeof(long)) =>
@@ -281,7 +294,9 @@ public sealed class KeyReadersTests : IDisposable
         {
             var data = TrainingData.Load(options with { Cache = _files.Cache });
             var train = Copy(data.Train);
-            known = (train, $"{Dump(train)}\nheld out\n{(data.Evaluation is { } held && options.Evaluates ? Dump(held) : "")}");
+            string[] said = [.. data.Remarks, .. data.Sources.SelectMany(source => source.Summary.Noted.Select(noted => noted.Remark))];
+            known = (train, $"{string.Join('\n', said)}\n{Dump(train)}\nheld "
+                + $"out\n{(data.Evaluation is { } held && options.Evaluates ? Dump(held) : "")}");
             data.Dispose();
         }
         catch (Base.InputException problem)

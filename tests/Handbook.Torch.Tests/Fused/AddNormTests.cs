@@ -7,7 +7,8 @@ public sealed class AddNormTests
 {
     private const double Epsilon = 1e-2;        // large, so that rows of one element are not all rounding
 
-    private static DType Product(Operand[] operands) => operands.Length > 1 && operands[1].Parameter is null ? operands[1].Value.DType : operands[0].Value.DType;
+    private static DType Product(Operand[] operands) => operands.Length > 1 && operands[1].Parameter is null
+        ? operands[1].Value.DType : operands[0].Value.DType;
 
     private static Agree Rms(int rows, int width, bool delta, int offset) => Inputs(new Agree
     {
@@ -21,7 +22,9 @@ public sealed class AddNormTests
 
     private static Agree Layer(int rows, int width, bool delta, bool bias) => Biased(Inputs(new Agree
     {
-        Fused = x => Both(AddNorm.Layer(x[0].Value, delta ? x[1].Value : null, x[delta ? 2 : 1].Parameter!, bias ? x[^1].Parameter : null, Epsilon, Product(x))),
+        Fused = x =>
+            Both(AddNorm.Layer(x[0].Value, delta ? x[1].Value : null, x[delta ? 2 : 1].Parameter!, bias ? x[^1].Parameter : null, Epsilon,
+            Product(x))),
         Plain = x =>
         {
             var h = delta ? x[0].Value + x[1].Value : x[0].Value * 1;

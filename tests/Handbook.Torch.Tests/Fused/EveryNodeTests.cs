@@ -37,7 +37,8 @@ public sealed class EveryNodeTests
         }.With(Role.Product, 1, 3, 8)),
         ["embedding with positions"] = (["TokenEmbedding"], () => new Agree
         {
-            Fused = x => [TokenEmbedding.Forward(s_targets, new[] { 0, 1, 0 }, x[0].Parameter!, x[1].Parameter, x[0].Parameter!.Value.DType, 1.5)],
+            Fused = x =>
+                [TokenEmbedding.Forward(s_targets, new[] { 0, 1, 0 }, x[0].Parameter!, x[1].Parameter, x[0].Parameter!.Value.DType, 1.5)],
             Plain = x => [Plain.Embed(s_targets, [0, 1, 0], x[0].Value, x[1].Value, 1.5)],
         }.With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 2, 4)),
         ["linear layer"] = (["LinearNode"], () => new Agree

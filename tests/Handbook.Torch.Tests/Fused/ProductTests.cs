@@ -5,7 +5,8 @@ using TestRows = Handbook.Torch.Tests.Kernels.Some;
 
 namespace Handbook.Torch.Tests.Fused;
 
-/// <summary>Products on every path of the processor: those of bfloat16 are the exact product, summed in float32 and rounded once; large ones are shared out over the threads.</summary>
+/// <summary>Products on every path of the processor: those of bfloat16 are the exact product, summed in float32 and rounded once; large
+/// ones are shared out over the threads.</summary>
 public sealed class ProductTests
 {
     // Half a unit in the last of eight bits: a sum that is rounded once is off by at most this share of itself.
@@ -146,7 +147,8 @@ public sealed class ProductTests
         }
     }
 
-    private static Tensor Wide(int seed, int rows, int columns) => Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.Float32);
+    private static Tensor Wide(int seed, int rows, int columns) =>
+        Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.Float32);
 
     private static void Near(Tensor expected, Tensor actual, Tensor sizes)
     {
@@ -156,13 +158,16 @@ public sealed class ProductTests
             Assert.True(Math.Abs(exact[i] - found[i]) <= 2 * Summing * all[i], $"[{i}]: expected {exact[i]:R}, was {found[i]:R}");
     }
 
-    private static Tensor Some(int seed, int rows, int columns) => Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.BFloat16);
+    private static Tensor Some(int seed, int rows, int columns) =>
+        Tensor.From(TestRows.Normal(seed, rows * columns), rows, columns).To(DType.BFloat16);
 
     private static void Close(Tensor expected, Tensor actual, Tensor left, Tensor right)
     {
         Assert.Equal(DType.BFloat16, actual.DType);
-        double[] exact = expected.ToArray<double>(), rounded = actual.ToArray<double>(), sizes = Plain.Product(left.Abs(), right.Abs()).ToArray<double>();
+        double[] exact = expected.ToArray<double>(), rounded = actual.ToArray<double>(),
+            sizes = Plain.Product(left.Abs(), right.Abs()).ToArray<double>();
         for (var i = 0; i < exact.Length; i++)
-            Assert.True(Math.Abs(exact[i] - rounded[i]) <= Rounding * Math.Abs(exact[i]) + Summing * sizes[i], $"[{i}]: expected {exact[i]:R}, was {rounded[i]:R}");
+            Assert.True(Math.Abs(exact[i] - rounded[i]) <= Rounding * Math.Abs(exact[i]) + Summing * sizes[i],
+                $"[{i}]: expected {exact[i]:R}, was {rounded[i]:R}");
     }
 }

@@ -21,7 +21,8 @@ public sealed class StoredWeightTests
         var wide = weight.To(DType.Float32);
         Same(x.Linear(wide, bias).ToArray<float>(), Product.Linear(x, weight, bias).ToArray<float>(), inputs);
         Same(x.Linear(wide, null).ToArray<float>(), Product.Linear(x, weight, null).ToArray<float>(), inputs);
-        Assert.Equal(Linear.RowByRow(x, wide, bias, DType.Float32).ToArray<float>(), Linear.RowByRow(x, weight, bias, DType.Float32).ToArray<float>());
+        Assert.Equal(Linear.RowByRow(x, wide, bias, DType.Float32).ToArray<float>(),
+            Linear.RowByRow(x, weight, bias, DType.Float32).ToArray<float>());
     }
 
     [Theory, MemberData(nameof(Shapes))]
@@ -55,5 +56,6 @@ public sealed class StoredWeightTests
     private static float[] Floats(int seed, int count) => Array.ConvertAll(TestRows.Normal(seed, count), value => (float)value);
 
     private static (Tensor X, Tensor Weight, Tensor Bias) Some(int rows, int inputs, int outputs, DType stored) =>
-        (Tensor.From(Floats(1, rows * inputs), rows, inputs), Tensor.From(Floats(2, outputs * inputs), outputs, inputs).To(stored), Tensor.From(Floats(3, outputs)));
+        (Tensor.From(Floats(1, rows * inputs), rows, inputs), Tensor.From(Floats(2, outputs * inputs), outputs, inputs).To(stored),
+            Tensor.From(Floats(3, outputs)));
 }

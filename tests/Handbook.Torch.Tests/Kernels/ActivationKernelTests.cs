@@ -8,11 +8,13 @@ public sealed unsafe class ActivationKernelTests
     private static double[] Forward<T>(Activation activation, double[] input, bool gated, int rows, int width) where T : unmanaged
     {
         using Rows<T> data = new(input), output = new(rows * (width + 1));
-        ActivationKernel.Forward(activation, data.Pointer, gated ? data.Pointer + width : null, gated ? 2 * width : width, output.Pointer, width + 1, rows, width);
+        ActivationKernel.Forward(activation, data.Pointer, gated ? data.Pointer + width : null, gated ? 2 * width : width, output.Pointer,
+            width + 1, rows, width);
         return [.. Enumerable.Range(0, rows * (width + 1)).Where(i => i % (width + 1) < width).Select(i => output[i])];
     }
 
-    private static double[] Backward<T>(Activation activation, double[] input, double[] outputGradient, bool gated, int rows, int width) where T : unmanaged
+    private static double[] Backward<T>(Activation activation, double[] input, double[] outputGradient, bool gated, int rows,
+        int width) where T : unmanaged
     {
         using Rows<T> data = new(input), dy = new(outputGradient);
         var stride = gated ? 2 * width : width;                                 // in place: the gradient takes the buffer over
@@ -46,8 +48,10 @@ public sealed unsafe class ActivationKernelTests
             var input = Some.Rounded<T>(Some.Normal(width, rows * width * (gated ? 2 : 1), 3));
             var dy = Some.Rounded<T>(Some.Normal(7, rows * width));
             // 3e-6: the argument of an exponential of up to 30 is rounded in float32.
-            Some.Close(Forward<double>(activation, input, gated, rows, width), Forward<T>(activation, input, gated, rows, width), 3e-6, Math.Max(1e-6, Some.Step<T>()));
-            Some.Close(Backward<double>(activation, input, dy, gated, rows, width), Backward<T>(activation, input, dy, gated, rows, width), 6e-6, Math.Max(3e-6, Some.Step<T>()));
+            Some.Close(Forward<double>(activation, input, gated, rows, width), Forward<T>(activation, input, gated, rows, width), 3e-6,
+                Math.Max(1e-6, Some.Step<T>()));
+            Some.Close(Backward<double>(activation, input, dy, gated, rows, width), Backward<T>(activation, input, dy, gated, rows, width),
+                6e-6, Math.Max(3e-6, Some.Step<T>()));
         }
     }
 
@@ -63,12 +67,15 @@ public sealed unsafe class ActivationKernelTests
         return data;
     }
 
-    [Theory, InlineData(Activation.Silu), InlineData(Activation.Gelu), InlineData(Activation.GeluTanh), InlineData(Activation.QuickGelu), InlineData(Activation.Relu), InlineData(Activation.ReluSquared), InlineData(Activation.Tanh)]
+    [Theory, InlineData(Activation.Silu), InlineData(Activation.Gelu), InlineData(Activation.GeluTanh), InlineData(Activation.QuickGelu),
+        InlineData(Activation.Relu), InlineData(Activation.ReluSquared), InlineData(Activation.Tanh)]
     public void Gradients_match_finite_differences(Activation activation)
     {
         double[] input = Some.Normal(4, 2 * 2 * 6), dy = Some.Normal(5, 2 * 6);
-        Some.Gradient(x => Some.Dot(Forward<double>(activation, x, true, 2, 6), dy), input, Backward<double>(activation, input, dy, true, 2, 6));
-        Some.Gradient(x => Some.Dot(Forward<double>(activation, x, false, 2, 6), dy), input[..12], Backward<double>(activation, input[..12], dy, false, 2, 6));
+        Some.Gradient(x => Some.Dot(Forward<double>(activation, x, true, 2, 6), dy), input,
+            Backward<double>(activation, input, dy, true, 2, 6));
+        Some.Gradient(x => Some.Dot(Forward<double>(activation, x, false, 2, 6), dy), input[..12],
+            Backward<double>(activation, input[..12], dy, false, 2, 6));
     }
 
     [Theory, InlineData(Activation.Silu), InlineData(Activation.Gelu), InlineData(Activation.GeluTanh)]

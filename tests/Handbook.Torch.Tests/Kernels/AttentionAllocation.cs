@@ -20,7 +20,8 @@ internal static unsafe class AttentionAllocation
     {
         var numbers = stackalloc float[table.Tokens * shape.Heads * shape.HeadSize];
         var rows = new TokenRows<float>(numbers, shape.Heads * shape.HeadSize);
-        AttentionKernel.Forward(table, shape, new AttentionArguments<float> { Query = rows, Key = rows, Value = rows, Output = rows, LogSumExp = null });
+        AttentionKernel.Forward(table, shape,
+            new AttentionArguments<float> { Query = rows, Key = rows, Value = rows, Output = rows, LogSumExp = null });
     }
 
     private static void Both(SegmentTable table, AttentionShape shape)

@@ -2,7 +2,8 @@ using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Tests.Kernels;
 
-/// <summary>A flat batch with random queries, keys, values and output gradient, and attention by its definition to hold kernels against.</summary>
+/// <summary>A flat batch with random queries, keys, values and output gradient, and attention by its definition to hold kernels
+/// against.</summary>
 internal sealed unsafe class AttentionCase
 {
     public required int[] Start { get; init; }
@@ -33,7 +34,8 @@ internal sealed unsafe class AttentionCase
     };
 
     /// <summary>Separate rows of the given lengths.</summary>
-    public static AttentionCase Flat(AttentionShape shape, int seed, params int[] lengths) => Tree(shape, seed, lengths, [.. lengths.Select(_ => -1)]);
+    public static AttentionCase Flat(AttentionShape shape, int seed, params int[] lengths) =>
+        Tree(shape, seed, lengths, [.. lengths.Select(_ => -1)]);
 
     public static AttentionCase Tree(AttentionShape shape, int seed, int[] lengths, int[] parents, double spread = 1, int gap = 0)
     {
@@ -64,7 +66,8 @@ internal sealed unsafe class AttentionCase
     {
         int tokens = Tokens, wide = Shape.Heads * Shape.HeadSize, narrow = Shape.KeyHeads * Shape.HeadSize;
         int stride = wide + 2 * narrow + 3 * Gap, keyAt = wide + Gap, valueAt = wide + narrow + 2 * Gap, outputStride = wide + Gap;
-        T[] inputs = new T[tokens * stride + 1], inputGradients = new T[tokens * stride + 1], output = new T[tokens * outputStride + 1], outputGradient = new T[tokens * outputStride + 1];
+        T[] inputs = new T[tokens * stride + 1], inputGradients = new T[tokens * stride + 1], output = new T[tokens * outputStride + 1],
+            outputGradient = new T[tokens * outputStride + 1];
         var logSumExp = new double[tokens * Shape.Heads + 1];
         fixed (T* input = inputs, inputGradient = inputGradients, y = output, dy = outputGradient)
         fixed (double* sums = logSumExp)
@@ -101,7 +104,8 @@ internal sealed unsafe class AttentionCase
                     Assert.Equal(Lanes.Get(&inputGradient[tokens * stride], 0), Lanes.Get(inputGradient, (long)i * stride + wide + g));
                     Assert.Equal(Lanes.Get(&inputGradient[tokens * stride], 0), Lanes.Get(y, (long)i * outputStride + wide + g));
                 }
-            return new(Gather(y, outputStride, wide), lse, Gather(inputGradient, stride, wide), Gather(inputGradient + keyAt, stride, narrow), Gather(inputGradient + valueAt, stride, narrow));
+            return new(Gather(y, outputStride, wide), lse, Gather(inputGradient, stride, wide),
+                Gather(inputGradient + keyAt, stride, narrow), Gather(inputGradient + valueAt, stride, narrow));
         }
 
         static T Poison<TAny>() where TAny : unmanaged
@@ -131,7 +135,8 @@ internal sealed unsafe class AttentionCase
     {
         int tokens = Tokens, size = Shape.HeadSize, group = Shape.Heads / Shape.KeyHeads;
         var sees = Visibility();
-        double[] output = new double[Query.Length], lse = new double[tokens * Shape.Heads], dq = new double[Query.Length], dk = new double[Key.Length], dv = new double[Key.Length];
+        double[] output = new double[Query.Length], lse = new double[tokens * Shape.Heads], dq = new double[Query.Length],
+            dk = new double[Key.Length], dv = new double[Key.Length];
         for (var head = 0; head < Shape.Heads; head++)
             for (var i = 0; i < tokens; i++)
             {
@@ -199,7 +204,8 @@ internal sealed unsafe class AttentionCase
     /// <summary>Output [N, H, E], log-sum-exp [H, N], and the gradients.</summary>
     internal sealed record Results(double[] Output, double[] LogSumExp, double[] Query, double[] Key, double[] Value)
     {
-        public (string Name, double[] Values)[] All => [("output", Output), ("log-sum-exp", LogSumExp), ("query gradient", Query), ("key gradient", Key), ("value gradient", Value)];
+        public (string Name, double[] Values)[] All =>
+            [("output", Output), ("log-sum-exp", LogSumExp), ("query gradient", Query), ("key gradient", Key), ("value gradient", Value)];
 
         /// <summary>Differences are at most <paramref name="relative"/> of the largest value of the same tensor.</summary>
         public void AssertClose(Results expected, double relative, string what = "")
@@ -208,7 +214,8 @@ internal sealed unsafe class AttentionCase
             {
                 var bound = relative * Math.Max(1e-3, wanted.Length == 0 ? 0 : wanted.Max(Math.Abs));
                 for (var i = 0; i < wanted.Length; i++)
-                    Assert.True(Math.Abs(actual[i] - wanted[i]) <= bound, $"{what} {name}[{i}] is {actual[i]:R}, should be {wanted[i]:R} within {bound:E1}");
+                    Assert.True(Math.Abs(actual[i] - wanted[i]) <= bound,
+                        $"{what} {name}[{i}] is {actual[i]:R}, should be {wanted[i]:R} within {bound:E1}");
             }
         }
 

@@ -6,7 +6,8 @@ namespace Handbook.Torch.Tests.Kernels;
 public sealed unsafe class AttentionDecodeTests
 {
     [Theory]
-    [InlineData(1, 1, 8, 0, 0), InlineData(4, 4, 48, 0, 0), InlineData(6, 2, 64, 0, 0), InlineData(9, 3, 16, 20, 0), InlineData(8, 1, 3, 7, 2.5), InlineData(2, 1, 80, 1, 0), InlineData(2, 2, 17, 0, 1)]
+    [InlineData(1, 1, 8, 0, 0), InlineData(4, 4, 48, 0, 0), InlineData(6, 2, 64, 0, 0), InlineData(9, 3, 16, 20, 0),
+        InlineData(8, 1, 3, 7, 2.5), InlineData(2, 1, 80, 1, 0), InlineData(2, 2, 17, 0, 1)]
     public void Agrees_with_attention_by_its_definition(int heads, int keyHeads, int size, int window, double cap)
     {
         int[] lengths = [1, 5, 64, 100, 33, 17], queries = [1, 1, 1, 3, 33, 2];
@@ -20,7 +21,9 @@ public sealed unsafe class AttentionDecodeTests
 
     [Fact]
     public void Refuses_more_new_tokens_than_the_cache_holds() =>
-        Assert.Contains("part of the cache", Assert.Throws<ArgumentException>(() => AttentionKernel.Decode([new CachedSequence<float>(default, default, 3, 0, 4)], AttentionCase.Sized(1, 1, 4), default, default)).Message);
+        Assert.Contains("part of the cache",
+            Assert.Throws<ArgumentException>(() => AttentionKernel.Decode([new CachedSequence<float>(default, default, 3, 0, 4)],
+            AttentionCase.Sized(1, 1, 4), default, default)).Message);
 
     [Theory, InlineData(1, 1, 8, 0), InlineData(6, 2, 64, 0), InlineData(9, 3, 16, 20), InlineData(2, 2, 17, 5)]
     public void A_shared_prefix_changes_no_bit(int heads, int keyHeads, int size, int window)
@@ -39,11 +42,15 @@ public sealed unsafe class AttentionDecodeTests
         T[] whole = new T[2 * wide], parts = new T[2 * wide], single = new T[2 * wide];
         fixed (T* k = key, v = value, q = query, y = whole, z = parts, u = single)
         {
-            var prefix = stackalloc CachedSegment<T>[2] { new(new(k, narrow, size), new(v, narrow, size), 70), new(new(k + 70 * narrow, narrow, size), new(v + 70 * narrow, narrow, size), 3) };
+            var prefix = stackalloc CachedSegment<T>[2] { new(new(k, narrow, size), new(v, narrow, size), 70),
+                new(new(k + 70 * narrow, narrow, size), new(v + 70 * narrow, narrow, size), 3) };
             HeadRows<T> ownKey = new(k + 73 * narrow, narrow, size), ownValue = new(v + 73 * narrow, narrow, size);
-            AttentionKernel.Decode([new CachedSequence<T>(new(k, narrow, size), new(v, narrow, size), 100, 0, 2)], shape, new(q, wide), new TokenRows<T>(y, wide));
-            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 27, 0, 2, prefix, 2)], shape, new(q, wide), new TokenRows<T>(z, wide));
-            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 26, 0, 1, prefix, 2), new CachedSequence<T>(ownKey, ownValue, 27, 1, 1, prefix, 2)], shape, new(q, wide), new TokenRows<T>(u, wide));
+            AttentionKernel.Decode([new CachedSequence<T>(new(k, narrow, size), new(v, narrow, size), 100, 0, 2)], shape, new(q, wide),
+                new TokenRows<T>(y, wide));
+            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 27, 0, 2, prefix, 2)], shape, new(q, wide),
+                new TokenRows<T>(z, wide));
+            AttentionKernel.Decode([new CachedSequence<T>(ownKey, ownValue, 26, 0, 1, prefix, 2),
+                new CachedSequence<T>(ownKey, ownValue, 27, 1, 1, prefix, 2)], shape, new(q, wide), new TokenRows<T>(u, wide));
         }
         Assert.Equal(whole, parts);
         Assert.Equal(whole, single);
@@ -70,7 +77,8 @@ public sealed unsafe class AttentionDecodeTests
         {
             for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
             {
-                sequences[s] = new(new(k + batch.Start[s] * size, size, headRoom), new(v + batch.Start[s] * size, size, headRoom), batch.Length[s], row, queries[s]);
+                sequences[s] = new(new(k + batch.Start[s] * size, size, headRoom), new(v + batch.Start[s] * size, size, headRoom),
+                    batch.Length[s], row, queries[s]);
                 for (var i = 0; i < queries[s]; i++)
                     Array.Copy(all, Token(s, i) * wide, query, (row + i) * (wide + 1), wide);
             }
@@ -81,7 +89,8 @@ public sealed unsafe class AttentionDecodeTests
                 {
                     var actual = Lanes.Get(y, (row + i / wide) * (wide + 2) + i % wide);
                     var wanted = plain[Token(s, i / wide) * wide + i % wide];
-                    Assert.True(Math.Abs(actual - wanted) <= bound, $"{typeof(T).Name} sequence {s}, element {i} is {actual:R}, should be {wanted:R} within {bound:E1}");
+                    Assert.True(Math.Abs(actual - wanted) <= bound,
+                        $"{typeof(T).Name} sequence {s}, element {i} is {actual:R}, should be {wanted:R} within {bound:E1}");
                 }
         }
 

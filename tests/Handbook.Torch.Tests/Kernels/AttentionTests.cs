@@ -4,8 +4,9 @@ namespace Handbook.Torch.Tests.Kernels;
 
 /// <summary>The attention kernels against attention by its definition, and the laws that hold whatever the numbers.</summary>
 /// <remarks>
-/// Tolerances, of the largest value of a tensor: 1e-12 for float64 (sums of some hundred terms); 1e-5 for float32 (the same, with 6e-8 each, and weights good
-/// to 2e-7); 1e-2 for bfloat16, whose inputs are exact here but whose results keep 8 bits (4e-3), the output rounded before backward reads it.
+/// Tolerances, of the largest value of a tensor: 1e-12 for float64 (sums of some hundred terms); 1e-5 for float32 (the same, with 6e-8
+/// each, and weights good to 2e-7); 1e-2 for bfloat16, whose inputs are exact here but whose results keep 8 bits (4e-3), the output rounded
+/// before backward reads it.
 /// </remarks>
 public sealed class AttentionTests
 {
@@ -27,11 +28,13 @@ public sealed class AttentionTests
     {
         foreach (var (heads, keyHeads) in new[] { (1, 1), (4, 2) })
             foreach (var (window, cap) in new[] { (0, 0.0), (7, 0.0), (70, 0.0), (0, 3.0), (5, 2.0) })
-                CheckAll(AttentionCase.Tree(AttentionCase.Sized(heads, keyHeads, 8, window, cap), seed: 3, lengths, parents, gap: heads), $"{form}, {heads} over {keyHeads}, window {window}, cap {cap}:");
+                CheckAll(AttentionCase.Tree(AttentionCase.Sized(heads, keyHeads, 8, window, cap), seed: 3, lengths, parents, gap: heads),
+                    $"{form}, {heads} over {keyHeads}, window {window}, cap {cap}:");
     }
 
     [Theory]
-    [InlineData(1), InlineData(2), InlineData(3), InlineData(8), InlineData(16), InlineData(48), InlineData(64), InlineData(80), InlineData(96), InlineData(128), InlineData(256)]
+    [InlineData(1), InlineData(2), InlineData(3), InlineData(8), InlineData(16), InlineData(48), InlineData(64), InlineData(80),
+        InlineData(96), InlineData(128), InlineData(256)]
     public void Agrees_with_the_definition_for_every_head_size(int size) =>
         CheckAll(AttentionCase.Tree(AttentionCase.Sized(2, 1, size), seed: size, [70, 11, 19], [-1, 0, -1], gap: 1), $"E = {size}:");
 
@@ -49,7 +52,8 @@ public sealed class AttentionTests
             var lengths = Enumerable.Range(0, random.Next(1, 9)).Select(_ => random.Next(1, random.Next(2, 50))).ToArray();
             var parents = lengths.Select((_, i) => random.Next(-1, i)).ToArray();
             var keyHeads = random.Next(1, 4);
-            var shape = AttentionCase.Sized(keyHeads * random.Next(1, 7), keyHeads, random.Next(1, 40), random.Next(3) == 0 ? random.Next(1, 60) : 0, random.Next(3) == 0 ? 4 : 0);
+            var shape = AttentionCase.Sized(keyHeads * random.Next(1, 7), keyHeads, random.Next(1, 40),
+                random.Next(3) == 0 ? random.Next(1, 60) : 0, random.Next(3) == 0 ? 4 : 0);
             CheckAll(AttentionCase.Tree(shape, seed, lengths, parents, gap: random.Next(4)), $"seed {seed}:");
         }
     }
@@ -63,7 +67,8 @@ public sealed class AttentionTests
     }
 
     [Fact]
-    public void Gives_nothing_for_an_empty_batch() => Assert.Empty(AttentionCase.Flat(AttentionCase.Sized(2, 1, 8), seed: 1).Run<float>().Output);
+    public void Gives_nothing_for_an_empty_batch() =>
+        Assert.Empty(AttentionCase.Flat(AttentionCase.Sized(2, 1, 8), seed: 1).Run<float>().Output);
 
     [Theory]
     [InlineData(0, 0), InlineData(4, 0), InlineData(0, 1.5)]
@@ -71,7 +76,8 @@ public sealed class AttentionTests
     {
         var batch = AttentionCase.Tree(AttentionCase.Sized(2, 1, 3, window, cap), seed: 9, [5, 3, 2, 2], [-1, 0, 0, -1]);
         var gradients = batch.Run<double>();
-        foreach (var (input, gradient) in new[] { (batch.Query, gradients.Query), (batch.Key, gradients.Key), (batch.Value, gradients.Value) })
+        foreach (var (input, gradient) in new[] { (batch.Query, gradients.Query), (batch.Key, gradients.Key),
+            (batch.Value, gradients.Value) })
             for (var i = 0; i < input.Length; i++)
             {
                 const double step = 1e-5;
@@ -112,7 +118,8 @@ public sealed class AttentionTests
         var shape = AttentionCase.Sized(4, 2, 16);
         var both = AttentionCase.Flat(shape, seed: 4, 100, 77);
         var alone = AttentionCase.Flat(shape, seed: 4, 100);
-        foreach (var (small, large) in new[] { (alone.Query, both.Query), (alone.Key, both.Key), (alone.Value, both.Value), (alone.OutputGradient, both.OutputGradient) })
+        foreach (var (small, large) in new[] { (alone.Query, both.Query), (alone.Key, both.Key), (alone.Value, both.Value),
+            (alone.OutputGradient, both.OutputGradient) })
             Array.Copy(large, small, small.Length);
         Assert.Equal(both.Run<float>().Key[..(100 * 2 * 16)], alone.Run<float>().Key);
     }
@@ -177,11 +184,14 @@ public sealed class AttentionTests
     public void Wrong_segments_and_shapes_are_refused()
     {
         Assert.Contains("at least 1", Assert.Throws<ArgumentException>(() => SegmentTable.Create([0], [0], [-1])).Message);
-        Assert.Contains("parents stand before", Assert.Throws<ArgumentException>(() => SegmentTable.Create([0, 2], [2, 2], [1, -1])).Message);
+        Assert.Contains("parents stand before",
+            Assert.Throws<ArgumentException>(() => SegmentTable.Create([0, 2], [2, 2], [1, -1])).Message);
         Assert.Contains("starts at token 3", Assert.Throws<ArgumentException>(() => SegmentTable.Create([0, 3], [2, 2], [-1, -1])).Message);
-        Assert.Contains("multiple of key heads", Assert.Throws<ArgumentException>(() => AttentionCase.Flat(AttentionCase.Sized(3, 2, 4), 1, 2).Run<float>()).Message);
+        Assert.Contains("multiple of key heads",
+            Assert.Throws<ArgumentException>(() => AttentionCase.Flat(AttentionCase.Sized(3, 2, 4), 1, 2).Run<float>()).Message);
         var jump = SegmentTable.Create([0], [2], [-1], [0, 5]);
-        Assert.Contains("grow by one", Assert.Throws<ArgumentException>(() => AttentionAllocation.Forward(jump, AttentionCase.Sized(1, 1, 4, window: 2))).Message);
+        Assert.Contains("grow by one",
+            Assert.Throws<ArgumentException>(() => AttentionAllocation.Forward(jump, AttentionCase.Sized(1, 1, 4, window: 2))).Message);
     }
 
     [Fact]

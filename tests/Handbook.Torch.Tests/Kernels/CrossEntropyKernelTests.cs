@@ -8,7 +8,8 @@ public sealed unsafe class CrossEntropyKernelTests
 
     private sealed record Result(double[] Logits, double[] LogProb, double[] LogSumExp, double[] Entropy, double[] Mean, int[] ArgMax);
 
-    private static Result Run<T>(double[] logits, int stride, int[] targets, double[] weights, int vocabulary, Options options) where T : unmanaged
+    private static Result Run<T>(double[] logits, int stride, int[] targets, double[] weights, int vocabulary, Options options) where T
+        : unmanaged
     {
         var n = targets.Length;
         using var data = new Rows<T>(logits);
@@ -48,10 +49,12 @@ public sealed unsafe class CrossEntropyKernelTests
     }
 
     [Theory]
-    [InlineData(1), InlineData(2), InlineData(7), InlineData(16), InlineData(33), InlineData(257), InlineData(4095), InlineData(4097), InlineData(32003)]
+    [InlineData(1), InlineData(2), InlineData(7), InlineData(16), InlineData(33), InlineData(257), InlineData(4095), InlineData(4097),
+        InlineData(32003)]
     public void Float_and_bfloat16_agree_with_the_plain_float64_version(int vocabulary)
     {
-        foreach (var options in new Options[] { new(), new(Gradient: false), new(Smoothing: 0.1), new(Scale: 0.25), new(Cap: 3), new(Smoothing: 0.2, Scale: 2, Cap: 5), new(Gradient: false, Cap: 3) })
+        foreach (var options in new Options[] { new(), new(Gradient: false), new(Smoothing: 0.1), new(Scale: 0.25), new(Cap: 3),
+            new(Smoothing: 0.2, Scale: 2, Cap: 5), new(Gradient: false, Cap: 3) })
         {
             Compare<float>(vocabulary, options);
             Compare<BFloat16>(vocabulary, options);
@@ -91,7 +94,8 @@ public sealed unsafe class CrossEntropyKernelTests
         double Loss(double[] x)
         {
             var r = Run<double>(x, vocabulary, targets, weights, vocabulary, options with { Gradient = false });
-            return Enumerable.Range(0, 2).Sum(i => weights[i] * ((1 - smoothing) * -r.LogProb[i] + smoothing * (r.LogSumExp[i] - r.Mean[i])));
+            return Enumerable.Range(0,
+                2).Sum(i => weights[i] * ((1 - smoothing) * -r.LogProb[i] + smoothing * (r.LogSumExp[i] - r.Mean[i])));
         }
     }
 

@@ -12,7 +12,8 @@ public sealed unsafe class ElementwiseKernelTests
         using var target = new Rows<BFloat16>(count);
         using var back = new Rows<float>(count);
         for (var i = 0; i < count; i++)
-            source.Span[i] = BitConverter.Int32BitsToSingle(random.Next(int.MinValue, int.MaxValue));        // every kind of number, NaN and ties among them
+            // every kind of number, NaN and ties among them
+            source.Span[i] = BitConverter.Int32BitsToSingle(random.Next(int.MinValue, int.MaxValue));
         for (var i = 0; i + 4 < count; i += 20)
             source.Span[i] = BitConverter.Int32BitsToSingle(0x3F808000 + (i << 16 & 0x10000));
         ElementwiseKernel.Convert(source.Pointer, target.Pointer, count);
@@ -87,7 +88,8 @@ public sealed unsafe class ElementwiseKernelTests
             before = GC.GetAllocatedBytesForCurrentThread();
             ElementwiseKernel.SumOfSquares(data.Pointer, 200_000);
             ElementwiseKernel.AddColumnSums(data.Pointer, 100, 2000, 100, sums.Pointer);
-            OptimizerKernel.Step(new AdamRule(1e-3, 0.9, 0.999, 1e-8, 0.1, 1), data.Pointer, data.Pointer, data.Pointer, data.Pointer, null, 200_000);
+            OptimizerKernel.Step(new AdamRule(1e-3, 0.9, 0.999, 1e-8, 0.1, 1), data.Pointer, data.Pointer, data.Pointer, data.Pointer, null,
+                200_000);
         }
         Assert.Equal(before, GC.GetAllocatedBytesForCurrentThread());
         return true;

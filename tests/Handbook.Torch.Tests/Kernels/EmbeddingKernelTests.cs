@@ -4,7 +4,8 @@ namespace Handbook.Torch.Tests.Kernels;
 
 public sealed unsafe class EmbeddingKernelTests
 {
-    private static double[] Gather<T, TOut>(double[] table, int[] ids, double[]? positionTable, int width, double scale) where T : unmanaged where TOut : unmanaged
+    private static double[] Gather<T, TOut>(double[] table, int[] ids, double[]? positionTable, int width, double scale) where T
+        : unmanaged where TOut : unmanaged
     {
         using Rows<T> rows = new(table), places = new(positionTable ?? [0]);
         using Rows<int> id = new(ids.Length), position = new(ids.Length);
@@ -12,11 +13,13 @@ public sealed unsafe class EmbeddingKernelTests
         ids.CopyTo(id.Span);
         for (var i = 0; i < ids.Length; i++)
             position.Span[i] = i;
-        EmbeddingKernel.Gather(rows.Pointer, id.Pointer, positionTable is null ? null : places.Pointer, position.Pointer, output.Pointer, ids.Length, width, table.Length / width, ids.Length, scale);
+        EmbeddingKernel.Gather(rows.Pointer, id.Pointer, positionTable is null ? null : places.Pointer, position.Pointer, output.Pointer,
+            ids.Length, width, table.Length / width, ids.Length, scale);
         return output.ToArray();
     }
 
-    private static double[] Scatter<T, TReal>(double[] gradient, int[] ids, int vocabulary, int width, double scale = 1, int padding = -1) where T : unmanaged where TReal : unmanaged
+    private static double[] Scatter<T, TReal>(double[] gradient, int[] ids, int vocabulary, int width, double scale = 1,
+        int padding = -1) where T : unmanaged where TReal : unmanaged
     {
         using var rows = new Rows<T>(gradient);
         using var id = new Rows<int>(ids.Length);
@@ -36,7 +39,8 @@ public sealed unsafe class EmbeddingKernelTests
     public void Rows_come_out_by_id_and_go_back_in_sums(int count, int vocabulary, int width)
     {
         var ids = Ids(count, count, vocabulary);
-        double[] table = Some.Rounded<BFloat16>(Some.Normal(1, vocabulary * width)), places = Some.Rounded<BFloat16>(Some.Normal(2, count * width));
+        double[] table = Some.Rounded<BFloat16>(Some.Normal(1, vocabulary * width)),
+            places = Some.Rounded<BFloat16>(Some.Normal(2, count * width));
         var expected = new double[count * width];
         var sums = new double[vocabulary * width];
         var gradient = Some.Rounded<BFloat16>(Some.Normal(3, count * width));
@@ -79,7 +83,9 @@ public sealed unsafe class EmbeddingKernelTests
     [Fact]
     public void An_id_outside_the_table_is_refused_with_its_place()
     {
-        Assert.StartsWith("token 4 at place 1 is outside the table of 3 rows", Assert.Throws<ArgumentException>(() => Gather<float, float>(new double[6], [0, 4], null, 2, 1)).Message, StringComparison.Ordinal);
+        Assert.StartsWith("token 4 at place 1 is outside the table of 3 rows",
+            Assert.Throws<ArgumentException>(() => Gather<float, float>(new double[6], [0, 4], null, 2, 1)).Message,
+            StringComparison.Ordinal);
         Assert.Throws<ArgumentException>(() => Scatter<float, float>(new double[4], [0, -1], 3, 2));
     }
 }

@@ -6,15 +6,18 @@ public sealed unsafe class NormKernelTests
 {
     private sealed record Case(int Rows, int Width, bool Layer, bool Delta, int Offset, bool Incoming = true);
 
-    private sealed record Result(double[] Sum, double[] Output, double[] SumGradient, double[] DeltaGradient, double[] WeightGradient, double[] BiasGradient);
+    private sealed record Result(double[] Sum, double[] Output, double[] SumGradient, double[] DeltaGradient, double[] WeightGradient,
+        double[] BiasGradient);
 
-    private sealed record Input(double[] Residual, double[] Delta, double[] Weight, double[] Bias, double[] OutputGradient, double[] ResidualGradient)
+    private sealed record Input(double[] Residual, double[] Delta, double[] Weight, double[] Bias, double[] OutputGradient,
+        double[] ResidualGradient)
     {
         public static Input Random<T>(Case shape) where T : unmanaged
         {
             int n = shape.Rows * shape.Width, d = shape.Width;
             return new(
-                Some.Rounded<float>(Some.Normal(1, n)), Some.Rounded<T>(Some.Normal(2, n)), Some.Rounded<float>(Some.Normal(3, d)), Some.Rounded<float>(Some.Normal(4, d)),
+                Some.Rounded<float>(Some.Normal(1, n)), Some.Rounded<T>(Some.Normal(2, n)), Some.Rounded<float>(Some.Normal(3, d)),
+                    Some.Rounded<float>(Some.Normal(4, d)),
                 Some.Rounded<T>(Some.Normal(5, n)), Some.Rounded<float>(Some.Normal(6, n)));
         }
     }
@@ -22,7 +25,8 @@ public sealed unsafe class NormKernelTests
     private static Result Run<TReal, T>(Case shape, Input input) where TReal : unmanaged where T : unmanaged
     {
         int n = shape.Rows, d = shape.Width;
-        using Rows<TReal> residual = new(input.Residual), weight = new(input.Weight), bias = new(input.Bias), mean = new(n), rstd = new(n), sum = new(n * d);
+        using Rows<TReal> residual = new(input.Residual), weight = new(input.Weight), bias = new(input.Bias), mean = new(n), rstd = new(n),
+            sum = new(n * d);
         using Rows<TReal> dres = new(input.ResidualGradient), dsum = new(n * d), dw = new(d), db = new(d);
         using Rows<T> delta = new(input.Delta), output = new(n * d), dy = new(input.OutputGradient), ddelta = new(n * d);
         dw[0] = 10;                                                             // gradients are added to what is there
@@ -31,16 +35,21 @@ public sealed unsafe class NormKernelTests
         var stream = shape.Delta ? sum.Pointer : residual.Pointer;
         if (shape.Layer)
         {
-            LayerNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, bias.Pointer, output.Pointer, mean.Pointer, rstd.Pointer, n, d, 1e-5);
-            LayerNormKernel.Backward(dy.Pointer, stream, weight.Pointer, mean.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer, dw.Pointer, db.Pointer, n, d);
+            LayerNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, bias.Pointer, output.Pointer, mean.Pointer,
+                rstd.Pointer, n, d, 1e-5);
+            LayerNormKernel.Backward(dy.Pointer, stream, weight.Pointer, mean.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer,
+                dw.Pointer, db.Pointer, n, d);
         }
         else
         {
-            RmsNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, output.Pointer, rstd.Pointer, n, d, 1e-5, shape.Offset);
-            RmsNormKernel.Backward(dy.Pointer, stream, weight.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer, dw.Pointer, n, d, shape.Offset);
+            RmsNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, output.Pointer, rstd.Pointer, n, d, 1e-5,
+                shape.Offset);
+            RmsNormKernel.Backward(dy.Pointer, stream, weight.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer, dw.Pointer, n,
+                d, shape.Offset);
         }
         dw[0] -= 10;
-        return new(shape.Delta ? sum.ToArray() : residual.ToArray(), output.ToArray(), dsum.ToArray(), ddelta.ToArray(), dw.ToArray(), db.ToArray());
+        return new(shape.Delta ? sum.ToArray() : residual.ToArray(), output.ToArray(), dsum.ToArray(), ddelta.ToArray(), dw.ToArray(),
+            db.ToArray());
     }
 
     [Theory]
@@ -62,7 +71,8 @@ public sealed unsafe class NormKernelTests
         var expected = Run<double, double>(shape, input);
         var actual = Run<float, T>(shape, input);
         if (shape is { Layer: true, Width: 1 })
-            expected = expected with { SumGradient = actual.SumGradient, DeltaGradient = actual.DeltaGradient };      // 0/√ε: rounding, magnified
+            // 0/√ε: rounding, magnified
+            expected = expected with { SumGradient = actual.SumGradient, DeltaGradient = actual.DeltaGradient };
         Some.Close(expected.Sum, actual.Sum, 1e-6);
         // Rows of a width below 20 can lie close together: 1/σ up to 100 magnifies the rounding.
         var magnified = shape.Width < 20 ? 1e-4 : 3e-6;

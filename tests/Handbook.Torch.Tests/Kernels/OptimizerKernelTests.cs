@@ -60,13 +60,15 @@ public sealed unsafe class OptimizerKernelTests
             double rate = o.Number("lr", 1e-3), decay = o.Number("weight_decay", o.Kind == "AdamW" ? 0.01 : 0);
             switch (o.Kind)
             {
-                case "AdamW" or "Adam": Apply(new AdamRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.999), o.Number("eps", 1e-8), decay, t, o.Kind == "AdamW")); break;
+                case "AdamW" or "Adam": Apply(new AdamRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.999), o.Number("eps", 1e-8), decay, t,
+                    o.Kind == "AdamW")); break;
                 case "SGD": Apply(new SgdRule(rate, o.Number("momentum", 0), decay, o.Flag("nesterov", false))); break;
                 case "RMSprop": Apply(new RmsPropRule(rate, o.Number("alpha", 0.99), o.Number("eps", 1e-8), decay)); break;
                 case "Adagrad": Apply(new AdagradRule(rate, o.Number("eps", 1e-10), decay, o.Number("lr_decay", 0), t)); break;
                 case "Lion": Apply(new LionRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.99), decay)); break;
                 case "Adafactor" when !o.Flag("relative_step", true):
-                    var step = new AdafactorStep(rate, t) { ScaleParameter = o.Flag("scale_parameter", true), WeightDecay = decay, ClipThreshold = o.Number("clip_threshold", 1), DecayRate = o.Number("decay_rate", -0.8) };
+                    var step = new AdafactorStep(rate, t) { ScaleParameter = o.Flag("scale_parameter", true), WeightDecay = decay,
+                        ClipThreshold = o.Number("clip_threshold", 1), DecayRate = o.Number("decay_rate", -0.8) };
                     if (_rows == 0)
                         AdafactorKernel.Step(step, _p.Pointer, _g.Pointer, _a.Pointer, _width, scale);
                     else
@@ -97,7 +99,8 @@ public sealed unsafe class OptimizerKernelTests
     }
 
     [Fact]
-    public void Float_and_bfloat16_follow_float64_for_every_rule()     // decays so small that g + λ·p stays away from 0, where Adam is a sign
+    // decays so small that g + λ·p stays away from 0, where Adam is a sign
+    public void Float_and_bfloat16_follow_float64_for_every_rule()
     {
         Compare(t => new AdamRule(1e-2, 0.9, 0.999, 1e-8, 0.1, t));
         Compare(t => new AdamRule(1e-2, 0.9, 0.95, 1e-6, 0.01, t, decoupled: false));
@@ -119,7 +122,8 @@ public sealed unsafe class OptimizerKernelTests
         Some.Close(exact, Run<TRule, BFloat16, BFloat16>(rule, n, out _), 0.1, 0.05);
     }
 
-    private static double[] Run<TRule, T, TGradient>(Func<long, TRule> rule, int n, out double[] copied) where TRule : struct, IOptimizerRule where T : unmanaged where TGradient : unmanaged
+    private static double[] Run<TRule, T, TGradient>(Func<long, TRule> rule, int n, out double[] copied) where TRule : struct,
+        IOptimizerRule where T : unmanaged where TGradient : unmanaged
     {
         using Rows<T> p = new(Some.Rounded<BFloat16>(Some.Normal(1, n))), a = new(n), b = new(n);
         using var copy = new Rows<BFloat16>(n);

@@ -4,7 +4,8 @@ namespace Handbook.Torch.Tests.Kernels;
 
 public sealed unsafe class RopeKernelTests
 {
-    private static double[] Run<T>(double[] values, int stride, int rows, int heads, int headSize, int rotary, bool backward = false, int[]? at = null) where T : unmanaged
+    private static double[] Run<T>(double[] values, int stride, int rows, int heads, int headSize, int rotary, bool backward = false,
+        int[]? at = null) where T : unmanaged
     {
         var half = rotary / 2;
         using var data = new Rows<T>(values);
@@ -28,7 +29,8 @@ public sealed unsafe class RopeKernelTests
         Some.Close([Math.Cos(1) - 2 * Math.Sin(1), 2 * Math.Cos(1) + Math.Sin(1), 9], Run<double>([1, 2, 9], 3, 1, 1, 2, 2, at: [1]), 1e-7);
 
     [Theory] // (rows, heads, head size, rotary)
-    [InlineData(1, 1, 2, 2), InlineData(3, 2, 6, 4), InlineData(5, 3, 48, 48), InlineData(4, 9, 64, 64), InlineData(2, 1, 80, 20), InlineData(3, 1, 128, 0), InlineData(70, 14, 128, 128)]
+    [InlineData(1, 1, 2, 2), InlineData(3, 2, 6, 4), InlineData(5, 3, 48, 48), InlineData(4, 9, 64, 64), InlineData(2, 1, 80, 20),
+        InlineData(3, 1, 128, 0), InlineData(70, 14, 128, 128)]
     public void Fast_agrees_with_plain_and_backward_undoes_forward(int rows, int heads, int headSize, int rotary)
     {
         var stride = (heads + 2) * headSize + 3;

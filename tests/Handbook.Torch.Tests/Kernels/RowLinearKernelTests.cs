@@ -6,7 +6,8 @@ public sealed unsafe class RowLinearKernelTests
 {
     public RowLinearKernelTests() => TorchRuntime.Load();       // bfloat16 is multiplied by the shim where the processor can
 
-    [Theory, InlineData(1, 16, 4), InlineData(5, 288, 37), InlineData(16, 17, 130), InlineData(70, 48, 33), InlineData(3, 1, 1), InlineData(2, 31, 3), InlineData(35, 33, 66), InlineData(131, 129, 5), InlineData(18, 2050, 34)]
+    [Theory, InlineData(1, 16, 4), InlineData(5, 288, 37), InlineData(16, 17, 130), InlineData(70, 48, 33), InlineData(3, 1, 1),
+        InlineData(2, 31, 3), InlineData(35, 33, 66), InlineData(131, 129, 5), InlineData(18, 2050, 34)]
     public void Gives_the_product_and_each_row_the_bits_it_has_alone(int rows, int inputs, int outputs)
     {
         // 1e-6: float32 sums over a few hundred products of numbers below 1; bfloat16 keeps 8 bits of the result.
@@ -21,7 +22,8 @@ public sealed unsafe class RowLinearKernelTests
         var stride = inputs + 3;
         T[] x = Random<T>(rows * stride, 1), w = Random<T>(outputs * inputs, 2), b = Random<T>(outputs, 3);
         const int guard = 5;        // elements behind the result that nobody may touch
-        TOut[] together = new TOut[rows * outputs + guard], alone = new TOut[rows * outputs + guard], managed = new TOut[rows * outputs + guard];
+        TOut[] together = new TOut[rows * outputs + guard], alone = new TOut[rows * outputs + guard],
+            managed = new TOut[rows * outputs + guard];
         fixed (T* px = x, pw = w, pb = b)
         fixed (TOut* y = together, z = alone, m = managed)
         {

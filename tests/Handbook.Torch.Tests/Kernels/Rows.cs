@@ -54,7 +54,8 @@ internal static class Some
     public static double[] Normal(int seed, int count, double scale = 1)
     {
         var random = new Random(seed);
-        return [.. Enumerable.Range(0, count).Select(_ => scale * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()))];
+        return [.. Enumerable.Range(0, count)
+            .Select(_ => scale * Math.Sqrt(-2 * Math.Log(1 - random.NextDouble())) * Math.Cos(2 * Math.PI * random.NextDouble()))];
     }
 
     /// <summary>What is left of the values after rounding to T.</summary>
@@ -65,13 +66,15 @@ internal static class Some
     }
 
     /// <summary>Relative rounding step of a storage type.</summary>
-    public static double Step<T>() where T : unmanaged => typeof(T) == typeof(BFloat16) ? 1.0 / 256 : typeof(T) == typeof(float) ? 1.2e-7 : 2.3e-16;
+    public static double Step<T>() where T : unmanaged => typeof(T) == typeof(BFloat16) ? 1.0 / 256 : typeof(T) == typeof(float)
+        ? 1.2e-7 : 2.3e-16;
 
     public static void Close(double[] expected, double[] actual, double absolute, double relative = 0)
     {
         Assert.Equal(expected.Length, actual.Length);
         for (var i = 0; i < expected.Length; i++)
-            Assert.True(Math.Abs(expected[i] - actual[i]) <= absolute + relative * Math.Abs(expected[i]), $"[{i}]: expected {expected[i]:R}, was {actual[i]:R}");
+            Assert.True(Math.Abs(expected[i] - actual[i]) <= absolute + relative * Math.Abs(expected[i]),
+                $"[{i}]: expected {expected[i]:R}, was {actual[i]:R}");
     }
 
     /// <summary>Compares a gradient with central differences of a float64 function.</summary>
@@ -85,7 +88,8 @@ internal static class Some
             high[i] += h;
             low[i] -= h;
             var slope = (function(high) - function(low)) / (2 * h);
-            Assert.True(Math.Abs(slope - gradient[i]) <= tolerance * (1 + Math.Abs(slope)), $"[{i}]: difference quotient {slope:R}, gradient {gradient[i]:R}");
+            Assert.True(Math.Abs(slope - gradient[i]) <= tolerance * (1 + Math.Abs(slope)),
+                $"[{i}]: difference quotient {slope:R}, gradient {gradient[i]:R}");
         }
     }
 

@@ -8,7 +8,8 @@ public sealed class VectorMathTests
 {
     private static float One(Func<Vector512<float>, Vector512<float>> function, float x) => function(Vector512.Create(x))[3];
 
-    private static double WorstError(Func<Vector512<float>, Vector512<float>> function, Func<double, double> exact, double from, double to, bool relative)
+    private static double WorstError(Func<Vector512<float>, Vector512<float>> function, Func<double, double> exact, double from, double to,
+        bool relative)
     {
         var worst = 0.0;
         for (var i = 0; i <= 400_000; i += 16)
@@ -87,11 +88,13 @@ public sealed class VectorMathTests
         Assert.InRange(WorstError(VectorMath.Sigmoid, x => 1 / (1 + Math.Exp(-x)), -80, 80, relative: true), 0, 2.5e-7);
         Assert.InRange(WorstError(VectorMath.Tanh, Math.Tanh, -20, 20, relative: true), 0, 2.5e-7);
         Assert.InRange(WorstError(VectorMath.Tanh, Math.Tanh, -1e-3, 1e-3, relative: true), 0, 2.5e-7);
-        Assert.InRange(WorstError(x => VectorMath.NormalCdf(x, out _), x => 0.5 * (1 + VectorMath.Erf(x / Math.Sqrt(2))), -10, 10, relative: false), 0, 2.5e-7);
+        Assert.InRange(WorstError(x => VectorMath.NormalCdf(x, out _), x => 0.5 * (1 + VectorMath.Erf(x / Math.Sqrt(2))), -10, 10,
+            relative: false), 0, 2.5e-7);
     }
 
     [Theory] // values of the error function to 15 digits
-    [InlineData(0.1, 0.112462916018285), InlineData(0.5, 0.520499877813047), InlineData(1, 0.842700792949715), InlineData(2, 0.995322265018953)]
+    [InlineData(0.1, 0.112462916018285), InlineData(0.5, 0.520499877813047), InlineData(1, 0.842700792949715),
+        InlineData(2, 0.995322265018953)]
     [InlineData(2.4, 0.999311486103355), InlineData(2.6, 0.999763965583471), InlineData(-3, -0.999977909503001), InlineData(0, 0)]
     public void Erf_matches_tabulated_values(double x, double expected) => Assert.Equal(expected, VectorMath.Erf(x), 5e-15);
 }
