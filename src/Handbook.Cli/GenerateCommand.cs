@@ -63,7 +63,8 @@ internal static class GenerateCommand
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
         {
-            var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect));
+            var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect),
+                [.. command.Options.Select(option => option.Name)]);
             OutputFile.MustNotReplace("--output", args.GetValue(output), args.GetValue(prompts) is { } read ? [read] : [],
                 "with the prompts");
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
@@ -84,8 +85,13 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static IReadOnlyList<Prompt> Prompts(string[] words, string? file, string? expect)
+    private static IReadOnlyList<Prompt> Prompts(string[] words, string? file, string? expect, IReadOnlyList<string> options)
     {
+        // The parser hands over as a prompt what it does not know; nobody asks a model "--max_new_tokens".
+        if (Array.Find(words, word => word.StartsWith("--", StringComparison.Ordinal) && !word.Any(char.IsWhiteSpace)) is { } unknown)
+            throw new InputException($"{unknown} is not an option of generate",
+                fix: Spelling.Nearest(unknown.Split('=')[0].Replace('_', '-'), options) is { } nearest ? $"did you mean {nearest}?"
+                    : "`handbook generate --help` lists them; a prompt that begins so goes into a file, with --prompts FILE");
         if (file is not null)
             return words.Length == 0 ? PromptFile.Read(file, expect)
                 : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");

@@ -85,7 +85,7 @@ internal static class InspectCommand
         {
             string[] own = [.. args.CommandResult.Command.Options.Select(option => option.Name)];
             var (file, overrides) = RecipeWords.Of(args, own);
-            if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file))
+            if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file, overrides))
                 .TryGet(out var recipe, out var diagnostics))
                 return ExitCode.BadInput(diagnostics);
             options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));

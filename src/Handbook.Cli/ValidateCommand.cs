@@ -27,7 +27,7 @@ internal static class ValidateCommand
 
     private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, TrainingMethod? named, bool keysOnly)
     {
-        var result = Recipe.Load(words.File, words.Overrides, named ?? Recipe.GuessMethod(words.File));
+        var result = Recipe.Load(words.File, words.Overrides, named ?? Recipe.GuessMethod(words.File, words.Overrides));
         Console.Error.Write(result.Diagnostics.Messages());
         var wrong = result.Diagnostics.Errors;
         var found = keysOnly || result.Draft is not { } draft ? 0 : Look(draft, wrong);

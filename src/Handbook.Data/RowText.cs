@@ -58,7 +58,7 @@ internal sealed record LengthStatistics(int Count, int Shortest, double Mean, in
         foreach (var length in lengths)
             counts[(length - shortest) / width]++;
         return new(lengths.Length, shortest, lengths.Average(), lengths[lengths.Length / 2],
-            lengths[(int)((lengths.Length - 1) * 0.95)], longest,
+            lengths[(int)Math.Ceiling(lengths.Length * 0.95) - 1], longest,
             [.. counts.Select((count, i) => (shortest + (i * width), Math.Min(longest, shortest + ((i + 1) * width) - 1), count))]);
     }
 }

@@ -1,5 +1,6 @@
 using System.Reflection;
 using System.Runtime.InteropServices;
+using Handbook.Base;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Native;
 
@@ -173,8 +174,8 @@ public static unsafe class TorchRuntime
                 if (System.IO.File.Exists(candidate))
                     return candidate;
         }
-        throw new TorchException($"{File} was not found beside {AppContext.BaseDirectory} or in build/native above it: run `make build`, "
-            + "or set HANDBOOK_NATIVE to its folder");
+        throw new InputException($"{File} was not found beside {AppContext.BaseDirectory} or in build/native above it",
+            why: "it is the part of the program that computes", fix: "run `make build`, or set HANDBOOK_NATIVE to its folder");
     }
 
     private static void Describe(string core, int threads)

@@ -9,10 +9,12 @@ namespace Handbook.Training;
 internal static class LengthCheck
 {
     /// <summary>What the recipe allows, before any row is read; null where no row can be too long.</summary>
-    public static string? Allowed(int? maxLength, DecoderConfig config) => maxLength is { } length && length > config.LongestText
-        ? $"max_length is {length}, but the model was made for {config.LongestText:N0} positions "
-            + $"(max_position_embeddings): {Beyond(config)}; set max_length: {config.LongestText} or less"
-        : null;
+    /// <param name="longest">The keys that limit a row, and their tokens; null where none does.</param>
+    public static string? Allowed((string Keys, int Length)? longest, DecoderConfig config) =>
+        longest is var (keys, length) && length > config.LongestText
+            ? $"{keys} is {length}, but the model was made for {config.LongestText:N0} positions (max_position_embeddings): {Beyond(config)}; "
+                + (keys.Contains(' ') ? $"lower them to {config.LongestText} together" : $"set {keys}: {config.LongestText} or less")
+            : null;
 
     /// <summary>What the rows are; null where none is too long.</summary>
     /// <exception cref="InputException">There are rows that the model cannot read at all.</exception>

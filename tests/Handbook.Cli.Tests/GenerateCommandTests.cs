@@ -33,6 +33,19 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
         Assert.Equal(0, _handbook.Run("generate", "model", "the sun", "--max-new-tokens", "9", "--dtype", "bfloat16").Code);
     }
 
+    [Theory]
+    [InlineData("--max_new_tokens", "did you mean --max-new-tokens?")]
+    [InlineData("--tempereture=5", "did you mean --temperature?")]
+    [InlineData("--zzz", "--prompts FILE")]
+    public void An_option_that_there_is_not_is_no_prompt(string word, string advice)
+    {
+        var outcome = _handbook.Run("generate", "model", "the sun", word);
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("", outcome.Output);
+        Assert.Contains($"{word} is not an option of generate", outcome.Error, StringComparison.Ordinal);
+        Assert.Contains(advice, outcome.Error, StringComparison.Ordinal);
+    }
+
     [Fact]
     public void Many_prompts_become_json_lines_and_a_score()
     {

@@ -50,6 +50,22 @@ public sealed class RewardCommandTests : IDisposable
             .Error);
         Assert.Contains("is a reward model",
             Refused("dpo", "reward.yaml", "--model_name_or_path=rm", "--output_dir=other", "--center_rewards_coefficient=null"));
+        // what the run would stop for, validate says before it
+        _handbook.Write("prompts/train.jsonl", string.Concat(Enumerable.Range(0, 4).Select(i => $"{{\"prompt\": \"one {i}\"}}\n")));
+        _handbook.Write("sample.yaml", "model_name_or_path: model\ndataset_name: prompts\nnum_generations: 2\nmax_completion_length: 4\n"
+            + "reward_funcs: length\nmax_steps: 1\noutput_dir: sampled\n");
+        Assert.Contains("is a reward model", Refused("validate", "reward.yaml", "--method", "dpo", "--model_name_or_path=rm",
+            "--output_dir=other", "--center_rewards_coefficient=null"));
+        Assert.Contains("ref_model_name_or_path: ", Refused("validate", "reward.yaml", "--method", "dpo", "--ref_model_name_or_path=rm",
+            "--output_dir=other", "--center_rewards_coefficient=null"));
+        Assert.Contains("has no head that scores texts", Refused("validate", "sample.yaml", "--method", "rejection-sample",
+            "--reward_funcs=reward_model", "--reward_model_name_or_path=model"));
+        Assert.Contains("is a reward model", Refused("rejection-sample", "sample.yaml", "--model_name_or_path=rm"));
+        Assert.Empty(Directory.Exists(Path.Combine(_handbook.Folder, "sampled"))
+            ? Directory.GetFileSystemEntries(Path.Combine(_handbook.Folder, "sampled")) : []);
+        var older = _handbook.Write("sampled/samples.jsonl", "{}\n");
+        Assert.Contains("is a reward model", Refused("rejection-sample", "sample.yaml", "--model_name_or_path=rm", "--fresh=true"));
+        Assert.True(File.Exists(Path.Combine(_handbook.Folder, older)));
         Assert.Contains("cannot predict tokens", Refused("generate", "rm", "hello"));
         Assert.Contains("handbook reward RECIPE --model_name_or_path=model", Refused("score", "model", "pairs"));
         Assert.Contains("--column completion=answer",

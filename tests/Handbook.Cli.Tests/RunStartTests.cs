@@ -62,6 +62,29 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    public void A_finished_run_whose_schedule_was_laid_out_for_its_length_does_not_grow_and_stays_as_it_is()
+    {
+        Assert.Equal(0, _run.Sft().Code);
+        Assert.Contains("lr_scheduler_type linear is laid out for that length", _run.Sft().Error);
+        var before = Contents();
+        _run.Refuses(["--max_steps=6"], "belongs to a run of 4 steps, but the recipe has 6");
+        _run.Refuses(["--max_steps=3"], "stands at step 4, but the recipe ends at step 3");
+        _run.Refused(_run.Handbook.Run("validate", "r.yaml", "--method", "sft", "--max_steps=6"), "belongs to a run of 4 steps");
+        Assert.Equal(before, Contents());
+        Assert.Contains("at its end", _run.Sft().Error);
+    }
+
+    [Fact]
+    public void A_recipe_that_is_repeated_from_its_run_does_not_remove_the_run()
+    {
+        Assert.Equal(0, _run.Sft("--fresh=true").Code);
+        Assert.Contains("fresh: false", _run.Read("out/recipe.yaml"));
+        var before = Contents();
+        Assert.Contains("at its end", _run.Handbook.Run("sft", "out/recipe.yaml").Error);
+        Assert.Equal(before, Contents());
+    }
+
+    [Fact]
     public void A_finished_run_whose_rows_changed_since_says_so_and_trains_on_them_when_told()
     {
         Assert.Equal(0, _run.Sft().Code);

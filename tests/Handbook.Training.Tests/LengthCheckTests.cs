@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Tests;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training.Tests;
 
@@ -12,9 +13,18 @@ public sealed class LengthCheckTests
     [Fact]
     public void A_length_beyond_the_model_s_positions_is_told_before_any_row()
     {
-        Assert.Null(LengthCheck.Allowed(8, s_model));
+        Assert.Null(LengthCheck.Allowed(("max_length", 8), s_model));
         Assert.Null(LengthCheck.Allowed(null, s_model));
-        Assert.StartsWith("max_length is 9, but the model was made for 8 positions", LengthCheck.Allowed(9, s_model));
+        Assert.StartsWith("max_length is 9, but the model was made for 8 positions", LengthCheck.Allowed(("max_length", 9), s_model));
+    }
+
+    [Fact]
+    public void Where_a_method_samples_its_answers_the_prompt_and_the_answer_count_together()
+    {
+        var run = new MethodOptions { Method = TrainingMethod.Grpo, Preference = new() { MaxPromptLength = 4, MaxCompletionLength = 5 } };
+        Assert.Contains("lower them to 8 together", LengthCheck.Allowed(run.Definition.LongestRow(run), s_model));
+        Assert.Null(run.Definition.LongestRow(run with { Preference = new() { MaxCompletionLength = 5 } }));
+        Assert.Equal(("max_length", 1024), MethodDefinition.Of(TrainingMethod.Dpo).LongestRow(run));
     }
 
     // a factor stretches what the model was pretrained with; where the longer length is in the file already, the larger of both counts

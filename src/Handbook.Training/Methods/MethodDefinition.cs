@@ -94,6 +94,9 @@ internal abstract class MethodDefinition
     /// where none do.</summary>
     public virtual int? MismatchedBlock(MethodOptions run) => null;
 
+    /// <summary>The keys that say how long a row may be, with the tokens that they allow together; null where they set no limit.</summary>
+    public virtual (string Keys, int Length)? LongestRow(MethodOptions run) => run.Data.MaxLength is { } length ? ("max_length", length) : null;
+
     /// <summary>The steps over its rows.</summary>
     /// <param name="steps">As the keys of training say it, of rows.</param>
     public virtual StepPlanOptions Steps(StepPlanOptions steps, MethodOptions run) => steps;

@@ -103,7 +103,10 @@ internal sealed record TrainingPlan
     private static ModelWeights Open(string folder, PublishedConfig config, MethodOptions run) =>
         ModelWeights.Open(folder, config, fused: true, headSeed: run.Definition.Head == ModelHead.Score ? run.Training.Seed : null);
 
-    private static PublishedConfig WithHead(PublishedConfig config, MethodDefinition method, string source) =>
+    /// <summary>A model's config with the head that a method trains.</summary>
+    /// <param name="source">The model's folder.</param>
+    /// <exception cref="InputException">The model has another head, and the method makes no new one.</exception>
+    public static PublishedConfig WithHead(PublishedConfig config, MethodDefinition method, string source) =>
         method.Head == ModelHead.Score ? config.WithScoreHead()
         : config.Decoder.Head == ModelHead.Language ? config
         : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens",

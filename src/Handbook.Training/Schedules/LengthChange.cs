@@ -19,7 +19,7 @@ internal static class LengthChange
                 fix: $"raise {key}, or begin anew with --fresh=true or another output_dir");
         if (before == 0 || before == now || options.IgnoreRecipeChanges)
             return;
-        var (old, current) = (Schedule(before), Schedule(now));
+        var (old, current) = (Schedule(options, before), Schedule(options, now));
         for (var taken = 0; taken < step; taken++)
             if (old.At(taken) != current.At(taken))
                 throw new InputException($"{checkpoint} belongs to a run of {before} steps, but the recipe has {now}, and with "
@@ -28,8 +28,15 @@ internal static class LengthChange
                     why: "no single recipe would lead to the model that comes out",
                     fix: $"keep {key}; or use lr_scheduler_type: constant from the start; or begin anew with --fresh=true or another "
                         + "output_dir; or go on all the same with --ignore_recipe_changes=true, which run.json records");
-
-        LearningRateSchedule Schedule(int total) => LearningRateSchedule.Create(options.LrSchedulerType, options.LrSchedulerKwargs,
-            options.Warmup(total), total, options.LearningRate);
     }
+
+    /// <summary>Whether a run of this many steps, at its end, may go on to a greater length.</summary>
+    public static bool MayGrow(TrainingOptions options, int steps)
+    {
+        var (own, longer) = (Schedule(options, steps), Schedule(options, 2 * steps));
+        return Enumerable.Range(0, steps).All(step => own.At(step) == longer.At(step));
+    }
+
+    private static LearningRateSchedule Schedule(TrainingOptions options, int total) => LearningRateSchedule.Create(options.LrSchedulerType,
+        options.LrSchedulerKwargs, options.Warmup(total), total, options.LearningRate);
 }

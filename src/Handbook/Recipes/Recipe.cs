@@ -39,12 +39,14 @@ public sealed record Recipe : MethodOptions
     public static Recipe Load(string path, TrainingMethod? method = null, IReadOnlyList<string>? overrides = null)
     {
         var file = new FileInfo(path);
-        return Load(file, overrides ?? [], method ?? GuessMethod(file)).TryGet(out var recipe, out var diagnostics) ? recipe
+        return Load(file, overrides ?? [], method ?? GuessMethod(file, overrides)).TryGet(out var recipe, out var diagnostics) ? recipe
             : throw new InputException(diagnostics.ToString().TrimEnd());
     }
 
     /// <summary>The method that a recipe is for, from its path (<c>…/sft/config.yaml</c>) or its keys.</summary>
-    public static TrainingMethod GuessMethod(FileInfo file) => RecipeMethod.Guess(file.ToString());
+    /// <param name="overrides">Keys that are changed on the command line; they tell as much as those in the file.</param>
+    public static TrainingMethod GuessMethod(FileInfo file, IReadOnlyList<string>? overrides = null) =>
+        RecipeMethod.Guess(file.ToString(), overrides ?? []);
 
     /// <summary>The method with this name, such as <c>dpo</c>; null when there is none.</summary>
     public static TrainingMethod? MethodNamed(string name) =>

@@ -9,7 +9,7 @@ internal static class RecipeMethod
 {
     /// <summary>From the file's name or its folder (<c>zephyr/sft/config.yaml</c>), otherwise from its keys; fine-tuning when nothing
     /// tells.</summary>
-    public static TrainingMethod Guess(string path)
+    public static TrainingMethod Guess(string path, IReadOnlyList<string> overrides)
     {
         var full = Path.GetFullPath(path);
         foreach (var part in new[] { Path.GetFileNameWithoutExtension(full), Path.GetFileName(Path.GetDirectoryName(full)) ?? "" })
@@ -18,8 +18,9 @@ internal static class RecipeMethod
                     return named;
         if (!File.Exists(path) || YamlReader.Read(File.ReadAllText(path), path, new Diagnostics(path)) is not MapNode root)
             return TrainingMethod.Sft;
-        return OfKeys([.. root.Entries.Select(entry => RecipeKeys.Find(entry.Key.Text)).OfType<RecipeKey>()
-            .Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
+        var names = root.Entries.Select(entry => entry.Key.Text)
+            .Concat(Override.Parse(overrides, new Diagnostics(path)).Select(change => change.Path[0]));
+        return OfKeys([.. names.Select(RecipeKeys.Find).OfType<RecipeKey>().Where(key => key.Methods.Count > 0 && key.Elsewhere is null)]);
     }
 
     private static TrainingMethod? Named(string word) => MethodDefinition.All.FirstOrDefault(method =>

@@ -12,9 +12,12 @@ using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Training;
+using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
+using Handbook.Training.Metrics;
 using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Sampling.Scorers;
+using Handbook.Training.Schedules;
 
 namespace Handbook.Runs;
 
@@ -90,7 +93,12 @@ public sealed class RecipeProbe
                     var path = ModelFolder.Find(name, key);
                     var config = PublishedConfig.Load(path);
                     using var weights = ModelWeights.Open(path, config);
-                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Data.MaxLength, config.Decoder) is { } tooLong)
+                    if (key == "model_name_or_path")
+                        TrainingPlan.WithHead(config, _recipe.Definition, path);
+                    else if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
+                        throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
+                            fix: "train a reward model from it with `handbook reward`");
+                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe), config.Decoder) is { } tooLong)
                         _warnings.Add(tooLong);
                     if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
                         _notes.Add(note);
@@ -231,6 +239,11 @@ public sealed class RecipeProbe
             return;
         RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
         RunStart.RequireSameRows(_recipe);
+        var output = _recipe.Training.OutputDir;
+        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false }
+            && CheckpointFolder.FindLatest(output, _ => { }, verifyHashes: false) is { } resume)
+            LengthChange.Require(_recipe.Training, TrainerState.Load(Path.Combine(resume.Path, TrainerState.FileName)).MaxSteps, steps,
+                resume.Step, resume.Path);
     }
 
     private void NoteAbsent(string what, IEnumerable<string> places)

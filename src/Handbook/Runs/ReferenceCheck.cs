@@ -21,7 +21,11 @@ internal static class ReferenceCheck
         if (recipe.Preference.RefModelNameOrPath is not { } named)
             return null;
         var folder = ModelFolder.Find(named, Key);
-        var (size, policySize) = (PublishedConfig.Load(folder).Decoder.VocabularySize,
+        var config = PublishedConfig.Load(folder);
+        if (config.Decoder.Head != ModelHead.Language)
+            throw new InputException($"{Key}: {folder} is a reward model", why: "it scores texts, and has no log-probabilities of tokens",
+                fix: "name a language model");
+        var (size, policySize) = (config.Decoder.VocabularySize,
             PublishedConfig.Load(ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path")).Decoder.VocabularySize);
         if (size != policySize)
             throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}",

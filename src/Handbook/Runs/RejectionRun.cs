@@ -75,6 +75,7 @@ public sealed class RejectionRun
         using var taken = RunLock.Take(_output, _commandLine);
         _place.EndMove();
         _place.Require();
+        RequirePolicy();
         var (prompts, dropped) = Prompts();
         using var scorers = new ScorerSet(_recipe.Scoring, _compute, _observer.Said);
         scorers.OpenAll();
@@ -120,6 +121,15 @@ public sealed class RejectionRun
                 + $"answer: {Path.Combine(_output, "samples.jsonl")}"
             : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
         return Result(summary, RunEnd.Finished, _recipe.Rejection.Trains() is null ? null : model);
+    }
+
+    /// <summary>Requires a model that can answer and be trained, before anything in the folder is touched.</summary>
+    private void RequirePolicy()
+    {
+        if (_recipe.Rejection.SamplesElsewhere && _recipe.Rejection.Trains() is null)
+            return;     // nobody asks it
+        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
+        TrainingPlan.WithHead(PublishedConfig.Load(folder), _recipe.Definition, folder);
     }
 
     private void Show(RejectionSummary summary) => (_observer as IRejectionObserver)?.Sampled(summary.Rounds, summary.PromptsLeftOut);

@@ -19,7 +19,7 @@ internal static class RunRecord
     /// <summary>Writes <c>recipe.yaml</c> and <c>run.json</c>.</summary>
     public static void Begin(RunFolder folder, Recipe recipe, RunStart start, TrainingPlan plan, TrainingData data, string? commandLine)
     {
-        folder.WriteRecipe(recipe.ToYaml());
+        folder.WriteRecipe(Repeatable(recipe).ToYaml());
         folder.WriteRunInfo(new RunInfo
         {
             Method = recipe.MethodName,
@@ -37,6 +37,13 @@ internal static class RunRecord
             ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(plan.ModelFolder),
         });
     }
+
+    /// <summary>The recipe without <c>fresh</c>: whoever repeats it does not mean to remove the run that it lies in.</summary>
+    private static Recipe Repeatable(Recipe recipe) => recipe with
+    {
+        Training = recipe.Training with { Fresh = false },
+        Sources = recipe.Sources.Where(source => source.Key != "fresh").ToDictionary(),
+    };
 
     /// <summary>The card of the trained model.</summary>
     public static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)

@@ -7,6 +7,7 @@ using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Training;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Schedules;
 
 namespace Handbook.Runs;
 
@@ -59,8 +60,10 @@ internal sealed record RunStart
         if (finished is { } step && !changes.Any(change => change.Rule == ResumeRule.Length) && (asked is not null || named is null))
         {
             RequireSameRows(recipe);
-            say($"{options.OutputDir} is at its end, step {step}: nothing was trained, and no file was changed. To train longer raise "
-                + "max_steps or num_train_epochs, to begin anew say --fresh=true");
+            say($"{options.OutputDir} is at its end, step {step}: nothing was trained, and no file was changed. "
+                + (LengthChange.MayGrow(options, step) ? "To train longer raise max_steps or num_train_epochs, to begin anew say --fresh=true"
+                    : $"lr_scheduler_type {RecipeNames.Of(options.LrSchedulerType)} is laid out for that length: to train longer, or anew, "
+                    + "say --fresh=true"));
             return new RunStart { IsFinished = true };
         }
         if (resume is null)

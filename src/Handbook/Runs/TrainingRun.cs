@@ -99,12 +99,12 @@ public static class TrainingRun
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
+        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may go on so
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, observer);
         RunRecord.Begin(folder, recipe, start, plan, rows.Data, commandLine);
         samples?.Open(folder, resume?.Step ?? 0);
         method.OpenFiles(folder, resume?.Step ?? 0);
-        using var loop = new TrainingLoop(job, folder, resume, observer);
         var outcome = loop.Run(cancel);
         folder.SaveState();
         if (!outcome.Finished)

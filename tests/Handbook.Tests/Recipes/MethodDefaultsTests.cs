@@ -257,5 +257,8 @@ public sealed class MethodDefaultsTests
     {
         using var file = new RecipeFile(RecipeFile.Good + lines);
         Assert.Equal(expected, Recipe.GuessMethod(file.File));
+        using var bare = new RecipeFile(RecipeFile.Good);
+        Assert.Equal(expected, Recipe.GuessMethod(bare.File, [.. lines.Split('\n', StringSplitOptions.RemoveEmptyEntries)
+            .Select(line => $"--{line.Replace(": ", "=", StringComparison.Ordinal)}")]));
     }
 }

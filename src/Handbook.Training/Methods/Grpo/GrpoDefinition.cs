@@ -59,6 +59,10 @@ internal sealed class GrpoDefinition : AnswerDefinition
         run.Grpo.Validate(run, report);
     }
 
+    public override (string Keys, int Length)? LongestRow(MethodOptions run) =>
+        run.Preference is { MaxPromptLength: { } prompt, MaxCompletionLength: { } answer }
+            ? ("max_prompt_length + max_completion_length", prompt + answer) : null;
+
     public override bool KeepsOrder(MethodOptions run) => !run.Grpo.ShuffleDataset;
 
     /// <summary>The keys count answers; the rows of a step are their prompts, taken as often as answers are trained on.</summary>
