@@ -55,10 +55,9 @@ internal static class ReferenceCheck
             if (count++ == 0)
                 first = $"id {id} is {Shown(ours)} to the policy and {Shown(theirs)} to the reference";
         }
-        return $"{Key}: the tokenizer.json of {folder} is not the "
-            + $"policy's: {(count == 0 ? "every id is the same token, but texts may be split otherwise" : $"{count:N0} added or missing "
-            + "tokens, first {first}")}; "
-            + "rows are read with the policy's";
+        var difference = count == 0 ? "every id is the same token, but texts may be split otherwise"
+            : $"{count:N0} added or missing tokens, first {first}";
+        return $"{Key}: the tokenizer.json of {folder} is not the policy's: {difference}; rows are read with the policy's";
     }
 
     private static string Shown(string? token) => token is null ? "nothing" : $"\"{token}\"";
