@@ -282,21 +282,15 @@ HB_API Error hb_info(void* handle, Info* info) {
 }
 
 HB_API Error hb_requires_grad(void* handle, int value) {
-  return guarded([&] {
-    tensor(handle)->requires_grad_(value != 0);
-  });
+  return guarded([&] { tensor(handle)->requires_grad_(value != 0); });
 }
 
 HB_API Error hb_grad(void* handle, void** result) {
-  return guarded([&] {
-    *result = own(tensor(handle)->grad());
-  });
+  return guarded([&] { *result = own(tensor(handle)->grad()); });
 }
 
 HB_API Error hb_set_grad(void* handle, void* grad) {
-  return guarded([&] {
-    tensor(handle)->mutable_grad() = grad == nullptr ? at::Tensor() : *tensor(grad);
-  });
+  return guarded([&] { tensor(handle)->mutable_grad() = grad == nullptr ? at::Tensor() : *tensor(grad); });
 }
 
 // ---- autograd -----------------------------------------------------------------------------------------------------
@@ -436,9 +430,7 @@ HB_API Error hb_attach(void** inputs, int input_count, void** outputs, int outpu
 HB_API int hb_threads() { return at::get_num_threads(); }
 
 HB_API Error hb_set_threads(int count) {
-  return guarded([&] {
-    at::set_num_threads(count);
-  });
+  return guarded([&] { at::set_num_threads(count); });
 }
 
 /// Runs body(context, 0 … pieces-1) on the same OpenMP threads that libtorch uses.

@@ -2,8 +2,8 @@ using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Serialization;
-using Handbook.Torch;
 using Handbook.Text.Tokenizers;
+using Handbook.Torch;
 
 namespace Handbook.Bench;
 

@@ -5,11 +5,11 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
-using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Training;
+using Handbook.Training.Plans;
 using Spectre.Console;
 
 namespace Handbook.Cli;

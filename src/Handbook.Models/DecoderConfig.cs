@@ -1,5 +1,5 @@
-using Handbook.Torch.Fused;
 using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Models;
 

@@ -2,8 +2,8 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using Handbook.Data;
-using Handbook.Training.Methods;
 using Handbook.Training.Distributed;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training;
 

@@ -4,9 +4,9 @@ using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
-using Handbook.Training.Distributed;
 
 namespace Handbook.Training;
 

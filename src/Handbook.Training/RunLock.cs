@@ -1,7 +1,7 @@
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Microsoft.Win32.SafeHandles;
 
 namespace Handbook.Training;
 

@@ -1,7 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
-using Handbook.Training.Methods;
 using Handbook.Training.Distributed;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training;
 

@@ -1,5 +1,5 @@
-using Handbook.Base.Keys;
 using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Data;
 using Handbook.Training.Methods;
 using Handbook.Training.Optimizers;

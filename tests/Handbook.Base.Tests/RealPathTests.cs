@@ -1,5 +1,5 @@
-using Handbook.Testing;
 using Handbook.Base;
+using Handbook.Testing;
 
 namespace Handbook.Base.Tests;
 

@@ -1,9 +1,9 @@
-using Handbook.Torch.Fused;
 using System.Text;
 using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Tests;
 

@@ -1,9 +1,9 @@
-using Handbook.Torch.Fused;
 using System.Globalization;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Families;
 

@@ -1,7 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
-using Handbook.Text.Templates;
 using Handbook.Base.Files;
+using Handbook.Text.Templates;
 
 namespace Handbook.Text.Tokenizers;
 

@@ -75,8 +75,15 @@ internal static unsafe class ElementwiseKernel
         var perPiece = RowPieces.PerPartial(rows, width);
         var pieces = (rows + perPiece - 1) / perPiece;
         var partials = Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * width);
-        ThreadTeam.Run(pieces, new ColumnBody<T, TReal> { Data = data, RowStride = rowStride, Partials = partials, Rows = rows,
-            Width = width, PerPiece = perPiece });
+        ThreadTeam.Run(pieces, new ColumnBody<T, TReal>
+        {
+            Data = data,
+            RowStride = rowStride,
+            Partials = partials,
+            Rows = rows,
+            Width = width,
+            PerPiece = perPiece
+        });
         RowPieces.AddPartials(partials, pieces, width, target);
     }
 

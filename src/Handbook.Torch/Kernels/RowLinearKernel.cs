@@ -61,8 +61,18 @@ internal static unsafe class RowLinearKernel
         var pieces = (outputs + pieceRows - 1) / pieceRows;
         if (typeof(T) == typeof(double))
         {
-            ThreadTeam.Run(pieces, new PlainBody<T, TOut> { X = x, XStride = xStride, Rows = rows, Weight = weight, Bias = bias, Y = y,
-                Inputs = inputs, Outputs = outputs, PieceRows = pieceRows });
+            ThreadTeam.Run(pieces, new PlainBody<T, TOut>
+            {
+                X = x,
+                XStride = xStride,
+                Rows = rows,
+                Weight = weight,
+                Bias = bias,
+                Y = y,
+                Inputs = inputs,
+                Outputs = outputs,
+                PieceRows = pieceRows
+            });
             return;
         }
         var width = (inputs + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
@@ -75,8 +85,19 @@ internal static unsafe class RowLinearKernel
                 Widen(x + r * xStride, inputs, panel + (long)r * width);
             stride = width;
         }
-        ThreadTeam.Run(pieces, new Body<T, TOut> { X = panel, XStride = stride, Rows = rows, Weight = weight, Bias = bias, Y = y,
-            Inputs = inputs, Width = width, Outputs = outputs, PieceRows = pieceRows });
+        ThreadTeam.Run(pieces, new Body<T, TOut>
+        {
+            X = panel,
+            XStride = stride,
+            Rows = rows,
+            Weight = weight,
+            Bias = bias,
+            Y = y,
+            Inputs = inputs,
+            Width = width,
+            Outputs = outputs,
+            PieceRows = pieceRows
+        });
     }
 
     private static void Widen<T>(T* source, int count, float* target) where T : unmanaged

@@ -105,7 +105,8 @@ internal sealed class SegmentTable
         if (positions.Length != 0 && positions.Length != tokens)
             throw new ArgumentException($"{positions.Length} positions for {tokens} tokens");
         return new((int)tokens, segments, [.. chains],
-            positions.Length == 0 || Follow(segments, parent, positions)) { VisiblePairs = pairs };
+            positions.Length == 0 || Follow(segments, parent, positions))
+        { VisiblePairs = pairs };
     }
 
     private static void CheckCover(SegmentPlace[] segments, long tokens)

@@ -1,5 +1,5 @@
-using Handbook.Base.Keys;
 using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Training.Methods;
 
 namespace Handbook.Training.Plans;

@@ -1,7 +1,7 @@
-using OpenAI.Chat;
 using Handbook.Base;
 using Handbook.Models.Generation;
 using Handbook.Training.Sampling.Endpoints;
+using OpenAI.Chat;
 
 namespace Handbook.Training.Sampling;
 

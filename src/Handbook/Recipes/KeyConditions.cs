@@ -1,12 +1,12 @@
 using Handbook.Base.Keys;
 using Handbook.Data;
 using Handbook.Data.Tokenizing;
-using Handbook.Training.Plans;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;

@@ -1,6 +1,6 @@
+using Handbook.Base;
 using YamlDotNet.Core;
 using YamlDotNet.Core.Events;
-using Handbook.Base;
 
 namespace Handbook.Recipes;
 

@@ -2,8 +2,8 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
-using Handbook.Training.Plans;
 using Handbook.Tests.Recipes;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Data;
 

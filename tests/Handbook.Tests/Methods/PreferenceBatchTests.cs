@@ -4,11 +4,11 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Models.Files;
-using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 using Handbook.Training.Tests.Models;
 
 namespace Handbook.Tests.Methods;

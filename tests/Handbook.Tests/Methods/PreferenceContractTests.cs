@@ -4,11 +4,11 @@ using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Torch;
+using Handbook.Training;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Tests.Contract;
-using Handbook.Training.Distributed;
-using Handbook.Training;
 
 namespace Handbook.Tests.Methods;
 

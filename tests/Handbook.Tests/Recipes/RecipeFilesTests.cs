@@ -1,8 +1,8 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
-using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Recipes;
 

@@ -1,10 +1,10 @@
 using Handbook.Base.Keys;
 using Handbook.Data;
 using Handbook.Data.Tests;
-using Handbook.Training.Plans;
 using Handbook.Recipes;
 using Handbook.Testing;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Recipes;
 

@@ -60,15 +60,21 @@ public sealed unsafe class OptimizerKernelTests
             double rate = o.Number("lr", 1e-3), decay = o.Number("weight_decay", o.Kind == "AdamW" ? 0.01 : 0);
             switch (o.Kind)
             {
-                case "AdamW" or "Adam": Apply(new AdamRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.999), o.Number("eps", 1e-8), decay, t,
+                case "AdamW" or "Adam":
+                    Apply(new AdamRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.999), o.Number("eps", 1e-8), decay, t,
                     o.Kind == "AdamW")); break;
                 case "SGD": Apply(new SgdRule(rate, o.Number("momentum", 0), decay, o.Flag("nesterov", false))); break;
                 case "RMSprop": Apply(new RmsPropRule(rate, o.Number("alpha", 0.99), o.Number("eps", 1e-8), decay)); break;
                 case "Adagrad": Apply(new AdagradRule(rate, o.Number("eps", 1e-10), decay, o.Number("lr_decay", 0), t)); break;
                 case "Lion": Apply(new LionRule(rate, o.Beta(0, 0.9), o.Beta(1, 0.99), decay)); break;
                 case "Adafactor" when !o.Flag("relative_step", true):
-                    var step = new AdafactorStep(rate, t) { ScaleParameter = o.Flag("scale_parameter", true), WeightDecay = decay,
-                        ClipThreshold = o.Number("clip_threshold", 1), DecayRate = o.Number("decay_rate", -0.8) };
+                    var step = new AdafactorStep(rate, t)
+                    {
+                        ScaleParameter = o.Flag("scale_parameter", true),
+                        WeightDecay = decay,
+                        ClipThreshold = o.Number("clip_threshold", 1),
+                        DecayRate = o.Number("decay_rate", -0.8)
+                    };
                     if (_rows == 0)
                         AdafactorKernel.Step(step, _p.Pointer, _g.Pointer, _a.Pointer, _width, scale);
                     else

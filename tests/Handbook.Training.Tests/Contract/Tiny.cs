@@ -2,8 +2,8 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Tests;
 using Handbook.Torch;
-using Handbook.Training.Methods;
 using Handbook.Training.Distributed;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training.Tests.Contract;
 

@@ -1,9 +1,9 @@
 using System.ClientModel;
 using System.ClientModel.Primitives;
 using System.Globalization;
+using Handbook.Base;
 using OpenAI;
 using OpenAI.Chat;
-using Handbook.Base;
 
 namespace Handbook.Training.Sampling.Endpoints;
 

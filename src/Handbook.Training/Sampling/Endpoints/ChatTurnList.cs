@@ -1,6 +1,6 @@
 using System.Text.Json;
-using OpenAI.Chat;
 using Handbook.Base;
+using OpenAI.Chat;
 
 namespace Handbook.Training.Sampling.Endpoints;
 

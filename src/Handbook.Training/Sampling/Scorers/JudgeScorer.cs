@@ -1,8 +1,8 @@
 using System.Globalization;
 using System.Text.RegularExpressions;
-using OpenAI.Chat;
 using Handbook.Base;
 using Handbook.Training.Sampling.Endpoints;
+using OpenAI.Chat;
 
 namespace Handbook.Training.Sampling.Scorers;
 

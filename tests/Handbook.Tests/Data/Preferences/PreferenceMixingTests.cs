@@ -7,9 +7,9 @@ using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
-using Handbook.Training.Plans;
 using Handbook.Tests.Recipes;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 
 namespace Handbook.Tests.Data.Preferences;
 

@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using System.Text.Json;
-using Handbook.Data.Tests;
 using Handbook.Data;
 using Handbook.Data.Mixing;
+using Handbook.Data.Tests;
 using Handbook.Data.Tokenizing;
 using Handbook.Models.Files;
 using Handbook.Testing;
