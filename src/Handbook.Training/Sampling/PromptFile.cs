@@ -62,8 +62,7 @@ internal static class PromptFile
     {
         try
         {
-            return TemplateColumns.Read(name => row.Value.TryGetProperty(name, out var value) && value.ValueKind != JsonValueKind.Null
-                ? value : null, RowReader.PadsWithNulls(row.File));
+            return TemplateColumns.Read(name => s_reader.Column(row.Value, name), RowReader.PadsWithNulls(row.File));
         }
         catch (UnusableRowException problem)
         {

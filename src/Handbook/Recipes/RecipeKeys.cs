@@ -35,6 +35,10 @@ internal static class RecipeKeys
             : Spelling.Nearest(name, All.OrderByDescending(key => key.Disposition == Disposition.Works && key.Serves(method))
             .SelectMany(key => key.Aliases.Prepend(key.Name)));
 
+    /// <summary>The methods that name a key, by its property.</summary>
+    private static readonly Lazy<ILookup<string, TrainingMethod>> s_readers = new(() => MethodDefinition.All
+        .SelectMany(method => method.Keys.Select(key => (key, method.Method))).ToLookup(pair => pair.key, pair => pair.Method));
+
     private static IEnumerable<RecipeKey> FromRecord(Type record, string group)
     {
         var defaults = Activator.CreateInstance(record);
@@ -50,7 +54,7 @@ internal static class RecipeKeys
                 Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
                 Reason = extra?.NotBuilt,
                 Aliases = extra?.Aliases ?? [],
-                Methods = [.. MethodDefinition.All.Where(method => method.Keys.Contains(property.Name)).Select(method => method.Method)],
+                Methods = [.. s_readers.Value[property.Name]],
                 Elsewhere = extra?.Elsewhere,
                 Property = property,
             };

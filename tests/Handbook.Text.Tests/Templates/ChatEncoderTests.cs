@@ -12,7 +12,7 @@ public sealed class ChatEncoderTests
         [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi<|im_end|>"}, {"role": "assistant", "content": " Yo 😀 "}, {"role": "user", "content": "?"}, {"role": "assistant", "content": "no"}]
         """;
 
-    private static readonly Tokenizer _tokenizer = MakeTokenizer();
+    private static readonly Tokenizer _tokenizer = TinyTokenizer.WithBegin("</s>", "<|im_start|>", "<|im_end|>");
 
     [Fact]
     public void Turns_are_masked_with_their_end_token_by_their_rendered_place()
@@ -127,51 +127,5 @@ public sealed class ChatEncoderTests
         }
         Assert.Equal(encoded.Spans.Select(span => PyText.Slice(encoded.Text, new((long)span.Start, (long)span.End, null))), runs);
         return runs;
-    }
-
-    private static Tokenizer MakeTokenizer()
-    {
-        string[] specials = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"];
-        // GPT-2's alphabet: printable Latin-1 letters stand for themselves, the other bytes for the letters from U+0100 on.
-        var next = 0x100;
-        var bytes = Enumerable.Range(0, 256)
-            .Select(code => (char)(code is (>= '!' and <= '~') or (>= 0xA1 and <= 0xAC) or >= 0xAE ? code : next++)).ToList();
-        var folder = Directory.CreateTempSubdirectory("handbook-tokenizer-").FullName;
-        File.WriteAllText(Path.Combine(folder, "tokenizer.json"), JsonSerializer.Serialize(new Dictionary<string, object?>
-        {
-            ["version"] = "1.0",
-            ["added_tokens"] = specials.Select((content, id) =>
-                new { id = 256 + id, content, single_word = false, lstrip = false, rstrip = false, normalized = false, special = true }),
-            ["normalizer"] = null,
-            ["pre_tokenizer"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
-            ["post_processor"] = new
-            {
-                type = "TemplateProcessing",
-                single = new object[] { new { SpecialToken = new { id = "<s>", type_id = 0 } },
-                    new { Sequence = new { id = "A", type_id = 0 } } },
-                pair = new object[] { new { Sequence = new { id = "A", type_id = 0 } }, new { Sequence = new { id = "B", type_id = 1 } } },
-                special_tokens = new Dictionary<string, object>
-                {
-                    ["<s>"] = new
-                    {
-                        id = "<s>",
-                        ids = new[] { 256 },
-                        tokens = new[] { "<s>" }
-                    }
-                },
-            },
-            ["decoder"] = new { type = "ByteLevel", add_prefix_space = false, trim_offsets = false, use_regex = true },
-            ["model"] = new
-            {
-                type = "BPE",
-                vocab = bytes.Select((letter, id) => (letter, id)).ToDictionary(pair => pair.letter.ToString(),
-                pair => pair.id),
-                merges = Array.Empty<string>()
-            },
-        }));
-        File.WriteAllText(Path.Combine(folder, "tokenizer_config.json"), """{"bos_token": "<s>", "eos_token": "</s>"}""");
-        var tokenizer = Tokenizer.Load(folder);
-        Directory.Delete(folder, recursive: true);
-        return tokenizer;
     }
 }

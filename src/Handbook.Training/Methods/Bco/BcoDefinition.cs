@@ -1,6 +1,4 @@
 using Handbook.Base;
-using Handbook.Base.Progress;
-using Handbook.Data;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Training.Methods.Preferences;
@@ -35,9 +33,6 @@ internal sealed class BcoDefinition : PreferenceDefinition
 
     public override IPreferenceObjective Objective(PreferenceOptions options) => new BcoObjective(options);
 
-    /// <summary>Where a release is to be reproduced, for the reason that <c>kto</c> has.</summary>
-    public override bool KeepsOrder(MethodOptions run) => run.Preference.TrlCompat is not null;
-
     public override void Check(MethodOptions run, Diagnostics report)
     {
         base.Check(run, report);
@@ -48,12 +43,6 @@ internal sealed class BcoDefinition : PreferenceDefinition
         if (options.MaxDensityRatio < options.MinDensityRatio)
             report.Error("max_density_ratio", $"is {options.MaxDensityRatio}, below min_density_ratio {options.MinDensityRatio}",
                 fix: $"use {Math.Max(10, options.MinDensityRatio)}");
-    }
-
-    public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
-    {
-        if (survey.Answers.OneSided() is { } problem)
-            observer.Warned(problem);
     }
 
     public override IMethodRun Begin(MethodStart start)

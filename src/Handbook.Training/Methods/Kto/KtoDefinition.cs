@@ -29,10 +29,6 @@ internal sealed class KtoDefinition : PreferenceDefinition
 
     public override IPreferenceObjective Objective(PreferenceOptions options) => new KtoObjective(options);
 
-    /// <summary>Where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in that order a
-    /// model would learn from good answers first and from bad ones afterwards.</summary>
-    public override bool KeepsOrder(MethodOptions run) => run.Preference.TrlCompat is not null;
-
     /// <summary>Its loss has a reference point, which rows with another row's answer estimate.</summary>
     public override int? MismatchedBlock(MethodOptions run) => run.Preference.LossType is ["apo_zero_unpaired"] ? null : RowsPerGroup(run);
 
@@ -55,9 +51,9 @@ internal sealed class KtoDefinition : PreferenceDefinition
 
     public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
     {
-        if (survey.Answers.OneSided() is { } problem)
-            observer.Warned(problem);
-        else if (survey.Answers.Unbalanced(run.Preference.DesirableWeight, run.Preference.UndesirableWeight) is { } unusual)
+        base.Tell(survey, run, observer);
+        if (survey.Answers.OneSided() is null
+            && survey.Answers.Unbalanced(run.Preference.DesirableWeight, run.Preference.UndesirableWeight) is { } unusual)
             observer.Noted(unusual);
     }
 

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Data.Formats;
 using Handbook.Data.Tokenizing;
@@ -67,7 +68,17 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     /// <summary>In the reference trainers it is for encoder-decoder models.</summary>
     public override bool IgnoresCompletionLength(MethodOptions run) => run.Preference.TrlCompat is not null;
 
+    /// <summary>Single answers do where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in
+    /// that order a model would learn from good answers first and from bad ones afterwards.</summary>
+    public override bool KeepsOrder(MethodOptions run) => Shape == AnswerShape.Single && run.Preference.TrlCompat is not null;
+
     public override SurveyOptions Survey => new() { CountsAnswers = Shape == AnswerShape.Single };
+
+    public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
+    {
+        if (Survey.CountsAnswers && survey.Answers.OneSided() is { } problem)
+            observer.Warned(problem);
+    }
 
     /// <summary>The loss, where it needs nothing of the run but its options.</summary>
     public abstract IPreferenceObjective Objective(PreferenceOptions options);
