@@ -11,6 +11,9 @@ namespace Handbook.Torch;
 /// </remarks>
 internal sealed class Parameter : IDisposable
 {
+    private readonly Parameter? _whole;         // whose memory it is; null for its own
+    private Tensor? _rowSquares;
+
     /// <param name="name">Path in the model, e.g. <c>layers.0.attention.qkv.weight</c>.</param>
     /// <param name="value">The master value; owned from here on, outside every scope.</param>
     /// <param name="trainable">Whether gradients are wanted.</param>
@@ -23,7 +26,32 @@ internal sealed class Parameter : IDisposable
             Value.RequiresGrad = true;
     }
 
+    private Parameter(Parameter whole, IReadOnlyList<LowRank> adapters)
+    {
+        (_whole, Name, Value, Compute, Adapters) = (whole, whole.Name, whole.Value, whole.Compute, adapters);
+    }
+
     public string Name { get; }
+
+    /// <summary>What is added to products with it, first to last; empty for most.</summary>
+    public IReadOnlyList<LowRank> Adapters { get; set; } = [];
+
+    /// <summary>The same frozen weight with other adapters; its memory stays this one's.</summary>
+    public Parameter With(IReadOnlyList<LowRank> adapters) => IsTrainable
+        ? throw new InvalidOperationException($"{Name} is trained: only one of two weights would know its gradient")
+        : new(_whole ?? this, adapters);
+
+    /// <summary>Σ of the squares of each row of a frozen weight, in the master's precision; [out]. Computed once.</summary>
+    public Tensor RowSquares()
+    {
+        if (_whole is not null)
+            return _whole.RowSquares();
+        if (_rowSquares is { } known)
+            return known;
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        return _rowSquares = TensorScope.Detach(Product.RowSquares(Value));
+    }
 
     /// <summary>The master value, a leaf of the graph.</summary>
     public Tensor Value { get; private set; }
@@ -90,6 +118,9 @@ internal sealed class Parameter : IDisposable
 
     public void Dispose()
     {
+        if (_whole is not null)
+            return;
+        _rowSquares?.Dispose();
         if (!ReferenceEquals(Compute, Value))
             Compute.Dispose();
         Value.Dispose();

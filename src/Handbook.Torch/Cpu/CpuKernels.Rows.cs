@@ -61,6 +61,25 @@ internal sealed unsafe partial class CpuKernels
             Buffer.MemoryCopy((byte*)dy.Data + i * bytes, (byte*)dx.Data + host[i] * bytes, bytes, bytes);
     }
 
+    public override void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y)
+    {
+        if (!x.IsContiguous || !y.IsContiguous || x.DType != y.DType || keys.Count != x.Size(0))
+            throw Unsupported($"dropout with {keys.Count} keys", x, y);
+        switch (x.DType)
+        {
+            case DType.Float32: Dropout<float>(x, keys, rate, add, y); break;
+            case DType.BFloat16: Dropout<BFloat16>(x, keys, rate, add, y); break;
+            case DType.Float64: Dropout<double>(x, keys, rate, add, y); break;
+            default: throw Unsupported("dropout", x, y);
+        }
+    }
+
+    private static void Dropout<T>(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y) where T : unmanaged
+    {
+        fixed (long* numbers = keys.Host)
+            DropoutKernel.Apply(x.Pointer<T>(), numbers, y.Pointer<T>(), (int)x.Size(0), (int)x.Size(1), rate, add);
+    }
+
     public override void RowLinear(Tensor x, Tensor weight, Tensor? bias, Tensor y)
     {
         if (x.Stride(1) != 1 || !weight.IsContiguous)

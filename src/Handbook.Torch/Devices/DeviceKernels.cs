@@ -52,6 +52,12 @@ internal abstract class DeviceKernels
     /// <summary>target = source, or target += source; contiguous, of any two precisions.</summary>
     public virtual void Accumulate(Tensor source, Tensor target, bool add) => throw Missing();
 
+    /// <summary>y = mask(x), or y += mask(x), with the mask of each row's key.</summary>
+    /// <param name="x">[N, D].</param>
+    /// <param name="keys">[N].</param>
+    /// <param name="rate">Share of the elements that become 0; the others grow by 1 / (1 − rate).</param>
+    public virtual void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y) => throw Missing();
+
     /// <summary>Σ x² in float64. Waits for the device.</summary>
     public virtual double SumOfSquares(Tensor x) => throw Missing();
 

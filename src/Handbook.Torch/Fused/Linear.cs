@@ -8,8 +8,23 @@ internal static class Linear
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>
     /// <param name="bias">[out]; null for none.</param>
+    /// <param name="noise">From which the dropout of adapters follows; null computes without dropout.</param>
     /// <returns>[N, out], in the element type of x.</returns>
-    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null) => Forward(x, weight, weight.Compute, bias);
+    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null, TokenNoise? noise = null) => weight.Adapters.Count > 0
+        ? AdaptedLinear.Forward(x, weight, bias, noise)
+        : Forward(x, weight, weight.Compute, bias);
+
+    /// <summary>x · Wᵀ + b outside the graph, without adapters.</summary>
+    /// <param name="exact">Each row by itself.</param>
+    internal static Tensor Multiply(Tensor x, Parameter weight, Parameter? bias, bool exact) => exact
+        ? RowByRow(x, weight.Compute, bias?.Compute, x.DType)
+        : Product.Linear(x, weight.Compute, bias?.Compute);
+
+    /// <summary>x · Wᵀ outside the graph, in the precision of x, which is the master's.</summary>
+    internal static Tensor MultiplyInMaster(Tensor x, Parameter weight) => Product.Linear(x, weight.Value.Detach(), null);
+
+    /// <summary>dy · W outside the graph: the gradient of a layer's input.</summary>
+    internal static Tensor MultiplyBack(Tensor dy, Parameter weight) => Product.Of(dy, weight.Compute);
 
     /// <summary>A layer without bias whose product has the master's precision, whatever other products have: for a few outputs that must be
     /// exact.</summary>
@@ -54,19 +69,21 @@ internal static class Linear
 
     private sealed class LinearNode(Parameter weight, Tensor matrix, Parameter? bias, bool inputNeedsGrad) : AutogradNode
     {
-        private Tensor _x = null!;
+        private Tensor? _x;         // only a trained weight needs it
 
         public static void Attach(Tensor x, Parameter weight, Tensor matrix, Parameter? bias, Tensor y)
         {
             var node = new LinearNode(weight, matrix, bias, x.RequiresGrad);
-            node._x = node.Save(x);
+            if (weight.IsTrainable)
+                node._x = node.Save(x);
             node.Attach([x, weight.Value, bias?.Value], y);
         }
 
         protected override Tensor?[] Backward(Tensor?[] gradients)
         {
             var dy = gradients[0]!;
-            weight.AddProduct(dy.T(), _x);
+            if (_x is not null)
+                weight.AddProduct(dy.T(), _x);
             if (bias is { IsTrainable: true })
                 bias.Add(dy.To(bias.Gradient!.DType).Sum(0));
             return [inputNeedsGrad ? Product.Of(dy, matrix) : null, null, null];

@@ -105,6 +105,15 @@ internal static unsafe class Product
     /// <returns>False where the processor multiplies in the operands' own, lower precision: nothing was done.</returns>
     public static bool TrySum(Tensor sum, Tensor left, Tensor right, bool add)
     {
+        if (sum.DType == left.DType && IsWidened(left, right.Size(1)))
+        {
+            using var rounded = TensorScope.Enter();
+            if (add)
+                sum.AddInPlace(Of(left, right));
+            else
+                Into(left, right, sum);
+            return true;
+        }
         if (sum.DType == left.DType)
         {
             Multiply(left, right, sum, add);
@@ -252,6 +261,22 @@ internal static unsafe class Product
     /// <summary>As many rows of a stored weight, [out, in], from one on, as are widened at once; [rows, in], float32.</summary>
     internal static Tensor WidenedRows(Tensor weight, long start) =>
         Widen(weight, start, Math.Min(StoredColumns(weight.Size(1), weight.Size(0)), weight.Size(0) - start), 0, weight.Size(1));
+
+    /// <summary>Σ of the squares of each row; [rows], float32 or float64.</summary>
+    public static Tensor RowSquares(Tensor matrix)
+    {
+        if (matrix.DType == DType.Float64)
+            return (matrix * matrix).Sum(1);
+        var sums = Tensor.Empty(DType.Float32, matrix.Device, matrix.Size(0));
+        for (long start = 0, count; start < matrix.Size(0); start += count)
+        {
+            using var scope = TensorScope.Enter();
+            var rows = WidenedRows(matrix, start);
+            count = rows.Size(0);
+            sums.Narrow(0, start, count).CopyFrom((rows * rows).Sum(1));
+        }
+        return sums;
+    }
 
     /// <summary>A part of a matrix in float32, lying in memory the way it does.</summary>
     private static Tensor Widen(Tensor matrix, long row, long rows, long column, long columns)

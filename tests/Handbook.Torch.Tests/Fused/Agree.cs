@@ -20,6 +20,8 @@ public enum Role
     /// <summary>Input of a product: the precision of the products.</summary>
     Product,
     Weight,
+    /// <summary>A weight that is never trained.</summary>
+    Frozen,
 }
 
 /// <summary>One input of an operation, with its gradient afterwards.</summary>
@@ -31,7 +33,8 @@ internal sealed class Operand
     {
         var master = precision == Precision.Float64 ? DType.Float64 : DType.Float32;
         var product = precision == Precision.Mixed ? DType.BFloat16 : master;
-        if (role != Role.Weight)
+        frozen |= role == Role.Frozen;
+        if (role is not (Role.Weight or Role.Frozen))
         {
             _leaf = Tensor.From(values, shape).To(role == Role.Stream ? master : product);
             _leaf.RequiresGrad = !frozen;
@@ -93,7 +96,7 @@ internal sealed class Agree
     {
         var values = _inputs.Select(i => i.Values).ToArray();
         var gradients = Run(Fused, Precision.Float64, values).Gradients;
-        for (var k = 0; k < values.Length; k++)
+        foreach (var k in Enumerable.Range(0, values.Length).Where(k => _inputs[k].Role != Role.Frozen))
             TestRows.Gradient(x => Run(Fused, Precision.Float64, [.. values[..k], x, .. values[(k + 1)..]]).Total, values[k], gradients[k]);
     }
 

@@ -46,6 +46,10 @@ public sealed class EveryNodeTests
             Fused = x => [Linear.Forward(x[0].Value, x[1].Parameter!, x[2].Parameter)],
             Plain = x => [x[0].Value.Linear(x[1].Value, x[2].Value)],
         }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 5)),
+        ["linear layer with adapters"] = (["AdaptedLinear"], () => Adapted(Form.Plain)),
+        ["linear layer with adapters that drop inputs"] = (["AdaptedLinear"], () => Adapted(Form.Dropout)),
+        ["linear layer with magnitudes"] = (["AdaptedLinear"], () => Adapted(Form.Magnitude)),
+        ["linear layer with magnitudes that drop inputs"] = (["AdaptedLinear"], () => Adapted(Form.Magnitude | Form.Dropout)),
         ["selected rows"] = (["RowSelect"], () => new Agree
         {
             Fused = x => [RowSelect.Forward(x[0].Value, new[] { 4, 0, 2 })],
@@ -92,6 +96,77 @@ public sealed class EveryNodeTests
                 : rows * rows), x[1].Value, s_visits)],
         }.With(Role.Product, 1, 4, 3).With(Role.Stream, 1, 4, 2)),
     };
+
+    [Flags]
+    private enum Form
+    {
+        Plain = 0,
+        Dropout = 1,
+        Magnitude = 2,
+    }
+
+    /// <summary>A layer [3, 4] → [3, 6] whose rows 0 to 1 and 3 to 5 have a part each, of ranks 2 and 1, below a second adapter over all
+    /// rows.</summary>
+    private static Agree Adapted(Form form)
+    {
+        var noise = new TokenNoise([11, 12, 13]);
+        const double rate = 0.4;
+        var drops = form.HasFlag(Form.Dropout);
+        var magnitude = form.HasFlag(Form.Magnitude);
+        return new Agree
+        {
+            Fused = x =>
+            {
+                var first = new LowRank
+                {
+                    Down = x[3].Parameter!,
+                    Dropout = drops ? rate : 0,
+                    Layer = 5,
+                    Parts =
+                    [
+                        new() { Up = x[4].Parameter!, Scale = 2, Magnitude = magnitude ? x[6].Parameter : null },
+                        new() { Up = x[5].Parameter!, UpBias = x[7].Parameter, RankStart = 2, RowStart = 3, Scale = 0.5 },
+                    ],
+                };
+                var second = new LowRank
+                {
+                    Down = x[8].Parameter!,
+                    Parts = [new() { Up = x[9].Parameter!, Scale = 1.5, Magnitude = magnitude ? x[10].Parameter : null }],
+                };
+                return [Linear.Forward(x[0].Value, x[1].Parameter!.With([first, second]), x[2].Parameter, noise)];
+            },
+            Plain = x =>
+            {
+                var w = x[1].Value;
+                var added = Tensor.Cat([2 * x[4].Value.Mm(x[3].Value.Narrow(0, 0, 2)), Tensor.Zeros(w.DType, 1, 4),
+                    0.5 * x[5].Value.Mm(x[3].Value.Narrow(0, 2, 1))], 0);
+                var input = drops ? x[0].Value * Mask(noise.For(5).Host, rate).To(w.DType) : x[0].Value;
+                var y = x[0].Value.Linear(w) + input.Linear(added);
+                var whole = w + added;
+                if (magnitude)
+                {
+                    var factor = x[6].Value * Length(whole.Narrow(0, 0, 2));
+                    y = Tensor.Cat([y.Narrow(1, 0, 2) * factor, y.Narrow(1, 2, 4)], 1);
+                    whole = Tensor.Cat([whole.Narrow(0, 0, 2) * factor.Detach().Reshape(2, 1), whole.Narrow(0, 2, 4)], 0);
+                }
+                y = Tensor.Cat([y.Narrow(1, 0, 3), y.Narrow(1, 3, 3) + 0.5 * x[7].Value], 1);
+                var more = 1.5 * x[9].Value.Mm(x[8].Value);
+                y = y + x[0].Value.Linear(more);
+                if (magnitude)
+                    y = y * (x[10].Value * Length(whole + more));
+                else
+                    y = y + 0 * x[10].Value + 0 * x[6].Value.Sum();
+                return [y + x[2].Value];
+            },
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 6, 4).With(Role.Weight, 1, 6).With(Role.Weight, 1, 3, 4).With(Role.Weight, 1, 2, 2)
+            .With(Role.Weight, 1, 3, 1).With(Role.Weight, 1, 2).With(Role.Weight, 1, 3).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 6, 2)
+            .With(Role.Weight, 1, 6);
+
+        static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
+
+        static Tensor Mask(long[] keys, double rate) => Tensor.From([.. keys.SelectMany(key => Enumerable.Range(0, 4)
+            .Select(column => DropoutKernel.Keeps(key, column, rate) ? 1 / (1 - rate) : 0))], keys.Length, 4);
+    }
 
     private static Agree Router(bool normalize) => new Agree
     {
