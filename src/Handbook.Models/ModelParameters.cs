@@ -7,8 +7,9 @@ namespace Handbook.Models;
 /// <param name="Gradients">Sums of gradients; [n], null where nothing of it is trained.</param>
 /// <param name="Compute">The copy that products read, in bfloat16; [n], null where products read the masters.</param>
 /// <param name="Decays">Whether weight decay applies.</param>
+/// <param name="RateFactor">What the learning rate is multiplied by here.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
-internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays,
+internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, double RateFactor,
     IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
 
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
@@ -30,7 +31,7 @@ internal sealed class ModelParameters : IDisposable
 
     public IReadOnlyList<ParameterSpec> Specs { get; }
 
-    /// <summary>What lies in flat memory, by whether it is trained and whether weight decay applies.</summary>
+    /// <summary>What lies in flat memory, by whether it is trained, whether weight decay applies, and its factor on the rate.</summary>
     public IReadOnlyList<ParameterBucket> Buckets { get; private set; } = [];
 
     /// <summary>The buckets that have gradients.</summary>
@@ -52,7 +53,7 @@ internal sealed class ModelParameters : IDisposable
     {
         var result = new ModelParameters(plan);
         result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
-            .GroupBy(rule => (rule.IsTrained, rule.Decays)).OrderByDescending(group => group.Key)
+            .GroupBy(rule => (rule.IsTrained, rule.Decays, rule.RateFactor)).OrderByDescending(group => group.Key)
                 .Select(group => result.Bucket([.. group]))];
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
@@ -91,7 +92,7 @@ internal sealed class ModelParameters : IDisposable
             placed.Add((parameter, offset));
             offset += Aligned(spec.Count);
         }
-        return new(values, gradients, copies, rules[0].Decays, placed);
+        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed);
     }
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;

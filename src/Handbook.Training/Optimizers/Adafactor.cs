@@ -63,7 +63,12 @@ internal sealed class Adafactor : Optimizer
         foreach (var piece in _pieces)
         {
             using var scope = TensorScope.Enter();
-            var step = _step with { Rate = rate, Step = Updates, WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0 };
+            var step = _step with
+            {
+                Rate = rate * piece.Bucket.RateFactor,
+                Step = Updates,
+                WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0,
+            };
             var (values, gradients) = (piece.Of(piece.Bucket.Values), piece.Of(piece.Bucket.Gradients!));
             DeviceKernels.Of(values).AdafactorStep(step, values, gradients, piece.RowState, piece.ColumnState, gradientScale);
         }

@@ -35,7 +35,7 @@ internal abstract class BucketOptimizer<TRule>(ModelParameters parameters, int s
         for (var b = 0; b < parameters.Trained.Count; b++)
         {
             var bucket = parameters.Trained[b];
-            var rule = Rule(rate, bucket.Decays ? decay : 0);
+            var rule = Rule(rate * bucket.RateFactor, bucket.Decays ? decay : 0);
             DeviceKernels.Of(bucket.Values).OptimizerStep(rule, bucket.Values, bucket.Gradients!, _states[b], bucket.Compute,
                 gradientScale);
         }
