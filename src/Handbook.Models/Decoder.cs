@@ -17,6 +17,12 @@ public sealed record ForwardOptions
     /// <summary>Changes the embeddings as they enter layer 0 (NEFTune); null changes nothing.</summary>
     public Func<Tensor, StreamLayout, Tensor>? EmbeddingNoise { get; init; }
 
+    /// <summary>From which the dropout of adapters follows; null computes without dropout.</summary>
+    internal TokenNoise? AdapterNoise { get; init; }
+
+    /// <summary>Whether adapters drop elements of their inputs.</summary>
+    public bool DropsInputs => AdapterNoise is not null;
+
     /// <summary>Sees the residual stream: (i, input of layer i), and last (L, the output of the final norm). For
     /// tests and inspection.</summary>
     public Action<int, Tensor>? Observer { get; init; }
@@ -53,7 +59,8 @@ public sealed class Decoder : IDisposable
         _positions = config.Positions == PositionKind.Learned ? parameters["positions.weight"] : null;
         _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new DecoderLayer(config, i, parameters))];
         _finalNorm = new Norm(config, parameters, "final_norm");
-        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : config.TiedHead ? _embedding : parameters["head.weight"];
+        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : config.TiedHead ? parameters.TiedHead()
+            : parameters["head.weight"];
         HeadOptions = new HeadOptions { Scale = config.LogitScale, SoftCap = config.LogitSoftCap ?? 0 };
         _rotary = new RotaryTables(config);
     }
@@ -96,6 +103,10 @@ public sealed class Decoder : IDisposable
         }
     }
 
+    /// <summary>The same network with other adapters active; the weights stay this one's.</summary>
+    /// <param name="adapters">Their names in the plan; none for the network without any.</param>
+    internal Decoder With(params ReadOnlySpan<string> adapters) => new(Config, Parameters.With(adapters));
+
     /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products.</summary>
     internal Tensor Hidden(StreamLayout stream, ForwardOptions? options = null)
     {
@@ -123,9 +134,19 @@ public sealed class Decoder : IDisposable
     }
 
     /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
-    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions) =>
-        TokenEmbedding.Forward(tokens, positions, _embedding, _positions, Parameters.Plan.Residual, Config.EmbeddingScale,
-            Config.PaddingRow ?? -1);
+    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions)
+    {
+        using var scope = TensorScope.Enter();
+        var (type, padding) = (Parameters.Plan.Residual, Config.PaddingRow ?? -1);
+        var y = TokenEmbedding.Forward(tokens, positions, _embedding, _positions, type, Config.EmbeddingScale, padding);
+        foreach (var adapter in _embedding.Adapters)
+        {
+            var low = TokenEmbedding.Forward(tokens, positions, adapter.Down, null, type, padding: padding);
+            foreach (var part in adapter.Parts)
+                y += Linear.InMaster(low, part.Up) * (part.Scale * Config.EmbeddingScale);
+        }
+        return scope.Keep(y);
+    }
 
     /// <summary>The last norm with the addition before it; [N, D].</summary>
     internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;

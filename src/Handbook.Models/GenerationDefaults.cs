@@ -7,6 +7,8 @@ namespace Handbook.Models;
 /// <remarks>What the file does not state comes from <c>config.json</c>, or is null: the caller's own default.</remarks>
 public sealed record GenerationDefaults
 {
+    internal const string FileName = "generation_config.json";
+
     /// <summary>The id that begins a text.</summary>
     public int? BosId { get; init; }
 
@@ -40,7 +42,7 @@ public sealed record GenerationDefaults
     /// <param name="folder">The model's folder; it need not have the file.</param>
     public static GenerationDefaults Load(string folder, DecoderConfig config)
     {
-        var path = Path.Combine(folder, "generation_config.json");
+        var path = Path.Combine(folder, FileName);
         var json = PublishedJson.ReadIfThere(path) ?? [];
         var reader = new ConfigReader(json, path);
         var eos = reader.TokenIds("eos_token_id", int.MaxValue, 0);
@@ -70,6 +72,6 @@ public sealed record GenerationDefaults
         PublishedConfig.SetId(json, "bos_token_id", BosId);
         PublishedConfig.SetIds(json, "eos_token_id", EosIds);
         PublishedConfig.SetId(json, "pad_token_id", PadId);
-        PublishedJson.Write(Path.Combine(folder, "generation_config.json"), json);
+        PublishedJson.Write(Path.Combine(folder, FileName), json);
     }
 }

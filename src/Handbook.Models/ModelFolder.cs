@@ -1,4 +1,3 @@
-using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
 
@@ -8,7 +7,7 @@ namespace Handbook.Models;
 /// name.</summary>
 internal static class ModelFolder
 {
-    private const string AdapterFile = "adapter_config.json";
+    private const string AdapterFile = Adapters.AdapterConfigFile.Name;
 
     /// <summary>The file or folder that a name means: itself, what has that name below <c>HANDBOOK_MODELS</c>, or what the hub's cache
     /// holds under it.</summary>
@@ -32,15 +31,25 @@ internal static class ModelFolder
     /// <exception cref="InputException">There is no such folder, or it holds an adapter and no model.</exception>
     public static string Find(string name, string? key = null)
     {
-        var folder = TryFind(name)
-            ?? throw new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
-                + $"for\n    {string.Join("\n    ", LookedFor(name))}",
-            why: key is null ? "models are not downloaded" : "nothing is downloaded while training",
-            fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or one that was "
-            + "fetched before; HANDBOOK_MODELS names the folder that holds several");
-        RequireModel(folder, name, key);
-        return folder;
+        var folder = FindAny(name, key);
+        if (!IsAdapter(folder))
+            return folder;
+        throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter ({AdapterFile}), and a whole model is needed here",
+            why: "what is asked for reads every weight from one folder",
+            fix: $"merge it into its model first: handbook merge {name} --out FOLDER");
     }
+
+    /// <summary>As <see cref="Find"/>, but an adapter's folder is as good.</summary>
+    /// <exception cref="InputException">There is no such folder.</exception>
+    public static string FindAny(string name, string? key = null) => TryFind(name)
+        ?? throw new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
+            + $"for\n    {string.Join("\n    ", LookedFor(name))}",
+        why: key is null ? "models are not downloaded" : "nothing is downloaded while training",
+        fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or one that was "
+        + "fetched before; HANDBOOK_MODELS names the folder that holds several");
+
+    /// <summary>Whether a folder holds an adapter, and not the whole weights.</summary>
+    public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, AdapterFile)) && !HasWholeWeights(folder);
 
     /// <summary>Whether a folder holds weights of a whole model or an adapter.</summary>
     public static bool HasWeights(string folder) => HasWholeWeights(folder)
@@ -50,9 +59,11 @@ internal static class ModelFolder
     public static bool Holds(string folder) => HasWeights(folder) || File.Exists(Path.Combine(folder, "config.json"))
         || File.Exists(Path.Combine(folder, "tokenizer.json"));
 
-    /// <summary>The files that decide what a model computes, in the order of their names: config.json and every file of weights.</summary>
+    /// <summary>The files that decide what a model or an adapter computes, in the order of their names: its config and every file of
+    /// weights.</summary>
     public static IEnumerable<string> Files(string folder) => Directory.EnumerateFiles(folder)
-        .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt" || Path.GetFileName(file) == "config.json")
+        .Where(file => Path.GetExtension(file) is ".safetensors" or ".bin" or ".pth" or ".pt"
+            || Path.GetFileName(file) is "config.json" or AdapterFile)
         .Order(StringComparer.Ordinal);
 
     private static bool HasWholeWeights(string folder) => Directory.Exists(folder)
@@ -64,34 +75,5 @@ internal static class ModelFolder
         yield return UserFolder.Expand(name);
         if (Environment.GetEnvironmentVariable("HANDBOOK_MODELS") is { Length: > 0 } root && !Path.IsPathRooted(name))
             yield return Path.Combine(root, name);
-    }
-
-    private static void RequireModel(string folder, string name, string? key)
-    {
-        var file = Path.Combine(folder, AdapterFile);
-        if (!File.Exists(file) || HasWholeWeights(folder))
-            return;
-        var trained = Base(file);
-        throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter{(trained is null ? "" : $" of {trained}")} "
-            + $"({AdapterFile}), not a whole model",
-            why: "this version reads whole models: adapters come later",
-            fix: $"name the model that the adapter belongs to{(trained is null ? "" : $" ({trained})")}, or a folder into which both "
-            + "were merged (merge_and_unload of Python's peft, then save_pretrained)");
-    }
-
-    /// <summary>The model that an adapter was trained on; null where its file does not say.</summary>
-    private static string? Base(string file)
-    {
-        try
-        {
-            using var config = JsonDocument.Parse(File.ReadAllBytes(file));
-            return config.RootElement.ValueKind == JsonValueKind.Object
-                && config.RootElement.TryGetProperty("base_model_name_or_path", out var name)
-                && name.ValueKind == JsonValueKind.String ? name.GetString() : null;
-        }
-        catch (JsonException)
-        {
-            return null;
-        }
     }
 }

@@ -1,4 +1,6 @@
+using Handbook.Models.Adapters;
 using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Models;
 
@@ -19,6 +21,8 @@ internal sealed class ModelParameters : IDisposable
 
     private readonly Dictionary<string, Parameter> _byName = [];
     private readonly Dictionary<string, ParameterSpec> _specs;
+    private Dictionary<string, Parameter> _adapted = [];        // what stands in the place of a parameter while its adapters are active
+    private bool _isView;
 
     private ModelParameters(ParameterPlan plan)
     {
@@ -37,11 +41,51 @@ internal sealed class ModelParameters : IDisposable
     /// <summary>The buckets that have gradients.</summary>
     public IReadOnlyList<ParameterBucket> Trained { get; private set; } = [];
 
+    /// <summary>The adapters that are active, lowest first.</summary>
+    public IReadOnlyList<AdapterLayout> Adapters { get; private set; } = [];
+
     public Parameter this[string name] =>
-        _byName.TryGetValue(name, out var found) ? found : throw new ArgumentException($"the model has no parameter {name}", nameof(name));
+        Find(name) ?? throw new ArgumentException($"the model has no parameter {name}", nameof(name));
 
     /// <summary>The parameter, or null where this model has none of the name (a bias, a tied head).</summary>
-    public Parameter? Find(string name) => _byName.GetValueOrDefault(name);
+    public Parameter? Find(string name) => _adapted.GetValueOrDefault(name) ?? _byName.GetValueOrDefault(name);
+
+    /// <summary>What a tied head multiplies with: the embedding, but what adapters do to one of the two is not done to the other.</summary>
+    public Parameter TiedHead()
+    {
+        if (Adapters.Count == 0 || Adapters.Any(adapter => adapter.Config.TieWeights))
+            return this[ParameterSpec.Embedding];
+        return _byName[ParameterSpec.Embedding].With([.. Operations(layer => layer.Place == AdapterPlace.Head)]);
+    }
+
+    /// <summary>The same weights with other adapters active; their memory stays this one's.</summary>
+    /// <param name="adapters">Names of adapters of the plan; none for the model without any.</param>
+    public ModelParameters With(params ReadOnlySpan<string> adapters)
+    {
+        var view = (ModelParameters)MemberwiseClone();
+        view._isView = true;
+        view.Activate(adapters);
+        return view;
+    }
+
+    /// <summary>Lets products add what some of the adapters say.</summary>
+    public void Activate(params ReadOnlySpan<string> names)
+    {
+        var wanted = names.ToArray();
+        Adapters = [.. Plan.Adapters.Where(adapter => wanted.Contains(adapter.Name))];
+        _adapted = [];
+        foreach (var group in Adapters.SelectMany(adapter => adapter.Layers).Where(layer => layer.Place != AdapterPlace.Head
+            || layer.Base.Name != ParameterSpec.Embedding).Select(layer => layer.Base.Name).Distinct())
+            _adapted[group] = _byName[group].With([.. Operations(layer => layer.Base.Name == group
+                && (layer.Place != AdapterPlace.Head || layer.Base.Name != ParameterSpec.Embedding))]);
+        foreach (var (replaced, own) in Adapters.SelectMany(adapter => adapter.Whole))
+            _adapted[replaced.Name] = _byName[own.Name];
+    }
+
+    private IEnumerable<LowRank> Operations(Func<AdapterLayer, bool> which) =>
+        Adapters.SelectMany(adapter => adapter.Layers.Where(which).SelectMany(layer => layer.Start is null
+            ? (LowRank[])[adapter.Operation(layer, this)]
+            : [adapter.Operation(layer.Start, this, sign: -1), adapter.Operation(layer, this)]));
 
     public ParameterSpec Spec(string name) => _specs[name];
 
@@ -103,13 +147,29 @@ internal sealed class ModelParameters : IDisposable
     /// <summary>Fills the parameters from a checkpoint; what is mapped, once and for all.</summary>
     public unsafe void Load(ModelWeights weights)
     {
-        foreach (var rule in Plan.Rules)
+        foreach (var rule in Plan.Rules.Where(rule => rule.Adapter is null))
             if (rule.Storage != ParameterStorage.Mapped)
-                weights.Read(rule.Spec.Name, rule.Type, (nint)this[rule.Spec.Name].Value.Data);
-            else if (Find(rule.Spec.Name) is null)
+                weights.Read(rule.Spec.Name, rule.Type, (nint)_byName[rule.Spec.Name].Value.Data);
+            else if (!_byName.ContainsKey(rule.Spec.Name))
                 Add(rule, weights.Map(rule.Spec.Name));
         RefreshCompute();
+        LoadAdapters();
         weights.ForgetPages();
+    }
+
+    /// <summary>Gives adapters their values, lowest first, and makes all that are no references active.</summary>
+    private void LoadAdapters()
+    {
+        List<string> active = [];
+        foreach (var adapter in Plan.Adapters)
+        {
+            Activate([.. active, adapter.Name]);
+            adapter.Source.Fill(adapter, this);
+            if (!adapter.IsReference)
+                active.Add(adapter.Name);
+            RefreshCompute();
+        }
+        Activate([.. active]);
     }
 
     /// <summary>Copies the masters into the copies that products read; the optimiser does so itself.</summary>
@@ -119,7 +179,7 @@ internal sealed class ModelParameters : IDisposable
         foreach (var bucket in Buckets)
             bucket.Compute?.CopyFrom(bucket.Values);
         foreach (var rule in Plan.Rules)
-            if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null } && Find(rule.Spec.Name) is { } parameter)
+            if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null } && _byName.GetValueOrDefault(rule.Spec.Name) is { } parameter)
                 parameter.Compute.CopyFrom(parameter.Value);
     }
 
@@ -143,6 +203,8 @@ internal sealed class ModelParameters : IDisposable
 
     public void Dispose()
     {
+        if (_isView)
+            return;
         foreach (var parameter in _byName.Values)
             parameter.Dispose();
         foreach (var bucket in Buckets)

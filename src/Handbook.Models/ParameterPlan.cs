@@ -1,3 +1,4 @@
+using Handbook.Models.Adapters;
 using Handbook.Torch;
 
 namespace Handbook.Models;
@@ -31,6 +32,9 @@ internal sealed record ParameterRule
 
     /// <summary>Whether it has a gradient and a place in the optimiser's state.</summary>
     public bool IsTrained { get; init; }
+
+    /// <summary>The adapter that it belongs to; null for the model's own.</summary>
+    public string? Adapter { get; init; }
 
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
@@ -68,6 +72,9 @@ internal sealed class ParameterPlan
     /// <summary>One rule per parameter, in the order of the model.</summary>
     public IReadOnlyList<ParameterRule> Rules { get; }
 
+    /// <summary>The adapters over the model, lowest first; empty where weights are trained themselves.</summary>
+    public IReadOnlyList<AdapterLayout> Adapters { get; private init; } = [];
+
     /// <summary>Weights that are trained.</summary>
     public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
 
@@ -99,6 +106,24 @@ internal sealed class ParameterPlan
     public static ParameterPlan Frozen(ModelWeights weights, DType compute) => compute == DType.Float64
         ? Resident(weights.Parameters, DType.Float64, DType.Float64)
         : new(DType.Float32, compute, weights.Parameters.Select(spec => AsStored(weights, spec, compute)));
+
+    /// <summary>The same model, frozen, with adapters over it.</summary>
+    /// <param name="adapters">Lowest first.</param>
+    /// <param name="upRate">What the learning rate of B matrices and vectors is multiplied by (LoRA+, arXiv:2402.12354).</param>
+    public ParameterPlan With(IReadOnlyList<AdapterLayout> adapters, double upRate = 1) => new(Residual, Compute,
+        [.. Rules, .. adapters.SelectMany(adapter => adapter.Specs.Select(spec => Of(adapter, spec, adapter.IsTrained, upRate))
+            .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))])
+    { Adapters = adapters };
+
+    private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate) =>
+        (trained ? Kept(spec, Residual, Compute, trained) : new()
+        {
+            Spec = spec,
+            Storage = ParameterStorage.Resident,
+            Type = Residual,
+            Copy = Compute == Residual ? null : Compute,
+        }) with
+        { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1 };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {

@@ -1,11 +1,13 @@
 using System.Runtime.InteropServices;
+using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 
 namespace Handbook.Models;
 
-/// <summary>A model on its way into a folder, in the published layout: weights, config, generation config, tokenizer.</summary>
+/// <summary>A model on its way into a folder, in the published layout: weights, or the adapter where one is trained, config, generation
+/// config, tokenizer.</summary>
 /// <param name="model">The network.</param>
 /// <param name="config">The config it was loaded with; unknown keys are kept.</param>
 /// <param name="generation">How it would like to be sampled.</param>
@@ -13,19 +15,41 @@ namespace Handbook.Models;
 /// <param name="dtype">Element type of the weights in the file.</param>
 public sealed class SavedModel(Decoder model, PublishedConfig config, GenerationDefaults generation, Tokenizer tokenizer, DType dtype)
 {
+    private readonly AdapterLayout? _adapter = model.Parameters.Plan.Adapters.FirstOrDefault(adapter => adapter.IsTrained);
+
+    /// <summary>What the adapter was trained on; not read of a whole model.</summary>
+    internal AdapterChain? TrainedOn { get; init; }
+
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
-    public long Bytes => model.Parameters.Count * dtype.Size + tokenizer.SavedBytes + (1 << 20);
+    public long Bytes => (_adapter is null ? model.Parameters.Count * dtype.Size
+        : _adapter.Specs.Concat(_adapter.FixedSpecs).Sum(spec => spec.Count) * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
     /// <remarks>The end token of the tokenizer goes into both configs: a model whose config names another one never stops.</remarks>
     public void Write(string folder)
     {
-        WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
+        if (_adapter is null)
+            WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
+        else
+            WriteAdapter(folder, _adapter);
         var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
         var (bos, eos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, EndIds(config.Decoder.EosIds), named.PadId ?? config.Decoder.PadId);
         config.With(dtype).With(bos, eos, pad).Save(folder);
         (generation with { BosId = bos, EosIds = EndIds(generation.EosIds), PadId = pad }).Save(folder);
         named.Save(folder);
+    }
+
+    private void WriteAdapter(string folder, AdapterLayout adapter)
+    {
+        var chain = TrainedOn ?? throw new InvalidOperationException("an adapter is saved with what it was trained on");
+        ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
+            .. adapter.Whole.Select(pair => pair.Own)];
+        var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
+        WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, DType.Float32),
+            .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],
+            new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = chain.Metadata });
+        AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,
+            chain.Links[^1].Name);
     }
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];

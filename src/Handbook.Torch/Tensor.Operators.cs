@@ -46,6 +46,9 @@ public sealed partial class Tensor
         public static readonly TorchOperator DivScalar = TorchOperator.Find("aten::div", "Scalar");
         public static readonly TorchOperator Neg = TorchOperator.Find("aten::neg");
         public static readonly TorchOperator Pow = TorchOperator.Find("aten::pow", "Tensor_Scalar");
+        public static readonly TorchOperator Sqrt = TorchOperator.Find("aten::sqrt");
+        public static readonly TorchOperator Svd = TorchOperator.Find("aten::linalg_svd");
+        public static readonly TorchOperator Qr = TorchOperator.Find("aten::linalg_qr");
         public static readonly TorchOperator Rsqrt = TorchOperator.Find("aten::rsqrt");
         public static readonly TorchOperator Exp = TorchOperator.Find("aten::exp");
         public static readonly TorchOperator Tanh = TorchOperator.Find("aten::tanh");
@@ -217,6 +220,9 @@ public sealed partial class Tensor
     /// <summary>1/√x of every element.</summary>
     public Tensor Rsqrt() => Ops.Rsqrt.Call(this);
 
+    /// <summary>√x of every element.</summary>
+    public Tensor Sqrt() => Ops.Sqrt.Call(this);
+
     /// <summary>eˣ of every element.</summary>
     public Tensor Exp() => Ops.Exp.Call(this);
 
@@ -294,6 +300,16 @@ public sealed partial class Tensor
 
     /// <summary>Rows of a table; this is the table [V, D].</summary>
     public Tensor Embedding(Tensor ids) => Ops.Embedding.Call(this, ids);
+
+    // ---- decompositions ------------------------------------------------------------------------------------------
+
+    /// <summary>U, s and Vᵀ with this = U · diag(s) · Vᵀ, the largest singular values first; [M, K], [K], [K, N] with K = min(M, N).</summary>
+    public (Tensor Left, Tensor Values, Tensor Right) Svd() => Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right]
+        ? (left, values, right) : throw new TorchException("linalg_svd did not give three tensors");
+
+    /// <summary>Q and R with this = Q · R, Q's columns orthonormal; [M, K], [K, N] with K = min(M, N).</summary>
+    public (Tensor Q, Tensor R) Qr() => Ops.Qr.CallMany(this, "reduced") is [var q, var r]
+        ? (q, r) : throw new TorchException("linalg_qr did not give two tensors");
 
     // ---- filling -------------------------------------------------------------------------------------------------
 

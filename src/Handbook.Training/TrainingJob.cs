@@ -38,6 +38,9 @@ internal sealed record TrainingJob
     /// <summary>About how many bytes <see cref="SaveModel"/> writes.</summary>
     public required long ModelBytes { get; init; }
 
+    /// <summary>Share of the adapters' inputs that is dropped in training; 0 for none.</summary>
+    public double Dropout { get; init; }
+
     /// <summary>Called after each evaluation with the number of steps done; null for nothing.</summary>
     public Action<int>? Evaluated { get; init; }
 

@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Distributed;
@@ -34,6 +35,7 @@ internal sealed class TrainingLoop : IDisposable
     private readonly LoopState _state;
     private readonly Intervals _intervals;
     private readonly EmbeddingNoise? _noise;
+    private readonly AdapterDropout? _dropout;
     private readonly Evaluator? _evaluator;
     private readonly double _flopsPerToken;
     private (int Step, MetricSet Metrics)? _lastEvaluation;
@@ -57,6 +59,7 @@ internal sealed class TrainingLoop : IDisposable
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
+        _dropout = job.Dropout is > 0 ? new AdapterDropout(_options.Seed) : null;
         _evaluator = job.Evaluation is null ? null
             : new Evaluator(job.Evaluation, job.Method, _options.PerDeviceEvalBatchSize, job.MaxTokens, job.Workers);
         _flopsPerToken = 6.0 * job.Model.Parameters.Specs.Where(s => s.Kind != ParameterKind.Embedding).Sum(s => s.Count);
@@ -117,7 +120,12 @@ internal sealed class TrainingLoop : IDisposable
             Training = true,
             Metrics = _state.SinceLog,
             Options = batch =>
-                new ForwardOptions { Recompute = _options.GradientCheckpointing, EmbeddingNoise = _noise?.For(batch, _state.Step) },
+                new ForwardOptions
+                {
+                    Recompute = _options.GradientCheckpointing,
+                    EmbeddingNoise = _noise?.For(batch, _state.Step),
+                    AdapterNoise = _dropout?.For(batch, _state.Step),
+                },
             Workers = _job.Workers,
             IsUntrained = IsUntrained(),
         };
@@ -291,8 +299,17 @@ internal sealed class TrainingLoop : IDisposable
 
     private void LoadBest(string best)
     {
-        using var weights = ModelWeights.Open(best, PublishedConfig.Load(best), fused: true);
-        _job.Model.Parameters.Load(weights);
+        var parameters = _job.Model.Parameters;
+        if (parameters.Adapters.FirstOrDefault(adapter => adapter.IsTrained) is { } trained)
+        {
+            new AdapterFolder(best).Fill(trained, parameters);
+            parameters.RefreshCompute();
+        }
+        else
+        {
+            using var weights = ModelWeights.Open(best, PublishedConfig.Load(best), fused: true);
+            parameters.Load(weights);
+        }
         _observer.Said($"took the weights of {Path.GetFileName(best)}, the best by {_options.BestMetric()} ({_folder.State.BestMetric:g6})");
     }
 
@@ -324,7 +341,7 @@ internal sealed class TrainingLoop : IDisposable
         BatchPerDevice = _options.PerDeviceTrainBatchSize,
         AccumulationSteps = _options.GradientAccumulationSteps,
         Steps = _plan.TotalSteps,
-        TrainableParameters = _job.Model.Parameters.Count,
+        TrainableParameters = _job.Model.Parameters.Plan.TrainedCount,
         LossWindow = Math.Max(10, _intervals.Logging),
         ResumedStep = _state.Step,
         ResumedEpoch = _state.Step == 0 ? 0 : _plan[_state.Step - 1].EpochAfter,

@@ -36,21 +36,22 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     internal bool Rotates { get; } = config.HasRope(layer);
 
     /// <param name="x">[N, D].</param>
+    /// <param name="noise">For the dropout of adapters; null computes without.</param>
     /// <returns>[N, D].</returns>
-    public Tensor Forward(Tensor x, StreamLayout stream, RotaryTable? rotary)
+    public Tensor Forward(Tensor x, StreamLayout stream, RotaryTable? rotary, TokenNoise? noise)
     {
         using var scope = TensorScope.Enter();
-        var mixed = RotaryAttention.Forward(QueryKeyValue(x), Shape, stream.Segments, stream.Positions, Rotates ? rotary : null);
-        return scope.Keep(Output(mixed));
+        var mixed = RotaryAttention.Forward(QueryKeyValue(x, noise), Shape, stream.Segments, stream.Positions, Rotates ? rotary : null);
+        return scope.Keep(Output(mixed, noise));
     }
 
     /// <summary>Queries, keys and values side by side, not yet turned; [N, (H + 2K)·E].</summary>
-    internal Tensor QueryKeyValue(Tensor x)
+    internal Tensor QueryKeyValue(Tensor x, TokenNoise? noise = null)
     {
         if (_queryNorm is null)
-            return Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+            return Linear.Forward(x, _queryKeyValue, _queryKeyValueBias, noise);
         using var scope = TensorScope.Enter();
-        var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias);
+        var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias, noise);
         var (queries, keys) = (config.QuerySize, config.KeyValueSize);
         return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)),
             all.Narrow(1, queries + keys, keys)], 1));
@@ -65,5 +66,5 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     }
 
     /// <summary>From the mixed values, [N, H·E], to what is added to the residual stream, [N, D].</summary>
-    internal Tensor Output(Tensor mixed) => Linear.Forward(mixed, _output, _outputBias);
+    internal Tensor Output(Tensor mixed, TokenNoise? noise = null) => Linear.Forward(mixed, _output, _outputBias, noise);
 }

@@ -52,7 +52,7 @@ internal sealed class DecoderLayer
     /// <param name="options">Says who is told of the experts.</param>
     public LayerOutput Forward(Tensor residual, Tensor? delta, StreamLayout stream, RotaryTable? rotary, DType compute,
         ForwardOptions options) =>
-        Forward(residual, delta, compute, x => Attention.Forward(x, stream, rotary), options);
+        Forward(residual, delta, compute, x => Attention.Forward(x, stream, rotary, options.AdapterNoise), options);
 
     /// <summary>The layer with another way to attend, e.g. to a cache.</summary>
     internal LayerOutput Forward(Tensor residual, Tensor? delta, DType compute, Func<Tensor, Tensor> attend, ForwardOptions options)
@@ -61,7 +61,7 @@ internal sealed class DecoderLayer
         var (h, x) = Input(_attentionNorm, residual, delta, compute);
         var attended = Output(_attentionOutputNorm, attend(x), h.DType);
         (h, var y) = Input(_feedForwardNorm, h, _parallel ? null : attended, compute);
-        var (said, spread) = _experts is null ? (_feedForward!.Forward(y), null) : _experts.Forward(y, options);
+        var (said, spread) = _experts is null ? (_feedForward!.Forward(y, options.AdapterNoise), null) : _experts.Forward(y, options);
         var fed = Output(_feedForwardOutputNorm, said, h.DType);
         return new(scope.Keep(h), scope.Keep(_parallel ? attended + fed : fed), spread is null ? null : scope.Keep(spread));
     }

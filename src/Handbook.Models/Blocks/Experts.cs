@@ -39,7 +39,7 @@ internal sealed class Experts
         var rows = ExpertDispatch.Forward(x, routing);
         var said = new Tensor?[rows.Length];
         for (var e = 0; e < rows.Length; e++)
-            said[e] = rows[e] is { } own ? _experts[e].Forward(own) : null;
+            said[e] = rows[e] is { } own ? _experts[e].Forward(own, options.AdapterNoise?.Select(routing.TokensOf(e))) : null;
         return (scope.Keep(ExpertCombine.Forward(said, weights, routing)), spread is null ? null : scope.Keep(spread));
     }
 }

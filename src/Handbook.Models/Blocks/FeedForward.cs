@@ -31,11 +31,12 @@ internal sealed class FeedForward
     }
 
     /// <param name="x">[N, D].</param>
+    /// <param name="noise">For the dropout of adapters; null computes without.</param>
     /// <returns>[N, D]; inside it is [N, F].</returns>
-    public Tensor Forward(Tensor x)
+    public Tensor Forward(Tensor x, TokenNoise? noise)
     {
         using var scope = TensorScope.Enter();
-        var inner = GatedActivation.Forward(Linear.Forward(x, _up, _upBias), _activation, _gated);
-        return scope.Keep(Linear.Forward(inner, _down, _downBias));
+        var inner = GatedActivation.Forward(Linear.Forward(x, _up, _upBias, noise), _activation, _gated);
+        return scope.Keep(Linear.Forward(inner, _down, _downBias, noise));
     }
 }

@@ -24,6 +24,12 @@ internal abstract class Family
     /// <inheritdoc cref="EmbeddingName"/>
     public virtual string HeadName => "lm_head.weight";
 
+    /// <summary>The layers that get an adapter where nobody names any, as in PEFT; null where it knows none for the family.</summary>
+    public virtual IReadOnlyList<string>? AdapterTargets => null;
+
+    /// <summary>Whether its linear weights are published [in, out], which PEFT calls <c>fan_in_fan_out</c>.</summary>
+    public virtual bool StoresTransposed => false;
+
     /// <summary>The published name of a reward model's head, which every family shares.</summary>
     public const string ScoreName = "score.weight";
 

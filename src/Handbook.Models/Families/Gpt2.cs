@@ -14,6 +14,10 @@ internal sealed class Gpt2 : Family
 
     public override string EmbeddingName => "transformer.wte.weight";
 
+    public override bool StoresTransposed => true;
+
+    public override IReadOnlyList<string>? AdapterTargets => ["c_attn"];
+
     public override bool IsBuffer(string publishedName) => publishedName.EndsWith(".attn.bias")
         || publishedName.EndsWith(".attn.masked_bias");
 

@@ -14,6 +14,8 @@ internal sealed class GptNeoX : Family
 
     public override string HeadName => "embed_out.weight";
 
+    public override IReadOnlyList<string>? AdapterTargets => ["query_key_value"];
+
     public override bool IsBuffer(string publishedName) =>
         publishedName.EndsWith(".attention.bias") || publishedName.EndsWith(".attention.masked_bias")
             || publishedName.EndsWith("rotary_emb.inv_freq");

@@ -12,6 +12,8 @@ internal class Llama : Family
 
     public override string EmbeddingName => "model.embed_tokens.weight";
 
+    public override IReadOnlyList<string>? AdapterTargets => ["q_proj", "v_proj"];
+
     public override bool IsBuffer(string publishedName) => publishedName.EndsWith("rotary_emb.inv_freq");
 
     public override DecoderConfig Describe(ConfigReader config) => Describe(config, new()) with

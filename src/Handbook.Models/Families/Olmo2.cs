@@ -8,6 +8,8 @@ internal sealed class Olmo2 : Llama
 
     public override string Architecture => "Olmo2ForCausalLM";
 
+    public override IReadOnlyList<string>? AdapterTargets => null;
+
     // A missing key means OLMo 2 7B's own value.
     public override DecoderConfig Describe(ConfigReader config) =>
         Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosId = 50279, PadId = 1 }) with

@@ -8,6 +8,8 @@ internal sealed class Phi3 : Llama
 
     public override string Architecture => "Phi3ForCausalLM";
 
+    public override IReadOnlyList<string>? AdapterTargets => null;
+
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Phi-3-mini's own value.

@@ -8,6 +8,8 @@ internal sealed class SmolLM3 : Llama
 
     public override string Architecture => "SmolLM3ForCausalLM";
 
+    public override IReadOnlyList<string>? AdapterTargets => null;
+
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means SmolLM3-3B's own value.

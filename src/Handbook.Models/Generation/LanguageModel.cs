@@ -47,12 +47,12 @@ public sealed class LanguageModel : IDisposable
     public static LanguageModel Open(string folder, DType compute, Tokenizer? tokenizer = null)
     {
         TorchRuntime.Load();
-        folder = ModelFolder.Find(folder);
-        var config = PublishedConfig.Load(folder);
+        var source = ModelSource.Find(folder);
+        var config = source.Config();
+        folder = source.Having("tokenizer.json");
         tokenizer ??= Tokenizer.Load(folder);
-        var defaults = GenerationDefaults.Load(folder, config.Decoder);
-        using var weights = ModelWeights.Open(folder, config, fused: true);
-        var network = Decoder.Load(weights, ParameterPlan.Frozen(weights, compute));
+        var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
+        var network = source.Load(config, compute);
         try
         {
             return new(folder, network, tokenizer, defaults, owned: true);

@@ -51,6 +51,10 @@ internal sealed class AdaptedLinear : AutogradNode
         return scope.Keep(y);
     }
 
+    /// <summary>‖W + Σ s·B·A‖ of each row with all adapters, the last one's magnitudes left aside: what they begin with; [out].</summary>
+    public static Tensor RowNorms(Parameter weight) =>
+        new AdaptedLinear(weight, null, null, inputNeedsGrad: false).SquaredNorms(weight.Adapters.Count - 1).Sqrt();
+
     private Tensor Run(Tensor x, bool keep)
     {
         var exact = RowExact.IsEnabled && !keep;

@@ -23,6 +23,13 @@ internal static class Linear
     /// <summary>x · Wᵀ outside the graph, in the precision of x, which is the master's.</summary>
     internal static Tensor MultiplyInMaster(Tensor x, Parameter weight) => Product.Linear(x, weight.Value.Detach(), null);
 
+    /// <summary>Some rows of a weight as they are used, in the master's precision or float32; [rows, in].</summary>
+    internal static Tensor Whole(Parameter weight, long start, long rows)
+    {
+        var values = weight.Value.Detach().Narrow(0, start, rows);
+        return values.DType == DType.Float64 ? values : values.To(DType.Float32);
+    }
+
     /// <summary>dy · W outside the graph: the gradient of a layer's input.</summary>
     internal static Tensor MultiplyBack(Tensor dy, Parameter weight) => Product.Of(dy, weight.Compute);
 

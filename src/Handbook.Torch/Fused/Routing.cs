@@ -29,6 +29,16 @@ internal sealed class Routing
 
     /// <summary>Tokens of each expert; [E].</summary>
     public int[] Count { get; }
+
+    /// <summary>The tokens of one expert, in the order of its rows; [Count[expert]].</summary>
+    public int[] TokensOf(int expert)
+    {
+        var tokens = new int[Count[expert]];
+        for (var choice = 0; choice < Expert.Length; choice++)
+            if (Expert[choice] == expert)
+                tokens[Row[choice]] = choice / PerToken;
+        return tokens;
+    }
 }
 
 /// <summary>How one layer's router spread a stream over its experts.</summary>

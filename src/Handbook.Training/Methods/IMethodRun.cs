@@ -35,11 +35,21 @@ internal sealed record MethodStart
     /// <summary>The model, with its weights of now.</summary>
     public required Decoder Model { get; init; }
 
-    /// <summary>Where its weights were read from.</summary>
+    /// <summary>Where its weights, or its adapter's, were read from.</summary>
     public required string ModelFolder { get; init; }
 
-    /// <summary>The model that the run began with; another folder where it goes on from a checkpoint.</summary>
-    public required string InitialFolder { get; init; }
+    /// <summary>The model that the run began with.</summary>
+    public required ModelSource Source { get; init; }
+
+    /// <summary>The folder of its whole weights.</summary>
+    public string InitialFolder => Source.Folder;
+
+    /// <summary>Whether the model is as the run began with it, and no checkpoint's.</summary>
+    public bool IsFresh => Path.GetFullPath(InitialFolder) == Path.GetFullPath(ModelFolder);
+
+    /// <summary>The model as the run began with it, where adapters are trained: the same weights under other adapters.</summary>
+    public Decoder? Initial() => Run.Adapter.UsePeft
+        ? Model.With([.. Model.Parameters.Plan.Adapters.Where(adapter => !adapter.IsTrained).Select(adapter => adapter.Name)]) : null;
 
     public required Tokenizer Tokenizer { get; init; }
 

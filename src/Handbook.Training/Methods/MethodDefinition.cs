@@ -127,6 +127,9 @@ internal abstract class MethodDefinition
     /// <summary>Whether a reference model is asked.</summary>
     public virtual bool AsksReference(MethodOptions run) => false;
 
+    /// <summary>Whether its trainer leaves dropout out unless it is told otherwise.</summary>
+    public virtual bool DisablesDropout => false;
+
     /// <summary>Whether the trainer of TRL 1.9 balances experts without being told to.</summary>
     public virtual bool BalancesExperts => false;
 

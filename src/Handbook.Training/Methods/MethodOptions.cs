@@ -27,6 +27,10 @@ public record MethodOptions
     [KeyGroup("Model and tokenizer")]
     public ModelOptions Model { get; init; } = new();
 
+    /// <summary>Adapters.</summary>
+    [KeyGroup("Adapters")]
+    public AdapterOptions Adapter { get; init; } = new();
+
     /// <summary>Which rows are read and how they become tokens.</summary>
     [KeyGroup("Data")]
     public DataOptions Data { get; init; } = new();

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
@@ -22,10 +23,13 @@ internal sealed record TrainingPlan
     /// <summary>The method that trains.</summary>
     public MethodDefinition Method => Run.Definition;
 
-    /// <summary>The folder of the model that the run begins with.</summary>
-    public string InitialFolder { get; private init; } = "";
+    /// <summary>The model that the run begins with, adapters below the trained one included.</summary>
+    public ModelSource Source { get; private init; } = null!;
 
-    /// <summary>Where the weights are read from: the same, or a checkpoint.</summary>
+    /// <summary>The folder of the model's whole weights.</summary>
+    public string InitialFolder => Source.Folder;
+
+    /// <summary>Where what is trained is read from: the same, or a checkpoint.</summary>
     public string ModelFolder { get; private init; } = "";
 
     /// <summary>The model's config, with the head that the method trains.</summary>
@@ -33,6 +37,10 @@ internal sealed record TrainingPlan
 
     /// <summary>What is trained, and in which precision each weight is held and multiplied.</summary>
     public ParameterPlan Parameters { get; private init; } = null!;
+
+    /// <summary>Share of the adapter's inputs that is dropped in training; 0 for none.</summary>
+    public double Dropout => Parameters.Adapters.FirstOrDefault(adapter => adapter.IsTrained) is { } trained
+        && !(Run.Adapter.DisableDropout ?? Method.DisablesDropout) ? trained.Config.Dropout : 0;
 
     /// <summary>Element type of the saved weights.</summary>
     public DType SaveType { get; private init; }
@@ -52,13 +60,16 @@ internal sealed record TrainingPlan
     /// <exception cref="InputException">Model, tokenizer and method do not fit together.</exception>
     public static TrainingPlan Of(MethodOptions run, string? checkpoint)
     {
-        var initial = Models.ModelFolder.Find(run.Model.ModelNameOrPath!, "model_name_or_path");
-        var source = checkpoint ?? initial;
+        var model = ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path");
+        var initial = model.Folder;
+        var adapts = run.Adapter.UsePeft;
+        var source = adapts ? initial : checkpoint ?? initial;
         // A checkpoint's config names the tokenizer's tokens, padding too, whose row of the embedding would then learn nothing more.
-        var config = WithHead(PublishedConfig.Load(initial), run.Definition, initial);
+        var config = WithHead(model.Config(), run.Definition, initial);
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(source, config, run);
+        var adapters = AdapterPlan.Of(run, model, weights, checkpoint);
         var saveType = run.Model.TorchDtype switch
         {
             WeightType.BFloat16 => DType.BFloat16,
@@ -68,10 +79,11 @@ internal sealed record TrainingPlan
         var compute = run.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
         var plan = new TrainingPlan(run)
         {
-            InitialFolder = initial,
-            ModelFolder = source,
+            Source = model,
+            ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
+            Parameters = adapts ? ParameterPlan.Frozen(weights, compute).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -83,7 +95,7 @@ internal sealed record TrainingPlan
     /// <summary>Loads the model that the plan describes.</summary>
     public Decoder LoadModel()
     {
-        using var weights = Open(ModelFolder, Config, Run);
+        using var weights = Open(Run.Adapter.UsePeft ? InitialFolder : ModelFolder, Config, Run);
         return Decoder.Load(weights, Parameters);
     }
 
@@ -112,9 +124,23 @@ internal sealed record TrainingPlan
         : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens",
             fix: "set model_name_or_path to a language model");
 
+    private string AdapterNote()
+    {
+        var trained = Parameters.Adapters[^1];
+        var (own, all) = (Parameters.TrainedCount, Parameters.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count));
+        var layers = trained.Layers.Sum(layer => layer.Targets.Count);
+        return $"{(trained.Config.UseDora ? "DoRA" : trained.Config.UseRslora ? "rsLoRA" : "LoRA")} of rank {trained.Config.Rank} on "
+            + $"{layers} layers: {own:N0} numbers are trained, {100.0 * own / all:0.###} % of the model's {all:N0}, which stay as they are"
+            + (trained.Whole.Count > 0 ? $"; trained whole: {string.Join(", ", trained.Whole.Select(pair =>
+                AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct())}" : "");
+    }
+
     private void Note(ModelWeights weights, DType compute)
     {
         var decoder = Config.Decoder;
+        _notes.AddRange(Source.Notes);
+        if (Parameters.Adapters.Count > 0)
+            _notes.Add(AdapterNote());
         if (weights.HasNewHead)
             _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, "
                 + "normal with deviation "
@@ -124,7 +150,7 @@ internal sealed record TrainingPlan
         if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
             _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory "
                 + "but no time");
-        if (SaveType == DType.BFloat16)
+        if (SaveType == DType.BFloat16 && Parameters.Adapters.Count == 0)
             _notes.Add("torch_dtype bfloat16: weights are saved in bfloat16; while training, the masters and the optimiser keep float32, "
                 + "so small updates are not lost");
         if (decoder is { AttentionDropout: > 0 } or { ResidualDropout: > 0 } or { EmbeddingDropout: > 0 })

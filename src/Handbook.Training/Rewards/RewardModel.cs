@@ -39,8 +39,9 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <exception cref="InputException">The folder holds a language model, or no model.</exception>
     public static RewardModel Open(string folder, DType compute, Action<string>? note = null, int maxTokens = DefaultMaxTokens)
     {
-        folder = ModelFolder.Find(folder);
-        var config = PublishedConfig.Load(folder);
+        var source = ModelSource.Find(folder);
+        folder = source.Top;
+        var config = source.Config();
         if (config.Decoder.Head != ModelHead.Score)
             throw config.Labels is { } labels
                 ? new InputException($"{folder} is a classifier of {labels} labels",
@@ -50,12 +51,14 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
                     + $"have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
-        var tokenizer = Tokenizer.Load(folder);
+        foreach (var said in source.Notes)
+            note?.Invoke($"note: {said}");
+        var tokenizer = Tokenizer.Load(source.Having("tokenizer.json"));
         TorchRuntime.Load();
-        using var weights = ModelWeights.Open(folder, config, fused: true);
+        using var weights = source.Open(config);
         foreach (var unused in weights.Unused.Take(5))
             note?.Invoke($"note: {folder}: tensor {unused} belongs to no parameter and is left out");
-        return new(Decoder.Load(weights, ParameterPlan.Frozen(weights, compute)), tokenizer) { MaxTokens = maxTokens };
+        return new(Decoder.Load(weights, ParameterPlan.Frozen(weights, compute).With(source.Layouts(weights))), tokenizer) { MaxTokens = maxTokens };
     }
 
     /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>

@@ -35,18 +35,9 @@ internal static class OtherKeys
     {
         const string reason = "it belongs to adapters, which this recipe does not train";
         return Group(AdapterGroup,
-            NotBuilt<bool>("use_peft", "this version trains all weights; low-rank adapters come later", false),
             NotBuilt<bool>("load_in_4bit", "this version keeps weights whole; quantised ones come later", false),
             NotBuilt<bool>("load_in_8bit", "this version keeps weights whole; quantised ones come later", false),
-            NoEffect<int?>("lora_r", reason, 16),
-            NoEffect<double?>("lora_alpha", reason, 32.0),
-            NoEffect<double?>("lora_dropout", reason, 0.05),
-            NoEffect<IReadOnlyList<string>>("lora_target_modules", reason),
             NoEffect<IReadOnlyList<string>>("lora_target_parameters", reason),
-            NoEffect<IReadOnlyList<string>>("lora_modules_to_save", reason),
-            NoEffect<string>("lora_task_type", reason, "CAUSAL_LM"),
-            NoEffect<bool>("use_rslora", reason, false),
-            NoEffect<bool>("use_dora", reason, false),
             NoEffect<string>("bnb_4bit_quant_type", reason, "nf4"),
             NoEffect<string>("bnb_4bit_quant_storage", reason),
             NoEffect<bool>("use_bnb_nested_quant", reason, false));
@@ -158,8 +149,6 @@ internal static class OtherKeys
     {
         TrainingMethod[] pairs = [.. MethodDefinition.All.OfType<PreferenceDefinition>().Select(definition => definition.Method)];
         return Group("Preference methods",
-            For<bool>([.. pairs, TrainingMethod.Reward, TrainingMethod.Grpo], "disable_dropout",
-            "every forward pass is the full model, in policy and reference", true),
             For<int>(pairs, "label_pad_token_id", "no batch is ever padded", -100),
             For<int?>(pairs, "padding_value", "no batch is ever padded"),
             For<bool>(pairs, "use_logits_to_keep", "the head is evaluated on answers alone in any case", false),

@@ -72,6 +72,7 @@ public sealed record Recipe : MethodOptions
     internal void Validate(Diagnostics report)
     {
         Model.Validate(report);
+        Adapter.Validate(report);
         Data.Validate(report);
         Training.Validate(report);
         AnswerLengths.Check(this, report);

@@ -55,7 +55,7 @@ public static class TrainingRun
                 Run = recipe,
                 Model = model,
                 ModelFolder = plan.ModelFolder,
-                InitialFolder = plan.InitialFolder,
+                Source = plan.Source,
                 Tokenizer = plan.Tokenizer,
                 Data = rows.Data,
                 Evaluation = rows.Evaluation,
@@ -78,7 +78,10 @@ public static class TrainingRun
     {
         var (options, resume) = (recipe.Training, start.Resume);
         var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
-            plan.SaveType);
+            plan.SaveType)
+        {
+            TrainedOn = recipe.Adapter.UsePeft ? plan.Source.Chain : null,
+        };
         using var samples = Samples(plan, method);
         var job = new TrainingJob
         {
@@ -95,6 +98,7 @@ public static class TrainingRun
             ModelBytes = saved.Bytes,
             Evaluated = samples is null ? null : step => samples.Write(model, step),
             MaxTokens = recipe.Data.TokensAtOnce(),
+            Dropout = plan.Dropout,
         };
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone

@@ -71,7 +71,7 @@ public sealed class LiveReferenceTests
         Assert.Equal(others.Length + 1, others.Append(key).Distinct().Count());
 
         string Key(string model, JsonDocument options, ITokenRows data, DType compute = DType.Float32) =>
-            cache.Key(folder[model], compute,
+            cache.Key([folder[model]], compute,
                 PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)), data);
 
         static TokenRow Cut(TokenRow row) =>

@@ -1,5 +1,8 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Runtime.InteropServices;
+using Handbook.Models.Adapters;
+using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Testing;
@@ -14,8 +17,8 @@ namespace Handbook.Tests.Runs;
 [Collection("tensors")]
 public sealed class WholeRunTests : IDisposable
 {
-    /// <summary>Keys that ask for adapters or a quantised base.</summary>
-    private static readonly string[] s_adapterKeys = ["use_peft", "adapter_name_or_path", "load_in_4bit", "load_in_8bit"];
+    /// <summary>Keys that ask for a quantised base.</summary>
+    private static readonly string[] s_quantisedKeys = ["load_in_4bit", "load_in_8bit"];
 
     /// <summary>Values that the reference trainer averages over micro-batches, so that they compare where a step has one.</summary>
     private static readonly string[] s_batchMeans = ["entropy", "mean_token_accuracy", "min_reward", "max_reward"];
@@ -48,6 +51,26 @@ public sealed class WholeRunTests : IDisposable
         Assert.Equal(expected.Length, logged.Count);
         var differences = expected.Zip(logged).SelectMany(step => Differences(recipe, step.First, step.Second)).ToArray();
         Assert.True(differences.Length == 0, $"{name}:\n{string.Join('\n', differences)}");
+        if (Directory.Exists(Path.Combine(folder, "adapter-after")))
+            AssertSameAdapter(Path.Combine(folder, "adapter-after"), _output.Path);
+    }
+
+    /// <summary>The same tensors, each within 2e-4 of its largest entry.</summary>
+    private static void AssertSameAdapter(string expected, string actual)
+    {
+        using var theirs = WeightFiles.Open(AdapterFolder.FileOf(expected));
+        using var ours = WeightFiles.Open(AdapterFolder.FileOf(actual));
+        Assert.Equal(theirs.Names.Order(StringComparer.Ordinal), ours.Names.Order(StringComparer.Ordinal));
+        foreach (var name in theirs.Names)
+        {
+            Assert.Equal(theirs.Info(name), ours.Info(name));
+            var wanted = MemoryMarshal.Cast<byte, float>(theirs.Bytes(name));
+            var found = MemoryMarshal.Cast<byte, float>(ours.Bytes(name));
+            var (largest, apart) = (0f, 0f);
+            for (var i = 0; i < wanted.Length; i++)
+                (largest, apart) = (Math.Max(largest, Math.Abs(wanted[i])), Math.Max(apart, Math.Abs(wanted[i] - found[i])));
+            Assert.True(apart <= 2e-4 * largest, $"{name}: differs by {apart / largest:g3} of its largest entry");
+        }
     }
 
     [Fact] // a linear warm-up begins at the rate 0, so that the second step, too, compares a policy with itself
@@ -83,7 +106,7 @@ public sealed class WholeRunTests : IDisposable
     private Recipe LoadRecipe(string folder, string name, params string[] overrides)
     {
         var file = new FileInfo(Path.Combine(folder, "recipe.yaml"));
-        foreach (var key in s_adapterKeys)
+        foreach (var key in s_quantisedKeys)
             if (File.ReadLines(file.FullName).Any(line => line.StartsWith(key + ":", StringComparison.Ordinal)))
                 GoldenCase.NotBuilt($"runs/{name}: {key}");
         using var run = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")));

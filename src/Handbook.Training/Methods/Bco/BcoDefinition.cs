@@ -58,8 +58,7 @@ internal sealed class BcoDefinition : PreferenceDefinition
     private static DensityRatios Weigh(MethodStart start)
     {
         var keys = start.Run.Preference;
-        using var initial = Path.GetFullPath(start.InitialFolder) == Path.GetFullPath(start.ModelFolder) ? null
-            : ReferenceModel.Load(start.InitialFolder, start.Model.Compute);
+        using var initial = start.IsFresh ? null : new ReferenceModel(start).LoadInitial();
         var ratios = new DensityRatios();
         var (train, evaluation) = PreferenceRun.Laid(start);
         using (var bar = start.Observer.Began("prompts for the density ratio", train.Count + (evaluation?.Count ?? 0), "rows"))

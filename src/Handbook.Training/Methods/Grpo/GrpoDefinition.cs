@@ -33,7 +33,7 @@ internal sealed class GrpoDefinition : AnswerDefinition
         nameof(PreferenceOptions.RefModelMixupAlpha), nameof(PreferenceOptions.RefModelSyncSteps),
             nameof(PreferenceOptions.RefModelNameOrPath), nameof(PreferenceOptions.TrlCompat),
         nameof(PreferenceOptions.MaxPromptLength), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.SharePrompts),
-        .. KeyNames.Of<GenerationOptions>(), .. KeyNames.Of<ScorerOptions>(), .. KeyNames.Of<GrpoOptions>(),
+        nameof(AdapterOptions.DisableDropout), .. KeyNames.Of<GenerationOptions>(), .. KeyNames.Of<ScorerOptions>(), .. KeyNames.Of<GrpoOptions>(),
     ];
 
     public override IReadOnlyList<(string Key, string Why)> Unread =>

@@ -20,7 +20,10 @@ internal abstract class PreferenceDefinition : AnswerDefinition
         nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.Beta), nameof(PreferenceOptions.TrlCompat),
         nameof(PreferenceOptions.MaxPromptLength), nameof(PreferenceOptions.MaxCompletionLength), nameof(PreferenceOptions.TruncationMode),
         nameof(PreferenceOptions.SharePrompts), nameof(PreferenceOptions.GenerateDuringEval),
+        nameof(AdapterOptions.DisableDropout),
     ];
+
+    public override bool DisablesDropout => true;
 
     /// <summary>The keys of a reference that is asked for the log-probabilities of answers.</summary>
     protected static IReadOnlyList<string> ReferenceKeys { get; } = [nameof(PreferenceOptions.RefModelNameOrPath),

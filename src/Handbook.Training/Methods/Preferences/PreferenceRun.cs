@@ -63,7 +63,7 @@ internal sealed class PreferenceRun : IMethodRun
         {
             var rows = seen is null ? all : new SelectedRows(all, seen);
             var cache = new ReferenceScores(CacheFolder.Default);
-            var key = cache.Key(reference.Folder, start.Model.Compute, objective, rows);
+            var key = cache.Key(reference.Folders, start.Model.Compute, objective, rows);
             var count = seen is null ? $"{rows.Count:N0}" : $"the run's {rows.Count:N0} of {all.Count:N0}";
             if (cache.Find(key, rows.Count) is not { } scores)
             {

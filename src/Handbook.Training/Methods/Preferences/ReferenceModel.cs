@@ -1,47 +1,58 @@
 using Handbook.Data.Cache;
 using Handbook.Models;
-using Handbook.Models.Files;
 using Handbook.Torch;
+using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods.Preferences;
 
 /// <summary>The model that a run compares its policy with: the one that it names, or else the one that it began with.</summary>
+/// <remarks>Where adapters are trained, the one that it began with costs nothing: it is the same weights without the adapter, or with the
+/// adapter as it stood at the start.</remarks>
 internal sealed class ReferenceModel
 {
     private readonly MethodStart _start;
+    private readonly ModelSource? _named;
 
     public ReferenceModel(MethodStart start)
     {
         _start = start;
-        Folder = start.Run.Preference.RefModelNameOrPath is { } named ? ModelFolder.Find(named, "ref_model_name_or_path")
-            : start.InitialFolder;
+        _named = start.Run.Preference.RefModelNameOrPath is { } named ? ModelSource.Find(named, "ref_model_name_or_path") : null;
     }
 
-    /// <summary>Where it lies.</summary>
-    public string Folder { get; }
+    /// <summary>Where it lies, for messages.</summary>
+    public string Folder => _named?.Top ?? (Adapters.Count > 0 ? Adapters[^1] : _start.InitialFolder);
+
+    /// <summary>The folders whose files decide what it computes.</summary>
+    public IReadOnlyList<string> Folders => _named is { } other ? [other.Folder, .. other.Adapters] : [_start.InitialFolder, .. Adapters];
+
+    private IReadOnlyList<string> Adapters => AdapterPlan.ReferenceFolders(_start.Run, _start.Source);
 
     /// <summary>Whether it has the weights that the policy began with, under whatever path.</summary>
-    public bool IsInitial => ReferenceScores.AreSameWeights(Folder, _start.InitialFolder, CacheFolder.Default);
+    public bool IsInitial => _named is not { } other || other.Adapters.Count == 0 && Adapters.Count == 0
+        && ReferenceScores.AreSameWeights(other.Folder, _start.InitialFolder, CacheFolder.Default);
 
     /// <summary>Whether the policy's weights of now are its own.</summary>
-    public bool IsPolicy => Path.GetFullPath(Folder) == Path.GetFullPath(_start.ModelFolder);
+    public bool IsPolicy => _start.IsFresh && (_named is not { } other
+        || other.Adapters.Count == 0 && Adapters.Count == 0 && Path.GetFullPath(other.Folder) == Path.GetFullPath(_start.InitialFolder));
 
     /// <summary>Opens it as long as it is needed.</summary>
-    public Decoder Load() => Load(Folder, _start.Model.Compute);
+    public Decoder Load() => _named is { } other ? other.Load(other.Config(), _start.Model.Compute) : LoadInitial();
 
-    /// <summary>A model that stays as it is, its weights in the file's own element type.</summary>
-    /// <param name="compute">Element type of products.</param>
-    public static Decoder Load(string folder, DType compute)
-    {
-        using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder), fused: true);
-        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute));
-    }
+    /// <summary>Opens the model that the run began with.</summary>
+    public Decoder LoadInitial() => _start.Initial() ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute);
 
     /// <summary>Opens it for the whole run; with <c>sync_ref_model</c> it follows the policy.</summary>
     /// <param name="why">Behind "kept in memory", why it has to be; empty for nothing.</param>
     public LiveReference Keep(string why = "")
     {
         var keys = _start.Run.Preference;
+        if (_named is null && _start.Initial() is { } initial)
+        {
+            _start.Observer.Said("reference: the same weights "
+                + (_start.Run.Adapter.AdapterNameOrPath is { } begun ? $"with the adapter as {begun} has it" : "without the adapter")
+                + $", which costs no memory{why}");
+            return new LiveReference(initial);
+        }
         _start.Observer.Said($"reference: {Folder}, kept in memory{why}"
             + (keys.SyncRefModel ? $"; takes {keys.RefModelMixupAlpha:g} of the policy every {keys.RefModelSyncSteps} steps" : ""));
         if (!keys.SyncRefModel)

@@ -21,13 +21,14 @@ internal sealed class ReferenceScores(CacheFolder cache)
     private const int GroupSize = 64;
 
     /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one number.</summary>
-    /// <param name="modelFolder">The reference's folder; every file of weights in it counts, and config.json.</param>
+    /// <param name="modelFolders">The folders of the reference and of its adapters; every file of weights in them counts, and their
+    /// configs.</param>
     /// <param name="compute">Element type of products.</param>
-    public string Key(string modelFolder, DType compute, IPreferenceObjective objective, ITokenRows rows)
+    public string Key(IReadOnlyList<string> modelFolders, DType compute, IPreferenceObjective objective, ITokenRows rows)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count}"));
-        foreach (var file in ModelFolder.Files(modelFolder))
+        foreach (var file in modelFolders.SelectMany(ModelFolder.Files))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
         for (var i = 0; i < rows.Count; i++)
             foreach (var segment in rows.Read(i).Segments)

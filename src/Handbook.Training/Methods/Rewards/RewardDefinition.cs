@@ -4,6 +4,7 @@ using Handbook.Data.Formats;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
 using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Plans;
 using Handbook.Training.Methods.Sft;
 
 namespace Handbook.Training.Methods.Rewards;
@@ -20,7 +21,10 @@ internal sealed class RewardDefinition : AnswerDefinition
     protected override AnswerShape Shape => AnswerShape.Whole;
 
     public override IReadOnlyList<string> Keys =>
-        [nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.TrlCompat), nameof(RewardOptions.CenterRewardsCoefficient)];
+        [nameof(SftOptions.AutoInsertEmptySystemMsg), nameof(PreferenceOptions.TrlCompat), nameof(RewardOptions.CenterRewardsCoefficient),
+            nameof(AdapterOptions.DisableDropout)];
+
+    public override bool DisablesDropout => true;
 
     protected override double? LearningRate(PreferenceOptions written) => 1e-4;
 

@@ -1,0 +1,77 @@
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using Handbook.Base;
+using Handbook.Base.Files;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>One link of what an adapter was trained on: a model, or an adapter over the links before it.</summary>
+/// <param name="Name">As the recipe named it.</param>
+/// <param name="Sha256">Of its weights and its config.</param>
+internal sealed record ModelLink(string Name, string Sha256);
+
+/// <summary>What an adapter was trained on, lowest first: the model, then the adapters between.</summary>
+/// <remarks>It stands in the header of the adapter's tensors, where no reader minds it: a model of the same name with other weights, or the
+/// model without the adapter between, would otherwise be taken without a word.</remarks>
+internal sealed record AdapterChain(ValueList<ModelLink> Links)
+{
+    private const string Key = "trained_on";
+
+    private static readonly JsonSerializerOptions s_plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
+
+    /// <summary>The chain as the header of the tensors says it.</summary>
+    public IReadOnlyDictionary<string, string> Metadata => new Dictionary<string, string>
+    {
+        ["format"] = "pt",
+        [Key] = JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain),
+    };
+
+    /// <summary>What a header says; null where it says nothing, as other programs' do.</summary>
+    public static AdapterChain? Of(IReadOnlyDictionary<string, string> metadata)
+    {
+        try
+        {
+            return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string[][]>(text) is { } links
+                && links.All(link => link.Length == 2) ? new([.. links.Select(link => new ModelLink(link[0], link[1]))]) : null;
+        }
+        catch (JsonException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>The chain of a folder's adapter; null where it has none.</summary>
+    public static AdapterChain? Of(string folder)
+    {
+        using var files = Files.WeightFiles.Open(AdapterFolder.FileOf(folder));
+        return Of(files.Metadata);
+    }
+
+    /// <summary>A model, or an adapter by itself, as a link.</summary>
+    /// <param name="folder">Where it lies.</param>
+    /// <param name="name">As the recipe named it.</param>
+    public static ModelLink Link(string folder, string name) => new(name, FileHashes.OfBytes(Encoding.UTF8.GetBytes(
+        string.Join('\n', ModelFolder.Files(folder).Select(file => $"{Path.GetFileName(file)} {FileHashes.Default.Of(file)}")))));
+
+    /// <summary>The same for a person: names with the first letters of their hashes.</summary>
+    public override string ToString() => string.Join(" + ", Links.Select(link => $"{link.Name} ({link.Sha256[..12]})"));
+
+    /// <summary>Requires that an adapter meets the weights that it was trained on.</summary>
+    /// <param name="adapter">The adapter's name, for the message.</param>
+    /// <param name="actual">What it meets.</param>
+    /// <exception cref="InputException">It meets others.</exception>
+    public void Require(string adapter, AdapterChain actual)
+    {
+        if (Links.Select(link => link.Sha256).SequenceEqual(actual.Links.Select(link => link.Sha256)))
+            return;
+        var missing = Links.Count > actual.Links.Count
+            && Links.Take(actual.Links.Count).Select(link => link.Sha256).SequenceEqual(actual.Links.Select(link => link.Sha256));
+        throw new InputException($"{adapter} was trained on {this}, but meets {actual}",
+            why: missing ? $"without {string.Join(" and ", Links.Skip(actual.Links.Count).Select(link => link.Name))} below it, the adapter "
+                + "corrects a model that is not there: such models talk nonsense"
+                : "what an adapter learnt is a difference from exactly those weights; on others it is noise",
+            fix: missing ? $"name {Links[^1].Name} as the model: an adapter's folder is found with everything below it"
+                : $"name the model that it was trained on ({Links[0].Name}, weights {Links[0].Sha256[..12]}), or train the adapter anew");
+    }
+}

@@ -1,0 +1,192 @@
+using System.Text.Json.Nodes;
+using Handbook.Base;
+using Handbook.Models.Families;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary><c>adapter_config.json</c> of PEFT: read from any release, written with the keys of 0.20.</summary>
+internal static class AdapterConfigFile
+{
+    /// <summary>Its name in a folder.</summary>
+    public const string Name = "adapter_config.json";
+
+    /// <summary>Keys that change what is computed and that are not built, with the values under which they do not.</summary>
+    private static readonly (string Key, string What)[] s_refused =
+    [
+        ("layer_replication", "layers that are used several times"), ("target_parameters", "adapters on parameters that are no layer"),
+        ("use_qalora", "adapters over groups of inputs"), ("use_bdlora", "block-diagonal adapters"),
+        ("alora_invocation_tokens", "adapters that begin behind certain tokens"), ("arrow_config", "adapters chosen by token"),
+        ("velora_config", "compressed activations"), ("monteclora_config", "sampled adapters"),
+    ];
+
+    /// <summary>The config of an adapter's folder.</summary>
+    /// <exception cref="InputException">The file is broken, or asks for something that is not built.</exception>
+    public static AdapterConfig Read(string folder)
+    {
+        var file = Path.Combine(folder, Name);
+        var json = PublishedJson.ReadIfThere(file) ?? throw new InputException($"{file} does not exist",
+            why: "it says which layers have an adapter, and of which rank", fix: "name a folder that PEFT or this program wrote");
+        var reader = new ConfigReader(json, file);
+        var config = Read(json, reader);
+        reader.ThrowIfAnyProblem();
+        return config;
+    }
+
+    private static AdapterConfig Read(JsonObject json, ConfigReader reader)
+    {
+        if (reader.Text("peft_type") is { } type && type != "LORA")
+            reader.Problem($"peft_type is {type}, and only LORA is read");
+        if (reader.Text("bias") is { } bias && bias != "none")
+            reader.Problem($"bias is {bias}: biases that are trained beside the adapter are not read");
+        foreach (var (key, what) in s_refused)
+            if (json[key] is { } value && !IsNothing(value))
+                reader.Problem($"{key} asks for {what}, which is not built");
+        return new()
+        {
+            Json = json,
+            Rank = reader.SizeOr(8, "r"),
+            Alpha = reader.Number(8, "lora_alpha"),
+            Dropout = reader.Number(0, "lora_dropout"),
+            Targets = NamesOf(json["target_modules"]),
+            Excluded = NamesOf(json["exclude_modules"]),
+            Layers = Numbers(json["layers_to_transform"]),
+            LayersPattern = Texts(json["layers_pattern"]),
+            RankPattern = Patterns(json["rank_pattern"], reader),
+            AlphaPattern = Patterns(json["alpha_pattern"], reader),
+            ModulesToSave = Texts(json["modules_to_save"]),
+            TrainedTokens = Tokens(json["trainable_token_indices"]),
+            UseRslora = reader.Flag(false, "use_rslora"),
+            UseDora = reader.Flag(false, "use_dora"),
+            LoraBias = reader.Flag(false, "lora_bias"),
+            TieWeights = reader.Flag(false, "ensure_weight_tying"),
+            TaskType = reader.Text("task_type") ?? "CAUSAL_LM",
+            BaseModel = reader.Text("base_model_name_or_path"),
+            Revision = reader.Text("revision"),
+            Init = ReadInit(json["init_lora_weights"], reader),
+        };
+    }
+
+    /// <summary>What changed the weights below when it began cannot be read: nobody knows the changed weights.</summary>
+    private static AdapterInit ReadInit(JsonNode? value, ConfigReader reader)
+    {
+        if (value is JsonValue text && text.TryGetValue<string>(out var name) && (name.StartsWith("pissa", StringComparison.Ordinal)
+            || name is "olora" or "loftq" or "corda" or "lora_ga"))
+            reader.Problem($"init_lora_weights is {name}: the adapter belongs to weights that were changed when it began, and they are not "
+                + "in this folder; save it with path_initial_model_for_weight_conversion in PEFT");
+        return AdapterInit.Default;
+    }
+
+    /// <summary>The file of an adapter, with the keys in PEFT's layout.</summary>
+    /// <param name="baseModel">The model that it was trained on.</param>
+    public static void Write(string folder, AdapterConfig config, Family family, string baseModel)
+    {
+        var json = config.Json?.DeepClone().AsObject() ?? Empty();
+        json["base_model_name_or_path"] = baseModel;
+        json["revision"] = config.Revision;
+        json["r"] = config.Rank;
+        json["lora_alpha"] = Number(config.Alpha);
+        json["lora_dropout"] = config.Dropout;
+        json["target_modules"] = Node(config.Targets ?? ModuleNames.Of(family.AdapterTargets!));
+        json["exclude_modules"] = config.Excluded is null ? null : Node(config.Excluded);
+        json["layers_to_transform"] = config.Layers.Count == 0 ? null : Array(config.Layers.Select(layer => (JsonNode)layer));
+        json["layers_pattern"] = config.LayersPattern.Count == 0 ? null : Array(config.LayersPattern.Select(name => (JsonNode)name));
+        json["rank_pattern"] = Node(config.RankPattern);
+        json["alpha_pattern"] = Node(config.AlphaPattern);
+        json["modules_to_save"] = config.ModulesToSave.Count == 0 ? null : Array(config.ModulesToSave.Select(name => (JsonNode)name));
+        json["trainable_token_indices"] = Node(config.TrainedTokens);
+        json["use_rslora"] = config.UseRslora;
+        json["use_dora"] = config.UseDora;
+        json["lora_bias"] = config.LoraBias;
+        json["ensure_weight_tying"] = config.TieWeights;
+        json["task_type"] = config.TaskType;
+        json["fan_in_fan_out"] = family.StoresTransposed;
+        json["init_lora_weights"] = true;
+        json["inference_mode"] = true;
+        json["peft_type"] = "LORA";
+        json["bias"] = "none";
+        PublishedJson.Write(Path.Combine(folder, Name), json);
+    }
+
+    /// <summary>The keys of PEFT 0.20 that say nothing.</summary>
+    private static JsonObject Empty() => new()
+    {
+        ["alora_invocation_tokens"] = null,
+        ["arrow_config"] = null,
+        ["auto_mapping"] = null,
+        ["corda_config"] = null,
+        ["eva_config"] = null,
+        ["layer_replication"] = null,
+        ["loftq_config"] = new JsonObject(),
+        ["lora_ga_config"] = null,
+        ["megatron_config"] = null,
+        ["megatron_core"] = "megatron.core",
+        ["monteclora_config"] = null,
+        ["peft_version"] = "0.20.0",
+        ["qalora_group_size"] = 16,
+        ["target_parameters"] = null,
+        ["use_bdlora"] = null,
+        ["use_qalora"] = false,
+        ["velora_config"] = null,
+    };
+
+    private static bool IsNothing(JsonNode value) => value switch
+    {
+        JsonArray list => list.Count == 0,
+        JsonObject map => map.Count == 0,
+        JsonValue one => one.TryGetValue<bool>(out var flag) && !flag,
+        _ => false,
+    };
+
+    private static JsonNode Number(double value) => value == Math.Floor(value) && Math.Abs(value) < 1e9 ? (long)value : value;
+
+    private static JsonNode Node(ModuleNames names) => names.IsAllLinear ? ModuleNames.AllLinearWord
+        : names.Pattern is { } pattern ? pattern : Array(names.Names.Select(name => (JsonNode)name));
+
+    private static JsonObject Node(IReadOnlyDictionary<string, double> patterns) =>
+        new(patterns.Select(pair => KeyValuePair.Create<string, JsonNode?>(pair.Key, Number(pair.Value))));
+
+    private static JsonNode? Node(IReadOnlyDictionary<string, ValueList<int>> tokens) => tokens.Count == 0 ? null
+        : new JsonObject(tokens.Select(pair => KeyValuePair.Create<string, JsonNode?>(pair.Key,
+            Array(pair.Value.Select(id => (JsonNode)id)))));
+
+    private static JsonArray Array(IEnumerable<JsonNode> items) => [.. items];
+
+    private static ModuleNames? NamesOf(JsonNode? node) => node switch
+    {
+        JsonArray list => ModuleNames.Of(list.Select(item => item!.GetValue<string>())),
+        JsonValue value => ModuleNames.Of(value.GetValue<string>()),
+        _ => null,
+    };
+
+    private static ValueList<string> Texts(JsonNode? node) => node switch
+    {
+        JsonArray list => [.. list.Select(item => item!.GetValue<string>())],
+        JsonValue value => [value.GetValue<string>()],
+        _ => [],
+    };
+
+    private static ValueList<int> Numbers(JsonNode? node) => node switch
+    {
+        JsonArray list => [.. list.Select(item => item!.GetValue<int>())],
+        JsonValue value => [value.GetValue<int>()],
+        _ => [],
+    };
+
+    private static Dictionary<string, ValueList<int>> Tokens(JsonNode? node) => node switch
+    {
+        JsonObject map => map.ToDictionary(pair => pair.Key, pair => Numbers(pair.Value)),
+        JsonArray list => new() { ["embed_tokens"] = Numbers(list) },
+        _ => [],
+    };
+
+    private static Dictionary<string, double> Patterns(JsonNode? node, ConfigReader reader)
+    {
+        var result = new Dictionary<string, double>();
+        foreach (var (pattern, value) in node as JsonObject ?? [])
+            if (ModuleNames.Problem(pattern) is { } problem)
+                reader.Problem($"\"{pattern}\" is not a regular expression: {problem}");
+            else
+                result[pattern] = value!.GetValue<double>();
+        return result;
+    }
+}

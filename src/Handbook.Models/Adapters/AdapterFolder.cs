@@ -1,0 +1,103 @@
+using Handbook.Base;
+using Handbook.Models.Files;
+using Handbook.Torch;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>An adapter as PEFT saves it: its config, and its tensors as a source of values.</summary>
+/// <param name="folder">Where it lies.</param>
+internal sealed class AdapterFolder(string folder) : IAdapterSource
+{
+    /// <summary>The tensors, newest name first.</summary>
+    private static readonly string[] s_files = ["adapter_model.safetensors", "adapter_model.bin"];
+
+    /// <summary>The name of its tensors in a folder.</summary>
+    public static string Weights => s_files[0];
+
+    /// <summary>Where it lies.</summary>
+    public string Folder { get; } = folder;
+
+    /// <summary>Whether a folder holds an adapter.</summary>
+    public static bool Holds(string folder) => File.Exists(Path.Combine(folder, AdapterConfigFile.Name))
+        || s_files.Any(name => File.Exists(Path.Combine(folder, name)));
+
+    /// <summary>The file with its tensors.</summary>
+    /// <exception cref="InputException">There is none.</exception>
+    public static string FileOf(string folder) => s_files.Select(name => Path.Combine(folder, name)).FirstOrDefault(File.Exists)
+        ?? throw new InputException($"{folder} has {AdapterConfigFile.Name}, but no {Weights}",
+            why: "the adapter's tensors are missing", fix: "name a folder that holds both");
+
+    public void Fill(AdapterLayout layout, ModelParameters parameters)
+    {
+        using var files = WeightFiles.Open(FileOf(Folder));
+        var tensors = Names(files);
+        var used = new HashSet<string>();
+        foreach (var layer in layout.Layers)
+        {
+            if (layer.Start is { } start)
+                StartedAdapter.Read(layer, start, parameters, Find);
+            else
+                foreach (var spec in layer.Specs)
+                    Read(spec);
+        }
+        foreach (var (_, own) in layout.Whole)
+            Read(own);
+        if (tensors.Keys.Except(used).Order(StringComparer.Ordinal).ToArray() is [var extra, ..] all)
+            throw new InputException($"{files.Path}: tensor \"{extra}\"{(all.Length > 1 ? $" and {all.Length - 1} more" : "")} "
+                + $"{(all.Length > 1 ? "belong" : "belongs")} to no layer that has an adapter",
+                why: "what an adapter learnt there would be lost without a word",
+                fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
+
+        unsafe void Read(ParameterSpec spec)
+        {
+            var value = parameters[spec.Name].Value;
+            foreach (var part in spec.Parts)
+            {
+                var data = Find(part.Published, part.PublishedShape);
+                PartCopy.ToOurs(data, part, spec.Count / Math.Max(spec.Shape[0], 1), value.DType, (nint)value.Data);
+                GC.KeepAlive(data.Owner);
+            }
+        }
+
+        TensorData Find(string published, ValueList<long> shape)
+        {
+            if (!tensors.TryGetValue(published, out var name))
+                throw new InputException($"{files.Path}: tensor \"{published}\" is missing",
+                    why: "the config names its layer as one with an adapter",
+                    fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
+            used.Add(published);
+            var info = files.Info(name);
+            if (!info.Shape.Equals(shape))
+                throw new InputException($"{files.Path}: tensor \"{name}\" has shape {info.Shape}, but the config and the model ask for {shape}",
+                    why: published.Contains(".lora_", StringComparison.Ordinal) ? "the rank differs, or the adapter was trained on another model"
+                        : "the adapter was trained on another model, or with another vocabulary",
+                    fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
+            return files.Read(name);
+        }
+    }
+
+    /// <summary>The tensors by today's names: some releases kept the adapter's name in them, or other ends.</summary>
+    private static Dictionary<string, string> Names(WeightFiles files)
+    {
+        var result = new Dictionary<string, string>();
+        foreach (var name in files.Names)
+        {
+            var today = name.Replace(".default.", ".", StringComparison.Ordinal);
+            today = today.EndsWith(".default", StringComparison.Ordinal) ? today[..^8] : today;
+            if (today.EndsWith(".lora_magnitude_vector.weight", StringComparison.Ordinal))
+                today = today[..^".weight".Length];
+            today = today.Replace(".modules_to_save.", ".", StringComparison.Ordinal);
+            if (!today.StartsWith(AdapterLayout.Prefix, StringComparison.Ordinal))
+                today = AdapterLayout.Prefix + today;
+            result[today] = name;
+        }
+        return result;
+    }
+
+    /// <summary>The tensors of an adapter as its folder has them, by today's names; for messages and comparisons.</summary>
+    public static IReadOnlyCollection<string> TensorNames(string folder)
+    {
+        using var files = WeightFiles.Open(FileOf(folder));
+        return Names(files).Keys;
+    }
+}

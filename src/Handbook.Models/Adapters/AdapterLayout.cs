@@ -1,0 +1,208 @@
+using Handbook.Base;
+using Handbook.Models.Families;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>Where an adapter joins the network.</summary>
+internal enum AdapterPlace
+{
+    /// <summary>A linear layer.</summary>
+    Layer,
+
+    /// <summary>The look-up of tokens.</summary>
+    Embedding,
+
+    /// <summary>The product that predicts tokens.</summary>
+    Head,
+}
+
+/// <summary>One published layer with its B.</summary>
+/// <param name="Module">Its path.</param>
+/// <param name="Up">B; [rows, r].</param>
+/// <param name="UpBias">[rows]; null for none.</param>
+/// <param name="Magnitude">[rows]; null without DoRA.</param>
+/// <param name="RankStart">First row of its A.</param>
+/// <param name="RowStart">First row of the output.</param>
+/// <param name="Scale">Factor.</param>
+internal sealed record AdapterTarget(string Module, ParameterSpec Up, ParameterSpec? UpBias, ParameterSpec? Magnitude, long RankStart,
+    long RowStart, double Scale)
+{
+    public long Rank => Up.Shape[1];
+}
+
+/// <summary>A parameter of ours with the published layers in it that have an adapter.</summary>
+/// <param name="Base">The parameter.</param>
+/// <param name="Place">How it is used where the adapter joins.</param>
+/// <param name="Down">A of all of them below one another; [R, in], of an embedding [V, r].</param>
+/// <param name="Targets">The layers.</param>
+internal sealed record AdapterLayer(ParameterSpec Base, AdapterPlace Place, ParameterSpec Down, IReadOnlyList<AdapterTarget> Targets)
+{
+    /// <summary>What the adapter took out of the weight when it began (PiSSA, OLoRA): subtracted for good, so that the weight itself
+    /// stays what it was. null where it began with nothing.</summary>
+    public AdapterLayer? Start { get; init; }
+
+    /// <summary>Everything that is trained.</summary>
+    public IEnumerable<ParameterSpec> Specs => [Down, .. Targets.SelectMany(target =>
+        ((ParameterSpec?[])[target.Up, target.UpBias, target.Magnitude]).OfType<ParameterSpec>())];
+}
+
+/// <summary>An adapter laid out over a model: the parameters that it adds, and where its tensors stand in a PEFT folder.</summary>
+internal sealed record AdapterLayout
+{
+    /// <summary>What tells it from other adapters of the model.</summary>
+    public required string Name { get; init; }
+
+    public required AdapterConfig Config { get; init; }
+
+    public required IReadOnlyList<AdapterLayer> Layers { get; init; }
+
+    /// <summary>Parameters that it replaces by its own, trained whole: the model's, and its own.</summary>
+    public required IReadOnlyList<(ParameterSpec Base, ParameterSpec Own)> Whole { get; init; }
+
+    /// <summary>Gives its parameters their values.</summary>
+    public required IAdapterSource Source { get; init; }
+
+    /// <summary>Whether it is trained; a frozen one lies below another, or is a reference.</summary>
+    public bool IsTrained { get; init; }
+
+    /// <summary>Whether it stands beside the trained one, to be compared with, instead of below it.</summary>
+    public bool IsReference { get; init; }
+
+    /// <summary>Everything that it is.</summary>
+    public IEnumerable<ParameterSpec> Specs => [.. Layers.SelectMany(layer => layer.Specs), .. Whole.Select(pair => pair.Own)];
+
+    /// <summary>What never changes: the starts of its layers.</summary>
+    public IEnumerable<ParameterSpec> FixedSpecs => Layers.Where(layer => layer.Start is not null).SelectMany(layer => layer.Start!.Specs);
+
+    /// <summary>Whether LoRA+ gives a parameter the higher rate: B and everything that is a vector.</summary>
+    public bool IsUp(ParameterSpec spec) => Layers.Any(layer => layer.Targets.Any(target =>
+        spec == target.Up || spec == target.UpBias || spec == target.Magnitude));
+
+    /// <summary>Prefix of every tensor's name in a PEFT folder.</summary>
+    public const string Prefix = "base_model.model.";
+
+    /// <param name="where">The file or key that names the layers, for messages.</param>
+    /// <exception cref="InputException">The config names layers that the model does not have.</exception>
+    public static AdapterLayout Of(string name, AdapterConfig config, Family family, DecoderConfig decoder,
+        IReadOnlyList<ParameterSpec> specs, IAdapterSource source, string where, bool trained)
+    {
+        var modules = new AdapterModules(family, decoder, specs);
+        var chosen = modules.Targets(config, where);
+        var layers = new List<AdapterLayer>();
+        foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
+        {
+            var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
+            layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
+                ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
+                {
+                    UseDora = false,
+                    LoraBias = false,
+                }, ".start") }
+                : layer);
+        }
+        return new()
+        {
+            Name = name,
+            Config = config,
+            Layers = layers,
+            Whole = [.. Replaced(name, config, specs, where)],
+            Source = source,
+            IsTrained = trained,
+        };
+    }
+
+    private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
+        module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
+        : module.Spec.Name == ParameterSpec.Embedding ? AdapterPlace.Embedding
+        : AdapterPlace.Layer;
+
+    private static AdapterLayer Layer(string name, ParameterSpec spec, AdapterPlace place, string[] modules, AdapterConfig config,
+        string suffix)
+    {
+        var inputs = spec.Shape[1];
+        var own = $"{spec.Name[..^".weight".Length]}{(place == AdapterPlace.Head ? ".head" : "")}.{name}{suffix}";
+        var (downs, targets) = (new List<ParameterPart>(), new List<AdapterTarget>());
+        var rank = 0L;
+        foreach (var module in modules)
+        {
+            var (published, r) = (Prefix + module, config.RankOf(module));
+            ParameterPart[] parts = [.. spec.Parts.Where(part => AdapterModules.PathOf(part.Published) == module
+                || place == AdapterPlace.Head)];
+            var (start, rows, width) = (parts.Min(part => part.Start), parts.Sum(part => part.Rows), Width(parts[0]));
+            if (place == AdapterPlace.Embedding)
+            {
+                downs.Add(new(published + ".lora_embedding_A", [r, width], 0, 0, width, Transposed: true));
+                targets.Add(new(module, new($"{own}.lora_B.weight", [inputs, r],
+                    [new(published + ".lora_embedding_B", [inputs, r], 0, 0, inputs, false)], ParameterKind.Weight, 0), null, null, 0, 0,
+                    config.ScaleOf(module)));
+                continue;
+            }
+            downs.Add(new(published + ".lora_A.weight", [r, inputs], 0, rank, r, false));
+            ParameterSpec Rows(string what, string file, bool matrix) => new($"{own}.{what}.{targets.Count}",
+                matrix ? [rows, r] : [rows], [.. parts.Select(part => new ParameterPart(published + file, matrix ? [width, r] : [width],
+                    part.PublishedStart, part.Start - start, part.Rows, false))],
+                what == "lora_bias" ? ParameterKind.Bias : ParameterKind.Weight, 0);
+            targets.Add(new(module, Rows("lora_B", ".lora_B.weight", matrix: true),
+                config.LoraBias ? Rows("lora_bias", ".lora_B.bias", matrix: false) : null,
+                config.UseDora ? Rows("magnitude", ".lora_magnitude_vector", matrix: false) : null, rank, start, config.ScaleOf(module)));
+            rank += r;
+        }
+        var down = place == AdapterPlace.Embedding
+            ? new ParameterSpec(own + ".lora_A.weight", [downs[0].PublishedShape[1], downs[0].PublishedShape[0]], [.. downs],
+                ParameterKind.Embedding, 0)
+            : new ParameterSpec(own + ".lora_A.weight", [rank, inputs], [.. downs], ParameterKind.Weight, 0);
+        return new(spec, place, down, targets);
+    }
+
+    /// <summary>Outputs of a published layer.</summary>
+    private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
+
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config,
+        IReadOnlyList<ParameterSpec> specs, string where)
+    {
+        foreach (var spec in specs)
+        {
+            bool[] meant = [.. spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])
+                .Select(module => config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved)))];
+            if (!meant.Contains(true))
+                continue;
+            if (meant.Contains(false))
+                throw new InputException($"{where}: modules_to_save names {spec.Parts[Array.IndexOf(meant, true)].Published}, which is "
+                    + "multiplied together with its neighbours",
+                    why: "a part of one product cannot be trained whole while the rest is frozen",
+                    fix: "give it an adapter instead, or name its neighbours as well");
+            yield return (spec, spec with
+            {
+                Name = $"{spec.Name}.{name}",
+                Parts = [.. spec.Parts.Select(part => part with { Published = Prefix + part.Published })],
+            });
+        }
+    }
+
+    /// <summary>The adapter as products read it.</summary>
+    public LowRank Operation(AdapterLayer layer, ModelParameters parameters, double sign = 1) => new()
+    {
+        Down = parameters[layer.Down.Name],
+        Dropout = Config.Dropout,
+        Layer = NameNumber.Of(layer.Base.Name),
+        Parts = [.. layer.Targets.Select(target => new LowRankPart
+        {
+            Up = parameters[target.Up.Name],
+            UpBias = target.UpBias is null ? null : parameters[target.UpBias.Name],
+            Magnitude = target.Magnitude is null ? null : parameters[target.Magnitude.Name],
+            RankStart = target.RankStart,
+            RowStart = target.RowStart,
+            Scale = sign * target.Scale,
+        })],
+    };
+}
+
+/// <summary>Where an adapter's values come from.</summary>
+internal interface IAdapterSource
+{
+    /// <summary>Gives the adapter's parameters their values.</summary>
+    /// <param name="parameters">With everything else loaded: the base, and the adapters before this one.</param>
+    void Fill(AdapterLayout layout, ModelParameters parameters);
+}

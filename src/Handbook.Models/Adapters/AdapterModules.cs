@@ -1,0 +1,106 @@
+using System.Text.RegularExpressions;
+using Handbook.Base;
+using Handbook.Models.Families;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>One published layer that gets an adapter.</summary>
+/// <param name="Path">Its path in the published network, e.g. <c>model.layers.0.self_attn.q_proj</c>.</param>
+/// <param name="Spec">The parameter of ours that holds it.</param>
+internal sealed record AdapterModule(string Path, ParameterSpec Spec);
+
+/// <summary>The layers of a published network by their paths, and which of them an adapter means.</summary>
+internal sealed class AdapterModules
+{
+    private readonly Family _family;
+    private readonly DecoderConfig _config;
+    private readonly IReadOnlyList<AdapterModule> _all;
+
+    /// <param name="specs">The model's parameters, fused.</param>
+    public AdapterModules(Family family, DecoderConfig config, IReadOnlyList<ParameterSpec> specs)
+    {
+        (_family, _config) = (family, config);
+        _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding)
+            .SelectMany(spec => spec.Parts.Select(part => part.Published).Distinct().Select(name => new AdapterModule(PathOf(name), spec)))];
+        Head = config.Head == ModelHead.Score ? "score" : PathOf(family.HeadName);
+        if (config is { TiedHead: true, Head: ModelHead.Language })
+            _all = [.. _all, new(Head, specs.First(spec => spec.Name == ParameterSpec.Embedding))];
+    }
+
+    /// <summary>The head's path.</summary>
+    public string Head { get; }
+
+    /// <summary>The token embedding's path.</summary>
+    public string Embedding => PathOf(_family.EmbeddingName);
+
+    /// <summary>A published tensor's module.</summary>
+    public static string PathOf(string published) => published.EndsWith(".weight", StringComparison.Ordinal) ? published[..^7] : published;
+
+    /// <summary>The layers that get an adapter, in the order of the model.</summary>
+    /// <param name="where">The file or key that names them, for messages.</param>
+    /// <exception cref="InputException">A name means nothing, or a layer that cannot have one.</exception>
+    public IReadOnlyList<AdapterModule> Targets(AdapterConfig config, string where)
+    {
+        var targets = config.Targets ?? (_family.AdapterTargets is { } usual ? ModuleNames.Of(usual) : throw new InputException(
+            $"{where} is missing, and {_family.ModelType} has no usual targets",
+            why: "the reference implementation knows usual layers of some families only",
+            fix: $"name the layers, such as all-linear, or [{string.Join(", ", LayerNames().Take(4))}]"));
+        if (targets.Pattern is { } pattern && ModuleNames.Problem(pattern) is { } problem)
+            throw new InputException($"{where}: \"{pattern}\" is not a regular expression: {problem}",
+                fix: "one word is matched against whole paths; write names of layers as a list");
+        foreach (var name in targets.Names.Where(name => !_all.Any(module => ModuleNames.EndsWith(module.Path, name))))
+            throw new InputException($"{where}: no layer of this {_family.ModelType} is called {name}",
+                why: "an adapter on a layer that does not exist would train nothing",
+                fix: Suggestion(name));
+        AdapterModule[] chosen = [.. _all.Where(module => (targets.IsAllLinear ? IsOrdinary(module) : targets.Match(module.Path))
+            && !(config.Excluded is { } excluded && excluded.Match(module.Path)) && InLayers(module.Path, config))];
+        if (chosen.Length == 0)
+            throw new InputException($"{where}: \"{targets.Pattern ?? string.Join(", ", targets.Names)}\" matches no layer"
+                + (config.Layers.Count > 0 || config.Excluded is not null ? " that layers_to_transform and exclude_modules leave" : ""),
+                why: "an adapter without layers trains nothing",
+                fix: $"the paths look like {_all.First(IsOrdinary).Path}; all-linear means every linear layer but the head");
+        foreach (var module in chosen)
+            if (module.Spec.IsExact)
+                throw new InputException($"{where}: {module.Path} cannot have an adapter",
+                    why: "its few outputs are multiplied in full precision (a router, or a score head)",
+                    fix: module.Path == "score" ? "name it in lora_modules_to_save, where it is for reward models anyway"
+                        : "leave it out of the targets");
+            else if (module.Spec.Name == ParameterSpec.Positions)
+                throw new InputException($"{where}: {module.Path}, a table of positions, cannot have an adapter",
+                    fix: "leave it out of the targets");
+        return chosen;
+    }
+
+    /// <summary>The parameters that modules trained whole mean, head and embedding by their paths.</summary>
+    /// <param name="names">Ends of paths; such as mean nothing are left out, as in the reference.</param>
+    public IReadOnlyList<AdapterModule> Whole(IEnumerable<string> names)
+    {
+        string[] wanted = [.. names];
+        return [.. _all.Where(module => wanted.Any(name => ModuleNames.EndsWith(module.Path, name)))];
+    }
+
+    private bool IsOrdinary(AdapterModule module) => module.Spec is { Kind: ParameterKind.Weight, IsExact: false } && module.Path != Head;
+
+    private IEnumerable<string> LayerNames() => _all.Where(IsOrdinary).Select(module => module.Path[(module.Path.LastIndexOf('.') + 1)..])
+        .Distinct();
+
+    private string Suggestion(string name)
+    {
+        string[] known = [.. LayerNames()];
+        return (Spelling.Nearest(name, known) is { } near ? $"did you mean {near}? " : "") + $"its layers are {string.Join(", ", known)}";
+    }
+
+    /// <summary>PEFT's rule of <c>layers_to_transform</c>: the number behind the list's name, or behind whatever stands before a
+    /// number.</summary>
+    private static bool InLayers(string path, AdapterConfig config)
+    {
+        if (config.Layers.Count == 0)
+            return true;
+        string[] patterns = config.LayersPattern.Count == 0 ? [@".*\.[^.]*\.(\d+)\."]
+            : [.. config.LayersPattern.Select(name => $@".*\.{name}\.(\d+)\.")];
+        foreach (var pattern in patterns)
+            if (Regex.Match(path, $@"\A{pattern}", RegexOptions.CultureInvariant) is { Success: true } match)
+                return config.Layers.Contains(int.Parse(match.Groups[1].Value));
+        return false;
+    }
+}

@@ -1,0 +1,105 @@
+using Handbook.Base;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>An adapter that has not learnt anything: the first values of its parameters.</summary>
+/// <remarks>Every parameter has its own stream of numbers, which follows from the seed and the published name, so that ranks and layers that
+/// are added elsewhere change nothing here.</remarks>
+/// <param name="seed">The run's.</param>
+internal sealed class NewAdapter(long seed) : IAdapterSource
+{
+    public void Fill(AdapterLayout layout, ModelParameters parameters)
+    {
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        foreach (var (replaced, own) in layout.Whole)
+            parameters[own.Name].Value.Detach().CopyFrom(parameters.With(Below(layout, parameters))[replaced.Name].Value.Detach());
+        foreach (var layer in layout.Layers)
+        {
+            if (layer.Start is { } start)
+            {
+                Decompose(layout, layer, start, parameters);
+                continue;
+            }
+            Draw(layout.Config.Init, layer, parameters);
+            foreach (var target in layer.Targets)
+                if (target.Magnitude is { } magnitude)
+                    parameters[magnitude.Name].Value.Detach().CopyFrom(
+                        AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]));
+        }
+    }
+
+    private static string[] Below(AdapterLayout layout, ModelParameters parameters) =>
+        [.. parameters.Adapters.Where(other => other != layout).Select(other => other.Name)];
+
+    private void Draw(AdapterInit init, AdapterLayer layer, ModelParameters parameters)
+    {
+        for (var i = 0; i < layer.Targets.Count; i++)
+        {
+            var target = layer.Targets[i];
+            var (down, up) = (parameters[layer.Down.Name].Value.Detach(), parameters[target.Up.Name].Value.Detach());
+            if (layer.Place == AdapterPlace.Embedding)
+            {
+                // The reference draws B of an embedding, and leaves A zero.
+                up.CopyFrom(Normal(target.Up.Parts[0].Published, up, 1));
+                continue;
+            }
+            var own = down.Narrow(0, target.RankStart, target.Rank);
+            var name = layer.Down.Parts[i].Published;
+            own.CopyFrom(init == AdapterInit.Gaussian ? Normal(name, own, 1.0 / target.Rank) : Uniform(name, own, 1 / Math.Sqrt(own.Size(1))));
+            if (init == AdapterInit.Random)
+                up.CopyFrom(Uniform(target.Up.Parts[0].Published, up, 1 / Math.Sqrt(target.Rank)));
+        }
+    }
+
+    /// <summary>What the weight begins with goes into the adapter, and out of the weight.</summary>
+    private static void Decompose(AdapterLayout layout, AdapterLayer layer, AdapterLayer start, ModelParameters parameters)
+    {
+        var weight = parameters[layer.Base.Name];
+        for (var i = 0; i < layer.Targets.Count; i++)
+        {
+            using var scope = TensorScope.Enter();
+            var (target, begun) = (layer.Targets[i], start.Targets[i]);
+            var rank = (int)target.Rank;
+            var matrix = Linear.Whole(weight, target.RowStart, target.Up.Shape[0]);
+            if (rank > Math.Min(matrix.Size(0), matrix.Size(1)))
+                throw new InputException($"lora_r is {rank}, more than {target.Module} has rows or columns",
+                    why: "there are not so many singular vectors to begin with", fix: "lower lora_r, or leave init_lora_weights out");
+            Tensor down, up;
+            if (layout.Config.Init == AdapterInit.Pissa)
+            {
+                var (left, values, right) = matrix.Svd();
+                var root = (values.Narrow(0, 0, rank) * (1 / target.Scale)).Sqrt();
+                (up, down) = (left.Narrow(1, 0, rank) * root, right.Narrow(0, 0, rank) * root.Reshape(rank, 1));
+            }
+            else
+            {
+                var (q, r) = matrix.Qr();
+                (up, down) = (q.Narrow(1, 0, rank), r.Narrow(0, 0, rank));
+            }
+            foreach (var (spec, place) in (ReadOnlySpan<(AdapterLayer, AdapterTarget)>)[(layer, target), (start, begun)])
+            {
+                parameters[spec.Down.Name].Value.Detach().Narrow(0, place.RankStart, rank).CopyFrom(down);
+                parameters[place.Up.Name].Value.Detach().CopyFrom(up);
+            }
+        }
+    }
+
+    private Tensor Normal(string name, Tensor like, double deviation)
+    {
+        var values = new float[like.Count];
+        new NormalNumbers(seed, name).Fill(0, values, deviation);
+        return Tensor.From(values, like.Shape).To(like.DType);
+    }
+
+    private Tensor Uniform(string name, Tensor like, double bound)
+    {
+        var values = new float[like.Count];
+        var random = new SplitMix(SplitMix.Mix((ulong)seed) ^ NameNumber.Of(name));
+        foreach (ref var value in values.AsSpan())
+            value = (float)(((random.Next() >> 11) * (1.0 / (1L << 52)) - 1) * bound);
+        return Tensor.From(values, like.Shape).To(like.DType);
+    }
+}

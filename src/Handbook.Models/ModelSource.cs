@@ -1,0 +1,93 @@
+using Handbook.Base;
+using Handbook.Models.Adapters;
+using Handbook.Torch;
+
+namespace Handbook.Models;
+
+/// <summary>What a model's name means: a folder with weights, and the adapters over them.</summary>
+/// <param name="Name">As it was written.</param>
+/// <param name="Folder">The folder with whole weights.</param>
+/// <param name="Adapters">Folders of adapters, lowest first; empty for a whole model.</param>
+internal sealed record ModelSource(string Name, string Folder, ValueList<string> Adapters)
+{
+    /// <summary>The folder that was named: the uppermost adapter's, or the model's.</summary>
+    public string Top => Adapters.Count > 0 ? Adapters[^1] : Folder;
+
+    /// <summary>What was found and could not be checked, for the user.</summary>
+    public IReadOnlyList<string> Notes { get; private init; } = [];
+
+    /// <summary>What an adapter over this is trained on.</summary>
+    public AdapterChain Chain { get; private init; } = new([]);
+
+    /// <inheritdoc cref="ModelFolder.Find"/>
+    /// <param name="name">A folder of a model or of an adapter, or its name.</param>
+    /// <exception cref="InputException">It is not there, or an adapter's model is not there or has other weights.</exception>
+    public static ModelSource Find(string name, string? key = null) => Find(name, key, beside: null, depth: 0);
+
+    private static ModelSource Find(string name, string? key, string? beside, int depth)
+    {
+        // The model of an adapter may be named as seen from the adapter's folder.
+        var folder = beside is not null && !Path.IsPathRooted(name) && Directory.Exists(Path.Combine(beside, name))
+            && ModelFolder.TryFind(name) is null ? Path.GetFullPath(Path.Combine(beside, name)) : ModelFolder.FindAny(name, key);
+        if (!ModelFolder.IsAdapter(folder))
+            return new(name, folder, []) { Chain = new([AdapterChain.Link(folder, name)]) };
+        if (depth > 8)
+            throw new InputException($"{name}: its adapters lie on one another without an end", fix: "look at base_model_name_or_path of each");
+        var config = AdapterConfigFile.Read(folder);
+        if (config.BaseModel is not { Length: > 0 } based)
+            throw new InputException($"{Path.Combine(folder, AdapterConfigFile.Name)}: base_model_name_or_path is missing",
+                why: "an adapter is nothing without the model that it was trained on",
+                fix: "write there the folder or the name of the model that it was trained on");
+        ModelSource below;
+        try
+        {
+            below = Find(based, null, folder, depth + 1);
+        }
+        catch (InputException missing)
+        {
+            throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
+                why: "an adapter is nothing without the model that it was trained on",
+                fix: $"fetch {based}, or write its place into base_model_name_or_path of {Path.Combine(folder, AdapterConfigFile.Name)}",
+                inner: missing);
+        }
+        List<string> notes = [.. below.Notes];
+        if (AdapterChain.Of(folder) is { } chain)
+            chain.Require(name, below.Chain);
+        else
+            notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {below.Folder}"
+                + (below.Adapters.Count > 0 ? $" with {string.Join(" and ", below.Adapters)}" : ""));
+        return new(name, below.Folder, [.. below.Adapters, folder])
+        {
+            Notes = notes,
+            Chain = new([.. below.Chain.Links, AdapterChain.Link(folder, name)]),
+        };
+    }
+
+    /// <summary>The adapters laid out over the model's parameters, frozen.</summary>
+    public IReadOnlyList<AdapterLayout> Layouts(ModelWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
+        AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
+        $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules", trained: false))];
+
+    /// <summary>The config of the network: the model's, with the score head that an adapter brings.</summary>
+    public PublishedConfig Config()
+    {
+        var config = PublishedConfig.Load(Folder);
+        return Adapters.Any(folder => AdapterConfigFile.Read(folder).TaskType == "SEQ_CLS") ? config.WithScoreHead() : config;
+    }
+
+    /// <summary>Opens the weights.</summary>
+    /// <param name="config">From <see cref="Config"/>, or with a head of the caller's.</param>
+    public ModelWeights Open(PublishedConfig config, long? headSeed = null) =>
+        ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null));
+
+    /// <summary>The network as it stands, frozen, with its adapters.</summary>
+    /// <param name="compute">Element type of products.</param>
+    public Decoder Load(PublishedConfig config, DType compute)
+    {
+        using var weights = Open(config);
+        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute).With(Layouts(weights)));
+    }
+
+    /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>
+    public string Having(string file) => Adapters.Reverse().FirstOrDefault(folder => File.Exists(Path.Combine(folder, file))) ?? Folder;
+}

@@ -1,0 +1,161 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Models.Adapters;
+using Handbook.Training.Methods;
+
+namespace Handbook.Training.Plans;
+
+/// <summary>The keys of adapters, under the names of TRL's and PEFT's options.</summary>
+public sealed record AdapterOptions
+{
+    /// <summary>Train an adapter over the frozen model instead of the model's own weights: LoRA, with 4-bit weights QLoRA.</summary>
+    public bool UsePeft { get; init; }
+
+    /// <summary>The folder of an adapter to go on with; null begins a new one. Its own config says what it is.</summary>
+    public string? AdapterNameOrPath { get; init; }
+
+    /// <summary>Rank of the adapter's matrices.</summary>
+    public int LoraR { get; init; } = 16;
+
+    /// <summary>α: what the adapter adds is multiplied by α / r. Any positive number.</summary>
+    public double LoraAlpha { get; init; } = 32;
+
+    /// <summary>Share of an adapter's input that is 0 in each training step; the other elements grow by as much.</summary>
+    public double LoraDropout { get; init; } = 0.05;
+
+    /// <summary>The layers that get an adapter: ends of their names as a list, one regular expression over whole names, or
+    /// <c>all-linear</c>; null takes the usual ones of the family.</summary>
+    public IReadOnlyList<string>? LoraTargetModules { get; init; }
+
+    /// <summary>Layers that get none although <c>lora_target_modules</c> means them.</summary>
+    public IReadOnlyList<string>? ExcludeModules { get; init; }
+
+    /// <summary>Numbers of the only layers that get adapters, from 0; null for all.</summary>
+    public IReadOnlyList<double>? LayersToTransform { get; init; }
+
+    /// <summary>What stands before a layer's number in the names, e.g. <c>layers</c>; null for anything.</summary>
+    public IReadOnlyList<string>? LayersPattern { get; init; }
+
+    /// <summary>Ranks of single layers, by names or regular expressions.</summary>
+    public IReadOnlyDictionary<string, double>? RankPattern { get; init; }
+
+    /// <summary>α of single layers, by names or regular expressions.</summary>
+    public IReadOnlyDictionary<string, double>? AlphaPattern { get; init; }
+
+    /// <summary>Modules that are trained whole and saved with the adapter, e.g. <c>[embed_tokens, lm_head]</c>. A reward model's head is
+    /// always among them.</summary>
+    public IReadOnlyList<string>? LoraModulesToSave { get; init; }
+
+    /// <summary>What the adapter's model does: <c>CAUSAL_LM</c>, or <c>SEQ_CLS</c> for reward models.</summary>
+    public string LoraTaskType { get; init; } = "CAUSAL_LM";
+
+    /// <summary>Multiply by α / √r instead, so that large ranks learn as fast (rsLoRA).</summary>
+    public bool UseRslora { get; init; }
+
+    /// <summary>Train direction and length of each layer's rows apart (DoRA).</summary>
+    public bool UseDora { get; init; }
+
+    /// <summary>Give B a bias.</summary>
+    public bool LoraBias { get; init; }
+
+    /// <summary>How a new adapter begins: <c>true</c> (as the reference), <c>gaussian</c>, <c>pissa</c> (principal singular vectors of the
+    /// weight), <c>olora</c> (its QR decomposition), or <c>false</c> (random, so that the model changes at once).</summary>
+    public AdapterStart InitLoraWeights { get; init; }
+
+    /// <summary>Let a tied head follow an embedding that <c>lora_modules_to_save</c> trains.</summary>
+    public bool EnsureWeightTying { get; init; }
+
+    /// <summary>Train without dropout whatever <c>lora_dropout</c> says; null as the method's trainer does: methods that compare answers and
+    /// reward models leave it out.</summary>
+    public bool? DisableDropout { get; init; }
+
+    /// <summary>Factor on the learning rate of B (LoRA+), usually 16; null trains A and B alike.</summary>
+    public double? LoraplusLrRatio { get; init; }
+
+    internal void Validate(Diagnostics report)
+    {
+        if (!UsePeft)
+        {
+            if (AdapterNameOrPath is not null)
+                report.Error("adapter_name_or_path", "names an adapter to go on with, but use_peft is false",
+                    why: "without adapters all weights are trained, and the adapter would be left aside",
+                    fix: "set use_peft: true; to train all weights from where the adapter ended, merge it first with `handbook merge`");
+            return;
+        }
+        if (LoraR < 1)
+            report.Error("lora_r", $"is {LoraR}, but must be 1 or more", fix: "set lora_r: 16");
+        if (LoraAlpha <= 0)
+            report.Error("lora_alpha", $"is {LoraAlpha}, but must be above 0", why: "what the adapter adds is multiplied by it",
+                fix: "set lora_alpha: 32");
+        if (LoraDropout is < 0 or >= 1)
+            report.Error("lora_dropout", $"is {LoraDropout}, but must be from 0 to below 1", fix: "set lora_dropout: 0.05");
+        if (LoraplusLrRatio is <= 0)
+            report.Error("loraplus_lr_ratio", $"is {LoraplusLrRatio}, but must be above 0", fix: "set loraplus_lr_ratio: 16");
+        foreach (var layer in LayersToTransform ?? [])
+            if (layer < 0 || layer != Math.Floor(layer))
+                report.Error("layers_to_transform", $"has {layer}, but layers are numbered 0, 1, 2, …");
+        foreach (var (key, patterns) in new[] { ("rank_pattern", RankPattern), ("alpha_pattern", AlphaPattern) })
+            foreach (var (pattern, value) in patterns ?? new Dictionary<string, double>())
+                if (ModuleNames.Problem(pattern) is { } problem)
+                    report.Error(key, $"has \"{pattern}\", which is not a regular expression: {problem}");
+                else if (value <= 0 || key == "rank_pattern" && value != Math.Floor(value))
+                    report.Error(key, $"gives {pattern} the value {value}",
+                        fix: key == "rank_pattern" ? "write a whole number, 1 or more" : "write a number above 0");
+        if (LoraTargetModules is [var only] && ModuleNames.Problem(only) is { } wrong)
+            report.Error("lora_target_modules", $"is \"{only}\", which is not a regular expression: {wrong}",
+                why: "one word is matched against whole names", fix: "write the ends of names as a list of several, or all-linear");
+        if (InitLoraWeights is AdapterStart.Pissa or AdapterStart.Olora && (UseDora || LoraBias))
+            report.Error("init_lora_weights", $"is {RecipeNames.Of(InitLoraWeights)} beside {(UseDora ? "use_dora" : "lora_bias")}",
+                why: "such an adapter is saved with twice its rank, which holds for plain LoRA alone",
+                fix: $"remove {(UseDora ? "use_dora" : "lora_bias")}, or set init_lora_weights: true");
+    }
+
+    /// <summary>The adapter that these keys describe.</summary>
+    internal AdapterConfig Config(bool scores) => new()
+    {
+        Rank = LoraR,
+        Alpha = LoraAlpha,
+        Dropout = LoraDropout,
+        // A list of one word is that word: TRL hands it on as a regular expression.
+        Targets = LoraTargetModules is null ? null : LoraTargetModules is [var word] && !IsName(word) ? ModuleNames.Of(word)
+            : ModuleNames.Of(LoraTargetModules),
+        Excluded = ExcludeModules is null ? null : ModuleNames.Of(ExcludeModules),
+        Layers = [.. (LayersToTransform ?? []).Select(layer => (int)layer)],
+        LayersPattern = [.. LayersPattern ?? []],
+        RankPattern = RankPattern ?? new Dictionary<string, double>(),
+        AlphaPattern = AlphaPattern ?? new Dictionary<string, double>(),
+        ModulesToSave = [.. scores ? (LoraModulesToSave ?? []).Union(["classifier", "score"]) : LoraModulesToSave ?? []],
+        UseRslora = UseRslora,
+        UseDora = UseDora,
+        LoraBias = LoraBias,
+        TieWeights = EnsureWeightTying,
+        TaskType = scores ? "SEQ_CLS" : LoraTaskType,
+        Init = InitLoraWeights switch
+        {
+            AdapterStart.Gaussian => AdapterInit.Gaussian,
+            AdapterStart.Pissa => AdapterInit.Pissa,
+            AdapterStart.Olora => AdapterInit.Olora,
+            AdapterStart.Random => AdapterInit.Random,
+            _ => AdapterInit.Default,
+        },
+    };
+
+    /// <summary>Whether a word is the end of a module's name: no character of it means something in a regular expression.</summary>
+    private static bool IsName(string word) => word != ModuleNames.AllLinearWord
+        && word.All(letter => char.IsAsciiLetterOrDigit(letter) || letter is '_' or '.') && !word.Contains(".*", StringComparison.Ordinal);
+}
+
+/// <summary>How a new adapter begins; PEFT's <c>init_lora_weights</c>.</summary>
+public enum AdapterStart
+{
+    /// <summary>A uniform, B zero: the model begins as it is.</summary>
+    [Spelled("true", "True")] Default,
+    /// <summary>A normal with deviation 1/r, B zero.</summary>
+    [Spelled("gaussian")] Gaussian,
+    /// <summary>Principal singular vectors of the weight. Meng et al. 2024, arXiv:2404.02948.</summary>
+    [Spelled("pissa")] Pissa,
+    /// <summary>A QR decomposition of the weight. Büyükakyüz 2024, arXiv:2406.01775.</summary>
+    [Spelled("olora")] Olora,
+    /// <summary>Both matrices random.</summary>
+    [Spelled("false", "False")] Random,
+}

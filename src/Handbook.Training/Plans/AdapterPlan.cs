@@ -1,0 +1,63 @@
+using Handbook.Base;
+using Handbook.Models;
+using Handbook.Models.Adapters;
+using Handbook.Training.Methods;
+
+namespace Handbook.Training.Plans;
+
+/// <summary>The adapters of a run over its model, lowest first: those that the model consists of, the one that training goes on from as a
+/// reference, and the one that is trained.</summary>
+internal static class AdapterPlan
+{
+    /// <summary>The name of the adapter that is trained.</summary>
+    public const string Trained = "default";
+
+    /// <summary>The name of the adapter as it stood when the run began.</summary>
+    private const string AtTheStart = "reference";
+
+    /// <param name="source">The model that the run begins with.</param>
+    /// <param name="weights">Its weights.</param>
+    /// <param name="checkpoint">The folder to go on from; null begins anew.</param>
+    /// <exception cref="InputException">Model, adapter and keys do not fit together.</exception>
+    public static IReadOnlyList<AdapterLayout> Of(MethodOptions run, ModelSource source, ModelWeights weights, string? checkpoint)
+    {
+        var keys = run.Adapter;
+        if (!keys.UsePeft)
+            return source.Adapters.Count == 0 ? [] : throw new InputException(
+                $"model_name_or_path: {source.Name} is an adapter of {source.Folder}, but use_peft is false",
+                why: "all weights would be trained, and an adapter's folder has few of them",
+                fix: $"set use_peft: true to train a new adapter over it, or merge it first: handbook merge {source.Name} --out FOLDER");
+        var below = source.Layouts(weights);
+        if (keys.AdapterNameOrPath is not { } named)
+            return [.. below, Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
+                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules", trained: true)];
+        var folder = Adapter(named);
+        AdapterChain.Of(folder)?.Require($"adapter_name_or_path: {named}", source.Chain);
+        var config = AdapterConfigFile.Read(folder) with { Dropout = Dropout(run, folder) };
+        var where = $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules";
+        AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
+            ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
+        return [.. below, .. reference, Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true)];
+
+        AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
+            config, weights.Family, weights.Config, weights.Parameters, values, where, trained);
+    }
+
+    /// <summary>The folder of an adapter to go on with.</summary>
+    /// <exception cref="InputException">It is none.</exception>
+    public static string Adapter(string named)
+    {
+        var folder = ModelFolder.FindAny(named, "adapter_name_or_path");
+        return AdapterFolder.Holds(folder) ? folder : throw new InputException($"adapter_name_or_path: {folder} holds no adapter",
+            why: $"there is no {AdapterConfigFile.Name}", fix: "name a folder that PEFT or a run with use_peft wrote; a whole model is named in "
+            + "model_name_or_path");
+    }
+
+    /// <summary>The recipe's dropout where the user wrote one; an adapter that is gone on with keeps its own otherwise.</summary>
+    private static double Dropout(MethodOptions run, string folder) => run.IsWritten("lora_dropout") ? run.Adapter.LoraDropout
+        : AdapterConfigFile.Read(folder).Dropout;
+
+    /// <summary>The files of the adapters that decide what the reference computes.</summary>
+    public static IReadOnlyList<string> ReferenceFolders(MethodOptions run, ModelSource source) =>
+        [.. source.Adapters, .. run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } ? (string[])[Adapter(named)] : []];
+}
