@@ -221,7 +221,7 @@ public sealed partial class Tensor
     public Tensor Rsqrt() => Ops.Rsqrt.Call(this);
 
     /// <summary>√x of every element.</summary>
-    public Tensor Sqrt() => Ops.Sqrt.Call(this);
+    internal Tensor Sqrt() => Ops.Sqrt.Call(this);
 
     /// <summary>eˣ of every element.</summary>
     public Tensor Exp() => Ops.Exp.Call(this);
@@ -304,11 +304,11 @@ public sealed partial class Tensor
     // ---- decompositions ------------------------------------------------------------------------------------------
 
     /// <summary>U, s and Vᵀ with this = U · diag(s) · Vᵀ, the largest singular values first; [M, K], [K], [K, N] with K = min(M, N).</summary>
-    public (Tensor Left, Tensor Values, Tensor Right) Svd() => Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right]
+    internal (Tensor Left, Tensor Values, Tensor Right) Svd() => Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right]
         ? (left, values, right) : throw new TorchException("linalg_svd did not give three tensors");
 
     /// <summary>Q and R with this = Q · R, Q's columns orthonormal; [M, K], [K, N] with K = min(M, N).</summary>
-    public (Tensor Q, Tensor R) Qr() => Ops.Qr.CallMany(this, "reduced") is [var q, var r]
+    internal (Tensor Q, Tensor R) Qr() => Ops.Qr.CallMany(this, "reduced") is [var q, var r]
         ? (q, r) : throw new TorchException("linalg_qr did not give two tensors");
 
     // ---- filling -------------------------------------------------------------------------------------------------

@@ -145,7 +145,7 @@ internal static class AdapterConfigFile
     private static JsonObject Node(IReadOnlyDictionary<string, double> patterns) =>
         new(patterns.Select(pair => KeyValuePair.Create<string, JsonNode?>(pair.Key, Number(pair.Value))));
 
-    private static JsonNode? Node(IReadOnlyDictionary<string, ValueList<int>> tokens) => tokens.Count == 0 ? null
+    private static JsonObject? Node(IReadOnlyDictionary<string, ValueList<int>> tokens) => tokens.Count == 0 ? null
         : new JsonObject(tokens.Select(pair => KeyValuePair.Create<string, JsonNode?>(pair.Key,
             Array(pair.Value.Select(id => (JsonNode)id)))));
 

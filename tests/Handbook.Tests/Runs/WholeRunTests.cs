@@ -55,22 +55,31 @@ public sealed class WholeRunTests : IDisposable
             AssertSameAdapter(Path.Combine(folder, "adapter-after"), _output.Path);
     }
 
-    /// <summary>The same tensors, each within 2e-4 of its largest entry.</summary>
+    /// <summary>The same tensors, each within 2e-4 of its largest entry; one number in ten thousand may be further off: where a gradient is
+    /// as small as its rounding, AdamW makes a whole step of either.</summary>
     private static void AssertSameAdapter(string expected, string actual)
     {
         using var theirs = WeightFiles.Open(AdapterFolder.FileOf(expected));
         using var ours = WeightFiles.Open(AdapterFolder.FileOf(actual));
+        var (further, count) = (0, 0);
         Assert.Equal(theirs.Names.Order(StringComparer.Ordinal), ours.Names.Order(StringComparer.Ordinal));
         foreach (var name in theirs.Names)
         {
             Assert.Equal(theirs.Info(name), ours.Info(name));
             var wanted = MemoryMarshal.Cast<byte, float>(theirs.Bytes(name));
             var found = MemoryMarshal.Cast<byte, float>(ours.Bytes(name));
-            var (largest, apart) = (0f, 0f);
+            var largest = 0f;
+            foreach (var value in wanted)
+                largest = Math.Max(largest, Math.Abs(value));
             for (var i = 0; i < wanted.Length; i++)
-                (largest, apart) = (Math.Max(largest, Math.Abs(wanted[i])), Math.Max(apart, Math.Abs(wanted[i] - found[i])));
-            Assert.True(apart <= 2e-4 * largest, $"{name}: differs by {apart / largest:g3} of its largest entry");
+                if (Math.Abs(wanted[i] - found[i]) is var apart && apart > 2e-4 * largest)
+                {
+                    Assert.True(apart <= 1e-3 * largest, $"{name}[{i}]: {found[i]}, the reference has {wanted[i]}");
+                    further++;
+                }
+            count += wanted.Length;
         }
+        Assert.True(further <= Math.Max(1, count / 10_000), $"{further} of {count} numbers are further off than 2e-4 of their largest");
     }
 
     [Fact] // a linear warm-up begins at the rate 0, so that the second step, too, compares a policy with itself
