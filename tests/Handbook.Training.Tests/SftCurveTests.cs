@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
@@ -23,13 +24,15 @@ public sealed class SftCurveTests
         var folder = SharedFiles.Need("golden", "curves", name);
         using var document = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "curve.json")));
         var curve = document.RootElement;
-        if (Directory.Exists(Path.Combine(folder, "adapter_init")))
-            GoldenCase.NotBuilt($"curves/{name}: adapters");
         using var tensors = SafetensorsFile.Open(Path.Combine(folder, "tensors.safetensors"));
 
         var published = PublishedConfig.Load(Path.Combine(folder, "init"));
         using var weights = ModelWeights.Open(Path.Combine(folder, "init"), published, fused: true);
-        using var model = Decoder.Load(weights, ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
+        var adapter = Path.Combine(folder, "adapter_init");
+        using var model = Decoder.Load(weights, Directory.Exists(adapter)
+            ? ParameterPlan.Frozen(weights, DType.Float32).With([AdapterLayout.Of("default", AdapterConfigFile.Read(adapter), weights.Family,
+                weights.Config, weights.Parameters, new AdapterFolder(adapter), adapter, trained: true)])
+            : ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
         Follow(model, curve, tensors, name);
     }
 

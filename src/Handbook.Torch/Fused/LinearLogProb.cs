@@ -52,6 +52,7 @@ internal sealed class LinearLogProb : AutogradNode
     private readonly Parameter _head;
     private readonly Mirrored<int> _targets;
     private readonly HeadOptions _options;
+    private readonly Added[] _added;        // by adapters of the head
     private readonly double[]? _weights;    // of the weighted loss; null where log-probabilities go out
     private Tensor _hidden = null!;
     private Tensor? _gradient;              // of the weighted loss by the hidden rows; null where they are frozen
@@ -60,8 +61,28 @@ internal sealed class LinearLogProb : AutogradNode
     private Tensor? _logits;
     private double _summed;                 // the part of the weighted loss's gradient that the head already has
 
-    private LinearLogProb(Parameter head, Mirrored<int> targets, HeadOptions options, double[]? weights) =>
+    private LinearLogProb(Parameter head, Mirrored<int> targets, HeadOptions options, double[]? weights, Tensor[] low)
+    {
         (_head, _targets, _options, _weights) = (head, targets, options, weights);
+        _added = [.. low.Select((values, i) => new Added(values, head.Adapters[i].Parts[0].Up, values.RequiresGrad))];
+    }
+
+    /// <summary>What an adapter of the head adds to the logits: low · Bᵀ.</summary>
+    /// <param name="Low">s·A·d(hidden); [M, r].</param>
+    /// <param name="Up">B; [V, r].</param>
+    /// <param name="Wanted">Whether <see cref="Low"/> needs its gradient.</param>
+    private sealed record Added(Tensor Low, Parameter Up, bool Wanted)
+    {
+        /// <summary>The gradient of <see cref="Low"/> that forward knows already; null where there is none.</summary>
+        public Tensor? Gradient { get; set; }
+    }
+
+    /// <summary>The inputs of the adapters' second products, which have gradients of their own.</summary>
+    private static Tensor[] Low(Tensor hidden, Parameter head, TokenNoise? noise) => [.. head.Adapters.Select(adapter =>
+        Linear.Forward(TokenDropout.Forward(hidden, noise, adapter), adapter.Down) * adapter.Parts[0].Scale)];
+
+    private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
+        [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value)];
 
     /// <summary>Σ weightᵢ · lossᵢ, with loss = −log p(target) (or its label-smoothed form).</summary>
     /// <remarks>
@@ -75,26 +96,32 @@ internal sealed class LinearLogProb : AutogradNode
     /// <param name="weights">[M].</param>
     /// <param name="options">Scale, cap and smoothing.</param>
     /// <param name="statistics">Filled where given; [M].</param>
+    /// <param name="noise">For the dropout of the head's adapters; null computes without.</param>
     /// <returns>One number, float64.</returns>
     public static Tensor WeightedLoss(Tensor hidden, Parameter head, Mirrored<int> targets, double[] weights, in HeadOptions options,
-        HeadStatistics? statistics = null)
+        HeadStatistics? statistics = null, TokenNoise? noise = null)
     {
         Check(hidden, head, targets);
         if (weights.Length != targets.Count)
             throw new ArgumentException($"{weights.Length} weights for {targets.Count} targets", nameof(weights));
         using var scope = TensorScope.Enter();
-        var needed = IsNeeded(hidden, head.Value);
-        var node = new LinearLogProb(head, targets, options, weights);
+        var low = Low(hidden, head, noise);
+        var inputs = Inputs(hidden, head, low);
+        var needed = IsNeeded(inputs);
+        var node = new LinearLogProb(head, targets, options, weights, low);
         statistics ??= new HeadStatistics(targets.Count);
         Tensor loss;
         using (GradMode.Disabled())
         {
             var gradient = needed && hidden.RequiresGrad ? hidden.EmptyLike() : null;
+            foreach (var added in node._added)
+                added.Gradient = needed && added.Wanted ? added.Low.EmptyLike() : null;
+            var further = Array.ConvertAll(node._added, added => added.Gradient);
             node.Chunks(hidden, (start, rows, logits) =>
             {
                 node.Run(logits, start, needed ? weights : null, statistics);
                 if (needed)
-                    node.Share(logits, hidden.Narrow(0, start, rows), gradient?.Narrow(0, start, rows));
+                    node.Share(logits, hidden.Narrow(0, start, rows), gradient?.Narrow(0, start, rows), further, start);
             });
             var sum = 0.0;
             for (var i = 0; i < targets.Count; i++)
@@ -104,7 +131,10 @@ internal sealed class LinearLogProb : AutogradNode
                 (node._hidden, node._gradient, node._summed) = (node.Save(hidden), gradient is null ? null : node.Save(gradient), 1);
         }
         if (needed)
-            node.Attach([hidden, head.Value], loss);
+        {
+            node.SaveAdded();
+            node.Attach(inputs, loss);
+        }
         return scope.Keep(loss);
     }
 
@@ -112,12 +142,14 @@ internal sealed class LinearLogProb : AutogradNode
     /// more.</summary>
     /// <returns>[M], float64.</returns>
     public static Tensor LogProbs(Tensor hidden, Parameter head, Mirrored<int> targets, in HeadOptions options,
-        HeadStatistics? statistics = null)
+        HeadStatistics? statistics = null, TokenNoise? noise = null)
     {
         Check(hidden, head, targets);
         using var scope = TensorScope.Enter();
-        var needed = IsNeeded(hidden, head.Value);
-        var node = new LinearLogProb(head, targets, options, weights: null);
+        var low = Low(hidden, head, noise);
+        var inputs = Inputs(hidden, head, low);
+        var needed = IsNeeded(inputs);
+        var node = new LinearLogProb(head, targets, options, weights: null, low);
         statistics ??= new HeadStatistics(targets.Count);
         Tensor result;
         using (GradMode.Disabled())
@@ -133,7 +165,10 @@ internal sealed class LinearLogProb : AutogradNode
                 node._logits = node.Save(all);
         }
         if (needed)
-            node.Attach([hidden, head.Value], result);
+        {
+            node.SaveAdded();
+            node.Attach(inputs, result);
+        }
         return scope.Keep(result);
     }
 
@@ -145,6 +180,11 @@ internal sealed class LinearLogProb : AutogradNode
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
         var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type)
             : Product.Linear(hidden, head.Compute, null).To(type);
+        foreach (var (low, adapter) in Low(hidden, head, noise: null).Zip(head.Adapters))
+        {
+            var up = adapter.Parts[0].Up.Compute;
+            logits = logits + (RowExact.IsEnabled ? Linear.RowByRow(low, up, null, type) : Product.Linear(low, up, null).To(type));
+        }
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)
@@ -191,7 +231,11 @@ internal sealed class LinearLogProb : AutogradNode
             var rows = Math.Min(size, count - start);
             var logits = buffer.Narrow(0, all is null ? 0 : start, rows);
             if (!known)
+            {
                 Product.Into(hidden.Narrow(0, start, rows), transposed, logits);
+                foreach (var added in _added)
+                    Product.TrySum(logits, added.Low.Detach().Narrow(0, start, rows), added.Up.Compute.Detach().T(), add: true);
+            }
             body(start, rows, logits);
         }
     }
@@ -201,8 +245,15 @@ internal sealed class LinearLogProb : AutogradNode
         DeviceKernels.Of(logits).CrossEntropy(logits, start, _targets, weights, _options, statistics);
 
     /// <summary>The gradient by some rows' logits goes to the rows, where they are not frozen, and to the head.</summary>
-    private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden)
+    private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden, Tensor?[] dlow, int start)
     {
+        var rows = dlogits.Size(0);
+        for (var i = 0; i < _added.Length; i++)
+        {
+            if (dlow[i] is { } gradient)
+                Product.Into(dlogits, _added[i].Up.Compute, gradient.Narrow(0, start, rows));
+            _added[i].Up.AddProduct(dlogits.T(), _added[i].Low.Detach().Narrow(0, start, rows));
+        }
         if (dhidden is not null)
             Product.Into(dlogits, _head.Compute, dhidden);
         _head.AddProduct(dlogits.T(), hidden);
@@ -215,18 +266,28 @@ internal sealed class LinearLogProb : AutogradNode
             var factor = gradients[0]!.ToScalar();
             var missing = factor - _summed;
             _summed = 0;            // a second pass over the same graph finds nothing done
-            if (missing != 0 && _head.IsTrainable)
-                Again(Array.ConvertAll(_weights, weight => weight * missing), null);
-            return [_gradient is null || factor == 1 ? _gradient : _gradient * factor, null];
+            if (missing != 0 && (_head.IsTrainable || _added.Any(added => added.Up.IsTrainable)))
+                Again(Array.ConvertAll(_weights, weight => weight * missing), null, new Tensor?[_added.Length]);
+            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[_added.Length]];
+
+            Tensor? Times(Tensor? gradient) => gradient is null || factor == 1 ? gradient : gradient * factor;
         }
         // d Σ gᵢ·log pᵢ is the weighted loss's gradient with the weights −g.
         var result = _hiddenWanted ? _hidden.EmptyLike() : null;
-        Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result);
-        return [result, null];
+        var further = Array.ConvertAll(_added, added => added.Wanted ? added.Low.EmptyLike() : null);
+        Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result, further);
+        return [result, null, .. further, .. new Tensor?[_added.Length]];
     }
 
-    /// <summary>Adds the gradient of Σ weight · loss to the head, and writes that of the hidden rows.</summary>
-    private void Again(double[] weights, Tensor? dhidden)
+    /// <summary>Keeps what adapters need in the backward pass.</summary>
+    private void SaveAdded()
+    {
+        for (var i = 0; i < _added.Length; i++)
+            _added[i] = _added[i] with { Low = Save(_added[i].Low.Detach()), Gradient = _added[i].Gradient is { } known ? Save(known) : null };
+    }
+
+    /// <summary>Adds the gradient of Σ weight · loss to the head, and writes those of the hidden rows and of what adapters multiply.</summary>
+    private void Again(double[] weights, Tensor? dhidden, Tensor?[] dlow)
     {
         var statistics = new HeadStatistics(weights.Length);
         var kept = _logits;
@@ -234,7 +295,7 @@ internal sealed class LinearLogProb : AutogradNode
         Chunks(_hidden, (start, rows, logits) =>
         {
             Run(logits, start, weights, statistics);
-            Share(logits, _hidden.Narrow(0, start, rows), dhidden?.Narrow(0, start, rows));
+            Share(logits, _hidden.Narrow(0, start, rows), dhidden?.Narrow(0, start, rows), dlow, start);
         }, kept, known: kept is not null);
     }
 }

@@ -124,10 +124,11 @@ internal static class Plain
     /// <param name="head">[V, D].</param>
     /// <param name="targets">[M].</param>
     /// <param name="options">Scale, cap and smoothing.</param>
-    public static Tensor Loss(Tensor hidden, Tensor head, int[] targets, in HeadOptions options)
+    /// <param name="added">Added to the logits; null for nothing.</param>
+    public static Tensor Loss(Tensor hidden, Tensor head, int[] targets, in HeadOptions options, Tensor? added = null)
     {
         using var scope = TensorScope.Enter();
-        var logits = hidden.Linear(head) * options.Scale;
+        var logits = (added is null ? hidden.Linear(head) : hidden.Linear(head) + added) * options.Scale;
         if (options.SoftCap > 0)
             logits = (logits / options.SoftCap).Tanh() * options.SoftCap;
         var logProbs = logits.LogSoftmax(-1);

@@ -19,7 +19,8 @@ internal static class TokenLogProbs
     /// <returns>[T], a number for each target.</returns>
     public static Tensor Of(Decoder model, Bin bin, int[] places, int[] targets, HeadStatistics statistics, ForwardOptions? options = null,
         double temperature = 1) =>
-        LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature), statistics);
+        LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature), statistics,
+            options?.AdapterNoise?.Select(places));
 
     /// <summary>Σ weight · (−log p) over the targets; its derivative follows.</summary>
     /// <param name="weights">One for each target.</param>
@@ -29,7 +30,7 @@ internal static class TokenLogProbs
         Decoder model, Bin bin, int[] places, int[] targets, double[] weights, HeadStatistics? statistics = null,
             ForwardOptions? options = null, double labelSmoothing = 0) =>
         LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights,
-            model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics);
+            model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics, options?.AdapterNoise?.Select(places));
 
     private static Tensor Rows(Decoder model, Bin bin, int[] places, ForwardOptions? options)
     {

@@ -68,6 +68,17 @@ public sealed class EveryNodeTests
             Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new() { LabelSmoothing = 0.1 }) * Tensor.From([0.3, -0.2,
                 1.1])).Sum().Reshape(1)],
         }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4)),
+        ["log-probabilities of a head with an adapter"] = (["LinearLogProb", "TokenDropout"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.LogProbs(x[0].Value, HeadWith(x, 0.5), s_targets, new() { SoftCap = 3 }, noise: s_noise)],
+            Plain = x => [-Plain.Loss(x[0].Value, x[1].Value, s_targets, new() { SoftCap = 3 }, PlainHead(x, 0.5))],
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2)),
+        ["weighted loss of a head with an adapter"] = (["LinearLogProb"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, HeadWith(x, 0), s_targets, [0.3, -0.2, 1.1], new())],
+            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new(), PlainHead(x, 0))
+                * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2)),
         ["weighted loss in several chunks"] = (["LinearLogProb"], () => new Agree
         {
             Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_many, Array.ConvertAll(s_many, t => t / 4e4), new())],
@@ -164,9 +175,24 @@ public sealed class EveryNodeTests
 
         static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
 
-        static Tensor Mask(long[] keys, double rate) => Tensor.From([.. keys.SelectMany(key => Enumerable.Range(0, 4)
-            .Select(column => DropoutKernel.Keeps(key, column, rate) ? 1 / (1 - rate) : 0))], keys.Length, 4);
     }
+
+    private static readonly TokenNoise s_noise = new([21, 22, 23]);
+
+    private static Tensor Mask(long[] keys, double rate) => Tensor.From([.. keys.SelectMany(key => Enumerable.Range(0, 4)
+        .Select(column => DropoutKernel.Keeps(key, column, rate) ? 1 / (1 - rate) : 0))], keys.Length, 4);
+
+    private static Parameter HeadWith(Operand[] x, double rate) => x[1].Parameter!.With([new LowRank
+    {
+        Down = x[2].Parameter!,
+        Parts = [new() { Up = x[3].Parameter!, Scale = 2 }],
+        Dropout = rate,
+        Layer = 8,
+    }]);
+
+    /// <summary>What the adapter adds to the logits.</summary>
+    private static Tensor PlainHead(Operand[] x, double rate) =>
+        (rate == 0 ? x[0].Value : x[0].Value * Mask(s_noise.For(8).Host, rate).To(x[0].Value.DType)).Linear(2 * x[3].Value.Mm(x[2].Value));
 
     private static Agree Router(bool normalize) => new Agree
     {
