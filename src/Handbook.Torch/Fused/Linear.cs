@@ -1,5 +1,3 @@
-using Handbook.Torch.Devices;
-
 namespace Handbook.Torch.Fused;
 
 /// <summary>A linear layer, y = x · Wᵀ + b, that sums the gradient of W where it is kept.</summary>
@@ -9,7 +7,7 @@ internal static class Linear
     /// <param name="weight">[out, in].</param>
     /// <param name="bias">[out]; null for none.</param>
     /// <returns>[N, out], in the element type of x.</returns>
-    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null) => Forward(x, weight, weight.Compute, bias);
+    public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null) => Forward(x, weight, weight.Operand, bias);
 
     /// <summary>A layer without bias whose product has the master's precision, whatever other products have: for a few outputs that must be
     /// exact.</summary>
@@ -22,43 +20,25 @@ internal static class Linear
         return scope.Keep(Forward(x.To(weight.Value.DType), weight, weight.Value, bias: null));
     }
 
-    private static Tensor Forward(Tensor x, Parameter weight, Tensor matrix, Parameter? bias)
+    private static Tensor Forward(Tensor x, Parameter weight, WeightOperand operand, Parameter? bias)
     {
         using var scope = TensorScope.Enter();
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())
-            y = RowExact.IsEnabled && !needed ? RowByRow(x, matrix, bias?.Compute, x.DType) : Product.Linear(x, matrix, bias?.Compute);
+            y = RowExact.IsEnabled && !needed ? operand.RowByRow(x, bias?.Compute, x.DType) : operand.Linear(x, bias?.Compute);
         if (needed)
-            LinearNode.Attach(x, weight, matrix, bias, y);
+            LinearNode.Attach(x, weight, operand, bias, y);
         return scope.Keep(y);
     }
 
-    /// <summary>The same with results that depend on their own row alone; without gradients.</summary>
-    /// <param name="output">Element type of the result: that of x, or float32.</param>
-    internal static Tensor RowByRow(Tensor x, Tensor weight, Tensor? bias, DType output)
-    {
-        var y = Tensor.Empty(output, x.Device, x.Size(0), weight.Size(0));
-        if (!Product.IsStored(x, weight))
-            DeviceKernels.Of(x).RowLinear(x, weight, bias, y);
-        else
-            for (long start = 0, count; start < weight.Size(0); start += count)
-            {
-                using var scope = TensorScope.Enter();
-                var rows = Product.WidenedRows(weight, start);
-                count = rows.Size(0);
-                y.Narrow(1, start, count).CopyFrom(RowByRow(x, rows, bias?.Narrow(0, start, count), output));
-            }
-        return y;
-    }
-
-    private sealed class LinearNode(Parameter weight, Tensor matrix, Parameter? bias, bool inputNeedsGrad) : AutogradNode
+    private sealed class LinearNode(Parameter weight, WeightOperand operand, Parameter? bias, bool inputNeedsGrad) : AutogradNode
     {
         private Tensor _x = null!;
 
-        public static void Attach(Tensor x, Parameter weight, Tensor matrix, Parameter? bias, Tensor y)
+        public static void Attach(Tensor x, Parameter weight, WeightOperand operand, Parameter? bias, Tensor y)
         {
-            var node = new LinearNode(weight, matrix, bias, x.RequiresGrad);
+            var node = new LinearNode(weight, operand, bias, x.RequiresGrad);
             node._x = node.Save(x);
             node.Attach([x, weight.Value, bias?.Value], y);
         }
@@ -69,7 +49,7 @@ internal static class Linear
             weight.AddProduct(dy.T(), _x);
             if (bias is { IsTrainable: true })
                 bias.Add(dy.To(bias.Gradient!.DType).Sum(0));
-            return [inputNeedsGrad ? Product.Of(dy, matrix) : null, null, null];
+            return [inputNeedsGrad ? operand.Of(dy) : null, null, null];
         }
     }
 }

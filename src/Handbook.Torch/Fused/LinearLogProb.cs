@@ -143,7 +143,7 @@ internal sealed class LinearLogProb : AutogradNode
     {
         using var scope = TensorScope.Enter();
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
-        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type)
+        var logits = RowExact.IsEnabled ? head.Operand.RowByRow(hidden, null, type)
             : Product.Linear(hidden, head.Compute, null).To(type);
         if (options.Scale != 1)
             logits = logits * options.Scale;
