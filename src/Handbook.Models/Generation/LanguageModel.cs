@@ -52,7 +52,7 @@ public sealed class LanguageModel : IDisposable
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(folder, config.Decoder);
         using var weights = ModelWeights.Open(folder, config, fused: true);
-        var network = Decoder.Load(weights, ParameterPlan.Frozen(weights, compute));
+        var network = Decoder.Load(weights, ParameterPlan.Frozen(weights, compute, roundsInputs: true));
         try
         {
             return new(folder, network, tokenizer, defaults, owned: true);

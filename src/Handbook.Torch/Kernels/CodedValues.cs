@@ -12,7 +12,7 @@ internal unsafe struct CodedValues
 
     public byte* Codes;
 
-    /// <summary>Null where the scales are codes.</summary>
+    /// <summary>Null where the scales are codes; of int8, where the codes themselves are wanted.</summary>
     public float* Scales;
 
     public byte* ScaleCodes;
@@ -31,7 +31,7 @@ internal unsafe struct CodedValues
     public readonly void Read<T>(long row, long column, int count, T* target) where T : unmanaged
     {
         if (IsInt8)
-            ReadInt8((sbyte*)Codes + row * Columns + column, Scales[row], count, target);
+            ReadInt8((sbyte*)Codes + row * Columns + column, Scales == null ? 1 : Scales[row], Scales == null ? 1 : Int8Step, count, target);
         else
             ReadFourBits(row * Columns + column, count, target);
     }
@@ -56,14 +56,14 @@ internal unsafe struct CodedValues
         return product + Offset;
     }
 
-    private static void ReadInt8<T>(sbyte* codes, float scale, int count, T* target) where T : unmanaged
+    private static void ReadInt8<T>(sbyte* codes, float scale, float unit, int count, T* target) where T : unmanaged
     {
-        var (factor, step) = (Vector512.Create(scale), Vector512.Create(Int8Step));
+        var (factor, step) = (Vector512.Create(scale), Vector512.Create(unit));
         var i = 0;
         for (; i + Lanes.Width <= count; i += Lanes.Width)
             Put(target + i, Vector512.ConvertToSingle(Widen(codes + i)) * factor * step);
         for (; i < count; i++)
-            Lanes.Set(target, i, codes[i] * scale * Int8Step);
+            Lanes.Set(target, i, codes[i] * scale * unit);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

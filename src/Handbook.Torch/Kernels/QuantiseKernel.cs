@@ -7,7 +7,7 @@ namespace Handbook.Torch.Kernels;
 /// <remarks>
 /// <code>
 /// four bits:   scale = max |w|,   code = nearest( w · (1 / scale) )
-/// int8:        h = w in half precision,   scale = max |h| of the row,   code = round( h · (127 / scale) ), ties to even
+/// int8:        h = w in half precision,   scale = max |h| of the row,   code = round( h · (1 / scale · 127) ), ties to even
 /// </code>
 /// A block of zeros has the scale 0 and the code of 0.
 /// </remarks>
@@ -110,7 +110,7 @@ internal static unsafe class QuantiseKernel
             for (var i = 0L; i < Columns; i++)
                 scale = MathF.Max(scale, MathF.Abs((float)(Half)Widen(Source, first + i)));
             Scales[index] = scale;
-            var factor = scale == 0 ? 0 : 127 / scale;
+            var factor = scale == 0 ? 0 : 1 / scale * 127;          // two roundings, as in the reference
             for (var i = 0L; i < Columns; i++)
                 Codes[first + i] = (sbyte)MathF.Round((float)(Half)Widen(Source, first + i) * factor);
         }

@@ -19,10 +19,13 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
 {
     private readonly CodedPart[] _parts;
     private readonly long[] _starts;
+    private readonly bool _roundsInputs;
 
     /// <param name="parts">The weight's rows in order; their matrices are owned from here on.</param>
     /// <param name="compute">Element type of products: float32, or bfloat16 for values that are rounded to it.</param>
-    public QuantisedMatrix(IReadOnlyList<CodedPart> parts, DType compute)
+    /// <param name="roundsInputs">Rounds the inputs of int8 weights as <see cref="Int8Product"/> says: what the reference does when it does
+    /// not train. Without gradients.</param>
+    public QuantisedMatrix(IReadOnlyList<CodedPart> parts, DType compute, bool roundsInputs = false)
     {
         if (compute is not (DType.Float32 or DType.BFloat16))
             throw new ArgumentOutOfRangeException(nameof(compute), compute, "products of codes are in float32 or bfloat16");
@@ -31,6 +34,7 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         for (var i = 0; i < _parts.Length; i++)
             (_starts[i], Rows) = (Rows, Rows + _parts[i].Rows);
         (Columns, Compute) = (_parts[0].Matrix.Columns, compute);
+        _roundsInputs = roundsInputs && _parts.All(part => part.Matrix.Format.Kind == QuantisedKind.Int8);
     }
 
     public long Rows { get; }
@@ -47,14 +51,15 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
 
     /// <summary>A part of the weight; [rows, columns].</summary>
     /// <param name="type">Float32, BFloat16 or Float64: the float32 value rounded, or widened.</param>
-    public Tensor Tile(DType type, long row, long rows, long column, long columns)
+    /// <param name="unscaled">The codes of int8 themselves.</param>
+    public Tensor Tile(DType type, long row, long rows, long column, long columns, bool unscaled = false)
     {
         var tile = Tensor.Empty(type, Device.Cpu, rows, columns);
         switch (type)
         {
-            case DType.Float32: Read(row, rows, column, columns, tile.Pointer<float>()); break;
-            case DType.BFloat16: Read(row, rows, column, columns, tile.Pointer<BFloat16>()); break;
-            case DType.Float64: Read(row, rows, column, columns, tile.Pointer<double>()); break;
+            case DType.Float32: Read(row, rows, column, columns, tile.Pointer<float>(), unscaled); break;
+            case DType.BFloat16: Read(row, rows, column, columns, tile.Pointer<BFloat16>(), unscaled); break;
+            case DType.Float64: Read(row, rows, column, columns, tile.Pointer<double>(), unscaled); break;
             default: throw new NotSupportedException($"values of codes as {type}");
         }
         return tile;
@@ -69,8 +74,15 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     public Tensor Linear(Tensor x, Tensor? bias)
     {
         var type = TypeFor(x);
-        if (type != x.DType)
-            return InType(x, type, input => Linear(input, bias?.To(type)));
+        if (_roundsInputs && type != DType.Float64)
+            return InType(x, DType.Float32, input => Int8Product.Linear(input, this, bias?.To(DType.Float32)));
+        return type == x.DType ? Multiply(x, bias) : InType(x, type, input => Multiply(input, bias?.To(type)));
+    }
+
+    /// <summary>x · Wᵀ + bias in the element type of x.</summary>
+    internal Tensor Multiply(Tensor x, Tensor? bias)
+    {
+        var type = x.DType;
         var most = Product.StoredColumns(Columns, Rows);
         if (most >= Rows)
             return OverTile(0, Rows, 0, Columns, type, tile => Product.Linear(x, tile, bias));
@@ -115,6 +127,8 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         var input = TypeFor(x) == DType.BFloat16 ? x.To(DType.BFloat16) : x;
         var y = Tensor.Empty(output == DType.BFloat16 ? DType.Float32 : output, x.Device, x.Size(0), Rows);
         var (wide, offsets) = (input.To(type).Contiguous(), bias?.To(type).Contiguous());
+        if (_roundsInputs && type == DType.Float32)
+            wide = Int8Product.RoundedByRow(wide);
         if (type == DType.Float64)
             RowLinearKernel.Run(wide.Pointer<double>(), Columns, (int)x.Size(0), Dense(type).Pointer<double>(),
                 offsets is null ? null : offsets.Pointer<double>(), y.Pointer<double>(), (int)Columns, (int)Rows);
@@ -122,6 +136,13 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
             RowLinearKernel.RunCoded(wide.Pointer<float>(), Columns, (int)x.Size(0), this,
                 offsets is null ? null : offsets.Pointer<float>(), y.Pointer<float>(), (int)Columns, (int)Rows);
         return scope.Keep(y.To(output));
+    }
+
+    /// <summary>The scales of int8 rows; [out].</summary>
+    internal Tensor RowScales()
+    {
+        using var scope = TensorScope.Enter();
+        return scope.Keep(Tensor.Cat([.. _parts.Select(part => part.Matrix.Scales.Narrow(0, part.From, part.Rows))], 0));
     }
 
     /// <summary>One row in float32, rounded to the type of products.</summary>
@@ -159,14 +180,14 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
         return found >= 0 ? found : ~found - 1;
     }
 
-    private void Read<T>(long row, long rows, long column, long columns, T* target) where T : unmanaged
+    private void Read<T>(long row, long rows, long column, long columns, T* target, bool unscaled) where T : unmanaged
     {
         var perPiece = RowPieces.PerPiece((int)columns);
-        ThreadTeam.Run((int)((rows + perPiece - 1) / perPiece), new TileBody<T>(this, row, rows, column, columns, target, perPiece));
+        ThreadTeam.Run((int)((rows + perPiece - 1) / perPiece), new TileBody<T>(this, row, rows, column, columns, target, perPiece, unscaled));
     }
 
-    private readonly struct TileBody<T>(QuantisedMatrix weight, long row, long rows, long column, long columns, T* target, int perPiece)
-        : IParallelBody where T : unmanaged
+    private readonly struct TileBody<T>(QuantisedMatrix weight, long row, long rows, long column, long columns, T* target, int perPiece,
+        bool unscaled) : IParallelBody where T : unmanaged
     {
         public void Invoke(int index)
         {
@@ -176,6 +197,8 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
                 var part = weight.PartOf(row + at);
                 var (matrix, from, count) = weight._parts[part];
                 var values = matrix.Values;
+                if (unscaled)
+                    values.Scales = null;
                 var inside = row + at - weight._starts[part];
                 for (; at < end && inside < count; at++, inside++)
                     values.Read(from + inside, column, (int)columns, target + at * columns);
