@@ -144,14 +144,22 @@ internal sealed class ModelParameters : IDisposable
     private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) =>
         flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
 
-    /// <summary>Fills the parameters from a checkpoint; what is mapped, once and for all.</summary>
-    public unsafe void Load(ModelWeights weights)
+    /// <summary>Fills the parameters from a checkpoint; what is mapped and what is kept as codes, once and for all.</summary>
+    /// <param name="quantised">Told of each parameter that was quantised.</param>
+    public unsafe void Load(ModelWeights weights, Action<ParameterSpec>? quantised = null)
     {
         foreach (var rule in Plan.Rules.Where(rule => rule.Adapter is null))
-            if (rule.Storage != ParameterStorage.Mapped)
+            if (rule.Storage is not (ParameterStorage.Mapped or ParameterStorage.Codes))
                 weights.Read(rule.Spec.Name, rule.Type, (nint)_byName[rule.Spec.Name].Value.Data);
-            else if (!_byName.ContainsKey(rule.Spec.Name))
+            else if (_byName.ContainsKey(rule.Spec.Name))
+                continue;
+            else if (rule.Quantisation is not { } codes)
                 Add(rule, weights.Map(rule.Spec.Name));
+            else
+            {
+                _byName.Add(rule.Spec.Name, new Parameter(rule.Spec.Name, weights.Codes(rule.Spec.Name, codes)));
+                quantised?.Invoke(rule.Spec);
+            }
         RefreshCompute();
         LoadAdapters();
         weights.ForgetPages();

@@ -82,10 +82,11 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <param name="compute">Element type of products.</param>
-    public Decoder Load(PublishedConfig config, DType compute)
+    /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
+    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false)
     {
         using var weights = Open(config);
-        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute).With(Layouts(weights)));
+        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights)));
     }
 
     /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>

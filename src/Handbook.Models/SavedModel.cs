@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
@@ -54,19 +53,9 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
 
-    private unsafe TensorData Read(string name)
+    private TensorData Read(string name)
     {
         var value = model.Parameters[name].Value;
-        return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), (nint)value.Data, new Keeper(value));
-    }
-
-    /// <summary>Keeps a parameter alive while its bytes are read; the memory stays the parameter's.</summary>
-    private sealed class Keeper(Tensor tensor) : SafeHandle(0, ownsHandle: false)
-    {
-        public Tensor Tensor { get; } = tensor;
-
-        public override bool IsInvalid => false;
-
-        protected override bool ReleaseHandle() => true;
+        return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
     }
 }

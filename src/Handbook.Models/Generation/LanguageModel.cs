@@ -52,7 +52,7 @@ public sealed class LanguageModel : IDisposable
         folder = source.Having("tokenizer.json");
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
-        var network = source.Load(config, compute);
+        var network = source.Load(config, compute, roundsInputs: true);
         try
         {
             return new(folder, network, tokenizer, defaults, owned: true);

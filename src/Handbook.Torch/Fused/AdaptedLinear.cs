@@ -83,7 +83,7 @@ internal sealed class AdaptedLinear : AutogradNode
             var part = adapter.Parts[i];
             var (rows, own) = (y.Narrow(1, part.RowStart, part.Rows), low.Narrow(1, part.RankStart, part.Rank));
             if (exact)
-                rows.AddInPlace(Linear.RowByRow(own, part.Up.Compute, null, own.DType));
+                rows.AddInPlace(part.Up.Operand.RowByRow(own, null, own.DType));
             else
                 Product.TrySum(rows, own, part.Up.Compute.Detach().T(), add: true);
             if (part.UpBias is { } offset)
