@@ -31,6 +31,10 @@ public record MethodOptions
     [KeyGroup("Adapters")]
     public AdapterOptions Adapter { get; init; } = new();
 
+    /// <summary>A base in few bits.</summary>
+    [KeyGroup("Quantised weights")]
+    public QuantisationOptions Quantisation { get; init; } = new();
+
     /// <summary>Which rows are read and how they become tokens.</summary>
     [KeyGroup("Data")]
     public DataOptions Data { get; init; } = new();

@@ -82,7 +82,7 @@ internal sealed record TrainingPlan
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = adapts ? ParameterPlan.Frozen(weights, compute).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+            Parameters = adapts ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
                 : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
             SaveType = saveType,
             Tokenizer = tokenizer,

@@ -27,7 +27,7 @@ internal static class KeyConditions
 
     /// <summary>Every condition, with the keys that it is of.</summary>
     public static IReadOnlyList<(IReadOnlyList<string> Keys, KeyCondition Condition)> All { get; } =
-        [.. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection(), .. OfMethods()];
+        [.. Adapters(), .. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection(), .. OfMethods()];
 
     private static readonly Lazy<IReadOnlyDictionary<string, KeyCondition[]>> s_byKey = new(() =>
         All.SelectMany(row => row.Keys.Select(key => (key, row.Condition))).GroupBy(pair => pair.key, pair => pair.Condition)
@@ -35,6 +35,19 @@ internal static class KeyConditions
 
     /// <summary>The conditions of a key, dotted below maps; none where it is read always.</summary>
     public static IReadOnlyList<KeyCondition> Of(string key) => s_byKey.Value.GetValueOrDefault(key, []);
+
+    private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Adapters()
+    {
+        string[] ofNew = [.. KeyNames.Of<AdapterOptions>().Select(RecipeNames.Key).Except(["use_peft", "adapter_name_or_path", "lora_dropout",
+            "disable_dropout", "loraplus_lr_ratio"])];
+        yield return When([.. ofNew, "lora_dropout", "disable_dropout", "loraplus_lr_ratio"], "with `use_peft`",
+            recipe => recipe.Adapter.UsePeft, "without use_peft: the model's own weights are trained", "add use_peft: true", "use_peft");
+        yield return When(ofNew, "where a new adapter begins, without `adapter_name_or_path`",
+            recipe => recipe.Adapter.AdapterNameOrPath is null, "beside adapter_name_or_path: that adapter is what its own config says", null,
+            "adapter_name_or_path");
+        yield return When(["bnb_4bit_quant_type", "bnb_4bit_compute_dtype", "use_bnb_nested_quant"], "with `load_in_4bit`",
+            recipe => recipe.Quantisation.LoadIn4Bit, "without load_in_4bit", "add load_in_4bit: true", "load_in_4bit");
+    }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Data()
     {

@@ -24,10 +24,12 @@ internal sealed class ReferenceScores(CacheFolder cache)
     /// <param name="modelFolders">The folders of the reference and of its adapters; every file of weights in them counts, and their
     /// configs.</param>
     /// <param name="compute">Element type of products.</param>
-    public string Key(IReadOnlyList<string> modelFolders, DType compute, IPreferenceObjective objective, ITokenRows rows)
+    /// <param name="quantisation">How the weights are kept; empty for as their file has them.</param>
+    public string Key(IReadOnlyList<string> modelFolders, DType compute, IPreferenceObjective objective, ITokenRows rows,
+        string quantisation = "")
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count}"));
+        hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count} {quantisation}"));
         foreach (var file in modelFolders.SelectMany(ModelFolder.Files))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
         for (var i = 0; i < rows.Count; i++)
