@@ -69,14 +69,14 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(recipe, start, plan, rows, model, method, own, observer, commandLine, cancel);
+            return Train(new(recipe, start, plan, rows, commandLine), model, method, own, observer, cancel);
     }
 
-    private static RunResult Train(Recipe recipe, RunStart start, TrainingPlan plan, RunRows rows, Decoder model, IMethodRun method,
-        RunLock? own, IRunObserver observer,
-        string? commandLine, CancellationToken cancel)
+    private static RunResult Train(RunSetup setup, Decoder model, IMethodRun method, RunLock? own, IRunObserver observer,
+        CancellationToken cancel)
     {
-        var (options, resume) = (recipe.Training, start.Resume);
+        var (recipe, plan, data) = (setup.Recipe, setup.Plan, setup.Rows.Data);
+        var (options, resume) = (recipe.Training, setup.Start.Resume);
         var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
             plan.SaveType);
         using var samples = Samples(plan, method);
@@ -88,9 +88,9 @@ public static class TrainingRun
             Model = model,
             Train = method.Train,
             Evaluation = method.Evaluation,
-            TrainSamples = rows.Data.TrainSamples,
-            EvaluationSamples = rows.Data.EvaluationSamples,
-            DataKey = rows.Key,
+            TrainSamples = data.TrainSamples,
+            EvaluationSamples = data.EvaluationSamples,
+            DataKey = setup.Rows.Key,
             SaveModel = saved.Write,
             ModelBytes = saved.Bytes,
             Evaluated = samples is null ? null : step => samples.Write(model, step),
@@ -102,7 +102,7 @@ public static class TrainingRun
         using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may go on so
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, observer);
-        RunRecord.Begin(folder, recipe, start, plan, rows.Data, commandLine);
+        RunRecord.Begin(folder, setup);
         samples?.Open(folder, resume?.Step ?? 0);
         method.OpenFiles(folder, resume?.Step ?? 0);
         var outcome = loop.Run(cancel);
@@ -118,7 +118,7 @@ public static class TrainingRun
             observer.Measured("eval", outcome.Evaluation);
         }
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
-        folder.WriteCard(RunRecord.Card(recipe, job, loop, outcome, rows.Data).ToMarkdown(folder.State));
+        folder.WriteCard(RunRecord.Card(setup, job, loop, outcome).ToMarkdown(folder.State));
         folder.Finish();
         observer.Said($"saved the model in {options.OutputDir}, read back and compared; {plan.Method.WhatNext(options.OutputDir)}");
         return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
