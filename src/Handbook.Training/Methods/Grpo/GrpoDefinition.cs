@@ -56,6 +56,7 @@ internal sealed class GrpoDefinition : AnswerDefinition
     {
         run.Sampling.Validate(report);
         run.Scoring.Validate(report);
+        LossNames.Check<GrpoAggregation>(run.Preference.LossType ?? ["dapo"], Name, report);
         run.Grpo.Validate(run, report);
     }
 

@@ -12,10 +12,6 @@ namespace Handbook.Training.Methods.Grpo;
 /// <see cref="GenerationOptions"/>, <c>reward_funcs</c> and <c>reward_weights</c> in <see cref="ScorerOptions"/>.</remarks>
 public sealed record GrpoOptions
 {
-    /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>
-    public static IReadOnlyList<string> Losses { get; } = [.. RecipeNames.Spellings(typeof(GrpoAggregation))
-        .Select(spelling => spelling.Name)];
-
     /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>,
     /// or <c>none</c>.</summary>
     public RewardScaling ScaleRewards { get; init; } = RewardScaling.Group;
@@ -104,12 +100,6 @@ public sealed record GrpoOptions
             report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked",
                 fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
         Groups(recipe, report);
-        foreach (var loss in recipe.Preference.LossType ?? [])
-            if (!Losses.Contains(loss))
-                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss,
-                    Losses) is { } nearest ? $"did you mean {nearest}?" : $"use one of {string.Join(", ", Losses)}");
-        if (recipe.Preference.LossType is { Count: > 1 })
-            report.Error("loss_type", "names several losses", why: "only dpo adds losses up", fix: "keep one");
     }
 
     private void Groups(MethodOptions recipe, Diagnostics report)
