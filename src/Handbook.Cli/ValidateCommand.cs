@@ -33,6 +33,9 @@ internal static class ValidateCommand
         var found = keysOnly || result.Draft is not { } draft ? 0 : Look(draft, wrong);
         if (wrong.Count + found is > 0 and var count)
         {
+            if (named is null && result.Draft is { } read)
+                Console.Error.WriteLine($"note: the recipe was read for `handbook {read.MethodName}`, as its path and keys tell; "
+                    + $"--method names another, e.g. --method {(read.MethodName == "dpo" ? "sft" : "dpo")}");
             Console.Error.Write(Diagnostics.Summary(count));
             return ExitCode.UserCanFix;
         }

@@ -68,6 +68,7 @@ public sealed class InspectCommandTests : IDisposable
             Assert.Contains($"{file} [train]: layout Prompt, 2 of {(file == "asked.txt" ? 3 : 2)} rows, 2 tokens", outcome.Output);
             Assert.Contains("┄┄┄ prompt: 1 tokens ┄┄┄\nb\n", outcome.Output);
             Assert.Contains("┄┄┄ prompt: 1 tokens ┄┄┄\nab\n", outcome.Output);
+            Assert.DoesNotContain("with loss", outcome.Output);
         }
     }
 

@@ -70,6 +70,9 @@ internal sealed record TokenSummary
     /// <summary>The layout that the columns told, e.g. <c>messages</c>.</summary>
     public string Format { get; init; } = "";
 
+    /// <summary>Whether rows hold something to learn; prompts hold none, and their answers are sampled.</summary>
+    public bool HasTargets => Format != nameof(RowLayout.Prompt);
+
     /// <summary>Rows that were not used, by reason, the most frequent first.</summary>
     public IReadOnlyList<BadRows> Bad { get; init; } = [];
 

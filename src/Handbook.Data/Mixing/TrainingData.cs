@@ -75,6 +75,9 @@ public sealed record TrainingDataOptions
     /// <summary>The folder beside which data sets are looked up.</summary>
     public string? RecipeFolder { get; init; }
 
+    /// <summary>Columns that are known to have no effect.</summary>
+    internal IReadOnlyList<string> Annotations { get; init; } = [];
+
     /// <summary>Where tokenised rows are kept for the next run.</summary>
     public CacheFolder Cache { get; init; } = CacheFolder.Default;
 }

@@ -74,6 +74,10 @@ public record MethodOptions
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
+    /// <summary>Columns that whoever made the rows put there for their readers: that training has no use for them need not be
+    /// told.</summary>
+    internal IReadOnlyList<string> Annotations { get; init; } = [];
+
     /// <summary>What belongs to the method.</summary>
     internal MethodDefinition Definition => MethodDefinition.Of(Method);
 

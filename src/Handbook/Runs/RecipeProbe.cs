@@ -235,13 +235,9 @@ public sealed class RecipeProbe
 
     private void EarlierRun()
     {
-        if (_recipe.Training.Fresh || RunHistory.Read(_recipe.Training.OutputDir) is null)
-            return;
-        RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        var start = RunStart.Decide(_recipe, _ => { }, verifyHashes: false);
         RunStart.RequireSameRows(_recipe);
-        var output = _recipe.Training.OutputDir;
-        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false }
-            && CheckpointFolder.FindLatest(output, _ => { }, verifyHashes: false) is { } resume)
+        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false } && start.Resume is { } resume)
             LengthChange.Require(_recipe.Training, TrainerState.Load(Path.Combine(resume.Path, TrainerState.FileName)).MaxSteps, steps,
                 resume.Step, resume.Path);
     }

@@ -149,7 +149,7 @@ public sealed class RejectionRun
                     + "judge_pattern to find the mark in them, or ask for it in judge_prompt"
                 : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys "
                     + $"of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
-        return _recipe.Rejection.SelectThreshold is { } threshold
+        return round.SamplesDropped.ContainsKey(Selection.BelowThreshold) && _recipe.Rejection.SelectThreshold is { } threshold
             ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
             : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
     }

@@ -74,8 +74,8 @@ internal sealed class RunRows : IDisposable
         foreach (var report in data.Sources)
         {
             var s = report.Summary;
-            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with "
-                + $"loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens"
+                + $"{(s.HasTargets ? $", {s.LossTokens:N0} with loss" : "")}{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
             if (s.JoinedNote() is { } joined)
                 observer.Noted(joined);
             foreach (var bad in s.Bad)

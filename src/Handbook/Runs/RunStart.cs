@@ -25,8 +25,9 @@ internal sealed record RunStart
 
     /// <summary>Looks at the run folder, and compares the recipe with that of the run found there.</summary>
     /// <param name="say">Hears what was found.</param>
+    /// <param name="verifyHashes">Whether the checkpoint's files are read and compared with their hashes.</param>
     /// <exception cref="InputException">Going on would mix two recipes, or overwrite a run.</exception>
-    public static RunStart Decide(Recipe recipe, Action<string> say)
+    public static RunStart Decide(Recipe recipe, Action<string> say, bool verifyHashes = true)
     {
         var options = recipe.Training;
         var named = options.ResumeFromCheckpoint;
@@ -43,8 +44,8 @@ internal sealed record RunStart
                     fix: "remove the key to go on, or say --fresh=true, or choose another output_dir");
 
         var resume = named is not null && asked is null
-            ? CheckpointFolder.Open(named)
-            : CheckpointFolder.FindLatest(options.OutputDir, say, verifyHashes: true);
+            ? CheckpointFolder.Open(Named(named, options.OutputDir), verifyHashes)
+            : CheckpointFolder.FindLatest(options.OutputDir, say, verifyHashes);
         if (resume is null && asked == true)
             throw new InputException($"resume_from_checkpoint is true, but {options.OutputDir} has no checkpoint",
                 why: "a run that silently began anew would be mistaken for the old one",
@@ -74,6 +75,10 @@ internal sealed record RunStart
             say($"note: changed since the run was started: {change}");
         return new RunStart { Resume = resume, Changes = changes };
     }
+
+    /// <summary>The folder of a checkpoint that is named by its path, or by its name in the run folder.</summary>
+    private static string Named(string checkpoint, string outputDir) =>
+        !Path.Exists(checkpoint) && Path.Combine(outputDir, checkpoint) is var inside && Directory.Exists(inside) ? inside : checkpoint;
 
     /// <summary>What changed, where all of it may.</summary>
     public static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
