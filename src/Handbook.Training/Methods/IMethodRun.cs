@@ -49,6 +49,12 @@ internal sealed record MethodStart
     /// <summary>The rows that are held out; null without evaluations.</summary>
     public ITokenRows? Evaluation { get; init; }
 
+    /// <summary>What is known of the training rows.</summary>
+    public required RowSurvey Survey { get; init; }
+
+    /// <summary>What is known of the rows that are held out; null without evaluations.</summary>
+    public RowSurvey? HeldOutSurvey { get; init; }
+
     public required IWorkObserver Observer { get; init; }
 
     public CancellationToken Cancel { get; init; }

@@ -102,7 +102,7 @@ internal abstract class MethodDefinition
     public virtual StepPlanOptions Steps(StepPlanOptions steps, MethodOptions run) => steps;
 
     /// <summary>What is to be known of its rows before they are trained on.</summary>
-    public virtual SurveyOptions Survey => new();
+    public virtual SurveyOptions Survey(MethodOptions run) => new();
 
     /// <summary>Tells what is unusual about its rows.</summary>
     public virtual void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)

@@ -12,7 +12,6 @@ namespace Handbook.Runs;
 internal sealed class RunRows : IDisposable
 {
     private readonly TrainingPlan _plan;
-    private readonly RowSurvey _survey;
 
     private RunRows(TrainingPlan plan, TrainingData data, IRunObserver observer)
     {
@@ -28,12 +27,20 @@ internal sealed class RunRows : IDisposable
         if (plan.Run.Data.Packing && data.Train.Count == 1
             && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
             observer.Warned(one);
-        _survey = RowSurvey.Of(data.Train, plan.Method.Survey with { LongestText = config.LongestText });
-        var heldOut = Evaluation is null ? null : RowSurvey.Of(Evaluation, new() { LongestText = config.LongestText });
-        if (LengthCheck.Found(heldOut is null ? [_survey] : [_survey, heldOut], config) is { } tooLong)
+        var wanted = plan.Method.Survey(plan.Run) with { LongestText = config.LongestText };
+        Survey = RowSurvey.Of(data.Train, wanted);
+        HeldOutSurvey = Evaluation is null ? null
+            : RowSurvey.Of(Evaluation, new() { LongestText = wanted.LongestText, Digests = wanted.Digests });
+        if (LengthCheck.Found(HeldOutSurvey is null ? [Survey] : [Survey, HeldOutSurvey], config) is { } tooLong)
             observer.Warned(tooLong);
-        plan.Method.Tell(_survey, plan.Run, observer);
+        plan.Method.Tell(Survey, plan.Run, observer);
     }
+
+    /// <summary>What is known of the training rows, from one reading.</summary>
+    public RowSurvey Survey { get; }
+
+    /// <summary>What is known of the rows that are held out; null without evaluations.</summary>
+    public RowSurvey? HeldOutSurvey { get; }
 
     /// <summary>The rows with what is known of their sources.</summary>
     public TrainingData Data { get; }
@@ -47,7 +54,7 @@ internal sealed class RunRows : IDisposable
         get
         {
             var t = _plan.Run.Training;
-            return _survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
+            return Survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
                 + $"{_plan.Run.Dialect} {_plan.Tokenizer.Fingerprint}");
         }
     }

@@ -59,6 +59,8 @@ public static class TrainingRun
                 Tokenizer = plan.Tokenizer,
                 Data = rows.Data,
                 Evaluation = rows.Evaluation,
+                Survey = rows.Survey,
+                HeldOutSurvey = rows.HeldOutSurvey,
                 Observer = observer,
                 Cancel = cancel,
             });

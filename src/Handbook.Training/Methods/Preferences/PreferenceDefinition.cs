@@ -72,11 +72,15 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     /// that order a model would learn from good answers first and from bad ones afterwards.</summary>
     public override bool KeepsOrder(MethodOptions run) => Shape == AnswerShape.Single && run.Preference.TrlCompat is not null;
 
-    public override SurveyOptions Survey => new() { CountsAnswers = Shape == AnswerShape.Single };
+    public override SurveyOptions Survey(MethodOptions run) => new()
+    {
+        CountsAnswers = Shape == AnswerShape.Single,
+        Digests = AsksReference(run) && run.Preference.PrecomputesReference(),
+    };
 
     public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
     {
-        if (Survey.CountsAnswers && survey.Answers.OneSided() is { } problem)
+        if (Shape == AnswerShape.Single && survey.Answers.OneSided() is { } problem)
             observer.Warned(problem);
     }
 

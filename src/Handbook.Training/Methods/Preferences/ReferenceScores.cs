@@ -20,21 +20,18 @@ internal sealed class ReferenceScores(CacheFolder cache)
 {
     private const int GroupSize = 64;
 
-    /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one number.</summary>
+    /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one
+    /// number.</summary>
     /// <param name="modelFolder">The reference's folder; every file of weights in it counts, and config.json.</param>
     /// <param name="compute">Element type of products.</param>
-    public string Key(string modelFolder, DType compute, IPreferenceObjective objective, ITokenRows rows)
+    /// <param name="objective">Makes one number of an answer's log-probabilities.</param>
+    /// <param name="rows">What <see cref="RowSurvey.ContentOf"/> says of the rows, and how they are laid out.</param>
+    public string Key(string modelFolder, DType compute, IPreferenceObjective objective, string rows)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count}"));
+        hash.AppendData(Encoding.UTF8.GetBytes($"reference 3 {compute} {objective.ReduceKey} {rows}"));
         foreach (var file in ModelFolder.Files(modelFolder))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
-        for (var i = 0; i < rows.Count; i++)
-            foreach (var segment in rows.Read(i).Segments)
-            {
-                hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)segment.Role, segment.Parent, segment.Ids.Length]));
-                hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
-            }
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 
