@@ -133,7 +133,7 @@ internal static class ConstitutionCommand
     private static IEnumerable<string> WithoutEffect(ParseResult args, IEnumerable<Option> options) =>
         options.Where(option => args.GetResult(option) is { Implicit: false }).Select(option => option.Name);
 
-    /// <summary>How answers are drawn, as far as the words say; the model's own wishes follow from the model.</summary>
+    /// <summary>How answers are drawn, as far as the options say it; the rest follows from the model.</summary>
     private static string Words(ParseResult args, SamplingWords sampling) =>
         $"{sampling.Compute(args)} {JsonSerializer.Serialize(sampling.Of(args, null))}";
 }

@@ -94,7 +94,7 @@ internal static class GenerateCommand
 
     private static PromptFile Prompts(string[] words, string? file, string split, string? expect, IReadOnlyList<string> options)
     {
-        // The parser hands over as a prompt what it does not know; nobody asks a model "--max_new_tokens".
+        // The parser takes unknown options for prompts; nobody asks a model "--max_new_tokens".
         if (Array.Find(words, word => word.StartsWith("--", StringComparison.Ordinal) && !word.Any(char.IsWhiteSpace)) is { } unknown)
             throw new InputException($"{unknown} is not an option of generate",
                 fix: Spelling.Nearest(unknown.Split('=')[0].Replace('_', '-'), options) is { } nearest ? $"did you mean {nearest}?"
@@ -230,8 +230,7 @@ internal static class GenerateCommand
     }
 
     /// <summary>What is written of one answer: the columns of its prompt's row, such as ids, and then the answer. Columns that a reader of
-    /// the file would take for
-    /// the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
+    /// the file would take for the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
     private static string Line(Prompt prompt, string text, Answer answer, bool? correct)
     {
         var (line, row) = (new JsonObject(), new JsonObject());

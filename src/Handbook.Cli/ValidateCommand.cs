@@ -58,7 +58,7 @@ internal static class ValidateCommand
             Console.Error.WriteLine(remark);
         foreach (var warning in probe.Warnings)
             Console.Error.WriteLine($"warning: {warning}");
-        // What is wrong with a key is told where it stands, and not again for what it names.
+        // What is wrong with a key is reported where it stands, and not again for what it names.
         var told = wrong.Select(error => Subject(error.What)).ToHashSet();
         InputException[] problems = [.. probe.Problems.Where(problem => !told.Contains(Subject(problem.What)))];
         string[] absent = [.. probe.Absent.Where(line => !told.Contains(Subject(line)))];
@@ -71,6 +71,6 @@ internal static class ValidateCommand
         return problems.Length + absent.Length;
     }
 
-    /// <summary>The first word of a message: mostly the key that it is about.</summary>
+    /// <summary>The first word of a message, usually the key that it is about.</summary>
     private static string Subject(string message) => message.Split(' ', ':')[0];
 }

@@ -32,7 +32,7 @@ internal sealed record MethodStart
     /// <summary>The options of the run.</summary>
     public required MethodOptions Run { get; init; }
 
-    /// <summary>The model, with its weights of now.</summary>
+    /// <summary>The model, with its current weights.</summary>
     public required Decoder Model { get; init; }
 
     /// <summary>Where its weights were read from.</summary>
@@ -43,7 +43,7 @@ internal sealed record MethodStart
 
     public required Tokenizer Tokenizer { get; init; }
 
-    /// <summary>The rows with what is known of their sources.</summary>
+    /// <summary>The rows, and what is known of their sources.</summary>
     public required TrainingData Data { get; init; }
 
     /// <summary>The rows that are held out; null without evaluations.</summary>

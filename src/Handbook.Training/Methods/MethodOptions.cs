@@ -74,8 +74,7 @@ public record MethodOptions
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
-    /// <summary>Columns that whoever made the rows put there for their readers: that training has no use for them need not be
-    /// told.</summary>
+    /// <summary>Columns that were put into the rows for people to read: no note need say that training has no use for them.</summary>
     internal IReadOnlyList<string> Annotations { get; init; } = [];
 
     /// <summary>What belongs to the method.</summary>

@@ -8,7 +8,7 @@ using Handbook.Training.Progress;
 
 namespace Handbook.Runs;
 
-/// <summary>The rows of a run, read, judged and told of before anything needs a tensor: a mistake in the data is told at once.</summary>
+/// <summary>The rows of a run, read, judged and reported before anything needs a tensor: a mistake in the data shows at once.</summary>
 internal sealed class RunRows : IDisposable
 {
     private readonly TrainingPlan _plan;
@@ -42,7 +42,7 @@ internal sealed class RunRows : IDisposable
     /// <summary>What is known of the rows that are held out; null without evaluations.</summary>
     public RowSurvey? HeldOutSurvey { get; }
 
-    /// <summary>The rows with what is known of their sources.</summary>
+    /// <summary>The rows, and what is known of their sources.</summary>
     public TrainingData Data { get; }
 
     /// <summary>The rows that are held out; null without evaluations.</summary>

@@ -11,13 +11,13 @@ using Handbook.Training.Schedules;
 
 namespace Handbook.Runs;
 
-/// <summary>How a run begins: anew, from a checkpoint, or not at all because it is at its end.</summary>
+/// <summary>How a run begins: anew, from a checkpoint, or not at all because it has finished.</summary>
 internal sealed record RunStart
 {
     /// <summary>The checkpoint to go on from; null begins anew.</summary>
     public Checkpoint? Resume { get; init; }
 
-    /// <summary>Whether the run is at its end, so that nothing is left to do.</summary>
+    /// <summary>Whether the run has finished, so that nothing is left to do.</summary>
     public bool IsFinished { get; init; }
 
     /// <summary>The keys that changed since the run was started.</summary>
@@ -80,7 +80,7 @@ internal sealed record RunStart
     private static string Named(string checkpoint, string outputDir) =>
         !Path.Exists(checkpoint) && Path.Combine(outputDir, checkpoint) is var inside && Directory.Exists(inside) ? inside : checkpoint;
 
-    /// <summary>What changed, where all of it may.</summary>
+    /// <summary>What has changed since the run was started, where all of it may change.</summary>
     public static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
     {
         const string elsewhere = "begin anew with --fresh=true, or choose another output_dir";
@@ -108,7 +108,7 @@ internal sealed record RunStart
                     + "which run.json records");
     }
 
-    /// <summary>Stops where a finished run's data files hold something else by now: whoever changed them wants a new model.</summary>
+    /// <summary>Stops where a finished run's data files have changed since: whoever changed them wants a new model.</summary>
     /// <exception cref="InputException">Files have changed.</exception>
     public static void RequireSameRows(Recipe recipe)
     {
@@ -132,12 +132,12 @@ internal sealed record RunStart
             }
             catch (Exception failure) when (failure is InputException or IOException or UnauthorizedAccessException)
             {
-                return false;       // rows that are gone are not needed by a run that is at its end
+                return false;       // a finished run does not need rows that are gone
             }
         }
     }
 
-    /// <summary>The last step of a run that is at its end with its model in place; null otherwise.</summary>
+    /// <summary>The last step of a finished run whose model is in place; null otherwise.</summary>
     private static int? FinishedStep(string outputDir) =>
         RunHistory.Read(outputDir)?.FinishedStep is { } step && ModelFolder.HasWeights(outputDir) ? step : null;
 }

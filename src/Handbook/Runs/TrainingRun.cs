@@ -101,7 +101,7 @@ public static class TrainingRun
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
-        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may go on so
+        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, observer);
         RunRecord.Begin(folder, setup);

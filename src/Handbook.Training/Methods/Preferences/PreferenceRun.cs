@@ -50,7 +50,7 @@ internal sealed class PreferenceRun : IMethodRun
         Decoder? opened = null;
         try
         {
-            // Rows that a short run never comes to are not scored.
+            // Rows that a short run never reaches are not scored.
             return (Score(rows.Train, start.Survey, RowPlan.Steps(start.Run, rows.Train).RowsSeen(), "training rows"),
                 rows.Evaluation is null ? null : Score(rows.Evaluation, start.HeldOutSurvey!, null, "held-out rows"));
         }

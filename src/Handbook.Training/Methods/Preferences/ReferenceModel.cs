@@ -23,10 +23,10 @@ internal sealed class ReferenceModel
     /// <summary>Whether it has the weights that the policy began with, under whatever path.</summary>
     public bool IsInitial => ReferenceScores.AreSameWeights(Folder, _start.InitialFolder, CacheFolder.Default);
 
-    /// <summary>Whether the policy's weights of now are its own.</summary>
+    /// <summary>Whether the policy's current weights are its own.</summary>
     public bool IsPolicy => Path.GetFullPath(Folder) == Path.GetFullPath(_start.ModelFolder);
 
-    /// <summary>Opens it as long as it is needed.</summary>
+    /// <summary>Opens it, for as long as it is needed.</summary>
     public Decoder Load() => Load(Folder, _start.Model.Compute);
 
     /// <summary>A model that stays as it is, its weights in the file's own element type.</summary>

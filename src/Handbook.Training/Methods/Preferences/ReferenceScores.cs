@@ -13,8 +13,8 @@ namespace Handbook.Training.Methods.Preferences;
 
 /// <summary>The reference model's scores of a data set: computed once, kept in a file, found again by everything that decides them.</summary>
 /// <remarks>
-/// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called <c>….part</c>; a run that was
-/// stopped goes on behind the last whole row.
+/// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called
+/// <c>….part</c>; a run that was stopped goes on after the last whole row.
 /// </remarks>
 internal sealed class ReferenceScores(CacheFolder cache)
 {
