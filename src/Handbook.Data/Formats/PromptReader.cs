@@ -35,6 +35,9 @@ internal sealed class PromptReader(RowReader row, TurnRules rules)
     /// <summary>Columns that a prompt is made of together with one of <see cref="Columns"/>.</summary>
     public static IReadOnlyList<string> Beside { get; } = ["rejected", "input"];
 
+    /// <summary>Columns with what stands before a prompt.</summary>
+    private static readonly string[] s_before = ["system", "history"];
+
     /// <summary>What the row asks.</summary>
     /// <param name="system">What is said first in place of the column <c>system</c>; null reads that column.</param>
     /// <exception cref="UnusableRowException">The row holds no prompt.</exception>
@@ -53,7 +56,7 @@ internal sealed class PromptReader(RowReader row, TurnRules rules)
         return new(null, opened)
         {
             Inputs = inputs,
-            Columns = [.. columns, .. new[] { "system", "history" }.Where(name => row.Column(json, name) is not null).Select(row.NameOf)],
+            Columns = [.. columns, .. s_before.Where(name => row.Column(json, name) is not null).Select(row.NameOf)],
             Remarks = remarks,
         };
     }

@@ -17,8 +17,8 @@ internal sealed class ScoreTokenizer
 {
     private const int RowsLookedAt = 64;
 
-    private readonly IRowTokenizer? _pairs;
-    private readonly IRowTokenizer? _singles;
+    private readonly PreferenceTokenizer? _pairs;
+    private readonly RowTokenizer? _singles;
     private readonly Func<string, string> _nameOf;
     private readonly int? _maxLength;
 
@@ -75,7 +75,8 @@ internal sealed class ScoreTokenizer
     public TokenRow? Tokenize(JsonElement row, out RowProblem? problem)
     {
         var isPair = IsPair(row);
-        if ((isPair ? _pairs : _singles)!.Tokenize(row, out problem, out _) is not [var tokens, ..])
+        IRowTokenizer rows = isPair ? _pairs! : _singles!;
+        if (rows.Tokenize(row, out problem, out _) is not [var tokens, ..])
             return null;
         if (isPair || _maxLength is not { } longest || tokens.TokenCount <= longest)
             return tokens;
