@@ -20,7 +20,7 @@ internal static class ChatCommand
         var command = new Command("chat",
             $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model, system };
         sampling.AddTo(command);
-        // Not an async action: Ctrl-C shall stop the answer, and not the program.
+        // Not an async action: Ctrl-C is to stop the answer, not the program.
         command.SetAction(args =>
         {
             var stops = sampling.Stops(args);

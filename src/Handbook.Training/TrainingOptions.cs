@@ -18,8 +18,8 @@ public sealed record TrainingOptions
     /// <summary>Start from step 0 although the run folder has checkpoints; they are removed when the new run begins.</summary>
     public bool Fresh { get; init; }
 
-    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where
-    /// there is one).</summary>
+    /// <summary>A checkpoint folder to go on from, by its path or by its name in <c>output_dir</c>, or <c>true</c> for the last one there
+    /// (which is also the default where there is one).</summary>
     public string? ResumeFromCheckpoint { get; init; }
 
     /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>

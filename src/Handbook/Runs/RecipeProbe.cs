@@ -54,15 +54,15 @@ public sealed class RecipeProbe
     /// <summary>What keys mean for the model that is named.</summary>
     public IReadOnlyList<string> Notes => _notes;
 
-    /// <summary>Lines about how rows are read, each with its weight.</summary>
+    /// <summary>Lines about how rows are read, each a note or a warning by its first word.</summary>
     public IReadOnlyList<string> Remarks => _remarks;
 
-    /// <summary>What may be otherwise once the run is started.</summary>
+    /// <summary>What does not stop the run, but should be known before it starts.</summary>
     public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Everything that can be seen, at once.</summary>
     /// <param name="recipe">A recipe, or as much of one as could be read.</param>
-    /// <param name="isDraft">Whether keys of it are wrong: what follows from them is not told again.</param>
+    /// <param name="isDraft">Whether some of its keys are wrong: what follows from them is not reported again.</param>
     public static RecipeProbe Of(Recipe recipe, bool isDraft = false)
     {
         var probe = new RecipeProbe(recipe, isDraft);
@@ -170,7 +170,7 @@ public sealed class RecipeProbe
     private void Rows(MixturePart part)
     {
         if (_recipe.Definition.IsPipeline)
-            return;     // its prompts are read by their own rules
+            return;     // its prompts are read all together
         var source = Dataset.Open(part.Spec, _recipeFolder);
         if (_tokenizer is not null)
         {
@@ -195,7 +195,7 @@ public sealed class RecipeProbe
                     NumberMatchScorer.Expected(reference, row.Place);
     }
 
-    /// <summary>Tokenises the first rows: what is wrong with all of a small file is told here, and what is wrong with some rows is a
+    /// <summary>Tokenises the first rows: what is wrong with all rows of a small file is a problem, and what is wrong with some is a
     /// warning.</summary>
     private void FirstRows(MixturePart part, IRowSource rows, IRowTokenizer tokenizer, double limit)
     {
@@ -221,7 +221,7 @@ public sealed class RecipeProbe
         _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {of}{noted.Line}").Except(_remarks));
     }
 
-    // Whether somebody listens is asked without a request, which might cost something.
+    // Whether anybody listens is found out without a request, which might cost something.
     private void Endpoints()
     {
         foreach (var options in ScorerSet.Endpoints(_recipe))
@@ -235,13 +235,9 @@ public sealed class RecipeProbe
 
     private void EarlierRun()
     {
-        if (_recipe.Training.Fresh || RunHistory.Read(_recipe.Training.OutputDir) is null)
-            return;
-        RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        var start = RunStart.Decide(_recipe, _ => { }, verifyHashes: false);
         RunStart.RequireSameRows(_recipe);
-        var output = _recipe.Training.OutputDir;
-        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false }
-            && CheckpointFolder.FindLatest(output, _ => { }, verifyHashes: false) is { } resume)
+        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false } && start.Resume is { } resume)
             LengthChange.Require(_recipe.Training, TrainerState.Load(Path.Combine(resume.Path, TrainerState.FileName)).MaxSteps, steps,
                 resume.Step, resume.Path);
     }
@@ -267,7 +263,7 @@ public sealed class RecipeProbe
         catch (Exception error) when (_isDraft
             && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
         {
-            // A value that its key must not have; that is told already.
+            // A value that its key must not have; that has been reported already.
         }
     }
 }

@@ -5,8 +5,8 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Runs;
 
-/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are of another
-/// text.</summary>
+/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are those of
+/// another text.</summary>
 internal static class ReferenceCheck
 {
     private const string Key = "ref_model_name_or_path";

@@ -25,6 +25,9 @@ internal sealed class ReferenceModel
     /// <summary>The folders whose files decide what it computes.</summary>
     public IReadOnlyList<string> Folders => _named is { } other ? [other.Folder, .. other.Adapters] : [_start.InitialFolder, .. Adapters];
 
+    /// <summary>In how many bits its weights are kept where that is not their file's doing; empty otherwise.</summary>
+    public string Storage => _named is null ? $"{_start.Run.Quantisation.Quantisation(_start.Model.Compute)}" : "";
+
     private IReadOnlyList<string> Adapters => AdapterPlan.ReferenceFolders(_start.Run, _start.Source);
 
     /// <summary>Whether it has the weights that the policy began with, under whatever path.</summary>
