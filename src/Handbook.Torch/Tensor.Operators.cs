@@ -66,6 +66,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Mm = TorchOperator.Find("aten::mm");
         public static readonly TorchOperator MmInto = TorchOperator.Find("aten::mm", "out");
         public static readonly TorchOperator AddMmInPlace = TorchOperator.Find("aten::addmm_");
+        public static readonly TorchOperator Svd = TorchOperator.Find("aten::linalg_svd");
         public static readonly TorchOperator Embedding = TorchOperator.Find("aten::embedding");
         public static readonly TorchOperator Linear = TorchOperator.Find("aten::linear");
         public static readonly TorchOperator Fill = TorchOperator.Find("aten::fill_", "Scalar");
@@ -288,6 +289,12 @@ public sealed partial class Tensor
 
     /// <summary>this = beta · this + first · second.</summary>
     public void AddMmInPlace(Tensor first, Tensor second, double beta = 1) => Ops.AddMmInPlace.Run(this, first, second, beta);
+
+    /// <summary>The singular value decomposition of a matrix [M, N] without the parts that are never used: U [M, R], the values [R],
+    /// descending, and Vᵀ [R, N], with R the smaller of M and N.</summary>
+    internal (Tensor Left, Tensor Values, Tensor Right) Svd() =>
+        Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right] ? (left, values, right)
+            : throw new TorchException("linalg_svd did not give three tensors");
 
     /// <summary>this · weightᵀ (+ bias), with weight [out, in].</summary>
     public Tensor Linear(Tensor weight, Tensor? bias = null) => Ops.Linear.Call(this, weight, bias);

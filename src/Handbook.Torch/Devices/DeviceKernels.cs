@@ -126,6 +126,12 @@ internal abstract class DeviceKernels
         double gradientScale)
         where TRule : struct, IOptimizerRule => throw Missing();
 
+    /// <summary>The same with states in eight bits a number.</summary>
+    /// <param name="states">At least one, at most two; a block of codes begins where the parameters do.</param>
+    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+        Tensor? copy, double gradientScale)
+        where TRule : struct, IOptimizerRule => throw Missing();
+
     /// <param name="parameters">[rows, width], or [count].</param>
     /// <param name="rowState">[rows], or [count].</param>
     /// <param name="columnState">[width]; null for a vector.</param>
@@ -217,6 +223,12 @@ internal readonly record struct NormBackward
     /// <summary>[D]; added to. Null where there is no bias, or it is frozen.</summary>
     public required Tensor? BiasGradient { get; init; }
 }
+
+/// <summary>A state of an optimiser in eight bits a number.</summary>
+/// <param name="Codes">[whole blocks of 256], bytes.</param>
+/// <param name="Scales">[blocks], float32.</param>
+/// <param name="Code">What the codes mean.</param>
+internal readonly record struct CodedTensors(Tensor Codes, Tensor Scales, DynamicCode Code);
 
 /// <summary>What an attention layer knows apart from its tensors.</summary>
 /// <param name="Positions">[N].</param>
