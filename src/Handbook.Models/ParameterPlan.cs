@@ -100,6 +100,10 @@ internal sealed class ParameterPlan
         ? Resident(weights.Parameters, DType.Float64, DType.Float64)
         : new(DType.Float32, compute, weights.Parameters.Select(spec => AsStored(weights, spec, compute)));
 
+    /// <summary>The same with a factor on each parameter's learning rate.</summary>
+    public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
+        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }));
+
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {
         Spec = spec,

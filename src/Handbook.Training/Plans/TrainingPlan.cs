@@ -71,7 +71,7 @@ internal sealed record TrainingPlan
             InitialFolder = initial,
             ModelFolder = source,
             Config = config,
-            Parameters = ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
+            Parameters = ParameterPlan.Trained(weights.Parameters, DType.Float32, compute).WithRates(run.Training.RateFactor),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),

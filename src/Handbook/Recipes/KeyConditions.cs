@@ -83,11 +83,12 @@ internal static class KeyConditions
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Training()
     {
-        yield return When(["adam_beta1", "adam_beta2"], "with `optim: adamw_torch` and `lion_32bit`",
-            recipe => recipe.Training.Optimizer() is OptimizerKind.AdamW or OptimizerKind.Lion, Optimizer, "set optim: adamw_torch",
-            s_optimizer);
-        yield return When(["adam_epsilon"], "with `optim: adamw_torch`",
-            recipe => recipe.Training.Optimizer() is OptimizerKind.AdamW, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["adam_beta1", "adam_beta2"], "by the optimisers of AdamW's and Lion's kind",
+            recipe => Traits(recipe).ReadsBetas, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["adam_epsilon"], "by the optimisers of AdamW's kind",
+            recipe => Traits(recipe).ReadsEpsilon, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["optim_target_modules"], "with `optim: galore_adamw` and `apollo_adamw`",
+            recipe => Traits(recipe).ReadsTargets, Optimizer, "set optim: galore_adamw", s_optimizer);
         yield return When(["optim"], "without `adafactor: true`",
             recipe => !recipe.Training.Adafactor || recipe.Training.Optim == OptimizerKind.Adafactor, "beside adafactor: true", null,
             "adafactor");
@@ -97,10 +98,11 @@ internal static class KeyConditions
         yield return When(["warmup_ratio"], "with `warmup_steps: 0`",
             recipe => recipe.Training.WarmupSteps <= 0, recipe => $"beside warmup_steps: {recipe.Training.WarmupSteps}, which wins",
             null, "warmup_steps");
-        yield return When(["warmup_ratio", "warmup_steps"], "where `lr_scheduler_type` has a warm-up",
-            recipe => recipe.Training.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ReduceLrOnPlateau),
+        yield return When(["warmup_ratio", "warmup_steps"], "where `lr_scheduler_type` has a warm-up, and with `optim: schedule_free_adamw`",
+            recipe => Traits(recipe).ReadsWarmup
+                || recipe.Training.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ReduceLrOnPlateau),
             recipe => $"with lr_scheduler_type: {RecipeNames.Of(recipe.Training.LrSchedulerType)}, which has no warm-up",
-            "set lr_scheduler_type: constant_with_warmup", "lr_scheduler_type");
+            "set lr_scheduler_type: constant_with_warmup", ["lr_scheduler_type", .. s_optimizer]);
         yield return When(["data_seed", "group_by_length"], "where rows are shuffled",
             recipe => !RowPlan.KeepsOrder(recipe), "on rows that keep their order", "set train_sampling_strategy: random",
             "train_sampling_strategy", "shuffle_dataset", "trl_compat");
@@ -299,6 +301,8 @@ internal static class KeyConditions
     private static bool Scores(Recipe recipe, params string[] scorers) => recipe.Scoring.RewardFuncs?.Any(scorers.Contains) == true;
 
     private static bool AsksEndpoint(Recipe recipe) => Scores(recipe, "judge") || !IsOneRun(recipe) && recipe.Rejection.SamplesElsewhere;
+
+    private static OptimizerTraits Traits(Recipe recipe) => OptimizerTraits.Of(recipe.Training.Optimizer());
 
     private static string Optimizer(Recipe recipe) =>
         $"with {(recipe.Training.Adafactor ? "adafactor: true" : $"optim: {RecipeNames.Of(recipe.Training.Optim)}")}";
