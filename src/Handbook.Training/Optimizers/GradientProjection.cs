@@ -62,12 +62,27 @@ internal sealed class GradientProjection
         return TensorScope.Detach(_store.Zeros(_piece.Bucket.Values.DType, (long)rows * columns).View(rows, columns));
     }
 
-    /// <summary>Takes the directions in which a gradient is largest: its first singular vectors.</summary>
+    /// <summary>Takes the directions in which a gradient is largest: its first singular vectors, each turned so that its largest element is
+    /// positive. A decomposition leaves their signs open, and what Adam remembers along them must not depend on the library.</summary>
     public void TakeLargest(Tensor gradient)
     {
         var (left, _, right) = gradient.Svd();
-        _left?.CopyFrom(left.Narrow(1, 0, Rank));
-        _right?.CopyFrom(right.Narrow(0, 0, Rank));
+        _left?.CopyFrom(Turned(left.Narrow(1, 0, Rank), along: 0));
+        _right?.CopyFrom(Turned(right.Narrow(0, 0, Rank), along: 1));
+    }
+
+    private static Tensor Turned(Tensor vectors, int along)
+    {
+        var (numbers, columns) = (vectors.ToArray<double>(), (int)vectors.Size(1));
+        var largest = new double[vectors.Size(1 - along)];
+        for (var i = 0; i < numbers.Length; i++)
+        {
+            ref var of = ref largest[along == 0 ? i % columns : i / columns];
+            if (Math.Abs(numbers[i]) > Math.Abs(of))
+                of = numbers[i];
+        }
+        var signs = Tensor.From([.. largest.Select(x => x < 0 ? -1.0 : 1.0)], along == 0 ? [1, largest.Length] : [largest.Length, 1]);
+        return vectors * signs.To(vectors.DType);
     }
 
     /// <summary>Takes other numbers as the directions, such as random ones.</summary>

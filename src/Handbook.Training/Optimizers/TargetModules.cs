@@ -45,5 +45,5 @@ internal static class TargetModules
 
     private static bool Names(string entry, string module) => entry.Replace('_', '-') == "all-linear"
         || module.Contains(entry, StringComparison.Ordinal)
-        || Regex.Match(module, $"^(?:{entry})$", RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1)).Success;
+        || Regex.IsMatch(module, $"^(?:{entry})$", RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
 }
