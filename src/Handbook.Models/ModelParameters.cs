@@ -10,7 +10,12 @@ namespace Handbook.Models;
 /// <param name="RateFactor">What the learning rate is multiplied by here.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
 internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, double RateFactor,
-    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
+    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters)
+{
+    /// <summary>Whether the masters lie in a file: who has read or written a part of them gives its pages back
+    /// (<see cref="SpillFile.Release"/>).</summary>
+    public bool IsSpilled { get; init; }
+}
 
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
 internal sealed class ModelParameters : IDisposable
@@ -19,12 +24,14 @@ internal sealed class ModelParameters : IDisposable
 
     private readonly Dictionary<string, Parameter> _byName = [];
     private readonly Dictionary<string, ParameterSpec> _specs;
+    private readonly SpillFile? _spill;
 
     private ModelParameters(ParameterPlan plan)
     {
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
         _specs = Specs.ToDictionary(spec => spec.Name);
+        _spill = plan.SpillFolder is { } folder ? new(folder) : null;
     }
 
     public ParameterPlan Plan { get; }
@@ -76,7 +83,8 @@ internal sealed class ModelParameters : IDisposable
         using var scope = TensorScope.Enter();
         var (dtype, copy, trained) = (rules[0].Type, rules[0].Copy, rules[0].IsTrained);
         var total = rules.Sum(rule => Aligned(rule.Spec.Count));
-        var values = TensorScope.Detach(Tensor.Zeros(dtype, total));
+        var spills = _spill is not null && trained && copy is not null;
+        var values = TensorScope.Detach(spills ? _spill!.Zeros(dtype, total) : Tensor.Zeros(dtype, total));
         var gradients = trained ? TensorScope.Detach(Tensor.Zeros(dtype, total)) : null;
         var copies = copy is { } type ? TensorScope.Detach(Tensor.Zeros(type, total)) : null;
         var placed = new List<(Parameter, long)>();
@@ -92,7 +100,7 @@ internal sealed class ModelParameters : IDisposable
             placed.Add((parameter, offset));
             offset += Aligned(spec.Count);
         }
-        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed);
+        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed) { IsSpilled = spills };
     }
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
@@ -109,6 +117,7 @@ internal sealed class ModelParameters : IDisposable
             else if (Find(rule.Spec.Name) is null)
                 Add(rule, weights.Map(rule.Spec.Name));
         RefreshCompute();
+        ReleasePages();
         weights.ForgetPages();
     }
 
@@ -121,6 +130,14 @@ internal sealed class ModelParameters : IDisposable
         foreach (var rule in Plan.Rules)
             if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null } && Find(rule.Spec.Name) is { } parameter)
                 parameter.Compute.CopyFrom(parameter.Value);
+    }
+
+    /// <summary>Says that masters which lie in a file are not needed until the next step.</summary>
+    public void ReleasePages()
+    {
+        foreach (var bucket in Buckets)
+            if (bucket.IsSpilled)
+                SpillFile.Release(bucket.Values);
     }
 
     /// <summary>Forgets the gradients of the last step; the memory is overwritten by the next.</summary>
@@ -151,5 +168,6 @@ internal sealed class ModelParameters : IDisposable
             bucket.Gradients?.Dispose();
             bucket.Compute?.Dispose();
         }
+        _spill?.Dispose();
     }
 }

@@ -68,6 +68,10 @@ internal sealed class ParameterPlan
     /// <summary>One rule per parameter, in the order of the model.</summary>
     public IReadOnlyList<ParameterRule> Rules { get; }
 
+    /// <summary>The folder in which masters lie in a file where products read a copy of them, so that only the optimiser touches them; null
+    /// keeps them in memory.</summary>
+    public string? SpillFolder { get; private init; }
+
     /// <summary>Weights that are trained.</summary>
     public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
 
@@ -102,7 +106,10 @@ internal sealed class ParameterPlan
 
     /// <summary>The same with a factor on each parameter's learning rate.</summary>
     public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
-        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }));
+        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) })) { SpillFolder = SpillFolder };
+
+    /// <summary>The same with masters that products do not read in a file of a folder.</summary>
+    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {

@@ -243,6 +243,7 @@ internal sealed class TrainingLoop : IDisposable
         using (_observer.Began("saving", null, ""))
             path = TrainingCheckpoint.Save(_job, _folder.Path, _optimizer, _state, _folder.State);
         _optimizer.ReleasePages();
+        _job.Model.Parameters.ReleasePages();
         _folder.SaveState();
         foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
             _observer.Said($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");

@@ -105,6 +105,8 @@ internal sealed class StateStretch
             else
                 kernels.OptimizerStep(rule, values, gradients, [.. _plain.Select(state => state.Narrow(0, from, count))], copy,
                     gradientScale);
+            if (Bucket.IsSpilled)
+                SpillFile.Release(values);
             foreach (var state in _plain)
                 _store.Release(state, state.Narrow(0, from, count));
             foreach (var state in _coded)

@@ -6,6 +6,7 @@ using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Training.Plans;
 
@@ -71,7 +72,8 @@ internal sealed record TrainingPlan
             InitialFolder = initial,
             ModelFolder = source,
             Config = config,
-            Parameters = ParameterPlan.Trained(weights.Parameters, DType.Float32, compute).WithRates(run.Training.RateFactor),
+            Parameters = Masters(ParameterPlan.Trained(weights.Parameters, DType.Float32, compute).WithRates(run.Training.RateFactor),
+                run.Training),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -79,6 +81,10 @@ internal sealed record TrainingPlan
         plan.Note(weights, compute);
         return plan;
     }
+
+    /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>
+    private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
+        OptimizerTraits.Of(options.Optimizer()).IsPaged ? plan.WithMastersIn(options.OutputDir) : plan;
 
     /// <summary>Loads the model that the plan describes.</summary>
     public Decoder LoadModel()
