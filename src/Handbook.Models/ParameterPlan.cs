@@ -57,6 +57,10 @@ internal sealed record ParameterRule
     /// <summary>The adapter that it belongs to; null for the model's own.</summary>
     public string? Adapter { get; init; }
 
+    /// <summary>Whether the master, its gradient and the optimiser's states are rounded to bfloat16 after every step, as if they were kept in
+    /// it.</summary>
+    public bool Rounds { get; init; }
+
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
 
@@ -97,6 +101,10 @@ internal sealed class ParameterPlan
 
     /// <summary>The adapters over the model, lowest first; empty where weights are trained themselves.</summary>
     public IReadOnlyList<AdapterLayout> Adapters { get; private init; } = [];
+
+    /// <summary>The folder in which masters lie in a file where products read a copy of them, so that only the optimiser touches them; null
+    /// keeps them in memory.</summary>
+    public string? SpillFolder { get; private init; }
 
     /// <summary>Weights that are trained.</summary>
     public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
@@ -147,14 +155,22 @@ internal sealed class ParameterPlan
     { Adapters = adapters };
 
     private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate) =>
-        (trained ? Kept(spec, Residual, Compute, trained) : new()
+        (trained ? Kept(spec, Residual, adapter.IsBFloat16 ? DType.BFloat16 : Compute, trained) : new()
         {
             Spec = spec,
             Storage = ParameterStorage.Resident,
             Type = Residual,
             Copy = Compute == Residual ? null : Compute,
         }) with
-        { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1 };
+        { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1, Rounds = trained && adapter.IsBFloat16 };
+
+    /// <summary>The same with a factor on each parameter's learning rate.</summary>
+    public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
+        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }))
+        { SpillFolder = SpillFolder, Adapters = Adapters };
+
+    /// <summary>The same with masters that products do not read in a file of a folder.</summary>
+    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder, Adapters = Adapters };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {

@@ -44,7 +44,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
             .. adapter.Whole.Select(pair => pair.Own)];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
-        WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, DType.Float32),
+        WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
             .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],
             new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = chain.Metadata });
         AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,

@@ -67,6 +67,9 @@ internal sealed record AdapterLayout
     /// <summary>Whether it is trained; a frozen one lies below another, or is a reference.</summary>
     public bool IsTrained { get; init; }
 
+    /// <summary>Whether it is kept in bfloat16 while it is trained: numbers, gradients and optimiser states.</summary>
+    public bool IsBFloat16 { get; init; }
+
     /// <summary>Whether it stands beside the trained one, to be compared with, instead of below it.</summary>
     public bool IsReference { get; init; }
 

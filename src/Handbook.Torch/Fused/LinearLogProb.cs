@@ -79,7 +79,8 @@ internal sealed class LinearLogProb : AutogradNode
 
     /// <summary>The inputs of the adapters' second products, which have gradients of their own.</summary>
     private static Tensor[] Low(Tensor hidden, Parameter head, TokenNoise? noise) => [.. head.Adapters.Select(adapter =>
-        Linear.Forward(TokenDropout.Forward(hidden, noise, adapter), adapter.Down) * adapter.Parts[0].Scale)];
+        Linear.Forward(TokenDropout.Forward(hidden, noise, adapter).To(adapter.Down.Compute.DType), adapter.Down)
+            .To(hidden.DType) * adapter.Parts[0].Scale)];
 
     private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
         [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value)];

@@ -7,6 +7,7 @@ using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Training.Plans;
 
@@ -82,8 +83,9 @@ internal sealed record TrainingPlan
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = adapts ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
-                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
+            Parameters = Masters((adapts
+                ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -91,6 +93,10 @@ internal sealed record TrainingPlan
         plan.Note(weights, compute);
         return plan;
     }
+
+    /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>
+    private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
+        OptimizerTraits.Of(options.Optimizer()).IsPaged ? plan.WithMastersIn(options.OutputDir) : plan;
 
     /// <summary>Loads the model that the plan describes.</summary>
     public Decoder LoadModel()

@@ -62,7 +62,6 @@ internal static class OtherKeys
         NoEffect<bool>("do_train", "the command trains", false),
         NoEffect<bool>("do_predict", "`handbook generate` writes answers", false),
         NoEffect<bool>("overwrite_output_dir", "a run goes on from its last checkpoint; `fresh: true` starts anew", false),
-        NoEffect<string>("optim_target_modules", "only optimisers with projected gradients read it"),
         NoEffect<bool>("full_determinism", "the same seed gives the same bits", false),
         NoEffect<bool?>("tf32", "the CPU computes in float32 or bfloat16"),
         NoEffect<bool>("save_safetensors", "models are always saved as safetensors", true),

@@ -6,6 +6,7 @@ using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Testing;
+using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 
@@ -63,11 +64,16 @@ public sealed class WholeRunTests : IDisposable
         foreach (var name in theirs.Names)
         {
             Assert.Equal(theirs.Info(name), ours.Info(name));
-            var wanted = MemoryMarshal.Cast<byte, float>(theirs.Bytes(name));
-            var found = MemoryMarshal.Cast<byte, float>(ours.Bytes(name));
-            var largest = 0f;
-            foreach (var value in wanted)
-                largest = Math.Max(largest, Math.Abs(value));
+            var (wanted, found) = (Values(theirs, name), Values(ours, name));
+            var largest = wanted.Max(Math.Abs);
+            if (theirs.Info(name).DType == DType.BFloat16)
+            {
+                // Every step rounds to one part in 256, and what a rounding decides AdamW makes larger.
+                Assert.True(wanted.Zip(found).Count(pair => Math.Abs(pair.First - pair.Second) > Math.Abs(pair.First) / 100 + 1e-6)
+                    <= wanted.Length / 10, name);
+                Assert.True(wanted.Zip(found).Max(pair => Math.Abs(pair.First - pair.Second)) <= 0.1 * largest, name);
+                continue;
+            }
             for (var i = 0; i < wanted.Length; i++)
                 if (Math.Abs(wanted[i] - found[i]) is var apart && apart > 2e-4 * largest)
                 {
@@ -77,6 +83,13 @@ public sealed class WholeRunTests : IDisposable
             count += wanted.Length;
         }
         Assert.True(further <= Math.Max(1, count / 10_000), $"{further} of {count} numbers are further off than 2e-4 of their largest");
+
+        static float[] Values(WeightFiles files, string name)
+        {
+            var values = new float[files.Info(name).Count];
+            ElementConversion.Convert(files.Bytes(name), files.Info(name).DType, MemoryMarshal.AsBytes(values.AsSpan()), DType.Float32);
+            return values;
+        }
     }
 
     [Fact] // a linear warm-up begins at the rate 0, so that the second step, too, compares a policy with itself
@@ -133,8 +146,9 @@ public sealed class WholeRunTests : IDisposable
             // At the first step policy and reference are the same weights, and give the same bits.
             var isExact = isFirst && wanted == 0 && value.Name.StartsWith("rewards/", StringComparison.Ordinal);
             // 0.2 %: what small differences of separate float32 builds grow to in a few steps at these high rates
-            // int8: the reference multiplies in half precision there
-            var share = recipe.Quantisation.LoadIn8Bit ? 0.01 : 0.002;
+            // int8: the reference multiplies in half precision there; over codes it keeps gradients in bfloat16, whose next number is up to
+            // 1/128 away
+            var share = recipe.Quantisation.LoadIn8Bit ? 0.01 : recipe.Quantisation.LoadIn4Bit && value.Name == "grad_norm" ? 0.008 : 0.002;
             var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? 1e-4 : Math.Abs(wanted) * share;
             if (found is not { } number || !(Math.Abs(number - wanted) <= allowed))
                 yield return string.Create(CultureInfo.InvariantCulture,
