@@ -20,7 +20,9 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 
     public static Shape SmolLm135M { get; } = new("135m", 576, 30, 9, 3, 1536, 49152, 2, 256, true);
 
-    public static Shape Of(string name) => name == "135m" ? SmolLm135M : Llama15M;
+    public static Shape SmolLm360M { get; } = new("360m", 960, 32, 15, 5, 2560, 49152, 2, 256, true);
+
+    public static Shape Of(string name) => name switch { "135m" => SmolLm135M, "360m" => SmolLm360M, _ => Llama15M };
 
     public DecoderConfig Config() => PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes($$"""
         {"model_type": "llama", "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": {{Layers}}, "num_attention_heads": {{Heads}},
@@ -99,13 +101,18 @@ internal static class StepBench
     /// <summary>A model of the shape with random weights.</summary>
     internal static Decoder Model(Shape shape, bool bf16, bool trainable)
     {
-        var random = new Random(17);
-        var config = shape.Config();
         var compute = bf16 ? DType.BFloat16 : DType.Float32;
-        var specs = Family.For("llama", "bench").Parameters(config, fused: true);
-        var model = new Decoder(config, ModelParameters.Allocate(
-            trainable ? ParameterPlan.Trained(specs, DType.Float32, compute) : ParameterPlan.Resident(specs, DType.Float32, compute)));
-        foreach (var spec in specs)
+        var specs = Family.For("llama", "bench").Parameters(shape.Config(), fused: true);
+        return Model(shape, trainable ? ParameterPlan.Trained(specs, DType.Float32, compute)
+            : ParameterPlan.Resident(specs, DType.Float32, compute));
+    }
+
+    /// <summary>The same with the parameters kept as a plan says.</summary>
+    internal static Decoder Model(Shape shape, ParameterPlan plan)
+    {
+        var random = new Random(17);
+        var model = new Decoder(shape.Config(), ModelParameters.Allocate(plan));
+        foreach (var spec in model.Parameters.Specs)
         {
             if (spec.Kind == ParameterKind.NormWeight)
                 Fill(model.Parameters[spec.Name], 1);
@@ -113,10 +120,11 @@ internal static class StepBench
                 Randomise(model.Parameters[spec.Name], spec.InitStd, random);
         }
         model.Parameters.RefreshCompute();
+        model.Parameters.ReleasePages();
         return model;
     }
 
-    private static TokenRowList Rows(Shape shape, int[]? lengths, int count)
+    internal static TokenRowList Rows(Shape shape, int[]? lengths, int count)
     {
         var random = new Random(17);
         return new TokenRowList([.. Enumerable.Range(0, count).Select(i =>
