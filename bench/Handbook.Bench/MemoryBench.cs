@@ -60,7 +60,7 @@ internal static partial class MemoryBench
             ProcessMemory.Peak() ?? 0, last);
     }
 
-    private static void ForgetPeak()
+    internal static void ForgetPeak()
     {
         if (OperatingSystem.IsLinux())
             File.WriteAllText("/proc/self/clear_refs", "5");
