@@ -150,7 +150,7 @@ public sealed class RecipeProbe
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
             Try(() => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
         if (_recipe.Definition.IsPipeline && here.Count == mixture.Datasets.Count)
-            Try(() => PromptSet.Load(_recipe));
+            Try(() => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
     }
 
     private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)

@@ -51,7 +51,7 @@ internal static class RunRecord
         var t = recipe.Training;
         return new ModelCard
         {
-            Name = t.HubModelId?.Split('/')[^1]
+            Name = recipe.Training.HubModelId?.Split('/')[^1]
                 ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             Folder = t.OutputDir,
             LocalPaths = [.. LocalPaths(recipe)],
