@@ -110,7 +110,7 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, specs, where)],
+            Whole = [.. Replaced(name, config, decoder, modules, specs, where)],
             Source = source,
             IsTrained = trained,
         };
@@ -162,9 +162,14 @@ internal sealed record AdapterLayout
     /// <summary>Outputs of a published layer.</summary>
     private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
 
-    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config,
-        IReadOnlyList<ParameterSpec> specs, string where)
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, DecoderConfig decoder,
+        AdapterModules modules, IReadOnlyList<ParameterSpec> specs, string where)
     {
+        if (decoder is { TiedHead: true, Head: ModelHead.Language }
+            && config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(modules.Head, saved)) is { } head)
+            throw new InputException($"{where}: modules_to_save names {head}, which this model does not have: its head is its embedding",
+                why: "nothing would be trained there, and nothing saved",
+                fix: $"name {modules.Embedding} and set ensure_weight_tying: true, which trains both as the one matrix that they are");
         foreach (var spec in specs)
         {
             bool[] meant = [.. spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])

@@ -90,12 +90,17 @@ public sealed class RecipeProbe
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
                 Try(() =>
                 {
-                    var path = ModelFolder.Find(name, key);
-                    var config = PublishedConfig.Load(path);
-                    using var weights = ModelWeights.Open(path, config);
+                    if (key == "adapter_name_or_path")
+                        return;         // read over the model, with which it has to fit
+                    var source = ModelSource.Find(name, key);
+                    var (path, config) = (source.Top, source.Config());
+                    var trains = key == "model_name_or_path" && !_recipe.Definition.IsPipeline;
                     if (key == "model_name_or_path")
-                        TrainingPlan.WithHead(config, _recipe.Definition, path);
-                    else if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
+                        config = TrainingPlan.WithHead(config, _recipe.Definition, path);
+                    using var weights = source.Open(config, config.Decoder.Head == ModelHead.Score ? 0 : null);
+                    if (trains)
+                        AdapterPlan.Of(_recipe, source, weights, checkpoint: null);
+                    if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
                         throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
                             fix: "train a reward model from it with `handbook reward`");
                     if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe), config.Decoder) is { } tooLong)
