@@ -96,6 +96,9 @@ internal sealed record AdapterLayout
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
+            if (group.Key.Place == AdapterPlace.Embedding && NotOfEmbeddings(config) is { } key)
+                throw new InputException($"{where}: {modules.Embedding} cannot have an adapter with {key}",
+                    why: "it looks rows up instead of multiplying", fix: $"leave the embedding out of the targets, or leave {key} out");
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
                 ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
@@ -115,6 +118,9 @@ internal sealed record AdapterLayout
             IsTrained = trained,
         };
     }
+
+    private static string? NotOfEmbeddings(AdapterConfig config) => config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
+        : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? "init_lora_weights that takes the weight apart" : null;
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
