@@ -96,9 +96,9 @@ internal sealed record AdapterLayout
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
-            if (group.Key.Place == AdapterPlace.Embedding && NotOfEmbeddings(config) is { } key)
-                throw new InputException($"{where}: {modules.Embedding} cannot have an adapter with {key}",
-                    why: "it looks rows up instead of multiplying", fix: $"leave the embedding out of the targets, or leave {key} out");
+            if (Unfit(group.Key.Place, config) is { } key)
+                throw new InputException($"{where}: {group.First().Path} cannot have an adapter with {key}",
+                    why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
                 ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
@@ -119,8 +119,10 @@ internal sealed record AdapterLayout
         };
     }
 
-    private static string? NotOfEmbeddings(AdapterConfig config) => config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
-        : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? "init_lora_weights that takes the weight apart" : null;
+    /// <summary>The key that a place cannot follow; null where it can.</summary>
+    private static string? Unfit(AdapterPlace place, AdapterConfig config) => place == AdapterPlace.Layer ? null
+        : config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
+        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora) ? "init_lora_weights that decomposes it" : null;
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head

@@ -155,7 +155,7 @@ public sealed class AdapterFamiliesTests
             return kind switch
             {
                 "named" => all with { Targets = ModuleNames.Of([.. linear, Last(_names.Embedding), _names.Head]) },
-                "dora" => all with { UseDora = true, Targets = ModuleNames.Of([.. linear, _names.Head]) },
+                "dora" => all with { UseDora = true },
                 "biased" => all with { LoraBias = true, UseRslora = true },
                 "patterns" => all with
                 {
@@ -175,7 +175,7 @@ public sealed class AdapterFamiliesTests
         public IEnumerable<string> Tensors(string kind, AdapterConfig adapter)
         {
             var tensors = new List<string>();
-            foreach (var module in Linear.Concat(kind is "named" or "dora" ? [_names.Head] : []))
+            foreach (var module in Linear.Concat(kind == "named" ? [_names.Head] : []))
             {
                 if (kind == "layer" && !module.Contains(".1.", StringComparison.Ordinal))
                     continue;
