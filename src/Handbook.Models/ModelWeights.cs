@@ -16,6 +16,7 @@ internal sealed class ModelWeights : IDisposable
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
+    private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
 
     private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
     {
@@ -121,7 +122,18 @@ internal sealed class ModelWeights : IDisposable
     {
         using var scope = TensorScope.Enter();
         return CodesOf(_names[part.Published]) is { Format: not null } stored ? stored.Codes()
+            : _kept?.Codes.GetValueOrDefault(part.Published) is { } kept && kept.Format == format ? kept.Codes()
             : QuantisedCodec.Quantise(format, Values(part));
+    }
+
+    /// <summary>Takes new codes from a file that <see cref="QuantisedTensors"/> wrote of these weights; they are mapped, and outlive this
+    /// object.</summary>
+    /// <exception cref="InputException">The file is damaged.</exception>
+    internal void UseCodes(string file)
+    {
+        var files = WeightFiles.Open(file);
+        _kept?.Files.Dispose();
+        _kept = (files, QuantisedCheckpoint.Read(files, Config.DType));
     }
 
     /// <summary>The whole published tensor that holds a part, as it is stored, under its published name.</summary>
@@ -220,7 +232,11 @@ internal sealed class ModelWeights : IDisposable
     }
 
     /// <summary>Closes the files; what was mapped from them by a network lives on.</summary>
-    public void Dispose() => _files.Dispose();
+    public void Dispose()
+    {
+        _files.Dispose();
+        _kept?.Files.Dispose();
+    }
 
     private void Bind()
     {

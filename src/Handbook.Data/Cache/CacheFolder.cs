@@ -8,7 +8,7 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
 
-/// <summary>Where tokenised rows are kept between runs, and the hashes of the files that they came from.</summary>
+/// <summary>Where tokenised rows, scores and quantised weights are kept between runs, and the hashes of the files that they came from.</summary>
 public sealed class CacheFolder(string path)
 {
     private readonly ConcurrentDictionary<string, string> _young = new();
@@ -22,6 +22,8 @@ public sealed class CacheFolder(string path)
         : System.IO.Path.Combine(Environment.GetFolderPath(Environment.SpecialFolder.UserProfile), ".cache", "handbook"));
 
     internal string ReferenceOf(string key) => System.IO.Path.Combine(Path, "reference", key + ".scores");
+
+    internal string QuantisedOf(string key) => System.IO.Path.Combine(Path, "quantised", key + ".safetensors");
 
     internal string TokensOf(string key) => System.IO.Path.Combine(Path, "tokens", key + ".tokens");
 

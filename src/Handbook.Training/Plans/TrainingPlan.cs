@@ -1,5 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Base.Progress;
+using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Models.Files;
@@ -59,6 +61,7 @@ internal sealed record TrainingPlan
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(source, config, run);
+        RequirePlain(weights, source);
         var saveType = run.Model.TorchDtype switch
         {
             WeightType.BFloat16 => DType.BFloat16,
@@ -80,11 +83,22 @@ internal sealed record TrainingPlan
         return plan;
     }
 
-    /// <summary>Loads the model that the plan describes.</summary>
-    public Decoder LoadModel()
+    /// <summary>Loads the model that the plan describes; weights that it quantises come from the cache.</summary>
+    public Decoder LoadModel(IWorkObserver observer)
     {
         using var weights = Open(ModelFolder, Config, Run);
-        return Decoder.Load(weights, Parameters);
+        return QuantisedCache.Load(ModelFolder, weights, Parameters, CacheFolder.Default, observer);
+    }
+
+    /// <summary>Requires that the weights that will be trained are numbers.</summary>
+    /// <param name="source">The model's folder.</param>
+    /// <exception cref="InputException">They are codes.</exception>
+    private static void RequirePlain(ModelWeights weights, string source)
+    {
+        if (weights.Quantised is { } kind)
+            throw new InputException($"{source}: the weights are quantised ({kind}), and this run would train them all",
+                why: "a step is far smaller than the gap between two codes",
+                fix: "name the model in full precision that it was made from");
     }
 
     /// <summary>Requires that the model has an embedding for every token.</summary>

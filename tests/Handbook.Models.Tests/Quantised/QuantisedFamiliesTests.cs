@@ -67,10 +67,8 @@ public sealed class QuantisedFamiliesTests
         foreach (var rule in plan.Rules)
             Assert.Equal(rule.Spec.Name.StartsWith("layers.", StringComparison.Ordinal) && rule.Spec.Shape.Count == 2
                 && !rule.Spec.Name.Contains("router"), rule.Storage == ParameterStorage.Codes);
-        var seen = new List<string>();
         using var parameters = ModelParameters.Allocate(plan);
-        parameters.Load(weights, spec => seen.Add(spec.Name));
-        Assert.Equal(plan.Rules.Where(rule => rule.Storage == ParameterStorage.Codes).Select(rule => rule.Spec.Name), seen);
+        parameters.Load(weights);
         foreach (var rule in plan.Rules.Where(rule => rule.Storage == ParameterStorage.Codes && rule.Spec.Parts.Count == 1))
             Assert.Equal(rule.ResidentBytes, parameters[rule.Spec.Name].Codes!.Bytes);
     }
