@@ -46,9 +46,6 @@ internal static class QuantisedCheckpoint
     {
         var found = Read(files, config.Decoder.DType, Section(config.Json));
         var used = found.Values.SelectMany(tensor => tensor.Names).ToHashSet();
-        // Scales of activations: products here do not round their inputs.
-        used.UnionWith(files.Names.Where(name => s_inputScales.Any(ending => name.EndsWith(ending, StringComparison.Ordinal)
-            && found.ContainsKey(name[..^ending.Length] + ".weight"))));
         RefuseUnknown(files, config.Json, [.. files.Names.Where(name => !used.Contains(name))], found.Count > 0);
         return found;
     }
@@ -64,8 +61,6 @@ internal static class QuantisedCheckpoint
                 found.Add(tensor.Name, tensor);
         return found;
     }
-
-    private static readonly string[] s_inputScales = [".input_scale", ".act_scale", ".input_scale_ub"];
 
     /// <summary>The matrix that a tensor says most of; null where it says nothing.</summary>
     private static QuantisedTensor? TensorOf(WeightFiles files, string name, DType type, JsonObject? config)
