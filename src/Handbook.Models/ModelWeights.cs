@@ -121,9 +121,13 @@ internal sealed class ModelWeights : IDisposable
     internal CodedMatrix Codes(ParameterPart part, QuantisedFormat format)
     {
         using var scope = TensorScope.Enter();
-        return CodesOf(_names[part.Published]) is { Format: not null } stored ? stored.Codes()
-            : _kept?.Codes.GetValueOrDefault(part.Published) is { } kept && kept.Format == format ? kept.Codes()
-            : QuantisedCodec.Quantise(format, Values(part));
+        if (CodesOf(_names[part.Published]) is { Format: not null } stored)
+            return stored.Codes();
+        if (_kept?.Codes.GetValueOrDefault(part.Published) is { } kept && kept.Format == format)
+            return kept.Codes();
+        var made = QuantisedCodec.Quantise(format, Values(part));
+        ForgetPages();          // they are not read again, and would count as memory of this process
+        return made;
     }
 
     /// <summary>Takes new codes from a file that <see cref="QuantisedTensors"/> wrote of these weights; they are mapped, and outlive this

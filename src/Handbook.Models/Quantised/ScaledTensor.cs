@@ -63,7 +63,7 @@ internal sealed unsafe class ScaledTensor : QuantisedTensor
         var factors = new float[scales.Info.Count];
         fixed (float* pointer = factors)
             ElementConversion.Convert(scales.Bytes, scales.Info.DType, new(pointer, factors.Length * sizeof(float)), DType.Float32);
-        var data = Room(out var buffer);
+        var data = Room(Type, out var buffer);
         var wide = (Columns + _blockColumns - 1) / _blockColumns;
         Parallel.For(0, (int)Rows, row =>
         {

@@ -48,8 +48,7 @@ public sealed class QuantisedFamiliesTests
                 Logits(opened, ParameterPlan.Frozen(opened, DType.Float32)));
 
             // The values of the codes as plain weights, whole and in the parts that are not fused. Products of float64 differ by rounding.
-            Close(atLoad, Logits(opened, ParameterPlan.Resident(opened.Parameters, DType.Float64, DType.Float64)),
-                kind == QuantisedKind.Int8 ? 2e-4 : 1e-2);      // read as bfloat16 or half, as the file says
+            Close(atLoad, Logits(opened, ParameterPlan.Resident(opened.Parameters, DType.Float64, DType.Float64)), 1e-12);
             using var apart = ModelWeights.Open(folder[format.Name], saved);
             foreach (var spec in apart.Parameters)
                 Assert.Equal(spec.Count, apart.ReadSingles(spec.Name).Length);
