@@ -86,7 +86,8 @@ internal static class QuantizeCommand
         return ExitCode.Ok;
     }
 
-    private static TextPerplexity Perplexity(string folder, string text, DType compute, int maxLength, string when, CancellationToken cancel)
+    private static TextPerplexity Perplexity(string folder, string text, DType compute, int maxLength, string when,
+        CancellationToken cancel)
     {
         using var model = LanguageModel.Open(folder, compute);
         using var bar = new ProgressBar($"perplexity {when}", null, "tokens");

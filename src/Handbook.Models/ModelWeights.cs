@@ -78,6 +78,11 @@ internal sealed class ModelWeights : IDisposable
     /// <summary>How the checkpoint's weights are quantised, in words; null where it is a plain one.</summary>
     public string? Quantised => _codes.Count == 0 ? null : string.Join(" and ", _codes.Values.Select(tensor => tensor.Kind).Distinct());
 
+    /// <summary>What a user should know of quantised weights; null where there are none, or their codes are multiplied as they are.</summary>
+    public string? QuantisedNote => _codes.Values.FirstOrDefault(tensor => tensor.Format is null) is { } read
+        ? $"the weights are quantised ({Quantised}); they are read as {read.Type.ToString().ToLowerInvariant()}, and take the memory of it"
+        : null;
+
     /// <summary>The format of a parameter's codes; null where it is stored otherwise, or only a part of it is.</summary>
     public QuantisedFormat? FormatOf(string name)
     {

@@ -68,6 +68,7 @@ public sealed class QuantizeCommandTests : IDisposable
         _handbook.Write("rows.jsonl", """{"text": "one two three"}""");
         _handbook.Write("recipe.yaml", "model_name_or_path: small\ndataset_name: rows.jsonl\noutput_dir: run\nmax_steps: 1\n");
         Fails("the weights are quantised (bitsandbytes, 4-bit nf4), and this run would train them all", "cpt", "recipe.yaml");
+        Fails("the weights are quantised (bitsandbytes, 4-bit nf4), and this run would train them all", "validate", "recipe.yaml");
     }
 
     private void Fails(string message, params string[] words)

@@ -8,7 +8,8 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
 
-/// <summary>Where tokenised rows, scores and quantised weights are kept between runs, and the hashes of the files that they came from.</summary>
+/// <summary>Where tokenised rows, scores and quantised weights are kept between runs, and the hashes of the files that they came
+/// from.</summary>
 public sealed class CacheFolder(string path)
 {
     private readonly ConcurrentDictionary<string, string> _young = new();

@@ -61,7 +61,7 @@ internal sealed record TrainingPlan
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(source, config, run);
-        RequirePlain(weights, source);
+        RequireTrainable(weights, source);
         var saveType = run.Model.TorchDtype switch
         {
             WeightType.BFloat16 => DType.BFloat16,
@@ -91,9 +91,10 @@ internal sealed record TrainingPlan
     }
 
     /// <summary>Requires that the weights that will be trained are numbers.</summary>
-    /// <param name="source">The model's folder.</param>
+    /// <param name="weights">The model's.</param>
+    /// <param name="source">Its folder.</param>
     /// <exception cref="InputException">They are codes.</exception>
-    private static void RequirePlain(ModelWeights weights, string source)
+    public static void RequireTrainable(ModelWeights weights, string source)
     {
         if (weights.Quantised is { } kind)
             throw new InputException($"{source}: the weights are quantised ({kind}), and this run would train them all",

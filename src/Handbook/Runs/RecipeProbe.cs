@@ -94,7 +94,10 @@ public sealed class RecipeProbe
                     var config = PublishedConfig.Load(path);
                     using var weights = ModelWeights.Open(path, config);
                     if (key == "model_name_or_path")
+                    {
                         TrainingPlan.WithHead(config, _recipe.Definition, path);
+                        TrainingPlan.RequireTrainable(weights, path);
+                    }
                     else if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
                         throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
                             fix: "train a reward model from it with `handbook reward`");

@@ -84,7 +84,7 @@ public sealed class QuantisedLayoutTests
             [Words(Down + ".qweight", words, Columns, Rows / 8), Words(Down + ".qzeros", zeroWords, 3, Rows / 8),
                 TensorToSave.From(Down + ".scales", scales, 3, Rows)]);
         Check(weights, (o, i) => scales[i / 8 * Rows + o] * (codes[o, i] - zeros[i / 8, o]));
-        Assert.Equal("AWQ, 4-bit", weights.Quantised);
+        Assert.Equal("the weights are quantised (AWQ, 4-bit); they are read as float32, and take the memory of it", weights.QuantisedNote);
     }
 
     [Theory]
