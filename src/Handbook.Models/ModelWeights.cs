@@ -223,12 +223,23 @@ internal sealed class ModelWeights : IDisposable
         var (source, published) = (default(TensorData), "");
         foreach (var part in spec.Parts)
         {
-            if (part.Published != published || source.Owner is null)
+            if (part.Published != published)
+            {
+                Release(source, published);
                 source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : Source(_names[part.Published]);
-            published = part.Published;
+                published = part.Published;
+            }
             PartCopy.ToOurs(source, IsNew(name) ? part : AsStored(part), columns, dtype, destination);
             GC.KeepAlive(source.Owner);
         }
+        Release(source, published);
+    }
+
+    /// <summary>Frees the values of codes, which were made to be read once.</summary>
+    private void Release(TensorData source, string published)
+    {
+        if (_names.TryGetValue(published, out var stored) && CodesOf(stored) is not null)
+            source.Owner.Dispose();
     }
 
     /// <summary>A parameter as float32, row-major in our shape.</summary>
