@@ -157,8 +157,7 @@ internal sealed class ModelParameters : IDisposable
         flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
 
     /// <summary>Fills the parameters from a checkpoint; what is mapped and what is kept as codes, once and for all.</summary>
-    /// <param name="quantised">Told of each parameter that was quantised.</param>
-    public unsafe void Load(ModelWeights weights, Action<ParameterSpec>? quantised = null)
+    public unsafe void Load(ModelWeights weights)
     {
         foreach (var rule in Plan.Rules.Where(rule => rule.Adapter is null))
             if (rule.Storage is not (ParameterStorage.Mapped or ParameterStorage.Codes))
@@ -168,10 +167,7 @@ internal sealed class ModelParameters : IDisposable
             else if (rule.Quantisation is not { } codes)
                 Add(rule, weights.Map(rule.Spec.Name));
             else
-            {
                 _byName.Add(rule.Spec.Name, new Parameter(rule.Spec.Name, weights.Codes(rule.Spec.Name, codes)));
-                quantised?.Invoke(rule.Spec);
-            }
         RefreshCompute();
         LoadAdapters();
         ReleasePages();

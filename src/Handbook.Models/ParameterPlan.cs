@@ -222,8 +222,9 @@ internal sealed class ParameterPlan
     /// <summary>The codes of the file, or else those that are asked for; null where a weight is kept as values.</summary>
     private static WeightQuantisation? CodesOf(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation)
     {
+        if (!WeightQuantisation.Applies(spec))
+            return null;
         var products = quantisation?.Compute ?? (compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32);
-        return weights.FormatOf(spec.Name) is { } stored ? new(stored, products)
-            : quantisation is not null && WeightQuantisation.Applies(spec) ? new(quantisation.Format, products) : null;
+        return (weights.FormatOf(spec.Name) ?? quantisation?.Format) is { } format ? new(format, products) : null;
     }
 }
