@@ -105,6 +105,12 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 /// <param name="AnyWeights">Whether it may have other weights than those that the adapters were trained on.</param>
 internal sealed record OtherBase(string Name, bool AnyWeights)
 {
+    /// <param name="name">null for the model that the adapters name.</param>
+    /// <exception cref="InputException">Other weights are allowed, but no model is named.</exception>
+    public static OtherBase? Of(string? name, bool anyWeights) => name is not null ? new(name, anyWeights)
+        : anyWeights ? throw new InputException("--allow-other-base without --base", why: "there is no other base to allow",
+            fix: "name it with --base MODEL, or leave --allow-other-base out") : null;
+
     /// <exception cref="InputException">It is not there, or is an adapter itself.</exception>
     public ModelSource Find() => ModelSource.Find(Name, "--base") is { Adapters.Count: 0 } whole ? whole : throw new InputException(
         $"--base: {Name} is an adapter", why: "--base is the model below all adapters; those between are found from the uppermost one",

@@ -66,8 +66,10 @@ internal sealed class MergedWeights
     /// <summary>Element type of the model as a whole: that of its embedding.</summary>
     public DType DType => _dtype ?? _values.DTypeOf(ParameterSpec.Embedding);
 
-    /// <summary>How many parameters differ from the base's.</summary>
-    public int Changed => Specs.Count(IsChanged);
+    /// <summary>How many published layers differ from the base's.</summary>
+    public int Changed => _model.Parameters.Adapters.SelectMany(adapter => adapter.Layers.SelectMany(layer => layer.Targets)
+        .Select(target => target.Module).Concat(adapter.Whole.SelectMany(pair => pair.Base.Parts)
+            .Select(part => AdapterModules.PathOf(part.Published)))).Distinct().Count();
 
     /// <summary>The tensors under their published names, computed as they are written.</summary>
     public IReadOnlyList<TensorToSave> Tensors() => PublishedTensors.Of(Specs, Read, DTypeOf);
@@ -85,8 +87,6 @@ internal sealed class MergedWeights
     private Parameter ParameterOf(ParameterSpec spec) => spec.Name == HeadName ? _model.Head : _model.Parameters[spec.Name];
 
     private bool IsReplaced(ParameterSpec spec) => ParameterOf(spec).Name != NameInBase(spec);
-
-    private bool IsChanged(ParameterSpec spec) => IsReplaced(spec) || ParameterOf(spec).Adapters.Count > 0 || BiasSource(spec) is not null;
 
     private static string BiasOf(string weight) => weight[..^".weight".Length] + ".bias";
 

@@ -25,6 +25,9 @@ public sealed record MergeOptions
 
     /// <summary>Element type of the merged weights; null for the base's.</summary>
     public DType? DType { get; init; }
+
+    /// <summary>What the adapter is called in messages; null for its name.</summary>
+    internal string? Shown { get; init; }
 }
 
 /// <summary>What came of a merge.</summary>
@@ -39,11 +42,8 @@ public sealed record MergeResult
     /// <summary>Element type of its weights.</summary>
     public required DType DType { get; init; }
 
-    /// <summary>Parameters that are not the base's; query, key and value are one, and so are gate and up.</summary>
+    /// <summary>Layers that are not the base's.</summary>
     public required int Changed { get; init; }
-
-    /// <summary>All parameters.</summary>
-    public required int Parameters { get; init; }
 
     /// <summary>Whether the base's head is its embedding, and the merged model's a matrix of its own.</summary>
     public required bool HasOwnHead { get; init; }

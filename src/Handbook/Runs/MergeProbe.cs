@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Models;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
@@ -27,9 +28,6 @@ internal sealed class MergeProbe
 
     private MergeProbe(int[][] rows) => _rows = rows;
 
-    /// <summary>Texts.</summary>
-    public int Count => _rows.Length;
-
     /// <param name="file">A file with a text on each line; null for the built-in ones.</param>
     /// <exception cref="InputException">The file is not there or has no text, or the tokenizer is not the model's.</exception>
     public static MergeProbe Of(Tokenizer tokenizer, DecoderConfig config, string? file)
@@ -48,10 +46,17 @@ internal sealed class MergeProbe
     }
 
     /// <summary>log p of each token behind the first of each text, or of a reward model the score of each text.</summary>
-    public double[] Measure(Decoder model)
+    public double[] Measure(Decoder model, IWorkObserver observer)
     {
         using var mode = GradMode.Disabled();
-        return [.. _rows.SelectMany(row => Measure(model, row))];
+        using var count = observer.Began("comparing", _rows.Length, "texts");
+        var all = new List<double>();
+        foreach (var row in _rows)
+        {
+            all.AddRange(Measure(model, row));
+            count.Advance();
+        }
+        return [.. all];
     }
 
     private static double[] Measure(Decoder model, int[] row)

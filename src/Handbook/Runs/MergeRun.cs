@@ -29,7 +29,7 @@ public static class MergeRun
         TorchRuntime.Load();
         using var weights = source.Open(config);
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights)));
-        var before = probe.Measure(model);
+        var before = probe.Measure(model, observer);
         var merged = new MergedWeights(model, weights, config, options.DType);
         var allowed = options.MaxDrift ?? MergeDrift.Allowed(merged.DType);
         IReadOnlyList<TensorToSave> tensors = merged.Tensors();
@@ -42,7 +42,7 @@ public static class MergeRun
             MergePlace.Write(options.Output, saved.Bytes, folder =>
             {
                 saved.Write(folder);
-                drift = MergeDrift.Between(before, Measure(folder, probe));
+                drift = MergeDrift.Between(before, Measure(folder, probe, observer));
                 if (drift.Largest > allowed)
                     throw TooFar(drift, allowed, merged.DType, options);
             });
@@ -50,10 +50,10 @@ public static class MergeRun
         return new()
         {
             Folder = options.Output,
-            Chain = source.Chain.ToString(),
+            Chain = new AdapterChain([.. source.Chain.Links.SkipLast(1), source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }])
+                .ToString(),
             DType = merged.DType,
             Changed = merged.Changed,
-            Parameters = merged.Specs.Count,
             HasOwnHead = merged.HasOwnHead,
             Bytes = tensors.Sum(tensor => tensor.Info.ByteCount),
             Drift = drift!,
@@ -64,11 +64,9 @@ public static class MergeRun
     /// <summary>What is merged, judged before anything is loaded.</summary>
     private static ModelSource Source(MergeOptions options, IWorkObserver observer)
     {
-        if (options.AllowOtherBase && options.Base is null)
-            throw new InputException("--allow-other-base without --base", why: "there is no other base to allow",
-                fix: "name it with --base MODEL, or leave --allow-other-base out");
+        var other = OtherBase.Of(options.Base, options.AllowOtherBase);
         MergePlace.Require(options.Output, [("adapter", options.Adapter), ("base", options.Base)]);
-        var source = ModelSource.Find(options.Adapter, other: options.Base is null ? null : new(options.Base, options.AllowOtherBase));
+        var source = ModelSource.Find(options.Adapter, other: other);
         if (source.Adapters.Count == 0)
             throw new InputException($"{options.Adapter} is a whole model, not an adapter", why: "there is nothing to merge into it",
                 fix: $"name an adapter's folder, which has {AdapterConfigFile.Name}: what a run with use_peft: true wrote");
@@ -91,15 +89,15 @@ public static class MergeRun
     };
 
     /// <summary>What the model in a folder says of the texts.</summary>
-    private static double[] Measure(string folder, MergeProbe probe)
+    private static double[] Measure(string folder, MergeProbe probe, IWorkObserver observer)
     {
         var source = ModelSource.Find(folder);
         using var model = source.Load(source.Config(), DType.Float32);
-        return probe.Measure(model);
+        return probe.Measure(model, observer);
     }
 
     private static InputException TooFar(MergeDrift drift, double allowed, DType dtype, MergeOptions options) => new(
-        $"the merged model differs from {options.Adapter} by up to {Number(drift.Largest)} (mean {Number(drift.Mean)}, {drift.Count} compared), "
+        $"the merged model differs from {options.Shown ?? options.Adapter} by up to {Number(drift.Largest)} (mean {Number(drift.Mean)}, {drift.Count} compared), "
         + $"and {Number(allowed)} is allowed; nothing was written",
         why: $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part of "
         + "it is lost", fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift "
