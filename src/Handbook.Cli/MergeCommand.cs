@@ -188,7 +188,7 @@ internal static class MergeCommand
             + $"{result.DType.ToString().ToLowerInvariant()}, {Size.Of(result.Bytes)}, read back and compared"
             + (result.HasOwnHead ? "; the head is no longer the embedding (tie_word_embeddings: false)" : ""));
         Console.WriteLine($"difference from the model with the adapter: largest {MergeRun.Number(result.Drift.Largest)}, mean "
-            + $"{MergeRun.Number(result.Drift.Mean)} ({result.Drift.Count:N0} log-probabilities; up to {MergeRun.Number(result.Allowed)} is let "
-            + "pass)");
+            + $"{MergeRun.Number(result.Drift.Mean)} ({result.Drift.Count:N0} {(result.IsRewardModel ? "scores" : "log-probabilities")}; up to "
+            + $"{MergeRun.Number(result.Allowed)} is let pass)");
     }
 }

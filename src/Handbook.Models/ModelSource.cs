@@ -52,7 +52,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         }
         List<string> notes = [.. below.Notes];
         if (chain?.Difference(name, below.Chain) is { } difference)
-            notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw difference);
+            notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw other?.Explain(difference) ?? difference);
         else if (chain is null)
             notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {below.Folder}"
                 + (below.Adapters.Count > 0 ? $" with {string.Join(" and ", below.Adapters)}" : ""));
@@ -110,6 +110,10 @@ internal sealed record OtherBase(string Name, bool AnyWeights)
     public static OtherBase? Of(string? name, bool anyWeights) => name is not null ? new(name, anyWeights)
         : anyWeights ? throw new InputException("--allow-other-base without --base", why: "there is no other base to allow",
             fix: "name it with --base MODEL, or leave --allow-other-base out") : null;
+
+    /// <summary>Says with a difference of weights how it is let pass.</summary>
+    public InputException Explain(InputException difference) => new(difference.What, difference.Why,
+        $"{difference.Fix}; who means {Name} says so with --allow-other-base, and looks at what comes of it", difference);
 
     /// <exception cref="InputException">It is not there, or is an adapter itself.</exception>
     public ModelSource Find() => ModelSource.Find(Name, "--base") is { Adapters.Count: 0 } whole ? whole : throw new InputException(

@@ -48,6 +48,9 @@ public sealed record MergeResult
     /// <summary>Whether the base's head is its embedding, and the merged model's a matrix of its own.</summary>
     public required bool HasOwnHead { get; init; }
 
+    /// <summary>Whether it is a reward model, whose scores were compared; of a language model, log-probabilities were.</summary>
+    public required bool IsRewardModel { get; init; }
+
     /// <summary>Bytes of the weights.</summary>
     public required long Bytes { get; init; }
 

@@ -55,6 +55,7 @@ public static class MergeRun
             DType = merged.DType,
             Changed = merged.Changed,
             HasOwnHead = merged.HasOwnHead,
+            IsRewardModel = config.Decoder.Head == ModelHead.Score,
             Bytes = tensors.Sum(tensor => tensor.Info.ByteCount),
             Drift = drift!,
             Allowed = allowed,
