@@ -108,7 +108,7 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
     }
 
     /// <summary>The tensors by today's names: some releases kept the adapter's name in them, or other ends.</summary>
-    private static Dictionary<string, string> Names(WeightFiles files)
+    internal static Dictionary<string, string> Names(WeightFiles files)
     {
         var result = new Dictionary<string, string>();
         foreach (var name in files.Names)
