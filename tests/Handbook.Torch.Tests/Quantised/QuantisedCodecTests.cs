@@ -89,6 +89,34 @@ public sealed unsafe class QuantisedCodecTests
             Assert.InRange(actual[i], expected[i] - bound, expected[i] + bound);
     }
 
+    [Fact]
+    public void Codes_do_not_depend_on_the_number_of_threads()
+    {
+        using var scope = TensorScope.Enter();
+        var matrix = Some.Matrix(1100, 2048);       // more scales than libtorch adds up on one thread
+        var threads = TorchRuntime.Threads;
+        try
+        {
+            var made = new List<CodedMatrix>();
+            foreach (var count in (int[])[1, 2, 3])
+            {
+                TorchRuntime.Threads = count;
+                made.Add(QuantisedCodec.Quantise(Some.Format("nf4, double"), matrix));
+            }
+            foreach (var other in made)
+            {
+                Assert.Equal(made[0].Offset, other.Offset);
+                Assert.Equal(made[0].Codes.ToArray<byte>(), other.Codes.ToArray<byte>());
+                Assert.Equal(made[0].Scales.ToArray<byte>(), other.Scales.ToArray<byte>());
+            }
+            made.ForEach(other => other.Dispose());
+        }
+        finally
+        {
+            TorchRuntime.Threads = threads;
+        }
+    }
+
     [Theory]
     [InlineData("nf4", 0.5625), InlineData("nf4, double", 0.5159), InlineData("int8", 1.0020)]
     public void A_weight_takes_the_bytes_that_the_format_says(string format, double perWeight)
