@@ -35,7 +35,8 @@ internal sealed record ParameterRule
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
 
-    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c> say.</summary>
+    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
+    /// say.</summary>
     public double RateFactor { get; init; } = 1;
 
     /// <summary>Bytes of memory that values and copy take, apart from the file's own pages.</summary>
@@ -106,7 +107,10 @@ internal sealed class ParameterPlan
 
     /// <summary>The same with a factor on each parameter's learning rate.</summary>
     public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
-        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) })) { SpillFolder = SpillFolder };
+        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }))
+        {
+            SpillFolder = SpillFolder,
+        };
 
     /// <summary>The same with masters that products do not read in a file of a folder.</summary>
     public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder };

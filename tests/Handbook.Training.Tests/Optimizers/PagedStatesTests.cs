@@ -12,7 +12,10 @@ public sealed class PagedStatesTests
 {
     // more elements than a window of the file, and some too few to be paged
     private static readonly ParameterSpec[] s_specs =
-        [SomeParameters.One("layers.0.up.weight", [2200, 2000]), SomeParameters.One("layers.0.norm.weight", [50], ParameterKind.NormWeight)];
+    [
+        SomeParameters.One("layers.0.up.weight", [2200, 2000]),
+        SomeParameters.One("layers.0.norm.weight", [50], ParameterKind.NormWeight),
+    ];
 
     [Theory]
     [InlineData(OptimizerKind.PagedAdamW, OptimizerKind.AdamW), InlineData(OptimizerKind.PagedAdamW8Bit, OptimizerKind.AdamW8Bit)]
