@@ -40,7 +40,7 @@ internal sealed class ModelParameters : IDisposable
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
         _specs = Specs.ToDictionary(spec => spec.Name);
-        _spill = plan.SpillFolder is { } folder ? new(folder) : null;
+        _spill = plan.SpillFolder is { } folder && plan.Compute != plan.Residual ? new(folder) : null;
     }
 
     public ParameterPlan Plan { get; }
