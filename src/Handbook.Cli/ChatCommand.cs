@@ -25,6 +25,8 @@ internal static class ChatCommand
         {
             var stops = sampling.Stops(args);
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
+            if (speaker.Note is { } note)
+                Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)
                 throw new InputException($"{speaker.Folder} has no chat template",
                     why: "it has not learned to tell the turns of a conversation apart",

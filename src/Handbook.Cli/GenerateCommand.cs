@@ -78,6 +78,8 @@ internal static class GenerateCommand
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
+            if (speaker.Note is { } note)
+                Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,
                 args.GetValue(system), args.GetValue(raw));
             if (answers > 1 && settings.Sampling.Temperature == 0)

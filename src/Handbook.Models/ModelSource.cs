@@ -17,20 +17,25 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     public IReadOnlyList<string> Notes { get; private init; } = [];
 
     /// <summary>What an adapter over this is trained on.</summary>
-    public AdapterChain Chain { get; private init; } = new([]);
+    public AdapterChain Chain => _links.Value;
+
+    // Hashes of large files, which whole models are not asked for.
+    private Lazy<AdapterChain> _links = new(() => new([]));
+
+    /// <summary>What a user should know of how the weights are kept; null for nothing.</summary>
+    public string? QuantisedNote { get; private set; }
 
     /// <inheritdoc cref="ModelFolder.Find"/>
     /// <param name="name">A folder of a model or of an adapter, or its name.</param>
+    /// <param name="other">The model below all adapters, where it is not the one that they name.</param>
     /// <exception cref="InputException">It is not there, or an adapter's model is not there or has other weights.</exception>
-    public static ModelSource Find(string name, string? key = null) => Find(name, key, beside: null, depth: 0);
+    public static ModelSource Find(string name, string? key = null, OtherBase? other = null) => Find(name, key, other, beside: null, depth: 0);
 
-    private static ModelSource Find(string name, string? key, string? beside, int depth)
+    private static ModelSource Find(string name, string? key, OtherBase? other, string? beside, int depth)
     {
-        // The model of an adapter may be named as seen from the adapter's folder.
-        var folder = beside is not null && !Path.IsPathRooted(name) && Directory.Exists(Path.Combine(beside, name))
-            && ModelFolder.TryFind(name) is null ? Path.GetFullPath(Path.Combine(beside, name)) : ModelFolder.FindAny(name, key);
+        var folder = Seen(name, beside) ?? ModelFolder.FindAny(name, key);
         if (!ModelFolder.IsAdapter(folder))
-            return new(name, folder, []) { Chain = new([AdapterChain.Link(folder, name)]) };
+            return new(name, folder, []) { _links = new(() => new([AdapterChain.Link(folder, name)])) };
         if (depth > 8)
             throw new InputException($"{name}: its adapters lie on one another without an end", fix: "look at base_model_name_or_path of each");
         var config = AdapterConfigFile.Read(folder);
@@ -38,12 +43,13 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
             throw new InputException($"{Path.Combine(folder, AdapterConfigFile.Name)}: base_model_name_or_path is missing",
                 why: "an adapter is nothing without the model that it was trained on",
                 fix: "write there the folder or the name of the model that it was trained on");
+        var chain = AdapterChain.Of(folder);
         ModelSource below;
         try
         {
-            below = Find(based, null, folder, depth + 1);
+            below = other is not null && IsLowest(chain, based, folder) ? other.Find() : Find(based, null, other, folder, depth + 1);
         }
-        catch (InputException missing)
+        catch (InputException missing) when (other is null)
         {
             throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
                 why: "an adapter is nothing without the model that it was trained on",
@@ -51,22 +57,37 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
                 inner: missing);
         }
         List<string> notes = [.. below.Notes];
-        if (AdapterChain.Of(folder) is { } chain)
-            chain.Require(name, below.Chain);
-        else
+        if (chain?.Difference(name, below.Chain) is { } difference)
+            notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw other?.Explain(difference) ?? difference);
+        else if (chain is null)
             notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {below.Folder}"
                 + (below.Adapters.Count > 0 ? $" with {string.Join(" and ", below.Adapters)}" : ""));
         return new(name, below.Folder, [.. below.Adapters, folder])
         {
             Notes = notes,
-            Chain = new([.. below.Chain.Links, AdapterChain.Link(folder, name)]),
+            _links = new(() => new([.. below.Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
 
+    /// <summary>Whether an adapter lies on a model itself: as it says, or else as what it names is.</summary>
+    private static bool IsLowest(AdapterChain? chain, string based, string folder) => chain is { } known ? known.Links.Count == 1
+        : Seen(based, folder) is not { } below || !ModelFolder.IsAdapter(below);
+
+    /// <summary>The folder of a name; the model of an adapter may also be named as seen from the adapter's folder.</summary>
+    private static string? Seen(string name, string? beside) => ModelFolder.TryFind(name)
+        ?? (beside is not null && Directory.Exists(Path.Combine(beside, name)) ? Path.GetFullPath(Path.Combine(beside, name)) : null);
+
     /// <summary>The adapters laid out over the model's parameters, frozen.</summary>
+    /// <exception cref="InputException">An adapter does not belong to the model.</exception>
     public IReadOnlyList<AdapterLayout> Layouts(ModelWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
         AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
         $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules", trained: false))];
+
+    /// <summary>Where the tokenizer of a model's or an adapter's folder lies: with the uppermost that has one.</summary>
+    /// <param name="place">A folder or a file.</param>
+    public static string TokenizerOf(string place) => Directory.Exists(place) && ModelFolder.IsAdapter(place)
+        && !File.Exists(Path.Combine(place, "tokenizer.json")) && !File.Exists(Path.Combine(place, "tokenizer.json.gz"))
+            ? Find(place).Having("tokenizer.json") : place;
 
     /// <summary>The config of the network: the model's, with the score head that an adapter brings.</summary>
     public PublishedConfig Config()
@@ -86,9 +107,31 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false)
     {
         using var weights = Open(config);
+        QuantisedNote = weights.QuantisedNote;
         return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights)));
     }
 
     /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>
     public string Having(string file) => Adapters.Reverse().FirstOrDefault(folder => File.Exists(Path.Combine(folder, file))) ?? Folder;
+}
+
+/// <summary>A model that is put below adapters in the place of the one that they name.</summary>
+/// <param name="Name">Its folder, or its name.</param>
+/// <param name="AnyWeights">Whether it may have other weights than those that the adapters were trained on.</param>
+internal sealed record OtherBase(string Name, bool AnyWeights)
+{
+    /// <param name="name">null for the model that the adapters name.</param>
+    /// <exception cref="InputException">Other weights are allowed, but no model is named.</exception>
+    public static OtherBase? Of(string? name, bool anyWeights) => name is not null ? new(name, anyWeights)
+        : anyWeights ? throw new InputException("--allow-other-base without --base", why: "there is no other base to allow",
+            fix: "name it with --base MODEL, or leave --allow-other-base out") : null;
+
+    /// <summary>Says with a difference of weights how it is let pass.</summary>
+    public InputException Explain(InputException difference) => new(difference.What, difference.Why,
+        $"{difference.Fix}; who means {Name} says so with --allow-other-base, and looks at what comes of it", difference);
+
+    /// <exception cref="InputException">It is not there, or is an adapter itself.</exception>
+    public ModelSource Find() => ModelSource.Find(Name, "--base") is { Adapters.Count: 0 } whole ? whole : throw new InputException(
+        $"--base: {Name} is an adapter", why: "--base is the model below all adapters; those between are found from the uppermost one",
+        fix: "name the folder of the whole model");
 }

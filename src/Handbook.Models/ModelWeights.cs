@@ -16,6 +16,7 @@ internal sealed class ModelWeights : IDisposable
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
+    private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
 
     private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
     {
@@ -77,6 +78,11 @@ internal sealed class ModelWeights : IDisposable
     /// <summary>How the checkpoint's weights are quantised, in words; null where it is a plain one.</summary>
     public string? Quantised => _codes.Count == 0 ? null : string.Join(" and ", _codes.Values.Select(tensor => tensor.Kind).Distinct());
 
+    /// <summary>What a user should know of quantised weights; null where there are none, or their codes are multiplied as they are.</summary>
+    public string? QuantisedNote => _codes.Values.FirstOrDefault(tensor => tensor.Format is null) is { } read
+        ? $"the weights are quantised ({Quantised}); they are read as {read.Type.ToString().ToLowerInvariant()}, and take the memory of it"
+        : null;
+
     /// <summary>The format of a parameter's codes; null where it is stored otherwise, or only a part of it is.</summary>
     public QuantisedFormat? FormatOf(string name)
     {
@@ -120,8 +126,23 @@ internal sealed class ModelWeights : IDisposable
     internal CodedMatrix Codes(ParameterPart part, QuantisedFormat format)
     {
         using var scope = TensorScope.Enter();
-        return CodesOf(_names[part.Published]) is { Format: not null } stored ? stored.Codes()
-            : QuantisedCodec.Quantise(format, Values(part));
+        if (CodesOf(_names[part.Published]) is { Format: not null } stored)
+            return stored.Codes();
+        if (_kept?.Codes.GetValueOrDefault(part.Published) is { } kept && kept.Format == format)
+            return kept.Codes();
+        var made = QuantisedCodec.Quantise(format, Values(part));
+        ForgetPages();          // they are not read again, and would count as memory of this process
+        return made;
+    }
+
+    /// <summary>Takes new codes from a file that <see cref="QuantisedTensors"/> wrote of these weights; they are mapped, and outlive this
+    /// object.</summary>
+    /// <exception cref="InputException">The file is damaged.</exception>
+    internal void UseCodes(string file)
+    {
+        var files = WeightFiles.Open(file);
+        _kept?.Files.Dispose();
+        _kept = (files, QuantisedCheckpoint.Read(files, Config.DType));
     }
 
     /// <summary>The whole published tensor that holds a part, as it is stored, under its published name.</summary>
@@ -202,12 +223,23 @@ internal sealed class ModelWeights : IDisposable
         var (source, published) = (default(TensorData), "");
         foreach (var part in spec.Parts)
         {
-            if (part.Published != published || source.Owner is null)
+            if (part.Published != published)
+            {
+                Release(source, published);
                 source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : Source(_names[part.Published]);
-            published = part.Published;
+                published = part.Published;
+            }
             PartCopy.ToOurs(source, IsNew(name) ? part : AsStored(part), columns, dtype, destination);
             GC.KeepAlive(source.Owner);
         }
+        Release(source, published);
+    }
+
+    /// <summary>Frees the values of codes, which were made to be read once.</summary>
+    private void Release(TensorData source, string published)
+    {
+        if (_names.TryGetValue(published, out var stored) && CodesOf(stored) is not null)
+            source.Owner.Dispose();
     }
 
     /// <summary>A parameter as float32, row-major in our shape.</summary>
@@ -220,7 +252,11 @@ internal sealed class ModelWeights : IDisposable
     }
 
     /// <summary>Closes the files; what was mapped from them by a network lives on.</summary>
-    public void Dispose() => _files.Dispose();
+    public void Dispose()
+    {
+        _files.Dispose();
+        _kept?.Files.Dispose();
+    }
 
     private void Bind()
     {

@@ -64,7 +64,8 @@ internal sealed record ParameterRule
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
 
-    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c> say.</summary>
+    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
+    /// say.</summary>
     public double RateFactor { get; init; } = 1;
 
     /// <summary>Bytes of memory that values and copy take, apart from the file's own pages.</summary>
@@ -222,8 +223,9 @@ internal sealed class ParameterPlan
     /// <summary>The codes of the file, or else those that are asked for; null where a weight is kept as values.</summary>
     private static WeightQuantisation? CodesOf(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation)
     {
+        if (!WeightQuantisation.Applies(spec))
+            return null;
         var products = quantisation?.Compute ?? (compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32);
-        return weights.FormatOf(spec.Name) is { } stored ? new(stored, products)
-            : quantisation is not null && WeightQuantisation.Applies(spec) ? new(quantisation.Format, products) : null;
+        return (weights.FormatOf(spec.Name) ?? quantisation?.Format) is { } format ? new(format, products) : null;
     }
 }

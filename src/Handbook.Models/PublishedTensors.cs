@@ -10,13 +10,22 @@ internal static class PublishedTensors
     /// <param name="parameters">The model's parameters, from its family.</param>
     /// <param name="ours">A parameter's elements by our name, row-major in our shape; asked for when the tensor is written.</param>
     /// <param name="dtype">Element type in the file.</param>
-    public static IReadOnlyList<TensorToSave> Of(IReadOnlyList<ParameterSpec> parameters, Func<string, TensorData> ours, DType dtype)
+    public static IReadOnlyList<TensorToSave> Of(IReadOnlyList<ParameterSpec> parameters, Func<string, TensorData> ours, DType dtype) =>
+        Of(parameters, ours, _ => dtype);
+
+    /// <inheritdoc cref="Of(IReadOnlyList{ParameterSpec}, Func{string, TensorData}, DType)"/>
+    /// <param name="parameters">The model's parameters, from its family.</param>
+    /// <param name="ours">A parameter's elements by our name, row-major in our shape; asked for when the tensor is written.</param>
+    /// <param name="dtype">Element type of each in the file; of a tensor that several parameters make up, the first one's.</param>
+    public static IReadOnlyList<TensorToSave> Of(IReadOnlyList<ParameterSpec> parameters, Func<string, TensorData> ours,
+        Func<ParameterSpec, DType> dtype)
     {
-        if (!ElementConversion.IsTarget(dtype))
-            throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "weights are saved as float32, bfloat16, float16 or float64");
         var published = parameters.SelectMany(spec => spec.Parts.Select(part => (spec, part))).GroupBy(p => p.part.Published);
-        return [.. published.Select(group => Assembled([.. group], ours, dtype))];
+        return [.. published.Select(group => Assembled([.. group], ours, Checked(dtype(group.First().spec))))];
     }
+
+    private static DType Checked(DType dtype) => ElementConversion.IsTarget(dtype) ? dtype
+        : throw new ArgumentOutOfRangeException(nameof(dtype), dtype, "weights are saved as float32, bfloat16, float16 or float64");
 
     private static TensorToSave Assembled((ParameterSpec Spec, ParameterPart Part)[] parts, Func<string, TensorData> ours, DType dtype)
     {

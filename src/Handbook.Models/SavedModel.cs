@@ -19,8 +19,12 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     /// <summary>What the adapter was trained on; not read of a whole model.</summary>
     internal AdapterChain? TrainedOn { get; init; }
 
+    /// <summary>What is written in the place of the network's own weights; null for these.</summary>
+    internal IReadOnlyList<TensorToSave>? Tensors { get; init; }
+
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
-    public long Bytes => (_adapter is null ? model.Parameters.Count * dtype.Size
+    public long Bytes => (Tensors is not null ? Tensors.Sum(tensor => tensor.Info.ByteCount)
+        : _adapter is null ? model.Parameters.Count * dtype.Size
         : _adapter.Specs.Concat(_adapter.FixedSpecs).Sum(spec => spec.Count) * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
@@ -28,7 +32,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     public void Write(string folder)
     {
         if (_adapter is null)
-            WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
+            WeightFilesWriter.Save(folder, Tensors ?? PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
         else
             WriteAdapter(folder, _adapter);
         var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
@@ -42,7 +46,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     {
         var chain = TrainedOn ?? throw new InvalidOperationException("an adapter is saved with what it was trained on");
         ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
-            .. adapter.Whole.Select(pair => pair.Own)];
+            .. adapter.Whole.Select(pair => pair.Own), .. adapter.Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
         WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
             .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],

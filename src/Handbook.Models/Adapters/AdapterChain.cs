@@ -63,11 +63,23 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
     /// <exception cref="InputException">It meets others.</exception>
     public void Require(string adapter, AdapterChain actual)
     {
-        if (Links.Select(link => link.Sha256).SequenceEqual(actual.Links.Select(link => link.Sha256)))
-            return;
+        if (Difference(adapter, actual) is { } difference)
+            throw difference;
+    }
+
+    /// <summary>Whether both name the same weights, whatever their names are.</summary>
+    public bool HasWeightsOf(AdapterChain other) => Links.Select(link => link.Sha256).SequenceEqual(other.Links.Select(link => link.Sha256));
+
+    /// <summary>What is wrong with an adapter over <paramref name="actual"/>; null where it was trained on that.</summary>
+    /// <param name="adapter">The adapter's name, for the message.</param>
+    /// <param name="actual">What it meets.</param>
+    public InputException? Difference(string adapter, AdapterChain actual)
+    {
+        if (HasWeightsOf(actual))
+            return null;
         var missing = Links.Count > actual.Links.Count
             && Links.Take(actual.Links.Count).Select(link => link.Sha256).SequenceEqual(actual.Links.Select(link => link.Sha256));
-        throw new InputException($"{adapter} was trained on {this}, but meets {actual}",
+        return new($"{adapter} was trained on {this}, but meets {actual}",
             why: missing ? $"without {string.Join(" and ", Links.Skip(actual.Links.Count).Select(link => link.Name))} below it, the adapter "
                 + "corrects a model that is not there: such models talk nonsense"
                 : "what an adapter learnt is a difference from exactly those weights; on others it is noise",

@@ -56,7 +56,7 @@ internal static class BitsAndBytesLayout
         ["llm_int8_enable_fp32_cpu_offload"] = false,
         ["llm_int8_has_fp16_weight"] = false,
         ["llm_int8_skip_modules"] = null,
-        ["llm_int8_threshold"] = 6.0,
+        ["llm_int8_threshold"] = JsonNode.Parse("6.0"),         // the Python library refuses a 6 that is no float
         ["load_in_4bit"] = format.Kind != QuantisedKind.Int8,
         ["load_in_8bit"] = format.Kind == QuantisedKind.Int8,
         ["quant_method"] = "bitsandbytes",

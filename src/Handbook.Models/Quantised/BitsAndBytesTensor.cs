@@ -95,13 +95,13 @@ internal sealed unsafe class BitsAndBytesTensor : QuantisedTensor
             _format.Double ? Singles(_prefix + ".weight.nested_absmax") : null, _offset, _blockSize);
     }
 
+    /// <summary>In float32, which holds them exactly.</summary>
     public override TensorData Dense()
     {
         using var scope = TensorScope.Enter();
         using var matrix = new QuantisedMatrix([new(Codes(), 0, Rows)], DType.Float32);
-        var data = Room(out _);
-        var target = Tensor.Wrap((void*)data.Pointer, Type, [Rows, Columns]);
-        target.CopyFrom(matrix.Dense(DType.Float32));
+        var data = Room(DType.Float32, out _);
+        Tensor.Wrap((void*)data.Pointer, DType.Float32, [Rows, Columns]).CopyFrom(matrix.Dense(DType.Float32));
         return data;
     }
 

@@ -81,7 +81,7 @@ internal sealed unsafe class PackedTensor : QuantisedTensor
         fixed (float* pointer = scales)
             ElementConversion.Convert(stored.Bytes, stored.Info.DType, new(pointer, scales.Length * sizeof(float)), DType.Float32);
         var groups = GroupOf(stored.Info.Shape[0]);
-        var data = Room(out var buffer);
+        var data = Room(Type, out var buffer);
         Parallel.For(0, (int)Rows, output =>
         {
             var values = new float[Columns];

@@ -44,24 +44,27 @@ internal static class QuantisedCheckpoint
     /// tensor.</exception>
     public static IReadOnlyDictionary<string, QuantisedTensor> Find(WeightFiles files, PublishedConfig config)
     {
-        var found = new Dictionary<string, QuantisedTensor>();
-        foreach (var name in files.Names)
-            if (TensorOf(files, name, config) is { } tensor)
-                found.Add(tensor.Name, tensor);
+        var found = Read(files, config.Decoder.DType, Section(config.Json));
         var used = found.Values.SelectMany(tensor => tensor.Names).ToHashSet();
-        // Scales of activations: products here do not round their inputs.
-        used.UnionWith(files.Names.Where(name => s_inputScales.Any(ending => name.EndsWith(ending, StringComparison.Ordinal)
-            && found.ContainsKey(name[..^ending.Length] + ".weight"))));
         RefuseUnknown(files, config.Json, [.. files.Names.Where(name => !used.Contains(name))], found.Count > 0);
         return found;
     }
 
-    private static readonly string[] s_inputScales = [".input_scale", ".act_scale", ".input_scale_ub"];
+    /// <summary>The weights that are codes of a known kind; others are passed by.</summary>
+    /// <param name="type">The model's element type, which values that are not multiplied as codes take.</param>
+    /// <param name="config">The section of config.json on quantisation; null where there is none.</param>
+    internal static Dictionary<string, QuantisedTensor> Read(WeightFiles files, DType? type, JsonObject? config = null)
+    {
+        var found = new Dictionary<string, QuantisedTensor>();
+        foreach (var name in files.Names)
+            if (TensorOf(files, name, type is DType.Float32 or DType.Float16 ? type.Value : DType.BFloat16, config) is { } tensor)
+                found.Add(tensor.Name, tensor);
+        return found;
+    }
 
     /// <summary>The matrix that a tensor says most of; null where it says nothing.</summary>
-    private static QuantisedTensor? TensorOf(WeightFiles files, string name, PublishedConfig config)
+    private static QuantisedTensor? TensorOf(WeightFiles files, string name, DType type, JsonObject? config)
     {
-        var type = config.Decoder.DType is DType.Float32 or DType.Float16 ? config.Decoder.DType.Value : DType.BFloat16;
         if (Prefix(BitsAndBytesLayout.State("nf4")) is { } nf4)
             return BitsAndBytesTensor.FourBit(files, nf4, QuantisedKind.Nf4);
         if (Prefix(BitsAndBytesLayout.State("fp4")) is { } fp4)
@@ -69,11 +72,11 @@ internal static class QuantisedCheckpoint
         if (Prefix(".SCB") is { } rows && files.Has(rows + ".weight"))
             return BitsAndBytesTensor.Int8(files, rows);
         if (Prefix(".qweight") is { } packed)
-            return Packed(files, packed, Section(config.Json), type);
+            return Packed(files, packed, config, type);
         if (Prefix(".weight") is null || !IsEight(files, name))
             return null;
         var scale = ScaledTensor.ScaleEndings.Select(ending => name + ending).FirstOrDefault(files.Has);
-        return scale is null ? null : ScaledTensor.Of(files, name, scale, BlockOf(Section(config.Json)), type);
+        return scale is null ? null : ScaledTensor.Of(files, name, scale, BlockOf(config), type);
 
         string? Prefix(string ending) => name.EndsWith(ending, StringComparison.Ordinal) ? name[..^ending.Length] : null;
     }

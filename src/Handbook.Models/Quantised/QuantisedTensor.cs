@@ -35,9 +35,9 @@ internal abstract class QuantisedTensor(string name, long rows, long columns, DT
     /// <summary>All values, row-major, [out, in].</summary>
     public abstract TensorData Dense();
 
-    private protected TensorData Room(out NativeBuffer buffer)
+    private protected TensorData Room(DType held, out NativeBuffer buffer)
     {
-        var info = new TensorInfo(name, type, [rows, columns]);
+        var info = new TensorInfo(name, held, [rows, columns]);
         buffer = new NativeBuffer(info.ByteCount);
         return new(info, buffer.DangerousGetHandle(), buffer);
     }

@@ -20,7 +20,11 @@ internal sealed unsafe class ScaledTensor : QuantisedTensor
     /// <summary>What scales of weights are called.</summary>
     public static IReadOnlyList<string> ScaleEndings { get; } = ["_scale_inv", "_scale"];
 
-    public override IEnumerable<string> Names => [Name, _scale];
+    /// <summary>What scales of activations are called. They are passed by: products here do not round their inputs.</summary>
+    private static readonly string[] s_inputScales = [".input_scale", ".act_scale", ".input_scale_ub"];
+
+    public override IEnumerable<string> Names => [Name, _scale, .. s_inputScales.Select(ending => Name[..^".weight".Length] + ending)
+        .Where(_files.Has)];
 
     public override string Kind => $"{(_files.Info(Name).DType == DType.Int8 ? "int8" : "float8")} with scales of "
         + (_blockRows == Rows && _blockColumns == Columns ? "tensors" : _blockRows == 1 && _blockColumns == Columns ? "rows"
@@ -59,7 +63,7 @@ internal sealed unsafe class ScaledTensor : QuantisedTensor
         var factors = new float[scales.Info.Count];
         fixed (float* pointer = factors)
             ElementConversion.Convert(scales.Bytes, scales.Info.DType, new(pointer, factors.Length * sizeof(float)), DType.Float32);
-        var data = Room(out var buffer);
+        var data = Room(Type, out var buffer);
         var wide = (Columns + _blockColumns - 1) / _blockColumns;
         Parallel.For(0, (int)Rows, row =>
         {

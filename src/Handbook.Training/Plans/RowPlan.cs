@@ -24,7 +24,7 @@ internal static class RowPlan
     /// <summary>The tokenizer of a run, with the end token, padding token and chat template that its keys set.</summary>
     public static Tokenizer LoadTokenizer(MethodOptions run)
     {
-        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(run.Model.TokenizerPath()));
+        var tokenizer = Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(run.Model.TokenizerPath())));
         var data = run.Data;
         var template = data.ChatTemplate is { } given ? Template(given, tokenizer, run)
             : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run)) : null;
@@ -87,9 +87,8 @@ internal static class RowPlan
     {
         try
         {
-            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is { } folder
-                && File.Exists(Path.Combine(folder, "config.json")))
-                return PublishedConfig.Load(folder).Decoder.VocabularySize;
+            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is not null)
+                return ModelSource.Find(name).Config().Decoder.VocabularySize;
         }
         catch (InputException)
         {

@@ -91,15 +91,24 @@ public sealed class RecipeProbe
                 Try(() =>
                 {
                     if (key == "adapter_name_or_path")
-                        return;         // read over the model, with which it has to fit
+                    {
+                        AdapterPlan.Adapter(name);
+                        return;         // it is looked at with the model
+                    }
                     var source = ModelSource.Find(name, key);
-                    var (path, config) = (source.Top, source.Config());
-                    var trains = key == "model_name_or_path" && !_recipe.Definition.IsPipeline;
+                    var (path, config) = (source.Folder, source.Config());
                     if (key == "model_name_or_path")
                         config = TrainingPlan.WithHead(config, _recipe.Definition, path);
-                    using var weights = source.Open(config, config.Decoder.Head == ModelHead.Score ? 0 : null);
-                    if (trains)
+                    using var weights = source.Open(config, _recipe.Definition.Head == ModelHead.Score ? 0 : null);
+                    if (key != "model_name_or_path")
+                        source.Layouts(weights);
+                    else
+                    {
+                        if (!_recipe.Adapter.UsePeft)
+                            TrainingPlan.RequireTrainable(weights, path);
                         AdapterPlan.Of(_recipe, source, weights, checkpoint: null);
+                        _notes.AddRange(source.Notes);
+                    }
                     if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
                         throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
                             fix: "train a reward model from it with `handbook reward`");
@@ -125,9 +134,10 @@ public sealed class RecipeProbe
         if (tokenizer.ChatTemplates.Count > 0)
             _ = ChatTemplate.Of(tokenizer, "chat_template");
         _tokenizer = tokenizer;
-        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
+        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
+            && (File.Exists(Path.Combine(model, "config.json")) || ModelFolder.IsAdapter(model)))
         {
-            TrainingPlan.RequireVocabulary(tokenizer, PublishedConfig.Load(model), model);
+            TrainingPlan.RequireVocabulary(tokenizer, ModelSource.Find(_recipe.Model.ModelNameOrPath!).Config(), model);
             if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
                 && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);

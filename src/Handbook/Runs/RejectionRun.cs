@@ -44,7 +44,7 @@ public sealed class RejectionRun
         // The built-in template stands in where a model has none; plain prompts are then texts to continue.
         _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null
             || recipe.Data.ChatTemplatePath is not null
-            || Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath())).ChatTemplate is not null;
+            || Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath()))).ChatTemplate is not null;
         _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
     }
 

@@ -46,7 +46,7 @@ public static class TrainingRun
             observer.Warned(warning);
         foreach (var note in plan.Notes)
             observer.Noted(note);
-        using var model = plan.LoadModel();
+        using var model = plan.LoadModel(observer);
         IMethodRun method;
         try
         {

@@ -1,6 +1,8 @@
+using Handbook.Models.Families;
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Tests.Quantised;
 
@@ -20,15 +22,25 @@ public sealed class QuantisedCheckpointGoldenTests
         int[] ids = [.. System.Runtime.InteropServices.MemoryMarshal.Cast<byte, long>(expected.Read("ids").Bytes).ToArray()
             .Select(id => (int)id)];
         var logits = System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(expected.Read("logits").Bytes);
-        var isInt8 = name.StartsWith("int8", StringComparison.Ordinal);
+        PublishedConfig config;
+        try
+        {
+            config = PublishedConfig.Load(folder);
+        }
+        catch (UnsupportedFamilyException family)
+        {
+            GoldenCase.NotBuilt($"{name}: family {family.ModelType}");
+            return;
+        }
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        Assert.Empty(weights.Unused);
+        var isInt8 = weights.Parameters.Any(spec => weights.FormatOf(spec.Name) is { Kind: QuantisedKind.Int8 });
         var tolerance = isInt8 ? 2e-2 : 1e-3;
         foreach (var compute in (DType[])[DType.Float32, DType.Float64])
         {
             if (isInt8 && compute == DType.Float64)
                 continue;       // its inputs are rounded too
             using var scope = TensorScope.Enter();
-            using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder), fused: true);
-            Assert.Empty(weights.Unused);
             var plan = ParameterPlan.Frozen(weights, compute, roundsInputs: true);
             Assert.Equal(compute == DType.Float32, plan.Rules.Any(rule => rule.Storage == ParameterStorage.Codes));
             using var model = Decoder.Load(weights, plan);

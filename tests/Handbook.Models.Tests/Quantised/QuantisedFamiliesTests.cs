@@ -48,8 +48,7 @@ public sealed class QuantisedFamiliesTests
                 Logits(opened, ParameterPlan.Frozen(opened, DType.Float32)));
 
             // The values of the codes as plain weights, whole and in the parts that are not fused. Products of float64 differ by rounding.
-            Close(atLoad, Logits(opened, ParameterPlan.Resident(opened.Parameters, DType.Float64, DType.Float64)),
-                kind == QuantisedKind.Int8 ? 2e-4 : 1e-2);      // read as bfloat16 or half, as the file says
+            Close(atLoad, Logits(opened, ParameterPlan.Resident(opened.Parameters, DType.Float64, DType.Float64)), 1e-12);
             using var apart = ModelWeights.Open(folder[format.Name], saved);
             foreach (var spec in apart.Parameters)
                 Assert.Equal(spec.Count, apart.ReadSingles(spec.Name).Length);
@@ -67,10 +66,8 @@ public sealed class QuantisedFamiliesTests
         foreach (var rule in plan.Rules)
             Assert.Equal(rule.Spec.Name.StartsWith("layers.", StringComparison.Ordinal) && rule.Spec.Shape.Count == 2
                 && !rule.Spec.Name.Contains("router"), rule.Storage == ParameterStorage.Codes);
-        var seen = new List<string>();
         using var parameters = ModelParameters.Allocate(plan);
-        parameters.Load(weights, spec => seen.Add(spec.Name));
-        Assert.Equal(plan.Rules.Where(rule => rule.Storage == ParameterStorage.Codes).Select(rule => rule.Spec.Name), seen);
+        parameters.Load(weights);
         foreach (var rule in plan.Rules.Where(rule => rule.Storage == ParameterStorage.Codes && rule.Spec.Parts.Count == 1))
             Assert.Equal(rule.ResidentBytes, parameters[rule.Spec.Name].Codes!.Bytes);
     }

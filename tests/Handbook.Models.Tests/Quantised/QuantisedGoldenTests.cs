@@ -9,8 +9,10 @@ namespace Handbook.Models.Tests.Quantised;
 [Collection("tensors")]
 public sealed class QuantisedGoldenTests
 {
-    public static TheoryData<string> Files() => SharedFiles.Root is null ? [] : [.. Directory
-        .GetFiles(Path.Combine(SharedFiles.Root, "golden", "quantised"), "*.safetensors")
+    private static string? Folder => SharedFiles.Root is { } root && Path.Combine(root, "golden", "quantised") is var folder
+        && Directory.Exists(folder) ? folder : null;
+
+    public static TheoryData<string> Files() => Folder is null ? [] : [.. Directory.GetFiles(Folder, "*.safetensors")
         .Select(file => Path.GetFileNameWithoutExtension(file)!).Where(name => name != "tables").Order(StringComparer.Ordinal)];
 
     [Trait("kind", "golden")]

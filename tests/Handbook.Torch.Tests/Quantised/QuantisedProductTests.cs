@@ -84,6 +84,27 @@ public sealed class QuantisedProductTests
         Assert.Equal(a.Bytes + b.Bytes, all.Bytes);
     }
 
+    [Theory, MemberData(nameof(Shapes))]
+    public void The_gradient_flows_through_codes_to_the_input_and_the_bias(string format, int rows, int inputs, int outputs)
+    {
+        using var scope = TensorScope.Enter();
+        using var coded = new Parameter("w", Some.Quantised(format, Some.Matrix(outputs, inputs)));
+        using var dense = new Parameter("w", coded.Codes!.Dense(DType.Float64), trainable: false);
+        Close(Gradients(dense), Gradients(coded), 1e-11 * inputs * outputs);
+
+        (double[], double[]) Gradients(Parameter weight)
+        {
+            using var inner = TensorScope.Enter();
+            using var bias = new Parameter("b", Some.Matrix(1, outputs, 3).To(DType.Float64).View(outputs).Clone(), trainable: true);
+            bias.SetGradient(Tensor.Zeros(DType.Float64, outputs));
+            var x = Some.Matrix(rows, inputs, 2).To(DType.Float64);
+            x.RequiresGrad = true;
+            var y = Linear.Forward(x, weight, bias);
+            (y * y).Sum().Backward();
+            return (bias.Gradient!.ToArray<double>(), x.Grad!.ToArray<double>());
+        }
+    }
+
     [Fact]
     public void A_parameter_of_codes_has_a_shape_and_no_dense_values()
     {

@@ -1,0 +1,147 @@
+using System.Runtime.InteropServices;
+using Handbook.Base;
+using Handbook.Models.Files;
+using Handbook.Torch;
+
+namespace Handbook.Models.Adapters;
+
+/// <summary>An adapter made of several on the same weights.</summary>
+/// <remarks>Semantics: PEFT's <c>add_weighted_adapter</c>; a layer that only some of them have is combined from those.</remarks>
+internal sealed class CombinedAdapter
+{
+    private const string DownEnd = ".lora_A.weight", UpEnd = ".lora_B.weight", TableDownEnd = ".lora_embedding_A", TableUpEnd = ".lora_embedding_B";
+
+    private readonly IReadOnlyList<(AdapterConfig Config, WeightFiles Files, Dictionary<string, string> Names, double Weight)> _adapters;
+    private readonly CombinationMethod _method;
+    private readonly CombinationOptions _options;
+
+    private CombinedAdapter(IReadOnlyList<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)> adapters,
+        CombinationMethod method, CombinationOptions options) => (_adapters, _method, _options) = (adapters, method, options);
+
+    /// <summary>Combines adapters.</summary>
+    /// <param name="adapters">Their folders, each with its weight.</param>
+    /// <param name="advance">Hears of every layer that is done.</param>
+    /// <returns>Its tensors, and its config without the base's name.</returns>
+    /// <exception cref="InputException">An adapter has more than A and B, or they do not fit together.</exception>
+    public static (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Of(IReadOnlyList<(string Folder, double Weight)> adapters,
+        CombinationMethod method, CombinationOptions options, Action<string> advance)
+    {
+        var opened = new List<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)>();
+        try
+        {
+            foreach (var (folder, weight) in adapters)
+            {
+                var config = AdapterConfigFile.Read(folder);
+                var files = WeightFiles.Open(AdapterFolder.FileOf(folder));
+                opened.Add((config, files, AdapterFolder.Names(files), weight));
+                RequirePlain(folder, files, method);
+            }
+            return new CombinedAdapter(opened, method, options).Make(advance);
+        }
+        finally
+        {
+            foreach (var (_, files, _, _) in opened)
+                files.Dispose();
+        }
+    }
+
+    private static void RequirePlain(string folder, WeightFiles files, CombinationMethod method)
+    {
+        foreach (var name in AdapterFolder.Names(files).Keys)
+            if (!((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
+                throw new InputException($"{folder}: tensor \"{name}\" is no A or B of a layer",
+                    why: $"{method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) is "
+                    + "none", fix: "combine adapters without them, or merge one with handbook merge and train the other on the result");
+    }
+
+    private (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Make(Action<string> advance)
+    {
+        string[] downs = [.. _adapters.SelectMany(adapter => adapter.Names.Keys).Where(IsDown).Distinct().Order(StringComparer.Ordinal)];
+        var made = new List<(string Name, long[] Shape, float[] Values)>();
+        foreach (var name in downs)
+        {
+            using var scope = TensorScope.Enter();
+            var module = ModuleOf(name);
+            var (down, up) = AdapterFactors.Combine(Factors(name, module), module, _method, _options,
+                _options.Rank ?? _adapters.Max(adapter => adapter.Config.Rank));
+            Add(name, down);
+            Add(UpOf(name), up);
+            advance(module);
+        }
+        var rank = made.Where(tensor => IsDown(tensor.Name)).Max(tensor => tensor.Shape[0]);
+        return ([.. made.Select(tensor => Padded(tensor.Name, tensor.Shape, tensor.Values, rank))], Config((int)rank, downs));
+
+        void Add(string name, Tensor values) => made.Add((name, [.. values.Shape], values.To(DType.Float32).ToArray<float>()));
+    }
+
+    private AdapterFactors[] Factors(string down, string module)
+    {
+        AdapterFactors[] all = [.. _adapters.Where(adapter => adapter.Names.ContainsKey(down)).Select(adapter => new AdapterFactors(
+            Read(adapter.Files, adapter.Names, down), Read(adapter.Files, adapter.Names, UpOf(down)),
+            adapter.Weight * adapter.Config.ScaleOf(module)))];
+        if (all.Any(factors => factors.Down.Size(1) != all[0].Down.Size(1) || factors.Up.Size(0) != all[0].Up.Size(0)
+            || factors.Up.Size(1) != factors.Rank))
+            throw new InputException($"{module}: the adapters' matrices do not fit together: "
+                + string.Join(", ", all.Select(factors => $"A {Shown(factors.Down)}, B {Shown(factors.Up)}")),
+                why: "they were trained on different models, or a file is broken", fix: "combine adapters of one model");
+        return all;
+
+        static string Shown(Tensor tensor) => $"[{string.Join(", ", tensor.Shape)}]";
+    }
+
+    private static Tensor Read(WeightFiles files, Dictionary<string, string> names, string name)
+    {
+        if (!names.TryGetValue(name, out var own))
+            throw new InputException($"{files.Path}: tensor \"{name}\" is missing", why: "its layer has the other half of an adapter",
+                fix: "fetch the file again");
+        var data = files.Read(own);
+        var values = new double[data.Info.Count];
+        ElementConversion.Convert(data.Bytes, data.Info.DType, MemoryMarshal.AsBytes(values.AsSpan()), DType.Float64);
+        GC.KeepAlive(data.Owner);
+        return Tensor.From(values, [.. data.Info.Shape]);
+    }
+
+    /// <summary>Every layer gets the same rank: zeros add nothing.</summary>
+    private static TensorToSave Padded(string name, long[] shape, float[] values, long rank)
+    {
+        if (IsDown(name))
+        {
+            Array.Resize(ref values, (int)(rank * shape[1]));
+            return TensorToSave.From(name, values, rank, shape[1]);
+        }
+        var padded = new float[shape[0] * rank];
+        for (var row = 0; row < shape[0]; row++)
+            Array.Copy(values, row * shape[1], padded, row * rank, shape[1]);
+        return TensorToSave.From(name, padded, shape[0], rank);
+    }
+
+    /// <summary>The first adapter's, with the factor 1; the layers by their paths where the adapters do not name the same ones.</summary>
+    private AdapterConfig Config(int rank, string[] downs)
+    {
+        var first = _adapters[0].Config;
+        var same = _adapters.All(adapter => Equals(adapter.Config.Targets, first.Targets) && Equals(adapter.Config.Excluded, first.Excluded)
+            && adapter.Config.Layers.Equals(first.Layers) && adapter.Config.LayersPattern.Equals(first.LayersPattern));
+        var config = first with
+        {
+            Rank = rank,
+            Alpha = rank,
+            RankPattern = new Dictionary<string, double>(),
+            AlphaPattern = new Dictionary<string, double>(),
+            UseRslora = false,
+        };
+        return same ? config : config with
+        {
+            Targets = ModuleNames.Of(downs.Select(ModuleOf)),
+            Excluded = null,
+            Layers = [],
+            LayersPattern = [],
+        };
+    }
+
+    private static bool IsDown(string name) => name.EndsWith(DownEnd, StringComparison.Ordinal) || name.EndsWith(TableDownEnd, StringComparison.Ordinal);
+
+    private static string UpOf(string down) => down.EndsWith(DownEnd, StringComparison.Ordinal) ? down[..^DownEnd.Length] + UpEnd
+        : down[..^TableDownEnd.Length] + TableUpEnd;
+
+    private static string ModuleOf(string down) => down[AdapterLayout.Prefix.Length..down.LastIndexOf(".lora_", StringComparison.Ordinal)];
+}

@@ -1,0 +1,145 @@
+using System.Globalization;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Handbook.Models.Files;
+
+namespace Handbook.Cli.Tests;
+
+public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<AdapterFolders>
+{
+    [Fact]
+    public void An_adapter_goes_with_all_that_it_lies_on_into_a_model_that_answers_the_same()
+    {
+        var output = folders.New("merged");
+        var outcome = SmallModel.Succeed(Run("merge", "c", "--out", output));
+        Assert.Matches(@"^merged\d+: model \([0-9a-f]{12}\) \+ a \([0-9a-f]{12}\) \+ c \([0-9a-f]{12}\)\n14 layers changed, float32, ",
+            outcome.Output);
+        Assert.True(Largest(outcome) < 1e-3, outcome.Output);
+        Assert.Equal(["chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json",
+            "tokenizer.json", "tokenizer_config.json"], Files(output));
+
+        string[] question = ["the sun and", "--raw", "--max-new-tokens", "20"];
+        var answer = SmallModel.Succeed(Run(["generate", "c", .. question])).Output;
+        Assert.Equal(answer, SmallModel.Succeed(Run(["generate", output, .. question])).Output);
+        Assert.NotEqual(answer, SmallModel.Succeed(Run(["generate", "model", .. question])).Output);
+    }
+
+    [Fact]
+    public void The_layout_is_the_bases()
+    {
+        var output = folders.New("merged");
+        SmallModel.Succeed(Run("merge", "a", "--out", output));
+        using var own = WeightFiles.Open(folders.At(output));
+        using var original = WeightFiles.Open(folders.At("model"));
+        Assert.Equal(original.Names.Select(original.Info).OrderBy(info => info.Name, StringComparer.Ordinal),
+            own.Names.Select(own.Info).OrderBy(info => info.Name, StringComparer.Ordinal));
+        var config = JsonNode.Parse(File.ReadAllText(folders.At(output, "config.json")))!;
+        Assert.Equal(JsonNode.Parse(File.ReadAllText(folders.At("a", "config.json")))!["eos_token_id"]!.ToJsonString(),
+            config["eos_token_id"]!.ToJsonString());
+    }
+
+    [Fact]
+    public void Another_element_type_and_texts_of_ones_own_are_taken_when_asked()
+    {
+        var output = folders.New("merged");
+        folders.Handbook.Write("texts.txt", "one two three\n\nthe moon\n");
+        var outcome = SmallModel.Succeed(Run("merge", "a", "--out", output, "--dtype", "bfloat16", "--probe", "texts.txt", "--max-drift", "3"));
+        Assert.Contains("layers changed, bfloat16", outcome.Output);
+        Assert.Contains("up to 3.0000 is let pass", outcome.Output);
+        using var own = WeightFiles.Open(folders.At(output));
+        Assert.All(own.Names, name => Assert.Equal(Handbook.Torch.DType.BFloat16, own.Info(name).DType));
+    }
+
+    [Fact]
+    public void What_drifts_too_far_leaves_nothing()
+    {
+        var output = folders.New("merged");
+        var outcome = Run("merge", "a", "--out", output, "--dtype", "bfloat16", "--max-drift", "0.00001");
+        Refused(outcome, output, "the merged model differs from a by up to", "and 1.0e-5 is allowed; nothing was written",
+            "why: the merged weights are rounded to bfloat16", "fix: merge with --dtype float32");
+    }
+
+    [Fact]
+    public void A_base_that_moved_is_named()
+    {
+        var moved = folders.Copy("model");
+        var adapter = folders.WithKey("a", "base_model_name_or_path", "was/here");
+        Refused(Run("merge", adapter, "--out", "x"), "x", $"{adapter} is an adapter of was/here, which is not found", "fix: fetch was/here");
+        SmallModel.Succeed(Run("merge", adapter, "--out", folders.New("merged"), "--base", moved));
+    }
+
+    [Fact]
+    public void A_base_with_other_weights_is_refused_with_both_hashes_unless_it_is_allowed()
+    {
+        SmallModel.Succeed(Run("init", "--config", "config.json", "--tokenizer", "tok", "--output", "other", "--seed", "4"));
+        var refused = Run("merge", "a", "--out", "x", "--base", "other");
+        Refused(refused, "x");
+        Assert.Matches(@"error: a was trained on model \([0-9a-f]{12}\), but meets other \([0-9a-f]{12}\)", refused.Error);
+        Assert.Contains("--allow-other-base", refused.Error);
+
+        var output = folders.New("merged");
+        var allowed = SmallModel.Succeed(Run("merge", "a", "--out", output, "--base", "other", "--allow-other-base"));
+        Assert.Matches(@"warning: a was trained on model \([0-9a-f]{12}\), but meets other", allowed.Error);
+        Assert.Matches(@"difference from the model with the adapter: largest \d", allowed.Output);
+    }
+
+    [Fact]
+    public void An_adapter_of_another_program_is_merged_with_a_note()
+    {
+        var adapter = folders.WithTensors("a", tensor => tensor, metadata: false);
+        var outcome = SmallModel.Succeed(Run("merge", adapter, "--out", folders.New("merged")));
+        Assert.Contains($"note: {adapter} does not say which weights it was trained on: it is taken for an adapter of model", outcome.Error);
+    }
+
+    [Theory]
+    [InlineData("linear", "0.7", "0.3")]
+    [InlineData("svd", "1", "1", "--rank", "3")]
+    [InlineData("ties", "1", "1", "--density", "0.3", "--majority-sign-method", "frequency")]
+    [InlineData("ties-svd", "1", "1")]
+    [InlineData("dare-linear", "1", "1", "--density", "0.9", "--seed", "3")]
+    [InlineData("dare-linear-svd", "1", "1", "--density", "0.9")]
+    [InlineData("dare-ties", "1", "1", "--density", "0.9")]
+    [InlineData("dare-ties-svd", "1", "1", "--density", "0.9")]
+    public void Adapters_on_one_model_become_one(string method, string first, string second, params string[] more)
+    {
+        var merged = folders.New("merged");
+        var outcome = SmallModel.Succeed(Run(["merge", $"--{method}", $"a:{first}", $"b:{second}", .. more, "--out", merged, "--merge"]));
+        Assert.Matches($@"^{merged}: model \([0-9a-f]{{12}}\) \+ {method.Replace('-', '_')} of {first} · a \+ {second} · b ", outcome.Output);
+        Assert.True(Largest(outcome) < 1e-3, outcome.Output);
+    }
+
+    [Fact]
+    public void A_combination_is_an_adapter_like_any_other()
+    {
+        var (adapter, merged, straight) = (folders.New("both"), folders.New("merged"), folders.New("merged"));
+        var outcome = SmallModel.Succeed(Run("merge", "--cat", "a:0.7", "b:-0.3", "--out", adapter));
+        Assert.Matches($@"^{adapter}: an adapter of model \([0-9a-f]{{12}}\), cat of 0\.7 · a \+ -0\.3 · b\n", outcome.Output);
+        SmallModel.Succeed(Run("merge", adapter, "--out", merged));
+        SmallModel.Succeed(Run("merge", "--cat", "a:0.7", "b:-0.3", "--out", straight, "--merge"));
+        Assert.Equal(File.ReadAllBytes(folders.At(merged, "model.safetensors")), File.ReadAllBytes(folders.At(straight, "model.safetensors")));
+    }
+
+    [Fact]
+    public void Help_teaches_with_examples()
+    {
+        var help = SmallModel.Succeed(Run("merge", "--help")).Output;
+        Assert.Contains("handbook merge runs/dpo-lora --out runs/dpo-merged", help);
+        Assert.Contains("--cat is the exact sum", help);
+    }
+
+    private Outcome Run(params string[] words) => folders.Handbook.Run(words);
+
+    private string[] Files(string folder) => [.. Directory.GetFileSystemEntries(folders.At(folder)).Select(path => Path.GetFileName(path)!)
+        .Order(StringComparer.Ordinal)];
+
+    private void Refused(Outcome outcome, string output, params string[] messages)
+    {
+        Assert.Equal(2, outcome.Code);
+        foreach (var message in messages)
+            Assert.Contains(message, outcome.Error);
+        Assert.False(Directory.Exists(folders.At(output)), $"{output} is there");
+    }
+
+    private static double Largest(Outcome outcome) =>
+        double.Parse(Regex.Match(outcome.Output, @"largest ([0-9.e-]+),").Groups[1].Value, CultureInfo.InvariantCulture);
+}
