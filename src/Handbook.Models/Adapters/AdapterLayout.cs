@@ -150,7 +150,8 @@ internal sealed record AdapterLayout
     /// <summary>The key that a place cannot follow; null where it can.</summary>
     private static string? Unfit(AdapterPlace place, AdapterConfig config) => place == AdapterPlace.Layer ? null
         : config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
-        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora) ? "init_lora_weights that decomposes it" : null;
+        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora)
+            ? "init_lora_weights that decomposes it" : null;
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
