@@ -152,6 +152,22 @@ public sealed class MergedWeightsTests : IDisposable
         }
     }
 
+    [Fact]
+    public void Every_tensor_keeps_the_element_type_that_it_has_in_the_base()
+    {
+        var config = Some.Llama();
+        bool IsNorm(TensorToSave tensor) => tensor.Info.Name.Contains("norm", StringComparison.Ordinal);
+        WeightFilesWriter.Save(_folder["base"], [.. NewModel.Tensors(config, 1, DType.BFloat16).Where(tensor => !IsNorm(tensor)),
+            .. NewModel.Tensors(config, 1, DType.Float32).Where(IsNorm)]);
+        config.Save(_folder["base"]);
+        using var model = new MergedModel(_folder["base"], All());
+        using var original = WeightFiles.Open(_folder["base"]);
+        using var files = WeightFiles.Open(model.Folder);
+        Assert.Equal(original.Names.Select(original.Info).OrderBy(info => info.Name, StringComparer.Ordinal),
+            files.Names.Select(files.Info).OrderBy(info => info.Name, StringComparer.Ordinal));
+        Assert.Equal(DType.BFloat16, model.Weights.DType);
+    }
+
     public void Dispose() => _folder.Dispose();
 
     private static AdapterConfig All() => new() { Rank = 3, Alpha = 9, Targets = ModuleNames.Of("all-linear") };
