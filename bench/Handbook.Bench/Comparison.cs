@@ -46,8 +46,10 @@ internal static class Comparison
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
-        if (Processor.Forced is null)           // neither multiplies anything
+        if (Processor.Forced is null)           // what these measure does not depend on the path
         {
+            Add(rows, only, "adam8bit-memory", name => [MemoryRows.Coded(name, quick)]);
+            Add(rows, only, "paged-memory", name => [MemoryRows.Paged(name)]);
             Add(rows, only, "help-seconds", name => Help(root, name));
             Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
         }
@@ -302,7 +304,7 @@ internal static class Comparison
         return null;
     }
 
-    private static JsonElement? JsonOf(string program, string? folder, string[] arguments) =>
+    internal static JsonElement? JsonOf(string program, string? folder, string[] arguments) =>
         Start(program, folder, arguments) is { } text
             && text.Split('\n', StringSplitOptions.RemoveEmptyEntries).LastOrDefault(l => l.StartsWith('{')) is { } line
             ? JsonDocument.Parse(line).RootElement.Clone()

@@ -5,6 +5,8 @@ using Handbook.Torch;
 
 // handbook-bench run [--quick] [--only NAME]         everything, beside the peers: a table, and bench/results/latest.json
 // handbook-bench step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
+// handbook-bench memory SHAPE DTYPE OPTIM STEPS [LIMIT]   steps with an optimiser, in LIMIT bytes of memory besides files, one JSON object
+// handbook-bench adapter SHAPE DTYPE STEPS KIND [bf16]    the step of full, lora or qlora over a model in a file, one JSON object
 // handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
 // handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
@@ -25,6 +27,14 @@ switch (args)
         Console.WriteLine(JsonSerializer.Serialize(StepBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps),
             rest is [var lengths] ? lengths : null)));
         return 0;
+    case ["memory", var shape, var dtype, var optim, var steps, .. var rest]:
+        Console.WriteLine(JsonSerializer.Serialize(MemoryBench.Measure(Shape.Of(shape), dtype == "bf16", optim, int.Parse(steps),
+            rest is [var limit] ? long.Parse(limit) : 0)));
+        return 0;
+    case ["adapter", var shape, var dtype, var steps, var kind, .. var rest]:
+        Console.WriteLine(JsonSerializer.Serialize(AdapterBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps), kind,
+            rest is ["bf16"] ? DType.BFloat16 : DType.Float32)));
+        return 0;
     case ["dpo", var shape, var dtype, var pairs, .. var rest]:
         Console.WriteLine(JsonSerializer.Serialize(DpoBench.Measure(Shape.Of(shape), dtype == "bf16", pairs,
             shared: !rest.Contains("separate"))));
@@ -36,7 +46,8 @@ switch (args)
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | dpo SHAPE DTYPE "
+        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | memory SHAPE DTYPE OPTIM STEPS "
+            + "[LIMIT] | dpo SHAPE DTYPE "
             + "PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
         return 2;
 }

@@ -20,13 +20,19 @@ internal sealed record Shape(string Name, int Hidden, int Layers, int Heads, int
 
     public static Shape SmolLm135M { get; } = new("135m", 576, 30, 9, 3, 1536, 49152, 2, 256, true);
 
-    public static Shape Of(string name) => name == "135m" ? SmolLm135M : Llama15M;
+    public static Shape SmolLm360M { get; } = new("360m", 960, 32, 15, 5, 2560, 49152, 2, 256, true);
 
-    public DecoderConfig Config() => PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes($$"""
+    public static Shape Of(string name) => name switch { "135m" => SmolLm135M, "360m" => SmolLm360M, "1.1b" => Llama1B, _ => Llama15M };
+
+    public static Shape Llama1B { get; } = new("1.1b", 2048, 22, 32, 4, 5632, 32000, 2, 256, false);
+
+    public DecoderConfig Config() => Published().Decoder;
+
+    public PublishedConfig Published() => PublishedConfig.Parse(System.Text.Encoding.UTF8.GetBytes($$"""
         {"model_type": "llama", "hidden_size": {{Hidden}}, "intermediate_size": {{Inner}}, "num_hidden_layers": {{Layers}}, "num_attention_heads": {{Heads}},
          "num_key_value_heads": {{KeyHeads}}, "vocab_size": {{Vocabulary}}, "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "tie_word_embeddings": {{(Tied ? "true" : "false")}},
          "rope_theta": 10000.0, "hidden_act": "silu", "bos_token_id": 1, "eos_token_id": 2}
-        """), "bench").Decoder;
+        """), "bench");
 
     /// <summary>Floating point operations of the matrix products of one token, forward and backward.</summary>
     public double ProductFlops()
@@ -59,6 +65,13 @@ internal static class StepBench
             .Select(n => Math.Min(n, 1024)).ToArray();
         using var model = Model(shape, bf16, trainable: true);
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
+        return Measure(shape, model, optimizer, bf16, steps, lengths);
+    }
+
+    /// <summary>The same with a model and its optimiser.</summary>
+    /// <param name="lengths">Lengths of rows; null: full rows.</param>
+    public static StepResult Measure(Shape shape, Decoder model, Optimizer optimizer, bool bf16, int steps, int[]? lengths)
+    {
         var method = new SupervisedMethod("sft");
         var rows = Rows(shape, lengths, (steps + 1) * shape.Rows);
         // The loader of a real run, on its thread: rows are laid out while the step before computes.
@@ -99,13 +112,18 @@ internal static class StepBench
     /// <summary>A model of the shape with random weights.</summary>
     internal static Decoder Model(Shape shape, bool bf16, bool trainable)
     {
-        var random = new Random(17);
-        var config = shape.Config();
         var compute = bf16 ? DType.BFloat16 : DType.Float32;
-        var specs = Family.For("llama", "bench").Parameters(config, fused: true);
-        var model = new Decoder(config, ModelParameters.Allocate(
-            trainable ? ParameterPlan.Trained(specs, DType.Float32, compute) : ParameterPlan.Resident(specs, DType.Float32, compute)));
-        foreach (var spec in specs)
+        var specs = Family.For("llama", "bench").Parameters(shape.Config(), fused: true);
+        return Model(shape, trainable ? ParameterPlan.Trained(specs, DType.Float32, compute)
+            : ParameterPlan.Resident(specs, DType.Float32, compute));
+    }
+
+    /// <summary>The same with the parameters kept as a plan says.</summary>
+    internal static Decoder Model(Shape shape, ParameterPlan plan)
+    {
+        var random = new Random(17);
+        var model = new Decoder(shape.Config(), ModelParameters.Allocate(plan));
+        foreach (var spec in model.Parameters.Specs)
         {
             if (spec.Kind == ParameterKind.NormWeight)
                 Fill(model.Parameters[spec.Name], 1);
@@ -113,10 +131,11 @@ internal static class StepBench
                 Randomise(model.Parameters[spec.Name], spec.InitStd, random);
         }
         model.Parameters.RefreshCompute();
+        model.Parameters.ReleasePages();
         return model;
     }
 
-    private static TokenRowList Rows(Shape shape, int[]? lengths, int count)
+    internal static TokenRowList Rows(Shape shape, int[]? lengths, int count)
     {
         var random = new Random(17);
         return new TokenRowList([.. Enumerable.Range(0, count).Select(i =>

@@ -20,11 +20,13 @@ internal static class ChatCommand
         var command = new Command("chat",
             $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model, system };
         sampling.AddTo(command);
-        // Not an async action: Ctrl-C shall stop the answer, and not the program.
+        // Not an async action: Ctrl-C is to stop the answer, not the program.
         command.SetAction(args =>
         {
             var stops = sampling.Stops(args);
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
+            if (speaker.Note is { } note)
+                Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)
                 throw new InputException($"{speaker.Folder} has no chat template",
                     why: "it has not learned to tell the turns of a conversation apart",

@@ -21,8 +21,8 @@ internal static class ConstitutionCommand
         { Description = "YAML or JSON with principles (critique and revision each) and perhaps exemplars", Required = true };
         var prompts = new Option<string>("--prompts")
         {
-            Description = "a .txt with one prompt a line, or a data file with a column prompt, messages, conversations, instruction, "
-            + "question or text",
+            Description = "a .txt with one prompt a line, or a data file or folder with a column prompt, messages, conversations, "
+            + "chosen, instruction, question or text",
             Required = true
         };
         var output = new Option<string>("--output") { Description = "the folder that gets the data", Required = true };
@@ -79,6 +79,8 @@ internal static class ConstitutionCommand
             if (args.GetValue(most) is < 1)
                 throw new InputException($"--max-prompts is {args.GetValue(most)}, but must be at least 1", fix: "leave it out to use all");
             var asked = PromptFile.Read(args.GetRequiredValue(prompts));
+            foreach (var remark in asked.Remarks)
+                Console.Error.WriteLine(remark);
             var stops = sampling.Stops(args);
             var general = sampling.Of(args, null);
             IWorkObserver observer = new ConsoleObserver();
@@ -97,7 +99,7 @@ internal static class ConstitutionCommand
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
-                Prompts = args.GetValue(most) is { } count ? [.. asked.Take(count)] : asked,
+                Prompts = args.GetValue(most) is { } count ? [.. asked.Prompts.Take(count)] : asked.Prompts,
                 Output = args.GetRequiredValue(output),
                 Revisions = args.GetValue(revisions),
                 TestShare = args.GetValue(testShare),
@@ -131,7 +133,7 @@ internal static class ConstitutionCommand
     private static IEnumerable<string> WithoutEffect(ParseResult args, IEnumerable<Option> options) =>
         options.Where(option => args.GetResult(option) is { Implicit: false }).Select(option => option.Name);
 
-    /// <summary>How answers are drawn, as far as the words say; the model's own wishes follow from the model.</summary>
+    /// <summary>How answers are drawn, as far as the options say it; the rest follows from the model.</summary>
     private static string Words(ParseResult args, SamplingWords sampling) =>
         $"{sampling.Compute(args)} {JsonSerializer.Serialize(sampling.Of(args, null))}";
 }

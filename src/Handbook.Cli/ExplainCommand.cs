@@ -8,15 +8,19 @@ internal static class ExplainCommand
 {
     public static Command Create()
     {
-        var keys = new Argument<string[]>("key") { Description = "keys to explain; none lists all", Arity = ArgumentArity.ZeroOrMore };
-        var method = MethodOption.Create();
-        var markdown = new Option<bool>("--markdown") { Description = "the whole reference as Markdown, as in docs/recipe-keys.md" };
-        var command = new Command("explain", "Explain recipe keys: type, default, meaning") { keys, method, markdown };
+        var keys = new Argument<string[]>("key") { Description = "keys to explain; without any, all are listed", Arity = ArgumentArity.ZeroOrMore };
+        var method = MethodOption.Create("otherwise keys of all methods are explained");
+        var markdown = new Option<bool>("--markdown") { Description = "write Markdown tables; of all keys they are docs/recipe-keys.md" };
+        var command = new Command("explain", "Explain the keys of recipes: what each is for, its type, default and values")
+        {
+            keys, method, markdown,
+        };
         command.SetAction(args =>
         {
             var named = MethodOption.Read(args, method);
-            Console.Out.Write(args.GetValue(markdown) ? KeyReference.Markdown()
-                : args.GetValue(keys) is { Length: > 0 } some ? string.Concat(some.Select(KeyReference.Explain))
+            var some = args.GetValue(keys) ?? [];
+            Console.Out.Write(args.GetValue(markdown) ? KeyReference.Markdown(some, named)
+                : some.Length > 0 ? string.Concat(some.Select(key => KeyReference.Explain(key, named)))
                 : KeyReference.List(named));
         });
         return command;

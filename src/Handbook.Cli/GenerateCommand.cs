@@ -29,8 +29,13 @@ internal static class GenerateCommand
         };
         var prompts = new Option<string?>("--prompts")
         {
-            Description = "many prompts: a .txt with one a line, or a data file with a "
-            + "column prompt (text or messages), messages, conversations, instruction, question or text"
+            Description = "many prompts: a .txt with one a line, or a data file or folder with a "
+            + "column prompt (text or messages), messages, conversations, chosen, instruction, question or text"
+        };
+        var split = new Option<string>("--split")
+        {
+            Description = "with --prompts: the split to read, e.g. test or train[:1%]",
+            DefaultValueFactory = _ => "train"
         };
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var raw = new Option<bool>("--raw") { Description = "go on from the prompt as it is, also where the model has a chat template" };
@@ -57,20 +62,24 @@ internal static class GenerateCommand
             + "  handbook generate runs/tiny-cpt --raw \"Once upon a time\" --temperature 0.8\n"
             + "  handbook generate runs/tiny-sft --prompts data/tiny/sft/test.jsonl --expect answer --output answers.jsonl")
         {
-            model, prompt, prompts, system, raw, count, batch, output, expect,
+            model, prompt, prompts, split, system, raw, count, batch, output, expect,
         };
         sampling.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
         {
-            var asked = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetValue(expect),
+            var read = Prompts(args.GetValue(prompt) ?? [], args.GetValue(prompts), args.GetRequiredValue(split), args.GetValue(expect),
                 [.. command.Options.Select(option => option.Name)]);
-            OutputFile.MustNotReplace("--output", args.GetValue(output), args.GetValue(prompts) is { } read ? [read] : [],
-                "with the prompts");
+            OutputFile.MustNotReplace("--output", args.GetValue(output), read.Files, "with the prompts");
+            foreach (var remark in read.Remarks)
+                Console.Error.WriteLine(remark);
+            var asked = read.Prompts;
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
+            if (speaker.Note is { } note)
+                Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,
                 args.GetValue(system), args.GetValue(raw));
             if (answers > 1 && settings.Sampling.Temperature == 0)
@@ -85,22 +94,22 @@ internal static class GenerateCommand
         return command;
     }
 
-    private static IReadOnlyList<Prompt> Prompts(string[] words, string? file, string? expect, IReadOnlyList<string> options)
+    private static PromptFile Prompts(string[] words, string? file, string split, string? expect, IReadOnlyList<string> options)
     {
-        // The parser hands over as a prompt what it does not know; nobody asks a model "--max_new_tokens".
+        // The parser takes unknown options for prompts; nobody asks a model "--max_new_tokens".
         if (Array.Find(words, word => word.StartsWith("--", StringComparison.Ordinal) && !word.Any(char.IsWhiteSpace)) is { } unknown)
             throw new InputException($"{unknown} is not an option of generate",
                 fix: Spelling.Nearest(unknown.Split('=')[0].Replace('_', '-'), options) is { } nearest ? $"did you mean {nearest}?"
                     : "`handbook generate --help` lists them; a prompt that begins so goes into a file, with --prompts FILE");
         if (file is not null)
-            return words.Length == 0 ? PromptFile.Read(file, expect)
+            return words.Length == 0 ? PromptFile.Read(file, expect, split)
                 : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");
         if (expect is not null)
             throw new InputException($"--expect {expect} names a column, but there is no file", fix: "add --prompts FILE");
         if (words.Length > 0)
-            return [.. words.Select((word, i) => new Prompt { Text = word, Place = $"prompt {i + 1}" })];
+            return new([.. words.Select((word, i) => new Prompt { Text = word, Place = $"prompt {i + 1}" })], [], []);
         return Console.IsInputRedirected && Console.In.ReadToEnd() is { Length: > 0 } piped
-            ? [new Prompt { Text = piped, Place = "standard input" }]
+            ? new([new Prompt { Text = piped, Place = "standard input" }], [], [])
             : throw new InputException("there is no prompt", fix: "handbook generate MODEL \"your question\", or --prompts FILE");
     }
 
@@ -223,8 +232,7 @@ internal static class GenerateCommand
     }
 
     /// <summary>What is written of one answer: the columns of its prompt's row, such as ids, and then the answer. Columns that a reader of
-    /// the file would take for
-    /// the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
+    /// the file would take for the prompt, the answer or a verdict on it stand below <c>row</c>.</summary>
     private static string Line(Prompt prompt, string text, Answer answer, bool? correct)
     {
         var (line, row) = (new JsonObject(), new JsonObject());

@@ -19,7 +19,8 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
             var share = summary.Tokens == 0 ? 0 : (double)summary.LossTokens / summary.Tokens;
             var rows = summary.UsedRows > summary.SourceRows ? $"{summary.UsedRows:N0} rows from {summary.SourceRows:N0}"
                 : $"{summary.UsedRows:N0} of {summary.SourceRows:N0} rows";
-            output.WriteLine($"{source.Title}: layout {summary.Format}, {rows}, {summary.Tokens:N0} tokens, {share:P1} with loss"
+            output.WriteLine($"{source.Title}: layout {summary.Format}, {rows}, {summary.Tokens:N0} tokens"
+                + (summary.HasTargets ? $", {share:P1} with loss" : "")
                 + (summary.CutRows > 0 ? $", {summary.CutRows:N0} rows cut" : "")
                     + (summary.BlankLines > 0 ? $", {summary.BlankLines:N0} blank lines left out" : ""));
             if (summary.JoinedNote() is { } joined)

@@ -8,10 +8,11 @@ namespace Handbook.Cli;
 /// <summary><c>--method sft</c></summary>
 internal static class MethodOption
 {
-    public static Option<string?> Create() =>
+    /// <param name="otherwise">What holds where no method is named.</param>
+    public static Option<string?> Create(string otherwise = "otherwise the recipe's path and keys tell") =>
         new("--method")
         {
-            Description = $"{string.Join(", ", Recipe.MethodNames)}; otherwise the recipe's path and keys tell",
+            Description = $"{string.Join(", ", Recipe.MethodNames)}; {otherwise}",
             HelpName = "METHOD"
         };
 

@@ -54,7 +54,7 @@ internal sealed class SamplingWords
     {
         var own = model?.Defaults ?? new GenerationDefaults();
         var (temperature, topP, topK) = (args.GetValue(_temperature), args.GetValue(_topP), args.GetValue(_topK));
-        // Who narrows the draw wants one.
+        // Whoever narrows the sampling wants to sample.
         var wished = SamplingOptions.Of(topP is null && topK is null ? own : own with { DoSample = true });
         var options = wished with
         {

@@ -7,7 +7,7 @@ namespace Handbook.Cli;
 /// <summary><c>handbook --help</c>: what it is for and what to type first; the usual help for each command.</summary>
 internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAction
 {
-    /// <summary>Who asks for help need not have given the arguments yet.</summary>
+    /// <summary>Whoever asks for help need not have given the arguments yet.</summary>
     public override bool ClearsParseErrors => true;
 
     public override int Invoke(ParseResult parseResult)
@@ -25,7 +25,7 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
         parseResult.InvocationConfiguration.Output = text;
         var code = usual.Invoke(parseResult);
         parseResult.InvocationConfiguration.Output = output;
-        // the launcher's name, not the assembly's; and no word about words behind `--`, which mean nothing here
+        // the launcher's name, not the assembly's; and nothing about words after `--`, which have no meaning here
         output.Write(text.ToString().Replace(RootCommand.ExecutableName, "handbook")
             .Replace(" [[--] <additional arguments>...]]", "").Split("Additional Arguments:")[0].TrimEnd() + "\n");
         return code;

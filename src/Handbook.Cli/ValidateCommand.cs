@@ -33,6 +33,9 @@ internal static class ValidateCommand
         var found = keysOnly || result.Draft is not { } draft ? 0 : Look(draft, wrong);
         if (wrong.Count + found is > 0 and var count)
         {
+            if (named is null && result.Draft is { } read)
+                Console.Error.WriteLine($"note: the recipe was read for `handbook {read.MethodName}`, as its path and keys tell; "
+                    + $"--method names another, e.g. --method {(read.MethodName == "dpo" ? "sft" : "dpo")}");
             Console.Error.Write(Diagnostics.Summary(count));
             return ExitCode.UserCanFix;
         }
@@ -55,7 +58,7 @@ internal static class ValidateCommand
             Console.Error.WriteLine(remark);
         foreach (var warning in probe.Warnings)
             Console.Error.WriteLine($"warning: {warning}");
-        // What is wrong with a key is told where it stands, and not again for what it names.
+        // What is wrong with a key is reported where it stands, and not again for what it names.
         var told = wrong.Select(error => Subject(error.What)).ToHashSet();
         InputException[] problems = [.. probe.Problems.Where(problem => !told.Contains(Subject(problem.What)))];
         string[] absent = [.. probe.Absent.Where(line => !told.Contains(Subject(line)))];
@@ -68,6 +71,6 @@ internal static class ValidateCommand
         return problems.Length + absent.Length;
     }
 
-    /// <summary>The first word of a message: mostly the key that it is about.</summary>
+    /// <summary>The first word of a message, usually the key that it is about.</summary>
     private static string Subject(string message) => message.Split(' ', ':')[0];
 }

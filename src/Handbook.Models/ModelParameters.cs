@@ -1,5 +1,6 @@
 using Handbook.Models.Adapters;
 using Handbook.Torch;
+using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 
 namespace Handbook.Models;
@@ -12,7 +13,15 @@ namespace Handbook.Models;
 /// <param name="RateFactor">What the learning rate is multiplied by here.</param>
 /// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
 internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, double RateFactor,
-    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters);
+    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters)
+{
+    /// <summary>Whether its numbers are rounded to bfloat16 after every step, as if they were kept in it.</summary>
+    public bool Rounds { get; init; }
+
+    /// <summary>Whether the masters lie in a file: who has read or written a part of them gives its pages back
+    /// (<see cref="SpillFile.Release"/>).</summary>
+    public bool IsSpilled { get; init; }
+}
 
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
 internal sealed class ModelParameters : IDisposable
@@ -23,12 +32,14 @@ internal sealed class ModelParameters : IDisposable
     private readonly Dictionary<string, ParameterSpec> _specs;
     private Dictionary<string, Parameter> _adapted = [];        // what stands in the place of a parameter while its adapters are active
     private bool _isView;
+    private readonly SpillFile? _spill;
 
     private ModelParameters(ParameterPlan plan)
     {
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
         _specs = Specs.ToDictionary(spec => spec.Name);
+        _spill = plan.SpillFolder is { } folder ? new(folder) : null;
     }
 
     public ParameterPlan Plan { get; }
@@ -97,7 +108,7 @@ internal sealed class ModelParameters : IDisposable
     {
         var result = new ModelParameters(plan);
         result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
-            .GroupBy(rule => (rule.IsTrained, rule.Decays, rule.RateFactor)).OrderByDescending(group => group.Key)
+            .GroupBy(rule => (rule.IsTrained, rule.Decays, rule.RateFactor, rule.Rounds)).OrderByDescending(group => group.Key)
                 .Select(group => result.Bucket([.. group]))];
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
@@ -120,7 +131,8 @@ internal sealed class ModelParameters : IDisposable
         using var scope = TensorScope.Enter();
         var (dtype, copy, trained) = (rules[0].Type, rules[0].Copy, rules[0].IsTrained);
         var total = rules.Sum(rule => Aligned(rule.Spec.Count));
-        var values = TensorScope.Detach(Tensor.Zeros(dtype, total));
+        var spills = _spill is not null && trained && copy is not null;
+        var values = TensorScope.Detach(spills ? _spill!.Zeros(dtype, total) : Tensor.Zeros(dtype, total));
         var gradients = trained ? TensorScope.Detach(Tensor.Zeros(dtype, total)) : null;
         var copies = copy is { } type ? TensorScope.Detach(Tensor.Zeros(type, total)) : null;
         var placed = new List<(Parameter, long)>();
@@ -136,7 +148,7 @@ internal sealed class ModelParameters : IDisposable
             placed.Add((parameter, offset));
             offset += Aligned(spec.Count);
         }
-        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed);
+        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed) { IsSpilled = spills, Rounds = rules[0].Rounds };
     }
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
@@ -144,16 +156,21 @@ internal sealed class ModelParameters : IDisposable
     private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) =>
         flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
 
-    /// <summary>Fills the parameters from a checkpoint; what is mapped, once and for all.</summary>
+    /// <summary>Fills the parameters from a checkpoint; what is mapped and what is kept as codes, once and for all.</summary>
     public unsafe void Load(ModelWeights weights)
     {
         foreach (var rule in Plan.Rules.Where(rule => rule.Adapter is null))
-            if (rule.Storage != ParameterStorage.Mapped)
+            if (rule.Storage is not (ParameterStorage.Mapped or ParameterStorage.Codes))
                 weights.Read(rule.Spec.Name, rule.Type, (nint)_byName[rule.Spec.Name].Value.Data);
-            else if (!_byName.ContainsKey(rule.Spec.Name))
+            else if (_byName.ContainsKey(rule.Spec.Name))
+                continue;
+            else if (rule.Quantisation is not { } codes)
                 Add(rule, weights.Map(rule.Spec.Name));
+            else
+                _byName.Add(rule.Spec.Name, new Parameter(rule.Spec.Name, weights.Codes(rule.Spec.Name, codes)));
         RefreshCompute();
         LoadAdapters();
+        ReleasePages();
         weights.ForgetPages();
     }
 
@@ -165,6 +182,8 @@ internal sealed class ModelParameters : IDisposable
         {
             Activate([.. active, adapter.Name]);
             adapter.Source.Fill(adapter, this);
+            foreach (var bucket in Trained.Where(bucket => adapter.IsTrained && bucket.Rounds))
+                DeviceKernels.Of(bucket.Values).RoundToBFloat16(bucket.Values.Detach());
             if (!adapter.IsReference)
                 active.Add(adapter.Name);
             RefreshCompute();
@@ -183,6 +202,14 @@ internal sealed class ModelParameters : IDisposable
                 parameter.Compute.CopyFrom(parameter.Value);
     }
 
+    /// <summary>Says that masters which lie in a file are not needed until the next step.</summary>
+    public void ReleasePages()
+    {
+        foreach (var bucket in Buckets)
+            if (bucket.IsSpilled)
+                SpillFile.Release(bucket.Values);
+    }
+
     /// <summary>Forgets the gradients of the last step; the memory is overwritten by the next.</summary>
     public void ClearGradients()
     {
@@ -195,10 +222,14 @@ internal sealed class ModelParameters : IDisposable
     /// memory of a whole bucket.</summary>
     public void SettleGradients()
     {
-        foreach (var bucket in Buckets)
+        foreach (var bucket in Trained)
+        {
             foreach (var (parameter, _) in bucket.Parameters)
-                if (parameter is { IsTrainable: true, HasGradient: false })
+                if (!parameter.HasGradient)
                     parameter.GradientToAddTo();
+            if (bucket.Rounds)
+                DeviceKernels.Of(bucket.Values).RoundToBFloat16(bucket.Gradients!);
+        }
     }
 
     public void Dispose()
@@ -213,5 +244,6 @@ internal sealed class ModelParameters : IDisposable
             bucket.Gradients?.Dispose();
             bucket.Compute?.Dispose();
         }
+        _spill?.Dispose();
     }
 }

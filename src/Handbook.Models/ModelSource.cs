@@ -17,7 +17,13 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     public IReadOnlyList<string> Notes { get; private init; } = [];
 
     /// <summary>What an adapter over this is trained on.</summary>
-    public AdapterChain Chain { get; private init; } = new([]);
+    public AdapterChain Chain => _links.Value;
+
+    // Hashes of large files, which whole models are not asked for.
+    private Lazy<AdapterChain> _links = new(() => new([]));
+
+    /// <summary>What a user should know of how the weights are kept; null for nothing.</summary>
+    public string? QuantisedNote { get; private set; }
 
     /// <inheritdoc cref="ModelFolder.Find"/>
     /// <param name="name">A folder of a model or of an adapter, or its name.</param>
@@ -29,7 +35,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     {
         var folder = Seen(name, beside) ?? ModelFolder.FindAny(name, key);
         if (!ModelFolder.IsAdapter(folder))
-            return new(name, folder, []) { Chain = new([AdapterChain.Link(folder, name)]) };
+            return new(name, folder, []) { _links = new(() => new([AdapterChain.Link(folder, name)])) };
         if (depth > 8)
             throw new InputException($"{name}: its adapters lie on one another without an end", fix: "look at base_model_name_or_path of each");
         var config = AdapterConfigFile.Read(folder);
@@ -59,7 +65,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         return new(name, below.Folder, [.. below.Adapters, folder])
         {
             Notes = notes,
-            Chain = new([.. below.Chain.Links, AdapterChain.Link(folder, name)]),
+            _links = new(() => new([.. below.Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
 
@@ -72,9 +78,16 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         ?? (beside is not null && Directory.Exists(Path.Combine(beside, name)) ? Path.GetFullPath(Path.Combine(beside, name)) : null);
 
     /// <summary>The adapters laid out over the model's parameters, frozen.</summary>
+    /// <exception cref="InputException">An adapter does not belong to the model.</exception>
     public IReadOnlyList<AdapterLayout> Layouts(ModelWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
         AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
         $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules", trained: false))];
+
+    /// <summary>Where the tokenizer of a model's or an adapter's folder lies: with the uppermost that has one.</summary>
+    /// <param name="place">A folder or a file.</param>
+    public static string TokenizerOf(string place) => Directory.Exists(place) && ModelFolder.IsAdapter(place)
+        && !File.Exists(Path.Combine(place, "tokenizer.json")) && !File.Exists(Path.Combine(place, "tokenizer.json.gz"))
+            ? Find(place).Having("tokenizer.json") : place;
 
     /// <summary>The config of the network: the model's, with the score head that an adapter brings.</summary>
     public PublishedConfig Config()
@@ -90,10 +103,12 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <param name="compute">Element type of products.</param>
-    public Decoder Load(PublishedConfig config, DType compute)
+    /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
+    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false)
     {
         using var weights = Open(config);
-        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute).With(Layouts(weights)));
+        QuantisedNote = weights.QuantisedNote;
+        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights)));
     }
 
     /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>

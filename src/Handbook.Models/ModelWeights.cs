@@ -1,7 +1,9 @@
 using Handbook.Base;
 using Handbook.Models.Families;
 using Handbook.Models.Files;
+using Handbook.Models.Quantised;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models;
 
@@ -13,10 +15,13 @@ internal sealed class ModelWeights : IDisposable
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
+    private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
+    private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
 
     private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
     {
         _files = files;
+        _codes = QuantisedCheckpoint.Find(files, config);
         _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
@@ -51,7 +56,6 @@ internal sealed class ModelWeights : IDisposable
         var files = WeightFiles.Open(path);
         try
         {
-            QuantisedWeights.Refuse(files, config.Json);
             var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed);
             weights.Bind();
             return weights;
@@ -68,15 +72,132 @@ internal sealed class ModelWeights : IDisposable
         ? spec
         : throw new ArgumentException($"{Family.ModelType} has no parameter {name}", nameof(name));
 
-    /// <summary>The element type a parameter is stored with.</summary>
-    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : _files.Info(_names[Spec(name).Parts[0].Published]).DType;
+    /// <summary>The element type a parameter is stored with; of codes that of their values.</summary>
+    public DType DTypeOf(string name) => IsNew(name) ? DType.Float32 : InfoOf(_names[Spec(name).Parts[0].Published]).DType;
+
+    /// <summary>How the checkpoint's weights are quantised, in words; null where it is a plain one.</summary>
+    public string? Quantised => _codes.Count == 0 ? null : string.Join(" and ", _codes.Values.Select(tensor => tensor.Kind).Distinct());
+
+    /// <summary>What a user should know of quantised weights; null where there are none, or their codes are multiplied as they are.</summary>
+    public string? QuantisedNote => _codes.Values.FirstOrDefault(tensor => tensor.Format is null) is { } read
+        ? $"the weights are quantised ({Quantised}); they are read as {read.Type.ToString().ToLowerInvariant()}, and take the memory of it"
+        : null;
+
+    /// <summary>The format of a parameter's codes; null where it is stored otherwise, or only a part of it is.</summary>
+    public QuantisedFormat? FormatOf(string name)
+    {
+        QuantisedFormat? format = null;
+        foreach (var part in Spec(name).Parts)
+            if (!_names.TryGetValue(part.Published, out var stored) || CodesOf(stored)?.Format is not { } its)
+                return null;
+            else
+                format = its;
+        return format;
+    }
+
+    /// <summary>A parameter as codes: those of the checkpoint, or new ones.</summary>
+    /// <param name="quantisation">How to make new ones, and how they are multiplied.</param>
+    /// <returns>The caller's, who disposes it.</returns>
+    /// <remarks>Blocks run over each published matrix, as the Python library has them, however many of these one parameter
+    /// consists of.</remarks>
+    public QuantisedMatrix Codes(string name, WeightQuantisation quantisation)
+    {
+        var matrices = new Dictionary<string, CodedMatrix>();
+        try
+        {
+            var parts = new List<CodedPart>();
+            foreach (var part in Spec(name).Parts)
+            {
+                if (!matrices.TryGetValue(part.Published, out var matrix))
+                    matrices.Add(part.Published, matrix = Codes(part, quantisation.Format));
+                parts.Add(new(matrix, part.PublishedStart, part.Rows));
+            }
+            return new(parts, quantisation.Compute, quantisation.RoundsInputs);
+        }
+        catch
+        {
+            foreach (var matrix in matrices.Values)
+                matrix.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The whole published matrix that holds a part as codes: those of the checkpoint, or new ones.</summary>
+    internal CodedMatrix Codes(ParameterPart part, QuantisedFormat format)
+    {
+        using var scope = TensorScope.Enter();
+        if (CodesOf(_names[part.Published]) is { Format: not null } stored)
+            return stored.Codes();
+        if (_kept?.Codes.GetValueOrDefault(part.Published) is { } kept && kept.Format == format)
+            return kept.Codes();
+        var made = QuantisedCodec.Quantise(format, Values(part));
+        ForgetPages();          // they are not read again, and would count as memory of this process
+        return made;
+    }
+
+    /// <summary>Takes new codes from a file that <see cref="QuantisedTensors"/> wrote of these weights; they are mapped, and outlive this
+    /// object.</summary>
+    /// <exception cref="InputException">The file is damaged.</exception>
+    internal void UseCodes(string file)
+    {
+        var files = WeightFiles.Open(file);
+        _kept?.Files.Dispose();
+        _kept = (files, QuantisedCheckpoint.Read(files, Config.DType));
+    }
+
+    /// <summary>The whole published tensor that holds a part, as it is stored, under its published name.</summary>
+    internal TensorData Published(ParameterPart part)
+    {
+        var data = Source(_names[part.Published]);
+        return data with { Info = data.Info with { Name = part.Published } };
+    }
+
+    /// <summary>Element type of the published tensor that holds a part.</summary>
+    internal DType TypeOf(ParameterPart part) => InfoOf(_names[part.Published]).DType;
+
+    /// <summary>The whole published matrix that holds a part, [out, in], where it lies in the file or as a copy that suits.</summary>
+    private unsafe Tensor Values(ParameterPart part)
+    {
+        var data = Source(_names[part.Published]);
+        var type = data.Info.DType is DType.BFloat16 or DType.Float16 ? data.Info.DType : DType.Float32;
+        var (rows, columns) = ShapeOf(part);
+        if (!IsTurned(part) && type == data.Info.DType && data.Pointer % type.Size == 0)
+            return Tensor.Wrap((void*)data.Pointer, type, [rows, columns], new MemoryHold(data.Owner));
+        var copy = Tensor.Empty(type, Device.Cpu, rows, columns);
+        PartCopy.ToOurs(data, AsStored(part) with { PublishedStart = 0, Start = 0, Rows = rows }, columns, type, (nint)copy.Data);
+        GC.KeepAlive(data.Owner);
+        return copy;
+    }
+
+    /// <summary>[out, in] of the published matrix that holds a part.</summary>
+    private static (long Rows, long Columns) ShapeOf(ParameterPart part) =>
+        part.Transposed ? (part.PublishedShape[1], part.PublishedShape[0]) : (part.PublishedShape[0], part.PublishedShape[1]);
+
+    /// <summary>A published tensor: its values, whatever they are stored as.</summary>
+    private TensorData Source(string stored) => CodesOf(stored)?.Dense() ?? _files.Read(stored);
+
+    private QuantisedTensor? CodesOf(string stored) => _codes.GetValueOrDefault(stored);
+
+    /// <summary>Whether a part has to be transposed; codes lie as ours do, whatever the family's plain weights do.</summary>
+    private bool IsTurned(ParameterPart part) => part.Transposed && !_codes.ContainsKey(_names[part.Published]);
+
+    /// <summary>The part as it lies in this file.</summary>
+    private ParameterPart AsStored(ParameterPart part) => part.Transposed && !IsTurned(part)
+        ? part with { Transposed = false, PublishedShape = [ShapeOf(part).Rows, ShapeOf(part).Columns] } : part;
+
+    private TensorInfo InfoOf(string stored) => CodesOf(stored) is { } codes ? new(stored, codes.Type, [codes.Rows, codes.Columns])
+        : _files.Info(stored);
+
+    private bool Has(string stored) => _codes.ContainsKey(stored) || _files.Has(stored);
+
+    private string FileOf(string stored) => _files.FileOf(CodesOf(stored) is { } codes ? codes.Names.First() : stored);
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
     /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that
     /// suits its elements.</summary>
     public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part]
-        && part.PublishedShape[0] == part.Rows
+        && part.PublishedShape[0] == part.Rows && CodesOf(_names[part.Published]) is null
         && _files.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
             && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
@@ -99,12 +220,26 @@ internal sealed class ModelWeights : IDisposable
     {
         var spec = Spec(name);
         var columns = spec.Count / Math.Max(spec.Shape[0], 1);
+        var (source, published) = (default(TensorData), "");
         foreach (var part in spec.Parts)
         {
-            var source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : _files.Read(_names[part.Published]);
-            PartCopy.ToOurs(source, part, columns, dtype, destination);
+            if (part.Published != published)
+            {
+                Release(source, published);
+                source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : Source(_names[part.Published]);
+                published = part.Published;
+            }
+            PartCopy.ToOurs(source, IsNew(name) ? part : AsStored(part), columns, dtype, destination);
             GC.KeepAlive(source.Owner);
         }
+        Release(source, published);
+    }
+
+    /// <summary>Frees the values of codes, which were made to be read once.</summary>
+    private void Release(TensorData source, string published)
+    {
+        if (_names.TryGetValue(published, out var stored) && CodesOf(stored) is not null)
+            source.Owner.Dispose();
     }
 
     /// <summary>A parameter as float32, row-major in our shape.</summary>
@@ -117,7 +252,11 @@ internal sealed class ModelWeights : IDisposable
     }
 
     /// <summary>Closes the files; what was mapped from them by a network lives on.</summary>
-    public void Dispose() => _files.Dispose();
+    public void Dispose()
+    {
+        _files.Dispose();
+        _kept?.Files.Dispose();
+    }
 
     private void Bind()
     {
@@ -134,12 +273,12 @@ internal sealed class ModelWeights : IDisposable
                 continue;
             }
             _names[part.Published] = name;
-            var info = _files.Info(name);
-            if (!info.Shape.Equals(part.PublishedShape))
-                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks "
-                    + $"for {part.PublishedShape}");
+            var info = InfoOf(name);
+            if (!info.Shape.Equals(AsStored(part).PublishedShape))
+                misshapen.Add($"{FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks "
+                    + $"for {AsStored(part).PublishedShape}");
             if (!info.DType.IsFloat)
-                misshapen.Add($"{_files.FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
+                misshapen.Add($"{FileOf(name)}: tensor \"{name}\" holds {info.DType}, but weights must be floats");
         }
         if (missing.Count > 0)
             throw new InputException($"{_files.Path}: lacks {missing.Count} of the model's tensors: {Some(missing, ", ")}",
@@ -148,7 +287,7 @@ internal sealed class ModelWeights : IDisposable
                     : "check that config.json and the weights belong to the same model");
         if (misshapen.Count > 0)
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
-        var used = _names.Values.ToHashSet();
+        var used = _names.Values.SelectMany(name => CodesOf(name) is { } codes ? codes.Names : [name]).ToHashSet();
         Unused = [.. _files.Names.Where(name =>
             !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
     }
@@ -160,7 +299,7 @@ internal sealed class ModelWeights : IDisposable
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
         foreach (var name in (string[])[published, bare])
         {
-            if (_files.Has(name))
+            if (Has(name))
                 return name;
             // safetensors stores a tensor that two names share once, and notes the other name.
             if (_files.Metadata.TryGetValue(name, out var other) && _files.Has(other))

@@ -1,5 +1,6 @@
 using Handbook.Models.Adapters;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models;
 
@@ -14,6 +15,23 @@ internal enum ParameterStorage
 
     /// <summary>In the file that they were read from: nothing is copied, pages come when they are touched.</summary>
     Mapped,
+
+    /// <summary>As codes with scales, which products read tile by tile.</summary>
+    Codes,
+}
+
+/// <summary>How the linear weights of a model's layers are kept where they are quantised: <c>load_in_4bit</c>, <c>load_in_8bit</c>.</summary>
+/// <param name="Format">The codes.</param>
+/// <param name="Compute">Element type of products (<c>bnb_4bit_compute_dtype</c>): float32, or bfloat16 for values that are rounded to
+/// it.</param>
+/// <param name="RoundsInputs">Rounds the inputs of int8 weights too, as LLM.int8 does where it does not train: a result then depends on the
+/// rows that come with it.</param>
+internal sealed record WeightQuantisation(QuantisedFormat Format, DType Compute, bool RoundsInputs = false)
+{
+    /// <summary>Whether the reference quantises such a parameter: the linear weights of the layers. Embeddings and the head stay as they
+    /// are, and so do the router and the score head, which are multiplied in full precision.</summary>
+    public static bool Applies(ParameterSpec spec) => spec.Kind == ParameterKind.Weight && !spec.IsExact
+        && spec.Name.StartsWith("layers.", StringComparison.Ordinal);
 }
 
 /// <summary>How one parameter is kept.</summary>
@@ -30,11 +48,18 @@ internal sealed record ParameterRule
     /// those are narrower.</summary>
     public DType? Copy { get; init; }
 
+    /// <summary>The codes; null where the values are kept themselves.</summary>
+    public WeightQuantisation? Quantisation { get; init; }
+
     /// <summary>Whether it has a gradient and a place in the optimiser's state.</summary>
     public bool IsTrained { get; init; }
 
     /// <summary>The adapter that it belongs to; null for the model's own.</summary>
     public string? Adapter { get; init; }
+
+    /// <summary>Whether the master, its gradient and the optimiser's states are rounded to bfloat16 after every step, as if they were kept in
+    /// it.</summary>
+    public bool Rounds { get; init; }
 
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
@@ -43,7 +68,8 @@ internal sealed record ParameterRule
     public double RateFactor { get; init; } = 1;
 
     /// <summary>Bytes of memory that values and copy take, apart from the file's own pages.</summary>
-    public long ResidentBytes => Spec.Count * ((Storage == ParameterStorage.Mapped ? 0 : Type.Size) + (Copy?.Size ?? 0));
+    public long ResidentBytes => Quantisation is { } codes ? codes.Format.Bytes(Spec.Shape[0], Spec.Count / Spec.Shape[0])
+        : Spec.Count * ((Storage == ParameterStorage.Mapped ? 0 : Type.Size) + (Copy?.Size ?? 0));
 
     /// <summary>Bytes of the gradient.</summary>
     public long GradientBytes => IsTrained ? Spec.Count * Type.Size : 0;
@@ -56,6 +82,7 @@ internal sealed record ParameterRule
 /// trained, float32:   values f32 in buckets, which products read              4 bytes a weight, and the gradient
 /// trained, mixed:     values f32 in buckets, a bf16 copy that products read   6 bytes a weight, and the gradient
 /// frozen:             values as the file has them, mapped where one tensor of the file is one parameter      what the file costs
+/// quantised:          codes with scales, mapped where the file has them                     nf4 0.56, double 0.52, int8 1.0 bytes a weight
 /// </code>
 /// </remarks>
 internal sealed class ParameterPlan
@@ -75,6 +102,10 @@ internal sealed class ParameterPlan
     /// <summary>The adapters over the model, lowest first; empty where weights are trained themselves.</summary>
     public IReadOnlyList<AdapterLayout> Adapters { get; private init; } = [];
 
+    /// <summary>The folder in which masters lie in a file where products read a copy of them, so that only the optimiser touches them; null
+    /// keeps them in memory.</summary>
+    public string? SpillFolder { get; private init; }
+
     /// <summary>Weights that are trained.</summary>
     public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
 
@@ -90,10 +121,12 @@ internal sealed class ParameterPlan
     /// <summary>Some parameters are trained, the others are kept as the file has them.</summary>
     /// <param name="weights">The checkpoint that will be loaded.</param>
     /// <param name="trained">Says of a parameter whether it is trained.</param>
-    public static ParameterPlan Partly(ModelWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained) =>
+    /// <param name="quantisation">How the frozen linear weights are quantised; null for as the file has them.</param>
+    public static ParameterPlan Partly(ModelWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained,
+        WeightQuantisation? quantisation = null) =>
         new(master, compute,
             weights.Parameters.Select(spec =>
-            trained(spec) ? Kept(spec, master, compute, trained: true) : AsStored(weights, spec, compute)));
+            trained(spec) ? Kept(spec, master, compute, trained: true) : AsStored(weights, spec, compute, quantisation)));
 
     /// <summary>Nothing is trained, but values lie in flat memory in the master's precision, for a model that is changed as a whole (a
     /// reference that follows its policy).</summary>
@@ -103,9 +136,15 @@ internal sealed class ParameterPlan
     /// <summary>Nothing is trained: values stay in the file's own element type, mapped where they can be.</summary>
     /// <param name="weights">The checkpoint that will be loaded.</param>
     /// <param name="compute">Element type of products.</param>
-    public static ParameterPlan Frozen(ModelWeights weights, DType compute) => compute == DType.Float64
+    /// <param name="quantisation">How linear weights are quantised; null for as the file has them. What the file has as codes keeps
+    /// its own.</param>
+    /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
+    public static ParameterPlan Frozen(ModelWeights weights, DType compute, WeightQuantisation? quantisation = null,
+        bool roundsInputs = false) =>
+        compute == DType.Float64 && quantisation is null
         ? Resident(weights.Parameters, DType.Float64, DType.Float64)
-        : new(DType.Float32, compute, weights.Parameters.Select(spec => AsStored(weights, spec, compute)));
+        : new(compute == DType.Float64 ? DType.Float64 : DType.Float32, compute,
+            weights.Parameters.Select(spec => AsStored(weights, spec, compute, quantisation, roundsInputs)));
 
     /// <summary>The same model, frozen, with adapters over it.</summary>
     /// <param name="adapters">Lowest first.</param>
@@ -116,14 +155,22 @@ internal sealed class ParameterPlan
     { Adapters = adapters };
 
     private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate) =>
-        (trained ? Kept(spec, Residual, Compute, trained) : new()
+        (trained ? Kept(spec, Residual, adapter.IsBFloat16 ? DType.BFloat16 : Compute, trained) : new()
         {
             Spec = spec,
             Storage = ParameterStorage.Resident,
             Type = Residual,
             Copy = Compute == Residual ? null : Compute,
         }) with
-        { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1 };
+        { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1, Rounds = trained && adapter.IsBFloat16 };
+
+    /// <summary>The same with a factor on each parameter's learning rate.</summary>
+    public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
+        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }))
+        { SpillFolder = SpillFolder, Adapters = Adapters };
+
+    /// <summary>The same with masters that products do not read in a file of a folder.</summary>
+    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder, Adapters = Adapters };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {
@@ -134,8 +181,12 @@ internal sealed class ParameterPlan
         IsTrained = trained,
     };
 
-    private static ParameterRule AsStored(ModelWeights weights, ParameterSpec spec, DType compute)
+    private static ParameterRule AsStored(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation,
+        bool roundsInputs = false)
     {
+        var coded = CodesOf(weights, spec, compute, quantisation);
+        if (compute == DType.Float64 && coded is null)
+            return Kept(spec, compute, compute, trained: false);
         // Norms and biases are few; the router and the score head are multiplied in full precision.
         if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
             return new()
@@ -144,6 +195,14 @@ internal sealed class ParameterPlan
                 Storage = ParameterStorage.Resident,
                 Type = DType.Float32,
                 Copy = spec.Kind == ParameterKind.Bias && compute != DType.Float32 ? compute : null
+            };
+        if (coded is not null)
+            return new()
+            {
+                Spec = spec,
+                Storage = ParameterStorage.Codes,
+                Type = coded.Compute,
+                Quantisation = coded with { RoundsInputs = roundsInputs },
             };
         var stored = weights.DTypeOf(spec.Name);
         var isTable = spec.Name is ParameterSpec.Embedding or ParameterSpec.Positions;
@@ -158,5 +217,14 @@ internal sealed class ParameterPlan
             Type = stored == DType.Float64 ? DType.Float32 : stored,
             Copy = isRead && !fits ? compute : null,
         };
+    }
+
+    /// <summary>The codes of the file, or else those that are asked for; null where a weight is kept as values.</summary>
+    private static WeightQuantisation? CodesOf(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation)
+    {
+        if (!WeightQuantisation.Applies(spec))
+            return null;
+        var products = quantisation?.Compute ?? (compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32);
+        return (weights.FormatOf(spec.Name) ?? quantisation?.Format) is { } format ? new(format, products) : null;
     }
 }

@@ -1,4 +1,3 @@
-using System.Runtime.InteropServices;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
@@ -49,7 +48,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
             .. adapter.Whole.Select(pair => pair.Own)];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
-        WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, DType.Float32),
+        WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
             .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],
             new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = chain.Metadata });
         AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,
@@ -58,19 +57,9 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
 
-    private unsafe TensorData Read(string name)
+    private TensorData Read(string name)
     {
         var value = model.Parameters[name].Value;
-        return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), (nint)value.Data, new Keeper(value));
-    }
-
-    /// <summary>Keeps a parameter alive while its bytes are read; the memory stays the parameter's.</summary>
-    private sealed class Keeper(Tensor tensor) : SafeHandle(0, ownsHandle: false)
-    {
-        public Tensor Tensor { get; } = tensor;
-
-        public override bool IsInvalid => false;
-
-        protected override bool ReleaseHandle() => true;
+        return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
     }
 }

@@ -1,7 +1,7 @@
 namespace Handbook.Torch;
 
 /// <summary>Where a tensor lives.</summary>
-/// <param name="Kind">libtorch's device type: 0 CPU, 1 CUDA.</param>
+/// <param name="Kind">libtorch's device type: 0 CPU, 1 CUDA, 14 meta.</param>
 /// <param name="Index">Number of the device, −1 where there is only one.</param>
 public readonly record struct Device(int Kind, int Index)
 {
@@ -10,6 +10,9 @@ public readonly record struct Device(int Kind, int Index)
 
     /// <summary>A GPU by its number.</summary>
     public static Device Cuda(int index) => new(1, index);
+
+    /// <summary>Nowhere: a tensor there has a shape and no elements.</summary>
+    internal static Device Meta { get; } = new(14, -1);
 
     /// <summary>Whether tensors there lie in memory that this process reads.</summary>
     public bool IsCpu => Kind == 0;
@@ -22,6 +25,7 @@ public readonly record struct Device(int Kind, int Index)
     public override string ToString() => Kind switch
     {
         0 => "cpu",
+        14 => "meta",
         1 => Index < 0 ? "cuda" : $"cuda:{Index}",
         _ => $"device {Kind}:{Index}",
     };

@@ -1,5 +1,6 @@
 using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch;
 
@@ -28,7 +29,7 @@ internal sealed class Parameter : IDisposable
 
     private Parameter(Parameter whole, IReadOnlyList<LowRank> adapters)
     {
-        (_whole, Name, Value, Compute, Adapters) = (whole, whole.Name, whole.Value, whole.Compute, adapters);
+        (_whole, Name, Value, Compute, Codes, Adapters) = (whole, whole.Name, whole.Value, whole.Compute, whole.Codes, adapters);
     }
 
     public string Name { get; }
@@ -50,14 +51,26 @@ internal sealed class Parameter : IDisposable
             return known;
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        return _rowSquares = TensorScope.Detach(Product.RowSquares(Value));
+        return _rowSquares = TensorScope.Detach(Product.RowSquares(this));
     }
 
-    /// <summary>The master value, a leaf of the graph.</summary>
+    /// <summary>A frozen weight that is kept as codes.</summary>
+    /// <param name="name">Path in the model.</param>
+    /// <param name="codes">Owned from here on.</param>
+    public Parameter(string name, QuantisedMatrix codes)
+        : this(name, Tensor.Empty(DType.Float32, Device.Meta, codes.Rows, codes.Columns), trainable: false) => Codes = codes;
+
+    /// <summary>The values where they are kept as codes; null where <see cref="Value"/> holds them.</summary>
+    public QuantisedMatrix? Codes { get; }
+
+    /// <summary>The master value, a leaf of the graph; of a weight that is kept as codes the shape alone, without memory.</summary>
     public Tensor Value { get; private set; }
 
     /// <summary>What products read: the master itself, or its copy in bfloat16.</summary>
     public Tensor Compute { get; private set; }
+
+    /// <summary>What a linear layer multiplies with.</summary>
+    public WeightOperand Operand => Codes is null ? Compute : Codes;
 
     /// <summary>The sum of the gradients of this step, in the master's precision; null where the weight is frozen.</summary>
     public Tensor? Gradient { get; private set; }
@@ -124,6 +137,7 @@ internal sealed class Parameter : IDisposable
         if (!ReferenceEquals(Compute, Value))
             Compute.Dispose();
         Value.Dispose();
+        Codes?.Dispose();
         Gradient?.Dispose();
     }
 }

@@ -47,7 +47,6 @@ public sealed partial class Tensor
         public static readonly TorchOperator Neg = TorchOperator.Find("aten::neg");
         public static readonly TorchOperator Pow = TorchOperator.Find("aten::pow", "Tensor_Scalar");
         public static readonly TorchOperator Sqrt = TorchOperator.Find("aten::sqrt");
-        public static readonly TorchOperator Svd = TorchOperator.Find("aten::linalg_svd");
         public static readonly TorchOperator Qr = TorchOperator.Find("aten::linalg_qr");
         public static readonly TorchOperator Rsqrt = TorchOperator.Find("aten::rsqrt");
         public static readonly TorchOperator Exp = TorchOperator.Find("aten::exp");
@@ -69,6 +68,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Mm = TorchOperator.Find("aten::mm");
         public static readonly TorchOperator MmInto = TorchOperator.Find("aten::mm", "out");
         public static readonly TorchOperator AddMmInPlace = TorchOperator.Find("aten::addmm_");
+        public static readonly TorchOperator Svd = TorchOperator.Find("aten::linalg_svd");
         public static readonly TorchOperator Embedding = TorchOperator.Find("aten::embedding");
         public static readonly TorchOperator Linear = TorchOperator.Find("aten::linear");
         public static readonly TorchOperator Fill = TorchOperator.Find("aten::fill_", "Scalar");
@@ -295,17 +295,17 @@ public sealed partial class Tensor
     /// <summary>this = beta · this + first · second.</summary>
     public void AddMmInPlace(Tensor first, Tensor second, double beta = 1) => Ops.AddMmInPlace.Run(this, first, second, beta);
 
+    /// <summary>The singular value decomposition of a matrix [M, N] without the parts that are never used: U [M, R], the values [R],
+    /// descending, and Vᵀ [R, N], with R the smaller of M and N.</summary>
+    internal (Tensor Left, Tensor Values, Tensor Right) Svd() =>
+        Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right] ? (left, values, right)
+            : throw new TorchException("linalg_svd did not give three tensors");
+
     /// <summary>this · weightᵀ (+ bias), with weight [out, in].</summary>
     public Tensor Linear(Tensor weight, Tensor? bias = null) => Ops.Linear.Call(this, weight, bias);
 
     /// <summary>Rows of a table; this is the table [V, D].</summary>
     public Tensor Embedding(Tensor ids) => Ops.Embedding.Call(this, ids);
-
-    // ---- decompositions ------------------------------------------------------------------------------------------
-
-    /// <summary>U, s and Vᵀ with this = U · diag(s) · Vᵀ, the largest singular values first; [M, K], [K], [K, N] with K = min(M, N).</summary>
-    internal (Tensor Left, Tensor Values, Tensor Right) Svd() => Ops.Svd.CallMany(this, false, Value.None) is [var left, var values, var right]
-        ? (left, values, right) : throw new TorchException("linalg_svd did not give three tensors");
 
     /// <summary>Q and R with this = Q · R, Q's columns orthonormal; [M, K], [K, N] with K = min(M, N).</summary>
     internal (Tensor Q, Tensor R) Qr() => Ops.Qr.CallMany(this, "reduced") is [var q, var r]

@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Training;
 
@@ -13,17 +14,6 @@ internal static class NamedSlices
     /// <param name="bucket">One of its buckets.</param>
     /// <param name="flat">Numbers in the bucket's order; [n].</param>
     /// <returns>Views, in the surrounding scope; each [rows, columns], or [rows] of a vector.</returns>
-    public static IEnumerable<(string Name, Tensor Value)> Of(string kind, ModelParameters parameters, ParameterBucket bucket, Tensor flat)
-    {
-        foreach (var (parameter, offset) in bucket.Parameters)
-        {
-            var spec = parameters.Spec(parameter.Name);
-            var columns = spec.Count / Math.Max(spec.Shape[0], 1);
-            foreach (var (name, start, rows) in spec.Pieces)
-            {
-                var piece = flat.Detach().Narrow(0, offset + start * columns, rows * columns);
-                yield return ($"{kind}.{name}", spec.Shape.Count > 1 ? piece.View(rows, columns) : piece);
-            }
-        }
-    }
+    public static IEnumerable<(string Name, Tensor Value)> Of(string kind, ModelParameters parameters, ParameterBucket bucket, Tensor flat) =>
+        ParameterPiece.Of(parameters, bucket).Select(piece => ($"{kind}.{piece.Name}", piece.Of(flat)));
 }

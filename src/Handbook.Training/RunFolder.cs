@@ -62,13 +62,33 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         }
     }
 
-    /// <summary>Stops a run before anything is loaded where <c>output_dir</c>, or a folder above it, is a file.</summary>
+    /// <summary>Stops a run before anything is loaded where <c>output_dir</c> cannot be made or written: it, or a folder above it, is a
+    /// file, is read-only, or belongs to somebody else. Leaves nothing behind.</summary>
+    /// <exception cref="InputException">It cannot.</exception>
     public static void RequireFolder(string outputDir)
     {
-        for (var path = System.IO.Path.GetFullPath(outputDir); path is not null; path = System.IO.Path.GetDirectoryName(path))
-            if (File.Exists(path))
-                throw new InputException($"output_dir: {path} is a file, not a folder",
+        var path = System.IO.Path.GetFullPath(outputDir);
+        var above = path;
+        for (; above is not null && !Directory.Exists(above); above = System.IO.Path.GetDirectoryName(above))
+            if (File.Exists(above))
+                throw new InputException($"output_dir: {above} is a file, not a folder",
                     fix: "choose another output_dir, or remove the file");
+        // Only the attempt tells: permissions, mounts and file systems that take no files at all are all of one answer.
+        var attempt = System.IO.Path.Combine(above ?? path, $".handbook-{Guid.NewGuid():N}");
+        try
+        {
+            Directory.CreateDirectory(attempt);
+            Directory.Delete(attempt);
+        }
+        catch (IOException error) when (error is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw new InputException($"output_dir {path} cannot be made: {above} takes no folders", fix: "choose another output_dir",
+                inner: error);
+        }
+        catch (Exception error) when (Disk.Explain(error, $"output_dir {path}") is { } explained)
+        {
+            throw explained;
+        }
     }
 
     /// <summary>Writes the metrics of a training step to all logs of the run.</summary>

@@ -23,7 +23,8 @@ internal static class TrainingCheckpoint
         var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
         return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
         {
-            job.SaveModel(writer.Folder);
+            using (optimizer.Evaluation())
+                job.SaveModel(writer.Folder);
             writer.WriteText(TrainerState.FileName, trainerState.ToJson());
             if (modelOnly)
                 return;

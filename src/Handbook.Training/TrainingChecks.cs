@@ -25,6 +25,12 @@ internal static class TrainingChecks
         if (options.LearningRate < 0)
             report.Error("learning_rate", $"is {options.LearningRate}, but must be 0 or greater",
                 why: "a negative rate climbs the loss", fix: "use 2.0e-5 for fine-tuning, 1.0e-4 and more for small models");
+        if (options.EmbeddingLearningRate is < 0)
+            report.Error("embedding_learning_rate", $"is {options.EmbeddingLearningRate}, but must be 0 or greater",
+                fix: "use a tenth to a half of learning_rate, or remove the key");
+        if (options is { EmbeddingLearningRate: > 0, LearningRate: 0 })
+            report.Error("embedding_learning_rate", $"is {options.EmbeddingLearningRate}, but learning_rate is 0",
+                why: "the schedule is one curve, which both rates multiply", fix: "set learning_rate, or remove the key");
         AtLeast(1, options.PerDeviceTrainBatchSize, "per_device_train_batch_size");
         AtLeast(1, options.PerDeviceEvalBatchSize, "per_device_eval_batch_size");
         AtLeast(1, options.GradientAccumulationSteps, "gradient_accumulation_steps");
@@ -93,11 +99,35 @@ internal static class TrainingChecks
         if (options.Adafactor && options.Optim is not (OptimizerKind.AdamW or OptimizerKind.Adafactor))
             report.Error("adafactor", $"is true together with optim: {RecipeNames.Of(options.Optim)}", why: "one optimiser steps",
                 fix: "remove one of the two");
-        var known = OptimizerArguments.Known(options.Optimizer());
+        var traits = OptimizerTraits.Of(options.Optimizer());
+        var known = traits.Arguments;
         foreach (var problem in options.OptimizerArguments().Problems)
             report.Error("optim_args", problem,
-                fix: known.Count > 0 ? $"write {string.Join(",", known.Select(name => name + "=…"))}, or less"
+                fix: known.Count > 0 ? $"write {string.Join(",", known.Select(argument => argument.Name + "=…"))}, or less"
                 : "remove the key; adam_beta1, adam_beta2, adam_epsilon and weight_decay are keys of their own");
+        Targets(options, traits, report);
+        if (!traits.ReadsWarmup)
+            return;
+        if (options.AdamBeta1 == 0)
+            report.Error("adam_beta1", $"is 0 together with optim: {RecipeNames.Of(options.Optimizer())}",
+                why: "it says how near the point of the gradients lies to the mean that is evaluated", fix: "use 0.9");
+        if (options.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ConstantWithWarmup))
+            report.Warning("lr_scheduler_type", $"is {RecipeNames.Of(options.LrSchedulerType)} together with optim: "
+                + RecipeNames.Of(options.Optimizer()),
+                why: "a mean of the weights stands in for a falling rate; with both, later steps count for little",
+                fix: "set lr_scheduler_type: constant; warmup_steps is read all the same");
+    }
+
+    private static void Targets(TrainingOptions options, OptimizerTraits traits, Diagnostics report)
+    {
+        if (options.OptimTargetModules is { Count: > 0 } modules)
+        {
+            if (TargetModules.Problem(modules) is { } problem)
+                report.Error("optim_target_modules", problem, fix: "write all-linear, or a part of the modules' names, such as attn");
+        }
+        else if (traits.ReadsTargets)
+            report.Error("optim_target_modules", $"is missing, but optim: {RecipeNames.Of(options.Optimizer())} needs it",
+                why: "it names the matrices whose gradients are projected", fix: "write optim_target_modules: all-linear");
     }
 
     private static void Schedule(TrainingOptions options, Diagnostics report)

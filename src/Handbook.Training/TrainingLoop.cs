@@ -55,7 +55,7 @@ internal sealed class TrainingLoop : IDisposable
         _plan = job.Plan;
         _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps),
             _plan.TotalSteps, _options.LearningRate);
-        _optimizer = Optimizer.Create(_options, job.Model.Parameters);
+        _optimizer = Optimizer.Create(_options, job.Model.Parameters, _options.Warmup(_plan.TotalSteps));
         _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
@@ -235,6 +235,7 @@ internal sealed class TrainingLoop : IDisposable
 
     private MetricSet RunEvaluator(IWorkCount count)
     {
+        using var weights = _optimizer.Evaluation();
         var metrics = _evaluator!.Run(_job.Model, count, IsUntrained());
         _job.Evaluated?.Invoke(_state.Step);
         return metrics;
@@ -249,6 +250,8 @@ internal sealed class TrainingLoop : IDisposable
         string path;
         using (_observer.Began("saving", null, ""))
             path = TrainingCheckpoint.Save(_job, _folder.Path, _optimizer, _state, _folder.State);
+        _optimizer.ReleasePages();
+        _job.Model.Parameters.ReleasePages();
         _folder.SaveState();
         foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
             _observer.Said($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
@@ -259,6 +262,8 @@ internal sealed class TrainingLoop : IDisposable
     private TrainingOutcome Finish(bool finished, TimeSpan waited)
     {
         var epoch = _folder.State.Epoch;
+        if (finished)
+            _ = _optimizer.Evaluation();        // to stay: what is saved now is the model
         if (finished && _options.LoadBestModelAtEnd && _folder.State.BestModelCheckpoint is { } best
             && best != Path.Combine(_folder.Path, $"checkpoint-{_state.Step}"))
         {

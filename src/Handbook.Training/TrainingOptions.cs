@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Data;
+using Handbook.Models;
 using Handbook.Training.Methods;
 using Handbook.Training.Optimizers;
 
@@ -18,8 +19,8 @@ public sealed record TrainingOptions
     /// <summary>Start from step 0 although the run folder has checkpoints; they are removed when the new run begins.</summary>
     public bool Fresh { get; init; }
 
-    /// <summary>A checkpoint folder to go on from, or <c>true</c> for the last one in <c>output_dir</c> (which is also the default where
-    /// there is one).</summary>
+    /// <summary>A checkpoint folder to go on from, by its path or by its name in <c>output_dir</c>, or <c>true</c> for the last one there
+    /// (which is also the default where there is one).</summary>
     public string? ResumeFromCheckpoint { get; init; }
 
     /// <summary>On resume, begin the data anew instead of where the checkpoint stood.</summary>
@@ -43,20 +44,29 @@ public sealed record TrainingOptions
     /// <summary>Optimiser steps; -1 lets <c>num_train_epochs</c> decide.</summary>
     public int MaxSteps { get; init; } = -1;
 
-    /// <summary>The optimiser. <c>adamw_torch</c> and <c>lion_32bit</c> read <c>adam_beta1</c> and <c>adam_beta2</c>; all read
+    /// <summary>The optimiser; <c>docs/guide/optimisers.md</c> says which keeps what, and when to take it. All read
     /// <c>weight_decay</c>.</summary>
     public OptimizerKind Optim { get; init; } = OptimizerKind.AdamW;
 
     /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov;
-    /// <c>rmsprop</c> alpha and eps;
-    /// <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter.</summary>
+    /// <c>rmsprop</c> alpha and eps; <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter; those
+    /// with 8-bit states min_8bit_size and embedding_bits; <c>muon</c> momentum, nesterov, ns_steps and adjust_lr_fn;
+    /// <c>schedule_free_adamw</c> r and weight_lr_power; <c>galore_adamw</c> rank, update_proj_gap, scale, proj_type and eps;
+    /// <c>apollo_adamw</c> rank, update_proj_gap, scale, proj_type, proj and scale_type.</summary>
     public string? OptimArgs { get; init; }
+
+    /// <summary>The matrices whose gradients are projected: <c>all-linear</c>, or published names of modules, parts of them, or regular
+    /// expressions for them.</summary>
+    public IReadOnlyList<string>? OptimTargetModules { get; init; }
 
     /// <summary>The older way of writing <c>optim: adafactor</c>.</summary>
     public bool Adafactor { get; init; }
 
     /// <summary>The peak learning rate.</summary>
     public double LearningRate { get; init; } = 2e-5;
+
+    /// <summary>The peak learning rate of the token embedding and of a head of its own; null takes <c>learning_rate</c>.</summary>
+    public double? EmbeddingLearningRate { get; init; }
 
     /// <summary>The shape of the learning rate over the run.</summary>
     public SchedulerType LrSchedulerType { get; init; } = SchedulerType.Linear;
@@ -210,6 +220,11 @@ public sealed record TrainingOptions
     /// <summary>The optimiser that steps.</summary>
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
 
+    /// <summary>What the learning rate is multiplied by for a parameter.</summary>
+    internal double RateFactor(ParameterSpec spec) =>
+        EmbeddingLearningRate is { } rate && LearningRate > 0 && (spec.Kind == ParameterKind.Embedding || spec.Name == "head.weight")
+            ? rate / LearningRate : 1;
+
     /// <summary>How many rows a step has, and in which order they come.</summary>
     internal StepPlanOptions StepPlan() => new()
     {
@@ -281,17 +296,22 @@ public enum SaveStrategy
     [Spelled("best")] Best,
 }
 
-/// <summary>The optimisers of this version. Names that differ by where or how exactly the states are kept mean the same steps
-/// here.</summary>
+/// <summary>The optimisers of this version.</summary>
 public enum OptimizerKind
 {
     /// <summary>Adam with decoupled weight decay. Loshchilov and Hutter 2019, arXiv:1711.05101.</summary>
-    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw",
-        "paged_adamw_32bit", "paged_adamw",
-        "adamw_bnb_8bit", "adamw_8bit", "paged_adamw_8bit", "adamw_torch_8bit", "adamw_torch_4bit")]
+    [Spelled("adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adamw_apex_fused", "adamw_hf", "adamw")]
     AdamW,
+    /// <summary>AdamW with states of 8 bits in blocks of 256. Dettmers et al. 2022, arXiv:2110.02861.</summary>
+    [Spelled("adamw_bnb_8bit", "adamw_8bit", "adamw_torch_8bit")] AdamW8Bit,
+    /// <summary>AdamW with states in a file of the run folder.</summary>
+    [Spelled("paged_adamw_32bit", "paged_adamw")] PagedAdamW,
+    /// <summary>AdamW with states of 8 bits in a file of the run folder.</summary>
+    [Spelled("paged_adamw_8bit")] PagedAdamW8Bit,
     /// <summary>Gradients divided by the root of their running mean square.</summary>
-    [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit", "rmsprop_bnb_8bit")] RmsProp,
+    [Spelled("rmsprop", "rmsprop_bnb", "rmsprop_bnb_32bit")] RmsProp,
+    /// <summary>RMSprop with a state of 8 bits.</summary>
+    [Spelled("rmsprop_bnb_8bit")] RmsProp8Bit,
     /// <summary>Plain gradient descent, with momentum where <c>optim_args</c> asks for it.</summary>
     [Spelled("sgd")] Sgd,
     /// <summary>Gradients divided by the root of the sum of their squares. Duchi et al. 2011.</summary>
@@ -299,7 +319,21 @@ public enum OptimizerKind
     /// <summary>Adam with factored second moments. Shazeer and Stern 2018, arXiv:1804.04235.</summary>
     [Spelled("adafactor")] Adafactor,
     /// <summary>The sign of a momentum. Chen et al. 2023, arXiv:2302.06675.</summary>
-    [Spelled("lion_32bit", "lion", "paged_lion_32bit", "lion_8bit", "paged_lion_8bit")] Lion,
+    [Spelled("lion_32bit", "lion")] Lion,
+    /// <summary>Lion with a state of 8 bits.</summary>
+    [Spelled("lion_8bit")] Lion8Bit,
+    /// <summary>Lion with its state in a file of the run folder.</summary>
+    [Spelled("paged_lion_32bit", "paged_lion")] PagedLion,
+    /// <summary>Lion with a state of 8 bits in a file of the run folder.</summary>
+    [Spelled("paged_lion_8bit")] PagedLion8Bit,
+    /// <summary>Orthogonal steps for the matrices of layers, AdamW for the rest. Jordan et al. 2024.</summary>
+    [Spelled("muon")] Muon,
+    /// <summary>AdamW with a mean of weights in a schedule's place. Defazio et al. 2024, arXiv:2405.15682.</summary>
+    [Spelled("schedule_free_adamw")] ScheduleFreeAdamW,
+    /// <summary>AdamW on gradients projected to few directions. Zhao et al. 2024, arXiv:2403.03507.</summary>
+    [Spelled("galore_adamw")] GaloreAdamW,
+    /// <summary>Gradients scaled by AdamW on random projections of them. Zhu et al. 2024, arXiv:2412.05270.</summary>
+    [Spelled("apollo_adamw")] ApolloAdamW,
 }
 
 /// <summary>The shapes of the learning rate over a run.</summary>

@@ -162,6 +162,30 @@ public sealed class CommandLineTests : IDisposable
         Assert.DoesNotContain("assistant_only_loss", outcome.Output);
     }
 
+    [Fact]
+    public void Explain_tells_of_the_keys_that_are_named_in_Markdown_too()
+    {
+        var outcome = _handbook.Run("explain", "beta", "packing", "--markdown");
+        Assert.Equal(0, outcome.Code);
+        Assert.Equal(["| `packing`", "| `beta`"],
+            outcome.Output.Split('\n').Where(line => line.StartsWith("| `", StringComparison.Ordinal)).Select(line => line[..line.IndexOf(" |", 2,
+                StringComparison.Ordinal)]).OrderDescending());
+        Assert.DoesNotContain("# Recipe keys", outcome.Output.Replace("## ", ""));
+        Assert.StartsWith("error: bata is not a key of a recipe\n  fix: did you mean beta?",
+            _handbook.Run("explain", "bata", "--markdown").Error);
+        Assert.DoesNotContain("| `beta`", _handbook.Run("explain", "--method", "sft", "--markdown").Output);
+    }
+
+    [Fact]
+    public void Explain_tells_a_key_s_default_for_the_method_that_is_named()
+    {
+        Assert.Contains("\n  default: 1.0e-06\n", _handbook.Run("explain", "learning_rate", "--method", "dpo").Output);
+        var outcome = _handbook.Run("explain", "num_generations", "--method", "sft");
+        Assert.Equal(2, outcome.Code);
+        Assert.StartsWith("error: num_generations is not a key of `handbook sft`\n  fix: leave --method out, or name one of ",
+            outcome.Error);
+    }
+
     private const string Batch =
         "global batch: per_device_train_batch_size 8 x gradient_accumulation_steps 1 x 1 process = 8 rows a step\n";
 

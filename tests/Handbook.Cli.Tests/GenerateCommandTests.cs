@@ -87,6 +87,24 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     }
 
     [Fact]
+    public void Prompts_are_read_from_a_folder_of_data_and_its_splits()
+    {
+        _handbook.Write("asked/train.jsonl", """{"question": "the sun", "system": "speak"}""");
+        _handbook.Write("asked/test.txt", "the moon\n");
+        string Asked(params string[] more) => JsonDocument.Parse(SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts", "asked",
+            "--max-new-tokens", "2", .. more])).Output).RootElement.GetProperty("prompt").GetRawText();
+        Assert.Equal("\"the moon\"", Asked("--split", "test"));
+        Assert.Equal("""[{"role":"system","content":"speak"},{"role":"user","content":"the sun"}]""", Asked());
+        var outcome = _handbook.Run("generate", "model", "--prompts", "asked", "--output", "asked/train.jsonl");
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains("--output names asked/train.jsonl, the file with the prompts", outcome.Error);
+        _handbook.Write("bare/notes.md", "nothing");
+        outcome = _handbook.Run("generate", "model", "--prompts", "bare");
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains("bare: no data files in the folder", outcome.Error);
+    }
+
+    [Fact]
     public void Several_answers_to_each_prompt_begin_with_the_one_that_is_given_alone()
     {
         _handbook.Write("several.txt", "the sun\nthe moon\n");
@@ -133,7 +151,7 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     [Theory]
     [InlineData("there is no model folder nowhere", "nowhere", "hello")]
     [InlineData("both a prompt and --prompts lines.txt are given", "model", "hello", "--prompts", "lines.txt")]
-    [InlineData("there is no file absent.jsonl", "model", "--prompts", "absent.jsonl")]
+    [InlineData("there is no file or folder absent.jsonl", "model", "--prompts", "absent.jsonl")]
     [InlineData("--expect answer names a column, but there is no file", "model", "hello", "--expect", "answer")]
     [InlineData("temperature is -1", "model", "hello", "--temperature", "-1")]
     [InlineData("top-p is 2", "model", "hello", "--top-p", "2")]
@@ -143,7 +161,7 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     [InlineData("batch-size is 0", "model", "hello", "--batch-size", "0")]
     [InlineData("--stop is empty", "model", "hello", "--stop", "")]
     [InlineData("--system needs a chat template", "model", "hello", "--raw", "--system", "be kind")]
-    [InlineData("bad.jsonl:1: has none of the columns prompt", "model", "--prompts", "bad.jsonl")]
+    [InlineData("bad.jsonl: has the columns query, but wanted are prompt", "model", "--prompts", "bad.jsonl")]
     [InlineData("--expect names the column answer, but the row has text", "model", "--prompts", "plain.jsonl", "--expect", "answer")]
     public void What_cannot_work_is_said(string message, params string[] words)
     {

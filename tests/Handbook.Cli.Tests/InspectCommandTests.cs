@@ -53,6 +53,25 @@ public sealed class InspectCommandTests : IDisposable
             + "chosen: 2 tokens ┄┄┄\n[ab</s>]\n┄┄┄ rejected: 2 tokens ┄┄┄\n[a</s>]\n", outcome.Output);
     }
 
+    [Theory]
+    [InlineData("asked.txt", "b\n\nab\n")]
+    [InlineData("asked.jsonl", """{"question": "b"}""" + "\n" + """{"question": "ab"}""" + "\n")]
+    [InlineData("asked.jsonl", """{"instruction": "b"}""" + "\n" + """{"prompt": "ab"}""" + "\n")]
+    public void Prompts_of_any_kind_are_shown_to_every_method_that_samples(string file, string rows)
+    {
+        _handbook.Write(file, rows);
+        _handbook.Write("asked.yaml", $"model_name_or_path: tok\ndataset_name: {file}\nreward_funcs: finished\n");
+        foreach (var method in (string[])["grpo", "rejection-sample"])
+        {
+            var outcome = Inspect("asked.yaml", "--method", method);
+            Assert.Equal((0, ""), (outcome.Code, outcome.Code == 0 ? "" : outcome.Error));
+            Assert.Contains($"{file} [train]: layout Prompt, 2 of {(file == "asked.txt" ? 3 : 2)} rows, 2 tokens", outcome.Output);
+            Assert.Contains("┄┄┄ prompt: 1 tokens ┄┄┄\nb\n", outcome.Output);
+            Assert.Contains("┄┄┄ prompt: 1 tokens ┄┄┄\nab\n", outcome.Output);
+            Assert.DoesNotContain("with loss", outcome.Output);
+        }
+    }
+
     [Fact]
     public void A_recipe_of_single_answers_shows_which_are_good()
     {

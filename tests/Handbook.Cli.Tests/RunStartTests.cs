@@ -175,6 +175,21 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    public void A_checkpoint_is_named_by_its_path_or_by_its_name_in_the_run_folder()
+    {
+        Assert.Equal(0, _run.Sft().Code);
+        Unfinish();
+        Assert.Equal(0, _run.Handbook.Run("validate", "r.yaml", "--method", "sft", "--resume_from_checkpoint=checkpoint-2").Code);
+        foreach (var name in (string[])["checkpoint-2", "out/checkpoint-2"])
+        {
+            var outcome = _run.Sft($"--resume_from_checkpoint={name}");
+            Assert.True(outcome.Code == 0, outcome.Error);
+            Assert.Contains("/out/checkpoint-2;", outcome.Error);
+        }
+        _run.Refuses(["--resume_from_checkpoint=checkpoint-3"], "checkpoint-3 does not exist");
+    }
+
+    [Fact]
     public void A_run_whose_learning_rates_depend_on_its_length_does_not_become_longer()
     {
         Assert.Equal(0, _run.Sft().Code);

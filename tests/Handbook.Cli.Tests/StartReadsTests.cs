@@ -14,6 +14,7 @@ public sealed class StartReadsTests : IDisposable
     private const int Rows = 12_000, RowPadding = 1_000, WeightPadding = 16 << 20;
 
     private readonly HandbookProcess _handbook = new();
+    private string _keys = "";
 
     public void Dispose() => _handbook.Dispose();
 
@@ -27,9 +28,13 @@ public sealed class StartReadsTests : IDisposable
     [InlineData("reward", """
         "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
         """)]
+    [InlineData("grpo", """
+        "prompt": [USER], "answer": "the moon"
+        """)]
     public void A_run_hashes_its_weights_once_and_reads_its_rows_once_for_their_hash_and_once_for_their_tokens(string method, string row)
     {
         SmallModel.Make(_handbook);
+        _keys = method == "grpo" ? "reward_funcs: exact_match\nnum_generations: 2\nmax_completion_length: 2\n" : "";
         Write("small", row, rowPadding: 0, weightPadding: 0);
         Write("rows", row, RowPadding, weightPadding: 0);
         Write("weights", row, rowPadding: 0, WeightPadding);
@@ -72,7 +77,7 @@ public sealed class StartReadsTests : IDisposable
         foreach (var file in Directory.EnumerateFiles(folder).Append(data))
             File.SetLastWriteTimeUtc(file, DateTime.UtcNow.AddMinutes(-1));
         _handbook.Write($"{run}.yaml", $"model_name_or_path: {run}-model\ndataset_name: {run}-data\nmax_steps: "
-            + $"1\nper_device_train_batch_size: 2\nsave_strategy: \"no\"\noutput_dir: {run}-out\n");
+            + $"1\nper_device_train_batch_size: 2\nsave_strategy: \"no\"\noutput_dir: {run}-out\n{_keys}");
     }
 
     /// <summary>Adds a tensor that no model has.</summary>

@@ -191,8 +191,60 @@ public sealed class ValidateCommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("/proc/x", "output_dir")]
-    public void An_output_folder_that_cannot_be_made(string output, string message) => _run.Refuses([$"--output_dir={output}"], message);
+    [InlineData("/proc/x", "output_dir /proc/x cannot be made: /proc takes no folders")]
+    [InlineData("/proc/x/y", "output_dir /proc/x/y cannot be made: /proc takes no folders")]
+    [InlineData("rows.jsonl/out", "rows.jsonl is a file, not a folder")]
+    public void An_output_folder_that_cannot_be_made_is_told_before_the_run(string output, string message)
+    {
+        _run.Refuses([$"--output_dir={output}"], message);
+        var before = Directory.GetFileSystemEntries(_run.Handbook.Folder);
+        _run.Refused(Validate($"--output_dir={output}"), message, "1 problem found; nothing was started.");
+        Assert.Equal(before, Directory.GetFileSystemEntries(_run.Handbook.Folder));
+        Assert.Equal(0, Validate("--output_dir=new/deep/out").Code);
+        Assert.Equal(before, Directory.GetFileSystemEntries(_run.Handbook.Folder));
+    }
+
+    [Fact]
+    public void An_output_folder_that_may_not_be_written_is_told()
+    {
+        const string mount = "mkdir -p small && mount -t tmpfs -o ro none small";
+        Assert.SkipUnless(_run.Handbook.RunOther("unshare", "-rm", "sh", "-c", mount).Code == 0, "mounting is not allowed here");
+        _run.Refused(_run.Handbook.RunOther("unshare", "-rm", "sh", "-c", mount + " && exec \"$0\" \"$@\"", "dotnet",
+            HandbookProcess.ProgramFile, "validate", "r.yaml", "--output_dir=small"), "output_dir", "small: the file system is read-only");
+    }
+
+    [Fact]
+    public void A_method_that_was_guessed_is_named_with_the_way_to_name_another()
+    {
+        _run.Write("pref.yaml", TinyRun.Recipe.Replace("rows.jsonl", "pairs.jsonl"));
+        _run.Write("pairs.jsonl", """{"prompt": "number 1?", "chosen": " it is 1", "rejected": " it is 2"}""" + "\n");
+        _run.Refused(_run.Handbook.Run("validate", "pref.yaml"), "handbook dpo",
+            "note: the recipe was read for `handbook sft`, as its path and keys tell; --method names another, e.g. --method dpo");
+        var outcome = _run.Handbook.Run("validate", "pref.yaml", "--method", "dpo");
+        Assert.True(outcome.Code == 0, outcome.Error);
+        Assert.DoesNotContain("was read for", outcome.Error);
+        Assert.DoesNotContain("was read for", _run.Handbook.Run("validate", "pref.yaml", "--method", "sft").Error);
+    }
+
+    [Fact]
+    public void A_checkpoint_that_is_not_there_is_told_before_the_run() =>
+        _run.Refused(Validate("--resume_from_checkpoint=checkpoint-9"), "checkpoint-9 does not exist");
+
+    [Theory]
+    [InlineData("nope", "write the template itself, name a file with chat_template_path, or remove the key")]
+    [InlineData("tool_uze", "did you mean tool_use?")]
+    [InlineData("t.jinja", "a file or a folder is named with chat_template_path: t.jinja")]
+    public void A_chat_template_that_is_neither_a_template_nor_a_name_is_refused(string template, string fix)
+    {
+        _run.Write("t.jinja", TinyRun.Template);
+        _run.Write("model/additional_chat_templates/tool_use.jinja", TinyRun.Template);
+        _run.Write("model/chat_template.jinja", TinyRun.Template);
+        var message = $"chat_template is \"{template}\", which is neither a template in Jinja nor the name of one of the tokenizer's";
+        _run.Refused(Validate($"--chat_template={template}"), message, fix);
+        _run.Refuses([$"--chat_template={template}"], message, fix);
+        Assert.Equal(0, Validate("--chat_template=tool_use").Code);
+        Assert.Equal(0, Validate($"--chat_template={TinyRun.Template}").Code);
+    }
 
     [Fact]
     public void Demo_data_does_not_write_over_a_file()

@@ -276,8 +276,21 @@ public sealed class BadDataTests : IDisposable
         Assert.Equal($"{path}: column_mapping takes prompt from \"question\", but the rows have the columns q, a",
             Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(absent), absent, RowUse.FineTuning)).What);
         var unknown = new DatasetSpec { Id = path, ColumnMapping = new Dictionary<string, string> { ["promt"] = "q" } };
-        Assert.StartsWith("column_mapping: \"promt\" is no column that we read",
-            Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(unknown), unknown, RowUse.FineTuning)).What);
+        var problem = Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(unknown), unknown, RowUse.FineTuning));
+        Assert.StartsWith("column_mapping: \"promt\" is no column that we read", problem.What);
+        Assert.StartsWith("did you mean prompt? ", problem.Fix);
+    }
+
+    [Fact]
+    public void A_mapping_to_a_misspelt_column_names_the_nearest()
+    {
+        var spec = new DatasetSpec
+        {
+            Id = _files.Write("t.jsonl", "{\"question\": \"a\", \"answer\": \"b\"}"),
+            ColumnMapping = new Dictionary<string, string> { ["prompt"] = "qestion", ["completion"] = "answer" },
+        };
+        Assert.Equal("did you mean column_mapping: {prompt: question}?",
+            Assert.Throws<InputException>(() => RowReader.For(Dataset.Open(spec), spec, RowUse.FineTuning)).Fix);
     }
 
     [Fact]

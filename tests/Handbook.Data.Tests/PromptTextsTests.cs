@@ -19,7 +19,7 @@ public sealed class PromptTextsTests : IDisposable
     public void A_right_answer_that_is_missing_is_told_at_once(string? column, string? comparer, string what, string? why)
     {
         using var data = Load();
-        var problem = Assert.Throws<InputException>(() => data.Texts(data.Train, column, comparer));
+        var problem = Assert.Throws<InputException>(() => data.Texts(data.Train, column, comparer).Require());
         Assert.EndsWith(what, problem.What);
         Assert.Equal(why, problem.Why);
     }
@@ -30,6 +30,16 @@ public sealed class PromptTextsTests : IDisposable
         using var data = Load();
         var texts = data.Texts(data.Train, null, null);
         Assert.Equal(["1", null], Enumerable.Range(0, 2).Select(row => texts[row].Reference));
+    }
+
+    [Fact]
+    public void What_a_prompt_says_is_kept_beside_its_tokens()
+    {
+        using var data = Load();
+        File.Move(Path.Combine(_files.Folder, "rows.jsonl"), Path.Combine(_files.Folder, "rows.jsonl.moved"));
+        var texts = data.Texts(data.Train, null, null);
+        Assert.Equal(["a", "b"], Enumerable.Range(0, 2).Select(row => texts[row].Text));
+        Assert.EndsWith("rows.jsonl:2", texts[1].Place);
     }
 
     private TrainingData Load() => TrainingData.Load(new()

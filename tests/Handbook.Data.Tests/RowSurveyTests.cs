@@ -9,7 +9,7 @@ public sealed class RowSurveyTests
     public void Each_row_is_read_once_whatever_is_asked()
     {
         var rows = new CountedRows(Rows(300));
-        var survey = RowSurvey.Of(rows, new() { LongestText = 4, CountsAnswers = true, HasMargins = true });
+        var survey = RowSurvey.Of(rows, new() { LongestText = 4, CountsAnswers = true, HasMargins = true, Digests = true });
         Assert.All(rows.Reads, count => Assert.Equal(1, count));
         Assert.Equal(new AnswerLabels(150, 150), survey.Answers);
         Assert.Equal((120, 6), (survey.TooLong, survey.Longest));      // lengths 2 to 6, of which 5 and 6 are too long
@@ -42,6 +42,18 @@ public sealed class RowSurveyTests
         Assert.NotEqual(key, Key(Rows(100, margin: 1), "order"));
 
         static string Key(ITokenRows rows, string order) => RowSurvey.Of(rows, new() { HasMargins = true }).Key(order);
+    }
+
+    [Fact]
+    public void The_content_of_rows_is_that_of_their_tokens_in_their_order()
+    {
+        var survey = RowSurvey.Of(Rows(100), new() { Digests = true });
+        Assert.Equal(survey.ContentOf(), survey.ContentOf([.. Enumerable.Range(0, 100)]));
+        Assert.Equal(survey.ContentOf([3, 5]), RowSurvey.Of(Rows(6), new() { Digests = true }).ContentOf([3, 5]));
+        string[] others = [survey.ContentOf(), survey.ContentOf([3, 5]), survey.ContentOf([5, 3]), survey.ContentOf([3]),
+            RowSurvey.Of(Rows(100, first: 8), new() { Digests = true }).ContentOf([3, 5])];
+        Assert.Equal(others.Length, others.Distinct().Count());
+        Assert.Throws<InvalidOperationException>(() => RowSurvey.Of(Rows(100), new()).ContentOf([3]));
     }
 
     private static TokenRowList Rows(int count, int first = 7, double margin = 0) =>

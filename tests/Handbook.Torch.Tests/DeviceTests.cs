@@ -28,7 +28,7 @@ public sealed class DeviceTests : IDisposable
         ["ActivationForward"] = test => GatedActivation.Forward(Nowhere(3, 4), Activation.Silu, gated: true),
         ["EmbeddingForward"] = test => TokenEmbedding.Forward(new[] { 0 }, new[] { 0 }, test.Weight(3, 4), null, DType.Float32),
         ["SelectRows"] = test => RowSelect.Forward(Nowhere(3, 4), new[] { 0 }),
-        ["RowLinear"] = test => Linear.RowByRow(Nowhere(3, 4), Nowhere(5, 4), null, DType.Float32),
+        ["RowLinear"] = test => ((WeightOperand)Nowhere(5, 4)).RowByRow(Nowhere(3, 4), null, DType.Float32),
         ["AttentionForward"] = test => RotaryAttention.Forward(Nowhere(2, 12), new() { Heads = 1, KeyHeads = 1, HeadSize = 4, Scale = 1 },
             SegmentTable.Create([0], [2], [-1]), new[] { 0, 1 }, null),
         ["RouterForward"] = test => TopKRouter.Forward(Nowhere(3, 4), 2, normalize: true),

@@ -4,7 +4,8 @@ using Handbook.Data.Sources;
 
 namespace Handbook.Data.Cache;
 
-/// <summary>Where tokenised rows are kept between runs, and the hashes of the files that they came from.</summary>
+/// <summary>Where tokenised rows, scores and quantised weights are kept between runs, and the hashes of the files that they came
+/// from.</summary>
 public sealed class CacheFolder(string path)
 {
     private readonly FileHashes _hashes = path == FileHashes.DefaultFolder ? FileHashes.Default : new(path);
@@ -16,6 +17,8 @@ public sealed class CacheFolder(string path)
     public static CacheFolder Default { get; } = new(FileHashes.DefaultFolder);
 
     internal string ReferenceOf(string key) => System.IO.Path.Combine(Path, "reference", key + ".scores");
+
+    internal string QuantisedOf(string key) => System.IO.Path.Combine(Path, "quantised", key + ".safetensors");
 
     internal string TokensOf(string key) => System.IO.Path.Combine(Path, "tokens", key + ".tokens");
 

@@ -20,8 +20,7 @@ internal sealed class RowTally
     {
         _cut += wasCut && given.Count > 0 ? 1 : 0;
         _joined += given.Any(tokens => tokens.IsJoined) ? 1 : 0;
-        foreach (var remark in given.SelectMany(tokens => tokens.Remarks).Distinct())
-            _noted[remark] = _noted.TryGetValue(remark, out var noted) ? noted with { Count = noted.Count + 1 } : new(remark, 1, row.Place);
+        NotedRows.Add(_noted, given.SelectMany(tokens => tokens.Remarks), row.Place);
         if (problem is null)
             return;
         if (problem.Reason == PlainTextFile.BlankLine)

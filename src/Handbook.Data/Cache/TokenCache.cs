@@ -15,6 +15,9 @@ internal interface IRowTokenizer
     /// <summary>The layout that rows are read as.</summary>
     string Format { get; }
 
+    /// <summary>Whether rows are kept beside their tokens, for those who ask what they say.</summary>
+    bool KeepsRows => false;
+
     /// <summary>Tokenises one row; may be called by several threads at once.</summary>
     /// <param name="row">An object with the row's columns.</param>
     /// <param name="problem">Why the row, or a part of it, gives nothing, where it does not.</param>
@@ -36,7 +39,7 @@ internal sealed record RowSelection(string Key, Func<long, bool>? Wants)
 internal sealed class TokenCache(CacheFolder folder)
 {
     /// <summary>Rises whenever the same rows would give other bytes or remarks: then every store is built anew.</summary>
-    private const int Version = 5;
+    private const int Version = 6;
 
     private const int ChunkRows = 2048;
     private const long ChunkBytes = 16 << 20;
@@ -110,7 +113,7 @@ internal sealed class TokenCache(CacheFolder folder)
                 for (var i = 0; i < results.Length; i++)
                 {
                     foreach (var row in results[i].Rows)
-                        writer.Add(row, chunk.Rows[i].Number);
+                        writer.Add(row, chunk.Rows[i].Number, tokenizer.KeepsRows ? chunk.Rows[i].Row : null);
                     tally.Add(chunk.Rows[i].Row, results[i].Rows, results[i].Problem, results[i].WasCut);
                 }
                 tally.SourceRows = chunk.RowsSoFar;

@@ -9,11 +9,11 @@ namespace Handbook.Data.Cache;
 /// <summary>Tokenised rows in a mapped file: they are read where they lie, so the file may be larger than memory.</summary>
 /// <remarks>
 /// Layout, little-endian: the rows, one after the other, each <c>parts · (role, parent, length) per part · ids · loss bytes</c>, padded to
-/// 4 bytes; then one <see cref="Entry"/> per row; then the summary as JSON; then the footer. A file without a whole footer is no store.
+/// 4 bytes, and what is kept of the row itself, padded as well; then one <see cref="Entry"/> per row; then the summary as JSON; then the footer. A file without a whole footer is no store.
 /// </remarks>
 internal sealed unsafe class TokenStore : ITokenRows, IDisposable
 {
-    internal const ulong Magic = 0x32_4E454B4F544248;     // "HBTOKEN2"
+    internal const ulong Magic = 0x33_4E454B4F544248;     // "HBTOKEN3"
 
     private readonly MemoryMappedFile _file;
     private readonly MemoryMappedViewAccessor _view;
@@ -29,6 +29,7 @@ internal sealed unsafe class TokenStore : ITokenRows, IDisposable
         public double Margin;
         public int Tokens;
         public int Characters;
+        public int Kept;
     }
 
     /// <summary>The end of the file.</summary>
@@ -110,6 +111,18 @@ internal sealed unsafe class TokenStore : ITokenRows, IDisposable
             loss += length;
         }
         return new TokenRow { Segments = segments, Characters = entry->Characters, Margin = entry->Margin };
+    }
+
+    /// <summary>The row as it stands in its file.</summary>
+    /// <exception cref="InvalidOperationException">Rows are not kept in this store.</exception>
+    public SourceRow Source(int row)
+    {
+        var entry = At(row);
+        if (entry->Kept == 0)
+            throw new InvalidOperationException($"{Path} keeps no rows beside their tokens");
+        var parts = *(int*)(_start + entry->Offset);
+        var tokens = sizeof(int) * (1 + 3 * parts + entry->Tokens) + (entry->Tokens + 3) / 4 * 4;
+        return KeptRow.Read(new ReadOnlySpan<byte>(_start + entry->Offset + tokens, entry->Kept));
     }
 
     public void Dispose()

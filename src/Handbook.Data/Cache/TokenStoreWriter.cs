@@ -32,8 +32,11 @@ internal sealed class TokenStoreWriter : IDisposable
 
     public long LossTokens { get; private set; }
 
-    public void Add(TokenRow row, long sourceRow)
+    /// <param name="sourceRow">Number of the row in its source, from 0.</param>
+    /// <param name="said">The row as it stands in its file, where it is kept beside its tokens.</param>
+    public void Add(TokenRow row, long sourceRow, SourceRow? said = null)
     {
+        var kept = said is { } source ? KeptRow.Write(source) : [];
         var tokens = row.TokenCount;
         Write(_entries, new TokenStore.Entry
         {
@@ -41,7 +44,8 @@ internal sealed class TokenStoreWriter : IDisposable
             SourceRow = sourceRow,
             Margin = row.Margin,
             Tokens = tokens,
-            Characters = row.Characters
+            Characters = row.Characters,
+            Kept = kept.Length,
         });
         Write(_rows, row.Segments.Count);
         foreach (var part in row.Segments)
@@ -58,8 +62,9 @@ internal sealed class TokenStoreWriter : IDisposable
             _rows.Write(part.Loss.Span);
             LossTokens += part.Loss.Length - part.Loss.Span.Count((byte)0);
         }
-        for (var i = tokens; i % 4 != 0; i++)
-            _rows.WriteByte(0);
+        Pad(tokens);
+        _rows.Write(kept);
+        Pad(kept.Length);
         Count++;
     }
 
@@ -84,6 +89,12 @@ internal sealed class TokenStoreWriter : IDisposable
         _rows.Dispose();
         _entries.Dispose();
         File.Delete(_temporary);
+    }
+
+    private void Pad(int written)
+    {
+        for (var i = written; i % 4 != 0; i++)
+            _rows.WriteByte(0);
     }
 
     private static void Write<T>(FileStream stream, T value) where T : unmanaged =>

@@ -24,6 +24,16 @@ internal sealed record NotedRows(string Remark, long Count, string Example)
 {
     /// <summary>A line for the log.</summary>
     public string Line => $"{Count:N0} {(Count == 1 ? "row" : "rows")}: {Remark}, e.g. {Example}";
+
+    /// <summary>Counts what there is to know of one more row.</summary>
+    /// <param name="noted">The counts so far, by remark.</param>
+    /// <param name="remarks">What there is to know of the row.</param>
+    /// <param name="place">Where it is.</param>
+    public static void Add(IDictionary<string, NotedRows> noted, IEnumerable<string> remarks, string place)
+    {
+        foreach (var remark in remarks.Distinct())
+            noted[remark] = noted.TryGetValue(remark, out var others) ? others with { Count = others.Count + 1 } : new(remark, 1, place);
+    }
 }
 
 /// <summary>What became of the rows of a source.</summary>
@@ -59,6 +69,9 @@ internal sealed record TokenSummary
 
     /// <summary>The layout that the columns told, e.g. <c>messages</c>.</summary>
     public string Format { get; init; } = "";
+
+    /// <summary>Whether rows hold something to learn; prompts hold none, and their answers are sampled.</summary>
+    public bool HasTargets => Format != nameof(RowLayout.Prompt);
 
     /// <summary>Rows that were not used, by reason, the most frequent first.</summary>
     public IReadOnlyList<BadRows> Bad { get; init; } = [];

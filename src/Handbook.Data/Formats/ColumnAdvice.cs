@@ -48,6 +48,11 @@ internal static class ColumnAdvice
             + "conversations, {text: …} for plain text";
     }
 
+    /// <summary>The column that most likely holds a prompt; null without any column.</summary>
+    public static string? Question(IReadOnlyDictionary<string, ColumnShape> columns) =>
+        Named([.. columns.Keys], s_questions) ?? columns.FirstOrDefault(column => column.Value != ColumnShape.Other).Key
+            ?? columns.Keys.FirstOrDefault();
+
     // hh-rlhf and its like keep a whole dialogue in one text
     private static string Better(IReadOnlyDictionary<string, ColumnShape> columns, string chosen) =>
         columns[chosen] == ColumnShape.Turns ? $"column_mapping: {{messages: {chosen}}}"

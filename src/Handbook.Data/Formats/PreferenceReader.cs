@@ -62,27 +62,6 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
             Answered(json, before, isGood ? answer : null, isGood ? null : answer);
     }
 
-    /// <summary>What is to be answered.</summary>
-    public Example Prompt(JsonElement json)
-    {
-        if (row.Column(json, "prompt") is { } prompt)
-            return Turns(prompt) is { } turns ? Open(turns)
-                : row.NeedsTurns(json) ? Open([Turn("user", Text("prompt", prompt))])
-                : new AnswersExample(Text("prompt", prompt), null, null);
-        if (row.HasColumn("chosen"))
-            return Pair(json) switch
-            {
-                AnswersExample text => text with { Chosen = null, Rejected = null },
-                ChatAnswersExample chat => chat with { Chosen = null, Rejected = null },
-                var other => other,
-            };
-        return Open(Conversation(json) ?? [Turn("user", row.Instruction(json))]);
-
-        ChatAnswersExample Open(List<JsonElement> turns) => TurnOpening.UpToAnswer(turns) is { Count: > 0 } asked
-            ? Answered(json, asked, null, null)
-            : throw new UnusableRowException("no prompt", "the conversation has no turn but the assistant's");
-    }
-
     private SeveralExamples Ranked(JsonElement json, IReadOnlyList<(string Text, double Score)> answers)
     {
         var best = answers.MaxBy(answer => answer.Score);
@@ -173,8 +152,8 @@ internal sealed class PreferenceReader(RowReader row, TurnRules keepsToolCalls, 
         double margin = 0)
     {
         var chat = row.Chat(json, row.Opened(json, List(prompt), out var remarks));
-        if (prompt.Concat(good ?? []).Concat(bad ?? []).Select(TurnWeight.Asking).FirstOrDefault(name => name is not null) is { } weight)
-            remarks = [.. remarks, $"the field {weight} of turns is not read: an answer is learnt as a whole"];
+        if (TurnWeight.Remark(prompt.Concat(good ?? []).Concat(bad ?? [])) is { } unread)
+            remarks = [.. remarks, unread];
         return new(chat, good is null ? null : List(good), bad is null ? null : List(bad), margin) { Remarks = remarks };
     }
 

@@ -13,16 +13,17 @@ internal static class RowColumns
     public static IReadOnlyList<string> Unread(string name, DatasetSpec spec, RowLayout layout, RowUse use,
         IReadOnlyDictionary<string, string> columns, IReadOnlyDictionary<string, ColumnShape> found)
     {
-        // What samples are judged by may be any column.
-        if (use == RowUse.Prompts)
-            return [];
-        var read = Read(layout, use, columns, found);
+        var read = use == RowUse.Prompts ? [.. PromptReader.Columns, .. PromptReader.Beside, .. s_aroundTurns]
+            : Read(layout, use, columns, found);
         foreach (var (ours, theirs) in spec.ColumnMapping ?? new Dictionary<string, string>())
             if (!read.Contains(ours))
                 throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but rows of the layout {layout} have "
                     + "no use for it",
                     $"they are made of {string.Join(", ", read.Where(columns.ContainsKey))}",
                         "remove it from column_mapping, or map the columns of another layout");
+        // What samples are judged by may be any column.
+        if (use == RowUse.Prompts)
+            return [];
         var effective = read.Where(columns.ContainsKey).Select(ours => columns[ours]).ToHashSet();
         return [.. found.Keys.Where(column => !effective.Contains(column))];
     }

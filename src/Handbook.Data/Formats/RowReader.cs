@@ -13,8 +13,8 @@ public sealed class RowReader
 
     private static readonly string[] _known =
     [
-        "messages", "conversations", "prompt", "completion", "instruction", "input", "output", "system", "history", "text", "tools",
-            "documents",
+        "messages", "conversations", "prompt", "question", "completion", "instruction", "input", "output", "system", "history", "text",
+            "tools", "documents",
         "chat_template_kwargs", "chosen", "rejected", "preference", "answers", "margin", "label", "input_ids", "labels",
         "completion_mask", "assistant_masks", "attention_mask",
     ];
@@ -31,14 +31,17 @@ public sealed class RowReader
     private readonly TurnRules _keepsToolCalls;
     private readonly bool _answersAreLastTurns;
     private readonly PreferenceReader _preferences;
+    private readonly PromptReader _prompts;
+    private readonly string? _weight;
 
     private RowReader(RowLayout layout, IReadOnlyDictionary<string, string> columns, DatasetSpec spec, TurnRules keepsToolCalls,
         bool answersAreLastTurns)
     {
-        _optional = [.. s_optional.Where(name => spec.Columns?.Contains(name) != false
-            && spec.ColumnMapping?.Values.Contains(name) != true)];
+        _optional = [.. (layout == RowLayout.Prompt ? [.. s_optional, .. PromptReader.Columns, .. PromptReader.Beside] : s_optional)
+            .Where(name => spec.Columns?.Contains(name) != false && spec.ColumnMapping?.Values.Contains(name) != true)];
         (Layout, _columns, _keepsToolCalls, _answersAreLastTurns) = (layout, columns, keepsToolCalls, answersAreLastTurns);
         _preferences = new(this, keepsToolCalls, answersAreLastTurns);
+        _prompts = new(this, keepsToolCalls);
     }
 
     /// <summary>The layout that the columns of the first rows told.</summary>
@@ -49,7 +52,11 @@ public sealed class RowReader
     internal bool IgnoresPreference { get; private init; }
 
     /// <summary>Columns of the first rows that have no effect.</summary>
-    internal IReadOnlyList<string> Unread { get; private init; } = [];
+    internal IReadOnlyList<string> Unread
+    {
+        get;
+        private init => (field, _weight) = (value, value.FirstOrDefault(TurnWeight.IsOfRow));
+    } = [];
 
     /// <summary>Says which columns are read, for the cache's key.</summary>
     public string Fingerprint =>
@@ -75,8 +82,9 @@ public sealed class RowReader
                     found.Add(column.Name);
                     shapes.Add(column.Name, ColumnAdvice.ShapeOf(column.Value));
                 }
-        var columns = MapColumns(source.Name, spec, textColumn, found);
-        if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is not null) is { Problem: { } problem } bad)
+        var columns = MapColumns(source.Name, spec, use is RowUse.FineTuning or RowUse.Pretraining ? textColumn : "text", found);
+        if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is { Reason: not PlainTextFile.BlankLine }) is
+            { Problem: { } problem } bad)
             throw new InputException(
                 $"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first",
@@ -91,21 +99,34 @@ public sealed class RowReader
     }
 
     /// <summary>The row's content; null with the reason where it cannot be used.</summary>
-    public Example? Read(JsonElement row, out RowProblem? problem)
+    public Example? Read(JsonElement row, out RowProblem? problem) => Layout == RowLayout.Prompt
+        ? Prompt(row, out problem)?.ToExample()
+        : Judged(row, () => WithWeight(row, Layout switch
+        {
+            RowLayout.Text => new TextExample(Text(row, "text")),
+            RowLayout.PromptCompletion => ReadPrompt(row),
+            RowLayout.Tokens => TokenColumns.Read(this, row),
+            RowLayout.Preference => _preferences.Pair(row),
+            RowLayout.Unpaired => _preferences.Unpaired(row),
+            _ => new ChatExample(Chat(row, Turns(row, out var remarks))) { Remarks = remarks },
+        }), out problem);
+
+    /// <summary>What a row of the layout <see cref="RowLayout.Prompt"/> asks; null with the reason where it asks nothing.</summary>
+    /// <param name="system">What is said first in place of the column <c>system</c>; null reads that column.</param>
+    internal RowPrompt? Prompt(JsonElement row, out RowProblem? problem, string? system = null) =>
+        Judged(row, () => _prompts.Read(row, system), out problem);
+
+    /// <summary>The example, with a remark where its row asks to count more or less than others.</summary>
+    private Example WithWeight(JsonElement row, Example example) => _weight is null || !TurnWeight.Asks(row, _weight) ? example
+        : example is SeveralExamples several ? new SeveralExamples([.. several.Examples.Select(one => WithWeight(row, one))])
+        : example with { Remarks = [.. example.Remarks, $"the column {_weight} is not read: every row counts as much as another"] };
+
+    private static T? Judged<T>(JsonElement row, Func<T> read, out RowProblem? problem) where T : class
     {
         problem = null;
         try
         {
-            return Layout switch
-            {
-                RowLayout.Text => new TextExample(Text(row, "text")),
-                RowLayout.PromptCompletion => ReadPrompt(row),
-                RowLayout.Tokens => TokenColumns.Read(this, row),
-                RowLayout.Preference => _preferences.Pair(row),
-                RowLayout.Unpaired => _preferences.Unpaired(row),
-                RowLayout.Prompt => _preferences.Prompt(row),
-                _ => new ChatExample(Chat(row, Turns(row, out var remarks))) { Remarks = remarks },
-            };
+            return read();
         }
         catch (UnusableRowException failure)
         {
@@ -119,10 +140,8 @@ public sealed class RowReader
     }
 
     /// <summary>Whether the rows come from a table, whose nested values have the fields of all rows.</summary>
-    private static bool PadsWithNulls(IRowSource source) => source.Files.Any(PadsWithNulls);
-
-    /// <summary>Whether a file is such a table, by its name.</summary>
-    internal static bool PadsWithNulls(string file) => Path.GetExtension(file) is ".parquet" or ".arrow" or ".feather";
+    private static bool PadsWithNulls(IRowSource source) =>
+        source.Files.Any(file => Path.GetExtension(file) is ".parquet" or ".arrow" or ".feather");
 
     private static Dictionary<string, string> MapColumns(string name, DatasetSpec spec, string textColumn, List<string> found)
     {
@@ -131,10 +150,12 @@ public sealed class RowReader
         {
             if (!_known.Contains(ours))
                 throw new InputException($"column_mapping: \"{ours}\" is no column that we read",
-                    fix: $"map one of {string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
+                    fix: $"{(Spelling.Nearest(ours, _known) is { } meant ? $"did you mean {meant}? Otherwise " : "")}map one of "
+                        + $"{string.Join(", ", _known)} to a column of the file, e.g. {{prompt: question, completion: answer}}");
             columns[ours] = found.Contains(theirs) || found.Count == 0 ? theirs
                 : throw new InputException($"{name}: column_mapping takes {ours} from \"{theirs}\", but the rows have the "
-                    + $"columns {string.Join(", ", found)}", fix: $"correct column_mapping: {{{ours}: …}}");
+                    + $"columns {string.Join(", ", found)}", fix: Spelling.Nearest(theirs, found) is { } near
+                        ? $"did you mean column_mapping: {{{ours}: {near}}}?" : $"correct column_mapping: {{{ours}: …}}");
         }
         if (textColumn != "text")
             columns.TryAdd("text", textColumn);
@@ -183,10 +204,9 @@ public sealed class RowReader
                     : throw Unknown("prompt, completion and label (true or false), or chosen and rejected", hasAnswered
                         ? "name the column that says whether an answer is good: column_mapping: {label: …}" : PairAdvice());
             case RowUse.Prompts:
-                return Has("prompt") || Has("instruction") || Has("messages") || Has("conversations") || Has("chosen", "rejected")
-                    ? RowLayout.Prompt
-                    : throw Unknown("prompt, instruction, messages or conversations",
-                        $"column_mapping: {{prompt: {found.FirstOrDefault() ?? "…"}}}");
+                return PromptReader.Columns.Any(columns.ContainsKey) ? RowLayout.Prompt
+                    : throw Unknown($"{string.Join(", ", PromptReader.Columns.SkipLast(1))} or {PromptReader.Columns[^1]}",
+                        $"column_mapping: {{prompt: {ColumnAdvice.Question(shapes) ?? "…"}}}");
         }
         if (Has("input_ids"))
             return RowLayout.Tokens;
@@ -259,13 +279,14 @@ public sealed class RowReader
     }
 
     /// <summary>The turns with what stands before them in columns of its own: the system text, and the history.</summary>
-    internal JsonElement Opened(JsonElement row, JsonElement turns, out IReadOnlyList<string> remarks)
+    /// <param name="first">What is said first in place of the column <c>system</c>; null reads that column.</param>
+    internal JsonElement Opened(JsonElement row, JsonElement turns, out IReadOnlyList<string> remarks, string? first = null)
     {
-        var system = SystemText(row);
+        var system = first ?? SystemText(row);
         remarks = system is not null && TurnOpening.HasSystem(turns)
             && !(turns[0].TryGetProperty("content", out var said) && said.ValueKind == JsonValueKind.String && said.ValueEquals(system))
-            ? [$"the conversation has a system turn of its own, and the column {_columns.GetValueOrDefault("system", "system")}, which "
-                + "says something else, is not read"]
+            ? [first is not null ? "the conversation has a system turn of its own, and system_prompt is not put before it"
+                : $"the conversation has a system turn of its own, and the column {NameOf("system")}, which says something else, is not read"]
             : [];
         return TurnOpening.Before(turns, system, History(row));
     }
@@ -289,8 +310,10 @@ public sealed class RowReader
         return string.IsNullOrEmpty(input) ? instruction : $"{instruction}\n{input}";
     }
 
-    internal Conversation Chat(JsonElement row, JsonElement messages) =>
-        TemplateColumns.Read(name => Column(row, name), _keepsToolCalls.PadsWithNulls)?.With(messages) ?? new() { Messages = messages };
+    internal Conversation Chat(JsonElement row, JsonElement messages) => Inputs(row)?.With(messages) ?? new() { Messages = messages };
+
+    /// <summary>What the row gives the chat template beside its turns; null where it gives nothing.</summary>
+    internal TemplateInputs? Inputs(JsonElement row) => TemplateColumns.Read(name => Column(row, name), _keepsToolCalls.PadsWithNulls);
 
     /// <summary>A list, or the JSON text of one; null where it is absent or empty.</summary>
     private JsonElement? List(JsonElement row, string name) =>

@@ -36,10 +36,20 @@ internal static class TurnWeight
         return null;
     }
 
-    /// <summary>The first field by which a turn asks to be learnt in another measure than whole, whatever number it names; null where none
+    /// <summary>Says that turns ask to be learnt in another measure than whole, where answers are learnt whole; null where none
     /// does.</summary>
-    public static string? Asking(JsonElement turn) =>
-        s_names.FirstOrDefault(name => turn.TryGetProperty(name, out var value) && (value.ValueKind == JsonValueKind.False
-        || value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number)
-            && (number == 0 || number != 1 && name.EndsWith("weight", StringComparison.Ordinal))));
+    public static string? Remark(IEnumerable<JsonElement> turns) =>
+        turns.Select(Asking).FirstOrDefault(name => name is not null) is { } weight
+            ? $"the field {weight} of turns is not read: an answer is learnt as a whole" : null;
+
+    /// <summary>Whether a column of this name may be a weight of its row.</summary>
+    public static bool IsOfRow(string column) => column is "weight" or "loss_weight" or "sample_weight" or "row_weight";
+
+    /// <summary>Whether a field asks that what it belongs to is learnt in another measure than whole.</summary>
+    public static bool Asks(JsonElement of, string name) => of.TryGetProperty(name, out var value)
+        && (value.ValueKind == JsonValueKind.False || value.ValueKind == JsonValueKind.Number && value.TryGetDouble(out var number)
+            && (number == 0 || number != 1 && name.EndsWith("weight", StringComparison.Ordinal)));
+
+    /// <summary>The first field by which a turn asks for that; null where none does.</summary>
+    private static string? Asking(JsonElement turn) => s_names.FirstOrDefault(name => Asks(turn, name));
 }

@@ -46,6 +46,10 @@ internal sealed class OrderedRows : ITokenRows
     /// <summary>Where a row comes from: the number of its source, and its own number there, unusable rows counted.</summary>
     public (int Source, long Row) Origin(int row) => (_order[row].Source, _stores[_order[row].Source].SourceRow(_order[row].Row));
 
+    /// <summary>The row as it stands in its file, with the number of its source; for rows that are kept beside their tokens.</summary>
+    public (int Source, SourceRow Row) Source(int row) =>
+        (_order[row].Source, _stores[_order[row].Source].Source(_order[row].Row));
+
     /// <summary>Where in its store the rows begin that a source's row gave, and how many they are.</summary>
     private (RowRef First, int Count) Find(RowRef row, Dictionary<long, int>?[] places)
     {

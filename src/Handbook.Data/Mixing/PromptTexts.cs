@@ -14,36 +14,39 @@ namespace Handbook.Data.Mixing;
 /// <param name="Inputs">What the chat template is given beside the turns; null for nothing.</param>
 public sealed record PromptText(string? Text, JsonElement? Messages, string? Reference, string Place, TemplateInputs? Inputs = null);
 
-/// <summary>The texts of prompts by the numbers of their token rows.</summary>
-internal sealed class PromptTexts
+/// <summary>The texts of prompts by the numbers of their token rows, each read when it is asked for.</summary>
+/// <param name="rows">The prompts.</param>
+/// <param name="readers">Read the rows of each source.</param>
+/// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
+/// <param name="comparer">The scorer that compares with them; null where none does.</param>
+internal sealed class PromptTexts(OrderedRows rows, IReadOnlyList<RowReader> readers, string? referenceColumn, string? comparer)
 {
-    private readonly OrderedRows _rows;
-    private readonly Dictionary<(int Source, long Row), PromptText> _texts = [];
-
-    internal PromptTexts(OrderedRows rows, IReadOnlyList<(IRowSource Rows, RowReader Reader)> sources, string? referenceColumn,
-        string? comparer)
+    /// <summary>What a prompt says.</summary>
+    /// <exception cref="InputException">Its row has no right answer, and somebody wants one.</exception>
+    public PromptText this[int row]
     {
-        _rows = rows;
-        var wanted = Enumerable.Range(0, rows.Count).Select(rows.Origin).ToHashSet();
-        foreach (var source in wanted.Select(origin => origin.Source).Distinct().Order())
+        get
         {
-            var number = 0L;
-            foreach (var row in sources[source].Rows.Read())
-            {
-                if (wanted.Contains((source, number)) && row.Problem is null
-                    && sources[source].Reader.Read(row.Value, out _) is { } example)
-                    _texts[(source, number)] = Of(example, row, referenceColumn, comparer);
-                number++;
-            }
+            var (source, said) = rows.Source(row);
+            return Of(readers[source].Read(said.Value, out _)!, said);
         }
     }
 
-    /// <summary>Each prompt once.</summary>
-    public IEnumerable<PromptText> All => _texts.Values;
+    /// <summary>Looks at every prompt where somebody wants its right answer, so that none is missed in the midst of a run.</summary>
+    /// <param name="judge">Looks at each more closely; null for nobody.</param>
+    /// <exception cref="InputException">A row has no right answer, or the judge refuses it.</exception>
+    public void Require(Action<PromptText>? judge = null)
+    {
+        if ((referenceColumn ?? comparer) is null && judge is null)
+            return;
+        for (var row = 0; row < rows.Count; row++)
+        {
+            var text = this[row];
+            judge?.Invoke(text);
+        }
+    }
 
-    public PromptText this[int row] => _texts[_rows.Origin(row)];
-
-    private static PromptText Of(Example example, SourceRow row, string? referenceColumn, string? comparer)
+    private PromptText Of(Example example, SourceRow row)
     {
         var reference = ReferenceAnswer.Of(row.Value, referenceColumn);
         if (reference is null && (referenceColumn ?? comparer) is not null)

@@ -17,10 +17,11 @@ internal static class RowRemarks
     {
         foreach (var remark in source.Remarks)
             yield return remark;
-        if (reader.Unread.Count > 0)
-            yield return $"note: {source.Name}: columns without "
-                + $"effect: {string.Join(", ", reader.Unread.Take(12))}{(reader.Unread.Count > 12 ? $" and {reader.Unread.Count - 12} more" : "")}";
-        if (reader.HasColumn("margin") && options.Answers is { Shape: not AnswerShape.Whole })
+        string[] unread = [.. reader.Unread.Except(options.Annotations)];
+        if (unread.Length > 0)
+            yield return $"note: {source.Name}: columns without effect: {string.Join(", ", unread.Take(12))}"
+                + (unread.Length > 12 ? $" and {unread.Length - 12} more" : "");
+        if (reader.HasColumn("margin") && options.Answers is { Shape: not AnswerShape.Whole } && !options.Annotations.Contains("margin"))
             yield return $"note: {source.Name}: the column margin has an effect in reward modelling alone";
         if (reader.IgnoresPreference)
             yield return $"note: {source.Name}: the column preference is not read: chosen and rejected are taken as they stand. If it "

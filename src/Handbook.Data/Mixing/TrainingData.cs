@@ -75,6 +75,9 @@ public sealed record TrainingDataOptions
     /// <summary>The folder beside which data sets are looked up.</summary>
     public string? RecipeFolder { get; init; }
 
+    /// <summary>Columns that are known to have no effect.</summary>
+    internal IReadOnlyList<string> Annotations { get; init; } = [];
+
     /// <summary>Where tokenised rows are kept for the next run.</summary>
     public CacheFolder Cache { get; init; } = CacheFolder.Default;
 }
@@ -134,13 +137,12 @@ public sealed class TrainingData : IDisposable
         }
     }
 
-    /// <summary>What prompts say, read from their files again.</summary>
+    /// <summary>What prompts say.</summary>
     /// <param name="rows"><see cref="Train"/> or <see cref="Evaluation"/>, of a method that reads prompts.</param>
     /// <param name="referenceColumn">The column with the right answers; null takes one of the usual ones.</param>
     /// <param name="comparer">The scorer that compares with them; null where none does.</param>
-    /// <exception cref="InputException">A row has no right answer, and somebody wants one.</exception>
     internal PromptTexts Texts(ITokenRows rows, string? referenceColumn, string? comparer) =>
-        new((OrderedRows)rows, _sources, referenceColumn, comparer);
+        new((OrderedRows)rows, [.. _sources.Select(source => source.Reader)], referenceColumn, comparer);
 
     /// <summary>Closes the files of tokenised rows: no row can be read any more.</summary>
     public void Dispose()

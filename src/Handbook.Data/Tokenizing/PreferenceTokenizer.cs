@@ -33,6 +33,10 @@ internal sealed class PreferenceTokenizer : IRowTokenizer
     public string Format => _reader.Layout.ToString();
 
     /// <inheritdoc/>
+    /// <remarks>Whoever judges the answers to a prompt asks what it says.</remarks>
+    public bool KeepsRows => _options.Shape == AnswerShape.Prompt;
+
+    /// <inheritdoc/>
     public string Fingerprint =>
         $"{_reader.Fingerprint}\n{_tokenizer.Fingerprint} bos {_tokenizer.BosId} eos {_tokenizer.EosId}\n{_chats?.Fingerprint}\n{_options}";
 

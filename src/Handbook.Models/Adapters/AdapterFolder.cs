@@ -27,53 +27,84 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
         ?? throw new InputException($"{folder} has {AdapterConfigFile.Name}, but no {Weights}",
             why: "the adapter's tensors are missing", fix: "name a folder that holds both");
 
+    public void Check(AdapterLayout layout)
+    {
+        using var tensors = new Tensors(Folder);
+        foreach (var layer in layout.Layers)
+            if (layer.Start is not null)
+                StartedAdapter.Check(layer, tensors.Find);
+            else
+                foreach (var part in layer.Specs.SelectMany(spec => spec.Parts))
+                    tensors.Find(part.Published, part.PublishedShape);
+        foreach (var part in layout.Whole.SelectMany(pair => pair.Own.Parts))
+            tensors.Find(part.Published, part.PublishedShape);
+        tensors.RequireNoOthers();
+    }
+
     public void Fill(AdapterLayout layout, ModelParameters parameters)
     {
-        using var files = WeightFiles.Open(FileOf(Folder));
-        var tensors = Names(files);
-        var used = new HashSet<string>();
+        using var tensors = new Tensors(Folder);
         foreach (var layer in layout.Layers)
-        {
             if (layer.Start is { } start)
-                StartedAdapter.Read(layer, start, parameters, Find);
+                StartedAdapter.Read(layer, start, parameters, tensors.Find);
             else
                 foreach (var spec in layer.Specs)
                     Read(spec);
-        }
         foreach (var (_, own) in layout.Whole)
             Read(own);
-        if (tensors.Keys.Except(used).Order(StringComparer.Ordinal).ToArray() is [var extra, ..] all)
-            throw new InputException($"{files.Path}: tensor \"{extra}\"{(all.Length > 1 ? $" and {all.Length - 1} more" : "")} "
-                + $"{(all.Length > 1 ? "belong" : "belongs")} to no layer that has an adapter",
-                why: "what an adapter learnt there would be lost without a word",
-                fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
 
         unsafe void Read(ParameterSpec spec)
         {
             var value = parameters[spec.Name].Value;
             foreach (var part in spec.Parts)
             {
-                var data = Find(part.Published, part.PublishedShape);
+                var data = tensors.Find(part.Published, part.PublishedShape);
                 PartCopy.ToOurs(data, part, spec.Count / Math.Max(spec.Shape[0], 1), value.DType, (nint)value.Data);
                 GC.KeepAlive(data.Owner);
             }
         }
+    }
 
-        TensorData Find(string published, ValueList<long> shape)
+    /// <summary>The tensors of a folder by today's names, and which of them were asked for.</summary>
+    private sealed class Tensors : IDisposable
+    {
+        private const string Cure = "take the adapter_config.json that was saved with it, and the model that it was trained on";
+
+        private readonly WeightFiles _files;
+        private readonly Dictionary<string, string> _names;
+        private readonly HashSet<string> _used = [];
+
+        public Tensors(string folder)
         {
-            if (!tensors.TryGetValue(published, out var name))
-                throw new InputException($"{files.Path}: tensor \"{published}\" is missing",
-                    why: "the config names its layer as one with an adapter",
-                    fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
-            used.Add(published);
-            var info = files.Info(name);
+            _files = WeightFiles.Open(FileOf(folder));
+            _names = Names(_files);
+        }
+
+        public TensorData Find(string published, ValueList<long> shape)
+        {
+            if (!_names.TryGetValue(published, out var name))
+                throw new InputException($"{_files.Path}: tensor \"{published}\" is missing",
+                    why: "the config names its layer as one with an adapter", fix: Cure);
+            _used.Add(published);
+            var info = _files.Info(name);
             if (!info.Shape.Equals(shape))
-                throw new InputException($"{files.Path}: tensor \"{name}\" has shape {info.Shape}, but the config and the model ask for {shape}",
+                throw new InputException($"{_files.Path}: tensor \"{name}\" has shape {info.Shape}, but the config and the model ask for "
+                    + $"{shape}",
                     why: published.Contains(".lora_", StringComparison.Ordinal) ? "the rank differs, or the adapter was trained on another model"
                         : "the adapter was trained on another model, or with another vocabulary",
-                    fix: "take the adapter_config.json that was saved with it, and the model that it was trained on");
-            return files.Read(name);
+                    fix: Cure);
+            return _files.Read(name);
         }
+
+        public void RequireNoOthers()
+        {
+            if (_names.Keys.Except(_used).Order(StringComparer.Ordinal).ToArray() is [var extra, ..] all)
+                throw new InputException($"{_files.Path}: tensor \"{extra}\"{(all.Length > 1 ? $" and {all.Length - 1} more" : "")} "
+                    + $"{(all.Length > 1 ? "belong" : "belongs")} to no layer that has an adapter",
+                    why: "what an adapter learnt there would be lost without a word", fix: Cure);
+        }
+
+        public void Dispose() => _files.Dispose();
     }
 
     /// <summary>The tensors by today's names: some releases kept the adapter's name in them, or other ends.</summary>

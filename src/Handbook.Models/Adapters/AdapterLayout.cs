@@ -67,6 +67,9 @@ internal sealed record AdapterLayout
     /// <summary>Whether it is trained; a frozen one lies below another, or is a reference.</summary>
     public bool IsTrained { get; init; }
 
+    /// <summary>Whether it is kept in bfloat16 while it is trained: numbers, gradients and optimiser states.</summary>
+    public bool IsBFloat16 { get; init; }
+
     /// <summary>Whether it stands beside the trained one, to be compared with, instead of below it.</summary>
     public bool IsReference { get; init; }
 
@@ -102,7 +105,7 @@ internal sealed record AdapterLayout
                 }, ".start") }
                 : layer);
         }
-        return new()
+        var layout = new AdapterLayout
         {
             Name = name,
             Config = config,
@@ -111,6 +114,8 @@ internal sealed record AdapterLayout
             Source = source,
             IsTrained = trained,
         };
+        source.Check(layout);
+        return layout;
     }
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
@@ -202,6 +207,12 @@ internal sealed record AdapterLayout
 /// <summary>Where an adapter's values come from.</summary>
 internal interface IAdapterSource
 {
+    /// <summary>Requires that the values are there, before anything large is loaded.</summary>
+    /// <exception cref="InputException">Tensors are missing, left over or of another shape.</exception>
+    void Check(AdapterLayout layout)
+    {
+    }
+
     /// <summary>Gives the adapter's parameters their values.</summary>
     /// <param name="parameters">With everything else loaded: the base, and the adapters before this one.</param>
     void Fill(AdapterLayout layout, ModelParameters parameters);

@@ -47,6 +47,17 @@ internal static class StartedAdapter
         void Save(string name, Tensor values) => saved.Add(TensorToSave.From(name, values.To(DType.Float32).ToArray<float>(), values.Shape));
     }
 
+    /// <summary>Requires what <see cref="Read"/> reads.</summary>
+    public static void Check(AdapterLayer layer, Func<string, ValueList<long>, TensorData> find)
+    {
+        for (var i = 0; i < layer.Targets.Count; i++)
+        {
+            var (target, part) = (layer.Targets[i], layer.Targets[i].Up.Parts[0]);
+            find(layer.Down.Parts[i].Published, [2 * target.Rank, layer.Down.Shape[1]]);
+            find(part.Published, [part.PublishedShape[0], 2 * target.Rank]);
+        }
+    }
+
     /// <summary>Reads what <see cref="Tensors"/> wrote.</summary>
     /// <param name="find">The tensor of a name, whose shape is checked.</param>
     public static void Read(AdapterLayer layer, AdapterLayer start, ModelParameters parameters,

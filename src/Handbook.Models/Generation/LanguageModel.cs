@@ -22,6 +22,9 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Where the model came from.</summary>
     public string Folder { get; }
 
+    /// <summary>What a user should know of how it was read; null for nothing.</summary>
+    internal string? Note { get; private init; }
+
     /// <summary>The network, in evaluation.</summary>
     public Decoder Network { get; }
 
@@ -52,10 +55,10 @@ public sealed class LanguageModel : IDisposable
         folder = source.Having("tokenizer.json");
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
-        var network = source.Load(config, compute);
+        var network = source.Load(config, compute, roundsInputs: true);
         try
         {
-            return new(folder, network, tokenizer, defaults, owned: true);
+            return new(folder, network, tokenizer, defaults, owned: true) { Note = source.QuantisedNote };
         }
         catch
         {

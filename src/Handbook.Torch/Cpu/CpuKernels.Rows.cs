@@ -61,6 +61,13 @@ internal sealed unsafe partial class CpuKernels
             Buffer.MemoryCopy((byte*)dy.Data + i * bytes, (byte*)dx.Data + host[i] * bytes, bytes, bytes);
     }
 
+    public override void RoundToBFloat16(Tensor x)
+    {
+        if (!x.IsContiguous || x.DType != DType.Float32)
+            throw Unsupported("rounding to bfloat16", x);
+        ElementwiseKernel.RoundToBFloat16(x.Pointer<float>(), x.Count);
+    }
+
     public override void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y)
     {
         if (!x.IsContiguous || !y.IsContiguous || x.DType != y.DType || keys.Count != x.Size(0))

@@ -158,6 +158,24 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
         OptimizerKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), states.Length > 0 ? states[0].Pointer<T>() : null,
             states.Length > 1 ? states[1].Pointer<T>() : null, PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
 
+    public override void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+        Tensor? copy, double gradientScale)
+    {
+        var (first, second) = (Coded(states[0]), states.Length > 1 ? Coded(states[1]) : default);
+        switch (parameters.DType)
+        {
+            case DType.Float32: Step<float>(); break;
+            case DType.Float64: Step<double>(); break;
+            default: throw Unsupported("an optimiser's step with 8-bit states", parameters);
+        }
+
+        void Step<T>() where T : unmanaged => CodedStateKernel.Step(rule, parameters.Pointer<T>(), gradients.Pointer<T>(), first, second,
+            PointerOrNull<BFloat16>(copy), parameters.Count, gradientScale);
+
+        static CodedState Coded(CodedTensors state) =>
+            new((nint)state.Codes.Pointer<byte>(), (nint)state.Scales.Pointer<float>(), state.Code);
+    }
+
     public override void AdafactorStep(AdafactorStep step, Tensor parameters, Tensor gradients, Tensor rowState, Tensor? columnState,
         double gradientScale)
     {

@@ -58,6 +58,9 @@ internal abstract class DeviceKernels
     /// <param name="rate">Share of the elements that become 0; the others grow by 1 / (1 − rate).</param>
     public virtual void Dropout(Tensor x, Mirrored<long> keys, double rate, bool add, Tensor y) => throw Missing();
 
+    /// <summary>Rounds every element to the nearest bfloat16, in its place.</summary>
+    public virtual void RoundToBFloat16(Tensor x) => throw Missing();
+
     /// <summary>Σ x² in float64. Waits for the device.</summary>
     public virtual double SumOfSquares(Tensor x) => throw Missing();
 
@@ -130,6 +133,12 @@ internal abstract class DeviceKernels
     /// <param name="copy">The new parameters once more, in bfloat16; null where not wanted.</param>
     public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<Tensor> states, Tensor? copy,
         double gradientScale)
+        where TRule : struct, IOptimizerRule => throw Missing();
+
+    /// <summary>The same with states in eight bits a number.</summary>
+    /// <param name="states">At least one, at most two; a block of codes begins where the parameters do.</param>
+    public virtual void OptimizerStep<TRule>(TRule rule, Tensor parameters, Tensor gradients, ReadOnlySpan<CodedTensors> states,
+        Tensor? copy, double gradientScale)
         where TRule : struct, IOptimizerRule => throw Missing();
 
     /// <param name="parameters">[rows, width], or [count].</param>
@@ -223,6 +232,12 @@ internal readonly record struct NormBackward
     /// <summary>[D]; added to. Null where there is no bias, or it is frozen.</summary>
     public required Tensor? BiasGradient { get; init; }
 }
+
+/// <summary>A state of an optimiser in eight bits a number.</summary>
+/// <param name="Codes">[whole blocks of 256], bytes.</param>
+/// <param name="Scales">[blocks], float32.</param>
+/// <param name="Code">What the codes mean.</param>
+internal readonly record struct CodedTensors(Tensor Codes, Tensor Scales, DynamicCode Code);
 
 /// <summary>What an attention layer knows apart from its tensors.</summary>
 /// <param name="Positions">[N].</param>

@@ -71,7 +71,8 @@ internal sealed class AdaptedLinear : AutogradNode
     {
         var level = _levels[l];
         var adapter = level.Adapter;
-        var low = Linear.Multiply(Dropped(adapter, x), adapter.Down, null, exact);
+        var type = adapter.Down.Compute.DType;
+        var low = Linear.Multiply(Dropped(adapter, x).To(type), adapter.Down, null, exact);
         foreach (var part in adapter.Parts)
             if (part.Scale != 1)
                 low.Narrow(1, part.RankStart, part.Rank).MulInPlace(part.Scale);
@@ -83,9 +84,11 @@ internal sealed class AdaptedLinear : AutogradNode
             var part = adapter.Parts[i];
             var (rows, own) = (y.Narrow(1, part.RowStart, part.Rows), low.Narrow(1, part.RankStart, part.Rank));
             if (exact)
-                rows.AddInPlace(Linear.RowByRow(own, part.Up.Compute, null, own.DType));
-            else
+                rows.AddInPlace(part.Up.Operand.RowByRow(own, null, own.DType));
+            else if (type == rows.DType)
                 Product.TrySum(rows, own, part.Up.Compute.Detach().T(), add: true);
+            else
+                rows.AddInPlace(Product.Of(own, part.Up.Compute.Detach().T()));
             if (part.UpBias is { } offset)
                 rows.AddInPlace(offset.Compute.Detach(), part.Scale);
             if (part.Magnitude is not { } magnitude)
@@ -196,6 +199,7 @@ internal sealed class AdaptedLinear : AutogradNode
             }
             if (part.UpBias is { IsTrainable: true } offset)
                 offset.Add(rows.To(offset.Gradient!.DType).Sum(0) * part.Scale);
+            rows = rows.To(low.DType);
             part.Up.AddProduct(rows.T(), own);
             var down = dlow.Narrow(1, part.RankStart, part.Rank);
             Product.Into(rows, part.Up.Compute.Detach(), down);
@@ -203,15 +207,15 @@ internal sealed class AdaptedLinear : AutogradNode
                 down.MulInPlace(part.Scale);
         }
         if (adapter.Down.IsTrainable)
-            adapter.Down.AddProduct(dlow.T(), Dropped(adapter, _x));
+            adapter.Down.AddProduct(dlow.T(), Dropped(adapter, _x).To(low.DType));
         if (!_inputNeedsGrad)
             return null;
-        var own2 = Product.Of(dlow, adapter.Down.Compute.Detach());
+        var dxd = Product.Of(dlow, adapter.Down.Compute.Detach()).To(_x.DType);
         if (_noise is not null && adapter.Dropout > 0)
-            DeviceKernels.Of(own2).Dropout(own2, _noise.For(adapter.Layer), adapter.Dropout, add: false, own2);
+            DeviceKernels.Of(dxd).Dropout(dxd, _noise.For(adapter.Layer), adapter.Dropout, add: false, dxd);
         if (dx is null)
-            return own2;
-        dx.AddInPlace(own2);
+            return dxd;
+        dx.AddInPlace(dxd);
         return dx;
     }
 }

@@ -79,7 +79,8 @@ internal sealed class LinearLogProb : AutogradNode
 
     /// <summary>The inputs of the adapters' second products, which have gradients of their own.</summary>
     private static Tensor[] Low(Tensor hidden, Parameter head, TokenNoise? noise) => [.. head.Adapters.Select(adapter =>
-        Linear.Forward(TokenDropout.Forward(hidden, noise, adapter), adapter.Down) * adapter.Parts[0].Scale)];
+        Linear.Forward(TokenDropout.Forward(hidden, noise, adapter).To(adapter.Down.Compute.DType), adapter.Down)
+            .To(hidden.DType) * adapter.Parts[0].Scale)];
 
     private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
         [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value)];
@@ -178,12 +179,12 @@ internal sealed class LinearLogProb : AutogradNode
     {
         using var scope = TensorScope.Enter();
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
-        var logits = RowExact.IsEnabled ? Linear.RowByRow(hidden, head.Compute, null, type)
+        var logits = RowExact.IsEnabled ? head.Operand.RowByRow(hidden, null, type)
             : Product.Linear(hidden, head.Compute, null).To(type);
         foreach (var (low, adapter) in Low(hidden, head, noise: null).Zip(head.Adapters))
         {
-            var up = adapter.Parts[0].Up.Compute;
-            logits = logits + (RowExact.IsEnabled ? Linear.RowByRow(low, up, null, type) : Product.Linear(low, up, null).To(type));
+            WeightOperand up = adapter.Parts[0].Up.Compute;
+            logits = logits + (RowExact.IsEnabled ? up.RowByRow(low, null, type) : up.Linear(low, null).To(type));
         }
         if (options.Scale != 1)
             logits = logits * options.Scale;

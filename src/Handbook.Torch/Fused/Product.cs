@@ -78,27 +78,24 @@ internal static unsafe class Product
             Stored(x, weight.Detach().T(), bias, wide);
             return wide;
         }
-        var widened = IsWidened(x, weight.Size(0));
-        if (!widened && Pieces(x, weight.Size(0)) == 1)
+        if (!IsWidened(x, weight.Size(0)) && Pieces(x, weight.Size(0)) == 1)
             return x.Linear(weight, bias);
         var result = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
         using var scope = TensorScope.Enter();
-        if (widened)
-            Widened(x, weight.Detach().T(), bias, result);
-        else
-            Multiply(x, weight.Detach().T(), result, bias);
+        Into(x, weight.Detach().T(), result, bias);
         return result;
     }
 
-    /// <summary>[M, K] · [K, N] into an existing [M, N].</summary>
-    public static void Into(Tensor left, Tensor right, Tensor result)
+    /// <summary>[M, K] · [K, N] + bias into an existing [M, N].</summary>
+    /// <param name="bias">[N]; null for none.</param>
+    public static void Into(Tensor left, Tensor right, Tensor result, Tensor? bias = null)
     {
         if (IsStored(left, right))
-            Stored(left, right, null, result);
+            Stored(left, right, bias, result);
         else if (IsWidened(left, right.Size(1)))
-            Widened(left, right, null, result);
+            Widened(left, right, bias, result);
         else
-            Multiply(left, right, result, add: false);
+            Multiply(left, right, result, bias);
     }
 
     /// <summary>[M, K] · [K, N] into a sum of at least the same precision, or added to it.</summary>
@@ -251,7 +248,7 @@ internal static unsafe class Product
     }
 
     /// <summary>Rows of a stored weight, [out, in], that are widened at once: all tiles are of about the same size.</summary>
-    private static long StoredColumns(long inputs, long outputs)
+    internal static long StoredColumns(long inputs, long outputs)
     {
         var most = Math.Max(64, TileElements / Math.Max(1, inputs));
         var tiles = Math.Max(1, (outputs + most - 1) / most);
@@ -262,18 +259,19 @@ internal static unsafe class Product
     internal static Tensor WidenedRows(Tensor weight, long start) =>
         Widen(weight, start, Math.Min(StoredColumns(weight.Size(1), weight.Size(0)), weight.Size(0) - start), 0, weight.Size(1));
 
-    /// <summary>Σ of the squares of each row; [rows], float32 or float64.</summary>
-    public static Tensor RowSquares(Tensor matrix)
+    /// <summary>Σ of the squares of each row of a weight, tile by tile; [rows], float32 or float64.</summary>
+    public static Tensor RowSquares(Parameter weight)
     {
-        if (matrix.DType == DType.Float64)
-            return (matrix * matrix).Sum(1);
-        var sums = Tensor.Empty(DType.Float32, matrix.Device, matrix.Size(0));
-        for (long start = 0, count; start < matrix.Size(0); start += count)
+        var (rows, columns) = (weight.Value.Size(0), weight.Value.Size(1));
+        var type = weight.Codes is null && weight.Value.DType == DType.Float64 ? DType.Float64 : DType.Float32;
+        var sums = Tensor.Empty(type, Device.Cpu, rows);
+        var most = StoredColumns(columns, rows);
+        for (var start = 0L; start < rows; start += most)
         {
             using var scope = TensorScope.Enter();
-            var rows = WidenedRows(matrix, start);
-            count = rows.Size(0);
-            sums.Narrow(0, start, count).CopyFrom((rows * rows).Sum(1));
+            var count = Math.Min(most, rows - start);
+            var tile = Fused.Linear.Whole(weight, start, count);
+            sums.Narrow(0, start, count).CopyFrom((tile * tile).Sum(1));
         }
         return sums;
     }

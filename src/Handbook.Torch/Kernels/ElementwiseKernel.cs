@@ -51,6 +51,10 @@ internal static unsafe class ElementwiseKernel
     public static void Scale<T>(T* data, long count, double factor) where T : unmanaged =>
         ThreadTeam.Run(Pieces(count), new MapBody<T, T> { Source = data, Target = data, Count = count, Factor = factor, Add = false });
 
+    /// <summary>Rounds every element to the nearest bfloat16, ties to even.</summary>
+    public static void RoundToBFloat16(float* data, long count) =>
+        ThreadTeam.Run(Pieces(count), new RoundBody { Data = data, Count = count });
+
     /// <summary>Σ x² in float64: it cannot overflow, so the result is finite if and only if every element is.</summary>
     public static double SumOfSquares<T>(T* data, long count) where T : unmanaged
     {
@@ -158,6 +162,19 @@ internal static unsafe class ElementwiseKernel
                     for (var j = 0; j < Width; j += 16)
                         lanes.Store(target, j, lanes.Load(source, j) + lanes.Load(Offsets, j));
             }
+        }
+    }
+
+    private struct RoundBody : IParallelBody
+    {
+        public float* Data;
+        public long Count;
+
+        public readonly void Invoke(int index)
+        {
+            var end = Math.Min(Count, (index + 1L) * Piece);
+            for (var i = (long)index * Piece; i < end; i++)
+                Data[i] = BFloat16.From(Data[i]).ToSingle();
         }
     }
 

@@ -154,3 +154,48 @@ internal readonly struct LionRule(double rate, double beta1, double beta2, doubl
         return p * _keep - _rate * (double.IsNaN(direction) ? direction : Math.Sign(direction));
     }
 }
+
+/// <summary>Schedule-free AdamW: two states, z and v; the parameter is y, where gradients are taken. Defazio et al. 2024,
+/// arXiv:2405.15682, algorithm 1.</summary>
+/// <remarks>
+/// <code>
+/// v ← β₂·v + (1−β₂)·g²;   d = g / ( √v/√(1−β₂ᵗ) + ε ) + λ·y
+/// y ← (1−c)·y + c·z + η·(β₁·(1−c) − 1)·d
+/// z ← z − η·d
+/// x = y + (1 − 1/β₁)·(z − y), the mean that is evaluated and saved, is never stored
+/// </code>
+/// As in the authors' package, the weight decay is taken at y.
+/// </remarks>
+/// <param name="rate">η, warm-up included.</param>
+/// <param name="beta1">β₁: how near y is to x.</param>
+/// <param name="beta2">β₂.</param>
+/// <param name="epsilon">ε.</param>
+/// <param name="decay">λ.</param>
+/// <param name="share">c, the weight of this step in the mean.</param>
+/// <param name="step">t, from 1.</param>
+internal readonly struct ScheduleFreeRule(double rate, double beta1, double beta2, double epsilon, double decay, double share, long step)
+    : IOptimizerRule
+{
+    private readonly double _rate = rate, _beta2 = beta2, _epsilon = epsilon, _decay = decay, _share = share;
+    private readonly double _root = 1 / Math.Sqrt(1 - Math.Pow(beta2, step)), _pull = rate * (beta1 * (1 - share) - 1);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public Vector512<float> Update(Vector512<float> p, Vector512<float> g, ref Vector512<float> a, ref Vector512<float> b)
+    {
+        b = Vector512.FusedMultiplyAdd(g * g, Vector512.Create((float)(1 - _beta2)), b * (float)_beta2);
+        var denominator = Vector512.FusedMultiplyAdd(Vector512.Sqrt(b), Vector512.Create((float)_root), Vector512.Create((float)_epsilon));
+        var direction = Vector512.FusedMultiplyAdd(p, Vector512.Create((float)_decay), g / denominator);
+        p = Vector512.FusedMultiplyAdd(a - p, Vector512.Create((float)_share), p);
+        a = Vector512.FusedMultiplyAdd(direction, Vector512.Create((float)-_rate), a);
+        return Vector512.FusedMultiplyAdd(direction, Vector512.Create((float)_pull), p);
+    }
+
+    public double Update(double p, double g, ref double a, ref double b)
+    {
+        b = _beta2 * b + (1 - _beta2) * g * g;
+        var direction = g / (Math.Sqrt(b) * _root + _epsilon) + _decay * p;
+        p += _share * (a - p);
+        a -= _rate * direction;
+        return p + _pull * direction;
+    }
+}

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch.Kernels;
 
@@ -85,15 +86,41 @@ internal static unsafe class RowLinearKernel
                 Widen(x + r * xStride, inputs, panel + (long)r * width);
             stride = width;
         }
-        ThreadTeam.Run(pieces, new Body<T, TOut>
+        ThreadTeam.Run(pieces, new Body<T, TOut, DenseRows<T>>
         {
             X = panel,
             XStride = stride,
             Rows = rows,
-            Weight = weight,
+            Weight = new() { Weight = weight, Inputs = inputs, Width = width },
             Bias = bias,
             Y = y,
-            Inputs = inputs,
+            Width = width,
+            Outputs = outputs,
+            PieceRows = pieceRows
+        });
+    }
+
+    /// <summary>The same for a weight that is kept as codes.</summary>
+    public static void RunCoded(float* x, long xStride, int rows, QuantisedMatrix weight, float* bias, float* y, int inputs, int outputs)
+    {
+        var width = (inputs + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
+        if (width != inputs)
+        {
+            var panel = Scratch.Get<float>(Scratch.Slot.Row, (long)rows * width);
+            for (var r = 0; r < rows; r++)
+                Widen(x + r * xStride, inputs, panel + (long)r * width);
+            x = panel;
+            xStride = width;
+        }
+        var pieceRows = PieceRows(outputs);
+        ThreadTeam.Run((outputs + pieceRows - 1) / pieceRows, new Body<float, float, CodedRows>
+        {
+            X = x,
+            XStride = (nint)xStride,
+            Rows = rows,
+            Weight = new() { Weight = weight, Width = width },
+            Bias = bias,
+            Y = y,
             Width = width,
             Outputs = outputs,
             PieceRows = pieceRows
@@ -109,13 +136,76 @@ internal static unsafe class RowLinearKernel
             Lanes.LoadPartial(source + i, count - i, 0).Store(target + i);
     }
 
-    private struct Body<T, TOut> : IParallelBody where T : unmanaged where TOut : unmanaged
+    /// <summary>Where rows of W come from.</summary>
+    private interface IWeightRows
+    {
+        /// <summary>Rows <paramref name="output"/> … of W in float32, without gaps; zeros in the place of those behind the last.</summary>
+        /// <param name="count">Rows that there are, at most <see cref="Tile"/>.</param>
+        /// <param name="panel">Room for <see cref="Tile"/> rows.</param>
+        float* Read(int output, int count, float* panel);
+
+        /// <summary>Asks for the rows that are read soon.</summary>
+        void Fetch(int output);
+    }
+
+    private struct DenseRows<T> : IWeightRows where T : unmanaged
+    {
+        public T* Weight;
+        public int Inputs, Width;
+
+        public readonly float* Read(int output, int count, float* panel)
+        {
+            if (typeof(T) == typeof(float) && Width == Inputs && count == Tile)
+                return (float*)(Weight + (long)output * Inputs);
+            for (var o = 0; o < Tile; o++)
+                if (o < count)
+                    Widen(Weight + (long)(output + o) * Inputs, Inputs, panel + (long)o * Width);
+                else
+                    new Span<float>(panel + (long)o * Width, Width).Clear();
+            return panel;
+        }
+
+        /// <summary>Beyond the last row it does nothing.</summary>
+        public readonly void Fetch(int output)
+        {
+            var bytes = (long)Tile * Inputs * sizeof(T);
+            var address = (byte*)(Weight + (long)output * Inputs) + Math.Max(bytes, Ahead / bytes * bytes);
+            if (Sse.IsSupported)
+                for (var i = 0L; i < bytes; i += 64)
+                    Sse.Prefetch1(address + i);
+        }
+    }
+
+    private struct CodedRows : IWeightRows
+    {
+        public QuantisedMatrix Weight;
+        public int Width;
+
+        public readonly float* Read(int output, int count, float* panel)
+        {
+            new Span<float>(panel, Tile * Width)[(count * Width)..].Clear();
+            for (var o = 0; o < count; o++)
+            {
+                Weight.ReadRow(output + o, panel + (long)o * Width);
+                new Span<float>(panel + (long)o * Width, Width)[(int)Weight.Columns..].Clear();
+            }
+            return panel;
+        }
+
+        public readonly void Fetch(int output)
+        {
+            // Half a byte a value: the processor's own prefetching keeps up.
+        }
+    }
+
+    private struct Body<T, TOut, TWeight> : IParallelBody where T : unmanaged where TOut : unmanaged where TWeight : struct, IWeightRows
     {
         public float* X;
         public nint XStride;
-        public T* Weight, Bias;
+        public TWeight Weight;
+        public T* Bias;
         public TOut* Y;
-        public int Rows, Inputs, Width, Outputs, PieceRows;
+        public int Rows, Width, Outputs, PieceRows;
 
         public readonly void Invoke(int index)
         {
@@ -129,34 +219,16 @@ internal static unsafe class RowLinearKernel
         /// <summary>Up to four outputs of some rows.</summary>
         private readonly void Columns(int from, int to, int output, int count, float* panel)
         {
-            var weight = (float*)(Weight + (long)output * Inputs);
-            if (typeof(T) != typeof(float) || Width != Inputs || count < Tile)
-            {
-                for (var o = 0; o < Tile; o++)
-                    if (o < count)
-                        Widen(Weight + (long)(output + o) * Inputs, Inputs, panel + (long)o * Width);
-                    else
-                        new Span<float>(panel + (long)o * Width, Width).Clear();
-                weight = panel;
-            }
+            var weight = Weight.Read(output, count, panel);
             var sums = stackalloc Vector128<float>[RowLinearTiles.Rows];
             if (from == 0)
-                Fetch((byte*)(Weight + (long)output * Inputs), (long)Tile * Inputs * sizeof(T));
+                Weight.Fetch(output);
             for (var row = from; row < to;)
             {
                 var done = RowLinearTiles.Sums(X + row * XStride, XStride, to - row, weight, Width, sums);
                 for (var r = 0; r < done; r++, row++)
                     Store(row, output, count, sums[r]);
             }
-        }
-
-        /// <summary>Asks for further rows of W while these are worked on; beyond the last row it does nothing.</summary>
-        private static void Fetch(byte* address, long bytes)
-        {
-            address += Math.Max(bytes, Ahead / bytes * bytes);
-            if (Sse.IsSupported)
-                for (var i = 0L; i < bytes; i += 64)
-                    Sse.Prefetch1(address + i);
         }
 
         private readonly void Store(int row, int output, int count, Vector128<float> sums)

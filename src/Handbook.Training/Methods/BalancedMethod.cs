@@ -11,9 +11,9 @@ namespace Handbook.Training.Methods;
 /// <code>
 /// loss = inner loss + λ · balance        over the same group of rows
 /// </code>
-/// The balance goes back together with the inner method's parts (<see cref="LossPass.Add(Tensor)"/>). A group of several bins must have
-/// been read whole before the first of them goes back, since f counts all its tokens: where the inner method does not do so itself, it is
-/// read once without gradients first.
+/// The gradient of the balance is computed together with the inner method's parts (<see cref="LossPass.Add(Tensor)"/>). A group of several
+/// bins must have been read whole before the gradient of the first is computed, since f counts all its tokens: where the inner method does
+/// not do so itself, the group is read once without gradients first.
 /// </remarks>
 /// <param name="inner">The method.</param>
 /// <param name="coefficient">λ, above 0.</param>
@@ -108,8 +108,8 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
         model.Hidden(bin.Stream, pass.OptionsFor(bin.Batch));
     }
 
-    /// <summary>A bin that the inner method had no reason to read, because nothing in it is learnt: its tokens are spread all the
-    /// same.</summary>
+    /// <summary>A bin that the inner method had no reason to read, because nothing in it is learnt: its tokens count for the balance all
+    /// the same.</summary>
     private static void AddRest(Decoder model, Bin bin, ExpertBalance balance, LossPass pass)
     {
         if (pass.Training ? balance[bin.Batch].IsInGraph : balance[bin.Batch].IsKnown)

@@ -32,7 +32,7 @@ internal sealed record MethodStart
     /// <summary>The options of the run.</summary>
     public required MethodOptions Run { get; init; }
 
-    /// <summary>The model, with its weights of now.</summary>
+    /// <summary>The model, with its current weights.</summary>
     public required Decoder Model { get; init; }
 
     /// <summary>Where its weights, or its adapter's, were read from.</summary>
@@ -53,11 +53,17 @@ internal sealed record MethodStart
 
     public required Tokenizer Tokenizer { get; init; }
 
-    /// <summary>The rows with what is known of their sources.</summary>
+    /// <summary>The rows, and what is known of their sources.</summary>
     public required TrainingData Data { get; init; }
 
     /// <summary>The rows that are held out; null without evaluations.</summary>
     public ITokenRows? Evaluation { get; init; }
+
+    /// <summary>What is known of the training rows.</summary>
+    public required RowSurvey Survey { get; init; }
+
+    /// <summary>What is known of the rows that are held out; null without evaluations.</summary>
+    public RowSurvey? HeldOutSurvey { get; init; }
 
     public required IWorkObserver Observer { get; init; }
 

@@ -29,7 +29,7 @@ internal interface ITrainingMethod
 
     /// <summary>What a step learns from, where that is not rows of the data but what the model makes of them now, such as its own answers
     /// to prompts.</summary>
-    /// <param name="model">The model with its weights of now.</param>
+    /// <param name="model">The model with its current weights.</param>
     /// <param name="updates">Updates done; 0 in evaluation, so that evaluations compare.</param>
     /// <param name="groups">Rows of the data.</param>
     /// <param name="pass">Says whether it is for training, and receives what is measured.</param>

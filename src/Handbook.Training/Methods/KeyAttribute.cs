@@ -4,6 +4,9 @@ namespace Handbook.Training.Methods;
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class KeyAttribute : Attribute
 {
+    /// <summary>The key, where it is not the property's name in snake_case; null where it is.</summary>
+    public string? Name { get; init; }
+
     /// <summary>Other spellings with the same meaning, e.g. the older handbook's name.</summary>
     public string[] Aliases { get; init; } = [];
 

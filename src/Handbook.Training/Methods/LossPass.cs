@@ -11,8 +11,8 @@ internal sealed class LossPass
     /// <summary>Whether gradients are wanted and running state may change.</summary>
     public bool Training { get; init; }
 
-    /// <summary>Whether no update has changed the model since the run began: a reference that it began from then says the same as the model
-    /// itself.</summary>
+    /// <summary>Whether no update has changed the model since the run began: a reference that the run began from then gives the same values as
+    /// the model itself.</summary>
     public bool IsUntrained { get; init; }
 
     /// <summary>Receives sums and counts.</summary>
@@ -54,7 +54,7 @@ internal sealed class LossPass
             GoBack([part, .. Balance?.TakeTerms() ?? []]);
     }
 
-    /// <summary>Goes back through what the network was asked of the balance alone.</summary>
+    /// <summary>Computes the gradient of what the network was asked for the balance alone.</summary>
     internal void AddBalance() => GoBack([.. Balance!.TakeTerms()]);
 
     private static void GoBack(Tensor[] roots)

@@ -13,7 +13,7 @@ namespace Handbook.Training.Methods;
 
 /// <summary>What a training method brings: the rows that it reads, its keys with their defaults and checks, its model's head, its
 /// references, its loss and metrics.</summary>
-/// <remarks>Whoever loads a recipe, checks it, plans a run or runs it asks here; none of them knows one method from another.</remarks>
+/// <remarks>The code that loads a recipe, checks it, plans a run or runs it asks here, and tells no method from another.</remarks>
 internal abstract class MethodDefinition
 {
     private static readonly Lazy<MethodDefinition[]> s_all = new(() => [.. Enum.GetValues<TrainingMethod>().Select(method =>
@@ -42,7 +42,8 @@ internal abstract class MethodDefinition
     /// <summary>The keys that it reads among those that not every method reads, by the names of their properties.</summary>
     public abstract IReadOnlyList<string> Keys { get; }
 
-    /// <summary>Keys that every other method reads, or that are read from its recipe by another one, with why it does not.</summary>
+    /// <summary>Keys that it does not read although all others do, or although another method reads them from its recipe, each with the
+    /// reason.</summary>
     public virtual IReadOnlyList<(string Key, string Why)> Unread => [];
 
     /// <summary>The enumeration of its losses; null where <c>loss_type</c> is not its key.</summary>
@@ -98,11 +99,11 @@ internal abstract class MethodDefinition
     public virtual (string Keys, int Length)? LongestRow(MethodOptions run) => run.Data.MaxLength is { } length ? ("max_length", length) : null;
 
     /// <summary>The steps over its rows.</summary>
-    /// <param name="steps">As the keys of training say it, of rows.</param>
+    /// <param name="steps">What the keys of training say, counted in rows.</param>
     public virtual StepPlanOptions Steps(StepPlanOptions steps, MethodOptions run) => steps;
 
     /// <summary>What is to be known of its rows before they are trained on.</summary>
-    public virtual SurveyOptions Survey => new();
+    public virtual SurveyOptions Survey(MethodOptions run) => new();
 
     /// <summary>Tells what is unusual about its rows.</summary>
     public virtual void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)

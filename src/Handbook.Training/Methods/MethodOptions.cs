@@ -31,6 +31,10 @@ public record MethodOptions
     [KeyGroup("Adapters")]
     public AdapterOptions Adapter { get; init; } = new();
 
+    /// <summary>A base in few bits.</summary>
+    [KeyGroup("Quantised weights")]
+    public QuantisationOptions Quantisation { get; init; } = new();
+
     /// <summary>Which rows are read and how they become tokens.</summary>
     [KeyGroup("Data")]
     public DataOptions Data { get; init; } = new();
@@ -77,6 +81,9 @@ public record MethodOptions
 
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
+
+    /// <summary>Columns that were put into the rows for people to read: no note need say that training has no use for them.</summary>
+    internal IReadOnlyList<string> Annotations { get; init; } = [];
 
     /// <summary>What belongs to the method.</summary>
     internal MethodDefinition Definition => MethodDefinition.Of(Method);

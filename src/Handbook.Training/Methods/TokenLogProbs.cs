@@ -7,7 +7,7 @@ using Handbook.Torch.Fused;
 namespace Handbook.Training.Methods;
 
 /// <summary>What a network says about the next token at some places of a bin: the one way from hidden rows to log-probabilities.</summary>
-/// <remarks>Only the rows that have a target meet the head; nothing is as wide as the vocabulary for longer than a tile.</remarks>
+/// <remarks>Only the rows that have a target go through the head; nothing is as wide as the vocabulary for longer than a tile.</remarks>
 internal static class TokenLogProbs
 {
     /// <summary>log p of each target; its derivative is the caller's to give where it learns.</summary>

@@ -17,6 +17,7 @@ internal sealed class Adafactor : Optimizer
 {
     private readonly ModelParameters _parameters;
     private readonly AdafactorStep _step;
+    private readonly StateStore _store = new(null);
     private readonly List<Piece> _pieces = [];
 
     /// <param name="parameters">What to train, in float32.</param>
@@ -27,17 +28,10 @@ internal sealed class Adafactor : Optimizer
         if (parameters.Plan.Residual != DType.Float32)
             throw new ArgumentException($"Adafactor computes in float32, not {parameters.Plan.Residual}", nameof(parameters));
         (_parameters, _step) = (parameters, step with { WeightDecay = decay });
-        foreach (var bucket in parameters.Trained)
-            foreach (var (parameter, offset) in bucket.Parameters)
-            {
-                var spec = parameters.Spec(parameter.Name);
-                var width = spec.Shape.Count > 1 ? (int)spec.Shape[^1] : 0;
-                // A slice of a published matrix (GPT-2's query of its c_attn) stands for itself: its columns' means are its own.
-                foreach (var (name, start, rows) in spec.Pieces)
-                    _pieces.Add(new(bucket, offset + start * Math.Max(1, width), checked((int)rows), width,
-                        (width == 0 ? "exp_avg_sq." : "exp_avg_sq_row.") + name, Zeros(rows),
-                        "exp_avg_sq_col." + name, width == 0 ? null : Zeros(width)));
-            }
+        // A slice of a published matrix (GPT-2's query of its c_attn) stands for itself: its columns' means are its own.
+        foreach (var piece in ParameterPiece.Trained(parameters))
+            _pieces.Add(new(piece, _store.Zeros(DType.Float32, piece.Rows),
+                piece.IsMatrix ? _store.Zeros(DType.Float32, piece.Width) : null));
     }
 
     public override string Description =>
@@ -48,11 +42,11 @@ internal sealed class Adafactor : Optimizer
     {
         get
         {
-            foreach (var piece in _pieces)
+            foreach (var (piece, rows, columns) in _pieces)
             {
-                yield return (piece.RowName, piece.RowState);
-                if (piece.ColumnState is { } columns)
-                    yield return (piece.ColumnName, columns);
+                yield return ($"{(piece.IsMatrix ? "exp_avg_sq_row" : "exp_avg_sq")}.{piece.Name}", rows.Detach());
+                if (columns is not null)
+                    yield return ($"exp_avg_sq_col.{piece.Name}", columns.Detach());
             }
         }
     }
@@ -60,7 +54,7 @@ internal sealed class Adafactor : Optimizer
     protected override void Update(double rate, double gradientScale)
     {
         _parameters.SettleGradients();
-        foreach (var piece in _pieces)
+        foreach (var (piece, rows, columns) in _pieces)
         {
             using var scope = TensorScope.Enter();
             var step = _step with
@@ -70,28 +64,12 @@ internal sealed class Adafactor : Optimizer
                 WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0,
             };
             var (values, gradients) = (piece.Of(piece.Bucket.Values), piece.Of(piece.Bucket.Gradients!));
-            DeviceKernels.Of(values).AdafactorStep(step, values, gradients, piece.RowState, piece.ColumnState, gradientScale);
+            DeviceKernels.Of(values).AdafactorStep(step, values, gradients, rows, columns, gradientScale);
         }
         _parameters.RefreshCompute();
     }
 
-    private static Tensor Zeros(long count)
-    {
-        using var scope = TensorScope.Enter();
-        return TensorScope.Detach(Tensor.Zeros(DType.Float32, count));
-    }
+    public override void Dispose() => _store.Dispose();
 
-    public override void Dispose()
-    {
-        foreach (var (_, state) in State)
-            state.Dispose();
-    }
-
-    private sealed record Piece(ParameterBucket Bucket, long Offset, int Rows, int Width, string RowName, Tensor RowState,
-        string ColumnName, Tensor? ColumnState)
-    {
-        /// <summary>This piece of a bucket's tensor; [rows, width], or [rows] where it is a vector.</summary>
-        public Tensor Of(Tensor bucket) =>
-            Width == 0 ? bucket.Narrow(0, Offset, Rows) : bucket.Narrow(0, Offset, (long)Rows * Width).View(Rows, Width);
-    }
+    private sealed record Piece(ParameterPiece Published, Tensor Rows, Tensor? Columns);
 }

@@ -5,13 +5,11 @@ namespace Handbook.Training.Optimizers;
 
 /// <summary>Adagrad as in torch. Duchi et al. 2011; the formula stands at <see cref="AdagradRule"/>.</summary>
 internal sealed class Adagrad(ModelParameters parameters, double epsilon, double rateDecay, double decay)
-    : BucketOptimizer<AdagradRule>(parameters, states: 1, decay)
+    : BucketOptimizer<AdagradRule>(parameters, s_states, decay)
 {
-    private readonly double _decay = decay;
+    private static readonly StateKind[] s_states = [new("sum", DynamicCode.Unsigned)];
 
-    public override string Description => $"Adagrad (epsilon {epsilon}; rate decay {rateDecay}; weight decay {_decay})";
-
-    protected override IReadOnlyList<string> StateNames { get; } = ["sum"];
+    public override string Description => $"Adagrad (epsilon {epsilon}; rate decay {rateDecay}; {Common})";
 
     protected override AdagradRule Rule(double rate, double decay) => new(rate, epsilon, decay, rateDecay, Updates);
 }

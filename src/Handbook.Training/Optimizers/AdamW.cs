@@ -4,14 +4,18 @@ using Handbook.Torch.Kernels;
 namespace Handbook.Training.Optimizers;
 
 /// <summary>AdamW as in torch. Loshchilov and Hutter 2019, arXiv:1711.05101; the formula stands at <see cref="AdamRule"/>.</summary>
-internal sealed class AdamW(ModelParameters parameters, double beta1, double beta2, double epsilon, double decay)
-    : BucketOptimizer<AdamRule>(parameters, states: 2, decay)
+/// <remarks>With 8-bit states it is the step of bitsandbytes 0.50 on the CPU, which decays the weights first, as torch does.</remarks>
+internal sealed class AdamW(ModelParameters parameters, double beta1, double beta2, double epsilon, double decay,
+    StateLayout? layout = null, Func<ParameterPiece, bool>? updates = null)
+    : BucketOptimizer<AdamRule>(parameters, s_states, decay, layout, updates)
 {
-    private readonly double _decay = decay;
+    private static readonly StateKind[] s_states = [new("exp_avg", DynamicCode.Signed), new("exp_avg_sq", DynamicCode.Unsigned)];
 
-    public override string Description => $"AdamW (betas {beta1}, {beta2}; epsilon {epsilon}; weight decay {_decay})";
+    /// <summary>Whether ε is added to √v before the correction of v's start from 0, as the package of GaLore does, not after it.</summary>
+    public bool CorrectsEpsilon { get; init; }
 
-    protected override IReadOnlyList<string> StateNames { get; } = ["exp_avg", "exp_avg_sq"];
+    public override string Description => $"AdamW (betas {beta1}, {beta2}; epsilon {epsilon}; {Common})";
 
-    protected override AdamRule Rule(double rate, double decay) => new(rate, beta1, beta2, epsilon, decay, Updates);
+    protected override AdamRule Rule(double rate, double decay) => new(rate, beta1, beta2,
+        CorrectsEpsilon ? epsilon / Math.Sqrt(1 - Math.Pow(beta2, Updates)) : epsilon, decay, Updates);
 }

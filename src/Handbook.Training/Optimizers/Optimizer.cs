@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Kernels;
@@ -27,25 +28,70 @@ internal abstract class Optimizer : IDisposable
 
     protected abstract void Update(double rate, double gradientScale);
 
-    /// <summary>The optimiser that a recipe names.</summary>
-    public static Optimizer Create(TrainingOptions options, ModelParameters parameters)
+    /// <summary>Puts the weights that are evaluated and saved in place, where they are others than those that gradients are taken at, until
+    /// the result is disposed of; null where they are the same.</summary>
+    public virtual IDisposable? Evaluation() => null;
+
+    /// <summary>Says that states which were just read, for a checkpoint, are not needed until the next step.</summary>
+    public virtual void ReleasePages()
     {
-        var (numbers, decay) = (options.OptimizerArguments(), options.WeightDecay);
-        return options.Optimizer() switch
+    }
+
+    /// <summary>The optimiser that a recipe names.</summary>
+    /// <param name="warmup">Steps of warm-up, for the optimiser that has one of its own.</param>
+    /// <exception cref="InputException"><c>optim_target_modules</c> names no matrix of the model.</exception>
+    public static Optimizer Create(TrainingOptions options, ModelParameters parameters, int warmup = 0)
+    {
+        var (kind, numbers, decay) = (options.Optimizer(), options.OptimizerArguments(), options.WeightDecay);
+        var (beta1, beta2, epsilon) = (options.AdamBeta1, options.AdamBeta2, options.AdamEpsilon);
+        var traits = OptimizerTraits.Of(kind);
+        var layout = new StateLayout
         {
-            OptimizerKind.AdamW => new AdamW(parameters, options.AdamBeta1, options.AdamBeta2, options.AdamEpsilon, decay),
-            OptimizerKind.RmsProp => new RmsProp(parameters, numbers.Number("alpha", 0.99), numbers.Number("eps", 1e-8), decay),
-            OptimizerKind.Sgd => new Sgd(parameters, numbers.Number("momentum", 0), numbers.Flag("nesterov"), decay),
-            OptimizerKind.Adagrad => new Adagrad(parameters, numbers.Number("eps", 1e-10), numbers.Number("lr_decay", 0), decay),
-            OptimizerKind.Lion => new Lion(parameters, options.AdamBeta1, options.AdamBeta2, decay),
-            OptimizerKind.Adafactor => new Adafactor(parameters, new AdafactorStep
-            {
-                ClipThreshold = numbers.Number("clip_threshold", 1),
-                DecayRate = numbers.Number("decay_rate", -0.8),
-                ScaleParameter = numbers.Flag("scale_parameter"),
-            }, decay),
-            var other => throw new NotSupportedException($"optimiser {other}"),
+            Bits = traits.Bits,
+            SmallestCoded = traits.Bits == 8 ? (long)numbers.Number("min_8bit_size") : 0,
+            CodesEmbedding = traits.Bits == 8 && numbers.Text("embedding_bits") == "8",
+            SpillFolder = traits.IsPaged ? options.OutputDir : null,
         };
+        switch (kind)
+        {
+            case OptimizerKind.AdamW or OptimizerKind.AdamW8Bit or OptimizerKind.PagedAdamW or OptimizerKind.PagedAdamW8Bit:
+                return new AdamW(parameters, beta1, beta2, epsilon, decay, layout);
+            case OptimizerKind.Lion or OptimizerKind.Lion8Bit or OptimizerKind.PagedLion or OptimizerKind.PagedLion8Bit:
+                return new Lion(parameters, beta1, beta2, decay, layout);
+            case OptimizerKind.RmsProp or OptimizerKind.RmsProp8Bit:
+                return new RmsProp(parameters, numbers.Number("alpha"), numbers.Number("eps"), decay, layout);
+            case OptimizerKind.Sgd:
+                return new Sgd(parameters, numbers.Number("momentum"), numbers.Flag("nesterov"), decay);
+            case OptimizerKind.Adagrad:
+                return new Adagrad(parameters, numbers.Number("eps"), numbers.Number("lr_decay"), decay);
+            case OptimizerKind.Adafactor:
+                return new Adafactor(parameters, new AdafactorStep
+                {
+                    ClipThreshold = numbers.Number("clip_threshold"),
+                    DecayRate = numbers.Number("decay_rate"),
+                    ScaleParameter = numbers.Flag("scale_parameter"),
+                }, decay);
+            case OptimizerKind.ScheduleFreeAdamW:
+                return new ScheduleFree(parameters,
+                    new(beta1, beta2, epsilon, warmup, numbers.Number("r"), numbers.Number("weight_lr_power")), decay);
+            case OptimizerKind.Muon:
+                return new Muon(parameters, new(numbers.Number("momentum"), numbers.Flag("nesterov"), (int)numbers.Number("ns_steps"),
+                    numbers.Text("adjust_lr_fn") == "match_rms_adamw"), decay,
+                    updates => new(parameters, beta1, beta2, epsilon, decay, null, updates));
+            case OptimizerKind.GaloreAdamW or OptimizerKind.ApolloAdamW:
+                var isTarget = TargetModules.Of(options, parameters);
+                var eps = kind == OptimizerKind.GaloreAdamW ? numbers.Number("eps") : epsilon;
+                var lowRank = new LowRankOptions((int)numbers.Number("rank"), (int)numbers.Number("update_proj_gap"),
+                    numbers.Number("scale"), numbers.Text("proj_type"));
+                AdamW Rest(Func<ParameterPiece, bool> updates) =>
+                    new(parameters, beta1, beta2, eps, decay, null, updates) { CorrectsEpsilon = true };
+                if (kind == OptimizerKind.GaloreAdamW)
+                    return new GaLore(parameters, lowRank, beta1, beta2, eps, decay, isTarget, Rest);
+                var apollo = new ApolloOptions(numbers.Text("proj") == "svd", numbers.Text("scale_type") == "tensor", options.Seed);
+                return new Apollo(parameters, lowRank, apollo, beta1, beta2, eps, decay, isTarget, Rest);
+            default:
+                throw new NotSupportedException($"optimiser {kind}");
+        }
     }
 
     public abstract void Dispose();

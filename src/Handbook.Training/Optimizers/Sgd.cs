@@ -5,13 +5,11 @@ namespace Handbook.Training.Optimizers;
 
 /// <summary>Gradient descent as in torch; the formula stands at <see cref="SgdRule"/>. Without momentum it keeps no state.</summary>
 internal sealed class Sgd(ModelParameters parameters, double momentum, bool nesterov, double decay)
-    : BucketOptimizer<SgdRule>(parameters, states: momentum > 0 ? 1 : 0, decay)
+    : BucketOptimizer<SgdRule>(parameters, momentum > 0 ? s_states : [], decay)
 {
-    private readonly double _decay = decay, _momentum = momentum;
+    private static readonly StateKind[] s_states = [new("momentum_buffer", DynamicCode.Signed)];
 
-    public override string Description => $"SGD (momentum {_momentum}{(nesterov ? ", Nesterov" : "")}; weight decay {_decay})";
+    public override string Description => $"SGD (momentum {momentum}{(nesterov ? ", Nesterov" : "")}; {Common})";
 
-    protected override IReadOnlyList<string> StateNames { get; } = ["momentum_buffer"];
-
-    protected override SgdRule Rule(double rate, double decay) => new(rate, _momentum, decay, nesterov);
+    protected override SgdRule Rule(double rate, double decay) => new(rate, momentum, decay, nesterov);
 }

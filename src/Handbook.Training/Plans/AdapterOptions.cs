@@ -55,6 +55,10 @@ public sealed record AdapterOptions
     /// <summary>Train direction and length of each layer's rows apart (DoRA).</summary>
     public bool UseDora { get; init; }
 
+    /// <summary>Type in which a trained adapter is kept: <c>float32</c>, <c>bfloat16</c>, or <c>auto</c> for the reference trainer's own choice,
+    /// which is bfloat16 over weights in few bits, and float32 otherwise.</summary>
+    public AdapterType AdapterDtype { get; init; }
+
     /// <summary>Give B a bias.</summary>
     public bool LoraBias { get; init; }
 
@@ -143,6 +147,17 @@ public sealed record AdapterOptions
     /// <summary>Whether a word is the end of a module's name: no character of it means something in a regular expression.</summary>
     private static bool IsName(string word) => word != ModuleNames.AllLinearWord
         && word.All(letter => char.IsAsciiLetterOrDigit(letter) || letter is '_' or '.') && !word.Contains(".*", StringComparison.Ordinal);
+}
+
+/// <summary>Type in which an adapter is kept while it is trained.</summary>
+public enum AdapterType
+{
+    /// <summary>As the reference trainer does.</summary>
+    [Spelled("auto")] Auto,
+    /// <summary>Four bytes a number.</summary>
+    [Spelled("float32", "fp32", "torch.float32")] Float32,
+    /// <summary>Two bytes a number; gradients and optimiser states are rounded to it as well.</summary>
+    [Spelled("bfloat16", "bf16", "torch.bfloat16")] BFloat16,
 }
 
 /// <summary>How a new adapter begins; PEFT's <c>init_lora_weights</c>.</summary>

@@ -22,6 +22,9 @@ internal static class AdapterPlan
     public static IReadOnlyList<AdapterLayout> Of(MethodOptions run, ModelSource source, ModelWeights weights, string? checkpoint)
     {
         var keys = run.Adapter;
+        var isCoded = run.Quantisation is { LoadIn4Bit: true } or { LoadIn8Bit: true } || weights.Parameters.Any(spec =>
+            weights.FormatOf(spec.Name) is not null);
+        var narrow = keys.AdapterDtype == AdapterType.BFloat16 || keys.AdapterDtype == AdapterType.Auto && isCoded;
         if (!keys.UsePeft)
             return source.Adapters.Count == 0 ? [] : throw new InputException(
                 $"model_name_or_path: {source.Name} is an adapter of {source.Folder}, but use_peft is false",
@@ -40,7 +43,7 @@ internal static class AdapterPlan
         return [.. below, .. reference, Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true)];
 
         AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
-            config, weights.Family, weights.Config, weights.Parameters, values, where, trained);
+            config, weights.Family, weights.Config, weights.Parameters, values, where, trained) with { IsBFloat16 = trained && narrow };
     }
 
     /// <summary>The folder of an adapter to go on with.</summary>

@@ -24,9 +24,9 @@ internal static class RowPlan
     /// <summary>The tokenizer of a run, with the end token, padding token and chat template that its keys set.</summary>
     public static Tokenizer LoadTokenizer(MethodOptions run)
     {
-        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(run.Model.TokenizerPath()));
+        var tokenizer = Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(run.Model.TokenizerPath())));
         var data = run.Data;
-        var template = data.ChatTemplate is { } given ? tokenizer.ChatTemplates.GetValueOrDefault(given) ?? given
+        var template = data.ChatTemplate is { } given ? Template(given, tokenizer, run)
             : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run)) : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && run.Definition.Use != RowUse.Pretraining)
@@ -78,6 +78,7 @@ internal static class RowPlan
             MaxBadRows = data.MaxBadRows,
             Threads = data.DatasetNumProc,
             RecipeFolder = run.Folder,
+            Annotations = run.Annotations,
         };
     }
 
@@ -86,9 +87,8 @@ internal static class RowPlan
     {
         try
         {
-            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is { } folder
-                && File.Exists(Path.Combine(folder, "config.json")))
-                return PublishedConfig.Load(folder).Decoder.VocabularySize;
+            if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is not null)
+                return ModelSource.Find(name).Config().Decoder.VocabularySize;
         }
         catch (InputException)
         {
@@ -131,8 +131,26 @@ internal static class RowPlan
 
     /// <summary>Where it is looked for, first to last.</summary>
     internal static IReadOnlyList<string> TemplatePlaces(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? []
-        : [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path) }.Concat(ModelFolder.LookedFor(path))
+        : TemplatePlaces(run, path);
+
+    private static IReadOnlyList<string> TemplatePlaces(MethodOptions run, string path) =>
+        [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path) }.Concat(ModelFolder.LookedFor(path))
             .Distinct()];
+
+    /// <summary>The template that <c>chat_template</c> names or is.</summary>
+    private static string Template(string given, Tokenizer tokenizer, MethodOptions run)
+    {
+        if (tokenizer.ChatTemplates.TryGetValue(given, out var named))
+            return named;
+        if (given.Contains("{{", StringComparison.Ordinal) || given.Contains("{%", StringComparison.Ordinal))
+            return given;
+        var names = tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).ToArray();
+        throw new InputException($"chat_template is \"{given}\", which is neither a template in Jinja nor the name of one of the tokenizer's",
+            why: names.Length == 0 ? "the tokenizer has no template with a name" : $"the tokenizer has {string.Join(", ", names)}",
+            fix: given.Length > 0 && TemplatePlaces(run, given).Any(Path.Exists) ? $"a file or a folder is named with chat_template_path: {given}"
+                : Spelling.Nearest(given, names) is { } nearest ? $"did you mean {nearest}?"
+                : "write the template itself, name a file with chat_template_path, or remove the key");
+    }
 
     private static string ReadTemplate(string path, string? place) => place is null
         ? throw new InputException($"chat_template_path: {path} does not exist", fix: "name a .jinja file or a model folder")

@@ -1,5 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Base.Progress;
+using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Models.Adapters;
@@ -7,6 +9,7 @@ using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Training.Plans;
 
@@ -69,6 +72,8 @@ internal sealed record TrainingPlan
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(source, config, run);
+        if (!adapts)
+            RequireTrainable(weights, source);
         var adapters = AdapterPlan.Of(run, model, weights, checkpoint);
         var saveType = run.Model.TorchDtype switch
         {
@@ -82,8 +87,9 @@ internal sealed record TrainingPlan
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = adapts ? ParameterPlan.Frozen(weights, compute).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
-                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute),
+            Parameters = Masters((adapts
+                ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -92,11 +98,28 @@ internal sealed record TrainingPlan
         return plan;
     }
 
-    /// <summary>Loads the model that the plan describes.</summary>
-    public Decoder LoadModel()
+    /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>
+    private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
+        OptimizerTraits.Of(options.Optimizer()).IsPaged ? plan.WithMastersIn(options.OutputDir) : plan;
+
+    /// <summary>Loads the model that the plan describes; weights that it quantises come from the cache.</summary>
+    public Decoder LoadModel(IWorkObserver observer)
     {
-        using var weights = Open(Run.Adapter.UsePeft ? InitialFolder : ModelFolder, Config, Run);
-        return Decoder.Load(weights, Parameters);
+        var folder = Run.Adapter.UsePeft ? InitialFolder : ModelFolder;
+        using var weights = Open(folder, Config, Run);
+        return QuantisedCache.Load(folder, weights, Parameters, CacheFolder.Default, observer);
+    }
+
+    /// <summary>Requires that the weights that will be trained are numbers.</summary>
+    /// <param name="weights">The model's.</param>
+    /// <param name="source">Its folder.</param>
+    /// <exception cref="InputException">They are codes.</exception>
+    public static void RequireTrainable(ModelWeights weights, string source)
+    {
+        if (weights.Quantised is { } kind)
+            throw new InputException($"{source}: the weights are quantised ({kind}), and this run would train them all",
+                why: "a step is far smaller than the gap between two codes",
+                fix: "set use_peft: true to train an adapter over them, or name the model in full precision that it was made from");
     }
 
     /// <summary>Requires that the model has an embedding for every token.</summary>

@@ -17,7 +17,10 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
 
     private static readonly JsonWriterOptions s_writing = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    private readonly string[] _columns = tokenizer.HasPairs ? ["score_chosen", "score_rejected"] : ["score"];
+    private static readonly string[] s_pair = ["score_chosen", "score_rejected"];
+    private static readonly string[] s_single = ["score"];
+
+    private readonly string[] _columns = [.. tokenizer.HasPairs ? s_pair : [], .. tokenizer.HasSingles ? s_single : []];
 
     /// <summary>Columns of the data that are replaced by scores.</summary>
     public IEnumerable<string> Replaced =>
@@ -39,19 +42,22 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
             var scores = model.Score([.. tokens.OfType<TokenRow>()], cancel: cancel);
             for (int i = 0, next = 0; i < chunk.Length; i++)
             {
-                double?[] own = new double?[_columns.Length];
+                var columns = chunk[i].Problem is null ? Columns(chunk[i].Value) : _columns;
+                double?[] own = new double?[columns.Length];
                 if (tokens[i] is { } row)
                     foreach (var role in ScorePlace.Roles(row))
                         own[role == SegmentRole.Rejected ? 1 : 0] = scores[next++];
                 Count(summary, chunk[i], problems[i], own);
                 if (chunk[i].Value.ValueKind == JsonValueKind.Object)
-                    Write(output, chunk[i].Value, own);
+                    Write(output, chunk[i].Value, columns, own);
             }
             summary.Rows += chunk.Length;
             keep?.Invoke();
             done?.Invoke(chunk.Length);
         }
     }
+
+    private string[] Columns(JsonElement row) => tokenizer.IsPair(row) ? s_pair : s_single;
 
     private (TokenRow?, RowProblem?) Tokenize(SourceRow row)
     {
@@ -72,7 +78,7 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
     }
 
     /// <summary>The row as it was, with its scores behind; null where there is none.</summary>
-    private void Write(Stream output, JsonElement row, double?[] own)
+    private void Write(Stream output, JsonElement row, string[] columns, double?[] own)
     {
         using (var json = new Utf8JsonWriter(output, s_writing))
         {
@@ -82,9 +88,9 @@ internal sealed class ScoreRun(RewardModel model, IRowSource source, ScoreTokeni
                     column.WriteTo(json);
             for (var i = 0; i < own.Length; i++)
                 if (own[i] is { } score)
-                    json.WriteNumber(_columns[i], (float)score);        // the head's own precision
+                    json.WriteNumber(columns[i], (float)score);        // the head's own precision
                 else
-                    json.WriteNull(_columns[i]);
+                    json.WriteNull(columns[i]);
             json.WriteEndObject();
         }
         output.WriteByte((byte)'\n');

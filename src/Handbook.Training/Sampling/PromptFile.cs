@@ -1,80 +1,70 @@
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Data.Cache;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models.Generation;
-using Handbook.Text.Templates;
 
 namespace Handbook.Training.Sampling;
 
-/// <summary>Prompts from a data file: one per line of a text, one per row of a table.</summary>
-internal static class PromptFile
+/// <summary>The prompts of a data file or folder, of which every row must be one.</summary>
+/// <param name="Prompts">The prompts, at least one.</param>
+/// <param name="Files">Full paths of the files that they come from.</param>
+/// <param name="Remarks">Whole lines for the log about what is left out.</param>
+internal sealed record PromptFile(IReadOnlyList<Prompt> Prompts, IReadOnlyList<string> Files, IReadOnlyList<string> Remarks)
 {
-    private static readonly PromptReader s_reader = new();
+    private const string Cure = "name a .jsonl with a column \"prompt\", a .txt with one prompt a line, or a folder of data files";
 
-    /// <param name="path">Any data file; of a table the first of the columns prompt, messages, conversations, chosen, instruction,
-    /// question, text is used.</param>
+    /// <summary>Reads all prompts.</summary>
+    /// <param name="path">A data file, a folder of data, or the name of a data set.</param>
     /// <param name="expect">The column with the right answers; null for none.</param>
-    public static IReadOnlyList<Prompt> Read(string path, string? expect = null)
+    /// <param name="split">The split to read.</param>
+    /// <exception cref="InputException">A row cannot be asked, or has no right answer where one is expected.</exception>
+    public static PromptFile Read(string path, string? expect = null, string split = "train")
     {
-        if (!File.Exists(path))
-            throw new InputException($"there is no file {path}",
-                fix: "name a .jsonl with a column \"prompt\", or a .txt with one prompt a line");
-        var prompts = new List<Prompt>();
-        foreach (var row in DataFile.Named(path, path).Read(new DatasetSpec { Id = path }, "train"))
+        var spec = new DatasetSpec { Id = path, Split = split };
+        if (string.IsNullOrWhiteSpace(path) || DatasetPath.TryFind(spec, null) is null)
+            throw new InputException($"there is no file or folder {path}", fix: Cure);
+        var source = Dataset.Open(spec);
+        var reader = Reader(source, spec);
+        var (prompts, noted) = (new List<Prompt>(), new SortedDictionary<string, NotedRows>(StringComparer.Ordinal));
+        foreach (var row in source.Read())
         {
-            if (row.Problem is { } problem)
-            {
-                if (problem.Reason == PlainTextFile.BlankLine)
-                    continue;
-                throw Unusable(row, problem.Reason, problem.Detail);
-            }
-            prompts.Add(Of(row, expect));
-        }
-        return prompts.Count > 0 ? prompts : throw new InputException($"{path}: holds no prompt", fix: "write one prompt a line");
-    }
-
-    private static Prompt Of(SourceRow row, string? expect)
-    {
-        try
-        {
-            var asked = s_reader.Read(row.Value)
-                ?? throw new InputException($"{row.Place}: has none of the columns {PromptReader.Columns}; it has {Names(row)}",
-                    fix: "call the column with the prompts \"prompt\"");
-            return new()
+            var problem = row.Problem;
+            if (problem?.Reason == PlainTextFile.BlankLine)
+                continue;
+            if (problem is not null || reader.Prompt(row.Value, out problem) is not { } asked)
+                throw new InputException($"{row.Place}: {problem!.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}",
+                    fix: "correct the row, or remove it");
+            prompts.Add(new()
             {
                 Text = asked.Text,
                 Messages = asked.Messages,
                 Place = row.Place,
                 Expected = expect is null ? null : Expected(row, expect),
                 Row = Others(row.Value, asked.Columns),
-                Inputs = Inputs(row),
-            };
+                Inputs = asked.Inputs,
+            });
+            NotedRows.Add(noted, asked.Remarks, row.Place);
         }
-        catch (UnusableRowException unusable)
-        {
-            throw Unusable(row, unusable.Reason, unusable.Detail);
-        }
+        return prompts.Count > 0
+            ? new(prompts, source.Files, [.. source.Remarks, .. noted.Values.Select(rows => $"note: {path}: {rows.Line}")])
+            : throw new InputException($"{path}: holds no prompt", fix: Cure);
     }
 
-    private static TemplateInputs? Inputs(SourceRow row)
+    private static RowReader Reader(IRowSource source, DatasetSpec spec)
     {
         try
         {
-            return TemplateColumns.Read(name => s_reader.Column(row.Value, name), RowReader.PadsWithNulls(row.File));
+            return RowReader.For(source, spec, RowUse.Prompts);
         }
-        catch (UnusableRowException problem)
+        catch (InputException unknown) when (unknown.Fix?.StartsWith("column_mapping", StringComparison.Ordinal) == true)
         {
-            throw new InputException($"{row.Place}: {problem.Detail}", "the chat template reads it beside the messages",
-                "give a list of tools or documents, an object of chat_template_kwargs, or remove the column");
+            // The fix of a recipe; here no key maps columns.
+            throw new InputException(unknown.What, unknown.Why, "call the column with the prompts \"prompt\"", unknown);
         }
     }
-
-    private static InputException Unusable(SourceRow row, string reason, string detail) =>
-        new($"{row.Place}: {reason}{(detail.Length > 0 ? $": {detail}" : "")}", fix: "correct the row, or remove it");
-
-    private static string Names(SourceRow row) => string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name));
 
     private static JsonElement Others(JsonElement row, IReadOnlyList<string> read) => JsonSerializer.SerializeToElement(
         row.EnumerateObject().Where(other => !read.Contains(other.Name)).ToDictionary(other => other.Name, other => other.Value));
@@ -83,6 +73,7 @@ internal static class PromptFile
         row.Value.TryGetProperty(column, out var value)
             && value.ValueKind is JsonValueKind.String or JsonValueKind.Number or JsonValueKind.True or JsonValueKind.False
             ? value.ToString().Trim()
-            : throw new InputException($"{row.Place}: --expect names the column {column}, but the row has {Names(row)}",
+            : throw new InputException($"{row.Place}: --expect names the column {column}, but the row has "
+                + string.Join(", ", row.Value.EnumerateObject().Select(other => other.Name)),
                 fix: "name the column that holds the right answers");
 }

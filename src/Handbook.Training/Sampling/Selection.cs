@@ -6,6 +6,9 @@ namespace Handbook.Training.Sampling;
 /// <summary>Chooses which sampled answers are trained on, says of each why or why not, and makes the rows.</summary>
 internal static class Selection
 {
+    /// <summary>Why an answer whose score does not reach <c>select_threshold</c> is not used.</summary>
+    public const string BelowThreshold = "below select_threshold";
+
     /// <summary>Marks the answers of one prompt.</summary>
     /// <param name="samples">Its answers, in their order.</param>
     /// <returns>Why nothing of this prompt is used; null where something is.</returns>
@@ -28,7 +31,7 @@ internal static class Selection
         var good = new List<RoundSample>();
         foreach (var sample in ranked)
             if (sample.Total < options.SelectThreshold)
-                sample.Dropped = "below select_threshold";
+                sample.Dropped = BelowThreshold;
             else if (!sample.Given.Finished)
                 sample.Dropped = "cut at its greatest length";       // it would teach to end in the middle
             else
@@ -44,7 +47,7 @@ internal static class Selection
                 good[i].Use = "trained";
             else
                 good[i].Dropped = "not among the best";
-        return good.Count > 0 ? null : "no answer reaches select_threshold or ends by itself";
+        return good.Count > 0 ? null : NoneGood(options);
     }
 
     private static string? MarkPair(List<RoundSample> ranked, List<RoundSample> good, RejectionOptions options)
@@ -53,12 +56,18 @@ internal static class Selection
         foreach (var sample in ranked)
             sample.Dropped ??= "neither best nor worst";
         if (good.Count == 0)
-            return "no answer reaches select_threshold or ends by itself";
+            return NoneGood(options);
         if (!(good[0].Total - worst.Total > options.SelectMargin))
             return "no pair: the scores are too close";
         (good[0].Use, good[0].Dropped, worst.Use, worst.Dropped) = ("chosen", null, "rejected", null);
         return null;
     }
+
+    private static string NoneGood(RejectionOptions options) =>
+        options.SelectThreshold is null ? "no answer ends by itself" : "no answer reaches select_threshold and ends by itself";
+
+    /// <summary>The columns that rows have for those who read them, and that training has no use for.</summary>
+    public static IReadOnlyList<string> Annotations { get; } = ["score", "sample", "score_chosen", "score_rejected", "margin"];
 
     /// <summary>The rows to train on, of one prompt whose answers are marked.</summary>
     /// <param name="textsAreTurns">Whether a prompt that is a text is what a user says.</param>

@@ -3,6 +3,7 @@ using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Sft;
 using Handbook.Training.Plans;
+using Handbook.Training.Sampling;
 
 namespace Handbook.Recipes;
 
@@ -48,6 +49,7 @@ internal static class DerivedRecipe
             },
             Training = stage.Training with { OutputDir = outputDir, Fresh = fresh, ResumeFromCheckpoint = null },
             Sources = sources,
+            Annotations = Selection.Annotations,
         };
     }
 }

@@ -27,7 +27,7 @@ internal static class KeyConditions
 
     /// <summary>Every condition, with the keys that it is of.</summary>
     public static IReadOnlyList<(IReadOnlyList<string> Keys, KeyCondition Condition)> All { get; } =
-        [.. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection(), .. OfMethods()];
+        [.. Adapters(), .. Data(), .. Training(), .. Evaluation(), .. Preferences(), .. Groups(), .. Scoring(), .. Rejection(), .. OfMethods()];
 
     private static readonly Lazy<IReadOnlyDictionary<string, KeyCondition[]>> s_byKey = new(() =>
         All.SelectMany(row => row.Keys.Select(key => (key, row.Condition))).GroupBy(pair => pair.key, pair => pair.Condition)
@@ -35,6 +35,19 @@ internal static class KeyConditions
 
     /// <summary>The conditions of a key, dotted below maps; none where it is read always.</summary>
     public static IReadOnlyList<KeyCondition> Of(string key) => s_byKey.Value.GetValueOrDefault(key, []);
+
+    private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Adapters()
+    {
+        string[] ofNew = [.. KeyNames.Of<AdapterOptions>().Select(RecipeNames.Key).Except(["use_peft", "adapter_name_or_path", "lora_dropout",
+            "disable_dropout", "loraplus_lr_ratio", "adapter_dtype"])];
+        yield return When([.. ofNew, "lora_dropout", "disable_dropout", "loraplus_lr_ratio", "adapter_dtype"], "with `use_peft`",
+            recipe => recipe.Adapter.UsePeft, "without use_peft: the model's own weights are trained", "add use_peft: true", "use_peft");
+        yield return When(ofNew, "where a new adapter begins, without `adapter_name_or_path`",
+            recipe => recipe.Adapter.AdapterNameOrPath is null, "beside adapter_name_or_path: that adapter is what its own config says", null,
+            "adapter_name_or_path");
+        yield return When(["bnb_4bit_quant_type", "bnb_4bit_compute_dtype", "use_bnb_nested_quant"], "with `load_in_4bit`",
+            recipe => recipe.Quantisation.LoadIn4Bit, "without load_in_4bit", "add load_in_4bit: true", "load_in_4bit");
+    }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Data()
     {
@@ -83,11 +96,12 @@ internal static class KeyConditions
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Training()
     {
-        yield return When(["adam_beta1", "adam_beta2"], "with `optim: adamw_torch` and `lion_32bit`",
-            recipe => recipe.Training.Optimizer() is OptimizerKind.AdamW or OptimizerKind.Lion, Optimizer, "set optim: adamw_torch",
-            s_optimizer);
-        yield return When(["adam_epsilon"], "with `optim: adamw_torch`",
-            recipe => recipe.Training.Optimizer() is OptimizerKind.AdamW, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["adam_beta1", "adam_beta2"], "by the optimisers of AdamW's and Lion's kind",
+            recipe => Traits(recipe).ReadsBetas, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["adam_epsilon"], "by the optimisers of AdamW's kind",
+            recipe => Traits(recipe).ReadsEpsilon, Optimizer, "set optim: adamw_torch", s_optimizer);
+        yield return When(["optim_target_modules"], "with `optim: galore_adamw` and `apollo_adamw`",
+            recipe => Traits(recipe).ReadsTargets, Optimizer, "set optim: galore_adamw", s_optimizer);
         yield return When(["optim"], "without `adafactor: true`",
             recipe => !recipe.Training.Adafactor || recipe.Training.Optim == OptimizerKind.Adafactor, "beside adafactor: true", null,
             "adafactor");
@@ -97,10 +111,11 @@ internal static class KeyConditions
         yield return When(["warmup_ratio"], "with `warmup_steps: 0`",
             recipe => recipe.Training.WarmupSteps <= 0, recipe => $"beside warmup_steps: {recipe.Training.WarmupSteps}, which wins",
             null, "warmup_steps");
-        yield return When(["warmup_ratio", "warmup_steps"], "where `lr_scheduler_type` has a warm-up",
-            recipe => recipe.Training.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ReduceLrOnPlateau),
+        yield return When(["warmup_ratio", "warmup_steps"], "where `lr_scheduler_type` has a warm-up, and with `optim: schedule_free_adamw`",
+            recipe => Traits(recipe).ReadsWarmup
+                || recipe.Training.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ReduceLrOnPlateau),
             recipe => $"with lr_scheduler_type: {RecipeNames.Of(recipe.Training.LrSchedulerType)}, which has no warm-up",
-            "set lr_scheduler_type: constant_with_warmup", "lr_scheduler_type");
+            "set lr_scheduler_type: constant_with_warmup", ["lr_scheduler_type", .. s_optimizer]);
         yield return When(["data_seed", "group_by_length"], "where rows are shuffled",
             recipe => !RowPlan.KeepsOrder(recipe), "on rows that keep their order", "set train_sampling_strategy: random",
             "train_sampling_strategy", "shuffle_dataset", "trl_compat");
@@ -299,6 +314,8 @@ internal static class KeyConditions
     private static bool Scores(Recipe recipe, params string[] scorers) => recipe.Scoring.RewardFuncs?.Any(scorers.Contains) == true;
 
     private static bool AsksEndpoint(Recipe recipe) => Scores(recipe, "judge") || !IsOneRun(recipe) && recipe.Rejection.SamplesElsewhere;
+
+    private static OptimizerTraits Traits(Recipe recipe) => OptimizerTraits.Of(recipe.Training.Optimizer());
 
     private static string Optimizer(Recipe recipe) =>
         $"with {(recipe.Training.Adafactor ? "adafactor: true" : $"optim: {RecipeNames.Of(recipe.Training.Optim)}")}";

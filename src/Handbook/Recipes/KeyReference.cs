@@ -29,22 +29,20 @@ public static class KeyReference
     }
 
     /// <summary>One key: type, default, other names, meaning.</summary>
-    public static string Explain(string name)
+    /// <param name="method">The method whose default and values are meant; null tells those of all.</param>
+    /// <exception cref="InputException">There is no such key, or the method does not read it.</exception>
+    public static string Explain(string name, TrainingMethod? method = null)
     {
-        var spelled = name.TrimStart('-').Replace('-', '_');
-        if (RecipeKeys.Find(spelled) is not { } key)
-            throw new InputException($"{name} is not a key of a recipe",
-                fix: RecipeKeys.Nearest(spelled, TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?"
-                    : "`handbook explain` lists every key");
+        var key = Find(name, method);
         var text = new StringBuilder($"{key.Name}\n  {Meaning(key)}\n  type: {RecipeBinder.Described(key.Type)}\n  default: "
-            + $"{Defaults(key, value => value)}\n");
+            + $"{(method is { } asked ? KeyDefaults.Of(key, asked) : Defaults(key, value => value))}\n");
         if (key.Aliases.Count > 0)
             text.Append($"  also read as: {string.Join(", ", key.Aliases)}\n");
         if (key.Methods.Count > 0)
             text.Append($"  read by: {string.Join(", ", key.Methods.Select(method => $"handbook {RecipeNames.Of(method)}"))}\n");
-        foreach (var (method, values) in Values(key))
+        foreach (var (owner, values) in Values(key).Where(entry => method is null || entry.Method is null || entry.Method == method))
         {
-            text.Append(method is { } of ? $"  for handbook {RecipeNames.Of(of)}:\n" : "  values:\n");
+            text.Append(owner is { } of ? $"  for handbook {RecipeNames.Of(of)}:\n" : "  values:\n");
             foreach (var (value, meaning) in values)
                 text.Append($"    {value,-18} {meaning}\n");
         }
@@ -53,23 +51,43 @@ public static class KeyReference
         return text.ToString();
     }
 
-    /// <summary>The whole reference: <c>docs/recipe-keys.md</c>.</summary>
-    public static string Markdown()
+    private static RecipeKey Find(string name, TrainingMethod? method)
     {
-        var text = new StringBuilder("""
-            # Recipe keys
+        var spelled = name.TrimStart('-').Replace('-', '_');
+        if (RecipeKeys.Find(spelled) is not { } key)
+            throw new InputException($"{name} is not a key of a recipe",
+                fix: RecipeKeys.Nearest(spelled, method ?? TrainingMethod.Sft) is { } nearest ? $"did you mean {nearest}?"
+                    : "`handbook explain` lists every key");
+        return method is not { } asked || key.Serves(asked) ? key
+            : throw new InputException($"{key.Name} is not a key of `handbook {RecipeNames.Of(asked)}`",
+                fix: $"leave --method out, or name one of {string.Join(", ", key.Methods.Select(other => RecipeNames.Of(other)))}");
+    }
 
-            Written by `handbook explain --markdown`; a test keeps it current. A recipe is a flat YAML file of these keys. Every key has an effect,
-            prints a note that it has none, or stops the run; an unknown one stops it with the nearest known name. On the command line a key is
-            `--key=value`, `--key value`, `--flag` or `--no_flag`, and `--map.inner=value` reaches into maps; the command line wins.
+    /// <summary>The reference as Markdown: of all keys <c>docs/recipe-keys.md</c>.</summary>
+    /// <param name="names">The keys to tell of; none tells of all.</param>
+    /// <param name="method">Only keys that this method reads; null takes all.</param>
+    public static string Markdown(IReadOnlyList<string>? names = null, TrainingMethod? method = null) => names is { Count: > 0 }
+        ? Tables([.. names.Select(name => Find(name, method)).Distinct()])
+        : Preface + Tables([.. RecipeKeys.All.Where(key => method is not { } asked || key.Serves(asked))]);
 
-            Recipes come in two ways of writing. With `dataset_mixer`, the older way, rows are packed (`packing: true`, `packing_strategy: wrapped`),
-            and other defaults are those of that time. With `dataset_mixture` or `dataset_name` rows are packed only with `packing: true`. The data key
-            alone decides. Some defaults depend on the method as well; the table says so, and the `recipe.yaml` of a run folder has every value that counted.
+    private static string Preface { get; } = """
+        # Recipe keys
+
+        Written by `handbook explain --markdown`; a test keeps it current. A recipe is a flat YAML file of these keys. Every key has an effect,
+        prints a note that it has none, or stops the run; an unknown one stops it with the nearest known name. On the command line a key is
+        `--key=value`, `--key value`, `--flag` or `--no_flag`, and `--map.inner=value` reaches into maps; the command line wins.
+
+        Recipes come in two ways of writing. With `dataset_mixer`, the older way, rows are packed (`packing: true`, `packing_strategy: wrapped`),
+        and other defaults are those of that time. With `dataset_mixture` or `dataset_name` rows are packed only with `packing: true`. The data key
+        alone decides. Some defaults depend on the method as well; the table says so, and the `recipe.yaml` of a run folder has every value that counted.
 
 
-            """);
-        foreach (var group in RecipeKeys.All.GroupBy(key => key.Group))
+        """;
+
+    private static string Tables(IReadOnlyList<RecipeKey> keys)
+    {
+        var text = new StringBuilder();
+        foreach (var group in keys.GroupBy(key => key.Group))
         {
             text.Append($"## {group.Key}\n\n| key | type | default | meaning |\n|---|---|---|---|\n");
             foreach (var key in group)
@@ -82,7 +100,7 @@ public static class KeyReference
             }
             text.Append('\n');
         }
-        foreach (var (key, method, values) in RecipeKeys.All.SelectMany(key =>
+        foreach (var (key, method, values) in keys.SelectMany(key =>
             Values(key, code: true).Select(entry => (key, entry.Method, entry.Values))))
         {
             text.Append($"## Values of `{key.Name}`{(method is { } of ? $" for `handbook {RecipeNames.Of(of)}`" : "")}\n\n| value | "

@@ -6,8 +6,6 @@ namespace Handbook.Recipes;
 /// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>
 internal static class OtherKeys
 {
-    public const string AdapterGroup = "Adapters and quantised weights";
-
     private const string OneProcess = "one process trains on the whole machine";
     private const string Local = "metrics stay on this machine, in metrics.jsonl and TensorBoard files";
     private const string Always = "it is always so here";
@@ -31,17 +29,15 @@ internal static class OtherKeys
         NoEffect<bool>("use_liger_kernel", "the fused operations are always on", false),
         NoEffect<IReadOnlyDictionary<string, object?>>("liger_kernel_config", "the fused operations are always on"));
 
-    private static IEnumerable<RecipeKey> Adapters()
-    {
-        const string reason = "it belongs to adapters, which this recipe does not train";
-        return Group(AdapterGroup,
-            NotBuilt<bool>("load_in_4bit", "this version keeps weights whole; quantised ones come later", false),
-            NotBuilt<bool>("load_in_8bit", "this version keeps weights whole; quantised ones come later", false),
-            NoEffect<IReadOnlyList<string>>("lora_target_parameters", reason),
-            NoEffect<string>("bnb_4bit_quant_type", reason, "nf4"),
-            NoEffect<string>("bnb_4bit_quant_storage", reason),
-            NoEffect<bool>("use_bnb_nested_quant", reason, false));
-    }
+    private static IEnumerable<RecipeKey> Adapters() =>
+    [
+        .. Group("Adapters",
+            NotBuilt<IReadOnlyList<string>>("lora_target_parameters",
+            "experts are layers here, each by its own name: lora_target_modules names them, such as w1 or gate_proj")),
+        .. Group("Quantised weights",
+            NoEffect<string>("bnb_4bit_quant_storage",
+            "codes are kept two in a byte; the container matters to sharded training in Python alone")),
+    ];
 
     private static IEnumerable<RecipeKey> Data() => Group("Data",
         NoEffect<bool>("dataset_streaming", "rows are read from disk as they are needed anyway", false),
@@ -66,7 +62,6 @@ internal static class OtherKeys
         NoEffect<bool>("do_train", "the command trains", false),
         NoEffect<bool>("do_predict", "`handbook generate` writes answers", false),
         NoEffect<bool>("overwrite_output_dir", "a run goes on from its last checkpoint; `fresh: true` starts anew", false),
-        NoEffect<string>("optim_target_modules", "only optimisers with projected gradients read it"),
         NoEffect<bool>("full_determinism", "the same seed gives the same bits", false),
         NoEffect<bool?>("tf32", "the CPU computes in float32 or bfloat16"),
         NoEffect<bool>("save_safetensors", "models are always saved as safetensors", true),
@@ -158,8 +153,9 @@ internal static class OtherKeys
             For<string>(pairs, "base_model_attribute_name", "the model's config.json says how it is built", "model"),
             For<bool>(pairs, "force_use_ref_model", "ref_model_name_or_path names another reference, and nothing more is needed", false),
             For<IReadOnlyDictionary<string, object?>>(pairs, "ref_model_init_kwargs", "the model's config.json says how it is built"),
-            For<string>(pairs, "model_adapter_name", "it belongs to adapters, which this recipe does not train"),
-            For<string>(pairs, "ref_adapter_name", "it belongs to adapters, which this recipe does not train"));
+            For<string>(pairs, "model_adapter_name", "the adapter that is trained needs no name: adapter_name_or_path is its folder"),
+            For<string>(pairs, "ref_adapter_name",
+            "the reference is the adapter as adapter_name_or_path has it, or none; ref_model_name_or_path may name another adapter's folder"));
     }
 
     private static IEnumerable<RecipeKey> Rejected() => Group("Not accepted",

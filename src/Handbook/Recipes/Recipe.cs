@@ -73,6 +73,7 @@ public sealed record Recipe : MethodOptions
     {
         Model.Validate(report);
         Adapter.Validate(report);
+        Quantisation.Validate(Adapter.UsePeft, report);
         Data.Validate(report);
         Training.Validate(report);
         AnswerLengths.Check(this, report);

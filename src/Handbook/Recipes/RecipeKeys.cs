@@ -47,7 +47,7 @@ internal static class RecipeKeys
             var extra = property.GetCustomAttribute<KeyAttribute>();
             yield return new RecipeKey
             {
-                Name = RecipeNames.Key(property.Name),
+                Name = extra?.Name ?? RecipeNames.Key(property.Name),
                 Group = group,
                 Type = property.PropertyType,
                 Default = property.GetValue(defaults),

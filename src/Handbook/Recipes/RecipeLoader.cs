@@ -21,7 +21,6 @@ namespace Handbook.Recipes;
 internal sealed class RecipeLoader(string file, TrainingMethod method)
 {
     private const int MaxBytes = 4 << 20;
-    private static readonly string[] s_adapters = ["use_peft", "load_in_4bit", "load_in_8bit"];
 
     private readonly Dictionary<string, KeySource> _sources = [];
     private readonly List<(RecipeKey Key, object? Value)> _withoutEffect = [];
@@ -164,7 +163,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
                         $"remove the line, or set it to {YamlWriter.Flow(key.Default)}");
                 return key.Property is not null && isDefault;
             default:
-                if (!isDefault && !(key.Group == OtherKeys.AdapterGroup && AsksForAdapters))
+                if (!isDefault)
                     report.Note(entry.KeySpan, $"{entry.Spelled} has no effect here: {key.Reason}");
                 if (!key.Name.Contains("token"))        // secrets stay where they are
                     _withoutEffect.Add((key, value));
@@ -177,10 +176,6 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         string[] names = [.. methods.Select(method => RecipeNames.Of(method))];
         return names.Length == 1 ? names[0] : $"{string.Join(", ", names[..^1])} and {names[^1]}";
     }
-
-    // then the run stops anyway, and the adapter's own keys are not the reason
-    private bool AsksForAdapters => s_adapters.Any(name =>
-        _entries[name] is { Value: ScalarNode { IsNull: false, Text: not ("false" or "False") } });
 
     private void Validate(Recipe recipe, Diagnostics report)
     {

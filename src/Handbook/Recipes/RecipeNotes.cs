@@ -58,7 +58,7 @@ internal static class RecipeNotes
             foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
                 report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl"
                     + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));
-        if (entries["use_peft"] is null && entries["load_in_4bit"] is null && recipe.Data.Packing && recipe.Data.MaxLength is { } block
+        if (recipe.Data.Packing && recipe.Data.MaxLength is { } block
             && recipe.Data.MaxTokens is { } bin && bin < block)
             report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}",
                 why: "a block is never cut, so it is computed alone", fix: $"set max_tokens: {block} or more");

@@ -17,7 +17,7 @@ internal sealed record Constitution(IReadOnlyList<Principle> Principles, IReadOn
 {
     /// <summary>Reads a constitution: YAML or JSON with <c>principles</c> (each <c>critique</c>, <c>revision</c> and perhaps <c>name</c>)
     /// and perhaps <c>exemplars</c> (lists of turns).</summary>
-    /// <exception cref="InputException">The file is missing or not of that form; every problem is told, with its line.</exception>
+    /// <exception cref="InputException">The file is missing or not of that form; every problem is reported, with its line.</exception>
     public static Constitution Load(string path)
     {
         if (!File.Exists(path))

@@ -1,5 +1,5 @@
-using System.Text.Json;
 using Handbook.Base;
+using Handbook.Data.Cache;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -25,9 +25,10 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
         var parts = MixturePart.Of(recipe.Mixture, evaluates: false, folder);
         var sources = parts.Select(part => Dataset.Open(part.Spec, folder)).ToArray();
         var rows = sources.Select(source => source.Read().ToArray()).ToArray();
-        var readers = parts.Select(part => new PromptReader(part.Spec.ColumnMapping)).ToArray();
+        var readers = parts.Select((part, i) => RowReader.For(sources[i], part.Spec, RowUse.Prompts)).ToArray();
         var (prompts, dropped) = (new List<Prompt>(),
             new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
+        var noted = new SortedDictionary<string, NotedRows>(StringComparer.Ordinal);
         var seen = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
         {
@@ -37,17 +38,16 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             if (row.Problem?.Reason == PlainTextFile.BlankLine)
                 continue;
             seen++;
-            try
+            var problem = row.Problem;
+            if (problem is null && readers[at.Source].Prompt(row.Value, out problem, system) is { } asked
+                && Expected(row, referenceColumn, out problem) is var expected && problem is null)
             {
-                if (row.Problem is { } problem)
-                    throw new UnusableRowException(problem.Reason, problem.Detail) { Fix = problem.Fix };
-                prompts.Add(Read(row, readers[at.Source], referenceColumn, system));
+                prompts.Add(new() { Text = asked.Text, Messages = asked.Messages, Inputs = asked.Inputs, Place = row.Place, Expected = expected });
+                NotedRows.Add(noted, asked.Remarks, row.Place);
             }
-            catch (UnusableRowException unusable)
-            {
-                dropped[unusable.Reason] = dropped.TryGetValue(unusable.Reason, out var known) ? known with { Count = known.Count + 1 }
-                    : (1, $"{row.Place}{(unusable.Detail.Length > 0 ? $": {unusable.Detail}" : "")}", unusable.Fix);
-            }
+            if (problem is not null)
+                dropped[problem.Reason] = dropped.TryGetValue(problem.Reason, out var known) ? known with { Count = known.Count + 1 }
+                    : (1, $"{row.Place}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}", problem.Fix);
         }
         if (seen == 0)
             throw new InputException($"{string.Join(", ", parts.Select(part => part.Name))}: there is no row",
@@ -65,33 +65,14 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             foreach (var prompt in prompts)
                 NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
         return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count),
-            [.. sources.SelectMany(source => source.Remarks).Distinct()]);
+            [.. sources.SelectMany(source => source.Remarks).Distinct(), .. noted.Values.Select(rows => $"note: {rows.Line}")]);
     }
 
-    private static Prompt Read(SourceRow row, PromptReader reader, string? referenceColumn, string? system)
+    private static string? Expected(SourceRow row, string? named, out RowProblem? problem)
     {
-        var reference = Reference(row, referenceColumn);
-        var asked = reader.Read(row.Value)
-            ?? throw new UnusableRowException("no prompt",
-                $"the row has {string.Join(", ", row.Value.EnumerateObject().Select(column => column.Name))}")
-            { Fix = "give rows a column prompt, messages, question or instruction, or name theirs with column_mapping: {prompt: …}" };
-        if (asked.Text is { } text && string.IsNullOrWhiteSpace(text))
-            throw new UnusableRowException("empty prompt", "");
-        system ??= Column("system") is { ValueKind: JsonValueKind.String } own && own.GetString() is { Length: > 0 } said ? said : null;
-        var history = TurnOpening.History(Column("history"));
-        var prompt = new Prompt { Text = asked.Text, Messages = asked.Messages, Place = row.Place, Expected = reference };
-        if (system is not null || history.Count > 0)
-            prompt = prompt with { Text = null, Messages = TurnOpening.Before(asked.Messages ?? Turns(asked), system, history) };
-        return TemplateColumns.Read(Column, RowReader.PadsWithNulls(row.File)) is not { } inputs ? prompt
-            : inputs is { Tools: null, Documents: null } ? prompt with { Inputs = inputs }
-            : prompt with { Text = null, Messages = prompt.Messages ?? Turns(asked), Inputs = inputs };
-
-        JsonElement? Column(string name) => reader.Column(row.Value, name);
-        static JsonElement Turns(RowPrompt asked) => JsonLists.Of([TurnOpening.Turn("user", asked.Text!)]);
+        var expected = ReferenceAnswer.Of(row.Value, named);
+        problem = expected is not null || named is null ? null
+            : new("no right answer", ReferenceAnswer.Missing(row.Value, named), "") { Fix = ReferenceAnswer.Fix };
+        return expected;
     }
-
-    private static string? Reference(SourceRow row, string? named) =>
-        ReferenceAnswer.Of(row.Value, named) is { } reference ? reference
-        : named is null ? null
-        : throw new UnusableRowException("no right answer", ReferenceAnswer.Missing(row.Value, named)) { Fix = ReferenceAnswer.Fix };
 }

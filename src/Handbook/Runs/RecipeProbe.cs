@@ -54,15 +54,15 @@ public sealed class RecipeProbe
     /// <summary>What keys mean for the model that is named.</summary>
     public IReadOnlyList<string> Notes => _notes;
 
-    /// <summary>Lines about how rows are read, each with its weight.</summary>
+    /// <summary>Lines about how rows are read, each a note or a warning by its first word.</summary>
     public IReadOnlyList<string> Remarks => _remarks;
 
-    /// <summary>What may be otherwise once the run is started.</summary>
+    /// <summary>What does not stop the run, but should be known before it starts.</summary>
     public IReadOnlyList<string> Warnings => _warnings;
 
     /// <summary>Everything that can be seen, at once.</summary>
     /// <param name="recipe">A recipe, or as much of one as could be read.</param>
-    /// <param name="isDraft">Whether keys of it are wrong: what follows from them is not told again.</param>
+    /// <param name="isDraft">Whether some of its keys are wrong: what follows from them is not reported again.</param>
     public static RecipeProbe Of(Recipe recipe, bool isDraft = false)
     {
         var probe = new RecipeProbe(recipe, isDraft);
@@ -90,12 +90,26 @@ public sealed class RecipeProbe
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
                 Try(() =>
                 {
-                    var path = ModelFolder.Find(name, key);
-                    var config = PublishedConfig.Load(path);
-                    using var weights = ModelWeights.Open(path, config);
+                    if (key == "adapter_name_or_path")
+                    {
+                        AdapterPlan.Adapter(name);
+                        return;         // it is looked at with the model
+                    }
+                    var source = ModelSource.Find(name, key);
+                    var (path, config) = (source.Folder, source.Config());
                     if (key == "model_name_or_path")
-                        TrainingPlan.WithHead(config, _recipe.Definition, path);
-                    else if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
+                        config = TrainingPlan.WithHead(config, _recipe.Definition, path);
+                    using var weights = source.Open(config, _recipe.Definition.Head == ModelHead.Score ? 0 : null);
+                    if (key != "model_name_or_path")
+                        source.Layouts(weights);
+                    else
+                    {
+                        if (!_recipe.Adapter.UsePeft)
+                            TrainingPlan.RequireTrainable(weights, path);
+                        AdapterPlan.Of(_recipe, source, weights, checkpoint: null);
+                        _notes.AddRange(source.Notes);
+                    }
+                    if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
                         throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
                             fix: "train a reward model from it with `handbook reward`");
                     if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe), config.Decoder) is { } tooLong)
@@ -120,9 +134,10 @@ public sealed class RecipeProbe
         if (tokenizer.ChatTemplates.Count > 0)
             _ = ChatTemplate.Of(tokenizer, "chat_template");
         _tokenizer = tokenizer;
-        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model && File.Exists(Path.Combine(model, "config.json")))
+        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
+            && (File.Exists(Path.Combine(model, "config.json")) || ModelFolder.IsAdapter(model)))
         {
-            TrainingPlan.RequireVocabulary(tokenizer, PublishedConfig.Load(model), model);
+            TrainingPlan.RequireVocabulary(tokenizer, ModelSource.Find(_recipe.Model.ModelNameOrPath!).Config(), model);
             if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
                 && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);
@@ -150,7 +165,7 @@ public sealed class RecipeProbe
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
             Try(() => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
         if (_recipe.Definition.IsPipeline && here.Count == mixture.Datasets.Count)
-            Try(() => PromptSet.Load(_recipe));
+            Try(() => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
     }
 
     private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)
@@ -170,7 +185,7 @@ public sealed class RecipeProbe
     private void Rows(MixturePart part)
     {
         if (_recipe.Definition.IsPipeline)
-            return;     // its prompts are read by their own rules
+            return;     // its prompts are read all together
         var source = Dataset.Open(part.Spec, _recipeFolder);
         if (_tokenizer is not null)
         {
@@ -195,7 +210,7 @@ public sealed class RecipeProbe
                     NumberMatchScorer.Expected(reference, row.Place);
     }
 
-    /// <summary>Tokenises the first rows: what is wrong with all of a small file is told here, and what is wrong with some rows is a
+    /// <summary>Tokenises the first rows: what is wrong with all rows of a small file is a problem, and what is wrong with some is a
     /// warning.</summary>
     private void FirstRows(MixturePart part, IRowSource rows, IRowTokenizer tokenizer, double limit)
     {
@@ -221,7 +236,7 @@ public sealed class RecipeProbe
         _remarks.AddRange(summary.Noted.Select(noted => $"note: {part.Name}: {of}{noted.Line}").Except(_remarks));
     }
 
-    // Whether somebody listens is asked without a request, which might cost something.
+    // Whether anybody listens is found out without a request, which might cost something.
     private void Endpoints()
     {
         foreach (var options in ScorerSet.Endpoints(_recipe))
@@ -235,13 +250,9 @@ public sealed class RecipeProbe
 
     private void EarlierRun()
     {
-        if (_recipe.Training.Fresh || RunHistory.Read(_recipe.Training.OutputDir) is null)
-            return;
-        RunStart.ChangesSince(_recipe, _recipe.Training.OutputDir, _ => { });
+        var start = RunStart.Decide(_recipe, _ => { }, verifyHashes: false);
         RunStart.RequireSameRows(_recipe);
-        var output = _recipe.Training.OutputDir;
-        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false }
-            && CheckpointFolder.FindLatest(output, _ => { }, verifyHashes: false) is { } resume)
+        if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false } && start.Resume is { } resume)
             LengthChange.Require(_recipe.Training, TrainerState.Load(Path.Combine(resume.Path, TrainerState.FileName)).MaxSteps, steps,
                 resume.Step, resume.Path);
     }
@@ -267,7 +278,7 @@ public sealed class RecipeProbe
         catch (Exception error) when (_isDraft
             && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
         {
-            // A value that its key must not have; that is told already.
+            // A value that its key must not have; that has been reported already.
         }
     }
 }

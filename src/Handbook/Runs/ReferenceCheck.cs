@@ -5,8 +5,8 @@ using Handbook.Text.Tokenizers;
 
 namespace Handbook.Runs;
 
-/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are of another
-/// text.</summary>
+/// <summary>Whether the reference that a recipe names reads the same tokens as the policy: otherwise its log-probabilities are those of
+/// another text.</summary>
 internal static class ReferenceCheck
 {
     private const string Key = "ref_model_name_or_path";
@@ -20,13 +20,13 @@ internal static class ReferenceCheck
     {
         if (recipe.Preference.RefModelNameOrPath is not { } named)
             return null;
-        var folder = ModelFolder.Find(named, Key);
-        var config = PublishedConfig.Load(folder);
+        var source = ModelSource.Find(named, Key);
+        var (folder, config) = (source.Having("tokenizer.json"), source.Config());
         if (config.Decoder.Head != ModelHead.Language)
             throw new InputException($"{Key}: {folder} is a reward model", why: "it scores texts, and has no log-probabilities of tokens",
                 fix: "name a language model");
         var (size, policySize) = (config.Decoder.VocabularySize,
-            PublishedConfig.Load(ModelFolder.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path")).Decoder.VocabularySize);
+            ModelSource.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path").Config().Decoder.VocabularySize);
         if (size != policySize)
             throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}",
                 why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");

@@ -11,8 +11,8 @@ namespace Handbook.Runs;
 /// run.</summary>
 /// <remarks>
 /// The last round's model lies in <c>output_dir</c> itself, those before it in <c>round-N/model</c>. When <c>rounds</c> is raised, the
-/// model that was the last moves there, through a folder <c>round-N/model.moving</c>: while that is there the move is not at its end, and
-/// the next start ends it.
+/// model that was the last moves there, through a folder <c>round-N/model.moving</c>: while that folder exists the move is unfinished,
+/// and the next start finishes it.
 /// </remarks>
 internal sealed class RejectionPlace(Recipe recipe)
 {
@@ -45,7 +45,7 @@ internal sealed class RejectionPlace(Recipe recipe)
             return;
         var rounds = Rounds().ToArray();
         if (rounds.Any(number => Directory.Exists(Moving(number))))
-            return;     // only half is where it belongs; a start judges once it has ended the move
+            return;     // only half of it is in place; a start judges once it has finished the move
         RequireOwn();
         var last = rounds.Select(number => Directory.Exists(Moved(number)) ? number + 1 : number).Append(0).Max();
         if (last > _rounds)
@@ -55,7 +55,7 @@ internal sealed class RejectionPlace(Recipe recipe)
             RequireSameTraining(number);
     }
 
-    // A run that is found here is ours where a round has trained it, or where the run before was told to replace it.
+    // A run that is found here is ours where a round has trained it, or where an earlier start was told to replace it.
     private void RequireOwn()
     {
         if (RunHistory.Read(_output) is not { } run && CheckpointFolder.List(_output).Count == 0 || HasTrainedHere() is not null
@@ -77,7 +77,7 @@ internal sealed class RejectionPlace(Recipe recipe)
         var now = DerivedRecipe.For(recipe, method, number == 1 ? recipe.Model.ModelNameOrPath! : Moved(number - 1),
             Path.Combine(Round(number), "train.jsonl"), folder, fresh: false);
         var changes = RunStart.ChangesSince(now, folder, _ => { });
-        // A round that is at its end is not trained further: the rounds behind it began from its model.
+        // A finished round is not trained further: the rounds after it began from its model.
         if (State(number).Known("trained") is not null && !recipe.Training.IgnoreRecipeChanges
             && changes.Where(change => change.Rule == ResumeRule.Length).ToArray() is { Length: > 0 } refused)
             throw new InputException($"round {number} of {_output} was trained with other values than this recipe "
@@ -85,7 +85,7 @@ internal sealed class RejectionPlace(Recipe recipe)
                 "the round is at its end, and its model stays what it is", $"take the old values back; {Cure}");
     }
 
-    /// <summary>Removes the run before, of which nothing is wanted.</summary>
+    /// <summary>Removes the previous run, of which nothing is to be kept.</summary>
     public void RemoveOlder()
     {
         foreach (var number in Rounds().ToArray())
@@ -98,7 +98,7 @@ internal sealed class RejectionPlace(Recipe recipe)
             State(1).Remember(Replaces, mark);
     }
 
-    /// <summary>Ends the move that a start before has begun.</summary>
+    /// <summary>Finishes the move that an earlier start began.</summary>
     public void EndMove()
     {
         foreach (var number in Rounds().Where(number => Directory.Exists(Moving(number))).ToArray())

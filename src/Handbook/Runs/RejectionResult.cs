@@ -32,7 +32,7 @@ public sealed record RejectionResult
     public IReadOnlyDictionary<string, int> PromptsLeftOut { get; init; } = new Dictionary<string, int>();
 }
 
-/// <summary>Hears also what the rounds of a rejection-sampling run gave.</summary>
+/// <summary>Also hears what the rounds of a rejection-sampling run gave.</summary>
 public interface IRejectionObserver : IRunObserver
 {
     /// <summary>Sampling is over, or a round selected nothing to train on.</summary>

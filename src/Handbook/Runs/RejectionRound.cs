@@ -31,7 +31,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
 
     public int DatasetRows => _rows.Count;
 
-    /// <summary>Whether a model is trained, or begun to be, on the rows: they stay what they are then.</summary>
+    /// <summary>Whether training on the rows has begun: from then on they do not change.</summary>
     public bool HasTraining => State.Known("training") is not null;
 
     /// <summary>Prompts of which nothing is used, by reason.</summary>
@@ -45,7 +45,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
 
     public long Stream(int prompt, int sample) => ((long)(number - 1) << 48) + prompt * 65536L + sample;
 
-    /// <summary>Looks whether the answers in the folder are this run's.</summary>
+    /// <summary>Checks that the answers in the folder belong to this run.</summary>
     /// <param name="key">What decides the answers: another key in the folder means that they are of another run.</param>
     public void Begin(string key) => State.Require("answers", key, Path.Combine(folder, Answers));
 
@@ -104,7 +104,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         {
             if (HasTraining)
                 throw OtherRows();
-            File.Delete(Path.Combine(folder, Scores));      // sampling is what is dear; scores of other rules are of no use
+            File.Delete(Path.Combine(folder, Scores));      // sampling is the expensive part; scores by other rules are of no use
             observer.Said($"round {number}: the keys of scoring have changed: scoring again");
         }
         State.Remember("scores", key);
@@ -174,7 +174,7 @@ internal sealed class RejectionRound(int number, string folder, RunState state, 
         JsonLines.Write(Dataset, _rows);
     }
 
-    /// <summary>What a model that is trained on the rows is known by.</summary>
+    /// <summary>Identifies the rows that a model was trained on.</summary>
     public string RowsKey => RunState.Hash(JsonLines.Text(_rows));
 
     private InputException OtherRows() => new($"round {number} of {Path.GetDirectoryName(folder)} has trained on other rows than this "

@@ -22,9 +22,8 @@ namespace Handbook.Runs;
 /// <summary>From prompts to a new model: sample, score, select, train, as often as the recipe says.</summary>
 /// <remarks>
 /// <c>output_dir</c> gets the last round's model, <c>samples.jsonl</c> (every answer with its scores and where it came from),
-/// <c>summary.json</c> and
-/// <c>pipeline.yaml</c>; <c>round-N/</c> what happens on the way. The same command goes on where it stopped, and its files are the same as
-/// without the stop.
+/// <c>summary.json</c> and <c>pipeline.yaml</c>; <c>round-N/</c> gets what is made on the way. The same command goes on where it stopped,
+/// and its files are the same as without the stop.
 /// </remarks>
 public sealed class RejectionRun
 {
@@ -42,10 +41,10 @@ public sealed class RejectionRun
         (_recipe, _observer, _commandLine, _output) = (recipe, observer, commandLine, recipe.Training.OutputDir);
         _place = new(recipe);
         _tokenizer = RowPlan.LoadTokenizer(recipe);
-        // The built-in template stands in where there is none; plain prompts of such a model are texts to go on from.
+        // The built-in template stands in where a model has none; plain prompts are then texts to continue.
         _textsAreTurns = recipe.Rejection.SamplesElsewhere || recipe.Data.ChatTemplate is not null
             || recipe.Data.ChatTemplatePath is not null
-            || Tokenizer.Load(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath())).ChatTemplate is not null;
+            || Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(recipe.Model.TokenizerPath()))).ChatTemplate is not null;
         _compute = recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32;
     }
 
@@ -127,7 +126,7 @@ public sealed class RejectionRun
     private void RequirePolicy()
     {
         if (_recipe.Rejection.SamplesElsewhere && _recipe.Rejection.Trains() is null)
-            return;     // nobody asks it
+            return;     // this model is not asked
         var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
         TrainingPlan.WithHead(PublishedConfig.Load(folder), _recipe.Definition, folder);
     }
@@ -137,7 +136,7 @@ public sealed class RejectionRun
     private RejectionResult Result(RejectionSummary summary, RunEnd end, string? model) =>
         new() { End = end, Folder = _output, Model = model, Rounds = summary.Rounds, PromptsLeftOut = summary.PromptsLeftOut };
 
-    /// <summary>Keeps the recipe, once what was found in the folder is known to be of it and something is left to do.</summary>
+    /// <summary>Saves the recipe, once it is known that the folder's contents belong to it and that something is left to do.</summary>
     private void Accept() => WholeFile.WriteText(Path.Combine(_output, "pipeline.yaml"), _recipe.ToYaml());
 
     /// <summary>What to do where no answer was selected.</summary>
@@ -149,7 +148,7 @@ public sealed class RejectionRun
                     + "judge_pattern to find the mark in them, or ask for it in judge_prompt"
                 : $"no answer has a score, so more of them would not help: samples.jsonl says why (details); correct the keys "
                     + $"of {string.Join(", ", _recipe.Scoring.RewardFuncs!)}";
-        return _recipe.Rejection.SelectThreshold is { } threshold
+        return round.SamplesDropped.ContainsKey(Selection.BelowThreshold) && _recipe.Rejection.SelectThreshold is { } threshold
             ? $"lower select_threshold (it is {threshold}), or sample more answers with num_generations"
             : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
     }
@@ -195,7 +194,7 @@ public sealed class RejectionRun
             fix: "raise max_prompt_length");
     }
 
-    /// <summary>Says what stands beside the turns of prompts, such as tools, and has no part in what is asked of any of them.</summary>
+    /// <summary>Says what stands beside the turns of prompts, such as tools, without any effect on what is asked.</summary>
     private void TellOfUnheard(IReadOnlyList<Prompt> prompts)
     {
         var chats = _recipe.Rejection.SamplesElsewhere || _tokenizer.ChatTemplate is null ? null
@@ -227,7 +226,7 @@ public sealed class RejectionRun
         _recipe.Sampling.Sampling(_recipe.Preference.MaxCompletionLength ?? 256, _recipe.Training.Seed,
         _recipe.Rejection.SampleBatchSize, model?.StopIds ?? []);
 
-    /// <summary>Everything that decides what is sampled, but not how many answers.</summary>
+    /// <summary>Everything that decides what is sampled, apart from the number of answers.</summary>
     private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
     {
         var options = Sampling(null) with { BatchSize = 1 };
@@ -238,7 +237,7 @@ public sealed class RejectionRun
             $"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
     }
 
-    /// <summary>Everything that decides the scores, but not how they are weighed.</summary>
+    /// <summary>Everything that decides the scores, apart from their weights.</summary>
     private string ScoringKey(IReadOnlyList<Prompt> prompts)
     {
         var keys = _recipe.Scoring with

@@ -2,12 +2,10 @@ using System.Security.Cryptography;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Data.Cache;
-using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training;
-using Handbook.Training.Plans;
 
 namespace Handbook.Runs;
 
@@ -17,13 +15,14 @@ internal static class RunRecord
     private const string Weights = "model.safetensors";
 
     /// <summary>Writes <c>recipe.yaml</c> and <c>run.json</c>.</summary>
-    public static void Begin(RunFolder folder, Recipe recipe, RunStart start, TrainingPlan plan, TrainingData data, string? commandLine)
+    public static void Begin(RunFolder folder, RunSetup setup)
     {
+        var (recipe, start, plan, data) = (setup.Recipe, setup.Start, setup.Plan, setup.Rows.Data);
         folder.WriteRecipe(Repeatable(recipe).ToYaml());
         folder.WriteRunInfo(new RunInfo
         {
             Method = recipe.MethodName,
-            CommandLine = commandLine,
+            CommandLine = setup.CommandLine,
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
@@ -46,8 +45,9 @@ internal static class RunRecord
     };
 
     /// <summary>The card of the trained model.</summary>
-    public static ModelCard Card(Recipe recipe, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, TrainingData data)
+    public static ModelCard Card(RunSetup setup, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome)
     {
+        var (recipe, data) = (setup.Recipe, setup.Rows.Data);
         var t = recipe.Training;
         return new ModelCard
         {

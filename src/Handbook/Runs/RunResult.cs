@@ -5,10 +5,10 @@ namespace Handbook.Runs;
 /// <summary>How a run ended.</summary>
 public enum RunEnd
 {
-    /// <summary>It is at its end, with its model in the folder.</summary>
+    /// <summary>It finished, and its model is in the folder.</summary>
     Finished,
 
-    /// <summary>It was at its end before it was started: nothing was done, and no file was changed.</summary>
+    /// <summary>It had finished before it was started: nothing was done, and no file was changed.</summary>
     WasFinished,
 
     /// <summary>It was cancelled; what it had done is kept, and the same call goes on from there.</summary>
@@ -21,7 +21,7 @@ public sealed record RunResult
     /// <summary>How it ended.</summary>
     public required RunEnd End { get; init; }
 
-    /// <summary>The run folder, where the model is once the run is at its end.</summary>
+    /// <summary>The run folder, where the model is once the run has finished.</summary>
     public required string Folder { get; init; }
 
     /// <summary>Loss, runtime and speed, as <c>train_results.json</c> has them; null where nothing was trained.</summary>

@@ -8,11 +8,10 @@ using Handbook.Training.Progress;
 
 namespace Handbook.Runs;
 
-/// <summary>The rows of a run, read, judged and told of before anything needs a tensor: a mistake in the data is told at once.</summary>
+/// <summary>The rows of a run, read, judged and reported before anything needs a tensor: a mistake in the data shows at once.</summary>
 internal sealed class RunRows : IDisposable
 {
     private readonly TrainingPlan _plan;
-    private readonly RowSurvey _survey;
 
     private RunRows(TrainingPlan plan, TrainingData data, IRunObserver observer)
     {
@@ -28,14 +27,22 @@ internal sealed class RunRows : IDisposable
         if (plan.Run.Data.Packing && data.Train.Count == 1
             && RowCounts.OnePackedRow(data.TrainSamples, plan.Run.Data.MaxLength ?? 0) is { } one)
             observer.Warned(one);
-        _survey = RowSurvey.Of(data.Train, plan.Method.Survey with { LongestText = config.LongestText });
-        var heldOut = Evaluation is null ? null : RowSurvey.Of(Evaluation, new() { LongestText = config.LongestText });
-        if (LengthCheck.Found(heldOut is null ? [_survey] : [_survey, heldOut], config) is { } tooLong)
+        var wanted = plan.Method.Survey(plan.Run) with { LongestText = config.LongestText };
+        Survey = RowSurvey.Of(data.Train, wanted);
+        HeldOutSurvey = Evaluation is null ? null
+            : RowSurvey.Of(Evaluation, new() { LongestText = wanted.LongestText, Digests = wanted.Digests });
+        if (LengthCheck.Found(HeldOutSurvey is null ? [Survey] : [Survey, HeldOutSurvey], config) is { } tooLong)
             observer.Warned(tooLong);
-        plan.Method.Tell(_survey, plan.Run, observer);
+        plan.Method.Tell(Survey, plan.Run, observer);
     }
 
-    /// <summary>The rows with what is known of their sources.</summary>
+    /// <summary>What is known of the training rows, from one reading.</summary>
+    public RowSurvey Survey { get; }
+
+    /// <summary>What is known of the rows that are held out; null without evaluations.</summary>
+    public RowSurvey? HeldOutSurvey { get; }
+
+    /// <summary>The rows, and what is known of their sources.</summary>
     public TrainingData Data { get; }
 
     /// <summary>The rows that are held out; null without evaluations.</summary>
@@ -47,7 +54,7 @@ internal sealed class RunRows : IDisposable
         get
         {
             var t = _plan.Run.Training;
-            return _survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
+            return Survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
                 + $"{_plan.Run.Dialect} {_plan.Tokenizer.Fingerprint}");
         }
     }
@@ -74,8 +81,8 @@ internal sealed class RunRows : IDisposable
         foreach (var report in data.Sources)
         {
             var s = report.Summary;
-            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens, {s.LossTokens:N0} with "
-                + $"loss{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
+            observer.Said($"{report.Title}: {s.UsedRows:N0} rows of {s.Format}, {s.Tokens:N0} tokens"
+                + $"{(s.HasTargets ? $", {s.LossTokens:N0} with loss" : "")}{(s.CutRows > 0 ? $", {s.CutRows:N0} cut to the maximum length" : "")}");
             if (s.JoinedNote() is { } joined)
                 observer.Noted(joined);
             foreach (var bad in s.Bad)

@@ -11,13 +11,13 @@ using Handbook.Training.Schedules;
 
 namespace Handbook.Runs;
 
-/// <summary>How a run begins: anew, from a checkpoint, or not at all because it is at its end.</summary>
+/// <summary>How a run begins: anew, from a checkpoint, or not at all because it has finished.</summary>
 internal sealed record RunStart
 {
     /// <summary>The checkpoint to go on from; null begins anew.</summary>
     public Checkpoint? Resume { get; init; }
 
-    /// <summary>Whether the run is at its end, so that nothing is left to do.</summary>
+    /// <summary>Whether the run has finished, so that nothing is left to do.</summary>
     public bool IsFinished { get; init; }
 
     /// <summary>The keys that changed since the run was started.</summary>
@@ -25,8 +25,9 @@ internal sealed record RunStart
 
     /// <summary>Looks at the run folder, and compares the recipe with that of the run found there.</summary>
     /// <param name="say">Hears what was found.</param>
+    /// <param name="verifyHashes">Whether the checkpoint's files are read and compared with their hashes.</param>
     /// <exception cref="InputException">Going on would mix two recipes, or overwrite a run.</exception>
-    public static RunStart Decide(Recipe recipe, Action<string> say)
+    public static RunStart Decide(Recipe recipe, Action<string> say, bool verifyHashes = true)
     {
         var options = recipe.Training;
         var named = options.ResumeFromCheckpoint;
@@ -43,8 +44,8 @@ internal sealed record RunStart
                     fix: "remove the key to go on, or say --fresh=true, or choose another output_dir");
 
         var resume = named is not null && asked is null
-            ? CheckpointFolder.Open(named)
-            : CheckpointFolder.FindLatest(options.OutputDir, say, verifyHashes: true);
+            ? CheckpointFolder.Open(Named(named, options.OutputDir), verifyHashes)
+            : CheckpointFolder.FindLatest(options.OutputDir, say, verifyHashes);
         if (resume is null && asked == true)
             throw new InputException($"resume_from_checkpoint is true, but {options.OutputDir} has no checkpoint",
                 why: "a run that silently began anew would be mistaken for the old one",
@@ -75,7 +76,11 @@ internal sealed record RunStart
         return new RunStart { Resume = resume, Changes = changes };
     }
 
-    /// <summary>What changed, where all of it may.</summary>
+    /// <summary>The folder of a checkpoint that is named by its path, or by its name in the run folder.</summary>
+    private static string Named(string checkpoint, string outputDir) =>
+        !Path.Exists(checkpoint) && Path.Combine(outputDir, checkpoint) is var inside && Directory.Exists(inside) ? inside : checkpoint;
+
+    /// <summary>What has changed since the run was started, where all of it may change.</summary>
     public static IReadOnlyList<RecipeChange> ChangesSince(Recipe recipe, string run, Action<string> say)
     {
         const string elsewhere = "begin anew with --fresh=true, or choose another output_dir";
@@ -103,7 +108,7 @@ internal sealed record RunStart
                     + "which run.json records");
     }
 
-    /// <summary>Stops where a finished run's data files hold something else by now: whoever changed them wants a new model.</summary>
+    /// <summary>Stops where a finished run's data files have changed since: whoever changed them wants a new model.</summary>
     /// <exception cref="InputException">Files have changed.</exception>
     public static void RequireSameRows(Recipe recipe)
     {
@@ -127,12 +132,12 @@ internal sealed record RunStart
             }
             catch (Exception failure) when (failure is InputException or IOException or UnauthorizedAccessException)
             {
-                return false;       // rows that are gone are not needed by a run that is at its end
+                return false;       // a finished run does not need rows that are gone
             }
         }
     }
 
-    /// <summary>The last step of a run that is at its end with its model in place; null otherwise.</summary>
+    /// <summary>The last step of a finished run whose model is in place; null otherwise.</summary>
     private static int? FinishedStep(string outputDir) =>
         RunHistory.Read(outputDir)?.FinishedStep is { } step && ModelFolder.HasWeights(outputDir) ? step : null;
 }

@@ -46,7 +46,7 @@ public static class TrainingRun
             observer.Warned(warning);
         foreach (var note in plan.Notes)
             observer.Noted(note);
-        using var model = plan.LoadModel();
+        using var model = plan.LoadModel(observer);
         IMethodRun method;
         try
         {
@@ -59,6 +59,8 @@ public static class TrainingRun
                 Tokenizer = plan.Tokenizer,
                 Data = rows.Data,
                 Evaluation = rows.Evaluation,
+                Survey = rows.Survey,
+                HeldOutSurvey = rows.HeldOutSurvey,
                 Observer = observer,
                 Cancel = cancel,
             });
@@ -69,14 +71,14 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(recipe, start, plan, rows, model, method, own, observer, commandLine, cancel);
+            return Train(new(recipe, start, plan, rows, commandLine), model, method, own, observer, cancel);
     }
 
-    private static RunResult Train(Recipe recipe, RunStart start, TrainingPlan plan, RunRows rows, Decoder model, IMethodRun method,
-        RunLock? own, IRunObserver observer,
-        string? commandLine, CancellationToken cancel)
+    private static RunResult Train(RunSetup setup, Decoder model, IMethodRun method, RunLock? own, IRunObserver observer,
+        CancellationToken cancel)
     {
-        var (options, resume) = (recipe.Training, start.Resume);
+        var (recipe, plan, data) = (setup.Recipe, setup.Plan, setup.Rows.Data);
+        var (options, resume) = (recipe.Training, setup.Start.Resume);
         var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
             plan.SaveType)
         {
@@ -91,9 +93,9 @@ public static class TrainingRun
             Model = model,
             Train = method.Train,
             Evaluation = method.Evaluation,
-            TrainSamples = rows.Data.TrainSamples,
-            EvaluationSamples = rows.Data.EvaluationSamples,
-            DataKey = rows.Key,
+            TrainSamples = data.TrainSamples,
+            EvaluationSamples = data.EvaluationSamples,
+            DataKey = setup.Rows.Key,
             SaveModel = saved.Write,
             ModelBytes = saved.Bytes,
             Evaluated = samples is null ? null : step => samples.Write(model, step),
@@ -103,10 +105,10 @@ public static class TrainingRun
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
         using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
-        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may go on so
+        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
         if (options.Fresh)
             RemoveCheckpoints(folder.Path, observer);
-        RunRecord.Begin(folder, recipe, start, plan, rows.Data, commandLine);
+        RunRecord.Begin(folder, setup);
         samples?.Open(folder, resume?.Step ?? 0);
         method.OpenFiles(folder, resume?.Step ?? 0);
         var outcome = loop.Run(cancel);
@@ -122,7 +124,7 @@ public static class TrainingRun
             observer.Measured("eval", outcome.Evaluation);
         }
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
-        folder.WriteCard(RunRecord.Card(recipe, job, loop, outcome, rows.Data).ToMarkdown(folder.State));
+        folder.WriteCard(RunRecord.Card(setup, job, loop, outcome).ToMarkdown(folder.State));
         folder.Finish();
         observer.Said($"saved the model in {options.OutputDir}, read back and compared; {plan.Method.WhatNext(options.OutputDir)}");
         return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };

@@ -97,16 +97,23 @@ public sealed class PreferenceReaderTests : IDisposable
         Assert.Equal(told, Read(row, use)!.Remarks);
     }
 
-    [Fact]
-    public void A_weight_of_a_row_has_no_effect_and_is_named()
+    [Theory]
+    [InlineData("""{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""", RowUse.Preferences, "weight")]
+    [InlineData("""{"prompt": "P", "chosen": "a", "rejected": "b", "sample_weight": 0}""", RowUse.Preferences, "sample_weight")]
+    [InlineData("""{"prompt": "P", "completion": "a", "label": true, "weight": 2}""", RowUse.Unpaired, "weight")]
+    [InlineData("""{"prompt": "P", "completion": "a", "weight": 2}""", RowUse.FineTuning, "weight")]
+    [InlineData("""{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 1}""", RowUse.Preferences, null)]
+    [InlineData("""{"prompt": "P", "chosen": "a", "rejected": "b", "weight": "heavy"}""", RowUse.Preferences, null)]
+    public void A_weight_of_a_row_that_nothing_reads_is_counted(string row, RowUse use, string? column)
     {
-        var spec = new DatasetSpec
-        {
-            Id = _files.Write("weighed.jsonl",
-            """{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""")
-        };
-        Assert.Equal(["weight"], RowReader.For(Dataset.Open(spec), spec, RowUse.Preferences).Unread);
+        string[] told = column is null ? [] : [$"the column {column} is not read: every row counts as much as another"];
+        Assert.Equal(told, Read(row, use).Remarks);
     }
+
+    [Fact]
+    public void A_column_that_is_mapped_is_no_unread_weight() =>
+        Assert.Empty(Read("""{"prompt": "P", "chosen": "a", "rejected": "b", "weight": 0.5}""", RowUse.Preferences,
+            new() { ["margin"] = "weight" }).Remarks);
 
     [Fact]
     public void Dialogues_that_part_early_share_only_what_they_begin_with()
@@ -235,7 +242,7 @@ public sealed class PreferenceReaderTests : IDisposable
         + "their scores: {prompt: …, answers: …}")]
     [InlineData("""{"prompt": "P", "completion": "c", "thumb": true}""", RowUse.Unpaired,
         "name the column that says whether an answer is good: column_mapping: {label: …}")]
-    [InlineData("""{"question": "P"}""", RowUse.Prompts, "column_mapping: {prompt: question}")]
+    [InlineData("""{"id": 1, "ask": "P"}""", RowUse.Prompts, "column_mapping: {prompt: ask}")]
     public void Columns_that_are_not_enough_say_what_to_map(string row, RowUse use, string fix) =>
         Assert.Equal(fix, Assert.Throws<InputException>(() => Reader(row, use, null, false)).Fix);
 

@@ -72,7 +72,8 @@ public sealed class LiveReferenceTests
 
         string Key(string model, JsonDocument options, ITokenRows data, DType compute = DType.Float32) =>
             cache.Key([folder[model]], compute,
-                PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)), data);
+                PreferenceObjective.Create(PreferenceCase.Recipe(TrainingMethod.Dpo, null, options.RootElement)),
+                RowSurvey.Of(data, new() { Digests = true }).ContentOf());
 
         static TokenRow Cut(TokenRow row) =>
             row with

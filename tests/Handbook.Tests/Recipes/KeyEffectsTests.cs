@@ -53,6 +53,9 @@ public sealed class KeyEffectsTests
     [InlineData(TrainingMethod.Sft, Good, "adam_beta2: 0.8\nadafactor: true", "with adafactor: true", "adam_beta2")]
     [InlineData(TrainingMethod.Sft, Good, "adam_epsilon: 0.8\noptim: lion_32bit", "with optim: lion_32bit", "adam_epsilon")]
     [InlineData(TrainingMethod.Dpo, Mixer, "adam_beta1: 0.8", "with optim: rmsprop")]
+    [InlineData(TrainingMethod.Sft, Good, "optim_target_modules: attn", "with optim: adamw_torch", "optim_target_modules")]
+    [InlineData(TrainingMethod.Sft, Good, "adam_epsilon: 0.8\noptim: galore_adamw\noptim_target_modules: attn", "with optim: galore_adamw",
+        "adam_epsilon")]
     [InlineData(TrainingMethod.Sft, Good, "num_train_epochs: 2\nmax_steps: 5", "beside max_steps: 5", "num_train_epochs")]
     [InlineData(TrainingMethod.Sft, Good, "warmup_ratio: 0.1\nwarmup_steps: 5", "beside warmup_steps: 5, which wins", "warmup_ratio")]
     [InlineData(TrainingMethod.Sft, Good, "warmup_steps: 5\nlr_scheduler_type: constant", "with lr_scheduler_type: constant",

@@ -199,7 +199,9 @@ public sealed class MethodDefaultsTests
     [InlineData("temperature: 0\n", "temperature is 0, which takes the likeliest token")]
     [InlineData("top_k: 1\n", "top_k is 1, which takes the likeliest token")]
     [InlineData("epsilon_high: 0.1\n", "warning: epsilon_high is 0.1, below epsilon 0.2")]
-    [InlineData("loss_type: drgrpo\n", "loss_type is drgrpo, not one of dapo, grpo, dr_grpo, bnpo")]
+    [InlineData("loss_type: drgrpo\n", "loss_type is drgrpo, which grpo does not have")]
+    [InlineData("loss_type: sigmoid\n", "run the recipe with handbook dpo")]
+    [InlineData("loss_type: [grpo, dapo]\n", "loss_type has 2 losses, but grpo has one")]
     [InlineData("reward_weights: [1, 2]\n", "reward_weights has 2 numbers for 1 of reward_funcs")]
     [InlineData("temperature: -1\n", "temperature is -1, but must be 0 or greater")]
     [InlineData("top_p: 0\n", "top_p is 0, but must be above 0 and at most 1")]
@@ -218,6 +220,55 @@ public sealed class MethodDefaultsTests
     [InlineData("trl_compat: 0.25\n", "trl_compat is \"0.25\", not one of 0.24, 1.9")]
     public void A_wrong_group_is_told(string lines, string message) =>
         Assert.Contains(message, RecipeFile.Said(Newer + "reward_funcs: exact_match\n" + lines, TrainingMethod.Grpo));
+
+    [Fact]
+    public void Advice_about_groups_makes_a_good_recipe_of_it()
+    {
+        var tried = 0;
+        foreach (var loss in (string[])["dapo", "bnpo"])
+            foreach (var batch in (int[])[1, 2, 3, 4, 6, 8, 12])
+                foreach (var steps in (int[])[1, 2, 3, 8])
+                    foreach (var group in (int[])[1, 2, 3, 5, 8, 16])
+                        foreach (var more in (string[])["", "steps_per_generation: 3\n", "generation_batch_size: 20\n"])
+                        {
+                            var keys = new Dictionary<string, string>
+                            {
+                                ["per_device_train_batch_size"] = $"{batch}",
+                                ["gradient_accumulation_steps"] = $"{steps}",
+                                ["num_generations"] = $"{group}",
+                                ["loss_type"] = loss,
+                            };
+                            if (more.Length > 0)
+                                keys[more.Split(':')[0]] = more.Split(": ")[1].Trim();
+                            tried += Followed(keys) ? 1 : 0;
+                        }
+        Assert.True(tried > 300, $"{tried}");
+    }
+
+    /// <summary>Follows the advice of all errors, if there are any, and requires that none is left.</summary>
+    private static bool Followed(Dictionary<string, string> keys)
+    {
+        if (Fix() is not { } fix)
+            return false;
+        var words = fix.Replace(", the mean over the step", "").Split([", ", " and "], StringSplitOptions.None);
+        foreach (var word in words)
+            if (word.StartsWith("remove the key", StringComparison.Ordinal))
+                keys.Remove(keys.Keys.Single(key => key is "steps_per_generation" or "generation_batch_size"));
+            else if (word.StartsWith("remove ", StringComparison.Ordinal))
+                Assert.True(keys.Remove(word["remove ".Length..]), fix);
+            else if (word.StartsWith("use ", StringComparison.Ordinal) && !word.Contains(':', StringComparison.Ordinal))
+                keys["num_generations"] = word["use ".Length..];
+            else
+                keys[word.Split(' ', ':')[1]] = word.Split(": ")[1];
+        Assert.True(Fix() is null, $"{fix}: {string.Join(", ", keys)}: {Said()}");
+        return true;
+
+        string? Fix() => Said().Split("fix: ") is [_, .. { Length: > 0 } fixes]
+            ? string.Join(", ", fixes.Select(said => said.Split('\n')[0])) : null;
+
+        string Said() => RecipeFile.Said(Newer + "reward_funcs: finished\nmax_steps: 8\n"
+            + string.Concat(keys.Select(key => $"{key.Key}: {key.Value}\n")), TrainingMethod.Grpo);
+    }
 
     [Theory]
     [InlineData("temperature: 0\n",

@@ -27,7 +27,7 @@ public sealed class PublishedRecipesTests
         smollm3/dpo/apo | dpo | HuggingFaceTB/SmolLM3-3B-checkpoints | HuggingFaceTB/smoltalk2=0.5, HuggingFaceTB/smoltalk2=0.25 | 1e-6 | cosine_with_min_lr | 0.1 | 1 | 1 | 2 | adamw_torch | 24576 | - | 0.05 | apo_zero
         smollm3/sft/mid | sft | HuggingFaceTB/SmolLM3-3B-Base | HuggingFaceTB/smoltalk2=1, HuggingFaceTB/smoltalk2=1 | 2e-5 | cosine_with_min_lr | 0.03 | 5 | 1 | 2 | adamw_torch | 32768 | - | - | -
         starchat2-15b/dpo/config_v0.1 | dpo | HuggingFaceH4/starchat2-15b-sft-v0.1 | HuggingFaceH4/ultrafeedback_binarized=1, HuggingFaceH4/orca_dpo_pairs=1 | 5e-7 | cosine | 0.1 | 2 | 2 | 8 | adamw_torch | 1024 | 512 | 0.05 | sigmoid
-        zephyr-141b-A35b/orpo/config_full | orpo | mistral-community/Mixtral-8x22B-v0.1 | argilla/distilabel-capybara-dpo-7k-binarized=1 | 5e-6 | inverse_sqrt | 100 | 3 | 1 | 1 | adamw_torch | 2048 | 1792 | 0.05 | -
+        zephyr-141b-A35b/orpo/config_full | orpo | mistral-community/Mixtral-8x22B-v0.1 | argilla/distilabel-capybara-dpo-7k-binarized=1 | 5e-6 | inverse_sqrt | 100 | 3 | 1 | 1 | adamw_bnb_8bit | 2048 | 1792 | 0.05 | -
         zephyr-7b-beta/dpo/config_full | dpo | alignment-handbook/zephyr-7b-sft-full | HuggingFaceH4/ultrafeedback_binarized=1 | 5e-7 | cosine | 0.1 | 1 | 8 | 2 | adamw_torch | 1024 | 512 | 0.01 | sigmoid
         zephyr-7b-beta/sft/config_full | sft | mistralai/Mistral-7B-v0.1 | HuggingFaceH4/ultrachat_200k=1 | 2e-5 | cosine | 0.1 | 1 | 16 | 1 | adamw_torch | 2048 | - | - | -
         zephyr-7b-gemma/dpo/config_full | dpo | HuggingFaceH4/zephyr-7b-gemma-sft-v0.1 | argilla/dpo-mix-7k=1 | 5e-7 | cosine | 0.1 | 2 | 2 | 8 | adamw_torch | 1024 | 512 | 0.05 | sigmoid

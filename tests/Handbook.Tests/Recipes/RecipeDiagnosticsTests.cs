@@ -160,6 +160,23 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("optim: sgd\noptim_args: betas=1", "optim_args has betas, which sgd does not take")]
     [InlineData("optim: sgd\noptim_args: momentum", "optim_args has momentum, where momentum=NUMBER is expected")]
     [InlineData("optim_args: eps=1", "optim_args has eps, which adamw_torch does not take")]
+    [InlineData("optim: adamw_torch_4bit", "optim is adamw_torch_4bit, an optimiser that is not built yet")]
+    [InlineData("optim: galore_adamw_8bit", "optim is galore_adamw_8bit, an optimiser that is not built yet")]
+    [InlineData("optim: muon\noptim_args: rank=4", "optim_args has rank, which muon does not take")]
+    [InlineData("optim: muon\noptim_args: adjust_lr_fn=keller",
+        "optim_args has adjust_lr_fn=keller, where adjust_lr_fn is original or match_rms_adamw")]
+    [InlineData("optim: muon\noptim_args: ns_steps=2.5", "optim_args has ns_steps=2.5, where a whole number is expected")]
+    [InlineData("optim: muon\noptim_args: momentum=1", "optim_args has momentum=1, where a number of at least 0 and below 1 is expected")]
+    [InlineData("optim: adamw_8bit\noptim_args: embedding_bits=16", "optim_args has embedding_bits=16, where embedding_bits is 8 or 32")]
+    [InlineData("optim: galore_adamw", "optim_target_modules is missing, but optim: galore_adamw needs it")]
+    [InlineData("optim: apollo_adamw\noptim_target_modules: []", "optim_target_modules is missing, but optim: apollo_adamw needs it")]
+    [InlineData("optim: galore_adamw\noptim_target_modules: \"attn(\"", "optim_target_modules has attn(, which is no regular expression")]
+    [InlineData("optim: galore_adamw\noptim_target_modules: attn\noptim_args: rank=0",
+        "optim_args has rank=0, where a number of at least 1 is expected")]
+    [InlineData("optim: schedule_free_adamw\nadam_beta1: 0\nlr_scheduler_type: constant",
+        "adam_beta1 is 0 together with optim: schedule_free_adamw")]
+    [InlineData("embedding_learning_rate: -1", "embedding_learning_rate is -1, but must be 0 or greater")]
+    [InlineData("embedding_learning_rate: 1e-5\nlearning_rate: 0", "embedding_learning_rate is 1E-05, but learning_rate is 0")]
     [InlineData("optim: sgd\nadafactor: true", "adafactor is true together with optim: sgd")]
     [InlineData("optim: adam", "optim is \"adam\", not one of adamw_torch")]
     [InlineData("use_peft: true", "use_peft is true, which is not built yet")]

@@ -6,6 +6,7 @@ using Handbook.Models.Files;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Testing;
+using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 
@@ -17,9 +18,6 @@ namespace Handbook.Tests.Runs;
 [Collection("tensors")]
 public sealed class WholeRunTests : IDisposable
 {
-    /// <summary>Keys that ask for a quantised base.</summary>
-    private static readonly string[] s_quantisedKeys = ["load_in_4bit", "load_in_8bit"];
-
     /// <summary>Values that the reference trainer averages over micro-batches, so that they compare where a step has one.</summary>
     private static readonly string[] s_batchMeans = ["entropy", "mean_token_accuracy", "min_reward", "max_reward"];
 
@@ -66,11 +64,16 @@ public sealed class WholeRunTests : IDisposable
         foreach (var name in theirs.Names)
         {
             Assert.Equal(theirs.Info(name), ours.Info(name));
-            var wanted = MemoryMarshal.Cast<byte, float>(theirs.Bytes(name));
-            var found = MemoryMarshal.Cast<byte, float>(ours.Bytes(name));
-            var largest = 0f;
-            foreach (var value in wanted)
-                largest = Math.Max(largest, Math.Abs(value));
+            var (wanted, found) = (Values(theirs, name), Values(ours, name));
+            var largest = wanted.Max(Math.Abs);
+            if (theirs.Info(name).DType == DType.BFloat16)
+            {
+                // Every step rounds to one part in 256, and what a rounding decides AdamW makes larger.
+                Assert.True(wanted.Zip(found).Count(pair => Math.Abs(pair.First - pair.Second) > Math.Abs(pair.First) / 100 + 1e-6)
+                    <= wanted.Length / 10, name);
+                Assert.True(wanted.Zip(found).Max(pair => Math.Abs(pair.First - pair.Second)) <= 0.1 * largest, name);
+                continue;
+            }
             for (var i = 0; i < wanted.Length; i++)
                 if (Math.Abs(wanted[i] - found[i]) is var apart && apart > 2e-4 * largest)
                 {
@@ -80,6 +83,13 @@ public sealed class WholeRunTests : IDisposable
             count += wanted.Length;
         }
         Assert.True(further <= Math.Max(1, count / 10_000), $"{further} of {count} numbers are further off than 2e-4 of their largest");
+
+        static float[] Values(WeightFiles files, string name)
+        {
+            var values = new float[files.Info(name).Count];
+            ElementConversion.Convert(files.Bytes(name), files.Info(name).DType, MemoryMarshal.AsBytes(values.AsSpan()), DType.Float32);
+            return values;
+        }
     }
 
     [Fact] // a linear warm-up begins at the rate 0, so that the second step, too, compares a policy with itself
@@ -115,9 +125,6 @@ public sealed class WholeRunTests : IDisposable
     private Recipe LoadRecipe(string folder, string name, params string[] overrides)
     {
         var file = new FileInfo(Path.Combine(folder, "recipe.yaml"));
-        foreach (var key in s_quantisedKeys)
-            if (File.ReadLines(file.FullName).Any(line => line.StartsWith(key + ":", StringComparison.Ordinal)))
-                GoldenCase.NotBuilt($"runs/{name}: {key}");
         using var run = JsonDocument.Parse(File.ReadAllText(Path.Combine(folder, "run.json")));
         var method = run.RootElement.GetProperty("method").GetString()!;
         Directory.SetCurrentDirectory(folder);
@@ -139,7 +146,10 @@ public sealed class WholeRunTests : IDisposable
             // At the first step policy and reference are the same weights, and give the same bits.
             var isExact = isFirst && wanted == 0 && value.Name.StartsWith("rewards/", StringComparison.Ordinal);
             // 0.2 %: what small differences of separate float32 builds grow to in a few steps at these high rates
-            var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? 1e-4 : Math.Abs(wanted) * 0.002;
+            // int8: the reference multiplies in half precision there; over codes it keeps gradients in bfloat16, whose next number is up to
+            // 1/128 away
+            var share = recipe.Quantisation.LoadIn8Bit ? 0.01 : recipe.Quantisation.LoadIn4Bit && value.Name == "grad_norm" ? 0.008 : 0.002;
+            var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? 1e-4 : Math.Abs(wanted) * share;
             if (found is not { } number || !(Math.Abs(number - wanted) <= allowed))
                 yield return string.Create(CultureInfo.InvariantCulture,
                     $"  step {expected.GetProperty("step")}: {value.Name} "

@@ -53,10 +53,16 @@ public sealed class PromptSetTests : IDisposable
     public void Rows_without_a_prompt_are_told_with_the_columns_they_have()
     {
         var problem = Assert.Throws<InputException>(() => Load("""{"ask": "2 + 2?", "answer": "4"}"""));
-        Assert.Contains("2 × no prompt, e.g. ", problem.What);
-        Assert.EndsWith("the row has ask, answer", problem.What);
-        Assert.Contains("column_mapping: {prompt: …}", problem.Fix);
+        Assert.Contains("has the columns ask, answer, but wanted are prompt, ", problem.What);
+        Assert.Equal("column_mapping: {prompt: ask}", problem.Fix);
+        Assert.Equal(2, Load("""{"ask": "2 + 2?", "answer": "4"}""", "column_mapping: {prompt: ask}").Prompts.Count);
     }
+
+    [Fact]
+    public void A_system_prompt_that_rows_have_no_place_for_is_counted() =>
+        Assert.Contains("note: 2 rows: the conversation has a system turn of its own, and system_prompt is not put before it, e.g. ",
+            Assert.Single(Load("""{"messages": [{"role": "system", "content": "own"}, {"role": "user", "content": "2 + 2?"}], "answer": 4}""",
+                "system_prompt: Be brief.").Remarks));
 
     private PromptSet Load(string row, string line = "")
     {

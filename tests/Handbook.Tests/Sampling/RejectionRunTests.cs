@@ -80,6 +80,27 @@ public sealed class RejectionRunTests
         public void Noted(string text) => Heard.Add(text);
     }
 
+    [Theory]
+    [InlineData("best_of_n")]
+    [InlineData("best_vs_worst")]
+    public void Training_has_nothing_to_say_of_columns_that_the_run_wrote_itself(string select)
+    {
+        using var folder = new SamplingFolder();
+        var listener = new Lines();
+        RejectionRun.Run(folder.Recipe($"select: {select}\ntrain_method: {(select == "best_of_n" ? "sft" : "dpo")}\nmax_steps: 1", "out"),
+            listener);
+        Assert.Contains(listener.Heard, line => line.Contains("train.jsonl", StringComparison.Ordinal));
+        Assert.DoesNotContain(listener.Heard, line => line.Contains("columns without effect", StringComparison.Ordinal)
+            || line.Contains("the column margin", StringComparison.Ordinal));
+    }
+
+    private sealed class Lines : Handbook.Training.Progress.IRunObserver
+    {
+        public List<string> Heard { get; } = [];
+
+        public void Said(string line) => Heard.Add(line);
+    }
+
     [Fact] // a kill leaves a beginning of each journal, in the order in which they are written, perhaps with half a line
     public void Killed_at_any_byte_and_started_again_gives_the_same_files()
     {

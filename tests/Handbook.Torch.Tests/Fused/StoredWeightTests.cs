@@ -21,8 +21,8 @@ public sealed class StoredWeightTests
         var wide = weight.To(DType.Float32);
         Same(x.Linear(wide, bias).ToArray<float>(), Product.Linear(x, weight, bias).ToArray<float>(), inputs);
         Same(x.Linear(wide, null).ToArray<float>(), Product.Linear(x, weight, null).ToArray<float>(), inputs);
-        Assert.Equal(Linear.RowByRow(x, wide, bias, DType.Float32).ToArray<float>(),
-            Linear.RowByRow(x, weight, bias, DType.Float32).ToArray<float>());
+        Assert.Equal(((WeightOperand)wide).RowByRow(x, bias, DType.Float32).ToArray<float>(),
+            ((WeightOperand)weight).RowByRow(x, bias, DType.Float32).ToArray<float>());
     }
 
     [Theory, MemberData(nameof(Shapes))]

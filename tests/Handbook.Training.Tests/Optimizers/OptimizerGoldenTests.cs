@@ -89,9 +89,29 @@ public sealed class OptimizerGoldenTests
     [InlineData(OptimizerKind.Lion, null, 3)]
     // the fused matrix is two published ones, with rows and columns each; the vector has one
     [InlineData(OptimizerKind.Adafactor, "scale_parameter=true", 5)]
+    // codes and scales of each number
+    [InlineData(OptimizerKind.AdamW8Bit, "min_8bit_size=4", 10)]               // the vector of 3 stays in 32 bits
+    [InlineData(OptimizerKind.PagedAdamW, null, 6)]
+    [InlineData(OptimizerKind.PagedAdamW8Bit, "min_8bit_size=0", 12)]
+    [InlineData(OptimizerKind.RmsProp8Bit, "min_8bit_size=0", 6)]
+    [InlineData(OptimizerKind.Lion8Bit, "min_8bit_size=0", 6)]
+    [InlineData(OptimizerKind.PagedLion, null, 3)]
+    [InlineData(OptimizerKind.PagedLion8Bit, "min_8bit_size=0", 6)]
+    [InlineData(OptimizerKind.Muon, null, 4)]                                  // a momentum of each matrix, two numbers of the vector
+    [InlineData(OptimizerKind.ScheduleFreeAdamW, null, 7)]                     // two numbers each, and the weights of the mean
+    [InlineData(OptimizerKind.GaloreAdamW, "rank=2,update_proj_gap=4", 8)]     // a projection and two numbers of it; two of the vector
+    [InlineData(OptimizerKind.ApolloAdamW, "rank=2,update_proj_gap=4", 10)]    // and the norm of the last update
     public void State_put_back_goes_on_to_the_same_bits(OptimizerKind kind, string? arguments, int states)
     {
-        var options = new TrainingOptions { Optim = kind, OptimArgs = arguments, WeightDecay = 0.1 };
+        using var folder = new TemporaryFolder();
+        var options = new TrainingOptions
+        {
+            Optim = kind,
+            OptimArgs = arguments,
+            OptimTargetModules = ["all-linear"],
+            WeightDecay = 0.1,
+            OutputDir = folder.Path,
+        };
         using var scope = TensorScope.Enter();
         using var whole = Some();
         using var wholeOptimizer = Optimizer.Create(options, whole);
@@ -107,7 +127,7 @@ public sealed class OptimizerGoldenTests
         foreach (var ((name, from), (same, to)) in first.State.Zip(second.State))
         {
             Assert.Equal(name, same);
-            Span(from).CopyTo(Span(to));
+            to.CopyFrom(from);
         }
         second.Updates = first.Updates;
         for (var step = 3; step < 6; step++)

@@ -49,6 +49,20 @@ public sealed class ScoreRunTests : IDisposable
     }
 
     [Fact]
+    public void Pairs_and_answers_by_themselves_may_stand_in_one_file()
+    {
+        const string pair = """{"prompt": "ab", "chosen": "ba", "rejected": "a"}""", single = """{"prompt": "ab", "completion": "ba"}""";
+        var rows = Score(string.Join('\n', pair, single, """{"prompt": "ab", "chosen": "ba"}"""), out var summary);
+        Assert.Equal(Number(Score(pair, out _)[0], "score_chosen"), Number(rows[0], "score_chosen"));
+        Assert.Equal(Number(Score(single, out _)[0], "score"), Number(rows[1], "score"));
+        Assert.False(rows[0].TryGetProperty("score", out _));
+        Assert.False(rows[1].TryGetProperty("score_chosen", out _));
+        Assert.Equal(JsonValueKind.Null, rows[2].GetProperty("score").ValueKind);
+        Assert.Equal((3L, 2L, 1L), (summary.Rows, summary.Scored, summary.Pairs));
+        Assert.Equal(["no completion"], summary.Left.Keys);
+    }
+
+    [Fact]
     public void Rows_that_cannot_be_scored_are_written_without_a_score_and_counted()
     {
         var rows = Score("""

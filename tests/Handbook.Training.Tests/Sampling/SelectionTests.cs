@@ -31,6 +31,18 @@ public sealed class SelectionTests
             samples.Select(sample => sample.Dropped));
     }
 
+    [Theory]
+    [InlineData(SelectionRule.BestOfN, null, "no answer ends by itself")]
+    [InlineData(SelectionRule.BestVsWorst, null, "no answer ends by itself")]
+    [InlineData(SelectionRule.BestOfN, 0.5, "no answer reaches select_threshold and ends by itself")]
+    public void A_threshold_is_named_where_there_is_one(SelectionRule rule, double? threshold, string reason)
+    {
+        var samples = Samples(("a", 1), ("b", 0.2));
+        for (var i = 0; i < samples.Length; i++)
+            samples[i] = samples[i] with { Given = samples[i].Given with { Finished = false } };
+        Assert.Equal(reason, Selection.Mark(samples, new() { Select = rule, SelectThreshold = threshold }));
+    }
+
     [Fact]
     public void Equal_scores_make_no_pair_and_a_margin_asks_for_more()
     {
@@ -53,6 +65,20 @@ public sealed class SelectionTests
             Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: false).First().ToJsonString());
         Assert.Equal("""{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"good"}],"score":1,"sample":0}""",
             Selection.Rows(new Prompt { Text = "q" }, samples, textsAreTurns: true).First().ToJsonString());
+    }
+
+    [Fact]
+    public void Every_column_of_a_row_is_read_or_known_as_an_annotation()
+    {
+        string[] read = ["prompt", "completion", "messages", "chosen", "rejected"];
+        foreach (var rule in Enum.GetValues<SelectionRule>())
+        {
+            var samples = Samples(("good", 1), ("bad", 0));
+            Selection.Mark(samples, new() { Select = rule, SelectThreshold = 0 });
+            foreach (var isChat in new[] { false, true })
+                Assert.All(Selection.Rows(new Prompt { Text = "q" }, samples, isChat).SelectMany(row => row),
+                    column => Assert.Contains(column.Key, read.Concat(Selection.Annotations)));
+        }
     }
 
     private static RoundSample[] Samples(params (string Text, double Score)[] answers) =>

@@ -26,7 +26,7 @@ internal sealed class BcoDefinition : PreferenceDefinition
 
     protected override bool AddsBegin => true;
 
-    // 0.24 took the one of its base class
+    // TRL 0.24 took that of its base class
     protected override double? LearningRate(PreferenceOptions written) => written.IsCompatible(TrlRelease.V0_24) ? 5e-5 : 5e-7;
 
     public override bool AsksReference(MethodOptions run) => true;

@@ -45,7 +45,7 @@ internal sealed class DpoDefinition : PreferenceDefinition
         DpoChecks.Run(run, report);
     }
 
-    /// <summary>Here it always cut answers.</summary>
+    /// <summary>DPO's trainers have always cut answers to it.</summary>
     public override bool IgnoresCompletionLength(MethodOptions run) => false;
 
     public override bool AsksReference(MethodOptions run) => !run.Preference.ReferenceFree || run.Preference.TrlCompat == TrlRelease.V0_24;

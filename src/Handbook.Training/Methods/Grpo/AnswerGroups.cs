@@ -23,14 +23,13 @@ internal sealed record AnswerGroupOptions
 }
 
 /// <summary>An answer with all that was said of it, for the log.</summary>
-/// <param name="Scores">One per scorer; NaN where it could not tell.</param>
+/// <param name="Scores">One per scorer; NaN where it could not judge.</param>
 internal sealed record LoggedAnswer(SampledAnswer Answer, double[] Scores, double Reward, double Advantage);
 
 /// <summary>Samples n answers to each prompt from the model as it is, scores them, and compares each with its group.</summary>
 /// <remarks>
 /// What is drawn for an answer depends on the weights, the prompt, and the number of its random stream, which is made of step, row and
-/// place in the
-/// group: not on what else is sampled, nor on where a run was interrupted.
+/// place in the group: not on what else is sampled, nor on where a run was interrupted.
 /// </remarks>
 /// <param name="tokenizer">The model's.</param>
 /// <param name="scorers">What gives rewards.</param>
@@ -103,7 +102,7 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
         };
     }
 
-    /// <summary>Σ weight · score of each answer. What a scorer cannot tell counts 0, as in the reference trainer.</summary>
+    /// <summary>Σ weight · score of each answer. An answer that a scorer cannot judge counts 0, as in the reference trainer.</summary>
     private double[] Rewards(SampledAnswer[] answers, MetricSums metrics, out double[][] scores)
     {
         var sums = new double[answers.Length];

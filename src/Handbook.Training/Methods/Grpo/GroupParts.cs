@@ -13,7 +13,7 @@ internal sealed class GroupParts : ITokenRows
 
     /// <param name="rows">Prompts with answers, under one prompt or under copies of it.</param>
     /// <param name="numbers">Which rows.</param>
-    /// <param name="maxTokens">Most tokens of a part; an answer that is longer with its prompt is a part for itself.</param>
+    /// <param name="maxTokens">Most tokens of a part; an answer that is longer with its prompt is a part by itself.</param>
     public GroupParts(ITokenRows rows, IEnumerable<int> numbers, int maxTokens)
     {
         int[] all = [.. numbers.Distinct()];

@@ -56,6 +56,7 @@ internal sealed class GrpoDefinition : AnswerDefinition
     {
         run.Sampling.Validate(report);
         run.Scoring.Validate(report);
+        LossNames.Check<GrpoAggregation>(run.Preference.LossType ?? ["dapo"], Name, report);
         run.Grpo.Validate(run, report);
     }
 
@@ -69,7 +70,7 @@ internal sealed class GrpoDefinition : AnswerDefinition
     public override StepPlanOptions Steps(StepPlanOptions steps, MethodOptions run)
     {
         if (run.Sampling.NumGenerations < 1)
-            return steps;       // a mistake that is told of elsewhere
+            return steps;       // a mistake that is reported elsewhere
         var (prompts, microBatches) = GrpoOptions.PromptsPerStep(run.Training, run.Sampling);
         return steps with
         {

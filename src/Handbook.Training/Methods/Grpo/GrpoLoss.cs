@@ -38,7 +38,7 @@ internal sealed record GrpoLoss
     /// <summary>Most tokens of an answer.</summary>
     public int MaxLength { get; init; } = 256;
 
-    /// <summary>The loss of a checked options.</summary>
+    /// <summary>The loss that checked options describe.</summary>
     public static GrpoLoss Of(MethodOptions options)
     {
         var grpo = options.Grpo;

@@ -136,7 +136,7 @@ internal sealed class GrpoMethod : ITrainingMethod
             Log(step, answer)), needsOld: _passes != (1, 1));
     }
 
-    /// <summary>Answers with what the policy as it is and the reference say of them.</summary>
+    /// <summary>Answers with what the policy, as it is now, and the reference say of them.</summary>
     private SampledRows Scored(Decoder model, SampledRows rows, bool needsOld)
     {
         int[] numbers = [.. rows.Numbers];

@@ -12,10 +12,6 @@ namespace Handbook.Training.Methods.Grpo;
 /// <see cref="GenerationOptions"/>, <c>reward_funcs</c> and <c>reward_weights</c> in <see cref="ScorerOptions"/>.</remarks>
 public sealed record GrpoOptions
 {
-    /// <summary>The losses that <c>loss_type</c> may name here: how the tokens' losses become one number.</summary>
-    public static IReadOnlyList<string> Losses { get; } = [.. RecipeNames.Spellings(typeof(GrpoAggregation))
-        .Select(spelling => spelling.Name)];
-
     /// <summary>What a group's rewards are divided by after their mean is taken away: the spread of the <c>group</c>, of the <c>batch</c>,
     /// or <c>none</c>.</summary>
     public RewardScaling ScaleRewards { get; init; } = RewardScaling.Group;
@@ -104,12 +100,6 @@ public sealed record GrpoOptions
             report.Error("beta", "is 0, but the recipe says something of a reference", why: "at 0 no reference is asked",
                 fix: "use beta: 0.04, or remove ref_model_name_or_path and sync_ref_model");
         Groups(recipe, report);
-        foreach (var loss in recipe.Preference.LossType ?? [])
-            if (!Losses.Contains(loss))
-                report.Error("loss_type", $"is {loss}, not one of {string.Join(", ", Losses)}", fix: Spelling.Nearest(loss,
-                    Losses) is { } nearest ? $"did you mean {nearest}?" : $"use one of {string.Join(", ", Losses)}");
-        if (recipe.Preference.LossType is { Count: > 1 })
-            report.Error("loss_type", "names several losses", why: "only dpo adds losses up", fix: "keep one");
     }
 
     private void Groups(MethodOptions recipe, Diagnostics report)
@@ -118,16 +108,14 @@ public sealed record GrpoOptions
         var (size, step) = (AnswersPerSampling(training), training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
         var sizeKey = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation"
             : "num_generations";
+        var byMicroBatch = recipe.Preference.LossType is ["bnpo"];
         if (group < 2)
             report.Error("num_generations", $"is {group}, but must be at least 2",
-                why: "an answer's advantage is its reward compared with the group's mean", fix: "use 8");
+                why: "an answer's advantage is its reward compared with the group's mean",
+                fix: Enumerable.Range(2, 7).Reverse().FirstOrDefault(Fits) is > 0 and var fitting ? $"use {fitting}" : Cure(8));
         if (group < 2 || step < 1)
             return;
-        // the least batch of at least this size whose steps hold whole groups; sampling once per step then fits as well
-        var (batch, whole) = (training.PerDeviceTrainBatchSize, group / GreatestDivisor(group, training.GradientAccumulationSteps));
-        var own = GenerationBatchSize is not null ? "generation_batch_size" : StepsPerGeneration is not null ? "steps_per_generation"
-            : null;
-        var cure = $"set per_device_train_batch_size: {((long)batch + whole - 1) / whole * whole}{(own is null ? "" : $" and remove {own}")}";
+        var cure = Cure(group);
         if (size < 1 || size % group != 0)
             report.Error(GenerationBatchSize is null ? "num_generations" : "generation_batch_size",
                 $"is {(GenerationBatchSize is null ? group : size)}: {size} answers are sampled at once, which is not a multiple of "
@@ -136,14 +124,31 @@ public sealed record GrpoOptions
         else if (step % group != 0)
             report.Error("num_generations", $"is {group}, but a step has {step} answers, which is not a multiple of it",
                 why: "a group of answers to one prompt is trained on in one step", fix: cure);
-        else if (size % step != 0)
-            report.Error(sizeKey, $"lets {size} answers be sampled at once, which is not a multiple of the {step} of a step",
-                why: "answers are sampled for one step or for several: the weights do not change within one",
+        else
+        {
+            if (size % step != 0)
+                report.Error(sizeKey, $"lets {size} answers be sampled at once, which is not a multiple of the {step} of a step",
+                    why: "answers are sampled for one step or for several: the weights do not change within one",
                     fix: "remove the key to sample once per step");
-        else if (recipe.Preference.LossType is ["bnpo"] && training.PerDeviceTrainBatchSize % group != 0)
-            report.Error("loss_type", $"is bnpo, but per_device_train_batch_size {training.PerDeviceTrainBatchSize} is not a multiple of "
-                + $"num_generations {group}",
-                why: "that loss is a mean over each micro-batch, and groups are whole", fix: "use loss_type: dapo, the mean over the step");
+            if (byMicroBatch && training.PerDeviceTrainBatchSize % group != 0)
+                report.Error("loss_type", $"is bnpo, but per_device_train_batch_size {training.PerDeviceTrainBatchSize} is not a multiple "
+                    + $"of num_generations {group}", why: "that loss is a mean over each micro-batch, and groups are whole",
+                    fix: "use loss_type: dapo, the mean over the step");
+        }
+
+        bool Fits(int answers) => size > 0 && step > 0 && size % step == 0 && step % answers == 0
+            && (!byMicroBatch || training.PerDeviceTrainBatchSize % answers == 0);
+
+        // the least batch of at least this size whose steps hold whole groups; sampling once per step then fits as well
+        string Cure(int answers)
+        {
+            var whole = byMicroBatch ? answers : answers / GreatestDivisor(answers, Math.Max(1, training.GradientAccumulationSteps));
+            var batch = ((long)Math.Max(1, training.PerDeviceTrainBatchSize) + whole - 1) / whole * whole;
+            string[] own = [.. GenerationBatchSize is null ? [] : (string[])["generation_batch_size"],
+                .. StepsPerGeneration is null ? [] : (string[])["steps_per_generation"]];
+            return (answers == group ? "" : $"use {answers}, ") + $"set per_device_train_batch_size: {batch}"
+                + (own.Length == 0 ? "" : $" and remove {string.Join(" and ", own)}");
+        }
 
         static int GreatestDivisor(int a, int b) => b == 0 ? a : GreatestDivisor(b, a % b);
     }

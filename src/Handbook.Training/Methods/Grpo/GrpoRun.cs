@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Handbook.Data;
+using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Text.Templates;
@@ -34,9 +35,10 @@ internal sealed class GrpoRun : IMethodRun
             var (column, comparer) = (run.Scoring.ReferenceColumn, run.Scoring.Comparer());
             var texts = start.Data.Texts(start.Data.Train, column, comparer);
             var held = start.Data.Evaluation is { } rows ? start.Data.Texts(rows, column, comparer) : null;
-            if (run.Scoring.ComparesNumbers())
-                foreach (var text in texts.All.Concat(held?.All ?? []))
-                    NumberMatchScorer.Expected(text.Reference!, text.Place);
+            Action<PromptText>? judge = run.Scoring.ComparesNumbers() ? text => NumberMatchScorer.Expected(text.Reference!, text.Place)
+                : null;
+            texts.Require(judge);
+            held?.Require(judge);
             Method = new GrpoMethod(loss, Groups(loss), new(start.Data.Train, row => texts[row]), RowPlan.Steps(run, start.Data.Train),
                 (run.Grpo.StepsPerSampling(run.Training), run.Grpo.NumIterations))
             {

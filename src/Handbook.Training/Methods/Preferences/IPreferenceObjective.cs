@@ -31,7 +31,7 @@ internal interface IPreferenceObjective
     /// <summary>Everything that changes <see cref="Reduce"/>, for the key of the cached reference scores.</summary>
     string ReduceKey { get; }
 
-    /// <summary>State that belongs into a checkpoint, such as a running mean; empty for most.</summary>
+    /// <summary>State that belongs in a checkpoint, such as a running mean; empty for most.</summary>
     double[] State { get; set; }
 
     /// <summary>An answer's log-probabilities as one number: their sum, or a weighted one (LD-DPO).</summary>

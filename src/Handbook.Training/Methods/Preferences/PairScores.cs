@@ -4,7 +4,7 @@ namespace Handbook.Training.Methods.Preferences;
 /// numbers.</summary>
 /// <param name="RatioChosen">ρ of the chosen answer.</param>
 /// <param name="RatioRejected">ρ of the rejected answer.</param>
-/// <param name="Chosen">s = g(ρ), where the divergence has a say.</param>
+/// <param name="Chosen">s = g(ρ), where the divergence is not reverse KL.</param>
 /// <param name="Rejected">The same of the rejected answer.</param>
 /// <param name="ChosenLength">What a per-token score of the chosen answer is divided by.</param>
 /// <param name="RejectedLength">What a per-token score of the rejected answer is divided by.</param>

@@ -8,7 +8,7 @@ using Handbook.Training.Plans;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>A method that compares or judges answers which its rows hold.</summary>
+/// <summary>A method that compares or judges the answers in its rows.</summary>
 internal abstract class PreferenceDefinition : AnswerDefinition
 {
     public override RowUse Use => Shape == AnswerShape.Single ? RowUse.Unpaired : RowUse.Preferences;
@@ -33,7 +33,7 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     protected static IReadOnlyList<string> FollowingKeys { get; } =
         [nameof(PreferenceOptions.SyncRefModel), nameof(PreferenceOptions.RefModelMixupAlpha), nameof(PreferenceOptions.RefModelSyncSteps)];
 
-    /// <summary>The loss without <c>loss_type</c>; null where the method has one alone, without a name.</summary>
+    /// <summary>The loss without <c>loss_type</c>; null where the method has a single loss, which needs no name.</summary>
     protected virtual string? UsualLoss => "sigmoid";
 
     protected override double? LearningRate(PreferenceOptions written) => 1e-6;
@@ -68,18 +68,22 @@ internal abstract class PreferenceDefinition : AnswerDefinition
                 fix: "use 0.1 (the usual value), or less to let the policy move further");
     }
 
-    /// <summary>In the reference trainers it is for encoder-decoder models.</summary>
+    /// <summary>In the reference trainers the key is for encoder-decoder models.</summary>
     public override bool IgnoresCompletionLength(MethodOptions run) => run.Preference.TrlCompat is not null;
 
-    /// <summary>Single answers do where a release is to be reproduced: pairs give all their chosen answers before the rejected ones, and in
-    /// that order a model would learn from good answers first and from bad ones afterwards.</summary>
+    /// <summary>Single answers keep their order only where a release is to be reproduced: pairs give all their chosen answers before the
+    /// rejected ones, and in that order a model would learn from good answers first and from bad ones afterwards.</summary>
     public override bool KeepsOrder(MethodOptions run) => Shape == AnswerShape.Single && run.Preference.TrlCompat is not null;
 
-    public override SurveyOptions Survey => new() { CountsAnswers = Shape == AnswerShape.Single };
+    public override SurveyOptions Survey(MethodOptions run) => new()
+    {
+        CountsAnswers = Shape == AnswerShape.Single,
+        Digests = AsksReference(run) && run.Preference.PrecomputesReference(),
+    };
 
     public override void Tell(RowSurvey survey, MethodOptions run, IWorkObserver observer)
     {
-        if (Survey.CountsAnswers && survey.Answers.OneSided() is { } problem)
+        if (Shape == AnswerShape.Single && survey.Answers.OneSided() is { } problem)
             observer.Warned(problem);
     }
 

@@ -114,7 +114,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
         var (all, own) = ScoredRows.Gather(rows, pass.Workers);
         if (all.Count == 0)
             return;
-        // Everyone evaluates the whole group, and so has the same running state; its loss and its metrics count once.
+        // Every worker evaluates the whole group, and so has the same running state; the loss and the metrics are counted once.
         var gradients = pass.Training ? new List<RowGradient>() : null;
         var loss = objective.Evaluate(all, group.Totals, pass.Training, pass.Workers.IsFirst ? pass.Metrics : null,
             gradients) * group.Share;
@@ -220,8 +220,8 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
     }
 
     /// <summary>What is measured on the whole vocabulary: means over answer tokens.</summary>
-    /// <remarks>So has it the reference trainer for DPO, and in its newest release for KTO; its logits of ORPO, CPO, BCO and older KTO are
-    /// taken over prompts and padding as well, which are not computed here.</remarks>
+    /// <remarks>The reference trainer does the same for DPO, and in its newest release for KTO; for ORPO, CPO, BCO and older KTO it also
+    /// counts prompts and padding, which are not computed here.</remarks>
     private static void Measure(AnswerPlaces places, HeadStatistics statistics, MetricSums metrics)
     {
         var targets = places.Targets;

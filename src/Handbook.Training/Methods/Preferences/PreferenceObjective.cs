@@ -42,7 +42,7 @@ internal static class PreferenceObjective
         return all;
     }
 
-    /// <summary>A derivative that float32 can hold: the square of an exponential goes beyond, where only its sign still says
-    /// something.</summary>
+    /// <summary>A derivative that float32 can hold: the square of an exponential may exceed it, where only its sign still
+    /// matters.</summary>
     internal static double Bounded(double derivative) => Math.Clamp(derivative, -1e38, 1e38);
 }

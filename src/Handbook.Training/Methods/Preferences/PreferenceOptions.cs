@@ -139,7 +139,7 @@ public enum Divergence
 {
     /// <summary>KL(policy ‖ reference), the divergence of the original loss.</summary>
     [Spelled("reverse_kl")] ReverseKl,
-    /// <summary>KL(reference ‖ policy), which keeps all that the reference says likely.</summary>
+    /// <summary>KL(reference ‖ policy), which keeps everything that the reference finds likely.</summary>
     [Spelled("forward_kl")] ForwardKl,
     /// <summary>Jensen–Shannon, between the two.</summary>
     [Spelled("js_divergence")] JensenShannon,

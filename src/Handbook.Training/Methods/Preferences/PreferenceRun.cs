@@ -50,20 +50,21 @@ internal sealed class PreferenceRun : IMethodRun
         Decoder? opened = null;
         try
         {
-            // Rows that a short run never comes to are not scored.
-            return (Score(rows.Train, RowPlan.Steps(start.Run, rows.Train).RowsSeen(), "training rows"),
-                rows.Evaluation is null ? null : Score(rows.Evaluation, null, "held-out rows"));
+            // Rows that a short run never reaches are not scored.
+            return (Score(rows.Train, start.Survey, RowPlan.Steps(start.Run, rows.Train).RowsSeen(), "training rows"),
+                rows.Evaluation is null ? null : Score(rows.Evaluation, start.HeldOutSurvey!, null, "held-out rows"));
         }
         finally
         {
             opened?.Dispose();
         }
 
-        ReferencedRows Score(ITokenRows all, int[]? seen, string what)
+        ReferencedRows Score(ITokenRows all, RowSurvey survey, int[]? seen, string what)
         {
             var rows = seen is null ? all : new SelectedRows(all, seen);
             var cache = new ReferenceScores(CacheFolder.Default);
-            var key = cache.Key(reference.Folders, start.Model.Compute, objective, rows);
+            var layout = start.Run.Preference.SharePrompts ? "shared" : "separate";
+            var key = cache.Key(reference.Folders, start.Model.Compute, objective, $"{layout} {reference.Storage} {survey.ContentOf(seen)}");
             var count = seen is null ? $"{rows.Count:N0}" : $"the run's {rows.Count:N0} of {all.Count:N0}";
             if (cache.Find(key, rows.Count) is not { } scores)
             {

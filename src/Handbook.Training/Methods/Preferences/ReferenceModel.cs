@@ -25,15 +25,22 @@ internal sealed class ReferenceModel
     /// <summary>The folders whose files decide what it computes.</summary>
     public IReadOnlyList<string> Folders => _named is { } other ? [other.Folder, .. other.Adapters] : [_start.InitialFolder, .. Adapters];
 
+    /// <summary>In how many bits its weights are kept where that is not their file's doing; empty otherwise.</summary>
+    public string Storage => _named is null ? $"{_start.Run.Quantisation.Quantisation(_start.Model.Compute)}" : "";
+
     private IReadOnlyList<string> Adapters => AdapterPlan.ReferenceFolders(_start.Run, _start.Source);
 
     /// <summary>Whether it has the weights that the policy began with, under whatever path.</summary>
-    public bool IsInitial => _named is not { } other || other.Adapters.Count == 0 && Adapters.Count == 0
+    public bool IsInitial => _named is not { } other ? !IsRounded : other.Adapters.Count == 0 && Adapters.Count == 0
         && ReferenceScores.AreSameWeights(other.Folder, _start.InitialFolder, CacheFolder.Default);
 
     /// <summary>Whether the policy's weights of now are its own.</summary>
-    public bool IsPolicy => _start.IsFresh && (_named is not { } other
-        || other.Adapters.Count == 0 && Adapters.Count == 0 && Path.GetFullPath(other.Folder) == Path.GetFullPath(_start.InitialFolder));
+    public bool IsPolicy => _start.IsFresh && (_named is not { } other ? !IsRounded : other.Adapters.Count == 0
+        && Adapters.Count == 0 && Path.GetFullPath(other.Folder) == Path.GetFullPath(_start.InitialFolder));
+
+    /// <summary>Whether the policy began with an adapter that it rounded, while the reference is the adapter itself.</summary>
+    private bool IsRounded => _start.Run.Adapter.AdapterNameOrPath is not null
+        && _start.Model.Parameters.Plan.Adapters.Any(adapter => adapter.IsBFloat16);
 
     /// <summary>Opens it as long as it is needed.</summary>
     public Decoder Load() => _named is { } other ? other.Load(other.Config(), _start.Model.Compute) : LoadInitial();

@@ -13,29 +13,26 @@ namespace Handbook.Training.Methods.Preferences;
 
 /// <summary>The reference model's scores of a data set: computed once, kept in a file, found again by everything that decides them.</summary>
 /// <remarks>
-/// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called <c>….part</c>; a run that was
-/// stopped goes on behind the last whole row.
+/// The file has three float64 numbers per row (chosen, rejected, mismatched), in the rows' order. While it is written it is called
+/// <c>….part</c>; a run that was stopped goes on after the last whole row.
 /// </remarks>
 internal sealed class ReferenceScores(CacheFolder cache)
 {
     private const int GroupSize = 64;
 
-    /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one number.</summary>
+    /// <summary>Everything that decides the scores: the weights, the rows with all their tokens, and how log-probabilities become one
+    /// number.</summary>
     /// <param name="modelFolders">The folders of the reference and of its adapters; every file of weights in them counts, and their
     /// configs.</param>
     /// <param name="compute">Element type of products.</param>
-    public string Key(IReadOnlyList<string> modelFolders, DType compute, IPreferenceObjective objective, ITokenRows rows)
+    /// <param name="objective">Makes one number of an answer's log-probabilities.</param>
+    /// <param name="rows">What <see cref="RowSurvey.ContentOf"/> says of the rows, and how they and the weights are laid out.</param>
+    public string Key(IReadOnlyList<string> modelFolders, DType compute, IPreferenceObjective objective, string rows)
     {
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        hash.AppendData(Encoding.UTF8.GetBytes($"reference 2 {compute} {objective.ReduceKey} {rows.Count}"));
+        hash.AppendData(Encoding.UTF8.GetBytes($"reference 3 {compute} {objective.ReduceKey} {rows}"));
         foreach (var file in modelFolders.SelectMany(ModelFolder.Files))
             hash.AppendData(Encoding.UTF8.GetBytes($" {Path.GetFileName(file)} {cache.HashOf(file)}"));
-        for (var i = 0; i < rows.Count; i++)
-            foreach (var segment in rows.Read(i).Segments)
-            {
-                hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)segment.Role, segment.Parent, segment.Ids.Length]));
-                hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
-            }
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }
 

@@ -2,7 +2,7 @@ using Handbook.Training.Distributed;
 
 namespace Handbook.Training.Methods.Preferences;
 
-/// <summary>The scored rows of a group whose losses depend on one another, from everyone who has some of them.</summary>
+/// <summary>The scored rows of a group whose losses depend on one another, from every worker that has some of them.</summary>
 internal static class ScoredRows
 {
     /// <returns>All rows, by rank, and where this worker's own begin among them.</returns>

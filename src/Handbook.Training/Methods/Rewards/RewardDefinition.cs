@@ -28,7 +28,7 @@ internal sealed class RewardDefinition : AnswerDefinition
 
     protected override double? LearningRate(PreferenceOptions written) => 1e-4;
 
-    public override SurveyOptions Survey => new() { HasMargins = true };
+    public override SurveyOptions Survey(MethodOptions run) => new() { HasMargins = true };
 
     public override ModelHead Head => ModelHead.Score;
 

@@ -1,0 +1,71 @@
+using Handbook.Models;
+using Handbook.Torch;
+
+namespace Handbook.Training.Optimizers;
+
+/// <summary>How an optimiser keeps what it remembers of every weight.</summary>
+internal sealed record StateLayout
+{
+    /// <summary>Bits of a number: 32, or 8 in blocks of 256.</summary>
+    public int Bits { get; init; } = 32;
+
+    /// <summary>Published tensors with fewer elements are kept in 32 bits in any case.</summary>
+    public long SmallestCoded { get; init; } = 4096;
+
+    /// <summary>Whether the token embedding is among those in 8 bits.</summary>
+    public bool CodesEmbedding { get; init; } = true;
+
+    /// <summary>The folder in which states lie in a file; null keeps them in memory.</summary>
+    public string? SpillFolder { get; init; }
+
+    public bool Codes(ParameterPiece piece) =>
+        Bits == 8 && piece.Count >= SmallestCoded && (CodesEmbedding || piece.Spec.Kind != ParameterKind.Embedding);
+
+    /// <summary>What a description adds to the optimiser's name.</summary>
+    public string Description => (Bits == 8 ? $"; states in 8 bits{(CodesEmbedding ? "" : ", those of the embedding in 32")}"
+        + $", from {SmallestCoded} elements on" : "") + (SpillFolder is null ? "" : "; paged");
+}
+
+/// <summary>Where states lie: in memory, or in a file of which the part that is updated is in memory.</summary>
+internal sealed class StateStore(string? spillFolder) : IDisposable
+{
+    /// <summary>Smaller tensors are not worth a place in a file.</summary>
+    private const long SmallestPaged = 100_000;
+
+    private readonly SpillFile? _file = spillFolder is null ? null : new(spillFolder);
+    private readonly List<Tensor> _tensors = [];
+
+    /// <summary>Elements that are updated before their pages are given away: a multiple of a block.</summary>
+    public long Window => _file is null ? long.MaxValue : 1 << 22;
+
+    /// <summary>Zeros, alive until this store is disposed of; [count].</summary>
+    public Tensor Zeros(DType type, long count)
+    {
+        using var scope = TensorScope.Enter();
+        var tensor = TensorScope.Detach(_file is not null && count >= SmallestPaged ? _file.Zeros(type, count) : Tensor.Zeros(type, count));
+        _tensors.Add(tensor);
+        return tensor;
+    }
+
+    /// <summary>Says that a part of a tensor is not needed until the next step.</summary>
+    /// <param name="whole">The tensor that <see cref="Zeros"/> gave.</param>
+    public void Release(Tensor whole, Tensor part)
+    {
+        if (_file is not null && whole.Count >= SmallestPaged)
+            SpillFile.Release(part);
+    }
+
+    /// <summary>The same of everything.</summary>
+    public void Release()
+    {
+        foreach (var tensor in _tensors)
+            Release(tensor, tensor);
+    }
+
+    public void Dispose()
+    {
+        foreach (var tensor in _tensors)
+            tensor.Dispose();
+        _file?.Dispose();
+    }
+}
