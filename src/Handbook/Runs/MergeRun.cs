@@ -28,6 +28,8 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
+        if (weights.Quantised is { } kind)
+            observer.Noted($"the base is quantised ({kind}): the adapter is merged into the values of its codes, and the model takes their memory");
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights)));
         var before = probe.Measure(model, observer);
         var merged = new MergedWeights(model, weights, config, options.DType);
