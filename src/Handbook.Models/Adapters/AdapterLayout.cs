@@ -102,6 +102,9 @@ internal sealed record AdapterLayout
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
+            if (Unfit(group.Key.Place, config) is { } key)
+                throw new InputException($"{where}: {group.First().Path} cannot have an adapter with {key}",
+                    why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
                 ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
@@ -116,7 +119,7 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, specs, where)],
+            Whole = [.. Replaced(name, config, decoder, modules, specs, where)],
             Tokens = TokensOf(name, config, modules, decoder),
             Source = source,
             IsTrained = trained,
@@ -168,6 +171,11 @@ internal sealed record AdapterLayout
             [ids.Count, size], 0, 0, ids.Count, false)], ParameterKind.Embedding, 0), ids);
     }
 
+    /// <summary>The key that a place cannot follow; null where it can.</summary>
+    private static string? Unfit(AdapterPlace place, AdapterConfig config) => place == AdapterPlace.Layer ? null
+        : config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
+        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora) ? "init_lora_weights that decomposes it" : null;
+
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
         : module.Spec.Name == ParameterSpec.Embedding ? AdapterPlace.Embedding
@@ -214,9 +222,14 @@ internal sealed record AdapterLayout
     /// <summary>Outputs of a published layer.</summary>
     private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
 
-    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config,
-        IReadOnlyList<ParameterSpec> specs, string where)
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, DecoderConfig decoder,
+        AdapterModules modules, IReadOnlyList<ParameterSpec> specs, string where)
     {
+        if (decoder is { TiedHead: true, Head: ModelHead.Language }
+            && config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(modules.Head, saved)) is { } head)
+            throw new InputException($"{where}: modules_to_save names {head}, which this model does not have: its head is its embedding",
+                why: "nothing would be trained there, and nothing saved",
+                fix: $"name {modules.Embedding} and set ensure_weight_tying: true, which trains both as the one matrix that they are");
         foreach (var spec in specs)
         {
             bool[] meant = [.. spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])

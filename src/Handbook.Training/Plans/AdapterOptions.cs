@@ -81,7 +81,7 @@ public sealed record AdapterOptions
     /// <summary>Factor on the learning rate of B (LoRA+), usually 16; null trains A and B alike.</summary>
     public double? LoraplusLrRatio { get; init; }
 
-    internal void Validate(Diagnostics report)
+    internal void Validate(bool movesReference, Diagnostics report)
     {
         if (!UsePeft)
         {
@@ -91,6 +91,10 @@ public sealed record AdapterOptions
                     fix: "set use_peft: true; to train all weights from where the adapter ended, merge it first with `handbook merge`");
             return;
         }
+        if (movesReference)
+            report.Error("sync_ref_model", "is true together with use_peft",
+                why: "with adapters the reference is the same weights without the adapter: it has none of its own that could follow",
+                fix: "remove sync_ref_model, or train all weights with use_peft: false");
         if (LoraR < 1)
             report.Error("lora_r", $"is {LoraR}, but must be 1 or more", fix: "set lora_r: 16");
         if (LoraAlpha <= 0)
