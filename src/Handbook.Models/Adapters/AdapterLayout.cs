@@ -137,11 +137,6 @@ internal sealed record AdapterLayout
         if (place == AdapterPlace.Layer)
             return;
         var what = place == AdapterPlace.Head ? "the head" : "the embedding of tokens";
-        if (config.UseDora || config.LoraBias || config.Init is AdapterInit.Pissa or AdapterInit.Olora)
-            throw new InputException($"{where}: {module.Path} is {what}, where this version has plain LoRA alone, without "
-                + (config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias" : "a decomposition to begin with"),
-                why: "the product of the vocabulary is computed in tiles of its own",
-                fix: $"leave {module.Path} out, or train it whole in lora_modules_to_save");
         if (config.TieWeights)
             throw new InputException($"{where}: {module.Path} is {what}, and ensure_weight_tying asks for one adapter on both",
                 why: "an adapter of the look-up is no adapter of the product", fix: "remove ensure_weight_tying, or train embed_tokens whole");
