@@ -38,15 +38,16 @@ internal static class Tiny
     }
 
     /// <summary>The same model, frozen, with an adapter over it whose numbers are far from their usual start too.</summary>
-    public static Decoder Adapted(string kind, AdapterConfig adapter, int seed = 1, DType? dtype = null, double upRate = 1)
+    public static Decoder Adapted(string kind, AdapterConfig adapter, int seed = 1, DType? dtype = null, double upRate = 1,
+        int? adapterSeed = null)
     {
         var (config, type) = (Config(kind), dtype ?? DType.Float64);
         var specs = config.Family.Parameters(config.Decoder, fused: true);
         var layout = AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs, new NewAdapter(seed), "the test", trained: true);
-        return Filled(config, ParameterPlan.Resident(specs, type, type).With([layout], upRate), seed);
+        return Filled(config, ParameterPlan.Resident(specs, type, type).With([layout], upRate), seed, adapterSeed);
     }
 
-    private static Decoder Filled(PublishedConfig config, ParameterPlan plan, int seed)
+    private static Decoder Filled(PublishedConfig config, ParameterPlan plan, int seed, int? adapterSeed = null)
     {
         var type = plan.Residual;
         var parameters = ModelParameters.Allocate(plan);
@@ -54,8 +55,10 @@ internal static class Tiny
         using (var scope = TensorScope.Enter())
         {
             using var mode = GradMode.Disabled();
-            foreach (var spec in parameters.Specs)
+            foreach (var (spec, adapter) in plan.Rules.Select(rule => (rule.Spec, rule.Adapter)))
             {
+                if (adapter is not null && adapterSeed is { } own)
+                    (random, adapterSeed) = (new Random(own), null);
                 var values = new double[spec.Count];
                 for (var i = 0; i < values.Length; i++)
                     values[i] = (random.NextDouble() - 0.5) + (spec.Kind == ParameterKind.NormWeight ? 1 : 0);

@@ -177,7 +177,8 @@ public sealed class AdapterFamiliesTests
             var tensors = new List<string>();
             foreach (var module in Linear.Concat(kind == "named" ? [_names.Head] : []))
             {
-                if (kind == "layer" && !module.Contains(".1.", StringComparison.Ordinal))
+                // PEFT takes the last number of a path for the layer's, also that of an expert
+                if (kind == "layer" && module.Split('.').Last(part => part.All(char.IsAsciiDigit)) != "1")
                     continue;
                 var shape = _shapes[module == _names.Head && _tied ? _names.Embedding + ".weight" : module + ".weight"];
                 var (inputs, outputs) = _transposed && module != _names.Head ? (shape[0], shape[1]) : (shape[1], shape[0]);
