@@ -104,6 +104,15 @@ public sealed class PublishedConfig
         return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
+    /// <summary>The same config without some keys.</summary>
+    internal PublishedConfig Without(params ReadOnlySpan<string> keys)
+    {
+        var json = Json.DeepClone().AsObject();
+        foreach (var key in keys)
+            json.Remove(key);
+        return Parse(PublishedJson.ToBytes(json), "config.json");
+    }
+
     /// <summary>The same config for weights of another element type, under the key the file already uses.</summary>
     public PublishedConfig With(DType dtype)
     {

@@ -97,6 +97,8 @@ internal sealed record AdapterLayout
     {
         var modules = new AdapterModules(family, decoder, specs);
         var chosen = modules.Targets(config, where);
+        foreach (var module in chosen)
+            Require(module, PlaceOf(module, modules, decoder), config, where);
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
@@ -124,6 +126,23 @@ internal sealed record AdapterLayout
         };
         source.Check(layout);
         return layout;
+    }
+
+    /// <summary>What the head and the look-up of tokens cannot have.</summary>
+    private static void Require(AdapterModule module, AdapterPlace place, AdapterConfig config, string where)
+    {
+        if (config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(module.Path, saved)) is { } whole)
+            throw new InputException($"{where}: {module.Path} gets an adapter, and modules_to_save ({whole}) trains it whole",
+                why: "the adapter would be added to what is trained anyway", fix: "name it in one of the two");
+        if (place == AdapterPlace.Layer)
+            return;
+        var what = place == AdapterPlace.Head ? "the head" : "the embedding of tokens";
+        if (config.TieWeights)
+            throw new InputException($"{where}: {module.Path} is {what}, and ensure_weight_tying asks for one adapter on both",
+                why: "an adapter of the look-up is no adapter of the product", fix: "remove ensure_weight_tying, or train embed_tokens whole");
+        if (place == AdapterPlace.Embedding && config.TrainedTokens.Count > 0)
+            throw new InputException($"{where}: {module.Path} gets an adapter, and trainable_token_indices trains some of its rows",
+                fix: "use one of the two");
     }
 
     private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,

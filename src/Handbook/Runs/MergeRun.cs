@@ -28,6 +28,8 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
+        if (weights.Quantised is { } kind)
+            observer.Noted($"the base is quantised ({kind}): the adapter is merged into the values of its codes, and the model takes their memory");
         using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights)));
         var before = probe.Measure(model, observer);
         var merged = new MergedWeights(model, weights, config, options.DType);
@@ -100,9 +102,11 @@ public static class MergeRun
     private static InputException TooFar(MergeDrift drift, double allowed, DType dtype, MergeOptions options) => new(
         $"the merged model differs from {options.Shown ?? options.Adapter} by up to {Number(drift.Largest)} (mean {Number(drift.Mean)}, {drift.Count} compared), "
         + $"and {Number(allowed)} is allowed; nothing was written",
-        why: $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part of "
-        + "it is lost", fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift "
-        + "how much you let pass");
+        why: dtype == DType.Float32 ? "rounding does not explain it: adapter and merged model do not compute the same, or numbers overflow"
+            : $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part "
+            + "of it is lost",
+        fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift how much you "
+            + "let pass");
 
     internal static string Number(double value) => value.ToString(value is 0 or >= 0.001 ? "0.0000" : "0.0e0", CultureInfo.InvariantCulture);
 }
