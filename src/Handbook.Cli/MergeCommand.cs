@@ -55,8 +55,8 @@ internal static class MergeCommand
             + "      one adapter out of two on the same model; --merge gives the merged model instead\n"
             + "  handbook merge --ties runs/a:1 runs/b:1 --density 0.2 --out runs/both\n\n"
             + "The merged model is compared with the one that has the adapter on a few texts: the largest and the mean difference of their\n"
-            + "log-probabilities are printed, and too large a one leaves nothing. --linear, --ties and --dare-* sum A and B each by itself, as\n"
-            + "the reference implementation does; --cat is the exact sum, --svd the nearest to it of a rank.")
+            + "log-probabilities are printed, and too large a one leaves nothing. --linear, --ties, --dare-linear and --dare-ties sum A and B each\n"
+            + "by itself, as the reference implementation does; --cat is the exact sum, --svd the nearest to it of a rank.")
         {
             _adapter, _out, _base, _allowOtherBase, _probe, _maxDrift, _dtype,
         };
