@@ -28,7 +28,10 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
-        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights)));
+        var plan = ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights));
+        foreach (var note in AdapterChain.NotesOfOtherForm(source.Adapters, AdapterChain.KeptAs(plan)))
+            observer.Noted(note);
+        using var model = Decoder.Load(weights, plan);
         var before = probe.Measure(model, observer);
         var merged = new MergedWeights(model, weights, config, options.DType);
         var allowed = options.MaxDrift ?? MergeDrift.Allowed(merged.DType);
