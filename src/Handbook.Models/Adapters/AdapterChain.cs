@@ -3,6 +3,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Adapters;
 
@@ -24,6 +25,19 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
     /// <summary>How the linear weights below were kept while the adapter was trained over them, e.g. <c>nf4, double</c>; null for as numbers.
     /// It says nothing of which weights they are.</summary>
     public string? Quantised { get; init; }
+
+    /// <summary>The codes that <see cref="Quantised"/> names; null for numbers.</summary>
+    public QuantisedFormat? Codes
+    {
+        get
+        {
+            foreach (var kind in Enum.GetValues<QuantisedKind>())
+                foreach (var isDouble in (bool[])[false, true])
+                    if (new QuantisedFormat(kind, isDouble) is var format && format.ToString() == Quantised)
+                        return format;
+            return null;
+        }
+    }
 
     /// <summary>The chain as the header of the tensors says it.</summary>
     public IReadOnlyDictionary<string, string> Metadata
