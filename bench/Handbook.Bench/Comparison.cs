@@ -46,6 +46,11 @@ internal static class Comparison
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
+        Add(rows, only, "lora-step", name => [AdapterRows.Step(name, quick)]);
+        Add(rows, only, "qlora-step", name => [AdapterRows.Quantised(name, quick)]);
+        Add(rows, only, "lora-peer", name => [AdapterRows.Peer(name, root, Python(), quick)]);
+        Add(rows, only, "lora-memory", name => [AdapterRows.Memory(name, quick ? "135m" : "360m", "lora")]);
+        Add(rows, only, "qlora-memory", name => [AdapterRows.Memory(name, quick ? "135m" : "1.1b", "qlora")]);
         if (Processor.Forced is null)           // what these measure does not depend on the path
         {
             Add(rows, only, "adam8bit-memory", name => [MemoryRows.Coded(name, quick)]);
@@ -331,7 +336,7 @@ internal static class Comparison
         }
     }
 
-    private static double Median(IEnumerable<double> values)
+    internal static double Median(IEnumerable<double> values)
     {
         var sorted = values.Order().ToArray();
         return sorted.Length == 0 ? double.NaN : (sorted[(sorted.Length - 1) / 2] + sorted[sorted.Length / 2]) / 2;

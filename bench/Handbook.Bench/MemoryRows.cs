@@ -14,8 +14,8 @@ internal static class MemoryRows
         if (ours is null || peer is null)
             return new(name, null, null, null, "bytes of state/weight", "a run failed");
         return new(name, PerWeight(ours), PerWeight(peer), PerWeight(ours) / PerWeight(peer), "bytes of state/weight",
-            $"8-bit AdamW beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against {peer.PeakBytes / 1e6:f0} "
-            + $"MB, {(double)ours.PeakBytes / ours.Weights:f1} against {(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
+            $"8-bit AdamW beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against "
+            + $"{peer.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} against {(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
     }
 
     /// <summary>Paged AdamW in less memory than its state has bytes, where AdamW itself does not fit.</summary>
@@ -29,8 +29,8 @@ internal static class MemoryRows
             return new(name, null, null, null, "MB", $"a paged run in {limit / 1e6:f0} MB failed");
         var fits = Run(shape, "bf16", "adamw_torch", limit) is not null;
         return new(name, limit / 1e6, ours.StateBytes / 1e6, (double)limit / ours.StateBytes, "MB",
-            $"{shape} in bfloat16 trains in that much memory of its own (RLIMIT_DATA) beside the size of its state; peak with pages of files "
-            + $"{ours.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} bytes a weight; without paging it "
+            $"{shape} in bfloat16 trains in that much memory of its own (RLIMIT_DATA) beside the size of its state; peak with pages of "
+            + $"files {ours.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} bytes a weight; without paging it "
             + (fits ? "fits as well" : "ends there, out of memory"));
     }
 

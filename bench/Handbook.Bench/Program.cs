@@ -46,8 +46,8 @@ switch (args)
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] | memory SHAPE DTYPE OPTIM STEPS "
-            + "[LIMIT] | dpo SHAPE DTYPE "
+        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] "
+            + "| memory SHAPE DTYPE OPTIM STEPS [LIMIT] | dpo SHAPE DTYPE "
             + "PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
         return 2;
 }

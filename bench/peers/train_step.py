@@ -39,6 +39,30 @@ SHAPES = {
 }
 
 
+class Adapted(nn.Module):
+    """A frozen linear layer with a low-rank adapter of its own, as the usual library wraps each of them."""
+
+    def __init__(self, base, rank):
+        super().__init__()
+        self.base = base
+        self.down = nn.Linear(base.in_features, rank, bias=False)
+        self.up = nn.Linear(rank, base.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x)) * 1.0
+
+
+def adapt(model, rank):
+    """Freezes the model and wraps every linear layer but the head."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for module in list(model.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Linear) and not isinstance(module, Adapted):
+                setattr(module, name, Adapted(child, rank))
+
+
 class RmsNorm(nn.Module):
     def __init__(self, width):
         super().__init__()
@@ -148,6 +172,7 @@ def main():
     options.add_argument("--length", type=int, help="tokens per row without --lengths (default: the shape's)")
     options.add_argument("--max-length", type=int, default=1024, help="longer rows of --lengths are cut")
     options.add_argument("--steps", type=int, default=8, help="measured steps, after one to warm up")
+    options.add_argument("--lora", type=int, help="train adapters of this rank over the frozen model")
     options.add_argument("--name", help="name in the result")
     given = options.parse_args()
 
@@ -161,7 +186,10 @@ def main():
     torch.manual_seed(17)
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     model = Llama(**{k: shape[k] for k in ("vocabulary", "width", "layers", "heads", "key_heads", "inner")})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0.01)
+    if given.lora:
+        adapt(model, given.lora)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.01)
 
     def step(ids, real):
         with torch.autocast("cpu", torch.bfloat16, enabled=given.dtype == "bf16"):
@@ -169,7 +197,7 @@ def main():
         labels = ids[:, 1:] if real is None else ids[:, 1:].masked_fill(~real[:, 1:], -100)
         loss = F.cross_entropy(logits[:, :-1].float().reshape(-1, shape["vocabulary"]), labels.reshape(-1))
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return loss.item()

@@ -139,6 +139,9 @@ public sealed class Decoder : IDisposable
         using var scope = TensorScope.Enter();
         var (type, padding) = (Parameters.Plan.Residual, Config.PaddingRow ?? -1);
         var y = TokenEmbedding.Forward(tokens, positions, _embedding, _positions, type, Config.EmbeddingScale, padding);
+        if (_embedding.Replaced is { } replaced && replaced.Find(tokens.Host) is { Places.Length: > 0 } found)
+            y = RowReplace.Forward(y, found.Places, TokenEmbedding.Forward(found.Which, Array.ConvertAll(found.Places,
+                place => positions.Host[place]), replaced.Rows, _positions, type, Config.EmbeddingScale));
         foreach (var adapter in _embedding.Adapters)
         {
             var low = TokenEmbedding.Forward(tokens, positions, adapter.Down, null, type, padding: padding);

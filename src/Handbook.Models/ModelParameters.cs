@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
@@ -39,7 +40,7 @@ internal sealed class ModelParameters : IDisposable
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
         _specs = Specs.ToDictionary(spec => spec.Name);
-        _spill = plan.SpillFolder is { } folder ? new(folder) : null;
+        _spill = plan.SpillFolder is { } folder && plan.Compute != plan.Residual ? new(folder) : null;
     }
 
     public ParameterPlan Plan { get; }
@@ -66,7 +67,7 @@ internal sealed class ModelParameters : IDisposable
     {
         if (Adapters.Count == 0 || Adapters.Any(adapter => adapter.Config.TieWeights))
             return this[ParameterSpec.Embedding];
-        return _byName[ParameterSpec.Embedding].With([.. Operations(layer => layer.Place == AdapterPlace.Head)]);
+        return _byName[ParameterSpec.Embedding].With([.. Operations(layer => layer.Place == AdapterPlace.Head)], Tokens());
     }
 
     /// <summary>The same weights with other adapters active; their memory stays this one's.</summary>
@@ -89,8 +90,26 @@ internal sealed class ModelParameters : IDisposable
             || layer.Base.Name != ParameterSpec.Embedding).Select(layer => layer.Base.Name).Distinct())
             _adapted[group] = _byName[group].With([.. Operations(layer => layer.Base.Name == group
                 && (layer.Place != AdapterPlace.Head || layer.Base.Name != ParameterSpec.Embedding))]);
+        if (Tokens() is { } tokens)
+            _adapted[ParameterSpec.Embedding] = _byName[ParameterSpec.Embedding].With(Find(ParameterSpec.Embedding)!.Adapters, tokens);
         foreach (var (replaced, own) in Adapters.SelectMany(adapter => adapter.Whole))
             _adapted[replaced.Name] = _byName[own.Name];
+    }
+
+    /// <summary>The rows of tokens that adapters have trained; of two adapters the upper one's.</summary>
+    private ReplacedRows? Tokens()
+    {
+        var rows = new Dictionary<int, (ParameterSpec Own, int Row)>();
+        foreach (var (own, ids) in Adapters.Select(adapter => adapter.Tokens).OfType<(ParameterSpec Own, ValueList<int> Ids)>())
+            for (var i = 0; i < ids.Count; i++)
+                rows[ids[i]] = (own, i);
+        return rows.Values.Select(row => row.Own).Distinct().ToArray() switch
+        {
+            [] => null,
+            [var only] => new(_byName[only.Name], [.. Adapters.Select(adapter => adapter.Tokens).Last(tokens => tokens?.Own == only)!.Value.Ids]),
+            _ => throw new InputException("two adapters over one another have trained tokens of their own",
+                fix: "merge the lower one into its model first with `handbook merge`"),
+        };
     }
 
     private IEnumerable<LowRank> Operations(Func<AdapterLayer, bool> which) =>

@@ -64,7 +64,8 @@ internal sealed record ParameterRule
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
 
-    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c> say.</summary>
+    /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
+    /// say.</summary>
     public double RateFactor { get; init; } = 1;
 
     /// <summary>Bytes of memory that values and copy take, apart from the file's own pages.</summary>

@@ -46,7 +46,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     {
         var chain = TrainedOn ?? throw new InvalidOperationException("an adapter is saved with what it was trained on");
         ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
-            .. adapter.Whole.Select(pair => pair.Own)];
+            .. adapter.Whole.Select(pair => pair.Own), .. adapter.Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
         WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
             .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],

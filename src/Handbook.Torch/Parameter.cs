@@ -37,10 +37,14 @@ internal sealed class Parameter : IDisposable
     /// <summary>What is added to products with it, first to last; empty for most.</summary>
     public IReadOnlyList<LowRank> Adapters { get; set; } = [];
 
+    /// <summary>Rows that are used instead of its own; null for none.</summary>
+    public ReplacedRows? Replaced { get; private init; }
+
     /// <summary>The same frozen weight with other adapters; its memory stays this one's.</summary>
-    public Parameter With(IReadOnlyList<LowRank> adapters) => IsTrainable
+    /// <param name="replaced">Rows that are used instead of its own; null for none.</param>
+    public Parameter With(IReadOnlyList<LowRank> adapters, ReplacedRows? replaced = null) => IsTrainable
         ? throw new InvalidOperationException($"{Name} is trained: only one of two weights would know its gradient")
-        : new(_whole ?? this, adapters);
+        : new(_whole ?? this, adapters) { Replaced = replaced };
 
     /// <summary>Σ of the squares of each row of a frozen weight, in the master's precision; [out]. Computed once.</summary>
     public Tensor RowSquares()

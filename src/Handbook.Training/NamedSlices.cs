@@ -14,6 +14,7 @@ internal static class NamedSlices
     /// <param name="bucket">One of its buckets.</param>
     /// <param name="flat">Numbers in the bucket's order; [n].</param>
     /// <returns>Views, in the surrounding scope; each [rows, columns], or [rows] of a vector.</returns>
-    public static IEnumerable<(string Name, Tensor Value)> Of(string kind, ModelParameters parameters, ParameterBucket bucket, Tensor flat) =>
+    public static IEnumerable<(string Name, Tensor Value)> Of(string kind, ModelParameters parameters, ParameterBucket bucket,
+        Tensor flat) =>
         ParameterPiece.Of(parameters, bucket).Select(piece => ($"{kind}.{piece.Name}", piece.Of(flat)));
 }

@@ -36,7 +36,7 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             else
                 foreach (var part in layer.Specs.SelectMany(spec => spec.Parts))
                     tensors.Find(part.Published, part.PublishedShape);
-        foreach (var part in layout.Whole.SelectMany(pair => pair.Own.Parts))
+        foreach (var part in layout.Whole.Select(pair => pair.Own).Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own => own.Parts))
             tensors.Find(part.Published, part.PublishedShape);
         tensors.RequireNoOthers();
     }
@@ -52,6 +52,8 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
                     Read(spec);
         foreach (var (_, own) in layout.Whole)
             Read(own);
+        if (layout.Tokens is { } rows)
+            Read(rows.Own);
 
         unsafe void Read(ParameterSpec spec)
         {

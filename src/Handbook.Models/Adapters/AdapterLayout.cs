@@ -61,6 +61,9 @@ internal sealed record AdapterLayout
     /// <summary>Parameters that it replaces by its own, trained whole: the model's, and its own.</summary>
     public required IReadOnlyList<(ParameterSpec Base, ParameterSpec Own)> Whole { get; init; }
 
+    /// <summary>The rows of tokens that are trained by themselves, and which tokens; null for none.</summary>
+    public (ParameterSpec Own, ValueList<int> Ids)? Tokens { get; init; }
+
     /// <summary>Gives its parameters their values.</summary>
     public required IAdapterSource Source { get; init; }
 
@@ -74,7 +77,8 @@ internal sealed record AdapterLayout
     public bool IsReference { get; init; }
 
     /// <summary>Everything that it is.</summary>
-    public IEnumerable<ParameterSpec> Specs => [.. Layers.SelectMany(layer => layer.Specs), .. Whole.Select(pair => pair.Own)];
+    public IEnumerable<ParameterSpec> Specs => [.. Layers.SelectMany(layer => layer.Specs), .. Whole.Select(pair => pair.Own),
+        .. Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
 
     /// <summary>What never changes: the starts of its layers.</summary>
     public IEnumerable<ParameterSpec> FixedSpecs => Layers.Where(layer => layer.Start is not null).SelectMany(layer => layer.Start!.Specs);
@@ -111,11 +115,33 @@ internal sealed record AdapterLayout
             Config = config,
             Layers = layers,
             Whole = [.. Replaced(name, config, specs, where)],
+            Tokens = TokensOf(name, config, modules, decoder),
             Source = source,
             IsTrained = trained,
         };
         source.Check(layout);
         return layout;
+    }
+
+    private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,
+        DecoderConfig decoder)
+    {
+        if (config.TrainedTokens.Count == 0)
+            return null;
+        if (config.TrainedTokens.Keys.FirstOrDefault(key => key != "embed_tokens" && !ModuleNames.EndsWith(modules.Embedding, key)) is { } other)
+            throw new InputException($"trainable_token_indices: {other} is not the embedding of tokens",
+                fix: $"write a list of token ids, or name {modules.Embedding}");
+        ValueList<int> ids = [.. config.TrainedTokens.Values.SelectMany(list => list).Distinct()];
+        if (ids.Count == 0 || ids.Any(id => id < 0 || id >= decoder.VocabularySize))
+            throw new InputException($"trainable_token_indices: {(ids.Count == 0 ? "the list is empty"
+                : $"token {ids.First(id => id < 0 || id >= decoder.VocabularySize)} is outside the vocabulary of {decoder.VocabularySize}")}",
+                fix: "name ids of the tokenizer, from 0");
+        if (config.ModulesToSave.Any(saved => ModuleNames.EndsWith(modules.Embedding, saved)))
+            throw new InputException("trainable_token_indices: modules_to_save trains the whole embedding already",
+                fix: "remove one of the two");
+        var size = decoder.HiddenSize;
+        return (new($"embed.{name}.tokens", [ids.Count, size], [new($"{Prefix}{modules.Embedding}.token_adapter.trainable_tokens_delta",
+            [ids.Count, size], 0, 0, ids.Count, false)], ParameterKind.Embedding, 0), ids);
     }
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>

@@ -16,6 +16,12 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
         using var mode = GradMode.Disabled();
         foreach (var (replaced, own) in layout.Whole)
             parameters[own.Name].Value.Detach().CopyFrom(parameters.With(Below(layout, parameters))[replaced.Name].Value.Detach());
+        if (layout.Tokens is { } tokens)
+        {
+            var (table, rows) = (parameters.With(Below(layout, parameters))[ParameterSpec.Embedding], parameters[tokens.Own.Name].Value.Detach());
+            for (var i = 0; i < tokens.Ids.Count; i++)
+                rows.Narrow(0, i, 1).CopyFrom(table.Value.Detach().Narrow(0, tokens.Ids[i], 1));
+        }
         foreach (var layer in layout.Layers)
         {
             if (layer.Start is { } start)

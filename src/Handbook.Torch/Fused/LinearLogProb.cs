@@ -83,7 +83,30 @@ internal sealed class LinearLogProb : AutogradNode
             .To(hidden.DType) * adapter.Parts[0].Scale)];
 
     private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
-        [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value)];
+        [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value), head.Replaced?.Rows.Value];
+
+    /// <summary>Gives the logits of replaced rows their values.</summary>
+    private static void Replace(Tensor logits, Tensor hidden, Parameter head)
+    {
+        if (head.Replaced is not { } replaced)
+            return;
+        using var scope = TensorScope.Enter();
+        WeightOperand rows = replaced.Rows.Compute;
+        var own = RowExact.IsEnabled ? rows.RowByRow(hidden, null, hidden.DType) : rows.Linear(hidden, null);
+        for (var i = 0; i < replaced.Ids.Length; i++)
+            logits.Narrow(1, replaced.Ids[i], 1).CopyFrom(own.Narrow(1, i, 1));
+    }
+
+    /// <summary>Takes the gradient of replaced rows' logits away from the head's own; [rows, n], null where there are none.</summary>
+    private Tensor? TakeReplaced(Tensor dlogits)
+    {
+        if (_head.Replaced is not { } replaced)
+            return null;
+        var taken = Tensor.Cat([.. replaced.Ids.Select(id => dlogits.Narrow(1, id, 1))], 1);
+        foreach (var id in replaced.Ids)
+            dlogits.Narrow(1, id, 1).ZeroInPlace();
+        return taken;
+    }
 
     /// <summary>Σ weightᵢ · lossᵢ, with loss = −log p(target) (or its label-smoothed form).</summary>
     /// <remarks>
@@ -186,6 +209,7 @@ internal sealed class LinearLogProb : AutogradNode
             WeightOperand up = adapter.Parts[0].Up.Compute;
             logits = logits + (RowExact.IsEnabled ? up.RowByRow(low, null, type) : up.Linear(low, null).To(type));
         }
+        Replace(logits, hidden, head);
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)
@@ -236,6 +260,7 @@ internal sealed class LinearLogProb : AutogradNode
                 Product.Into(hidden.Narrow(0, start, rows), transposed, logits);
                 foreach (var added in _added)
                     Product.TrySum(logits, added.Low.Detach().Narrow(0, start, rows), added.Up.Compute.Detach().T(), add: true);
+                Replace(logits, hidden.Detach().Narrow(0, start, rows), _head);
             }
             body(start, rows, logits);
         }
@@ -255,8 +280,15 @@ internal sealed class LinearLogProb : AutogradNode
                 Product.Into(dlogits, _added[i].Up.Compute, gradient.Narrow(0, start, rows));
             _added[i].Up.AddProduct(dlogits.T(), _added[i].Low.Detach().Narrow(0, start, rows));
         }
+        var taken = TakeReplaced(dlogits);
         if (dhidden is not null)
             Product.Into(dlogits, _head.Compute, dhidden);
+        if (taken is not null)
+        {
+            var own = _head.Replaced!.Rows;
+            own.AddProduct(taken.T(), hidden);
+            dhidden?.AddInPlace(Product.Of(taken, own.Compute.Detach()));
+        }
         _head.AddProduct(dlogits.T(), hidden);
     }
 
@@ -267,9 +299,9 @@ internal sealed class LinearLogProb : AutogradNode
             var factor = gradients[0]!.ToScalar();
             var missing = factor - _summed;
             _summed = 0;            // a second pass over the same graph finds nothing done
-            if (missing != 0 && (_head.IsTrainable || _added.Any(added => added.Up.IsTrainable)))
+            if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true } || _added.Any(added => added.Up.IsTrainable)))
                 Again(Array.ConvertAll(_weights, weight => weight * missing), null, new Tensor?[_added.Length]);
-            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[_added.Length]];
+            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[_added.Length + 1]];
 
             Tensor? Times(Tensor? gradient) => gradient is null || factor == 1 ? gradient : gradient * factor;
         }
@@ -277,7 +309,7 @@ internal sealed class LinearLogProb : AutogradNode
         var result = _hiddenWanted ? _hidden.EmptyLike() : null;
         var further = Array.ConvertAll(_added, added => added.Wanted ? added.Low.EmptyLike() : null);
         Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result, further);
-        return [result, null, .. further, .. new Tensor?[_added.Length]];
+        return [result, null, .. further, .. new Tensor?[_added.Length + 1]];
     }
 
     /// <summary>Keeps what adapters need in the backward pass.</summary>

@@ -152,7 +152,8 @@ internal static unsafe class CodedStateKernel
             {
                 s1[i] = Decoded(State1, block, i);
                 s2[i] = State2.IsNone ? 0 : Decoded(State2, block, i);
-                var next = Rule.Update(Lanes.Get(Parameters, from + i), Lanes.Get(Gradients, from + i) * GradientScale, ref s1[i], ref s2[i]);
+                var gradient = Lanes.Get(Gradients, from + i) * GradientScale;
+                var next = Rule.Update(Lanes.Get(Parameters, from + i), gradient, ref s1[i], ref s2[i]);
                 Lanes.Set(Parameters, from + i, next);
                 if (Copy != null)
                     Lanes.Set(Copy, from + i, next);

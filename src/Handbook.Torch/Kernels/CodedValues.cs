@@ -27,7 +27,7 @@ internal unsafe struct CodedValues
     public bool IsInt8;
 
     /// <summary>Columns <paramref name="column"/> … of a row.</summary>
-    /// <param name="target">Room for <paramref name="count"/>; float, BFloat16 or double.</param>
+    /// <param name="target">Room for <paramref name="count"/>; float, BFloat16, double, or <see cref="RoundedSingle"/>.</param>
     public readonly void Read<T>(long row, long column, int count, T* target) where T : unmanaged
     {
         if (IsInt8)
@@ -63,7 +63,7 @@ internal unsafe struct CodedValues
         for (; i + Lanes.Width <= count; i += Lanes.Width)
             Put(target + i, Vector512.ConvertToSingle(Widen(codes + i)) * factor * step);
         for (; i < count; i++)
-            Lanes.Set(target, i, codes[i] * scale * unit);
+            Set(target, i, codes[i] * scale * unit);
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -87,13 +87,13 @@ internal unsafe struct CodedValues
             var scale = Scale(block);
             var end = (int)Math.Min(count, (block + 1) * BlockSize - first);
             for (; i < end && (first + i & 1) != 0; i++)
-                Lanes.Set(target, i, Book[Codes[first + i >> 1] & 15] * scale);
+                Set(target, i, Book[Codes[first + i >> 1] & 15] * scale);
             var factor = Vector512.Create(scale);
             var codes = Codes + (first + i >> 1);
             for (; i + Lanes.Width <= end; i += Lanes.Width, codes += Lanes.Width / 2)
                 Put(target + i, Sixteen(codes, book) * factor);
             for (; i < end; i++)
-                Lanes.Set(target, i, Book[(first + i & 1) == 0 ? Codes[first + i >> 1] >> 4 : Codes[first + i >> 1] & 15] * scale);
+                Set(target, i, Book[(first + i & 1) == 0 ? Codes[first + i >> 1] >> 4 : Codes[first + i >> 1] & 15] * scale);
         }
     }
 
@@ -131,8 +131,22 @@ internal unsafe struct CodedValues
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Set<T>(T* target, long i, float value) where T : unmanaged
+    {
+        if (typeof(T) == typeof(RoundedSingle))
+            ((float*)target)[i] = BFloat16.From(value);
+        else
+            Lanes.Set(target, i, value);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Put<T>(T* target, Vector512<float> values) where T : unmanaged
     {
+        if (typeof(T) == typeof(RoundedSingle))
+        {
+            Lanes.RoundToBFloat16Values(values).Store((float*)target);
+            return;
+        }
         if (typeof(T) != typeof(double))
         {
             Lanes.Store(target, values);
@@ -143,3 +157,6 @@ internal unsafe struct CodedValues
         high.Store((double*)target + Vector512<double>.Count);
     }
 }
+
+/// <summary>A float32 that is rounded to a value of bfloat16.</summary>
+internal readonly record struct RoundedSingle(float Value);

@@ -133,15 +133,9 @@ internal static unsafe class Lanes
         return Vector512.ConditionalSelect(Vector512.Equals(value, value).AsUInt32(), rounded, Vector512.Create(0x7FC0u));
     }
 
-    /// <summary>Rounds float32 values to those of bfloat16, where they lie.</summary>
-    public static void RoundToBFloat16(float* values, int count)
-    {
-        var i = 0;
-        for (; i + Width <= count; i += Width)
-            (RoundToBFloat16(Vector512.Load(values + i)) << 16).AsSingle().Store(values + i);
-        for (; i < count; i++)
-            values[i] = BFloat16.From(values[i]);
-    }
+    /// <summary>Float32 values rounded to those of bfloat16.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public static Vector512<float> RoundToBFloat16Values(Vector512<float> values) => (RoundToBFloat16(values) << 16).AsSingle();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public static Vector512<float> FromBFloat16(Vector256<ushort> bits) => (Widen(bits) << 16).AsSingle();

@@ -5,6 +5,9 @@ namespace Handbook.Torch.Quantised;
 /// <summary>Turns matrices into codes as bitsandbytes does, on all threads.</summary>
 internal static unsafe class QuantisedCodec
 {
+    /// <summary>Elements that libtorch adds up on one thread.</summary>
+    private const int OrderedCount = 32768;
+
     /// <param name="matrix">[out, in], contiguous on the CPU: float32, bfloat16 or float16.</param>
     /// <returns>The caller's, who disposes it.</returns>
     public static CodedMatrix Quantise(QuantisedFormat format, Tensor matrix)
@@ -45,10 +48,22 @@ internal static unsafe class QuantisedCodec
         }
     }
 
+    /// <summary>By libtorch, whose order of additions the reference has; in float64 where that order hangs on the number of threads, as it
+    /// does in the reference.</summary>
+    private static float Mean(Tensor scales)
+    {
+        if (scales.Count <= OrderedCount)
+            return (float)scales.Mean().ToScalar();
+        var sum = 0.0;
+        foreach (var scale in scales.AsSpan<float>())
+            sum += scale;
+        return (float)(sum / scales.Count);
+    }
+
     /// <summary>The scales less their mean, as codes of eight bits with a scale for each 256 of them.</summary>
     private static (Tensor Codes, Tensor Nested, float Offset) Nested(Tensor scales)
     {
-        var offset = (float)scales.Mean().ToScalar();       // by libtorch, whose order of additions the reference has
+        var offset = Mean(scales);
         var values = scales.AsSpan<float>();
         var codes = new byte[values.Length];
         var nested = new float[(values.Length + QuantisedFormat.NestedBlockSize - 1) / QuantisedFormat.NestedBlockSize];

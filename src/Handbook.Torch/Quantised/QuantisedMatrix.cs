@@ -149,9 +149,11 @@ internal sealed unsafe class QuantisedMatrix : IDisposable
     internal void ReadRow(long row, float* target)
     {
         var part = PartOf(row);
-        _parts[part].Matrix.Values.Read(_parts[part].From + row - _starts[part], 0, (int)Columns, target);
+        var (values, at) = (_parts[part].Matrix.Values, _parts[part].From + row - _starts[part]);
         if (Compute == DType.BFloat16)
-            Lanes.RoundToBFloat16(target, (int)Columns);
+            values.Read(at, 0, (int)Columns, (RoundedSingle*)target);
+        else
+            values.Read(at, 0, (int)Columns, target);
     }
 
     public void Dispose()

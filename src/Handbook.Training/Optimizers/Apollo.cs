@@ -3,7 +3,8 @@ using Handbook.Torch;
 
 namespace Handbook.Training.Optimizers;
 
-/// <summary>APOLLO: gradients scaled by what Adam makes of their random projection. Zhu et al. 2024, arXiv:2412.05270, algorithm 1.</summary>
+/// <summary>APOLLO: gradients scaled by what Adam makes of their random projection. Zhu et al. 2024, arXiv:2412.05270,
+/// algorithm 1.</summary>
 /// <remarks>
 /// <code>
 /// every gap steps: P = random, 𝒩(0, 1/rank);   low = G·Pᵀ, or P·G where G is wider than tall

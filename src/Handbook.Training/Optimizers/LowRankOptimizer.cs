@@ -44,8 +44,9 @@ internal abstract class LowRankOptimizer : Optimizer
     protected IEnumerable<ParameterPiece> Targets => _targets.Select(target => target.Piece);
 
     /// <summary>What a description says behind the optimiser's own numbers.</summary>
-    protected string Common => $"rank {Options.Rank}; renewed every {Options.Gap} steps; scale {Options.Scale}; sides {Options.Sides}; betas "
-        + $"{_beta1}, {_beta2}; epsilon {_epsilon}; weight decay {_decay}) for {_targets.Count} matrices, and beside them {_rest.Description}";
+    protected string Common => $"rank {Options.Rank}; renewed every {Options.Gap} steps; scale {Options.Scale}; sides {Options.Sides}; "
+        + $"betas {_beta1}, {_beta2}; epsilon {_epsilon}; weight decay {_decay}) for {_targets.Count} matrices, and beside them "
+        + _rest.Description;
 
     public override IEnumerable<(string Name, Tensor Value)> State => _targets.SelectMany(target => ((string, Tensor)[])
         [.. target.Projection.State, ($"exp_avg.{target.Piece.Name}", target.Mean.Detach()),
@@ -107,8 +108,8 @@ internal abstract class LowRankOptimizer : Optimizer
 /// every gap steps: L or R = the first singular vectors of G;   low = Lᵀ·G or G·Rᵀ
 /// N = Adam(low);   p ← p·(1 − η·λ) − η·α·(L·N or N·R)
 /// </code>
-/// ε is added to √v itself, and is 1e-6 unless <c>optim_args</c> says otherwise, as in the authors' package; the weights decay before the step,
-/// as everywhere here, where the package lets them decay after it (η·λ of the step apart).
+/// ε is added to √v itself, and is 1e-6 unless <c>optim_args</c> says otherwise, as in the authors' package; the weights decay before the
+/// step, as everywhere here, where the package lets them decay after it (η·λ of the step apart).
 /// </remarks>
 internal sealed class GaLore(ModelParameters parameters, LowRankOptions options, double beta1, double beta2, double epsilon, double decay,
     Func<ParameterPiece, bool> isTarget, Func<Func<ParameterPiece, bool>, AdamW> rest)

@@ -10,9 +10,9 @@ namespace Handbook.Training.Optimizers;
 /// X₀ = u / max(‖u‖, 1e-7), turned so that it is not taller than wide;   k times: A = X·Xᵀ,  X ← a·X + (b·A + c·A²)·X
 /// p ← p·(1 − η·λ) − η·s·X;   s = √max(1, rows/columns), or 0.2·√max(rows, columns) to match the size of AdamW's steps
 /// </code>
-/// It is for the matrices between embedding and head (torch.optim.Muon takes matrices alone and says to leave embeddings, head and vectors to
-/// AdamW); all else gets AdamW with the same rate, as in the trainers that offer the name. torch iterates in bfloat16, this in the precision
-/// of the masters.
+/// It is for the matrices between embedding and head (torch.optim.Muon takes matrices alone and says to leave embeddings, head and vectors
+/// to AdamW); all else gets AdamW with the same rate, as in the trainers that offer the name. torch iterates in bfloat16, this in the
+/// precision of the masters.
 /// </remarks>
 internal sealed class Muon : Optimizer
 {

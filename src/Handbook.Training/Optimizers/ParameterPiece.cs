@@ -3,8 +3,8 @@ using Handbook.Torch;
 
 namespace Handbook.Training.Optimizers;
 
-/// <summary>A published matrix or vector where it lies among the parameters that are trained. A parameter that fuses several (query, key and
-/// value) is several pieces.</summary>
+/// <summary>A published matrix or vector where it lies among the parameters that are trained. A parameter that fuses several (query, key
+/// and value) is several pieces.</summary>
 /// <param name="Bucket">Where it lies.</param>
 /// <param name="Spec">The parameter it is a part of.</param>
 /// <param name="Name">Its published name; a slice of a published tensor has its first row there behind it.</param>

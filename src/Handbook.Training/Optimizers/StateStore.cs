@@ -35,7 +35,7 @@ internal sealed class StateStore(string? spillFolder) : IDisposable
     private readonly SpillFile? _file = spillFolder is null ? null : new(spillFolder);
     private readonly List<Tensor> _tensors = [];
 
-    /// <summary>Elements that are updated before their pages are given away: a multiple of a block.</summary>
+    /// <summary>Elements that are updated before their pages are given away: a multiple of a block, 16 MiB of a state in 32 bits.</summary>
     public long Window => _file is null ? long.MaxValue : 1 << 22;
 
     /// <summary>Zeros, alive until this store is disposed of; [count].</summary>

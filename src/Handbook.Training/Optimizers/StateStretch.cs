@@ -10,8 +10,8 @@ namespace Handbook.Training.Optimizers;
 /// <param name="Code">What its codes mean where it is kept in 8 bits.</param>
 internal sealed record StateKind(string Name, DynamicCode Code);
 
-/// <summary>Neighbouring elements of a bucket that are updated in one pass, with their states: in 32 bits as many as lie together, in 8 bits
-/// one published tensor, as its blocks begin with it.</summary>
+/// <summary>Neighbouring elements of a bucket that are updated in one pass, with their states: in 32 bits as many as lie together, in 8
+/// bits one published tensor, as its blocks begin with it.</summary>
 internal sealed class StateStretch
 {
     private readonly StateStore _store;
@@ -101,7 +101,8 @@ internal sealed class StateStretch
             var (values, gradients) = (Bucket.Values.Detach().Narrow(0, at, count), Bucket.Gradients!.Narrow(0, at, count));
             var copy = Bucket.Compute?.Detach().Narrow(0, at, count);
             if (_coded.Length > 0)
-                kernels.OptimizerStep(rule, values, gradients, [.. _coded.Select(state => Window(state, from, count))], copy, gradientScale);
+                kernels.OptimizerStep(rule, values, gradients, [.. _coded.Select(state => Window(state, from, count))], copy,
+                    gradientScale);
             else
                 kernels.OptimizerStep(rule, values, gradients, [.. _plain.Select(state => state.Narrow(0, from, count))], copy,
                     gradientScale);

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Training.Methods;
 
@@ -45,6 +46,10 @@ public sealed record AdapterOptions
     /// <summary>Modules that are trained whole and saved with the adapter, e.g. <c>[embed_tokens, lm_head]</c>. A reward model's head is
     /// always among them.</summary>
     public IReadOnlyList<string>? LoraModulesToSave { get; init; }
+
+    /// <summary>Ids of tokens whose rows of the embedding, and of a tied head, are trained while the others stay: for tokens that are new to
+    /// the model.</summary>
+    public IReadOnlyList<double>? TrainableTokenIndices { get; init; }
 
     /// <summary>What the adapter's model does: <c>CAUSAL_LM</c>, or <c>SEQ_CLS</c> for reward models.</summary>
     public string LoraTaskType { get; init; } = "CAUSAL_LM";
@@ -129,6 +134,8 @@ public sealed record AdapterOptions
         RankPattern = RankPattern ?? new Dictionary<string, double>(),
         AlphaPattern = AlphaPattern ?? new Dictionary<string, double>(),
         ModulesToSave = [.. scores ? (LoraModulesToSave ?? []).Union(["classifier", "score"]) : LoraModulesToSave ?? []],
+        TrainedTokens = TrainableTokenIndices is null ? new Dictionary<string, ValueList<int>>()
+            : new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [.. TrainableTokenIndices.Select(id => (int)id)] },
         UseRslora = UseRslora,
         UseDora = UseDora,
         LoraBias = LoraBias,

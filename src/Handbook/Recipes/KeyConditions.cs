@@ -111,7 +111,8 @@ internal static class KeyConditions
         yield return When(["warmup_ratio"], "with `warmup_steps: 0`",
             recipe => recipe.Training.WarmupSteps <= 0, recipe => $"beside warmup_steps: {recipe.Training.WarmupSteps}, which wins",
             null, "warmup_steps");
-        yield return When(["warmup_ratio", "warmup_steps"], "where `lr_scheduler_type` has a warm-up, and with `optim: schedule_free_adamw`",
+        yield return When(["warmup_ratio", "warmup_steps"],
+            "where `lr_scheduler_type` has a warm-up, and with `optim: schedule_free_adamw`",
             recipe => Traits(recipe).ReadsWarmup
                 || recipe.Training.LrSchedulerType is not (SchedulerType.Constant or SchedulerType.ReduceLrOnPlateau),
             recipe => $"with lr_scheduler_type: {RecipeNames.Of(recipe.Training.LrSchedulerType)}, which has no warm-up",

@@ -19,6 +19,7 @@ public sealed partial class SourceRulesTests
         ["Handbook.Training/Sampling/Journal.cs"] = "a log, one line after the other",
         ["Handbook.Training/RowLog.cs"] = "a log, one line after the other",
         ["Handbook.Training/Events/EventFile.cs"] = "a log that TensorBoard reads while it grows",
+        ["Handbook.Torch/SpillFile.cs"] = "memory that lies on the disk, without a name",
         ["Handbook.Training/RunLock.cs"] = "the file is the lock",
         ["Handbook.Training/Sampling/Scorers/SandboxFolder.cs"] = "the file is the lock of a folder that is removed",
         ["Handbook.Training/Sampling/Scorers/CodeSandbox.cs"] = "a scratch folder that is removed",

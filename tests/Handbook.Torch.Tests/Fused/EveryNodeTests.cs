@@ -79,6 +79,24 @@ public sealed class EveryNodeTests
             Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new(), PlainHead(x, 0))
                 * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
         }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2)),
+        ["replaced rows"] = (["RowReplace"], () => new Agree
+        {
+            Fused = x => [RowReplace.Forward(x[0].Value, new[] { 3, 0 }, x[1].Value)],
+            Plain = x => [Tensor.Cat([x[1].Value.Narrow(0, 1, 1), x[0].Value.Narrow(0, 1, 2), x[1].Value.Narrow(0, 0, 1),
+                x[0].Value.Narrow(0, 4, 1)], 0)],
+        }.With(Role.Product, 1, 5, 3).With(Role.Product, 1, 2, 3)),
+        ["log-probabilities of a head with replaced rows"] = (["LinearLogProb"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.LogProbs(x[0].Value, x[1].Parameter!.With([], new(x[2].Parameter!, [4, 1])), s_targets, new())],
+            Plain = x => [-Plain.Loss(x[0].Value, WithRows(x[1].Value, x[2].Value), s_targets, new())],
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4)),
+        ["weighted loss of a head with replaced rows"] = (["LinearLogProb"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!.With([], new(x[2].Parameter!, [4, 1])), s_targets,
+                [0.3, -0.2, 1.1], new())],
+            Plain = x => [(Plain.Loss(x[0].Value, WithRows(x[1].Value, x[2].Value), s_targets, new())
+                * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4)),
         ["weighted loss in several chunks"] = (["LinearLogProb"], () => new Agree
         {
             Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_many, Array.ConvertAll(s_many, t => t / 4e4), new())],
@@ -176,6 +194,10 @@ public sealed class EveryNodeTests
         static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
 
     }
+
+    /// <summary>The head with rows 4 and 1 replaced.</summary>
+    private static Tensor WithRows(Tensor head, Tensor rows) => Tensor.Cat([head.Narrow(0, 0, 1), rows.Narrow(0, 1, 1), head.Narrow(0, 2, 2),
+        rows.Narrow(0, 0, 1)], 0);
 
     private static readonly TokenNoise s_noise = new([21, 22, 23]);
 

@@ -89,6 +89,57 @@ public sealed unsafe class QuantisedCodecTests
             Assert.InRange(actual[i], expected[i] - bound, expected[i] + bound);
     }
 
+    [Fact]
+    public void Int8_codes_are_those_of_the_formula_in_half_precision_also_of_its_smallest_numbers()
+    {
+        using var scope = TensorScope.Enter();
+        foreach (var scale in (float[])[1, 1e-3f, 1e-5f, 1e-7f, 1e-9f, 3000])
+        {
+            var values = Array.ConvertAll(Some.Matrix(7, 101).ToArray<float>(), value => value * scale);
+            using var coded = QuantisedCodec.Quantise(Some.Format("int8"), Tensor.From(values, 7, 101));
+            using var ofHalves = QuantisedCodec.Quantise(Some.Format("int8"), Tensor.From(values, 7, 101).To(DType.Float16));
+            var (codes, scales) = (coded.Codes.ToArray<sbyte>(), coded.Scales.ToArray<float>());
+            for (var r = 0; r < 7; r++)
+            {
+                var halves = values.AsSpan(101 * r, 101).ToArray().Select(value => (float)(Half)value).ToArray();
+                var largest = halves.Max(MathF.Abs);
+                Assert.Equal(largest, scales[r]);
+                Assert.Equal(halves.Select(half => (sbyte)(largest == 0 ? 0 : MathF.Round(half * (1 / largest * 127)))),
+                    codes.AsSpan(101 * r, 101).ToArray());
+            }
+            Assert.Equal(codes, ofHalves.Codes.ToArray<sbyte>());
+            Assert.Equal(scales, ofHalves.Scales.ToArray<float>());
+        }
+    }
+
+    [Fact]
+    public void Codes_do_not_depend_on_the_number_of_threads()
+    {
+        using var scope = TensorScope.Enter();
+        var matrix = Some.Matrix(1100, 2048);       // more scales than libtorch adds up on one thread
+        var threads = TorchRuntime.Threads;
+        try
+        {
+            var made = new List<CodedMatrix>();
+            foreach (var count in (int[])[1, 2, 3])
+            {
+                TorchRuntime.Threads = count;
+                made.Add(QuantisedCodec.Quantise(Some.Format("nf4, double"), matrix));
+            }
+            foreach (var other in made)
+            {
+                Assert.Equal(made[0].Offset, other.Offset);
+                Assert.Equal(made[0].Codes.ToArray<byte>(), other.Codes.ToArray<byte>());
+                Assert.Equal(made[0].Scales.ToArray<byte>(), other.Scales.ToArray<byte>());
+            }
+            made.ForEach(other => other.Dispose());
+        }
+        finally
+        {
+            TorchRuntime.Threads = threads;
+        }
+    }
+
     [Theory]
     [InlineData("nf4", 0.5625), InlineData("nf4, double", 0.5159), InlineData("int8", 1.0020)]
     public void A_weight_takes_the_bytes_that_the_format_says(string format, double perWeight)

@@ -11,10 +11,11 @@ namespace Handbook.Training.Tests.Contract;
 internal static class LoopRun
 {
     /// <summary>Runs to the end, or until <paramref name="cancel"/>; returns the masters' elements.</summary>
+    /// <param name="saved">Hears the weights that each checkpoint's model gets.</param>
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
         Func<ITrainingMethod, ITrainingMethod>? wrap = null,
-        int seed = 1, CancellationToken cancel = default)
+        int seed = 1, Action<double[]>? saved = null, CancellationToken cancel = default)
     {
         using var model = Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32);
         ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);
@@ -29,7 +30,11 @@ internal static class LoopRun
             Evaluation = options.Evaluates() ? Tiny.Rows(22, 6) : null,
             TrainSamples = train.Count,
             DataKey = "rows 21",
-            SaveModel = where => File.WriteAllText(Path.Combine(where, "note.txt"), "the weights are in the optimiser's file"),
+            SaveModel = where =>
+            {
+                File.WriteAllText(Path.Combine(where, "note.txt"), "the weights are in the optimiser's file");
+                saved?.Invoke(Weights(model));
+            },
             ModelBytes = 1000,
             MaxTokens = 40,
         };

@@ -64,7 +64,8 @@ public sealed class StepContractTests
         var rows = Tiny.Rows(3, 24);
         var (whole, parts) = (Run(8, 1), Run(2, 4));
         var tolerance = type == DType.Float32 ? 1e-4 : 1e-8;
-        Assert.InRange(whole.Zip(parts).Count(pair => Math.Abs(pair.First - pair.Second) > tolerance), 0, traits.Bits == 8 ? whole.Length / 50 : 0);
+        Assert.InRange(whole.Zip(parts).Count(pair => Math.Abs(pair.First - pair.Second) > tolerance), 0,
+            traits.Bits == 8 ? whole.Length / 50 : 0);
         Assert.All(whole.Zip(parts), pair => Assert.Equal(pair.First, pair.Second, 0.05));
 
         double[] Run(int batch, int accumulation)

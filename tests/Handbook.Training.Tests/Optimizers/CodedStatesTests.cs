@@ -37,7 +37,8 @@ public sealed class CodedStatesTests
         {
             var actual = SomeParameters.Values(parameters, spec.Name);
             // A number at a border may get the neighbouring code in float32, and goes its own way from there: one in a few hundred.
-            Assert.InRange(actual.Zip(expected[spec.Name]).Count(pair => Math.Abs(pair.First - pair.Second) > 1e-5), 0, actual.Length / 100);
+            Assert.InRange(actual.Zip(expected[spec.Name]).Count(pair => Math.Abs(pair.First - pair.Second) > 1e-5), 0,
+                actual.Length / 100);
             Assert.All(actual.Zip(expected[spec.Name]), pair => Assert.Equal(pair.First, pair.Second, 2 * Rate));
             Assert.Equal(actual.Select(x => (double)BFloat16.From((float)x).ToSingle()), parameters[spec.Name].Compute.ToArray<double>());
         }
@@ -87,7 +88,8 @@ public sealed class CodedStatesTests
             Round(v, DynamicCode.Unsigned.Values);
         }
 
-        private double[] State(string name, int count) => _states.TryGetValue(name, out var found) ? found : _states[name] = new double[count];
+        private double[] State(string name, int count) =>
+            _states.TryGetValue(name, out var found) ? found : _states[name] = new double[count];
 
         private static void Round(double[] state, ReadOnlySpan<float> values)
         {

@@ -20,7 +20,8 @@ public sealed unsafe class DynamicCodeGoldenTests
     {
         var data = new TheoryData<string>();
         if (SharedFiles.Root is { } root && Directory.Exists(Path.Combine(root, "golden", "quantised")))
-            foreach (var file in Directory.GetFiles(Path.Combine(root, "golden", "quantised"), "*.safetensors").Order(StringComparer.Ordinal))
+            foreach (var file in Directory.GetFiles(Path.Combine(root, "golden", "quantised"), "*.safetensors")
+                .Order(StringComparer.Ordinal))
                 if (Path.GetFileName(file) is not "tables.safetensors" and var name)
                     data.Add(name);
         if (data.Count == 0)

@@ -64,8 +64,11 @@ public sealed class LowRankTests
                 }
                 var low = wide ? Times(Turned(target.Left!), g) : Times(g, Turned(target.Right!));
                 var step = target.Adam(low, epsilon);
-                var update = Matrix(rows, columns, (i, j) => g[i, j] * (scaleType == "tensor" ? Norm(step, _ => true) / Norm(low, _ => true)
-                    : wide ? Norm(step, at => at.J == j) / Norm(low, at => at.J == j) : Norm(step, at => at.I == i) / Norm(low, at => at.I == i)));
+                var update = Matrix(rows, columns, (i, j) =>
+                {
+                    bool Among((int I, int J) at) => scaleType == "tensor" || (wide ? at.J == j : at.I == i);
+                    return g[i, j] * Norm(step, Among) / Norm(low, Among);
+                });
                 var norm = Norm(update, _ => true);
                 var limit = target.Norm is null ? 1 : Math.Max(norm / target.Norm.Value, 1.01) / 1.01;
                 target.Norm = norm / limit;
@@ -140,7 +143,8 @@ public sealed class LowRankTests
         {
             using var parameters = SomeParameters.Allocate(s_specs, DType.Float32);
             using var scope = TensorScope.Enter();
-            using var optimizer = Optimizer.Create(Options(OptimizerKind.ApolloAdamW, "rank=2,update_proj_gap=2") with { Seed = seed }, parameters);
+            var options = Options(OptimizerKind.ApolloAdamW, "rank=2,update_proj_gap=2") with { Seed = seed };
+            using var optimizer = Optimizer.Create(options, parameters);
             var projections = new List<double[]>();
             for (var step = 1; step <= 4; step++)
             {
@@ -201,8 +205,11 @@ public sealed class LowRankTests
         return Matrix(n, order.Length, (i, j) => signs[j] * v[i, order[j]]);
     }
 
-    private static double Norm(double[,] a, Func<(int I, int J), bool> where) => Math.Sqrt(
-        (from i in Enumerable.Range(0, a.GetLength(0)) from j in Enumerable.Range(0, a.GetLength(1)) where @where((i, j)) select a[i, j] * a[i, j]).Sum());
+    private static double Norm(double[,] a, Func<(int I, int J), bool> isCounted) => Math.Sqrt(
+        (from i in Enumerable.Range(0, a.GetLength(0))
+         from j in Enumerable.Range(0, a.GetLength(1))
+         where isCounted((i, j))
+         select a[i, j] * a[i, j]).Sum());
 
     private static double[,] Matrix(int rows, int columns, Func<int, int, double> at)
     {

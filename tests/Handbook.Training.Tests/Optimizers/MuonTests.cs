@@ -13,8 +13,8 @@ public sealed class MuonTests
     [Theory]
     [InlineData(null, 0.95, true, 5, false)]
     [InlineData("momentum=0.8,nesterov=false,ns_steps=3,adjust_lr_fn=match_rms_adamw", 0.8, false, 3, true)]
-    public void Hidden_matrices_follow_the_definition_and_the_rest_follows_AdamW(string? arguments, double momentum, bool nesterov, int steps,
-        bool matches)
+    public void Hidden_matrices_follow_the_definition_and_the_rest_follows_AdamW(string? arguments, double momentum, bool nesterov,
+        int steps, bool matches)
     {
         var options = new TrainingOptions { Optim = OptimizerKind.Muon, OptimArgs = arguments, WeightDecay = Decay };
         var specs = SomeParameters.Model();

@@ -12,7 +12,10 @@ public sealed class PagedStatesTests
 {
     // more elements than a window of the file, and some too few to be paged
     private static readonly ParameterSpec[] s_specs =
-        [SomeParameters.One("layers.0.up.weight", [2200, 2000]), SomeParameters.One("layers.0.norm.weight", [50], ParameterKind.NormWeight)];
+    [
+        SomeParameters.One("layers.0.up.weight", [2200, 2000]),
+        SomeParameters.One("layers.0.norm.weight", [50], ParameterKind.NormWeight),
+    ];
 
     [Theory]
     [InlineData(OptimizerKind.PagedAdamW, OptimizerKind.AdamW), InlineData(OptimizerKind.PagedAdamW8Bit, OptimizerKind.AdamW8Bit)]
@@ -63,6 +66,32 @@ public sealed class PagedStatesTests
             else if (isSpill && line.StartsWith("Rss:", StringComparison.Ordinal))
                 bytes += long.Parse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)[1]) << 10;
         return bytes;
+    }
+
+    [Theory, InlineData(OptimizerKind.PagedAdamW), InlineData(OptimizerKind.PagedAdamW8Bit)]
+    public void Masters_that_products_do_not_read_lie_in_a_file_with_the_same_bits(OptimizerKind kind)
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Equal(Run(null), Run(folder.Path));
+
+        double[] Run(string? mastersIn)
+        {
+            using var parameters = SomeParameters.Allocate(s_specs, DType.Float32, DType.BFloat16, mastersIn: mastersIn);
+            using var optimizer = Optimizer.Create(new() { Optim = kind, OutputDir = folder.Path, WeightDecay = 0.1 }, parameters);
+            for (var step = 1; step <= 3; step++)
+                SomeParameters.Step(parameters, optimizer, step);
+            if (mastersIn is not null && OperatingSystem.IsLinux())
+                Assert.InRange(ResidentSpill(folder.Path), 0, 10 << 20);         // of 53 MB, or 26
+            return [.. SomeParameters.All(parameters), .. s_specs.SelectMany(spec => parameters[spec.Name].Compute.ToArray<double>())];
+        }
+    }
+
+    [Fact]
+    public void Masters_that_products_read_stay_in_memory()
+    {
+        using var folder = new TemporaryFolder();
+        using var parameters = SomeParameters.Allocate(s_specs, DType.Float32, mastersIn: folder["never"]);
+        Assert.False(Directory.Exists(folder["never"]));
     }
 
     [Fact]

@@ -32,7 +32,8 @@ public sealed class ParameterGroupsTests
             ], rows);
     }
 
-    public static TheoryData<OptimizerKind> Kinds() => [.. Enum.GetValues<OptimizerKind>().Where(kind => !OptimizerTraits.Of(kind).IsPaged)];
+    public static TheoryData<OptimizerKind> Kinds() =>
+        [.. Enum.GetValues<OptimizerKind>().Where(kind => !OptimizerTraits.Of(kind).IsPaged)];
 
     // A factor on the rate is the rate itself, for every optimiser: B of LoRA+ steps as if the whole run had that rate.
     [Theory, MemberData(nameof(Kinds))]
@@ -41,7 +42,7 @@ public sealed class ParameterGroupsTests
         var options = new TrainingOptions
         {
             Optim = kind,
-            OptimArgs = OptimizerTraits.Of(kind) is { Bits: 8 } ? "min_8bit_size=0" : OptimizerTraits.Of(kind).ReadsTargets ? "rank=2" : null,
+            OptimArgs = OptimizerTraits.Of(kind) switch { { Bits: 8 } => "min_8bit_size=0", { ReadsTargets: true } => "rank=2", _ => null },
             OptimTargetModules = ["all-linear"],
             WeightDecay = 0.1,
         };

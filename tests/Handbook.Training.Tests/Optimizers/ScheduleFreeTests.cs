@@ -1,5 +1,8 @@
+using Handbook.Models.Files;
+using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Optimizers;
 
@@ -84,6 +87,26 @@ public sealed class ScheduleFreeTests
             return SomeParameters.All(parameters);
         }
     }
+
+    [Fact]
+    public void Saved_and_final_models_are_the_mean()
+    {
+        using var folder = new TemporaryFolder();
+        var models = new List<double[]>();
+        var options = Options() with { MaxSteps = 4, PerDeviceTrainBatchSize = 2, SaveSteps = new(1), LearningRate = 0.05 };
+        var final = LoopRun.Run(folder["run"], options, saved: models.Add);
+        Assert.Equal(4, models.Count);
+        Assert.Equal(final, models[^1]);
+        using var file = SafetensorsFile.Open(folder["run", "checkpoint-4", "optimizer.safetensors"]);
+        var y = file.Names.Where(name => name.StartsWith("master.", StringComparison.Ordinal)).SelectMany(name => Floats(file, name));
+        var z = file.Names.Where(name => name.StartsWith("z.", StringComparison.Ordinal)).SelectMany(name => Floats(file, name));
+        // β₁ x = y − (1 − β₁) z; the order of the file's tensors is not that of the model
+        var x = y.Zip(z).Select(pair => (pair.First - (1 - Beta1) * pair.Second) / Beta1).Order().ToArray();
+        Assert.All(x.Zip(final.Where(value => value != 0).Order()), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+    }
+
+    private static double[] Floats(SafetensorsFile file, string name) =>
+        [.. System.Runtime.InteropServices.MemoryMarshal.Cast<byte, float>(file.Read(name).Bytes).ToArray().Select(x => (double)x)];
 
     [Fact]
     public void Float32_follows_float64()

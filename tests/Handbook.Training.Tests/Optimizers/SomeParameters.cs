@@ -32,9 +32,10 @@ internal static class SomeParameters
     ];
 
     public static ModelParameters Allocate(IReadOnlyList<ParameterSpec> specs, DType master, DType? compute = null,
-        Func<ParameterSpec, double>? rates = null)
+        Func<ParameterSpec, double>? rates = null, string? mastersIn = null)
     {
-        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(specs, master, compute ?? master).WithRates(rates ?? (_ => 1)));
+        var plan = ParameterPlan.Trained(specs, master, compute ?? master).WithRates(rates ?? (_ => 1));
+        var parameters = ModelParameters.Allocate(mastersIn is null ? plan : plan.WithMastersIn(mastersIn));
         foreach (var spec in specs)
             Write(parameters[spec.Name].Value, Normal(17, spec.Name, spec.Count));
         parameters.RefreshCompute();
