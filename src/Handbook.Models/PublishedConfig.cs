@@ -104,6 +104,15 @@ public sealed class PublishedConfig
         return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
+    /// <summary>The same config for weights that are numbers: nothing says that they are quantised.</summary>
+    internal PublishedConfig WithoutQuantisation()
+    {
+        var json = Json.DeepClone().AsObject();
+        json.Remove("quantization_config");
+        json.Remove("compression_config");
+        return Parse(PublishedJson.ToBytes(json), "config.json");
+    }
+
     /// <summary>The same config for weights of another element type, under the key the file already uses.</summary>
     public PublishedConfig With(DType dtype)
     {

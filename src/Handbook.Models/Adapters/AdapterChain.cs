@@ -94,8 +94,9 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
         from folder in folders
         let chain = Of(folder)
         where chain is not null && chain.Quantised != now
-        select $"{folder} was trained over weights kept {Form(chain.Quantised)}, and meets them {Form(now)}: an adapter also learns to make up for "
-            + "the rounding of codes, so its answers differ a little from those in training";
+        group folder by chain.Quantised into same
+        select $"trained over weights kept {Form(same.Key)}, and used over them kept {Form(now)}: {string.Join(", ", same)}; an adapter also "
+            + "learns to make up for the rounding of codes, so its answers will not be quite those of training";
 
     private static string Form(string? quantised) => quantised is null ? "as numbers" : $"as {quantised}";
 
