@@ -42,7 +42,7 @@ internal sealed class MergedWeights
         _unties = config.Decoder is { TiedHead: true, Head: ModelHead.Language } && !IsTied(model);
         Config = _unties ? config.With(("tie_word_embeddings", false)) : config;
         if (values.Quantised is not null)
-            Config = Config.Without("quantization_config", "compression_config");       // what is written are values
+            Config = Config.WithoutQuantisation();
         if (_unties && Config.Decoder.TiedHead)
             throw new InputException($"the adapter changes the head or the embedding of a {config.Decoder.ModelType}, which has one matrix for "
                 + "both", why: "a merged model would need two, and this family has no place for them",
