@@ -190,5 +190,8 @@ internal static class MergeCommand
         Console.WriteLine($"difference from the model with the adapter: largest {MergeRun.Number(result.Drift.Largest)}, mean "
             + $"{MergeRun.Number(result.Drift.Mean)} ({result.Drift.Count:N0} {(result.IsRewardModel ? "scores" : "log-probabilities")}; up to "
             + $"{MergeRun.Number(result.Allowed)} is let pass)");
+        if (result.DriftFromTraining is { } drift)
+            Console.WriteLine($"difference from the model as it was trained, over weights in {result.TrainedOver}: largest "
+                + $"{MergeRun.Number(drift.Largest)}, mean {MergeRun.Number(drift.Mean)}");
     }
 }

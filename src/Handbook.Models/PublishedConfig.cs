@@ -104,12 +104,12 @@ public sealed class PublishedConfig
         return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 
-    /// <summary>The same config without some keys.</summary>
-    internal PublishedConfig Without(params ReadOnlySpan<string> keys)
+    /// <summary>The same config for weights that are numbers: nothing says that they are quantised.</summary>
+    internal PublishedConfig WithoutQuantisation()
     {
         var json = Json.DeepClone().AsObject();
-        foreach (var key in keys)
-            json.Remove(key);
+        json.Remove("quantization_config");
+        json.Remove("compression_config");
         return Parse(PublishedJson.ToBytes(json), "config.json");
     }
 

@@ -3,6 +3,7 @@ using System.Text.Encodings.Web;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Adapters;
 
@@ -17,15 +18,42 @@ internal sealed record ModelLink(string Name, string Sha256);
 internal sealed record AdapterChain(ValueList<ModelLink> Links)
 {
     private const string Key = "trained_on";
+    private const string QuantisedKey = "quantised";
 
     private static readonly JsonSerializerOptions s_plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    /// <summary>The chain as the header of the tensors says it.</summary>
-    public IReadOnlyDictionary<string, string> Metadata => new Dictionary<string, string>
+    /// <summary>How the linear weights below were kept while the adapter was trained over them, e.g. <c>nf4, double</c>; null for as numbers.
+    /// It says nothing of which weights they are.</summary>
+    public string? Quantised { get; init; }
+
+    /// <summary>The codes that <see cref="Quantised"/> names; null for numbers.</summary>
+    public QuantisedFormat? Codes
     {
-        ["format"] = "pt",
-        [Key] = JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain),
-    };
+        get
+        {
+            foreach (var kind in Enum.GetValues<QuantisedKind>())
+                foreach (var isDouble in (bool[])[false, true])
+                    if (new QuantisedFormat(kind, isDouble) is var format && format.ToString() == Quantised)
+                        return format;
+            return null;
+        }
+    }
+
+    /// <summary>The chain as the header of the tensors says it.</summary>
+    public IReadOnlyDictionary<string, string> Metadata
+    {
+        get
+        {
+            var said = new Dictionary<string, string>
+            {
+                ["format"] = "pt",
+                [Key] = JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain),
+            };
+            if (Quantised is not null)
+                said[QuantisedKey] = Quantised;
+            return said;
+        }
+    }
 
     /// <summary>What a header says; null where it says nothing, as other programs' do.</summary>
     public static AdapterChain? Of(IReadOnlyDictionary<string, string> metadata)
@@ -33,7 +61,8 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
         try
         {
             return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string[][]>(text) is { } links
-                && links.All(link => link.Length == 2) ? new([.. links.Select(link => new ModelLink(link[0], link[1]))]) : null;
+                && links.All(link => link.Length == 2)
+                ? new([.. links.Select(link => new ModelLink(link[0], link[1]))]) { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
         }
         catch (JsonException)
         {
@@ -53,6 +82,23 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
     /// <param name="name">As the recipe named it.</param>
     public static ModelLink Link(string folder, string name) => new(name, FileHashes.OfBytes(Encoding.UTF8.GetBytes(
         string.Join('\n', ModelFolder.Files(folder).Select(file => $"{Path.GetFileName(file)} {FileHashes.Default.Of(file)}")))));
+
+    /// <summary>How a plan keeps the linear weights of its model, in the words of <see cref="Quantised"/>.</summary>
+    public static string? KeptAs(ParameterPlan plan) => plan.Rules.FirstOrDefault(rule => rule.Quantisation is not null)?.Quantisation?.Format
+        .ToString();
+
+    /// <summary>What a user should know of adapters that were trained over the same weights, but kept in another way.</summary>
+    /// <param name="folders">Those that are used.</param>
+    /// <param name="now">How the weights are kept where they are used; see <see cref="Quantised"/>.</param>
+    public static IEnumerable<string> NotesOfOtherForm(IEnumerable<string> folders, string? now) =>
+        from folder in folders
+        let chain = Of(folder)
+        where chain is not null && chain.Quantised != now
+        group folder by chain.Quantised into same
+        select $"trained over weights kept {Form(same.Key)}, and used over them kept {Form(now)}: {string.Join(", ", same)}; an adapter also "
+            + "learns to make up for the rounding of codes, so its answers will not be quite those of training";
+
+    private static string Form(string? quantised) => quantised is null ? "as numbers" : $"as {quantised}";
 
     /// <summary>The same for a person: names with the first letters of their hashes.</summary>
     public override string ToString() => string.Join(" + ", Links.Select(link => $"{link.Name} ({link.Sha256[..12]})"));

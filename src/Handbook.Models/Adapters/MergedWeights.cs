@@ -31,8 +31,8 @@ internal sealed class MergedWeights
     private TensorData? _last;
 
     /// <param name="model">The network with the adapters active that are merged.</param>
-    /// <param name="values">W: the weights that the adapters are merged into; of a quantised checkpoint the values of its codes. What else
-    /// stands in their place, such as the values before they were quantised, is given here.</param>
+    /// <param name="values">W: the weights that the adapters are merged into. What else stands in their place, such as the values before they
+    /// were quantised, is given here.</param>
     /// <param name="config">Of <paramref name="model"/>.</param>
     /// <param name="dtype">Element type of every tensor; null keeps each as the file has it.</param>
     /// <exception cref="InputException">A part of an adapter has no place in a model without it.</exception>
@@ -42,7 +42,7 @@ internal sealed class MergedWeights
         _unties = config.Decoder is { TiedHead: true, Head: ModelHead.Language } && !IsTied(model);
         Config = _unties ? config.With(("tie_word_embeddings", false)) : config;
         if (values.Quantised is not null)
-            Config = Config.Without("quantization_config", "compression_config");       // what is written are values
+            Config = Config.WithoutQuantisation();
         if (_unties && Config.Decoder.TiedHead)
             throw new InputException($"the adapter changes the head or the embedding of a {config.Decoder.ModelType}, which has one matrix for "
                 + "both", why: "a merged model would need two, and this family has no place for them",

@@ -45,6 +45,9 @@ internal sealed record TrainingPlan
     public double Dropout => Parameters.Adapters.FirstOrDefault(adapter => adapter.IsTrained) is { } trained
         && !(Run.Adapter.DisableDropout ?? Method.DisablesDropout) ? trained.Config.Dropout : 0;
 
+    /// <summary>What the adapter is trained on; null where the model's own weights are trained.</summary>
+    public AdapterChain? TrainedOn => Run.Adapter.UsePeft ? Source.Chain with { Quantised = AdapterChain.KeptAs(Parameters) } : null;
+
     /// <summary>Element type of the saved weights.</summary>
     public DType SaveType { get; private init; }
 
@@ -147,7 +150,8 @@ internal sealed record TrainingPlan
         : throw new InputException($"{source} is a reward model, but {method.Name} trains what predicts tokens",
             fix: "set model_name_or_path to a language model");
 
-    private string AdapterNote()
+    /// <summary>What the adapter that is trained is, in a sentence without its point.</summary>
+    public string AdapterNote()
     {
         var trained = Parameters.Adapters[^1];
         var (own, all) = (Parameters.TrainedCount, Parameters.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count));
@@ -164,6 +168,7 @@ internal sealed record TrainingPlan
         _notes.AddRange(Source.Notes);
         if (Parameters.Adapters.Count > 0)
             _notes.Add(AdapterNote());
+        _notes.AddRange(AdapterChain.NotesOfOtherForm(AdapterPlan.ReferenceFolders(Run, Source), AdapterChain.KeptAs(Parameters)));
         if (weights.HasNewHead)
             _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, "
                 + "normal with deviation "

@@ -46,14 +46,6 @@ internal static class RecipeNotes
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a "
                 + "reference as its paper means it");
-        if (entries["optim"] is { Value: ScalarNode { Text: var named } } optim)
-        {
-            var kind = RecipeNames.Of(recipe.Training.Optim);
-            if (named.Contains("8bit", StringComparison.Ordinal) || named.Contains("4bit", StringComparison.Ordinal))
-                report.Note(optim.KeySpan, $"{named} is {kind} with its states in float32 here: exact, and more memory");
-            else if (named.StartsWith("paged_", StringComparison.Ordinal))
-                report.Note(optim.KeySpan, $"{named} is {kind} with its states in memory: the same steps, nothing to page");
-        }
         if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
             foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
                 report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl"

@@ -42,7 +42,10 @@ internal static class CombineRun
         RequireOneBase(sources);
         foreach (var note in sources.SelectMany(source => source.Notes).Distinct())
             observer.Noted(note);
-        var below = new AdapterChain([.. sources[0].Chain.Links.SkipLast(1)]);
+        var below = new AdapterChain([.. sources[0].Chain.Links.SkipLast(1)])
+        {
+            Quantised = sources.Select(source => AdapterChain.Of(source.Top)?.Quantised).Distinct().ToArray() is [var one] ? one : null,
+        };
         var config = sources[0].Config();
 
         TorchRuntime.Load();

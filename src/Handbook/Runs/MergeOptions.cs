@@ -57,6 +57,14 @@ public sealed record MergeResult
     /// <summary>How far the merged model is from the one with the adapter.</summary>
     public required MergeDrift Drift { get; init; }
 
+    /// <summary>How the linear weights of the base were kept while the adapter was trained over them, e.g. <c>nf4</c>, where it was merged into
+    /// others; null where it is the same.</summary>
+    public string? TrainedOver { get; init; }
+
+    /// <summary>How far the merged model is from the one with the adapter over <see cref="TrainedOver"/>, as it was trained; null where that is
+    /// <see cref="Drift"/>. It is told, and refuses nothing.</summary>
+    public MergeDrift? DriftFromTraining { get; init; }
+
     /// <summary>The largest difference that was let pass.</summary>
     public required double Allowed { get; init; }
 }

@@ -6,6 +6,7 @@ using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 using Handbook.Training.Progress;
 
 namespace Handbook.Runs;
@@ -28,14 +29,19 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
-        if (weights.Quantised is { } kind)
-            observer.Noted($"the base is quantised ({kind}): the adapter is merged into the values of its codes, and the model takes their memory");
-        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights)));
+        var plan = ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights));
+        var now = AdapterChain.KeptAs(plan);
+        foreach (var note in AdapterChain.NotesOfOtherForm(source.Adapters, now))
+            observer.Noted(note);
+        var coded = AdapterChain.Of(source.Top) is { Codes: { } codes, Quantised: var kept } && kept != now ? codes : (QuantisedFormat?)null;
+        var trained = coded is { } format ? Measure(source, weights, format, probe, observer) : null;
+        using var model = Decoder.Load(weights, plan);
         var before = probe.Measure(model, observer);
         var merged = new MergedWeights(model, weights, config, options.DType);
         var allowed = options.MaxDrift ?? MergeDrift.Allowed(merged.DType);
         IReadOnlyList<TensorToSave> tensors = merged.Tensors();
         MergeDrift? drift = null;
+        MergeDrift? fromTraining = null;
         using (var count = observer.Began("merging", tensors.Count, "tensors"))
         {
             var saved = new SavedModel(model, merged.Config, GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder),
@@ -44,7 +50,9 @@ public static class MergeRun
             MergePlace.Write(options.Output, saved.Bytes, folder =>
             {
                 saved.Write(folder);
-                drift = MergeDrift.Between(before, Measure(folder, probe, observer));
+                var after = Measure(folder, probe, observer);
+                drift = MergeDrift.Between(before, after);
+                fromTraining = trained is null ? null : MergeDrift.Between(trained, after);
                 if (drift.Largest > allowed)
                     throw TooFar(drift, allowed, merged.DType, options);
             });
@@ -60,6 +68,8 @@ public static class MergeRun
             IsRewardModel = config.Decoder.Head == ModelHead.Score,
             Bytes = tensors.Sum(tensor => tensor.Info.ByteCount),
             Drift = drift!,
+            TrainedOver = coded?.ToString(),
+            DriftFromTraining = fromTraining,
             Allowed = allowed,
         };
     }
@@ -99,14 +109,20 @@ public static class MergeRun
         return probe.Measure(model, observer);
     }
 
+    /// <summary>What the model as it was trained says of the texts, over weights in codes.</summary>
+    private static double[] Measure(ModelSource source, ModelWeights weights, QuantisedFormat format, MergeProbe probe, IWorkObserver observer)
+    {
+        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32, new(format, DType.Float32))
+            .With(source.Layouts(weights)));
+        return probe.Measure(model, observer);
+    }
+
     private static InputException TooFar(MergeDrift drift, double allowed, DType dtype, MergeOptions options) => new(
         $"the merged model differs from {options.Shown ?? options.Adapter} by up to {Number(drift.Largest)} (mean {Number(drift.Mean)}, {drift.Count} compared), "
         + $"and {Number(allowed)} is allowed; nothing was written",
-        why: dtype == DType.Float32 ? "rounding does not explain it: adapter and merged model do not compute the same, or numbers overflow"
-            : $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part "
-            + "of it is lost",
-        fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift how much you "
-            + "let pass");
+        why: $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part of "
+        + "it is lost", fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift "
+        + "how much you let pass");
 
     internal static string Number(double value) => value.ToString(value is 0 or >= 0.001 ? "0.0000" : "0.0e0", CultureInfo.InvariantCulture);
 }

@@ -70,8 +70,8 @@ internal sealed record ModelCard
     /// them.</summary>
     public IReadOnlyCollection<string> LocalPaths { get; init; } = [];
 
-    /// <summary>Adapter weights only: the library is peft then.</summary>
-    public bool IsAdapter { get; init; }
+    /// <summary>What it is an adapter of; null for a whole model. The library is peft then.</summary>
+    public CardAdapter? Adapter { get; init; }
 
     /// <summary>Architecture, size, context length, in a sentence or two; null leaves the section to the author.</summary>
     public string? Description { get; init; }
@@ -100,6 +100,7 @@ internal sealed record ModelCard
         text.Append($"## Model description\n\n{Description ?? Unknown}\n\n");
         text.Append($"## Intended uses & limitations\n\n{Unknown}\n\n");
         text.Append($"## Training and evaluation data\n\n{DataDescription ?? Unknown}\n\n");
+        Adapter?.Append(text);
         QuickStart(text);
         text.Append("## Training procedure\n\n").Append(Procedure()).Append("\n\n");
         HyperparameterList(text);
@@ -132,16 +133,17 @@ internal sealed record ModelCard
             text.Append($"base_model: {Yaml(BaseModel)}\n");
         if (Datasets.Except(LocalPaths).ToArray() is { Length: > 0 } published)
             text.Append("datasets:\n").AppendJoin("", published.Select(name => $"- {Yaml(name)}\n"));
-        text.Append($"library_name: {(IsAdapter ? "peft" : "transformers")}\npipeline_tag: "
+        text.Append($"library_name: {(Adapter is null ? "transformers" : "peft")}\npipeline_tag: "
             + $"{(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
         string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
-        text.Append("tags:\n").AppendJoin("", tags.Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
+        text.Append("tags:\n").AppendJoin("", tags.Concat(Adapter?.Tags(LocalPaths.Contains) ?? []).Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
         text.Append($"model-index:\n- name: {Yaml(Name)}\n  results: []\n---\n\n");
     }
 
     private string Sentence()
     {
-        var origin = BaseModel is null ? "a model trained from scratch" : $"a fine-tuned version of {Link(BaseModel)}";
+        var origin = BaseModel is null ? "a model trained from scratch"
+            : $"{(Adapter is null ? "a fine-tuned version of" : "an adapter of")} {Link(BaseModel)}";
         var data = Datasets.Count switch
         {
             0 => "",
@@ -170,27 +172,34 @@ internal sealed record ModelCard
             ScoringStart(text);
             return;
         }
-        text.Append("## Quick start\n\n```\n./handbook chat ").Append(Shell(Place)).Append("\n```\n\nor in Python:\n\n```python\n");
+        text.Append("## Quick start\n\n```\n./handbook chat ").Append(Shell(Place)).Append(MergeLine())
+            .Append("\n```\n\nor in Python:\n\n```python\n");
+        var place = PythonJson.Write(Place);
+        text.Append(Adapter is null
+            ? $"from transformers import pipeline\n\ngenerator = pipeline(\"text-generation\", model={place})\n"
+            : "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer, pipeline\n\n"
+            + Adapter.Python(Place, "AutoModelForCausalLM")
+            + $"generator = pipeline(\"text-generation\", model=model, tokenizer=AutoTokenizer.from_pretrained({place}))\n");
         text.Append($"""
-            from transformers import pipeline
-
-            generator = pipeline("text-generation", model={PythonJson.Write(Place)})
             question = "What would you tell someone who trains a language model for the first time?"
             print(generator([{"{"}"role": "user", "content": question{"}"}], max_new_tokens=128, return_full_text=False)[0]["generated_text"])
             """.ReplaceLineEndings("\n"));
         text.Append("\n```\n\n");
     }
 
+    private string MergeLine() => Adapter is null ? "" : $"\n./handbook merge {Shell(Place)} --out {Shell(Place + "-merged")}";
+
     private void ScoringStart(StringBuilder text)
     {
         text.Append("## Quick start\n\n```\n./handbook score ").Append(Shell(Place))
-            .Append(" DATA -o scores.jsonl\n```\n\nor in Python:\n\n```python\n");
+            .Append(" DATA -o scores.jsonl").Append(MergeLine()).Append("\n```\n\nor in Python:\n\n```python\n");
+        var place = PythonJson.Write(Place);
+        text.Append("import torch\n").Append(Adapter is null ? "" : "from peft import PeftModel\n")
+            .Append("from transformers import AutoModelForSequenceClassification, AutoTokenizer\n\n")
+            .Append($"tokenizer = AutoTokenizer.from_pretrained({place})\n")
+            .Append(Adapter?.Python(Place, "AutoModelForSequenceClassification", ", num_labels=1")
+                ?? $"model = AutoModelForSequenceClassification.from_pretrained({place})\n");
         text.Append($"""
-            import torch
-            from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-            tokenizer = AutoTokenizer.from_pretrained({PythonJson.Write(Place)})
-            model = AutoModelForSequenceClassification.from_pretrained({PythonJson.Write(Place)})
             turns = [{"{"}"role": "user", "content": "What is two plus two?"{"}"}, {"{"}"role": "assistant", "content": "Four."{"}"}]
             ids = tokenizer.apply_chat_template(turns, return_tensors="pt")
             with torch.no_grad():

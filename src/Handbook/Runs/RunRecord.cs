@@ -6,6 +6,7 @@ using Handbook.Data.Sources;
 using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Plans;
 
 namespace Handbook.Runs;
 
@@ -56,6 +57,7 @@ internal static class RunRecord
             Folder = t.OutputDir,
             LocalPaths = [.. LocalPaths(recipe)],
             BaseModel = recipe.Model.ModelNameOrPath,
+            Adapter = Adapter(setup.Plan),
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
             DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} "
@@ -73,12 +75,22 @@ internal static class RunRecord
                 WarmupSteps = (int)t.WarmupSteps,
                 Epochs = t.MaxSteps > 0 ? null : t.NumTrainEpochs,
                 TrainingSteps = t.MaxSteps > 0 ? t.MaxSteps : null,
-                MixedPrecision = job.Model.Compute == DType.BFloat16 ? "bf16 compute, f32 master weights" : null,
+                MixedPrecision = job.Model.Compute != DType.BFloat16 ? null
+                    : $"bf16 compute, {(setup.Plan.Parameters.Adapters.Any(adapter => adapter.IsBFloat16) ? "bf16 adapter" : "f32 master weights")}",
             },
             Evaluation = outcome.Evaluation,
             Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
         };
     }
+
+    private static CardAdapter? Adapter(TrainingPlan plan) => plan.TrainedOn is not { } chain ? null : new()
+    {
+        Description = plan.AdapterNote(),
+        Config = plan.Parameters.Adapters[^1].Config,
+        Targets = [.. plan.Parameters.Adapters[^1].Layers.SelectMany(layer => layer.Targets).Select(target => target.Module.Split('.')[^1])
+            .Distinct()],
+        TrainedOn = chain,
+    };
 
     /// <summary>What the recipe names by a path of this machine, not by a name under which it is published.</summary>
     private static IEnumerable<string> LocalPaths(Recipe recipe)

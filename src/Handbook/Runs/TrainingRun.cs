@@ -82,7 +82,7 @@ public static class TrainingRun
         var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
             plan.SaveType)
         {
-            TrainedOn = recipe.Adapter.UsePeft ? plan.Source.Chain : null,
+            TrainedOn = plan.TrainedOn,
         };
         using var samples = Samples(plan, method);
         var job = new TrainingJob
