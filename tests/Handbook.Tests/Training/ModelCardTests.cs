@@ -30,6 +30,23 @@ public sealed class ModelCardTests
         Versions = new Dictionary<string, string> { ["libtorch"] = "1.13.1" },
     };
 
+    private static readonly ModelCard Adapter = Card with
+    {
+        Name = "dpo",
+        Folder = "runs/dpo",
+        BaseModel = "org/sft-adapter",
+        Method = "dpo",
+        Adapter = new()
+        {
+            Description = "LoRA of rank 8 on 14 layers",
+            Config = new() { Rank = 8, Alpha = 16, Dropout = 0.05 },
+            Targets = ["q_proj", "v_proj"],
+            TrainedOn = new([new("org/base", Hash('1')), new("org/sft-adapter", Hash('2'))]) { Quantised = "nf4" },
+        },
+    };
+
+    private static string Hash(char digit) => new(digit, 64);
+
     private static readonly TrainerState State = new()
     {
         LogHistory =
@@ -68,6 +85,47 @@ public sealed class ModelCardTests
 
         This model is a fine-tuned version of [HuggingFaceTB/SmolLM2-135M](https://huggingface.co/HuggingFaceTB/SmolLM2-135M) on
         """, Card.ToMarkdown(State), StringComparison.Ordinal);
+
+    [Fact]
+    public void The_card_of_an_adapter_says_what_it_lies_on_and_how_it_is_loaded()
+    {
+        var text = Adapter.ToMarkdown(State);
+        Assert.Contains("base_model: org/sft-adapter\n", text, StringComparison.Ordinal);
+        Assert.Contains("library_name: peft\n", text, StringComparison.Ordinal);
+        Assert.Contains("- dpo\n- lora\n- \"base_model:adapter:org/sft-adapter\"\n- mine\n", text, StringComparison.Ordinal);
+        Assert.Contains("This model is an adapter of [org/sft-adapter](", text, StringComparison.Ordinal);
+        Assert.Contains($"| org/base | `{Hash('1')}` |\n| org/sft-adapter | `{Hash('2')}` |\n", text, StringComparison.Ordinal);
+        Assert.Contains("LoRA of rank 8 on 14 layers. Layers: q_proj, v_proj; α 16.0, dropout 0.05.\n", text, StringComparison.Ordinal);
+        Assert.Contains("kept as codes: nf4 (`load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=False` in Python)", text,
+            StringComparison.Ordinal);
+        Assert.Contains("./handbook chat runs/dpo\n./handbook merge runs/dpo --out runs/dpo-merged\n", text, StringComparison.Ordinal);
+        Assert.Contains("""
+            model = AutoModelForCausalLM.from_pretrained("org/base", dtype="auto")
+            model = PeftModel.from_pretrained(model, "org/sft-adapter").merge_and_unload()
+            model = PeftModel.from_pretrained(model, "runs/dpo")
+            generator = pipeline("text-generation", model=model, tokenizer=AutoTokenizer.from_pretrained("runs/dpo"))
+            question =
+            """, text, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_card_of_a_reward_adapter_loads_a_model_that_scores()
+    {
+        var text = (Adapter with { Method = "reward" }).ToMarkdown(State);
+        Assert.Contains("pipeline_tag: text-classification\n", text, StringComparison.Ordinal);
+        Assert.Contains("./handbook score runs/dpo DATA -o scores.jsonl\n./handbook merge runs/dpo --out", text, StringComparison.Ordinal);
+        Assert.Contains("model = AutoModelForSequenceClassification.from_pretrained(\"org/base\", dtype=\"auto\", num_labels=1)\n", text,
+            StringComparison.Ordinal);
+        Assert.Contains("\"runs/dpo\")\nturns = [", text, StringComparison.Ordinal);
+    }
+
+    [Fact] // nobody else has the path of a machine
+    public void An_adapter_of_a_local_model_names_it_in_no_tag()
+    {
+        var text = (Adapter with { LocalPaths = ["org/sft-adapter"] }).ToMarkdown(State);
+        Assert.DoesNotContain("base_model:", text, StringComparison.Ordinal);
+        Assert.Contains("- lora\n", text, StringComparison.Ordinal);
+    }
 
     [Fact] // the original always said Adam
     public void The_optimizer_is_the_one_that_stepped() =>
