@@ -12,8 +12,8 @@ setup:           ## install what is missing (apt, NuGet)
 build:           ## build the native library and all projects
 	@tools/build.sh all
 
-demo: build      ## train a small model from nothing, teach it to chat and to prefer, and ask it (about 5 minutes)
-	@tools/demo.sh
+demo: build      ## train a small model from nothing, teach it to chat and to prefer, and ask it (about 5 minutes); ADAPTER=lora or qlora: with adapters
+	@ADAPTER="$(ADAPTER)" tools/demo.sh
 
 test: build      ## all tests but the slow ones
 	@tools/run-tests.sh

@@ -14,18 +14,19 @@ internal static class ChatCommand
 
     public static Command Create()
     {
-        var model = new Argument<string>("model") { Description = "folder of the model" };
+        var model = new ModelWords("folder of the model");
         var system = new Option<string?>("--system") { Description = "what the model is told first, in its system turn" };
         var sampling = new SamplingWords();
         var command = new Command("chat",
-            $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model, system };
+            $"Talk with a model.\n\nIn the conversation:\n  {Words.Replace("    ", "\n  ")}") { model.Model, system };
+        model.AddTo(command);
         sampling.AddTo(command);
         // Not an async action: Ctrl-C is to stop the answer, not the program.
         command.SetAction(args =>
         {
             var stops = sampling.Stops(args);
-            using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
-            if (speaker.Note is { } note)
+            using var speaker = LanguageModel.Open(model.Source(args), sampling.Compute(args));
+            foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)
                 throw new InputException($"{speaker.Folder} has no chat template",

@@ -21,7 +21,7 @@ internal static class GenerateCommand
 
     public static Command Create()
     {
-        var model = new Argument<string>("model") { Description = "folder of the model" };
+        var model = new ModelWords("folder of the model");
         var prompt = new Argument<string[]>("prompt")
         {
             Description = "what to answer; one is answered on the terminal word by word",
@@ -59,11 +59,13 @@ internal static class GenerateCommand
         var sampling = new SamplingWords();
         var command = new Command("generate", "Let a model answer: one prompt on the terminal, or a file of them.\n\nExamples:\n"
             + "  handbook generate runs/tiny-sft \"What is the opposite of cold?\"\n"
+            + "  handbook generate models/tiny --adapter runs/tiny-lora \"What is the opposite of cold?\"\n"
             + "  handbook generate runs/tiny-cpt --raw \"Once upon a time\" --temperature 0.8\n"
             + "  handbook generate runs/tiny-sft --prompts data/tiny/sft/test.jsonl --expect answer --output answers.jsonl")
         {
-            model, prompt, prompts, split, system, raw, count, batch, output, expect,
+            model.Model, prompt, prompts, split, system, raw, count, batch, output, expect,
         };
+        model.AddTo(command);
         sampling.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
@@ -77,8 +79,8 @@ internal static class GenerateCommand
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
-            using var speaker = LanguageModel.Open(args.GetRequiredValue(model), sampling.Compute(args));
-            if (speaker.Note is { } note)
+            using var speaker = LanguageModel.Open(model.Source(args), sampling.Compute(args));
+            foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,
                 args.GetValue(system), args.GetValue(raw));

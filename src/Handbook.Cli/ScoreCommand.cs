@@ -16,7 +16,7 @@ namespace Handbook.Cli;
 /// <summary><c>handbook score MODEL DATA [--output FILE]</c></summary>
 internal static class ScoreCommand
 {
-    private static readonly Argument<string> _model = new("model") { Description = "folder of the reward model" };
+    private static readonly ModelWords _model = new("folder of the reward model");
     private static readonly Argument<string> _data = new("data")
     {
         Description = "a data file, a folder, or a data set's name: conversations, prompts with completions, texts, or pairs of chosen and "
@@ -58,8 +58,9 @@ internal static class ScoreCommand
             + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"
             + "  handbook score runs/tiny-reward new.jsonl --column completion=answer -o new-scores.jsonl --against old-scores.jsonl")
         {
-            _model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _against, _fresh,
+            _model.Model, _data, _output, _split, _column, _maxLength, _maxTokens, _dtype, _against, _fresh,
         };
+        _model.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
@@ -74,7 +75,8 @@ internal static class ScoreCommand
             throw new InputException("--against compares two files of scores, but --output names none", fix: "add -o scores.jsonl");
         var line = new LiveLine();
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
-        using var model = RewardModel.Open(args.GetRequiredValue(_model),
+        var named = _model.Source(args);
+        using var model = RewardModel.Open(named,
             args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
         var spec = new DatasetSpec
         {
@@ -93,7 +95,7 @@ internal static class ScoreCommand
         foreach (var column in run.Replaced)
             line.Print($"note: the rows have a column {column}; in what is written it holds the new score");
 
-        using var file = output is null ? null : ScoreFile.Open(output, Key(args, source, tokenizer), args.GetValue(_fresh));
+        using var file = output is null ? null : ScoreFile.Open(output, Key(args, named, source, tokenizer), args.GetValue(_fresh));
         var summary = file?.Summary ?? new();
         if (summary.Rows > 0)
             line.Print($"going on from row {summary.Rows:N0} of an interrupted run; begin anew with --fresh");
@@ -139,9 +141,9 @@ internal static class ScoreCommand
         word => word.Split('=', 2)[1]);
 
     /// <summary>What decides the content of the output: weights, rows, tokens, precision.</summary>
-    private static string Key(ParseResult args, IRowSource source, ScoreTokenizer tokenizer)
+    private static string Key(ParseResult args, ModelSource model, IRowSource source, ScoreTokenizer tokenizer)
     {
-        var files = ModelFolder.Files(ModelFolder.Find(args.GetRequiredValue(_model)));
+        var files = model.Adapters.Prepend(model.Folder).SelectMany(ModelFolder.Files);
         var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }

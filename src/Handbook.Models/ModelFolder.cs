@@ -44,7 +44,8 @@ internal static class ModelFolder
     public static string FindAny(string name, string? key = null) => TryFind(name)
         ?? throw new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
             + $"for\n    {string.Join("\n    ", LookedFor(name))}",
-        why: key is null ? "models are not downloaded" : "nothing is downloaded while training",
+        why: key is null ? "models are not downloaded" : key.StartsWith('-') ? "nothing is downloaded"
+            : "nothing is downloaded while training",
         fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or one that was "
         + "fetched before; HANDBOOK_MODELS names the folder that holds several");
 

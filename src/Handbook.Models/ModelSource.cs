@@ -13,17 +13,14 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <summary>The folder that was named: the uppermost adapter's, or the model's.</summary>
     public string Top => Adapters.Count > 0 ? Adapters[^1] : Folder;
 
-    /// <summary>What was found and could not be checked, for the user.</summary>
-    public IReadOnlyList<string> Notes { get; private init; } = [];
+    /// <summary>What was found and could not be checked, for the user; and of a plan how the weights are kept.</summary>
+    public IReadOnlyList<string> Notes { get; private set; } = [];
 
     /// <summary>What an adapter over this is trained on.</summary>
     public AdapterChain Chain => _links.Value;
 
     // Hashes of large files, which whole models are not asked for.
     private Lazy<AdapterChain> _links = new(() => new([]));
-
-    /// <summary>What a user should know of how the weights are kept; null for nothing.</summary>
-    public string? QuantisedNote { get; private set; }
 
     /// <inheritdoc cref="ModelFolder.Find"/>
     /// <param name="name">A folder of a model or of an adapter, or its name.</param>
@@ -56,16 +53,33 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
                 fix: $"fetch {based}, or write its place into base_model_name_or_path of {Path.Combine(folder, AdapterConfigFile.Name)}",
                 inner: missing);
         }
-        List<string> notes = [.. below.Notes];
-        if (chain?.Difference(name, below.Chain) is { } difference)
+        return below.With(name, folder, chain, other);
+    }
+
+    /// <summary>The same with one more adapter over it, wherever that one says its model lies.</summary>
+    /// <param name="adapter">The adapter's folder, or its name.</param>
+    /// <param name="key">The option that names it, for the message.</param>
+    /// <exception cref="InputException">It is not there, is no adapter, or was trained on other weights.</exception>
+    public ModelSource With(string adapter, string key)
+    {
+        var folder = ModelFolder.FindAny(adapter, key);
+        return ModelFolder.IsAdapter(folder) ? With(adapter, folder, AdapterChain.Of(folder), other: null) : throw new InputException(
+            $"{key}: {adapter} holds no adapter", why: $"there is no {AdapterConfigFile.Name}, or there are the weights of a whole model",
+            fix: "name a folder that PEFT or a run with use_peft wrote; a whole model is named in the place of the model");
+    }
+
+    private ModelSource With(string name, string folder, AdapterChain? chain, OtherBase? other)
+    {
+        List<string> notes = [.. Notes];
+        if (chain?.Difference(name, Chain) is { } difference)
             notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw other?.Explain(difference) ?? difference);
         else if (chain is null)
-            notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {below.Folder}"
-                + (below.Adapters.Count > 0 ? $" with {string.Join(" and ", below.Adapters)}" : ""));
-        return new(name, below.Folder, [.. below.Adapters, folder])
+            notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {Folder}"
+                + (Adapters.Count > 0 ? $" with {string.Join(" and ", Adapters)}" : ""));
+        return new(name, Folder, [.. Adapters, folder])
         {
             Notes = notes,
-            _links = new(() => new([.. below.Chain.Links, AdapterChain.Link(folder, name)])),
+            _links = new(() => new([.. Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
 
@@ -102,13 +116,22 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null));
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
-    /// <param name="compute">Element type of products.</param>
-    /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
+    /// <inheritdoc cref="Plan"/>
     public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false)
     {
         using var weights = Open(config);
-        QuantisedNote = weights.QuantisedNote;
-        return Decoder.Load(weights, ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights)));
+        return Decoder.Load(weights, Plan(weights, compute, roundsInputs));
+    }
+
+    /// <summary>How the network is kept as it stands, frozen, with its adapters; <see cref="Notes"/> say of it what a user should know.</summary>
+    /// <param name="compute">Element type of products.</param>
+    /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
+    public ParameterPlan Plan(ModelWeights weights, DType compute, bool roundsInputs = false)
+    {
+        var plan = ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights));
+        Notes = [.. Notes, .. weights.QuantisedNote is { } note ? (string[])[note] : [],
+            .. AdapterChain.NotesOfOtherForm(Adapters, AdapterChain.KeptAs(plan))];
+        return plan;
     }
 
     /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>

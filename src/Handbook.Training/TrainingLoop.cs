@@ -297,6 +297,7 @@ internal sealed class TrainingLoop : IDisposable
             Waited = waited,
             EvalLoss = evaluation?.Number("eval_loss"),
             PeakMemoryBytes = ProcessMemory.Peak(),
+            PeakTensorBytes = TorchRuntime.Memory.Peak,
             Notes = _emptySteps > 0 ? [$"{_emptySteps} steps had no token to predict and changed nothing"] : [],
         });
         return new(finished, train, evaluation, waited);

@@ -35,6 +35,30 @@ public sealed class DemoTests : IDisposable
         Assert.Equal(asked, File.ReadLines(At("answers.jsonl")).Count());
     }
 
+    [Theory]
+    [Trait("speed", "slow")]
+    [InlineData("lora", "as numbers"), InlineData("qlora", "as codes: nf4")]
+    public void The_demo_trains_with_adapters_when_asked_and_shows_the_memory_of_both(string adapter, string kept)
+    {
+        var outcome = SmallModel.Succeed(Demo($"ADAPTER={adapter}", "DEMO_SCALE=0.05"));
+        foreach (var (row, trained) in (ReadOnlySpan<(string, string)>)[(@"fine-tuning \(runs/tiny-sft\)", "938,880"),
+            ($@"fine-tuning, {adapter} \(runs/tiny-sft-{adapter}\)", "249,600"), (@"DPO \(runs/tiny-dpo\)", "938,880"),
+            ($@"DPO, {adapter}, merged \(runs/tiny-dpo-{adapter}\)", "163,840")])
+            Assert.Matches($@"\n  {row} +\d\.\d{{3}} +(\d\.\d{{4}} +)?{trained} +\d+(\.\d)? MB +\d+ MB\n", outcome.Output);
+        Assert.Contains($"kept {kept}", File.ReadAllText(At("runs", $"tiny-dpo-{adapter}", "README.md")));
+        Assert.Contains($"a dialogue with runs/tiny-dpo-{adapter}-merged", outcome.Output);
+        Assert.False(Directory.Exists(At("runs", "tiny-reward")));
+    }
+
+    [Fact]
+    public void The_demo_refuses_an_adapter_that_it_does_not_know()
+    {
+        var outcome = Demo("ADAPTER=dora");
+        Assert.Equal(2, outcome.Code);
+        Assert.Equal("error: ADAPTER is dora\n  fix: ADAPTER=lora or ADAPTER=qlora, or leave it out\n", outcome.Error);
+        Assert.Equal("", outcome.Output);
+    }
+
     [Fact]
     public void The_demo_s_data_is_the_same_for_a_seed_and_asks_nothing_twice()
     {
@@ -55,6 +79,9 @@ public sealed class DemoTests : IDisposable
         .Where(turn => turn.GetProperty("role").ValueEquals("user")).Select(turn => turn.GetProperty("content").GetString()!)];
 
     private string At(params string[] parts) => Path.Combine([_handbook.Folder, .. parts]);
+
+    private Outcome Demo(params string[] environment) => _handbook.RunOther("env", [.. environment, $"DEMO_FOLDER={_handbook.Folder}", "bash",
+        Path.Combine(SharedFiles.Repository, "tools", "demo.sh")]);
 
     private Outcome Run(params string[] words) => SmallModel.Succeed(_handbook.Run(words));
 }

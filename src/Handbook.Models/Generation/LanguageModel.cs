@@ -22,8 +22,8 @@ public sealed class LanguageModel : IDisposable
     /// <summary>Where the model came from.</summary>
     public string Folder { get; }
 
-    /// <summary>What a user should know of how it was read; null for nothing.</summary>
-    internal string? Note { get; private init; }
+    /// <summary>What a user should know of how it was found and read.</summary>
+    internal IReadOnlyList<string> Notes { get; private init; } = [];
 
     /// <summary>The network, in evaluation.</summary>
     public Decoder Network { get; }
@@ -47,18 +47,22 @@ public sealed class LanguageModel : IDisposable
     /// <param name="folder">A model folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
     /// <param name="compute">Element type of products.</param>
     /// <param name="tokenizer">The tokenizer to use; null for the folder's own.</param>
-    public static LanguageModel Open(string folder, DType compute, Tokenizer? tokenizer = null)
+    public static LanguageModel Open(string folder, DType compute, Tokenizer? tokenizer = null) =>
+        Open(ModelSource.Find(folder), compute, tokenizer);
+
+    /// <summary>A model with the adapters over it.</summary>
+    /// <inheritdoc cref="Open(string, DType, Tokenizer?)"/>
+    internal static LanguageModel Open(ModelSource source, DType compute, Tokenizer? tokenizer = null)
     {
         TorchRuntime.Load();
-        var source = ModelSource.Find(folder);
         var config = source.Config();
-        folder = source.Having("tokenizer.json");
+        var folder = source.Having("tokenizer.json");
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
         var network = source.Load(config, compute, roundsInputs: true);
         try
         {
-            return new(folder, network, tokenizer, defaults, owned: true) { Note = source.QuantisedNote };
+            return new(folder, network, tokenizer, defaults, owned: true) { Notes = source.Notes };
         }
         catch
         {

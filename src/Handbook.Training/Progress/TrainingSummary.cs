@@ -15,6 +15,10 @@ public sealed record TrainingSummary
     /// <summary>The most memory that was in use; null where it is not known.</summary>
     public long? PeakMemoryBytes { get; init; }
 
+    /// <summary>The most bytes that tensors took at a time: what grows with the model, its states and its batches. Mapped files are not among
+    /// them. Null where nobody counts.</summary>
+    public long? PeakTensorBytes { get; init; }
+
     /// <summary>Lines to add: rows left out by reason, where the model is, ….</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 }

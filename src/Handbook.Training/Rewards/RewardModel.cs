@@ -37,10 +37,14 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     /// <param name="note">Receives what the user should know, such as tensors that are left out.</param>
     /// <param name="maxTokens">Most tokens that go through the network at once.</param>
     /// <exception cref="InputException">The folder holds a language model, or no model.</exception>
-    public static RewardModel Open(string folder, DType compute, Action<string>? note = null, int maxTokens = DefaultMaxTokens)
+    public static RewardModel Open(string folder, DType compute, Action<string>? note = null, int maxTokens = DefaultMaxTokens) =>
+        Open(ModelSource.Find(folder), compute, note, maxTokens);
+
+    /// <summary>A model with the adapters over it.</summary>
+    /// <inheritdoc cref="Open(string, DType, Action{string}?, int)"/>
+    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens)
     {
-        var source = ModelSource.Find(folder);
-        folder = source.Top;
+        var folder = source.Top;
         var config = source.Config();
         if (config.Decoder.Head != ModelHead.Score)
             throw config.Labels is { } labels
@@ -51,14 +55,15 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
                     + $"have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
-        foreach (var said in source.Notes)
-            note?.Invoke($"note: {said}");
         var tokenizer = Tokenizer.Load(source.Having("tokenizer.json"));
         TorchRuntime.Load();
         using var weights = source.Open(config);
         foreach (var unused in weights.Unused.Take(5))
             note?.Invoke($"note: {folder}: tensor {unused} belongs to no parameter and is left out");
-        return new(Decoder.Load(weights, ParameterPlan.Frozen(weights, compute).With(source.Layouts(weights))), tokenizer) { MaxTokens = maxTokens };
+        var plan = source.Plan(weights, compute);
+        foreach (var said in source.Notes)
+            note?.Invoke($"note: {said}");
+        return new(Decoder.Load(weights, plan), tokenizer) { MaxTokens = maxTokens };
     }
 
     /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>

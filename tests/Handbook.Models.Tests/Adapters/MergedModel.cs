@@ -2,6 +2,7 @@ using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Tests.Adapters;
 
@@ -14,6 +15,14 @@ internal sealed class MergedModel : IDisposable
     /// <param name="folder">The base.</param>
     /// <param name="configs">Adapters, lowest first.</param>
     public MergedModel(string folder, params ReadOnlySpan<AdapterConfig> configs)
+        : this(folder, null, configs)
+    {
+    }
+
+    /// <param name="folder">The base.</param>
+    /// <param name="format">How its linear weights are quantised, into the values of which is merged; null for as they are.</param>
+    /// <param name="configs">Adapters, lowest first.</param>
+    public MergedModel(string folder, QuantisedFormat? format, params ReadOnlySpan<AdapterConfig> configs)
     {
         var config = PublishedConfig.Load(folder);
         _weights = ModelWeights.Open(folder, config, fused: true);
@@ -21,9 +30,10 @@ internal sealed class MergedModel : IDisposable
         foreach (var own in configs)
             layouts.Add(AdapterLayout.Of($"adapter{layouts.Count}", own with { Init = AdapterInit.Random }, _weights.Family, _weights.Config,
                 _weights.Parameters, new NewAdapter(7 + layouts.Count), "adapter_config.json", trained: false));
-        Adapted = Decoder.Load(_weights, ParameterPlan.Frozen(_weights, DType.Float32).With(layouts));
+        Adapted = Decoder.Load(_weights, ParameterPlan.Frozen(_weights, DType.Float32, format is { } kept ? new(kept, DType.Float32) : null)
+            .With(layouts));
         Move(layouts);
-        Weights = new(Adapted, _weights, config);
+        Weights = new(Adapted, _weights, config) { OfCodes = format is not null };
         WeightFilesWriter.Save(_folder.Path, Weights.Tensors());
         Weights.Config.Save(_folder.Path);
     }

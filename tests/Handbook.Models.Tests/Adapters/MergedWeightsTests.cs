@@ -4,6 +4,7 @@ using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Tests.Adapters;
 
@@ -164,6 +165,36 @@ public sealed class MergedWeightsTests : IDisposable
         using var files = WeightFiles.Open(model.Folder);
         Assert.All(files.Names, tensor => Assert.True(files.Info(tensor).DType.IsFloat, tensor));
         Assert.True(difference < change / 20, $"merged logits are off by {difference}, and the adapter changes them by {change}");
+    }
+
+    [Theory]
+    [InlineData("Nf4", false, false)]
+    [InlineData("Nf4", true, true)]
+    [InlineData("Fp4", false, true)]
+    [InlineData("Int8", false, false)]
+    public void An_adapter_over_codes_is_merged_into_their_values(string kind, bool isDouble, bool dora)
+    {
+        var format = new QuantisedFormat(Enum.Parse<QuantisedKind>(kind), isDouble);
+        var folder = Base(Some.Llama());
+        using var model = new MergedModel(folder, format, All() with { Targets = ModuleNames.Of(["gate_proj", "v_proj"]), UseDora = dora }, All());
+        AssertSame(model);
+        using var plain = new MergedModel(folder, format, All() with { Targets = ModuleNames.Of(["lm_head"]) });
+        AssertSame(plain);
+
+        using var original = WeightFiles.Open(folder);
+        using var files = WeightFiles.Open(plain.Folder);
+        string[] coded = [.. original.Names.Where(tensor => tensor.EndsWith("_proj.weight", StringComparison.Ordinal))];
+        Assert.Equal(14, coded.Length);
+        foreach (var tensor in coded)
+        {
+            using var scope = TensorScope.Enter();
+            var info = original.Info(tensor);
+            using var matrix = new QuantisedMatrix([new(QuantisedCodec.Quantise(format, Tensor.From(original.Read(tensor).Singles(), [.. info.Shape])),
+                0, info.Shape[0])], DType.Float32);
+            Assert.Equal(matrix.Dense(DType.Float32).ToArray<float>(), files.Read(tensor).Singles());
+        }
+        foreach (var tensor in original.Names.Except(coded).Where(tensor => tensor != "lm_head.weight"))
+            Assert.True(original.Bytes(tensor).SequenceEqual(files.Bytes(tensor)), tensor);
     }
 
     [Fact]
