@@ -28,6 +28,12 @@ internal static class MergeCommand
         HelpName = "N"
     };
     private static readonly Option<string?> _dtype = new("--dtype") { Description = "element type of the merged weights; without it the base's" };
+    private static readonly Option<MergeTarget?> _into = new("--into")
+    {
+        Description = "of an adapter that was trained over quantised weights (QLoRA): dequantised, the values of these codes, which it was trained "
+            + "on (the default), or original, the weights from which they were made, which an adapter answers less like in training",
+        HelpName = "dequantised|original"
+    };
     private static readonly Option<bool> _merge = new("--merge") { Description = "merge a combination into the model, too" };
     private static readonly Option<double?> _density = new("--density")
     { Description = "share of elements that ties and dare keep; without it 0.5", HelpName = "N" };
@@ -51,14 +57,16 @@ internal static class MergeCommand
             + "  handbook merge runs/dpo-lora --out runs/dpo-merged\n"
             + "      the adapter, and those that it lies on, into their model: a model like any other, in the same folder layout\n"
             + "  handbook merge runs/dpo-lora --out runs/dpo-merged --base models/moved --probe my-texts.txt\n"
+            + "  handbook merge runs/dpo-qlora --out runs/dpo-merged --into original\n"
+            + "      an adapter over 4-bit weights into the model before it was quantised; how far both ways are off is shown\n"
             + "  handbook merge --cat runs/a:0.7 runs/b:0.3 --out runs/both\n"
             + "      one adapter out of two on the same model; --merge gives the merged model instead\n"
             + "  handbook merge --ties runs/a:1 runs/b:1 --density 0.2 --out runs/both\n\n"
             + "The merged model is compared with the one that has the adapter on a few texts: the largest and the mean difference of their\n"
-            + "log-probabilities are printed, and too large a one leaves nothing. --linear, --ties and --dare-* sum A and B each by itself, as\n"
-            + "the reference implementation does; --cat is the exact sum, --svd the nearest to it of a rank.")
+            + "log-probabilities are printed, and too large a one leaves nothing. --linear, --ties, --dare-linear and --dare-ties sum A and B each\n"
+            + "by itself, as the reference implementation does; --cat is the exact sum, --svd the nearest to it of a rank.")
         {
-            _adapter, _out, _base, _allowOtherBase, _probe, _maxDrift, _dtype,
+            _adapter, _out, _base, _allowOtherBase, _probe, _maxDrift, _dtype, _into,
         };
         foreach (var (_, option) in _methods)
             command.Add(option);
@@ -107,6 +115,7 @@ internal static class MergeCommand
         Probe = args.GetValue(_probe),
         MaxDrift = args.GetValue(_maxDrift) is var limit && limit is not < 0 ? limit : throw new InputException($"--max-drift is {limit}",
             fix: "use 0 or more, e.g. --max-drift 0.1"),
+        Into = args.GetValue(_into),
         DType = args.GetValue(_dtype) switch
         {
             "float32" => DType.Float32,
@@ -135,7 +144,7 @@ internal static class MergeCommand
         RequireUse(args, _rank, method?.Space == CombinationSpace.Products, "goes with the methods whose name ends in svd");
         RequireUse(args, _signs, method?.ElectsSigns == true, "goes with ties");
         RequireUse(args, _seed, method?.Pruning == ChangePruning.Random, "goes with dare");
-        foreach (var option in (Option[])[_probe, _maxDrift, _dtype])
+        foreach (var option in (Option[])[_probe, _maxDrift, _dtype, _into])
             RequireUse(args, option, method is null || args.GetValue(_merge), "goes with a merge into the model: add --merge");
         if (method is null)
             return null;
@@ -187,11 +196,25 @@ internal static class MergeCommand
         Console.WriteLine($"{result.Folder}: {result.Chain}\n{result.Changed} layers changed, "
             + $"{result.DType.ToString().ToLowerInvariant()}, {Size.Of(result.Bytes)}, read back and compared"
             + (result.HasOwnHead ? "; the head is no longer the embedding (tie_word_embeddings: false)" : ""));
-        Console.WriteLine($"difference from the model with the adapter: largest {MergeRun.Number(result.Drift.Largest)}, mean "
-            + $"{MergeRun.Number(result.Drift.Mean)} ({result.Drift.Count:N0} {(result.IsRewardModel ? "scores" : "log-probabilities")}; up to "
-            + $"{MergeRun.Number(result.Allowed)} is let pass)");
-        if (result.DriftFromTraining is { } drift)
-            Console.WriteLine($"difference from the model as it was trained, over weights in {result.TrainedOver}: largest "
-                + $"{MergeRun.Number(drift.Largest)}, mean {MergeRun.Number(drift.Mean)}");
+        var compared = $"{result.Drift.Count:N0} {(result.IsRewardModel ? "scores" : "log-probabilities")}; up to "
+            + $"{MergeRun.Number(result.Allowed)} is let pass";
+        if (result.DriftOfOther is { } other)
+        {
+            var isOriginal = result.Into == MergeTarget.Original;
+            Console.WriteLine($"difference from the model as it was trained, over weights in {result.TrainedOver} ({compared}):\n"
+                + $"{"merged into",-24}{"largest",9}{"mean",9}\n{Row(!isOriginal)}\n{Row(isOriginal)}\n"
+                + (isOriginal ? "kept: the original weights; --into dequantised takes the values of the codes, which it was trained on"
+                    : "kept: the dequantised values, which it was trained on; --into original takes the weights from which the codes were made"));
+
+            string Row(bool kept)
+            {
+                var drift = kept ? result.Drift : other;
+                return $"{(kept == isOriginal ? "the original weights" : "the dequantised values"),-24}{MergeRun.Number(drift.Largest),9}"
+                    + $"{MergeRun.Number(drift.Mean),9}";
+            }
+        }
+        else
+            Console.WriteLine($"difference from the model with the adapter: largest {MergeRun.Number(result.Drift.Largest)}, mean "
+                + $"{MergeRun.Number(result.Drift.Mean)} ({compared})");
     }
 }

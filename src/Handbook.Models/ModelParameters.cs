@@ -67,7 +67,7 @@ internal sealed class ModelParameters : IDisposable
     {
         if (Adapters.Count == 0 || Adapters.Any(adapter => adapter.Config.TieWeights))
             return this[ParameterSpec.Embedding];
-        return _byName[ParameterSpec.Embedding].With([.. Operations(layer => layer.Place == AdapterPlace.Head)], Tokens());
+        return _byName[ParameterSpec.Embedding].With([.. Operations(Adapters, layer => layer.Place == AdapterPlace.Head)], Tokens());
     }
 
     /// <summary>The same weights with other adapters active; their memory stays this one's.</summary>
@@ -86,15 +86,21 @@ internal sealed class ModelParameters : IDisposable
         var wanted = names.ToArray();
         Adapters = [.. Plan.Adapters.Where(adapter => wanted.Contains(adapter.Name))];
         _adapted = [];
-        foreach (var group in Adapters.SelectMany(adapter => adapter.Layers).Where(layer => layer.Place != AdapterPlace.Head
-            || layer.Base.Name != ParameterSpec.Embedding).Select(layer => layer.Base.Name).Distinct())
-            _adapted[group] = _byName[group].With([.. Operations(layer => layer.Base.Name == group
-                && (layer.Place != AdapterPlace.Head || layer.Base.Name != ParameterSpec.Embedding))]);
+        foreach (var name in Adapters.SelectMany(adapter => adapter.Layers.Where(layer => !IsTiedHead(layer)).Select(layer => layer.Base.Name)
+            .Concat(adapter.Whole.Select(pair => pair.Base.Name))).Distinct())
+        {
+            // What lies below an adapter that has trained the weight whole is not used.
+            var whole = Adapters.Index().LastOrDefault(pair => pair.Item.Whole.Any(replaced => replaced.Base.Name == name));
+            var own = whole.Item is null ? _byName[name] : _byName[whole.Item.Whole.First(pair => pair.Base.Name == name).Own.Name];
+            LowRank[] added = [.. Operations(Adapters.Skip(whole.Item is null ? 0 : whole.Index + 1),
+                layer => layer.Base.Name == name && !IsTiedHead(layer))];
+            _adapted[name] = added.Length > 0 ? own.With(added) : own;
+        }
         if (Tokens() is { } tokens)
-            _adapted[ParameterSpec.Embedding] = _byName[ParameterSpec.Embedding].With(Find(ParameterSpec.Embedding)!.Adapters, tokens);
-        foreach (var (replaced, own) in Adapters.SelectMany(adapter => adapter.Whole))
-            _adapted[replaced.Name] = _byName[own.Name];
+            _adapted[ParameterSpec.Embedding] = this[ParameterSpec.Embedding].With(this[ParameterSpec.Embedding].Adapters, tokens);
     }
+
+    private static bool IsTiedHead(AdapterLayer layer) => layer.Place == AdapterPlace.Head && layer.Base.Name == ParameterSpec.Embedding;
 
     /// <summary>The rows of tokens that adapters have trained; of two adapters the upper one's.</summary>
     private ReplacedRows? Tokens()
@@ -112,8 +118,8 @@ internal sealed class ModelParameters : IDisposable
         };
     }
 
-    private IEnumerable<LowRank> Operations(Func<AdapterLayer, bool> which) =>
-        Adapters.SelectMany(adapter => adapter.Layers.Where(which).SelectMany(layer => layer.Start is null
+    private IEnumerable<LowRank> Operations(IEnumerable<AdapterLayout> adapters, Func<AdapterLayer, bool> which) =>
+        adapters.SelectMany(adapter => adapter.Layers.Where(which).SelectMany(layer => layer.Start is null
             ? (LowRank[])[adapter.Operation(layer, this)]
             : [adapter.Operation(layer.Start, this, sign: -1), adapter.Operation(layer, this)]));
 

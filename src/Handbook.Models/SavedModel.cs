@@ -22,6 +22,9 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     /// <summary>What is written in the place of the network's own weights; null for these.</summary>
     internal IReadOnlyList<TensorToSave>? Tensors { get; init; }
 
+    /// <summary>What the header of the weights says.</summary>
+    internal IReadOnlyDictionary<string, string> Metadata { get; init; } = new WeightFilesOptions().Metadata;
+
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
     public long Bytes => (Tensors is not null ? Tensors.Sum(tensor => tensor.Info.ByteCount)
         : _adapter is null ? model.Parameters.Count * dtype.Size
@@ -32,7 +35,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     public void Write(string folder)
     {
         if (_adapter is null)
-            WeightFilesWriter.Save(folder, Tensors ?? PublishedTensors.Of(model.Parameters.Specs, Read, dtype));
+            WeightFilesWriter.Save(folder, Tensors ?? PublishedTensors.Of(model.Parameters.Specs, Read, dtype),
+                new() { Metadata = Metadata });
         else
             WriteAdapter(folder, _adapter);
         var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;

@@ -80,13 +80,13 @@ public sealed class ValidateCommandTests : IDisposable
             SmallModel.Succeed(_run.Sft("--gradient_accumulation_steps=3")).Error);
 
     [Fact]
-    public void An_adapter_named_as_a_model_is_told()
+    public void An_adapter_without_its_model_is_told()
     {
         _run.Write("adapter/adapter_config.json", """{"base_model_name_or_path": "org/base"}""");
-        _run.Write("adapter/adapter_model.safetensors", "");
+        _run.Write("adapter/adapter_model.safetensors", "\u0002\0\0\0\0\0\0\0{}");
         foreach (var outcome in new[] { Validate("--model_name_or_path=adapter", "--tokenizer_name_or_path=model"),
             _run.Sft("--model_name_or_path=adapter"), _run.Handbook.Run("generate", "adapter", "Hello") })
-            _run.Refused(outcome, "adapter is an adapter of org/base (adapter_config.json), not a whole model");
+            _run.Refused(outcome, "adapter is an adapter of org/base, which is not found");
     }
 
     [Fact]

@@ -19,6 +19,8 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
 {
     private const string Key = "trained_on";
     private const string QuantisedKey = "quantised";
+    private const string MergedKey = "merged_from";
+    private const string IntoKey = "merged_into";
 
     private static readonly JsonSerializerOptions s_plain = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
@@ -47,13 +49,25 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
             var said = new Dictionary<string, string>
             {
                 ["format"] = "pt",
-                [Key] = JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain),
+                [Key] = LinksAsJson,
             };
             if (Quantised is not null)
                 said[QuantisedKey] = Quantised;
             return said;
         }
     }
+
+    /// <summary>The chain as the header of the model says it that was merged from it; its last link is the uppermost adapter.</summary>
+    /// <param name="into">What it was merged into, where there was a choice; null where there was none.</param>
+    public IReadOnlyDictionary<string, string> MergedMetadata(string? into)
+    {
+        var said = new Dictionary<string, string> { ["format"] = "pt", [MergedKey] = LinksAsJson };
+        if (into is not null)
+            said[IntoKey] = into;
+        return said;
+    }
+
+    private string LinksAsJson => JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain);
 
     /// <summary>What a header says; null where it says nothing, as other programs' do.</summary>
     public static AdapterChain? Of(IReadOnlyDictionary<string, string> metadata)

@@ -45,16 +45,16 @@ internal static class AdapterConfigFile
         {
             Json = json,
             Rank = reader.SizeOr(8, "r"),
-            Alpha = reader.Number(8, "lora_alpha"),
-            Dropout = reader.Number(0, "lora_dropout"),
-            Targets = NamesOf(json["target_modules"]),
-            Excluded = NamesOf(json["exclude_modules"]),
-            Layers = Numbers(json["layers_to_transform"]),
-            LayersPattern = Texts(json["layers_pattern"]),
-            RankPattern = Patterns(json["rank_pattern"], reader),
-            AlphaPattern = Patterns(json["alpha_pattern"], reader),
-            ModulesToSave = Texts(json["modules_to_save"]),
-            TrainedTokens = Tokens(json["trainable_token_indices"]),
+            Alpha = reader.PositiveNumber(8, "lora_alpha"),
+            Dropout = reader.Dropout(0, "lora_dropout"),
+            Targets = NamesOf("target_modules", json, reader),
+            Excluded = NamesOf("exclude_modules", json, reader),
+            Layers = Numbers("layers_to_transform", json["layers_to_transform"], reader),
+            LayersPattern = Texts("layers_pattern", json["layers_pattern"], reader),
+            RankPattern = Patterns("rank_pattern", json, reader, whole: true),
+            AlphaPattern = Patterns("alpha_pattern", json, reader, whole: false),
+            ModulesToSave = Texts("modules_to_save", json["modules_to_save"], reader),
+            TrainedTokens = Tokens("trainable_token_indices", json, reader),
             UseRslora = reader.Flag(false, "use_rslora"),
             UseDora = reader.Flag(false, "use_dora"),
             LoraBias = reader.Flag(false, "lora_bias"),
@@ -151,42 +151,52 @@ internal static class AdapterConfigFile
 
     private static JsonArray Array(IEnumerable<JsonNode> items) => [.. items];
 
-    private static ModuleNames? NamesOf(JsonNode? node) => node switch
+    private static ModuleNames? NamesOf(string key, JsonObject json, ConfigReader reader)
     {
-        JsonArray list => ModuleNames.Of(list.Select(item => item!.GetValue<string>())),
-        JsonValue value => ModuleNames.Of(value.GetValue<string>()),
-        _ => null,
+        var names = Texts(key, json[key], reader);
+        return json[key] is null ? null : json[key] is JsonArray ? ModuleNames.Of(names) : ModuleNames.Of(names.Count > 0 ? names[0] : "");
+    }
+
+    /// <summary>One text, or a list of them.</summary>
+    private static ValueList<string> Texts(string key, JsonNode? node, ConfigReader reader) =>
+        Items<string>(key, node, reader, "a name, or a list of names", text => text.Length > 0);
+
+    /// <summary>One number, or a list of them.</summary>
+    private static ValueList<int> Numbers(string key, JsonNode? node, ConfigReader reader) =>
+        Items<int>(key, node, reader, "a number, or a list of numbers, from 0", number => number >= 0);
+
+    private static ValueList<T> Items<T>(string key, JsonNode? node, ConfigReader reader, string what, Func<T, bool> fits)
+    {
+        var items = new List<T>();
+        foreach (var item in node is JsonArray list ? list : node is null ? [] : (IEnumerable<JsonNode?>)[node])
+            if (item is JsonValue value && value.TryGetValue<T>(out var one) && fits(one))
+                items.Add(one);
+            else
+                reader.Problem($"{key} has {item?.ToJsonString() ?? "null"}, but must be {what}");
+        return [.. items];
+    }
+
+    private static Dictionary<string, ValueList<int>> Tokens(string key, JsonObject json, ConfigReader reader) => json[key] switch
+    {
+        JsonObject map => map.ToDictionary(pair => pair.Key, pair => Numbers(key, pair.Value, reader)),
+        { } list => new() { ["embed_tokens"] = Numbers(key, list, reader) },
+        null => [],
     };
 
-    private static ValueList<string> Texts(JsonNode? node) => node switch
-    {
-        JsonArray list => [.. list.Select(item => item!.GetValue<string>())],
-        JsonValue value => [value.GetValue<string>()],
-        _ => [],
-    };
-
-    private static ValueList<int> Numbers(JsonNode? node) => node switch
-    {
-        JsonArray list => [.. list.Select(item => item!.GetValue<int>())],
-        JsonValue value => [value.GetValue<int>()],
-        _ => [],
-    };
-
-    private static Dictionary<string, ValueList<int>> Tokens(JsonNode? node) => node switch
-    {
-        JsonObject map => map.ToDictionary(pair => pair.Key, pair => Numbers(pair.Value)),
-        JsonArray list => new() { ["embed_tokens"] = Numbers(list) },
-        _ => [],
-    };
-
-    private static Dictionary<string, double> Patterns(JsonNode? node, ConfigReader reader)
+    private static Dictionary<string, double> Patterns(string key, JsonObject json, ConfigReader reader, bool whole)
     {
         var result = new Dictionary<string, double>();
-        foreach (var (pattern, value) in node as JsonObject ?? [])
+        if (json[key] is { } node and not JsonObject)
+            reader.Problem($"{key} is {node.ToJsonString()}, but must give patterns numbers");
+        foreach (var (pattern, value) in json[key] as JsonObject ?? [])
             if (ModuleNames.Problem(pattern) is { } problem)
-                reader.Problem($"\"{pattern}\" is not a regular expression: {problem}");
+                reader.Problem($"{key} has \"{pattern}\", which is not a regular expression: {problem}");
+            else if (value is JsonValue one && one.TryGetValue<double>(out var number) && number > 0
+                && (!whole || number == Math.Floor(number) && number <= int.MaxValue))
+                result[pattern] = number;
             else
-                result[pattern] = value!.GetValue<double>();
+                reader.Problem($"{key} gives {pattern} the value {value?.ToJsonString() ?? "null"}, but must give it a "
+                    + (whole ? "whole number, 1 or more" : "number above 0"));
         return result;
     }
 }

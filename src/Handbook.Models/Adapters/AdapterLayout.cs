@@ -97,9 +97,14 @@ internal sealed record AdapterLayout
     {
         var modules = new AdapterModules(family, decoder, specs);
         var chosen = modules.Targets(config, where);
+        foreach (var module in chosen)
+            Require(module, PlaceOf(module, modules, decoder), config, where);
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
+            if (Unfit(group.Key.Place, config) is { } key)
+                throw new InputException($"{where}: {group.First().Path} cannot have an adapter with {key}",
+                    why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
                 ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
@@ -114,13 +119,30 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, specs, where)],
+            Whole = [.. Replaced(name, config, decoder, modules, specs, where)],
             Tokens = TokensOf(name, config, modules, decoder),
             Source = source,
             IsTrained = trained,
         };
         source.Check(layout);
         return layout;
+    }
+
+    /// <summary>What the head and the look-up of tokens cannot have.</summary>
+    private static void Require(AdapterModule module, AdapterPlace place, AdapterConfig config, string where)
+    {
+        if (config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(module.Path, saved)) is { } whole)
+            throw new InputException($"{where}: {module.Path} gets an adapter, and modules_to_save ({whole}) trains it whole",
+                why: "the adapter would be added to what is trained anyway", fix: "name it in one of the two");
+        if (place == AdapterPlace.Layer)
+            return;
+        var what = place == AdapterPlace.Head ? "the head" : "the embedding of tokens";
+        if (config.TieWeights)
+            throw new InputException($"{where}: {module.Path} is {what}, and ensure_weight_tying asks for one adapter on both",
+                why: "an adapter of the look-up is no adapter of the product", fix: "remove ensure_weight_tying, or train embed_tokens whole");
+        if (place == AdapterPlace.Embedding && config.TrainedTokens.Count > 0)
+            throw new InputException($"{where}: {module.Path} gets an adapter, and trainable_token_indices trains some of its rows",
+                fix: "use one of the two");
     }
 
     private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,
@@ -143,6 +165,12 @@ internal sealed record AdapterLayout
         return (new($"embed.{name}.tokens", [ids.Count, size], [new($"{Prefix}{modules.Embedding}.token_adapter.trainable_tokens_delta",
             [ids.Count, size], 0, 0, ids.Count, false)], ParameterKind.Embedding, 0), ids);
     }
+
+    /// <summary>The key that a place cannot follow; null where it can.</summary>
+    private static string? Unfit(AdapterPlace place, AdapterConfig config) => place == AdapterPlace.Layer ? null
+        : config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
+        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora)
+            ? "init_lora_weights that decomposes it" : null;
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
@@ -190,9 +218,14 @@ internal sealed record AdapterLayout
     /// <summary>Outputs of a published layer.</summary>
     private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
 
-    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config,
-        IReadOnlyList<ParameterSpec> specs, string where)
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, DecoderConfig decoder,
+        AdapterModules modules, IReadOnlyList<ParameterSpec> specs, string where)
     {
+        if (decoder is { TiedHead: true, Head: ModelHead.Language }
+            && config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(modules.Head, saved)) is { } head)
+            throw new InputException($"{where}: modules_to_save names {head}, which this model does not have: its head is its embedding",
+                why: "nothing would be trained there, and nothing saved",
+                fix: $"name {modules.Embedding} and set ensure_weight_tying: true, which trains both as the one matrix that they are");
         foreach (var spec in specs)
         {
             bool[] meant = [.. spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])

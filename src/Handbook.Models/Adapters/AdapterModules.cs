@@ -48,6 +48,9 @@ internal sealed class AdapterModules
         if (targets.Pattern is { } pattern && ModuleNames.Problem(pattern) is { } problem)
             throw new InputException($"{where}: \"{pattern}\" is not a regular expression: {problem}",
                 fix: "one word is matched against whole paths; write names of layers as a list");
+        foreach (var (key, wrong) in Patterns(config).Where(pair => ModuleNames.Problem(pair.Pattern) is not null))
+            throw new InputException($"{where}: {key} is \"{wrong}\", which is not a regular expression: {ModuleNames.Problem(wrong)}",
+                fix: "write names of layers as a list, or repair the expression");
         foreach (var name in targets.Names.Where(name => !_all.Any(module => ModuleNames.EndsWith(module.Path, name))))
             throw new InputException($"{where}: no layer of this {_family.ModelType} is called {name}",
                 why: "an adapter on a layer that does not exist would train nothing",
@@ -70,6 +73,11 @@ internal sealed class AdapterModules
                     fix: "leave it out of the targets");
         return chosen;
     }
+
+    /// <summary>What else of a config is a regular expression, and is matched against paths.</summary>
+    private static IEnumerable<(string Key, string Pattern)> Patterns(AdapterConfig config) =>
+        [.. config.Excluded?.Pattern is { } excluded ? [("exclude_modules", excluded)] : Array.Empty<(string, string)>(),
+            .. config.LayersPattern.Select(pattern => ("layers_pattern", pattern))];
 
     /// <summary>The parameters that modules trained whole mean, head and embedding by their paths.</summary>
     /// <param name="names">Ends of paths; such as mean nothing are left out, as in the reference.</param>

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Models.Files;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models.Adapters;
 
@@ -31,8 +32,7 @@ internal sealed class MergedWeights
     private TensorData? _last;
 
     /// <param name="model">The network with the adapters active that are merged.</param>
-    /// <param name="values">W: the weights that the adapters are merged into. What else stands in their place, such as the values before they
-    /// were quantised, is given here.</param>
+    /// <param name="values">The checkpoint of the network: W, but for <see cref="OfCodes"/>.</param>
     /// <param name="config">Of <paramref name="model"/>.</param>
     /// <param name="dtype">Element type of every tensor; null keeps each as the file has it.</param>
     /// <exception cref="InputException">A part of an adapter has no place in a model without it.</exception>
@@ -54,6 +54,10 @@ internal sealed class MergedWeights
                 throw new InputException($"the adapter has a bias on {target.Module} (lora_bias), and the model has none there",
                     why: "a merged model has no place for it", fix: "use the adapter as it is; wherever a model is named, its folder may be");
     }
+
+    /// <summary>Whether W is what the network computes with where it keeps a weight as codes: their values. Otherwise it is what the checkpoint
+    /// has, from which the codes were made.</summary>
+    public bool OfCodes { get; init; }
 
     /// <summary>The config of the merged model: the network's, with a head of its own where adapters made it differ from the
     /// embedding.</summary>
@@ -111,6 +115,8 @@ internal sealed class MergedWeights
             values.CopyFrom(values.To(DType.Float64) + Offset(weight));
         else if (ParameterOf(spec).Adapters.Count > 0)
             Tiles(values, (tile, start) => tile.CopyFrom(Merged(spec, tile, start).Values));
+        else if (CodesOf(spec) is not null)
+            Tiles(values, (tile, start) => tile.CopyFrom(Unadapted(spec, tile, start)));
         _last = data;
         return data;
     }
@@ -125,11 +131,16 @@ internal sealed class MergedWeights
         return offset;
     }
 
-    /// <summary>A parameter of the base, or what an adapter has in its place, in memory of its own.</summary>
+    /// <summary>The codes whose values are W; null where numbers are.</summary>
+    private QuantisedMatrix? CodesOf(ParameterSpec spec) => OfCodes && !IsReplaced(spec) ? ParameterOf(spec).Codes : null;
+
+    /// <summary>A parameter of the base, or what an adapter has in its place, in memory of its own; of codes the memory alone.</summary>
     private unsafe (TensorData Data, Tensor Values) Base(ParameterSpec spec, DType dtype)
     {
         var buffer = new NativeBuffer(spec.Count * dtype.Size);
         var values = Tensor.Wrap(buffer.Pointer, dtype, [.. spec.Shape], new MemoryHold(buffer));
+        if (CodesOf(spec) is not null)
+            return (new(new(spec.Name, dtype, spec.Shape), (nint)buffer.Pointer, buffer), values);      // see Unadapted
         if (IsReplaced(spec))
             values.CopyFrom(ParameterOf(spec).Value.Detach());
         else
@@ -147,10 +158,14 @@ internal sealed class MergedWeights
         }
     }
 
+    /// <summary>Some rows of W in float64; [rows, in].</summary>
+    private Tensor Unadapted(ParameterSpec spec, Tensor tile, long start) => CodesOf(spec) is { } codes
+        ? codes.Tile(DType.Float64, start, tile.Size(0), 0, codes.Columns) : tile.To(DType.Float64);
+
     /// <summary>Some rows with all adapters, and what is added to their bias; [rows, in] and [rows].</summary>
     private (Tensor Values, Tensor Offset) Merged(ParameterSpec spec, Tensor tile, long start)
     {
-        var (values, offset) = (tile.To(DType.Float64), Tensor.Zeros(DType.Float64, tile.Size(0)));
+        var (values, offset) = (Unadapted(spec, tile, start), Tensor.Zeros(DType.Float64, tile.Size(0)));
         foreach (var adapter in ParameterOf(spec).Adapters)
             foreach (var part in adapter.Parts)
                 if (spec.Name == ParameterSpec.Embedding)

@@ -81,16 +81,8 @@ public sealed record AdapterOptions
     /// <summary>Factor on the learning rate of B (LoRA+), usually 16; null trains A and B alike.</summary>
     public double? LoraplusLrRatio { get; init; }
 
-    internal void Validate(Diagnostics report)
+    internal void Validate(bool movesReference, Diagnostics report)
     {
-        if (!UsePeft)
-        {
-            if (AdapterNameOrPath is not null)
-                report.Error("adapter_name_or_path", "names an adapter to go on with, but use_peft is false",
-                    why: "without adapters all weights are trained, and the adapter would be left aside",
-                    fix: "set use_peft: true; to train all weights from where the adapter ended, merge it first with `handbook merge`");
-            return;
-        }
         if (LoraR < 1)
             report.Error("lora_r", $"is {LoraR}, but must be 1 or more", fix: "set lora_r: 16");
         if (LoraAlpha <= 0)
@@ -117,6 +109,14 @@ public sealed record AdapterOptions
             report.Error("init_lora_weights", $"is {RecipeNames.Of(InitLoraWeights)} beside {(UseDora ? "use_dora" : "lora_bias")}",
                 why: "such an adapter is saved with twice its rank, which holds for plain LoRA alone",
                 fix: $"remove {(UseDora ? "use_dora" : "lora_bias")}, or set init_lora_weights: true");
+        if (!UsePeft && AdapterNameOrPath is not null)
+            report.Error("adapter_name_or_path", "names an adapter to go on with, but use_peft is false",
+                why: "without adapters all weights are trained, and the adapter would be left aside",
+                fix: "set use_peft: true; to train all weights from where the adapter ended, merge it first with `handbook merge`");
+        if (UsePeft && movesReference)
+            report.Error("sync_ref_model", "is true together with use_peft",
+                why: "with adapters the reference is the same weights without the adapter: it has none of its own that could follow",
+                fix: "remove sync_ref_model, or train all weights with use_peft: false");
     }
 
     /// <summary>The adapter that these keys describe.</summary>

@@ -36,10 +36,13 @@ internal sealed class RunState(string path, string fix)
         Remember(name, value);
     }
 
-    /// <summary>What decides a model's answers: the content of its weights and config.</summary>
+    /// <summary>What decides a model's answers: the content of its weights and config, and of the adapters over it.</summary>
     /// <param name="model">Its folder, or its name below <c>HANDBOOK_MODELS</c>.</param>
-    public static string WeightsOf(string model) =>
-        string.Join(' ', ModelFolder.Files(ModelFolder.Find(model)).Select(CacheFolder.Default.HashOf));
+    public static string WeightsOf(string model)
+    {
+        var source = ModelSource.Find(model);
+        return string.Join(' ', source.Adapters.Prepend(source.Folder).SelectMany(ModelFolder.Files).Select(CacheFolder.Default.HashOf));
+    }
 
     public static string Hash(string text) => CacheFolder.Hash(System.Text.Encoding.UTF8.GetBytes(text));
 

@@ -46,7 +46,7 @@ internal static class KeyConditions
             recipe => recipe.Adapter.AdapterNameOrPath is null, "beside adapter_name_or_path: that adapter is what its own config says", null,
             "adapter_name_or_path");
         yield return When(["bnb_4bit_quant_type", "bnb_4bit_compute_dtype", "use_bnb_nested_quant"], "with `load_in_4bit`",
-            recipe => recipe.Quantisation.LoadIn4Bit, "without load_in_4bit", "add load_in_4bit: true", "load_in_4bit");
+            recipe => recipe.Quantisation.LoadIn4Bit, "without load_in_4bit: true (and use_peft: true)", null, "load_in_4bit");
     }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Data()

@@ -72,7 +72,7 @@ public sealed record Recipe : MethodOptions
     internal void Validate(Diagnostics report)
     {
         Model.Validate(report);
-        Adapter.Validate(report);
+        Adapter.Validate(Preference.SyncRefModel, report);
         Quantisation.Validate(Adapter.UsePeft, report);
         Data.Validate(report);
         Training.Validate(report);

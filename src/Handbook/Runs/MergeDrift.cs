@@ -10,9 +10,9 @@ public sealed record MergeDrift(double Largest, double Mean, int Count)
 {
     /// <summary>The largest difference that is let pass where nobody says another: what rounding the merged weights explains.</summary>
     /// <remarks>
-    /// A weight is rounded by up to 2⁻²⁴ of itself in float32, 2⁻¹¹ in float16 and 2⁻⁸ in bfloat16. An untaught model whose weights are large
-    /// differs by up to 1.4e-5 in float32 and by 0.25 in bfloat16, the mean being a tenth of it or less; another adapter or another base
-    /// differs by several nats.
+    /// A weight is rounded by up to 2⁻²⁴ of itself in float32, 2⁻¹¹ in float16 and 2⁻⁸ in bfloat16. Measured: an untaught model with large
+    /// weights is off by up to 1.4e-5 in float32 and 0.25 in bfloat16; TinyStories-656K, with all its layers adapted, by 0.05 in bfloat16,
+    /// the mean being 0.009.
     /// </remarks>
     public static double Allowed(DType dtype) => dtype switch
     {

@@ -2,6 +2,16 @@ using Handbook.Torch;
 
 namespace Handbook.Runs;
 
+/// <summary>The weights that an adapter is merged into which was trained over codes.</summary>
+public enum MergeTarget
+{
+    /// <summary>The values of the codes that it was trained over.</summary>
+    Dequantised,
+
+    /// <summary>The weights from which the codes were made.</summary>
+    Original,
+}
+
 /// <summary>What an adapter is merged into, and where the merged model goes.</summary>
 public sealed record MergeOptions
 {
@@ -25,6 +35,9 @@ public sealed record MergeOptions
 
     /// <summary>Element type of the merged weights; null for the base's.</summary>
     public DType? DType { get; init; }
+
+    /// <summary>What an adapter is merged into that was trained over codes; null for their values, which it was trained on.</summary>
+    public MergeTarget? Into { get; init; }
 
     /// <summary>What the adapter is called in messages; null for its name.</summary>
     internal string? Shown { get; init; }
@@ -54,16 +67,18 @@ public sealed record MergeResult
     /// <summary>Bytes of the weights.</summary>
     public required long Bytes { get; init; }
 
-    /// <summary>How far the merged model is from the one with the adapter.</summary>
+    /// <summary>How far the merged model is from the one with the adapter, as it was trained.</summary>
     public required MergeDrift Drift { get; init; }
 
-    /// <summary>How the linear weights of the base were kept while the adapter was trained over them, e.g. <c>nf4</c>, where it was merged into
-    /// others; null where it is the same.</summary>
+    /// <summary>How the linear weights of the base were kept while the adapter was trained, e.g. <c>nf4</c>; null for as numbers. All
+    /// differences are from the model with its base kept so.</summary>
     public string? TrainedOver { get; init; }
 
-    /// <summary>How far the merged model is from the one with the adapter over <see cref="TrainedOver"/>, as it was trained; null where that is
-    /// <see cref="Drift"/>. It is told, and refuses nothing.</summary>
-    public MergeDrift? DriftFromTraining { get; init; }
+    /// <summary>What it was merged into; null where the base was never codes.</summary>
+    public MergeTarget? Into { get; init; }
+
+    /// <summary>How far the merge into the other of both would have been; null where there is no other.</summary>
+    public MergeDrift? DriftOfOther { get; init; }
 
     /// <summary>The largest difference that was let pass.</summary>
     public required double Allowed { get; init; }

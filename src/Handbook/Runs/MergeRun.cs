@@ -1,12 +1,13 @@
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Progress;
+using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using Handbook.Torch.Quantised;
+using Handbook.Training.Plans;
 using Handbook.Training.Progress;
 
 namespace Handbook.Runs;
@@ -29,49 +30,79 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
-        var plan = ParameterPlan.Frozen(weights, DType.Float32).With(source.Layouts(weights));
-        var now = AdapterChain.KeptAs(plan);
-        foreach (var note in AdapterChain.NotesOfOtherForm(source.Adapters, now))
+        var chain = AdapterChain.Of(source.Top);
+        var targets = Targets(options, weights, chain);
+        var plan = ParameterPlan.Frozen(weights, DType.Float32, chain?.Codes is { } codes ? new(codes, DType.Float32) : null)
+            .With(source.Layouts(weights));
+        foreach (var note in AdapterChain.NotesOfOtherForm(source.Adapters, AdapterChain.KeptAs(plan)))
             observer.Noted(note);
-        var coded = AdapterChain.Of(source.Top) is { Codes: { } codes, Quantised: var kept } && kept != now ? codes : (QuantisedFormat?)null;
-        var trained = coded is { } format ? Measure(source, weights, format, probe, observer) : null;
-        using var model = Decoder.Load(weights, plan);
+        using var model = QuantisedCache.Load(source.Folder, weights, plan, CacheFolder.Default, observer);
         var before = probe.Measure(model, observer);
-        var merged = new MergedWeights(model, weights, config, options.DType);
+        var made = new AdapterChain([.. source.Chain.Links.SkipLast(1), source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }]);
+        var generation = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
+        List<MergeDrift> drifts = [];
+        MergedWeights Merged(MergeTarget? into) => new(model, weights, config, options.DType) { OfCodes = into is not MergeTarget.Original };
+        var merged = Merged(targets[^1]);
         var allowed = options.MaxDrift ?? MergeDrift.Allowed(merged.DType);
-        IReadOnlyList<TensorToSave> tensors = merged.Tensors();
-        MergeDrift? drift = null;
-        MergeDrift? fromTraining = null;
-        using (var count = observer.Began("merging", tensors.Count, "tensors"))
+        MergePlace.Write(options.Output, merged.Tensors().Sum(tensor => tensor.Info.ByteCount) + tokenizer.SavedBytes, folder =>
         {
-            var saved = new SavedModel(model, merged.Config, GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder),
-                tokenizer, merged.DType)
-            { Tensors = [.. tensors.Select(tensor => Counted(tensor, count, cancel))] };
-            MergePlace.Write(options.Output, saved.Bytes, folder =>
+            foreach (var into in targets)
             {
-                saved.Write(folder);
-                var after = Measure(folder, probe, observer);
-                drift = MergeDrift.Between(before, after);
-                fromTraining = trained is null ? null : MergeDrift.Between(trained, after);
-                if (drift.Largest > allowed)
-                    throw TooFar(drift, allowed, merged.DType, options);
-            });
-        }
+                var isKept = into == targets[^1];
+                var place = isKept ? folder : Path.Combine(folder, "other");
+                Write(Merged(into), place, made.MergedMetadata(into is null ? null : Words(into.Value, chain!)));
+                drifts.Add(MergeDrift.Between(before, Measure(place, probe, observer)));
+                if (!isKept)
+                    Directory.Delete(place, recursive: true);
+            }
+            if (drifts[^1].Largest > allowed)
+                throw TooFar(drifts, allowed, merged.DType, targets[^1], chain, options);
+        });
         return new()
         {
             Folder = options.Output,
-            Chain = new AdapterChain([.. source.Chain.Links.SkipLast(1), source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }])
-                .ToString(),
+            Chain = made.ToString(),
             DType = merged.DType,
             Changed = merged.Changed,
             HasOwnHead = merged.HasOwnHead,
             IsRewardModel = config.Decoder.Head == ModelHead.Score,
-            Bytes = tensors.Sum(tensor => tensor.Info.ByteCount),
-            Drift = drift!,
-            TrainedOver = coded?.ToString(),
-            DriftFromTraining = fromTraining,
+            Bytes = merged.Tensors().Sum(tensor => tensor.Info.ByteCount),
+            Drift = drifts[^1],
+            TrainedOver = chain?.Quantised,
+            Into = targets[^1],
+            DriftOfOther = drifts.Count > 1 ? drifts[0] : null,
             Allowed = allowed,
         };
+
+        void Write(MergedWeights weights, string folder, IReadOnlyDictionary<string, string> metadata)
+        {
+            var tensors = weights.Tensors();
+            using var count = observer.Began("merging", tensors.Count, "tensors");
+            new SavedModel(model, weights.Config, generation, tokenizer, weights.DType)
+            { Tensors = [.. tensors.Select(tensor => Counted(tensor, count, cancel))], Metadata = metadata }.Write(folder);
+        }
+    }
+
+    /// <summary>A target for a person.</summary>
+    /// <param name="chain">Of an adapter that was trained over codes.</param>
+    private static string Words(MergeTarget into, AdapterChain chain) => into == MergeTarget.Original ? "the original weights"
+        : $"the values of {chain.Quantised}";
+
+    /// <summary>What is compared, and last what is kept; a single null where the adapter was not trained over codes.</summary>
+    /// <exception cref="InputException">What is asked for is not at hand.</exception>
+    private static MergeTarget?[] Targets(MergeOptions options, ModelWeights weights, AdapterChain? chain)
+    {
+        if (chain?.Codes is null)
+            return options.Into is null ? [null] : throw new InputException(
+                $"--into: {options.Shown ?? options.Adapter} does not say that it was trained over quantised weights",
+                why: "the format of the codes stands in the header of an adapter's tensors (quantised); without it there is one base to merge into",
+                fix: "leave --into out; if another program trained it over codes, write these with handbook quantize, and name them with --base");
+        if (weights.Quantised is { } kind)
+            return options.Into != MergeTarget.Original ? [MergeTarget.Dequantised] : throw new InputException(
+                $"--into original: the base is codes itself ({kind})", why: "the weights from which they were made are in another folder",
+                fix: "name that folder with --base and --allow-other-base, or merge into the values of the codes: --into dequantised");
+        return options.Into == MergeTarget.Original ? [MergeTarget.Dequantised, MergeTarget.Original]
+            : [MergeTarget.Original, MergeTarget.Dequantised];
     }
 
     /// <summary>What is merged, judged before anything is loaded.</summary>
@@ -109,20 +140,22 @@ public static class MergeRun
         return probe.Measure(model, observer);
     }
 
-    /// <summary>What the model as it was trained says of the texts, over weights in codes.</summary>
-    private static double[] Measure(ModelSource source, ModelWeights weights, QuantisedFormat format, MergeProbe probe, IWorkObserver observer)
+    private static InputException TooFar(List<MergeDrift> drifts, double allowed, DType dtype, MergeTarget? into, AdapterChain? chain,
+        MergeOptions options)
     {
-        using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32, new(format, DType.Float32))
-            .With(source.Layouts(weights)));
-        return probe.Measure(model, observer);
+        var drift = drifts[^1];
+        var isOriginal = into == MergeTarget.Original;
+        var over = chain?.Quantised is { } quantised ? $", trained over weights in {quantised}," : "";
+        return new($"the merged model differs from {options.Shown ?? options.Adapter}{over} by up to {Number(drift.Largest)} (mean "
+            + $"{Number(drift.Mean)}, {drift.Count} compared), and {Number(allowed)} is allowed; nothing was written",
+            why: isOriginal ? "it was merged into the original weights: those that the adapter was trained over are off from them by the rounding "
+                + "of their codes, which it learnt to make up for"
+                : $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part "
+                + "of it is lost",
+            fix: (isOriginal ? $"merge with --into dequantised, which differs by up to {Number(drifts[0].Largest)}, or "
+                : dtype == DType.Float32 ? "" : "merge with --dtype float32, or ")
+                + "use the adapter as it is; or say with --max-drift how much you let pass");
     }
-
-    private static InputException TooFar(MergeDrift drift, double allowed, DType dtype, MergeOptions options) => new(
-        $"the merged model differs from {options.Shown ?? options.Adapter} by up to {Number(drift.Largest)} (mean {Number(drift.Mean)}, {drift.Count} compared), "
-        + $"and {Number(allowed)} is allowed; nothing was written",
-        why: $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part of "
-        + "it is lost", fix: (dtype == DType.Float32 ? "" : "merge with --dtype float32, or ") + "use the adapter as it is; or say with --max-drift "
-        + "how much you let pass");
 
     internal static string Number(double value) => value.ToString(value is 0 or >= 0.001 ? "0.0000" : "0.0e0", CultureInfo.InvariantCulture);
 }

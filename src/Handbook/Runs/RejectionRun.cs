@@ -127,8 +127,8 @@ public sealed class RejectionRun
     {
         if (_recipe.Rejection.SamplesElsewhere && _recipe.Rejection.Trains() is null)
             return;     // this model is not asked
-        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
-        TrainingPlan.WithHead(PublishedConfig.Load(folder), _recipe.Definition, folder);
+        var source = ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
+        TrainingPlan.WithHead(source.Config(), _recipe.Definition, source.Top);
     }
 
     private void Show(RejectionSummary summary) => (_observer as IRejectionObserver)?.Sampled(summary.Rounds, summary.PromptsLeftOut);
@@ -180,9 +180,10 @@ public sealed class RejectionRun
             return (set.Prompts, set.Dropped);
         var dropped = new SortedDictionary<string, int>(set.Dropped.ToDictionary(), StringComparer.Ordinal);
         var kept = new List<Prompt>();
-        var folder = ModelFolder.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
-        var config = PublishedConfig.Load(folder).Decoder;
-        var encoder = new PromptEncoder(folder, _tokenizer, GenerationDefaults.Load(folder, config));
+        var source = ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path");
+        var config = source.Config().Decoder;
+        var encoder = new PromptEncoder(source.Top, _tokenizer,
+            GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config));
         foreach (var prompt in set.Prompts)
             if (ModelAnswers.Refuses(prompt, encoder, config, _textsAreTurns, _recipe.Preference.MaxPromptLength) is { } reason)
                 dropped[reason] = dropped.GetValueOrDefault(reason) + 1;

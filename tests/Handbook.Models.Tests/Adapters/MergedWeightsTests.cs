@@ -152,6 +152,36 @@ public sealed class MergedWeightsTests : IDisposable
         }
     }
 
+    public static TheoryData<string> Quantised() =>
+        [.. SharedFiles.Folders("golden", "quantised", "checkpoints").Select(f => Path.GetFileName(f)!)];
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Quantised))]
+    public void An_adapter_on_a_quantised_checkpoint_is_merged_into_the_values_of_its_codes(string name)
+    {
+        using var model = new MergedModel(SharedFiles.Need("golden", "quantised", "checkpoints", name), All());
+        var (difference, change) = model.Compare();
+        Assert.False(PublishedConfig.Load(model.Folder).Json.ContainsKey("quantization_config"));
+        using var files = WeightFiles.Open(model.Folder);
+        Assert.All(files.Names, tensor => Assert.True(files.Info(tensor).DType.IsFloat, tensor));
+        Assert.True(difference < change / 20, $"merged logits are off by {difference}, and the adapter changes them by {change}");
+    }
+
+    [Fact]
+    public void Every_tensor_keeps_the_element_type_that_it_has_in_the_base()
+    {
+        var config = Some.Llama();
+        bool IsNorm(TensorToSave tensor) => tensor.Info.Name.Contains("norm", StringComparison.Ordinal);
+        WeightFilesWriter.Save(_folder["base"], [.. NewModel.Tensors(config, 1, DType.BFloat16).Where(tensor => !IsNorm(tensor)),
+            .. NewModel.Tensors(config, 1, DType.Float32).Where(IsNorm)]);
+        config.Save(_folder["base"]);
+        using var model = new MergedModel(_folder["base"], All());
+        using var original = WeightFiles.Open(_folder["base"]);
+        using var files = WeightFiles.Open(model.Folder);
+        Assert.Equal(original.Names.Select(original.Info).OrderBy(info => info.Name, StringComparer.Ordinal),
+            files.Names.Select(files.Info).OrderBy(info => info.Name, StringComparer.Ordinal));
+        Assert.Equal(DType.BFloat16, model.Weights.DType);
+    }
+
     public void Dispose() => _folder.Dispose();
 
     private static AdapterConfig All() => new() { Rank = 3, Alpha = 9, Targets = ModuleNames.Of("all-linear") };

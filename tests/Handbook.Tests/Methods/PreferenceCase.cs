@@ -67,14 +67,14 @@ internal static class PreferenceCase
 
     /// <summary>One step over all rows; the gradients stay in the model.</summary>
     public static (double Loss, MetricSums Metrics, double Norm) Step(Decoder model, ITrainingMethod method, ITokenRows rows,
-        int maxTokens = 4096, int? batch = null, int accumulation = 1)
+        int maxTokens = 4096, int? batch = null, int accumulation = 1, Func<TokenBatch, ForwardOptions>? options = null)
     {
         model.Parameters.ClearGradients();
         var plan = new StepPlan(rows,
             new StepPlanOptions { BatchSize = batch ?? rows.Count, AccumulationSteps = accumulation, Epochs = 1, Sequential = true });
         var work = BatchLoader.Lay(rows, plan[0], method, maxTokens);
         var metrics = new MetricSums();
-        var pass = new LossPass { Training = true, Metrics = metrics };
+        var pass = new LossPass { Training = true, Metrics = metrics, Options = options };
         foreach (var group in work.Groups)
             method.Run(model, group, pass);
         model.Parameters.SettleGradients();

@@ -82,6 +82,30 @@ public sealed class PreferenceContractTests
     }
 
     [Theory, MemberData(nameof(Objectives))]
+    public void Number_26_and_29_an_adapter_has_the_same_gradient_however_it_is_computed(TrainingMethod method, string options)
+    {
+        using var config = JsonDocument.Parse(options);
+        var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
+        if (recipe.Preference.SyncRefModel)
+            return;         // refused with adapters: the reference has no weights of its own
+        foreach (var kind in Enum.GetValues<AdapterKind>())
+        {
+            using var policy = Tiny.Adapted("llama", AdapterKinds.Config(kind));
+            var reference = policy.With();        // the adapter switched off
+            var rows = Rows(method, 6);
+            var expected = Step(policy, recipe, rows, reference, live: false, 4096, 6, 1, Dropping);
+            foreach (var live in (ReadOnlySpan<bool>)[false, true])
+                foreach (var shared in (ReadOnlySpan<bool>)[true, false])
+                    foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
+                        Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation, Dropping)
+                            .MustEqual(expected, Rounding, $"{kind}, {(live ? "live" : "cached")} reference, "
+                                + $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+        }
+
+        static ForwardOptions Dropping(TokenBatch batch) => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) };
+    }
+
+    [Theory, MemberData(nameof(Objectives))]
     public void Two_workers_have_the_gradient_of_one(TrainingMethod method, string options)
     {
         using var config = JsonDocument.Parse(options);
@@ -121,7 +145,7 @@ public sealed class PreferenceContractTests
     }
 
     private static StepResult Step(Decoder policy, Recipe recipe, ITokenRows rows, Decoder reference, bool live, int maxTokens, int batch,
-        int accumulation)
+        int accumulation, Func<TokenBatch, ForwardOptions>? forward = null)
     {
         var objective = PreferenceObjective.Create(recipe);
         var options = recipe.Preference;
@@ -138,8 +162,9 @@ public sealed class PreferenceContractTests
         var kept = live && objective.NeedsReference ? new LiveReference(reference) : null;        // not disposed: the model is the caller's
         if (kept is null && objective.NeedsReference)
             rows = PreferenceCase.Referenced(rows, reference, objective);
-        var (loss, _, _) = PreferenceCase.Step(policy, new PreferenceMethod("test", objective, kept), rows, maxTokens, batch, accumulation);
-        return new(loss, policy.Parameters.Specs.ToDictionary(s => s.Name, s => policy.Parameters[s.Name].Gradient!.ToArray<double>()));
+        var (loss, _, _) = PreferenceCase.Step(policy, new PreferenceMethod("test", objective, kept), rows, maxTokens, batch, accumulation,
+            forward);
+        return new(loss, Tiny.Gradients(policy));
     }
 
     /// <summary>Rows of random tokens: answers of different lengths, one of a single token, one prompt of a single token.</summary>

@@ -71,15 +71,16 @@ public sealed class PublishedRecipesTests
     [Theory]
     [InlineData("zephyr-7b-beta/dpo/config_qlora")]
     [InlineData("zephyr-7b-beta/sft/config_qlora")]
-    public void A_recipe_with_adapters_names_the_keys_that_are_not_built(string name)
+    public void A_recipe_with_adapters_loads_unchanged(string name)
     {
         var file = new FileInfo(Path.Combine(SharedFiles.Repository, $"recipes/{name}.yaml"));
-        var report = Recipe.Load(file, [], Recipe.GuessMethod(file)).Diagnostics;
-        Assert.Equal(["use_peft is true, which is not built yet", "load_in_4bit is true, which is not built yet"],
-            report.Errors.Select(error => error.What));
-        Assert.True(Recipe.Load(file, ["--use_peft=false", "--load_in_4bit=false"], Recipe.GuessMethod(file)).TryGet(out var recipe,
-            out var whole), whole.ToString());
+        Assert.True(Recipe.Load(file, [], Recipe.GuessMethod(file)).TryGet(out var recipe, out var report), report.ToString());
         Assert.Equal(1.0, recipe.Training.NumTrainEpochs);
+        Assert.True(recipe.Adapter.UsePeft);
+        Assert.True(recipe.Quantisation.LoadIn4Bit);
+        Assert.Equal(recipe.MethodName == "dpo" ? (128, 128.0, 0.05) : (16, 16.0, 0.05),
+            (recipe.Adapter.LoraR, recipe.Adapter.LoraAlpha, recipe.Adapter.LoraDropout));
+        Assert.Equal(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"], recipe.Adapter.LoraTargetModules!);
     }
 
     [Fact] // as both were published: names, order and quirks

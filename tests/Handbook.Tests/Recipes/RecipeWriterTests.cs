@@ -39,6 +39,7 @@ public sealed class RecipeWriterTests
             Equal(first.Data, again.Data);
             Equal(first.Training, again.Training);
             Equal(first.Sft, again.Sft);
+            Equal(first.Adapter, again.Adapter);
         }
     }
 
@@ -88,13 +89,14 @@ public sealed class RecipeWriterTests
         private static string? Value(RecipeKey key, Random random) => key.Name switch
         {
             "model_name_or_path" or "tokenizer_name_or_path" or "chat_template_path" or "output_dir" or "optim_args" => null,
+            "adapter_name_or_path" or "load_in_4bit" or "load_in_8bit" => null,
             "torch_dtype" => "bfloat16",
             "eval_strategy" => "steps",
             "load_best_model_at_end" or "lr_scheduler_type" or "lr_scheduler_kwargs" or "save_strategy" or "max_tokens" => null,
             "column_mapping" or "env" => $"{{name: {Json(Text(random))}}}",
             "report_to" => $"[{Json(Text(random))}]",
             "dataset_kwargs" => "{add_special_tokens: false}",
-            "warmup_ratio" or "max_bad_rows" or "adam_beta1" or "adam_beta2" => random.NextDouble().ToString("R"),
+            "warmup_ratio" or "lora_dropout" or "max_bad_rows" or "adam_beta1" or "adam_beta2" => random.NextDouble().ToString("R"),
             _ when key.Name.StartsWith("dataset_", StringComparison.Ordinal) && key.Name != "dataset_num_proc" => null,
             _ when key.Type == typeof(string) => Json(Text(random)),
             _ when key.Type == typeof(bool) || key.Type == typeof(bool?) => random.Next(2) == 0 ? "true" : "false",

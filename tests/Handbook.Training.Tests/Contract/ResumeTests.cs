@@ -24,7 +24,7 @@ public sealed class ResumeTests
     };
 
     public static TheoryData<string> Kinds() =>
-        ["plain", "evaluated", "noisy", "bf16", "recomputed", "plateau", "epochs",
+        ["plain", "evaluated", "noisy", "bf16", "recomputed", "plateau", "epochs", "lora", "dora", "biased",
             .. Enum.GetValues<OptimizerKind>().Where(kind => kind != OptimizerKind.AdamW).Select(kind => RecipeNames.Of(kind))];
 
     private static TrainingOptions Options(string kind) => kind switch
@@ -50,7 +50,9 @@ public sealed class ResumeTests
             EvalStrategy = IntervalStrategy.Epoch,
             LoggingStrategy = IntervalStrategy.Epoch
         },
-        "plain" => s_plain,
+        "plain" or "lora" => s_plain,
+        "dora" => s_plain with { GradientCheckpointing = true },
+        "biased" => s_plain with { EvalStrategy = IntervalStrategy.Steps, EvalSteps = new(2) },
         _ => Optimizer(kind),
     };
 
@@ -81,7 +83,8 @@ public sealed class ResumeTests
         using var temporary = new TemporaryFolder();
         var options = Options(kind);
         var whole = temporary["whole"];
-        var weights = LoopRun.Run(whole, options);
+        var adapter = Enum.TryParse<AdapterKind>(kind, ignoreCase: true, out var adapted) ? AdapterKinds.Config(adapted) : null;
+        var weights = LoopRun.Run(whole, options, adapter: adapter);
         var curve = Curve(whole);
         Assert.NotEmpty(curve);
         var checkpoints = CheckpointFolder.List(whole);
@@ -90,7 +93,8 @@ public sealed class ResumeTests
         {
             var again = temporary[$"from-{step}"];
             Copy(whole, again, step);
-            var resumed = LoopRun.Run(again, options with { SaveStrategy = SaveStrategy.No }, CheckpointFolder.FindLatest(again), seed: 99);
+            var resumed = LoopRun.Run(again, options with { SaveStrategy = SaveStrategy.No }, CheckpointFolder.FindLatest(again), seed: 99,
+                adapter: adapter);
             Assert.Equal(curve, Curve(again));
             Assert.True(weights.AsSpan().SequenceEqual(resumed), $"the weights after resuming from step {step} differ");
             Directory.Delete(again, recursive: true);

@@ -1,5 +1,6 @@
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 using Handbook.Models.Tests;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
@@ -33,14 +34,31 @@ internal static class Tiny
     {
         var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
-        var parameters = ModelParameters.Allocate(ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type,
-            compute ?? type));
+        return Filled(config, ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type), seed);
+    }
+
+    /// <summary>The same model, frozen, with an adapter over it whose numbers are far from their usual start too.</summary>
+    public static Decoder Adapted(string kind, AdapterConfig adapter, int seed = 1, DType? dtype = null, double upRate = 1,
+        int? adapterSeed = null)
+    {
+        var (config, type) = (Config(kind), dtype ?? DType.Float64);
+        var specs = config.Family.Parameters(config.Decoder, fused: true);
+        var layout = AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs, new NewAdapter(seed), "the test", trained: true);
+        return Filled(config, ParameterPlan.Resident(specs, type, type).With([layout], upRate), seed, adapterSeed);
+    }
+
+    private static Decoder Filled(PublishedConfig config, ParameterPlan plan, int seed, int? adapterSeed = null)
+    {
+        var type = plan.Residual;
+        var parameters = ModelParameters.Allocate(plan);
         var random = new Random(seed);
         using (var scope = TensorScope.Enter())
         {
             using var mode = GradMode.Disabled();
-            foreach (var spec in parameters.Specs)
+            foreach (var (spec, adapter) in plan.Rules.Select(rule => (rule.Spec, rule.Adapter)))
             {
+                if (adapter is not null && adapterSeed is { } own)
+                    (random, adapterSeed) = (new Random(own), null);
                 var values = new double[spec.Count];
                 for (var i = 0; i < values.Length; i++)
                     values[i] = (random.NextDouble() - 0.5) + (spec.Kind == ParameterKind.NormWeight ? 1 : 0);
@@ -48,6 +66,7 @@ internal static class Tiny
             }
         }
         parameters.RefreshCompute();
+        parameters.Activate([.. plan.Adapters.Select(adapter => adapter.Name)]);
         return new Decoder(config.Decoder, parameters);
     }
 
@@ -70,8 +89,12 @@ internal static class Tiny
         var pass = new LossPass { Training = true, Metrics = new MetricSums(), Options = options, Workers = workers ?? Workers.Alone };
         var step = StepSums.Run(model, method, work.Groups, pass);
         model.Parameters.SettleGradients();
-        return new(step.Loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
+        return new(step.Loss, Gradients(model));
     }
+
+    /// <summary>The gradients of everything that is trained.</summary>
+    public static Dictionary<string, double[]> Gradients(Decoder model) => model.Parameters.Plan.Rules.Where(rule => rule.IsTrained)
+        .ToDictionary(rule => rule.Spec.Name, rule => model.Parameters[rule.Spec.Name].Gradient!.ToArray<double>());
 
     /// <summary>Fails where a gradient is not the central difference of the loss, at some places of each named parameter.</summary>
     /// <param name="step">The difference has an error of about its square where the loss is curved, and a rounding of 1e-16 divided by

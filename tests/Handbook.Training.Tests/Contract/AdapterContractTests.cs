@@ -1,0 +1,128 @@
+using Handbook.Data;
+using Handbook.Models;
+using Handbook.Models.Adapters;
+using Handbook.Testing;
+using Handbook.Torch;
+using Handbook.Training.Distributed;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
+using Handbook.Training.Optimizers;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>A step of an adapter depends on its rows and their dropout, which belongs to the tokens, not to the batch.</summary>
+[Collection("tensors")]
+public sealed class AdapterContractTests
+{
+    private const double Rounding = 1e-10;      // float64 sums in another order
+
+    public static TheoryData<string, AdapterKind> Cases() => new MatrixTheoryData<string, AdapterKind>(
+        ["llama", "mistral", "mixtral", "olmo2", "gpt2", "gpt_neox"], Enum.GetValues<AdapterKind>());
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Number_1_3_and_23_gradients_of_an_adapter_are_the_same_however_they_are_computed(string network, AdapterKind kind)
+    {
+        using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+        var rows = Tiny.Rows(4, 11);
+        var packed = Packing.BestFit(rows, 32);
+        var method = new SupervisedMethod("sft", countFirstTokens: false);
+        var expected = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096), Dropping);
+        Assert.NotEqual(expected.Loss, Tiny.Step(model, method, Tiny.Whole(rows, method, 4096)).Loss);
+        foreach (var maxTokens in (ReadOnlySpan<int>)[1, 15, 40])
+            Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens), Dropping).MustEqual(expected, Rounding, $"bins of {maxTokens}");
+        Tiny.Step(model, method, Tiny.Whole(rows, method, 40), batch => Dropping(batch) with { Recompute = true })
+            .MustEqual(expected, Rounding, "computed again");
+        // a packed row has numbers of its own, so this is compared without dropout
+        Tiny.Step(model, method, Tiny.Whole(packed, method, 4096))
+            .MustEqual(Tiny.Step(model, method, Tiny.Whole(rows, method, 1)), Rounding, "packed");
+        Tiny.Step(model, method, Tiny.Whole(packed, method, 4096), Dropping)
+            .MustEqual(Tiny.Step(model, method, Tiny.Whole(packed, method, 1), Dropping), Rounding, "packed, in bins");
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Two_workers_have_an_adapter_s_gradients_of_one(string network, AdapterKind kind)
+    {
+        var rows = Tiny.Rows(5, 5);
+        var method = new SupervisedMethod("sft");
+        StepRows step = new(0, 0, [[0, 1, 2], [3, 4]], 1);
+        var expected = Run(Workers.Alone);
+        foreach (var result in WorkerPair.Run(2, Run))
+            result.MustEqual(expected, Rounding, "two workers");
+
+        StepResult Run(Workers workers)
+        {
+            using var scope = TensorScope.Enter();
+            using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+            return Tiny.Step(model, method, BatchLoader.Lay(rows, workers.Share(step), method, 30), Dropping, workers);
+        }
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void An_adapter_that_is_switched_off_leaves_the_model_as_it_is_bit_for_bit(string network, AdapterKind kind)
+    {
+        using var adapted = Tiny.Adapted(network, AdapterKinds.Config(kind));
+        using var plain = Tiny.Model(network);
+        var bin = Tiny.Whole(Tiny.Rows(6, 4), new SupervisedMethod("sft"), 4096).Groups[0].Bins[0];
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var expected = plain.Logits(bin.Stream).ToArray<double>();
+        Assert.Equal(expected, adapted.With().Logits(bin.Stream).ToArray<double>());
+        Assert.NotEqual(expected, adapted.Logits(bin.Stream).ToArray<double>());
+    }
+
+    [Theory, MemberData(nameof(Cases))]
+    public void Gradients_of_an_adapter_are_differences_of_the_loss(string network, AdapterKind kind)
+    {
+        if (AdapterKinds.Config(kind).UseDora)
+            Assert.Skip("the norm is a constant in the backward pass, as the paper has it (§4.3)");
+        using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+        var method = new SupervisedMethod("sft");
+        Tiny.MustFollowDifferences(model, method, Tiny.Whole(Tiny.Rows(8, 4), method, 30),
+            [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)], 1e-6, places: 2);
+    }
+
+    public static TheoryData<bool, double> Groups() => new() { { false, 1 }, { false, 16 }, { true, 16 } };
+
+    [Theory, MemberData(nameof(Groups))]
+    public void Number_30_each_parameter_of_an_adapter_has_its_rate_and_decay(bool dora, double ratio)
+    {
+        var config = AdapterKinds.Config(AdapterKind.Lora) with { UseDora = dora, LoraBias = true, ModulesToSave = ["embed_tokens", "norm"] };
+        using var model = Tiny.Adapted("llama", config, upRate: ratio);
+        // published name → rate's factor, whether weight decay applies
+        var table = model.Parameters.Buckets.Where(bucket => bucket.Gradients is not null).SelectMany(bucket => bucket.Parameters
+            .SelectMany(pair => model.Parameters.Spec(pair.Parameter.Name).Parts.Select(part => part.Published)
+                .Select(name => (Name: name, bucket.RateFactor, bucket.Decays)))).DistinctBy(row => row.Name).ToArray();
+        Assert.Equal(2 * 7 * (dora ? 4 : 3) + 2, table.Length);
+        foreach (var (name, rate, decays) in table)
+        {
+            var isUp = name.Contains(".lora_B.", StringComparison.Ordinal) || name.EndsWith(".lora_magnitude_vector", StringComparison.Ordinal);
+            Assert.Equal((name, isUp ? ratio : 1), (name, rate));
+            var isVector = name.EndsWith(".lora_B.bias", StringComparison.Ordinal) || name == "base_model.model.model.norm.weight";
+            Assert.Equal((name, !isVector), (name, decays));
+        }
+    }
+
+    [Fact]
+    public void Number_30_the_higher_rate_of_B_moves_it_by_as_much()
+    {
+        var (plain, faster) = (Moves(1), Moves(16));
+        foreach (var (name, moved) in plain)
+            for (var i = 0; i < moved.Length; i++)
+                Assert.Equal(moved[i] * (name.Contains("lora_B", StringComparison.Ordinal) ? 16 : 1), faster[name][i], 1e-9);
+
+        Dictionary<string, double[]> Moves(double ratio)
+        {
+            using var model = Tiny.Adapted("llama", AdapterKinds.Config(AdapterKind.Lora), upRate: ratio);
+            using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0);
+            string[] names = [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)];
+            var before = names.ToDictionary(name => name, name => model.Parameters[name].Value.ToArray<double>());
+            var method = new SupervisedMethod("sft");
+            Tiny.Step(model, method, Tiny.Whole(Tiny.Rows(9, 4), method, 4096));
+            optimizer.Step(0.001, 1);
+            return names.ToDictionary(name => name, name => model.Parameters[name].Value.ToArray<double>()
+                .Zip(before[name], (now, then) => now - then).ToArray());
+        }
+    }
+
+    private static ForwardOptions Dropping(TokenBatch batch) => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) };
+}

@@ -1,0 +1,32 @@
+using Handbook.Models.Adapters;
+
+namespace Handbook.Training.Tests.Contract;
+
+/// <summary>The kinds of adapter that contracts are checked on.</summary>
+public enum AdapterKind
+{
+    /// <summary>LoRA.</summary>
+    Lora,
+
+    /// <summary>DoRA.</summary>
+    Dora,
+
+    /// <summary>rsLoRA whose B has a bias.</summary>
+    Biased,
+}
+
+/// <summary>What the kinds of adapter are.</summary>
+internal static class AdapterKinds
+{
+    /// <summary>On every linear layer, with dropout.</summary>
+    public static AdapterConfig Config(AdapterKind kind) => new()
+    {
+        Rank = 3,
+        Alpha = 5,
+        Dropout = 0.2,
+        Targets = ModuleNames.Of(ModuleNames.AllLinearWord),
+        UseDora = kind == AdapterKind.Dora,
+        UseRslora = kind == AdapterKind.Biased,
+        LoraBias = kind == AdapterKind.Biased,
+    };
+}

@@ -1,0 +1,212 @@
+using System.Text.Json.Nodes;
+using Handbook.Models;
+using Handbook.Models.Adapters;
+using Handbook.Models.Files;
+using Handbook.Testing;
+using Handbook.Text.Tokenizers;
+using Handbook.Torch;
+using Handbook.Torch.Fused;
+
+namespace Handbook.Training.Tests.Models;
+
+/// <summary>Adapters of every kind over every family of the golden models: names and shapes by PEFT's rules, and what is saved is what was
+/// trained.</summary>
+[Collection("tensors")]
+public sealed class AdapterFamiliesTests
+{
+    private const int Rank = 8;
+
+    private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian", "saved"];
+
+    public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
+
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Number_20_an_adapter_has_PEFT_s_tensors_and_its_logits_again_when_it_is_loaded(string name)
+    {
+        var folder = SharedFiles.Need("golden", "models", name);
+        var config = Built(folder);
+        var published = new PublishedLayers(folder, config);
+        foreach (var kind in s_kinds)
+        {
+            using var files = new TemporaryFolder();
+            var adapter = published.Adapter(kind);
+            float[] trained;
+            using (var weights = ModelWeights.Open(folder, config, fused: true))
+            {
+                var layout = AdapterLayout.Of("default", adapter, weights.Family, weights.Config, weights.Parameters, new NewAdapter(3), kind,
+                    trained: true);
+                using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With([layout]));
+                Train(model, kind);
+                trained = Logits(model);
+                Assert.NotEqual(trained, Logits(model.With()));
+                new SavedModel(model, config, GenerationDefaults.Load(folder, config.Decoder), s_tokenizer, DType.Float32)
+                {
+                    TrainedOn = new AdapterChain([AdapterChain.Link(folder, folder)]),
+                }.Write(files["adapter"]);
+            }
+
+            using (var saved = SafetensorsFile.Open(Path.Combine(files["adapter"], "adapter_model.safetensors")))
+                Assert.Equal(published.Tensors(kind, adapter), saved.Names.Select(tensor => $"{tensor} {saved.Info(tensor).Shape}")
+                    .Order(StringComparer.Ordinal));
+            var source = ModelSource.Find(files["adapter"]);
+            using var loaded = source.Load(source.Config(), DType.Float32);
+            if (kind is "pissa" or "olora")     // another order of the same sums
+                Assert.All(trained.Zip(Logits(loaded)), pair => Assert.Equal(pair.First, pair.Second, 2e-4));
+            else
+                Assert.True(trained.AsSpan().SequenceEqual(Logits(loaded)), $"{name}, {kind}: other logits after loading");
+        }
+    }
+
+    [Fact]
+    public void The_config_of_an_adapter_has_the_keys_of_the_reference()
+    {
+        var reference = JsonNode.Parse(File.ReadAllText(SharedFiles.Need("golden", "runs", "adapter-lora", "adapter_config.json")))!.AsObject();
+        using var files = new TemporaryFolder();
+        Directory.CreateDirectory(files["adapter"]);
+        AdapterConfigFile.Write(files["adapter"], new() { Targets = ModuleNames.Of(["q_proj"]) }, Contract.Tiny.Config("llama").Family, "m");
+        var ours = JsonNode.Parse(File.ReadAllText(files["adapter/adapter_config.json"]))!.AsObject();
+        Assert.Equal(reference.Select(pair => pair.Key).Order(StringComparer.Ordinal), ours.Select(pair => pair.Key).Order(StringComparer.Ordinal));
+    }
+
+    /// <summary>The config; skips, by name, where the family is not built.</summary>
+    private static PublishedConfig Built(string folder)
+    {
+        try
+        {
+            return PublishedConfig.Load(folder);
+        }
+        catch (Handbook.Models.Families.UnsupportedFamilyException unbuilt)
+        {
+            Assert.Skip($"family {unbuilt.ModelType} is not built");
+            throw;
+        }
+    }
+
+    private static readonly Tokenizer s_tokenizer = Tokenizer
+        .FromJson("""{"version":"1.0","model":{"type":"BPE","vocab":{"<pad>":0,"<s>":1,"</s>":2,"a":3},"merges":[]}}"""u8)
+        .With(eosToken: "</s>", padToken: "<pad>");
+
+    /// <summary>Numbers that are not those of the start, and a step along the gradient, which must reach everything.</summary>
+    private static void Train(Decoder model, string kind)
+    {
+        using var scope = TensorScope.Enter();
+        var random = new Random(4);
+        foreach (var bucket in model.Parameters.Trained)
+            foreach (ref var value in bucket.Values.AsSpan<float>())
+                value += (float)(0.1 * (random.NextDouble() - 0.5));
+        model.Parameters.RefreshCompute();
+        model.Parameters.ClearGradients();
+        int[] places = [.. Enumerable.Range(0, 11)];
+        LinearLogProb.WeightedLoss(RowSelect.Forward(model.Hidden(s_stream), places), model.Head, places.Select(i => s_ids[i + 1]).ToArray(),
+            [.. places.Select(_ => 1.0 / places.Length)], model.HeadOptions).Backward();
+        model.Parameters.SettleGradients();
+        foreach (var rule in model.Parameters.Plan.Rules.Where(rule => rule.IsTrained))
+            // which experts are asked depends on the tokens
+            Assert.True(rule.Spec.Name.Contains("expert", StringComparison.Ordinal)
+                || model.Parameters[rule.Spec.Name].Gradient!.ToArray<float>().Any(x => x != 0), $"{kind}: nothing reaches {rule.Spec.Name}");
+        using var mode = GradMode.Disabled();
+        foreach (var bucket in model.Parameters.Trained)
+            bucket.Values.AddInPlace(bucket.Gradients!, -0.1);
+        model.Parameters.RefreshCompute();
+    }
+
+    private static readonly int[] s_ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8];
+    private static readonly StreamLayout s_stream = StreamLayout.Of([s_ids]);
+
+    private static float[] Logits(Decoder model)
+    {
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        return model.Logits(s_stream).ToArray<float>();
+    }
+
+    /// <summary>The layers of a published model by its file alone, and what PEFT makes of them.</summary>
+    private sealed class PublishedLayers
+    {
+        private readonly Dictionary<string, long[]> _shapes = [];
+        private readonly (string Embedding, string Head, string Norm) _names;
+        private readonly bool _tied;
+        private readonly bool _transposed;
+
+        public PublishedLayers(string folder, PublishedConfig config)
+        {
+            using var files = WeightFiles.Open(folder);
+            foreach (var name in files.Names)
+                _shapes[name] = [.. files.Info(name).Shape];
+            _names = _shapes.ContainsKey("transformer.wte.weight") ? ("transformer.wte", "lm_head", "transformer.ln_f")
+                : _shapes.ContainsKey("gpt_neox.embed_in.weight") ? ("gpt_neox.embed_in", "embed_out", "gpt_neox.final_layer_norm")
+                : ("model.embed_tokens", "lm_head", "model.norm");
+            _transposed = _names.Embedding == "transformer.wte";
+            _tied = config.Decoder.TiedHead;
+        }
+
+        /// <summary>Every linear layer but the head and routers, whose few outputs have no adapter here.</summary>
+        private IEnumerable<string> Linear => _shapes.Where(pair => pair.Key.EndsWith(".weight", StringComparison.Ordinal)
+            && pair.Value.Length == 2).Select(pair => pair.Key[..^".weight".Length]).Where(module => module != _names.Head
+            && module != _names.Embedding && !module.EndsWith("wpe", StringComparison.Ordinal)
+            && !(module.EndsWith(".gate", StringComparison.Ordinal) && module.Contains("moe", StringComparison.Ordinal)));
+
+        private static string Last(string module) => module[(module.LastIndexOf('.') + 1)..];
+
+        public AdapterConfig Adapter(string kind)
+        {
+            string[] linear = [.. Linear.Select(Last).Distinct()];
+            var all = new AdapterConfig { Rank = Rank, Alpha = 12, Targets = ModuleNames.Of(ModuleNames.AllLinearWord) };
+            return kind switch
+            {
+                "named" => all with { Targets = ModuleNames.Of([.. linear, Last(_names.Embedding), _names.Head]) },
+                "dora" => all with { UseDora = true },
+                "biased" => all with { LoraBias = true, UseRslora = true },
+                "patterns" => all with
+                {
+                    RankPattern = new Dictionary<string, double> { [linear[0]] = 3, [@"1\..*" + linear[^1]] = 5 },
+                    AlphaPattern = new Dictionary<string, double> { [linear[^1]] = 7 },
+                },
+                "layer" => all with { Layers = [1] },
+                "pissa" => all with { Init = AdapterInit.Pissa, Rank = 4 },
+                "olora" => all with { Init = AdapterInit.Olora, Rank = 4 },
+                "gaussian" => all with { Init = AdapterInit.Gaussian },
+                "saved" => all with { ModulesToSave = [.. _tied ? [] : (string[])[_names.Head], Last(_names.Embedding), _names.Norm] },
+                _ => all,
+            };
+        }
+
+        /// <summary>Names and shapes of the tensors, sorted.</summary>
+        public IEnumerable<string> Tensors(string kind, AdapterConfig adapter)
+        {
+            var tensors = new List<string>();
+            foreach (var module in Linear.Concat(kind == "named" ? [_names.Head] : []))
+            {
+                // PEFT takes the last number of a path for the layer's, also that of an expert
+                if (kind == "layer" && module.Split('.').Last(part => part.All(char.IsAsciiDigit)) != "1")
+                    continue;
+                var shape = _shapes[module == _names.Head && _tied ? _names.Embedding + ".weight" : module + ".weight"];
+                var (inputs, outputs) = _transposed && module != _names.Head ? (shape[0], shape[1]) : (shape[1], shape[0]);
+                var first = adapter.RankPattern.Keys.FirstOrDefault();
+                var rank = kind is "pissa" or "olora" ? 2 * adapter.Rank
+                    : kind != "patterns" ? Rank
+                    : Last(module) == first ? 3
+                    : module.Contains(".1.", StringComparison.Ordinal) && Last(module) == Last(Linear.Select(Last).Distinct().Last()) ? 5 : Rank;
+                Add(module + ".lora_A.weight", rank, inputs);
+                Add(module + ".lora_B.weight", outputs, rank);
+                if (kind == "biased")
+                    Add(module + ".lora_B.bias", outputs);
+                if (kind == "dora")
+                    Add(module + ".lora_magnitude_vector", outputs);
+            }
+            if (kind == "named")
+            {
+                var table = _shapes[_names.Embedding + ".weight"];
+                Add(_names.Embedding + ".lora_embedding_A", Rank, table[0]);
+                Add(_names.Embedding + ".lora_embedding_B", table[1], Rank);
+            }
+            if (kind == "saved")
+                foreach (var (name, shape) in _shapes)
+                    if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm || module == _names.Head))
+                        Add(name, shape);
+            return tensors.Order(StringComparer.Ordinal);
+
+            void Add(string name, params long[] shape) => tensors.Add($"base_model.model.{name} {(ValueList<long>)[.. shape]}");
+        }
+    }
+}
