@@ -33,12 +33,9 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
         + "and used over them kept as int8: a; ", made.Train("--model_name_or_path=a", "--output_dir=above", "--load_in_8bit=true").Error);
 
     [Fact]
-    public void A_merge_shows_how_far_it_is_from_the_model_as_it_was_trained()
+    public void A_merge_compares_with_the_model_as_it_was_trained()
     {
-        var outcome = made.Run("merge", "q", "--out", "merged");
-        Assert.Contains("note: " + OverNumbers, outcome.Error);
-        Assert.Matches(@"\ndifference from the model as it was trained, over weights in nf4, double: largest \d+\.\d+, mean \d+\.\d+\n",
-            outcome.Output);
+        Assert.Contains("\ndifference from the model as it was trained, over weights in nf4, double (", made.Run("merge", "q", "--out", "merged").Output);
         Assert.DoesNotContain("as it was trained", made.Run("merge", "a", "--out", "merged-a").Output);
     }
 
