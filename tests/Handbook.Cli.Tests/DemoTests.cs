@@ -42,7 +42,7 @@ public sealed class DemoTests : IDisposable
     {
         var outcome = SmallModel.Succeed(Demo($"ADAPTER={adapter}", "DEMO_SCALE=0.05"));
         foreach (var (row, trained) in (ReadOnlySpan<(string, string)>)[(@"fine-tuning \(runs/tiny-sft\)", "938,880"),
-            ($@"fine-tuning, {adapter} \(runs/tiny-sft-{adapter}\)", "249,600"), (@"DPO \(runs/tiny-dpo\)", "938,880"),
+            ($@"fine-tuning, {adapter}, merged \(runs/tiny-sft-{adapter}\)", "249,600"), (@"DPO \(runs/tiny-dpo\)", "938,880"),
             ($@"DPO, {adapter}, merged \(runs/tiny-dpo-{adapter}\)", "163,840")])
             Assert.Matches($@"\n  {row} +\d\.\d{{3}} +(\d\.\d{{4}} +)?{trained} +\d+(\.\d)? MB +\d+ MB\n", outcome.Output);
         Assert.Contains($"kept {kept}", File.ReadAllText(At("runs", $"tiny-dpo-{adapter}", "README.md")));
