@@ -27,7 +27,9 @@ internal static class AdapterBench
 
     /// <param name="kind"><c>full</c>, <c>lora</c> or <c>qlora</c> (NF4, double).</param>
     /// <param name="stored">Element type of the model's file.</param>
-    public static AdapterResult Measure(Shape shape, bool bf16, int steps, string kind, DType stored)
+    /// <param name="rank">Rank of the adapters.</param>
+    /// <param name="isShort">One row of 32 tokens a step, whose activations are next to nothing.</param>
+    public static AdapterResult Measure(Shape shape, bool bf16, int steps, string kind, DType stored, int rank = Rank, bool isShort = false)
     {
         var compute = bf16 ? DType.BFloat16 : DType.Float32;
         var folder = Folder(shape, stored);
@@ -38,7 +40,7 @@ internal static class AdapterBench
         using var weights = ModelWeights.Open(folder, PublishedConfig.Load(folder), fused: true);
         var plan = kind == "full" ? ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)
             : ParameterPlan.Frozen(weights, compute, kind == "qlora" ? new(new(QuantisedKind.Nf4, Double: true), compute) : null)
-                .With([AdapterLayout.Of("default", new() { Rank = Rank, Alpha = Rank, Targets = ModuleNames.Of(ModuleNames.AllLinearWord) },
+                .With([AdapterLayout.Of("default", new() { Rank = rank, Alpha = rank, Targets = ModuleNames.Of(ModuleNames.AllLinearWord) },
                     weights.Family, weights.Config, weights.Parameters, new NewAdapter(17), "bench", trained: true) with
                 {
                     IsBFloat16 = kind == "qlora",
@@ -46,7 +48,7 @@ internal static class AdapterBench
         using var model = QuantisedCache.Load(folder, weights, plan, new CacheFolder(Path.GetFullPath("build/bench-cache")), new Silent());
         using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0.01);
         MemoryBench.ForgetPeak();
-        var step = StepBench.Measure(shape, model, optimizer, bf16, steps, null);
+        var step = StepBench.Measure(isShort ? shape with { Rows = 1, Length = 32 } : shape, model, optimizer, bf16, steps, null);
         GC.Collect();
         return new(step, plan.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count),
             plan.Rules.Where(rule => rule.Quantisation is not null).Sum(rule => rule.Spec.Count), plan.TrainedCount,

@@ -47,20 +47,23 @@ internal static class AdapterRows
             compared ? $"LoRA of rank {AdapterBench.Rank} on every linear layer, beside PyTorch eager with each layer wrapped" : "no PyTorch to compare with");
     }
 
-    /// <summary>Bytes of memory per weight of the base, all told besides activations.</summary>
+    /// <summary>Bytes of memory per weight of the base: all told for LoRA, of the weights kept as codes for QLoRA.</summary>
     /// <param name="shape">The model, whose file is in bfloat16.</param>
     public static BenchRow Memory(string name, string shape, string kind)
     {
-        if (Run(shape, "bf16", 2, kind, "bf16") is not { } run)
+        const int rank = 8;
+        var width = rank.ToString(CultureInfo.InvariantCulture);
+        if (Run(shape, "bf16", 2, kind, "bf16", width, "short") is not { } run || Run(shape, "bf16", 2, kind, "bf16", width) is not { } whole)
             return new(name, null, null, null, "bytes/weight", "a run failed");
         var codes = kind == "qlora";
-        // embeddings, head and norms stay in bfloat16; adapter, gradient, moments and copy are the adapter's own
-        var rest = codes ? 2.0 * (run.Weights - run.Coded) : 0;
-        var (bytes, weights) = (run.KeptBytes - rest, codes ? run.Coded : run.Weights);
-        return new(name, bytes / weights, codes ? 0.55 : 2.2, bytes / weights / (codes ? 0.55 : 2.2), "bytes/weight",
-            $"{kind} of rank {AdapterBench.Rank} over {shape} in bfloat16, beside what it may be: {run.KeptBytes / 1e6:f0} MB are resident "
-            + $"between steps for {run.Weights / 1e6:f0} million weights{(codes ? $", {run.Coded / 1e6:f0} million of them as codes" : "")}, "
-            + $"{run.Trained / 1e6:f1} million trained numbers included; the peak of steps of 2 rows of 256 tokens is {run.Step.PeakBytes / 1e6:f0} MB");
+        // master, gradient, two moments, and the copy that products read
+        const double adapter = 4 + 4 + 8 + 2;
+        var rest = codes ? 2.0 * (run.Weights - run.Coded) + adapter * run.Trained : 0;
+        var (bytes, weights, most) = (run.KeptBytes - rest, codes ? run.Coded : run.Weights, codes ? 0.55 : 2.2);
+        return new(name, bytes / weights, most, bytes / weights / most, "bytes/weight",
+            $"{kind} of rank {rank} on every linear layer of {shape} in bfloat16, beside what it may be; {run.KeptBytes / 1e6:f0} MB are resident for "
+            + $"{run.Weights / 1e6:f0} million weights{(codes ? $", of which {run.Coded / 1e6:f0} million are codes, the others and the adapter counted apart" : "")}"
+            + $" and {run.Trained / 1e6:f1} million trained numbers; steps of 2 rows of 256 tokens need {whole.Step.PeakBytes / 1e6:f0} MB at most");
     }
 
     private static AdapterResult? Run(string shape, string dtype, int steps, string kind, params string[] more) =>

@@ -49,7 +49,7 @@ internal static class Comparison
         Add(rows, only, "lora-step", name => [AdapterRows.Step(name, quick)]);
         Add(rows, only, "qlora-step", name => [AdapterRows.Quantised(name, quick)]);
         Add(rows, only, "lora-peer", name => [AdapterRows.Peer(name, root, Python(), quick)]);
-        Add(rows, only, "lora-memory", name => [AdapterRows.Memory(name, quick ? "135m" : "360m", "lora")]);
+        Add(rows, only, "lora-memory", name => [AdapterRows.Memory(name, quick ? "135m" : "1.1b", "lora")]);
         Add(rows, only, "qlora-memory", name => [AdapterRows.Memory(name, quick ? "135m" : "1.1b", "qlora")]);
         if (Processor.Forced is null)           // what these measure does not depend on the path
         {

@@ -6,7 +6,7 @@ using Handbook.Torch;
 // handbook-bench run [--quick] [--only NAME]         everything, beside the peers: a table, and bench/results/latest.json
 // handbook-bench step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
 // handbook-bench memory SHAPE DTYPE OPTIM STEPS [LIMIT]   steps with an optimiser, in LIMIT bytes of memory besides files, one JSON object
-// handbook-bench adapter SHAPE DTYPE STEPS KIND [bf16]    the step of full, lora or qlora over a model in a file, one JSON object
+// handbook-bench adapter SHAPE DTYPE STEPS KIND [bf16 [RANK [short]]]   the step of full, lora or qlora over a model in a file, one JSON object
 // handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
 // handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
@@ -33,7 +33,8 @@ switch (args)
         return 0;
     case ["adapter", var shape, var dtype, var steps, var kind, .. var rest]:
         Console.WriteLine(JsonSerializer.Serialize(AdapterBench.Measure(Shape.Of(shape), dtype == "bf16", int.Parse(steps), kind,
-            rest is ["bf16"] ? DType.BFloat16 : DType.Float32)));
+            rest is ["bf16", ..] ? DType.BFloat16 : DType.Float32, rest is [_, var rank, ..] ? int.Parse(rank) : AdapterBench.Rank,
+            rest.Contains("short"))));
         return 0;
     case ["dpo", var shape, var dtype, var pairs, .. var rest]:
         Console.WriteLine(JsonSerializer.Serialize(DpoBench.Measure(Shape.Of(shape), dtype == "bf16", pairs,

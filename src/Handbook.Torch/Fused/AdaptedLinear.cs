@@ -166,23 +166,22 @@ internal sealed class AdaptedLinear : AutogradNode
             _bias.Add(dy.To(_bias.Gradient!.DType).Sum(0));
         if (_levels.Any(level => level.Adapter.HasMagnitude))
             dy = dy.Clone();
-        Tensor? dx = null;
+        var lows = new Tensor[_levels.Length];
         for (var l = _levels.Length - 1; l >= 0; l--)
-            dx = Share(_levels[l], dy, dx);
+            lows[l] = Share(_levels[l], dy);
+        Tensor? dx = null;
         if (_inputNeedsGrad)
         {
-            var own = Linear.MultiplyBack(dy, _weight);
-            if (dx is null)
-                dx = own;
-            else
-                dx.AddInPlace(own);
+            dx = Linear.MultiplyBack(dy, _weight);
+            for (var l = 0; l < _levels.Length; l++)
+                AddInput(_levels[l].Adapter, lows[l], dx);
         }
         return [dx, .. new Tensor?[_weight.Adapters.Sum(adapter => adapter.Parameters.Count()) + 1]];
     }
 
     /// <summary>Gives one adapter its gradients; <paramref name="dy"/> becomes the gradient of what it was given.</summary>
-    /// <returns>The gradient of x through adapters, so far; null where none is wanted.</returns>
-    private Tensor? Share(Level level, Tensor dy, Tensor? dx)
+    /// <returns>The gradient of A·d(x); [N, R].</returns>
+    private Tensor Share(Level level, Tensor dy)
     {
         var adapter = level.Adapter;
         var low = level.Low!;
@@ -208,14 +207,23 @@ internal sealed class AdaptedLinear : AutogradNode
         }
         if (adapter.Down.IsTrainable)
             adapter.Down.AddProduct(dlow.T(), Dropped(adapter, _x).To(low.DType));
-        if (!_inputNeedsGrad)
-            return null;
-        var dxd = Product.Of(dlow, adapter.Down.Compute.Detach()).To(_x.DType);
-        if (_noise is not null && adapter.Dropout > 0)
-            DeviceKernels.Of(dxd).Dropout(dxd, _noise.For(adapter.Layer), adapter.Dropout, add: false, dxd);
-        if (dx is null)
-            return dxd;
-        dx.AddInPlace(dxd);
-        return dx;
+        return dlow;
+    }
+
+    /// <summary>Adds the gradient of x through one adapter.</summary>
+    private void AddInput(LowRank adapter, Tensor dlow, Tensor dx)
+    {
+        var down = adapter.Down.Compute.Detach();
+        var drops = _noise is not null && adapter.Dropout > 0;
+        if (!drops && dlow.DType == dx.DType)
+        {
+            Product.TrySum(dx, dlow, down, add: true);
+            return;
+        }
+        var own = Product.Of(dlow, down).To(dx.DType);
+        if (drops)
+            DeviceKernels.Of(dx).Dropout(own, _noise!.For(adapter.Layer), adapter.Dropout, add: true, dx);
+        else
+            dx.AddInPlace(own);
     }
 }
