@@ -14,7 +14,8 @@ internal sealed class ModelWords(string description)
     };
 
     /// <summary>The argument that names the model; it stands first.</summary>
-    public Argument<string> Model { get; } = new("model") { Description = $"{description}; an adapter's folder means what lies below it, too" };
+    public Argument<string> Model { get; } = new("model")
+    { Description = $"{description}; an adapter's folder means what lies below it, too" };
 
     public void AddTo(Command command) => command.Options.Add(_adapter);
 

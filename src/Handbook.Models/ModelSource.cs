@@ -123,7 +123,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         return Decoder.Load(weights, Plan(weights, compute, roundsInputs));
     }
 
-    /// <summary>How the network is kept as it stands, frozen, with its adapters; <see cref="Notes"/> say of it what a user should know.</summary>
+    /// <summary>How the network is kept as it stands, frozen, with its adapters; <see cref="Notes"/> say of it what a user should
+    /// know.</summary>
     /// <param name="compute">Element type of products.</param>
     /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
     public ParameterPlan Plan(ModelWeights weights, DType compute, bool roundsInputs = false)

@@ -55,8 +55,8 @@ internal sealed class MergedWeights
                     why: "a merged model has no place for it", fix: "use the adapter as it is; wherever a model is named, its folder may be");
     }
 
-    /// <summary>Whether W is what the network computes with where it keeps a weight as codes: their values. Otherwise it is what the checkpoint
-    /// has, from which the codes were made.</summary>
+    /// <summary>Whether W is what the network computes with where it keeps a weight as codes: their values. Otherwise it is what the
+    /// checkpoint has, from which the codes were made.</summary>
     public bool OfCodes { get; init; }
 
     /// <summary>The config of the merged model: the network's, with a head of its own where adapters made it differ from the

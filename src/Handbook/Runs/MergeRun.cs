@@ -38,10 +38,12 @@ public static class MergeRun
             observer.Noted(note);
         using var model = QuantisedCache.Load(source.Folder, weights, plan, CacheFolder.Default, observer);
         var before = probe.Measure(model, observer);
-        var made = new AdapterChain([.. source.Chain.Links.SkipLast(1), source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }]);
+        var made = new AdapterChain([.. source.Chain.Links.SkipLast(1),
+            source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }]);
         var generation = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
         List<MergeDrift> drifts = [];
-        MergedWeights Merged(MergeTarget? into) => new(model, weights, config, options.DType) { OfCodes = into is not MergeTarget.Original };
+        MergedWeights Merged(MergeTarget? into) => new(model, weights, config, options.DType)
+        { OfCodes = into is not MergeTarget.Original };
         var merged = Merged(targets[^1]);
         var allowed = options.MaxDrift ?? MergeDrift.Allowed(merged.DType);
         MergePlace.Write(options.Output, merged.Tensors().Sum(tensor => tensor.Info.ByteCount) + tokenizer.SavedBytes, folder =>
@@ -95,8 +97,10 @@ public static class MergeRun
         if (chain?.Codes is null)
             return options.Into is null ? [null] : throw new InputException(
                 $"--into: {options.Shown ?? options.Adapter} does not say that it was trained over quantised weights",
-                why: "the format of the codes stands in the header of an adapter's tensors (quantised); without it there is one base to merge into",
-                fix: "leave --into out; if another program trained it over codes, write these with handbook quantize, and name them with --base");
+                why: "the format of the codes stands in the header of an adapter's tensors (quantised); without it "
+                    + "there is one base to merge into",
+                fix: "leave --into out; if another program trained it over codes, write these with handbook "
+                    + "quantize, and name them with --base");
         if (weights.Quantised is { } kind)
             return options.Into != MergeTarget.Original ? [MergeTarget.Dequantised] : throw new InputException(
                 $"--into original: the base is codes itself ({kind})", why: "the weights from which they were made are in another folder",
@@ -148,10 +152,10 @@ public static class MergeRun
         var over = chain?.Quantised is { } quantised ? $", trained over weights in {quantised}," : "";
         return new($"the merged model differs from {options.Shown ?? options.Adapter}{over} by up to {Number(drift.Largest)} (mean "
             + $"{Number(drift.Mean)}, {drift.Count} compared), and {Number(allowed)} is allowed; nothing was written",
-            why: isOriginal ? "it was merged into the original weights: those that the adapter was trained over are off from them by the rounding "
-                + "of their codes, which it learnt to make up for"
-                : $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small beside them, and a part "
-                + "of it is lost",
+            why: isOriginal ? "it was merged into the original weights: those that the adapter was trained over are off from them by the "
+                + "rounding of their codes, which it learnt to make up for"
+                : $"the merged weights are rounded to {dtype.ToString().ToLowerInvariant()}: what an adapter adds is small "
+                + "beside them, and a part of it is lost",
             fix: (isOriginal ? $"merge with --into dequantised, which differs by up to {Number(drifts[0].Largest)}, or "
                 : dtype == DType.Float32 ? "" : "merge with --dtype float32, or ")
                 + "use the adapter as it is; or say with --max-drift how much you let pass");
