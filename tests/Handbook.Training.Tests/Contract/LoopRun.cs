@@ -16,8 +16,7 @@ internal static class LoopRun
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
         Func<ITrainingMethod, ITrainingMethod>? wrap = null,
-        int seed = 1, Action<double[]>? saved = null, CancellationToken cancel = default,
-        AdapterConfig? adapter = null)
+        int seed = 1, Action<double[]>? saved = null, AdapterConfig? adapter = null, CancellationToken cancel = default)
     {
         using var model = adapter is null ? Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32)
             : Tiny.Adapted("llama", adapter, dtype: DType.Float32, upRate: 4, adapterSeed: seed);
