@@ -16,13 +16,19 @@ internal sealed class AdapterDropout(long seed)
     {
         var keys = new long[batch.Count];
         var run = SplitMix.Mix(SplitMix.Mix((ulong)seed + Stream) ^ (ulong)step);
-        var streams = new Dictionary<int, SplitMix>();
+        var alike = new Dictionary<(int Entry, SegmentRole Role), int>();
         foreach (var segment in batch.Segments)
         {
-            var random = streams.TryGetValue(segment.Entry, out var running) ? running : new SplitMix(SplitMix.Mix(run ^ (ulong)segment.Row));
+            // Documents of a packed row and answers of a group begin at the same positions; a prompt is one, however often it is written.
+            var number = 0;
+            if (segment.Role is SegmentRole.Row or SegmentRole.Sample)
+            {
+                number = alike.GetValueOrDefault((segment.Entry, segment.Role));
+                alike[(segment.Entry, segment.Role)] = number + 1;
+            }
+            var own = SplitMix.Mix(SplitMix.Mix(run ^ (ulong)segment.Row) ^ (ulong)segment.Role ^ (ulong)number << 8);
             for (var i = segment.Start; i < segment.Start + segment.Length; i++)
-                keys[i] = unchecked((long)random.Next());
-            streams[segment.Entry] = random;
+                keys[i] = unchecked((long)SplitMix.Mix(own ^ (ulong)batch.Positions[i]));
         }
         return new(keys);
     }
