@@ -53,7 +53,8 @@ internal static class AdapterRows
     {
         const int rank = 8;
         var width = rank.ToString(CultureInfo.InvariantCulture);
-        if (Run(shape, "bf16", 2, kind, "bf16", width, "short") is not { } run || Run(shape, "bf16", 2, kind, "bf16", width) is not { } whole)
+        // The first run makes the model's file and its codes, which takes memory of its own.
+        if (Run(shape, "bf16", 2, kind, "bf16", width) is not { } whole || Run(shape, "bf16", 2, kind, "bf16", width, "short") is not { } run)
             return new(name, null, null, null, "bytes/weight", "a run failed");
         var codes = kind == "qlora";
         // master, gradient, two moments, and the copy that products read
