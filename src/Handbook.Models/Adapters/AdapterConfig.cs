@@ -72,9 +72,6 @@ internal sealed record AdapterConfig
     /// <summary>How a new one begins.</summary>
     public AdapterInit Init { get; init; }
 
-    /// <summary>Iterations of a randomised decomposition; 0 for the exact one.</summary>
-    public int InitIterations { get; init; }
-
     /// <summary>CAUSAL_LM, or SEQ_CLS for reward models.</summary>
     public string TaskType { get; init; } = "CAUSAL_LM";
 

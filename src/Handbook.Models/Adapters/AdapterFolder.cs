@@ -126,11 +126,4 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
         }
         return result;
     }
-
-    /// <summary>The tensors of an adapter as its folder has them, by today's names; for messages and comparisons.</summary>
-    public static IReadOnlyCollection<string> TensorNames(string folder)
-    {
-        using var files = WeightFiles.Open(FileOf(folder));
-        return Names(files).Keys;
-    }
 }

@@ -102,9 +102,6 @@ internal sealed record AdapterLayout
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
         {
-            if (Unfit(group.Key.Place, config) is { } key)
-                throw new InputException($"{where}: {group.First().Path} cannot have an adapter with {key}",
-                    why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
                 ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
@@ -143,6 +140,9 @@ internal sealed record AdapterLayout
         if (place == AdapterPlace.Embedding && config.TrainedTokens.Count > 0)
             throw new InputException($"{where}: {module.Path} gets an adapter, and trainable_token_indices trains some of its rows",
                 fix: "use one of the two");
+        if (Unfit(place, config) is { } key)
+            throw new InputException($"{where}: {module.Path} cannot have an adapter with {key}",
+                why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
     }
 
     private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,

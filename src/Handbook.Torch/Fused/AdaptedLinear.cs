@@ -72,7 +72,7 @@ internal sealed class AdaptedLinear : AutogradNode
         var level = _levels[l];
         var adapter = level.Adapter;
         var type = adapter.Down.Compute.DType;
-        var low = Linear.Multiply(Dropped(adapter, x).To(type), adapter.Down, null, exact);
+        var low = Linear.Multiply(TokenDropout.Forward(x, _noise, adapter).To(type), adapter.Down, null, exact);
         foreach (var part in adapter.Parts)
             if (part.Scale != 1)
                 low.Narrow(1, part.RankStart, part.Rank).MulInPlace(part.Scale);
@@ -98,15 +98,6 @@ internal sealed class AdaptedLinear : AutogradNode
                 (level.Sums[i], level.Inverse[i]) = (Save(rows.Clone()), Save(inverse));
             rows.CopyFrom(rows * (magnitude.Value.Detach() * inverse).To(rows.DType));
         }
-    }
-
-    private Tensor Dropped(LowRank adapter, Tensor x)
-    {
-        if (_noise is null || adapter.Dropout == 0)
-            return x;
-        var y = Tensor.Empty(x.DType, x.Device, [.. x.Shape]);
-        DeviceKernels.Of(x).Dropout(x.Contiguous(), _noise.For(adapter.Layer), adapter.Dropout, add: false, y);
-        return y;
     }
 
     /// <summary>‖W + Σ s·B·A‖² of each row, over the adapters up to one; [out], in the master's precision.</summary>
@@ -206,7 +197,7 @@ internal sealed class AdaptedLinear : AutogradNode
                 down.MulInPlace(part.Scale);
         }
         if (adapter.Down.IsTrainable)
-            adapter.Down.AddProduct(dlow.T(), Dropped(adapter, _x).To(low.DType));
+            adapter.Down.AddProduct(dlow.T(), TokenDropout.Forward(_x, _noise, adapter).To(low.DType));
         return dlow;
     }
 

@@ -36,7 +36,9 @@ internal static class AdapterPlan
                 checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules", trained: true)];
         var folder = Adapter(named);
         AdapterChain.Of(folder)?.Require($"adapter_name_or_path: {named}", source.Chain);
-        var config = AdapterConfigFile.Read(folder) with { Dropout = Dropout(run, folder) };
+        var config = AdapterConfigFile.Read(folder);
+        if (run.IsWritten("lora_dropout"))         // otherwise an adapter that is gone on with keeps its own
+            config = config with { Dropout = keys.LoraDropout };
         var where = $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules";
         AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
             ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
@@ -55,10 +57,6 @@ internal static class AdapterPlan
             why: $"there is no {AdapterConfigFile.Name}", fix: "name a folder that PEFT or a run with use_peft wrote; a whole model is named in "
             + "model_name_or_path");
     }
-
-    /// <summary>The recipe's dropout where the user wrote one; an adapter that is gone on with keeps its own otherwise.</summary>
-    private static double Dropout(MethodOptions run, string folder) => run.IsWritten("lora_dropout") ? run.Adapter.LoraDropout
-        : AdapterConfigFile.Read(folder).Dropout;
 
     /// <summary>The files of the adapters that decide what the reference computes.</summary>
     public static IReadOnlyList<string> ReferenceFolders(MethodOptions run, ModelSource source) =>
