@@ -58,7 +58,7 @@ internal static unsafe class Product
             Stored(left, right, null, wide);
             return wide;
         }
-        if (!IsWidened(left, right.Size(1)) && Pieces(left, right.Size(1)) == 1)
+        if (!IsWidened(left, right.Size(1)) && !IsShared(left, right))
             return left.Mm(right);
         var result = Tensor.Empty(left.DType, left.Device, left.Size(0), right.Size(1));
         Into(left, right, result);
@@ -78,7 +78,7 @@ internal static unsafe class Product
             Stored(x, weight.Detach().T(), bias, wide);
             return wide;
         }
-        if (!IsWidened(x, weight.Size(0)) && Pieces(x, weight.Size(0)) == 1)
+        if (!IsWidened(x, weight.Size(0)) && !IsShared(x, weight.Detach().T()))
             return x.Linear(weight, bias);
         var result = Tensor.Empty(x.DType, x.Device, x.Size(0), weight.Size(0));
         using var scope = TensorScope.Enter();
@@ -202,6 +202,11 @@ internal static unsafe class Product
     private static void Multiply(Tensor left, Tensor right, Tensor result, bool add)
     {
         using var mode = GradMode.Disabled();
+        if (result.Stride(1) == 1 && NarrowProductKernel.Suits(left, right))
+        {
+            NarrowProductKernel.Multiply(left, right, result, add);
+            return;
+        }
         var pieces = Pieces(left, right.Size(1));
         if (pieces == 1)
         {
@@ -218,6 +223,9 @@ internal static unsafe class Product
         }
         ThreadTeam.Run(pieces, new RowsOfProduct(some, right.Detach(), sums, add));
     }
+
+    /// <summary>Whether the work is shared out over the threads here, not by the library.</summary>
+    private static bool IsShared(Tensor left, Tensor right) => NarrowProductKernel.Suits(left, right) || Pieces(left, right.Size(1)) > 1;
 
     /// <summary>How many threads multiply some rows each; 1 where the library shares the work out itself.</summary>
     private static int Pieces(Tensor left, long columns)
