@@ -34,12 +34,14 @@ internal sealed class ModelParameters : IDisposable
     private Dictionary<string, Parameter> _adapted = [];        // what stands in the place of a parameter while its adapters are active
     private bool _isView;
     private readonly SpillFile? _spill;
+    private readonly (string Name, long Start, long Rows)[] _kept;      // of trained parameters the rows that are not
 
     private ModelParameters(ParameterPlan plan)
     {
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
         _specs = Specs.ToDictionary(spec => spec.Name);
+        _kept = [.. plan.Adapters.Where(adapter => adapter.IsTrained).SelectMany(adapter => adapter.KeptRows())];
         _spill = plan.SpillFolder is { } folder && plan.Compute != plan.Residual ? new(folder) : null;
     }
 
@@ -243,10 +245,12 @@ internal sealed class ModelParameters : IDisposable
                 parameter.HasGradient = false;
     }
 
-    /// <summary>Gives every gradient that nothing reached in this step its value, 0; for whoever reads the
-    /// memory of a whole bucket.</summary>
+    /// <summary>Gives every gradient that nothing reached in this step its value, 0, and that of rows that are not trained; for whoever
+    /// reads the memory of a whole bucket.</summary>
     public void SettleGradients()
     {
+        foreach (var (name, start, rows) in _kept)
+            _byName[name].GradientToAddTo().Narrow(0, start, rows).ZeroInPlace();
         foreach (var bucket in Trained)
         {
             foreach (var (parameter, _) in bucket.Parameters)

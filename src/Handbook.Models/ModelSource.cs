@@ -19,6 +19,10 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <summary>What an adapter over this is trained on.</summary>
     public AdapterChain Chain => _links.Value;
 
+    /// <summary>An adapter's folder whose tables stand in the place of the model's, though the adapter is laid over it by the caller; null
+    /// for none.</summary>
+    public string? GoingOnWith { get; private init; }
+
     // Hashes of large files, which whole models are not asked for.
     private Lazy<AdapterChain> _links = new(() => new([]));
 
@@ -79,9 +83,18 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         return new(name, Folder, [.. Adapters, folder])
         {
             Notes = notes,
+            GoingOnWith = GoingOnWith,
             _links = new(() => new([.. Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
+
+    /// <summary>The same with the tables that an adapter's folder holds, for whoever trains that adapter on.</summary>
+    public ModelSource ToGoOnWith(string? folder) => new(Name, Folder, Adapters) { Notes = Notes, GoingOnWith = folder, _links = _links };
+
+    /// <summary>Whether the adapter that is gone on with brings tables that a reader of it would not find elsewhere.</summary>
+    public bool HasOwnTables => GoingOnWith is { } folder && SavedTables.Of(folder, ToGoOnWith(null).Config()) is var tables
+        && (tables.Vocabulary is { } rows && rows != ToGoOnWith(null).Config().Decoder.VocabularySize
+            || tables.Names.Values.Any(name => !name.Contains(".base_layer.", StringComparison.Ordinal)));
 
     /// <summary>Whether an adapter lies on a model itself: as it says, or else as what it names is.</summary>
     private static bool IsLowest(AdapterChain? chain, string based, string folder) => chain is { } known ? known.Links.Count == 1
@@ -103,17 +116,27 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         && !File.Exists(Path.Combine(place, "tokenizer.json")) && !File.Exists(Path.Combine(place, "tokenizer.json.gz"))
             ? Find(place).Having("tokenizer.json") : place;
 
-    /// <summary>The config of the network: the model's, with the score head that an adapter brings.</summary>
-    public PublishedConfig Config()
+    /// <summary>The config of the network: the model's, with the score head and the vocabulary that an adapter brings.</summary>
+    public PublishedConfig Config() => Tables().Config;
+
+    private (PublishedConfig Config, IReadOnlyList<SavedTables> Tables) Tables()
     {
         var config = PublishedConfig.Load(Folder);
-        return Adapters.Any(folder => AdapterConfigFile.Read(folder).TaskType == "SEQ_CLS") ? config.WithScoreHead() : config;
+        if (Adapters.Any(folder => AdapterConfigFile.Read(folder).TaskType == "SEQ_CLS"))
+            config = config.WithScoreHead();
+        var tables = new List<SavedTables>();
+        foreach (var folder in GoingOnWith is { } own ? [.. Adapters, own] : Adapters)
+        {
+            tables.Add(SavedTables.Of(folder, config));
+            config = tables[^1].Resize(config);
+        }
+        return (config, tables);
     }
 
     /// <summary>Opens the weights.</summary>
     /// <param name="config">From <see cref="Config"/>, or with a head of the caller's.</param>
     public ModelWeights Open(PublishedConfig config, long? headSeed = null) =>
-        ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null));
+        ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null), tables: Tables().Tables);
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <inheritdoc cref="Plan"/>

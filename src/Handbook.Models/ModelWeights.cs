@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Models.Adapters;
 using Handbook.Models.Families;
 using Handbook.Models.Files;
 using Handbook.Models.Quantised;
@@ -16,10 +17,19 @@ internal sealed class ModelWeights : IDisposable
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
+    private readonly List<WeightFiles> _others = [];
+    private readonly Dictionary<string, (WeightFiles Files, string Name)> _replaced = [];       // by the published name
     private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
 
-    private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed)
+    private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed,
+        IReadOnlyList<SavedTables> tables)
     {
+        foreach (var saved in tables.Where(saved => saved.Names.Count > 0))
+        {
+            _others.Add(WeightFiles.Open(saved.File));
+            foreach (var (published, name) in saved.Names)
+                _replaced[published] = (_others[^1], name);
+        }
         _files = files;
         _codes = QuantisedCheckpoint.Find(files, config);
         _headSeed = headSeed;
@@ -49,14 +59,16 @@ internal sealed class ModelWeights : IDisposable
     /// <param name="fused">Hand out query, key and value as one parameter, and gate and up as one.</param>
     /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed
     /// of a new one; null refuses.</param>
+    /// <param name="tables">What stands in the place of the files' own tables, lowest first; null for nothing.</param>
     /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the
     /// message names them.</exception>
-    public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null)
+    public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null,
+        IReadOnlyList<SavedTables>? tables = null)
     {
         var files = WeightFiles.Open(path);
         try
         {
-            var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed);
+            var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed, tables ?? []);
             weights.Bind();
             return weights;
         }
@@ -174,23 +186,26 @@ internal sealed class ModelWeights : IDisposable
         part.Transposed ? (part.PublishedShape[1], part.PublishedShape[0]) : (part.PublishedShape[0], part.PublishedShape[1]);
 
     /// <summary>A published tensor: its values, whatever they are stored as.</summary>
-    private TensorData Source(string stored) => CodesOf(stored)?.Dense() ?? _files.Read(stored);
+    private TensorData Source(string stored) => CodesOf(stored)?.Dense() ?? ReadStored(stored);
 
-    private QuantisedTensor? CodesOf(string stored) => _codes.GetValueOrDefault(stored);
+    private TensorData ReadStored(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Read(other.Name)
+        : _files.Read(stored);
+
+    private QuantisedTensor? CodesOf(string stored) => _replaced.ContainsKey(stored) ? null : _codes.GetValueOrDefault(stored);
 
     /// <summary>Whether a part has to be transposed; codes lie as ours do, whatever the family's plain weights do.</summary>
-    private bool IsTurned(ParameterPart part) => part.Transposed && !_codes.ContainsKey(_names[part.Published]);
+    private bool IsTurned(ParameterPart part) => part.Transposed && CodesOf(_names[part.Published]) is null;
 
     /// <summary>The part as it lies in this file.</summary>
     private ParameterPart AsStored(ParameterPart part) => part.Transposed && !IsTurned(part)
         ? part with { Transposed = false, PublishedShape = [ShapeOf(part).Rows, ShapeOf(part).Columns] } : part;
 
     private TensorInfo InfoOf(string stored) => CodesOf(stored) is { } codes ? new(stored, codes.Type, [codes.Rows, codes.Columns])
-        : _files.Info(stored);
+        : _replaced.TryGetValue(stored, out var other) ? other.Files.Info(other.Name) : _files.Info(stored);
 
     private bool Has(string stored) => _codes.ContainsKey(stored) || _files.Has(stored);
 
-    private string FileOf(string stored) => _files.FileOf(CodesOf(stored) is { } codes ? codes.Names.First() : stored);
+    private string FileOf(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Path : _files.FileOf(CodesOf(stored) is { } codes ? codes.Names.First() : stored);
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
@@ -198,7 +213,7 @@ internal sealed class ModelWeights : IDisposable
     /// suits its elements.</summary>
     public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part]
         && part.PublishedShape[0] == part.Rows && CodesOf(_names[part.Published]) is null
-        && _files.Read(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
+        && ReadStored(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
             && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
     /// <summary>A parameter's values where they lie in the file, which stays mapped as long as the tensor lives.</summary>
@@ -207,12 +222,16 @@ internal sealed class ModelWeights : IDisposable
     {
         if (!CanMap(name))
             throw new ArgumentException($"{name} does not lie in the file as it is used", nameof(name));
-        var data = _files.Read(_names[Spec(name).Parts[0].Published]);
+        var data = ReadStored(_names[Spec(name).Parts[0].Published]);
         return Tensor.Wrap((void*)data.Pointer, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
     }
 
     /// <summary>Gives the pages back that were read; those that are mapped come again when they are touched.</summary>
-    internal void ForgetPages() => _files.ForgetPages();
+    internal void ForgetPages()
+    {
+        foreach (var files in _others.Prepend(_files))
+            files.ForgetPages();
+    }
 
     /// <summary>Writes a parameter, row-major in our shape, to <paramref name="destination"/>.</summary>
     /// <param name="destination">Room for <c>Spec(name).Count</c> elements of <paramref name="dtype"/>.</param>
@@ -256,6 +275,8 @@ internal sealed class ModelWeights : IDisposable
     {
         _files.Dispose();
         _kept?.Files.Dispose();
+        foreach (var files in _others)
+            files.Dispose();
     }
 
     private void Bind()
@@ -289,7 +310,7 @@ internal sealed class ModelWeights : IDisposable
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
         var used = _names.Values.SelectMany(name => CodesOf(name) is { } codes ? codes.Names : [name]).ToHashSet();
         Unused = [.. _files.Names.Where(name =>
-            !used.Contains(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
+            !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
     }
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared
@@ -297,6 +318,8 @@ internal sealed class ModelWeights : IDisposable
     private string? Resolve(string published)
     {
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
+        if (_replaced.ContainsKey(published))
+            return published;
         foreach (var name in (string[])[published, bare])
         {
             if (Has(name))
@@ -307,6 +330,10 @@ internal sealed class ModelWeights : IDisposable
         }
         return Config.TiedHead && published == Family.EmbeddingName && _files.Has(Family.HeadName) ? Family.HeadName : null;
     }
+
+    /// <summary>Whether a tensor is one that another stands in the place of, under any of its names.</summary>
+    private bool IsReplaced(string name) => _replaced.Keys.Any(published => published == name || published == Family.BasePrefix + name)
+        || Config.TiedHead && name == Family.HeadName && _replaced.ContainsKey(Family.EmbeddingName);
 
     private bool IsCopyOfEmbedding(string name)
     {

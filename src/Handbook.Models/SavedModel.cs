@@ -28,7 +28,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
     public long Bytes => (Tensors is not null ? Tensors.Sum(tensor => tensor.Info.ByteCount)
         : _adapter is null ? model.Parameters.Count * dtype.Size
-        : _adapter.Specs.Concat(_adapter.FixedSpecs).Sum(spec => spec.Count) * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
+        : _adapter.Specs.Concat(_adapter.FixedSpecs).Concat(Tables(_adapter).Select(table => table.Own)).Sum(spec => spec.Count)
+            * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
     /// <remarks>The end token of the tokenizer goes into both configs: a model whose config names another one never stops.</remarks>
@@ -52,8 +53,11 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
             .. adapter.Whole.Select(pair => pair.Own), .. adapter.Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
+        var below = model.Parameters.With();
+        var tables = Tables(adapter).ToArray();
         WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
-            .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters))],
+            .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters)),
+            .. PublishedTensors.Of([.. tables.Select(table => table.Own)], name => Read(below, name), spec => below[spec.Name].Value.DType)],
             new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = chain.Metadata });
         AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,
             chain.Links[^1].Name);
@@ -61,9 +65,14 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
 
-    private TensorData Read(string name)
+    private IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Tables(AdapterLayout adapter) => SavedTables.ToSave(adapter,
+        [.. model.Parameters.Plan.Rules.Where(rule => rule.Adapter is null).Select(rule => rule.Spec)], adapter.HasOwnTables);
+
+    private TensorData Read(string name) => Read(model.Parameters, name);
+
+    private static TensorData Read(ModelParameters parameters, string name)
     {
-        var value = model.Parameters[name].Value;
+        var value = parameters[name].Value;
         return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
     }
 }

@@ -21,6 +21,18 @@ internal enum AdapterInit
     Olora,
 }
 
+/// <summary>Which biases of the model are trained beside an adapter, and saved with it; PEFT's <c>bias</c>.</summary>
+internal enum AdapterBias
+{
+    None,
+
+    /// <summary>Every bias that the model has, those of norms too.</summary>
+    All,
+
+    /// <summary>Those of the layers that have an adapter.</summary>
+    LoraOnly,
+}
+
 /// <summary>What an adapter is, under PEFT's names in <c>adapter_config.json</c>.</summary>
 internal sealed record AdapterConfig
 {
@@ -62,6 +74,9 @@ internal sealed record AdapterConfig
 
     /// <summary>Whether rows of a layer have a magnitude. Liu et al. 2024, arXiv:2402.09353.</summary>
     public bool UseDora { get; init; }
+
+    /// <summary>Which of the model's own biases are trained.</summary>
+    public AdapterBias Bias { get; init; }
 
     /// <summary>Whether B has a bias.</summary>
     public bool LoraBias { get; init; }

@@ -36,8 +36,6 @@ internal static class AdapterConfigFile
     {
         if (reader.Text("peft_type") is { } type && type != "LORA")
             reader.Problem($"peft_type is {type}, and only LORA is read");
-        if (reader.Text("bias") is { } bias && bias != "none")
-            reader.Problem($"bias is {bias}: biases that are trained beside the adapter are not read");
         foreach (var (key, what) in s_refused)
             if (json[key] is { } value && !IsNothing(value))
                 reader.Problem($"{key} asks for {what}, which is not built");
@@ -55,6 +53,7 @@ internal static class AdapterConfigFile
             AlphaPattern = Patterns("alpha_pattern", json, reader, whole: false),
             ModulesToSave = Texts("modules_to_save", json["modules_to_save"], reader),
             TrainedTokens = Tokens("trainable_token_indices", json, reader),
+            Bias = ReadBias(reader),
             UseRslora = reader.Flag(false, "use_rslora"),
             UseDora = reader.Flag(false, "use_dora"),
             LoraBias = reader.Flag(false, "lora_bias"),
@@ -65,6 +64,24 @@ internal static class AdapterConfigFile
             Init = ReadInit(json["init_lora_weights"], reader),
         };
     }
+
+    private static AdapterBias ReadBias(ConfigReader reader)
+    {
+        var word = reader.Text("bias") ?? "none";
+        foreach (var bias in Enum.GetValues<AdapterBias>())
+            if (Word(bias) == word)
+                return bias;
+        reader.Problem($"bias is {word}, but must be none, all or lora_only");
+        return AdapterBias.None;
+    }
+
+    /// <summary>PEFT's word for it.</summary>
+    public static string Word(AdapterBias bias) => bias switch
+    {
+        AdapterBias.All => "all",
+        AdapterBias.LoraOnly => "lora_only",
+        _ => "none",
+    };
 
     /// <summary>What changed the weights below when it began cannot be read: nobody knows the changed weights.</summary>
     private static AdapterInit ReadInit(JsonNode? value, ConfigReader reader)
@@ -103,7 +120,7 @@ internal static class AdapterConfigFile
         json["init_lora_weights"] = true;
         json["inference_mode"] = true;
         json["peft_type"] = "LORA";
-        json["bias"] = "none";
+        json["bias"] = Word(config.Bias);
         PublishedJson.Write(Path.Combine(folder, Name), json);
     }
 

@@ -38,7 +38,7 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
                     tensors.Find(part.Published, part.PublishedShape);
         foreach (var part in layout.Whole.Select(pair => pair.Own).Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own => own.Parts))
             tensors.Find(part.Published, part.PublishedShape);
-        tensors.RequireNoOthers();
+        tensors.RequireNoOthers(SavedTables.Known(layout));      // those are the model's own, and are read with it
     }
 
     public void Fill(AdapterLayout layout, ModelParameters parameters)
@@ -50,8 +50,12 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             else
                 foreach (var spec in layer.Specs)
                     Read(spec);
-        foreach (var (_, own) in layout.Whole)
+        foreach (var (replaced, own) in layout.Whole)
+        {
+            if (own.Parts.Count < replaced.Parts.Count)
+                parameters[own.Name].Value.Detach().CopyFrom(layout.Below(parameters, replaced.Name));
             Read(own);
+        }
         if (layout.Tokens is { } rows)
             Read(rows.Own);
 
@@ -85,7 +89,11 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
         public TensorData Find(string published, ValueList<long> shape)
         {
             if (!_names.TryGetValue(published, out var name))
-                throw new InputException($"{_files.Path}: tensor \"{published}\" is missing",
+                throw published.EndsWith(".base_layer.bias", StringComparison.Ordinal) ? new InputException(
+                    $"{_files.Path}: tensor \"{published}\" is missing, and bias asks for it",
+                    why: "PEFT before 0.20 did not save the biases that bias: lora_only trains: what they learnt is lost",
+                    fix: "write \"bias\": \"none\" into adapter_config.json to use the adapter with the model's own biases")
+                    : new InputException($"{_files.Path}: tensor \"{published}\" is missing",
                     why: "the config names its layer as one with an adapter", fix: Cure);
             _used.Add(published);
             var info = _files.Info(name);
@@ -98,9 +106,9 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             return _files.Read(name);
         }
 
-        public void RequireNoOthers()
+        public void RequireNoOthers(IEnumerable<string> passed)
         {
-            if (_names.Keys.Except(_used).Order(StringComparer.Ordinal).ToArray() is [var extra, ..] all)
+            if (_names.Keys.Except(_used).Except(passed).Order(StringComparer.Ordinal).ToArray() is [var extra, ..] all)
                 throw new InputException($"{_files.Path}: tensor \"{extra}\"{(all.Length > 1 ? $" and {all.Length - 1} more" : "")} "
                     + $"{(all.Length > 1 ? "belong" : "belongs")} to no layer that has an adapter",
                     why: "what an adapter learnt there would be lost without a word", fix: Cure);

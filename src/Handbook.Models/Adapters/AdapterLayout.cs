@@ -58,11 +58,18 @@ internal sealed record AdapterLayout
 
     public required IReadOnlyList<AdapterLayer> Layers { get; init; }
 
-    /// <summary>Parameters that it replaces by its own, trained whole: the model's, and its own.</summary>
+    /// <summary>Parameters that it replaces by its own, trained whole: the model's, and its own. Of a vector of several biases its own may
+    /// have few of the parts; the rows of the others stay the model's.</summary>
     public required IReadOnlyList<(ParameterSpec Base, ParameterSpec Own)> Whole { get; init; }
 
     /// <summary>The rows of tokens that are trained by themselves, and which tokens; null for none.</summary>
     public (ParameterSpec Own, ValueList<int> Ids)? Tokens { get; init; }
+
+    /// <summary>The published layers of the model, by their paths.</summary>
+    public required AdapterModules Modules { get; init; }
+
+    /// <summary>Whether it brings the model's tables, embedding and head, with it: then they are saved beside it.</summary>
+    public bool HasOwnTables { get; init; }
 
     /// <summary>Gives its parameters their values.</summary>
     public required IAdapterSource Source { get; init; }
@@ -116,8 +123,10 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, decoder, modules, specs, where)],
+            Whole = [.. Replaced(name, config, decoder, modules, specs, where),
+                .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)], where)],
             Tokens = TokensOf(name, config, modules, decoder),
+            Modules = modules,
             Source = source,
             IsTrained = trained,
         };
@@ -244,6 +253,50 @@ internal sealed record AdapterLayout
             });
         }
     }
+
+    /// <summary>The biases that are trained as they are. A layer that has an adapter is wrapped, and its own parts are called
+    /// <c>base_layer</c>.</summary>
+    private static List<(ParameterSpec Base, ParameterSpec Own)> Biases(string name, AdapterConfig config, IReadOnlyList<ParameterSpec> specs,
+        HashSet<string> targets, string where)
+    {
+        var biases = new List<(ParameterSpec, ParameterSpec)>();
+        foreach (var spec in specs.Where(spec => spec.Kind == ParameterKind.Bias && config.Bias != AdapterBias.None))
+        {
+            ParameterPart[] own = [.. from part in spec.Parts
+                let module = part.Published[..^".bias".Length]
+                where (config.Bias == AdapterBias.All || targets.Contains(module))
+                    && !config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved))
+                select part with { Published = $"{Prefix}{module}{(targets.Contains(module) ? ".base_layer" : "")}.bias" }];
+            if (own.Length > 0)
+                biases.Add((spec, spec with { Name = $"{spec.Name}.{name}", Parts = [.. own] }));
+        }
+        if (biases.Count == 0 && config.Bias != AdapterBias.None)
+            throw new InputException($"{where}: bias is {AdapterConfigFile.Word(config.Bias)}, but "
+                + (config.Bias == AdapterBias.All ? "this model has no biases" : "no layer with an adapter has a bias in this model"),
+                why: "nothing would be trained by it", fix: "remove bias, or set it to none");
+        return biases;
+    }
+
+    /// <summary>The rows of parameters in <see cref="Whole"/> that stay the model's: parameter, first row, rows.</summary>
+    public IEnumerable<(string Name, long Start, long Rows)> KeptRows()
+    {
+        foreach (var (_, own) in Whole)
+        {
+            var end = 0L;
+            foreach (var part in own.Parts.OrderBy(part => part.Start))
+            {
+                if (part.Start > end)
+                    yield return (own.Name, end, part.Start - end);
+                end = part.Start + part.Rows;
+            }
+            if (end < own.Shape[0])
+                yield return (own.Name, end, own.Shape[0] - end);
+        }
+    }
+
+    /// <summary>The model's own value of a parameter, with the adapters below this one.</summary>
+    public Tensor Below(ModelParameters parameters, string name) =>
+        parameters.With([.. parameters.Adapters.Where(other => other != this).Select(other => other.Name)])[name].Value.Detach();
 
     /// <summary>The adapter as products read it.</summary>
     public LowRank Operation(AdapterLayer layer, ModelParameters parameters, double sign = 1) => new()

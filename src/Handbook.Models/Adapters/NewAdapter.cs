@@ -15,12 +15,12 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         foreach (var (replaced, own) in layout.Whole)
-            parameters[own.Name].Value.Detach().CopyFrom(parameters.With(Below(layout, parameters))[replaced.Name].Value.Detach());
+            parameters[own.Name].Value.Detach().CopyFrom(layout.Below(parameters, replaced.Name));
         if (layout.Tokens is { } tokens)
         {
-            var (table, rows) = (parameters.With(Below(layout, parameters))[ParameterSpec.Embedding], parameters[tokens.Own.Name].Value.Detach());
+            var (table, rows) = (layout.Below(parameters, ParameterSpec.Embedding), parameters[tokens.Own.Name].Value.Detach());
             for (var i = 0; i < tokens.Ids.Count; i++)
-                rows.Narrow(0, i, 1).CopyFrom(table.Value.Detach().Narrow(0, tokens.Ids[i], 1));
+                rows.Narrow(0, i, 1).CopyFrom(table.Narrow(0, tokens.Ids[i], 1));
         }
         foreach (var layer in layout.Layers)
         {
@@ -36,9 +36,6 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
                         AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]));
         }
     }
-
-    private static string[] Below(AdapterLayout layout, ModelParameters parameters) =>
-        [.. parameters.Adapters.Where(other => other != layout).Select(other => other.Name)];
 
     private void Draw(AdapterInit init, AdapterLayer layer, ModelParameters parameters)
     {

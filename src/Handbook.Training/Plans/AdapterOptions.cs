@@ -64,6 +64,10 @@ public sealed record AdapterOptions
     /// which is bfloat16 over weights in few bits, and float32 otherwise.</summary>
     public AdapterType AdapterDtype { get; init; }
 
+    /// <summary>Which of the model's own biases are trained beside the adapter and saved with it: <c>none</c>, <c>all</c>, or
+    /// <c>lora_only</c>, those of the layers that have an adapter.</summary>
+    public TrainedBias Bias { get; init; }
+
     /// <summary>Give B a bias.</summary>
     public bool LoraBias { get; init; }
 
@@ -136,6 +140,12 @@ public sealed record AdapterOptions
         ModulesToSave = [.. scores ? (LoraModulesToSave ?? []).Union(["classifier", "score"]) : LoraModulesToSave ?? []],
         TrainedTokens = TrainableTokenIndices is null ? new Dictionary<string, ValueList<int>>()
             : new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [.. TrainableTokenIndices.Select(id => (int)id)] },
+        Bias = Bias switch
+        {
+            TrainedBias.All => AdapterBias.All,
+            TrainedBias.LoraOnly => AdapterBias.LoraOnly,
+            _ => AdapterBias.None,
+        },
         UseRslora = UseRslora,
         UseDora = UseDora,
         LoraBias = LoraBias,
@@ -154,6 +164,17 @@ public sealed record AdapterOptions
     /// <summary>Whether a word is the end of a module's name: no character of it means something in a regular expression.</summary>
     private static bool IsName(string word) => word != ModuleNames.AllLinearWord
         && word.All(letter => char.IsAsciiLetterOrDigit(letter) || letter is '_' or '.') && !word.Contains(".*", StringComparison.Ordinal);
+}
+
+/// <summary>Biases that are trained beside an adapter; PEFT's <c>bias</c>.</summary>
+public enum TrainedBias
+{
+    /// <summary>None.</summary>
+    [Spelled("none")] None,
+    /// <summary>Every bias of the model.</summary>
+    [Spelled("all")] All,
+    /// <summary>Those of the layers that have an adapter.</summary>
+    [Spelled("lora_only")] LoraOnly,
 }
 
 /// <summary>Type in which an adapter is kept while it is trained.</summary>

@@ -15,7 +15,12 @@ internal static class AdapterPlan
     /// <summary>The name of the adapter as it stood when the run began.</summary>
     private const string AtTheStart = "reference";
 
-    /// <param name="source">The model that the run begins with.</param>
+    /// <summary>The model that a run begins with, with the tables of the adapter that it goes on from.</summary>
+    /// <exception cref="InputException">It is not there.</exception>
+    public static ModelSource Source(MethodOptions run) => ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path")
+        .ToGoOnWith(run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } ? Adapter(named) : null);
+
+    /// <param name="source">The model that the run begins with: <see cref="Source"/>.</param>
     /// <param name="weights">Its weights.</param>
     /// <param name="checkpoint">The folder to go on from; null begins anew.</param>
     /// <exception cref="InputException">Model, adapter and keys do not fit together.</exception>
@@ -45,7 +50,8 @@ internal static class AdapterPlan
         return [.. below, .. reference, Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true)];
 
         AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
-            config, weights.Family, weights.Config, weights.Parameters, values, where, trained) with { IsBFloat16 = trained && narrow };
+            config, weights.Family, weights.Config, weights.Parameters, values, where, trained)
+            with { IsBFloat16 = trained && narrow, HasOwnTables = source.HasOwnTables };
     }
 
     /// <summary>The folder of an adapter to go on with.</summary>

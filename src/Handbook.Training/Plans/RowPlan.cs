@@ -88,7 +88,7 @@ internal static class RowPlan
         try
         {
             if (run.Model.ModelNameOrPath is { } name && ModelFolder.TryFind(name) is not null)
-                return ModelSource.Find(name).Config().Decoder.VocabularySize;
+                return AdapterPlan.Source(run).Config().Decoder.VocabularySize;
         }
         catch (InputException)
         {

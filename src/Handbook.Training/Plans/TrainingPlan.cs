@@ -66,7 +66,7 @@ internal sealed record TrainingPlan
     /// <exception cref="InputException">Model, tokenizer and method do not fit together.</exception>
     public static TrainingPlan Of(MethodOptions run, string? checkpoint)
     {
-        var model = ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path");
+        var model = AdapterPlan.Source(run);
         var initial = model.Folder;
         var adapts = run.Adapter.UsePeft;
         var source = adapts ? initial : checkpoint ?? initial;
@@ -74,7 +74,7 @@ internal sealed record TrainingPlan
         var config = WithHead(model.Config(), run.Definition, initial);
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
-        using var weights = Open(source, config, run);
+        using var weights = Open(adapts ? model : null, source, config, run);
         if (!adapts)
             RequireTrainable(weights, source);
         var adapters = AdapterPlan.Of(run, model, weights, checkpoint);
@@ -109,7 +109,7 @@ internal sealed record TrainingPlan
     public Decoder LoadModel(IWorkObserver observer)
     {
         var folder = Run.Adapter.UsePeft ? InitialFolder : ModelFolder;
-        using var weights = Open(folder, Config, Run);
+        using var weights = Open(Run.Adapter.UsePeft ? Source : null, folder, Config, Run);
         return QuantisedCache.Load(folder, weights, Parameters, CacheFolder.Default, observer);
     }
 
@@ -138,8 +138,12 @@ internal sealed record TrainingPlan
                     fix: "name the model's own tokenizer in tokenizer_name_or_path");
     }
 
-    private static ModelWeights Open(string folder, PublishedConfig config, MethodOptions run) =>
-        ModelWeights.Open(folder, config, fused: true, headSeed: run.Definition.Head == ModelHead.Score ? run.Training.Seed : null);
+    /// <param name="below">The model that adapters are trained over; null where the weights of a folder are trained themselves.</param>
+    private static ModelWeights Open(ModelSource? below, string folder, PublishedConfig config, MethodOptions run)
+    {
+        long? headSeed = run.Definition.Head == ModelHead.Score ? run.Training.Seed : null;
+        return below?.Open(config, headSeed) ?? ModelWeights.Open(folder, config, fused: true, headSeed: headSeed);
+    }
 
     /// <summary>A model's config with the head that a method trains.</summary>
     /// <param name="source">The model's folder.</param>

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Text.Tokenizers;
+using Handbook.Training.Plans;
 
 namespace Handbook.Runs;
 
@@ -26,7 +27,7 @@ internal static class ReferenceCheck
             throw new InputException($"{Key}: {folder} is a reward model", why: "it scores texts, and has no log-probabilities of tokens",
                 fix: "name a language model");
         var (size, policySize) = (config.Decoder.VocabularySize,
-            ModelSource.Find(recipe.Model.ModelNameOrPath!, "model_name_or_path").Config().Decoder.VocabularySize);
+            AdapterPlan.Source(recipe).Config().Decoder.VocabularySize);
         if (size != policySize)
             throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}",
                 why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");

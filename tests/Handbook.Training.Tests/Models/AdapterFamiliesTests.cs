@@ -16,7 +16,8 @@ public sealed class AdapterFamiliesTests
 {
     private const int Rank = 8;
 
-    private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian", "saved"];
+    private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian",
+        "saved", "all-biases", "own-biases"];
 
     public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
 
@@ -26,7 +27,7 @@ public sealed class AdapterFamiliesTests
         var folder = SharedFiles.Need("golden", "models", name);
         var config = Built(folder);
         var published = new PublishedLayers(folder, config);
-        foreach (var kind in s_kinds)
+        foreach (var kind in s_kinds.Where(published.Has))
         {
             using var files = new TemporaryFolder();
             var adapter = published.Adapter(kind);
@@ -91,9 +92,13 @@ public sealed class AdapterFamiliesTests
     {
         using var scope = TensorScope.Enter();
         var random = new Random(4);
+        var kept = model.Parameters.Adapters.SelectMany(adapter => adapter.KeptRows()).Select(rows => (Rows: rows, Before: Rows(rows))).ToArray();
         foreach (var bucket in model.Parameters.Trained)
             foreach (ref var value in bucket.Values.AsSpan<float>())
                 value += (float)(0.1 * (random.NextDouble() - 0.5));
+        using (GradMode.Disabled())
+            foreach (var (rows, before) in kept)
+                model.Parameters[rows.Name].Value.Detach().Narrow(0, rows.Start, rows.Rows).CopyFrom(Tensor.From(before));
         model.Parameters.RefreshCompute();
         model.Parameters.ClearGradients();
         int[] places = [.. Enumerable.Range(0, 11)];
@@ -108,6 +113,11 @@ public sealed class AdapterFamiliesTests
         foreach (var bucket in model.Parameters.Trained)
             bucket.Values.AddInPlace(bucket.Gradients!, -0.1);
         model.Parameters.RefreshCompute();
+        foreach (var (rows, before) in kept)
+            Assert.Equal(before, Rows(rows));
+
+        float[] Rows((string Name, long Start, long Rows) rows) =>
+            model.Parameters[rows.Name].Value.Detach().Narrow(0, rows.Start, rows.Rows).ToArray<float>();
     }
 
     private static readonly int[] s_ids = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8];
@@ -148,6 +158,16 @@ public sealed class AdapterFamiliesTests
 
         private static string Last(string module) => module[(module.LastIndexOf('.') + 1)..];
 
+        /// <summary>Whether a model can have an adapter of a kind: some have no biases.</summary>
+        public bool Has(string kind) => !kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any();
+
+        private IEnumerable<string> Biases(string kind) => _shapes.Keys.Where(name => name.EndsWith(".bias", StringComparison.Ordinal)
+            && _shapes[name].Length == 1 && (kind == "all-biases" || Targeted(kind).Contains(name[..^".bias".Length])));
+
+        /// <summary>What has an adapter. Of the last kind some of the layers that are multiplied together, not all.</summary>
+        private IEnumerable<string> Targeted(string kind) => kind == "own-biases"
+            ? Linear.Where(module => Last(module) != "k_proj" && !module.Contains(".1.", StringComparison.Ordinal)) : Linear;
+
         public AdapterConfig Adapter(string kind)
         {
             string[] linear = [.. Linear.Select(Last).Distinct()];
@@ -166,6 +186,8 @@ public sealed class AdapterFamiliesTests
                 "pissa" => all with { Init = AdapterInit.Pissa, Rank = 4 },
                 "olora" => all with { Init = AdapterInit.Olora, Rank = 4 },
                 "gaussian" => all with { Init = AdapterInit.Gaussian },
+                "all-biases" => all with { Bias = AdapterBias.All },
+                "own-biases" => all with { Bias = AdapterBias.LoraOnly, Targets = ModuleNames.Of(Targeted(kind)) },
                 "saved" => all with { ModulesToSave = [.. _tied ? [] : (string[])[_names.Head], Last(_names.Embedding), _names.Norm] },
                 _ => all,
             };
@@ -175,7 +197,7 @@ public sealed class AdapterFamiliesTests
         public IEnumerable<string> Tensors(string kind, AdapterConfig adapter)
         {
             var tensors = new List<string>();
-            foreach (var module in Linear.Concat(kind == "named" ? [_names.Head] : []))
+            foreach (var module in Targeted(kind).Concat(kind == "named" ? [_names.Head] : []))
             {
                 // PEFT takes the last number of a path for the layer's, also that of an expert
                 if (kind == "layer" && module.Split('.').Last(part => part.All(char.IsAsciiDigit)) != "1")
@@ -199,7 +221,16 @@ public sealed class AdapterFamiliesTests
                 var table = _shapes[_names.Embedding + ".weight"];
                 Add(_names.Embedding + ".lora_embedding_A", Rank, table[0]);
                 Add(_names.Embedding + ".lora_embedding_B", table[1], Rank);
+                // whatever PEFT knows as a table by these names is saved as it is below its adapter
+                if (_names.Embedding.EndsWith("embed_tokens", StringComparison.Ordinal) || _names.Head == "lm_head")
+                {
+                    Add(_names.Embedding + ".base_layer.weight", table);
+                    Add(_names.Head + ".base_layer.weight", table);
+                }
             }
+            if (kind.EndsWith("biases", StringComparison.Ordinal))
+                foreach (var bias in Biases(kind))
+                    Add(bias[..^".bias".Length] + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias", _shapes[bias]);
             if (kind == "saved")
                 foreach (var (name, shape) in _shapes)
                     if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm || module == _names.Head))

@@ -28,7 +28,7 @@ public sealed class AdapterWrongUseTests : IDisposable
     [InlineData("""{"lora_dropout": 1}""", "lora_dropout is 1, but must be at least 0 and below 1")]
     [InlineData("""{"peft_type": "IA3"}""", "peft_type is IA3, and only LORA is read")]
     [InlineData("""{"peft_type": 3}""", "peft_type is 3")]
-    [InlineData("""{"bias": "all"}""", "bias is all")]
+    [InlineData("""{"bias": "some"}""", "bias is some, but must be none, all or lora_only")]
     [InlineData("""{"use_dora": "yes"}""", "use_dora is \"yes\"")]
     [InlineData("""{"target_modules": [null]}""", "target_modules has null, but must be a name, or a list of names")]
     [InlineData("""{"target_modules": ["q_proj", 3]}""", "target_modules has 3")]
