@@ -138,16 +138,24 @@ public sealed class Decoder : IDisposable
     {
         using var scope = TensorScope.Enter();
         var (type, padding) = (Parameters.Plan.Residual, Config.PaddingRow ?? -1);
-        var y = TokenEmbedding.Forward(tokens, positions, _embedding, _positions, type, Config.EmbeddingScale, padding);
+        // what is multiplied by magnitudes are tokens, not their positions
+        var scales = _embedding.Adapters.Any(adapter => adapter.HasMagnitude);
+        var (table, inverse) = (scales ? null : _positions, scales ? AdaptedTable.InverseNorms(_embedding, type) : []);
+        var y = TokenEmbedding.Forward(tokens, positions, _embedding, table, type, Config.EmbeddingScale, padding);
         if (_embedding.Replaced is { } replaced && replaced.Find(tokens.Host) is { Places.Length: > 0 } found)
             y = RowReplace.Forward(y, found.Places, TokenEmbedding.Forward(found.Which, Array.ConvertAll(found.Places,
-                place => positions.Host[place]), replaced.Rows, _positions, type, Config.EmbeddingScale));
-        foreach (var adapter in _embedding.Adapters)
+                place => positions.Host[place]), replaced.Rows, table, type, Config.EmbeddingScale));
+        for (var i = 0; i < _embedding.Adapters.Count; i++)
         {
+            var adapter = _embedding.Adapters[i];
             var low = TokenEmbedding.Forward(tokens, positions, adapter.Down, null, type, padding: padding);
             foreach (var part in adapter.Parts)
                 y += Linear.InMaster(low, part.Up) * (part.Scale * Config.EmbeddingScale);
+            if (adapter.Parts[0].Magnitude is { } magnitude)
+                y = AdaptedTable.Scale(y, magnitude, inverse[i]!);
         }
+        if (scales && _positions is not null)
+            y += TokenEmbedding.Forward(positions, positions, _positions, null, type);
         return scope.Keep(y);
     }
 

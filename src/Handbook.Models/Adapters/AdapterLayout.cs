@@ -151,7 +151,7 @@ internal sealed record AdapterLayout
                 fix: "use one of the two");
         if (Unfit(place, config) is { } key)
             throw new InputException($"{where}: {module.Path} cannot have an adapter with {key}",
-                why: "on an embedding or a head only B·A is added", fix: $"leave it out of the targets, or leave {key} out");
+                why: "a look-up adds A·B, and has no outputs with a bias", fix: $"leave it out of the targets, or leave {key} out");
     }
 
     private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,
@@ -176,10 +176,9 @@ internal sealed record AdapterLayout
     }
 
     /// <summary>The key that a place cannot follow; null where it can.</summary>
-    private static string? Unfit(AdapterPlace place, AdapterConfig config) => place == AdapterPlace.Layer ? null
-        : config.UseDora ? "use_dora" : config.LoraBias ? "lora_bias"
-        : place == AdapterPlace.Embedding && config.Init is (AdapterInit.Pissa or AdapterInit.Olora)
-            ? "init_lora_weights that decomposes it" : null;
+    private static string? Unfit(AdapterPlace place, AdapterConfig config) => place != AdapterPlace.Embedding ? null
+        : config.LoraBias ? "lora_bias"
+        : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? "init_lora_weights that decomposes it" : null;
 
     private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
         module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
@@ -203,8 +202,9 @@ internal sealed record AdapterLayout
             {
                 downs.Add(new(published + ".lora_embedding_A", [r, width], 0, 0, width, Transposed: true));
                 targets.Add(new(module, new($"{own}.lora_B.weight", [inputs, r],
-                    [new(published + ".lora_embedding_B", [inputs, r], 0, 0, inputs, false)], ParameterKind.Weight, 0), null, null, 0, 0,
-                    config.ScaleOf(module)));
+                    [new(published + ".lora_embedding_B", [inputs, r], 0, 0, inputs, false)], ParameterKind.Weight, 0), null,
+                    config.UseDora ? new($"{own}.magnitude", [inputs], [new(published + ".lora_magnitude_vector", [inputs], 0, 0, inputs, false)],
+                        ParameterKind.Weight, 0) : null, 0, 0, config.ScaleOf(module)));
                 continue;
             }
             downs.Add(new(published + ".lora_A.weight", [r, inputs], 0, rank, r, false));

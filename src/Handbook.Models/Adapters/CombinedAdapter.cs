@@ -47,7 +47,7 @@ internal sealed class CombinedAdapter
 
     private static void RequirePlain(string folder, WeightFiles files, CombinationMethod method)
     {
-        foreach (var name in AdapterFolder.Names(files).Keys)
+        foreach (var name in AdapterFolder.Names(files).Keys.Where(name => !IsTable(name)))
             if (!((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
                 throw new InputException($"{folder}: tensor \"{name}\" is no A or B of a layer",
                     why: $"{method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) is "
@@ -69,9 +69,32 @@ internal sealed class CombinedAdapter
             advance(module);
         }
         var rank = made.Where(tensor => IsDown(tensor.Name)).Max(tensor => tensor.Shape[0]);
-        return ([.. made.Select(tensor => Padded(tensor.Name, tensor.Shape, tensor.Values, rank))], Config((int)rank, downs));
+        return ([.. made.Select(tensor => Padded(tensor.Name, tensor.Shape, tensor.Values, rank)), .. Tables()], Config((int)rank, downs));
 
         void Add(string name, Tensor values) => made.Add((name, [.. values.Shape], values.To(DType.Float32).ToArray<float>()));
+    }
+
+    /// <summary>The model's own tables, which lie beside adapters of them.</summary>
+    /// <exception cref="InputException">They differ: the adapters were not trained over the same weights.</exception>
+    private IEnumerable<TensorToSave> Tables()
+    {
+        foreach (var name in _adapters.SelectMany(adapter => adapter.Names.Keys).Where(IsTable).Distinct().ToArray())
+        {
+            var all = _adapters.Where(adapter => adapter.Names.ContainsKey(name)).Select(adapter => adapter.Files.Read(adapter.Names[name])).ToArray();
+            if (Array.Find(all, table => !SavedTables.IsSame(all[0], table)) is { Info: not null })
+                throw new InputException($"the adapters hold different tensors \"{name}\"", why: "it is the model's own table below them: they "
+                    + "were trained over different ones", fix: "combine adapters of one model");
+            yield return TensorToSave.From(Copy(name, all[0]));
+        }
+    }
+
+    /// <summary>A tensor in memory of its own, which outlives its file.</summary>
+    private static unsafe TensorData Copy(string name, TensorData data)
+    {
+        var copy = new NativeBuffer(data.Info.ByteCount);
+        Buffer.MemoryCopy((void*)data.Pointer, copy.Pointer, copy.Size, copy.Size);
+        GC.KeepAlive(data.Owner);
+        return new(data.Info with { Name = name }, (nint)copy.Pointer, copy);
     }
 
     private AdapterFactors[] Factors(string down, string module)
@@ -137,6 +160,8 @@ internal sealed class CombinedAdapter
             LayersPattern = [],
         };
     }
+
+    private static bool IsTable(string name) => name.EndsWith(".base_layer.weight", StringComparison.Ordinal);
 
     private static bool IsDown(string name) => name.EndsWith(DownEnd, StringComparison.Ordinal) || name.EndsWith(TableDownEnd, StringComparison.Ordinal);
 

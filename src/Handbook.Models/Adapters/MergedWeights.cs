@@ -12,7 +12,7 @@ namespace Handbook.Models.Adapters;
 /// <code>
 /// LoRA:       W' = W + s·B·A                    b' = b + s·β             β: the bias of B
 /// DoRA:       V = W + s·B·A,  f = m / ‖V‖       W' = f ⊙ V,  b' = b + f ⊙ s·β      norms and factors by row
-/// embedding:  E' = E + s·A·Bᵀ
+/// embedding:  E' = E + s·A·Bᵀ                   with DoRA by column:  E' = m / ‖E + s·A·Bᵀ‖ ⊙ (E + s·A·Bᵀ)
 /// </code>
 /// Some rows are computed at a time, in float64, and rounded to the element type of the file as they are kept: memory holds one parameter in
 /// that type, and one tile. Sources: Hu et al. 2021, arXiv:2106.09685, §4.1; Liu et al. 2024, arXiv:2402.09353, eq. 5.
@@ -30,6 +30,7 @@ internal sealed class MergedWeights
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly bool _unties;
     private TensorData? _last;
+    private double[][]? _columns;       // of adapters of the embedding, 1 / ‖…‖ of each column; empty without magnitudes
 
     /// <param name="model">The network with the adapters active that are merged.</param>
     /// <param name="values">The checkpoint of the network: W, but for <see cref="OfCodes"/>.</param>
@@ -169,10 +170,22 @@ internal sealed class MergedWeights
         foreach (var adapter in ParameterOf(spec).Adapters)
             foreach (var part in adapter.Parts)
                 if (spec.Name == ParameterSpec.Embedding)
+                {
                     values.AddInPlace(Wide(adapter.Down).Narrow(0, start, values.Size(0)).Mm(Wide(part.Up).T()), part.Scale);
+                    if (part.Magnitude is { } magnitude)
+                        values.CopyFrom(values * Wide(magnitude) * Columns(spec)[adapter]);
+                }
                 else
                     Add(adapter, part, values, offset, start);
         return (values, offset);
+    }
+
+    /// <summary>1 / ‖…‖ of each column of the embedding, by the adapter that has magnitudes; [D].</summary>
+    private Dictionary<LowRank, Tensor> Columns(ParameterSpec spec)
+    {
+        var adapters = ParameterOf(spec).Adapters;
+        _columns ??= [.. AdaptedTable.InverseNorms(ParameterOf(spec), DType.Float64).Select(inverse => inverse?.ToArray<double>() ?? [])];
+        return Enumerable.Range(0, adapters.Count).Where(i => _columns[i].Length > 0).ToDictionary(i => adapters[i], i => Tensor.From(_columns[i]));
     }
 
     private static void Add(LowRank adapter, LowRankPart part, Tensor values, Tensor offset, long start)

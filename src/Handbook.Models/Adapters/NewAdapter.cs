@@ -32,8 +32,12 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
             Draw(layout.Config.Init, layer, parameters);
             foreach (var target in layer.Targets)
                 if (target.Magnitude is { } magnitude)
-                    parameters[magnitude.Name].Value.Detach().CopyFrom(
-                        AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]));
+                    parameters[magnitude.Name].Value.Detach().CopyFrom(layer.Place switch
+                    {
+                        AdapterPlace.Embedding => AdaptedTable.InverseNorms(parameters[layer.Base.Name], parameters.Plan.Residual)[^1]!.Pow(-1),
+                        AdapterPlace.Head when layer.Base.Name == ParameterSpec.Embedding => AdaptedLinear.RowNorms(parameters.TiedHead()),
+                        _ => AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]),
+                    });
         }
     }
 

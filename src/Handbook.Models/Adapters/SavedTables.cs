@@ -80,9 +80,9 @@ internal sealed class SavedTables
 
     /// <summary>All names, as of today, that a table of the base may have in an adapter's file.</summary>
     public static IEnumerable<string> Known(AdapterLayout layout) => from module in (string[])[layout.Modules.Embedding, layout.Modules.Head]
-        from place in s_places
-        from end in (string[])[".weight", ".bias"]
-        select AdapterLayout.Prefix + module + place + end;
+        from end in s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"])
+            .Append(".token_adapter.trainable_tokens_original")     // rows of the table once more
+        select AdapterLayout.Prefix + module + end;
 
     /// <summary>The tables that PEFT saves with an adapter: parameters of the base, under their names in the adapter's file.</summary>
     /// <param name="isResized">Whether the vocabulary is another than that of the model that the adapter names as its base.</param>
@@ -120,7 +120,8 @@ internal sealed class SavedTables
     private static string? Find(string module, string end, Dictionary<string, string> today) =>
         s_places.Select(place => AdapterLayout.Prefix + module + place + end).FirstOrDefault(today.ContainsKey);
 
-    private static bool IsSame(TensorData one, TensorData other)
+    /// <summary>Whether two tensors are the same to the last bit.</summary>
+    public static bool IsSame(TensorData one, TensorData other)
     {
         const int chunk = 1 << 24;
         if (one.Info.DType != other.Info.DType || !one.Info.Shape.Equals(other.Info.Shape))

@@ -53,7 +53,11 @@ internal sealed class AdaptedLinear : AutogradNode
 
     /// <summary>‖W + Σ s·B·A‖ of each row with all adapters, the last one's magnitudes left aside: what they begin with; [out].</summary>
     public static Tensor RowNorms(Parameter weight) =>
-        new AdaptedLinear(weight, null, null, inputNeedsGrad: false).SquaredNorms(weight.Adapters.Count - 1).Sqrt();
+        SquaredNorms(weight, weight.Adapters.Count - 1).Sqrt();
+
+    /// <summary>‖W + Σ s·B·A‖² of each row with the adapters up to one, its magnitudes left aside; [out], in the master's precision.</summary>
+    internal static Tensor SquaredNorms(Parameter weight, int last) =>
+        new AdaptedLinear(weight, null, null, inputNeedsGrad: false).SquaredNorms(last);
 
     private Tensor Run(Tensor x, bool keep)
     {

@@ -64,18 +64,39 @@ internal sealed class LinearLogProb : AutogradNode
     private LinearLogProb(Parameter head, Mirrored<int> targets, HeadOptions options, double[]? weights, Tensor[] low)
     {
         (_head, _targets, _options, _weights) = (head, targets, options, weights);
-        _added = [.. low.Select((values, i) => new Added(values, head.Adapters[i].Parts[0].Up, values.RequiresGrad))];
+        _added = [.. low.Select((values, i) => new Added(values, head, i, values.RequiresGrad))];
     }
 
-    /// <summary>What an adapter of the head adds to the logits: low · Bᵀ.</summary>
+    /// <summary>What an adapter of the head adds to the logits, low · Bᵀ + s·bias, and what it multiplies the sum by.</summary>
     /// <param name="Low">s·A·d(hidden); [M, r].</param>
-    /// <param name="Up">B; [V, r].</param>
     /// <param name="Wanted">Whether <see cref="Low"/> needs its gradient.</param>
-    private sealed record Added(Tensor Low, Parameter Up, bool Wanted)
+    private sealed record Added(Tensor Low, LowRankPart Part, Tensor? Inverse, bool Wanted)
     {
+        public Added(Tensor low, Parameter head, int place, bool wanted)
+            : this(low, head.Adapters[place].Parts[0], InverseNorms(head, place), wanted)
+        {
+        }
+
         /// <summary>The gradient of <see cref="Low"/> that forward knows already; null where there is none.</summary>
         public Tensor? Gradient { get; set; }
+
+        /// <summary>B; [V, r].</summary>
+        public Parameter Up => Part.Up;
+
+        /// <summary>m / ‖W + s·B·A‖ of each row; [V].</summary>
+        public Tensor Factor(DType type) => (Part.Magnitude!.Value.Detach() * Inverse!).To(type);
     }
+
+    /// <summary>1 / ‖W + s·B·A‖ of each row with the adapters of the head up to one; [V], null where this one has no magnitude.</summary>
+    private static Tensor? InverseNorms(Parameter head, int place)
+    {
+        if (!head.Adapters[place].HasMagnitude)
+            return null;
+        using var mode = GradMode.Disabled();
+        return AdaptedLinear.SquaredNorms(head, place).Rsqrt();
+    }
+
+    private bool Scales => _added.Any(added => added.Inverse is not null);
 
     /// <summary>The inputs of the adapters' second products, which have gradients of their own.</summary>
     private static Tensor[] Low(Tensor hidden, Parameter head, TokenNoise? noise) => [.. head.Adapters.Select(adapter =>
@@ -83,7 +104,10 @@ internal sealed class LinearLogProb : AutogradNode
             .To(hidden.DType) * adapter.Parts[0].Scale)];
 
     private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
-        [hidden, head.Value, .. low, .. head.Adapters.Select(adapter => adapter.Parts[0].Up.Value), head.Replaced?.Rows.Value];
+        [hidden, head.Value, .. low, .. Trained(head).Select(parameter => parameter.Value), head.Replaced?.Rows.Value];
+
+    /// <summary>What adapters of the head have besides A.</summary>
+    private static IEnumerable<Parameter> Trained(Parameter head) => head.Adapters.SelectMany(adapter => adapter.Parts[0].Parameters);
 
     /// <summary>Gives the logits of replaced rows their values.</summary>
     private static void Replace(Tensor logits, Tensor hidden, Parameter head)
@@ -179,7 +203,7 @@ internal sealed class LinearLogProb : AutogradNode
         using (GradMode.Disabled())
         {
             var size = targets.Count * head.Value.Size(0);
-            var all = needed && size > 0 && size * hidden.DType.Size <= KeptBytes
+            var all = needed && !node.Scales && size > 0 && size * hidden.DType.Size <= KeptBytes
                 ? Tensor.Empty(hidden.DType, hidden.Device, targets.Count, head.Value.Size(0)) : null;
             node.Chunks(hidden, (start, rows, logits) => node.Run(logits, start, null, statistics), all);
             result = Tensor.From(statistics.LogProb);
@@ -204,10 +228,15 @@ internal sealed class LinearLogProb : AutogradNode
         var type = hidden.DType == DType.Float64 ? DType.Float64 : DType.Float32;
         var logits = RowExact.IsEnabled ? head.Operand.RowByRow(hidden, null, type)
             : Product.Linear(hidden, head.Compute, null).To(type);
-        foreach (var (low, adapter) in Low(hidden, head, noise: null).Zip(head.Adapters))
+        foreach (var (low, i) in Low(hidden, head, noise: null).Select((low, i) => (low, i)))
         {
-            WeightOperand up = adapter.Parts[0].Up.Compute;
+            var part = head.Adapters[i].Parts[0];
+            WeightOperand up = part.Up.Compute;
             logits = logits + (RowExact.IsEnabled ? up.RowByRow(low, null, type) : up.Linear(low, null).To(type));
+            if (part.UpBias is { } offset)
+                logits = logits + offset.Compute.Detach().To(type) * part.Scale;
+            if (part.Magnitude is { } magnitude)
+                logits = logits * (magnitude.Value.Detach() * InverseNorms(head, i)!).To(type);
         }
         Replace(logits, hidden, head);
         if (options.Scale != 1)
@@ -259,11 +288,38 @@ internal sealed class LinearLogProb : AutogradNode
             {
                 Product.Into(hidden.Narrow(0, start, rows), transposed, logits);
                 foreach (var added in _added)
-                    Product.TrySum(logits, added.Low.Detach().Narrow(0, start, rows), added.Up.Compute.Detach().T(), add: true);
+                    Add(added, logits, start, null);
                 Replace(logits, hidden.Detach().Narrow(0, start, rows), _head);
             }
             body(start, rows, logits);
         }
+    }
+
+    /// <summary>What one adapter makes of some rows' logits.</summary>
+    /// <param name="sums">Gets the logits before the magnitudes where given.</param>
+    private static void Add(Added added, Tensor logits, int start, Tensor?[]? sums, int place = 0)
+    {
+        Product.TrySum(logits, added.Low.Detach().Narrow(0, start, logits.Size(0)), added.Up.Compute.Detach().T(), add: true);
+        if (added.Part.UpBias is { } offset)
+            logits.AddInPlace(offset.Compute.Detach(), added.Part.Scale);
+        if (added.Inverse is null)
+            return;
+        if (sums is not null)
+            sums[place] = logits.Clone();
+        logits.CopyFrom(logits * added.Factor(logits.DType));
+    }
+
+    /// <summary>The logits of some rows before each adapter's magnitudes, computed once more.</summary>
+    private Tensor?[] Sums(Tensor hidden, int start)
+    {
+        var sums = new Tensor?[_added.Length];
+        if (!Scales)
+            return sums;
+        var logits = Tensor.Empty(hidden.DType, hidden.Device, hidden.Size(0), _head.Value.Size(0));
+        Product.Into(hidden, _head.Compute.Detach().T(), logits);
+        for (var i = 0; i < _added.Length; i++)
+            Add(_added[i], logits, start, sums, i);
+        return sums;
     }
 
     /// <summary>Statistics of some rows; with weights their logits become the gradient of Σ weight · loss.</summary>
@@ -274,13 +330,23 @@ internal sealed class LinearLogProb : AutogradNode
     private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden, Tensor?[] dlow, int start)
     {
         var rows = dlogits.Size(0);
-        for (var i = 0; i < _added.Length; i++)
-        {
-            if (dlow[i] is { } gradient)
-                Product.Into(dlogits, _added[i].Up.Compute, gradient.Narrow(0, start, rows));
-            _added[i].Up.AddProduct(dlogits.T(), _added[i].Low.Detach().Narrow(0, start, rows));
-        }
         var taken = TakeReplaced(dlogits);
+        var sums = Sums(hidden.Detach(), start);
+        for (var i = _added.Length - 1; i >= 0; i--)
+        {
+            var part = _added[i].Part;
+            if (sums[i] is { } sum)
+            {
+                if (part.Magnitude is { IsTrainable: true } magnitude)
+                    magnitude.Add((dlogits.To(magnitude.Value.DType) * sum.To(magnitude.Value.DType)).Sum(0) * _added[i].Inverse!);
+                dlogits.CopyFrom(dlogits * _added[i].Factor(dlogits.DType));
+            }
+            if (part.UpBias is { IsTrainable: true } offset)
+                offset.Add(dlogits.To(offset.Gradient!.DType).Sum(0) * part.Scale);
+            if (dlow[i] is { } gradient)
+                Product.Into(dlogits, part.Up.Compute, gradient.Narrow(0, start, rows));
+            part.Up.AddProduct(dlogits.T(), _added[i].Low.Detach().Narrow(0, start, rows));
+        }
         if (dhidden is not null)
             Product.Into(dlogits, _head.Compute, dhidden);
         if (taken is not null)
@@ -299,9 +365,9 @@ internal sealed class LinearLogProb : AutogradNode
             var factor = gradients[0]!.ToScalar();
             var missing = factor - _summed;
             _summed = 0;            // a second pass over the same graph finds nothing done
-            if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true } || _added.Any(added => added.Up.IsTrainable)))
+            if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true } || Trained(_head).Any(parameter => parameter.IsTrainable)))
                 Again(Array.ConvertAll(_weights, weight => weight * missing), null, new Tensor?[_added.Length]);
-            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[_added.Length + 1]];
+            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[Trained(_head).Count() + 1]];
 
             Tensor? Times(Tensor? gradient) => gradient is null || factor == 1 ? gradient : gradient * factor;
         }
@@ -309,14 +375,19 @@ internal sealed class LinearLogProb : AutogradNode
         var result = _hiddenWanted ? _hidden.EmptyLike() : null;
         var further = Array.ConvertAll(_added, added => added.Wanted ? added.Low.EmptyLike() : null);
         Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result, further);
-        return [result, null, .. further, .. new Tensor?[_added.Length + 1]];
+        return [result, null, .. further, .. new Tensor?[Trained(_head).Count() + 1]];
     }
 
     /// <summary>Keeps what adapters need in the backward pass.</summary>
     private void SaveAdded()
     {
         for (var i = 0; i < _added.Length; i++)
-            _added[i] = _added[i] with { Low = Save(_added[i].Low.Detach()), Gradient = _added[i].Gradient is { } known ? Save(known) : null };
+            _added[i] = _added[i] with
+            {
+                Low = Save(_added[i].Low.Detach()),
+                Inverse = _added[i].Inverse is { } inverse ? Save(inverse) : null,
+                Gradient = _added[i].Gradient is { } known ? Save(known) : null,
+            };
     }
 
     /// <summary>Adds the gradient of Σ weight · loss to the head, and writes those of the hidden rows and of what adapters multiply.</summary>

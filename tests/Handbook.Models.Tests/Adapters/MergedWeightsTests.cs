@@ -71,12 +71,15 @@ public sealed class MergedWeightsTests : IDisposable
     }
 
     [Theory]
-    [InlineData("embed_tokens", true)]
-    [InlineData("lm_head", true)]
-    [InlineData("q_proj", false)]
-    public void A_tied_head_gets_a_matrix_of_its_own_where_only_one_of_the_two_changed(string target, bool unties)
+    [InlineData("embed_tokens", true, false)]
+    [InlineData("lm_head", true, false)]
+    [InlineData("q_proj", false, false)]
+    [InlineData("embed_tokens", true, true)]
+    [InlineData("lm_head", true, true)]
+    public void A_tied_head_gets_a_matrix_of_its_own_where_only_one_of_the_two_changed(string target, bool unties, bool dora)
     {
-        using var model = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))), All() with { Targets = ModuleNames.Of([target]) });
+        using var model = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))),
+            All() with { Targets = ModuleNames.Of([target]), UseDora = dora });
         AssertSame(model);
         Assert.Equal(unties, model.Weights.HasOwnHead);
         Assert.Equal(!unties, PublishedConfig.Load(model.Folder).Decoder.TiedHead);
@@ -84,6 +87,14 @@ public sealed class MergedWeightsTests : IDisposable
         Assert.Equal(unties, files.Has("lm_head.weight"));
         if (unties)
             Assert.NotEqual(files.Read("lm_head.weight").Singles(), files.Read("model.embed_tokens.weight").Singles());
+    }
+
+    [Fact]
+    public void Magnitudes_of_head_and_embedding_are_merged_in_their_order()
+    {
+        AdapterConfig config = All() with { Targets = ModuleNames.Of(["embed_tokens", "lm_head", "o_proj"]), UseDora = true };
+        using var model = new MergedModel(Base(Some.Llama()), config, config with { UseDora = false, Rank = 2 }, config);
+        AssertSame(model);
     }
 
     [Theory]

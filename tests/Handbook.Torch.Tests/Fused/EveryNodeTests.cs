@@ -79,6 +79,12 @@ public sealed class EveryNodeTests
             Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new(), PlainHead(x, 0))
                 * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
         }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2)),
+        ["log-probabilities of a head with magnitudes"] = (["LinearLogProb"], () => HeadWithMagnitudes(new() { SoftCap = 3 }, (x, head, options) =>
+            LinearLogProb.LogProbs(x, head, s_targets, options), loss => -loss)),
+        ["weighted loss of a head with magnitudes"] = (["LinearLogProb"], () => HeadWithMagnitudes(new(), (x, head, options) =>
+            LinearLogProb.WeightedLoss(x, head, s_targets, [0.3, -0.2, 1.1], options),
+            loss => (loss * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1))),
+        ["embedding with magnitudes"] = (["AdaptedTable"], EmbeddingWithMagnitudes),
         ["replaced rows"] = (["RowReplace"], () => new Agree
         {
             Fused = x => [RowReplace.Forward(x[0].Value, new[] { 3, 0 }, x[1].Value)],
@@ -191,9 +197,63 @@ public sealed class EveryNodeTests
             .With(Role.Weight, 1, 3, 1).With(Role.Weight, 1, 2).With(Role.Weight, 1, 3).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 6, 2)
             .With(Role.Weight, 1, 6);
 
-        static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
-
     }
+
+    private static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
+
+    /// <summary>A head [3, 4] → [3, 5] below two adapters with magnitudes, the first with a bias.</summary>
+    private static Agree HeadWithMagnitudes(HeadOptions options, Func<Tensor, Parameter, HeadOptions, Tensor> fused, Func<Tensor, Tensor> plain) =>
+        new Agree
+        {
+            Fused = x => [fused(x[0].Value, x[1].Parameter!.With(
+            [
+                new LowRank
+                {
+                    Down = x[2].Parameter!,
+                    Parts = [new() { Up = x[3].Parameter!, UpBias = x[4].Parameter, Magnitude = x[5].Parameter, Scale = 2 }],
+                },
+                new LowRank { Down = x[6].Parameter!, Parts = [new() { Up = x[7].Parameter!, Magnitude = x[8].Parameter, Scale = 1.5 }] },
+            ]), options)],
+            Plain = x =>
+            {
+                var (added, more) = (2 * x[3].Value.Mm(x[2].Value), 1.5 * x[7].Value.Mm(x[6].Value));
+                var own = x[0].Value.Linear(x[1].Value);
+                var factor = x[5].Value * Length(x[1].Value + added);
+                var first = (own + x[0].Value.Linear(added) + 2 * x[4].Value) * factor;
+                var second = (first + x[0].Value.Linear(more))
+                    * (x[8].Value * Length((x[1].Value + added) * factor.Detach().Reshape(5, 1) + more));
+                return [plain(Plain.Loss(x[0].Value, x[1].Value, s_targets, options, second - own))];
+            },
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2).With(Role.Weight, 1, 5)
+            .With(Role.Weight, 1, 5).With(Role.Weight, 1, 1, 4).With(Role.Weight, 1, 5, 1).With(Role.Weight, 1, 5);
+
+    /// <summary>A table [5, 4] below two adapters with magnitudes.</summary>
+    private static Agree EmbeddingWithMagnitudes() => new Agree
+    {
+        Fused = x =>
+        {
+            var table = x[0].Parameter!.With(
+            [
+                new LowRank { Down = x[1].Parameter!, Parts = [new() { Up = x[2].Parameter!, Magnitude = x[3].Parameter, Scale = 2 }] },
+                new LowRank { Down = x[4].Parameter!, Parts = [new() { Up = x[5].Parameter!, Magnitude = x[6].Parameter, Scale = 1.5 }] },
+            ]);
+            var type = x[0].Parameter!.Value.DType;
+            var inverse = AdaptedTable.InverseNorms(table, type);
+            var y = TokenEmbedding.Forward(s_targets, s_targets, table, null, type);
+            foreach (var (adapter, i) in table.Adapters.Select((adapter, i) => (adapter, i)))
+                y = AdaptedTable.Scale(y + Linear.InMaster(TokenEmbedding.Forward(s_targets, s_targets, adapter.Down, null, type),
+                    adapter.Parts[0].Up) * adapter.Parts[0].Scale, adapter.Parts[0].Magnitude!, inverse[i]!);
+            return [y];
+        },
+        Plain = x =>
+        {
+            var (added, more) = (2 * x[1].Value.Mm(x[2].Value.T()), 1.5 * x[4].Value.Mm(x[5].Value.T()));
+            var factor = x[3].Value * Length((x[0].Value + added).T());
+            var table = ((x[0].Value + added) * factor + more) * (x[6].Value * Length(((x[0].Value + added) * factor.Detach() + more).T()));
+            return [Plain.Select(table, s_targets)];
+        },
+    }.With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 5, 2).With(Role.Weight, 1, 4, 2).With(Role.Weight, 1, 4).With(Role.Weight, 1, 5, 1)
+        .With(Role.Weight, 1, 4, 1).With(Role.Weight, 1, 4);
 
     /// <summary>The head with rows 4 and 1 replaced.</summary>
     private static Tensor WithRows(Tensor head, Tensor rows) => Tensor.Cat([head.Narrow(0, 0, 1), rows.Narrow(0, 1, 1), head.Narrow(0, 2, 2),

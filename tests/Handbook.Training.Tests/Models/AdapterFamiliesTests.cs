@@ -17,7 +17,7 @@ public sealed class AdapterFamiliesTests
     private const int Rank = 8;
 
     private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian",
-        "saved", "all-biases", "own-biases"];
+        "saved", "all-biases", "own-biases", "named-dora"];
 
     public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
 
@@ -175,6 +175,7 @@ public sealed class AdapterFamiliesTests
             return kind switch
             {
                 "named" => all with { Targets = ModuleNames.Of([.. linear, Last(_names.Embedding), _names.Head]) },
+                "named-dora" => Adapter("named") with { UseDora = true },
                 "dora" => all with { UseDora = true },
                 "biased" => all with { LoraBias = true, UseRslora = true },
                 "patterns" => all with
@@ -197,7 +198,8 @@ public sealed class AdapterFamiliesTests
         public IEnumerable<string> Tensors(string kind, AdapterConfig adapter)
         {
             var tensors = new List<string>();
-            foreach (var module in Targeted(kind).Concat(kind == "named" ? [_names.Head] : []))
+            var names = kind.StartsWith("named", StringComparison.Ordinal);
+            foreach (var module in Targeted(kind).Concat(names ? [_names.Head] : []))
             {
                 // PEFT takes the last number of a path for the layer's, also that of an expert
                 if (kind == "layer" && module.Split('.').Last(part => part.All(char.IsAsciiDigit)) != "1")
@@ -213,14 +215,16 @@ public sealed class AdapterFamiliesTests
                 Add(module + ".lora_B.weight", outputs, rank);
                 if (kind == "biased")
                     Add(module + ".lora_B.bias", outputs);
-                if (kind == "dora")
+                if (adapter.UseDora)
                     Add(module + ".lora_magnitude_vector", outputs);
             }
-            if (kind == "named")
+            if (names)
             {
                 var table = _shapes[_names.Embedding + ".weight"];
                 Add(_names.Embedding + ".lora_embedding_A", Rank, table[0]);
                 Add(_names.Embedding + ".lora_embedding_B", table[1], Rank);
+                if (adapter.UseDora)
+                    Add(_names.Embedding + ".lora_magnitude_vector", table[1]);
                 // whatever PEFT knows as a table by these names is saved as it is below its adapter
                 if (_names.Embedding.EndsWith("embed_tokens", StringComparison.Ordinal) || _names.Head == "lm_head")
                 {

@@ -76,9 +76,10 @@ public sealed class AdapterWrongUseTests : IDisposable
         Refused("gpt2", new() { Targets = ModuleNames.Of(["wpe", "c_attn"]) }, "a table of positions, cannot have an adapter");
         Refused("gpt2", new() { ModulesToSave = ["lm_head"] }, "modules_to_save names lm_head, which this model does not have");
         Refused("olmo2", new(), "here is missing, and olmo2 has no usual targets");
-        Refused("llama", new() { UseDora = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
-            "model.embed_tokens cannot have an adapter with use_dora");
-        Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["lm_head", "q_proj"]) }, "lm_head cannot have an adapter with lora_bias");
+        Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
+            "model.embed_tokens cannot have an adapter with lora_bias");
+        Refused("llama", Q() with { Bias = AdapterBias.All }, "here: bias is all, but this model has no biases");
+        Refused("llama", Q() with { Bias = AdapterBias.LoraOnly }, "bias is lora_only, but no layer with an adapter has a bias in this model");
 
         static AdapterConfig Q() => new() { Targets = ModuleNames.Of(["q_proj"]) };
 
