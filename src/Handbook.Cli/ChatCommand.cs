@@ -2,7 +2,9 @@ using System.CommandLine;
 using System.Runtime.InteropServices;
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Cli.Progress;
 using Handbook.Models.Generation;
+using Handbook.Training.Plans;
 
 namespace Handbook.Cli;
 
@@ -25,7 +27,8 @@ internal static class ChatCommand
         command.SetAction(args =>
         {
             var stops = sampling.Stops(args);
-            using var speaker = LanguageModel.Open(model.Source(args), sampling.Compute(args));
+            var source = model.Source(args);
+            using var speaker = LanguageModel.Open(source, sampling.Compute(args), load: QuantisedCache.Loader(source, new ConsoleObserver()));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)

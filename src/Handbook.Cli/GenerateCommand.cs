@@ -8,6 +8,7 @@ using Handbook.Cli.Progress;
 using Handbook.Data.Formats;
 using Handbook.Models.Generation;
 using Handbook.Training;
+using Handbook.Training.Plans;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Cli;
@@ -79,7 +80,8 @@ internal static class GenerateCommand
             var (stops, answers) = (sampling.Stops(args), args.GetValue(count));
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
-            using var speaker = LanguageModel.Open(model.Source(args), sampling.Compute(args));
+            var source = model.Source(args);
+            using var speaker = LanguageModel.Open(source, sampling.Compute(args), load: QuantisedCache.Loader(source, new ConsoleObserver()));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,

@@ -77,7 +77,7 @@ internal static class ScoreCommand
         using var taken = output is null ? null : RunLock.TakeFile(output, "--output", Program.CommandLine);
         var named = _model.Source(args);
         using var model = RewardModel.Open(named,
-            args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens);
+            args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32, line.Print, maxTokens, new ConsoleObserver(line));
         var spec = new DatasetSpec
         {
             Id = args.GetRequiredValue(_data),
@@ -144,7 +144,8 @@ internal static class ScoreCommand
     private static string Key(ParseResult args, ModelSource model, IRowSource source, ScoreTokenizer tokenizer)
     {
         var files = model.Adapters.Prepend(model.Folder).SelectMany(ModelFolder.Files);
-        var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
+        var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)} "
+            + $"{(model.IsOverOriginal ? null : model.Recorded)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 

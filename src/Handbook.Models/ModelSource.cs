@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Models;
 
@@ -18,6 +19,13 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>What an adapter over this is trained on.</summary>
     public AdapterChain Chain => _links.Value;
+
+    /// <summary>Whether weights that the adapter was trained over as codes are taken as the file has them.</summary>
+    public bool IsOverOriginal { get; private init; }
+
+    /// <summary>The codes that the weights below the uppermost adapter were kept as while it was trained; null for as the file has
+    /// them.</summary>
+    public QuantisedFormat? Recorded => Adapters.Count > 0 ? AdapterChain.Of(Top)?.Codes : null;
 
     /// <summary>An adapter's folder whose tables stand in the place of the model's, though the adapter is laid over it by the caller; null
     /// for none.</summary>
@@ -84,12 +92,17 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         {
             Notes = notes,
             GoingOnWith = GoingOnWith,
+            IsOverOriginal = IsOverOriginal,
             _links = new(() => new([.. Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
 
     /// <summary>The same with the tables that an adapter's folder holds, for whoever trains that adapter on.</summary>
     public ModelSource ToGoOnWith(string? folder) => new(Name, Folder, Adapters) { Notes = Notes, GoingOnWith = folder, _links = _links };
+
+    /// <summary>The same over the codes that the adapter was trained over, or over the weights from which they were made.</summary>
+    public ModelSource Over(bool original) => new(Name, Folder, Adapters)
+    { Notes = Notes, GoingOnWith = GoingOnWith, _links = _links, IsOverOriginal = original };
 
     /// <summary>Whether the adapter that is gone on with brings tables that a reader of it would not find elsewhere.</summary>
     public bool HasOwnTables => GoingOnWith is { } folder && SavedTables.Of(folder, ToGoOnWith(null).Config()) is var tables
@@ -140,19 +153,22 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <inheritdoc cref="Plan"/>
-    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false)
+    /// <param name="load">Loads what is planned, such as with codes from a cache; null makes them anew.</param>
+    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false, Func<ModelWeights, ParameterPlan, Decoder>? load = null)
     {
         using var weights = Open(config);
-        return Decoder.Load(weights, Plan(weights, compute, roundsInputs));
+        return (load ?? Decoder.Load)(weights, Plan(weights, compute, roundsInputs));
     }
 
-    /// <summary>How the network is kept as it stands, frozen, with its adapters; <see cref="Notes"/> say of it what a user should
-    /// know.</summary>
+    /// <summary>How the network is kept as it stands, frozen, with its adapters: its weights in the codes that the uppermost adapter was
+    /// trained over, unless <see cref="IsOverOriginal"/>. <see cref="Notes"/> say of it what a user should know.</summary>
     /// <param name="compute">Element type of products.</param>
     /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
     public ParameterPlan Plan(ModelWeights weights, DType compute, bool roundsInputs = false)
     {
-        var plan = ParameterPlan.Frozen(weights, compute, roundsInputs: roundsInputs).With(Layouts(weights));
+        var quantisation = !IsOverOriginal && Recorded is { } codes
+            ? new WeightQuantisation(codes, compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32) : null;
+        var plan = ParameterPlan.Frozen(weights, compute, quantisation, roundsInputs).With(Layouts(weights));
         Notes = [.. Notes, .. weights.QuantisedNote is { } note ? (string[])[note] : [],
             .. AdapterChain.NotesOfOtherForm(Adapters, AdapterChain.KeptAs(plan))];
         return plan;

@@ -50,12 +50,20 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
     }
 
     [Fact]
-    public void Weights_that_were_codes_in_training_and_are_numbers_now_are_noted()
+    public void An_adapter_is_used_over_the_codes_that_it_was_trained_over_unless_the_original_weights_are_asked_for()
     {
         SmallModel.Succeed(Run("cpt", "recipe.yaml", "--output_dir=q", "--load_in_8bit=true"));
         foreach (var words in (string[][])[["q"], ["model", "--adapter", "q"]])
-            Assert.Contains("note: trained over weights kept as int8, and used over them kept as numbers: ",
-                SmallModel.Succeed(Run(["generate", .. words, .. s_question])).Error);
+        {
+            var usual = SmallModel.Succeed(Run(["generate", .. words, .. s_question]));
+            Assert.Contains("note: quantised weights (int8): ", usual.Error);       // those of the run, from the cache
+            Assert.DoesNotContain("kept as", usual.Error);
+            Assert.Equal(usual.Output, SmallModel.Succeed(Run(["generate", .. words, "--over", "dequantised", .. s_question])).Output);
+            var original = SmallModel.Succeed(Run(["generate", .. words, "--over", "original", .. s_question]));
+            Assert.Contains("note: trained over weights kept as int8, and used over them kept as numbers: ", original.Error);
+            Assert.DoesNotContain("quantised weights", original.Error);
+        }
+        Refused(Run(["generate", "a", "--over", "original", .. s_question]), "--over original, but a was trained over no quantised weights");
     }
 
     [Fact]

@@ -52,14 +52,16 @@ public sealed class LanguageModel : IDisposable
 
     /// <summary>A model with the adapters over it.</summary>
     /// <inheritdoc cref="Open(string, DType, Tokenizer?)"/>
-    internal static LanguageModel Open(ModelSource source, DType compute, Tokenizer? tokenizer = null)
+    /// <param name="load">As <see cref="ModelSource.Load"/> has it.</param>
+    internal static LanguageModel Open(ModelSource source, DType compute, Tokenizer? tokenizer = null,
+        Func<ModelWeights, ParameterPlan, Decoder>? load = null)
     {
         TorchRuntime.Load();
         var config = source.Config();
         var folder = source.Having("tokenizer.json");
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
-        var network = source.Load(config, compute, roundsInputs: true);
+        var network = source.Load(config, compute, roundsInputs: true, load);
         try
         {
             return new(folder, network, tokenizer, defaults, owned: true) { Notes = source.Notes };

@@ -18,6 +18,10 @@ namespace Handbook.Training.Plans;
 /// </remarks>
 internal static class QuantisedCache
 {
+    /// <summary>Loads a model of a name with its codes from the cache.</summary>
+    public static Func<ModelWeights, ParameterPlan, Decoder> Loader(ModelSource source, IWorkObserver observer) =>
+        (weights, plan) => Load(source.Folder, weights, plan, CacheFolder.Default, observer);
+
     /// <summary>A model with its weights kept as planned; what the plan quantises comes from the cache, and goes there first where it is
     /// missing.</summary>
     /// <param name="folder">The model's folder.</param>

@@ -1,11 +1,14 @@
 using System.Text.Json;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
+using Handbook.Training.Progress;
 
 namespace Handbook.Training.Rewards;
 
@@ -42,7 +45,8 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
 
     /// <summary>A model with the adapters over it.</summary>
     /// <inheritdoc cref="Open(string, DType, Action{string}?, int)"/>
-    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens)
+    /// <param name="observer">Hears of weights that are quantised; null for nobody.</param>
+    internal static RewardModel Open(ModelSource source, DType compute, Action<string>? note, int maxTokens, IWorkObserver? observer = null)
     {
         var folder = source.Top;
         var config = source.Config();
@@ -63,7 +67,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         var plan = source.Plan(weights, compute);
         foreach (var said in source.Notes)
             note?.Invoke($"note: {said}");
-        return new(Decoder.Load(weights, plan), tokenizer) { MaxTokens = maxTokens };
+        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer) { MaxTokens = maxTokens };
     }
 
     /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>

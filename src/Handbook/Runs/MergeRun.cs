@@ -30,13 +30,13 @@ public static class MergeRun
 
         TorchRuntime.Load();
         using var weights = source.Open(config);
+        var told = source.Notes.Count;
         var chain = AdapterChain.Of(source.Top);
         var targets = Targets(options, weights, chain);
-        var plan = ParameterPlan.Frozen(weights, DType.Float32, chain?.Codes is { } codes ? new(codes, DType.Float32) : null)
-            .With(source.Layouts(weights));
-        foreach (var note in AdapterChain.NotesOfOtherForm(source.Adapters, AdapterChain.KeptAs(plan)))
+        var plan = source.Plan(weights, DType.Float32);
+        foreach (var note in source.Notes.Skip(told))
             observer.Noted(note);
-        using var model = QuantisedCache.Load(source.Folder, weights, plan, CacheFolder.Default, observer);
+        using var model = QuantisedCache.Loader(source, observer)(weights, plan);
         var before = probe.Measure(model, observer);
         var made = new AdapterChain([.. source.Chain.Links.SkipLast(1),
             source.Chain.Links[^1] with { Name = options.Shown ?? source.Name }]);

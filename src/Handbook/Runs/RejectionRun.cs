@@ -219,7 +219,8 @@ public sealed class RejectionRun
         if (rejection.SamplesElsewhere)
             return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!,
                 _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
-        var speaker = LanguageModel.Open(model, _compute, _tokenizer);
+        var source = ModelSource.Find(model);
+        var speaker = LanguageModel.Open(source, _compute, _tokenizer, QuantisedCache.Loader(source, _observer));
         return new ModelAnswers(speaker, Sampling(speaker), rejection.StopTexts ?? [], _textsAreTurns, _recipe.Preference.MaxPromptLength);
     }
 

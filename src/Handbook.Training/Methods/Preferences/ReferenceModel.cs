@@ -26,7 +26,7 @@ internal sealed class ReferenceModel
     public IReadOnlyList<string> Folders => _named is { } other ? [other.Folder, .. other.Adapters] : [_start.InitialFolder, .. Adapters];
 
     /// <summary>In how many bits its weights are kept where that is not their file's doing; empty otherwise.</summary>
-    public string Storage => _named is null ? $"{_start.Run.Quantisation.Quantisation(_start.Model.Compute)}" : "";
+    public string Storage => $"{(_named is { } other ? other.Recorded : _start.Run.Quantisation.Quantisation(_start.Model.Compute))}";
 
     private IReadOnlyList<string> Adapters => AdapterPlan.ReferenceFolders(_start.Run, _start.Source);
 
@@ -43,7 +43,8 @@ internal sealed class ReferenceModel
         && _start.Model.Parameters.Plan.Adapters.Any(adapter => adapter.IsBFloat16);
 
     /// <summary>Opens it as long as it is needed.</summary>
-    public Decoder Load() => _named is { } other ? other.Load(other.Config(), _start.Model.Compute) : LoadInitial();
+    public Decoder Load() => _named is { } other
+        ? other.Load(other.Config(), _start.Model.Compute, load: QuantisedCache.Loader(other, _start.Observer)) : LoadInitial();
 
     /// <summary>Opens the model that the run began with.</summary>
     public Decoder LoadInitial() => _start.Initial() ?? _start.Source.Load(_start.Source.Config(), _start.Model.Compute);
