@@ -24,15 +24,15 @@ internal static partial class MemoryBench
     private const int Rows = 1, Length = 32;
     private const int Data = 2;         // RLIMIT_DATA
 
-    /// <param name="optim">The optimiser as a recipe names it.</param>
+    /// <param name="optim">The optimiser as a recipe names it, with its arguments behind a colon where it has any.</param>
     /// <param name="limit">Bytes of memory that this process may have besides files; 0 for no limit.</param>
     public static MemoryResult Measure(Shape shape, bool bf16, string optim, int steps, long limit)
     {
         if (limit > 0)
             Limit(limit);
         using var folder = new Folder();
-        var kind = Enum.GetValues<OptimizerKind>().First(kind => RecipeNames.Of(kind) == optim);
-        var options = new TrainingOptions { Optim = kind, OutputDir = folder.Path };
+        var kind = Enum.GetValues<OptimizerKind>().First(kind => RecipeNames.Of(kind) == optim.Split(':')[0]);
+        var options = new TrainingOptions { Optim = kind, OptimArgs = optim.Split(':').ElementAtOrDefault(1), OutputDir = folder.Path };
         var plan = ParameterPlan.Trained(Family.For("llama", "bench").Parameters(shape.Config(), fused: true), DType.Float32,
             bf16 ? DType.BFloat16 : DType.Float32);
         using var model = StepBench.Model(shape, OptimizerTraits.Of(kind).IsPaged ? plan.WithMastersIn(folder.Path) : plan);

@@ -10,11 +10,11 @@ internal static class MemoryRows
     public static BenchRow Coded(string name, bool quick)
     {
         var shape = quick ? "15m" : "135m";
-        var (ours, peer) = (Run(shape, "f32", "adamw_bnb_8bit"), Run(shape, "f32", "adamw_torch"));
+        var (ours, peer) = (Run(shape, "f32", "adamw_bnb_8bit:embedding_bits=8"), Run(shape, "f32", "adamw_torch"));
         if (ours is null || peer is null)
             return new(name, null, null, null, "bytes of state/weight", "a run failed");
         return new(name, PerWeight(ours), PerWeight(peer), PerWeight(ours) / PerWeight(peer), "bytes of state/weight",
-            $"8-bit AdamW beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against "
+            $"8-bit AdamW, embedding_bits=8, beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against "
             + $"{peer.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} against {(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
     }
 

@@ -42,7 +42,7 @@ internal sealed record OptimizerTraits
     public IReadOnlyList<OptimizerArgument> Arguments { get; init; } = [];
 
     private static readonly OptimizerArgument[] s_coded =
-        [new("min_8bit_size", 4096) { Least = 0, IsWhole = true }, new("embedding_bits") { Words = ["8", "32"] }];
+        [new("min_8bit_size", 4096) { Least = 0, IsWhole = true }, new("embedding_bits") { Words = ["32", "8"] }];
 
     private static readonly OptimizerArgument[] s_rmsProp =
         [new("alpha", 0.99) { Least = 0, Below = 1 }, new("eps", 1e-8) { Least = 0 }];

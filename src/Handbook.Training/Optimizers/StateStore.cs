@@ -12,14 +12,14 @@ internal sealed record StateLayout
     /// <summary>Published tensors with fewer elements are kept in 32 bits in any case.</summary>
     public long SmallestCoded { get; init; } = 4096;
 
-    /// <summary>Whether the token embedding is among those in 8 bits.</summary>
-    public bool CodesEmbedding { get; init; } = true;
+    /// <summary>Whether the tables of tokens and positions are among those in 8 bits. The Python trainer keeps them in 32.</summary>
+    public bool CodesEmbedding { get; init; }
 
     /// <summary>The folder in which states lie in a file; null keeps them in memory.</summary>
     public string? SpillFolder { get; init; }
 
     public bool Codes(ParameterPiece piece) =>
-        Bits == 8 && piece.Count >= SmallestCoded && (CodesEmbedding || piece.Spec.Kind != ParameterKind.Embedding);
+        Bits == 8 && piece.Count >= SmallestCoded && (CodesEmbedding || !piece.Spec.IsTable);
 
     /// <summary>What a description adds to the optimiser's name.</summary>
     public string Description => (Bits == 8 ? $"; states in 8 bits{(CodesEmbedding ? "" : ", those of the embedding in 32")}"

@@ -167,7 +167,7 @@ public sealed class RecipeDiagnosticsTests
         "optim_args has adjust_lr_fn=keller, where adjust_lr_fn is original or match_rms_adamw")]
     [InlineData("optim: muon\noptim_args: ns_steps=2.5", "optim_args has ns_steps=2.5, where a whole number is expected")]
     [InlineData("optim: muon\noptim_args: momentum=1", "optim_args has momentum=1, where a number of at least 0 and below 1 is expected")]
-    [InlineData("optim: adamw_8bit\noptim_args: embedding_bits=16", "optim_args has embedding_bits=16, where embedding_bits is 8 or 32")]
+    [InlineData("optim: adamw_8bit\noptim_args: embedding_bits=16", "optim_args has embedding_bits=16, where embedding_bits is 32 or 8")]
     [InlineData("optim: galore_adamw", "optim_target_modules is missing, but optim: galore_adamw needs it")]
     [InlineData("optim: apollo_adamw\noptim_target_modules: []", "optim_target_modules is missing, but optim: apollo_adamw needs it")]
     [InlineData("optim: galore_adamw\noptim_target_modules: \"attn(\"", "optim_target_modules has attn(, which is no regular expression")]

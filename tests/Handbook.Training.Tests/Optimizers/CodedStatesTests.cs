@@ -135,8 +135,9 @@ public sealed class CodedStatesTests
     }
 
     [Theory]
-    [InlineData(OptimizerKind.AdamW8Bit, null, 2.2), InlineData(OptimizerKind.Lion8Bit, null, 1.1)]
-    [InlineData(OptimizerKind.AdamW8Bit, "embedding_bits=32", 5.1), InlineData(OptimizerKind.AdamW, null, 8)]
+    [InlineData(OptimizerKind.AdamW8Bit, "embedding_bits=8", 2.2), InlineData(OptimizerKind.Lion8Bit, "embedding_bits=8", 1.1)]
+    [InlineData(OptimizerKind.AdamW8Bit, "embedding_bits=32", 5.1), InlineData(OptimizerKind.AdamW8Bit, null, 5.1)]
+    [InlineData(OptimizerKind.AdamW, null, 8)]
     public void State_costs_so_many_bytes_a_weight(OptimizerKind kind, string? arguments, double limit)
     {
         ParameterSpec[] specs = [SomeParameters.One("embed.weight", [1000, 96], ParameterKind.Embedding),
@@ -146,6 +147,20 @@ public sealed class CodedStatesTests
         using var optimizer = Optimizer.Create(new() { Optim = kind, OptimArgs = arguments }, parameters);
         var bytes = optimizer.State.Sum(state => state.Value.Count * state.Value.DType.Size);
         Assert.InRange((double)bytes / parameters.Count, limit * 0.9, limit);
+    }
+
+    [Fact] // as the Python trainer tells bitsandbytes: what is an nn.Embedding there keeps 32 bits, and a head is a linear layer
+    public void Tables_keep_32_bits_and_a_head_of_its_own_does_not()
+    {
+        string[] tables = ["embed.weight", "positions.weight", "embed.weight.default"];
+        ParameterSpec[] specs = [.. tables.Select(name => SomeParameters.One(name, [100, 96], ParameterKind.Embedding)),
+            SomeParameters.One("head.weight", [100, 96], ParameterKind.Embedding),
+            SomeParameters.One("embed.default.lora_A.weight", [100, 96], ParameterKind.Embedding)];
+        using var parameters = SomeParameters.Allocate(specs, DType.Float32);
+        using var scope = TensorScope.Enter();
+        using var optimizer = Optimizer.Create(new() { Optim = OptimizerKind.AdamW8Bit }, parameters);
+        Assert.Equal(tables.Select(name => "exp_avg." + name).Order(), optimizer.State.Where(state => state.Value.DType == DType.Float32
+            && state.Name.StartsWith("exp_avg.", StringComparison.Ordinal)).Select(state => state.Name).Order());
     }
 
     [Fact]

@@ -2,7 +2,9 @@ using Handbook.Base;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 using Handbook.Models.Generation;
+using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Sampling;
@@ -89,6 +91,36 @@ public sealed class GrpoMethodTests
             var means = PreferenceCase.Step(model, method, Rows(6), maxTokens).Metrics.Means.ToDictionary();
             return (means["clip_ratio/low_min"], means["clip_ratio/high_max"], means["clip_ratio/low_mean"], means["clip_ratio/high_mean"]);
         }
+    }
+
+    /// <summary>Where one sampling serves one step once, the reference trainer takes the update's own log-probabilities, detached, for the
+    /// old ones: the ratio is 1 under any dropout, so nothing is cut, and each token's derivative is −A of its masked log-probability.</summary>
+    [Fact]
+    public void On_policy_the_ratio_is_1_whatever_an_adapter_drops()
+    {
+        using var model = Tiny.Adapted("llama", AdapterKinds.Config(AdapterKind.Lora) with { Dropout = 0.5 });
+        var loss = new GrpoLoss { Epsilon = 1e-9, EpsilonHigh = 1e-9 };
+        var (onPolicy, further) = (Method(loss, 1), Method(loss, 1));
+        TokenRowList sampled = new([.. Enumerable.Range(0, 6).Select(Rows(6).Read).Select(row =>
+            row with { Samples = [.. row.Samples!.Select(sample => sample with { Old = [], Reference = [] })] })]);
+        static ForwardOptions Dropping(TokenBatch batch) => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) };
+
+        var plain = PreferenceCase.Step(model, onPolicy, sampled);
+        var gradients = Tiny.Gradients(model);
+        var dropped = PreferenceCase.Step(model, onPolicy, sampled, options: Dropping);
+        Assert.Equal(plain.Loss, dropped.Loss, Rounding);
+        Assert.NotEqual(gradients, Tiny.Gradients(model));
+        Assert.Equal((0, 0), (Cut(plain.Metrics), Cut(dropped.Metrics)));
+
+        // what the masks do to old log-probabilities that were taken without them, as where a sampling serves further steps
+        var old = TokenScores.Of(model, sampled, [.. Enumerable.Range(0, 6)], 4096, 1);
+        TokenRowList scored = new([.. Enumerable.Range(0, 6).Select(number => sampled.Read(number) with
+        {
+            Samples = [.. sampled.Read(number).Samples!.Select((sample, i) => sample with { Old = old[number][i] })],
+        })]);
+        Assert.True(Cut(PreferenceCase.Step(model, further, scored, options: Dropping).Metrics) > 0.2);
+
+        static double Cut(MetricSums metrics) => metrics.Means.ToDictionary()["clip_ratio/region_mean"];
     }
 
     [Fact]
