@@ -18,6 +18,7 @@ internal sealed partial class RunLock : IDisposable
     private readonly string _outputDir;
     private readonly string _name;
     private FileStream? _file;
+    private bool _isNew;
 
     private readonly string? _commandLine;
 
@@ -78,6 +79,7 @@ internal sealed partial class RunLock : IDisposable
             + $"on {Environment.MachineName}{(_commandLine is null ? "" : $": handbook {_commandLine}")}\n{Guid.NewGuid():N}\n";
         try
         {
+            _isNew = !Directory.Exists(_outputDir);
             Directory.CreateDirectory(_outputDir);
             while (_file is null)
             {
@@ -118,11 +120,21 @@ internal sealed partial class RunLock : IDisposable
     [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
 
+    /// <summary>Frees the folder, and removes one that was made for the lock and got nothing else.</summary>
     public void Dispose()
     {
         if (_file is null)
             return;
         File.Delete(LockFile);      // still locked: whoever waits for it sees that it is gone
+        try
+        {
+            if (_isNew && !Directory.EnumerateFileSystemEntries(_outputDir).Any())
+                Directory.Delete(_outputDir);
+        }
+        catch (IOException)
+        {
+            // Somebody has just put something there.
+        }
         _file.Dispose();
         _file = null;
     }

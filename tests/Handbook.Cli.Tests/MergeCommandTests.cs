@@ -15,8 +15,14 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
         Assert.Matches(@"^merged\d+: model \([0-9a-f]{12}\) \+ a \([0-9a-f]{12}\) \+ c \([0-9a-f]{12}\)\n14 layers changed, float32, ",
             outcome.Output);
         Assert.True(Largest(outcome) < 1e-3, outcome.Output);
-        Assert.Equal(["chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json",
+        Assert.Equal(["README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json",
             "tokenizer.json", "tokenizer_config.json"], Files(output));
+        var card = File.ReadAllText(folders.At(output, "README.md"));
+        Assert.Contains("This model is model with a and c merged into its weights", card);
+        foreach (Match link in Regex.Matches(outcome.Output, @"(\w+) \(([0-9a-f]{12})\)"))
+            Assert.Matches($@"\n\| {link.Groups[1].Value} \| `{link.Groups[2].Value}[0-9a-f]{{52}}` \|\n", card);
+        Assert.Matches(@"14 layers differ from the base's; weights are float32\..* by up to (\d\.\de-\d|0\.0\d+) ", card);
+        Assert.Contains($"./handbook chat {output}\n", card);
 
         string[] question = ["the sun and", "--raw", "--max-new-tokens", "20"];
         var answer = SmallModel.Succeed(Run(["generate", "c", .. question])).Output;

@@ -37,13 +37,13 @@ public sealed class MergeIntoTests : IClassFixture<AdapterFolders>
         Assert.False(Directory.Exists(_folders.At(original, "other")));
     }
 
-    [Fact]
-    public void A_merge_into_the_original_weights_answers_as_the_adapter_over_them()
+    [Theory, InlineData("original"), InlineData("dequantised")]
+    public void A_merge_into_weights_answers_as_the_adapter_over_them(string weights)
     {
         var output = _folders.New("merged");
-        SmallModel.Succeed(Run("merge", "q", "--out", output, "--into", "original", "--max-drift", "100"));
+        SmallModel.Succeed(Run("merge", "q", "--out", output, "--into", weights, "--max-drift", "100"));
         string[] question = ["the sun and", "--raw", "--max-new-tokens", "20"];
-        Assert.Equal(SmallModel.Succeed(Run(["generate", "q", .. question])).Output,
+        Assert.Equal(SmallModel.Succeed(Run(["generate", "q", "--over", weights, .. question])).Output,
             SmallModel.Succeed(Run(["generate", output, .. question])).Output);
     }
 

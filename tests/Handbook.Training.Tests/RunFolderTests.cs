@@ -13,6 +13,24 @@ public sealed class RunFolderTests : IDisposable
 
     public void Dispose() => _run.Dispose();
 
+    [Fact] // a paged optimiser's masters need the folder before the run is known to begin
+    public void A_folder_that_was_made_for_its_lock_alone_goes_with_it()
+    {
+        using (var taken = RunLock.Take(_run["out"]))
+        {
+            Assert.False(Directory.Exists(_run["out"]));
+            taken.Hold();
+            Assert.Throws<InputException>(() => RunLock.Take(_run["out"]));
+        }
+        Assert.False(Directory.Exists(_run["out"]));
+        using (var taken = RunLock.Take(_run["out"]))
+        {
+            taken.Hold();
+            File.WriteAllText(_run["out", "run.json"], "{}");
+        }
+        Assert.Equal([_run["out", "run.json"]], Directory.GetFileSystemEntries(_run["out"]));
+    }
+
     [Fact]
     public void A_logged_step_reaches_metrics_history_events_and_plot()
     {

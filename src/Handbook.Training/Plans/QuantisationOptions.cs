@@ -42,7 +42,8 @@ public sealed record QuantisationOptions
                 + "than what they can tell apart", fix: "set use_peft: true to train an adapter over them, or remove the key");
         if (Bnb4BitComputeDtype is WeightType.Float16)
             report.Error("bnb_4bit_compute_dtype", "is float16, in which this version does not multiply",
-                why: "processors have no fast float16 product", fix: "use bfloat16, or float32");
+                why: "processors have no fast float16 product, and bfloat16 has float32's range besides",
+                fix: "set bnb_4bit_compute_dtype: bfloat16, or float32; without the key it is that of the run");
     }
 
     /// <summary>How the frozen weights are kept; null as the file has them.</summary>

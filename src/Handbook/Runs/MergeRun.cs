@@ -59,6 +59,16 @@ public static class MergeRun
             }
             if (drifts[^1].Largest > allowed)
                 throw TooFar(drifts, allowed, merged.DType, targets[^1], chain, options);
+            File.WriteAllText(Path.Combine(folder, "README.md"), new MergeCard
+            {
+                Folder = options.Output,
+                MadeOf = made,
+                Into = targets[^1] is { } kept ? Words(kept, chain!) : null,
+                DType = merged.DType,
+                Changed = merged.Changed,
+                IsRewardModel = config.Decoder.Head == ModelHead.Score,
+                Drift = drifts[^1],
+            }.ToMarkdown());
         });
         return new()
         {

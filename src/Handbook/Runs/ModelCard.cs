@@ -120,7 +120,7 @@ internal sealed record ModelCard
     // Nothing is uploaded by a run: what a recipe names for the hub does not exist there yet, the folder does.
     private string Place => Folder ?? Name;
 
-    private static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;
+    internal static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;
 
     private const string Unknown = "More information needed";
 
@@ -330,7 +330,7 @@ internal sealed record ModelCard
     private static string Rounded(double value) => Math.Round(value, 4).ToString("0.0###", CultureInfo.InvariantCulture);
 
     // A plain word stays as it is; anything YAML could read otherwise is quoted.
-    private static string Yaml(string text) =>
+    internal static string Yaml(string text) =>
         text.Length > 0 && char.IsAsciiLetter(text[0]) && text.All(c => char.IsAsciiLetterOrDigit(c) || c is '-' or '_' or '/' or '.')
         && text is not ("true" or "false" or "null" or "yes" or "no" or "on" or "off") ? text : PythonJson.Write(text);
 }

@@ -46,6 +46,8 @@ public static class TrainingRun
             observer.Warned(warning);
         foreach (var note in plan.Notes)
             observer.Noted(note);
+        if (plan.Parameters.SpillFolder is not null)
+            own?.Hold();        // masters that lie in a file of the folder come before anything else there
         using var model = plan.LoadModel(observer);
         IMethodRun method;
         try
