@@ -76,7 +76,7 @@ internal sealed class MergedWeights
     /// <summary>How many published layers differ from the base's.</summary>
     public int Changed => _model.Parameters.Adapters.SelectMany(adapter => adapter.Layers.SelectMany(layer => layer.Targets)
         .Select(target => target.Module).Concat(adapter.Whole.SelectMany(pair => pair.Base.Parts)
-            .Select(part => AdapterModules.PathOf(part.Published)))).Distinct().Count();
+            .Select(part => part.Published[..part.Published.LastIndexOf('.')]))).Distinct().Count();
 
     /// <summary>The tensors under their published names, computed as they are written.</summary>
     public IReadOnlyList<TensorToSave> Tensors() => PublishedTensors.Of(Specs, Read, DTypeOf);

@@ -162,8 +162,10 @@ internal sealed record TrainingPlan
         var layers = trained.Layers.Sum(layer => layer.Targets.Count);
         return $"{(trained.Config.UseDora ? "DoRA" : trained.Config.UseRslora ? "rsLoRA" : "LoRA")} of rank {trained.Config.Rank} on "
             + $"{layers} layers: {own:N0} numbers are trained, {100.0 * own / all:0.###} % of the model's {all:N0}, which stay as they are"
-            + (trained.Whole.Count > 0 ? $"; trained whole: {string.Join(", ", trained.Whole.Select(pair =>
-                AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct())}" : "");
+            + (trained.Whole.Where(pair => pair.Base.Kind != ParameterKind.Bias).ToArray() is { Length: > 0 } whole
+                ? $"; trained whole: {string.Join(", ", whole.Select(pair => AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct())}" : "")
+            + (trained.Config.Bias == AdapterBias.None ? "" : $"; with {(trained.Config.Bias == AdapterBias.All ? "all" : "their")} biases")
+            + (trained.HasOwnTables ? $"; the tables of its {Config.Decoder.VocabularySize:N0} tokens are saved with it" : "");
     }
 
     private void Note(ModelWeights weights, DType compute)

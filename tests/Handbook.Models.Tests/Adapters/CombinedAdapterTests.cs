@@ -25,6 +25,33 @@ public sealed class CombinedAdapterTests : IDisposable
         AssertSame(Sum(_ups, Math.Sqrt(0.7 * 2), Math.Sqrt(0.3 * 0.5)), up);
     }
 
+    [Fact] // what PEFT saves of an embedding that has an adapter, beside it
+    public void The_models_own_tables_are_handed_on_where_the_adapters_agree()
+    {
+        const string table = "base_model.model.model.embed_tokens.base_layer.weight";
+        var (first, second) = (Make(0, 2, alpha: 4), Make(1, 2, alpha: 1));
+        Add(first, 0.5f);
+        Add(second, 0.5f);
+        var (tensors, _) = CombinedAdapter.Of([(first, 1), (second, 1)], CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { });
+        using var written = new MemoryStream();
+        tensors.Single(tensor => tensor.Info.Name == table).Write(written);
+        Assert.Equal(BitConverter.GetBytes(0.5f), written.ToArray()[..4]);
+        Add(second, 0.25f);
+        Assert.Contains($"different tensors \"{table}\"", Assert.Throws<InputException>(() => CombinedAdapter.Of([(first, 1), (second, 1)],
+            CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { })).What);
+
+        static void Add(string folder, float value)
+        {
+            var file = Path.Combine(folder, AdapterFolder.Weights);
+            var tensors = new List<TensorToSave> { TensorToSave.From(table, [value, 1, 2, 3], 2, 2) };
+            using (var files = WeightFiles.Open(file))
+                tensors.AddRange(files.Names.Where(name => name != table)
+                    .Select(name => TensorToSave.From(name, files.Read(name).Singles(), [.. files.Info(name).Shape])));
+            using var stream = File.Create(file);
+            SafetensorsWriter.Write(stream, tensors, new Dictionary<string, string> { ["format"] = "pt" });
+        }
+    }
+
     [Fact]
     public void A_negative_weight_subtracts()
     {

@@ -81,6 +81,23 @@ public sealed class AdapterContractTests
             [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)], 1e-6, places: 2);
     }
 
+    /// <summary>Biases of the model, of the layers with an adapter or of all; what has magnitudes has constant norms, and is left out.</summary>
+    [Theory, InlineData("gpt2", true), InlineData("gpt2", false), InlineData("gpt_neox", true)]
+    public void Gradients_of_biases_beside_an_adapter_are_differences_of_the_loss(string network, bool all)
+    {
+        var config = AdapterKinds.Config(AdapterKind.Lora) with { Bias = all ? AdapterBias.All : AdapterBias.LoraOnly, Dropout = 0 };
+        using var model = Tiny.Adapted(network, config);
+        var method = new SupervisedMethod("sft");
+        string[] biases = [.. model.Parameters.Adapters[0].Whole.Select(pair => pair.Own.Name)];
+        Assert.Equal(all, biases.Contains("final_norm.bias.default"));
+        Tiny.MustFollowDifferences(model, method, Tiny.Whole(Tiny.Rows(8, 4), method, 30), biases, 1e-6, places: 2);
+        using var plain = Tiny.Model(network);
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var bin = Tiny.Whole(Tiny.Rows(6, 4), method, 4096).Groups[0].Bins[0];
+        Assert.Equal(plain.Logits(bin.Stream).ToArray<double>(), model.With().Logits(bin.Stream).ToArray<double>());
+    }
+
     public static TheoryData<bool, double> Groups() => new() { { false, 1 }, { false, 16 }, { true, 16 } };
 
     [Theory, MemberData(nameof(Groups))]
