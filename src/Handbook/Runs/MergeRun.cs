@@ -1,5 +1,6 @@
 using System.Globalization;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Data.Cache;
 using Handbook.Models;
@@ -59,7 +60,7 @@ public static class MergeRun
             }
             if (drifts[^1].Largest > allowed)
                 throw TooFar(drifts, allowed, merged.DType, targets[^1], chain, options);
-            File.WriteAllText(Path.Combine(folder, "README.md"), new MergeCard
+            WholeFile.WriteText(Path.Combine(folder, "README.md"), new MergeCard
             {
                 Folder = options.Output,
                 MadeOf = made,
