@@ -15,7 +15,8 @@ internal static class MemoryRows
             return new(name, null, null, null, "bytes of state/weight", "a run failed");
         return new(name, PerWeight(ours), PerWeight(peer), PerWeight(ours) / PerWeight(peer), "bytes of state/weight",
             $"8-bit AdamW, embedding_bits=8, beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against "
-            + $"{peer.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} against {(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
+            + $"{peer.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} against "
+            + $"{(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
     }
 
     /// <summary>Paged AdamW in less memory than its state has bytes, where AdamW itself does not fit.</summary>

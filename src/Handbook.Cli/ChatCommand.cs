@@ -28,7 +28,8 @@ internal static class ChatCommand
         {
             var stops = sampling.Stops(args);
             var source = model.Source(args);
-            using var speaker = LanguageModel.Open(source, sampling.Compute(args), load: QuantisedCache.Loader(source, new ConsoleObserver()));
+            using var speaker = LanguageModel.Open(source, sampling.Compute(args),
+                load: QuantisedCache.Loader(source, new ConsoleObserver()));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             if (!speaker.CanChat)

@@ -81,7 +81,8 @@ internal static class GenerateCommand
             if (answers < 1)
                 throw new InputException($"--num-generations is {answers}", fix: "use 1 or more");
             var source = model.Source(args);
-            using var speaker = LanguageModel.Open(source, sampling.Compute(args), load: QuantisedCache.Loader(source, new ConsoleObserver()));
+            using var speaker = LanguageModel.Open(source, sampling.Compute(args),
+                load: QuantisedCache.Loader(source, new ConsoleObserver()));
             foreach (var note in speaker.Notes)
                 Console.Error.WriteLine($"note: {note}");
             var settings = new Settings(speaker, sampling.Of(args, speaker) with { BatchSize = args.GetValue(batch) }, stops,

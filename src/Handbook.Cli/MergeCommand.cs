@@ -27,11 +27,12 @@ internal static class MergeCommand
             + $"{Limit(DType.Float32)} in float32, {Limit(DType.Float16)} in float16, {Limit(DType.BFloat16)} in bfloat16",
         HelpName = "N"
     };
-    private static readonly Option<string?> _dtype = new("--dtype") { Description = "element type of the merged weights; without it the base's" };
+    private static readonly Option<string?> _dtype = new("--dtype")
+    { Description = "element type of the merged weights; without it the base's" };
     private static readonly Option<MergeTarget?> _into = new("--into")
     {
-        Description = "of an adapter that was trained over quantised weights (QLoRA): dequantised, the values of these codes, which it was trained "
-            + "on (the default), or original, the weights from which they were made, which an adapter answers less like in training",
+        Description = "of an adapter that was trained over quantised weights (QLoRA): dequantised, the values of these codes, which it was "
+            + "trained on (the default), or original, the weights from which they were made, which an adapter answers less like in training",
         HelpName = "dequantised|original"
     };
     private static readonly Option<bool> _merge = new("--merge") { Description = "merge a combination into the model, too" };
@@ -41,7 +42,8 @@ internal static class MergeCommand
     { Description = "rank of a combination by svd; without it the largest of the adapters'", HelpName = "R" };
     private static readonly Option<string?> _signs = new("--majority-sign-method")
     { Description = "elect a sign by the sum of the values (total, the default) or by their number (frequency)" };
-    private static readonly Option<long?> _seed = new("--seed") { Description = "of the elements that dare drops; without it 42", HelpName = "N" };
+    private static readonly Option<long?> _seed = new("--seed")
+    { Description = "of the elements that dare drops; without it 42", HelpName = "N" };
 
     private static readonly (CombinationMethod Method, Option<string[]> Option)[] _methods = [.. CombinationMethod.All.Select(method =>
         (method, new Option<string[]>("--" + method.Name.Replace('_', '-'))
@@ -54,7 +56,8 @@ internal static class MergeCommand
         _dtype.AcceptOnlyFromAmong("float32", "bfloat16", "float16");
         _into.AcceptOnlyFromAmong("dequantised", "original");
         _signs.AcceptOnlyFromAmong("total", "frequency");
-        var command = new Command("merge", "Merge an adapter into the model that it was trained on, or several adapters into one\n\nExamples:\n"
+        var command = new Command("merge",
+            "Merge an adapter into the model that it was trained on, or several adapters into one\n\nExamples:\n"
             + "  handbook merge runs/dpo-lora --out runs/dpo-merged\n"
             + "      the adapter, and those that it lies on, into their model: a model like any other, in the same folder layout\n"
             + "  handbook merge runs/dpo-lora --out runs/dpo-merged --base models/moved --probe my-texts.txt\n"
@@ -63,8 +66,9 @@ internal static class MergeCommand
             + "  handbook merge --cat runs/a:0.7 runs/b:0.3 --out runs/both\n"
             + "      one adapter out of two on the same model; --merge gives the merged model instead\n"
             + "  handbook merge --ties runs/a:1 runs/b:1 --density 0.2 --out runs/both\n\n"
-            + "The merged model is compared with the one that has the adapter on a few texts: the largest and the mean difference of their\n"
-            + "log-probabilities are printed, and too large a one leaves nothing. --linear, --ties, --dare-linear and --dare-ties sum A and B each\n"
+            + "The merged model is compared with the one that has the adapter on a few texts: the largest and the mean difference of "
+            + "their\nlog-probabilities are printed, and too large a one leaves nothing. --linear, --ties, --dare-linear and --dare-ties sum A and "
+            + "B each\n"
             + "by itself, as the reference implementation does; --cat is the exact sum, --svd the nearest to it of a rank.")
         {
             _adapter, _out, _base, _allowOtherBase, _probe, _maxDrift, _dtype, _into,
@@ -99,7 +103,8 @@ internal static class MergeCommand
         try
         {
             CombineRun.Run(combine with { Output = folder.FullName }, observer, cancel);
-            Report(MergeRun.Run(Merge(args, folder.FullName) with { Shown = $"{combine.Method.Name} of {Shown(combine)}" }, observer, cancel));
+            Report(MergeRun.Run(Merge(args, folder.FullName) with { Shown = $"{combine.Method.Name} of {Shown(combine)}" }, observer,
+                cancel));
         }
         finally
         {
@@ -134,9 +139,11 @@ internal static class MergeCommand
         var adapter = args.GetValue(_adapter);
         var method = asked.FirstOrDefault().Method;
         if (asked.Length > 1)
-            throw new InputException($"{asked[0].Option.Name} and {asked[1].Option.Name} exclude one another", fix: "combine in one way at a time");
+            throw new InputException($"{asked[0].Option.Name} and {asked[1].Option.Name} exclude one another",
+                fix: "combine in one way at a time");
         if (method is null && adapter is null)
-            throw new InputException("no adapter is named", fix: "write handbook merge ADAPTER --out DIR, or handbook merge --cat A:0.7 B:0.3 --out DIR");
+            throw new InputException("no adapter is named",
+                fix: "write handbook merge ADAPTER --out DIR, or handbook merge --cat A:0.7 B:0.3 --out DIR");
         if (method is not null && adapter is not null)
             throw new InputException($"{adapter} stands alone, and {asked[0].Option.Name} names adapters of its own",
                 fix: $"write {asked[0].Option.Name} {adapter}:1 and the others behind it");
@@ -182,9 +189,11 @@ internal static class MergeCommand
     private static (string Name, double Weight)[] Weighted(string[] words, string option)
     {
         if (words.Length < 2)
-            throw new InputException($"{option} names {words.Length} adapter{(words.Length == 1 ? "" : "s")}", fix: $"name two or more, e.g. {option} runs/a:0.7 runs/b:0.3");
+            throw new InputException($"{option} names {words.Length} adapter{(words.Length == 1 ? "" : "s")}",
+                fix: $"name two or more, e.g. {option} runs/a:0.7 runs/b:0.3");
         return [.. words.Select(word => word.LastIndexOf(':') is > 0 and var colon
-            && double.TryParse(word.AsSpan(colon + 1), NumberStyles.Float, CultureInfo.InvariantCulture, out var weight) && double.IsFinite(weight)
+            && double.TryParse(word.AsSpan(colon + 1), NumberStyles.Float, CultureInfo.InvariantCulture, out var weight)
+                && double.IsFinite(weight)
             ? (word[..colon], weight) : throw new InputException($"{option} {word} has no weight", why: "each adapter counts by its weight",
                 fix: $"write ADAPTER:WEIGHT, e.g. {word.TrimEnd(':')}:0.5"))];
     }
@@ -205,7 +214,8 @@ internal static class MergeCommand
             Console.WriteLine($"difference from the model as it was trained, over weights in {result.TrainedOver} ({compared}):\n"
                 + $"{"merged into",-24}{"largest",9}{"mean",9}\n{Row(!isOriginal)}\n{Row(isOriginal)}\n"
                 + (isOriginal ? "kept: the original weights; --into dequantised takes the values of the codes, which it was trained on"
-                    : "kept: the dequantised values, which it was trained on; --into original takes the weights from which the codes were made"));
+                    : "kept: the dequantised values, which it was trained on; --into original takes the weights from which the codes were "
+                        + "made"));
 
             string Row(bool kept)
             {

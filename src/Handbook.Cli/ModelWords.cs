@@ -16,8 +16,8 @@ internal sealed class ModelWords(string description)
 
     private readonly Option<string?> _over = new("--over")
     {
-        Description = "of an adapter that was trained over quantised weights (QLoRA): dequantised, the values of these codes, which it was trained "
-            + "over (the default), or original, the weights from which they were made",
+        Description = "of an adapter that was trained over quantised weights (QLoRA): dequantised, the values of these codes, which it was "
+            + "trained over (the default), or original, the weights from which they were made",
         HelpName = "dequantised|original"
     };
 

@@ -145,7 +145,8 @@ internal static class ScoreCommand
     {
         var files = model.Adapters.Prepend(model.Folder).SelectMany(ModelFolder.Files);
         var text = $"{source.Identity}\n{tokenizer.Fingerprint}\n{args.GetValue(_dtype)} {args.GetValue(_maxTokens)} "
-            + $"{(model.IsOverOriginal ? null : model.Recorded)}\n{string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf))}";
+            + $"{(model.IsOverOriginal ? null : model.Recorded)}\n"
+            + string.Join('\n', files.Concat(source.Files).Select(CacheFolder.Default.HashOf));
         return Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text)));
     }
 

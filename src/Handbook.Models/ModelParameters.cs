@@ -88,7 +88,8 @@ internal sealed class ModelParameters : IDisposable
         var wanted = names.ToArray();
         Adapters = [.. Plan.Adapters.Where(adapter => wanted.Contains(adapter.Name))];
         _adapted = [];
-        foreach (var name in Adapters.SelectMany(adapter => adapter.Layers.Where(layer => !IsTiedHead(layer)).Select(layer => layer.Base.Name)
+        foreach (var name in Adapters.SelectMany(adapter => adapter.Layers.Where(layer => !IsTiedHead(layer)).Select(layer =>
+            layer.Base.Name)
             .Concat(adapter.Whole.Select(pair => pair.Base.Name))).Distinct())
         {
             // What lies below an adapter that has trained the weight whole is not used.
@@ -114,7 +115,8 @@ internal sealed class ModelParameters : IDisposable
         return rows.Values.Select(row => row.Own).Distinct().ToArray() switch
         {
             [] => null,
-            [var only] => new(_byName[only.Name], [.. Adapters.Select(adapter => adapter.Tokens).Last(tokens => tokens?.Own == only)!.Value.Ids]),
+            [var only] => new(_byName[only.Name], [.. Adapters.Select(adapter => adapter.Tokens).Last(tokens =>
+                tokens?.Own == only)!.Value.Ids]),
             _ => throw new InputException("two adapters over one another have trained tokens of their own",
                 fix: "merge the lower one into its model first with `handbook merge`"),
         };
@@ -175,7 +177,11 @@ internal sealed class ModelParameters : IDisposable
             placed.Add((parameter, offset));
             offset += Aligned(spec.Count);
         }
-        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed) { IsSpilled = spills, Rounds = rules[0].Rounds };
+        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed)
+        {
+            IsSpilled = spills,
+            Rounds = rules[0].Rounds
+        };
     }
 
     private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
@@ -225,7 +231,8 @@ internal sealed class ModelParameters : IDisposable
         foreach (var bucket in Buckets)
             bucket.Compute?.CopyFrom(bucket.Values);
         foreach (var rule in Plan.Rules)
-            if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null } && _byName.GetValueOrDefault(rule.Spec.Name) is { } parameter)
+            if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null }
+                && _byName.GetValueOrDefault(rule.Spec.Name) is { } parameter)
                 parameter.Compute.CopyFrom(parameter.Value);
     }
 

@@ -38,7 +38,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <param name="name">A folder of a model or of an adapter, or its name.</param>
     /// <param name="other">The model below all adapters, where it is not the one that they name.</param>
     /// <exception cref="InputException">It is not there, or an adapter's model is not there or has other weights.</exception>
-    public static ModelSource Find(string name, string? key = null, OtherBase? other = null) => Find(name, key, other, beside: null, depth: 0);
+    public static ModelSource Find(string name, string? key = null, OtherBase? other = null) =>
+        Find(name, key, other, beside: null, depth: 0);
 
     private static ModelSource Find(string name, string? key, OtherBase? other, string? beside, int depth)
     {
@@ -46,7 +47,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         if (!ModelFolder.IsAdapter(folder))
             return new(name, folder, []) { _links = new(() => new([AdapterChain.Link(folder, name)])) };
         if (depth > 8)
-            throw new InputException($"{name}: its adapters lie on one another without an end", fix: "look at base_model_name_or_path of each");
+            throw new InputException($"{name}: its adapters lie on one another without an end",
+                fix: "look at base_model_name_or_path of each");
         var config = AdapterConfigFile.Read(folder);
         if (config.BaseModel is not { Length: > 0 } based)
             throw new InputException($"{Path.Combine(folder, AdapterConfigFile.Name)}: base_model_name_or_path is missing",
@@ -84,7 +86,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     {
         List<string> notes = [.. Notes];
         if (chain?.Difference(name, Chain) is { } difference)
-            notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw other?.Explain(difference) ?? difference);
+            notes.Add(other is { AnyWeights: true } ? $"{difference.What}: {difference.Why}" : throw other?.Explain(difference)
+                ?? difference);
         else if (chain is null)
             notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {Folder}"
                 + (Adapters.Count > 0 ? $" with {string.Join(" and ", Adapters)}" : ""));
@@ -154,7 +157,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <inheritdoc cref="Plan"/>
     /// <param name="load">Loads what is planned, such as with codes from a cache; null makes them anew.</param>
-    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false, Func<ModelWeights, ParameterPlan, Decoder>? load = null)
+    public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false, Func<ModelWeights, ParameterPlan,
+        Decoder>? load = null)
     {
         using var weights = Open(config);
         return (load ?? Decoder.Load)(weights, Plan(weights, compute, roundsInputs));

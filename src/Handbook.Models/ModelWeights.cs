@@ -90,7 +90,8 @@ internal sealed class ModelWeights : IDisposable
     /// <summary>How the checkpoint's weights are quantised, in words; null where it is a plain one.</summary>
     public string? Quantised => _codes.Count == 0 ? null : string.Join(" and ", _codes.Values.Select(tensor => tensor.Kind).Distinct());
 
-    /// <summary>What a user should know of quantised weights; null where there are none, or their codes are multiplied as they are.</summary>
+    /// <summary>What a user should know of quantised weights; null where there are none, or their codes are multiplied as they
+    /// are.</summary>
     public string? QuantisedNote => _codes.Values.FirstOrDefault(tensor => tensor.Format is null) is { } read
         ? $"the weights are quantised ({Quantised}); they are read as {read.Type.ToString().ToLowerInvariant()}, and take the memory of it"
         : null;
@@ -205,7 +206,8 @@ internal sealed class ModelWeights : IDisposable
 
     private bool Has(string stored) => _codes.ContainsKey(stored) || _files.Has(stored);
 
-    private string FileOf(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Path : _files.FileOf(CodesOf(stored) is { } codes ? codes.Names.First() : stored);
+    private string FileOf(string stored) => _replaced.TryGetValue(stored, out var other)
+        ? other.Files.Path : _files.FileOf(CodesOf(stored) is { } codes ? codes.Names.First() : stored);
 
     private bool IsNew(string name) => HasNewHead && Spec(name).Parts[0].Published == Family.ScoreName;
 
@@ -310,7 +312,8 @@ internal sealed class ModelWeights : IDisposable
             throw new InputException(Some(misshapen, "\n"), fix: "check that config.json and the weights belong to the same model");
         var used = _names.Values.SelectMany(name => CodesOf(name) is { } codes ? codes.Names : [name]).ToHashSet();
         Unused = [.. _files.Names.Where(name =>
-            !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name) && !(HasNewHead && name == Family.HeadName))];
+            !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name)
+                && !(HasNewHead && name == Family.HeadName))];
     }
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared

@@ -52,7 +52,8 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
     public bool IsExact => Name == "score.weight" || Name.EndsWith(".router.weight", StringComparison.Ordinal);
 
     /// <summary>Whether it is looked up in: tokens, or learned positions; the model's own, or an adapter's in their place.</summary>
-    public bool IsTable => ((string[])[Embedding, Positions]).Any(table => Name == table || Name.StartsWith(table + ".", StringComparison.Ordinal));
+    public bool IsTable => ((string[])[Embedding, Positions]).Any(table => Name == table
+        || Name.StartsWith(table + ".", StringComparison.Ordinal));
 
     /// <summary>Norms and biases are left out of weight decay, as in the reference trainer.</summary>
     public bool NoWeightDecay => Kind is ParameterKind.NormWeight or ParameterKind.Bias;

@@ -57,7 +57,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         var tables = Tables(adapter).ToArray();
         WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
             .. started.SelectMany(layer => StartedAdapter.Tensors(layer, model.Parameters)),
-            .. PublishedTensors.Of([.. tables.Select(table => table.Own)], name => Read(below, name), spec => below[spec.Name].Value.DType)],
+            .. PublishedTensors.Of([.. tables.Select(table => table.Own)], name => Read(below, name),
+                spec => below[spec.Name].Value.DType)],
             new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = chain.Metadata });
         AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,
             chain.Links[^1].Name);

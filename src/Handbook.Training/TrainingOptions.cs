@@ -50,7 +50,8 @@ public sealed record TrainingOptions
 
     /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov;
     /// <c>rmsprop</c> alpha and eps; <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter;
-    /// those with 8-bit states min_8bit_size and embedding_bits (32, or 8 for those of the token embedding too); <c>muon</c> momentum, nesterov, ns_steps and adjust_lr_fn;
+    /// those with 8-bit states min_8bit_size and embedding_bits (32, or 8 for those of the token embedding too); <c>muon</c> momentum,
+    /// nesterov, ns_steps and adjust_lr_fn;
     /// <c>schedule_free_adamw</c> r and weight_lr_power; <c>galore_adamw</c> rank, update_proj_gap, scale, proj_type and eps;
     /// <c>apollo_adamw</c> rank, update_proj_gap, scale, proj_type, proj and scale_type.</summary>
     public string? OptimArgs { get; init; }

@@ -3,7 +3,8 @@ using Handbook.Models.Files;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>A small model, and adapters that the training command made: <c>a</c> and <c>b</c> on <c>model</c>, <c>c</c> on <c>a</c>.</summary>
+/// <summary>A small model, and adapters that the training command made: <c>a</c> and <c>b</c> on <c>model</c>, <c>c</c> on
+/// <c>a</c>.</summary>
 public sealed class AdapterFolders : IDisposable
 {
     private const string Recipe = """
@@ -67,7 +68,8 @@ public sealed class AdapterFolders : IDisposable
     {
         var copy = Copy(name);
         using var files = WeightFiles.Open(At(name, "adapter_model.safetensors"));
-        WeightFilesWriter.Save(At(copy), [.. files.Names.Select(tensor => change(TensorToSave.From(files.Read(tensor)))).OfType<TensorToSave>()],
+        WeightFilesWriter.Save(At(copy),
+            [.. files.Names.Select(tensor => change(TensorToSave.From(files.Read(tensor)))).OfType<TensorToSave>()],
             new() { Name = "adapter_model", Metadata = metadata ? files.Metadata : new Dictionary<string, string> { ["format"] = "pt" } });
         return copy;
     }

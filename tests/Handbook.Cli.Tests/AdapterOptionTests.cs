@@ -30,10 +30,13 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
     {
         var error = Refused(Run("generate", "model", "hello", "--adapter", "c"), "without a below it", "fix: name a as the model");
         Assert.Matches(@"error: c was trained on model \([0-9a-f]{12}\) \+ a \([0-9a-f]{12}\), but meets model \(", error);
-        error = Refused(Run("generate", "a", "hello", "--adapter", "b"), "what an adapter learnt is a difference from exactly those weights");
+        error = Refused(Run("generate", "a", "hello", "--adapter", "b"),
+            "what an adapter learnt is a difference from exactly those weights");
         Assert.Matches(@"error: b was trained on model \([0-9a-f]{12}\), but meets model \([0-9a-f]{12}\) \+ a \(", error);
-        Refused(Run("generate", "model", "hello", "--adapter", "model"), "--adapter: model holds no adapter", "why: there is no adapter_config.json");
-        Refused(Run("score", "model", "rows", "--adapter", "nowhere"), "--adapter: there is no folder nowhere", "why: nothing is downloaded");
+        Refused(Run("generate", "model", "hello", "--adapter", "model"), "--adapter: model holds no adapter",
+            "why: there is no adapter_config.json");
+        Refused(Run("score", "model", "rows", "--adapter", "nowhere"), "--adapter: there is no folder nowhere",
+            "why: nothing is downloaded");
     }
 
     [Fact]
@@ -42,9 +45,11 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
         var adapter = folders.WithTensors("a", tensor => tensor, metadata: false);
         var outcome = SmallModel.Succeed(Run(["generate", "model", "--adapter", adapter, .. s_question]));
         Assert.Equal(Answer("a"), outcome.Output);
-        Assert.Contains($"note: {adapter} does not say which weights it was trained on: it is taken for an adapter of model\n", outcome.Error);
+        Assert.Contains($"note: {adapter} does not say which weights it was trained on: it is taken for an adapter of model\n",
+            outcome.Error);
 
-        folders.Handbook.Write("wide.json", File.ReadAllText(folders.At("config.json")).Replace("\"hidden_size\": 32", "\"hidden_size\": 48"));
+        folders.Handbook.Write("wide.json", File.ReadAllText(folders.At("config.json")).Replace("\"hidden_size\": 32",
+            "\"hidden_size\": 48"));
         SmallModel.Succeed(Run("init", "--config", "wide.json", "--tokenizer", "tok", "--output", "wide", "--seed", "3"));
         Refused(Run("generate", "wide", "hello", "--adapter", adapter), "lora_A");
     }
@@ -63,7 +68,8 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
             Assert.Contains("note: trained over weights kept as int8, and used over them kept as numbers: ", original.Error);
             Assert.DoesNotContain("quantised weights", original.Error);
         }
-        Refused(Run(["generate", "a", "--over", "original", .. s_question]), "--over original, but a was trained over no quantised weights");
+        Refused(Run(["generate", "a", "--over", "original", .. s_question]),
+            "--over original, but a was trained over no quantised weights");
     }
 
     [Fact]

@@ -168,7 +168,8 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("explain", "beta", "packing", "--markdown");
         Assert.Equal(0, outcome.Code);
         Assert.Equal(["| `packing`", "| `beta`"],
-            outcome.Output.Split('\n').Where(line => line.StartsWith("| `", StringComparison.Ordinal)).Select(line => line[..line.IndexOf(" |", 2,
+            outcome.Output.Split('\n').Where(line => line.StartsWith("| `", StringComparison.Ordinal)).Select(line =>
+                line[..line.IndexOf(" |", 2,
                 StringComparison.Ordinal)]).OrderDescending());
         Assert.DoesNotContain("# Recipe keys", outcome.Output.Replace("## ", ""));
         Assert.StartsWith("error: bata is not a key of a recipe\n  fix: did you mean beta?",

@@ -80,7 +80,8 @@ public sealed class DemoTests : IDisposable
 
     private string At(params string[] parts) => Path.Combine([_handbook.Folder, .. parts]);
 
-    private Outcome Demo(params string[] environment) => _handbook.RunOther("env", [.. environment, $"DEMO_FOLDER={_handbook.Folder}", "bash",
+    private Outcome Demo(params string[] environment) => _handbook.RunOther("env",
+        [.. environment, $"DEMO_FOLDER={_handbook.Folder}", "bash",
         Path.Combine(SharedFiles.Repository, "tools", "demo.sh")]);
 
     private Outcome Run(params string[] words) => SmallModel.Succeed(_handbook.Run(words));

@@ -91,7 +91,8 @@ public sealed class GenerateCommandTests : IClassFixture<GenerateCommandTests.Mo
     {
         _handbook.Write("asked/train.jsonl", """{"question": "the sun", "system": "speak"}""");
         _handbook.Write("asked/test.txt", "the moon\n");
-        string Asked(params string[] more) => JsonDocument.Parse(SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts", "asked",
+        string Asked(params string[] more) => JsonDocument.Parse(SmallModel.Succeed(_handbook.Run(["generate", "model", "--prompts",
+            "asked",
             "--max-new-tokens", "2", .. more])).Output).RootElement.GetProperty("prompt").GetRawText();
         Assert.Equal("\"the moon\"", Asked("--split", "test"));
         Assert.Equal("""[{"role":"system","content":"speak"},{"role":"user","content":"the sun"}]""", Asked());

@@ -15,7 +15,8 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
         Assert.Matches(@"^merged\d+: model \([0-9a-f]{12}\) \+ a \([0-9a-f]{12}\) \+ c \([0-9a-f]{12}\)\n14 layers changed, float32, ",
             outcome.Output);
         Assert.True(Largest(outcome) < 1e-3, outcome.Output);
-        Assert.Equal(["README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors", "special_tokens_map.json",
+        Assert.Equal(["README.md", "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+            "special_tokens_map.json",
             "tokenizer.json", "tokenizer_config.json"], Files(output));
         var card = File.ReadAllText(folders.At(output, "README.md"));
         Assert.Contains("This model is model with a and c merged into its weights", card);
@@ -49,7 +50,8 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     {
         var output = folders.New("merged");
         folders.Handbook.Write("texts.txt", "one two three\n\nthe moon\n");
-        var outcome = SmallModel.Succeed(Run("merge", "a", "--out", output, "--dtype", "bfloat16", "--probe", "texts.txt", "--max-drift", "3"));
+        var outcome = SmallModel.Succeed(Run("merge", "a", "--out", output, "--dtype", "bfloat16", "--probe", "texts.txt", "--max-drift",
+            "3"));
         Assert.Contains("layers changed, bfloat16", outcome.Output);
         Assert.Contains("up to 3.0000 is let pass", outcome.Output);
         using var own = WeightFiles.Open(folders.At(output));
@@ -85,7 +87,8 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     {
         var moved = folders.Copy("model");
         var adapter = folders.WithKey("a", "base_model_name_or_path", "was/here");
-        Refused(Run("merge", adapter, "--out", "x"), "x", $"{adapter} is an adapter of was/here, which is not found", "fix: fetch was/here");
+        Refused(Run("merge", adapter, "--out", "x"), "x", $"{adapter} is an adapter of was/here, which is not found",
+            "fix: fetch was/here");
         SmallModel.Succeed(Run("merge", adapter, "--out", folders.New("merged"), "--base", moved));
     }
 
@@ -109,7 +112,8 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     {
         var adapter = folders.WithTensors("a", tensor => tensor, metadata: false);
         var outcome = SmallModel.Succeed(Run("merge", adapter, "--out", folders.New("merged")));
-        Assert.Contains($"note: {adapter} does not say which weights it was trained on: it is taken for an adapter of model", outcome.Error);
+        Assert.Contains($"note: {adapter} does not say which weights it was trained on: it is taken for an adapter of model",
+            outcome.Error);
     }
 
     [Theory]
@@ -125,7 +129,8 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     {
         var merged = folders.New("merged");
         var outcome = SmallModel.Succeed(Run(["merge", $"--{method}", $"a:{first}", $"b:{second}", .. more, "--out", merged, "--merge"]));
-        Assert.Matches($@"^{merged}: model \([0-9a-f]{{12}}\) \+ {method.Replace('-', '_')} of {first} · a \+ {second} · b ", outcome.Output);
+        Assert.Matches($@"^{merged}: model \([0-9a-f]{{12}}\) \+ {method.Replace('-', '_')} of {first} · a \+ {second} · b ",
+            outcome.Output);
         Assert.True(Largest(outcome) < 1e-3, outcome.Output);
     }
 

@@ -155,7 +155,8 @@ public sealed class PublishedQloraTests : IDisposable
         Assert.Equal(0, Metric(top, "rewards/margins"), 1e-6);
 
         var merged = Run("merge", top, "--out", "merged").Output;
-        Assert.Matches(@"^merged: model \([0-9a-f]{12}\) \+ data/zephyr-7b-sft-qlora \([0-9a-f]{12}\) \+ data/zephyr-7b-dpo-qlora \(", merged);
+        Assert.Matches(@"^merged: model \([0-9a-f]{12}\) \+ data/zephyr-7b-sft-qlora \([0-9a-f]{12}\) \+ data/zephyr-7b-dpo-qlora \(",
+            merged);
         Assert.Contains("\n14 layers changed, float32, ", merged);
         Assert.Matches(@"\ndifference from the model as it was trained, over weights in nf4 \(\d", merged);
         Assert.Contains("\nkept: the dequantised values", merged);
@@ -176,7 +177,8 @@ public sealed class PublishedQloraTests : IDisposable
         Assert.Equal(chain, JsonSerializer.Deserialize<string[][]>(files.Metadata["trained_on"])!.Select(link => link[0]));
         var matrices = files.Names.Where(name => name.Contains("lora_B")).ToArray();
         Assert.Equal(14, matrices.Length);
-        Assert.All(files.Names, name => Assert.Equal(DType.BFloat16, files.Info(name).DType));     // as the reference trainer over 4-bit weights
+        // as the reference trainer over 4-bit weights
+        Assert.All(files.Names, name => Assert.Equal(DType.BFloat16, files.Info(name).DType));
         Assert.All(matrices, name => Assert.Contains(TensorBytes(files, name), value => value != 0));
         var card = File.ReadAllText(At(folder, "README.md"));
         Assert.Contains("library_name: peft\n", card);
@@ -190,7 +192,8 @@ public sealed class PublishedQloraTests : IDisposable
         return stream.ToArray();
     }
 
-    private double Metric(string run, string name) => File.ReadLines(At(run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!.AsObject())
+    private double Metric(string run, string name) => File.ReadLines(At(run, "metrics.jsonl")).Select(line =>
+        JsonNode.Parse(line)!.AsObject())
         .First(row => row.ContainsKey(name))[name]!.GetValue<double>();
 
     private void MakeModelAndRows()
@@ -205,7 +208,12 @@ public sealed class PublishedQloraTests : IDisposable
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train_sft", 460), ("test_sft", 24)])
             Rows("chats", split, count, question => new { prompt = question, messages = Turns(question, Words(60)) });
         foreach (var (split, count) in (ReadOnlySpan<(string, int)>)[("train_prefs", 48), ("test_prefs", 8)])
-            Rows("pairs", split, count, question => new { prompt = question, chosen = Turns(question, Words(16)), rejected = Turns(question, Words(16)) });
+            Rows("pairs", split, count, question => new
+            {
+                prompt = question,
+                chosen = Turns(question, Words(16)),
+                rejected = Turns(question, Words(16))
+            });
         _handbook.Write("corpus.txt", string.Join('\n', Enumerable.Range(0, 50).Select(_ => Words(20))));
         _handbook.Write("config.json", """
             {"model_type": "mistral", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -3,11 +3,12 @@ using Handbook.Models.Files;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>An adapter says how the weights below it were kept while it was trained, and is told of where it meets them otherwise.</summary>
+/// <summary>An adapter says how the weights below it were kept while it was trained, and is told of where it meets them
+/// otherwise.</summary>
 public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFixture<QuantisedBaseTests.Made>
 {
-    private const string OverNumbers = "trained over weights kept as nf4, double, and used over them kept as numbers: q; an adapter also learns to make up "
-        + "for the rounding of codes";
+    private const string OverNumbers = "trained over weights kept as nf4, double, and used over them kept as numbers: q; an adapter also "
+        + "learns to make up for the rounding of codes";
 
     [Fact]
     public void The_header_of_an_adapter_says_how_its_base_was_kept()
@@ -15,7 +16,8 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
         Assert.Equal("nf4, double", Metadata("q")["quantised"]);
         Assert.False(Metadata("a").ContainsKey("quantised"));
         Assert.Contains("The weights below were kept as numbers while it was trained.", made.Card("a"));
-        Assert.Contains("kept as codes: nf4, double (`load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=True` in Python)",
+        Assert.Contains("kept as codes: nf4, double (`load_in_4bit=True, bnb_4bit_quant_type=\"nf4\", bnb_4bit_use_double_quant=True` "
+            + "in Python)",
             made.Card("q"));
     }
 
@@ -29,13 +31,15 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
     }
 
     [Fact]
-    public void An_adapter_over_one_that_was_trained_over_another_form_is_told() => Assert.Contains("note: trained over weights kept as numbers, "
+    public void An_adapter_over_one_that_was_trained_over_another_form_is_told() =>
+        Assert.Contains("note: trained over weights kept as numbers, "
         + "and used over them kept as int8: a; ", made.Train("--model_name_or_path=a", "--output_dir=above", "--load_in_8bit=true").Error);
 
     [Fact]
     public void A_merge_compares_with_the_model_as_it_was_trained()
     {
-        Assert.Contains("\ndifference from the model as it was trained, over weights in nf4, double (", made.Run("merge", "q", "--out", "merged").Output);
+        Assert.Contains("\ndifference from the model as it was trained, over weights in nf4, double (",
+            made.Run("merge", "q", "--out", "merged").Output);
         Assert.DoesNotContain("as it was trained", made.Run("merge", "a", "--out", "merged-a").Output);
     }
 

@@ -30,7 +30,8 @@ public sealed class SftCurveTests
         using var weights = ModelWeights.Open(Path.Combine(folder, "init"), published, fused: true);
         var adapter = Path.Combine(folder, "adapter_init");
         using var model = Decoder.Load(weights, Directory.Exists(adapter)
-            ? ParameterPlan.Frozen(weights, DType.Float32).With([AdapterLayout.Of("default", AdapterConfigFile.Read(adapter), weights.Family,
+            ? ParameterPlan.Frozen(weights, DType.Float32).With([AdapterLayout.Of("default", AdapterConfigFile.Read(adapter),
+                weights.Family,
                 weights.Config, weights.Parameters, new AdapterFolder(adapter), adapter, trained: true)])
             : ParameterPlan.Trained(weights.Parameters, DType.Float32, DType.Float32));
         Follow(model, curve, tensors, name);

@@ -36,7 +36,8 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             else
                 foreach (var part in layer.Specs.SelectMany(spec => spec.Parts))
                     tensors.Find(part.Published, part.PublishedShape);
-        foreach (var part in layout.Whole.Select(pair => pair.Own).Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own => own.Parts))
+        foreach (var part in layout.Whole.Select(pair => pair.Own).Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own =>
+            own.Parts))
             tensors.Find(part.Published, part.PublishedShape);
         tensors.RequireNoOthers(SavedTables.Known(layout));      // those are the model's own, and are read with it
     }
@@ -100,7 +101,8 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             if (!info.Shape.Equals(shape))
                 throw new InputException($"{_files.Path}: tensor \"{name}\" has shape {info.Shape}, but the config and the model ask for "
                     + $"{shape}",
-                    why: published.Contains(".lora_", StringComparison.Ordinal) ? "the rank differs, or the adapter was trained on another model"
+                    why: published.Contains(".lora_", StringComparison.Ordinal)
+                        ? "the rank differs, or the adapter was trained on another model"
                         : "the adapter was trained on another model, or with another vocabulary",
                     fix: Cure);
             return _files.Read(name);

@@ -111,11 +111,14 @@ internal sealed record AdapterLayout
         {
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
-                ? layer with { Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
+                ? layer with
                 {
-                    UseDora = false,
-                    LoraBias = false,
-                }, ".start") }
+                    Start = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config with
+                    {
+                        UseDora = false,
+                        LoraBias = false,
+                    }, ".start")
+                }
                 : layer);
         }
         var layout = new AdapterLayout
@@ -145,7 +148,8 @@ internal sealed record AdapterLayout
         var what = place == AdapterPlace.Head ? "the head" : "the embedding of tokens";
         if (config.TieWeights)
             throw new InputException($"{where}: {module.Path} is {what}, and ensure_weight_tying asks for one adapter on both",
-                why: "an adapter of the look-up is no adapter of the product", fix: "remove ensure_weight_tying, or train embed_tokens whole");
+                why: "an adapter of the look-up is no adapter of the product",
+                    fix: "remove ensure_weight_tying, or train embed_tokens whole");
         if (place == AdapterPlace.Embedding && config.TrainedTokens.Count > 0)
             throw new InputException($"{where}: {module.Path} gets an adapter, and trainable_token_indices trains some of its rows",
                 fix: "use one of the two");
@@ -159,7 +163,8 @@ internal sealed record AdapterLayout
     {
         if (config.TrainedTokens.Count == 0)
             return null;
-        if (config.TrainedTokens.Keys.FirstOrDefault(key => key != "embed_tokens" && !ModuleNames.EndsWith(modules.Embedding, key)) is { } other)
+        if (config.TrainedTokens.Keys.FirstOrDefault(key => key != "embed_tokens"
+            && !ModuleNames.EndsWith(modules.Embedding, key)) is { } other)
             throw new InputException($"trainable_token_indices: {other} is not the embedding of tokens",
                 fix: $"write a list of token ids, or name {modules.Embedding}");
         ValueList<int> ids = [.. config.TrainedTokens.Values.SelectMany(list => list).Distinct()];
@@ -203,7 +208,8 @@ internal sealed record AdapterLayout
                 downs.Add(new(published + ".lora_embedding_A", [r, width], 0, 0, width, Transposed: true));
                 targets.Add(new(module, new($"{own}.lora_B.weight", [inputs, r],
                     [new(published + ".lora_embedding_B", [inputs, r], 0, 0, inputs, false)], ParameterKind.Weight, 0), null,
-                    config.UseDora ? new($"{own}.magnitude", [inputs], [new(published + ".lora_magnitude_vector", [inputs], 0, 0, inputs, false)],
+                    config.UseDora ? new($"{own}.magnitude", [inputs], [new(published + ".lora_magnitude_vector", [inputs], 0, 0, inputs,
+                        false)],
                         ParameterKind.Weight, 0) : null, 0, 0, config.ScaleOf(module)));
                 continue;
             }
@@ -256,7 +262,8 @@ internal sealed record AdapterLayout
 
     /// <summary>The biases that are trained as they are. A layer that has an adapter is wrapped, and its own parts are called
     /// <c>base_layer</c>.</summary>
-    private static List<(ParameterSpec Base, ParameterSpec Own)> Biases(string name, AdapterConfig config, IReadOnlyList<ParameterSpec> specs,
+    private static List<(ParameterSpec Base, ParameterSpec Own)> Biases(string name, AdapterConfig config,
+        IReadOnlyList<ParameterSpec> specs,
         HashSet<string> targets, string where)
     {
         var biases = new List<(ParameterSpec, ParameterSpec)>();

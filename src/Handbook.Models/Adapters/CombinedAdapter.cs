@@ -9,7 +9,8 @@ namespace Handbook.Models.Adapters;
 /// <remarks>Semantics: PEFT's <c>add_weighted_adapter</c>; a layer that only some of them have is combined from those.</remarks>
 internal sealed class CombinedAdapter
 {
-    private const string DownEnd = ".lora_A.weight", UpEnd = ".lora_B.weight", TableDownEnd = ".lora_embedding_A", TableUpEnd = ".lora_embedding_B";
+    private const string DownEnd = ".lora_A.weight", UpEnd = ".lora_B.weight", TableDownEnd = ".lora_embedding_A",
+        TableUpEnd = ".lora_embedding_B";
 
     private readonly IReadOnlyList<(AdapterConfig Config, WeightFiles Files, Dictionary<string, string> Names, double Weight)> _adapters;
     private readonly CombinationMethod _method;
@@ -50,8 +51,8 @@ internal sealed class CombinedAdapter
         foreach (var name in AdapterFolder.Names(files).Keys.Where(name => !IsTable(name)))
             if (!((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
                 throw new InputException($"{folder}: tensor \"{name}\" is no A or B of a layer",
-                    why: $"{method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) is "
-                    + "none", fix: "combine adapters without them, or merge one with handbook merge and train the other on the result");
+                    why: $"{method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) "
+                    + "is none", fix: "combine adapters without them, or merge one with handbook merge and train the other on the result");
     }
 
     private (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Make(Action<string> advance)
@@ -80,9 +81,11 @@ internal sealed class CombinedAdapter
     {
         foreach (var name in _adapters.SelectMany(adapter => adapter.Names.Keys).Where(IsTable).Distinct().ToArray())
         {
-            var all = _adapters.Where(adapter => adapter.Names.ContainsKey(name)).Select(adapter => adapter.Files.Read(adapter.Names[name])).ToArray();
+            var all = _adapters.Where(adapter => adapter.Names.ContainsKey(name)).Select(adapter =>
+                adapter.Files.Read(adapter.Names[name])).ToArray();
             if (Array.Find(all, table => !SavedTables.IsSame(all[0], table)) is { Info: not null })
-                throw new InputException($"the adapters hold different tensors \"{name}\"", why: "it is the model's own table below them: they "
+                throw new InputException($"the adapters hold different tensors \"{name}\"",
+                    why: "it is the model's own table below them: they "
                     + "were trained over different ones", fix: "combine adapters of one model");
             yield return TensorToSave.From(Copy(name, all[0]));
         }
@@ -163,7 +166,8 @@ internal sealed class CombinedAdapter
 
     private static bool IsTable(string name) => name.EndsWith(".base_layer.weight", StringComparison.Ordinal);
 
-    private static bool IsDown(string name) => name.EndsWith(DownEnd, StringComparison.Ordinal) || name.EndsWith(TableDownEnd, StringComparison.Ordinal);
+    private static bool IsDown(string name) => name.EndsWith(DownEnd, StringComparison.Ordinal)
+        || name.EndsWith(TableDownEnd, StringComparison.Ordinal);
 
     private static string UpOf(string down) => down.EndsWith(DownEnd, StringComparison.Ordinal) ? down[..^DownEnd.Length] + UpEnd
         : down[..^TableDownEnd.Length] + TableUpEnd;

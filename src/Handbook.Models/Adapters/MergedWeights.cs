@@ -14,7 +14,8 @@ namespace Handbook.Models.Adapters;
 /// DoRA:       V = W + s·B·A,  f = m / ‖V‖       W' = f ⊙ V,  b' = b + f ⊙ s·β      norms and factors by row
 /// embedding:  E' = E + s·A·Bᵀ                   with DoRA by column:  E' = m / ‖E + s·A·Bᵀ‖ ⊙ (E + s·A·Bᵀ)
 /// </code>
-/// Some rows are computed at a time, in float64, and rounded to the element type of the file as they are kept: memory holds one parameter in
+/// Some rows are computed at a time, in float64, and rounded to the element type of the file as they are kept: memory holds one parameter
+/// in
 /// that type, and one tile. Sources: Hu et al. 2021, arXiv:2106.09685, §4.1; Liu et al. 2024, arXiv:2402.09353, eq. 5.
 /// </remarks>
 internal sealed class MergedWeights
@@ -45,15 +46,17 @@ internal sealed class MergedWeights
         if (values.Quantised is not null)
             Config = Config.WithoutQuantisation();
         if (_unties && Config.Decoder.TiedHead)
-            throw new InputException($"the adapter changes the head or the embedding of a {config.Decoder.ModelType}, which has one matrix for "
-                + "both", why: "a merged model would need two, and this family has no place for them",
+            throw new InputException($"the adapter changes the head or the embedding of a {config.Decoder.ModelType}, which has one matrix "
+                + "for both", why: "a merged model would need two, and this family has no place for them",
                 fix: "use the adapter as it is; wherever a model is named, its folder may be");
         Specs = Config.Family.Parameters(Config.Decoder, fused: true);
         _specs = Specs.ToDictionary(spec => spec.Name);
         foreach (var layer in model.Parameters.Adapters.SelectMany(adapter => adapter.Layers))
-            if (layer.Targets.FirstOrDefault(target => target.UpBias is not null) is { } target && !_specs.ContainsKey(BiasOf(layer.Base.Name)))
+            if (layer.Targets.FirstOrDefault(target => target.UpBias is not null) is { } target
+                && !_specs.ContainsKey(BiasOf(layer.Base.Name)))
                 throw new InputException($"the adapter has a bias on {target.Module} (lora_bias), and the model has none there",
-                    why: "a merged model has no place for it", fix: "use the adapter as it is; wherever a model is named, its folder may be");
+                    why: "a merged model has no place for it",
+                        fix: "use the adapter as it is; wherever a model is named, its folder may be");
     }
 
     /// <summary>Whether W is what the network computes with where it keeps a weight as codes: their values. Otherwise it is what the
@@ -102,7 +105,8 @@ internal sealed class MergedWeights
         && _specs.GetValueOrDefault(spec.Name[..^".bias".Length] + ".weight") is { } weight
         && ParameterOf(weight).Adapters.Any(adapter => adapter.Parts.Any(part => part.UpBias is not null)) ? weight : null;
 
-    /// <summary>A merged parameter in the element type of its file. Several published tensors may lie in it: the last one is kept.</summary>
+    /// <summary>A merged parameter in the element type of its file. Several published tensors may lie in it: the last one is
+    /// kept.</summary>
     private TensorData Read(string name)
     {
         if (_last is { } last && last.Info.Name == name)
@@ -185,7 +189,8 @@ internal sealed class MergedWeights
     {
         var adapters = ParameterOf(spec).Adapters;
         _columns ??= [.. AdaptedTable.InverseNorms(ParameterOf(spec), DType.Float64).Select(inverse => inverse?.ToArray<double>() ?? [])];
-        return Enumerable.Range(0, adapters.Count).Where(i => _columns[i].Length > 0).ToDictionary(i => adapters[i], i => Tensor.From(_columns[i]));
+        return Enumerable.Range(0, adapters.Count).Where(i => _columns[i].Length > 0).ToDictionary(i => adapters[i],
+            i => Tensor.From(_columns[i]));
     }
 
     private static void Add(LowRank adapter, LowRankPart part, Tensor values, Tensor offset, long start)

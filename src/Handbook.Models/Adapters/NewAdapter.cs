@@ -5,7 +5,8 @@ using Handbook.Torch.Fused;
 namespace Handbook.Models.Adapters;
 
 /// <summary>An adapter that has not learnt anything: the first values of its parameters.</summary>
-/// <remarks>Every parameter has its own stream of numbers, which follows from the seed and the published name, so that ranks and layers that
+/// <remarks>Every parameter has its own stream of numbers, which follows from the seed and the published name, so that ranks and layers
+/// that
 /// are added elsewhere change nothing here.</remarks>
 /// <param name="seed">The run's.</param>
 internal sealed class NewAdapter(long seed) : IAdapterSource
@@ -34,7 +35,8 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
                 if (target.Magnitude is { } magnitude)
                     parameters[magnitude.Name].Value.Detach().CopyFrom(layer.Place switch
                     {
-                        AdapterPlace.Embedding => AdaptedTable.InverseNorms(parameters[layer.Base.Name], parameters.Plan.Residual)[^1]!.Pow(-1),
+                        AdapterPlace.Embedding => AdaptedTable.InverseNorms(parameters[layer.Base.Name],
+                            parameters.Plan.Residual)[^1]!.Pow(-1),
                         AdapterPlace.Head when layer.Base.Name == ParameterSpec.Embedding => AdaptedLinear.RowNorms(parameters.TiedHead()),
                         _ => AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]),
                     });
@@ -55,7 +57,8 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
             }
             var own = down.Narrow(0, target.RankStart, target.Rank);
             var name = layer.Down.Parts[i].Published;
-            own.CopyFrom(init == AdapterInit.Gaussian ? Normal(name, own, 1.0 / target.Rank) : Uniform(name, own, 1 / Math.Sqrt(own.Size(1))));
+            own.CopyFrom(init == AdapterInit.Gaussian ? Normal(name, own, 1.0 / target.Rank) : Uniform(name, own,
+                1 / Math.Sqrt(own.Size(1))));
             if (init == AdapterInit.Random)
                 up.CopyFrom(Uniform(target.Up.Parts[0].Published, up, 1 / Math.Sqrt(target.Rank)));
         }

@@ -55,11 +55,12 @@ internal sealed class SavedTables
                 names[module + ".bias"] = today[bias];
         }
         if (rows.Values.Distinct().Count() > 1)
-            throw Senseless($"tensors {string.Join(" and ", rows.Select(pair => $"\"{pair.Key}\" ({pair.Value} rows)"))} differ in their rows");
+            throw Senseless("tensors " + string.Join(" and ", rows.Select(pair => $"\"{pair.Key}\" ({pair.Value} rows)"))
+                + " differ in their rows");
         if (rows.Count == 1 && rows.Values.First() is var only && only != decoder.VocabularySize
             && decoder is { TiedHead: false, Head: ModelHead.Language })
-            throw Senseless($"tensor \"{rows.Keys.First()}\" has {only} rows, but the model's other table has {decoder.VocabularySize} and is "
-                + "not here");
+            throw Senseless($"tensor \"{rows.Keys.First()}\" has {only} rows, but the model's other table has "
+                + $"{decoder.VocabularySize} and is not here");
         if (decoder.TiedHead && names.GetValueOrDefault(head) is { } tied)
         {
             if (names.GetValueOrDefault(embedding) is { } other && !IsSame(files.Read(tied), files.Read(other)))
@@ -69,7 +70,8 @@ internal sealed class SavedTables
         }
         return new(files.Path, names, rows.Count == 0 ? null : rows.Values.First());
 
-        InputException Senseless(string what) => new($"{files.Path}: {what}", why: "a table of the base is saved with an adapter whose model "
+        InputException Senseless(string what) =>
+            new($"{files.Path}: {what}", why: "a table of the base is saved with an adapter whose model "
             + "had its vocabulary resized; these are no tables of that model",
             fix: "name the model that it was trained on, or save the adapter again in PEFT with save_embedding_layers=True");
     }
@@ -79,10 +81,11 @@ internal sealed class SavedTables
         Vocabulary is { } rows && rows != below.Decoder.VocabularySize ? below.With(("vocab_size", rows)) : below;
 
     /// <summary>All names, as of today, that a table of the base may have in an adapter's file.</summary>
-    public static IEnumerable<string> Known(AdapterLayout layout) => from module in (string[])[layout.Modules.Embedding, layout.Modules.Head]
-        from end in s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"])
-            .Append(".token_adapter.trainable_tokens_original")     // rows of the table once more
-        select AdapterLayout.Prefix + module + end;
+    public static IEnumerable<string> Known(AdapterLayout layout) => from module in (string[])[layout.Modules.Embedding,
+        layout.Modules.Head]
+                                                                     from end in s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"])
+                                                                         .Append(".token_adapter.trainable_tokens_original")     // rows of the table once more
+                                                                     select AdapterLayout.Prefix + module + end;
 
     /// <summary>The tables that PEFT saves with an adapter: parameters of the base, under their names in the adapter's file.</summary>
     /// <param name="isResized">Whether the vocabulary is another than that of the model that the adapter names as its base.</param>
@@ -106,7 +109,8 @@ internal sealed class SavedTables
                 : layout.Tokens is not null && module == modules.Embedding ? ".token_adapter.base_layer" : "";
             var isTied = module == modules.Head && specs.All(spec => spec.Parts[0].Published != module + ".weight");
             foreach (var spec in specs.Where(spec => isTied ? spec.Name == ParameterSpec.Embedding
-                : spec.Parts[0].Published == module + ".weight" || spec.Parts[0].Published == module + ".bias" && config.Bias == AdapterBias.None))
+                : spec.Parts[0].Published == module + ".weight" || spec.Parts[0].Published == module + ".bias"
+                    && config.Bias == AdapterBias.None))
             {
                 var end = spec.Kind == ParameterKind.Bias ? ".bias" : ".weight";
                 yield return (spec, spec with

@@ -17,7 +17,8 @@ internal sealed class AdaptedLinear : AutogradNode
     private AdaptedLinear(Parameter weight, Parameter? bias, TokenNoise? noise, bool inputNeedsGrad)
     {
         (_weight, _bias, _noise, _inputNeedsGrad) = (weight, bias, noise, inputNeedsGrad);
-        _levels = [.. weight.Adapters.Select(adapter => new Level(adapter, new Tensor?[adapter.Parts.Count], new Tensor?[adapter.Parts.Count]))];
+        _levels = [.. weight.Adapters.Select(adapter => new Level(adapter, new Tensor?[adapter.Parts.Count],
+            new Tensor?[adapter.Parts.Count]))];
     }
 
     /// <summary>What one adapter kept for the backward pass: s·A·d(x); of each part with a magnitude m / ‖…‖ in the product's precision,
@@ -55,7 +56,8 @@ internal sealed class AdaptedLinear : AutogradNode
     public static Tensor RowNorms(Parameter weight) =>
         SquaredNorms(weight, weight.Adapters.Count - 1).Sqrt();
 
-    /// <summary>‖W + Σ s·B·A‖² of each row with the adapters up to one, its magnitudes left aside; [out], in the master's precision.</summary>
+    /// <summary>‖W + Σ s·B·A‖² of each row with the adapters up to one, its magnitudes left aside; [out], in the master's
+    /// precision.</summary>
     internal static Tensor SquaredNorms(Parameter weight, int last) =>
         new AdaptedLinear(weight, null, null, inputNeedsGrad: false).SquaredNorms(last);
 

@@ -365,7 +365,8 @@ internal sealed class LinearLogProb : AutogradNode
             var factor = gradients[0]!.ToScalar();
             var missing = factor - _summed;
             _summed = 0;            // a second pass over the same graph finds nothing done
-            if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true } || Trained(_head).Any(parameter => parameter.IsTrainable)))
+            if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true }
+                || Trained(_head).Any(parameter => parameter.IsTrainable)))
                 Again(Array.ConvertAll(_weights, weight => weight * missing), null, new Tensor?[_added.Length]);
             return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[Trained(_head).Count() + 1]];
 
@@ -390,7 +391,8 @@ internal sealed class LinearLogProb : AutogradNode
             };
     }
 
-    /// <summary>Adds the gradient of Σ weight · loss to the head, and writes those of the hidden rows and of what adapters multiply.</summary>
+    /// <summary>Adds the gradient of Σ weight · loss to the head, and writes those of the hidden rows and of what adapters
+    /// multiply.</summary>
     private void Again(double[] weights, Tensor? dhidden, Tensor?[] dlow)
     {
         var statistics = new HeadStatistics(weights.Length);

@@ -47,7 +47,8 @@ public sealed record AdapterOptions
     /// always among them.</summary>
     public IReadOnlyList<string>? LoraModulesToSave { get; init; }
 
-    /// <summary>Ids of tokens whose rows of the embedding, and of a tied head, are trained while the others stay: for tokens that are new to
+    /// <summary>Ids of tokens whose rows of the embedding, and of a tied head, are trained while the others stay: for tokens that are new
+    /// to
     /// the model.</summary>
     public IReadOnlyList<double>? TrainableTokenIndices { get; init; }
 
@@ -60,7 +61,8 @@ public sealed record AdapterOptions
     /// <summary>Train direction and length of each layer's rows apart (DoRA).</summary>
     public bool UseDora { get; init; }
 
-    /// <summary>Type in which a trained adapter is kept: <c>float32</c>, <c>bfloat16</c>, or <c>auto</c> for the reference trainer's own choice,
+    /// <summary>Type in which a trained adapter is kept: <c>float32</c>, <c>bfloat16</c>, or <c>auto</c> for the reference trainer's own
+    /// choice,
     /// which is bfloat16 over weights in few bits, and float32 otherwise.</summary>
     public AdapterType AdapterDtype { get; init; }
 
@@ -78,7 +80,8 @@ public sealed record AdapterOptions
     /// <summary>Let a tied head follow an embedding that <c>lora_modules_to_save</c> trains.</summary>
     public bool EnsureWeightTying { get; init; }
 
-    /// <summary>Train without dropout whatever <c>lora_dropout</c> says; null as the method's trainer does: methods that compare answers and
+    /// <summary>Train without dropout whatever <c>lora_dropout</c> says; null as the method's trainer does: methods that compare answers
+    /// and
     /// reward models leave it out.</summary>
     public bool? DisableDropout { get; init; }
 

@@ -38,7 +38,8 @@ internal static class AdapterPlan
         var below = source.Layouts(weights);
         if (keys.AdapterNameOrPath is not { } named)
             return [.. below, Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
-                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules", trained: true)];
+                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules",
+                    trained: true)];
         var folder = Adapter(named);
         AdapterChain.Of(folder)?.Require($"adapter_name_or_path: {named}", source.Chain);
         var config = AdapterConfigFile.Read(folder);
@@ -51,7 +52,8 @@ internal static class AdapterPlan
 
         AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
             config, weights.Family, weights.Config, weights.Parameters, values, where, trained)
-            with { IsBFloat16 = trained && narrow, HasOwnTables = source.HasOwnTables };
+            with
+        { IsBFloat16 = trained && narrow, HasOwnTables = source.HasOwnTables };
     }
 
     /// <summary>The folder of an adapter to go on with.</summary>
@@ -60,7 +62,8 @@ internal static class AdapterPlan
     {
         var folder = ModelFolder.FindAny(named, "adapter_name_or_path");
         return AdapterFolder.Holds(folder) ? folder : throw new InputException($"adapter_name_or_path: {folder} holds no adapter",
-            why: $"there is no {AdapterConfigFile.Name}", fix: "name a folder that PEFT or a run with use_peft wrote; a whole model is named in "
+            why: $"there is no {AdapterConfigFile.Name}",
+                fix: "name a folder that PEFT or a run with use_peft wrote; a whole model is named in "
             + "model_name_or_path");
     }
 

@@ -38,7 +38,8 @@ public sealed record QuantisationOptions
             report.Error("load_in_8bit", "is true beside load_in_4bit", why: "the weights are kept in four bits or in eight",
                 fix: "remove one of the two");
         else if ((LoadIn4Bit || LoadIn8Bit) && !usesAdapter)
-            report.Error(key, "is true, but use_peft is false", why: "weights in few bits cannot be trained themselves: an update is smaller "
+            report.Error(key, "is true, but use_peft is false",
+                why: "weights in few bits cannot be trained themselves: an update is smaller "
                 + "than what they can tell apart", fix: "set use_peft: true to train an adapter over them, or remove the key");
         if (Bnb4BitComputeDtype is WeightType.Float16)
             report.Error("bnb_4bit_compute_dtype", "is float16, in which this version does not multiply",
@@ -49,12 +50,13 @@ public sealed record QuantisationOptions
     /// <summary>How the frozen weights are kept; null as the file has them.</summary>
     /// <param name="compute">Element type of the run's products.</param>
     internal WeightQuantisation? Quantisation(DType compute) => LoadIn4Bit
-        ? new(new(Bnb4BitQuantType == FourBitCode.Fp4 ? QuantisedKind.Fp4 : QuantisedKind.Nf4, UseBnbNestedQuant), Bnb4BitComputeDtype switch
-        {
-            WeightType.Float32 => DType.Float32,
-            WeightType.BFloat16 => DType.BFloat16,
-            _ => compute,
-        })
+        ? new(new(Bnb4BitQuantType == FourBitCode.Fp4 ? QuantisedKind.Fp4 : QuantisedKind.Nf4, UseBnbNestedQuant),
+            Bnb4BitComputeDtype switch
+            {
+                WeightType.Float32 => DType.Float32,
+                WeightType.BFloat16 => DType.BFloat16,
+                _ => compute,
+            })
         : LoadIn8Bit ? new(new(QuantisedKind.Int8), compute) : null;
 }
 

@@ -147,7 +147,8 @@ internal static class RowPlan
         var names = tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).ToArray();
         throw new InputException($"chat_template is \"{given}\", which is neither a template in Jinja nor the name of one of the tokenizer's",
             why: names.Length == 0 ? "the tokenizer has no template with a name" : $"the tokenizer has {string.Join(", ", names)}",
-            fix: given.Length > 0 && TemplatePlaces(run, given).Any(Path.Exists) ? $"a file or a folder is named with chat_template_path: {given}"
+            fix: given.Length > 0 && TemplatePlaces(run, given).Any(Path.Exists)
+                ? $"a file or a folder is named with chat_template_path: {given}"
                 : Spelling.Nearest(given, names) is { } nearest ? $"did you mean {nearest}?"
                 : "write the template itself, name a file with chat_template_path, or remove the key");
     }

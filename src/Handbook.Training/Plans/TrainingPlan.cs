@@ -91,7 +91,8 @@ internal sealed record TrainingPlan
             ModelFolder = checkpoint ?? initial,
             Config = config,
             Parameters = Masters((adapts
-                ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+                ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters,
+                    run.Adapter.LoraplusLrRatio ?? 1)
                 : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training),
             SaveType = saveType,
             Tokenizer = tokenizer,
@@ -163,7 +164,8 @@ internal sealed record TrainingPlan
         return $"{(trained.Config.UseDora ? "DoRA" : trained.Config.UseRslora ? "rsLoRA" : "LoRA")} of rank {trained.Config.Rank} on "
             + $"{layers} layers: {own:N0} numbers are trained, {100.0 * own / all:0.###} % of the model's {all:N0}, which stay as they are"
             + (trained.Whole.Where(pair => pair.Base.Kind != ParameterKind.Bias).ToArray() is { Length: > 0 } whole
-                ? $"; trained whole: {string.Join(", ", whole.Select(pair => AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct())}" : "")
+                ? "; trained whole: "
+                    + string.Join(", ", whole.Select(pair => AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct()) : "")
             + (trained.Config.Bias == AdapterBias.None ? "" : $"; with {(trained.Config.Bias == AdapterBias.All ? "all" : "their")} biases")
             + (trained.HasOwnTables ? $"; the tables of its {Config.Decoder.VocabularySize:N0} tokens are saved with it" : "");
     }

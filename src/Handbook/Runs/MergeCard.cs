@@ -36,8 +36,8 @@ internal sealed record MergeCard
             text.Append($"base_model: {ModelCard.Yaml(based)}\n");
         text.Append("library_name: transformers\npipeline_tag: " + (IsRewardModel ? "text-classification" : "text-generation")
             + $"\nmodel_name: {ModelCard.Yaml(name)}\ntags:\n- alignment-handbook\n- merge\n---\n\n# {name}\n\n");
-        text.Append($"This model is {based} with {string.Join(" and ", MadeOf.Links.Skip(1).Select(link => link.Name))} merged into its weights; "
-            + "it needs no adapter.\n\n## What it was made of\n\n| model | SHA-256 of weights and config |\n| --- | --- |\n");
+        text.Append($"This model is {based} with {string.Join(" and ", MadeOf.Links.Skip(1).Select(link => link.Name))} merged into its "
+            + "weights; it needs no adapter.\n\n## What it was made of\n\n| model | SHA-256 of weights and config |\n| --- | --- |\n");
         foreach (var link in MadeOf.Links)
             text.Append($"| {link.Name} | `{link.Sha256}` |\n");
         text.Append($"\n{(Into is null ? "" : $"Merged into {Into}. ")}{Changed} layers differ from the base's; weights are "
@@ -45,11 +45,14 @@ internal sealed record MergeCard
             + $"{(IsRewardModel ? "scores" : "log-probabilities")} differ by up to {MergeRun.Number(Drift.Largest)} (mean "
             + $"{MergeRun.Number(Drift.Mean)}, {Drift.Count} compared).\n\n");
         var (shell, place) = (ModelCard.Shell(Folder), PythonJson.Write(Folder));
-        text.Append("## Quick start\n\n```\n" + (IsRewardModel ? $"./handbook score {shell} DATA -o scores.jsonl" : $"./handbook chat {shell}")
+        text.Append("## Quick start\n\n```\n"
+            + (IsRewardModel ? $"./handbook score {shell} DATA -o scores.jsonl" : $"./handbook chat {shell}")
             + "\n```\n\nor in Python:\n\n```python\n" + (IsRewardModel
-                ? "from transformers import AutoModelForSequenceClassification\n\nmodel = AutoModelForSequenceClassification.from_pretrained("
+                ? "from transformers import AutoModelForSequenceClassification\n\n"
+                    + "model = AutoModelForSequenceClassification.from_pretrained("
                     + $"{place})\n"
                 : $"from transformers import pipeline\n\ngenerator = pipeline(\"text-generation\", model={place})\n") + "```\n\n");
-        return text.Append($"### Framework versions\n\n- .NET {Environment.Version}\n- The Alignment Handbook for .NET {RunInfo.Version}\n").ToString();
+        return text.Append($"### Framework versions\n\n- .NET {Environment.Version}\n"
+            + $"- The Alignment Handbook for .NET {RunInfo.Version}\n").ToString();
     }
 }

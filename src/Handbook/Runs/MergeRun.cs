@@ -172,5 +172,6 @@ public static class MergeRun
                 + "use the adapter as it is; or say with --max-drift how much you let pass");
     }
 
-    internal static string Number(double value) => value.ToString(value is 0 or >= 0.001 ? "0.0000" : "0.0e0", CultureInfo.InvariantCulture);
+    internal static string Number(double value) => value.ToString(value is 0 or >= 0.001 ? "0.0000" : "0.0e0",
+        CultureInfo.InvariantCulture);
 }

@@ -136,7 +136,8 @@ internal sealed record ModelCard
         text.Append($"library_name: {(Adapter is null ? "transformers" : "peft")}\npipeline_tag: "
             + $"{(IsReward ? "text-classification" : "text-generation")}\nmodel_name: {Yaml(Name)}\n");
         string[] tags = ["alignment-handbook", "generated_from_trainer", Method];
-        text.Append("tags:\n").AppendJoin("", tags.Concat(Adapter?.Tags(LocalPaths.Contains) ?? []).Concat(Tags).Distinct().Select(tag => $"- {Yaml(tag)}\n"));
+        text.Append("tags:\n").AppendJoin("", tags.Concat(Adapter?.Tags(LocalPaths.Contains) ?? []).Concat(Tags).Distinct().Select(tag =>
+            $"- {Yaml(tag)}\n"));
         text.Append($"model-index:\n- name: {Yaml(Name)}\n  results: []\n---\n\n");
     }
 

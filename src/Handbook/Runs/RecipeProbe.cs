@@ -113,7 +113,8 @@ public sealed class RecipeProbe
                     if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
                         throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
                             fix: "train a reward model from it with `handbook reward`");
-                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe), config.Decoder) is { } tooLong)
+                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe),
+                        config.Decoder) is { } tooLong)
                         _warnings.Add(tooLong);
                     if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
                         _notes.Add(note);

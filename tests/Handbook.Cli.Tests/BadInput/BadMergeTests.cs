@@ -21,7 +21,8 @@ public sealed class BadMergeTests(AdapterFolders folders) : IClassFixture<Adapte
 
     [Fact]
     public void An_adapter_without_the_one_below_it() =>
-        Refuses([folders.WithKey("c", "base_model_name_or_path", "model")], "without a below it, the adapter corrects a model that is not there",
+        Refuses([folders.WithKey("c", "base_model_name_or_path", "model")],
+            "without a below it, the adapter corrects a model that is not there",
             "fix: name a as the model");
 
     [Fact]
@@ -42,7 +43,8 @@ public sealed class BadMergeTests(AdapterFolders folders) : IClassFixture<Adapte
         ? tensor with { Info = tensor.Info with { Name = Query.Replace("layers.0", "layers.7") } } : tensor)], "is missing");
 
     [Fact]
-    public void A_rank_that_is_not_the_configs() => Refuses([folders.WithKey("a", "r", 8)], "has shape [4, 32], but the config and the model ask for [8, 32]",
+    public void A_rank_that_is_not_the_configs() => Refuses([folders.WithKey("a", "r", 8)],
+        "has shape [4, 32], but the config and the model ask for [8, 32]",
         "why: the rank differs, or the adapter was trained on another model");
 
     [Fact]
@@ -58,7 +60,8 @@ public sealed class BadMergeTests(AdapterFolders folders) : IClassFixture<Adapte
     }
 
     [Fact]
-    public void An_adapter_that_names_no_base() => Refuses([folders.WithKey("a", "base_model_name_or_path", "")], "base_model_name_or_path is missing");
+    public void An_adapter_that_names_no_base() => Refuses([folders.WithKey("a", "base_model_name_or_path", "")],
+        "base_model_name_or_path is missing");
 
     [Theory]
     [InlineData("model is a whole model, not an adapter", "model")]

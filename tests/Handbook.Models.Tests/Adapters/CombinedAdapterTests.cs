@@ -32,7 +32,8 @@ public sealed class CombinedAdapterTests : IDisposable
         var (first, second) = (Make(0, 2, alpha: 4), Make(1, 2, alpha: 1));
         Add(first, 0.5f);
         Add(second, 0.5f);
-        var (tensors, _) = CombinedAdapter.Of([(first, 1), (second, 1)], CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { });
+        var (tensors, _) = CombinedAdapter.Of([(first, 1), (second, 1)], CombinationMethod.All.First(method => method.Name == "cat"), new(),
+            _ => { });
         using var written = new MemoryStream();
         tensors.Single(tensor => tensor.Info.Name == table).Write(written);
         Assert.Equal(BitConverter.GetBytes(0.5f), written.ToArray()[..4]);
@@ -108,7 +109,8 @@ public sealed class CombinedAdapterTests : IDisposable
     [InlineData("dare_linear_svd", 0.25, 1)]
     public void Dare_drops_elements_and_enlarges_the_others(string method, double density, int seed)
     {
-        var (down, up) = Combine(method, new() { Density = density, Rank = 5, Seed = seed }, (Make(0, 2, alpha: 2), 1), (Make(1, 2, alpha: 2), 0));
+        var (down, up) = Combine(method, new() { Density = density, Rank = 5, Seed = seed }, (Make(0, 2, alpha: 2), 1),
+            (Make(1, 2, alpha: 2), 0));
         var (found, exact) = (Product(up, down), Change(1));
         var kept = 0;
         foreach (var (r, c) in Places())
@@ -203,7 +205,8 @@ public sealed class CombinedAdapterTests : IDisposable
             """);
         return folder;
 
-        static TensorToSave Tensor(string name, double[,] values) => TensorToSave.From(name, [.. values.Cast<double>().Select(v => (float)v)],
+        static TensorToSave Tensor(string name, double[,] values) => TensorToSave.From(name,
+            [.. values.Cast<double>().Select(v => (float)v)],
             values.GetLength(0), values.GetLength(1));
     }
 
@@ -214,7 +217,8 @@ public sealed class CombinedAdapterTests : IDisposable
     private static double[,] Product(double[,] up, double[,] down) => Each(up.GetLength(0), down.GetLength(1), (r, c) =>
         Enumerable.Range(0, up.GetLength(1)).Sum(k => up[r, k] * down[k, c]));
 
-    private static double[,] Sum(double[][,] arrays, params double[] weights) => Each(arrays[0].GetLength(0), arrays[0].GetLength(1), (r, c) =>
+    private static double[,] Sum(double[][,] arrays, params double[] weights) =>
+        Each(arrays[0].GetLength(0), arrays[0].GetLength(1), (r, c) =>
         weights.Select((weight, t) => weight * arrays[t][r, c]).Sum());
 
     private static double[,] Ties(double[][,] arrays, double[] weights, double density, bool byFrequency)
@@ -230,7 +234,8 @@ public sealed class CombinedAdapterTests : IDisposable
 
         double[,] Trim(double[,] array)
         {
-            var kept = array.Cast<double>().Select((value, i) => (value, i)).OrderByDescending(pair => Math.Abs(pair.value)).ThenBy(pair => pair.i)
+            var kept = array.Cast<double>().Select((value, i) => (value, i)).OrderByDescending(pair => Math.Abs(pair.value)).ThenBy(pair =>
+                pair.i)
                 .Take((int)(density * array.Length)).Select(pair => pair.i).ToHashSet();
             return Each(array.GetLength(0), array.GetLength(1), (r, c) => kept.Contains(r * array.GetLength(1) + c) ? array[r, c] : 0);
         }

@@ -28,7 +28,8 @@ internal sealed class MergedModel : IDisposable
         _weights = ModelWeights.Open(folder, config, fused: true);
         List<AdapterLayout> layouts = [];
         foreach (var own in configs)
-            layouts.Add(AdapterLayout.Of($"adapter{layouts.Count}", own with { Init = AdapterInit.Random }, _weights.Family, _weights.Config,
+            layouts.Add(AdapterLayout.Of($"adapter{layouts.Count}", own with { Init = AdapterInit.Random }, _weights.Family,
+                _weights.Config,
                 _weights.Parameters, new NewAdapter(7 + layouts.Count), "adapter_config.json", trained: false));
         Adapted = Decoder.Load(_weights, ParameterPlan.Frozen(_weights, DType.Float32, format is { } kept ? new(kept, DType.Float32) : null)
             .With(layouts));

@@ -131,7 +131,8 @@ public sealed class MergedWeightsTests : IDisposable
     public void A_bias_that_has_no_place_is_refused()
     {
         var problem = Assert.Throws<InputException>(() => new MergedModel(Base(Some.Llama()), All() with { LoraBias = true }));
-        Assert.Contains("the adapter has a bias on model.layers.0.self_attn.q_proj (lora_bias), and the model has none there", problem.Message);
+        Assert.Contains("the adapter has a bias on model.layers.0.self_attn.q_proj (lora_bias), and the model has none there",
+            problem.Message);
     }
 
     [Fact] // half a unit in the last of bfloat16's 8 binary places
@@ -187,7 +188,8 @@ public sealed class MergedWeightsTests : IDisposable
     {
         var format = new QuantisedFormat(Enum.Parse<QuantisedKind>(kind), isDouble);
         var folder = Base(Some.Llama());
-        using var model = new MergedModel(folder, format, All() with { Targets = ModuleNames.Of(["gate_proj", "v_proj"]), UseDora = dora }, All());
+        using var model = new MergedModel(folder, format, All() with { Targets = ModuleNames.Of(["gate_proj", "v_proj"]), UseDora = dora },
+            All());
         AssertSame(model);
         using var plain = new MergedModel(folder, format, All() with { Targets = ModuleNames.Of(["lm_head"]) });
         AssertSame(plain);
@@ -200,7 +202,8 @@ public sealed class MergedWeightsTests : IDisposable
         {
             using var scope = TensorScope.Enter();
             var info = original.Info(tensor);
-            using var matrix = new QuantisedMatrix([new(QuantisedCodec.Quantise(format, Tensor.From(original.Read(tensor).Singles(), [.. info.Shape])),
+            using var matrix = new QuantisedMatrix([new(QuantisedCodec.Quantise(format,
+                Tensor.From(original.Read(tensor).Singles(), [.. info.Shape])),
                 0, info.Shape[0])], DType.Float32);
             Assert.Equal(matrix.Dense(DType.Float32).ToArray<float>(), files.Read(tensor).Singles());
         }
@@ -239,7 +242,8 @@ public sealed class MergedWeightsTests : IDisposable
     {
         var (difference, change) = model.Compare();
         Assert.True(change > 1e-3, $"the adapters change logits by {change}");
-        Assert.True(difference < 2e-5 * Math.Max(1, change), $"merged logits are off by {difference}, and adapters change them by {change}");
+        Assert.True(difference < 2e-5 * Math.Max(1, change),
+            $"merged logits are off by {difference}, and adapters change them by {change}");
     }
 
     private static void AssertClose(float[] expected, float[] actual, double within, string what)

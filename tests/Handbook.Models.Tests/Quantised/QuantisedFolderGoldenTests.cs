@@ -26,7 +26,8 @@ public sealed class QuantisedFolderGoldenTests
             WeightFilesWriter.Save(folder["wide"], [.. plain.Names.Select(tensor =>
             {
                 var values = new float[plain.Info(tensor).Count];
-                ElementConversion.Convert(plain.Bytes(tensor), plain.Info(tensor).DType, MemoryMarshal.AsBytes(values.AsSpan()), DType.Float32);
+                ElementConversion.Convert(plain.Bytes(tensor), plain.Info(tensor).DType, MemoryMarshal.AsBytes(values.AsSpan()),
+                    DType.Float32);
                 return TensorToSave.From(tensor, values, [.. plain.Info(tensor).Shape]);
             })]);
         using (var weights = ModelWeights.Open(folder["wide"], PublishedConfig.Load(source)))

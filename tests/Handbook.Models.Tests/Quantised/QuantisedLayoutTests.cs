@@ -134,7 +134,8 @@ public sealed class QuantisedLayoutTests
     private static ModelWeights Open(JsonObject quantisation, TensorToSave[] codes)
     {
         using var folder = new TemporaryFolder();
-        var config = Some.Llama(("hidden_size", Rows), ("intermediate_size", Columns), ("num_attention_heads", 2), ("torch_dtype", "float32"),
+        var config = Some.Llama(("hidden_size", Rows), ("intermediate_size", Columns), ("num_attention_heads", 2),
+            ("torch_dtype", "float32"),
             ("quantization_config", quantisation));
         WeightFilesWriter.Save(folder.Path,
             [.. NewModel.Tensors(config, 3, DType.Float32).Where(tensor => tensor.Info.Name != Down + ".weight"), .. codes]);

@@ -97,7 +97,8 @@ public sealed class PreferenceContractTests
             foreach (var live in (ReadOnlySpan<bool>)[false, true])
                 foreach (var shared in (ReadOnlySpan<bool>)[true, false])
                     foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
-                        Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation, Dropping)
+                        Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation,
+                            Dropping)
                             .MustEqual(expected, Rounding, $"{kind}, {(live ? "live" : "cached")} reference, "
                                 + $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
         }

@@ -190,7 +190,8 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("use_peft: true\nloraplus_lr_ratio: 0", "loraplus_lr_ratio is 0, but must be above 0")]
     [InlineData("use_peft: true\ninit_lora_weights: pissa\nuse_dora: true", "init_lora_weights is pissa beside use_dora")]
     [InlineData("use_peft: true\ninit_lora_weights: olora\nlora_bias: true", "init_lora_weights is olora beside lora_bias")]
-    [InlineData("use_peft: true\nlora_target_modules: \".*(q_proj\"", "lora_target_modules is \".*(q_proj\", which is not a regular expression")]
+    [InlineData("use_peft: true\nlora_target_modules: \".*(q_proj\"",
+        "lora_target_modules is \".*(q_proj\", which is not a regular expression")]
     [InlineData("use_peft: true\nlayers_to_transform: [0, 1.5]", "layers_to_transform has 1.5, but layers are numbered 0, 1, 2")]
     [InlineData("use_peft: true\nrank_pattern: {\"q_proj\": 1.5}", "rank_pattern gives q_proj the value 1.5")]
     [InlineData("use_peft: true\nalpha_pattern: {\"(q\": 2}", "alpha_pattern has \"(q\", which is not a regular expression")]

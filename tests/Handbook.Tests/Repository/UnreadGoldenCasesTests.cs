@@ -8,7 +8,8 @@ namespace Handbook.Tests.Repository;
 public sealed class UnreadGoldenCasesTests
 {
     /// <summary>The folders of <c>golden</c> that tests walk.</summary>
-    private static readonly HashSet<string> s_read = ["curves", "generation", "lora", "losses", "losses_trl1", "models", "optim", "quantised",
+    private static readonly HashSet<string> s_read = ["curves", "generation", "lora", "losses", "losses_trl1", "models", "optim",
+        "quantised",
         "reward", "runs", "schedules"];
 
     public static TheoryData<string> Cases()

@@ -33,8 +33,10 @@ public sealed partial class RealTemplateMaskTests
         ["parts"] = """[{"role": "user", "content": [{"type": "text", "text": "ASKONE"}]}, {"role": "assistant", "content": [{"type": "text", "text": "ANSONE"}]}]""",
     };
 
-    public static TheoryData<string> Templates() => SharedFiles.Root is { } root && Directory.Exists(Path.Combine(root, "chat-templates", "templates"))
-        ? [.. Directory.GetFiles(Path.Combine(root, "chat-templates", "templates"), "*.jinja").Order(StringComparer.Ordinal).Select(file => Path.GetFileNameWithoutExtension(file)!)]
+    public static TheoryData<string> Templates() => SharedFiles.Root is { } root
+        && Directory.Exists(Path.Combine(root, "chat-templates", "templates"))
+        ? [.. Directory.GetFiles(Path.Combine(root, "chat-templates", "templates"),
+            "*.jinja").Order(StringComparer.Ordinal).Select(file => Path.GetFileNameWithoutExtension(file)!)]
         : ["(absent)"];
 
     [Theory, MemberData(nameof(Templates))]
@@ -53,8 +55,11 @@ public sealed partial class RealTemplateMaskTests
             problems.AddRange(Foreign().Matches(learnt).Select(word => $"{name}: {word.Value} carries loss"));
             problems.AddRange(Own().Matches(others).Select(word => $"{name}: {word.Value} carries none"));
             // What ends the last answer stands right behind it, and no message follows.
-            if (LastAnswer().Match(rendered) is { Success: true } end && conversation.Messages.EnumerateArray().Last().TryGetProperty("content", out var content) && content.ValueKind == JsonValueKind.String
-                && end.Value.StartsWith(content.GetString()!.Trim().Split("\n")[^1], StringComparison.Ordinal) && !spans.Any(span => span.End >= end.Index + end.Length))
+            if (LastAnswer().Match(rendered) is { Success: true } end
+                && conversation.Messages.EnumerateArray().Last().TryGetProperty("content", out var content)
+                    && content.ValueKind == JsonValueKind.String
+                && end.Value.StartsWith(content.GetString()!.Trim().Split("\n")[^1], StringComparison.Ordinal)
+                    && !spans.Any(span => span.End >= end.Index + end.Length))
                 problems.Add($"{name}: the end of {end.Value} carries none");
         }
         Assert.True(problems.Count == 0, string.Join('\n', problems));
@@ -72,10 +77,12 @@ public sealed partial class RealTemplateMaskTests
             Assert.Null(refusal);
             var (_, _, theirText, theirSpans, _) = marked[name];
             Assert.Equal(theirText, rendered);
-            // Their blocks may hold the opening that is asked for, and blanks behind the end; what ends with an open call may lack what stops the model.
+            // Their blocks may hold the opening that is asked for, and blanks behind the end; what ends with an open call may lack what
+            // stops the model.
             var learnt = spans.Select(span => rendered[span.Start..span.End]).ToList();
             var words = Own().Matches(string.Concat(learnt)).Select(word => word.Value);
-            var theirWords = Own().Matches(string.Concat(theirSpans.Select(span => rendered[span.Start..span.End]))).Select(word => word.Value);
+            var theirWords = Own().Matches(string.Concat(theirSpans.Select(span => rendered[span.Start..span.End]))).Select(word =>
+                word.Value);
             if (!words.SequenceEqual(theirWords))
                 problems.Add($"{name}: {string.Join(' ', words)}, marked are {string.Join(' ', theirWords)}");
             foreach (var (start, end) in spans)
@@ -89,19 +96,31 @@ public sealed partial class RealTemplateMaskTests
     private static bool Covered(IReadOnlyList<(int Start, int End)> spans, int start, int end, string text)
     {
         for (var i = start; i < end; i++)
-            if (!spans.Any(span => span.Start <= i && i < span.End) && !text[i..end].StartsWith("<|tool_response>", StringComparison.Ordinal) && !"<|tool_response>".EndsWith(text[i..end], StringComparison.Ordinal) && !char.IsWhiteSpace(text[i]))
+            if (!spans.Any(span => span.Start <= i && i < span.End) && !text[i..end].StartsWith("<|tool_response>",
+                StringComparison.Ordinal) && !"<|tool_response>".EndsWith(text[i..end], StringComparison.Ordinal)
+                    && !char.IsWhiteSpace(text[i]))
                 return false;
         return true;
     }
 
-    private static IEnumerable<(string Name, Conversation Conversation, string Text, IReadOnlyList<(int Start, int End)> Spans, string? Refusal)> Masks(string id, bool withoutBlocks)
+    private static IEnumerable<(string Name, Conversation Conversation, string Text, IReadOnlyList<(int Start, int End)> Spans,
+        string? Refusal)> Masks(string id, bool withoutBlocks)
     {
         var source = Read(id);
-        var template = ChatTemplate.Parse(withoutBlocks ? Block().Replace(source, match => match.Groups[1].Value + (match.Groups[2].Success ? "endif" : "if true") + match.Groups[3].Value) : source, id);
-        var options = new RenderOptions { SpecialTokens = TemplateGolden.SpecialTokens(SharedFiles.Need("chat-templates"))[id], Now = new(2026, 1, 1) };
+        var template = ChatTemplate.Parse(withoutBlocks ? Block().Replace(source,
+            match => match.Groups[1].Value + (match.Groups[2].Success ? "endif" : "if true") + match.Groups[3].Value) : source, id);
+        var options = new RenderOptions
+        {
+            SpecialTokens = TemplateGolden.SpecialTokens(SharedFiles.Need("chat-templates"))[id],
+            Now = new(2026, 1, 1)
+        };
         foreach (var (name, messages) in s_conversations)
         {
-            var conversation = new Conversation { Messages = JsonElement.Parse(messages), Tools = messages.Contains("tool_calls", StringComparison.Ordinal) ? JsonElement.Parse(Tools) : null };
+            var conversation = new Conversation
+            {
+                Messages = JsonElement.Parse(messages),
+                Tools = messages.Contains("tool_calls", StringComparison.Ordinal) ? JsonElement.Parse(Tools) : null
+            };
             RenderedChat rendered;
             try
             {
@@ -115,7 +134,8 @@ public sealed partial class RealTemplateMaskTests
             string? refusal = null;
             try
             {
-                spans = template.AssistantSpans(conversation, options, rendered, [.. Special().Matches(rendered.Text).Select(match => (match.Index, match.Index + match.Length))]);
+                spans = template.AssistantSpans(conversation, options, rendered,
+                    [.. Special().Matches(rendered.Text).Select(match => (match.Index, match.Index + match.Length))]);
             }
             catch (InputException refused)
             {
@@ -147,7 +167,8 @@ public sealed partial class RealTemplateMaskTests
     [GeneratedRegex("(ANS|ARG|PRE|REAS)(ONE|TWO|THREE)")]
     private static partial Regex Own();
 
-    [GeneratedRegex(@"ANS(ONE|TWO)\s*(</s>|<\|(im_end|eot_id|eot|end|endoftext|eom|END_RESPONSE)\|>)(?!.*(ANS|ARG)(ONE|TWO|THREE))", RegexOptions.Singleline)]
+    [GeneratedRegex(@"ANS(ONE|TWO)\s*(</s>|<\|(im_end|eot_id|eot|end|endoftext|eom|END_RESPONSE)\|>)(?!.*(ANS|ARG)(ONE|TWO|THREE))",
+        RegexOptions.Singleline)]
     private static partial Regex LastAnswer();
 
     [GeneratedRegex(@"(\{%-?\s*)(end)?generation(\s*-?%\})")]

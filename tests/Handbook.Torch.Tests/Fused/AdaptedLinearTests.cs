@@ -20,7 +20,8 @@ public sealed class AdaptedLinearTests
     {
         using var scope = TensorScope.Enter();
         var x = Tensor.From([.. Enumerable.Range(0, 60).Select(i => (float)Math.Sin(i))], 5, 12);
-        using var weight = new Parameter("w", Tensor.From([.. Enumerable.Range(0, 96).Select(i => (float)Math.Cos(i))], 8, 12), trainable: false);
+        using var weight = new Parameter("w", Tensor.From([.. Enumerable.Range(0, 96).Select(i => (float)Math.Cos(i))], 8, 12),
+            trainable: false);
         using var down = new Parameter("a", Tensor.Full(0.5, DType.Float32, 2, 12), trainable: false);
         using var up = new Parameter("b", Tensor.Full(0.25, DType.Float32, 8, 2), trainable: false);
         var adapted = weight.With([new LowRank { Down = down, Parts = [new() { Up = up, Scale = 2 }] }]);
@@ -37,13 +38,17 @@ public sealed class AdaptedLinearTests
         using var mode = GradMode.Disabled();
         using var exact = RowExact.Enabled();
         var x = Tensor.From([.. Enumerable.Range(0, 60).Select(i => (float)Math.Sin(i))], 5, 12);
-        using var weight = new Parameter("w", Tensor.From([.. Enumerable.Range(0, 96).Select(i => (float)Math.Cos(i))], 8, 12), trainable: false);
-        using var down = new Parameter("a", Tensor.From([.. Enumerable.Range(0, 24).Select(i => (float)Math.Sin(3 * i))], 2, 12), trainable: false);
-        using var up = new Parameter("b", Tensor.From([.. Enumerable.Range(0, 16).Select(i => (float)Math.Cos(5 * i))], 8, 2), trainable: false);
+        using var weight = new Parameter("w", Tensor.From([.. Enumerable.Range(0, 96).Select(i => (float)Math.Cos(i))], 8, 12),
+            trainable: false);
+        using var down = new Parameter("a", Tensor.From([.. Enumerable.Range(0, 24).Select(i => (float)Math.Sin(3 * i))], 2, 12),
+            trainable: false);
+        using var up = new Parameter("b", Tensor.From([.. Enumerable.Range(0, 16).Select(i => (float)Math.Cos(5 * i))], 8, 2),
+            trainable: false);
         using var magnitude = new Parameter("m", Tensor.Full(1.5, DType.Float32, 8), trainable: false);
         foreach (var scaled in (bool[])[false, true])
         {
-            var adapted = weight.With([new LowRank { Down = down, Parts = [new() { Up = up, Scale = 2, Magnitude = scaled ? magnitude : null }] }]);
+            var adapted = weight.With([new LowRank { Down = down, Parts = [new() { Up = up, Scale = 2,
+                Magnitude = scaled ? magnitude : null }] }]);
             var all = Linear.Forward(x, adapted).ToArray<float>();
             for (var i = 0; i < 5; i++)
                 Assert.Equal(all[(i * 8)..(i * 8 + 8)], Linear.Forward(x.Narrow(0, i, 1), adapted).ToArray<float>());
@@ -72,7 +77,8 @@ public sealed class AdaptedLinearTests
             var y = Tensor.Zeros(type, 3, width);
             Torch.Devices.DeviceKernels.Of(x).Dropout(x, noise.For(9), 0.5, add: false, y);
             Torch.Devices.DeviceKernels.Of(x).Dropout(x, noise.For(9), 0.5, add: true, y);
-            Assert.Equal(noise.For(9).Host.SelectMany(key => Enumerable.Range(0, width).Select(c => DropoutKernel.Keeps(key, c, 0.5) ? 8.0 : 0)),
+            Assert.Equal(noise.For(9).Host.SelectMany(key => Enumerable.Range(0,
+                width).Select(c => DropoutKernel.Keeps(key, c, 0.5) ? 8.0 : 0)),
                 y.ToArray<double>());
         }
     }

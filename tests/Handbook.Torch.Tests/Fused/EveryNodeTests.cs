@@ -79,7 +79,8 @@ public sealed class EveryNodeTests
             Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, new(), PlainHead(x, 0))
                 * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
         }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2)),
-        ["log-probabilities of a head with magnitudes"] = (["LinearLogProb"], () => HeadWithMagnitudes(new() { SoftCap = 3 }, (x, head, options) =>
+        ["log-probabilities of a head with magnitudes"] = (["LinearLogProb"], () =>
+            HeadWithMagnitudes(new() { SoftCap = 3 }, (x, head, options) =>
             LinearLogProb.LogProbs(x, head, s_targets, options), loss => -loss)),
         ["weighted loss of a head with magnitudes"] = (["LinearLogProb"], () => HeadWithMagnitudes(new(), (x, head, options) =>
             LinearLogProb.WeightedLoss(x, head, s_targets, [0.3, -0.2, 1.1], options),
@@ -193,8 +194,10 @@ public sealed class EveryNodeTests
                     y = y + 0 * x[10].Value + 0 * x[6].Value.Sum();
                 return [y + x[2].Value];
             },
-        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 6, 4).With(Role.Weight, 1, 6).With(Role.Weight, 1, 3, 4).With(Role.Weight, 1, 2, 2)
-            .With(Role.Weight, 1, 3, 1).With(Role.Weight, 1, 2).With(Role.Weight, 1, 3).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 6, 2)
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 6, 4).With(Role.Weight, 1, 6).With(Role.Weight, 1, 3, 4).With(Role.Weight, 1, 2,
+            2)
+            .With(Role.Weight, 1, 3, 1).With(Role.Weight, 1, 2).With(Role.Weight, 1, 3).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 6,
+                2)
             .With(Role.Weight, 1, 6);
 
     }
@@ -202,7 +205,8 @@ public sealed class EveryNodeTests
     private static Tensor Length(Tensor matrix) => (matrix * matrix).Sum(1).Rsqrt().Detach();
 
     /// <summary>A head [3, 4] → [3, 5] below two adapters with magnitudes, the first with a bias.</summary>
-    private static Agree HeadWithMagnitudes(HeadOptions options, Func<Tensor, Parameter, HeadOptions, Tensor> fused, Func<Tensor, Tensor> plain) =>
+    private static Agree HeadWithMagnitudes(HeadOptions options, Func<Tensor, Parameter, HeadOptions, Tensor> fused, Func<Tensor,
+        Tensor> plain) =>
         new Agree
         {
             Fused = x => [fused(x[0].Value, x[1].Parameter!.With(
@@ -224,7 +228,8 @@ public sealed class EveryNodeTests
                     * (x[8].Value * Length((x[1].Value + added) * factor.Detach().Reshape(5, 1) + more));
                 return [plain(Plain.Loss(x[0].Value, x[1].Value, s_targets, options, second - own))];
             },
-        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2).With(Role.Weight, 1, 5)
+        }.With(Role.Product, 1, 3, 4).With(Role.Frozen, 1, 5, 4).With(Role.Weight, 1, 2, 4).With(Role.Weight, 1, 5, 2).With(Role.Weight, 1,
+            5)
             .With(Role.Weight, 1, 5).With(Role.Weight, 1, 1, 4).With(Role.Weight, 1, 5, 1).With(Role.Weight, 1, 5);
 
     /// <summary>A table [5, 4] below two adapters with magnitudes.</summary>
@@ -256,7 +261,8 @@ public sealed class EveryNodeTests
         .With(Role.Weight, 1, 4, 1).With(Role.Weight, 1, 4);
 
     /// <summary>The head with rows 4 and 1 replaced.</summary>
-    private static Tensor WithRows(Tensor head, Tensor rows) => Tensor.Cat([head.Narrow(0, 0, 1), rows.Narrow(0, 1, 1), head.Narrow(0, 2, 2),
+    private static Tensor WithRows(Tensor head, Tensor rows) => Tensor.Cat([head.Narrow(0, 0, 1), rows.Narrow(0, 1, 1),
+        head.Narrow(0, 2, 2),
         rows.Narrow(0, 0, 1)], 0);
 
     private static readonly TokenNoise s_noise = new([21, 22, 23]);

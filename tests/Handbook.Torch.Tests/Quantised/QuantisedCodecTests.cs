@@ -21,7 +21,8 @@ public sealed unsafe class QuantisedCodecTests
     {
         using var scope = TensorScope.Enter();
         using var matrix = QuantisedCodec.Quantise(Some.Format(format), Some.Matrix(rows, columns));
-        foreach (var (column, count) in ((int, int)[])[(0, columns), (columns / 3, columns - columns / 3), (columns / 2, (columns + 3) / 4)])
+        foreach (var (column, count) in ((int, int)[])[(0, columns), (columns / 3, columns - columns / 3),
+            (columns / 2, (columns + 3) / 4)])
         {
             Compare<float>(column, count);
             Compare<BFloat16>(column, count);

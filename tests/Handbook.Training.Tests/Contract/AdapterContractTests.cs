@@ -81,7 +81,8 @@ public sealed class AdapterContractTests
             [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)], 1e-6, places: 2);
     }
 
-    /// <summary>Biases of the model, of the layers with an adapter or of all; what has magnitudes has constant norms, and is left out.</summary>
+    /// <summary>Biases of the model, of the layers with an adapter or of all; what has magnitudes has constant norms, and is left
+    /// out.</summary>
     [Theory, InlineData("gpt2", true), InlineData("gpt2", false), InlineData("gpt_neox", true)]
     public void Gradients_of_biases_beside_an_adapter_are_differences_of_the_loss(string network, bool all)
     {
@@ -103,7 +104,12 @@ public sealed class AdapterContractTests
     [Theory, MemberData(nameof(Groups))]
     public void Number_30_each_parameter_of_an_adapter_has_its_rate_and_decay(bool dora, double ratio)
     {
-        var config = AdapterKinds.Config(AdapterKind.Lora) with { UseDora = dora, LoraBias = true, ModulesToSave = ["embed_tokens", "norm"] };
+        var config = AdapterKinds.Config(AdapterKind.Lora) with
+        {
+            UseDora = dora,
+            LoraBias = true,
+            ModulesToSave = ["embed_tokens", "norm"]
+        };
         using var model = Tiny.Adapted("llama", config, upRate: ratio);
         // published name → rate's factor, whether weight decay applies
         var table = model.Parameters.Buckets.Where(bucket => bucket.Gradients is not null).SelectMany(bucket => bucket.Parameters
@@ -112,7 +118,8 @@ public sealed class AdapterContractTests
         Assert.Equal(2 * 7 * (dora ? 4 : 3) + 2, table.Length);
         foreach (var (name, rate, decays) in table)
         {
-            var isUp = name.Contains(".lora_B.", StringComparison.Ordinal) || name.EndsWith(".lora_magnitude_vector", StringComparison.Ordinal);
+            var isUp = name.Contains(".lora_B.", StringComparison.Ordinal) || name.EndsWith(".lora_magnitude_vector",
+                StringComparison.Ordinal);
             Assert.Equal((name, isUp ? ratio : 1), (name, rate));
             var isVector = name.EndsWith(".lora_B.bias", StringComparison.Ordinal) || name == "base_model.model.model.norm.weight";
             Assert.Equal((name, !isVector), (name, decays));

@@ -43,7 +43,8 @@ internal static class Tiny
     {
         var (config, type) = (Config(kind), dtype ?? DType.Float64);
         var specs = config.Family.Parameters(config.Decoder, fused: true);
-        var layout = AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs, new NewAdapter(seed), "the test", trained: true);
+        var layout = AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs, new NewAdapter(seed), "the test",
+            trained: true);
         return Filled(config, ParameterPlan.Resident(specs, type, type).With([layout], upRate), seed, adapterSeed);
     }
 

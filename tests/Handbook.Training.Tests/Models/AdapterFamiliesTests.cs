@@ -34,7 +34,8 @@ public sealed class AdapterFamiliesTests
             float[] trained;
             using (var weights = ModelWeights.Open(folder, config, fused: true))
             {
-                var layout = AdapterLayout.Of("default", adapter, weights.Family, weights.Config, weights.Parameters, new NewAdapter(3), kind,
+                var layout = AdapterLayout.Of("default", adapter, weights.Family, weights.Config, weights.Parameters, new NewAdapter(3),
+                    kind,
                     trained: true);
                 using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With([layout]));
                 Train(model, kind);
@@ -61,12 +62,15 @@ public sealed class AdapterFamiliesTests
     [Fact]
     public void The_config_of_an_adapter_has_the_keys_of_the_reference()
     {
-        var reference = JsonNode.Parse(File.ReadAllText(SharedFiles.Need("golden", "runs", "adapter-lora", "adapter_config.json")))!.AsObject();
+        var reference = JsonNode.Parse(File.ReadAllText(SharedFiles.Need("golden", "runs", "adapter-lora",
+            "adapter_config.json")))!.AsObject();
         using var files = new TemporaryFolder();
         Directory.CreateDirectory(files["adapter"]);
-        AdapterConfigFile.Write(files["adapter"], new() { Targets = ModuleNames.Of(["q_proj"]) }, Contract.Tiny.Config("llama").Family, "m");
+        AdapterConfigFile.Write(files["adapter"], new() { Targets = ModuleNames.Of(["q_proj"]) }, Contract.Tiny.Config("llama").Family,
+            "m");
         var ours = JsonNode.Parse(File.ReadAllText(files["adapter/adapter_config.json"]))!.AsObject();
-        Assert.Equal(reference.Select(pair => pair.Key).Order(StringComparer.Ordinal), ours.Select(pair => pair.Key).Order(StringComparer.Ordinal));
+        Assert.Equal(reference.Select(pair => pair.Key).Order(StringComparer.Ordinal),
+            ours.Select(pair => pair.Key).Order(StringComparer.Ordinal));
     }
 
     /// <summary>The config; skips, by name, where the family is not built.</summary>
@@ -92,7 +96,8 @@ public sealed class AdapterFamiliesTests
     {
         using var scope = TensorScope.Enter();
         var random = new Random(4);
-        var kept = model.Parameters.Adapters.SelectMany(adapter => adapter.KeptRows()).Select(rows => (Rows: rows, Before: Rows(rows))).ToArray();
+        var kept = model.Parameters.Adapters.SelectMany(adapter => adapter.KeptRows()).Select(rows =>
+            (Rows: rows, Before: Rows(rows))).ToArray();
         foreach (var bucket in model.Parameters.Trained)
             foreach (ref var value in bucket.Values.AsSpan<float>())
                 value += (float)(0.1 * (random.NextDouble() - 0.5));
@@ -102,13 +107,15 @@ public sealed class AdapterFamiliesTests
         model.Parameters.RefreshCompute();
         model.Parameters.ClearGradients();
         int[] places = [.. Enumerable.Range(0, 11)];
-        LinearLogProb.WeightedLoss(RowSelect.Forward(model.Hidden(s_stream), places), model.Head, places.Select(i => s_ids[i + 1]).ToArray(),
+        LinearLogProb.WeightedLoss(RowSelect.Forward(model.Hidden(s_stream), places), model.Head,
+            places.Select(i => s_ids[i + 1]).ToArray(),
             [.. places.Select(_ => 1.0 / places.Length)], model.HeadOptions).Backward();
         model.Parameters.SettleGradients();
         foreach (var rule in model.Parameters.Plan.Rules.Where(rule => rule.IsTrained))
             // which experts are asked depends on the tokens
             Assert.True(rule.Spec.Name.Contains("expert", StringComparison.Ordinal)
-                || model.Parameters[rule.Spec.Name].Gradient!.ToArray<float>().Any(x => x != 0), $"{kind}: nothing reaches {rule.Spec.Name}");
+                || model.Parameters[rule.Spec.Name].Gradient!.ToArray<float>().Any(x => x != 0),
+                    $"{kind}: nothing reaches {rule.Spec.Name}");
         using var mode = GradMode.Disabled();
         foreach (var bucket in model.Parameters.Trained)
             bucket.Values.AddInPlace(bucket.Gradients!, -0.1);
@@ -210,7 +217,8 @@ public sealed class AdapterFamiliesTests
                 var rank = kind is "pissa" or "olora" ? 2 * adapter.Rank
                     : kind != "patterns" ? Rank
                     : Last(module) == first ? 3
-                    : module.Contains(".1.", StringComparison.Ordinal) && Last(module) == Last(Linear.Select(Last).Distinct().Last()) ? 5 : Rank;
+                    : module.Contains(".1.", StringComparison.Ordinal) && Last(module) == Last(Linear.Select(Last).Distinct().Last())
+                        ? 5 : Rank;
                 Add(module + ".lora_A.weight", rank, inputs);
                 Add(module + ".lora_B.weight", outputs, rank);
                 if (kind == "biased")
@@ -234,10 +242,12 @@ public sealed class AdapterFamiliesTests
             }
             if (kind.EndsWith("biases", StringComparison.Ordinal))
                 foreach (var bias in Biases(kind))
-                    Add(bias[..^".bias".Length] + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias", _shapes[bias]);
+                    Add(bias[..^".bias".Length] + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias",
+                        _shapes[bias]);
             if (kind == "saved")
                 foreach (var (name, shape) in _shapes)
-                    if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm || module == _names.Head))
+                    if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm
+                        || module == _names.Head))
                         Add(name, shape);
             return tensors.Order(StringComparer.Ordinal);
 

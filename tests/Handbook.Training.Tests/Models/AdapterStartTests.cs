@@ -84,7 +84,8 @@ public sealed class AdapterStartTests : IDisposable
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         var x = Enumerable.Range(0, weight.GetLength(1)).Select(i => Math.Sin(i + 1)).ToArray();
-        var actual = AdaptedLinear.Forward(Tensor.From(x, 1, x.Length), model.Parameters[Layer(model).Base.Name], null, null).ToArray<double>();
+        var actual = AdaptedLinear.Forward(Tensor.From(x, 1, x.Length), model.Parameters[Layer(model).Base.Name], null,
+            null).ToArray<double>();
         for (var row = 0; row < weight.GetLength(0); row++)
         {
             var (norm, product) = (0.0, 0.0);
@@ -98,8 +99,15 @@ public sealed class AdapterStartTests : IDisposable
     {
         var config = PublishedConfig.Load(_files.Path);
         using var weights = ModelWeights.Open(_files.Path, config, fused: true);
-        var layout = AdapterLayout.Of("default", new() { Rank = Rank, Alpha = 3, Init = init, UseDora = dora,
-            Targets = ModuleNames.Of(ModuleNames.AllLinearWord) }, weights.Family, weights.Config, weights.Parameters, new NewAdapter(1), "here",
+        var layout = AdapterLayout.Of("default", new()
+        {
+            Rank = Rank,
+            Alpha = 3,
+            Init = init,
+            UseDora = dora,
+            Targets = ModuleNames.Of(ModuleNames.AllLinearWord)
+        }, weights.Family, weights.Config, weights.Parameters, new NewAdapter(1),
+                "here",
             trained: true);
         return Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64).With([layout]));
     }

@@ -79,7 +79,8 @@ public sealed class AdapterWrongUseTests : IDisposable
         Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
             "model.embed_tokens cannot have an adapter with lora_bias");
         Refused("llama", Q() with { Bias = AdapterBias.All }, "here: bias is all, but this model has no biases");
-        Refused("llama", Q() with { Bias = AdapterBias.LoraOnly }, "bias is lora_only, but no layer with an adapter has a bias in this model");
+        Refused("llama", Q() with { Bias = AdapterBias.LoraOnly },
+            "bias is lora_only, but no layer with an adapter has a bias in this model");
 
         static AdapterConfig Q() => new() { Targets = ModuleNames.Of(["q_proj"]) };
 
@@ -109,7 +110,8 @@ public sealed class AdapterWrongUseTests : IDisposable
         {
             var model = Tiny.Config("llama");
             var specs = model.Family.Parameters(model.Decoder, fused: true);
-            var layout = AdapterLayout.Of("default", config, model.Family, model.Decoder, specs, new AdapterFolder(_files.Path), "here", true);
+            var layout = AdapterLayout.Of("default", config, model.Family, model.Decoder, specs, new AdapterFolder(_files.Path), "here",
+                true);
             using var parameters = ModelParameters.Allocate(ParameterPlan.Resident(specs, DType.Float32, DType.Float32).With([layout]));
             layout.Source.Fill(layout, parameters);
         }
@@ -136,7 +138,8 @@ public sealed class AdapterWrongUseTests : IDisposable
         Assert.Contains($"is an adapter of {_files["base"]}, which is not found",
             Assert.Throws<InputException>(() => ModelSource.Find(_files["adapter"], "model_name_or_path")).What);
         File.WriteAllText(_files["adapter/adapter_config.json"], """{"peft_type": "LORA"}""");
-        Assert.Contains("base_model_name_or_path is missing", Assert.Throws<InputException>(() => ModelSource.Find(_files["adapter"])).What);
+        Assert.Contains("base_model_name_or_path is missing", Assert.Throws<InputException>(() =>
+            ModelSource.Find(_files["adapter"])).What);
     }
 
     private void Model(string name, long seed)

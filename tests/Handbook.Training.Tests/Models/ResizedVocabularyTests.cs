@@ -45,7 +45,8 @@ public sealed class ResizedVocabularyTests
         using (var weights = goesOn.Open(goesOn.Config()))
         {
             var layout = AdapterLayout.Of("default", AdapterConfigFile.Read(first), weights.Family, weights.Config, weights.Parameters,
-                new AdapterFolder(first), "here", trained: true) with { HasOwnTables = goesOn.HasOwnTables };
+                new AdapterFolder(first), "here", trained: true) with
+            { HasOwnTables = goesOn.HasOwnTables };
             using var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With([layout]));
             Assert.Equal(Logits(loaded, rows), Logits(model, rows));
             Change(model);
@@ -115,7 +116,8 @@ public sealed class ResizedVocabularyTests
         var folder = files[network];
         Directory.CreateDirectory(folder);
         config.Save(folder);
-        WeightFilesWriter.Save(folder, [.. config.Family.Parameters(config.Decoder).SelectMany(spec => spec.Parts).DistinctBy(part => part.Published)
+        WeightFilesWriter.Save(folder, [.. config.Family.Parameters(config.Decoder).SelectMany(spec => spec.Parts).DistinctBy(part =>
+            part.Published)
             .Select((part, i) => TensorToSave.From(part.Published, Table(part.PublishedShape.Aggregate((a, b) => a * b), 1, 10 + i),
                 [.. part.PublishedShape]))], new());
         return folder;

@@ -51,7 +51,8 @@ public sealed class CodedStatesTests
         let width = spec.Shape.Count > 1 ? spec.Shape[1] : 1
         select (spec, part.Start * width, part.Rows * width);
 
-    /// <summary>The step in float64, with states that are rounded to the nearest of 256 values times the largest of 256 neighbours.</summary>
+    /// <summary>The step in float64, with states that are rounded to the nearest of 256 values times the largest of 256
+    /// neighbours.</summary>
     private sealed class Reference(OptimizerKind kind)
     {
         private readonly Dictionary<string, double[]> _states = [];

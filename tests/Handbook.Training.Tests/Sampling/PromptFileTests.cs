@@ -48,7 +48,8 @@ public sealed class PromptFileTests : IDisposable
     {
         Directory.CreateDirectory(_folder["empty"]);
         Assert.Contains("no data files in the folder", Assert.Throws<InputException>(() => PromptFile.Read(_folder["empty"])).What);
-        Assert.StartsWith("there is no file or folder ", Assert.Throws<InputException>(() => PromptFile.Read(_folder["nowhere.jsonl"])).What);
+        Assert.StartsWith("there is no file or folder ", Assert.Throws<InputException>(() =>
+            PromptFile.Read(_folder["nowhere.jsonl"])).What);
         File.WriteAllText(_folder["other.jsonl"], """{"ask": "rain?"}""");
         Assert.Equal("call the column with the prompts \"prompt\"",
             Assert.Throws<InputException>(() => PromptFile.Read(_folder["other.jsonl"])).Fix);

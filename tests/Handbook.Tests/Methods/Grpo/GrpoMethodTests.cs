@@ -94,7 +94,8 @@ public sealed class GrpoMethodTests
     }
 
     /// <summary>Where one sampling serves one step once, the reference trainer takes the update's own log-probabilities, detached, for the
-    /// old ones: the ratio is 1 under any dropout, so nothing is cut, and each token's derivative is −A of its masked log-probability.</summary>
+    /// old ones: the ratio is 1 under any dropout, so nothing is cut, and each token's derivative is −A of its masked
+    /// log-probability.</summary>
     [Fact]
     public void On_policy_the_ratio_is_1_whatever_an_adapter_drops()
     {
