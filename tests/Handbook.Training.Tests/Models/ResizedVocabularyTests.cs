@@ -38,6 +38,17 @@ public sealed class ResizedVocabularyTests
         Assert.Equal(table, loaded.Parameters[ParameterSpec.Embedding].Value.ToArray<float>());
         Assert.Equal(head, loaded.Head.Value.ToArray<float>());
 
+        using (var weights = source.Open(source.Config()))
+        {
+            var merged = new MergedWeights(loaded, weights, source.Config());
+            Directory.CreateDirectory(files["merged"]);
+            WeightFilesWriter.Save(files["merged"], merged.Tensors());
+            merged.Config.Save(files["merged"]);
+            var whole = ModelSource.Find(files["merged"]);
+            using var model = whole.Load(whole.Config(), DType.Float32);
+            Assert.All(Logits(loaded, rows).Zip(Logits(model, rows)), pair => Assert.Equal(pair.First, pair.Second, 1e-5));
+        }
+
         var goesOn = ModelSource.Find(base_).ToGoOnWith(first);
         Assert.True(goesOn.HasOwnTables);
         var second = files["second"];
