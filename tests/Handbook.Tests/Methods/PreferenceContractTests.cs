@@ -81,27 +81,40 @@ public sealed class PreferenceContractTests
                                 + $"of {maxTokens}, {batch} × {accumulation}");
     }
 
-    [Theory, MemberData(nameof(Objectives))]
-    public void Number_26_and_29_an_adapter_has_the_same_gradient_however_it_is_computed(TrainingMethod method, string options)
+    public static TheoryData<TrainingMethod, string, AdapterKind> AdaptedObjectives(bool overCodes) => [..
+        from row in Objectives()
+        from kind in Enum.GetValues<AdapterKind>()
+        let usual = row.Data.Item2 == "{}"
+        // TR-DPO is refused with adapters: the reference has no weights of its own
+        where !row.Data.Item2.Contains("sync_ref_model") && overCodes == (AdapterKinds.Codes(kind) is not null && !usual)
+        select new TheoryDataRow<TrainingMethod, string, AdapterKind>(row.Data.Item1, row.Data.Item2, kind)];
+
+    [Theory, MemberData(nameof(AdaptedObjectives), false)]
+    public void Number_26_and_29_an_adapter_has_the_same_gradient_however_it_is_computed(TrainingMethod method, string options,
+        AdapterKind kind) => AdapterHasOneGradient(method, options, kind);
+
+    [Theory, MemberData(nameof(AdaptedObjectives), true), Trait("speed", "slow")]
+    public void Number_26_and_29_an_adapter_over_codes_has_the_same_gradient_with_every_loss(TrainingMethod method, string options,
+        AdapterKind kind) => AdapterHasOneGradient(method, options, kind);
+
+    private static void AdapterHasOneGradient(TrainingMethod method, string options, AdapterKind kind)
     {
         using var config = JsonDocument.Parse(options);
         var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
-        if (recipe.Preference.SyncRefModel)
-            return;         // refused with adapters: the reference has no weights of its own
-        foreach (var kind in Enum.GetValues<AdapterKind>())
-        {
-            using var policy = Tiny.Adapted("llama", AdapterKinds.Config(kind));
-            var reference = policy.With();        // the adapter switched off
-            var rows = Rows(method, 6);
-            var expected = Step(policy, recipe, rows, reference, live: false, 4096, 6, 1, Dropping);
-            foreach (var live in (ReadOnlySpan<bool>)[false, true])
-                foreach (var shared in (ReadOnlySpan<bool>)[true, false])
-                    foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
-                        Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation,
-                            Dropping)
-                            .MustEqual(expected, Rounding, $"{kind}, {(live ? "live" : "cached")} reference, "
-                                + $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
-        }
+        var rows = Rows(method, 6);
+        using var policy = Tiny.Adapted("llama", kind);
+        var reference = policy.With();        // the adapter switched off
+        var expected = Step(policy, recipe, rows, reference, live: false, 4096, 6, 1, Dropping);
+        foreach (var live in (ReadOnlySpan<bool>)[false, true])
+            foreach (var shared in (ReadOnlySpan<bool>)[true, false])
+                foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
+                    Step(policy, recipe, shared ? rows : new SeparatePrompts(rows), reference, live, maxTokens, batch, accumulation, Dropping)
+                        .MustEqual(expected, Rounding, $"{(live ? "live" : "cached")} reference, "
+                            + $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+        if (AdapterKinds.Codes(kind) is null)
+            return;
+        using var values = Tiny.Adapted("llama", kind, asValues: true);
+        Step(values, recipe, rows, values.With(), live: false, 4096, 6, 1, Dropping).MustEqual(expected, Rounding, "over the values of the codes");
 
         static ForwardOptions Dropping(TokenBatch batch) => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) };
     }

@@ -22,11 +22,18 @@ public sealed class AdapterContractTests
     [Theory, MemberData(nameof(Cases))]
     public void Number_1_3_and_23_gradients_of_an_adapter_are_the_same_however_they_are_computed(string network, AdapterKind kind)
     {
-        using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+        using var model = Tiny.Adapted(network, kind);
         var rows = Tiny.Rows(4, 11);
         var packed = Packing.BestFit(rows, 32);
         var method = new SupervisedMethod("sft", countFirstTokens: false);
         var expected = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096), Dropping);
+        if (AdapterKinds.Codes(kind) is not null)
+        {
+            using var values = Tiny.Adapted(network, kind, asValues: true);
+            Assert.DoesNotContain(values.Parameters.Plan.Rules, rule => rule.Storage == ParameterStorage.Codes);
+            Assert.Contains(model.Parameters.Plan.Rules, rule => rule.Storage == ParameterStorage.Codes);
+            Tiny.Step(values, method, Tiny.Whole(rows, method, 4096), Dropping).MustEqual(expected, Rounding, "over the values of the codes");
+        }
         Assert.NotEqual(expected.Loss, Tiny.Step(model, method, Tiny.Whole(rows, method, 4096)).Loss);
         foreach (var maxTokens in (ReadOnlySpan<int>)[1, 15, 40])
             Tiny.Step(model, method, Tiny.Whole(rows, method, maxTokens), Dropping).MustEqual(expected, Rounding, $"bins of {maxTokens}");
@@ -52,7 +59,7 @@ public sealed class AdapterContractTests
         StepResult Run(Workers workers)
         {
             using var scope = TensorScope.Enter();
-            using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+            using var model = Tiny.Adapted(network, kind);
             return Tiny.Step(model, method, BatchLoader.Lay(rows, workers.Share(step), method, 30), Dropping, workers);
         }
     }
@@ -60,8 +67,8 @@ public sealed class AdapterContractTests
     [Theory, MemberData(nameof(Cases))]
     public void An_adapter_that_is_switched_off_leaves_the_model_as_it_is_bit_for_bit(string network, AdapterKind kind)
     {
-        using var adapted = Tiny.Adapted(network, AdapterKinds.Config(kind));
-        using var plain = Tiny.Model(network);
+        using var adapted = Tiny.Adapted(network, kind);
+        using var plain = Tiny.Base(network, kind);
         var bin = Tiny.Whole(Tiny.Rows(6, 4), new SupervisedMethod("sft"), 4096).Groups[0].Bins[0];
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
@@ -75,7 +82,7 @@ public sealed class AdapterContractTests
     {
         if (AdapterKinds.Config(kind).UseDora)
             Assert.Skip("the norm is a constant in the backward pass, as the paper has it (§4.3)");
-        using var model = Tiny.Adapted(network, AdapterKinds.Config(kind));
+        using var model = Tiny.Adapted(network, kind);
         var method = new SupervisedMethod("sft");
         Tiny.MustFollowDifferences(model, method, Tiny.Whole(Tiny.Rows(8, 4), method, 30),
             [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)], 1e-6, places: 2);
@@ -136,7 +143,7 @@ public sealed class AdapterContractTests
 
         Dictionary<string, double[]> Moves(double ratio)
         {
-            using var model = Tiny.Adapted("llama", AdapterKinds.Config(AdapterKind.Lora), upRate: ratio);
+            using var model = Tiny.Adapted("llama", AdapterKind.Lora, upRate: ratio);
             using var optimizer = new AdamW(model.Parameters, 0.9, 0.999, 1e-8, 0);
             string[] names = [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).Select(rule => rule.Spec.Name)];
             var before = names.ToDictionary(name => name, name => model.Parameters[name].Value.ToArray<double>());

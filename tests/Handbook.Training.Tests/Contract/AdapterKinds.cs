@@ -1,4 +1,5 @@
 using Handbook.Models.Adapters;
+using Handbook.Torch.Quantised;
 
 namespace Handbook.Training.Tests.Contract;
 
@@ -13,6 +14,12 @@ public enum AdapterKind
 
     /// <summary>rsLoRA whose B has a bias.</summary>
     Biased,
+
+    /// <summary>LoRA over nf4 codes whose scales are codes too.</summary>
+    Qlora,
+
+    /// <summary>LoRA over int8 codes.</summary>
+    Int8,
 }
 
 /// <summary>What the kinds of adapter are.</summary>
@@ -28,5 +35,13 @@ internal static class AdapterKinds
         UseDora = kind == AdapterKind.Dora,
         UseRslora = kind == AdapterKind.Biased,
         LoraBias = kind == AdapterKind.Biased,
+    };
+
+    /// <summary>How the weights below are kept; null as numbers.</summary>
+    public static QuantisedFormat? Codes(AdapterKind kind) => kind switch
+    {
+        AdapterKind.Qlora => new(QuantisedKind.Nf4, Double: true),
+        AdapterKind.Int8 => new(QuantisedKind.Int8),
+        _ => null,
     };
 }

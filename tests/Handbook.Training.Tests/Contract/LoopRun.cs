@@ -1,6 +1,5 @@
 using Handbook.Data;
 using Handbook.Models;
-using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
@@ -16,10 +15,10 @@ internal static class LoopRun
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
         Func<ITrainingMethod, ITrainingMethod>? wrap = null,
-        int seed = 1, Action<double[]>? saved = null, AdapterConfig? adapter = null, CancellationToken cancel = default)
+        int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, CancellationToken cancel = default)
     {
-        using var model = adapter is null ? Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32)
-            : Tiny.Adapted("llama", adapter, dtype: DType.Float32, upRate: 4, adapterSeed: seed);
+        using var model = adapter is not { } kind ? Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32)
+            : Tiny.Adapted("llama", kind, dtype: DType.Float32, upRate: 4, adapterSeed: seed);
         ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);
         var train = Tiny.Rows(21, 24);
         var job = new TrainingJob
@@ -39,7 +38,7 @@ internal static class LoopRun
             },
             ModelBytes = 1000,
             MaxTokens = 40,
-            Dropout = adapter?.Dropout ?? 0,
+            Dropout = adapter is { } its ? AdapterKinds.Config(its).Dropout : 0,
         };
         using var run = RunFolder.Open(folder, resume, tensorBoard: false);
         using var loop = new TrainingLoop(job, run, resume);

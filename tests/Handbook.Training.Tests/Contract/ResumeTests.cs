@@ -24,7 +24,7 @@ public sealed class ResumeTests
     };
 
     public static TheoryData<string> Kinds() =>
-        ["plain", "evaluated", "noisy", "bf16", "recomputed", "plateau", "epochs", "lora", "dora", "biased",
+        ["plain", "evaluated", "noisy", "bf16", "recomputed", "plateau", "epochs", "lora", "dora", "biased", "qlora", "int8",
             .. Enum.GetValues<OptimizerKind>().Where(kind => kind != OptimizerKind.AdamW).Select(kind => RecipeNames.Of(kind))];
 
     private static TrainingOptions Options(string kind) => kind switch
@@ -50,8 +50,8 @@ public sealed class ResumeTests
             EvalStrategy = IntervalStrategy.Epoch,
             LoggingStrategy = IntervalStrategy.Epoch
         },
-        "plain" or "lora" => s_plain,
-        "dora" => s_plain with { GradientCheckpointing = true },
+        "plain" or "lora" or "qlora" => s_plain,
+        "dora" or "int8" => s_plain with { GradientCheckpointing = true },
         "biased" => s_plain with { EvalStrategy = IntervalStrategy.Steps, EvalSteps = new(2) },
         _ => Optimizer(kind),
     };
@@ -83,7 +83,7 @@ public sealed class ResumeTests
         using var temporary = new TemporaryFolder();
         var options = Options(kind);
         var whole = temporary["whole"];
-        var adapter = Enum.TryParse<AdapterKind>(kind, ignoreCase: true, out var adapted) ? AdapterKinds.Config(adapted) : null;
+        var adapter = Enum.TryParse<AdapterKind>(kind, ignoreCase: true, out var adapted) ? adapted : (AdapterKind?)null;
         var weights = LoopRun.Run(whole, options, adapter: adapter);
         var curve = Curve(whole);
         Assert.NotEmpty(curve);

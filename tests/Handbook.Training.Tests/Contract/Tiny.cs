@@ -1,8 +1,12 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Adapters;
+using Handbook.Models.Files;
+using Handbook.Models.Quantised;
 using Handbook.Models.Tests;
+using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Quantised;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 
@@ -38,37 +42,83 @@ internal static class Tiny
     }
 
     /// <summary>The same model, frozen, with an adapter over it whose numbers are far from their usual start too.</summary>
-    public static Decoder Adapted(string kind, AdapterConfig adapter, int seed = 1, DType? dtype = null, double upRate = 1,
-        int? adapterSeed = null)
+    /// <param name="kind">The network.</param>
+    /// <param name="adapter">Also says whether the weights below are codes.</param>
+    /// <param name="seed">Of all numbers.</param>
+    /// <param name="dtype">Of masters and products.</param>
+    /// <param name="upRate">Factor on the learning rate of B.</param>
+    /// <param name="adapterSeed">Of the adapter's numbers; null goes on with <paramref name="seed"/>'s.</param>
+    /// <param name="head">What the network ends in.</param>
+    /// <param name="asValues">Keeps the values of codes in the place of the codes.</param>
+    public static Decoder Adapted(string kind, AdapterKind adapter, int seed = 1, DType? dtype = null, double upRate = 1,
+        int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false) =>
+        Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues);
+
+    /// <summary>The same over numbers, with another adapter.</summary>
+    public static Decoder Adapted(string kind, AdapterConfig adapter, double upRate = 1) => Made(kind, adapter, null, upRate: upRate);
+
+    /// <summary>What lies below an adapter, without it.</summary>
+    public static Decoder Base(string kind, AdapterKind adapter) => Made(kind, null, AdapterKinds.Codes(adapter));
+
+    private static Decoder Made(string kind, AdapterConfig? adapter, QuantisedFormat? codes, int seed = 1, DType? dtype = null,
+        double upRate = 1, int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false)
     {
-        var (config, type) = (Config(kind), dtype ?? DType.Float64);
+        var (config, type) = (head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind), dtype ?? DType.Float64);
         var specs = config.Family.Parameters(config.Decoder, fused: true);
-        var layout = AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs, new NewAdapter(seed), "the test",
-            trained: true);
-        return Filled(config, ParameterPlan.Resident(specs, type, type).With([layout], upRate), seed, adapterSeed);
+        AdapterLayout[] layouts = adapter is null ? [] : [AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs,
+            new NewAdapter(seed), "the test", trained: true)];
+        if (codes is not { } format)
+            return Filled(config, ParameterPlan.Resident(specs, type, type).With(layouts, upRate), seed, adapterSeed);
+        using var files = new TemporaryFolder();
+        using (var plain = Model(kind, seed, DType.Float32, head: head))
+            Save(plain, files["plain"]);
+        using var weights = ModelWeights.Open(files["plain"], config, fused: true);
+        if (!asValues)
+            return Loaded(weights, ParameterPlan.Partly(weights, type, type, _ => false, new(format, DType.Float32)));
+        using (var coded = QuantisedTensors.Of(weights, format))
+            WeightFilesWriter.Save(files["codes"], coded.Tensors);
+        using var values = ModelWeights.Open(files["codes"], config, fused: true);
+        return Loaded(values, ParameterPlan.Resident(values.Parameters, type, type));
+
+        Decoder Loaded(ModelWeights from, ParameterPlan plan)
+        {
+            var model = Decoder.Load(from, plan.With(layouts, upRate));
+            Fill(model.Parameters, layouts.SelectMany(layout => layout.Specs), new Random(adapterSeed ?? seed + 1));
+            return model;
+        }
     }
+
+    /// <summary>Writes the weights of a model as a checkpoint.</summary>
+    private static void Save(Decoder model, string folder) => WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, name =>
+    {
+        var value = model.Parameters[name].Value;
+        return new(new(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
+    }, DType.Float32));
 
     private static Decoder Filled(PublishedConfig config, ParameterPlan plan, int seed, int? adapterSeed = null)
     {
-        var type = plan.Residual;
         var parameters = ModelParameters.Allocate(plan);
         var random = new Random(seed);
-        using (var scope = TensorScope.Enter())
-        {
-            using var mode = GradMode.Disabled();
-            foreach (var (spec, adapter) in plan.Rules.Select(rule => (rule.Spec, rule.Adapter)))
-            {
-                if (adapter is not null && adapterSeed is { } own)
-                    (random, adapterSeed) = (new Random(own), null);
-                var values = new double[spec.Count];
-                for (var i = 0; i < values.Length; i++)
-                    values[i] = (random.NextDouble() - 0.5) + (spec.Kind == ParameterKind.NormWeight ? 1 : 0);
-                parameters[spec.Name].Value.Detach().CopyFrom(Tensor.From(values, [.. spec.Shape]).To(type));
-            }
-        }
-        parameters.RefreshCompute();
+        Fill(parameters, plan.Rules.Where(rule => rule.Adapter is null).Select(rule => rule.Spec), random);
+        Fill(parameters, plan.Rules.Where(rule => rule.Adapter is not null).Select(rule => rule.Spec),
+            adapterSeed is { } own ? new Random(own) : random);
         parameters.Activate([.. plan.Adapters.Select(adapter => adapter.Name)]);
         return new Decoder(config.Decoder, parameters);
+    }
+
+    private static void Fill(ModelParameters parameters, IEnumerable<ParameterSpec> specs, Random random)
+    {
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        foreach (var spec in specs)
+        {
+            var values = new double[spec.Count];
+            for (var i = 0; i < values.Length; i++)
+                values[i] = (random.NextDouble() - 0.5) + (spec.Kind == ParameterKind.NormWeight ? 1 : 0);
+            var master = parameters[spec.Name].Value.Detach();
+            master.CopyFrom(Tensor.From(values, [.. spec.Shape]).To(master.DType));
+        }
+        parameters.RefreshCompute();
     }
 
     /// <summary>Rows of random tokens; where <paramref name="masked"/>, about a third of the tokens carry no loss.</summary>

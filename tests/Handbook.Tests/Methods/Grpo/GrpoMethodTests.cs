@@ -10,7 +10,6 @@ using Handbook.Training.Methods.Grpo;
 using Handbook.Training.Sampling;
 using Handbook.Training.Tests.Contract;
 
-
 namespace Handbook.Tests.Methods.Grpo;
 
 /// <summary>A step over sampled answers depends on the answers alone, and its gradient is that of the loss.</summary>
@@ -50,6 +49,47 @@ public sealed class GrpoMethodTests
         {
             var (loss, _, _) = PreferenceCase.Step(model, method, rows, maxTokens, batch, accumulation);
             return new(loss, model.Parameters.Specs.ToDictionary(s => s.Name, s => model.Parameters[s.Name].Gradient!.ToArray<double>()));
+        }
+    }
+
+    public static TheoryData<AdapterKind> Kinds() => [.. Enum.GetValues<AdapterKind>()];
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void Number_1_3_and_29_an_adapter_has_the_same_gradient_however_it_is_computed(AdapterKind kind)
+    {
+        using var model = Tiny.Adapted("llama", kind);
+        var method = Method(new GrpoLoss { Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, 0.7);
+        // the reference is the adapter switched off; what it says travels with the answers
+        var rows = Referenced(Rows(6), model.With(), 4096, shared: true);
+        var expected = Step(model, rows, 4096, 6, 1);
+        foreach (var shared in (ReadOnlySpan<bool>)[true, false])
+            foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
+            {
+                var again = Referenced(Rows(6), model.With(), maxTokens, shared);
+                Step(model, shared ? again : new SeparatePrompts(again), maxTokens, batch, accumulation).MustEqual(expected, Rounding,
+                    $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
+            }
+        if (AdapterKinds.Codes(kind) is null)
+            return;
+        using var values = Tiny.Adapted("llama", kind, asValues: true);
+        Step(values, Referenced(Rows(6), values.With(), 4096, shared: true), 4096, 6, 1).MustEqual(expected, Rounding,
+            "over the values of the codes");
+
+        StepResult Step(Decoder policy, ITokenRows rows, int maxTokens, int batch, int accumulation)
+        {
+            var (loss, _, _) = PreferenceCase.Step(policy, method, rows, maxTokens, batch, accumulation,
+                batch => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) });
+            return new(loss, Tiny.Gradients(policy));
+        }
+
+        static TokenRowList Referenced(TokenRowList rows, Decoder reference, int maxTokens, bool shared)
+        {
+            var scores = TokenScores.Of(reference, shared ? rows : new SeparatePrompts(rows), [.. Enumerable.Range(0, rows.Count)], maxTokens, 0.7);
+            return new([.. Enumerable.Range(0, rows.Count).Select(r => new TokenRow
+            {
+                Segments = rows.Read(r).Segments,
+                Samples = [.. rows.Read(r).Samples!.Select((sample, i) => sample with { Reference = scores[r][i] })],
+            })]);
         }
     }
 

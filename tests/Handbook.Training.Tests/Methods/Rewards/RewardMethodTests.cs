@@ -1,4 +1,5 @@
 using Handbook.Data;
+using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Training.Methods;
@@ -34,6 +35,31 @@ public sealed class RewardMethodTests
             .MustEqual(together, Rounding, "separate prompts");
         Tiny.Step(model, method, Tiny.Whole(rows, method, 40), _ => new ForwardOptions { Recompute = true }).MustEqual(together, Rounding,
             "recomputed");
+    }
+
+    public static TheoryData<AdapterKind> Kinds() => [.. Enum.GetValues<AdapterKind>()];
+
+    [Theory, MemberData(nameof(Kinds))]
+    public void Number_1_3_and_29_an_adapter_has_the_same_step_however_rows_are_put_together(AdapterKind kind)
+    {
+        using var model = Tiny.Adapted("llama", kind, head: ModelHead.Score);
+        var method = new RewardMethod(centring: 0.01);
+        var rows = Rows(3, 7);
+        var together = Tiny.Step(model, method, Tiny.Whole(rows, method, 4096), Dropping);
+        Assert.NotEqual(together.Loss, Tiny.Step(model, method, Tiny.Whole(rows, method, 4096)).Loss);
+
+        foreach (var shared in (bool[])[true, false])
+            foreach (var maxTokens in (int[])[1, 30, 4096])
+                foreach (var microBatches in (int[][][])[[[0, 1, 2, 3, 4, 5, 6]], [[0, 1, 2], [3, 4, 5, 6]]])
+                    Tiny.Step(model, method, BatchLoader.Lay(shared ? rows : new SeparatePrompts(rows), new StepRows(0, 0, microBatches, 1), method, maxTokens), Dropping)
+                        .MustEqual(together, Rounding, $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, "
+                            + $"{microBatches.Length} micro-batches");
+        if (AdapterKinds.Codes(kind) is null)
+            return;
+        using var values = Tiny.Adapted("llama", kind, head: ModelHead.Score, asValues: true);
+        Tiny.Step(values, method, Tiny.Whole(rows, method, 4096), Dropping).MustEqual(together, Rounding, "over the values of the codes");
+
+        static ForwardOptions Dropping(TokenBatch batch) => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) };
     }
 
     [Fact]
