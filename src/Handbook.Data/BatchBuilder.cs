@@ -70,7 +70,7 @@ public static class BatchBuilder
             var length = tokens.Count - start;
             placed[p] = length == 0 ? parent : segments.Count;
             if (length > 0)
-                segments.Add(new Segment(start, length, parent, index, part.Role) { Entry = entry });
+                segments.Add(new Segment(start, length, parent, index, part.Role) { Entry = entry, PartOf = row.PartOf });
         }
     }
 }

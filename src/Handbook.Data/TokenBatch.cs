@@ -32,6 +32,10 @@ public readonly record struct Segment(int Start, int Length, int Parent, int Row
     /// <summary>Place, in the batch, of the row that it belongs to. A step over the end of an epoch may hold one data row twice:
     /// its copies are two places.</summary>
     public int Entry { get; init; }
+
+    /// <summary>The row that its own is a part of, and how many of that row's sampled answers stand in the parts before; null where its own
+    /// is whole.</summary>
+    internal (int Row, int Answers)? PartOf { get; init; }
 }
 
 /// <summary>One batch for every method: tokens of all rows behind one another, without padding.</summary>

@@ -29,6 +29,10 @@ public sealed record TokenRow
     /// <summary>What is known of sampled answers, in the order of their parts; null where it was not asked.</summary>
     internal IReadOnlyList<SampleScore>? Samples { get; init; }
 
+    /// <summary>Where this is a part of a row that is too large to go through the network at once: that row, and how many of its sampled
+    /// answers stand in the parts before; null for a whole row.</summary>
+    internal (int Row, int Answers)? PartOf { get; init; }
+
     /// <summary>What a user should know about how the row was read: counted while rows are tokenised, and not kept with them.</summary>
     public IReadOnlyList<string> Remarks { get; init; } = [];
 

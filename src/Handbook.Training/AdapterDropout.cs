@@ -20,13 +20,14 @@ internal sealed class AdapterDropout(long seed)
         foreach (var segment in batch.Segments)
         {
             // Documents of a packed row and answers of a group begin at the same positions; a prompt is one, however often it is written.
+            var (row, before) = segment.PartOf ?? (segment.Row, 0);
             var number = 0;
             if (segment.Role is SegmentRole.Row or SegmentRole.Sample)
             {
-                number = alike.GetValueOrDefault((segment.Entry, segment.Role));
-                alike[(segment.Entry, segment.Role)] = number + 1;
+                number = before + alike.GetValueOrDefault((segment.Entry, segment.Role));
+                alike[(segment.Entry, segment.Role)] = number - before + 1;
             }
-            var own = SplitMix.Mix(SplitMix.Mix(run ^ (ulong)segment.Row) ^ (ulong)segment.Role ^ (ulong)number << 8);
+            var own = SplitMix.Mix(SplitMix.Mix(run ^ (ulong)row) ^ (ulong)segment.Role ^ (ulong)number << 8);
             for (var i = segment.Start; i < segment.Start + segment.Length; i++)
                 keys[i] = unchecked((long)SplitMix.Mix(own ^ (ulong)batch.Positions[i]));
         }

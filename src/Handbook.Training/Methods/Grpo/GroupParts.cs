@@ -20,7 +20,7 @@ internal sealed class GroupParts : ITokenRows
         var next = all.DefaultIfEmpty(-1).Max() + 1;
         foreach (var number in all)
         {
-            TokenRow[] parts = [.. Cut(rows.Read(number), maxTokens)];
+            TokenRow[] parts = [.. Cut(rows.Read(number), number, maxTokens)];
             _parts[number] = [number, .. Enumerable.Range(next, parts.Length - 1)];
             next += parts.Length - 1;
             for (var i = 0; i < parts.Length; i++)
@@ -48,7 +48,7 @@ internal sealed class GroupParts : ITokenRows
 
     public TokenRow Read(int row) => _rows[row];
 
-    private static IEnumerable<TokenRow> Cut(TokenRow row, int maxTokens)
+    private static IEnumerable<TokenRow> Cut(TokenRow row, int number, int maxTokens)
     {
         int[] answers = [.. Enumerable.Range(0, row.Segments.Count).Where(s => row.Segments[s].Role == SegmentRole.Sample)];
         var (first, tokens) = (0, 0);
@@ -59,16 +59,16 @@ internal sealed class GroupParts : ITokenRows
             var added = a > first && row.Segments[answers[a - 1]].Parent == parent ? length : prompt + length;
             if (a > first && tokens + added > maxTokens)
             {
-                yield return Part(row, answers, first, a);
+                yield return Part(row, number, answers, first, a);
                 (first, tokens, added) = (a, 0, prompt + length);
             }
             tokens += added;
         }
-        yield return first == 0 ? row : Part(row, answers, first, answers.Length);
+        yield return first == 0 ? row : Part(row, number, answers, first, answers.Length);
     }
 
     /// <summary>Answers <paramref name="first"/> … <paramref name="end"/>−1 with what they answer.</summary>
-    private static TokenRow Part(TokenRow row, int[] answers, int first, int end)
+    private static TokenRow Part(TokenRow row, int number, int[] answers, int first, int end)
     {
         var (segments, prompt) = (new List<TokenSegment>(), -1);
         foreach (var answer in answers.AsSpan(first, end - first))
@@ -78,6 +78,6 @@ internal sealed class GroupParts : ITokenRows
                 segments.Add(row.Segments[prompt = segment.Parent]);
             segments.Add(segment with { Parent = segments.FindLastIndex(s => s.Role == SegmentRole.Prompt) });
         }
-        return row with { Segments = segments, Samples = [.. row.Samples!.Take(first..end)] };
+        return row with { Segments = segments, Samples = [.. row.Samples!.Take(first..end)], PartOf = (number, first) };
     }
 }

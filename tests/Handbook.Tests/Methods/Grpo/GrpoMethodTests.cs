@@ -58,28 +58,25 @@ public sealed class GrpoMethodTests
     public void Number_1_3_and_29_an_adapter_has_the_same_gradient_however_it_is_computed(AdapterKind kind)
     {
         using var model = Tiny.Adapted("llama", kind);
-        var method = Method(new GrpoLoss { Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, 0.7);
-        // the reference is the adapter switched off; what it says travels with the answers
-        var rows = Referenced(Rows(6), model.With(), 4096, shared: true);
-        var expected = Step(model, rows, 4096, 6, 1);
+        var expected = Step(model, 4096, shared: true, [6]);
         foreach (var shared in (ReadOnlySpan<bool>)[true, false])
-            foreach (var (maxTokens, batch, accumulation) in (ReadOnlySpan<(int, int, int)>)[(1, 6, 1), (60, 4, 2), (4096, 1, 6)])
-            {
-                var again = Referenced(Rows(6), model.With(), maxTokens, shared);
-                Step(model, shared ? again : new SeparatePrompts(again), maxTokens, batch, accumulation).MustEqual(expected, Rounding,
-                    $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batch} × {accumulation}");
-            }
+            // 20 tokens cut the answers to a prompt into parts
+            foreach (var (maxTokens, batches) in (ReadOnlySpan<(int, int[])>)[(1, [6]), (20, [4, 2]), (60, [6]), (4096, [1, 1, 1, 1, 1, 1])])
+                Step(model, maxTokens, shared, batches).MustEqual(expected, Rounding,
+                    $"{(shared ? "shared" : "separate")} prompts, bins of {maxTokens}, {batches.Length} micro-batches");
         if (AdapterKinds.Codes(kind) is null)
             return;
         using var values = Tiny.Adapted("llama", kind, asValues: true);
-        Step(values, Referenced(Rows(6), values.With(), 4096, shared: true), 4096, 6, 1).MustEqual(expected, Rounding,
-            "over the values of the codes");
+        Step(values, 4096, shared: true, [6]).MustEqual(expected, Rounding, "over the values of the codes");
 
-        StepResult Step(Decoder policy, ITokenRows rows, int maxTokens, int batch, int accumulation)
+        static StepResult Step(Decoder policy, int maxTokens, bool shared, int[] batches)
         {
-            var (loss, _, _) = PreferenceCase.Step(policy, method, rows, maxTokens, batch, accumulation,
+            var method = Method(new GrpoLoss { Beta = 0.1, Epsilon = 0.1, EpsilonHigh = 0.1 }, 0.7, maxTokens, shared);
+            // the reference is the adapter switched off; what it says travels with the answers
+            var rows = Referenced(Rows(6), policy.With(), maxTokens, shared);
+            var step = new StepRows(0, 0, [.. batches.Select((count, i) => Enumerable.Range(batches.Take(i).Sum(), count).ToArray())], 1);
+            return Tiny.Step(policy, method, new(step, method.Lay(rows, step)),
                 batch => new() { AdapterNoise = new AdapterDropout(3).For(batch, 2) });
-            return new(loss, Tiny.Gradients(policy));
         }
 
         static TokenRowList Referenced(TokenRowList rows, Decoder reference, int maxTokens, bool shared)
