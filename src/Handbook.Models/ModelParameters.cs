@@ -217,6 +217,9 @@ internal sealed class ModelParameters : IDisposable
             adapter.Source.Fill(adapter, this);
             foreach (var bucket in Trained.Where(bucket => adapter.IsTrained && bucket.Rounds))
                 DeviceKernels.Of(bucket.Values).RoundToBFloat16(bucket.Values.Detach());
+            // What was taken out of a weight is what the rounded adapter adds to it.
+            foreach (var spec in adapter.FixedSpecs.Where(_ => adapter is { IsTrained: true, IsBFloat16: true }))
+                DeviceKernels.Of(this[spec.Name].Value).RoundToBFloat16(this[spec.Name].Value.Detach());
             if (!adapter.IsReference)
                 active.Add(adapter.Name);
             RefreshCompute();

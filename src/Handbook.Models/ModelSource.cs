@@ -39,15 +39,14 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <param name="other">The model below all adapters, where it is not the one that they name.</param>
     /// <exception cref="InputException">It is not there, or an adapter's model is not there or has other weights.</exception>
     public static ModelSource Find(string name, string? key = null, OtherBase? other = null) =>
-        Find(name, key, other, beside: null, depth: 0);
+        Find(name, ModelFolder.FindAny(name, key), key, other, depth: 0);
 
-    private static ModelSource Find(string name, string? key, OtherBase? other, string? beside, int depth)
+    private static ModelSource Find(string name, string folder, string? key, OtherBase? other, int depth)
     {
-        var folder = Seen(name, beside) ?? ModelFolder.FindAny(name, key);
         if (!ModelFolder.IsAdapter(folder))
             return new(name, folder, []) { _links = new(() => new([AdapterChain.Link(folder, name)])) };
         if (depth > 8)
-            throw new InputException($"{name}: its adapters lie on one another without an end",
+            throw new InputException($"{(key is null ? "" : $"{key}: ")}{name}: its adapters lie on one another without an end",
                 fix: "look at base_model_name_or_path of each");
         var config = AdapterConfigFile.Read(folder);
         if (config.BaseModel is not { Length: > 0 } based)
@@ -55,19 +54,25 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
                 why: "an adapter is nothing without the model that it was trained on",
                 fix: "write there the folder or the name of the model that it was trained on");
         var chain = AdapterChain.Of(folder);
-        ModelSource below;
-        try
-        {
-            below = other is not null && IsLowest(chain, based, folder) ? other.Find() : Find(based, null, other, folder, depth + 1);
-        }
-        catch (InputException missing) when (other is null)
-        {
-            throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
-                why: "an adapter is nothing without the model that it was trained on",
-                fix: $"fetch {based}, or write its place into base_model_name_or_path of {Path.Combine(folder, AdapterConfigFile.Name)}",
-                inner: missing);
-        }
+        var below = other is not null && IsLowest(chain, based, folder) ? other.Find() : Find(based, Below(), key, other, depth + 1);
         return below.With(name, folder, chain, other);
+
+        string Below()
+        {
+            if (Seen(based, folder) is { } seen)
+                return seen;
+            try
+            {
+                return ModelFolder.FindAny(based);
+            }
+            catch (InputException missing) when (other is null)
+            {
+                throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
+                    why: "an adapter is nothing without the model that it was trained on",
+                    fix: $"fetch {based}, or write its place into base_model_name_or_path of {Path.Combine(folder, AdapterConfigFile.Name)}",
+                    inner: missing);
+            }
+        }
     }
 
     /// <summary>The same with one more adapter over it, wherever that one says its model lies.</summary>

@@ -105,7 +105,8 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
                         ? "the rank differs, or the adapter was trained on another model"
                         : "the adapter was trained on another model, or with another vocabulary",
                     fix: Cure);
-            return _files.Read(name);
+            return info.DType.IsFloat ? _files.Read(name) : throw new InputException($"{_files.Path}: tensor \"{name}\" has elements "
+                + $"of type {info.DType}, but an adapter's are floating-point numbers", fix: Cure);
         }
 
         public void RequireNoOthers(IEnumerable<string> passed)

@@ -15,6 +15,7 @@ internal sealed class AdapterModules
     private readonly Family _family;
     private readonly DecoderConfig _config;
     private readonly IReadOnlyList<AdapterModule> _all;
+    private readonly IReadOnlyList<string> _paths;      // of everything that has parameters
 
     /// <param name="specs">The model's parameters, fused.</param>
     public AdapterModules(Family family, DecoderConfig config, IReadOnlyList<ParameterSpec> specs)
@@ -22,6 +23,7 @@ internal sealed class AdapterModules
         (_family, _config) = (family, config);
         _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding)
             .SelectMany(spec => spec.Parts.Select(part => part.Published).Distinct().Select(name => new AdapterModule(PathOf(name), spec)))];
+        _paths = [.. specs.SelectMany(spec => spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])).Distinct()];
         Head = config.Head == ModelHead.Score ? "score" : PathOf(family.HeadName);
         if (config is { TiedHead: true, Head: ModelHead.Language })
             _all = [.. _all, new(Head, specs.First(spec => spec.Name == ParameterSpec.Embedding))];
@@ -48,6 +50,9 @@ internal sealed class AdapterModules
         if (targets.Pattern is { } pattern && ModuleNames.Problem(pattern) is { } problem)
             throw new InputException($"{where}: \"{pattern}\" is not a regular expression: {problem}",
                 fix: "one word is matched against whole paths; write names of layers as a list");
+        if (targets is { IsAllLinear: false, Pattern: null, Names.Count: 0 })
+            throw new InputException($"{where}: the list is empty", why: "an adapter without layers trains nothing",
+                fix: $"name layers, such as all-linear, or [{string.Join(", ", LayerNames().Take(4))}]");
         foreach (var (key, wrong) in Patterns(config).Where(pair => ModuleNames.Problem(pair.Pattern) is not null))
             throw new InputException($"{where}: {key} is \"{wrong}\", which is not a regular expression: {ModuleNames.Problem(wrong)}",
                 fix: "write names of layers as a list, or repair the expression");
@@ -58,7 +63,7 @@ internal sealed class AdapterModules
         AdapterModule[] chosen = [.. _all.Where(module => (targets.IsAllLinear ? IsOrdinary(module) : targets.Match(module.Path))
             && !(config.Excluded is { } excluded && excluded.Match(module.Path)) && InLayers(module.Path, config))];
         if (chosen.Length == 0)
-            throw new InputException($"{where}: \"{targets.Pattern ?? string.Join(", ", targets.Names)}\" matches no layer"
+            throw new InputException($"{where}: \"{(targets.IsAllLinear ? ModuleNames.AllLinearWord : targets.Pattern ?? string.Join(", ", targets.Names))}\" matches no layer"
                 + (config.Layers.Count > 0 || config.Excluded is not null ? " that layers_to_transform and exclude_modules leave" : ""),
                 why: "an adapter without layers trains nothing",
                 fix: $"the paths look like {_all.First(IsOrdinary).Path}; all-linear means every linear layer but the head");
@@ -73,6 +78,34 @@ internal sealed class AdapterModules
                     fix: "leave it out of the targets");
         return chosen;
     }
+
+    /// <summary>Requires that everything that a recipe says of a new adapter means something; in published configs such words do no
+    /// harm.</summary>
+    /// <param name="layout">The adapter that the config led to.</param>
+    /// <exception cref="InputException">A name, a pattern or a number means nothing in this model.</exception>
+    public void RequireUsed(AdapterLayout layout)
+    {
+        var config = layout.Config;
+        string[] adapted = [.. layout.Layers.SelectMany(layer => layer.Targets.Select(target => target.Module))];
+        foreach (var name in config.ModulesToSave.Where(name => name is not ("classifier" or "score") && !_paths.Any(path =>
+            ModuleNames.EndsWith(path, name))))
+            throw new InputException($"lora_modules_to_save: no module of this {_family.ModelType} is called {name}",
+                why: "nothing would be trained whole, and nothing saved",
+                fix: Suggestion(name, "modules", [.. _paths.Select(LastName).Distinct()]));
+        foreach (var (key, patterns) in new[] { ("rank_pattern", config.RankPattern), ("alpha_pattern", config.AlphaPattern) })
+            foreach (var pattern in patterns.Keys.Where(pattern => !adapted.Any(module => ModuleNames.Fits(pattern, module))))
+                throw new InputException($"{key}: {pattern} fits no layer that has an adapter",
+                    why: "its value would change nothing", fix: $"the layers are {string.Join(", ", adapted.Select(LastName).Distinct())}");
+        if (config.Excluded is { } excluded && !_paths.Any(excluded.Match))
+            throw new InputException($"exclude_modules: {excluded.Pattern ?? string.Join(", ", excluded.Names)} means no module of this "
+                + _family.ModelType, why: "nothing would be left out",
+                fix: $"name some of the layers {string.Join(", ", LayerNames())}, or remove the key");
+        foreach (var number in config.Layers.Where(number => number >= _config.Layers))
+            throw new InputException($"layers_to_transform: there is no layer {number}",
+                fix: $"this model's layers are 0 to {_config.Layers - 1}");
+    }
+
+    private static string LastName(string path) => path[(path.LastIndexOf('.') + 1)..];
 
     /// <summary>What else of a config is a regular expression, and is matched against paths.</summary>
     private static IEnumerable<(string Key, string Pattern)> Patterns(AdapterConfig config) =>
@@ -89,14 +122,12 @@ internal sealed class AdapterModules
 
     private bool IsOrdinary(AdapterModule module) => module.Spec is { Kind: ParameterKind.Weight, IsExact: false } && module.Path != Head;
 
-    private IEnumerable<string> LayerNames() => _all.Where(IsOrdinary).Select(module => module.Path[(module.Path.LastIndexOf('.') + 1)..])
-        .Distinct();
+    private IEnumerable<string> LayerNames() => _all.Where(IsOrdinary).Select(module => LastName(module.Path)).Distinct();
 
-    private string Suggestion(string name)
-    {
-        string[] known = [.. LayerNames()];
-        return (Spelling.Nearest(name, known) is { } near ? $"did you mean {near}? " : "") + $"its layers are {string.Join(", ", known)}";
-    }
+    private string Suggestion(string name) => Suggestion(name, "layers", [.. LayerNames()]);
+
+    private static string Suggestion(string name, string what, string[] known) => (Spelling.Nearest(name, known) is { } near ? $"did you mean {near}? " : "")
+        + $"its {what} are {string.Join(", ", known)}";
 
     /// <summary>PEFT's rule of <c>layers_to_transform</c>: the number behind the list's name, or behind whatever stands before a
     /// number.</summary>

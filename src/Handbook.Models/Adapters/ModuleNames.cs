@@ -43,10 +43,13 @@ internal sealed record ModuleNames
     public static double Pick(IReadOnlyDictionary<string, double> patterns, string module, double otherwise)
     {
         foreach (var (pattern, value) in patterns)
-            if (Whole($@"(.*\.)?({pattern})", module))
+            if (Fits(pattern, module))
                 return value;
         return otherwise;
     }
+
+    /// <summary>Whether a module's path ends in a pattern.</summary>
+    public static bool Fits(string pattern, string module) => Whole($@"(.*\.)?({pattern})", module);
 
     /// <summary>What is wrong with a regular expression; null where nothing is.</summary>
     public static string? Problem(string pattern)

@@ -103,6 +103,9 @@ public sealed class WeightFiles : IDisposable
                     + $"index: {string.Join(", ", found.Take(4).Select(System.IO.Path.GetFileName))}{(found.Length > 4 ? ", …" : "")}",
                     fix: "name the file itself, or fetch the index (…index.json) that belongs to them");
         }
+        if (File.Exists(System.IO.Path.Combine(folder, Adapters.AdapterFolder.Weights)))
+            throw new InputException($"{folder} has {Adapters.AdapterFolder.Weights}, but no {Adapters.AdapterConfigFile.Name}",
+                why: "the config says which layers have an adapter, and what model lies below it", fix: "name a folder that holds both");
         throw new InputException($"{folder} holds no weights",
             why: $"looked for {string.Join(", ", _known)}, *.safetensors, *.bin, *.pth, *.pt",
             fix: "name the folder of a saved model");

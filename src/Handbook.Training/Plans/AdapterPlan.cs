@@ -37,18 +37,29 @@ internal static class AdapterPlan
                 fix: $"set use_peft: true to train a new adapter over it, or merge it first: handbook merge {source.Name} --out FOLDER");
         var below = source.Layouts(weights);
         if (keys.AdapterNameOrPath is not { } named)
-            return [.. below, Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
-                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules",
-                    trained: true)];
+        {
+            var begun = Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
+                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules", trained: true);
+            new AdapterModules(weights.Family, weights.Config, weights.Parameters).RequireUsed(begun);
+            return [.. below, begun];
+        }
         var folder = Adapter(named);
         AdapterChain.Of(folder)?.Require($"adapter_name_or_path: {named}", source.Chain);
         var config = AdapterConfigFile.Read(folder);
         if (run.IsWritten("lora_dropout"))         // otherwise an adapter that is gone on with keeps its own
             config = config with { Dropout = keys.LoraDropout };
         var where = $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules";
+        if (run.Definition.Head == ModelHead.Language && config.TaskType == "SEQ_CLS")
+            throw new InputException($"adapter_name_or_path: {named} is the adapter of a reward model, but {run.MethodName} trains what predicts "
+                + "tokens", why: "it was trained under a head that scores texts", fix: "name an adapter of a language model");
         AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
             ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
-        return [.. below, .. reference, Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true)];
+        var goneOn = Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true);
+        if (weights.HasNewHead && !goneOn.Whole.Any(pair => pair.Base.Name == "score.weight"))
+            throw new InputException($"adapter_name_or_path: {named} is the adapter of a language model: neither it nor {source.Name} has a head "
+                + "that scores texts", why: "a new head would be neither trained nor saved with it",
+                fix: $"set model_name_or_path: {named} and remove adapter_name_or_path: a new adapter with a head is trained over it");
+        return [.. below, .. reference, goneOn];
 
         AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
             config, weights.Family, weights.Config, weights.Parameters, values, where, trained)

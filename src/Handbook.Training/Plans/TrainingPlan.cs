@@ -71,7 +71,7 @@ internal sealed record TrainingPlan
         var adapts = run.Adapter.UsePeft;
         var source = adapts ? initial : checkpoint ?? initial;
         // A checkpoint's config names the tokenizer's tokens, padding too, whose row of the embedding would then learn nothing more.
-        var config = WithHead(model.Config(), run.Definition, initial);
+        var config = WithHead(model.Config(), run.Definition, model.Name);
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         using var weights = Open(adapts ? model : null, source, config, run);
@@ -174,6 +174,8 @@ internal sealed record TrainingPlan
     {
         var decoder = Config.Decoder;
         _notes.AddRange(Source.Notes);
+        if (Run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } && AdapterChain.Of(AdapterPlan.Adapter(named)) is null)
+            _notes.Add($"{named} does not say which weights it was trained on: it is taken for an adapter of {Source.Name}");
         if (Parameters.Adapters.Count > 0)
             _notes.Add(AdapterNote());
         _notes.AddRange(AdapterChain.NotesOfOtherForm(AdapterPlan.ReferenceFolders(Run, Source), AdapterChain.KeptAs(Parameters)));

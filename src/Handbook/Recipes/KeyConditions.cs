@@ -45,6 +45,9 @@ internal static class KeyConditions
         yield return When(ofNew, "where a new adapter begins, without `adapter_name_or_path`",
             recipe => recipe.Adapter.AdapterNameOrPath is null, "beside adapter_name_or_path: that adapter is what its own config says", null,
             "adapter_name_or_path");
+        yield return When(["ensure_weight_tying"], "with `lora_modules_to_save` or `trainable_token_indices`",
+            recipe => recipe.Adapter is { LoraModulesToSave.Count: > 0 } or { TrainableTokenIndices.Count: > 0 },
+            "without lora_modules_to_save: the embedding is not trained", null, "lora_modules_to_save", "trainable_token_indices");
         yield return When(["bnb_4bit_quant_type", "bnb_4bit_compute_dtype", "use_bnb_nested_quant"], "with `load_in_4bit`",
             recipe => recipe.Quantisation.LoadIn4Bit, "without load_in_4bit: true (and use_peft: true)", null, "load_in_4bit");
     }

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
+using Handbook.Models;
 using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Preferences;
@@ -72,7 +73,7 @@ public sealed record Recipe : MethodOptions
     internal void Validate(Diagnostics report)
     {
         Model.Validate(report);
-        Adapter.Validate(Preference.SyncRefModel, report);
+        Adapter.Validate(Preference.SyncRefModel, Definition.Head == ModelHead.Score, report);
         Quantisation.Validate(Adapter.UsePeft, report);
         Data.Validate(report);
         Training.Validate(report);

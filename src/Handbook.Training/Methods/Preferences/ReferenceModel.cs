@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Torch;
@@ -61,6 +62,10 @@ internal sealed class ReferenceModel
                 + $", which costs no memory{why}");
             return new LiveReference(initial);
         }
+        if (keys.SyncRefModel && _named is { Adapters.Count: > 0 } adapted)
+            throw new InputException($"sync_ref_model: the reference {adapted.Name} is an adapter of {adapted.Folder}",
+                why: "its weights cannot follow those of a policy that is trained whole",
+                fix: $"merge it first (handbook merge {adapted.Name} --out FOLDER), or remove sync_ref_model");
         _start.Observer.Said($"reference: {Folder}, kept in memory{why}"
             + (keys.SyncRefModel ? $"; takes {keys.RefModelMixupAlpha:g} of the policy every {keys.RefModelSyncSteps} steps" : ""));
         if (!keys.SyncRefModel)
