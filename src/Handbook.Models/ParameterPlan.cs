@@ -155,15 +155,18 @@ internal sealed class ParameterPlan
             .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))])
     { Adapters = adapters };
 
-    private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate) =>
-        (trained ? Kept(spec, Residual, adapter.IsBFloat16 ? DType.BFloat16 : Compute, trained) : new()
+    private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate)
+    {
+        var read = adapter.IsBFloat16 ? DType.BFloat16 : Compute;
+        return (trained ? Kept(spec, Residual, read, trained) : new()
         {
             Spec = spec,
             Storage = ParameterStorage.Resident,
             Type = Residual,
-            Copy = Compute == Residual ? null : Compute,
+            Copy = read == Residual ? null : read,
         }) with
         { Adapter = adapter.Name, RateFactor = adapter.IsUp(spec) ? upRate : 1, Rounds = trained && adapter.IsBFloat16 };
+    }
 
     /// <summary>The same with a factor on each parameter's learning rate.</summary>
     public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
