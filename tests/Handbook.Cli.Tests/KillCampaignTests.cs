@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>Fifty times the real program is killed, at any moment and while it writes a checkpoint: each run ends with the bits of one that
+/// <summary>Eighty times the real program is killed, at any moment and while it writes a checkpoint: each run ends with the bits of one that
 /// nobody disturbed.</summary>
 [Trait("speed", "slow")]
 public sealed class KillCampaignTests : IDisposable
@@ -16,6 +16,8 @@ public sealed class KillCampaignTests : IDisposable
         save_total_limit: 2
         seed: 17
         """;
+
+    private const string Adapter = "\nuse_peft: true\nlora_r: 4\nlora_target_modules: all-linear";
 
     /// <summary>What the clock says, and what names the run's own folder.</summary>
     private static readonly string[] s_clock = ["runtime", "per_second", "seconds", "best_model_checkpoint", "time"];
@@ -53,6 +55,13 @@ public sealed class KillCampaignTests : IDisposable
         + "length]\nreward_weights: [1.0, 0.1]\n"
         + "reward_pattern: \"o\"\nbeta: 0.02\nnum_iterations: 2\nsteps_per_generation: 2\nper_device_train_batch_size: "
             + "8\nlog_completions: true")]
+    [InlineData("sft", 8, "dataset_name: chats\nper_device_train_batch_size: 2\nlora_dropout: 0.2\ninit_lora_weights: pissa\neval_strategy: "
+        + "steps\neval_steps: 4" + Adapter)]
+    [InlineData("sft", 8, "dataset_name: chats\nper_device_train_batch_size: 2\nload_in_4bit: true\nbf16: true\noptim: paged_adamw_32bit"
+        + Adapter)]
+    [InlineData("dpo", 8, "dataset_name: pairs\nper_device_train_batch_size: 4\nuse_dora: true\nprecompute_ref_log_probs: false" + Adapter)]
+    [InlineData("dpo", 6, "dataset_name: pairs\nper_device_train_batch_size: 4\nload_in_4bit: true\nuse_bnb_nested_quant: true\nbf16: true\noptim: "
+        + "paged_adamw_8bit\noptim_args: min_8bit_size=16" + Adapter)]
     public void A_run_killed_many_times_ends_with_the_bits_of_one_that_was_not(string method, int kills, string keys)
     {
         _handbook.Write("recipe.yaml", $"{Common}\n{keys}\nmax_steps: {kills * 16}\n");
