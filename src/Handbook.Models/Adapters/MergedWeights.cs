@@ -79,7 +79,8 @@ internal sealed class MergedWeights
     /// <summary>How many published layers differ from the base's.</summary>
     public int Changed => _model.Parameters.Adapters.SelectMany(adapter => adapter.Layers.SelectMany(layer => layer.Targets)
         .Select(target => target.Module).Concat(adapter.Whole.SelectMany(pair => pair.Base.Parts)
-            .Select(part => part.Published[..part.Published.LastIndexOf('.')]))).Distinct().Count();
+            .Select(part => part.Published[..part.Published.LastIndexOf('.')]))
+        .Concat(adapter.Tokens is null ? [] : [AdapterModules.PathOf(Config.Family.EmbeddingName)])).Distinct().Count();
 
     /// <summary>The tensors under their published names, computed as they are written.</summary>
     public IReadOnlyList<TensorToSave> Tensors() => PublishedTensors.Of(Specs, Read, DTypeOf);
@@ -116,6 +117,9 @@ internal sealed class MergedWeights
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         var (data, values) = Base(spec, DTypeOf(spec));
+        if (ParameterOf(spec).Replaced is { } trained)
+            for (var i = 0; i < trained.Ids.Length; i++)
+                values.Narrow(0, trained.Ids[i], 1).CopyFrom(trained.Rows.Value.Detach().Narrow(0, i, 1));
         if (BiasSource(spec) is { } weight)
             values.CopyFrom(values.To(DType.Float64) + Offset(weight));
         else if (ParameterOf(spec).Adapters.Count > 0)

@@ -146,6 +146,29 @@ public sealed class AdapterContractTests
     }
 
     [Fact]
+    public void Number_30_embeddings_and_heads_of_an_adapter_keep_their_own_rate()
+    {
+        var options = new TrainingOptions { LearningRate = 0.02, EmbeddingLearningRate = 0.005 };
+        var untied = new AdapterConfig { Targets = ModuleNames.Of(["q_proj"]), ModulesToSave = ["embed_tokens", "lm_head"] };
+        Assert.Equal(
+            [("embed_tokens.weight", 0.25), ("lm_head.weight", 0.25), ("q_proj.lora_A.weight", 1), ("q_proj.lora_B.weight", 16)], Rates(untied));
+        Assert.Equal([("q_proj.lora_A.weight", 1), ("q_proj.lora_B.weight", 16), ("token_adapter.trainable_tokens_delta", 0.25)],
+            Rates(untied with { ModulesToSave = [], TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [3, 5] } }));
+
+        IEnumerable<(string, double)> Rates(AdapterConfig config)
+        {
+            var model = Tiny.Config("llama");
+            var specs = model.Family.Parameters(model.Decoder, fused: true);
+            var layout = AdapterLayout.Of("default", config, model.Family, model.Decoder, specs, new NewAdapter(1), "the test", trained: true);
+            var plan = ParameterPlan.Resident(specs, DType.Float64, DType.Float64).With([layout], upRate: 16).WithRates(options.RateFactor);
+            return plan.Rules.Where(rule => rule.IsTrained).SelectMany(rule => rule.Spec.Parts.Select(part =>
+                (string.Join('.', part.Published.Split('.').SkipWhile(word => word is not ("embed_tokens" or "lm_head" or "q_proj" or "token_adapter"))
+                    .SkipWhile(word => word == "embed_tokens" && part.Published.Contains("token_adapter"))), rule.RateFactor)))
+                .Distinct().OrderBy(pair => pair.Item1, StringComparer.Ordinal);
+        }
+    }
+
+    [Fact]
     public void Number_30_the_higher_rate_of_B_moves_it_by_as_much()
     {
         var (plain, faster) = (Moves(1), Moves(16));
