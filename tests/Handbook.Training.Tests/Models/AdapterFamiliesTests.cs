@@ -17,7 +17,7 @@ public sealed class AdapterFamiliesTests
     private const int Rank = 8;
 
     private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian",
-        "saved", "all-biases", "own-biases", "named-dora"];
+        "saved", "all-biases", "own-biases", "named-dora", "tokens"];
 
     public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
 
@@ -197,6 +197,7 @@ public sealed class AdapterFamiliesTests
                 "all-biases" => all with { Bias = AdapterBias.All },
                 "own-biases" => all with { Bias = AdapterBias.LoraOnly, Targets = ModuleNames.Of(Targeted(kind)) },
                 "saved" => all with { ModulesToSave = [.. _tied ? [] : (string[])[_names.Head], Last(_names.Embedding), _names.Norm] },
+                "tokens" => all with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [5, 1] } },
                 _ => all,
             };
         }
@@ -244,6 +245,8 @@ public sealed class AdapterFamiliesTests
                 foreach (var bias in Biases(kind))
                     Add(bias[..^".bias".Length] + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias",
                         _shapes[bias]);
+            if (kind == "tokens")
+                Add(_names.Embedding + ".token_adapter.trainable_tokens_delta", 2, _shapes[_names.Embedding + ".weight"][1]);
             if (kind == "saved")
                 foreach (var (name, shape) in _shapes)
                     if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm
