@@ -67,9 +67,11 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
             }
             catch (InputException missing) when (other is null)
             {
-                throw new InputException($"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
+                throw new InputException(
+                    $"{(key is null ? "" : $"{key}: ")}{name} is an adapter of {based}, which is not found: {missing.What}",
                     why: "an adapter is nothing without the model that it was trained on",
-                    fix: $"fetch {based}, or write its place into base_model_name_or_path of {Path.Combine(folder, AdapterConfigFile.Name)}",
+                    fix: $"fetch {based}, or write its place into base_model_name_or_path of "
+                        + Path.Combine(folder, AdapterConfigFile.Name),
                     inner: missing);
             }
         }

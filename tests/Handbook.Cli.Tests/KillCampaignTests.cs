@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>Eighty times the real program is killed, at any moment and while it writes a checkpoint: each run ends with the bits of one that
+/// <summary>The real program is killed many times, at any moment and while it writes a checkpoint: each run ends with the bits of one that
 /// nobody disturbed.</summary>
 [Trait("speed", "slow")]
 public sealed class KillCampaignTests : IDisposable

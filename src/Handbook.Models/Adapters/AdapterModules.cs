@@ -63,7 +63,7 @@ internal sealed class AdapterModules
         AdapterModule[] chosen = [.. _all.Where(module => (targets.IsAllLinear ? IsOrdinary(module) : targets.Match(module.Path))
             && !(config.Excluded is { } excluded && excluded.Match(module.Path)) && InLayers(module.Path, config))];
         if (chosen.Length == 0)
-            throw new InputException($"{where}: \"{(targets.IsAllLinear ? ModuleNames.AllLinearWord : targets.Pattern ?? string.Join(", ", targets.Names))}\" matches no layer"
+            throw new InputException($"{where}: \"{targets}\" matches no layer"
                 + (config.Layers.Count > 0 || config.Excluded is not null ? " that layers_to_transform and exclude_modules leave" : ""),
                 why: "an adapter without layers trains nothing",
                 fix: $"the paths look like {_all.First(IsOrdinary).Path}; all-linear means every linear layer but the head");
@@ -97,7 +97,7 @@ internal sealed class AdapterModules
                 throw new InputException($"{key}: {pattern} fits no layer that has an adapter",
                     why: "its value would change nothing", fix: $"the layers are {string.Join(", ", adapted.Select(LastName).Distinct())}");
         if (config.Excluded is { } excluded && !_paths.Any(excluded.Match))
-            throw new InputException($"exclude_modules: {excluded.Pattern ?? string.Join(", ", excluded.Names)} means no module of this "
+            throw new InputException($"exclude_modules: {excluded} means no module of this "
                 + _family.ModelType, why: "nothing would be left out",
                 fix: $"name some of the layers {string.Join(", ", LayerNames())}, or remove the key");
         foreach (var number in config.Layers.Where(number => number >= _config.Layers))
@@ -126,8 +126,8 @@ internal sealed class AdapterModules
 
     private string Suggestion(string name) => Suggestion(name, "layers", [.. LayerNames()]);
 
-    private static string Suggestion(string name, string what, string[] known) => (Spelling.Nearest(name, known) is { } near ? $"did you mean {near}? " : "")
-        + $"its {what} are {string.Join(", ", known)}";
+    private static string Suggestion(string name, string what, string[] known) =>
+        (Spelling.Nearest(name, known) is { } near ? $"did you mean {near}? " : "") + $"its {what} are {string.Join(", ", known)}";
 
     /// <summary>PEFT's rule of <c>layers_to_transform</c>: the number behind the list's name, or behind whatever stands before a
     /// number.</summary>

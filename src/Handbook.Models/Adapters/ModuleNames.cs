@@ -35,6 +35,9 @@ internal sealed record ModuleNames
         ? Whole(pattern, module)
         : Names.Any(name => EndsWith(module, name));
 
+    /// <summary>As it was written.</summary>
+    public override string ToString() => IsAllLinear ? AllLinearWord : Pattern ?? string.Join(", ", Names);
+
     /// <summary>Whether a path is a name or ends in it behind a point.</summary>
     public static bool EndsWith(string module, string name) => module == name || module.EndsWith("." + name, StringComparison.Ordinal);
 

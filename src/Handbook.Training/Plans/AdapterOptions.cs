@@ -89,7 +89,8 @@ public sealed record AdapterOptions
     public double? LoraplusLrRatio { get; init; }
 
     /// <summary>PEFT's, first that of language models.</summary>
-    private static readonly string[] s_taskTypes = ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
+    private static readonly string[] s_taskTypes =
+        ["CAUSAL_LM", "SEQ_CLS", "SEQ_2_SEQ_LM", "TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"];
 
     /// <param name="movesReference">Whether the reference follows the policy.</param>
     /// <param name="scores">Whether the method trains a head that scores texts.</param>
@@ -109,8 +110,8 @@ public sealed record AdapterOptions
             if (layer < 0 || layer != Math.Floor(layer))
                 report.Error("layers_to_transform", $"has {layer}, but layers are numbered 0, 1, 2, …", fix: "write whole numbers");
         if (LayersPattern is { Count: > 0 } && LayersToTransform is not { Count: > 0 })
-            report.Error("layers_pattern", "is given without layers_to_transform", why: "it says before which numbers of layers stand, and none "
-                + "is named", fix: "name layers in layers_to_transform, or remove layers_pattern");
+            report.Error("layers_pattern", "is given without layers_to_transform",
+                why: "it says what stands before the numbers of layers, and none is named", fix: "name layers in layers_to_transform, or remove layers_pattern");
         foreach (var id in TrainableTokenIndices ?? [])
             if (id < 0 || id != Math.Floor(id))
                 report.Error("trainable_token_indices", $"has {id}, but ids of tokens are 0, 1, 2, …", fix: "write whole numbers");
@@ -120,7 +121,8 @@ public sealed record AdapterOptions
             report.Error("lora_task_type", $"is {LoraTaskType}, which no library reads", fix: scores ? "set lora_task_type: SEQ_CLS"
                 : "remove the key");
         else if (LoraTaskType != s_taskTypes[0] && !(scores && LoraTaskType == "SEQ_CLS"))
-            report.Error("lora_task_type", $"is {LoraTaskType}, but this method trains what {(scores ? "scores texts" : "predicts tokens")}",
+            report.Error("lora_task_type",
+                $"is {LoraTaskType}, but this method trains what {(scores ? "scores texts" : "predicts tokens")}",
                 why: "who loads the adapter would put another head on the model", fix: "remove the key");
         foreach (var (key, patterns) in new[] { ("rank_pattern", RankPattern), ("alpha_pattern", AlphaPattern) })
             foreach (var (pattern, value) in patterns ?? new Dictionary<string, double>())

@@ -39,7 +39,8 @@ internal static class AdapterPlan
         if (keys.AdapterNameOrPath is not { } named)
         {
             var begun = Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
-                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules", trained: true);
+                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules",
+                trained: true);
             new AdapterModules(weights.Family, weights.Config, weights.Parameters).RequireUsed(begun);
             return [.. below, begun];
         }
@@ -50,14 +51,14 @@ internal static class AdapterPlan
             config = config with { Dropout = keys.LoraDropout };
         var where = $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules";
         if (run.Definition.Head == ModelHead.Language && config.TaskType == "SEQ_CLS")
-            throw new InputException($"adapter_name_or_path: {named} is the adapter of a reward model, but {run.MethodName} trains what predicts "
-                + "tokens", why: "it was trained under a head that scores texts", fix: "name an adapter of a language model");
+            throw new InputException($"adapter_name_or_path: {named} is the adapter of a reward model, but {run.MethodName} trains "
+                + "what predicts tokens", why: "it was trained under a head that scores texts", fix: "name an adapter of a language model");
         AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
             ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
         var goneOn = Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true);
         if (weights.HasNewHead && !goneOn.Whole.Any(pair => pair.Base.Name == "score.weight"))
-            throw new InputException($"adapter_name_or_path: {named} is the adapter of a language model: neither it nor {source.Name} has a head "
-                + "that scores texts", why: "a new head would be neither trained nor saved with it",
+            throw new InputException($"adapter_name_or_path: {named} is the adapter of a language model: neither it nor {source.Name} "
+                + "has a head that scores texts", why: "a new head would be neither trained nor saved with it",
                 fix: $"set model_name_or_path: {named} and remove adapter_name_or_path: a new adapter with a head is trained over it");
         return [.. below, .. reference, goneOn];
 
