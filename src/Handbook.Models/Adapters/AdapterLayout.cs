@@ -127,7 +127,7 @@ internal sealed record AdapterLayout
             Config = config,
             Layers = layers,
             Whole = [.. Replaced(name, config, decoder, modules, specs, where),
-                .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)], where)],
+                .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)])],
             Tokens = TokensOf(name, config, modules, decoder),
             Modules = modules,
             Source = source,
@@ -263,8 +263,7 @@ internal sealed record AdapterLayout
     /// <summary>The biases that are trained as they are. A layer that has an adapter is wrapped, and its own parts are called
     /// <c>base_layer</c>.</summary>
     private static List<(ParameterSpec Base, ParameterSpec Own)> Biases(string name, AdapterConfig config,
-        IReadOnlyList<ParameterSpec> specs,
-        HashSet<string> targets, string where)
+        IReadOnlyList<ParameterSpec> specs, HashSet<string> targets)
     {
         var biases = new List<(ParameterSpec, ParameterSpec)>();
         foreach (var spec in specs.Where(spec => spec.Kind == ParameterKind.Bias && config.Bias != AdapterBias.None))
@@ -277,10 +276,6 @@ internal sealed record AdapterLayout
             if (own.Length > 0)
                 biases.Add((spec, spec with { Name = $"{spec.Name}.{name}", Parts = [.. own] }));
         }
-        if (biases.Count == 0 && config.Bias != AdapterBias.None)
-            throw new InputException($"{where}: bias is {AdapterConfigFile.Word(config.Bias)}, but "
-                + (config.Bias == AdapterBias.All ? "this model has no biases" : "no layer with an adapter has a bias in this model"),
-                why: "nothing would be trained by it", fix: "remove bias, or set it to none");
         return biases;
     }
 

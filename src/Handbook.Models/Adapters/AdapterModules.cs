@@ -1,4 +1,3 @@
-using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Models.Families;
 
@@ -100,6 +99,10 @@ internal sealed class AdapterModules
             throw new InputException($"exclude_modules: {excluded} means no module of this "
                 + _family.ModelType, why: "nothing would be left out",
                 fix: $"name some of the layers {string.Join(", ", LayerNames())}, or remove the key");
+        if (config.Bias != AdapterBias.None && !layout.Whole.Any(pair => pair.Base.Kind == ParameterKind.Bias))
+            throw new InputException($"bias is {AdapterConfigFile.Word(config.Bias)}, but "
+                + (config.Bias == AdapterBias.All ? "this model has no biases" : "no layer with an adapter has a bias in this model"),
+                why: "nothing would be trained by it", fix: "remove bias, or set it to none");
         foreach (var number in config.Layers.Where(number => number >= _config.Layers))
             throw new InputException($"layers_to_transform: there is no layer {number}",
                 fix: $"this model's layers are 0 to {_config.Layers - 1}");
@@ -135,11 +138,10 @@ internal sealed class AdapterModules
     {
         if (config.Layers.Count == 0)
             return true;
-        string[] patterns = config.LayersPattern.Count == 0 ? [@".*\.[^.]*\.(\d+)\."]
-            : [.. config.LayersPattern.Select(name => $@".*\.{name}\.(\d+)\.")];
-        foreach (var pattern in patterns)
-            if (Regex.Match(path, $@"\A{pattern}", RegexOptions.CultureInvariant) is { Success: true } match)
-                return config.Layers.Contains(int.Parse(match.Groups[1].Value));
+        string[] names = config.LayersPattern.Count == 0 ? ["[^.]*"] : [.. config.LayersPattern];
+        foreach (var name in names)
+            if (ModuleNames.Find($@".*\.(?:{name})\.(?<number>[0-9]+)\.", path) is { Success: true } match)
+                return config.Layers.Contains(int.Parse(match.Groups["number"].Value));
         return false;
     }
 }

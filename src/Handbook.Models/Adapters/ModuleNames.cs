@@ -1,4 +1,5 @@
 using System.Text.RegularExpressions;
+using Handbook.Base;
 
 namespace Handbook.Models.Adapters;
 
@@ -68,6 +69,21 @@ internal sealed record ModuleNames
         }
     }
 
-    private static bool Whole(string pattern, string text) =>
-        Regex.IsMatch(text, $@"\A(?:{pattern.Replace("(?P<", "(?<", StringComparison.Ordinal)})\z", RegexOptions.CultureInvariant, s_patience);
+    private static bool Whole(string pattern, string text) => Find($@"(?:{pattern})\z", text).Success;
+
+    /// <summary>How a text begins with a regular expression of Python's.</summary>
+    /// <exception cref="InputException">It takes too long.</exception>
+    public static Match Find(string pattern, string text)
+    {
+        try
+        {
+            return Regex.Match(text, $@"\A{pattern.Replace("(?P<", "(?<", StringComparison.Ordinal)}", RegexOptions.CultureInvariant, s_patience);
+        }
+        catch (RegexMatchTimeoutException failure)
+        {
+            throw new InputException($"the regular expression {pattern} was tried on {text} for {s_patience.TotalSeconds} s, and given up",
+                why: "repetitions within repetitions have more ways to match than can be tried",
+                fix: "write it without them, or write names of layers as a list", inner: failure);
+        }
+    }
 }

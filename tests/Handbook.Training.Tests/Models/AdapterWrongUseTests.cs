@@ -78,14 +78,33 @@ public sealed class AdapterWrongUseTests : IDisposable
         Refused("olmo2", new(), "here is missing, and olmo2 has no usual targets");
         Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
             "model.embed_tokens cannot have an adapter with lora_bias");
-        Refused("llama", Q() with { Bias = AdapterBias.All }, "here: bias is all, but this model has no biases");
-        Refused("llama", Q() with { Bias = AdapterBias.LoraOnly },
-            "bias is lora_only, but no layer with an adapter has a bias in this model");
+        Refused("llama", new() { Targets = ModuleNames.Of("(([a-z_.0-9])*)*!") }, "was tried on");
 
         static AdapterConfig Q() => new() { Targets = ModuleNames.Of(["q_proj"]) };
 
         static void Refused(string network, AdapterConfig config, string what) =>
             Assert.Contains(what, Assert.Throws<InputException>(() => Layout(config, network)).What);
+    }
+
+    [Fact]
+    public void A_layers_pattern_may_have_groups_of_its_own() => Assert.All(
+        Layout(new() { Targets = ModuleNames.Of(["q_proj"]), Layers = [1], LayersPattern = ["(h|layers)"] }).Layers,
+        layer => Assert.Contains(".layers.1.", Assert.Single(layer.Targets).Module));
+
+    [Theory]
+    [InlineData("all", "bias is all, but this model has no biases")]
+    [InlineData("lora_only", "bias is lora_only, but no layer with an adapter has a bias in this model")]
+    public void Biases_that_a_model_does_not_have_are_refused_in_a_new_adapter_and_passed_by_in_a_published_one(string bias, string what)
+    {
+        var config = new AdapterConfig
+        {
+            Rank = 2,
+            Targets = ModuleNames.Of(["q_proj"]),
+            Bias = bias == "all" ? AdapterBias.All : AdapterBias.LoraOnly,
+        };
+        var layout = Layout(config);
+        Assert.Empty(layout.Whole);
+        Assert.Equal(what, Assert.Throws<InputException>(() => layout.Modules.RequireUsed(layout)).What);
     }
 
     [Fact]
