@@ -119,7 +119,7 @@ internal static class MergeCommand
         Base = args.GetValue(_base),
         AllowOtherBase = args.GetValue(_allowOtherBase),
         Probe = args.GetValue(_probe),
-        MaxDrift = args.GetValue(_maxDrift) is var limit && limit is not < 0 ? limit : throw new InputException($"--max-drift is {limit}",
+        MaxDrift = args.GetValue(_maxDrift) is var limit && limit is null or >= 0 ? limit : throw new InputException($"--max-drift is {limit}",
             fix: "use 0 or more, e.g. --max-drift 0.1"),
         Into = args.GetValue(_into),
         DType = args.GetValue(_dtype) switch
@@ -157,7 +157,7 @@ internal static class MergeCommand
         if (method is null)
             return null;
         var (density, rank) = (args.GetValue(_density), args.GetValue(_rank));
-        if (density is <= 0 or > 1)
+        if (density is not (null or > 0 and <= 1))
             throw new InputException($"--density is {density}", why: "it is the share of elements that stay",
                 fix: "use a number above 0 up to 1, e.g. --density 0.5");
         if (rank < 1)

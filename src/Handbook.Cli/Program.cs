@@ -1,10 +1,11 @@
 using System.CommandLine;
+using System.Text.RegularExpressions;
 using Handbook.Torch;
 
 namespace Handbook.Cli;
 
 /// <summary>The command line: one file per command, and one place for exit codes.</summary>
-internal static class Program
+internal static partial class Program
 {
     /// <summary>What the user typed after the command's name.</summary>
     public static string CommandLine { get; } = string.Join(' ', Environment.GetCommandLineArgs().Skip(1));
@@ -26,7 +27,7 @@ internal static class Program
             if (OldWords.Explain(args) is { } old)
                 return ExitCode.BadInput(old);
             foreach (var error in result.Errors)
-                Console.Error.WriteLine($"error: {error.Message}");
+                Console.Error.WriteLine($"error: {Plain(error.Message)}");
             Console.Error.WriteLine($"  fix: `{Commands.Path(result)} --help` shows what it takes");
             return ExitCode.UserCanFix;
         }
@@ -44,4 +45,12 @@ internal static class Program
             return ExitCode.Of(exception);
         }
     }
+
+    /// <summary>The parser's message of a value that is no number, without names of types.</summary>
+    private static string Plain(string message) => NoNumber().Match(message) is { Success: true } match
+        ? $"{match.Groups["option"].Value} is {match.Groups["value"].Value}, but must be a {(match.Groups["type"].Value == "Double" ? "number"
+            : "whole number")}" : message;
+
+    [GeneratedRegex(@"\ACannot parse argument '(?<value>.*)' for option '(?<option>[^']+)' as expected type '[^']*System\.(?<type>Double|Int32|Int64)\]?'\.\z")]
+    private static partial Regex NoNumber();
 }

@@ -74,9 +74,9 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
     {
         try
         {
-            return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string[][]>(text) is { } links
-                && links.All(link => link.Length == 2)
-                ? new([.. links.Select(link => new ModelLink(link[0], link[1]))]) { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
+            return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string?[]?[]>(text) is [_, ..] links
+                && links.All(link => link is [not null, { Length: 64 } hash] && hash.All(char.IsAsciiHexDigitLower))
+                ? new([.. links.Select(link => new ModelLink(link![0]!, link[1]!))]) { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
         }
         catch (JsonException)
         {

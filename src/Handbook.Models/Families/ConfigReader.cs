@@ -33,7 +33,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     {
         if (_problems.Count > 0)
             throw new InputException(string.Join("\n", _problems.Select(p => $"{file}: {p}")),
-                fix: "compare the file with the config.json of the published model, or fetch it again");
+                fix: $"compare the file with the published {System.IO.Path.GetFileName(file)}, or fetch it again");
     }
 
     /// <summary>A size that must be there and above zero.</summary>

@@ -86,6 +86,17 @@ public sealed class AdapterWrongUseTests : IDisposable
             Assert.Contains(what, Assert.Throws<InputException>(() => Layout(config, network)).What);
     }
 
+    [Theory]
+    [InlineData("[]")]
+    [InlineData("[null]")]
+    [InlineData("""[["base", null]]""")]
+    [InlineData("""[["base", "0123"]]""")]
+    [InlineData("""[["base"]]""")]
+    [InlineData("{}")]
+    [InlineData("not JSON")]
+    public void A_record_of_what_was_trained_on_that_says_nothing_is_none(string record) =>
+        Assert.Null(AdapterChain.Of(new Dictionary<string, string> { ["trained_on"] = record }));
+
     [Fact]
     public void A_layers_pattern_may_have_groups_of_its_own() => Assert.All(
         Layout(new() { Targets = ModuleNames.Of(["q_proj"]), Layers = [1], LayersPattern = ["(h|layers)"] }).Layers,
