@@ -35,6 +35,9 @@ internal static class AdapterPlan
                 $"model_name_or_path: {source.Name} is an adapter of {source.Folder}, but use_peft is false",
                 why: "all weights would be trained, and an adapter's folder has few of them",
                 fix: $"set use_peft: true to train a new adapter over it, or merge it first: handbook merge {source.Name} --out FOLDER");
+        if (checkpoint is not null && AdapterChain.Of(checkpoint)?.Difference(checkpoint, source.Chain) is { } changed)
+            throw new InputException(changed.What, why: "the weights below changed since the run was begun; what an adapter learnt is a "
+                + "difference from exactly those", fix: "put them back as they were, or begin anew on these with --fresh=true");
         var below = source.Layouts(weights);
         if (keys.AdapterNameOrPath is not { } named)
         {

@@ -25,6 +25,24 @@ public sealed class BadAdapterTests(AdapterFolders folders) : IClassFixture<Adap
         Assert.Matches(@"trained on model \([0-9a-f]{12}\), but meets model-copy\d+ \([0-9a-f]{12}\)", outcome.Error);
     }
 
+    [Fact]
+    public void A_base_that_changed_since_the_run_was_begun()
+    {
+        var (based, output) = (folders.Copy("model"), folders.New("out"));
+        string[] run = ["cpt", "recipe.yaml", $"--model_name_or_path={based}", $"--output_dir={output}", "--lr_scheduler_type=constant"];
+        SmallModel.Succeed(folders.Handbook.Run([.. run, "--max_steps=2"]));
+        var saved = File.ReadAllBytes(folders.At(output, "adapter_model.safetensors"));
+        var weights = File.ReadAllBytes(folders.At(based, "model.safetensors"));
+        weights[^1] ^= 0x10;
+        File.WriteAllBytes(folders.At(based, "model.safetensors"), weights);
+        var outcome = folders.Handbook.Run([.. run, "--max_steps=4"]);
+        Assert.Equal(2, outcome.Code);
+        Assert.Matches($@"checkpoint-2 was trained on {based} \([0-9a-f]{{12}}\), but meets {based} \([0-9a-f]{{12}}\)", outcome.Error);
+        Assert.Contains("begin anew on these with --fresh=true", outcome.Error);
+        Assert.Equal(saved, File.ReadAllBytes(folders.At(output, "adapter_model.safetensors")));
+        SmallModel.Succeed(folders.Handbook.Run([.. run, "--max_steps=4", "--fresh=true"]));
+    }
+
     [Fact, Trait("speed", "slow")]
     public void A_base_without_the_adapter_between() => Refuses("cpt", ["--adapter_name_or_path=c"], "without a below it", "fix: name a as the model");
 
