@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Handbook.Models.Files;
+using Handbook.Torch;
 
 namespace Handbook.Cli.Tests;
 
@@ -52,6 +53,35 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
         Assert.DoesNotContain("as it was trained", outcome.Output);
         Assert.Null(JsonNode.Parse(File.ReadAllText(made.Folders.At("dequantised", "config.json")))!["quantization_config"]);
         made.Run("generate", "dequantised", "one two", "--raw", "--max-new-tokens", "8");
+    }
+
+    [Fact] // the values of int8 codes are halves; a merged model has one element type all the same
+    public void A_merge_into_an_int8_base_is_in_the_models_element_type()
+    {
+        made.Run("quantize", "model", "--to", "int8", "-o", "halves");
+        made.Train("--model_name_or_path=halves", "--output_dir=over-halves");
+        Assert.Matches(@"\ndifference from the model with the adapter: largest (\d\.\de-\d|0\.000\d),",
+            made.Run("merge", "over-halves", "--out", "whole").Output);
+        using var files = WeightFiles.Open(made.Folders.At("whole", "model.safetensors"));
+        Assert.All(files.Names, name => Assert.Equal(DType.Float32, files.Info(name).DType));
+    }
+
+    [Theory] // over codes an adapter is kept in bfloat16, while the head is computed in float32
+    [InlineData("head", "[q_proj,lm_head]", "false")]
+    [InlineData("head-dora", "[q_proj,lm_head]", "true")]
+    [InlineData("tables", "[q_proj,embed_tokens,lm_head]", "false")]
+    public void An_adapter_in_bfloat16_trains_on_the_head_as_one_in_float32_does(string name, string targets, string dora)
+    {
+        double Loss(string type)
+        {
+            made.Train($"--output_dir={name}-{type}", "--load_in_4bit=true", $"--lora_target_modules={targets}", $"--use_dora={dora}",
+                $"--adapter_dtype={type}");
+            return (double)JsonNode.Parse(File.ReadAllText(made.Folders.At($"{name}-{type}", "train_results.json")))!["train_loss"]!;
+        }
+        var (narrow, whole) = (Loss("bfloat16"), Loss("float32"));
+        Assert.NotEqual(whole, narrow);
+        Assert.Equal(whole, narrow, tolerance: 0.005 * whole);
+        made.Run("merge", $"{name}-bfloat16", "--out", $"{name}-merged");
     }
 
     [Fact]

@@ -36,7 +36,7 @@ internal sealed class MergedWeights
     /// <param name="model">The network with the adapters active that are merged.</param>
     /// <param name="values">The checkpoint of the network: W, but for <see cref="OfCodes"/>.</param>
     /// <param name="config">Of <paramref name="model"/>.</param>
-    /// <param name="dtype">Element type of every tensor; null keeps each as the file has it.</param>
+    /// <param name="dtype">Element type of every tensor; null keeps each as the file has it, and gives codes that of the embedding.</param>
     /// <exception cref="InputException">A part of an adapter has no place in a model without it.</exception>
     public MergedWeights(Decoder model, ModelWeights values, PublishedConfig config, DType? dtype = null)
     {
@@ -89,8 +89,9 @@ internal sealed class MergedWeights
         && (ReferenceEquals(model.Head, embedding)
             || model.Head.Adapters.Count == 0 && embedding.Adapters.Count == 0 && ReferenceEquals(model.Head.Value, embedding.Value));
 
-    private DType DTypeOf(ParameterSpec spec) => _dtype ?? (_values.HasNewHead && spec.Name == "score.weight" ? DType
-        : _values.DTypeOf(NameInBase(spec)));
+    // The values of codes have a type that says how they were made (int8: float16), not what the model is kept in.
+    private DType DTypeOf(ParameterSpec spec) => _dtype ?? (_values.HasNewHead && spec.Name == "score.weight"
+        || _values.FormatOf(NameInBase(spec)) is not null ? DType : _values.DTypeOf(NameInBase(spec)));
 
     /// <summary>The parameter of the base that one of ours begins with.</summary>
     private string NameInBase(ParameterSpec spec) => _unties && spec.Name == HeadName ? ParameterSpec.Embedding : spec.Name;

@@ -98,10 +98,10 @@ internal sealed class LinearLogProb : AutogradNode
 
     private bool Scales => _added.Any(added => added.Inverse is not null);
 
-    /// <summary>The inputs of the adapters' second products, which have gradients of their own.</summary>
+    /// <summary>The inputs of the adapters' second products, which have gradients of their own; in the adapters' element type.</summary>
     private static Tensor[] Low(Tensor hidden, Parameter head, TokenNoise? noise) => [.. head.Adapters.Select(adapter =>
         Linear.Forward(TokenDropout.Forward(hidden, noise, adapter).To(adapter.Down.Compute.DType), adapter.Down)
-            .To(hidden.DType) * adapter.Parts[0].Scale)];
+            * adapter.Parts[0].Scale)];
 
     private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
         [hidden, head.Value, .. low, .. Trained(head).Select(parameter => parameter.Value), head.Replaced?.Rows.Value];
@@ -299,7 +299,11 @@ internal sealed class LinearLogProb : AutogradNode
     /// <param name="sums">Gets the logits before the magnitudes where given.</param>
     private static void Add(Added added, Tensor logits, int start, Tensor?[]? sums, int place = 0)
     {
-        Product.TrySum(logits, added.Low.Detach().Narrow(0, start, logits.Size(0)), added.Up.Compute.Detach().T(), add: true);
+        var (low, up) = (added.Low.Detach().Narrow(0, start, logits.Size(0)), added.Up.Compute.Detach().T());
+        if (low.DType == logits.DType)
+            Product.TrySum(logits, low, up, add: true);
+        else                // an adapter in bfloat16 of a head that is computed in float32
+            logits.AddInPlace(Product.Of(low, up));
         if (added.Part.UpBias is { } offset)
             logits.AddInPlace(offset.Compute.Detach(), added.Part.Scale);
         if (added.Inverse is null)
@@ -343,17 +347,18 @@ internal sealed class LinearLogProb : AutogradNode
             }
             if (part.UpBias is { IsTrainable: true } offset)
                 offset.Add(dlogits.To(offset.Gradient!.DType).Sum(0) * part.Scale);
+            var own = dlogits.To(_added[i].Low.DType);
             if (dlow[i] is { } gradient)
-                Product.Into(dlogits, part.Up.Compute, gradient.Narrow(0, start, rows));
-            part.Up.AddProduct(dlogits.T(), _added[i].Low.Detach().Narrow(0, start, rows));
+                Product.Into(own, part.Up.Compute, gradient.Narrow(0, start, rows));
+            part.Up.AddProduct(own.T(), _added[i].Low.Detach().Narrow(0, start, rows));
         }
         if (dhidden is not null)
             Product.Into(dlogits, _head.Compute, dhidden);
         if (taken is not null)
         {
-            var own = _head.Replaced!.Rows;
-            own.AddProduct(taken.T(), hidden);
-            dhidden?.AddInPlace(Product.Of(taken, own.Compute.Detach()));
+            var replaced = _head.Replaced!.Rows;
+            replaced.AddProduct(taken.T(), hidden);
+            dhidden?.AddInPlace(Product.Of(taken, replaced.Compute.Detach()));
         }
         _head.AddProduct(dlogits.T(), hidden);
     }
