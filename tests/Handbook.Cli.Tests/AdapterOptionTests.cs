@@ -15,6 +15,17 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
     }
 
     [Fact]
+    public void A_key_of_an_adapters_config_that_is_not_known_is_told()
+    {
+        var later = folders.WithKey("a", "use_later_lora", true);
+        Assert.Contains($"note: {Path.Combine(later, "adapter_config.json")}: use_later_lora: unknown, and without effect here",
+            SmallModel.Succeed(folders.Handbook.Run("generate", later, "one two", "--raw", "--max-new-tokens", "2")).Error);
+        var none = folders.WithKey("a", "use_later_lora", false);
+        Assert.DoesNotContain("unknown", SmallModel.Succeed(folders.Handbook.Run("generate", none, "one two", "--raw", "--max-new-tokens",
+            "2")).Error);
+    }
+
+    [Fact]
     public void An_adapter_is_put_over_the_adapter_that_it_was_trained_on() => Assert.Equal(Answer("c"), Answer("a", "--adapter", "c"));
 
     [Fact]

@@ -99,6 +99,9 @@ internal sealed record AdapterConfig
     /// <summary>The file as it was read, whose other keys are kept; null for a new one.</summary>
     public JsonObject? Json { get; init; }
 
+    /// <summary>Keys of the file with a value that are not known, and change nothing here.</summary>
+    public ValueList<string> UnknownKeys { get; init; } = [];
+
     /// <summary>The rank of one module.</summary>
     public int RankOf(string module) => (int)ModuleNames.Pick(RankPattern, module, Rank);
 

@@ -19,6 +19,15 @@ internal static class AdapterConfigFile
         ("velora_config", "compressed activations"), ("monteclora_config", "sampled adapters"),
     ];
 
+    /// <summary>Every key that PEFT has written for LoRA.</summary>
+    private static readonly HashSet<string> s_known =
+    [
+        .. Empty().Select(pair => pair.Key), .. s_refused.Select(pair => pair.Key), "base_model_name_or_path", "revision", "r", "lora_alpha",
+        "lora_dropout", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern",
+        "modules_to_save", "trainable_token_indices", "use_rslora", "use_dora", "lora_bias", "ensure_weight_tying", "task_type",
+        "fan_in_fan_out", "init_lora_weights", "inference_mode", "peft_type", "bias", "merge_weights", "enable_lora", "runtime_config",
+    ];
+
     /// <summary>The config of an adapter's folder.</summary>
     /// <exception cref="InputException">The file is broken, or asks for something that is not built.</exception>
     public static AdapterConfig Read(string folder)
@@ -32,6 +41,11 @@ internal static class AdapterConfigFile
         return config;
     }
 
+    /// <summary>Keys with a value that no release up to 0.20 writes: a later one may compute something else by them.</summary>
+    private static ValueList<string> Unknown(JsonObject json) => [.. from pair in json
+        where pair.Value is { } value && !IsNothing(value) && !s_known.Contains(pair.Key)
+        select pair.Key];
+
     private static AdapterConfig Read(JsonObject json, ConfigReader reader)
     {
         if (reader.Text("peft_type") is { } type && type != "LORA")
@@ -42,6 +56,7 @@ internal static class AdapterConfigFile
         return new()
         {
             Json = json,
+            UnknownKeys = Unknown(json),
             Rank = reader.SizeOr(8, "r"),
             Alpha = reader.PositiveNumber(8, "lora_alpha"),
             Dropout = reader.Dropout(0, "lora_dropout"),
