@@ -48,9 +48,11 @@ internal static partial class Program
 
     /// <summary>The parser's message of a value that is no number, without names of types.</summary>
     private static string Plain(string message) => NoNumber().Match(message) is { Success: true } match
-        ? $"{match.Groups["option"].Value} is {match.Groups["value"].Value}, but must be a {(match.Groups["type"].Value == "Double" ? "number"
-            : "whole number")}" : message;
+        ? $"{match.Groups["option"].Value} is {match.Groups["value"].Value}, but must be a "
+            + (match.Groups["type"].Value == "Double" ? "number" : "whole number")
+        : message;
 
-    [GeneratedRegex(@"\ACannot parse argument '(?<value>.*)' for option '(?<option>[^']+)' as expected type '[^']*System\.(?<type>Double|Int32|Int64)\]?'\.\z")]
+    [GeneratedRegex(@"\ACannot parse argument '(?<value>.*)' for option '(?<option>[^']+)' as expected type "
+        + @"'[^']*System\.(?<type>Double|Int32|Int64)\]?'\.\z")]
     private static partial Regex NoNumber();
 }

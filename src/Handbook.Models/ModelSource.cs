@@ -99,8 +99,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
             notes.Add($"{name} does not say which weights it was trained on: it is taken for an adapter of {Folder}"
                 + (Adapters.Count > 0 ? $" with {string.Join(" and ", Adapters)}" : ""));
         if (AdapterConfigFile.Read(folder).UnknownKeys is [_, ..] unknown)
-            notes.Add($"{Path.Combine(folder, AdapterConfigFile.Name)}: {string.Join(", ", unknown)}: unknown, and without effect here; a later "
-                + "release of PEFT may compute something else by it");
+            notes.Add($"{Path.Combine(folder, AdapterConfigFile.Name)}: {string.Join(", ", unknown)}: unknown, and without effect here; a "
+                + "later release of PEFT may compute something else by it");
         return new(name, Folder, [.. Adapters, folder])
         {
             Notes = notes,

@@ -76,7 +76,8 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
         {
             return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string?[]?[]>(text) is [_, ..] links
                 && links.All(link => link is [not null, { Length: 64 } hash] && hash.All(char.IsAsciiHexDigitLower))
-                ? new([.. links.Select(link => new ModelLink(link![0]!, link[1]!))]) { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
+                ? new([.. links.Select(link => new ModelLink(link![0]!, link[1]!))])
+                { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
         }
         catch (JsonException)
         {

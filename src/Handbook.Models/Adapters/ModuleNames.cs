@@ -77,7 +77,8 @@ internal sealed record ModuleNames
     {
         try
         {
-            return Regex.Match(text, $@"\A{pattern.Replace("(?P<", "(?<", StringComparison.Ordinal)}", RegexOptions.CultureInvariant, s_patience);
+            return Regex.Match(text, $@"\A{pattern.Replace("(?P<", "(?<", StringComparison.Ordinal)}", RegexOptions.CultureInvariant,
+                s_patience);
         }
         catch (RegexMatchTimeoutException failure)
         {

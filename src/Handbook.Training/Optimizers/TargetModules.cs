@@ -2,6 +2,7 @@ using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Models;
+using Handbook.Models.Adapters;
 
 namespace Handbook.Training.Optimizers;
 
@@ -45,5 +46,5 @@ internal static class TargetModules
 
     private static bool Names(string entry, string module) => entry.Replace('_', '-') == "all-linear"
         || module.Contains(entry, StringComparison.Ordinal)
-        || Regex.IsMatch(module, $"^(?:{entry})$", RegexOptions.CultureInvariant, TimeSpan.FromSeconds(1));
+        || ModuleNames.Find($@"(?:{entry})\z", module).Success;
 }

@@ -52,5 +52,5 @@ internal sealed record CardAdapter
         : $"While it was trained, the linear weights of the layers below were kept as codes: {format} "
         + (format.StartsWith("int8", StringComparison.Ordinal) ? "(`load_in_8bit=True`" : $"(`load_in_4bit=True, bnb_4bit_quant_type=\""
             + $"{format.Split(',')[0]}\", bnb_4bit_use_double_quant={(format.Contains("double", StringComparison.Ordinal) ? "True" : "False")}`")
-        + " in Python). Over the unrounded weights its answers differ a little.";
+        + " in Python). Over the unrounded weights its answers are others, by as much as the rounding matters to this model.";
 }

@@ -180,6 +180,14 @@ public sealed class LowRankTests
             + "layers.0.mlp.down", problem.Message);
     }
 
+    [Fact]
+    public void Target_modules_with_an_expression_that_does_not_end_are_told()
+    {
+        using var parameters = SomeParameters.Allocate(s_specs, DType.Float32);
+        Assert.Contains("and given up", Assert.Throws<InputException>(() => Optimizer.Create(Options(OptimizerKind.GaloreAdamW, "",
+            "(([a-z_.0-9])*)*!"), parameters)).What);
+    }
+
     // ---- matrices ------------------------------------------------------------------------------------------------
 
     /// <summary>The eigenvectors of a symmetric matrix with the largest eigenvalues, as columns whose largest element is positive; [n,
