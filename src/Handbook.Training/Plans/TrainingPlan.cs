@@ -176,6 +176,10 @@ internal sealed record TrainingPlan
         _notes.AddRange(Source.Notes);
         if (Run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } && AdapterChain.Of(AdapterPlan.Adapter(named)) is null)
             _notes.Add($"{named} does not say which weights it was trained on: it is taken for an adapter of {Source.Name}");
+        if (Run.Quantisation.Quantisation(compute) is { } asked && weights.Parameters.Select(spec => weights.FormatOf(spec.Name))
+            .FirstOrDefault(format => format is not null) is { } kept && kept != asked.Format)
+            _notes.Add($"{(Run.Quantisation.LoadIn4Bit ? "load_in_4bit" : "load_in_8bit")} asks for {asked.Format}, but {Source.Folder} holds "
+                + $"codes already ({kept}): these are used as they are");
         if (Parameters.Adapters.Count > 0)
             _notes.Add(AdapterNote());
         _notes.AddRange(AdapterChain.NotesOfOtherForm(AdapterPlan.ReferenceFolders(Run, Source), AdapterChain.KeptAs(Parameters)));
