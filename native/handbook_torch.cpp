@@ -24,38 +24,14 @@
 #include <vector>
 
 #include "allocator.h"
+#include "border.h"
 #include "row_products.h"
 
-#define HB_API extern "C" __attribute__((visibility("default")))
+using handbook::Error;
+using handbook::guarded;
+using handbook::tensor;
 
 namespace {
-
-using Error = char*;
-
-char g_no_memory[] = "out of memory";
-
-Error error_of(const char* message) {
-  char* copy = strdup(message);
-  return copy != nullptr ? copy : g_no_memory;
-}
-
-template <typename Body>
-Error guarded(Body&& body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const c10::Error& error) {
-    return error_of(error.what_without_backtrace());
-  } catch (const std::bad_alloc&) {
-    return g_no_memory;
-  } catch (const std::exception& error) {
-    return error_of(error.what());
-  } catch (...) {
-    return error_of("an exception of unknown type");
-  }
-}
-
-at::Tensor* tensor(void* handle) { return static_cast<at::Tensor*>(handle); }
 
 void* own(at::Tensor value) { return value.defined() ? new at::Tensor(std::move(value)) : nullptr; }
 
@@ -133,7 +109,7 @@ c10::IValue to_ivalue(const Value& value) {
 }  // namespace
 
 HB_API void hb_free_error(Error error) {
-  if (error != g_no_memory) free(error);
+  if (error != handbook::g_no_memory) free(error);
 }
 
 HB_API const char* hb_version() { return TORCH_VERSION; }

@@ -26,7 +26,7 @@ shared=$(cd "${HANDBOOK_SHARED:-$root/../shared}" 2>/dev/null && pwd || true)
 # A Debian with a compiler and libtorch, whole or not at all: the stamp is written last.
 make_folder() {
     local suite=$1 folder=$work/$1
-    local packages=g++,cmake,make,libtorch-dev,libopenblas0-openmp,libgomp1
+    local packages=g++,cmake,make,libtorch-dev,libgloo-dev,libfmt-dev,libopenblas0-openmp,libgomp1
     [ "$(cat "$folder/.ready" 2>/dev/null)" = "$packages" ] && return
     if ! command -v debootstrap >/dev/null; then
         say "set-up: installing debootstrap"

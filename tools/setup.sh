@@ -58,6 +58,14 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 
+# Process groups are compiled against Gloo's headers. Without them one process still trains, so nobody is stopped for want of them.
+if [ ! -e /usr/include/gloo/context.h ] && command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+    say "set-up: installing Debian packages: libgloo-dev libfmt-dev"
+    if [ "$(id -u)" = 0 ]; then as_root=(); else as_root=(sudo); fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends libgloo-dev libfmt-dev >&2 ||
+        say "set-up: Gloo's headers could not be installed; all works but training with several processes"
+fi
+
 # A restore is due where a project's list of packages is newer than what was restored for it.
 for project in "$root"/src/*/*.csproj "$root"/tests/*/*.csproj; do
     assets=$(dirname "$project")/obj/project.assets.json
