@@ -1,0 +1,283 @@
+using Handbook.Torch;
+using Handbook.Torch.Distributed;
+using Handbook.Torch.Native;
+
+namespace Handbook.Training.Distributed;
+
+/// <summary>How soon a job gives up on a rank.</summary>
+internal sealed record JobWatchOptions
+{
+    /// <summary>Time between two signs of life.</summary>
+    public TimeSpan Beat { get; init; } = TimeSpan.FromSeconds(0.5);
+
+    /// <summary>Silence after which a rank counts as hung: stopped, or its host gone.</summary>
+    public TimeSpan Silence { get; init; } = TimeSpan.FromSeconds(8);
+
+    /// <summary>The same where an operation has failed, which makes a rank's death likely.</summary>
+    public TimeSpan SuspectedSilence { get; init; } = TimeSpan.FromSeconds(3);
+
+    /// <summary>How long this process may take to end by itself once the job has failed; then <see cref="End"/> is called.</summary>
+    public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
+
+    /// <summary>Ends the process; the default writes the message and leaves at once with exit code 1.</summary>
+    public Action<RankFailedException> End { get; init; } = failure =>
+    {
+        Console.Error.WriteLine(failure.Message);
+        Shim.ExitAtOnce(1);     // no clean-up that waits for those who are gone; files are written whole or not at all
+    };
+}
+
+/// <summary>Watches over the ranks of a job, on a thread and a store connection of its own, so that one that dies, hangs or gives up ends
+/// the job on all, with the same words.</summary>
+/// <remarks>
+/// Every rank leaves a sign of life in the store at each beat, and looks for its neighbour's and for the key that says who failed; the cost
+/// per beat does not grow with the job. Whoever finds a rank silent, or fails itself, sets that key, once. A store that does not answer
+/// is the silence of the one who serves it. Time is counted in own beats, so a process that was held up itself accuses nobody.
+/// </remarks>
+internal sealed class JobWatch : IDisposable
+{
+    private readonly Lock _gate = new();
+    private readonly Store _store;
+    private readonly int _rank;
+    private readonly int _holder;
+    private readonly string _holderHost;
+    private readonly IReadOnlyList<string> _hosts;
+    private readonly JobWatchOptions _options;
+    private readonly CancellationTokenSource _failed = new();
+    private readonly ManualResetEventSlim _known = new();
+    private readonly ManualResetEventSlim _wake = new();
+    private readonly Thread _watcher;
+    private readonly Thread _clock;
+    private readonly List<ProcessGroup> _groups = [];
+    private readonly string[] _signs;
+    private readonly int[] _missed;
+    private RankFailedException? _failure;
+    private RankFailedException? _accusation;
+    private volatile bool _closing;
+    private volatile bool _suspects;
+    private volatile string _suspicion = "";
+    private int _progress;
+
+    /// <param name="store">A connection of its own, with the job's prefix; freed with this.</param>
+    /// <param name="rank">Which one this is.</param>
+    /// <param name="hosts">Hosts by rank.</param>
+    /// <param name="launcher">Host of the launcher where it serves the store; null where rank 0 does.</param>
+    public JobWatch(Store store, int rank, IReadOnlyList<string> hosts, string? launcher = null, JobWatchOptions? options = null)
+    {
+        (_store, _rank, _hosts, _options) = (store, rank, hosts, options ?? new());
+        (_holder, _holderHost) = launcher is null ? (0, hosts[0]) : (-1, launcher);
+        (_signs, _missed) = (new string[hosts.Count], new int[hosts.Count]);
+        _watcher = new Thread(Watch) { IsBackground = true, Name = "job watch" };
+        _clock = new Thread(Clock) { IsBackground = true, Name = "job watch clock" };
+        _watcher.Start();
+        _clock.Start();
+    }
+
+    /// <summary>Who failed; null while all is well.</summary>
+    public RankFailedException? Failure => Volatile.Read(ref _failure);
+
+    /// <summary>Cancelled when the job has failed.</summary>
+    public CancellationToken Failed => _failed.Token;
+
+    /// <summary>Ends the waits of a group when the job fails.</summary>
+    public void Over(ProcessGroup group)
+    {
+        lock (_gate)
+        {
+            _groups.Add(group);
+            if (_failure is not null)
+                group.Stop(_failure);
+        }
+    }
+
+    /// <summary>Tells all ranks that this one gives up, unless the job has failed already. Returns when they can know.</summary>
+    public void Report(Exception cause)
+    {
+        Accuse(new(_rank, _hosts[_rank], cause is Base.InputException input ? input.What : $"{cause.Message} ({cause.GetType().Name})"));
+        _known.Wait(_options.SuspectedSilence);
+    }
+
+    /// <summary>Finds out why an operation failed: waits for the one who says so, or for the silence of the one who cannot.</summary>
+    /// <returns>Who failed; <paramref name="failure"/> itself where nobody is to blame.</returns>
+    public Exception Explain(Exception failure)
+    {
+        if (Failure is { } known)
+            return known;
+        _suspicion = failure is TimeoutException ? "it did not come to where the others wait" : "its connection closed, and it gives no sign "
+            + "of life: it was killed, or crashed";
+        _suspects = true;
+        _wake.Set();
+        _known.Wait(_options.SuspectedSilence + 8 * _options.Beat);
+        if (Failure is null)
+            Report(failure);
+        return Failure is { } found && found.Rank != _rank ? found : failure;
+    }
+
+    // ---- the watcher's thread ------------------------------------------------------------------------------------
+
+    private void Watch()
+    {
+        var beats = 0L;
+        try
+        {
+            while (!_closing && Failure is null)
+            {
+                var group = First();
+                _store.Set($"beat/{_rank}", $"{++beats} {group?.Begun ?? 0} {group?.Last}");
+                if (_accusation is { } accusation)
+                    Publish(accusation);
+                if (_store.TryGetText("failed") is { } text)
+                    Fail(RankFailedException.FromText(text));
+                else if (_suspects)
+                    LookAtAll();
+                else if (_hosts.Count > 1)
+                    LookAt((_rank + _hosts.Count - 1) % _hosts.Count, _options.Silence);
+                Interlocked.Increment(ref _progress);
+                _wake.Wait(_options.Beat);
+                _wake.Reset();
+            }
+        }
+        catch (TorchException)
+        {
+            if (!_closing)
+                Fail(new(_holder, _holderHost, "the store that it serves closed its connections: it was killed, or crashed"));
+        }
+    }
+
+    private ProcessGroup? First()
+    {
+        lock (_gate)
+            return _groups.Count > 0 ? _groups[0] : null;
+    }
+
+    private void LookAtAll()
+    {
+        for (var rank = 0; rank < _hosts.Count && _accusation is null; rank++)
+            if (rank != _rank)
+                LookAt(rank, _options.SuspectedSilence);
+        if (_accusation is null && _suspicion.StartsWith("it did", StringComparison.Ordinal))
+            LookForTheLast();
+    }
+
+    private void LookAt(int rank, TimeSpan silence)
+    {
+        var sign = _store.TryGetText($"beat/{rank}") ?? "";
+        if (sign != _signs[rank])
+        {
+            (_signs[rank], _missed[rank]) = (sign, 0);
+            return;
+        }
+        var patience = (int)Math.Ceiling(silence / _options.Beat);
+        if (_store.Has($"left/{rank}"))
+        {
+            if (_suspects)
+                Accuse(new(rank, _hosts[rank], "it ended while others still worked"));
+        }
+        else if (++_missed[rank] > patience)
+        {
+            Accuse(new(rank, _hosts[rank], _suspects && !_suspicion.StartsWith("it did", StringComparison.Ordinal) ? _suspicion
+                : $"it gave no sign of life for {_missed[rank] * _options.Beat.TotalSeconds:0} s: it hangs, or its host is gone"));
+        }
+    }
+
+    // All are alive and some wait: to blame is who has begun least.
+    private void LookForTheLast()
+    {
+        if (_missed.Max() > 2)
+            return;
+        var begun = _signs.Select((sign, rank) => rank == _rank ? First()?.Begun ?? 0
+            : sign?.Split(' ', 3) is { Length: 3 } parts && long.TryParse(parts[1], out var count) ? count : -1).ToArray();
+        if (begun.Contains(-1))
+            return;
+        var last = Array.IndexOf(begun, begun.Min());
+        if (begun[last] < begun.Max())
+            Accuse(new(last, _hosts[last], $"{_suspicion}: it is at its operation {begun[last]}, others at {begun.Max()}"));
+    }
+
+    private void Accuse(RankFailedException accusation)
+    {
+        lock (_gate)
+            _accusation ??= accusation;
+        _wake.Set();
+    }
+
+    private void Publish(RankFailedException accusation)
+    {
+        if (_store.Add("failed/claims", 1) == 1)
+            _store.Set("failed", accusation.ToText());
+    }
+
+    // ---- what follows --------------------------------------------------------------------------------------------
+
+    // Notices that the watcher's thread is held up in the store, and that this process does not end.
+    private void Clock()
+    {
+        var (seen, missed) = (-1, 0);
+        var patience = (int)Math.Ceiling(_options.Silence / _options.Beat);
+        while (!_closing && Failure is null)
+        {
+            Thread.Sleep(_options.Beat);
+            var progress = Volatile.Read(ref _progress);
+            (seen, missed) = progress == seen ? (seen, missed + 1) : (progress, 0);
+            if (missed > patience && !_closing)
+                Fail(new(_holder, _holderHost,
+                    $"the store that it serves has not answered for {missed * _options.Beat.TotalSeconds:0} s: it hangs, or its host is gone"));
+        }
+        if (Failure is null)
+            return;
+        var end = Environment.TickCount64 + (long)_options.Patience.TotalMilliseconds;
+        while (!_closing && Environment.TickCount64 < end)
+            Thread.Sleep(50);
+        if (!_closing)
+            _options.End(Failure);
+    }
+
+    private void Fail(RankFailedException failure)
+    {
+        lock (_gate)
+        {
+            if (_failure is not null)
+                return;
+            Volatile.Write(ref _failure, failure);
+            foreach (var group in _groups)
+                group.Stop(failure);
+        }
+        _known.Set();
+        _failed.Cancel();
+    }
+
+    /// <summary>Stops watching: this rank is done. The one that serves the store waits for the others, who still need it.</summary>
+    public void Dispose()
+    {
+        if (_closing)
+            return;
+        _closing = true;
+        _wake.Set();
+        // A thread that hangs in the store ends with the process; so does its connection.
+        if (!_watcher.Join(Failure is { } failure && failure.Rank == _holder ? _options.Beat : _options.SuspectedSilence))
+            return;
+        try
+        {
+            _store.Set($"left/{_rank}", "");
+            if (_holder == _rank)
+                WaitForOthers();
+            _store.Dispose();
+        }
+        catch (TorchException)
+        {
+            // the store is gone, and with it those who would care
+        }
+    }
+
+    private void WaitForOthers()
+    {
+        var end = Environment.TickCount64 + (long)_options.Patience.TotalMilliseconds;
+        for (var rank = 0; rank < _hosts.Count;)
+        {
+            if (rank == _rank || rank == Failure?.Rank || _store.Has($"left/{rank}") || Environment.TickCount64 > end)
+                rank++;
+            else
+                Thread.Sleep(20);
+        }
+    }
+}

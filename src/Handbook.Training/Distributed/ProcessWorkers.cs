@@ -1,0 +1,73 @@
+using System.Buffers.Binary;
+using Handbook.Torch;
+using Handbook.Torch.Distributed;
+
+namespace Handbook.Training.Distributed;
+
+/// <summary>Workers that are processes, a rank each of a group.</summary>
+/// <param name="group">Of all of them; the caller's.</param>
+/// <param name="watch">Finds out who is to blame where an operation fails; null: what the group says is passed on.</param>
+internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null) : Workers
+{
+    // What is usual fits in one message: its length, and as many bytes.
+    private const int Frame = 256;
+
+    public override int Count => group.Size;
+
+    public override int Rank => group.Rank;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<byte[]> Gather(byte[] mine)
+    {
+        using var scope = TensorScope.Enter();
+        var first = new byte[Frame];
+        BinaryPrimitives.WriteInt32LittleEndian(first, mine.Length);
+        mine.AsSpan(0, Math.Min(mine.Length, Frame - 4)).CopyTo(first.AsSpan(4));
+        var frames = All(first, Frame);
+        var lengths = new int[Count];
+        for (var rank = 0; rank < Count; rank++)
+            lengths[rank] = BinaryPrimitives.ReadInt32LittleEndian(frames.AsSpan(rank * Frame));
+        var parts = new byte[Count][];
+        var longest = lengths.Max() - (Frame - 4);
+        var rest = longest > 0 ? All(mine.AsSpan(Math.Min(mine.Length, Frame - 4)), longest) : [];
+        for (var rank = 0; rank < Count; rank++)
+        {
+            parts[rank] = new byte[lengths[rank]];
+            var inFrame = Math.Min(lengths[rank], Frame - 4);
+            frames.AsSpan(rank * Frame + 4, inFrame).CopyTo(parts[rank]);
+            if (lengths[rank] > inFrame)
+                rest.AsSpan(rank * longest, lengths[rank] - inFrame).CopyTo(parts[rank].AsSpan(inFrame));
+        }
+        return parts;
+    }
+
+    // Everyone's bytes, each in a place of the same length.
+    private byte[] All(ReadOnlySpan<byte> mine, int length)
+    {
+        using var scope = TensorScope.Enter();
+        var place = Tensor.Zeros(DType.UInt8, Device.Cpu, length);
+        mine.CopyTo(place.AsSpan<byte>());
+        var all = Tensor.Zeros(DType.UInt8, Device.Cpu, checked(length * Count));
+        Wait(() => group.AllGather(all, place));
+        return all.AsSpan<byte>().ToArray();
+    }
+
+    /// <inheritdoc/>
+    public override void SumInPlace(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
+
+    /// <summary>Ends when all have come.</summary>
+    public void Meet() => Wait(group.Barrier);
+
+    private void Wait(Func<Work> begin)
+    {
+        try
+        {
+            using var work = begin();
+            work.Wait();
+        }
+        catch (Exception failure) when (watch is not null && failure is TorchException or TimeoutException)
+        {
+            throw watch.Explain(failure);
+        }
+    }
+}
