@@ -30,6 +30,16 @@ public sealed class ProcessJobTests
     public void A_killed_rank_ends_the_job_with_its_name(int victim) => Lose(victim, 9, SumForever, 3, "closed");
 
     [Theory, Trait("speed", "slow")]
+    [InlineData(0)]
+    [InlineData(1)]
+    public void Whichever_moment_a_rank_is_killed_at_the_job_ends(int victim)
+    {
+        var random = new Random(victim);
+        for (var run = 0; run < 4; run++)
+            Lose(victim, 9, MoveForever, 2, "", after: TimeSpan.FromSeconds(random.NextDouble()));
+    }
+
+    [Theory, Trait("speed", "slow")]
     [InlineData(0, 19)]
     [InlineData(2, 19)]
     public void A_stopped_rank_ends_the_job_with_its_name(int victim, int signal) => Lose(victim, signal, SumForever, 3, "hangs, or its host is gone");
@@ -125,11 +135,12 @@ public sealed class ProcessJobTests
     }
 
     private static void Lose(int victim, int signal, Action body, int size, string cause,
-        Func<int, (string Name, string? Value)[]>? variables = null)
+        Func<int, (string Name, string? Value)[]>? variables = null, TimeSpan after = default)
     {
         using var job = new RankJob(size, body, variables: variables);
         for (var rank = 0; rank < size; rank++)
             job.WaitFor(rank, "begun");
+        Thread.Sleep(after);
         var watch = Stopwatch.StartNew();
         job.Signal(victim, signal);
         var words = $"rank {victim} on {Environment.MachineName} ended the job: ";
@@ -218,6 +229,35 @@ public sealed class ProcessJobTests
     {
         for (;;)
             job.Workers.Sum(1);
+    });
+
+    // Every kind of operation, in buckets as training has them.
+    private static void MoveForever() => Work(job =>
+    {
+        using var scope = TensorScope.Enter();
+        var values = Tensor.Zeros(DType.Float32, Device.Cpu, 3 << 20);
+        Tensor[] halves = [.. Enumerable.Range(0, 3).Select(_ => Tensor.Zeros(DType.Float32, Device.Cpu, 3 << 19))];
+        var other = 1 - job.Workers.Rank;
+        for (;;)
+        {
+            Torch.Distributed.Work[] works =
+            [
+                job.Group.Receive(halves[0], other), job.Group.Send(halves[1], other), job.Group.AllReduce(values, inOrder: true),
+                job.Group.ReduceScatter(halves[2], values), job.Group.AllGather(values, halves[2]),
+            ];
+            foreach (var work in works)
+            {
+                try
+                {
+                    work.Wait();
+                }
+                catch (TorchException failure)
+                {
+                    throw job.Watch.Explain(failure);
+                }
+                work.Dispose();
+            }
+        }
     });
 
     private static void ComputeForever() => Work(_ => Thread.Sleep(Timeout.Infinite));

@@ -3,6 +3,7 @@ using System.Net;
 using System.Net.Sockets;
 using System.Reflection;
 using System.Text;
+using Handbook.Torch.Distributed;
 
 namespace Handbook.Testing;
 
@@ -16,6 +17,8 @@ internal sealed class RankJob : IDisposable
     /// <param name="variables">Further variables, by rank.</param>
     public RankJob(int size, Action body, string host = "127.0.0.1", Func<int, (string Name, string? Value)[]>? variables = null)
     {
+        if (Backend.Gloo.Missing is { } missing)
+            Assert.Skip(missing);
         var port = FreePort(host);
         for (var rank = 0; rank < size; rank++)
         {
