@@ -227,7 +227,7 @@ public sealed class ProcessJobTests
 
     private static void SumForever() => Work(job =>
     {
-        for (;;)
+        while (true)
             job.Workers.Sum(1);
     });
 
@@ -238,7 +238,7 @@ public sealed class ProcessJobTests
         var values = Tensor.Zeros(DType.Float32, Device.Cpu, 3 << 20);
         Tensor[] halves = [.. Enumerable.Range(0, 3).Select(_ => Tensor.Zeros(DType.Float32, Device.Cpu, 3 << 19))];
         var other = 1 - job.Workers.Rank;
-        for (;;)
+        while (true)
         {
             Torch.Distributed.Work[] works =
             [
