@@ -60,7 +60,7 @@ internal sealed class BatchLoader : IDisposable
         try
         {
             for (var step = firstStep; step < endStep && !_stop.IsCancellationRequested; step++)
-                _ready.Add(Lay(rows, workers.Share(plan[step]), method, maxTokens), _stop.Token);
+                _ready.Add(Lay(rows, workers.Share(plan[step], rows.Length), method, maxTokens), _stop.Token);
         }
         catch (OperationCanceledException)
         {

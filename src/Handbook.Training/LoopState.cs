@@ -36,10 +36,14 @@ internal sealed class LoopState
     /// <summary>Numbers that the method keeps, such as a running mean.</summary>
     public double[] MethodState { get; set; } = [];
 
+    /// <summary>Processes that the batch of a step counts.</summary>
+    public int BatchProcesses { get; set; } = 1;
+
     /// <summary>State of <c>reduce_lr_on_plateau</c>; null for other schedules.</summary>
     public PlateauState? Plateau { get; set; }
 
-    public string ToJson()
+    /// <param name="sinceLog">What everyone measured since the last log entry.</param>
+    public string ToJson(MetricSums sinceLog)
     {
         using var stream = new MemoryStream();
         using (var json = new Utf8JsonWriter(stream, new JsonWriterOptions { Indented = true }))
@@ -52,12 +56,13 @@ internal sealed class LoopState
             json.WriteNumber("steps_since_log", StepsSinceLog);
             json.WriteNumber("seconds", Seconds);
             json.WriteString("data_key", DataKey);
+            json.WriteNumber("batch_processes", BatchProcesses);
             json.WriteStartArray("method_state");
             foreach (var number in MethodState)
                 json.WriteNumberValue(number);
             json.WriteEndArray();
             json.WriteStartObject("since_log");
-            foreach (var (name, sum, count) in SinceLog.All)
+            foreach (var (name, sum, count) in sinceLog.All)
             {
                 json.WriteStartArray(name);
                 json.WriteNumberValue(sum);
@@ -74,6 +79,9 @@ internal sealed class LoopState
         }
         return System.Text.Encoding.UTF8.GetString(stream.ToArray()) + "\n";
     }
+
+    /// <summary>Whether a checkpoint has it.</summary>
+    public static bool Exists(string folder) => File.Exists(Path.Combine(folder, FileName));
 
     /// <exception cref="InputException">The file is absent or not ours.</exception>
     public static LoopState Load(string folder)
@@ -96,6 +104,7 @@ internal sealed class LoopState
                 StepsSinceLog = json.GetProperty("steps_since_log").GetInt32(),
                 Seconds = json.GetProperty("seconds").GetDouble(),
                 DataKey = json.GetProperty("data_key").GetString()!,
+                BatchProcesses = json.TryGetProperty("batch_processes", out var processes) ? processes.GetInt32() : 1,
                 MethodState = json.TryGetProperty("method_state", out var numbers)
                     ? [.. numbers.EnumerateArray().Select(n => n.GetDouble())] : [],
                 Plateau = json.TryGetProperty("plateau", out var plateau) ? plateau.Deserialize<PlateauState>() : null,

@@ -17,11 +17,17 @@ namespace Handbook.Training;
 /// </remarks>
 internal sealed class RunFolder : IRunObserver, IDisposable
 {
-    private readonly MetricsFile _metrics;
-    private readonly LossPlot _plot;
+    private readonly MetricsFile? _metrics;
+    private readonly LossPlot? _plot;
     private readonly TensorBoardLog? _tensorBoard;
     private readonly RunObservers _logs;
     private readonly int _resumeStep;
+
+    private RunFolder(string path, TrainerState state)
+    {
+        (Path, State) = (path, state);
+        _logs = new();
+    }
 
     private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder)
     {
@@ -61,6 +67,13 @@ internal sealed class RunFolder : IRunObserver, IDisposable
             throw explained;
         }
     }
+
+    /// <summary>The folder as those see it who train along and leave the writing to the first: nothing is written.</summary>
+    public static RunFolder Watch(string outputDir, Checkpoint? resume) => new(System.IO.Path.GetFullPath(outputDir),
+        resume is null ? new TrainerState() : TrainerState.Load(System.IO.Path.Combine(resume.Path, TrainerState.FileName)));
+
+    /// <summary>Whether this one writes.</summary>
+    public bool Writes => _metrics is not null;
 
     /// <summary>Stops a run before anything is loaded where <c>output_dir</c> cannot be made or written: it, or a folder above it, is a
     /// file, is read-only, or belongs to somebody else. Leaves nothing behind.</summary>
@@ -114,7 +127,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     }
 
     /// <summary>Makes the log durable. Called before a checkpoint is written, which builds on it.</summary>
-    public void Flush() => _metrics.Flush();
+    public void Flush() => _metrics?.Flush();
 
     /// <summary>Writes <c>SPLIT_results.json</c>, and updates <c>all_results.json</c>, where keys of earlier runs survive.</summary>
     public void SaveResults(string split, MetricSet metrics)
@@ -148,7 +161,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public void WriteRecipe(string yaml) => WholeFile.WriteText(Below("recipe.yaml"), yaml);
 
     /// <summary>Opens a file of rows; what an earlier start wrote of <paramref name="firstStep"/> and later is dropped.</summary>
-    internal RowLog OpenRows(string name, int firstStep) => new(Below(name), firstStep);
+    /// <returns>Null where this one does not write.</returns>
+    internal RowLog? OpenRows(string name, int firstStep) => Writes ? new(Below(name), firstStep) : null;
 
     /// <summary>Writes <c>training_args.json</c>, the readable form of what the Python trainer pickles.</summary>
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
@@ -179,8 +193,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     /// <summary>Draws <c>loss.svg</c> and <c>loss.png</c> one last time and closes the log.</summary>
     public void Dispose()
     {
-        _plot.Write();
-        _metrics.Dispose();
+        _plot?.Write();
+        _metrics?.Dispose();
         _tensorBoard?.Dispose();
     }
 

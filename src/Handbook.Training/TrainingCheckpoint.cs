@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Models.Files;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
 
@@ -14,8 +15,20 @@ internal static class TrainingCheckpoint
     /// <summary>Masters and optimiser states, each under the published name of its parameter.</summary>
     public const string OptimizerFile = "optimizer.safetensors";
 
-    /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path.</summary>
+    /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path. The first of the workers writes, when all have come
+    /// here; all go on when it is there.</summary>
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
+    {
+        var sinceLog = job.Workers.Sum(state.SinceLog);
+        state.MethodState = job.Method.Joined(job.Workers.Gather(job.Method.State));
+        var path = job.Workers.IsFirst ? Write(job, outputDir, optimizer, state, trainerState, sinceLog)
+            : CheckpointFolder.PathOf(outputDir, state.Step);
+        job.Workers.Meet();
+        return path;
+    }
+
+    private static string Write(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState,
+        MetricSums sinceLog)
     {
         var modelOnly = job.Options.SaveOnlyModel;
         using var scope = TensorScope.Enter();
@@ -31,8 +44,7 @@ internal static class TrainingCheckpoint
             using (var stream = writer.Create(OptimizerFile))
                 SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)),
                     new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
-            state.MethodState = job.Method.State;
-            writer.WriteText(LoopState.FileName, state.ToJson());
+            writer.WriteText(LoopState.FileName, state.ToJson(sinceLog));
         });
     }
 
@@ -66,6 +78,8 @@ internal static class TrainingCheckpoint
         optimizer.Updates = long.Parse(file.Metadata["updates"]);
         job.Model.Parameters.RefreshCompute();
         job.Method.State = state.MethodState;
+        if (!job.Workers.IsFirst)
+            state.SinceLog.Clear();     // the first has what everyone measured
         return state;
     }
 

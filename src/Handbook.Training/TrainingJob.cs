@@ -47,6 +47,9 @@ internal sealed record TrainingJob
     /// <summary>Who trains the model together.</summary>
     public Workers Workers { get; init; } = Workers.Alone;
 
+    /// <summary>Processes that the batch of a step counts.</summary>
+    public int BatchProcesses { get; init; } = 1;
+
     /// <summary>Most tokens that go through the network at once.</summary>
     public required int MaxTokens { get; init; }
 }

@@ -56,7 +56,7 @@ internal sealed class TrainingLoop : IDisposable
         _schedule = LearningRateSchedule.Create(_options.LrSchedulerType, _options.LrSchedulerKwargs, _options.Warmup(_plan.TotalSteps),
             _plan.TotalSteps, _options.LearningRate);
         _optimizer = Optimizer.Create(_options, job.Model.Parameters, _options.Warmup(_plan.TotalSteps));
-        _state = resume is null ? new LoopState { DataKey = job.DataKey } : Resume(resume);
+        _state = resume is null ? new LoopState { DataKey = job.DataKey, BatchProcesses = job.BatchProcesses } : Resume(resume);
         _intervals = new Intervals(_options, _plan);
         _noise = _options.NeftuneNoiseAlpha is > 0 ? new EmbeddingNoise(_options.NeftuneNoiseAlpha.Value, _options.Seed) : null;
         _dropout = job.Dropout is > 0 ? new AdapterDropout(_options.Seed) : null;
@@ -237,7 +237,8 @@ internal sealed class TrainingLoop : IDisposable
     {
         using var weights = _optimizer.Evaluation();
         var metrics = _evaluator!.Run(_job.Model, count, IsUntrained());
-        _job.Evaluated?.Invoke(_state.Step);
+        if (_job.Workers.IsFirst)
+            _job.Evaluated?.Invoke(_state.Step);
         return metrics;
     }
 
@@ -252,10 +253,12 @@ internal sealed class TrainingLoop : IDisposable
             path = TrainingCheckpoint.Save(_job, _folder.Path, _optimizer, _state, _folder.State);
         _optimizer.ReleasePages();
         _job.Model.Parameters.ReleasePages();
+        _savedStep = _state.Step;
+        if (!_job.Workers.IsFirst)
+            return;
         _folder.SaveState();
         foreach (var removed in CheckpointFolder.Prune(_folder.Path, _options.SaveTotalLimit, _folder.State.BestModelCheckpoint))
             _observer.Said($"removed {Path.GetFileName(removed)} (save_total_limit {_options.SaveTotalLimit})");
-        _savedStep = _state.Step;
         _observer.Saved(path);
     }
 
@@ -346,6 +349,7 @@ internal sealed class TrainingLoop : IDisposable
         Epochs = _options.MaxSteps > 0 ? (double)_plan.TotalSteps / _plan.StepsPerEpoch : _options.NumTrainEpochs,
         BatchPerDevice = _options.PerDeviceTrainBatchSize,
         AccumulationSteps = _options.GradientAccumulationSteps,
+        DeviceCount = _job.BatchProcesses,
         Steps = _plan.TotalSteps,
         TrainableParameters = _job.Model.Parameters.Plan.TrainedCount,
         LossWindow = Math.Max(10, _intervals.Logging),

@@ -20,6 +20,9 @@ internal static class CheckpointFolder
     private const string Replaced = ".old-";
     private const string Deleted = ".del-";
 
+    /// <summary>The folder of a step's checkpoint.</summary>
+    public static string PathOf(string outputDir, int step) => Path.Combine(outputDir, $"{Prefix}{step}");
+
     /// <summary>Writes a checkpoint; returns its path. A failure leaves nothing behind and costs no other checkpoint.</summary>
     /// <param name="outputDir">The run folder.</param>
     /// <param name="step">Optimiser steps done.</param>

@@ -1,4 +1,6 @@
 using System.Runtime.InteropServices;
+using System.Text;
+using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
@@ -23,6 +25,9 @@ internal abstract class Workers
 
     /// <summary>Which one this is, from 0.</summary>
     public abstract int Rank { get; }
+
+    /// <summary>Which one this is on its host, from 0.</summary>
+    public virtual int LocalRank => Rank;
 
     /// <summary>Whether this one writes, logs and says what is said once.</summary>
     public bool IsFirst => Rank == 0;
@@ -50,6 +55,45 @@ internal abstract class Workers
             for (var i = 0; i < sums.Length; i++)
                 sums[i] += part[i];
         return sums;
+    }
+
+    /// <summary>Waits until everyone has come here.</summary>
+    public void Meet()
+    {
+        if (Count > 1)
+            Gather(Array.Empty<byte>());
+    }
+
+    /// <summary>Does something that fills a cache: one on each host first, then the others, who find it there.</summary>
+    public T FirstOnHost<T>(Func<T> work)
+    {
+        if (Count == 1)
+            return work();
+        if (LocalRank != 0)
+            Meet();
+        var result = work();
+        if (LocalRank == 0)
+            Meet();
+        return result;
+    }
+
+    /// <summary>Requires that everyone has the same.</summary>
+    /// <param name="what">What it is, for the message.</param>
+    /// <exception cref="InputException">Some have another value.</exception>
+    public void Agree(string what, string mine)
+    {
+        if (Count == 1)
+            return;
+        string[] all = [.. Gather(Encoding.UTF8.GetBytes(mine)).Select(Encoding.UTF8.GetString)];
+        if (Array.TrueForAll(all, value => value == all[0]))
+            return;
+        var groups = all.Select((value, rank) => (value, rank)).GroupBy(pair => pair.value)
+            .Select(group => $"rank {string.Join(", ", group.Select(pair => pair.rank))} has {Shortened(group.Key)}");
+        throw new InputException($"the processes of this run do not agree: {what} differs",
+            why: string.Join("; ", groups),
+            fix: "start all of them with the same command, on the same files");
+
+        static string Shortened(string value) => value.Length <= 80 ? value : value[..77] + "...";
     }
 
     /// <summary>Whether it is so for anyone.</summary>
@@ -80,10 +124,30 @@ internal abstract class Workers
     }
 
     /// <summary>The part of some rows that falls to this one; every row falls to exactly one.</summary>
-    public int[] Share(int[] rows) => Count == 1 ? rows : [.. rows.Where((_, i) => i % Count == Rank)];
+    /// <param name="cost">What a row costs, such as its tokens; everyone's part costs about the same.</param>
+    public int[] Share(int[] rows, Func<int, int> cost) => Shares([rows], cost)[0];
 
-    /// <summary>The part of a step that falls to this one: its share of each micro-batch.</summary>
-    internal StepRows Share(StepRows step) => Count == 1 ? step : step with { MicroBatches = [.. step.MicroBatches.Select(Share)] };
+    /// <summary>The part of a step that falls to this one; each row stays in its micro-batch.</summary>
+    /// <inheritdoc cref="Share(int[], Func{int, int})"/>
+    internal StepRows Share(StepRows step, Func<int, int> cost) =>
+        Count == 1 ? step : step with { MicroBatches = Shares(step.MicroBatches, cost) };
+
+    /// <summary>The dearest row that is left goes to whoever has least so far: no part is dearer than 4/3 of the best (Graham 1969).</summary>
+    private int[][] Shares(IReadOnlyList<int[]> batches, Func<int, int> cost)
+    {
+        if (Count == 1)
+            return [.. batches];
+        var places = batches.SelectMany((rows, batch) => rows.Select((row, at) => (Batch: batch, At: at, Cost: cost(row)))).ToArray();
+        var (loads, mine) = (new long[Count], batches.Select(_ => new List<int>()).ToArray());
+        foreach (var place in places.OrderByDescending(place => place.Cost))        // stable: equal rows keep their order
+        {
+            var least = Array.IndexOf(loads, loads.Min());
+            loads[least] += Math.Max(1, place.Cost);
+            if (least == Rank)
+                mine[place.Batch].Add(place.At);
+        }
+        return [.. mine.Select((at, batch) => at.Order().Select(i => batches[batch][i]).ToArray())];
+    }
 
     private sealed class OneWorker : Workers
     {

@@ -31,6 +31,8 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
         set => inner.State = value;
     }
 
+    public double[] Joined(IReadOnlyList<double[]> states) => inner.Joined(states);
+
     public IEnumerable<(string Name, Tensor Value)> StateTensors => inner.StateTensors;
 
     /// <summary>A recipe's method as the model wants it: with the balancing loss, or as it is.</summary>

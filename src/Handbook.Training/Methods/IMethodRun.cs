@@ -3,6 +3,7 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Text.Tokenizers;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Training.Methods;
 
@@ -66,6 +67,9 @@ internal sealed record MethodStart
     public RowSurvey? HeldOutSurvey { get; init; }
 
     public required IWorkObserver Observer { get; init; }
+
+    /// <summary>Who trains the model together.</summary>
+    public Workers Workers { get; init; } = Workers.Alone;
 
     public CancellationToken Cancel { get; init; }
 

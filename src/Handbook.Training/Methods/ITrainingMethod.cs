@@ -21,6 +21,10 @@ internal interface ITrainingMethod
     /// <summary>Numbers that belong into a checkpoint, such as a running mean; empty for most.</summary>
     double[] State { get => []; set { } }
 
+    /// <summary>The numbers of everyone who trains along, as one checkpoint keeps them.</summary>
+    /// <param name="states">What <see cref="State"/> is for each; the same for all, unless a method says otherwise here.</param>
+    double[] Joined(IReadOnlyList<double[]> states) => states[0];
+
     /// <summary>Tensors that belong into a checkpoint, such as a reference model that changes; none for most.</summary>
     IEnumerable<(string Name, Tensor Value)> StateTensors => [];
 

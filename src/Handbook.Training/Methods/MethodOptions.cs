@@ -82,6 +82,9 @@ public record MethodOptions
     /// <summary>Where each value comes from that is not its default.</summary>
     internal IReadOnlyDictionary<string, KeySource> Sources { get; init; } = new Dictionary<string, KeySource>();
 
+    /// <summary>Processes that the batch of a step counts: those of this run, or of the one that it goes on from.</summary>
+    internal int BatchProcesses { get; init; } = 1;
+
     /// <summary>Columns that were put into the rows for people to read: no note need say that training has no use for them.</summary>
     internal IReadOnlyList<string> Annotations { get; init; } = [];
 

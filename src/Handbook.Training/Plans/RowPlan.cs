@@ -101,11 +101,15 @@ internal static class RowPlan
     public static StepPlan Steps(MethodOptions run, ITokenRows rows) => new(rows, StepOptions(run));
 
     /// <summary>What decides the optimiser steps, whatever the rows.</summary>
-    internal static StepPlanOptions StepOptions(MethodOptions run) => run.Definition.Steps(run.Training.StepPlan() with
+    internal static StepPlanOptions StepOptions(MethodOptions run)
     {
-        Sequential = KeepsOrder(run),
-        Leftover = run.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
-    }, run);
+        var steps = run.Definition.Steps(run.Training.StepPlan() with
+        {
+            Sequential = KeepsOrder(run),
+            Leftover = run.Dialect == RecipeDialect.Mixer ? LeftoverRule.CarryOver : LeftoverRule.SmallerStep,
+        }, run);
+        return steps with { AccumulationSteps = checked(steps.AccumulationSteps * run.BatchProcesses) };
+    }
 
     /// <summary>Whether rows keep their order.</summary>
     internal static bool KeepsOrder(MethodOptions run) =>

@@ -57,13 +57,13 @@ public sealed record Recipe : MethodOptions
     public static IReadOnlyList<string> MethodNames =>
         [.. RecipeNames.Spellings(typeof(TrainingMethod)).Where(spelling => spelling.IsFirst).Select(spelling => spelling.Name)];
 
-    /// <summary>The rows of an optimiser step with the keys that they come from, in words: published recipes count on several processes,
-    /// and here is one.</summary>
+    /// <summary>The rows of an optimiser step with the keys that they come from, in words: published recipes count on several
+    /// processes.</summary>
     public string GlobalBatch()
     {
         var (rows, steps) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps);
-        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x 1 process = "
-            + $"{(long)rows * steps} {Definition.RowNoun} a step";
+        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x "
+            + $"{BatchProcesses} process{(BatchProcesses == 1 ? "" : "es")} = {(long)rows * steps * BatchProcesses} {Definition.RowNoun} a step";
     }
 
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>

@@ -69,6 +69,7 @@ internal static class RunRecord
                 EvalBatchSize = t.PerDeviceEvalBatchSize,
                 Seed = t.Seed,
                 GradientAccumulationSteps = t.GradientAccumulationSteps,
+                DeviceCount = recipe.BatchProcesses,
                 Optimizer = loop.Optimizer.Description,
                 Scheduler = RecipeNames.Of(t.LrSchedulerType),
                 WarmupRatio = t.WarmupSteps is > 0 and < 1 ? t.WarmupSteps : t.WarmupRatio ?? 0,

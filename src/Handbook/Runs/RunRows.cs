@@ -54,7 +54,7 @@ internal sealed class RunRows : IDisposable
         get
         {
             var t = _plan.Run.Training;
-            return Survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {t.GradientAccumulationSteps} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
+            return Survey.Key($"{Data.Train.Count} {t.PerDeviceTrainBatchSize} {(long)t.GradientAccumulationSteps * _plan.Run.BatchProcesses} {t.DataSeed ?? t.Seed} {t.DataloaderDropLast} "
                 + $"{_plan.Run.Dialect} {_plan.Tokenizer.Fingerprint}");
         }
     }

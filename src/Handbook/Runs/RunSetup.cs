@@ -1,4 +1,5 @@
 using Handbook.Recipes;
+using Handbook.Training.Distributed;
 using Handbook.Training.Plans;
 
 namespace Handbook.Runs;
@@ -9,4 +10,8 @@ namespace Handbook.Runs;
 /// <param name="Plan">What the recipe comes to.</param>
 /// <param name="Rows">The rows, read and judged.</param>
 /// <param name="CommandLine">What the user typed; null where the run was not started by a command.</param>
-internal sealed record RunSetup(Recipe Recipe, RunStart Start, TrainingPlan Plan, RunRows Rows, string? CommandLine);
+internal sealed record RunSetup(Recipe Recipe, RunStart Start, TrainingPlan Plan, RunRows Rows, string? CommandLine)
+{
+    /// <summary>Who trains the model together.</summary>
+    public Workers Workers { get; init; } = Workers.Alone;
+}

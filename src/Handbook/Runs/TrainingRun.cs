@@ -6,6 +6,7 @@ using Handbook.Text.Templates;
 using Handbook.Torch;
 using Handbook.Training;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Plans;
 using Handbook.Training.Progress;
@@ -26,19 +27,29 @@ public static class TrainingRun
         Run(recipe, held: null, observer ?? RunObservers.None, commandLine, cancel);
 
     /// <param name="held">The lock of the run folder, where the caller holds it.</param>
-    internal static RunResult Run(Recipe recipe, RunLock? held, IRunObserver observer, string? commandLine, CancellationToken cancel)
+    /// <param name="workers">Who trains the model together; null for this process alone. The first of them writes and speaks.</param>
+    /// <param name="batchProcesses">Processes that the batch of a new run's steps counts; null for as many as there are.</param>
+    internal static RunResult Run(Recipe recipe, RunLock? held, IRunObserver observer, string? commandLine, CancellationToken cancel,
+        Workers? workers = null, int? batchProcesses = null)
     {
-        var options = recipe.Training;
-        OutputPlace.Require(recipe);
-        using var own = held is null ? RunLock.Take(options.OutputDir, commandLine) : null;
-        var start = RunStart.Decide(recipe, observer.Said);
+        var (options, all) = (recipe.Training, workers ?? Workers.Alone);
+        if (!all.IsFirst)
+            observer = RunObservers.None;
+        else
+            OutputPlace.Require(recipe);
+        using var own = held is null && all.IsFirst ? RunLock.Take(options.OutputDir, commandLine) : null;
+        all.Agree("the recipe", recipe.ToYaml());
+        var start = all.FirstOnHost(() => RunStart.Decide(recipe, observer.Said, verifyHashes: all.IsFirst));
+        all.Agree("the checkpoint to go on from", start.Resume?.Path ?? "none");
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
+        recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Count, observer);
         var plan = TrainingPlan.Of(recipe, start.Resume?.Path);
         observer.Said(recipe.GlobalBatch());
         if (ReferenceCheck.Run(recipe, plan.Tokenizer) is { } other)
             observer.Warned(other);
-        using var rows = RunRows.Load(plan, observer, cancel);
+        using var rows = all.FirstOnHost(() => RunRows.Load(plan, observer, cancel));
+        all.Agree("the rows", rows.Key);
 
         TorchRuntime.Load();       // after all that needs no tensor
         observer.Said(TorchRuntime.Description);
@@ -47,8 +58,11 @@ public static class TrainingRun
         foreach (var note in plan.Notes)
             observer.Noted(note);
         if (plan.Parameters.SpillFolder is not null)
+        {
             own?.Hold();        // masters that lie in a file of the folder come before anything else there
-        using var model = plan.LoadModel(observer);
+            all.Meet();
+        }
+        using var model = all.FirstOnHost(() => plan.LoadModel(observer));
         IMethodRun method;
         try
         {
@@ -64,6 +78,7 @@ public static class TrainingRun
                 Survey = rows.Survey,
                 HeldOutSurvey = rows.HeldOutSurvey,
                 Observer = observer,
+                Workers = all,
                 Cancel = cancel,
             });
         }
@@ -73,14 +88,25 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(new(recipe, start, plan, rows, commandLine), model, method, own, observer, cancel);
+            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all }, model, method, own, observer, cancel);
+    }
+
+    /// <summary>The recipe with the processes that its batch counts: a run keeps the rows of its steps, whoever goes on with it.</summary>
+    private static Recipe WithBatch(Recipe recipe, RunStart start, Workers workers, int begins, IRunObserver observer)
+    {
+        var processes = start.Resume is { } resume && LoopState.Exists(resume.Path) ? LoopState.Load(resume.Path).BatchProcesses
+            : begins;
+        if (start.Resume is not null && processes != workers.Count)
+            observer.Noted($"the run began on {processes} process{(processes == 1 ? "" : "es")} and goes on on {workers.Count}: its steps keep "
+                + "their rows");
+        return recipe with { BatchProcesses = processes };
     }
 
     private static RunResult Train(RunSetup setup, Decoder model, IMethodRun method, RunLock? own, IRunObserver observer,
         CancellationToken cancel)
     {
         var (recipe, plan, data) = (setup.Recipe, setup.Plan, setup.Rows.Data);
-        var (options, resume) = (recipe.Training, setup.Start.Resume);
+        var (options, resume, workers) = (recipe.Training, setup.Start.Resume, setup.Workers);
         var saved = new SavedModel(model, plan.Config, GenerationDefaults.Load(plan.ModelFolder, plan.Config.Decoder), plan.Tokenizer,
             plan.SaveType)
         {
@@ -103,21 +129,38 @@ public static class TrainingRun
             Evaluated = samples is null ? null : step => samples.Write(model, step),
             MaxTokens = recipe.Data.TokensAtOnce(),
             Dropout = plan.Dropout,
+            Workers = workers,
+            BatchProcesses = recipe.BatchProcesses,
         };
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
-        using var folder = RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir);
+        using var folder = workers.IsFirst
+            ? RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir)
+            : RunFolder.Watch(options.OutputDir, resume);
         using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
-        if (options.Fresh)
-            RemoveCheckpoints(folder.Path, observer);
-        RunRecord.Begin(folder, setup);
+        if (folder.Writes)
+        {
+            if (options.Fresh)
+                RemoveCheckpoints(folder.Path, observer);
+            RunRecord.Begin(folder, setup);
+        }
         samples?.Open(folder, resume?.Step ?? 0);
         method.OpenFiles(folder, resume?.Step ?? 0);
         var outcome = loop.Run(cancel);
-        folder.SaveState();
+        if (folder.Writes)
+            folder.SaveState();
         if (!outcome.Finished)
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir, Train = outcome.Train };
+        if (folder.Writes)
+            Finish(setup, job, loop, outcome, folder, saved, observer);
+        workers.Meet();
+        return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
+    }
 
+    /// <summary>Writes results, model and card.</summary>
+    private static void Finish(RunSetup setup, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome, RunFolder folder,
+        SavedModel saved, IRunObserver observer)
+    {
         folder.SaveResults("train", outcome.Train);
         observer.Measured("train", outcome.Train);
         if (outcome.Evaluation is not null)
@@ -128,8 +171,8 @@ public static class TrainingRun
         CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
         folder.WriteCard(RunRecord.Card(setup, job, loop, outcome).ToMarkdown(folder.State));
         folder.Finish();
-        observer.Said($"saved the model in {options.OutputDir}, read back and compared; {plan.Method.WhatNext(options.OutputDir)}");
-        return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
+        var output = setup.Recipe.Training.OutputDir;
+        observer.Said($"saved the model in {output}, read back and compared; {setup.Plan.Method.WhatNext(output)}");
     }
 
     /// <summary>What the model answers at evaluations, where the recipe wants to see it.</summary>

@@ -151,7 +151,7 @@ public sealed class PreferenceContractTests
             var sums = new MetricSums();
             model.Parameters.ClearGradients();
             var pass = new LossPass { Training = true, Metrics = sums, Workers = workers };
-            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step), preference, 60).Groups, pass);
+            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step, rows.Length), preference, 60).Groups, pass);
             model.Parameters.SettleGradients();
             return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name,
                 s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));

@@ -9,6 +9,8 @@ using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
+using Handbook.Training.Progress;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Tests.Runs;
 
@@ -36,12 +38,27 @@ public sealed class WholeRunTests : IDisposable
     }
 
     [Theory, MemberData(nameof(Cases))]
-    public void A_run_logs_what_the_reference_trainer_logged(string name)
+    public void A_run_logs_what_the_reference_trainer_logged(string name) => RunAndCompare(name,
+        recipe => TrainingRun.Run(recipe, cancel: TestContext.Current.CancellationToken));
+
+    [Theory, Trait("speed", "slow"), MemberData(nameof(Cases))]
+    public void A_run_that_two_share_logs_the_same(string name) => RunShared(2, name);
+
+    [Theory]
+    [InlineData(2, "sft_chat")]
+    [InlineData(3, "dpo_chat")]
+    [InlineData(2, "kto_chat")]
+    public void A_run_that_several_share_logs_the_same(int workers, string name) => RunShared(workers, name);
+
+    private void RunShared(int workers, string name) => RunAndCompare(name, recipe => WorkerPair.Run(workers, its => TrainingRun.Run(recipe,
+        null, RunObservers.None, null, TestContext.Current.CancellationToken, its, batchProcesses: 1))[0]);
+
+    private void RunAndCompare(string name, Func<Recipe, RunResult> run)
     {
         var folder = SharedFiles.Need("golden", "runs", name);
         var recipe = LoadRecipe(folder, name);
 
-        Assert.Equal(RunEnd.Finished, TrainingRun.Run(recipe, cancel: TestContext.Current.CancellationToken).End);
+        Assert.Equal(RunEnd.Finished, run(recipe).End);
 
         var expected = File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0)
             .Select(line => JsonDocument.Parse(line).RootElement).ToArray();

@@ -1,4 +1,5 @@
 using System.Runtime.ExceptionServices;
+using System.Runtime.InteropServices;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
 
@@ -63,6 +64,15 @@ internal sealed class WorkerPair(int count) : IDisposable
 
         public override void SumInPlace(Tensor values)
         {
+            if (values.DType == DType.Float32)
+            {
+                var narrow = new float[values.Count];
+                foreach (var part in Gather(MemoryMarshal.AsBytes(values.ToArray<float>().AsSpan()).ToArray()))
+                    for (var i = 0; i < narrow.Length; i++)
+                        narrow[i] += MemoryMarshal.Cast<byte, float>(part)[i];
+                narrow.CopyTo(values.AsSpan<float>());
+                return;
+            }
             Assert.Equal(DType.Float64, values.DType);
             var sums = new double[values.Count];
             foreach (var part in Gather(values.ToArray<double>()))

@@ -31,7 +31,7 @@ public sealed class WorkersTests
             {
                 using var scope = TensorScope.Enter();
                 using var own = Tiny.Model("llama");
-                return Tiny.Step(own, method, BatchLoader.Lay(rows, its.Share(step), method, 30), workers: its);
+                return Tiny.Step(own, method, BatchLoader.Lay(rows, its.Share(step, rows.Length), method, 30), workers: its);
             });
             foreach (var result in results)
                 result.MustEqual(expected, Rounding, $"{workers} workers, {microBatches.Length} micro-batches");
@@ -64,6 +64,6 @@ public sealed class WorkersTests
             Assert.False(none);
             Assert.Equal([3.0, 3.0], sum);
         }
-        Assert.Equal([0, 3, 6], WorkerPair.Run(3, its => its.Share([0, 1, 2, 3, 4, 5, 6]))[0]);
+        Assert.Equal([0, 3, 6], WorkerPair.Run(3, its => its.Share([0, 1, 2, 3, 4, 5, 6], _ => 1))[0]);
     }
 }

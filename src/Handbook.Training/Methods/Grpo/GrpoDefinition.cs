@@ -76,7 +76,7 @@ internal sealed class GrpoDefinition : AnswerDefinition
         {
             BatchSize = prompts,
             AccumulationSteps = microBatches,
-            PassLength = run.Grpo.StepsPerSampling(run.Training),
+            PassLength = run.Grpo.StepsPerSampling(run.Training, run.BatchProcesses),
             Passes = run.Grpo.NumIterations
         };
     }

@@ -57,6 +57,9 @@ internal sealed class GrpoMethod : ITrainingMethod
     /// <summary>Receives every answer that is sampled for training, with the number of the step; null for none.</summary>
     public Action<int, LoggedAnswer>? Log { get; init; }
 
+    /// <summary>Called when the answers of a sampling have all been logged; null for nothing.</summary>
+    public Action? Sampled { get; init; }
+
     public bool GroupsByMicroBatch => _loss.Aggregation == GrpoAggregation.Bnpo;
 
     public IEnumerable<(string Name, Tensor Value)> StateTensors => Reference?.StateTensors ?? [];
@@ -64,25 +67,42 @@ internal sealed class GrpoMethod : ITrainingMethod
     /// <summary>The answers that further steps are trained on.</summary>
     public double[] State
     {
-        get
-        {
-            if (Array.TrueForAll(_sampled, part => part is null))
-                return [];
-            var state = new List<double>();
-            foreach (var part in _sampled)
-            {
-                state.Add(part is null ? 0 : 1);
-                part?.Write(state);
-            }
-            return [.. state];
-        }
+        get => Numbers(_sampled);
         set
         {
-            var state = new Queue<double>(value);
-            for (var part = 0; part < _sampled.Length; part++)
-                _sampled[part] = state.TryDequeue(out var there) && there != 0 ? SampledRows.Read(state) : null;
+            Parts(value).CopyTo(_sampled, 0);
             Reference?.Refresh();       // a checkpoint has put its weights back
         }
+    }
+
+    public double[] Joined(IReadOnlyList<double[]> states)
+    {
+        if (states.Count == 1 || states.All(state => state.Length == 0))
+            return states[0];
+        var parts = states.Select(Parts).ToArray();
+        return Numbers([.. Enumerable.Range(0, _sampled.Length).Select(part =>
+            parts.Any(all => all[part] is not null) ? SampledRows.Joined(parts.Select(all => all[part]).OfType<SampledRows>()) : null)]);
+    }
+
+    private SampledRows?[] Parts(double[] numbers)
+    {
+        var (state, parts) = (new Queue<double>(numbers), new SampledRows?[_sampled.Length]);
+        for (var part = 0; part < parts.Length; part++)
+            parts[part] = state.TryDequeue(out var there) && there != 0 ? SampledRows.Read(state) : null;
+        return parts;
+    }
+
+    private static double[] Numbers(SampledRows?[] parts)
+    {
+        if (Array.TrueForAll(parts, part => part is null))
+            return [];
+        var state = new List<double>();
+        foreach (var part in parts)
+        {
+            state.Add(part is null ? 0 : 1);
+            part?.Write(state);
+        }
+        return [.. state];
     }
 
     public GroupTotals Totals(IReadOnlyList<TokenRow> rows)
@@ -114,13 +134,19 @@ internal sealed class GrpoMethod : ITrainingMethod
         var (step, (length, passes)) = (updates, _passes);
         var (part, number) = (step % length, step / length % passes);
         if (_sampled[part] is null)
+        {
             for (var p = part; p < length && step + p - part < _plan.TotalSteps; p++)
-                _sampled[p] = Sample(model, step, pass.Workers.Share(_plan[step + p - part]), pass.Metrics);
+                _sampled[p] = Sample(model, step, Share(pass, _plan[step + p - part]), pass.Metrics);
+            Sampled?.Invoke();
+        }
         var rows = _sampled[part]!;
         if (number == passes - 1)
             _sampled[part] = null;
-        return Lay(rows, pass.Workers.Share(_plan[step]));
+        return Lay(rows, Share(pass, _plan[step]));
     }
+
+    /// <summary>This worker's prompts: about as many as everyone's, since nobody knows how long the answers will be.</summary>
+    private static StepRows Share(LossPass pass, StepRows rows) => pass.Workers.Share(rows, _ => 1);
 
     /// <summary>The groups of a step; a prompt whose answers do not fit into a bin is computed once for each part of them.</summary>
     internal IReadOnlyList<LossGroup> Lay(ITokenRows rows, StepRows step)

@@ -51,8 +51,9 @@ public sealed record GrpoOptions
     public double ClipHigh() => EpsilonHigh ?? Epsilon;
 
     /// <summary>Answers that are sampled at once.</summary>
-    public int AnswersPerSampling(TrainingOptions training) =>
-        GenerationBatchSize ?? training.PerDeviceTrainBatchSize * (StepsPerGeneration ?? training.GradientAccumulationSteps);
+    /// <param name="processes">Processes that the batch of a step counts.</param>
+    public int AnswersPerSampling(TrainingOptions training, int processes = 1) =>
+        GenerationBatchSize ?? training.PerDeviceTrainBatchSize * processes * (StepsPerGeneration ?? training.GradientAccumulationSteps);
 
     /// <summary>Prompts of a micro-batch, and micro-batches of a step: both count answers in the recipe. A group that is larger than a
     /// micro-batch makes the step one.</summary>
@@ -62,8 +63,16 @@ public sealed record GrpoOptions
         : (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps / sampling.NumGenerations, 1);
 
     /// <summary>Steps that one sampling serves in each pass.</summary>
-    public int StepsPerSampling(TrainingOptions training) =>
-        AnswersPerSampling(training) / (training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps);
+    /// <exception cref="InputException">The answers that are sampled at once are not those of whole steps of so many processes.</exception>
+    public int StepsPerSampling(TrainingOptions training, int processes = 1)
+    {
+        var (answers, step) = (AnswersPerSampling(training, processes), training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps
+            * processes);
+        return processes == 1 || answers % step == 0 ? answers / step
+            : throw new InputException($"generation_batch_size: {answers} answers are sampled at once, which is not a multiple of the {step} of a "
+                + $"step on {processes} processes", why: "answers are sampled for one step or for several: the weights do not change within one",
+                fix: "remove the key to sample once per step");
+    }
 
     internal void Validate(MethodOptions recipe, Diagnostics report)
     {

@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json.Nodes;
 using Handbook.Data;
 using Handbook.Data.Mixing;
@@ -20,6 +21,7 @@ internal sealed class GrpoRun : IMethodRun
     private readonly MethodStart _start;
     private readonly ScorerSet _scorers;
     private readonly LiveReference? _reference;
+    private readonly List<JsonObject> _unwritten = [];
     private RowLog? _log;
 
     public GrpoRun(MethodStart start)
@@ -40,13 +42,14 @@ internal sealed class GrpoRun : IMethodRun
             texts.Require(judge);
             held?.Require(judge);
             Method = new GrpoMethod(loss, Groups(loss), new(start.Data.Train, row => texts[row]), RowPlan.Steps(run, start.Data.Train),
-                (run.Grpo.StepsPerSampling(run.Training), run.Grpo.NumIterations))
+                (run.Grpo.StepsPerSampling(run.Training, run.BatchProcesses), run.Grpo.NumIterations))
             {
                 HeldOutTexts = held is null ? null : row => held[row],
                 Reference = _reference,
                 MaxTokens = start.MaxTokens,
                 SharePrompts = run.Preference.SharePrompts,
-                Log = run.Grpo.LogCompletions ? Write : null,
+                Log = run.Grpo.LogCompletions ? Remember : null,
+                Sampled = run.Grpo.LogCompletions ? Write : null,
             };
         }
         catch
@@ -79,7 +82,7 @@ internal sealed class GrpoRun : IMethodRun
         }, _start.Tokenizer, [.. Enumerable.Range(0, _scorers.Names.Count).Select(i => (_scorers[i], _scorers.Weights[i]))]);
     }
 
-    private void Write(int step, LoggedAnswer answer)
+    private void Remember(int step, LoggedAnswer answer)
     {
         var row = new JsonObject
         {
@@ -91,7 +94,16 @@ internal sealed class GrpoRun : IMethodRun
         for (var s = 0; s < answer.Scores.Length; s++)
             row[_scorers.Names[s]] = double.IsNaN(answer.Scores[s]) ? null : answer.Scores[s];
         (row["reward"], row["advantage"]) = (answer.Reward, answer.Advantage);
-        _log!.Add(row);
+        _unwritten.Add(row);
+    }
+
+    /// <summary>Writes what everyone has sampled.</summary>
+    private void Write()
+    {
+        foreach (var part in _start.Workers.Gather(Encoding.UTF8.GetBytes(new JsonArray([.. _unwritten]).ToJsonString())))
+            foreach (var row in _start.Workers.IsFirst ? JsonNode.Parse(part)!.AsArray() : [])
+                _log!.Add(row!.AsObject());
+        _unwritten.Clear();
     }
 
     public void Dispose()

@@ -8,6 +8,10 @@ internal sealed class SampledRows(IEnumerable<(int Number, TokenRow Row)> rows) 
     private readonly SortedDictionary<int, TokenRow> _rows = new(rows.DistinctBy(row => row.Number).ToDictionary(row => row.Number,
         row => row.Row));
 
+    /// <summary>Several as one.</summary>
+    public static SampledRows Joined(IEnumerable<SampledRows> parts) =>
+        new(parts.SelectMany(part => part._rows.Select(row => (row.Key, row.Value))));
+
     public int Count => _rows.Count;
 
     public IEnumerable<int> Numbers => _rows.Keys;

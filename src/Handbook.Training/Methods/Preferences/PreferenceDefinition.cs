@@ -95,5 +95,5 @@ internal abstract class PreferenceDefinition : AnswerDefinition
     /// <summary>Rows over which a loss is one mean: those of a step, or of a micro-batch where an older release is to be
     /// reproduced.</summary>
     public static int RowsPerGroup(MethodOptions run) =>
-        run.Training.PerDeviceTrainBatchSize * (run.Preference.TrlCompat is null ? run.Training.GradientAccumulationSteps : 1);
+        run.Training.PerDeviceTrainBatchSize * (run.Preference.TrlCompat is null ? run.Training.GradientAccumulationSteps * run.BatchProcesses : 1);
 }

@@ -66,12 +66,14 @@ internal sealed class PreferenceRun : IMethodRun
             var layout = start.Run.Preference.SharePrompts ? "shared" : "separate";
             var key = cache.Key(reference.Folders, start.Model.Compute, objective, $"{layout} {reference.Storage} {survey.ContentOf(seen)}");
             var count = seen is null ? $"{rows.Count:N0}" : $"the run's {rows.Count:N0} of {all.Count:N0}";
-            if (cache.Find(key, rows.Count) is not { } scores)
+            var known = cache.Find(key, rows.Count);
+            if (start.Workers.Any(known is null) || known is not { } scores)
             {
                 start.Observer.Said($"reference: scores of {count} {what} by {reference.Folder}, computed once and kept in the cache");
                 using var bar = start.Observer.Began($"reference scores, {what}", rows.Count, "rows");
                 var model = reference.IsPolicy ? start.Model : opened ??= reference.Load();
-                scores = cache.Compute(key, model, objective, rows, start.MaxTokens, bar.Report, start.Cancel);
+                scores = cache.Compute(key, model, objective, rows, start.MaxTokens, bar.Report, start.Cancel,
+                    start.Workers);
             }
             else
                 start.Observer.Said($"reference: scores of {count} {what} by {reference.Folder}, from the cache");

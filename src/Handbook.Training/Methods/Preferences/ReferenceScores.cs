@@ -7,6 +7,7 @@ using Handbook.Data;
 using Handbook.Data.Cache;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
 using Decoder = Handbook.Models.Decoder;
 
 namespace Handbook.Training.Methods.Preferences;
@@ -53,37 +54,62 @@ internal sealed class ReferenceScores(CacheFolder cache)
     /// <summary>Computes the scores of rows, from where an earlier run stopped, and keeps them.</summary>
     /// <param name="done">Told how many rows are done.</param>
     /// <param name="cancel">Stops between groups of rows with an <see cref="OperationCanceledException"/>; what is done is kept.</param>
-    public ReferenceScore[] Compute(string key, Decoder model, IPreferenceObjective objective, ITokenRows rows, int maxTokens, Action<long>? done = null, CancellationToken cancel = default)
+    /// <param name="workers">Who each scores a share of the rows, of whom the first keeps them; null for this process alone.</param>
+    public ReferenceScore[] Compute(string key, Decoder model, IPreferenceObjective objective, ITokenRows rows, int maxTokens, Action<long>? done = null,
+        CancellationToken cancel = default, Workers? workers = null)
     {
+        workers ??= Workers.Alone;
         var path = cache.ReferenceOf(key);
         Directory.CreateDirectory(Path.GetDirectoryName(path)!);
         var scores = new ReferenceScore[rows.Count];
-        using (var file = OpenPart(path + ".part"))
+        using (var file = workers.IsFirst ? OpenPart(path + ".part") : null)
         {
             var first = 0;
-            if (file.Name.EndsWith(".part", StringComparison.Ordinal))
+            if (file is not null && file.Name.EndsWith(".part", StringComparison.Ordinal))
             {
                 var known = Read(file.Name) ?? [];
                 first = Math.Min(known.Length, rows.Count) / GroupSize * GroupSize;
                 known.AsSpan(0, first).CopyTo(scores);
             }
-            file.SetLength((long)first * Marshal.SizeOf<ReferenceScore>());
-            file.Seek(0, SeekOrigin.End);
+            file?.SetLength((long)first * Marshal.SizeOf<ReferenceScore>());
+            file?.Seek(0, SeekOrigin.End);
+            MemoryMarshal.Cast<byte, ReferenceScore>(workers.Gather(MemoryMarshal.AsBytes(scores.AsSpan(0, first)).ToArray())[0])
+                .CopyTo(scores);
+            first = (int)workers.Sum(first)[0];
             for (var start = first; start < rows.Count; start += GroupSize)
             {
-                cancel.ThrowIfCancellationRequested();
+                if (workers.Any(cancel.IsCancellationRequested))
+                    throw new OperationCanceledException(cancel);
                 done?.Invoke(start);
                 int[] numbers = [.. Enumerable.Range(start, Math.Min(GroupSize, rows.Count - start))];
-                foreach (var bin in BatchLoader.Bins(rows, numbers, maxTokens))
+                var mine = workers.Share(numbers, rows.Length);
+                foreach (var bin in BatchLoader.Bins(rows, mine, maxTokens))
                     foreach (var (row, score) in LiveReference.Score(model, bin, objective, rows.Read))
                         scores[row] = RequireFinite(score, row);
-                file.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
-                file.Flush();
+                if (workers.Count > 1)
+                    Exchange(workers, scores, mine);
+                file?.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
+                file?.Flush();
             }
-            WholeFile.Publish(file.Name, path);
+            if (file is not null)
+                WholeFile.Publish(file.Name, path);
         }
         done?.Invoke(rows.Count);
         return scores;
+    }
+
+    /// <summary>Gives everyone the scores that each has computed.</summary>
+    private static void Exchange(Workers workers, ReferenceScore[] scores, int[] mine)
+    {
+        var rows = workers.Gather(MemoryMarshal.AsBytes<int>(mine).ToArray());
+        var parts = workers.Gather(MemoryMarshal.AsBytes<ReferenceScore>(Array.ConvertAll(mine, row => scores[row])).ToArray());
+        for (var rank = 0; rank < rows.Count; rank++)
+        {
+            var numbers = MemoryMarshal.Cast<byte, int>(rows[rank]);
+            var values = MemoryMarshal.Cast<byte, ReferenceScore>(parts[rank]);
+            for (var i = 0; i < numbers.Length; i++)
+                scores[numbers[i]] = values[i];
+        }
     }
 
     private static ReferenceScore RequireFinite(ReferenceScore score, int row) =>
