@@ -14,7 +14,7 @@ internal static class Commands
             root.Add(training);
         foreach (var command in (ReadOnlySpan<Command>)
         [
-            MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
+            LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
             ChatCommand.Create(), InspectCommand.Create(),
             ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
                 TemplateCommand.Create(),

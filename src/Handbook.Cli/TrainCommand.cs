@@ -12,6 +12,10 @@ internal static class TrainCommand
     /// <summary>The command of every method, in the order of their table.</summary>
     public static IEnumerable<Command> All => MethodDefinition.All.Select(Create);
 
+    /// <summary>Those that may be run as several processes.</summary>
+    public static IReadOnlyList<string> Names { get; } =
+        [.. MethodDefinition.All.Where(method => !method.IsPipeline).Select(method => method.Name)];
+
     private static Command Create(MethodDefinition method)
     {
         var command = new Command(method.Name, method.Summary) { RecipeWords.Argument };

@@ -1,0 +1,145 @@
+using System.CommandLine;
+using System.CommandLine.Parsing;
+using Handbook.Base;
+using Handbook.Launch;
+
+namespace Handbook.Cli;
+
+/// <summary><c>handbook launch</c>: the same command as several processes, on one host or many.</summary>
+internal static class LaunchCommand
+{
+    private static readonly Option<int?> s_processes = new("--nproc-per-node", "--nproc_per_node")
+    {
+        Description = "Processes on this host",
+        HelpName = "N",
+    };
+
+    private static readonly Option<int?> s_all = new("--num_processes", "--num-processes")
+    {
+        Description = "Processes on all hosts, another way to say it",
+        HelpName = "N",
+    };
+
+    private static readonly Option<int?> s_nodes = new("--nnodes", "--num_machines") { Description = "Hosts; 1 by default", HelpName = "M" };
+
+    private static readonly Option<int?> s_rank = new("--node-rank", "--node_rank", "--machine_rank")
+    {
+        Description = "Which of the hosts this is, from 0",
+        HelpName = "R",
+    };
+
+    private static readonly Option<string?> s_endpoint = new("--rdzv-endpoint", "--rdzv_endpoint")
+    {
+        Description = "Where they meet: name or address of host 0, and a free port there",
+        HelpName = "HOST:PORT",
+    };
+
+    private static readonly Option<string?> s_address = new("--master-addr", "--master_addr", "--main_process_ip")
+    {
+        Description = "The host of the endpoint by itself",
+        HelpName = "HOST",
+    };
+
+    private static readonly Option<int?> s_port = new("--master-port", "--master_port", "--main_process_port")
+    {
+        Description = "Its port by itself",
+        HelpName = "PORT",
+    };
+
+    private static readonly Option<int?> s_restarts = new("--max-restarts", "--max_restarts")
+    {
+        Description = "Start all again from the newest checkpoint after a failure, so many times; 0 by default",
+        HelpName = "K",
+    };
+
+    private static readonly Option<int?> s_threads = new("--num_cpu_threads_per_process")
+    {
+        Description = "Threads of each process; by default the cores are shared out",
+        HelpName = "N",
+    };
+
+    private static readonly Option<string?> s_logs = new("--log-dir", "--log_dir")
+    {
+        Description = "Where the other ranks print to, a file each",
+        HelpName = "DIR",
+    };
+
+    private static readonly Option<string?> s_file = new("--config_file", "--config-file")
+    {
+        Description = "A launcher's file of the Python handbook, such as recipes/accelerate_configs/zero3.yaml; options go before it",
+        HelpName = "FILE",
+    };
+
+    private static readonly Argument<string[]> s_command = new("command")
+    {
+        Description = "What to start, e.g. sft recipes/tiny/sft.yaml --max_steps=100",
+        Arity = ArgumentArity.ZeroOrMore,
+    };
+
+    public static Command Create()
+    {
+        var command = new Command("launch", "Run a training command as several processes, on one host or many\n\n"
+            + "The batch of a step is per_device_train_batch_size x gradient_accumulation_steps x processes; its rows are shared out by their "
+            + "length. Under torchrun or srun a command joins by itself, without launch.\n\n"
+            + "  handbook launch --nproc-per-node 2 sft recipes/tiny/sft.yaml\n"
+            + "  handbook launch --nnodes 2 --node-rank 0 --rdzv-endpoint node0:29500 --nproc-per-node 8 dpo RECIPE     on the first host")
+        {
+            s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_command,
+        };
+        command.TreatUnmatchedTokensAsErrors = false;
+        command.SetAction(_ => Run(command, [.. Environment.GetCommandLineArgs().Skip(1).SkipWhile(word => word != "launch").Skip(1)]));
+        return command;
+    }
+
+    private static int Run(Command command, string[] words)
+    {
+        // Everything from the first word that is no option of the launcher belongs to what is launched.
+        var at = 0;
+        while (at < words.Length && words[at].StartsWith("--", StringComparison.Ordinal))
+        {
+            if (Find(command, words[at].Split('=')[0]) is null)
+                throw new InputException($"launch has no option {words[at].Split('=')[0]}",
+                    fix: "options of the launcher stand before the command that it starts, keys of the recipe behind it");
+            at += words[at].Contains('=') ? 1 : 2;
+        }
+        string[] started = at >= words.Length ? [] : words[at..];
+        if (started.Length == 0)
+            throw new InputException("launch has nothing to start", fix: "handbook launch --nproc-per-node 2 sft RECIPE");
+        if (Commands.Root().Subcommands.All(other => other.Name != started[0] || !TrainCommand.Names.Contains(started[0])))
+            throw new InputException($"launch cannot start `{started[0]}` as several processes",
+                why: $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
+        var parsed = command.Parse(words[..at], new ParserConfiguration { ResponseFileTokenReplacer = null });
+        if (parsed.Errors.Count > 0)
+            throw new InputException(parsed.Errors[0].Message, fix: "`handbook launch --help` shows what it takes");
+        using var launcher = new Launcher(Plan(parsed), [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started],
+            Console.Error.WriteLine);
+        return launcher.Run();
+    }
+
+    private static LaunchPlan Plan(ParseResult args)
+    {
+        var plan = new LaunchPlan();
+        if (args.GetValue(s_file) is { } file)
+            plan = AccelerateFile.Read(file, plan);
+        plan = plan with
+        {
+            Nodes = args.GetValue(s_nodes) ?? plan.Nodes,
+            NodeRank = args.GetValue(s_rank) ?? plan.NodeRank,
+            Address = args.GetValue(s_address) ?? plan.Address,
+            Port = args.GetValue(s_port) ?? plan.Port,
+            Restarts = args.GetValue(s_restarts) ?? plan.Restarts,
+            Threads = args.GetValue(s_threads) ?? plan.Threads,
+            LogFolder = args.GetValue(s_logs) ?? plan.LogFolder,
+        };
+        if (args.GetValue(s_endpoint) is { } endpoint)
+            plan = plan.At(endpoint);
+        if (args.GetValue(s_all) is { } all)
+            plan = all % plan.Nodes == 0 ? plan with { Processes = all / plan.Nodes }
+                : throw new InputException($"{all} processes cannot be shared out among {plan.Nodes} hosts",
+                    fix: "--num_processes counts those of all hosts: make it a multiple of --num_machines");
+        return plan with { Processes = args.GetValue(s_processes) ?? plan.Processes };
+    }
+
+    private static Option? Find(Command command, string name) =>
+        command.Options.FirstOrDefault(option => option.Name == name || option.Aliases.Contains(name));
+}

@@ -1,0 +1,145 @@
+using Handbook.Base;
+using Handbook.Launch;
+using Handbook.Testing;
+
+namespace Handbook.Tests.Launch;
+
+/// <summary>The launcher with a shell in the place of a training command.</summary>
+public sealed class LauncherTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+    private readonly List<string> _said = [];
+
+    [Fact]
+    public void Each_process_learns_who_it_is_and_gets_its_share_of_the_cores()
+    {
+        var plan = new LaunchPlan { Processes = 3, Nodes = 2, NodeRank = 1, Address = "node0", Port = 1234 };
+
+        Assert.Equal(0, Run(plan, "echo $RANK $LOCAL_RANK $WORLD_SIZE $LOCAL_WORLD_SIZE $MASTER_ADDR $MASTER_PORT $OMP_NUM_THREADS > OUT/$RANK"));
+
+        var threads = Math.Max(1, Environment.ProcessorCount / 3);
+        for (var local = 0; local < 3; local++)
+            Assert.Equal($"{3 + local} {local} 6 3 node0 1234 {threads}", File.ReadAllText(_folder[$"{3 + local}"]).Trim());
+    }
+
+    [Fact]
+    public void What_other_ranks_print_is_in_files_and_the_end_of_a_failed_one_is_shown()
+    {
+        var plan = new LaunchPlan { Processes = 2, LogFolder = _folder["logs"] };
+
+        Assert.Equal(7, Run(plan, "if [ $RANK = 1 ]; then echo the disk is full >&2; exit 7; fi"));
+
+        Assert.Equal("the disk is full", File.ReadAllText(_folder["logs/rank-1.log"]).Trim());
+        Assert.Contains(_said, line => line.Contains("rank 1 on") && line.Contains("exit code 7"));
+        Assert.Contains(_said, line => line.Contains("the disk is full"));
+    }
+
+    [Fact]
+    public void Those_that_do_not_notice_a_failure_are_ended()
+    {
+        var clock = System.Diagnostics.Stopwatch.StartNew();
+
+        Assert.Equal(9, Run(new LaunchPlan { Processes = 2 }, "if [ $RANK = 1 ]; then exit 9; fi; sleep 60"));
+
+        Assert.True(clock.Elapsed < TimeSpan.FromSeconds(30));
+    }
+
+    [Fact]
+    public void A_failed_job_is_started_again_as_often_as_is_asked()
+    {
+        var plan = new LaunchPlan { Processes = 2, Restarts = 2 };
+
+        Assert.Equal(0, Run(plan, "echo $TORCHELASTIC_RESTART_COUNT >> OUT/starts-$RANK; [ $TORCHELASTIC_RESTART_COUNT = 2 ] || exit 1"));
+
+        Assert.Equal(["0", "1", "2"], File.ReadAllLines(_folder["starts-0"]));
+        Assert.Equal(["0", "1", "2"], File.ReadAllLines(_folder["starts-1"]));
+    }
+
+    [Fact]
+    public void What_the_user_has_to_mend_is_not_tried_again()
+    {
+        Assert.Equal(2, Run(new LaunchPlan { Processes = 2, Restarts = 5 }, "echo x >> OUT/starts-$RANK; exit 2"));
+        Assert.Single(File.ReadAllLines(_folder["starts-0"]));
+    }
+
+    [Theory]
+    [InlineData("node0:1234", "node0", 1234)]
+    [InlineData("node0", "node0", null)]
+    [InlineData("[fe80::1]:99", "fe80::1", 99)]
+    [InlineData("fe80::1", "fe80::1", null)]
+    [InlineData("10.0.0.1:29500", "10.0.0.1", 29500)]
+    public void An_endpoint_is_a_host_and_a_port(string endpoint, string host, int? port)
+    {
+        var plan = new LaunchPlan().At(endpoint);
+        Assert.Equal((host, port), (plan.Address, plan.Port));
+    }
+
+    [Fact]
+    public void Numbers_that_do_not_fit_together_are_refused()
+    {
+        foreach (var (plan, key) in new[]
+        {
+            (new LaunchPlan { Processes = 0 }, "nproc-per-node"), (new LaunchPlan { Nodes = 2 }, "rdzv-endpoint"),
+            (new LaunchPlan { Nodes = 2, NodeRank = 2, Address = "a" }, "node-rank"), (new LaunchPlan { Port = 70000 }, "port"),
+            (new LaunchPlan { Restarts = -1 }, "max-restarts"),
+        })
+            Assert.Contains(key, Assert.Throws<InputException>(plan.Validate).Message);
+        Assert.Throws<InputException>(() => new LaunchPlan().At(":99"));
+        Assert.Throws<InputException>(() => new LaunchPlan().At("node:x"));
+    }
+
+    [Fact]
+    public void A_file_of_the_python_launcher_is_read_and_what_it_asks_in_vain_is_said()
+    {
+        var file = Write("""
+            compute_environment: LOCAL_MACHINE
+            deepspeed_config:
+              zero3_init_flag: true
+              zero_stage: 3
+              offload_optimizer_device: none
+            distributed_type: DEEPSPEED
+            machine_rank: 0
+            main_training_function: main
+            mixed_precision: bf16
+            num_machines: 2
+            num_processes: 16
+            main_process_ip: node0
+            main_process_port: 6000
+            use_cpu: false
+            """);
+        var plan = AccelerateFile.Read(file, new());
+        Assert.Equal((8, 2, "node0", 6000), (plan.Processes, plan.Nodes, plan.Address, plan.Port));
+        Assert.Contains("zero_stage 3", Assert.Single(plan.Notes));
+    }
+
+    [Theory]
+    [InlineData("num_procesess: 8", "num_procesess")]
+    [InlineData("num_processes: eight", "num_processes")]
+    [InlineData("distributed_type: TPU", "TPU")]
+    [InlineData("mixed_precision: fp8", "fp8")]
+    [InlineData("num_processes: 9\nnum_machines: 2", "9 processes")]
+    [InlineData("- a list", "mapping")]
+    public void A_broken_file_is_refused_by_name(string text, string named) =>
+        Assert.Contains(named, Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new())).Message);
+
+    private string Write(string text)
+    {
+        File.WriteAllText(_folder["config.yaml"], text);
+        return _folder["config.yaml"];
+    }
+
+    private int Run(LaunchPlan plan, string script)
+    {
+        using var launcher = new Launcher(plan, ["/bin/sh", "-c", script.Replace("OUT", _folder.Path)], line =>
+        {
+            lock (_said)
+                _said.Add(line);
+        })
+        {
+            Patience = TimeSpan.FromSeconds(1),
+        };
+        return launcher.Run();
+    }
+
+    public void Dispose() => _folder.Dispose();
+}
