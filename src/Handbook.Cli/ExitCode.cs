@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Training.Distributed;
 
 namespace Handbook.Cli;
 
@@ -38,6 +39,9 @@ internal static class ExitCode
         {
             case InputException problem:
                 return BadInput(problem);
+            case RankFailedException other:
+                Console.Error.WriteLine($"error: {other.Message}");
+                return Failure;
             case OperationCanceledException:
                 return Interrupted;
             case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:

@@ -1,8 +1,11 @@
 using System.CommandLine;
+using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Recipes;
 using Handbook.Runs;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
+using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
 
@@ -27,14 +30,43 @@ internal static class TrainCommand
 
     private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, MethodDefinition method, CancellationToken cancel)
     {
+        var place = Rendezvous.FromEnvironment();
         if (!Recipe.Load(words.File, words.Overrides, method.Method).TryGet(out var recipe, out var diagnostics))
-            return ExitCode.BadInput(diagnostics);          // prints every problem, starts nothing
-        Console.Error.Write(diagnostics.ToString());        // notes: what has no effect here
+            return place is { Rank: > 0 } ? ExitCode.UserCanFix : ExitCode.BadInput(diagnostics);   // prints every problem, starts nothing
         foreach (var (name, value) in recipe.Training.Env ?? new Dictionary<string, string>())
             Environment.SetEnvironmentVariable(name, value);
-        var observer = new ConsoleObserver(new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null));
-        var end = method.IsPipeline ? RejectionRun.Run(recipe, observer, Program.CommandLine, cancel).End
-            : TrainingRun.Run(recipe, observer, Program.CommandLine, cancel).End;
-        return end == RunEnd.Interrupted ? ExitCode.Interrupted : ExitCode.Ok;
+        var live = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
+        if (place is not { WorldSize: > 1 })
+        {
+            Console.Error.Write(diagnostics.ToString());        // notes: what has no effect here
+            return Code(method.IsPipeline ? RejectionRun.Run(recipe, new ConsoleObserver(live), Program.CommandLine, cancel).End
+                : TrainingRun.Run(recipe, new ConsoleObserver(live), Program.CommandLine, cancel).End);
+        }
+        if (method.IsPipeline)
+            throw new InputException($"{method.Name} runs as one process, and this is one of {place.WorldSize}",
+                why: "its rounds are not shared out yet", fix: "start it without launch, torchrun or srun");
+        if (place.Rank == 0)
+            Console.Error.Write(diagnostics.ToString());
+        return Code(RunAsRank(place, recipe, live, cancel));
     }
+
+    /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
+    private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
+    {
+        using var job = ProcessJob.Join(place);
+        try
+        {
+            IRunObserver observer = place.Rank == 0 ? new ConsoleObserver(live) : RunObservers.None;
+            observer.Said($"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
+                + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}")));
+            return TrainingRun.Run(recipe, null, observer, Program.CommandLine, cancel, job.Workers).End;
+        }
+        catch (Exception failure) when (failure is not RankFailedException)
+        {
+            job.Watch.Report(failure);
+            throw;
+        }
+    }
+
+    private static int Code(RunEnd end) => end == RunEnd.Interrupted ? ExitCode.Interrupted : ExitCode.Ok;
 }

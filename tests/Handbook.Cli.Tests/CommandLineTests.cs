@@ -115,12 +115,12 @@ public sealed class CommandLineTests : IDisposable
     }
 
     [Fact]
-    public void Several_processes_are_refused()
+    public void One_process_of_several_says_what_it_misses()
     {
         _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\n");
         var outcome = _handbook.Run(["sft", "r.yaml"], TimeSpan.FromMinutes(1), new Dictionary<string, string> { ["WORLD_SIZE"] = "2" });
         Assert.Equal(2, outcome.Code);
-        Assert.StartsWith("r.yaml: error: WORLD_SIZE is 2, but several processes are not built yet\n", outcome.Error);
+        Assert.StartsWith("error: the environment variable RANK is not set\n", outcome.Error);
     }
 
     [Fact]

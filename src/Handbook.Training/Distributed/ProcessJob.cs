@@ -12,8 +12,9 @@ internal sealed record ProcessJobOptions
     /// <summary>How long the ranks wait for each other at the start.</summary>
     public TimeSpan JoinTimeout { get; init; } = TimeSpan.FromMinutes(10);
 
-    /// <summary>How long one operation may take, with the wait for ranks that are slower.</summary>
-    public TimeSpan OperationTimeout { get; init; } = TimeSpan.FromMinutes(30);
+    /// <summary>How long one operation may take, with the wait for ranks that are slower: one of them may be reading all rows. Who is
+    /// gone, the watch finds.</summary>
+    public TimeSpan OperationTimeout { get; init; } = TimeSpan.FromDays(2);
 
     /// <summary>When a rank is given up.</summary>
     public JobWatchOptions Watch { get; init; } = new();
@@ -27,9 +28,9 @@ internal sealed class ProcessJob : IDisposable
     private ProcessJob(Rendezvous place, Store root, Store store, IReadOnlyList<string> hosts, JobWatch watch, ProcessGroup group)
     {
         (Place, _root, Store, Hosts, Watch, Group) = (place, root, store, hosts, watch, group);
-        Workers = new(group, watch);
         LocalRank = Enumerable.Range(0, place.Rank).Count(rank => hosts[rank] == hosts[place.Rank]);
         LocalWorldSize = hosts.Count(host => host == hosts[place.Rank]);
+        Workers = new(group, watch, LocalRank);
     }
 
     /// <summary>Which process this is.</summary>

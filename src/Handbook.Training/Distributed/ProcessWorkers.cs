@@ -7,7 +7,7 @@ namespace Handbook.Training.Distributed;
 /// <summary>Workers that are processes, a rank each of a group.</summary>
 /// <param name="group">Of all of them; the caller's.</param>
 /// <param name="watch">Finds out who is to blame where an operation fails; null: what the group says is passed on.</param>
-internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null) : Workers
+internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null, int? localRank = null) : Workers
 {
     // What is usual fits in one message: its length, and as many bytes.
     private const int Frame = 256;
@@ -15,6 +15,8 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null)
     public override int Count => group.Size;
 
     public override int Rank => group.Rank;
+
+    public override int LocalRank => localRank ?? group.Rank;
 
     /// <inheritdoc/>
     public override IReadOnlyList<byte[]> Gather(byte[] mine)
@@ -56,7 +58,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null)
     public override void SumInPlace(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
 
     /// <summary>Ends when all have come.</summary>
-    public void Meet() => Wait(group.Barrier);
+    public override void Meet() => Wait(group.Barrier);
 
     private void Wait(Func<Work> begin)
     {

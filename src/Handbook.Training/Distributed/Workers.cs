@@ -1,6 +1,4 @@
 using System.Runtime.InteropServices;
-using System.Text;
-using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
@@ -58,7 +56,7 @@ internal abstract class Workers
     }
 
     /// <summary>Waits until everyone has come here.</summary>
-    public void Meet()
+    public virtual void Meet()
     {
         if (Count > 1)
             Gather(Array.Empty<byte>());
@@ -75,25 +73,6 @@ internal abstract class Workers
         if (LocalRank == 0)
             Meet();
         return result;
-    }
-
-    /// <summary>Requires that everyone has the same.</summary>
-    /// <param name="what">What it is, for the message.</param>
-    /// <exception cref="InputException">Some have another value.</exception>
-    public void Agree(string what, string mine)
-    {
-        if (Count == 1)
-            return;
-        string[] all = [.. Gather(Encoding.UTF8.GetBytes(mine)).Select(Encoding.UTF8.GetString)];
-        if (Array.TrueForAll(all, value => value == all[0]))
-            return;
-        var groups = all.Select((value, rank) => (value, rank)).GroupBy(pair => pair.value)
-            .Select(group => $"rank {string.Join(", ", group.Select(pair => pair.rank))} has {Shortened(group.Key)}");
-        throw new InputException($"the processes of this run do not agree: {what} differs",
-            why: string.Join("; ", groups),
-            fix: "start all of them with the same command, on the same files");
-
-        static string Shortened(string value) => value.Length <= 80 ? value : value[..77] + "...";
     }
 
     /// <summary>Whether it is so for anyone.</summary>

@@ -169,9 +169,11 @@ public sealed class Launcher : IDisposable
         if (failed is null && Array.FindIndex(_running, process => process.ExitCode != 0) is >= 0 and var last)
             (failed, code) = (last, _running[last].ExitCode);
         // The first rank has said on the console what is wrong, where it is something to mend.
-        if (failed is { } place && code is { } bad && _running[0].ExitCode != 2)
+        if (Array.FindIndex(_running, process => process.ExitCode == 2) is >= 0 and var mistaken)
+            (failed, code) = (mistaken, 2);
+        if (failed is { } place && code is { } bad && (place, bad) != (0, 2))
             Tell(place, bad);
-        return _running[0].ExitCode == 2 ? 2 : code ?? 0;
+        return code ?? 0;
     }
 
     private void Tell(int local, int code)

@@ -180,9 +180,6 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
     private void Validate(Recipe recipe, Diagnostics report)
     {
         recipe.Validate(report);
-        if (int.TryParse(Environment.GetEnvironmentVariable("WORLD_SIZE"), out var processes) && processes > 1)
-            report.ErrorAt(null, $"WORLD_SIZE is {processes}, but several processes are not built yet",
-                "each of them would train the whole model on its own", "start one process, without a launcher");
         KeyEffects.Report(recipe, _entries, report);
         RecipeNotes.Explain(recipe, _entries, report);
     }
