@@ -56,6 +56,45 @@ internal sealed class TrainingFolder : IDisposable
         return process;
     }
 
+    /// <summary>The same as several processes, begun by the launcher with these words of its own.</summary>
+    public Outcome Launch(string[] launcher, params string[] overrides) =>
+        _handbook.Run(["launch", .. launcher, "cpt", "recipe.yaml", .. overrides], TimeSpan.FromMinutes(5), Environment);
+
+    /// <inheritdoc cref="Launch"/>
+    public Process StartLaunch(string[] launcher, params string[] overrides) =>
+        _handbook.Start(["launch", .. launcher, "cpt", "recipe.yaml", .. overrides], Environment);
+
+    /// <summary>Starts one process of several, as a launcher would.</summary>
+    public Process StartRank(int rank, int world, int port, params string[] overrides) =>
+        _handbook.Start(["cpt", "recipe.yaml", .. overrides], new Dictionary<string, string>(Environment)
+        {
+            ["RANK"] = $"{rank}",
+            ["WORLD_SIZE"] = $"{world}",
+            ["MASTER_ADDR"] = "127.0.0.1",
+            ["MASTER_PORT"] = $"{port}",
+        });
+
+    /// <summary>The process of a rank that runs in this folder; null where there is none.</summary>
+    public Process? Rank(int rank)
+    {
+        foreach (var process in Process.GetProcesses())
+        {
+            try
+            {
+                if (new FileInfo($"/proc/{process.Id}/cwd").ResolveLinkTarget(true)?.FullName == _handbook.Folder
+                    && File.ReadAllText($"/proc/{process.Id}/cmdline").Contains("\0cpt\0", StringComparison.Ordinal)
+                    && File.ReadAllText($"/proc/{process.Id}/environ").Split('\0').Contains($"RANK={rank}"))
+                    return process;
+            }
+            catch (Exception gone) when (gone is IOException or UnauthorizedAccessException)
+            {
+                // it has ended, or is another user's
+            }
+            process.Dispose();
+        }
+        return null;
+    }
+
     public int Lines(string run) => File.Exists(this[run, "metrics.jsonl"]) ? File.ReadAllLines(this[run, "metrics.jsonl"]).Length : 0;
 
     /// <summary>All lines of the log, without what the clock says.</summary>

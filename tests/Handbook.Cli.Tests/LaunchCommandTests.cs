@@ -1,0 +1,118 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>Several processes, started as a user starts them, train as one does.</summary>
+public sealed class LaunchCommandTests
+{
+    private const double Rounding = 2e-5;       // float32, summed in another order
+
+    [Fact]
+    public void Two_processes_log_what_one_logs_with_the_same_rows_in_a_step()
+    {
+        using var folder = new TrainingFolder("max_steps: 6\neval_strategy: steps\neval_steps: 3\nsave_strategy: \"no\"");
+        folder.Finish("--output_dir=one");
+
+        var launched = folder.Launch(["--nproc-per-node", "2"], "--output_dir=two", "--gradient_accumulation_steps=1");
+
+        Assert.True(launched.Code == 0, launched.Error);
+        Assert.Contains("x 2 processes = 4 rows a step", launched.Error + launched.Output);
+        Near(folder.Curve("one"), folder.Curve("two"));
+        Assert.Equal(folder.State("one")["global_step"]!.GetValue<int>(), folder.State("two")["global_step"]!.GetValue<int>());
+    }
+
+    [Fact]
+    public void Processes_that_do_not_agree_end_and_say_in_what()
+    {
+        using var folder = new TrainingFolder("max_steps: 4");
+        var port = FreePort();
+        using Process first = folder.StartRank(0, 2, port, "--output_dir=out"), second = folder.StartRank(1, 2, port, "--output_dir=out",
+            "--learning_rate=0.5");
+        var (error, other) = (first.StandardError.ReadToEndAsync(), second.StandardError.ReadToEndAsync());
+        Assert.True(first.WaitForExit(TimeSpan.FromMinutes(2)) && second.WaitForExit(TimeSpan.FromMinutes(2)), "they go on");
+
+        Assert.Equal((2, 2), (first.ExitCode, second.ExitCode));
+        Assert.Contains("the recipe differs between the ranks", error.Result);
+        Assert.Contains("learning_rate", error.Result);
+        Assert.False(Directory.Exists(folder["out"]), "something was written");
+    }
+
+    [Theory]
+    [InlineData("launch has nothing to start", "--nproc-per-node", "2")]
+    [InlineData("launch cannot start `chat`", "--nproc-per-node", "2", "chat", "model")]
+    [InlineData("launch has no option --nprocs", "--nprocs", "2", "sft", "recipe.yaml")]
+    [InlineData("nproc-per-node is 0", "--nproc-per-node", "0", "sft", "recipe.yaml")]
+    [InlineData("no address is given", "--nnodes", "2", "sft", "recipe.yaml")]
+    [InlineData("--config_file: no.yaml does not exist", "--config_file", "no.yaml", "sft", "recipe.yaml")]
+    public void What_cannot_be_launched_is_said(string message, params string[] words)
+    {
+        using var handbook = new HandbookProcess();
+        var outcome = handbook.Run(["launch", .. words]);
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains(message, outcome.Error);
+        Assert.Contains("  fix: ", outcome.Error);
+    }
+
+    [Fact, Trait("speed", "slow")]
+    public void A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed()
+    {
+        const int Kills = 10;
+        using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 3\nsave_total_limit: 2\nneftune_noise_alpha: 5");
+        string[] two = ["--nproc-per-node", "2", "--max-restarts", "1"];
+        Assert.Equal(0, folder.Launch(two, "--output_dir=whole").Code);
+        var random = new Random(3);
+        for (var killed = 0; killed < Kills; killed++)
+        {
+            var rank = killed % 2;
+            using var launched = folder.StartLaunch(["--nproc-per-node", "2"], "--output_dir=cut");
+            var error = launched.StandardError.ReadToEndAsync();
+            launched.BeginOutputReadLine();
+            var until = folder.Lines("cut") + random.Next(1, 8);
+            for (var waited = Stopwatch.StartNew(); folder.Lines("cut") < until && !launched.HasExited; Thread.Sleep(2))
+                Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), error.IsCompleted ? error.Result : "no step is done");
+            using (var victim = folder.Rank(rank))
+                victim!.Kill();
+            Assert.True(launched.WaitForExit(TimeSpan.FromSeconds(20)), "the others go on for more than 20 s");
+            Assert.NotEqual(0, launched.ExitCode);
+            Assert.Contains($"rank {rank} on ", error.Result);
+        }
+        Assert.Equal(0, folder.Launch(two, "--output_dir=cut").Code);
+        Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));
+        Assert.Equal(folder.Weights("whole"), folder.Weights("cut"));
+    }
+
+    [Fact, Trait("speed", "slow")]
+    public void A_checkpoint_goes_on_on_any_number_of_processes()
+    {
+        using var folder = new TrainingFolder("max_steps: 12\nsave_steps: 6\nlr_scheduler_type: constant");
+        Assert.Equal(0, folder.Launch(["--nproc-per-node", "4"], "--output_dir=four", "--gradient_accumulation_steps=1").Code);
+        foreach (var processes in (ReadOnlySpan<int>)[1, 3])
+        {
+            var run = $"on-{processes}";
+            Assert.Equal(0, folder.Launch(["--nproc-per-node", "4"], $"--output_dir={run}", "--gradient_accumulation_steps=1",
+                "--max_steps=6").Code);
+            var outcome = folder.Launch(["--nproc-per-node", $"{processes}"], $"--output_dir={run}", "--gradient_accumulation_steps=1");
+            Assert.True(outcome.Code == 0, outcome.Error);
+            Assert.Contains($"began on 4 processes and goes on on {processes}", outcome.Error + outcome.Output);
+            Near(folder.Curve("four"), folder.Curve(run));
+        }
+    }
+
+    private static void Near(string[] expected, string[] actual)
+    {
+        Assert.Equal(expected.Length, actual.Length);
+        foreach (var (one, two) in expected.Zip(actual, (a, b) => (JsonNode.Parse(a)!.AsObject(), JsonNode.Parse(b)!.AsObject())))
+            foreach (var (name, value) in one)
+                Assert.Equal(value!.GetValue<double>(), two[name]!.GetValue<double>(), Rounding * Math.Max(1, Math.Abs(value.GetValue<double>())));
+    }
+
+    private static int FreePort()
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        return ((IPEndPoint)socket.LocalEndPoint!).Port;
+    }
+}
