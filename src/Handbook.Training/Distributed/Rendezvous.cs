@@ -40,7 +40,9 @@ internal sealed record Rendezvous
         var variables = new Variables(read);
         if (variables.Has("RANK") || variables.Has("WORLD_SIZE"))
             return FromTorchrun(variables);
-        return variables.Has("SLURM_PROCID") ? FromSlurm(variables) : null;
+        // A batch script has the numbers of the job too, but only what srun starts is one process of several.
+        return variables.Has("SLURM_PROCID") && (variables.Has("SLURM_STEP_NUM_TASKS") || variables.Has("SLURM_STEP_ID"))
+            ? FromSlurm(variables) : null;
     }
 
     private static Rendezvous FromTorchrun(Variables variables)

@@ -18,6 +18,9 @@ public sealed class RendezvousTests
     public void Without_variables_there_is_one_process() => Assert.Null(From("MASTER_ADDR=elsewhere SLURM_JOB_ID=7"));
 
     [Fact]
+    public void A_batch_script_itself_is_one_process() => Assert.Null(From("SLURM_PROCID=0 SLURM_NTASKS=8 SLURM_JOB_ID=7 SLURM_LOCALID=0"));
+
+    [Fact]
     public void Torchruns_variables_are_read()
     {
         var place = From(Torchrun)!;
@@ -31,14 +34,14 @@ public sealed class RendezvousTests
     [Fact]
     public void Slurms_variables_are_read()
     {
-        var place = From("SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_NODELIST=gpu[07-09],x1 SLURM_JOB_ID=40123")!;
+        var place = From("SLURM_STEP_ID=0 SLURM_PROCID=5 SLURM_NTASKS=8 SLURM_LOCALID=1 SLURM_JOB_NODELIST=gpu[07-09],x1 SLURM_JOB_ID=40123")!;
         Assert.Equal((5, 8, 1, "gpu07", 15000 + 40123 % 15000), (place.Rank, place.WorldSize, place.LocalRank, place.Address, place.Port));
-        place = From("SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_LAUNCH_NODE_IPADDR=10.0.0.3 MASTER_PORT=4000")!;
+        place = From("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_LAUNCH_NODE_IPADDR=10.0.0.3 MASTER_PORT=4000")!;
         Assert.Equal(("10.0.0.3", 4000), (place.Address, place.Port));
-        place = From("SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_JOB_NODELIST=a MASTER_ADDR=b MASTER_PORT=4000")!;
+        place = From("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_JOB_NODELIST=a MASTER_ADDR=b MASTER_PORT=4000")!;
         Assert.Equal("b", place.Address);
         // torchrun inside of srun: a task per host, which starts the ranks
-        Assert.Equal(5, From("SLURM_PROCID=1 SLURM_NTASKS=2 " + Torchrun)!.Rank);
+        Assert.Equal(5, From("SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=2 " + Torchrun)!.Rank);
     }
 
     [Theory]
@@ -77,11 +80,11 @@ public sealed class RendezvousTests
     }
 
     [Theory]
-    [InlineData("SLURM_PROCID=1", "SLURM_NTASKS is not set")]
-    [InlineData("SLURM_PROCID=2 SLURM_NTASKS=2", "SLURM_PROCID is '2', but must be a number from 0 to 1 (SLURM_NTASKS is 2)")]
-    [InlineData("SLURM_PROCID=1 SLURM_NTASKS=2", "SLURM_JOB_NODELIST is not set")]
-    [InlineData("SLURM_PROCID=1 SLURM_NTASKS=2 SLURM_JOB_NODELIST=a", "SLURM_JOB_ID is not set")]
-    [InlineData("SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_LOCALID=1", "SLURM_LOCALID is '1', but must be 0 (SLURM_PROCID is 0)")]
+    [InlineData("SLURM_STEP_ID=0 SLURM_PROCID=1", "SLURM_NTASKS is not set")]
+    [InlineData("SLURM_STEP_ID=0 SLURM_PROCID=2 SLURM_NTASKS=2", "SLURM_PROCID is '2', but must be a number from 0 to 1 (SLURM_NTASKS is 2)")]
+    [InlineData("SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=2", "SLURM_JOB_NODELIST is not set")]
+    [InlineData("SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_NTASKS=2 SLURM_JOB_NODELIST=a", "SLURM_JOB_ID is not set")]
+    [InlineData("SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_NTASKS=2 SLURM_LOCALID=1", "SLURM_LOCALID is '1', but must be 0 (SLURM_PROCID is 0)")]
     public void Slurms_contradictions_are_named(string variables, string message) =>
         Assert.Equal("the environment variable " + message, Assert.Throws<InputException>(() => From(variables)).What);
 }
