@@ -25,7 +25,7 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
-    public void Processes_that_do_not_agree_end_and_say_in_what()
+    public async Task Processes_that_do_not_agree_end_and_say_in_what()
     {
         using var folder = new TrainingFolder("max_steps: 4");
         var port = FreePort();
@@ -35,8 +35,10 @@ public sealed class LaunchCommandTests
         Assert.True(first.WaitForExit(TimeSpan.FromMinutes(2)) && second.WaitForExit(TimeSpan.FromMinutes(2)), "they go on");
 
         Assert.Equal((2, 2), (first.ExitCode, second.ExitCode));
-        Assert.Contains("the recipe differs between the ranks", error.Result);
-        Assert.Contains("learning_rate", error.Result);
+        var said = await error;
+        Assert.Contains("the recipe differs between the ranks", said);
+        Assert.Contains("learning_rate", said);
+        Assert.Contains("learning_rate", await other);
         Assert.False(Directory.Exists(folder["out"]), "something was written");
     }
 
@@ -57,7 +59,7 @@ public sealed class LaunchCommandTests
     }
 
     [Fact, Trait("speed", "slow")]
-    public void A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed()
+    public async Task A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed()
     {
         const int Kills = 10;
         using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 3\nsave_total_limit: 2\nneftune_noise_alpha: 5");
@@ -72,12 +74,12 @@ public sealed class LaunchCommandTests
             launched.BeginOutputReadLine();
             var until = folder.Lines("cut") + random.Next(1, 8);
             for (var waited = Stopwatch.StartNew(); folder.Lines("cut") < until && !launched.HasExited; Thread.Sleep(2))
-                Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), error.IsCompleted ? error.Result : "no step is done");
+                Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), "no step is done");
             using (var victim = folder.Rank(rank))
                 victim!.Kill();
             Assert.True(launched.WaitForExit(TimeSpan.FromSeconds(20)), "the others go on for more than 20 s");
             Assert.NotEqual(0, launched.ExitCode);
-            Assert.Contains($"rank {rank} on ", error.Result);
+            Assert.Contains($"rank {rank} on ", await error);
         }
         Assert.Equal(0, folder.Launch(two, "--output_dir=cut").Code);
         Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));

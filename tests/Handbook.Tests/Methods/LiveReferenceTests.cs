@@ -116,7 +116,7 @@ public sealed class LiveReferenceTests
         {
             if (done >= 64)
                 stop.Cancel();
-        }, stop.Token));
+        }, cancel: stop.Token));
         Assert.Null(cache.Find("key", rows.Count));
 
         var first = -1L;

@@ -72,8 +72,8 @@ internal sealed class PreferenceRun : IMethodRun
                 start.Observer.Said($"reference: scores of {count} {what} by {reference.Folder}, computed once and kept in the cache");
                 using var bar = start.Observer.Began($"reference scores, {what}", rows.Count, "rows");
                 var model = reference.IsPolicy ? start.Model : opened ??= reference.Load();
-                scores = cache.Compute(key, model, objective, rows, start.MaxTokens, bar.Report, start.Cancel,
-                    start.Workers);
+                scores = cache.Compute(key, model, objective, rows, start.MaxTokens, bar.Report, start.Workers,
+                    start.Cancel);
             }
             else
                 start.Observer.Said($"reference: scores of {count} {what} by {reference.Folder}, from the cache");

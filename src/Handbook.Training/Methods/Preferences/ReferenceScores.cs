@@ -53,10 +53,10 @@ internal sealed class ReferenceScores(CacheFolder cache)
 
     /// <summary>Computes the scores of rows, from where an earlier run stopped, and keeps them.</summary>
     /// <param name="done">Told how many rows are done.</param>
-    /// <param name="cancel">Stops between groups of rows with an <see cref="OperationCanceledException"/>; what is done is kept.</param>
     /// <param name="workers">Who each scores a share of the rows, of whom the first keeps them; null for this process alone.</param>
+    /// <param name="cancel">Stops between groups of rows with an <see cref="OperationCanceledException"/>; what is done is kept.</param>
     public ReferenceScore[] Compute(string key, Decoder model, IPreferenceObjective objective, ITokenRows rows, int maxTokens, Action<long>? done = null,
-        CancellationToken cancel = default, Workers? workers = null)
+        Workers? workers = null, CancellationToken cancel = default)
     {
         workers ??= Workers.Alone;
         var path = cache.ReferenceOf(key);
