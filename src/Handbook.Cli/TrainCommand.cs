@@ -53,7 +53,7 @@ internal static class TrainCommand
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
     private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
     {
-        using var job = ProcessJob.Join(place);
+        using var job = ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
         try
         {
             IRunObserver observer = place.Rank == 0 ? new ConsoleObserver(live) : RunObservers.None;

@@ -162,7 +162,7 @@ public sealed class PublishedQloraTests : IDisposable
         Assert.Contains("\nkept: the dequantised values", merged);
         Run("merge", top, "--out", "original", "--into", "original", "--max-drift", "100");
         string[] question = ["the sun and", "--temperature", "0", "--max-new-tokens", "16"];
-        Assert.Equal(Run(["generate", top, .. question]).Output, Run(["generate", "original", .. question]).Output);
+        Assert.Equal(Run(["generate", top, "--over", "original", .. question]).Output, Run(["generate", "original", .. question]).Output);
     }
 
     /// <summary>Requires an adapter of a rank on all seven kinds of layers, trained over nf4 weights, and on what it lies.</summary>

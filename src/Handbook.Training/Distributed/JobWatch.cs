@@ -16,15 +16,11 @@ internal sealed record JobWatchOptions
     /// <summary>The same where an operation has failed, which makes a rank's death likely.</summary>
     public TimeSpan SuspectedSilence { get; init; } = TimeSpan.FromSeconds(3);
 
-    /// <summary>How long this process may take to end by itself once the job has failed; then <see cref="End"/> is called.</summary>
+    /// <summary>How long this process may take to end by itself once the job has failed; then it is ended.</summary>
     public TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>Ends the process; the default writes the message and leaves at once with exit code 1.</summary>
-    public Action<RankFailedException> End { get; init; } = failure =>
-    {
-        Console.Error.WriteLine(failure.Message);
-        Shim.ExitAtOnce(1);     // no clean-up that waits for those who are gone; files are written whole or not at all
-    };
+    /// <summary>Hears why the process is ended, where it does not end by itself.</summary>
+    public Action<string> Say { get; init; } = _ => { };
 }
 
 /// <summary>Watches over the ranks of a job, on a thread and a store connection of its own, so that one that dies, hangs or gives up ends
@@ -228,8 +224,10 @@ internal sealed class JobWatch : IDisposable
         var end = Environment.TickCount64 + (long)_options.Patience.TotalMilliseconds;
         while (!_closing && Environment.TickCount64 < end)
             Thread.Sleep(50);
-        if (!_closing)
-            _options.End(Failure);
+        if (_closing)
+            return;
+        _options.Say(Failure.Message);
+        Shim.ExitAtOnce(1);     // no clean-up that waits for those who are gone; files are written whole or not at all
     }
 
     private void Fail(RankFailedException failure)

@@ -17,6 +17,7 @@ public sealed partial class SourceRulesTests
         ["Handbook.Cli/GenerateCommand.cs"] = "answers are read while more are made; WholeFile publishes them",
         ["Handbook.Training/Metrics/MetricsFile.cs"] = "a log, one line after the other",
         ["Handbook.Training/Sampling/Journal.cs"] = "a log, one line after the other",
+        ["Handbook/Launch/Launcher.cs"] = "a log of what other processes print, as they print it",
         ["Handbook.Training/RowLog.cs"] = "a log, one line after the other",
         ["Handbook.Training/Events/EventFile.cs"] = "a log that TensorBoard reads while it grows",
         ["Handbook.Torch/SpillFile.cs"] = "memory that lies on the disk, without a name",

@@ -204,7 +204,8 @@ public sealed class ProcessJobTests
     {
         try
         {
-            using var job = ProcessJob.Join(Rendezvous.FromEnvironment()!, options);
+            using var job = ProcessJob.Join(Rendezvous.FromEnvironment()!,
+                (options ?? new()) with { Watch = (options ?? new()).Watch with { Say = Console.Error.WriteLine } });
             Console.WriteLine("begun");
             try
             {
