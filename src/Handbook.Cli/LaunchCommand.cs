@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.CommandLine.Parsing;
 using Handbook.Base;
 using Handbook.Launch;
+using Handbook.Recipes;
 
 namespace Handbook.Cli;
 
@@ -70,6 +71,12 @@ internal static class LaunchCommand
         HelpName = "FILE",
     };
 
+    private static readonly Option<string?> s_accumulation = new("--gradient_accumulation_steps", "--gradient-accumulation-steps")
+    {
+        Description = "As the Python launcher is told it; has to be what the recipe says",
+        HelpName = "N",
+    };
+
     private static readonly Argument<string[]> s_command = new("command")
     {
         Description = "What to start, e.g. sft recipes/tiny/sft.yaml --max_steps=100",
@@ -84,36 +91,65 @@ internal static class LaunchCommand
             + "  handbook launch --nproc-per-node 2 sft recipes/tiny/sft.yaml\n"
             + "  handbook launch --nnodes 2 --node-rank 0 --rdzv-endpoint node0:29500 --nproc-per-node 8 dpo RECIPE     on the first host")
         {
-            s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_command,
+            s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_accumulation,
+            s_command,
         };
         command.TreatUnmatchedTokensAsErrors = false;
         command.SetAction(_ => Run(command, [.. Environment.GetCommandLineArgs().Skip(1).SkipWhile(word => word != "launch").Skip(1)]));
         return command;
     }
 
-    private static int Run(Command command, string[] words)
+    /// <summary>The words behind <c>launch</c>, cut where what is launched begins: the first that is no option of the launcher.</summary>
+    /// <param name="notes">Hears of options that have no effect here; those are left out.</param>
+    internal static (string[] Own, string[] Started) Split(Command command, string[] words, Action<string> notes)
     {
-        // Everything from the first word that is no option of the launcher belongs to what is launched.
+        List<string> own = [];
         var at = 0;
         while (at < words.Length && words[at].StartsWith("--", StringComparison.Ordinal))
         {
-            if (Find(command, words[at].Split('=')[0]) is null)
-                throw new InputException($"launch has no option {words[at].Split('=')[0]}",
+            var name = words[at].Split('=')[0];
+            var next = at + (words[at].Contains('=') || LauncherOptions.Contains(name[2..]) && !LauncherOptions.TakesValue(name[2..]) ? 1 : 2);
+            if (Find(command, name) is not null)
+                own.AddRange(words[at..Math.Min(next, words.Length)]);
+            else if (LauncherOptions.Contains(name[2..]) && LauncherOptions.Here(name[2..]) is null)
+                notes($"{name} has no effect here");
+            else
+                throw new InputException($"launch has no option {name}",
+                    why: LauncherOptions.Here(name[2..]) is { } here ? $"it is {here} here" : null,
                     fix: "options of the launcher stand before the command that it starts, keys of the recipe behind it");
-            at += words[at].Contains('=') ? 1 : 2;
+            at = next;
         }
-        string[] started = at >= words.Length ? [] : words[at..];
+        return ([.. own], at >= words.Length ? [] : words[at..]);
+    }
+
+    private static int Run(Command command, string[] words)
+    {
+        List<string> notes = [];
+        var (own, started) = Split(command, words, notes.Add);
         if (started.Length == 0)
             throw new InputException("launch has nothing to start", fix: "handbook launch --nproc-per-node 2 sft RECIPE");
-        if (Commands.Root().Subcommands.All(other => other.Name != started[0] || !TrainCommand.Names.Contains(started[0])))
-            throw new InputException($"launch cannot start `{started[0]}` as several processes",
-                why: $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
-        var parsed = command.Parse(words[..at], new ParserConfiguration { ResponseFileTokenReplacer = null });
+        if (!TrainCommand.Names.Contains(started[0]))
+            throw OldWords.IsScript(started[0]) ? OldWords.Explain(["accelerate", "launch", .. words])!
+                : new InputException($"launch cannot start `{started[0]}` as several processes",
+                    why: $"those that train can be: {string.Join(", ", TrainCommand.Names)}", fix: $"handbook {string.Join(' ', started)}");
+        var parsed = command.Parse(own, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (parsed.Errors.Count > 0)
             throw new InputException(parsed.Errors[0].Message, fix: "`handbook launch --help` shows what it takes");
-        using var launcher = new Launcher(Plan(parsed), [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started],
-            Console.Error.WriteLine);
+        var plan = Plan(parsed);
+        notes.AddRange(plan.Notes);
+        notes.AddRange(Compare(plan, started));
+        using var launcher = new Launcher(plan with { Notes = notes },
+            [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started], Console.Error.WriteLine);
         return launcher.Run();
+    }
+
+    // A recipe that cannot be read is left to the command, which says what is wrong with it.
+    private static IEnumerable<string> Compare(LaunchPlan plan, string[] started)
+    {
+        var (file, overrides) = RecipeArguments.Split(started[1..]);
+        return plan.Expected.Count > 0 && file is not null
+            && Recipe.Load(new FileInfo(file), overrides, Recipe.MethodNamed(started[0])!.Value).TryGet(out var recipe, out _)
+            ? [.. plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>()] : [];
     }
 
     private static LaunchPlan Plan(ParseResult args)
@@ -130,14 +166,13 @@ internal static class LaunchCommand
             Restarts = args.GetValue(s_restarts) ?? plan.Restarts,
             Threads = args.GetValue(s_threads) ?? plan.Threads,
             LogFolder = args.GetValue(s_logs) ?? plan.LogFolder,
+            Total = args.GetValue(s_all) ?? plan.Total,
         };
+        if (args.GetValue(s_accumulation) is { } steps)
+            plan = plan with { Expected = [.. plan.Expected, new("--gradient_accumulation_steps", "gradient_accumulation_steps", steps)] };
         if (args.GetValue(s_endpoint) is { } endpoint)
             plan = plan.At(endpoint);
-        if (args.GetValue(s_all) is { } all)
-            plan = all % plan.Nodes == 0 ? plan with { Processes = all / plan.Nodes }
-                : throw new InputException($"{all} processes cannot be shared out among {plan.Nodes} hosts",
-                    fix: "--num_processes counts those of all hosts: make it a multiple of --num_machines");
-        return plan with { Processes = args.GetValue(s_processes) ?? plan.Processes };
+        return args.GetValue(s_processes) is { } here ? plan with { Processes = here, Total = null } : plan.Shared();
     }
 
     private static Option? Find(Command command, string name) =>

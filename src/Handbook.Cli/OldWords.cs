@@ -35,10 +35,41 @@ internal static class OldWords
         var method = (Script(words[at]) ?? Recipe.MethodNamed(words[at]))!.Value;
         var (recipe, overrides) = RecipeArguments.Split([.. words.Skip(at + 1)]);
         var kept = Without(overrides);
+        var launched = isLaunched && TrainCommand.Names.Contains(Name(method)) ? Launched([.. words.Skip(start + 1).Take(at - start - 1)]) : "";
         return new($"{(isLaunched ? $"{first}{(first == "accelerate" ? " launch" : "")}" : words[at])} is how the Python handbook was "
             + "started",
-            isLaunched ? "here one process trains on the whole machine, without a launcher" : "here every method is a command",
-            $"handbook {Name(method)} {recipe ?? "RECIPE"}{string.Concat(kept.Select(word => " " + Quoted(word)))}");
+            launched.Length > 0 ? "here `handbook launch` starts several processes"
+                : isLaunched ? "here every method is a command; one process uses all cores of the machine" : "here every method is a command",
+            $"handbook {launched}{Name(method)} {recipe ?? "RECIPE"}{string.Concat(kept.Select(word => " " + Quoted(word)))}");
+    }
+
+    /// <summary>Whether a word is a script of the Python handbook.</summary>
+    public static bool IsScript(string word) => Script(word) is not null;
+
+    /// <summary>The words of <c>handbook launch</c> that say what stood between a launcher and its script; empty for one process.</summary>
+    private static string Launched(string[] words)
+    {
+        List<string> kept = [];
+        var isOne = true;
+        for (var i = 0; i < words.Length; i++)
+        {
+            if (!words[i].StartsWith("--", StringComparison.Ordinal))
+                continue;
+            var (name, equals) = (words[i].Split('=')[0][2..], words[i].IndexOf('='));
+            var value = equals >= 0 ? words[i][(equals + 1)..]
+                : (LauncherOptions.TakesValue(name) || IsAccumulation(name)) && i + 1 < words.Length ? words[++i] : "";
+            if ((LauncherOptions.Here(name) ?? (IsAccumulation(name) ? "--gradient_accumulation_steps" : null)) is not { } here)
+                continue;
+            var counts = here is "--num_processes" or "--nproc-per-node" or "--nnodes";
+            value = counts && !int.TryParse(value, out _) ? "N" : value;       // such as auto, or a range
+            kept.Add($"{here} {Quoted(value)} ");
+            isOne &= !counts || value == "1";
+        }
+        // a file counts processes too, unless a word says that it is one
+        return isOne && kept.All(word => !word.StartsWith("--config_file", StringComparison.Ordinal))
+            || isOne && kept.Contains("--num_processes 1 ") ? "" : "launch " + string.Concat(kept);
+
+        static bool IsAccumulation(string name) => name.Replace('-', '_') == "gradient_accumulation_steps";
     }
 
     /// <summary>The method of a script such as <c>scripts/run_sft.py</c> or <c>run_sft</c>; null for another word.</summary>

@@ -10,7 +10,7 @@ namespace Handbook.Cli.Tests;
 public sealed partial class AdviceInSourceTests
 {
     /// <summary>Options of other programs that messages name.</summary>
-    private static readonly string[] s_others = ["--mime", "--repo-type", "--local-dir", "--key", "--flag", "--no_flag", "--map", "--help",
+    private static readonly string[] s_others = ["--mime", "--repo-type", "--local-dir", "--key", "--flag", "--no_flag", "--map", "--help", "--cpu-list",
         "--config", "--no"];
 
     private static readonly Lazy<(string File, string Text)[]> s_texts = new(() =>

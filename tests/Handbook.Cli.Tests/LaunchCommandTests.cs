@@ -47,6 +47,9 @@ public sealed class LaunchCommandTests
     [InlineData("launch cannot start `chat`", "--nproc-per-node", "2", "chat", "model")]
     [InlineData("launch has no option --nprocs", "--nprocs", "2", "sft", "recipe.yaml")]
     [InlineData("nproc-per-node is 0", "--nproc-per-node", "0", "sft", "recipe.yaml")]
+    [InlineData("handbook launch --nproc-per-node 2 sft", "--nproc-per-node", "2", "run_sft.py", "r.yaml")]
+    [InlineData("launch has no option --num_gpus", "--num_gpus", "2", "sft", "recipe.yaml")]
+    [InlineData("5 processes cannot be shared out among 2 hosts", "--num_processes", "5", "--num_machines", "2", "sft", "recipe.yaml")]
     [InlineData("no address is given", "--nnodes", "2", "sft", "recipe.yaml")]
     [InlineData("--config_file: no.yaml does not exist", "--config_file", "no.yaml", "sft", "recipe.yaml")]
     public void What_cannot_be_launched_is_said(string message, params string[] words)
@@ -56,6 +59,29 @@ public sealed class LaunchCommandTests
         Assert.Equal(2, outcome.Code);
         Assert.Contains(message, outcome.Error);
         Assert.Contains("  fix: ", outcome.Error);
+    }
+
+    [Fact]
+    public void What_the_launcher_and_the_recipe_say_of_a_key_has_to_be_the_same()
+    {
+        using var folder = new TrainingFolder("max_steps: 2");
+        File.WriteAllText(folder["config.yaml"], "num_processes: 1\nmixed_precision: bf16\ndeepspeed_config: {gradient_accumulation_steps: 4, zero_stage: 3}\n");
+
+        var refused = folder.Launch(["--config_file", "config.yaml"], "--output_dir=out");
+        Assert.Equal(2, refused.Code);
+        Assert.Contains("config.yaml: deepspeed_config.gradient_accumulation_steps is 4, but gradient_accumulation_steps of the recipe is 2",
+            refused.Error);
+        Assert.Contains("fix: say --gradient_accumulation_steps=4 behind the recipe", refused.Error);
+        Assert.Contains("--gradient_accumulation_steps is 3, but", folder.Launch(["--gradient_accumulation_steps", "3"]).Error);
+        Assert.False(Directory.Exists(folder["out"]));
+
+        var launched = folder.Launch(["--rdzv_backend", "c10d", "--standalone", "--config_file", "config.yaml"], "--output_dir=out",
+            "--gradient_accumulation_steps=4");
+        Assert.True(launched.Code == 0, launched.Error);
+        Assert.Contains("note: --rdzv_backend has no effect here", launched.Error);
+        Assert.Contains("note: --standalone has no effect here", launched.Error);
+        Assert.Contains("note: config.yaml: zero_stage 3 asks for sharded parameters", launched.Error);
+        Assert.Contains("note: config.yaml: mixed_precision has no effect: the recipe's bf16 decides, and it is not set", launched.Error);
     }
 
     [Fact, Trait("speed", "slow")]

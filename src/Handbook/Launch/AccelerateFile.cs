@@ -6,8 +6,108 @@ namespace Handbook.Launch;
 
 /// <summary>A launcher's file of the Python handbook (<c>recipes/accelerate_configs/*.yaml</c>): every key is honoured, noted or
 /// refused.</summary>
-internal static class AccelerateFile
+internal sealed class AccelerateFile
 {
+    private const string Whole = "every process keeps the whole model; the numbers are the same";
+
+    private static readonly Action<AccelerateFile, string> s_nothing = (_, _) => { };
+
+    /// <summary>Keys of the launcher alone or of devices that are not here, on which nothing depends.</summary>
+    private static readonly string[] s_withoutEffect =
+    [
+        "main_training_function", "rdzv_backend", "same_network", "compute_environment", "debug", "downcast_bf16", "use_cpu", "gpu_ids",
+            "enable_cpu_affinity", "tpu_env", "tpu_use_cluster", "tpu_use_sudo", "tpu_vm", "tpu_name", "tpu_zone", "command_file", "commands",
+            "dynamo_config", "dynamo_backend", "ipex_config", "mpirun_config",
+    ];
+
+    private static readonly Dictionary<string, Action<AccelerateFile, string>> s_keys = new(s_withoutEffect.Select(key => new
+        KeyValuePair<string, Action<AccelerateFile, string>>(key, s_nothing)))
+    {
+        ["num_processes"] = (file, value) => file._plan = file._plan with { Total = file.Number("num_processes", value) },
+        ["num_machines"] = (file, value) => file._plan = file._plan with { Nodes = file.Number("num_machines", value) },
+        ["machine_rank"] = (file, value) => file._plan = file._plan with { NodeRank = file.Number("machine_rank", value) },
+        ["main_process_ip"] = (file, value) => file._plan = file._plan with { Address = value.Length > 0 ? value : file._plan.Address },
+        ["main_process_port"] = (file, value) =>
+            file._plan = file._plan with { Port = value.Length > 0 ? file.Number("main_process_port", value) : file._plan.Port },
+        ["num_cpu_threads_per_process"] = (file, value) =>
+            file._plan = file._plan with { Threads = file.Number("num_cpu_threads_per_process", value) },
+        ["distributed_type"] = (file, value) => file.OneOf("distributed_type", value, "MULTI_GPU", "MULTI_CPU", "DEEPSPEED", "FSDP", "NO", ""),
+        ["mixed_precision"] = (file, value) =>
+        {
+            file.OneOf("mixed_precision", value, "bf16", "no", "false", "");
+            if (value == "bf16")
+                file.Expect("mixed_precision", "bf16", "true");
+        },
+        ["deepspeed_config"] = s_nothing,
+        ["fsdp_config"] = s_nothing,
+        ["parallelism_config"] = s_nothing,
+        ["megatron_lm_config"] = s_nothing,
+        ["fp8_config"] = s_nothing,
+    };
+
+    private static readonly Dictionary<string, Action<AccelerateFile, string>> s_deepspeed = new()
+    {
+        ["zero_stage"] = (file, value) =>
+        {
+            file.OneOf("zero_stage", value, "0", "1", "2", "3", "");
+            if (value is "1" or "2" or "3")
+                file.Note($"zero_stage {value} asks for sharded "
+                    + (value switch { "1" => "states", "2" => "states and gradients", _ => "parameters, gradients and states" })
+                    + $", which is not built yet: {Whole}");
+        },
+        ["offload_optimizer_device"] = (file, value) => file.Offload("offload_optimizer_device", value),
+        ["offload_param_device"] = (file, value) => file.Offload("offload_param_device", value),
+        ["gradient_accumulation_steps"] = (file, value) =>
+            file.Expect("deepspeed_config.gradient_accumulation_steps", "gradient_accumulation_steps", value),
+        ["gradient_clipping"] = (file, value) => file.Expect("deepspeed_config.gradient_clipping", "max_grad_norm", value),
+        ["deepspeed_config_file"] = (file, value) => file.Refuse("deepspeed_config_file is not read", "write zero_stage into this file"),
+        ["zero3_init_flag"] = s_nothing,            // weights are mapped, never copied before they are used
+        ["zero3_save_16bit_model"] = s_nothing,     // whole weights are saved in any case
+        ["deepspeed_multinode_launcher"] = s_nothing,
+        ["deepspeed_hostfile"] = s_nothing,         // --nnodes and --node-rank say which host this is
+        ["deepspeed_inclusion_filter"] = s_nothing,
+        ["deepspeed_exclusion_filter"] = s_nothing,
+        ["deepspeed_moe_layer_cls_names"] = s_nothing,
+        ["offload_optimizer_nvme_path"] = s_nothing,
+        ["offload_param_nvme_path"] = s_nothing,
+    };
+
+    private static readonly Dictionary<string, Action<AccelerateFile, string>> s_fsdp = new()
+    {
+        ["fsdp_sharding_strategy"] = (file, value) => file.OneOf("fsdp_sharding_strategy", value, "FULL_SHARD", "SHARD_GRAD_OP", "NO_SHARD",
+            "HYBRID_SHARD", "HYBRID_SHARD_ZERO2", "1", "2", "3", "4", "5", ""),
+        ["fsdp_offload_params"] = (file, value) =>
+        {
+            if (value is "true")
+                file.Note("fsdp_offload_params has no effect: parameters are in the machine's memory already");
+        },
+        ["fsdp_activation_checkpointing"] = (file, value) =>
+        {
+            if (value is "true")
+                file.Expect("fsdp_config.fsdp_activation_checkpointing", "gradient_checkpointing", value);
+        },
+        ["fsdp_version"] = (file, value) => file.OneOf("fsdp_version", value, "1", "2", ""),
+        ["fsdp_auto_wrap_policy"] = s_nothing,
+        ["fsdp_transformer_layer_cls_to_wrap"] = s_nothing,
+        ["fsdp_min_num_params"] = s_nothing,
+        ["fsdp_backward_prefetch"] = s_nothing,
+        ["fsdp_backward_prefetch_policy"] = s_nothing,
+        ["fsdp_forward_prefetch"] = s_nothing,
+        ["fsdp_cpu_ram_efficient_loading"] = s_nothing,
+        ["fsdp_sync_module_states"] = s_nothing,
+        ["fsdp_state_dict_type"] = s_nothing,       // checkpoints and models are whole
+        ["fsdp_use_orig_params"] = s_nothing,
+        ["fsdp_reshard_after_forward"] = s_nothing,
+    };
+
+    private readonly string _path;
+    private readonly List<string> _notes;
+    private readonly List<ExpectedValue> _expected;
+    private LaunchPlan _plan;
+
+    private AccelerateFile(string path, LaunchPlan plan) =>
+        (_path, _plan, _notes, _expected) = (path, plan, [.. plan.Notes], [.. plan.Expected]);
+
     /// <summary>What the file says, on top of a plan.</summary>
     /// <param name="path">A YAML file as <c>accelerate config</c> writes it.</param>
     /// <exception cref="InputException">It is broken, or asks for what there is not.</exception>
@@ -19,96 +119,69 @@ internal static class AccelerateFile
         if (YamlReader.Read(File.ReadAllText(path), path, report) is not MapNode root || report.HasErrors)
             throw new InputException(report.HasErrors ? report.ToString().TrimEnd() : $"{path} is not a mapping of keys",
                 fix: "name a YAML file as `accelerate config` writes it");
-        var (notes, total) = (new List<string>(plan.Notes), (int?)null);
-        foreach (var (key, value) in root.Entries.Select(entry => (entry.Key.Text, Text(entry.Value))))
-            switch (key)
-            {
-                case "num_processes":
-                    total = Whole(path, key, value);
-                    break;
-                case "num_machines":
-                    plan = plan with { Nodes = Whole(path, key, value) };
-                    break;
-                case "machine_rank":
-                    plan = plan with { NodeRank = Whole(path, key, value) };
-                    break;
-                case "main_process_ip" when value.Length > 0:
-                    plan = plan with { Address = value };
-                    break;
-                case "main_process_port" when value.Length > 0:
-                    plan = plan with { Port = Whole(path, key, value) };
-                    break;
-                case "num_cpu_threads_per_process":
-                    plan = plan with { Threads = Whole(path, key, value) };
-                    break;
-                case "distributed_type":
-                    Kind(path, value);
-                    break;
-                case "deepspeed_config":
-                    Sharding(path, (root[key] as MapNode)?.Entries, notes);
-                    break;
-                case "fsdp_config":
-                    notes.Add($"{Path.GetFileName(path)}: fsdp_config asks for sharded parameters, which are not built yet: every process keeps the "
-                        + "whole model; the numbers are the same");
-                    break;
-                case "mixed_precision" when value is not ("bf16" or "no" or ""):
-                    throw new InputException($"{path}: mixed_precision is {value}, which is not built",
-                        fix: "use bf16, or no; the recipe's bf16 and torch_dtype decide");
-                case "main_training_function" or "mixed_precision" or "rdzv_backend" or "same_network" or "compute_environment" or "debug"
-                    or "downcast_bf16" or "use_cpu" or "gpu_ids" or "main_process_ip" or "main_process_port" or "enable_cpu_affinity"
-                    or "tpu_env" or "tpu_use_cluster" or "tpu_use_sudo" or "dynamo_config" or "megatron_lm_config" or "ipex_config"
-                    or "dynamo_backend" or "command_file" or "commands" or "tpu_name" or "tpu_zone":
-                    break;      // of the launcher alone, or of devices that are not here: nothing depends on it
-                default:
-                    throw new InputException($"{path}: unknown key {key}",
-                        why: Spelling.Nearest(key, ["num_processes", "num_machines", "machine_rank", "main_process_ip", "main_process_port",
-                            "distributed_type", "deepspeed_config", "fsdp_config", "mixed_precision"]) is { } near ? $"did you mean {near}?" : null,
-                        fix: "remove it");
-            }
-        if (total is { } all)
-        {
-            if (all % plan.Nodes != 0)
-                throw new InputException($"{path}: {all} processes cannot be shared out among {plan.Nodes} hosts",
-                    fix: "num_processes counts those of all hosts: make it a multiple of num_machines");
-            plan = plan with { Processes = all / plan.Nodes };
-        }
-        return plan with { Notes = notes };
+        if (root["model_name_or_path"] is not null)
+            throw new InputException($"--config_file: {path} is a recipe", fix: "name it behind the command: handbook launch … sft RECIPE");
+        var file = new AccelerateFile(path, plan);
+        file.Read(root);
+        return file._plan with { Notes = file._notes, Expected = file._expected };
     }
 
-    private static void Kind(string path, string value)
+    private void Read(MapNode root)
     {
-        if (value is not ("MULTI_GPU" or "MULTI_CPU" or "DEEPSPEED" or "FSDP" or "NO" or ""))
-            throw new InputException($"{path}: distributed_type is {value}, which is not built",
-                fix: "use MULTI_GPU, MULTI_CPU, DEEPSPEED, FSDP or NO");
+        Section("", root, s_keys);
+        var kind = Text(root["distributed_type"]);
+        if (kind == "NO" && _plan.Total > 1)
+            Refuse($"distributed_type NO is one process, but num_processes is {_plan.Total}", "use MULTI_GPU, or one process");
+        Section("deepspeed_config.", root["deepspeed_config"], s_deepspeed);
+        Section("fsdp_config.", root["fsdp_config"], s_fsdp);
+        if (root["fsdp_config"] is MapNode { Entries.Count: > 0 } fsdp && Text(fsdp["fsdp_sharding_strategy"]) is not ("NO_SHARD" or "3"))
+            Note($"fsdp_config asks for sharded parameters, which is not built yet: {Whole}");
+        foreach (var entry in (root["parallelism_config"] as MapNode)?.Entries ?? [])
+            if (Text(entry.Value) is not ("1" or "") && entry.Key.Text is ("parallelism_config_tp_size" or "parallelism_config_cp_size"
+                or "parallelism_config_sp_size"))
+                Refuse($"parallelism_config.{entry.Key.Text} is {Text(entry.Value)}, but no row or layer is cut over processes yet", "use 1");
+        foreach (var key in (string[])["megatron_lm_config", "fp8_config"])
+            if (root[key] is MapNode { Entries.Count: > 0 })
+                Refuse($"{key} is not built", "remove it");
     }
 
-    private static void Sharding(string path, IEnumerable<MapEntry>? entries, List<string> notes)
+    private void Section(string prefix, RecipeNode? node, Dictionary<string, Action<AccelerateFile, string>> keys)
     {
-        foreach (var entry in entries ?? [])
-        {
-            var value = Text(entry.Value);
-            switch (entry.Key.Text)
-            {
-                case "zero_stage":
-                    if (value is not "0")
-                        notes.Add($"{Path.GetFileName(path)}: zero_stage {value} asks for sharded "
-                            + (value switch { "1" => "states", "2" => "states and gradients", _ => "parameters, gradients and states" })
-                            + ", which is not built yet: every process keeps the whole model; the numbers are the same");
-                    break;
-                case "offload_optimizer_device" or "offload_param_device":
-                    if (value is not ("none" or ""))
-                        notes.Add($"{Path.GetFileName(path)}: {entry.Key.Text} {value} is not built yet; a paged optimiser (optim: paged_adamw_32bit) "
-                            + "keeps its states in a file");
-                    break;
-                case "deepspeed_config_file":
-                    throw new InputException($"{path}: deepspeed_config_file is not read", fix: "write zero_stage into this file");
-            }
-        }
+        foreach (var entry in (node as MapNode)?.Entries ?? [])
+            if (keys.TryGetValue(entry.Key.Text, out var take))
+                take(this, Text(entry.Value));
+            else
+                throw new InputException($"{_path}: unknown key {prefix}{entry.Key.Text}",
+                    why: Spelling.Nearest(entry.Key.Text, keys.Keys) is { } near ? $"did you mean {near}?" : null, fix: "remove it");
     }
 
-    private static int Whole(string path, string key, string value) =>
+    private void OneOf(string key, string value, params ReadOnlySpan<string> known)
+    {
+        if (!known.Contains(value))
+            Refuse($"{key} is {value}, which is not built", $"use {string.Join(", ", known.ToArray().Where(each => each.Length > 0))}");
+    }
+
+    private void Offload(string key, string value)
+    {
+        if (value is not ("none" or ""))
+            Note($"{key} {value} has no effect: weights and states are in the machine's memory already; a paged optimiser (optim: "
+                + "paged_adamw_32bit) keeps its states in a file");
+    }
+
+    private void Expect(string spelled, string key, string value)
+    {
+        if (value is not ("auto" or ""))
+            _expected.Add(new($"{_path}: {spelled}", key, value));
+    }
+
+    private void Note(string text) => _notes.Add($"{Path.GetFileName(_path)}: {text}");
+
+    private void Refuse(string what, string fix) => throw new InputException($"{_path}: {what}", fix: fix);
+
+    private int Number(string key, string value) =>
         int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
-            : throw new InputException($"{path}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
+            : throw new InputException($"{_path}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
 
-    private static string Text(RecipeNode? node) => node is ScalarNode { IsNull: false } scalar ? scalar.Text : "";
+    private static string Text(RecipeNode? node) => node is ScalarNode { IsNull: false } scalar
+        ? scalar.Text is "True" or "False" ? scalar.Text.ToLowerInvariant() : scalar.Text : "";
 }

@@ -32,6 +32,12 @@ public sealed record LaunchPlan
     /// <summary>What a launcher's file says that has no effect here, in sentences.</summary>
     public IReadOnlyList<string> Notes { get; init; } = [];
 
+    /// <summary>Processes on all hosts together, where they were counted so; see <see cref="Shared"/>.</summary>
+    internal int? Total { get; init; }
+
+    /// <summary>What the launcher was told about the recipe's keys.</summary>
+    internal IReadOnlyList<ExpectedValue> Expected { get; init; } = [];
+
     /// <summary>Processes on all hosts.</summary>
     public int World => checked(Processes * Nodes);
 
@@ -54,6 +60,14 @@ public sealed record LaunchPlan
         if (Port is < 1 or > 65535)
             throw new InputException($"the port is {Port}, but must be between 1 and 65535", fix: "use one that is free, such as 29500");
     }
+
+    /// <summary>This plan with the processes of all hosts shared out among them.</summary>
+    /// <exception cref="InputException">They cannot be.</exception>
+    internal LaunchPlan Shared() =>
+        Total is not { } all ? this
+            : Nodes > 0 && all % Nodes == 0 ? this with { Processes = all / Nodes, Total = null }
+            : throw new InputException($"{all} processes cannot be shared out among {Nodes} hosts",
+                fix: "num_processes counts those of all hosts: make it a multiple of num_machines");
 
     /// <summary>This plan with what <c>HOST:PORT</c> says; an IPv6 address stands in brackets.</summary>
     /// <exception cref="InputException">It is not of that form.</exception>

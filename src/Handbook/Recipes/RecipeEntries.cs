@@ -78,7 +78,7 @@ internal sealed class RecipeEntries
             return key;
         if (LauncherOptions.Contains(name))
         {
-            report.ErrorAt(at, $"{shown} is not a key of a recipe", LauncherOptions.Why, "remove it");
+            report.ErrorAt(at, $"{shown} is not a key of a recipe", LauncherOptions.Why, LauncherOptions.Fix(name));
             return null;
         }
         var nearest = RecipeKeys.Nearest(name, method);

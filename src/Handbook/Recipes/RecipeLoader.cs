@@ -68,16 +68,17 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         var node = YamlReader.Read(text, file, report);
         if (node is MapNode map)
             return map["compute_environment"] is null && map["distributed_type"] is null ? map
-                : Refuse("is a configuration of the launcher accelerate", null, LauncherOptions.Why);
+                : Refuse("is a configuration of the launcher accelerate", null, LauncherOptions.Why,
+                    $"handbook launch --config_file {file} sft RECIPE");
         if (!report.HasErrors)
             report.ErrorAt(node?.Span, node is null ? "the recipe is empty" : "a recipe is a list of lines `key: value`",
                 fix: "begin with `model_name_or_path: path/to/model`");
         return null;
 
-        MapNode? Refuse(string what, string? candidate, string? why = null)
+        MapNode? Refuse(string what, string? candidate, string? why = null, string? fix = null)
         {
-            report.ErrorAt(null, $"the recipe {what}", why, fix: candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml"
-                : $"did you mean {candidate}?");
+            report.ErrorAt(null, $"the recipe {what}", why, fix: fix ?? (candidate is null ? "name a YAML file, such as recipes/tiny/sft.yaml"
+                : $"did you mean {candidate}?"));
             return null;
         }
 
