@@ -1,6 +1,8 @@
 using System.CommandLine;
+using System.Runtime.InteropServices;
 using Handbook.Base;
 using Handbook.Cli.Progress;
+using Handbook.Launch;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Training.Distributed;
@@ -28,8 +30,16 @@ internal static class TrainCommand
         return command;
     }
 
-    private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, MethodDefinition method, CancellationToken cancel)
+    private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, MethodDefinition method, CancellationToken asked)
     {
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(asked);
+        using var warning = SignalNumbers.User1 is { } signal
+            ? PosixSignalRegistration.Create((PosixSignal)signal, context =>
+            {
+                context.Cancel = true;
+                stop.Cancel();
+            }) : null;
+        var cancel = stop.Token;
         var place = Rendezvous.FromEnvironment();
         if (!Recipe.Load(words.File, words.Overrides, method.Method).TryGet(out var recipe, out var diagnostics))
             return place is { Rank: > 0 } ? ExitCode.UserCanFix : ExitCode.BadInput(diagnostics);   // prints every problem, starts nothing

@@ -24,6 +24,7 @@ public sealed class Launcher : IDisposable
     private readonly IReadOnlyList<string> _command;
     private readonly Action<string> _say;
     private readonly string _logs;
+    private readonly IReadOnlyList<int>? _cores = Cores.Allowed();
     private readonly List<PosixSignalRegistration> _signals = [];
     private Process[] _running = [];
     private volatile bool _stopping;
@@ -88,7 +89,7 @@ public sealed class Launcher : IDisposable
     private int Threads() => _plan.Threads ?? Math.Max(1, Environment.ProcessorCount / _plan.Processes);
 
     /// <summary>Whether each process gets cores of its own: where there are enough, and somebody who can pin.</summary>
-    private bool Pins() => _plan.Processes > 1 && Threads() * _plan.Processes <= Environment.ProcessorCount && File.Exists("/usr/bin/taskset");
+    private bool Pins() => _plan.Processes > 1 && Threads() * _plan.Processes <= (_cores?.Count ?? 0) && File.Exists("/usr/bin/taskset");
 
     private int RunOnce(int attempt)
     {
@@ -112,7 +113,7 @@ public sealed class Launcher : IDisposable
         var (threads, pins) = (Threads(), Pins());
         var start = new ProcessStartInfo { FileName = pins ? "/usr/bin/taskset" : _command[0], UseShellExecute = false };
         if (pins)
-            foreach (var word in (string[])["--cpu-list", $"{local * threads}-{(local + 1) * threads - 1}", _command[0]])
+            foreach (var word in (string[])["--cpu-list", string.Join(',', _cores!.Skip(local * threads).Take(threads)), _command[0]])
                 start.ArgumentList.Add(word);
         foreach (var word in _command.Skip(1))
             start.ArgumentList.Add(word);
@@ -178,8 +179,8 @@ public sealed class Launcher : IDisposable
 
     private void Tell(int local, int code)
     {
-        if (_stopping && code == 130)
-            return;
+        if (code == 130)
+            return;         // it has saved; who asked it to is on this host or another
         var rank = _plan.NodeRank * _plan.Processes + local;
         _say($"error: rank {rank} on {Environment.MachineName} ended with {(code > 128 ? $"signal {code - 128}" : $"exit code {code}")}");
         if (local == 0 || !File.Exists(LogOf(rank)))

@@ -63,6 +63,41 @@ public sealed class LauncherTests : IDisposable
     }
 
     [Theory]
+    [InlineData(10)]
+    [InlineData(15)]
+    public void A_signal_is_handed_on_and_what_was_stopped_is_not_started_again(int signal)
+    {
+        // each says that it is there, and on SIGTERM saves and ends as the training commands do
+        const string script = "trap 'echo saved > OUT/saved-$RANK; exit 130' TERM; echo x >> OUT/starts-$RANK; while :; do sleep 0.05; done";
+        var asked = Task.Run(() =>
+        {
+            for (var waited = System.Diagnostics.Stopwatch.StartNew();
+                !File.Exists(_folder["starts-0"]) || !File.Exists(_folder["starts-1"]); Thread.Sleep(10))
+                if (waited.Elapsed > TimeSpan.FromSeconds(30))
+                    return;
+            SignalNumbers.Send(Environment.ProcessId, signal);
+        });
+
+        Assert.Equal(130, Run(new LaunchPlan { Processes = 2, Restarts = 3 }, script));
+
+        Assert.True(asked.IsCompleted);
+        Assert.True(File.Exists(_folder["saved-0"]) && File.Exists(_folder["saved-1"]));
+        Assert.Single(File.ReadAllLines(_folder["starts-0"]));
+        Assert.DoesNotContain(_said, line => line.Contains("error"));
+    }
+
+    [Fact]
+    public void Cores_are_numbered_as_the_system_numbers_them()
+    {
+        Assert.Equal([0, 1, 2, 3, 8, 10, 11], Cores.Parse("0-3,8,10-11"));
+        Assert.SkipUnless(File.Exists("/usr/bin/taskset") && Cores.Allowed() is { Count: > 1 }, "one core, or nothing to pin with");
+        Assert.Equal(0, Run(new LaunchPlan { Processes = 2, Threads = 1 }, "grep Cpus_allowed_list /proc/self/status > OUT/cores-$RANK"));
+        var allowed = Cores.Allowed()!;
+        for (var rank = 0; rank < 2; rank++)
+            Assert.Equal($"Cpus_allowed_list:\t{allowed[rank]}", File.ReadAllText(_folder[$"cores-{rank}"]).Trim());
+    }
+
+    [Theory]
     [InlineData("node0:1234", "node0", 1234)]
     [InlineData("node0", "node0", null)]
     [InlineData("[fe80::1]:99", "fe80::1", 99)]
@@ -107,9 +142,26 @@ public sealed class LauncherTests : IDisposable
             main_process_port: 6000
             use_cpu: false
             """);
-        var plan = AccelerateFile.Read(file, new());
+        var plan = AccelerateFile.Read(file, new()).Shared();
         Assert.Equal((8, 2, "node0", 6000), (plan.Processes, plan.Nodes, plan.Address, plan.Port));
         Assert.Contains("zero_stage 3", Assert.Single(plan.Notes));
+    }
+
+    [Theory]
+    [InlineData("multi_gpu", 8, "")]
+    [InlineData("ddp", 8, "")]
+    [InlineData("zero2", 8, "zero2.yaml: zero_stage 2 asks for sharded states and gradients")]
+    [InlineData("zero3", 8, "zero3.yaml: zero_stage 3 asks for sharded parameters, gradients and states")]
+    [InlineData("fsdp", 8, "fsdp.yaml: fsdp_config asks for sharded parameters")]
+    [InlineData("fsdp_qlora", 2, "fsdp_qlora.yaml: fsdp_offload_params has no effect")]
+    public void The_files_beside_the_recipes_are_read(string name, int processes, string note)
+    {
+        var plan = AccelerateFile.Read(Path.Combine(SharedFiles.Repository, "recipes", "accelerate_configs", $"{name}.yaml"), new());
+        Assert.Equal((processes, 1), (plan.Shared().Processes, plan.Nodes));
+        Assert.Contains(note, string.Concat(plan.Notes));
+        Assert.Equal(note.Length == 0, plan.Notes.Count == 0);
+        // the processes of all hosts, which an option counts
+        Assert.Equal(processes / 2, (plan with { Nodes = 2 }).Shared().Processes);
     }
 
     [Theory]
@@ -119,8 +171,17 @@ public sealed class LauncherTests : IDisposable
     [InlineData("mixed_precision: fp8", "fp8")]
     [InlineData("num_processes: 9\nnum_machines: 2", "9 processes")]
     [InlineData("- a list", "mapping")]
+    [InlineData("num_processes: 2\ndistributed_type: NO", "distributed_type NO is one process")]
+    [InlineData("deepspeed_config: {zero_stge: 3}", "unknown key deepspeed_config.zero_stge")]
+    [InlineData("deepspeed_config: {zero_stage: 4}", "zero_stage is 4")]
+    [InlineData("deepspeed_config: {deepspeed_config_file: ds.json}", "deepspeed_config_file")]
+    [InlineData("fsdp_config: {fsdp_ofload_params: true}", "unknown key fsdp_config.fsdp_ofload_params")]
+    [InlineData("fsdp_config: {fsdp_sharding_strategy: HALF}", "fsdp_sharding_strategy is HALF")]
+    [InlineData("parallelism_config: {parallelism_config_tp_size: 2}", "parallelism_config_tp_size is 2")]
+    [InlineData("megatron_lm_config: {megatron_lm_tp_degree: 2}", "megatron_lm_config is not built")]
+    [InlineData("model_name_or_path: m", "is a recipe")]
     public void A_broken_file_is_refused_by_name(string text, string named) =>
-        Assert.Contains(named, Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new())).Message);
+        Assert.Contains(named, Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new()).Shared()).Message);
 
     private string Write(string text)
     {
