@@ -41,9 +41,13 @@ internal sealed class HandbookProcess : IDisposable
 
     /// <summary>Starts a command and returns while it runs; the caller reads its output, and writes its input where it asks for
     /// that.</summary>
-    public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false)
+    public Process Start(string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false) =>
+        StartOther("dotnet", ["exec", ProgramFile, .. words], environment, input);
+
+    /// <summary>Starts another program in the working folder, such as a shell that runs the handbook.</summary>
+    public Process StartOther(string program, string[] words, IReadOnlyDictionary<string, string>? environment = null, bool input = false)
     {
-        var start = new ProcessStartInfo("dotnet", ["exec", ProgramFile, .. words])
+        var start = new ProcessStartInfo(program, words)
         {
             WorkingDirectory = Folder,
             RedirectStandardOutput = true,

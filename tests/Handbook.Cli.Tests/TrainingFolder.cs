@@ -64,6 +64,13 @@ internal sealed class TrainingFolder : IDisposable
     public Process StartLaunch(string[] launcher, params string[] overrides) =>
         _handbook.Start(["launch", .. launcher, "cpt", "recipe.yaml", .. overrides], Environment);
 
+    /// <summary>Starts another program in this folder, with variables of its own.</summary>
+    public Process StartOther(string program, string[] words, IReadOnlyDictionary<string, string> variables) =>
+        _handbook.StartOther(program, words, new Dictionary<string, string>([.. Environment, .. variables]));
+
+    /// <summary>Writes a file below this folder.</summary>
+    public string Write(string name, string text) => _handbook.Write(name, text);
+
     /// <summary>Starts one process of several, as a launcher would.</summary>
     public Process StartRank(int rank, int world, int port, params string[] overrides) =>
         _handbook.Start(["cpt", "recipe.yaml", .. overrides], new Dictionary<string, string>(Environment)
