@@ -108,7 +108,8 @@ internal static class LaunchCommand
         while (at < words.Length && words[at].StartsWith("--", StringComparison.Ordinal))
         {
             var name = words[at].Split('=')[0];
-            var next = at + (words[at].Contains('=') || LauncherOptions.Contains(name[2..]) && !LauncherOptions.TakesValue(name[2..]) ? 1 : 2);
+            var isFlag = LauncherOptions.Contains(name[2..]) && !LauncherOptions.TakesValue(name[2..]);
+            var next = at + (isFlag || words[at].Contains('=') ? 1 : 2);
             if (Find(command, name) is not null)
                 own.AddRange(words[at..Math.Min(next, words.Length)]);
             else if (LauncherOptions.Contains(name[2..]) && LauncherOptions.Here(name[2..]) is null)

@@ -35,7 +35,8 @@ internal static class OldWords
         var method = (Script(words[at]) ?? Recipe.MethodNamed(words[at]))!.Value;
         var (recipe, overrides) = RecipeArguments.Split([.. words.Skip(at + 1)]);
         var kept = Without(overrides);
-        var launched = isLaunched && TrainCommand.Names.Contains(Name(method)) ? Launched([.. words.Skip(start + 1).Take(at - start - 1)]) : "";
+        var launched = isLaunched && TrainCommand.Names.Contains(Name(method)) ? Launched([.. words.Take(at).Skip(start + 1)])
+            : "";
         return new($"{(isLaunched ? $"{first}{(first == "accelerate" ? " launch" : "")}" : words[at])} is how the Python handbook was "
             + "started",
             launched.Length > 0 ? "here `handbook launch` starts several processes"

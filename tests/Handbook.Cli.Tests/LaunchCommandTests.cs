@@ -65,7 +65,7 @@ public sealed class LaunchCommandTests
     public void What_the_launcher_and_the_recipe_say_of_a_key_has_to_be_the_same()
     {
         using var folder = new TrainingFolder("max_steps: 2");
-        File.WriteAllText(folder["config.yaml"], "num_processes: 1\nmixed_precision: bf16\ndeepspeed_config: {gradient_accumulation_steps: 4, zero_stage: 3}\n");
+        folder.Write("config.yaml", "num_processes: 1\nmixed_precision: bf16\ndeepspeed_config: {gradient_accumulation_steps: 4, zero_stage: 3}\n");
 
         var refused = folder.Launch(["--config_file", "config.yaml"], "--output_dir=out");
         Assert.Equal(2, refused.Code);

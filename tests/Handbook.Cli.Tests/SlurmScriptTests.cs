@@ -34,7 +34,7 @@ public sealed class SlurmScriptTests
     }
 
     [Fact, Trait("speed", "slow")]
-    public void A_job_that_has_to_make_room_saves_queues_again_and_ends_with_the_same_bits()
+    public async Task A_job_that_has_to_make_room_saves_queues_again_and_ends_with_the_same_bits()
     {
         using var folder = new TrainingFolder("max_steps: 400\nsave_strategy: \"no\"\nneftune_noise_alpha: 5");
         var slurm = Slurm(folder);
@@ -46,31 +46,34 @@ public sealed class SlurmScriptTests
             var (output, error) = (job.StandardOutput.ReadToEndAsync(), job.StandardError.ReadToEndAsync());
             foreach (var signal in (string[])["USR1", "TERM"])
             {
-                var (id, until) = (slurm.Job, folder.Lines("cut") + 8);
+                var until = folder.Lines("cut") + 8;
                 Wait(job, () => folder.Lines("cut") >= until);
-                id = slurm.Job;
+                var id = slurm.Job;
                 Process.Start("kill", [$"-{signal}", $"{id}"]).WaitForExit();
                 Wait(job, () => slurm.Job != id);
             }
             Assert.True(job.WaitForExit(TimeSpan.FromMinutes(3)), "the job does not end");
-            Assert.True(job.ExitCode == 0, error.Result);
-            Assert.Equal(2, Regex.Count(output.Result, "job 4711 queues again"));
-            Assert.Contains("restart 2: cpt", output.Result);
-            Assert.Equal(2, Regex.Count(output.Result + error.Result, "going on from "));
-            Assert.DoesNotContain("error:", error.Result);
+            var (said, errors) = (await output, await error);
+            Assert.True(job.ExitCode == 0, errors);
+            Assert.Equal(2, Regex.Count(said, "job 4711 queues again"));
+            Assert.Contains("restart 2: cpt", said);
+            Assert.Equal(2, Regex.Count(said + errors, "going on from "));
+            Assert.DoesNotContain("error:", errors);
         }
         Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));
         Assert.Equal(folder.Weights("whole"), folder.Weights("cut"));
 
         // one that somebody has cancelled stays so
-        using (var job = slurm.Start("sbatch", [.. words[1..^1], "--output_dir=cancelled"], false, ("PROCESSES_PER_NODE", "2"), ("STANDIN_STATE", "CANCELLED")))
+        using (var job = slurm.Start("sbatch", [.. words[1..^1], "--output_dir=cancelled"], false, ("PROCESSES_PER_NODE", "2"),
+            ("STANDIN_STATE", "CANCELLED")))
         {
-            var (output, error) = (job.StandardOutput.ReadToEndAsync(), job.StandardError.ReadToEndAsync());
+            var output = job.StandardOutput.ReadToEndAsync();
+            job.BeginErrorReadLine();
             Wait(job, () => folder.Lines("cancelled") > 3);
             Process.Start("kill", ["-TERM", $"{slurm.Job}"]).WaitForExit();
             Assert.True(job.WaitForExit(TimeSpan.FromMinutes(2)), "the job does not end");
             Assert.Equal(130, job.ExitCode);
-            Assert.Contains("job 4711 is cancelled", output.Result);
+            Assert.Contains("job 4711 is cancelled", await output);
             Assert.Single(folder.Checkpoints("cancelled"));
         }
 
@@ -138,13 +141,14 @@ public sealed class SlurmScriptTests
         using var handbook = new HandbookProcess();
         var outcome = Slurm(handbook).Run("bash", ["recipes/pref_align_scan/launch_scan.sh", "--partition=p"], printsOnly: true);
         Assert.True(outcome.Code == 0, outcome.Error);
-        string[] jobs = [.. Regex.Matches(outcome.Output, @"handbook launch .* --node-rank 0 dpo (.*)\n").Select(match => match.Groups[1].Value)];
+        string[] jobs = [.. Regex.Matches(outcome.Output, @"handbook launch .* --node-rank 0 dpo (.*)\n")
+            .Select(match => match.Groups[1].Value)];
         Assert.Equal(60, jobs.Distinct().Count());
         Assert.Contains("recipes/pref_align_scan/dpo/config_openhermes.yaml --loss_type=ipo --beta=0.9 "
             + "--output_dir=data/openhermes-7b-align-scan-ipo-beta-0.9", jobs);
         foreach (var words in jobs.Select(job => job.Split(' ')))
-            Assert.True(Recipe.Load(new(Path.Combine(SharedFiles.Repository, words[0])), words[1..], TrainingMethod.Dpo).TryGet(out _, out var report),
-                report.ToString());
+            Assert.True(Recipe.Load(new(Path.Combine(SharedFiles.Repository, words[0])), words[1..], TrainingMethod.Dpo)
+                .TryGet(out _, out var report), report.ToString());
     }
 
     private static SlurmStandIn Slurm(TrainingFolder folder)

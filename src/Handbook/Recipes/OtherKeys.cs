@@ -6,7 +6,10 @@ namespace Handbook.Recipes;
 /// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>
 internal static class OtherKeys
 {
-    private const string OneProcess = "one process trains on the whole machine";
+    private const string Whole = "every process keeps the whole model; nothing is sharded yet, and the numbers are the same";
+    private const string Launcher = "`handbook launch`, torchrun or srun says how many processes there are, and which one this is";
+    private const string FirstSpeaks = "the first process speaks and writes for all; the others print to the launcher's files";
+    private const string Sums = "processes exchange sums of gradients, the same whatever this says";
     private const string Local = "metrics stay on this machine, in metrics.jsonl and TensorBoard files";
     private const string Always = "it is always so here";
 
@@ -50,8 +53,9 @@ internal static class OtherKeys
         NoEffect<bool>("dataloader_persistent_workers", "batches are prepared ahead on threads of their own", false),
         NoEffect<bool>("dataloader_pin_memory", "the CPU reads batches where they are", true),
         NoEffect<int?>("dataloader_prefetch_factor", "batches are prepared ahead on threads of their own"),
-        NoEffect<bool?>("dispatch_batches", OneProcess),
-        NoEffect<bool?>("split_batches", OneProcess));
+        NoEffect<bool?>("dispatch_batches", "each process takes its share of a step's rows, by their length"),
+        NoEffect<bool?>("split_batches",
+        "the batch of a step is per_device_train_batch_size x gradient_accumulation_steps x processes in any case"));
 
     private static IEnumerable<RecipeKey> Training() => Group("Training",
         NoEffect<IReadOnlyDictionary<string, object?>>("gradient_checkpointing_kwargs",
@@ -71,7 +75,7 @@ internal static class OtherKeys
         NoEffect<bool>("prediction_loss_only", "evaluation computes losses, not predictions", false),
         NoEffect<int?>("eval_accumulation_steps", "evaluation keeps no predictions"),
         NoEffect<bool>("eval_do_concat_batches", "evaluation keeps no predictions", true),
-        NoEffect<bool?>("eval_use_gather_object", OneProcess, false),
+        NoEffect<bool?>("eval_use_gather_object", "evaluation adds up sums and counts of all processes", false),
         NoEffect<bool>("batch_eval_metrics", "evaluation keeps no predictions", false),
         NoEffect<IReadOnlyList<string>>("include_for_metrics", "evaluation keeps no predictions"),
         NoEffect<bool>("include_inputs_for_metrics", "evaluation keeps no predictions", false),
@@ -93,7 +97,7 @@ internal static class OtherKeys
         NoEffect<int>("tpu_num_cores", "training runs on the CPU"),
         NoEffect<bool>("tpu_metrics_debug", "training runs on the CPU", false),
         NoEffect<int>("past_index", "the models here keep no such memory", -1),
-        NoEffect<string>("mp_parameters", OneProcess, ""),
+        NoEffect<string>("mp_parameters", Whole, ""),
         NoEffect<object>("debug", "every message is shown", ""),
         NoEffect<string>("log_level", "every message is shown; disable_tqdm: true hides the progress line", "passive"),
         NoEffect<bool>("logging_nan_inf_filter", "a loss that is not a number stops the run before it spoils the weights", true),
@@ -121,23 +125,24 @@ internal static class OtherKeys
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
         NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },
-        NoEffect<object>("deepspeed", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps"),
-        NoEffect<object>("fsdp", $"{OneProcess}; nothing is sharded. Keep the global batch with gradient_accumulation_steps", ""),
-        NoEffect<object>("fsdp_config", OneProcess),
-        NoEffect<int>("fsdp_min_num_params", OneProcess, 0),
-        NoEffect<string>("fsdp_transformer_layer_cls_to_wrap", OneProcess),
-        NoEffect<object>("accelerator_config", OneProcess),
-        NoEffect<object>("parallelism_config", OneProcess),
-        NoEffect<string>("ddp_backend", OneProcess),
-        NoEffect<int>("ddp_timeout", OneProcess, 1800),
-        NoEffect<bool?>("ddp_broadcast_buffers", OneProcess),
-        NoEffect<int?>("ddp_bucket_cap_mb", OneProcess),
-        NoEffect<bool?>("ddp_find_unused_parameters", OneProcess),
-        NoEffect<bool>("ignore_bias_buffers", OneProcess, false),
-        NoEffect<int>("local_rank", OneProcess, -1),
-        NoEffect<string>("log_level_replica", OneProcess, "warning"),
-        NoEffect<bool>("log_on_each_node", OneProcess, true),
-        NoEffect<bool>("save_on_each_node", OneProcess, false),
+        NoEffect<object>("deepspeed", Whole),
+        NoEffect<object>("fsdp", Whole, ""),
+        NoEffect<object>("fsdp_config", Whole),
+        NoEffect<int>("fsdp_min_num_params", Whole, 0),
+        NoEffect<string>("fsdp_transformer_layer_cls_to_wrap", Whole),
+        NoEffect<object>("accelerator_config",
+        "each process takes its share of a step's rows, by their length; the order of the rows does not depend on it"),
+        NoEffect<object>("parallelism_config", "processes share the rows of a step; no layer or row is cut over them yet"),
+        NoEffect<string>("ddp_backend", "on the CPU processes talk over Gloo"),
+        NoEffect<int>("ddp_timeout", "a process that is gone is noticed within seconds, and one that is slow is waited for", 1800),
+        NoEffect<bool?>("ddp_broadcast_buffers", Sums),
+        NoEffect<int?>("ddp_bucket_cap_mb", Sums),
+        NoEffect<bool?>("ddp_find_unused_parameters", Sums),
+        NoEffect<bool>("ignore_bias_buffers", Sums, false),
+        NoEffect<int>("local_rank", Launcher, -1),
+        NoEffect<string>("log_level_replica", FirstSpeaks, "warning"),
+        NoEffect<bool>("log_on_each_node", FirstSpeaks, true),
+        NoEffect<bool>("save_on_each_node", FirstSpeaks, false),
         NoEffect<string>("ray_scope", "there is no search over settings", "last"));
 
     private static IEnumerable<RecipeKey> Preference()
