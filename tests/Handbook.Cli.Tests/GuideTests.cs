@@ -29,6 +29,8 @@ public sealed class GuideTests
         var result = Commands.Root().Parse(words);
         Assert.True(result.CommandResult.Command.Parents.Any(), $"{chapter}: there is no handbook {words[0]}");
         Assert.Equal([], result.Errors.Select(error => $"{chapter}: {error.Message}"));
+        if (words[0] == "launch")
+            words = LaunchCommand.Split(result.CommandResult.Command, words[1..], note => Assert.Fail($"{chapter}: {note}")).Started;
         if (Array.Find(words, word => word.EndsWith(".yaml", StringComparison.Ordinal)) is not { } path)
             return;
         var file = new FileInfo(Path.Combine(SharedFiles.Repository, path));

@@ -81,8 +81,9 @@ internal sealed class SlurmStandIn
         write("slurm/scontrol", Scontrol);
         write("slurm/handbook", $"#!/bin/sh\nexec dotnet exec '{HandbookProcess.ProgramFile}' \"$@\"\n");
         write("slurm/echo", "#!/bin/sh\nif [ \"$1\" != --version ]; then echo \"handbook $*\"; fi\n");
-        foreach (var file in OperatingSystem.IsWindows() ? [] : Directory.GetFiles(_folder))
-            File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+        foreach (var file in Directory.GetFiles(_folder))
+            if (!OperatingSystem.IsWindows())
+                File.SetUnixFileMode(file, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
         var recipes = Directory.CreateDirectory(Path.Combine(_folder, "..", "recipes")).FullName;
         foreach (var place in Directory.EnumerateFileSystemEntries(Path.Combine(SharedFiles.Repository, "recipes")))
             if (Path.Combine(recipes, Path.GetFileName(place)) is var link && !Path.Exists(link))

@@ -86,7 +86,9 @@ public sealed class Launcher : IDisposable
             + (_plan.Processes > 1 ? $"; output of ranks beside the first: {_logs}" : "");
     }
 
-    private int Threads() => _plan.Threads ?? Math.Max(1, Environment.ProcessorCount / _plan.Processes);
+    private int Threads() => _plan.Threads
+        ?? (int.TryParse(Environment.GetEnvironmentVariable("OMP_NUM_THREADS"), out var named) && named > 0 ? named
+            : Math.Max(1, Environment.ProcessorCount / _plan.Processes));
 
     /// <summary>Whether each process gets cores of its own: where there are enough, and somebody who can pin.</summary>
     private bool Pins() => _plan.Processes > 1 && Threads() * _plan.Processes <= (_cores?.Count ?? 0) && File.Exists("/usr/bin/taskset");
@@ -123,8 +125,7 @@ public sealed class Launcher : IDisposable
         (values["MASTER_ADDR"], values["MASTER_PORT"]) = (_plan.Address ?? "127.0.0.1", $"{port}");
         values["TORCHELASTIC_RESTART_COUNT"] = $"{attempt}";
         values["TORCHELASTIC_MAX_RESTARTS"] = $"{_plan.Restarts}";
-        if (!values.ContainsKey("OMP_NUM_THREADS") || _plan.Threads is not null)
-            values["OMP_NUM_THREADS"] = $"{threads}";
+        values["OMP_NUM_THREADS"] = $"{threads}";
         if (local > 0)
             start.RedirectStandardOutput = start.RedirectStandardError = start.RedirectStandardInput = true;
         var process = Process.Start(start) ?? throw new InputException($"{_command[0]} cannot be started");

@@ -1,0 +1,77 @@
+using System.CommandLine.Parsing;
+using System.Net;
+using System.Net.Sockets;
+using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
+using Handbook.Testing;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>The chapter on several processes, typed from its first line to its last, with little data and few steps.</summary>
+public sealed class ManyProcessesGuideTests : IDisposable
+{
+    private readonly HandbookProcess _handbook = new();
+
+    [Fact]
+    [Trait("speed", "slow")]
+    public async Task Every_command_of_the_chapter_runs()
+    {
+        var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
+        Run("demo-data", "--output", "data/tiny", "--scale", "0.05");
+        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token",
+            "<|endoftext|>", "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template",
+            Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
+        Run("init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output", "runs/tiny-cpt");
+        Directory.CreateSymbolicLink(Path.Combine(_handbook.Folder, "recipes"), Path.Combine(SharedFiles.Repository, "recipes"));
+
+        var said = "";
+        string[][] lines = [.. Lines()];
+        Assert.Equal(7, lines.Length);
+        for (var i = 0; i < lines.Length; i++)
+            said += lines[i].Contains("node0:29500") ? await RunTogether(lines[i], lines[++i]) : Run(lines[i]).Error;
+
+        Assert.Contains("2 processes on 1 host", said);
+        Assert.Contains("per_device_train_batch_size 2 x gradient_accumulation_steps 1 x 2 processes = 4 rows a step", said);
+        Assert.Contains("zero3.yaml: zero_stage 3 asks for", said);
+        // "the same training twice"
+        var (one, two) = (Losses("tiny-sft-one"), Losses("tiny-sft-two"));
+        Assert.Equal(3, one.Length);
+        Assert.All(one.Zip(two), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
+        // "the second line says"
+        Assert.Contains("the run began on 2 processes and goes on on 1: its steps keep their rows", said);
+        foreach (var run in (string[])["tiny-sft-hosts", "tiny-sft-moved", "tiny-dpo"])
+            Assert.True(File.Exists(Path.Combine(_handbook.Folder, "runs", run, "model.safetensors")), run);
+    }
+
+    public void Dispose() => _handbook.Dispose();
+
+    private static IEnumerable<string[]> Lines() =>
+        Regex.Matches(File.ReadAllText(Path.Combine(SharedFiles.Repository, "docs", "guide", "many-processes.md")), @"^```bash\n(.*?)^```",
+            RegexOptions.Singleline | RegexOptions.Multiline)
+            .SelectMany(block => block.Groups[1].Value.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            .Select(line => CommandLineParser.SplitCommandLine(line["./handbook ".Length..]).ToArray())
+            .Select(words => words.Any(word => word.StartsWith("--max_steps", StringComparison.Ordinal)) ? [.. words, "--logging_steps=1"]
+                : (string[])[.. words, "--max_steps=3", "--eval_strategy=no", "--logging_steps=1"]);
+
+    private double[] Losses(string run) =>
+        [.. File.ReadLines(Path.Combine(_handbook.Folder, "runs", run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!["loss"])
+            .OfType<JsonNode>().Select(loss => loss.GetValue<double>())];
+
+    private Outcome Run(params string[] words)
+    {
+        var outcome = _handbook.Run(words);
+        Assert.True(outcome.Code == 0, $"handbook {string.Join(' ', words)}\n{outcome.Error}");
+        return outcome;
+    }
+
+    // The two hosts of the chapter are this one.
+    private async Task<string> RunTogether(params string[][] hosts)
+    {
+        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        var place = $"localhost:{((IPEndPoint)socket.LocalEndPoint!).Port}";
+        socket.Close();
+        var running = Array.ConvertAll(hosts, words => Task.Run(() => Run([.. words.Select(word => word == "node0:29500" ? place : word)])));
+        return string.Concat((await Task.WhenAll(running)).Select(outcome => outcome.Error));
+    }
+}
