@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using System.Text.RegularExpressions;
 
 namespace Handbook.Cli.Tests;
 
@@ -110,6 +111,32 @@ public sealed class LaunchCommandTests
         Assert.Equal(0, folder.Launch(two, "--output_dir=cut").Code);
         Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));
         Assert.Equal(folder.Weights("whole"), folder.Weights("cut"));
+    }
+
+    [Theory, Trait("speed", "slow")]
+    [InlineData(0), InlineData(1)]
+    public async Task A_job_of_two_hosts_starts_again_on_both_when_one_loses_a_rank(int rank)
+    {
+        using var folder = new TrainingFolder("max_steps: 60\nsave_steps: 3\nsave_total_limit: 2");
+        Assert.Equal(0, folder.Launch(["--nproc-per-node", "2"], "--output_dir=whole").Code);
+        var place = $"127.0.0.1:{FreePort()}";
+        Process[] hosts = [.. Enumerable.Range(0, 2).Select(host => folder.StartLaunch(["--nnodes", "2", "--node-rank", $"{host}",
+            "--rdzv-endpoint", place, "--max-restarts", "2"], "--output_dir=cut"))];
+        var said = Array.ConvertAll(hosts, host => host.StandardError.ReadToEndAsync());
+        Array.ForEach(hosts, host => host.BeginOutputReadLine());
+        for (var waited = Stopwatch.StartNew(); folder.Lines("cut") < 5; Thread.Sleep(2))
+            Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), "no step is done");
+        using (var victim = folder.Rank(rank))
+            victim!.Kill();
+        foreach (var host in hosts)
+            if (!host.WaitForExit(TimeSpan.FromMinutes(3)))
+                host.Kill(entireProcessTree: true);
+        var all = string.Concat(await Task.WhenAll(said));
+        Assert.True(hosts.All(host => host.ExitCode == 0), all);
+        Assert.Equal(2, Regex.Count(all, "starting again from the newest checkpoint"));
+        Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));
+        Assert.Equal(folder.Weights("whole"), folder.Weights("cut"));
+        Array.ForEach(hosts, host => host.Dispose());
     }
 
     [Fact, Trait("speed", "slow")]

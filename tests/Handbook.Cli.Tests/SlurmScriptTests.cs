@@ -132,7 +132,7 @@ public sealed class SlurmScriptTests
         var task = recipe.Split('/')[1];
         for (var node = 0; node < 2; node++)
             Assert.Contains($"handbook launch --config_file recipes/accelerate_configs/{file}.yaml --nproc-per-node {processes} --nnodes 2 "
-                + $"--rdzv-endpoint localhost:24711 --node-rank {node} {task} recipes/{recipe}\n", outcome.Output);
+                + $"--max-restarts 1 --rdzv-endpoint localhost:24711 --node-rank {node} {task} recipes/{recipe}\n", outcome.Output);
     }
 
     [Fact]

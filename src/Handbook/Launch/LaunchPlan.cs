@@ -17,7 +17,8 @@ public sealed record LaunchPlan
     /// <summary>Name or address of the host with rank 0; null where there is one host.</summary>
     public string? Address { get; init; }
 
-    /// <summary>Port on it; null takes a free one where there is one host, 29500 otherwise.</summary>
+    /// <summary>Port on it; null takes a free one where there is one host, 29500 otherwise. On several hosts each restart takes the next
+    /// one.</summary>
     public int? Port { get; init; }
 
     /// <summary>How often all of them are started again after a failure.</summary>
@@ -57,8 +58,9 @@ public sealed record LaunchPlan
                 fix: "add --rdzv-endpoint HOST:PORT, the same on every host: the name or address of the one with --node-rank 0");
         if (Restarts < 0)
             throw new InputException($"max-restarts is {Restarts}, but must be 0 or more", fix: "use 0 to end with the first failure");
-        if (Port is < 1 or > 65535)
-            throw new InputException($"the port is {Port}, but must be between 1 and 65535", fix: "use one that is free, such as 29500");
+        if (Port is { } port && (port < 1 || port + (Nodes > 1 ? Restarts : 0) > 65535))
+            throw new InputException($"the port is {Port}, but must be between 1 and 65535"
+                + (Nodes > 1 && Restarts > 0 ? $", with {Restarts} more for restarts" : ""), fix: "use one that is free, such as 29500");
     }
 
     /// <summary>This plan with the processes of all hosts shared out among them.</summary>

@@ -95,7 +95,8 @@ public sealed class Launcher : IDisposable
 
     private int RunOnce(int attempt)
     {
-        var port = _plan.Port ?? (_plan.Nodes > 1 ? DefaultPort : FreePort());
+        // Of several hosts one starts again before another has noticed the failure: it must not meet what is left of the job before.
+        var port = _plan.Nodes > 1 ? (_plan.Port ?? DefaultPort) + attempt : _plan.Port ?? FreePort();
         _running = [.. Enumerable.Range(0, _plan.Processes).Select(local => Start(local, port, attempt))];
         try
         {

@@ -56,6 +56,14 @@ public sealed class LauncherTests : IDisposable
     }
 
     [Fact]
+    public void Hosts_that_start_again_meet_at_the_next_port()
+    {
+        var plan = new LaunchPlan { Nodes = 2, NodeRank = 1, Address = "node0", Port = 1234, Restarts = 2 };
+        Assert.Equal(5, Run(plan, "echo $MASTER_PORT >> OUT/ports; exit 5"));
+        Assert.Equal(["1234", "1235", "1236"], File.ReadAllLines(_folder["ports"]));
+    }
+
+    [Fact]
     public void What_the_user_has_to_mend_is_not_tried_again()
     {
         Assert.Equal(2, Run(new LaunchPlan { Processes = 2, Restarts = 5 }, "echo x >> OUT/starts-$RANK; exit 2"));
@@ -117,6 +125,7 @@ public sealed class LauncherTests : IDisposable
             (new LaunchPlan { Processes = 0 }, "nproc-per-node"), (new LaunchPlan { Nodes = 2 }, "rdzv-endpoint"),
             (new LaunchPlan { Nodes = 2, NodeRank = 2, Address = "a" }, "node-rank"), (new LaunchPlan { Port = 70000 }, "port"),
             (new LaunchPlan { Restarts = -1 }, "max-restarts"),
+            (new LaunchPlan { Nodes = 2, Address = "a", Port = 65535, Restarts = 1 }, "port"),
         })
             Assert.Contains(key, Assert.Throws<InputException>(plan.Validate).Message);
         Assert.Throws<InputException>(() => new LaunchPlan().At(":99"));
