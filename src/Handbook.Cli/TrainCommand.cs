@@ -5,6 +5,7 @@ using Handbook.Cli.Progress;
 using Handbook.Launch;
 using Handbook.Recipes;
 using Handbook.Runs;
+using Handbook.Torch.Native;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Progress;
@@ -63,7 +64,7 @@ internal static class TrainCommand
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
     private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
     {
-        using var job = ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
+        using var job = Join(place, cancel);
         try
         {
             IRunObserver observer = place.Rank == 0 ? new ConsoleObserver(live) : RunObservers.None;
@@ -76,6 +77,13 @@ internal static class TrainCommand
             job.Watch.Report(failure);
             throw;
         }
+    }
+
+    private static ProcessJob Join(Rendezvous place, CancellationToken cancel)
+    {
+        // Whoever still waits for the others has nothing to save.
+        using var ends = cancel.Register(() => Shim.ExitAtOnce(ExitCode.Interrupted));
+        return ProcessJob.Join(place, new() { Watch = new() { Say = text => Console.Error.WriteLine($"error: {text}") } });
     }
 
     private static int Code(RunEnd end) => end == RunEnd.Interrupted ? ExitCode.Interrupted : ExitCode.Ok;

@@ -43,6 +43,20 @@ public sealed class LaunchCommandTests
         Assert.False(Directory.Exists(folder["out"]), "something was written");
     }
 
+    [Fact]
+    public void A_process_that_waits_for_the_others_ends_when_it_is_asked_to()
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "there are no such signals");
+        using var folder = new TrainingFolder("max_steps: 4");
+        using var waiting = folder.StartRank(0, 2, FreePort(), "--output_dir=out");
+        _ = waiting.StandardOutput.ReadToEndAsync();
+        _ = waiting.StandardError.ReadToEndAsync();
+        Assert.False(waiting.WaitForExit(TimeSpan.FromSeconds(5)));
+        using (Process.Start("kill", ["-TERM", $"{waiting.Id}"]))
+            Assert.True(waiting.WaitForExit(TimeSpan.FromSeconds(20)), "it waits on");
+        Assert.Equal(130, waiting.ExitCode);
+    }
+
     [Theory]
     [InlineData("launch has nothing to start", "--nproc-per-node", "2")]
     [InlineData("launch cannot start `chat`", "--nproc-per-node", "2", "chat", "model")]
