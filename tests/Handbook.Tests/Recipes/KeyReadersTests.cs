@@ -206,6 +206,7 @@ public sealed class KeyReadersTests : IDisposable
             "packing_strategy" => ["wrapped", "bfd"],
             "optim_args" => [recipe.Training.Optimizer() switch { OptimizerKind.RmsProp => "alpha=0.5", OptimizerKind.Sgd =>
             "momentum=0.5", OptimizerKind.Adagrad => "eps=0.1", OptimizerKind.Adafactor => "clip_threshold=2", _ => "none=1" }],
+            "optim_target_modules" => ["[attn, mlp]"],
             "lr_scheduler_kwargs" => ["{num_cycles: 2}"],
             "lr_scheduler_type" => ["polynomial", "linear"],
             "optim" => ["adagrad", "sgd"],
@@ -253,6 +254,8 @@ public sealed class KeyReadersTests : IDisposable
             plan.TotalSteps, training.LearningRate);
         using (var optimizer = Optimizer.Create(training, _model.Parameters))
             text.Append(optimizer.Description);
+        foreach (var spec in _model.Parameters.Specs)
+            text.Append(CultureInfo.InvariantCulture, $" {training.RateFactor(spec):R}");
         for (var step = 0; step < plan.TotalSteps; step++)
         {
             text.Append(CultureInfo.InvariantCulture,
