@@ -12,8 +12,9 @@ namespace Handbook.Torch.Fused;
 /// Rows of a tile are few enough to stay in the caches until they are rounded.
 /// <para>
 /// Large float32 products are shared out here, some rows of the result to each thread: OpenBLAS cuts such products across their columns,
-/// where they are narrow, and was measured to lose a fifth at the widths of small models. A sum is never cut, so its bits do not depend on
-/// the number of threads.
+/// where they are narrow, and was measured to lose a fifth at the widths of small models. Where the result is far wider than high, each
+/// thread has some columns: the right side, which is the larger one, is then packed once in all. A sum is never cut, so its bits do not
+/// depend on the number of threads.
 /// </para>
 /// </remarks>
 internal static unsafe class Product
@@ -34,6 +35,9 @@ internal static unsafe class Product
     /// <summary>Pieces are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in
     /// another order.</summary>
     private const int TileHeight = 48;
+
+    /// <summary>Columns for each row of the result from which on threads share the columns.</summary>
+    private const int ManyColumns = 2;
 
     /// <summary>Rows of a piece from which on a thread's own packing of the right side costs less than sharing it.</summary>
     private const int FewestRows = 96;
@@ -210,18 +214,21 @@ internal static unsafe class Product
         var pieces = Pieces(left, right.Size(1));
         if (pieces == 1)
         {
-            RowsOfProduct.Multiply(left, right, result, add);
+            PartsOfProduct.Multiply(left, right, result, add);
             return;
         }
         using var scope = TensorScope.Enter();
-        var (some, sums) = (new Tensor[pieces], new Tensor[pieces]);
-        for (long i = 0, start = 0, rows = left.Size(0); i < pieces; i++)
+        var (byColumns, all) = (right.Size(1) >= ManyColumns * left.Size(0), right.Detach());
+        var (some, others, sums) = (new Tensor[pieces], new Tensor[pieces], new Tensor[pieces]);
+        for (long i = 0, start = 0, size = byColumns ? right.Size(1) : left.Size(0); i < pieces; i++)
         {
-            var end = i == pieces - 1 ? rows : rows * (i + 1) / pieces / TileHeight * TileHeight;
-            (some[i], sums[i]) = (left.Narrow(0, start, end - start), result.Narrow(0, start, end - start));
+            var end = i == pieces - 1 ? size : size * (i + 1) / pieces / TileHeight * TileHeight;
+            some[i] = byColumns ? left : left.Narrow(0, start, end - start);
+            others[i] = byColumns ? all.Narrow(1, start, end - start) : all;
+            sums[i] = result.Narrow(byColumns ? 1 : 0, start, end - start);
             start = end;
         }
-        ThreadTeam.Run(pieces, new RowsOfProduct(some, right.Detach(), sums, add));
+        ThreadTeam.Run(pieces, new PartsOfProduct(some, others, sums, add));
     }
 
     /// <summary>Whether the work is shared out over the threads here, not by the library.</summary>
@@ -232,18 +239,18 @@ internal static unsafe class Product
     {
         var rows = left.Size(0);
         var each = rows / ThreadTeam.Threads;
-        return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows && columns <= 4 * rows
+        return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows
             && each * left.Size(1) * columns >= FewestTerms
             ? ThreadTeam.Threads
             : 1;
     }
 
-    private readonly struct RowsOfProduct(Tensor[] left, Tensor right, Tensor[] results, bool add) : IParallelBody
+    private readonly struct PartsOfProduct(Tensor[] left, Tensor[] right, Tensor[] results, bool add) : IParallelBody
     {
         public void Invoke(int index)
         {
             using var mode = GradMode.Disabled();       // it is each thread's own
-            Multiply(left[index], right, results[index], add);
+            Multiply(left[index], right[index], results[index], add);
         }
 
         public static void Multiply(Tensor left, Tensor right, Tensor result, bool add)
