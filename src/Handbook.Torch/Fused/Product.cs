@@ -1,3 +1,4 @@
+using System.Runtime.Intrinsics.X86;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Fused;
@@ -38,6 +39,9 @@ internal static unsafe class Product
 
     /// <summary>Columns for each row of the result from which on threads share the columns.</summary>
     private const int ManyColumns = 2;
+
+    /// <summary>Columns are shared where they are a multiple of it: others, behind the last whole tile, are summed in another order.</summary>
+    private const int TileWidth = 16;
 
     /// <summary>Rows of a piece from which on a thread's own packing of the right side costs less than sharing it.</summary>
     private const int FewestRows = 96;
@@ -218,7 +222,7 @@ internal static unsafe class Product
             return;
         }
         using var scope = TensorScope.Enter();
-        var (byColumns, all) = (right.Size(1) >= ManyColumns * left.Size(0), right.Detach());
+        var (byColumns, all) = (IsCutByColumns(left, right.Size(1)), right.Detach());
         var (some, others, sums) = (new Tensor[pieces], new Tensor[pieces], new Tensor[pieces]);
         for (long i = 0, start = 0, size = byColumns ? right.Size(1) : left.Size(0); i < pieces; i++)
         {
@@ -234,12 +238,18 @@ internal static unsafe class Product
     /// <summary>Whether the work is shared out over the threads here, not by the library.</summary>
     private static bool IsShared(Tensor left, Tensor right) => NarrowProductKernel.Suits(left, right) || Pieces(left, right.Size(1)) > 1;
 
+    /// <summary>Whether threads have some columns each. The library's kernels for AVX2 sum the columns at the end of a block in another
+    /// order, so that there bits would depend on where it is cut.</summary>
+    private static bool IsCutByColumns(Tensor left, long columns) =>
+        Avx512F.IsSupported && columns >= ManyColumns * left.Size(0) && columns % TileWidth == 0;
+
     /// <summary>How many threads multiply some rows each; 1 where the library shares the work out itself.</summary>
     private static int Pieces(Tensor left, long columns)
     {
         var rows = left.Size(0);
         var each = rows / ThreadTeam.Threads;
         return left.DType == DType.Float32 && left.Device.IsCpu && each >= FewestRows
+            && (columns <= 4 * rows || IsCutByColumns(left, columns))
             && each * left.Size(1) * columns >= FewestTerms
             ? ThreadTeam.Threads
             : 1;
