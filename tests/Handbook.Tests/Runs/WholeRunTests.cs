@@ -170,7 +170,7 @@ public sealed class WholeRunTests : IDisposable
                 continue;       // at the start rewards are roundings there, and so are their signs
             // rewards of a policy that is rounded to bfloat16 after every step differ by its roundings
             var least = recipe.Quantisation.LoadIn4Bit && value.Name.StartsWith("rewards/", StringComparison.Ordinal) ? 5e-4 : 1e-4;
-            var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? least : Math.Abs(wanted) * share;
+            var allowed = isExact ? 0 : Math.Abs(wanted) < 0.05 ? least : Math.Max(least, Math.Abs(wanted) * share);
             if (found is not { } number || !(Math.Abs(number - wanted) <= allowed))
                 yield return string.Create(CultureInfo.InvariantCulture,
                     $"  step {expected.GetProperty("step")}: {value.Name} "
