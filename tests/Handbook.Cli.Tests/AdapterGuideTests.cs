@@ -1,7 +1,5 @@
 using System.CommandLine.Parsing;
-using System.Text.RegularExpressions;
 using Handbook.Recipes;
-using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 
@@ -14,16 +12,10 @@ public sealed class AdapterGuideTests : IDisposable
     [Trait("speed", "slow")]
     public void Every_command_of_the_chapter_runs()
     {
-        var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
-        Run("demo-data", "--output", "data/tiny", "--scale", "0.05");
-        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token",
-            "<|endoftext|>", "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template",
-            Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
-        Run("init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output", "runs/tiny-cpt");
-        Directory.CreateSymbolicLink(Path.Combine(_handbook.Folder, "recipes"), Path.Combine(SharedFiles.Repository, "recipes"));
+        GuideChapter.Prepare(_handbook);
 
         var answers = new Dictionary<string, string>();
-        foreach (var line in Lines())
+        foreach (var line in GuideChapter.Lines("adapters.md"))
         {
             string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
             string[] fewer = Recipe.MethodNamed(words[0]) is null ? ["--max-new-tokens", "12"] : ["--max_steps=3", "--eval_strategy=no"];
@@ -38,15 +30,5 @@ public sealed class AdapterGuideTests : IDisposable
 
     public void Dispose() => _handbook.Dispose();
 
-    private static IEnumerable<string> Lines() =>
-        Regex.Matches(File.ReadAllText(Path.Combine(SharedFiles.Repository, "docs", "guide", "adapters.md")), @"^```bash\n(.*?)^```",
-            RegexOptions.Singleline | RegexOptions.Multiline)
-            .SelectMany(block => block.Groups[1].Value.Split('\n', StringSplitOptions.RemoveEmptyEntries));
-
-    private Outcome Run(params string[] words)
-    {
-        var outcome = _handbook.Run(words);
-        Assert.True(outcome.Code == 0, $"handbook {string.Join(' ', words)}\n{outcome.Error}");
-        return outcome;
-    }
+    private Outcome Run(params string[] words) => GuideChapter.Run(_handbook, words);
 }

@@ -1,7 +1,6 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
+using Handbook.Launch;
 using System.Text.RegularExpressions;
 
 namespace Handbook.Cli.Tests;
@@ -29,7 +28,7 @@ public sealed class LaunchCommandTests
     public async Task Processes_that_do_not_agree_end_and_say_in_what()
     {
         using var folder = new TrainingFolder("max_steps: 4");
-        var port = FreePort();
+        var port = Launcher.FreePort();
         using Process first = folder.StartRank(0, 2, port, "--output_dir=out"), second = folder.StartRank(1, 2, port, "--output_dir=out",
             "--learning_rate=0.5");
         var (error, other) = (first.StandardError.ReadToEndAsync(), second.StandardError.ReadToEndAsync());
@@ -48,7 +47,7 @@ public sealed class LaunchCommandTests
     {
         Assert.SkipWhen(OperatingSystem.IsWindows(), "there are no such signals");
         using var folder = new TrainingFolder("max_steps: 4");
-        using var waiting = folder.StartRank(0, 2, FreePort(), "--output_dir=out");
+        using var waiting = folder.StartRank(0, 2, Launcher.FreePort(), "--output_dir=out");
         _ = waiting.StandardOutput.ReadToEndAsync();
         _ = waiting.StandardError.ReadToEndAsync();
         Assert.False(waiting.WaitForExit(TimeSpan.FromSeconds(5)));
@@ -133,7 +132,7 @@ public sealed class LaunchCommandTests
     {
         using var folder = new TrainingFolder("max_steps: 60\nsave_steps: 3\nsave_total_limit: 2");
         Assert.Equal(0, folder.Launch(["--nproc-per-node", "2"], "--output_dir=whole").Code);
-        var place = $"127.0.0.1:{FreePort()}";
+        var place = $"127.0.0.1:{Launcher.FreePort()}";
         Process[] hosts = [.. Enumerable.Range(0, 2).Select(host => folder.StartLaunch(["--nnodes", "2", "--node-rank", $"{host}",
             "--rdzv-endpoint", place, "--max-restarts", "2"], "--output_dir=cut"))];
         var said = Array.ConvertAll(hosts, host => host.StandardError.ReadToEndAsync());
@@ -176,12 +175,5 @@ public sealed class LaunchCommandTests
         foreach (var (one, two) in expected.Zip(actual, (a, b) => (JsonNode.Parse(a)!.AsObject(), JsonNode.Parse(b)!.AsObject())))
             foreach (var (name, value) in one)
                 Assert.Equal(value!.GetValue<double>(), two[name]!.GetValue<double>(), Rounding * Math.Max(1, Math.Abs(value.GetValue<double>())));
-    }
-
-    private static int FreePort()
-    {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        return ((IPEndPoint)socket.LocalEndPoint!).Port;
     }
 }

@@ -1,9 +1,6 @@
 using System.CommandLine.Parsing;
-using System.Net;
-using System.Net.Sockets;
 using System.Text.Json.Nodes;
-using System.Text.RegularExpressions;
-using Handbook.Testing;
+using Handbook.Launch;
 
 namespace Handbook.Cli.Tests;
 
@@ -16,13 +13,7 @@ public sealed class ManyProcessesGuideTests : IDisposable
     [Trait("speed", "slow")]
     public async Task Every_command_of_the_chapter_runs()
     {
-        var recipes = Path.Combine(SharedFiles.Repository, "recipes", "tiny");
-        Run("demo-data", "--output", "data/tiny", "--scale", "0.05");
-        Run("tokenizer", "train", "data/tiny/text/train.jsonl", "data/tiny/sft/train.jsonl", "--vocab-size", "600", "--eos-token",
-            "<|endoftext|>", "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template",
-            Path.Combine(recipes, "chat.jinja"), "--output", "data/tiny/tokenizer");
-        Run("init", "--config", Path.Combine(recipes, "config.json"), "--tokenizer", "data/tiny/tokenizer", "--output", "runs/tiny-cpt");
-        Directory.CreateSymbolicLink(Path.Combine(_handbook.Folder, "recipes"), Path.Combine(SharedFiles.Repository, "recipes"));
+        GuideChapter.Prepare(_handbook);
 
         var said = "";
         string[][] lines = [.. Lines()];
@@ -46,9 +37,7 @@ public sealed class ManyProcessesGuideTests : IDisposable
     public void Dispose() => _handbook.Dispose();
 
     private static IEnumerable<string[]> Lines() =>
-        Regex.Matches(File.ReadAllText(Path.Combine(SharedFiles.Repository, "docs", "guide", "many-processes.md")), @"^```bash\n(.*?)^```",
-            RegexOptions.Singleline | RegexOptions.Multiline)
-            .SelectMany(block => block.Groups[1].Value.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+        GuideChapter.Lines("many-processes.md")
             .Select(line => CommandLineParser.SplitCommandLine(line["./handbook ".Length..]).ToArray())
             .Select(words => words.Any(word => word.StartsWith("--max_steps", StringComparison.Ordinal)) ? [.. words, "--logging_steps=1"]
                 : (string[])[.. words, "--max_steps=3", "--eval_strategy=no", "--logging_steps=1"]);
@@ -57,20 +46,12 @@ public sealed class ManyProcessesGuideTests : IDisposable
         [.. File.ReadLines(Path.Combine(_handbook.Folder, "runs", run, "metrics.jsonl")).Select(line => JsonNode.Parse(line)!["loss"])
             .OfType<JsonNode>().Select(loss => loss.GetValue<double>())];
 
-    private Outcome Run(params string[] words)
-    {
-        var outcome = _handbook.Run(words);
-        Assert.True(outcome.Code == 0, $"handbook {string.Join(' ', words)}\n{outcome.Error}");
-        return outcome;
-    }
+    private Outcome Run(params string[] words) => GuideChapter.Run(_handbook, words);
 
     // The two hosts of the chapter are this one.
     private async Task<string> RunTogether(params string[][] hosts)
     {
-        using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
-        socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
-        var place = $"localhost:{((IPEndPoint)socket.LocalEndPoint!).Port}";
-        socket.Close();
+        var place = $"localhost:{Launcher.FreePort()}";
         var running = Array.ConvertAll(hosts, words => Task.Run(() => Run([.. words.Select(word => word == "node0:29500" ? place : word)])));
         return string.Concat((await Task.WhenAll(running)).Select(outcome => outcome.Error));
     }

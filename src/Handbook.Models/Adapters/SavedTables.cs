@@ -81,11 +81,14 @@ internal sealed class SavedTables
         Vocabulary is { } rows && rows != below.Decoder.VocabularySize ? below.With(("vocab_size", rows)) : below;
 
     /// <summary>All names, as of today, that a table of the base may have in an adapter's file.</summary>
-    public static IEnumerable<string> Known(AdapterLayout layout) => from module in (string[])[layout.Modules.Embedding,
-        layout.Modules.Head]
-                                                                     from end in s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"])
-                                                                         .Append(".token_adapter.trainable_tokens_original")     // rows of the table once more
-                                                                     select AdapterLayout.Prefix + module + end;
+    public static IEnumerable<string> Known(AdapterLayout layout)
+    {
+        // The last one holds rows of the table once more.
+        string[] ends = [.. s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"]),
+            ".token_adapter.trainable_tokens_original"];
+        return ((string[])[layout.Modules.Embedding, layout.Modules.Head])
+            .SelectMany(module => ends.Select(end => AdapterLayout.Prefix + module + end));
+    }
 
     /// <summary>The tables that PEFT saves with an adapter: parameters of the base, under their names in the adapter's file.</summary>
     /// <param name="isResized">Whether the vocabulary is another than that of the model that the adapter names as its base.</param>

@@ -33,7 +33,7 @@ internal static unsafe class Product
     /// sums in bfloat16.</summary>
     private const long FewTerms = 1 << 14;
 
-    /// <summary>Pieces are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in
+    /// <summary>Pieces, of rows or of columns, are multiples of it: of the tiles of 12 and of 16 rows that the library's kernels make, whose rests they sum in
     /// another order.</summary>
     private const int TileHeight = 48;
 
@@ -243,7 +243,7 @@ internal static unsafe class Product
     private static bool IsCutByColumns(Tensor left, long columns) =>
         Avx512F.IsSupported && columns >= ManyColumns * left.Size(0) && columns % TileWidth == 0;
 
-    /// <summary>How many threads multiply some rows each; 1 where the library shares the work out itself.</summary>
+    /// <summary>How many threads multiply a part each; 1 where the library shares the work out itself.</summary>
     private static int Pieces(Tensor left, long columns)
     {
         var rows = left.Size(0);

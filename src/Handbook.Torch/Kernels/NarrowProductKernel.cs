@@ -54,11 +54,9 @@ internal static unsafe class NarrowProductKernel
             Add = add,
             Shape = Form(left, right)!.Value,
         };
-        var width = Math.Min(NarrowProductTiles.Columns,
-            (job.Columns + NarrowProductTiles.Unit - 1) / NarrowProductTiles.Unit * NarrowProductTiles.Unit);
         if (job.Shape is Narrow.Terms or Narrow.Columns)
         {
-            job.Width = width;
+            var width = job.Width = NarrowProductTiles.Width(job.Columns);
             if (right.Stride(1) == 1 && job.Columns % NarrowProductTiles.Unit == 0)
             {
                 job.Q = right.Pointer<float>();
@@ -95,8 +93,7 @@ internal static unsafe class NarrowProductKernel
             (job.QStride, job.PRow, job.PTerm) = (job.PTerm, (nint)right.Stride(1), (nint)right.Stride(0));
             (job.Rows, job.Columns) = (job.Columns, job.Rows);
         }
-        width = NarrowProductTiles.Columns;
-        ThreadTeam.Run((job.Columns + width - 1) / width, job);
+        ThreadTeam.Run((job.Columns + NarrowProductTiles.Columns - 1) / NarrowProductTiles.Columns, job);
     }
 
     private enum Narrow
@@ -237,8 +234,7 @@ internal static unsafe class NarrowProductKernel
         [MethodImpl(MethodImplOptions.AggressiveInlining)]
         private readonly void Tile(float* p, int rows, float* q, int columns, int terms, float* result, nint stride, bool add, float* rest)
         {
-            var whole = columns >= NarrowProductTiles.Columns ? NarrowProductTiles.Columns
-                : (columns + NarrowProductTiles.Unit - 1) / NarrowProductTiles.Unit * NarrowProductTiles.Unit;
+            var whole = NarrowProductTiles.Width(columns);
             if (rows == NarrowProductTiles.Rows && columns >= whole)
             {
                 NarrowProductTiles.Sum(p, PRow, PTerm, rows, q, QStride, whole, terms, result, stride, add, 1, 0);

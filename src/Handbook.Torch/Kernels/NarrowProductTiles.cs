@@ -17,6 +17,9 @@ internal static unsafe class NarrowProductTiles
     /// <summary>Most columns of a tile.</summary>
     public static int Columns => Avx512F.IsSupported ? 3 * Unit : Unit;
 
+    /// <summary>Columns of the tile that takes so many, or the most that one takes.</summary>
+    public static int Width(int columns) => Math.Min(Columns, (columns + Unit - 1) / Unit * Unit);
+
     /// <summary>Elements that hold any tile.</summary>
     public const int Elements = 8 * 3 * Unit;
 

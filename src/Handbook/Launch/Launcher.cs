@@ -38,20 +38,15 @@ public sealed class Launcher : IDisposable
         (_plan, _command, _say) = (plan, command, say);
         _logs = plan.LogFolder is { } folder ? Directory.CreateDirectory(folder).FullName
             : Directory.CreateTempSubdirectory("handbook-launch-").FullName;
-        foreach (var signal in (PosixSignal[])[PosixSignal.SIGTERM, PosixSignal.SIGINT])
+        PosixSignal[] asking = [PosixSignal.SIGTERM, PosixSignal.SIGINT, .. SignalNumbers.User1 is { } user1 ? [(PosixSignal)user1]
+            : (PosixSignal[])[]];
+        foreach (var signal in asking)
             _signals.Add(PosixSignalRegistration.Create(signal, context =>
             {
                 context.Cancel = true;
                 _stopping = true;
                 if (context.Signal != PosixSignal.SIGINT)       // the terminal sends that one to all by itself
                     Send(15);
-            }));
-        if (SignalNumbers.User1 is { } user1)
-            _signals.Add(PosixSignalRegistration.Create((PosixSignal)user1, context =>
-            {
-                context.Cancel = true;
-                _stopping = true;
-                Send(15);
             }));
     }
 
@@ -207,7 +202,8 @@ public sealed class Launcher : IDisposable
             }
     }
 
-    private static int FreePort()
+    /// <summary>A port of this machine that nobody listens to.</summary>
+    internal static int FreePort()
     {
         using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
         socket.Bind(new IPEndPoint(IPAddress.Loopback, 0));
