@@ -59,8 +59,7 @@ public sealed class Decoder : IDisposable
         _positions = config.Positions == PositionKind.Learned ? parameters["positions.weight"] : null;
         _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new DecoderLayer(config, i, parameters))];
         _finalNorm = new Norm(config, parameters, "final_norm");
-        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : config.TiedHead ? parameters.TiedHead()
-            : parameters["head.weight"];
+        _head = config.Head == ModelHead.Score ? parameters["score.weight"] : parameters[ParameterSpec.Head];
         HeadOptions = new HeadOptions { Scale = config.LogitScale, SoftCap = config.LogitSoftCap ?? 0 };
         _rotary = new RotaryTables(config);
     }

@@ -61,16 +61,17 @@ internal sealed class ModelParameters : IDisposable
     public Parameter this[string name] =>
         Find(name) ?? throw new ArgumentException($"the model has no parameter {name}", nameof(name));
 
-    /// <summary>The parameter, or null where this model has none of the name (a bias, a tied head).</summary>
-    public Parameter? Find(string name) => _adapted.GetValueOrDefault(name) ?? _byName.GetValueOrDefault(name);
+    /// <summary>The parameter, or null where this model has none of the name (a bias). A tied head is the embedding, but what adapters do
+    /// to one of the two is not done to the other.</summary>
+    public Parameter? Find(string name) => _adapted.GetValueOrDefault(name) ?? Own(name);
 
-    /// <summary>What a tied head multiplies with: the embedding, but what adapters do to one of the two is not done to the other.</summary>
-    public Parameter TiedHead()
-    {
-        if (Adapters.Count == 0 || Adapters.Any(adapter => adapter.Config.TieWeights))
-            return this[ParameterSpec.Embedding];
-        return _byName[ParameterSpec.Embedding].With([.. Operations(Adapters, layer => layer.Place == AdapterPlace.Head)], Tokens());
-    }
+    private Parameter? Own(string name) => _byName.GetValueOrDefault(name)
+        ?? (name == ParameterSpec.Head ? _byName.GetValueOrDefault(ParameterSpec.Embedding) : null);
+
+    /// <summary>Whether the head is the embedding, with the adapters too.</summary>
+    public bool IsTied => this[ParameterSpec.Embedding] is var embedding && this[ParameterSpec.Head] is var head
+        && (ReferenceEquals(head, embedding)
+            || head.Adapters.Count == 0 && embedding.Adapters.Count == 0 && ReferenceEquals(head.Value, embedding.Value));
 
     /// <summary>The same weights with other adapters active; their memory stays this one's.</summary>
     /// <param name="adapters">Names of adapters of the plan; none for the model without any.</param>
@@ -88,22 +89,23 @@ internal sealed class ModelParameters : IDisposable
         var wanted = names.ToArray();
         Adapters = [.. Plan.Adapters.Where(adapter => wanted.Contains(adapter.Name))];
         _adapted = [];
-        foreach (var name in Adapters.SelectMany(adapter => adapter.Layers.Where(layer => !IsTiedHead(layer)).Select(layer =>
-            layer.Base.Name)
+        foreach (var name in Adapters.SelectMany(adapter => adapter.Layers.Select(layer => layer.Base.Name)
             .Concat(adapter.Whole.Select(pair => pair.Base.Name))).Distinct())
         {
             // What lies below an adapter that has trained the weight whole is not used.
             var whole = Adapters.Index().LastOrDefault(pair => pair.Item.Whole.Any(replaced => replaced.Base.Name == name));
-            var own = whole.Item is null ? _byName[name] : _byName[whole.Item.Whole.First(pair => pair.Base.Name == name).Own.Name];
+            var own = whole.Item is null ? Own(name)! : _byName[whole.Item.Whole.First(pair => pair.Base.Name == name).Own.Name];
             LowRank[] added = [.. Operations(Adapters.Skip(whole.Item is null ? 0 : whole.Index + 1),
-                layer => layer.Base.Name == name && !IsTiedHead(layer))];
+                layer => layer.Base.Name == name)];
             _adapted[name] = added.Length > 0 ? own.With(added) : own;
         }
-        if (Tokens() is { } tokens)
-            _adapted[ParameterSpec.Embedding] = this[ParameterSpec.Embedding].With(this[ParameterSpec.Embedding].Adapters, tokens);
+        if (Tokens() is not { } tokens)
+            return;
+        var (embedding, head) = (this[ParameterSpec.Embedding], this[ParameterSpec.Head]);
+        _adapted[ParameterSpec.Embedding] = embedding.With(embedding.Adapters, tokens);
+        if (ReferenceEquals(head.Value, embedding.Value))        // tied
+            _adapted[ParameterSpec.Head] = head.With(head.Adapters, tokens);
     }
-
-    private static bool IsTiedHead(AdapterLayer layer) => layer.Place == AdapterPlace.Head && layer.Base.Name == ParameterSpec.Embedding;
 
     /// <summary>The rows of tokens that adapters have trained; of two adapters the upper one's.</summary>
     private ReplacedRows? Tokens()

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Torch.Quantised;
@@ -150,10 +151,15 @@ internal sealed class ParameterPlan
     /// <summary>The same model, frozen, with adapters over it.</summary>
     /// <param name="adapters">Lowest first.</param>
     /// <param name="upRate">What the learning rate of B matrices and vectors is multiplied by (LoRA+, arXiv:2402.12354).</param>
-    public ParameterPlan With(IReadOnlyList<AdapterLayout> adapters, double upRate = 1) => new(Residual, Compute,
-        [.. Rules, .. adapters.SelectMany(adapter => adapter.Specs.Select(spec => Of(adapter, spec, adapter.IsTrained, upRate))
-            .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))])
-    { Adapters = adapters };
+    /// <exception cref="InputException">They undo one another.</exception>
+    public ParameterPlan With(IReadOnlyList<AdapterLayout> adapters, double upRate = 1)
+    {
+        AdapterLayout.RequireTogether(adapters);
+        return new(Residual, Compute, [.. Rules, .. adapters.SelectMany(adapter =>
+            adapter.Specs.Select(spec => Of(adapter, spec, adapter.IsTrained, upRate))
+                .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))])
+        { Adapters = adapters };
+    }
 
     private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate)
     {

@@ -44,6 +44,9 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";
 
+    /// <summary>The name of the head; of a tied one, the name under which adapters know it.</summary>
+    internal const string Head = "head.weight";
+
     /// <summary>The name of the table of learned positions.</summary>
     internal const string Positions = "positions.weight";
 

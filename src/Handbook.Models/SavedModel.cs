@@ -28,7 +28,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     /// <summary>About how many bytes <see cref="Write"/> writes.</summary>
     public long Bytes => (Tensors is not null ? Tensors.Sum(tensor => tensor.Info.ByteCount)
         : _adapter is null ? model.Parameters.Count * dtype.Size
-        : _adapter.Specs.Concat(_adapter.FixedSpecs).Concat(Tables(_adapter).Select(table => table.Own)).Sum(spec => spec.Count)
+        : _adapter.Saved.Concat(_adapter.FixedSpecs).Concat(Tables(_adapter).Select(table => table.Own)).Sum(spec => spec.Count)
             * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
@@ -50,9 +50,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     private void WriteAdapter(string folder, AdapterLayout adapter)
     {
         var chain = TrainedOn ?? throw new InvalidOperationException("an adapter is saved with what it was trained on");
-        ParameterSpec[] plain = [.. adapter.Layers.Where(layer => layer.Start is null).SelectMany(layer => layer.Specs),
-            .. adapter.Whole.Select(pair => pair.Own), .. adapter.Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
         var started = adapter.Layers.Where(layer => layer.Start is not null).ToArray();
+        ParameterSpec[] plain = [.. adapter.Saved.Except(started.SelectMany(layer => layer.Specs))];
         var below = model.Parameters.With();
         var tables = Tables(adapter).ToArray();
         WeightFilesWriter.Save(folder, [.. PublishedTensors.Of(plain, Read, adapter.IsBFloat16 ? DType.BFloat16 : DType.Float32),
@@ -66,8 +65,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
 
-    private IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Tables(AdapterLayout adapter) => SavedTables.ToSave(adapter,
-        [.. model.Parameters.Plan.Rules.Where(rule => rule.Adapter is null).Select(rule => rule.Spec)], adapter.HasOwnTables);
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Tables(AdapterLayout adapter) => SavedTables.ToSave(adapter,
+        adapter.HasOwnTables);
 
     private TensorData Read(string name) => Read(model.Parameters, name);
 

@@ -36,9 +36,11 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             else
                 foreach (var part in layer.Specs.SelectMany(spec => spec.Parts))
                     tensors.Find(part.Published, part.PublishedShape);
-        foreach (var part in layout.Whole.Select(pair => pair.Own).Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own =>
-            own.Parts))
+        foreach (var part in layout.Whole.Select(pair => pair.Own).DistinctBy(own => own.Name)
+            .Concat(layout.Tokens is { } rows ? [rows.Own] : []).SelectMany(own => own.Parts))
             tensors.Find(part.Published, part.PublishedShape);
+        foreach (var pair in layout.Whole.GroupBy(pair => pair.Own.Name))
+            tensors.RequireSame([.. pair.Select(own => own.Own.Parts[0])]);
         tensors.RequireNoOthers(SavedTables.Known(layout));      // those are the model's own, and are read with it
     }
 
@@ -51,7 +53,7 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             else
                 foreach (var spec in layer.Specs)
                     Read(spec);
-        foreach (var (replaced, own) in layout.Whole)
+        foreach (var (replaced, own) in layout.Whole.DistinctBy(pair => pair.Own.Name))
         {
             if (own.Parts.Count < replaced.Parts.Count)
                 parameters[own.Name].Value.Detach().CopyFrom(layout.Below(parameters, replaced.Name));
@@ -107,6 +109,18 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
                     fix: Cure);
             return info.DType.IsFloat ? _files.Read(name) : throw new InputException($"{_files.Path}: tensor \"{name}\" has elements "
                 + $"of type {info.DType}, but an adapter's are floating-point numbers", fix: Cure);
+        }
+
+        /// <summary>Requires that what is one matrix is the same tensor under all of its names; the first is there, others may be
+        /// missing.</summary>
+        public void RequireSame(IReadOnlyList<ParameterPart> parts)
+        {
+            foreach (var other in parts.Skip(1).Where(part => _names.ContainsKey(part.Published)))
+                if (!SavedTables.IsSame(Find(parts[0].Published, parts[0].PublishedShape), Find(other.Published, other.PublishedShape)))
+                    throw new InputException($"{_files.Path}: tensors \"{parts[0].Published}\" and \"{other.Published}\" differ, but "
+                        + "ensure_weight_tying makes them one", why: "head and embedding are trained as the one matrix that they are",
+                        fix: "remove ensure_weight_tying from adapter_config.json, and name both in modules_to_save, where they were "
+                        + "trained apart");
         }
 
         public void RequireNoOthers(IEnumerable<string> passed)

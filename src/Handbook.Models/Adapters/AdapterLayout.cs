@@ -59,7 +59,8 @@ internal sealed record AdapterLayout
     public required IReadOnlyList<AdapterLayer> Layers { get; init; }
 
     /// <summary>Parameters that it replaces by its own, trained whole: the model's, and its own. Of a vector of several biases its own may
-    /// have few of the parts; the rows of the others stay the model's.</summary>
+    /// have few of the parts; the rows of the others stay the model's. Where head and embedding are trained as one, both have the same
+    /// own.</summary>
     public required IReadOnlyList<(ParameterSpec Base, ParameterSpec Own)> Whole { get; init; }
 
     /// <summary>The rows of tokens that are trained by themselves, and which tokens; null for none.</summary>
@@ -84,7 +85,10 @@ internal sealed record AdapterLayout
     public bool IsReference { get; init; }
 
     /// <summary>Everything that it is.</summary>
-    public IEnumerable<ParameterSpec> Specs => [.. Layers.SelectMany(layer => layer.Specs), .. Whole.Select(pair => pair.Own),
+    public IEnumerable<ParameterSpec> Specs => Saved.DistinctBy(spec => spec.Name);
+
+    /// <summary>The same as it is saved: what head and embedding have in common under both names.</summary>
+    public IEnumerable<ParameterSpec> Saved => [.. Layers.SelectMany(layer => layer.Specs), .. Whole.Select(pair => pair.Own),
         .. Tokens is { } tokens ? (ParameterSpec[])[tokens.Own] : []];
 
     /// <summary>What never changes: the starts of its layers.</summary>
@@ -105,9 +109,9 @@ internal sealed record AdapterLayout
         var modules = new AdapterModules(family, decoder, specs);
         var chosen = modules.Targets(config, where);
         foreach (var module in chosen)
-            Require(module, PlaceOf(module, modules, decoder), config, where);
+            Require(module, PlaceOf(module), modules, config, where);
         var layers = new List<AdapterLayer>();
-        foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module, modules, decoder))))
+        foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module))))
         {
             var layer = Layer(name, group.Key.Spec, group.Key.Place, [.. group.Select(module => module.Path)], config, "");
             layers.Add(config.Init is AdapterInit.Pissa or AdapterInit.Olora
@@ -126,7 +130,7 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, decoder, modules, specs, where),
+            Whole = [.. Replaced(name, config, modules, where),
                 .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)])],
             Tokens = TokensOf(name, config, modules, decoder),
             Modules = modules,
@@ -138,10 +142,11 @@ internal sealed record AdapterLayout
     }
 
     /// <summary>What the head and the look-up of tokens cannot have.</summary>
-    private static void Require(AdapterModule module, AdapterPlace place, AdapterConfig config, string where)
+    private static void Require(AdapterModule module, AdapterPlace place, AdapterModules modules, AdapterConfig config, string where)
     {
-        if (config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(module.Path, saved)) is { } whole)
-            throw new InputException($"{where}: {module.Path} gets an adapter, and modules_to_save ({whole}) trains it whole",
+        if (modules.IsWhole(config, module.Path))
+            throw new InputException($"{where}: {module.Path} gets an adapter, and modules_to_save "
+                + $"({string.Join(", ", config.ModulesToSave)}) trains it whole",
                 why: "the adapter would be added to what is trained anyway", fix: "name it in one of the two");
         if (place == AdapterPlace.Layer)
             return;
@@ -172,9 +177,13 @@ internal sealed record AdapterLayout
             throw new InputException($"trainable_token_indices: {(ids.Count == 0 ? "the list is empty"
                 : $"token {ids.First(id => id < 0 || id >= decoder.VocabularySize)} is outside the vocabulary of {decoder.VocabularySize}")}",
                 fix: "name ids of the tokenizer, from 0");
-        if (config.ModulesToSave.Any(saved => ModuleNames.EndsWith(modules.Embedding, saved)))
+        if (modules.IsWhole(config, modules.Embedding))
             throw new InputException("trainable_token_indices: modules_to_save trains the whole embedding already",
                 fix: "remove one of the two");
+        if (modules.IsTied && modules.IsWhole(config, modules.Head))
+            throw new InputException($"trainable_token_indices: modules_to_save trains {modules.Head} whole, which is the embedding",
+                why: "rows that are trained by themselves are the head's rows too, and a head of its own has others",
+                fix: $"remove one of the two, or name {modules.Embedding} in modules_to_save as well");
         var size = decoder.HiddenSize;
         return (new($"embed.{name}.tokens", [ids.Count, size], [new($"{Prefix}{modules.Embedding}.token_adapter.trainable_tokens_delta",
             [ids.Count, size], 0, 0, ids.Count, false)], ParameterKind.Embedding, 0), ids);
@@ -185,23 +194,24 @@ internal sealed record AdapterLayout
         : config.LoraBias ? "lora_bias"
         : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? "init_lora_weights that decomposes it" : null;
 
-    private static AdapterPlace PlaceOf(AdapterModule module, AdapterModules modules, DecoderConfig decoder) =>
-        module.Spec.Name == "head.weight" || decoder.TiedHead && module.Path == modules.Head ? AdapterPlace.Head
-        : module.Spec.Name == ParameterSpec.Embedding ? AdapterPlace.Embedding
-        : AdapterPlace.Layer;
+    private static AdapterPlace PlaceOf(AdapterModule module) => module.Spec.Name switch
+    {
+        ParameterSpec.Head => AdapterPlace.Head,
+        ParameterSpec.Embedding => AdapterPlace.Embedding,
+        _ => AdapterPlace.Layer,
+    };
 
     private static AdapterLayer Layer(string name, ParameterSpec spec, AdapterPlace place, string[] modules, AdapterConfig config,
         string suffix)
     {
         var inputs = spec.Shape[1];
-        var own = $"{spec.Name[..^".weight".Length]}{(place == AdapterPlace.Head ? ".head" : "")}.{name}{suffix}";
+        var own = $"{spec.Name[..^".weight".Length]}.{name}{suffix}";
         var (downs, targets) = (new List<ParameterPart>(), new List<AdapterTarget>());
         var rank = 0L;
         foreach (var module in modules)
         {
             var (published, r) = (Prefix + module, config.RankOf(module));
-            ParameterPart[] parts = [.. spec.Parts.Where(part => AdapterModules.PathOf(part.Published) == module
-                || place == AdapterPlace.Head)];
+            ParameterPart[] parts = [.. spec.Parts.Where(part => AdapterModules.PathOf(part.Published) == module)];
             var (start, rows, width) = (parts.Min(part => part.Start), parts.Sum(part => part.Rows), Width(parts[0]));
             if (place == AdapterPlace.Embedding)
             {
@@ -233,18 +243,13 @@ internal sealed record AdapterLayout
     /// <summary>Outputs of a published layer.</summary>
     private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
 
-    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, DecoderConfig decoder,
-        AdapterModules modules, IReadOnlyList<ParameterSpec> specs, string where)
+    private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, AdapterModules modules,
+        string where)
     {
-        if (decoder is { TiedHead: true, Head: ModelHead.Language }
-            && config.ModulesToSave.FirstOrDefault(saved => ModuleNames.EndsWith(modules.Head, saved)) is { } head)
-            throw new InputException($"{where}: modules_to_save names {head}, which this model does not have: its head is its embedding",
-                why: "nothing would be trained there, and nothing saved",
-                fix: $"name {modules.Embedding} and set ensure_weight_tying: true, which trains both as the one matrix that they are");
-        foreach (var spec in specs)
+        foreach (var spec in modules.Specs)
         {
             bool[] meant = [.. spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])
-                .Select(module => config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved)))];
+                .Select(module => modules.IsWhole(config, module))];
             if (!meant.Contains(true))
                 continue;
             if (meant.Contains(false))
@@ -252,9 +257,10 @@ internal sealed record AdapterLayout
                     + "multiplied together with its neighbours",
                     why: "a part of one product cannot be trained whole while the rest is frozen",
                     fix: "give it an adapter instead, or name its neighbours as well");
+            var isSecond = spec.Name == ParameterSpec.Head && modules.AreOne(config);
             yield return (spec, spec with
             {
-                Name = $"{spec.Name}.{name}",
+                Name = $"{(isSecond ? ParameterSpec.Embedding : spec.Name)}.{name}",
                 Parts = [.. spec.Parts.Select(part => part with { Published = Prefix + part.Published })],
             });
         }
@@ -277,6 +283,32 @@ internal sealed record AdapterLayout
                 biases.Add((spec, spec with { Name = $"{spec.Name}.{name}", Parts = [.. own] }));
         }
         return biases;
+    }
+
+    /// <summary>Requires that adapters over one another leave each other's work in place.</summary>
+    /// <param name="adapters">Lowest first.</param>
+    /// <exception cref="InputException">One trains whole what a lower one changed otherwise.</exception>
+    public static void RequireTogether(IReadOnlyList<AdapterLayout> adapters)
+    {
+        for (var i = 1; i < adapters.Count; i++)
+            foreach (var lower in adapters.Take(i).Where(adapter => !adapter.IsReference))
+                foreach (var (weight, _) in adapters[i].Whole)
+                    if (adapters[i].Loses(lower, weight) is { } what)
+                        throw new InputException($"modules_to_save trains {AdapterModules.PathOf(weight.Parts[0].Published)} whole, and an "
+                            + $"adapter below it {what}",
+                            why: "the copy begins with the model's own weight, and what is below would be lost",
+                            fix: "merge the lower one into its model first with `handbook merge`");
+    }
+
+    /// <summary>What of a lower adapter a weight that this one trains whole does not have; null for nothing.</summary>
+    private string? Loses(AdapterLayout lower, ParameterSpec weight)
+    {
+        var isTable = weight.Name == ParameterSpec.Embedding || weight.Name == ParameterSpec.Head && Modules.IsTied;
+        return lower.Layers.Any(layer => layer.Base.Name == weight.Name) ? "has A and B there"
+            : isTable && lower.Tokens is not null ? "has trained some of its rows (trainable_token_indices)"
+            : isTable && Modules.AreOne(Config) && !Modules.AreOne(lower.Config)
+                && lower.Whole.Any(pair => pair.Base.Name is ParameterSpec.Embedding or ParameterSpec.Head)
+            ? "has made head and embedding two (ensure_weight_tying makes them one)" : null;
     }
 
     /// <summary>The rows of parameters in <see cref="Whole"/> that stay the model's: parameter, first row, rows.</summary>

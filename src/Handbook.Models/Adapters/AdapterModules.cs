@@ -20,19 +20,52 @@ internal sealed class AdapterModules
     public AdapterModules(Family family, DecoderConfig config, IReadOnlyList<ParameterSpec> specs)
     {
         (_family, _config) = (family, config);
+        Head = config.Head == ModelHead.Score ? "score" : PathOf(family.HeadName);
+        if (IsTied)
+        {
+            var table = specs.First(spec => spec.Name == ParameterSpec.Embedding);
+            specs = [.. specs, table with
+            {
+                Name = ParameterSpec.Head,
+                Parts = [.. table.Parts.Select(part => part with { Published = family.HeadName })]
+            }];
+        }
+        Specs = specs;
         _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding)
             .SelectMany(spec => spec.Parts.Select(part => part.Published).Distinct().Select(name => new AdapterModule(PathOf(name), spec)))];
         _paths = [.. specs.SelectMany(spec => spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])).Distinct()];
-        Head = config.Head == ModelHead.Score ? "score" : PathOf(family.HeadName);
-        if (config is { TiedHead: true, Head: ModelHead.Language })
-            _all = [.. _all, new(Head, specs.First(spec => spec.Name == ParameterSpec.Embedding))];
     }
+
+    /// <summary>The model's parameters, and a tied head as one: an adapter may give it values of its own.</summary>
+    public IReadOnlyList<ParameterSpec> Specs { get; }
 
     /// <summary>The head's path.</summary>
     public string Head { get; }
 
     /// <summary>The token embedding's path.</summary>
     public string Embedding => PathOf(_family.EmbeddingName);
+
+    /// <summary>Whether the model's head is its embedding.</summary>
+    public bool IsTied => HasTiedHead(_config);
+
+    private static bool HasTiedHead(DecoderConfig config) => config is { TiedHead: true, Head: ModelHead.Language };
+
+    /// <summary>Whether an adapter trains a module whole: its own copy, or that of embedding and head together
+    /// (<see cref="AdapterConfig.TieWeights"/>).</summary>
+    /// <param name="module">Its path.</param>
+    public static bool IsWhole(AdapterConfig config, string module, Family family, DecoderConfig decoder)
+    {
+        string[] tables = [PathOf(family.EmbeddingName), PathOf(family.HeadName)];
+        return config.TieWeights && HasTiedHead(decoder) && tables.Contains(module) ? tables.Any(IsNamed) : IsNamed(module);
+
+        bool IsNamed(string path) => config.ModulesToSave.Any(saved => ModuleNames.EndsWith(path, saved));
+    }
+
+    /// <inheritdoc cref="IsWhole(AdapterConfig, string, Family, DecoderConfig)"/>
+    public bool IsWhole(AdapterConfig config, string module) => IsWhole(config, module, _family, _config);
+
+    /// <summary>Whether head and embedding are trained whole as the one matrix that they are.</summary>
+    public bool AreOne(AdapterConfig config) => config.TieWeights && IsTied && IsWhole(config, Head);
 
     /// <summary>A published tensor's module.</summary>
     public static string PathOf(string published) => published.EndsWith(".weight", StringComparison.Ordinal) ? published[..^7] : published;

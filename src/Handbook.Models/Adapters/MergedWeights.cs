@@ -23,8 +23,6 @@ internal sealed class MergedWeights
     /// <summary>Elements of a tile: 32 MB in float64.</summary>
     private const long TileElements = 1 << 22;
 
-    private const string HeadName = "head.weight";
-
     private readonly Decoder _model;
     private readonly ModelWeights _values;
     private readonly DType? _dtype;
@@ -41,7 +39,7 @@ internal sealed class MergedWeights
     public MergedWeights(Decoder model, ModelWeights values, PublishedConfig config, DType? dtype = null)
     {
         (_model, _values, _dtype) = (model, values, dtype);
-        _unties = config.Decoder is { TiedHead: true, Head: ModelHead.Language } && !IsTied(model);
+        _unties = config.Decoder is { TiedHead: true, Head: ModelHead.Language } && !model.Parameters.IsTied;
         Config = _unties ? config.With(("tie_word_embeddings", false)) : config;
         if (values.Quantised is not null)
             Config = Config.WithoutQuantisation();
@@ -85,18 +83,14 @@ internal sealed class MergedWeights
     /// <summary>The tensors under their published names, computed as they are written.</summary>
     public IReadOnlyList<TensorToSave> Tensors() => PublishedTensors.Of(Specs, Read, DTypeOf);
 
-    private static bool IsTied(Decoder model) => model.Parameters[ParameterSpec.Embedding] is var embedding
-        && (ReferenceEquals(model.Head, embedding)
-            || model.Head.Adapters.Count == 0 && embedding.Adapters.Count == 0 && ReferenceEquals(model.Head.Value, embedding.Value));
-
     // The values of codes have a type that says how they were made (int8: float16), not what the model is kept in.
     private DType DTypeOf(ParameterSpec spec) => _dtype ?? (_values.HasNewHead && spec.Name == "score.weight"
         || _values.FormatOf(NameInBase(spec)) is not null ? DType : _values.DTypeOf(NameInBase(spec)));
 
     /// <summary>The parameter of the base that one of ours begins with.</summary>
-    private string NameInBase(ParameterSpec spec) => _unties && spec.Name == HeadName ? ParameterSpec.Embedding : spec.Name;
+    private string NameInBase(ParameterSpec spec) => _unties && spec.Name == ParameterSpec.Head ? ParameterSpec.Embedding : spec.Name;
 
-    private Parameter ParameterOf(ParameterSpec spec) => spec.Name == HeadName ? _model.Head : _model.Parameters[spec.Name];
+    private Parameter ParameterOf(ParameterSpec spec) => spec.Name == ParameterSpec.Head ? _model.Head : _model.Parameters[spec.Name];
 
     private bool IsReplaced(ParameterSpec spec) => ParameterOf(spec).Name != NameInBase(spec);
 

@@ -15,7 +15,7 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
     {
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        foreach (var (replaced, own) in layout.Whole)
+        foreach (var (replaced, own) in layout.Whole.DistinctBy(pair => pair.Own.Name))
             parameters[own.Name].Value.Detach().CopyFrom(layout.Below(parameters, replaced.Name));
         if (layout.Tokens is { } tokens)
         {
@@ -37,7 +37,6 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
                     {
                         AdapterPlace.Embedding => AdaptedTable.InverseNorms(parameters[layer.Base.Name],
                             parameters.Plan.Residual)[^1]!.Pow(-1),
-                        AdapterPlace.Head when layer.Base.Name == ParameterSpec.Embedding => AdaptedLinear.RowNorms(parameters.TiedHead()),
                         _ => AdaptedLinear.RowNorms(parameters[layer.Base.Name]).Narrow(0, target.RowStart, target.Up.Shape[0]),
                     });
         }

@@ -36,20 +36,21 @@ internal sealed class SavedTables
         using var files = WeightFiles.Open(AdapterFolder.FileOf(folder));
         var today = AdapterFolder.Names(files);
         var (embedding, head, decoder) = (below.Family.EmbeddingName, below.Family.HeadName, below.Decoder);
+        var isTied = decoder is { TiedHead: true, Head: ModelHead.Language };
         var names = new Dictionary<string, string>();
         var rows = new Dictionary<string, int>();
         foreach (var published in decoder.Head == ModelHead.Score ? (string[])[embedding] : [embedding, head])
         {
             var module = AdapterModules.PathOf(published);
-            var isWhole = config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved));
+            var isWhole = AdapterModules.IsWhole(config, module, below.Family, decoder);
             if (Find(module, ".weight", today) is not { } name)
                 continue;
             var shape = files.Info(today[name]).Shape;
             if (shape is not [> 0 and var count, var width] || width != decoder.HiddenSize)
                 throw Senseless($"tensor \"{today[name]}\" has shape {shape}, and the model's tables are {decoder.HiddenSize} wide");
             rows[today[name]] = (int)count;
-            // What is trained whole is the adapter's; it is the base's only where that has no table of this size.
-            if (!isWhole || name != AdapterLayout.Prefix + published || count != decoder.VocabularySize)
+            // What is trained whole is the adapter's; it is the base's only where that has no table of this size. A tied head has none.
+            if (!isWhole || name != AdapterLayout.Prefix + published || count != decoder.VocabularySize && !(isTied && published == head))
                 names[published] = today[name];
             if (config.Bias == AdapterBias.None && published == head && !isWhole && Find(module, ".bias", today) is { } bias)
                 names[module + ".bias"] = today[bias];
@@ -58,7 +59,7 @@ internal sealed class SavedTables
             throw Senseless("tensors " + string.Join(" and ", rows.Select(pair => $"\"{pair.Key}\" ({pair.Value} rows)"))
                 + " differ in their rows");
         if (rows.Count == 1 && rows.Values.First() is var only && only != decoder.VocabularySize
-            && decoder is { TiedHead: false, Head: ModelHead.Language })
+            && decoder.Head == ModelHead.Language && (!isTied || names.Count == 0))
             throw Senseless($"tensor \"{rows.Keys.First()}\" has {only} rows, but the model's other table has "
                 + $"{decoder.VocabularySize} and is not here");
         if (decoder.TiedHead && names.GetValueOrDefault(head) is { } tied)
@@ -92,8 +93,7 @@ internal sealed class SavedTables
 
     /// <summary>The tables that PEFT saves with an adapter: parameters of the base, under their names in the adapter's file.</summary>
     /// <param name="isResized">Whether the vocabulary is another than that of the model that the adapter names as its base.</param>
-    public static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> ToSave(AdapterLayout layout, IReadOnlyList<ParameterSpec> specs,
-        bool isResized)
+    public static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> ToSave(AdapterLayout layout, bool isResized)
     {
         var (config, modules) = (layout.Config, layout.Modules);
         var named = config.TrainedTokens.Count == 0 && (config.Targets is { Pattern: { } pattern }
@@ -107,13 +107,11 @@ internal sealed class SavedTables
             var wrapped = layout.Layers.Any(layer => layer.Targets.Any(target => target.Module == module));
             if (named && !wrapped)
                 continue;
-            var whole = config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved));
+            var whole = modules.IsWhole(config, module);
             var place = wrapped ? ".base_layer" : whole ? ".original_module"
                 : layout.Tokens is not null && module == modules.Embedding ? ".token_adapter.base_layer" : "";
-            var isTied = module == modules.Head && specs.All(spec => spec.Parts[0].Published != module + ".weight");
-            foreach (var spec in specs.Where(spec => isTied ? spec.Name == ParameterSpec.Embedding
-                : spec.Parts[0].Published == module + ".weight" || spec.Parts[0].Published == module + ".bias"
-                    && config.Bias == AdapterBias.None))
+            foreach (var spec in modules.Specs.Where(spec => spec.Parts[0].Published == module + ".weight"
+                || spec.Parts[0].Published == module + ".bias" && config.Bias == AdapterBias.None))
             {
                 var end = spec.Kind == ParameterKind.Bias ? ".bias" : ".weight";
                 yield return (spec, spec with

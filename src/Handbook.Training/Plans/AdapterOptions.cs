@@ -77,7 +77,8 @@ public sealed record AdapterOptions
     /// weight), <c>olora</c> (its QR decomposition), or <c>false</c> (random, so that the model changes at once).</summary>
     public AdapterStart InitLoraWeights { get; init; }
 
-    /// <summary>Let a tied head follow an embedding that <c>lora_modules_to_save</c> trains.</summary>
+    /// <summary>Train a tied head and the embedding as one where <c>lora_modules_to_save</c> names either; otherwise each that it names
+    /// gets a copy of its own.</summary>
     public bool EnsureWeightTying { get; init; }
 
     /// <summary>Train without dropout whatever <c>lora_dropout</c> says; null as the method's trainer does: methods that compare answers

@@ -108,13 +108,63 @@ public sealed class MergedWeightsTests : IDisposable
         Assert.Equal(tied, model.Weights.HasOwnHead);
     }
 
-    [Fact]
-    public void A_tied_head_that_follows_a_trained_embedding_stays_tied()
+    [Theory]
+    [InlineData("embed_tokens")]
+    [InlineData("lm_head")]
+    [InlineData("embed_tokens, lm_head")]
+    public void A_tied_head_that_follows_a_trained_embedding_stays_tied(string saved)
     {
         using var model = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))),
-            All() with { ModulesToSave = ["embed_tokens"], TieWeights = true, Targets = ModuleNames.Of(["o_proj"]) });
+            All() with { ModulesToSave = [.. saved.Split(", ")], TieWeights = true, Targets = ModuleNames.Of(["o_proj"]) });
         AssertSame(model);
         Assert.False(model.Weights.HasOwnHead);
+        Assert.True(PublishedConfig.Load(model.Folder).Decoder.TiedHead);
+    }
+
+    [Theory]
+    [InlineData("lm_head", "o_proj")]
+    [InlineData("embed_tokens, lm_head", "o_proj")]
+    [InlineData("lm_head", "embed_tokens")]         // the look-up has an adapter, the product its own matrix
+    [InlineData("embed_tokens", "lm_head")]
+    public void A_tied_head_that_was_trained_whole_is_a_matrix_of_its_own(string saved, string target)
+    {
+        using var model = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))),
+            All() with { ModulesToSave = [.. saved.Split(", ")], Targets = ModuleNames.Of([target]) });
+        AssertSame(model);
+        Assert.True(model.Weights.HasOwnHead);
+        Assert.False(PublishedConfig.Load(model.Folder).Decoder.TiedHead);
+        using var files = WeightFiles.Open(model.Folder);
+        Assert.NotEqual(files.Read("lm_head.weight").Singles(), files.Read("model.embed_tokens.weight").Singles());
+    }
+
+    [Fact]
+    public void Adapters_over_one_another_may_each_have_a_tied_head()
+    {
+        AdapterConfig whole = All() with { ModulesToSave = ["lm_head"], Targets = ModuleNames.Of(["o_proj"]) };
+        using var model = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))), whole,
+            All() with { Targets = ModuleNames.Of(["lm_head", "q_proj"]) });
+        AssertSame(model);
+        using var again = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))), whole, whole);
+        AssertSame(again);
+        using var rows = new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))), whole,
+            All() with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [3, 5] } });
+        AssertSame(rows);
+    }
+
+    [Fact]
+    public void A_weight_that_is_trained_whole_over_an_adapter_of_it_is_refused()
+    {
+        Refused("has A and B there", All() with { Targets = ModuleNames.Of(["lm_head"]) }, Saving("lm_head"));
+        Refused("has A and B there", All() with { Targets = ModuleNames.Of(["down_proj"]) }, Saving("down_proj"));
+        AdapterConfig rows = All() with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [3, 5] } };
+        Refused("has trained some of its rows", rows, Saving("embed_tokens"));
+        Refused("has trained some of its rows", rows, Saving("lm_head"));
+        Refused("has made head and embedding two", Saving("lm_head"), Saving("embed_tokens") with { TieWeights = true });
+
+        static AdapterConfig Saving(string module) => All() with { ModulesToSave = [module], Targets = ModuleNames.Of(["o_proj"]) };
+
+        void Refused(string what, params AdapterConfig[] configs) => Assert.Contains(what, Assert.Throws<InputException>(() =>
+            new MergedModel(Base(Some.Llama(("tie_word_embeddings", true))), configs)).What);
     }
 
     [Theory]

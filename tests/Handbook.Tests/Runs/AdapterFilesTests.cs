@@ -44,6 +44,41 @@ public sealed class AdapterFilesTests : IDisposable
         Assert.Equal(!tied, merged.Names.Contains("lm_head.weight"));
     }
 
+    /// <summary>Head and embedding are one in this model; an adapter may make two of them, or train the one.</summary>
+    [Theory]
+    [InlineData("[lm_head, embed_tokens]", false), InlineData("[lm_head]", false), InlineData("[embed_tokens]", false)]
+    [InlineData("[lm_head, embed_tokens]", true)]
+    public void A_tied_head_is_trained_whole_used_and_merged(string saved, bool asOne)
+    {
+        string[] keys = [$"lora_modules_to_save: {saved}", $"ensure_weight_tying: {(asOne ? "true" : "false")}", "save_strategy: steps",
+            "save_steps: 2", "save_total_limit: 5"];
+        _runs.Train("cpt", "whole", keys);
+        _runs.CutAfter("whole", "cut", 2);
+        _runs.Train("cpt", "cut", keys);
+        var (tensors, again) = (Tensors("whole"), Tensors("cut"));
+        Assert.Equal(tensors.Keys, again.Keys);
+        Assert.All(tensors, tensor => Assert.Equal(tensor.Value, again[tensor.Key]));
+
+        MergeRun.Run(new() { Adapter = _runs["whole"], Output = _runs["merged"] });
+        Assert.Equal(asOne, PublishedConfig.Load(_runs["merged"]).Decoder.TiedHead);
+        using var below = WeightFiles.Open(_runs["model"]);
+        using var merged = WeightFiles.Open(_runs["merged"]);
+        Assert.Equal(!asOne, merged.Has("lm_head.weight"));
+        foreach (var name in (string[])["model.embed_tokens.weight", "lm_head.weight"])
+        {
+            var own = tensors.GetValueOrDefault("base_model.model." + name);
+            Assert.Equal(asOne || saved.Contains(name.Split('.')[^2]), own is not null);
+            if (own is not null)
+                Assert.NotEqual(Values(below, "model.embed_tokens.weight"), own);
+            if (!asOne)
+                Assert.Equal(own ?? Values(below, "model.embed_tokens.weight"), Values(merged, name));
+        }
+        if (!asOne)
+            return;
+        Assert.Equal(tensors["base_model.model.lm_head.weight"], tensors["base_model.model.model.embed_tokens.weight"]);
+        Assert.Equal(tensors["base_model.model.lm_head.weight"], Values(merged, "model.embed_tokens.weight"));
+    }
+
     [Fact]
     public void Number_29_an_adapter_saved_over_any_form_of_weights_is_read_over_any_other()
     {

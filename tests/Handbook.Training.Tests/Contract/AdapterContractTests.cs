@@ -118,6 +118,27 @@ public sealed class AdapterContractTests
         Assert.Equal(plain.Logits(bin.Stream).ToArray<double>(), model.With().Logits(bin.Stream).ToArray<double>());
     }
 
+    /// <summary>The head of this network is its embedding: its own copy of either, of both, or one for both.</summary>
+    [Theory]
+    [InlineData("lm_head", false, new[] { "head.weight.default" })]
+    [InlineData("wte", false, new[] { "embed.weight.default" })]
+    [InlineData("lm_head, wte", false, new[] { "embed.weight.default", "head.weight.default" })]
+    [InlineData("lm_head", true, new[] { "embed.weight.default" })]
+    [InlineData("lm_head, wte", true, new[] { "embed.weight.default" })]
+    public void Gradients_of_a_tied_head_that_is_trained_whole_are_differences_of_the_loss(string saved, bool asOne, string[] own)
+    {
+        var config = AdapterKinds.Config(AdapterKind.Lora) with { ModulesToSave = [.. saved.Split(", ")], TieWeights = asOne, Dropout = 0 };
+        using var model = Tiny.Adapted("gpt2", config);
+        var method = new SupervisedMethod("sft");
+        Assert.Equal(own, model.Parameters.Adapters[0].Whole.Select(pair => pair.Own.Name).Distinct());
+        Tiny.MustFollowDifferences(model, method, Tiny.Whole(Tiny.Rows(8, 4), method, 30), own, 1e-6, places: 6);
+        using var plain = Tiny.Model("gpt2");
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var bin = Tiny.Whole(Tiny.Rows(6, 4), method, 4096).Groups[0].Bins[0];
+        Assert.Equal(plain.Logits(bin.Stream).ToArray<double>(), model.With().Logits(bin.Stream).ToArray<double>());
+    }
+
     public static TheoryData<bool, double> Groups() => new() { { false, 1 }, { false, 16 }, { true, 16 } };
 
     [Theory, MemberData(nameof(Groups))]

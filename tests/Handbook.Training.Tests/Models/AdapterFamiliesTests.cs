@@ -17,7 +17,7 @@ public sealed class AdapterFamiliesTests
     private const int Rank = 8;
 
     private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian",
-        "saved", "all-biases", "own-biases", "named-dora", "tokens"];
+        "saved", "saved-head", "saved-as-one", "all-biases", "own-biases", "named-dora", "tokens"];
 
     public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
 
@@ -196,7 +196,9 @@ public sealed class AdapterFamiliesTests
                 "gaussian" => all with { Init = AdapterInit.Gaussian },
                 "all-biases" => all with { Bias = AdapterBias.All },
                 "own-biases" => all with { Bias = AdapterBias.LoraOnly, Targets = ModuleNames.Of(Targeted(kind)) },
-                "saved" => all with { ModulesToSave = [.. _tied ? [] : (string[])[_names.Head], Last(_names.Embedding), _names.Norm] },
+                "saved" => all with { ModulesToSave = [_names.Head, Last(_names.Embedding), _names.Norm] },
+                "saved-head" => all with { ModulesToSave = [_names.Head] },
+                "saved-as-one" => all with { ModulesToSave = [_tied ? _names.Head : Last(_names.Embedding)], TieWeights = true },
                 "tokens" => all with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [5, 1] } },
                 _ => all,
             };
@@ -247,11 +249,15 @@ public sealed class AdapterFamiliesTests
                         _shapes[bias]);
             if (kind == "tokens")
                 Add(_names.Embedding + ".token_adapter.trainable_tokens_delta", 2, _shapes[_names.Embedding + ".weight"][1]);
+            // a tied head is a layer of its own as soon as it is trained, with another copy or with the embedding's
+            var ofHead = (_tied ? _names.Embedding : _names.Head) + ".weight";
+            if (kind is "saved" or "saved-head" || kind == "saved-as-one" && _tied)
+                Add(_names.Head + ".weight", _shapes[ofHead]);
+            if (kind is "saved" or "saved-as-one")
+                Add(_names.Embedding + ".weight", _shapes[_names.Embedding + ".weight"]);
             if (kind == "saved")
-                foreach (var (name, shape) in _shapes)
-                    if (name[..name.LastIndexOf('.')] is var module && (module == _names.Embedding || module == _names.Norm
-                        || module == _names.Head))
-                        Add(name, shape);
+                foreach (var (name, shape) in _shapes.Where(pair => pair.Key.StartsWith(_names.Norm + ".", StringComparison.Ordinal)))
+                    Add(name, shape);
             return tensors.Order(StringComparer.Ordinal);
 
             void Add(string name, params long[] shape) => tensors.Add($"base_model.model.{name} {(ValueList<long>)[.. shape]}");

@@ -74,13 +74,18 @@ public sealed class AdapterWrongUseTests : IDisposable
         Refused("llama", Q() with { ModulesToSave = ["k_proj"] }, "modules_to_save names");
         Refused("mixtral", new() { Targets = ModuleNames.Of(["gate", "q_proj"]) }, "gate cannot have an adapter");
         Refused("gpt2", new() { Targets = ModuleNames.Of(["wpe", "c_attn"]) }, "a table of positions, cannot have an adapter");
-        Refused("gpt2", new() { ModulesToSave = ["lm_head"] }, "modules_to_save names lm_head, which this model does not have");
+        Refused("gpt2", Rows() with { ModulesToSave = ["lm_head"] }, "modules_to_save trains lm_head whole, which is the embedding");
+        Refused("gpt2", Rows() with { ModulesToSave = ["lm_head"], TieWeights = true }, "modules_to_save trains the whole embedding already");
+        Refused("gpt2", new() { Targets = ModuleNames.Of(["wte", "c_attn"]), ModulesToSave = ["lm_head"], TieWeights = true },
+            "transformer.wte gets an adapter, and modules_to_save (lm_head) trains it whole");
         Refused("olmo2", new(), "here is missing, and olmo2 has no usual targets");
         Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
             "model.embed_tokens cannot have an adapter with lora_bias");
         Refused("llama", new() { Targets = ModuleNames.Of("(([a-z_.0-9])*)*!") }, "was tried on");
 
         static AdapterConfig Q() => new() { Targets = ModuleNames.Of(["q_proj"]) };
+
+        static AdapterConfig Rows() => new() { TrainedTokens = new Dictionary<string, ValueList<int>> { ["wte"] = [3] } };
 
         static void Refused(string network, AdapterConfig config, string what) =>
             Assert.Contains(what, Assert.Throws<InputException>(() => Layout(config, network)).What);

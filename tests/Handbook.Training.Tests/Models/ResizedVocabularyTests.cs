@@ -101,6 +101,62 @@ public sealed class ResizedVocabularyTests
         Assert.Equal(Table(rows, wide, 2), off.Head.Value.ToArray<float>());
     }
 
+    /// <summary>What PEFT writes of a tied model: the base's resized table under both names, and the copies that were trained.</summary>
+    [Theory]
+    [InlineData("embed_tokens, lm_head", false)]
+    [InlineData("lm_head", false)]
+    [InlineData("model.embed_tokens", true)]
+    public void A_tied_head_that_is_trained_whole_over_a_larger_vocabulary_keeps_its_base_s_table(string saved, bool asOne)
+    {
+        using var files = new TemporaryFolder();
+        var base_ = WriteBase(files, "tied", out var config);
+        var (rows, wide) = (Vocabulary + 4, config.Decoder.HiddenSize);
+        var (below, own, head) = (Table(rows, wide, 1), Table(rows, wide, 2), asOne ? Table(rows, wide, 2) : Table(rows, wide, 3));
+        var folder = WriteAdapter(files["first"], base_, config,
+            saved == "lm_head" ? [("", below)] : [(".original_module", below), (".modules_to_save", own), ("", own)],
+            [(".original_module", below), (".modules_to_save", head), ("", head)],
+            new()
+            {
+                ["modules_to_save"] = new JsonArray([.. saved.Split(", ").Select(name => (JsonNode)name)]),
+                ["ensure_weight_tying"] = asOne,
+            });
+        using (var model = ModelSource.Find(folder) is var source ? source.Load(source.Config(), DType.Float32) : null!)
+        {
+            Assert.Equal(saved == "lm_head" ? below : own, model.Parameters[ParameterSpec.Embedding].Value.ToArray<float>());
+            Assert.Equal(head, model.Head.Value.ToArray<float>());
+            Assert.Equal(asOne, model.Parameters.IsTied);
+            using var off = model.With();
+            Assert.Equal(below, off.Head.Value.ToArray<float>());
+            Assert.Equal(below, off.Parameters[ParameterSpec.Embedding].Value.ToArray<float>());
+        }
+
+        var goesOn = ModelSource.Find(base_).ToGoOnWith(folder);
+        using var weights = goesOn.Open(goesOn.Config());
+        var layout = AdapterLayout.Of("default", AdapterConfigFile.Read(folder), weights.Family, weights.Config, weights.Parameters,
+            new AdapterFolder(folder), "here", trained: true) with
+        { HasOwnTables = goesOn.HasOwnTables };
+        using var trained = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With([layout]));
+        Change(trained);
+        Save(trained, goesOn.Config(), AdapterChain.Link(base_, base_), files["second"]);
+        Assert.Equal(Names(folder).Where(name => !name.Contains(".modules_to_save.")), Names(files["second"]));
+        var again = ModelSource.Find(files["second"]);
+        using var read = again.Load(again.Config(), DType.Float32);
+        Assert.Equal(Logits(trained, rows), Logits(read, rows));
+    }
+
+    [Fact]
+    public void Copies_of_a_matrix_that_is_trained_as_one_must_be_the_same()
+    {
+        using var files = new TemporaryFolder();
+        var base_ = WriteBase(files, "tied", out var config);
+        var wide = config.Decoder.HiddenSize;
+        var folder = WriteAdapter(files["first"], base_, config, [("", Table(Vocabulary, wide, 2))], [("", Table(Vocabulary, wide, 3))],
+            new() { ["modules_to_save"] = new JsonArray("model.embed_tokens"), ["ensure_weight_tying"] = true });
+        var source = ModelSource.Find(folder);
+        Assert.Contains("differ, but ensure_weight_tying makes them one",
+            Assert.Throws<InputException>(() => source.Load(source.Config(), DType.Float32)).What);
+    }
+
     [Fact]
     public void Tables_that_make_no_sense_are_refused()
     {
