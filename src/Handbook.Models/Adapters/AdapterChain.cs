@@ -19,6 +19,7 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
 {
     private const string Key = "trained_on";
     private const string QuantisedKey = "quantised";
+    private const string BegunKey = "went_on_with";
     private const string MergedKey = "merged_from";
     private const string IntoKey = "merged_into";
 
@@ -27,6 +28,10 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
     /// <summary>How the linear weights below were kept while the adapter was trained over them, e.g. <c>nf4, double</c>; null for as numbers.
     /// It says nothing of which weights they are.</summary>
     public string? Quantised { get; init; }
+
+    /// <summary>The adapter that training went on with, as it stood when the run began: the reference of methods that compare with it. null
+    /// for a new adapter.</summary>
+    public ModelLink? Begun { get; init; }
 
     /// <summary>The codes that <see cref="Quantised"/> names; null for numbers.</summary>
     public QuantisedFormat? Codes
@@ -53,6 +58,8 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
             };
             if (Quantised is not null)
                 said[QuantisedKey] = Quantised;
+            if (Begun is not null)
+                said[BegunKey] = Json([Begun]);
             return said;
         }
     }
@@ -67,17 +74,26 @@ internal sealed record AdapterChain(ValueList<ModelLink> Links)
         return said;
     }
 
-    private string LinksAsJson => JsonSerializer.Serialize(Links.Select(link => new[] { link.Name, link.Sha256 }), s_plain);
+    private string LinksAsJson => Json(Links);
+
+    private static string Json(IEnumerable<ModelLink> links) =>
+        JsonSerializer.Serialize(links.Select(link => new[] { link.Name, link.Sha256 }), s_plain);
 
     /// <summary>What a header says; null where it says nothing, as other programs' do.</summary>
-    public static AdapterChain? Of(IReadOnlyDictionary<string, string> metadata)
+    public static AdapterChain? Of(IReadOnlyDictionary<string, string> metadata) => Read(metadata, Key) is { } links ? new(links)
+    {
+        Quantised = metadata.GetValueOrDefault(QuantisedKey),
+        Begun = Read(metadata, BegunKey) is [var begun] ? begun : null,
+    }
+    : null;
+
+    private static ValueList<ModelLink>? Read(IReadOnlyDictionary<string, string> metadata, string key)
     {
         try
         {
-            return metadata.TryGetValue(Key, out var text) && JsonSerializer.Deserialize<string?[]?[]>(text) is [_, ..] links
+            return metadata.TryGetValue(key, out var text) && JsonSerializer.Deserialize<string?[]?[]>(text) is [_, ..] links
                 && links.All(link => link is [not null, { Length: 64 } hash] && hash.All(char.IsAsciiHexDigitLower))
-                ? new([.. links.Select(link => new ModelLink(link![0]!, link[1]!))])
-                { Quantised = metadata.GetValueOrDefault(QuantisedKey) } : null;
+                ? [.. links.Select(link => new ModelLink(link![0]!, link[1]!))] : null;
         }
         catch (JsonException)
         {

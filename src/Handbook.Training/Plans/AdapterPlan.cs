@@ -58,6 +58,8 @@ internal static class AdapterPlan
                 + "what predicts tokens", why: "it was trained under a head that scores texts", fix: "name an adapter of a language model");
         AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
             ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
+        if (reference.Length > 0 && checkpoint is not null)
+            RequireAsBegun(named, AdapterChain.Link(folder, named), Begun(run, checkpoint)!);
         var goneOn = Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true);
         if (weights.HasNewHead && !goneOn.Whole.Any(pair => pair.Base.Name == "score.weight"))
             throw new InputException($"adapter_name_or_path: {named} is the adapter of a language model: neither it nor {source.Name} "
@@ -69,6 +71,20 @@ internal static class AdapterPlan
             config, weights.Family, weights.Config, weights.Parameters, values, where, trained)
             with
         { IsBFloat16 = trained && narrow, HasOwnTables = source.HasOwnTables };
+    }
+
+    /// <summary>The adapter that a run goes on with, as it stood when the run began; null for none.</summary>
+    /// <param name="checkpoint">The folder to go on from; null begins anew.</param>
+    public static ModelLink? Begun(MethodOptions run, string? checkpoint) =>
+        run.Adapter is not { UsePeft: true, AdapterNameOrPath: { } named } ? null
+        : (checkpoint is null ? null : AdapterChain.Of(checkpoint)?.Begun) ?? AdapterChain.Link(Adapter(named), named);
+
+    private static void RequireAsBegun(string named, ModelLink now, ModelLink begun)
+    {
+        if (begun.Sha256 != now.Sha256)
+            throw new InputException($"adapter_name_or_path: {named} has other weights ({now.Sha256[..12]}) than when the run began "
+                + $"({begun.Sha256[..12]})", why: "it is the reference that the trained adapter is compared with, and was overwritten since",
+                fix: "put it back as it was, or begin anew with --fresh=true");
     }
 
     /// <summary>The folder of an adapter to go on with.</summary>

@@ -17,8 +17,9 @@ namespace Handbook.Training.Plans;
 internal sealed record TrainingPlan
 {
     private readonly List<string> _notes = [];
+    private readonly ModelLink? _begun;
 
-    private TrainingPlan(MethodOptions run) => Run = run;
+    private TrainingPlan(MethodOptions run, ModelLink? begun) => (Run, _begun) = (run, begun);
 
     /// <summary>The options that it was made from.</summary>
     public MethodOptions Run { get; }
@@ -46,7 +47,8 @@ internal sealed record TrainingPlan
         && !(Run.Adapter.DisableDropout ?? Method.DisablesDropout) ? trained.Config.Dropout : 0;
 
     /// <summary>What the adapter is trained on; null where the model's own weights are trained.</summary>
-    public AdapterChain? TrainedOn => Run.Adapter.UsePeft ? Source.Chain with { Quantised = AdapterChain.KeptAs(Parameters) } : null;
+    public AdapterChain? TrainedOn => Run.Adapter.UsePeft
+        ? Source.Chain with { Quantised = AdapterChain.KeptAs(Parameters), Begun = _begun } : null;
 
     /// <summary>Element type of the saved weights.</summary>
     public DType SaveType { get; private init; }
@@ -85,7 +87,7 @@ internal sealed record TrainingPlan
             _ => DType.Float32,
         };
         var compute = run.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
-        var plan = new TrainingPlan(run)
+        var plan = new TrainingPlan(run, AdapterPlan.Begun(run, checkpoint))
         {
             Source = model,
             ModelFolder = checkpoint ?? initial,

@@ -1,3 +1,6 @@
+using Handbook.Base;
+using Handbook.Models.Adapters;
+
 namespace Handbook.Tests.Runs;
 
 /// <summary>A run of an adapter that goes on from any of its checkpoints ends with the same curve and the same file, bit for
@@ -50,6 +53,33 @@ public sealed class AdapterResumeTests : IDisposable
             Assert.True(File.ReadAllBytes(_runs["whole", file]).AsSpan().SequenceEqual(File.ReadAllBytes(_runs[$"from-{step}", file])),
                 $"the weights after going on from step {step} differ");
         }
+    }
+
+    /// <summary>The reference of such a run is the adapter as it stood when the run began; nobody else keeps it.</summary>
+    [Fact]
+    public void A_run_whose_reference_was_overwritten_meanwhile_does_not_go_on()
+    {
+        string[] keys = [$"adapter_name_or_path: {_runs["a"]}", "save_strategy: steps", "save_steps: 2"];
+        _runs.Train("cpt", "a", "lora_r: 2");
+        var begun = AdapterChain.Link(_runs["a"], "a").Sha256[..12];
+        _runs.Train("dpo", "whole", keys);
+        _runs.CutAfter("whole", "cut", 2);
+        _runs.CutAfter("whole", "later", 2);
+        _runs.Train("dpo", "cut", keys);
+        Assert.Equal(_runs.Curve("whole"), _runs.Curve("cut"));
+
+        _runs.Train("cpt", "a", "lora_r: 2", "learning_rate: 0.1", "fresh: true");
+        var now = AdapterChain.Link(_runs["a"], "a").Sha256[..12];
+        var error = Assert.Throws<InputException>(() => _runs.Train("dpo", "later", keys));
+        Assert.Equal($"adapter_name_or_path: {_runs["a"]} has other weights ({now}) than when the run began ({begun})", error.What);
+        Assert.Contains("--fresh=true", error.Fix);
+
+        // without a reference nothing of it is read again
+        _runs.Train("cpt", "sft", [.. keys, "save_steps: 1"]);
+        _runs.CutAfter("sft", "sft-later", 1);
+        _runs.Train("cpt", "a", "lora_r: 2", "learning_rate: 0.2", "fresh: true");
+        _runs.Train("cpt", "sft-later", [.. keys, "save_steps: 1"]);
+        Assert.Equal(_runs.Curve("sft"), _runs.Curve("sft-later"));
     }
 
     // a loss that only falls: the greatest is not the last
