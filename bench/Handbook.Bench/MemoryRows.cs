@@ -6,17 +6,20 @@ namespace Handbook.Bench;
 /// <summary>What optimisers cost in memory, measured in processes of their own.</summary>
 internal static class MemoryRows
 {
-    /// <summary>State of 8-bit AdamW beside that of AdamW in 32 bits, and the most memory of a run with each.</summary>
+    /// <summary>State of 8-bit AdamW beside that of AdamW in 32 bits, and the most memory of a run with each. The embedding's state stays in
+    /// 32 bits unless it is asked for in 8, as in the reference, so that the bytes of a weight depend on its share of the model.</summary>
     public static BenchRow Coded(string name, bool quick)
     {
         var shape = quick ? "15m" : "135m";
-        var (ours, peer) = (Run(shape, "f32", "adamw_bnb_8bit:embedding_bits=8"), Run(shape, "f32", "adamw_torch"));
-        if (ours is null || peer is null)
+        var (ours, peer) = (Run(shape, "f32", "adamw_bnb_8bit"), Run(shape, "f32", "adamw_torch"));
+        var all = Run(shape, "f32", "adamw_bnb_8bit:embedding_bits=8");
+        if (ours is null || peer is null || all is null)
             return new(name, null, null, null, "bytes of state/weight", "a run failed");
         return new(name, PerWeight(ours), PerWeight(peer), PerWeight(ours) / PerWeight(peer), "bytes of state/weight",
-            $"8-bit AdamW, embedding_bits=8, beside AdamW in 32 bits, {shape} in float32; peak memory {ours.PeakBytes / 1e6:f0} against "
-            + $"{peer.PeakBytes / 1e6:f0} MB, {(double)ours.PeakBytes / ours.Weights:f1} against "
-            + $"{(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
+            $"8-bit AdamW beside AdamW in 32 bits, {shape} in float32; the state of the embedding is in 32 bits, as in the reference; with "
+            + $"embedding_bits=8 it is {PerWeight(all):f2} bytes; peak memory {ours.PeakBytes / 1e6:f0} MB ({all.PeakBytes / 1e6:f0} with "
+            + $"embedding_bits=8) against {peer.PeakBytes / 1e6:f0}, {(double)ours.PeakBytes / ours.Weights:f1} "
+            + $"({(double)all.PeakBytes / all.Weights:f1}) against {(double)peer.PeakBytes / peer.Weights:f1} bytes a weight");
     }
 
     /// <summary>Paged AdamW in less memory than its state has bytes, where AdamW itself does not fit.</summary>

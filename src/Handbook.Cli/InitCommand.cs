@@ -20,7 +20,7 @@ internal static class InitCommand
         var seed = new Option<long>("--seed")
         { Description = "the same seed gives the same weights, on any machine and any number of cores", DefaultValueFactory = _ => 42 };
         var dtype = new Option<string>("--dtype") { Description = "element type of the weights; without it the config's, or else float32" };
-        dtype.AcceptOnlyFromAmong("float32", "bfloat16", "float16");
+        dtype.AcceptOnly("float32", "bfloat16", "float16");
         var force = new Option<bool>("--force") { Description = "replace a model that is already in the output folder" };
         var command = new Command("init", "Make a new model with random weights from a config.json and a tokenizer") { config, tokenizer,
             output, seed, dtype, force };

@@ -53,9 +53,9 @@ internal static class MergeCommand
 
     public static Command Create()
     {
-        _dtype.AcceptOnlyFromAmong("float32", "bfloat16", "float16");
-        _into.AcceptOnlyFromAmong("dequantised", "original");
-        _signs.AcceptOnlyFromAmong("total", "frequency");
+        _dtype.AcceptOnly("float32", "bfloat16", "float16");
+        _into.AcceptOnly("dequantised", "original");
+        _signs.AcceptOnly("total", "frequency");
         var command = new Command("merge",
             "Merge an adapter into the model that it was trained on, or several adapters into one\n\nExamples:\n"
             + "  handbook merge runs/dpo-lora --out runs/dpo-merged\n"

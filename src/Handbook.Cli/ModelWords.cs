@@ -27,7 +27,7 @@ internal sealed class ModelWords(string description)
 
     public void AddTo(Command command)
     {
-        _over.AcceptOnlyFromAmong("dequantised", "original");
+        _over.AcceptOnly("dequantised", "original");
         command.Options.Add(_adapter);
         command.Options.Add(_over);
     }

@@ -37,8 +37,8 @@ internal static class QuantizeCommand
 
     public static Command Create()
     {
-        _to.AcceptOnlyFromAmong("nf4", "fp4", "int8");
-        _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
+        _to.AcceptOnly("nf4", "fp4", "int8");
+        _dtype.AcceptOnly("float32", "bfloat16");
         var command = new Command("quantize", "Write a model with its linear weights as codes of 4 or 8 bits\n\nExamples:\n"
             + "  handbook quantize runs/tiny-sft --to nf4 --double -o runs/tiny-sft-nf4\n"
             + "  handbook quantize runs/tiny-sft --to int8 -o runs/tiny-sft-int8 --text held-out.txt")

@@ -28,7 +28,7 @@ internal sealed class SamplingWords
     private readonly Option<string> _dtype = new("--dtype")
     { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
 
-    public SamplingWords() => _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
+    public SamplingWords() => _dtype.AcceptOnly("float32", "bfloat16");
 
     public void AddTo(Command command)
     {

@@ -52,7 +52,7 @@ internal static class ScoreCommand
 
     public static Command Create()
     {
-        _dtype.AcceptOnlyFromAmong("float32", "bfloat16");
+        _dtype.AcceptOnly("float32", "bfloat16");
         var command = new Command("score", "Score the rows of a data set with a reward model\n\nExamples:\n"
             + "  handbook score runs/tiny-reward data/tiny/preferences/test.jsonl -o scores.jsonl\n"
             + "  handbook score runs/tiny-reward answers.jsonl --column completion=answer\n"

@@ -134,7 +134,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <exception cref="InputException">An adapter does not belong to the model.</exception>
     public IReadOnlyList<AdapterLayout> Layouts(ModelWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
         AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
-        $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules", trained: false))];
+        Path.Combine(folder, AdapterConfigFile.Name), trained: false))];
 
     /// <summary>Where the tokenizer of a model's or an adapter's folder lies: with the uppermost that has one.</summary>
     /// <param name="place">A folder or a file.</param>

@@ -13,7 +13,9 @@ internal static class AdapterConfigFile
     /// <summary>Keys that change what is computed and that are not built, with the values under which they do not.</summary>
     private static readonly (string Key, string What)[] s_refused =
     [
-        ("layer_replication", "layers that are used several times"), ("target_parameters", "adapters on parameters that are no layer"),
+        ("layer_replication", "layers that are used several times"), 
+        ("target_parameters",
+            "adapters on one tensor of all experts (experts are layers by their own names here, which target_modules names)"),
         ("use_qalora", "adapters over groups of inputs"), ("use_bdlora", "block-diagonal adapters"),
         ("alora_invocation_tokens", "adapters that begin behind certain tokens"), ("arrow_config", "adapters chosen by token"),
         ("velora_config", "compressed activations"), ("monteclora_config", "sampled adapters"),
@@ -50,6 +52,15 @@ internal static class AdapterConfigFile
     {
         if (reader.Text("peft_type") is { } type && type != "LORA")
             reader.Problem($"peft_type is {type}, and only LORA is read");
+        if (reader.Text("task_type") is { } task && task is not ("CAUSAL_LM" or "SEQ_CLS"))
+            reader.Problem($"task_type is {task}, an adapter of {(task switch
+            {
+                "TOKEN_CLS" => "a model that labels tokens",
+                "SEQ_2_SEQ_LM" => "an encoder with a decoder",
+                "QUESTION_ANS" => "a model that finds answers in texts",
+                "FEATURE_EXTRACTION" => "a model without a head",
+                _ => "nothing that is known",
+            })}, and only CAUSAL_LM (predicts tokens) and SEQ_CLS (scores texts) are read");
         foreach (var (key, what) in s_refused)
             if (json[key] is { } value && !IsNothing(value))
                 reader.Problem($"{key} asks for {what}, which is not built");
@@ -89,6 +100,11 @@ internal static class AdapterConfigFile
         reader.Problem($"bias is {word}, but must be none, all or lora_only");
         return AdapterBias.None;
     }
+
+    /// <summary>A key as messages name it: that of a file, or that of a recipe, where two have another name.</summary>
+    /// <param name="file">The file; null for a recipe.</param>
+    public static string Key(string? file, string key) => file is not null ? $"{file}: {key}"
+        : key is "target_modules" or "modules_to_save" ? "lora_" + key : key;
 
     /// <summary>PEFT's word for it.</summary>
     public static string Word(AdapterBias bias) => bias switch

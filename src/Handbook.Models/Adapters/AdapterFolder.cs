@@ -41,7 +41,7 @@ internal sealed class AdapterFolder(string folder) : IAdapterSource
             tensors.Find(part.Published, part.PublishedShape);
         foreach (var pair in layout.Whole.GroupBy(pair => pair.Own.Name))
             tensors.RequireSame([.. pair.Select(own => own.Own.Parts[0])]);
-        tensors.RequireNoOthers(SavedTables.Known(layout));      // those are the model's own, and are read with it
+        tensors.RequireNoOthers(SavedTables.Known(layout.Modules.Family));      // those are the model's own, and are read with it
     }
 
     public void Fill(AdapterLayout layout, ModelParameters parameters)

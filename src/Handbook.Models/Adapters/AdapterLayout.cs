@@ -101,15 +101,15 @@ internal sealed record AdapterLayout
     /// <summary>Prefix of every tensor's name in a PEFT folder.</summary>
     public const string Prefix = "base_model.model.";
 
-    /// <param name="where">The file or key that names the layers, for messages.</param>
+    /// <param name="file">The file that the config is from, for messages; null for a recipe.</param>
     /// <exception cref="InputException">The config names layers that the model does not have.</exception>
     public static AdapterLayout Of(string name, AdapterConfig config, Family family, DecoderConfig decoder,
-        IReadOnlyList<ParameterSpec> specs, IAdapterSource source, string where, bool trained)
+        IReadOnlyList<ParameterSpec> specs, IAdapterSource source, string? file, bool trained)
     {
         var modules = new AdapterModules(family, decoder, specs);
-        var chosen = modules.Targets(config, where);
+        var chosen = modules.Targets(config, file);
         foreach (var module in chosen)
-            Require(module, PlaceOf(module), modules, config, where);
+            Require(module, PlaceOf(module), modules, config, file);
         var layers = new List<AdapterLayer>();
         foreach (var group in chosen.GroupBy(module => (module.Spec, Place: PlaceOf(module))))
         {
@@ -130,9 +130,9 @@ internal sealed record AdapterLayout
             Name = name,
             Config = config,
             Layers = layers,
-            Whole = [.. Replaced(name, config, modules, where),
+            Whole = [.. Replaced(name, config, modules, file),
                 .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)])],
-            Tokens = TokensOf(name, config, modules, decoder),
+            Tokens = TokensOf(name, config, modules, decoder, file),
             Modules = modules,
             Source = source,
             IsTrained = trained,
@@ -142,46 +142,51 @@ internal sealed record AdapterLayout
     }
 
     /// <summary>What the head and the look-up of tokens cannot have.</summary>
-    private static void Require(AdapterModule module, AdapterPlace place, AdapterModules modules, AdapterConfig config, string where)
+    private static void Require(AdapterModule module, AdapterPlace place, AdapterModules modules, AdapterConfig config,
+        string? file)
     {
+        string Key(string key) => AdapterConfigFile.Key(file, key);
+
         if (modules.IsWhole(config, module.Path))
-            throw new InputException($"{where}: {module.Path} gets an adapter, and modules_to_save "
-                + $"({string.Join(", ", config.ModulesToSave)}) trains it whole",
+            throw new InputException($"{Key("modules_to_save")} ({string.Join(", ", config.ModulesToSave)}) trains {module.Path} whole, "
+                + "which gets an adapter",
                 why: "the adapter would be added to what is trained anyway", fix: "name it in one of the two");
         if (place == AdapterPlace.Layer)
             return;
         var what = place == AdapterPlace.Head ? "the head" : "the embedding of tokens";
         if (config.TieWeights)
-            throw new InputException($"{where}: {module.Path} is {what}, and ensure_weight_tying asks for one adapter on both",
+            throw new InputException(
+                $"{Key("ensure_weight_tying")} asks for one adapter on head and embedding, and {module.Path} is {what}",
                 why: "an adapter of the look-up is no adapter of the product",
                     fix: "remove ensure_weight_tying, or train embed_tokens whole");
         if (place == AdapterPlace.Embedding && config.TrainedTokens.Count > 0)
-            throw new InputException($"{where}: {module.Path} gets an adapter, and trainable_token_indices trains some of its rows",
+            throw new InputException($"{Key("trainable_token_indices")} trains rows of {module.Path}, which gets an adapter",
                 fix: "use one of the two");
         if (Unfit(place, config) is { } key)
-            throw new InputException($"{where}: {module.Path} cannot have an adapter with {key}",
+            throw new InputException($"{Key(key)}: {module.Path} cannot have an adapter with it",
                 why: "a look-up adds A·B, and has no outputs with a bias", fix: $"leave it out of the targets, or leave {key} out");
     }
 
     private static (ParameterSpec Own, ValueList<int> Ids)? TokensOf(string name, AdapterConfig config, AdapterModules modules,
-        DecoderConfig decoder)
+        DecoderConfig decoder, string? file)
     {
         if (config.TrainedTokens.Count == 0)
             return null;
-        if (config.TrainedTokens.Keys.FirstOrDefault(key => key != "embed_tokens"
-            && !ModuleNames.EndsWith(modules.Embedding, key)) is { } other)
-            throw new InputException($"trainable_token_indices: {other} is not the embedding of tokens",
+        var key = AdapterConfigFile.Key(file, "trainable_token_indices");
+        if (config.TrainedTokens.Keys.FirstOrDefault(table => table != "embed_tokens"
+            && !ModuleNames.EndsWith(modules.Embedding, table)) is { } other)
+            throw new InputException($"{key}: {other} is not the embedding of tokens",
                 fix: $"write a list of token ids, or name {modules.Embedding}");
         ValueList<int> ids = [.. config.TrainedTokens.Values.SelectMany(list => list).Distinct()];
         if (ids.Count == 0 || ids.Any(id => id < 0 || id >= decoder.VocabularySize))
-            throw new InputException($"trainable_token_indices: {(ids.Count == 0 ? "the list is empty"
+            throw new InputException($"{key}: {(ids.Count == 0 ? "the list is empty"
                 : $"token {ids.First(id => id < 0 || id >= decoder.VocabularySize)} is outside the vocabulary of {decoder.VocabularySize}")}",
                 fix: "name ids of the tokenizer, from 0");
         if (modules.IsWhole(config, modules.Embedding))
-            throw new InputException("trainable_token_indices: modules_to_save trains the whole embedding already",
+            throw new InputException($"{key}: modules_to_save trains the whole embedding already",
                 fix: "remove one of the two");
         if (modules.IsTied && modules.IsWhole(config, modules.Head))
-            throw new InputException($"trainable_token_indices: modules_to_save trains {modules.Head} whole, which is the embedding",
+            throw new InputException($"{key}: modules_to_save trains {modules.Head} whole, which is the embedding",
                 why: "rows that are trained by themselves are the head's rows too, and a head of its own has others",
                 fix: $"remove one of the two, or name {modules.Embedding} in modules_to_save as well");
         var size = decoder.HiddenSize;
@@ -244,7 +249,7 @@ internal sealed record AdapterLayout
     private static long Width(ParameterPart part) => part.PublishedShape[part.Transposed ? 1 : 0];
 
     private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Replaced(string name, AdapterConfig config, AdapterModules modules,
-        string where)
+        string? file)
     {
         foreach (var spec in modules.Specs)
         {
@@ -253,8 +258,8 @@ internal sealed record AdapterLayout
             if (!meant.Contains(true))
                 continue;
             if (meant.Contains(false))
-                throw new InputException($"{where}: modules_to_save names {spec.Parts[Array.IndexOf(meant, true)].Published}, which is "
-                    + "multiplied together with its neighbours",
+                throw new InputException($"{AdapterConfigFile.Key(file, "modules_to_save")} names "
+                    + $"{spec.Parts[Array.IndexOf(meant, true)].Published}, which is multiplied together with its neighbours",
                     why: "a part of one product cannot be trained whole while the rest is frozen",
                     fix: "give it an adapter instead, or name its neighbours as well");
             var isSecond = spec.Name == ParameterSpec.Head && modules.AreOne(config);

@@ -42,6 +42,9 @@ internal sealed class AdapterModules
     /// <summary>The head's path.</summary>
     public string Head { get; }
 
+    /// <summary>The model's family.</summary>
+    public Family Family => _family;
+
     /// <summary>The token embedding's path.</summary>
     public string Embedding => PathOf(_family.EmbeddingName);
 
@@ -71,10 +74,11 @@ internal sealed class AdapterModules
     public static string PathOf(string published) => published.EndsWith(".weight", StringComparison.Ordinal) ? published[..^7] : published;
 
     /// <summary>The layers that get an adapter, in the order of the model.</summary>
-    /// <param name="where">The file or key that names them, for messages.</param>
+    /// <param name="file">The file that the config is from, for messages; null for a recipe.</param>
     /// <exception cref="InputException">A name means nothing, or a layer that cannot have one.</exception>
-    public IReadOnlyList<AdapterModule> Targets(AdapterConfig config, string where)
+    public IReadOnlyList<AdapterModule> Targets(AdapterConfig config, string? file)
     {
+        var where = AdapterConfigFile.Key(file, "target_modules");
         var targets = config.Targets ?? (_family.AdapterTargets is { } usual ? ModuleNames.Of(usual) : throw new InputException(
             $"{where} is missing, and {_family.ModelType} has no usual targets",
             why: "the reference implementation knows usual layers of some families only",
@@ -86,19 +90,28 @@ internal sealed class AdapterModules
             throw new InputException($"{where}: the list is empty", why: "an adapter without layers trains nothing",
                 fix: $"name layers, such as all-linear, or [{string.Join(", ", LayerNames().Take(4))}]");
         foreach (var (key, wrong) in Patterns(config).Where(pair => ModuleNames.Problem(pair.Pattern) is not null))
-            throw new InputException($"{where}: {key} is \"{wrong}\", which is not a regular expression: {ModuleNames.Problem(wrong)}",
+            throw new InputException($"{AdapterConfigFile.Key(file, key)} is \"{wrong}\", which is not a regular expression: "
+                + ModuleNames.Problem(wrong),
                 fix: "write names of layers as a list, or repair the expression");
         foreach (var name in targets.Names.Where(name => !_all.Any(module => ModuleNames.EndsWith(module.Path, name))))
             throw new InputException($"{where}: no layer of this {_family.ModelType} is called {name}",
                 why: "an adapter on a layer that does not exist would train nothing",
                 fix: Suggestion(name));
-        AdapterModule[] chosen = [.. _all.Where(module => (targets.IsAllLinear ? IsOrdinary(module) : targets.Match(module.Path))
-            && !(config.Excluded is { } excluded && excluded.Match(module.Path)) && InLayers(module.Path, config))];
-        if (chosen.Length == 0)
-            throw new InputException($"{where}: \"{targets}\" matches no layer"
-                + (config.Layers.Count > 0 || config.Excluded is not null ? " that layers_to_transform and exclude_modules leave" : ""),
-                why: "an adapter without layers trains nothing",
+        AdapterModule[] named = [.. _all.Where(module => targets.IsAllLinear ? IsOrdinary(module) : targets.Match(module.Path))];
+        AdapterModule[] kept = [.. named.Where(module => !(config.Excluded is { } excluded && excluded.Match(module.Path)))];
+        AdapterModule[] chosen = [.. kept.Where(module => InLayers(module.Path, config))];
+        if (named.Length == 0)
+            throw new InputException($"{where}: \"{targets}\" matches no layer", why: "an adapter without layers trains nothing",
                 fix: $"the paths look like {_all.First(IsOrdinary).Path}; all-linear means every linear layer but the head");
+        if (kept.Length == 0)
+            throw new InputException($"{AdapterConfigFile.Key(file, "exclude_modules")}: {config.Excluded} means all {named.Length} "
+                + $"layers that get an adapter ({targets})", why: "an adapter without layers trains nothing", fix: "exclude fewer");
+        if (chosen.Length == 0)
+            throw new InputException($"{AdapterConfigFile.Key(file, "layers_to_transform")}: {string.Join(", ", config.Layers)} is the "
+                + $"number of none of the {kept.Length} layers that get an adapter ({targets})"
+                + (config.LayersPattern.Count > 0 ? $", behind {string.Join(" or ", config.LayersPattern)} (layers_pattern)" : ""),
+                why: "an adapter without layers trains nothing",
+                fix: $"this model's layers are 0 to {_config.Layers - 1}, and its paths look like {_all.First(IsOrdinary).Path}");
         foreach (var module in chosen)
             if (module.Spec.IsExact)
                 throw new InputException($"{where}: {module.Path} cannot have an adapter",

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using Handbook.Base;
+using Handbook.Models.Families;
 using Handbook.Models.Files;
 using Handbook.Torch;
 
@@ -15,17 +16,20 @@ internal sealed class CombinedAdapter
     private readonly IReadOnlyList<(AdapterConfig Config, WeightFiles Files, Dictionary<string, string> Names, double Weight)> _adapters;
     private readonly CombinationMethod _method;
     private readonly CombinationOptions _options;
+    private readonly HashSet<string> _tables;
 
     private CombinedAdapter(IReadOnlyList<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)> adapters,
-        CombinationMethod method, CombinationOptions options) => (_adapters, _method, _options) = (adapters, method, options);
+        CombinationMethod method, CombinationOptions options, Family family) =>
+        (_adapters, _method, _options, _tables) = (adapters, method, options, [.. SavedTables.Known(family)]);
 
     /// <summary>Combines adapters.</summary>
     /// <param name="adapters">Their folders, each with its weight.</param>
+    /// <param name="family">Of the model below them.</param>
     /// <param name="advance">Hears of every layer that is done.</param>
     /// <returns>Its tensors, and its config without the base's name.</returns>
     /// <exception cref="InputException">An adapter has more than A and B, or they do not fit together.</exception>
     public static (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Of(IReadOnlyList<(string Folder, double Weight)> adapters,
-        CombinationMethod method, CombinationOptions options, Action<string> advance)
+        Family family, CombinationMethod method, CombinationOptions options, Action<string> advance)
     {
         var opened = new List<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)>();
         try
@@ -35,9 +39,11 @@ internal sealed class CombinedAdapter
                 var config = AdapterConfigFile.Read(folder);
                 var files = WeightFiles.Open(AdapterFolder.FileOf(folder));
                 opened.Add((config, files, AdapterFolder.Names(files), weight));
-                RequirePlain(folder, files, method);
             }
-            return new CombinedAdapter(opened, method, options).Make(advance);
+            var all = new CombinedAdapter(opened, method, options, family);
+            foreach (var ((folder, _), adapter) in adapters.Zip(all._adapters))
+                all.RequirePlain(folder, adapter.Config, adapter.Names.Keys);
+            return all.Make(advance);
         }
         finally
         {
@@ -46,12 +52,13 @@ internal sealed class CombinedAdapter
         }
     }
 
-    private static void RequirePlain(string folder, WeightFiles files, CombinationMethod method)
+    private void RequirePlain(string folder, AdapterConfig config, IEnumerable<string> names)
     {
-        foreach (var name in AdapterFolder.Names(files).Keys.Where(name => !IsTable(name)))
-            if (!((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
+        foreach (var name in names)
+            if ((!IsTable(name) || IsTrained(name, config))
+                && !((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
                 throw new InputException($"{folder}: tensor \"{name}\" is no A or B of a layer",
-                    why: $"{method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) "
+                    why: $"{_method.Name} sums changes B·A; a magnitude (use_dora), a bias (lora_bias) or a whole layer (modules_to_save) "
                     + "is none", fix: "combine adapters without them, or merge one with handbook merge and train the other on the result");
     }
 
@@ -84,11 +91,15 @@ internal sealed class CombinedAdapter
             var all = _adapters.Where(adapter => adapter.Names.ContainsKey(name)).Select(adapter =>
                 adapter.Files.Read(adapter.Names[name])).ToArray();
             if (Array.Find(all, table => !SavedTables.IsSame(all[0], table)) is { Info: not null })
-                throw new InputException($"the adapters hold different tensors \"{name}\"",
+                throw new InputException($"the adapters hold different tensors \"{name}\"{Sizes(all)}",
                     why: "it is the model's own table below them: they "
                     + "were trained over different ones", fix: "combine adapters of one model");
             yield return TensorToSave.From(Copy(name, all[0]));
         }
+
+        static string Sizes(TensorData[] all) =>
+            all.Select(table => table.Info.Shape.ToString()).Distinct().ToArray() is { Length: > 1 } sizes
+            ? $" ({string.Join(" and ", sizes)})" : "";
     }
 
     /// <summary>A tensor in memory of its own, which outlives its file.</summary>
@@ -164,7 +175,12 @@ internal sealed class CombinedAdapter
         };
     }
 
-    private static bool IsTable(string name) => name.EndsWith(".base_layer.weight", StringComparison.Ordinal);
+    /// <summary>Whether a tensor is one of the model's own.</summary>
+    private bool IsTable(string name) => _tables.Contains(name);
+
+    /// <summary>Whether a table is the adapter's own copy of it.</summary>
+    private static bool IsTrained(string name, AdapterConfig config) =>
+        name[AdapterLayout.Prefix.Length..name.LastIndexOf('.')] is var module && config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved));
 
     private static bool IsDown(string name) => name.EndsWith(DownEnd, StringComparison.Ordinal)
         || name.EndsWith(TableDownEnd, StringComparison.Ordinal);

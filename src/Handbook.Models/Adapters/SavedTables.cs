@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Models.Families;
 using Handbook.Models.Files;
 
 namespace Handbook.Models.Adapters;
@@ -82,13 +83,13 @@ internal sealed class SavedTables
         Vocabulary is { } rows && rows != below.Decoder.VocabularySize ? below.With(("vocab_size", rows)) : below;
 
     /// <summary>All names, as of today, that a table of the base may have in an adapter's file.</summary>
-    public static IEnumerable<string> Known(AdapterLayout layout)
+    public static IEnumerable<string> Known(Family family)
     {
         // The last one holds rows of the table once more.
         string[] ends = [.. s_places.SelectMany(place => (string[])[place + ".weight", place + ".bias"]),
             ".token_adapter.trainable_tokens_original"];
-        return ((string[])[layout.Modules.Embedding, layout.Modules.Head])
-            .SelectMany(module => ends.Select(end => AdapterLayout.Prefix + module + end));
+        return ((string[])[family.EmbeddingName, family.HeadName])
+            .SelectMany(published => ends.Select(end => AdapterLayout.Prefix + AdapterModules.PathOf(published) + end));
     }
 
     /// <summary>The tables that PEFT saves with an adapter: parameters of the base, under their names in the adapter's file.</summary>

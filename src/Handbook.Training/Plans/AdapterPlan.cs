@@ -35,14 +35,13 @@ internal static class AdapterPlan
                 $"model_name_or_path: {source.Name} is an adapter of {source.Folder}, but use_peft is false",
                 why: "all weights would be trained, and an adapter's folder has few of them",
                 fix: $"set use_peft: true to train a new adapter over it, or merge it first: handbook merge {source.Name} --out FOLDER");
-        if (checkpoint is not null && AdapterChain.Of(checkpoint)?.Difference(checkpoint, source.Chain) is { } changed)
-            throw new InputException(changed.What, why: "the weights below changed since the run was begun; what an adapter learnt is a "
-                + "difference from exactly those", fix: "put them back as they were, or begin anew on these with --fresh=true");
+        if (checkpoint is not null)
+            RequireUnchanged(run, source, checkpoint);
         var below = source.Layouts(weights);
         if (keys.AdapterNameOrPath is not { } named)
         {
             var begun = Layout(Trained, keys.Config(run.Definition.Head == ModelHead.Score),
-                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), "lora_target_modules",
+                checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), file: null,
                 trained: true);
             new AdapterModules(weights.Family, weights.Config, weights.Parameters).RequireUsed(begun);
             return [.. below, begun];
@@ -52,26 +51,27 @@ internal static class AdapterPlan
         var config = AdapterConfigFile.Read(folder);
         if (run.IsWritten("lora_dropout"))         // otherwise an adapter that is gone on with keeps its own
             config = config with { Dropout = keys.LoraDropout };
-        var where = $"{Path.Combine(folder, AdapterConfigFile.Name)}: target_modules";
+        var file = Path.Combine(folder, AdapterConfigFile.Name);
         if (run.Definition.Head == ModelHead.Language && config.TaskType == "SEQ_CLS")
             throw new InputException($"adapter_name_or_path: {named} is the adapter of a reward model, but {run.MethodName} trains "
                 + "what predicts tokens", why: "it was trained under a head that scores texts", fix: "name an adapter of a language model");
-        AdapterLayout[] reference = run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null
-            ? [Layout(AtTheStart, config, new AdapterFolder(folder), where, trained: false) with { IsReference = true }] : [];
-        if (reference.Length > 0 && checkpoint is not null)
-            RequireAsBegun(named, AdapterChain.Link(folder, named), Begun(run, checkpoint)!);
-        var goneOn = Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), where, trained: true);
+        AdapterLayout[] reference = ComparesWithBegun(run)
+            ? [Layout(AtTheStart, config, new AdapterFolder(folder), file, trained: false) with { IsReference = true }] : [];
+        var goneOn = Layout(Trained, config, new AdapterFolder(checkpoint ?? folder), file, trained: true);
         if (weights.HasNewHead && !goneOn.Whole.Any(pair => pair.Base.Name == "score.weight"))
             throw new InputException($"adapter_name_or_path: {named} is the adapter of a language model: neither it nor {source.Name} "
                 + "has a head that scores texts", why: "a new head would be neither trained nor saved with it",
                 fix: $"set model_name_or_path: {named} and remove adapter_name_or_path: a new adapter with a head is trained over it");
         return [.. below, .. reference, goneOn];
 
-        AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string where, bool trained) => AdapterLayout.Of(name,
-            config, weights.Family, weights.Config, weights.Parameters, values, where, trained)
+        AdapterLayout Layout(string name, AdapterConfig config, IAdapterSource values, string? file, bool trained) => AdapterLayout.Of(name,
+            config, weights.Family, weights.Config, weights.Parameters, values, file, trained)
             with
         { IsBFloat16 = trained && narrow, HasOwnTables = source.HasOwnTables };
     }
+
+    /// <summary>Whether the adapter that a run goes on with is its reference.</summary>
+    private static bool ComparesWithBegun(MethodOptions run) => run.Definition.AsksReference(run) && run.Preference.RefModelNameOrPath is null;
 
     /// <summary>The adapter that a run goes on with, as it stood when the run began; null for none.</summary>
     /// <param name="checkpoint">The folder to go on from; null begins anew.</param>
@@ -79,9 +79,16 @@ internal static class AdapterPlan
         run.Adapter is not { UsePeft: true, AdapterNameOrPath: { } named } ? null
         : (checkpoint is null ? null : AdapterChain.Of(checkpoint)?.Begun) ?? AdapterChain.Link(Adapter(named), named);
 
-    private static void RequireAsBegun(string named, ModelLink now, ModelLink begun)
+    /// <summary>Requires that what a run of adapters reads again when it goes on is as it was.</summary>
+    /// <param name="checkpoint">The folder to go on from.</param>
+    /// <exception cref="InputException">The weights below, or those of the reference, are others now.</exception>
+    public static void RequireUnchanged(MethodOptions run, ModelSource source, string checkpoint)
     {
-        if (begun.Sha256 != now.Sha256)
+        if (AdapterChain.Of(checkpoint)?.Difference(checkpoint, source.Chain) is { } changed)
+            throw new InputException(changed.What, why: "the weights below changed since the run was begun; what an adapter learnt is a "
+                + "difference from exactly those", fix: "put them back as they were, or begin anew on these with --fresh=true");
+        if (run.Adapter.AdapterNameOrPath is { } named && ComparesWithBegun(run)
+            && Begun(run, checkpoint)! is var begun && Begun(run, checkpoint: null)! is var now && begun.Sha256 != now.Sha256)
             throw new InputException($"adapter_name_or_path: {named} has other weights ({now.Sha256[..12]}) than when the run began "
                 + $"({begun.Sha256[..12]})", why: "it is the reference that the trained adapter is compared with, and was overwritten since",
                 fix: "put it back as it was, or begin anew with --fresh=true");

@@ -118,7 +118,7 @@ internal sealed class RecipeBinder(Diagnostics report)
         // Aliases are read but not listed: the one that is meant stands in the list.
         var listed = nearest is null ? null : names.First(spelling => spelling.IsFirst
             && Equals(spelling.Value, names.First(other => other.Name == nearest).Value)).Name;
-        return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is null ? $"write {choice}" : $"did you mean {listed}?");
+        return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is null ? "write one of these" : $"did you mean {listed}?");
     }
 
     private bool TryTexts(RecipeNode node, string key, out object? value)

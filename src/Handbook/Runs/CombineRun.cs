@@ -40,6 +40,8 @@ internal static class CombineRun
         var other = OtherBase.Of(options.Base, options.AllowOtherBase);
         ModelSource[] sources = [.. options.Adapters.Select(adapter => ModelSource.Find(adapter.Name, other: other))];
         RequireOneBase(sources);
+        foreach (var source in sources)
+            MergePlace.Require(options.Output, source);
         foreach (var note in sources.SelectMany(source => source.Notes).Distinct())
             observer.Noted(note);
         var below = new AdapterChain([.. sources[0].Chain.Links.SkipLast(1)])
@@ -53,7 +55,7 @@ internal static class CombineRun
         AdapterConfig combined;
         using (var count = observer.Began("combining", null, "layers"))
             (tensors, combined) = CombinedAdapter.Of([.. sources.Zip(options.Adapters, (source, adapter) => (source.Top, adapter.Weight))],
-                options.Method, options.Numbers, _ =>
+                config.Family, options.Method, options.Numbers, _ =>
                 {
                     cancel.ThrowIfCancellationRequested();
                     count.Advance();
@@ -82,6 +84,11 @@ internal static class CombineRun
                 throw new InputException($"{sources[0].Name} is an adapter of {first}, but {source.Name} of {own}",
                     why: "adapters are differences from their own weights; those from other weights do not add up",
                     fix: "combine adapters that were trained on the same model, with the same adapters below them");
+            var (rows, others) = (sources[0].Config().Decoder.VocabularySize, source.Config().Decoder.VocabularySize);
+            if (rows != others)
+                throw new InputException($"{sources[0].Name} has tables of {rows:N0} tokens, and {source.Name} of {others:N0}",
+                    why: "the vocabulary below them was resized (the tables lie beside the adapter), and what one learnt fits no other size",
+                    fix: "combine adapters that were trained over the same vocabulary");
         }
 
         static AdapterChain Below(ModelSource source) => new([.. source.Chain.Links.SkipLast(1)]);

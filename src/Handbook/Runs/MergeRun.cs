@@ -126,6 +126,7 @@ public static class MergeRun
         var other = OtherBase.Of(options.Base, options.AllowOtherBase);
         MergePlace.Require(options.Output, [("adapter", options.Adapter), ("base", options.Base)]);
         var source = ModelSource.Find(options.Adapter, other: other);
+        MergePlace.Require(options.Output, source);
         if (source.Adapters.Count == 0)
             throw new InputException($"{options.Adapter} is a whole model, not an adapter", why: "there is nothing to merge into it",
                 fix: $"name an adapter's folder, which has {AdapterConfigFile.Name}: what a run with use_peft: true wrote");

@@ -258,6 +258,9 @@ public sealed class RecipeProbe
     {
         var start = RunStart.Decide(_recipe, _ => { }, verifyHashes: false);
         RunStart.RequireSameRows(_recipe);
+        if (_recipe.Adapter.UsePeft && start.Resume is { } last && IsThere(_recipe.Model.ModelNameOrPath)
+            && IsThere(_recipe.Adapter.AdapterNameOrPath))
+            AdapterPlan.RequireUnchanged(_recipe, AdapterPlan.Source(_recipe), last.Path);
         if (_recipe.Training is { MaxSteps: > 0 and var steps, IgnoreDataSkip: false } && start.Resume is { } resume)
             LengthChange.Require(_recipe.Training, TrainerState.Load(Path.Combine(resume.Path, TrainerState.FileName)).MaxSteps, steps,
                 resume.Step, resume.Path);

@@ -146,6 +146,13 @@ public sealed class BadAdapterTests(AdapterFolders folders) : IClassFixture<Adap
     [InlineData("load_in_8bit is true beside load_in_4bit", "--load_in_4bit=true", "--load_in_8bit=true")]
     [InlineData("a is an adapter of model, but use_peft is false", "--model_name_or_path=a", "--use_peft=false")]
     [InlineData("lora_target_modules: no layer of this llama is called q_porj", "--lora_target_modules=[q_porj]")]
+    [InlineData("error: lora_modules_to_save names model.layers.0.self_attn.k_proj.weight, which is multiplied together with its neighbours",
+        "--lora_modules_to_save=[k_proj]", "--lora_target_modules=[o_proj, down_proj]")]
+    [InlineData("error: lora_modules_to_save (o_proj) trains model.layers.0.self_attn.o_proj whole, which gets an adapter",
+        "--lora_modules_to_save=[o_proj]")]
+    [InlineData("error: exclude_modules: o_proj means all 2 layers that get an adapter", "--exclude_modules=[o_proj]",
+        "--lora_target_modules=[.*o_proj]")]
+    [InlineData("error: layers_to_transform: 9 is the number of none of the 14 layers", "--layers_to_transform=[9]")]
     [InlineData("lora_modules_to_save: no module of this llama is called embed_token", "--lora_modules_to_save=[embed_token]")]
     [InlineData("init_lora_weights is \"magic\", not one of true, gaussian, pissa, olora, false", "--init_lora_weights=magic")]
     public void Keys_that_cannot_be_followed(string message, params string[] keys) => Refuses("cpt", keys, message);

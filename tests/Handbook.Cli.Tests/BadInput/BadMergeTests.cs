@@ -64,6 +64,7 @@ public sealed class BadMergeTests(AdapterFolders folders) : IClassFixture<Adapte
         "base_model_name_or_path is missing");
 
     [Theory]
+    [InlineData("--into is none, but must be dequantised or original", "a", "--into", "none")]
     [InlineData("model is a whole model, not an adapter", "model")]
     [InlineData("there is no model folder nowhere", "nowhere")]
     [InlineData("--base: a is an adapter", "a", "--base", "a")]
@@ -104,6 +105,8 @@ public sealed class BadMergeTests(AdapterFolders folders) : IClassFixture<Adapte
     [InlineData("model", "--out model is not empty: it holds a model already")]
     [InlineData("rows", "--out rows is not empty")]
     [InlineData("recipe.yaml", "--out recipe.yaml is a file, not a folder")]
+    [InlineData("a/merged", "--out a/merged lies in the folder of the adapter, a")]
+    [InlineData("model/merged/it", "--out model/merged/it lies in the folder of the base, ")]
     public void A_place_that_is_taken(string output, string message)
     {
         var before = Directory.Exists(folders.At(output)) ? Directory.GetFileSystemEntries(folders.At(output)).Length : 0;

@@ -25,26 +25,38 @@ public sealed class CombinedAdapterTests : IDisposable
         AssertSame(Sum(_ups, Math.Sqrt(0.7 * 2), Math.Sqrt(0.3 * 0.5)), up);
     }
 
-    [Fact] // what PEFT saves of an embedding that has an adapter, beside it
-    public void The_models_own_tables_are_handed_on_where_the_adapters_agree()
+    /// <summary>What PEFT saves beside an adapter: the model's own table of an embedding that has one, and those of a resized
+    /// vocabulary.</summary>
+    [Theory]
+    [InlineData("embed_tokens.base_layer"), InlineData("embed_tokens"), InlineData("embed_tokens.original_module")]
+    public void The_models_own_tables_are_handed_on_where_the_adapters_agree(string place)
     {
-        const string table = "base_model.model.model.embed_tokens.base_layer.weight";
+        var table = $"base_model.model.model.{place}.weight";
         var (first, second) = (Make(0, 2, alpha: 4), Make(1, 2, alpha: 1));
-        Add(first, 0.5f);
-        Add(second, 0.5f);
-        var (tensors, _) = CombinedAdapter.Of([(first, 1), (second, 1)], CombinationMethod.All.First(method => method.Name == "cat"), new(),
-            _ => { });
+        Add(first, [0.5f, 1, 2, 3]);
+        Add(second, [0.5f, 1, 2, 3]);
+        var (tensors, _) = Both();
         using var written = new MemoryStream();
         tensors.Single(tensor => tensor.Info.Name == table).Write(written);
         Assert.Equal(BitConverter.GetBytes(0.5f), written.ToArray()[..4]);
-        Add(second, 0.25f);
-        Assert.Contains($"different tensors \"{table}\"", Assert.Throws<InputException>(() => CombinedAdapter.Of([(first, 1), (second, 1)],
-            CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { })).What);
+        Add(second, [0.25f, 1, 2, 3]);
+        Assert.Equal($"the adapters hold different tensors \"{table}\"", Assert.Throws<InputException>(() => Both()).What);
+        Add(second, [0.5f, 1, 2, 3, 4, 5]);
+        Assert.Equal($"the adapters hold different tensors \"{table}\" ([2, 2] and [3, 2])",
+            Assert.Throws<InputException>(() => Both()).What);
+        if (place != "embed_tokens")
+            return;
+        var config = Path.Combine(first, AdapterConfigFile.Name);
+        File.WriteAllText(config, File.ReadAllText(config).Insert(1, "\"modules_to_save\": [\"embed_tokens\"], "));
+        Assert.Contains($"tensor \"{table}\" is no A or B of a layer", Assert.Throws<InputException>(() => Both()).What);
 
-        static void Add(string folder, float value)
+        (IReadOnlyList<TensorToSave>, AdapterConfig) Both() => CombinedAdapter.Of([(first, 1), (second, 1)], Some.Llama().Family,
+            CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { });
+
+        void Add(string folder, float[] values)
         {
             var file = Path.Combine(folder, AdapterFolder.Weights);
-            var tensors = new List<TensorToSave> { TensorToSave.From(table, [value, 1, 2, 3], 2, 2) };
+            var tensors = new List<TensorToSave> { TensorToSave.From(table, values, values.Length / 2, 2) };
             using (var files = WeightFiles.Open(file))
                 tensors.AddRange(files.Names.Where(name => name != table)
                     .Select(name => TensorToSave.From(name, files.Read(name).Singles(), [.. files.Info(name).Shape])));
@@ -144,7 +156,7 @@ public sealed class CombinedAdapterTests : IDisposable
     public void A_layer_that_one_adapter_has_is_taken_from_it_and_named_by_its_path()
     {
         var other = Make(1, 3, alpha: 3, module: "model.layers.0.mlp.down_proj");
-        var (tensors, config) = CombinedAdapter.Of([(Make(0, 2, alpha: 2), 0.5), (other, 0.25)], Method("cat"), new(), _ => { });
+        var (tensors, config) = CombinedAdapter.Of([(Make(0, 2, alpha: 2), 0.5), (other, 0.25)], Some.Llama().Family, Method("cat"), new(), _ => { });
         Assert.Equal(4, tensors.Count);
         Assert.All(tensors, tensor => Assert.Equal(3, tensor.Info.Shape[tensor.Info.Name.Contains("lora_A") ? 0 : 1]));
         Assert.Equal((3, 3.0), (config.Rank, config.Alpha));
@@ -173,7 +185,7 @@ public sealed class CombinedAdapterTests : IDisposable
 
     private static (double[,] Down, double[,] Up) Combine(string method, CombinationOptions options, params (string, double)[] adapters)
     {
-        var (tensors, config) = CombinedAdapter.Of(adapters, Method(method), options, _ => { });
+        var (tensors, config) = CombinedAdapter.Of(adapters, Some.Llama().Family, Method(method), options, _ => { });
         Assert.Equal(1, config.ScaleOf("model.layers.0.self_attn.q_proj"));
         return (Values(tensors.Single(tensor => tensor.Info.Name == Down)), Values(tensors.Single(tensor => tensor.Info.Name == Up)));
     }

@@ -142,7 +142,7 @@ public sealed class PreferenceChecksTests
     [InlineData("1.0")]     // a number is no mistyped word
     [InlineData("v2")]
     public void A_release_that_is_near_none_names_them_all(string release) =>
-        Assert.Contains("fix: write one of 0.24, 1.9",
+        Assert.Contains("not one of 0.24, 1.9\n",
             RecipeFile.Said(RecipeFile.Good + $"trl_compat: \"{release}\"\n", TrainingMethod.Dpo), StringComparison.Ordinal);
 
     [Theory]

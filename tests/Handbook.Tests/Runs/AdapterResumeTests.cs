@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Models.Adapters;
+using Handbook.Runs;
 
 namespace Handbook.Tests.Runs;
 
@@ -73,6 +74,8 @@ public sealed class AdapterResumeTests : IDisposable
         var error = Assert.Throws<InputException>(() => _runs.Train("dpo", "later", keys));
         Assert.Equal($"adapter_name_or_path: {_runs["a"]} has other weights ({now}) than when the run began ({begun})", error.What);
         Assert.Contains("--fresh=true", error.Fix);
+        Assert.Equal(error.What, Assert.Single(RecipeProbe.Of(_runs.Recipe("dpo", "later", keys)).Problems).What);
+        Assert.Empty(RecipeProbe.Of(_runs.Recipe("dpo", "anew", keys)).Problems);
 
         // without a reference nothing of it is read again
         _runs.Train("cpt", "sft", [.. keys, "save_steps: 1"]);
@@ -80,6 +83,19 @@ public sealed class AdapterResumeTests : IDisposable
         _runs.Train("cpt", "a", "lora_r: 2", "learning_rate: 0.2", "fresh: true");
         _runs.Train("cpt", "sft-later", [.. keys, "save_steps: 1"]);
         Assert.Equal(_runs.Curve("sft"), _runs.Curve("sft-later"));
+    }
+
+    [Fact]
+    public void A_checkpoint_over_other_weights_is_told_by_validate_too()
+    {
+        string[] keys = [$"model_name_or_path: {_runs["a"]}", "save_strategy: steps", "save_steps: 2"];
+        _runs.Train("cpt", "a", "lora_r: 2");
+        _runs.Train("cpt", "whole", keys);
+        _runs.CutAfter("whole", "cut", 2);
+        Assert.Empty(RecipeProbe.Of(_runs.Recipe("cpt", "cut", keys)).Problems);
+        _runs.Train("cpt", "a", "lora_r: 2", "learning_rate: 0.1", "fresh: true");
+        var told = Assert.Single(RecipeProbe.Of(_runs.Recipe("cpt", "cut", keys)).Problems);
+        Assert.Equal(Assert.Throws<InputException>(() => _runs.Train("cpt", "cut", keys)).Message, told.Message);
     }
 
     // a loss that only falls: the greatest is not the last

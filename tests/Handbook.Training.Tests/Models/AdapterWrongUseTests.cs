@@ -45,6 +45,12 @@ public sealed class AdapterWrongUseTests : IDisposable
     [InlineData("""{"alpha_pattern": 3}""", "alpha_pattern is 3")]
     [InlineData("""{"trainable_token_indices": {"embed_tokens": ["a"]}}""", "trainable_token_indices has \"a\"")]
     [InlineData("""{"use_qalora": true}""", "use_qalora asks for adapters over groups of inputs, which is not built")]
+    [InlineData("""{"target_parameters": ["mlp.experts.gate_up_proj"]}""", "target_parameters asks for adapters on one tensor of all experts")]
+    [InlineData("""{"task_type": "TOKEN_CLS"}""", "task_type is TOKEN_CLS, an adapter of a model that labels tokens, and only CAUSAL_LM")]
+    [InlineData("""{"task_type": "SEQ_2_SEQ_LM"}""", "task_type is SEQ_2_SEQ_LM, an adapter of an encoder with a decoder")]
+    [InlineData("""{"task_type": "QUESTION_ANS"}""", "task_type is QUESTION_ANS")]
+    [InlineData("""{"task_type": "FEATURE_EXTRACTION"}""", "task_type is FEATURE_EXTRACTION, an adapter of a model without a head")]
+    [InlineData("""{"task_type": "causal"}""", "task_type is causal, an adapter of nothing that is known")]
     [InlineData("""{"init_lora_weights": "pissa"}""", "init_lora_weights is pissa: the adapter belongs to weights that were changed")]
     public void A_broken_config_is_told(string json, string message)
     {
@@ -59,7 +65,7 @@ public sealed class AdapterWrongUseTests : IDisposable
     public void A_target_that_is_no_layer_is_told_with_those_that_are(string name, string what, string fix)
     {
         var error = Assert.Throws<InputException>(() => Layout(new() { Targets = ModuleNames.Of([name, "v_proj"]) }));
-        Assert.StartsWith($"here: {what}", error.What);
+        Assert.StartsWith($"here: target_modules: {what}", error.What);
         Assert.Contains(fix, error.Fix);
     }
 
@@ -68,19 +74,23 @@ public sealed class AdapterWrongUseTests : IDisposable
     {
         Refused("llama", new() { Targets = ModuleNames.Of(".*(q_proj") }, "is not a regular expression");
         Refused("llama", new() { Targets = ModuleNames.Of(".*nothing") }, "\".*nothing\" matches no layer");
-        Refused("llama", Q() with { Layers = [7] }, "matches no layer that layers_to_transform and exclude_modules leave");
+        Refused("llama", Q() with { Layers = [7] },
+            "here: layers_to_transform: 7 is the number of none of the 2 layers that get an adapter (q_proj)");
+        Refused("llama", Q() with { Layers = [1], LayersPattern = ["h"] }, "behind h (layers_pattern)");
+        Refused("llama", Q() with { Excluded = ModuleNames.Of(["self_attn.q_proj"]) },
+            "here: exclude_modules: self_attn.q_proj means all 2 layers that get an adapter (q_proj)");
         Refused("llama", Q() with { Excluded = ModuleNames.Of("(") }, "exclude_modules is \"(\", which is not a regular expression");
         Refused("llama", Q() with { Layers = [0], LayersPattern = ["("] }, "layers_pattern is \"(\", which is not a regular expression");
         Refused("llama", Q() with { ModulesToSave = ["k_proj"] }, "modules_to_save names");
         Refused("mixtral", new() { Targets = ModuleNames.Of(["gate", "q_proj"]) }, "gate cannot have an adapter");
         Refused("gpt2", new() { Targets = ModuleNames.Of(["wpe", "c_attn"]) }, "a table of positions, cannot have an adapter");
-        Refused("gpt2", Rows() with { ModulesToSave = ["lm_head"] }, "modules_to_save trains lm_head whole, which is the embedding");
+        Refused("gpt2", Rows() with { ModulesToSave = ["lm_head"] }, "here: trainable_token_indices: modules_to_save trains lm_head whole, which is the embedding");
         Refused("gpt2", Rows() with { ModulesToSave = ["lm_head"], TieWeights = true }, "modules_to_save trains the whole embedding already");
         Refused("gpt2", new() { Targets = ModuleNames.Of(["wte", "c_attn"]), ModulesToSave = ["lm_head"], TieWeights = true },
-            "transformer.wte gets an adapter, and modules_to_save (lm_head) trains it whole");
-        Refused("olmo2", new(), "here is missing, and olmo2 has no usual targets");
+            "here: modules_to_save (lm_head) trains transformer.wte whole, which gets an adapter");
+        Refused("olmo2", new(), "here: target_modules is missing, and olmo2 has no usual targets");
         Refused("llama", new() { LoraBias = true, Targets = ModuleNames.Of(["embed_tokens", "q_proj"]) },
-            "model.embed_tokens cannot have an adapter with lora_bias");
+            "here: lora_bias: model.embed_tokens cannot have an adapter with it");
         Refused("llama", new() { Targets = ModuleNames.Of("(([a-z_.0-9])*)*!") }, "was tried on");
 
         static AdapterConfig Q() => new() { Targets = ModuleNames.Of(["q_proj"]) };
