@@ -13,7 +13,7 @@ internal static class AdapterConfigFile
     /// <summary>Keys that change what is computed and that are not built, with the values under which they do not.</summary>
     private static readonly (string Key, string What)[] s_refused =
     [
-        ("layer_replication", "layers that are used several times"), 
+        ("layer_replication", "layers that are used several times"),
         ("target_parameters",
             "adapters on one tensor of all experts (experts are layers by their own names here, which target_modules names)"),
         ("use_qalora", "adapters over groups of inputs"), ("use_bdlora", "block-diagonal adapters"),
