@@ -113,6 +113,8 @@ public sealed class Decoder : IDisposable
         CheckLength(stream.Length);
         using var scope = TensorScope.Enter();
         var rotary = _rotary.For(stream.Length);
+        var traffic = Parameters.Traffic;
+        traffic?.Begin(GradMode.IsEnabled);
         var residual = Embed(stream.Tokens, stream.Positions);
         if (options.EmbeddingNoise is { } noise)
             residual = noise(residual, stream);
@@ -120,6 +122,8 @@ public sealed class Decoder : IDisposable
         foreach (var layer in _layers)
         {
             options.Observer?.Invoke(layer.Index, delta is null ? residual : residual + delta.To(residual.DType));
+            if (traffic is not null)
+                (residual, delta) = traffic.Cross(layer.Index, _layers.Length, residual, delta);
             (residual, delta, var spread) = options.Recompute
                 ? LayerOutput.From(Recomputed.Run(inputs => layer.Forward(inputs[0]!, inputs[1], stream, rotary, Compute, options)
                     .ToArray(), residual, delta))
@@ -127,6 +131,8 @@ public sealed class Decoder : IDisposable
             if (spread is not null)
                 options.ExpertLoad!.Add(layer.Index, spread);
         }
+        if (traffic is not null)
+            (residual, delta) = traffic.Cross(_layers.Length, _layers.Length, residual, delta);
         var (_, hidden) = _finalNorm.Forward(residual, delta, Compute);
         options.Observer?.Invoke(_layers.Length, hidden);
         return scope.Keep(hidden);

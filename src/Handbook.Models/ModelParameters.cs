@@ -1,36 +1,18 @@
 using Handbook.Base;
 using Handbook.Models.Adapters;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 
 namespace Handbook.Models;
 
-/// <summary>Parameters that lie behind one another, so that norm, clipping and update are one pass over memory.</summary>
-/// <param name="Values">Masters; [n].</param>
-/// <param name="Gradients">Sums of gradients; [n], null where nothing of it is trained.</param>
-/// <param name="Compute">The copy that products read, in bfloat16; [n], null where products read the masters.</param>
-/// <param name="Decays">Whether weight decay applies.</param>
-/// <param name="RateFactor">What the learning rate is multiplied by here.</param>
-/// <param name="Parameters">The parameters in order with their offsets; gaps between them hold zeros.</param>
-internal sealed record ParameterBucket(Tensor Values, Tensor? Gradients, Tensor? Compute, bool Decays, double RateFactor,
-    IReadOnlyList<(Parameter Parameter, long Offset)> Parameters)
-{
-    /// <summary>Whether its numbers are rounded to bfloat16 after every step, as if they were kept in it.</summary>
-    public bool Rounds { get; init; }
-
-    /// <summary>Whether the masters lie in a file: who has read or written a part of them gives its pages back
-    /// (<see cref="SpillFile.Release"/>).</summary>
-    public bool IsSpilled { get; init; }
-}
-
 /// <summary>All parameters of a model, kept as its <see cref="ParameterPlan"/> says.</summary>
 internal sealed class ModelParameters : IDisposable
 {
-    private const int Alignment = 32;          // elements: 128 bytes of float32, 64 of bfloat16
-
     private readonly Dictionary<string, Parameter> _byName = [];
-    private readonly Dictionary<string, ParameterSpec> _specs;
+    private readonly Dictionary<string, ParameterRule> _rules;
+    private readonly Dictionary<string, ParameterBucket> _bucketOf = [];
     private Dictionary<string, Parameter> _adapted = [];        // what stands in the place of a parameter while its adapters are active
     private bool _isView;
     private readonly SpillFile? _spill;
@@ -40,7 +22,7 @@ internal sealed class ModelParameters : IDisposable
     {
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
-        _specs = Specs.ToDictionary(spec => spec.Name);
+        _rules = plan.Rules.ToDictionary(rule => rule.Spec.Name);
         _kept = [.. plan.Adapters.Where(adapter => adapter.IsTrained).SelectMany(adapter => adapter.KeptRows())];
         _spill = plan.SpillFolder is { } folder && plan.Compute != plan.Residual ? new(folder) : null;
     }
@@ -51,6 +33,16 @@ internal sealed class ModelParameters : IDisposable
 
     /// <summary>What lies in flat memory, by whether it is trained, whether weight decay applies, and its factor on the rate.</summary>
     public IReadOnlyList<ParameterBucket> Buckets { get; private set; } = [];
+
+    /// <summary>The units that buckets belong to.</summary>
+    public UnitNumbers Units { get; private set; }
+
+    /// <summary>How weights come and gradients go, where several processes train; null where everything is here.</summary>
+    public ParameterTraffic? Traffic { get; private set; }
+
+    /// <summary>Trains along with others from here on.</summary>
+    /// <param name="group">All of them; used by a thread of its own.</param>
+    public void Join(IShardGroup group) => Traffic = new(this, group);
 
     /// <summary>The buckets that have gradients.</summary>
     public IReadOnlyList<ParameterBucket> Trained { get; private set; } = [];
@@ -129,7 +121,7 @@ internal sealed class ModelParameters : IDisposable
             ? (LowRank[])[adapter.Operation(layer, this)]
             : [adapter.Operation(layer.Start, this, sign: -1), adapter.Operation(layer, this)]));
 
-    public ParameterSpec Spec(string name) => _specs[name];
+    public ParameterSpec Spec(string name) => _rules[name].Spec;
 
     /// <summary>Number of weights.</summary>
     public long Count => Specs.Sum(s => s.Count);
@@ -138,9 +130,17 @@ internal sealed class ModelParameters : IDisposable
     public static ModelParameters Allocate(ParameterPlan plan)
     {
         var result = new ModelParameters(plan);
+        var units = UnitNumbers.For(result.Specs);
         result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
-            .GroupBy(rule => (rule.IsTrained, rule.Decays, rule.RateFactor, rule.Rounds)).OrderByDescending(group => group.Key)
-                .Select(group => result.Bucket([.. group]))];
+            .GroupBy(rule => (rule.IsTrained, Unit: -units.Of(rule.Spec), rule.Decays, rule.RateFactor, rule.Rounds, rule.ReadsMaster))
+            .OrderByDescending(group => group.Key).Select(group => ParameterBucket.Of([.. group], plan.Shard, units, result._spill))];
+        foreach (var bucket in result.Buckets)
+            foreach (var (parameter, _) in bucket.Parameters)
+            {
+                result._byName.Add(parameter.Name, parameter);
+                result._bucketOf.Add(parameter.Name, bucket);
+            }
+        result.Units = units;
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
             if (rule.Storage == ParameterStorage.Resident)
@@ -157,44 +157,17 @@ internal sealed class ModelParameters : IDisposable
         _byName.Add(rule.Spec.Name, parameter);
     }
 
-    private ParameterBucket Bucket(ParameterRule[] rules)
-    {
-        using var scope = TensorScope.Enter();
-        var (dtype, copy, trained) = (rules[0].Type, rules[0].Copy, rules[0].IsTrained);
-        var total = rules.Sum(rule => Aligned(rule.Spec.Count));
-        var spills = _spill is not null && trained && copy is not null;
-        var values = TensorScope.Detach(spills ? _spill!.Zeros(dtype, total) : Tensor.Zeros(dtype, total));
-        var gradients = trained ? TensorScope.Detach(Tensor.Zeros(dtype, total)) : null;
-        var copies = copy is { } type ? TensorScope.Detach(Tensor.Zeros(type, total)) : null;
-        var placed = new List<(Parameter, long)>();
-        var offset = 0L;
-        foreach (var spec in rules.Select(rule => rule.Spec))
-        {
-            var parameter = new Parameter(spec.Name, Part(values, offset, spec), trained);
-            if (gradients is not null)
-                parameter.SetGradient(Part(gradients, offset, spec));
-            if (copies is not null)
-                parameter.SetCompute(Part(copies, offset, spec));
-            _byName.Add(spec.Name, parameter);
-            placed.Add((parameter, offset));
-            offset += Aligned(spec.Count);
-        }
-        return new(values, gradients, copies, rules[0].Decays, rules[0].RateFactor, placed)
-        {
-            IsSpilled = spills,
-            Rounds = rules[0].Rounds
-        };
-    }
-
-    private static long Aligned(long count) => (count + Alignment - 1) / Alignment * Alignment;
-
-    private static Tensor Part(Tensor flat, long offset, ParameterSpec spec) =>
-        flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();
-
     /// <summary>Fills the parameters from a checkpoint; what is mapped and what is kept as codes, once and for all.</summary>
     public unsafe void Load(ModelWeights weights)
     {
-        foreach (var rule in Plan.Rules.Where(rule => rule.Adapter is null))
+        foreach (var bucket in Buckets)
+        {
+            foreach (var (parameter, _) in bucket.Parameters.Where(placed => _rules[placed.Parameter.Name].Adapter is null))
+                weights.Read(parameter.Name, parameter.Value.DType, (nint)parameter.Value.Data);
+            if (!IsOfAdapter(bucket))
+                bucket.TakeOwn();           // before the next: the rest need not be here at once
+        }
+        foreach (var rule in Plan.Rules.Where(rule => rule is { Adapter: null, Storage: not ParameterStorage.Bucket }))
             if (rule.Storage is not (ParameterStorage.Mapped or ParameterStorage.Codes))
                 weights.Read(rule.Spec.Name, rule.Type, (nint)_byName[rule.Spec.Name].Value.Data);
             else if (_byName.ContainsKey(rule.Spec.Name))
@@ -226,19 +199,42 @@ internal sealed class ModelParameters : IDisposable
                 active.Add(adapter.Name);
             RefreshCompute();
         }
+        TakeOwn(adapters: true);
         Activate([.. active]);
     }
 
-    /// <summary>Copies the masters into the copies that products read; the optimiser does so itself.</summary>
+    /// <summary>Copies the masters into the copies that products read; the optimiser does so itself. Of what is shared out, those of this
+    /// process's part.</summary>
     public void RefreshCompute()
     {
         using var mode = GradMode.Disabled();
         foreach (var bucket in Buckets)
-            bucket.Compute?.CopyFrom(bucket.Values);
+            bucket.RefreshOwn();
         foreach (var rule in Plan.Rules)
             if (rule is { Storage: not ParameterStorage.Bucket, Copy: not null }
                 && _byName.GetValueOrDefault(rule.Spec.Name) is { } parameter)
                 parameter.Compute.CopyFrom(parameter.Value);
+        Traffic?.Changed();
+    }
+
+    /// <summary>Keeps this process's part of what was written as a whole.</summary>
+    /// <param name="adapters">Whether it is the adapters that were written, or the model's own weights.</param>
+    public void TakeOwn(bool adapters)
+    {
+        using var mode = GradMode.Disabled();
+        foreach (var bucket in Buckets.Where(bucket => bucket.IsCut && IsOfAdapter(bucket) == adapters))
+            bucket.TakeOwn();
+        RefreshCompute();
+    }
+
+    private bool IsOfAdapter(ParameterBucket bucket) => _rules[bucket.Parameters[0].Parameter.Name].Adapter is not null;
+
+    /// <summary>The masters of a parameter as a whole; valid until another one is asked for, where they have to be gathered.</summary>
+    public Tensor Whole(string name)
+    {
+        var parameter = this[name];
+        return Traffic is { } traffic && _bucketOf.TryGetValue(parameter.Name, out var bucket) && bucket.IsCut
+            ? traffic.Whole(parameter, bucket) : parameter.Value;
     }
 
     /// <summary>Says that masters which lie in a file are not needed until the next step.</summary>
@@ -246,45 +242,50 @@ internal sealed class ModelParameters : IDisposable
     {
         foreach (var bucket in Buckets)
             if (bucket.IsSpilled)
-                SpillFile.Release(bucket.Values);
+                SpillFile.Release(bucket.OwnValues);
     }
 
     /// <summary>Forgets the gradients of the last step; the memory is overwritten by the next.</summary>
     public void ClearGradients()
     {
         foreach (var bucket in Buckets)
-            foreach (var (parameter, _) in bucket.Parameters)
-                parameter.HasGradient = false;
+            bucket.ForgetGradients();
+        Traffic?.BeginStep();
     }
 
     /// <summary>Gives every gradient that nothing reached in this step its value, 0, and that of rows that are not trained; for whoever
-    /// reads the memory of a whole bucket.</summary>
+    /// reads the memory of a whole bucket. Of what is shared out only the sums are left, in which this was done.</summary>
     public void SettleGradients()
     {
-        foreach (var (name, start, rows) in _kept)
-            _byName[name].GradientToAddTo().Narrow(0, start, rows).ZeroInPlace();
         foreach (var bucket in Trained)
-        {
-            foreach (var (parameter, _) in bucket.Parameters)
-                if (!parameter.HasGradient)
-                    parameter.GradientToAddTo();
-            if (bucket.Rounds)
-                DeviceKernels.Of(bucket.Values).RoundToBFloat16(bucket.Gradients!);
-        }
+            if (!bucket.IsCut)
+                Settle(bucket);
+            else if (bucket.Rounds)
+                DeviceKernels.Of(bucket.OwnValues).RoundToBFloat16(bucket.OwnGradients!);
+    }
+
+    /// <summary>The same of this process's gradients of one bucket.</summary>
+    public void Settle(ParameterBucket bucket)
+    {
+        foreach (var (name, start, rows) in _kept)
+            if (_bucketOf[name] == bucket)
+                _byName[name].GradientToAddTo().Narrow(0, start, rows).ZeroInPlace();
+        foreach (var (parameter, _) in bucket.Parameters)
+            if (!parameter.HasGradient)
+                parameter.GradientToAddTo();
+        if (bucket.Rounds)
+            DeviceKernels.Of(bucket.Gradients!).RoundToBFloat16(bucket.Gradients!);
     }
 
     public void Dispose()
     {
         if (_isView)
             return;
+        Traffic?.Dispose();
         foreach (var parameter in _byName.Values)
             parameter.Dispose();
         foreach (var bucket in Buckets)
-        {
-            bucket.Values.Dispose();
-            bucket.Gradients?.Dispose();
-            bucket.Compute?.Dispose();
-        }
+            bucket.Dispose();
         _spill?.Dispose();
     }
 }

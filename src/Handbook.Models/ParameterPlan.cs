@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Models.Adapters;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Torch.Quantised;
 
@@ -65,6 +66,9 @@ internal sealed record ParameterRule
     /// <summary>Whether weight decay applies.</summary>
     public bool Decays => !Spec.NoWeightDecay;
 
+    /// <summary>Whether something reads the values themselves where products read a copy: look-ups, norms, exact products, adapters.</summary>
+    public bool ReadsMaster => Adapter is not null || Spec.Kind != ParameterKind.Weight || Spec.IsTable || Spec.IsExact;
+
     /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
     /// say.</summary>
     public double RateFactor { get; init; } = 1;
@@ -107,6 +111,9 @@ internal sealed class ParameterPlan
     /// <summary>The folder in which masters lie in a file where products read a copy of them, so that only the optimiser touches them; null
     /// keeps them in memory.</summary>
     public string? SpillFolder { get; private init; }
+
+    /// <summary>Which part of what is trained is this process's.</summary>
+    public Shard Shard { get; private init; } = Shard.Alone;
 
     /// <summary>Weights that are trained.</summary>
     public long TrainedCount => Rules.Where(rule => rule.IsTrained).Sum(rule => rule.Spec.Count);
@@ -177,10 +184,14 @@ internal sealed class ParameterPlan
     /// <summary>The same with a factor on each parameter's learning rate.</summary>
     public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
         new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }))
-        { SpillFolder = SpillFolder, Adapters = Adapters };
+        { SpillFolder = SpillFolder, Adapters = Adapters, Shard = Shard };
 
     /// <summary>The same with masters that products do not read in a file of a folder.</summary>
-    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder, Adapters = Adapters };
+    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder, Adapters = Adapters, Shard = Shard };
+
+    /// <summary>The same with what is trained shared out among processes.</summary>
+    public ParameterPlan SharedOut(Shard shard) => new(Residual, Compute, Rules)
+    { SpillFolder = SpillFolder, Adapters = Adapters, Shard = shard };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {

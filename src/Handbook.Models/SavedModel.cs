@@ -72,7 +72,7 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
 
     private static TensorData Read(ModelParameters parameters, string name)
     {
-        var value = parameters[name].Value;
+        var value = parameters.Whole(name);
         return new TensorData(new TensorInfo(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
     }
 }

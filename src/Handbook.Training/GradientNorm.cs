@@ -1,6 +1,8 @@
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
+using Handbook.Training.Distributed;
+using Handbook.Training.Optimizers;
 
 namespace Handbook.Training;
 
@@ -10,27 +12,42 @@ internal static class GradientNorm
 {
     /// <summary>‖g‖ over all trainable parameters; those that no gradient reached count as zero. Where gradients are kept in bfloat16, so is
     /// their norm, as in the reference.</summary>
-    public static double Of(ModelParameters parameters)
+    /// <param name="workers">Those who share the gradients out, where they do.</param>
+    public static double Of(ModelParameters parameters, Workers? workers = null)
     {
-        var sum = 0.0;
-        foreach (var bucket in parameters.Trained)
-            if (bucket.Rounds)
-                sum += RoundedSquares(parameters, bucket);
-            else if (bucket.Parameters.All(placed => placed.Parameter.HasGradient))
-                sum += DeviceKernels.Of(bucket.Gradients!).SumOfSquares(bucket.Gradients!);
-            else
-                foreach (var (parameter, _) in bucket.Parameters)
-                    sum += parameter.HasGradient ? DeviceKernels.Of(parameter.Gradient!).SumOfSquares(parameter.Gradient!) : 0;
-        var norm = Math.Sqrt(sum);
-        return parameters.Trained.Any(bucket => bucket.Rounds) ? Rounded(norm) : norm;
+        var buckets = parameters.Trained.Select(bucket => bucket.Rounds ? RoundedSquares(parameters, bucket) : [Squares(bucket)]).ToArray();
+        if (parameters.Plan.Shard.Cuts)
+            Join(buckets, workers!);
+        var rounds = parameters.Trained.Any(bucket => bucket.Rounds);
+        var norm = Math.Sqrt(parameters.Trained.Zip(buckets).Sum(pair => pair.Second.Sum(square => pair.First.Rounds
+            ? Rounded(Math.Sqrt(square)) is var rounded ? rounded * rounded : 0 : square)));
+        return rounds ? Rounded(norm) : norm;
     }
 
-    /// <summary>Σ ‖g‖² with the norm of each published tensor rounded to bfloat16.</summary>
-    private static double RoundedSquares(ModelParameters parameters, ParameterBucket bucket)
+    private static double Squares(ParameterBucket bucket)
+    {
+        if (bucket.IsCut || bucket.Parameters.All(placed => placed.Parameter.HasGradient))
+            return DeviceKernels.Of(bucket.OwnGradients!).SumOfSquares(bucket.OwnGradients!);
+        return bucket.Parameters.Sum(placed => placed.Parameter is { HasGradient: true, Gradient: { } gradient }
+            ? DeviceKernels.Of(gradient).SumOfSquares(gradient) : 0);
+    }
+
+    /// <summary>‖g‖² of each published tensor, whose norm is rounded by itself.</summary>
+    private static double[] RoundedSquares(ModelParameters parameters, ParameterBucket bucket)
     {
         using var scope = TensorScope.Enter();
-        return NamedSlices.Of("", parameters, bucket, bucket.Gradients!)
-            .Sum(slice => Rounded(Math.Sqrt(DeviceKernels.Of(slice.Value).SumOfSquares(slice.Value))) is var norm ? norm * norm : 0);
+        return [.. ParameterPiece.Of(parameters, bucket).Select(piece =>
+            NamedSlices.Of(piece, bucket.OwnGradients!, bucket.Start) is { } own ? DeviceKernels.Of(own).SumOfSquares(own) : 0)];
+    }
+
+    // What everyone has of each number.
+    private static void Join(double[][] buckets, Workers workers)
+    {
+        var sums = workers.Sum([.. buckets.SelectMany(squares => squares)]);
+        var next = 0;
+        foreach (var squares in buckets)
+            for (var i = 0; i < squares.Length; i++)
+                squares[i] = sums[next++];
     }
 
     private static double Rounded(double value) => BFloat16.From((float)value).ToSingle();

@@ -1,5 +1,7 @@
-using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Models.Files;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
@@ -12,40 +14,101 @@ namespace Handbook.Training;
 /// <summary>What a checkpoint of a run holds: the model in its published layout, the optimiser, and the loop's own state.</summary>
 internal static class TrainingCheckpoint
 {
-    /// <summary>Masters and optimiser states, each under the published name of its parameter.</summary>
-    public const string OptimizerFile = "optimizer.safetensors";
-
     /// <summary>Writes <c>checkpoint-N</c>, whole or not at all; returns its path. The first of the workers writes, when all have come
-    /// here; all go on when it is there.</summary>
+    /// here, and what is shared out each writes itself; all go on when it is there.</summary>
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
     {
         var sinceLog = job.Workers.Sum(state.SinceLog);
         state.MethodState = job.Method.Joined(job.Workers.Gather(job.Method.State));
-        var path = job.Workers.IsFirst ? Write(job, outputDir, optimizer, state, trainerState, sinceLog)
-            : CheckpointFolder.PathOf(outputDir, state.Step);
+        var path = CheckpointFolder.PathOf(outputDir, state.Step);
+        if (job.Workers.IsFirst)
+            Write(job, outputDir, optimizer, state, trainerState, sinceLog);
+        else if (IsCut(job))
+            WriteBesideFirst(job, optimizer);
         job.Workers.Meet();
         return path;
     }
 
-    private static string Write(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState,
+    private static bool IsCut(TrainingJob job) => job.Model.Parameters.Plan.Shard.Cuts;
+
+    private static void Write(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState,
         MetricSums sinceLog)
     {
         var modelOnly = job.Options.SaveOnlyModel;
         using var scope = TensorScope.Enter();
         var tensors = modelOnly ? [] : Tensors(job, optimizer).ToArray();
-        var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) + (1 << 20);
-        return CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
+        var bytes = job.ModelBytes + tensors.Sum(t => t.Value.Count * t.Value.DType.Size) * job.Model.Parameters.Plan.Shard.Count + (1 << 20);
+        CheckpointFolder.Save(outputDir, state.Step, bytes, writer =>
         {
             using (optimizer.Evaluation())
+            {
                 job.SaveModel(writer.Folder);
+                if (IsCut(job))
+                    job.Workers.Meet();
+            }
             writer.WriteText(TrainerState.FileName, trainerState.ToJson());
             if (modelOnly)
                 return;
-            using (var stream = writer.Create(OptimizerFile))
-                SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)),
-                    new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
+            if (IsCut(job))
+                job.Workers.Gather(Encoding.UTF8.GetBytes(Path.GetFullPath(writer.Folder)));
+            WriteStates(writer, job, optimizer, tensors);
+            if (IsCut(job))
+                writer.Others.AddRange(Described(job, ""));
             writer.WriteText(LoopState.FileName, state.ToJson(sinceLog));
         });
+    }
+
+    // Of those who are not the first: each has its file in the first one's folder before that one says what the checkpoint consists of.
+    private static void WriteBesideFirst(TrainingJob job, Optimizer optimizer)
+    {
+        using var scope = TensorScope.Enter();
+        using (optimizer.Evaluation())
+            job.Workers.Meet();         // meanwhile the first one saves the model, of which this process has a part
+        if (job.Options.SaveOnlyModel)
+            return;
+        var folder = Encoding.UTF8.GetString(job.Workers.Gather(Array.Empty<byte>())[0]);
+        string said;
+        try
+        {
+            var writer = new CheckpointWriter(folder, Disk.Real);
+            var name = WriteStates(writer, job, optimizer, [.. Tensors(job, optimizer)]);
+            Disk.Real.FlushFile(Path.Combine(folder, name));
+            var file = CheckpointManifest.Of(folder, name);
+            said = new JsonArray(file.Path, file.Size, file.Sha256).ToJsonString();
+        }
+        catch (Exception failure) when (Disk.Explain(failure, folder) is { } explained)
+        {
+            said = new JsonArray(explained.Message).ToJsonString();
+        }
+        Described(job, said);
+    }
+
+    /// <summary>The files of all but the first.</summary>
+    /// <param name="mine">This one's: path, size and hash; or why there is none.</param>
+    /// <exception cref="InputException">Somebody could not write its own.</exception>
+    private static IEnumerable<ManifestFile> Described(TrainingJob job, string mine)
+    {
+        var files = new List<ManifestFile>();
+        var parts = job.Workers.Gather(Encoding.UTF8.GetBytes(mine));
+        for (var rank = 1; rank < parts.Count; rank++)
+        {
+            var said = JsonNode.Parse(parts[rank])!.AsArray();
+            if (said.Count < 3)
+                throw new InputException($"rank {rank} could not write its part of the checkpoint: {said[0]}",
+                    fix: "all processes write into output_dir: it must be one folder on all hosts, with room on its disk");
+            files.Add(new((string)said[0]!, (long)said[1]!, (string)said[2]!));
+        }
+        return files;
+    }
+
+    private static string WriteStates(CheckpointWriter writer, TrainingJob job, Optimizer optimizer, (string Name, Tensor Value)[] tensors)
+    {
+        var shard = job.Model.Parameters.Plan.Shard;
+        var name = SavedStates.FileOf(shard.Cuts ? shard.Rank : 0, shard.Cuts ? shard.Count : 1);
+        using var stream = writer.Create(name);
+        SafetensorsWriter.Write(stream, tensors.Select(t => ToSave(t.Name, t.Value)),
+            new Dictionary<string, string> { ["format"] = "pt", ["updates"] = optimizer.Updates.ToString() });
+        return name;
     }
 
     /// <summary>Puts masters and optimiser state back as they were.</summary>
@@ -53,29 +116,32 @@ internal static class TrainingCheckpoint
     public static LoopState Restore(string folder, TrainingJob job, Optimizer optimizer)
     {
         var state = LoopState.Load(folder);
-        var path = Path.Combine(folder, OptimizerFile);
-        using var file = SafetensorsFile.Open(path);
+        using var saved = SavedStates.Open(folder);
         const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
         using var scope = TensorScope.Enter();
-        var wanted = Tensors(job, optimizer).ToArray();
-        if (file.Names.Contains("master.decay"))
+        (string Name, long From, bool IsPart, Tensor Value)[] wanted = [.. Tensors(job, optimizer, all: true)
+            .Select(each => (NamedSlices.Split(each.Name), each.Value, IsPart: each.Name.Contains('@')))
+            .Select(each => (each.Item1.Name, each.Item1.From, each.IsPart, each.Value))];
+        var path = saved.Path;
+        if (saved.Names.Contains("master.decay"))
             throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way",
                 fix: "begin anew with --fresh=true, or finish the run with the version that began it");
-        if (file.Names.Except(wanted.Select(w => w.Name)).FirstOrDefault() is { } extra)
+        string Known(string name) => IsCut(job) ? name.Split('.')[0] : name;        // a part knows the kinds of what others keep
+        if (saved.Names.Select(Known).Except(wanted.Select(w => Known(w.Name))).FirstOrDefault() is { } extra)
             throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser",
                 fix: fix);
-        foreach (var (name, value) in wanted)
+        foreach (var (name, from, isPart, value) in wanted)
         {
-            if (!file.Names.Contains(name))
+            if (!saved.Names.Contains(name))
                 throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser",
                     fix: fix);
-            var info = file.Info(name);
-            if (info.DType != value.DType || info.Count != value.Count)
-                throw new InputException($"{path}: {name} has {info.Count} elements of {info.DType}, but this run has {value.Count} "
+            var (type, count) = saved.Shape(name);
+            if (type != value.DType || (isPart ? count < from + value.Count : count != value.Count)
+                || saved.Read(name, from, value) != value.Count)
+                throw new InputException($"{path}: {name} has {count} elements of {type}, but this run has {from + value.Count} "
                     + $"of {value.DType}: it belongs to another model or precision", fix: fix);
-            Copy(file.Read(name), value);
         }
-        optimizer.Updates = long.Parse(file.Metadata["updates"]);
+        optimizer.Updates = long.Parse(saved.Metadata["updates"]);
         job.Model.Parameters.RefreshCompute();
         job.Method.State = state.MethodState;
         if (!job.Workers.IsFirst)
@@ -83,15 +149,17 @@ internal static class TrainingCheckpoint
         return state;
     }
 
-    private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer)
+    /// <param name="all">With what every process has alike, which only the first writes.</param>
+    private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer, bool all = false)
     {
         foreach (var bucket in job.Model.Parameters.Trained)
-            foreach (var slice in NamedSlices.Of("master", job.Model.Parameters, bucket, bucket.Values))
+            foreach (var slice in NamedSlices.Of("master", job.Model.Parameters, bucket, bucket.OwnValues))
                 yield return slice;
         foreach (var state in optimizer.State)
             yield return state;
-        foreach (var state in job.Method.StateTensors)
-            yield return state;
+        if (all || job.Workers.IsFirst)
+            foreach (var state in job.Method.StateTensors)
+                yield return state;
     }
 
     private static unsafe TensorToSave ToSave(string name, Tensor value) =>
@@ -102,10 +170,4 @@ internal static class TrainingCheckpoint
         for (var at = 0L; at < bytes; at += Chunk)
             stream.Write(new ReadOnlySpan<byte>((byte*)value.Data + at, (int)Math.Min(Chunk, bytes - at)));
     });
-
-    private static unsafe void Copy(TensorData source, Tensor target)
-    {
-        NativeMemory.Copy((void*)source.Pointer, target.Data, (nuint)source.Info.ByteCount);
-        GC.KeepAlive(source.Owner);
-    }
 }

@@ -127,6 +127,7 @@ internal sealed class TrainingLoop : IDisposable
                     AdapterNoise = _dropout?.For(batch, _state.Step),
                 },
             Workers = _job.Workers,
+            Traffic = parameters.Traffic,
             IsUntrained = IsUntrained(),
         };
         var (loss, learned, tokens) = StepSums.Run(_job.Model, _job.Method, _job.Method.Make(_job.Model, _state.Step, work.Groups, pass),
@@ -137,7 +138,7 @@ internal sealed class TrainingLoop : IDisposable
         if (learned)
         {
             parameters.SettleGradients();
-            norm = GradientNorm.Of(parameters);
+            norm = GradientNorm.Of(parameters, _job.Workers);
             RequireFinite(norm.Value, "gradient norm", work);
             _optimizer.Step(rate, GradientNorm.ClipFactor(norm.Value, _options.MaxGradNorm));
         }
@@ -312,7 +313,7 @@ internal sealed class TrainingLoop : IDisposable
         if (parameters.Adapters.FirstOrDefault(adapter => adapter.IsTrained) is { } trained)
         {
             new AdapterFolder(best).Fill(trained, parameters);
-            parameters.RefreshCompute();
+            parameters.TakeOwn(adapters: true);
         }
         else
         {

@@ -40,7 +40,7 @@ internal static class StartedAdapter
         }
         return saved;
 
-        Tensor Value(ParameterSpec spec) => parameters[spec.Name].Value.Detach();
+        Tensor Value(ParameterSpec spec) => parameters.Whole(spec.Name).Detach();
 
         Tensor Rows(ParameterSpec spec, AdapterTarget target) => Value(spec).Narrow(0, target.RankStart, target.Rank);
 

@@ -33,10 +33,16 @@ internal sealed unsafe class IncrementalForward(Decoder model)
     {
         using var scope = TensorScope.Enter();
         var rotary = model.Rotary(step.Longest);
+        var traffic = model.Parameters.Traffic;
+        traffic?.Begin(forGradients: false);
         var residual = model.Embed(step.Tokens, step.Positions);
         Tensor? delta = null;
         foreach (var layer in model.Layers)
+        {
+            traffic?.Cross(layer.Index, model.Layers.Count);
             (residual, delta, _) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary), ForwardOptions.Plain);
+        }
+        traffic?.Cross(model.Layers.Count, model.Layers.Count);
         step.Advance();
         var hidden = model.FinalNorm(RowSelect.Forward(residual, step.Last), delta is null ? null : RowSelect.Forward(delta, step.Last));
         return scope.Keep(LinearLogProb.Logits(hidden, model.Head, model.HeadOptions));

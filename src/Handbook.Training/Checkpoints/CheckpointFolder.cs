@@ -40,7 +40,7 @@ internal static class CheckpointFolder
         {
             write(writer);
             writer.Flush();
-            var manifest = CheckpointManifest.Of(writer.Folder, step);
+            var manifest = CheckpointManifest.Of(writer.Folder, step, writer.Others);
             writer.WriteText(CheckpointManifest.FileName, manifest.ToJson());
             disk.FlushFile(Path.Combine(writer.Folder, CheckpointManifest.FileName));
             disk.FlushFolder(writer.Folder);

@@ -23,12 +23,19 @@ internal sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<Ma
     };
 
     /// <summary>Describes all files below a folder, sorted by path.</summary>
-    internal static CheckpointManifest Of(string folder, int step) => new(CurrentFormat, step,
+    /// <param name="known">Those that others have described.</param>
+    internal static CheckpointManifest Of(string folder, int step, params IReadOnlyList<ManifestFile> known) => new(CurrentFormat, step,
         [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories)
-            .Select(file => new ManifestFile(System.IO.Path.GetRelativePath(folder, file).Replace('\\', '/'),
-                new FileInfo(file).Length, Hash(file)))
-            .Where(file => file.Path != FileName)
+            .Select(file => System.IO.Path.GetRelativePath(folder, file).Replace('\\', '/'))
+            .Where(path => path != FileName && known.All(file => file.Path != path))
+            .Select(path => Of(folder, path))
+            .Concat(known)
             .OrderBy(file => file.Path, StringComparer.Ordinal)]);
+
+    /// <summary>Describes one file.</summary>
+    /// <param name="path">Below the folder.</param>
+    internal static ManifestFile Of(string folder, string path) =>
+        new(path, new FileInfo(System.IO.Path.Combine(folder, path)).Length, Hash(System.IO.Path.Combine(folder, path)));
 
     internal string ToJson() => JsonSerializer.Serialize(this, Json) + "\n";
 

@@ -38,6 +38,9 @@ internal sealed class CheckpointWriter
         from.CopyTo(to);
     }
 
+    /// <summary>Files below <see cref="Folder"/> that other processes have written, flushed and hashed.</summary>
+    public List<ManifestFile> Others { get; } = [];
+
     /// <summary>Makes all files and folders below <see cref="Folder"/> durable.</summary>
     internal void Flush()
     {

@@ -24,13 +24,14 @@ internal sealed record ProcessJobOptions
 internal sealed class ProcessJob : IDisposable
 {
     private readonly Store _root;
+    private ProcessGroup? _parameters;
 
     private ProcessJob(Rendezvous place, Store root, Store store, IReadOnlyList<string> hosts, JobWatch watch, ProcessGroup group)
     {
         (Place, _root, Store, Hosts, Watch, Group) = (place, root, store, hosts, watch, group);
         LocalRank = Enumerable.Range(0, place.Rank).Count(rank => hosts[rank] == hosts[place.Rank]);
         LocalWorldSize = hosts.Count(host => host == hosts[place.Rank]);
-        Workers = new(group, watch, LocalRank);
+        Workers = new(group, watch, LocalRank, () => _parameters ??= Subgroup([.. Enumerable.Range(0, group.Size)], "parameters")!);
     }
 
     /// <summary>Which process this is.</summary>
@@ -208,6 +209,7 @@ internal sealed class ProcessJob : IDisposable
     /// <summary>Leaves the job. After a failure nobody is waited for who cannot come.</summary>
     public void Dispose()
     {
+        _parameters?.Dispose();
         Group.Dispose();
         Watch.Dispose();
         Store.Dispose();

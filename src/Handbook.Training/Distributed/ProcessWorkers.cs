@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Torch.Distributed;
 
@@ -7,8 +8,15 @@ namespace Handbook.Training.Distributed;
 /// <summary>Workers that are processes, a rank each of a group.</summary>
 /// <param name="group">Of all of them; the caller's.</param>
 /// <param name="watch">Finds out who is to blame where an operation fails; null: what the group says is passed on.</param>
-internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null, int? localRank = null) : Workers
+/// <param name="localRank">Which one this is on its host.</param>
+/// <param name="parameters">Makes a second group of all, for weights and gradients; null where none travel apart.</param>
+internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null, int? localRank = null,
+    Func<ProcessGroup>? parameters = null) : Workers
 {
+    private IShardGroup? _shards;
+
+    protected override IShardGroup? Shards => parameters is null ? null : _shards ??= new ProcessShards(parameters(), watch);
+
     // What is usual fits in one message: its length, and as many bytes.
     private const int Frame = 256;
 
@@ -21,6 +29,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     /// <inheritdoc/>
     public override IReadOnlyList<byte[]> Gather(byte[] mine)
     {
+        Waits();
         using var scope = TensorScope.Enter();
         var first = new byte[Frame];
         BinaryPrimitives.WriteInt32LittleEndian(first, mine.Length);
@@ -55,12 +64,22 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     }
 
     /// <inheritdoc/>
-    public override void SumInPlace(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
+    public override void SumInPlace(Tensor values)
+    {
+        Waits();
+        Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
+    }
 
     /// <summary>Ends when all have come.</summary>
-    public override void Meet() => Wait(group.Barrier);
+    public override void Meet()
+    {
+        Waits();
+        Wait(group.Barrier);
+    }
 
-    private void Wait(Func<Work> begin)
+    private void Wait(Func<Work> begin) => Wait(watch, begin);
+
+    internal static void Wait(JobWatch? watch, Func<Work> begin)
     {
         try
         {

@@ -16,10 +16,17 @@ internal readonly record struct StepSums(double Loss, bool Learned, long Tokens)
     /// <param name="pass">Says whether it is for training and who works together; receives what is measured of this worker's share.</param>
     public static StepSums Run(Decoder model, ITrainingMethod method, IReadOnlyList<LossGroup> groups, LossPass pass)
     {
-        foreach (var group in groups)
-            method.Run(model, group.With(pass.Workers.Sum(group.Totals)), pass);
+        for (var i = 0; i < groups.Count; i++)
+        {
+            pass.IsLastGroup = i == groups.Count - 1;
+            method.Run(model, groups[i].With(pass.Workers.Sum(groups[i].Totals)), pass);
+        }
+        if (pass.Training)
+            pass.Traffic?.AskForSums();
         var sums = pass.Workers.Sum(pass.Loss, pass.Parts, groups.Sum(group => group.Tokens));
-        if (pass.Training && sums[1] > 0)
+        if (pass is { Training: true, Traffic: { } traffic })
+            traffic.AwaitSums();
+        else if (pass.Training && sums[1] > 0)
             pass.Workers.SumGradients(model.Parameters);
         return new(sums[0], sums[1] > 0, (long)sums[2]);
     }

@@ -1,6 +1,7 @@
 using System.Runtime.InteropServices;
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Training.Methods;
 
@@ -29,6 +30,23 @@ internal abstract class Workers
 
     /// <summary>Whether this one writes, logs and says what is said once.</summary>
     public bool IsFirst => Rank == 0;
+
+    /// <summary>All of them, as the weights of a model travel among them; null where nothing travels but sums. All ask for it.</summary>
+    protected virtual IShardGroup? Shards => null;
+
+    private ParameterTraffic? _traffic;
+
+    /// <summary>Trains a model together from here on. All call it with the same model.</summary>
+    public void Join(ModelParameters parameters)
+    {
+        if (Count == 1 || Shards is not { } group)
+            return;
+        parameters.Join(group);
+        _traffic = parameters.Traffic;
+    }
+
+    /// <summary>Says that this one waits for the others, and serves them meanwhile; called before whatever waits.</summary>
+    protected void Waits() => _traffic?.WantNothing();
 
     /// <summary>What everyone brings, by rank.</summary>
     /// <param name="mine">This one's part, of any length.</param>

@@ -1,5 +1,6 @@
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
 
@@ -23,6 +24,26 @@ internal sealed class LossPass
 
     /// <summary>Who computes the group together; each has its own share of the rows, and the counts of all.</summary>
     public Workers Workers { get; init; } = Workers.Alone;
+
+    /// <summary>How weights and gradients travel among the workers; null where each has all weights and gradients are added up at the end.
+    /// </summary>
+    public ParameterTraffic? Traffic { get; init; }
+
+    /// <summary>Whether the group is the step's last; set by <see cref="StepSums"/>.</summary>
+    internal bool IsLastGroup { get; set; }
+
+    /// <summary>The bins of a group, each of which is followed by its gradient, one after the other.</summary>
+    public IEnumerable<Bin> Bins(LossGroup group)
+    {
+        for (var i = 0; i < group.Bins.Count; i++)
+        {
+            _isLast = Balance is null && IsLastGroup && i == group.Bins.Count - 1;
+            yield return group.Bins[i];
+        }
+        _isLast = false;
+    }
+
+    private bool _isLast;
 
     /// <summary>Sum of all parts of this worker.</summary>
     public double Loss { get; private set; }
@@ -57,10 +78,14 @@ internal sealed class LossPass
     /// <summary>Computes the gradient of what the network was asked for the balance alone.</summary>
     internal void AddBalance() => GoBack([.. Balance!.TakeTerms()]);
 
-    private static void GoBack(Tensor[] roots)
+    private void GoBack(Tensor[] roots)
     {
-        if (roots.Length > 0)
-            Tensor.BackwardAll(roots, new Tensor?[roots.Length]);
+        if (roots.Length == 0)
+            return;
+        if (Traffic is not null)
+            Traffic.IsLastPass = _isLast;
+        Tensor.BackwardAll(roots, new Tensor?[roots.Length]);
+        Traffic?.EndPass();
     }
 
     /// <summary>Adds a part whose gradient follows, in parts of value 0.</summary>

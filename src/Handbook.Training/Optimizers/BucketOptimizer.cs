@@ -43,6 +43,7 @@ internal abstract class BucketOptimizer<TRule> : Optimizer where TRule : struct,
         _parameters.SettleGradients();
         foreach (var stretch in Stretches)
             stretch.Step(Rule(rate * stretch.Bucket.RateFactor, stretch.Bucket.Decays ? _decay : 0), gradientScale);
+        _parameters.Traffic?.Changed();
     }
 
     public override void ReleasePages() => _store.Release();

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Keys;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Kernels;
@@ -52,6 +53,9 @@ internal abstract class Optimizer : IDisposable
             CodesEmbedding = traits.Bits == 8 && numbers.Text("embedding_bits") == "8",
             SpillFolder = traits.IsPaged ? options.OutputDir : null,
         };
+        if (parameters.Plan.Shard.Cuts && traits.NeedsMatrices)
+            throw new InputException($"optim: {RecipeNames.Of(kind)} works on whole matrices, which zero_stage {(int)parameters.Plan.Shard.Stage} "
+                + "cuts", fix: "set zero_stage: 0, or an optimiser that treats every element alike, such as adamw_torch");
         switch (kind)
         {
             case OptimizerKind.AdamW or OptimizerKind.AdamW8Bit or OptimizerKind.PagedAdamW or OptimizerKind.PagedAdamW8Bit:

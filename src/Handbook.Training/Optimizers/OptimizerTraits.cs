@@ -38,6 +38,9 @@ internal sealed record OptimizerTraits
     /// <summary>Whether it reads the steps of warm-up, whatever the schedule.</summary>
     public bool ReadsWarmup { get; init; }
 
+    /// <summary>Whether a matrix's update depends on all of it, so that it cannot be shared out.</summary>
+    public bool NeedsMatrices { get; init; }
+
     /// <summary>What <c>optim_args</c> may say.</summary>
     public IReadOnlyList<OptimizerArgument> Arguments { get; init; } = [];
 
@@ -70,10 +73,12 @@ internal sealed record OptimizerTraits
         [OptimizerKind.Adagrad] = new() { Arguments = [new("eps", 1e-10) { Least = 0 }, new("lr_decay") { Least = 0 }] },
         [OptimizerKind.Adafactor] = new()
         {
+            NeedsMatrices = true,
             Arguments = [new("clip_threshold", 1), new("decay_rate", -0.8), new("scale_parameter")],
         },
         [OptimizerKind.Muon] = s_adam with
         {
+            NeedsMatrices = true,
             Arguments = [new("momentum", 0.95) { Least = 0, Below = 1 }, new("nesterov", 1),
                 new("ns_steps", 5) { Least = 1, Below = 100, IsWhole = true },
                 new("adjust_lr_fn") { Words = ["original", "match_rms_adamw"] }],
@@ -87,12 +92,14 @@ internal sealed record OptimizerTraits
         {
             ReadsBetas = true,
             ReadsTargets = true,
+            NeedsMatrices = true,
             Arguments = [.. s_lowRank, new("scale", 0.25), new("eps", 1e-6) { Least = 0 },
                 new("proj_type") { Words = ["std", "reverse_std", "left", "right", "full"] }],
         },
         [OptimizerKind.ApolloAdamW] = s_adam with
         {
             ReadsTargets = true,
+            NeedsMatrices = true,
             Arguments = [.. s_lowRank, new("scale", 1) { Least = 0 }, new("proj_type") { Words = ["std"] },
                 new("proj") { Words = ["random", "svd"] }, new("scale_type") { Words = ["channel", "tensor"] }],
         },

@@ -24,6 +24,17 @@ internal sealed record ParameterPiece(ParameterBucket Bucket, ParameterSpec Spec
     /// <summary>The published name of the module that it is the weight of.</summary>
     public string Module => Name.Split(':')[0] is var name && name.EndsWith(".weight", StringComparison.Ordinal) ? name[..^7] : name;
 
+    /// <summary>Its elements that this process updates: the first, counted in the piece, and how many; all where nothing is shared out.
+    /// </summary>
+    public (long From, long Count) Own
+    {
+        get
+        {
+            var from = Math.Clamp(Bucket.Start - Offset, 0, Count);
+            return (from, Math.Clamp(Bucket.Start + Bucket.Count - Offset, from, Count) - from);
+        }
+    }
+
     /// <summary>This piece of a flat tensor in the bucket's order: a view [rows, width], or [rows] of a vector.</summary>
     public Tensor Of(Tensor flat)
     {
@@ -34,7 +45,7 @@ internal sealed record ParameterPiece(ParameterBucket Bucket, ParameterSpec Spec
     /// <summary>Writes the copy that products read anew, where there is one.</summary>
     public void Refresh()
     {
-        if (Bucket.Compute is { } copy)
+        if (Bucket.OwnCompute is { } copy)
             Of(copy).CopyFrom(Of(Bucket.Values));
     }
 

@@ -44,7 +44,7 @@ internal sealed class ScheduleFree : BucketOptimizer<ScheduleFreeRule>
             foreach (var stretch in Stretches)
             {
                 using var scope = TensorScope.Enter();
-                stretch.Plain(0).CopyFrom(stretch.Of(stretch.Bucket.Values));       // z begins where y does
+                stretch.Plain(0).CopyFrom(stretch.Of(stretch.Bucket.OwnValues));       // z begins where y does
             }
         rate *= Updates < _options.Warmup ? (double)Updates / _options.Warmup : 1;
         var weights = _weights.AsSpan<double>();
@@ -62,10 +62,10 @@ internal sealed class ScheduleFree : BucketOptimizer<ScheduleFreeRule>
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
         foreach (var bucket in _parameters.Trained)
-            bucket.Gradients!.CopyFrom(bucket.Values);
+            bucket.OwnGradients!.CopyFrom(bucket.OwnValues);
         foreach (var stretch in Stretches)
         {
-            var values = stretch.Of(stretch.Bucket.Values);
+            var values = stretch.Of(stretch.Bucket.OwnValues);
             values.MulInPlace(1 / _options.Beta1);
             values.AddInPlace(stretch.Plain(0), 1 - 1 / _options.Beta1);
         }
@@ -86,7 +86,7 @@ internal sealed class ScheduleFree : BucketOptimizer<ScheduleFreeRule>
         {
             using var mode = GradMode.Disabled();
             foreach (var bucket in optimizer._parameters.Trained)
-                bucket.Values.CopyFrom(bucket.Gradients!);
+                bucket.OwnValues.CopyFrom(bucket.OwnGradients!);
             optimizer._parameters.RefreshCompute();
             optimizer._isMean = false;
         }

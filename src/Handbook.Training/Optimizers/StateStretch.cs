@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
@@ -24,11 +25,11 @@ internal sealed class StateStretch
     private StateStretch(StateStore store, IReadOnlyList<StateKind> kinds, IReadOnlyList<ParameterPiece> pieces, bool coded)
     {
         (_store, _kinds, _pieces) = (store, kinds, pieces);
-        _start = pieces[0].Offset;
-        _count = pieces[^1].Offset + pieces[^1].Count - _start;
+        _start = pieces[0].Offset + pieces[0].Own.From;
+        _count = pieces[^1].Offset + pieces[^1].Own.From + pieces[^1].Own.Count - _start;
         if (!coded)
         {
-            _plain = [.. kinds.Select(_ => store.Zeros(Bucket.Values.DType, _count))];
+            _plain = [.. kinds.Select(_ => store.Zeros(Bucket.OwnValues.DType, _count))];
             return;
         }
         var blocks = (_count + CodedStateKernel.Block - 1) / CodedStateKernel.Block;
@@ -49,11 +50,12 @@ internal sealed class StateStretch
         {
             if (run.Count > 0 && !ReferenceEquals(run[0].Bucket, piece.Bucket))
                 Close();
-            if (!updates(piece))
+            if (!updates(piece) || piece.Own.Count == 0)
                 Close();
             else if (kinds.Count > 0 && layout.Codes(piece))
             {
                 Close();
+                RequireBlocks(piece);
                 stretches.Add(new(store, kinds, [piece], coded: true));
             }
             else
@@ -70,6 +72,14 @@ internal sealed class StateStretch
         }
     }
 
+    private static void RequireBlocks(ParameterPiece piece)
+    {
+        if (piece.Own.From % CodedStateKernel.Block != 0)
+            throw new InputException($"states of {piece.Name} cannot be kept in 8 bits and shared out: it is cut at element {piece.Own.From}",
+                why: $"{CodedStateKernel.Block} elements have one scale, and no block may belong to two processes",
+                fix: "set zero_stage: 0, or an optimiser with states in 32 bits");
+    }
+
     /// <summary>What a checkpoint keeps; codes with their scales, so that a run goes on with the same bits.</summary>
     public IEnumerable<(string Name, Tensor Value)> State()
     {
@@ -77,18 +87,19 @@ internal sealed class StateStretch
             foreach (var piece in _pieces)
                 if (_coded.Length > 0)
                 {
-                    yield return ($"{_kinds[k].Name}.{piece.Name}", (piece with { Offset = 0 }).Of(_coded[k].Codes));
-                    yield return ($"{_kinds[k].Name}_absmax.{piece.Name}", _coded[k].Scales.Detach());
+                    yield return (NamedSlices.Name(_kinds[k].Name, piece), NamedSlices.Of(piece, _coded[k].Codes, _start)!);
+                    yield return (NamedSlices.Name(_kinds[k].Name + "_absmax", piece, CodedStateKernel.Block), _coded[k].Scales.Detach());
                 }
                 else
-                    yield return ($"{_kinds[k].Name}.{piece.Name}", (piece with { Offset = piece.Offset - _start }).Of(_plain[k]));
+                    yield return (NamedSlices.Name(_kinds[k].Name, piece), NamedSlices.Of(piece, _plain[k], _start)!);
     }
 
     /// <summary>The values of a state in 32 bits; [count].</summary>
     public Tensor Plain(int kind) => _plain[kind];
 
-    /// <summary>The elements of a bucket's tensor that this stretch is about; a view.</summary>
-    public Tensor Of(Tensor flat) => flat.Detach().Narrow(0, _start, _count);
+    /// <summary>The elements that this stretch is about; a view.</summary>
+    /// <param name="own">Numbers of what this process updates of the bucket.</param>
+    public Tensor Of(Tensor own) => own.Detach().Narrow(0, _start - Bucket.Start, _count);
 
     /// <summary>One step of a rule over all its elements.</summary>
     public void Step<TRule>(TRule rule, double gradientScale) where TRule : struct, IOptimizerRule
@@ -97,9 +108,9 @@ internal sealed class StateStretch
         {
             using var scope = TensorScope.Enter();
             count = Math.Min(_store.Window, _count - from);
-            var (at, kernels) = (_start + from, DeviceKernels.Of(Bucket.Values));
-            var (values, gradients) = (Bucket.Values.Detach().Narrow(0, at, count), Bucket.Gradients!.Narrow(0, at, count));
-            var copy = Bucket.Compute?.Detach().Narrow(0, at, count);
+            var (at, kernels) = (_start - Bucket.Start + from, DeviceKernels.Of(Bucket.OwnValues));
+            var (values, gradients) = (Bucket.OwnValues.Detach().Narrow(0, at, count), Bucket.OwnGradients!.Narrow(0, at, count));
+            var copy = Bucket.OwnCompute?.Detach().Narrow(0, at, count);
             if (_coded.Length > 0)
                 kernels.OptimizerStep(rule, values, gradients, [.. _coded.Select(state => Window(state, from, count))], copy,
                     gradientScale);

@@ -4,6 +4,7 @@ using Handbook.Base.Progress;
 using Handbook.Data.Cache;
 using Handbook.Data.Mixing;
 using Handbook.Models;
+using Handbook.Models.Sharding;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Text.Tokenizers;
@@ -66,7 +67,9 @@ internal sealed record TrainingPlan
     /// <param name="run">Checked options of a method that trains.</param>
     /// <param name="checkpoint">The folder of the checkpoint that the run goes on from; null begins anew.</param>
     /// <exception cref="InputException">Model, tokenizer and method do not fit together.</exception>
-    public static TrainingPlan Of(MethodOptions run, string? checkpoint)
+    /// <param name="rank">Which of the processes that train together this is.</param>
+    /// <param name="count">How many they are.</param>
+    public static TrainingPlan Of(MethodOptions run, string? checkpoint, int rank = 0, int count = 1)
     {
         var model = AdapterPlan.Source(run);
         var initial = model.Folder;
@@ -95,12 +98,14 @@ internal sealed record TrainingPlan
             Parameters = Masters((adapts
                 ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters,
                     run.Adapter.LoraplusLrRatio ?? 1)
-                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training),
+                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training)
+                .SharedOut(count > 1 ? new((ShardingStage)run.Training.ZeroStage, rank, count) : Shard.Alone),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
         };
         plan.Note(weights, compute);
+        plan.NoteShards(count);
         return plan;
     }
 
@@ -170,6 +175,18 @@ internal sealed record TrainingPlan
                     + string.Join(", ", whole.Select(pair => AdapterModules.PathOf(pair.Base.Parts[0].Published)).Distinct()) : "")
             + (trained.Config.Bias == AdapterBias.None ? "" : $"; with {(trained.Config.Bias == AdapterBias.All ? "all" : "their")} biases")
             + (trained.HasOwnTables ? $"; the tables of its {Config.Decoder.VocabularySize:N0} tokens are saved with it" : "");
+    }
+
+    private void NoteShards(int count)
+    {
+        if (Run.Training.ZeroStage > 0)
+            _notes.Add(count == 1 ? $"zero_stage {Run.Training.ZeroStage} has no effect on one process"
+                : $"ZeRO-{Run.Training.ZeroStage}: each of {count} processes keeps 1/{count} of the optimiser's states" + Run.Training.ZeroStage switch
+                {
+                    1 => "",
+                    2 => " and gradients",
+                    _ => ", gradients and weights",
+                });
     }
 
     private void Note(ModelWeights weights, DType compute)

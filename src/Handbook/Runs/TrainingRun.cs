@@ -44,7 +44,7 @@ public static class TrainingRun
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
         recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Count, observer);
-        var plan = TrainingPlan.Of(recipe, start.Resume?.Path);
+        var plan = TrainingPlan.Of(recipe, start.Resume?.Path, all.Rank, all.Count);
         observer.Said(recipe.GlobalBatch());
         if (ReferenceCheck.Run(recipe, plan.Tokenizer) is { } other)
             observer.Warned(other);
@@ -63,6 +63,7 @@ public static class TrainingRun
             all.Meet();
         }
         using var model = all.FirstOnHost(() => plan.LoadModel(observer));
+        all.Join(model.Parameters);
         IMethodRun method;
         try
         {

@@ -1,7 +1,9 @@
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Sft;
 
@@ -15,10 +17,15 @@ internal static class LoopRun
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
         Func<ITrainingMethod, ITrainingMethod>? wrap = null,
-        int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, CancellationToken cancel = default)
+        int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, Workers? workers = null, DType? dtype = null,
+        string network = "llama", CancellationToken cancel = default)
     {
-        using var model = adapter is not { } kind ? Tiny.Model("llama", seed, DType.Float32, options.Bf16 ? DType.BFloat16 : DType.Float32)
-            : Tiny.Adapted("llama", kind, dtype: DType.Float32, upRate: 4, adapterSeed: seed);
+        var (all, type) = (workers ?? Workers.Alone, dtype ?? DType.Float32);
+        using var scope = TensorScope.Enter();
+        var shard = new Shard((ShardingStage)options.ZeroStage, all.Rank, all.Count);
+        using var model = adapter is not { } kind ? Tiny.Model(network, seed, type, options.Bf16 ? DType.BFloat16 : type, shard: shard)
+            : Tiny.Adapted(network, kind, dtype: type, upRate: 4, adapterSeed: seed, shard: shard);
+        all.Join(model.Parameters);
         ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);
         var train = Tiny.Rows(21, 24);
         var job = new TrainingJob
@@ -38,13 +45,18 @@ internal static class LoopRun
             },
             ModelBytes = 1000,
             MaxTokens = 40,
+            Workers = all,
             Dropout = adapter is { } its ? AdapterKinds.Config(its).Dropout : 0,
         };
-        using var run = RunFolder.Open(folder, resume, tensorBoard: false);
+        using var run = all.IsFirst ? RunFolder.Open(folder, resume, tensorBoard: false) : RunFolder.Watch(folder, resume);
         using var loop = new TrainingLoop(job, run, resume);
         loop.Run(cancel);
-        return Weights(model);
+        var weights = Weights(model);
+        all.Meet();
+        return weights;
     }
 
-    private static double[] Weights(Decoder model) => [.. model.Parameters.Buckets.SelectMany(b => b.Values.ToArray<double>())];
+    private static double[] Weights(Decoder model) =>
+        [.. model.Parameters.Plan.Rules.Where(rule => rule.IsTrained).SelectMany(rule =>
+            model.Parameters.Whole(rule.Spec.Name).ToArray<double>())];
 }

@@ -3,6 +3,7 @@ using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Models.Quantised;
+using Handbook.Models.Sharding;
 using Handbook.Models.Tests;
 using Handbook.Testing;
 using Handbook.Torch;
@@ -34,11 +35,13 @@ internal static class Tiny
     };
 
     /// <summary>A model with weights far from their usual start, so that every part of it matters.</summary>
-    public static Decoder Model(string kind, int seed = 1, DType? dtype = null, DType? compute = null, ModelHead head = ModelHead.Language)
+    public static Decoder Model(string kind, int seed = 1, DType? dtype = null, DType? compute = null, ModelHead head = ModelHead.Language,
+        Shard? shard = null)
     {
         var config = head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind);
         var type = dtype ?? DType.Float64;
-        return Filled(config, ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type), seed);
+        return Filled(config, ParameterPlan.Trained(config.Family.Parameters(config.Decoder, fused: true), type, compute ?? type)
+            .SharedOut(shard ?? Shard.Alone), seed);
     }
 
     /// <summary>The same model, frozen, with an adapter over it whose numbers are far from their usual start too.</summary>
@@ -51,8 +54,8 @@ internal static class Tiny
     /// <param name="head">What the network ends in.</param>
     /// <param name="asValues">Keeps the values of codes in the place of the codes.</param>
     public static Decoder Adapted(string kind, AdapterKind adapter, int seed = 1, DType? dtype = null, double upRate = 1,
-        int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false) =>
-        Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues);
+        int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null) =>
+        Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues, shard);
 
     /// <summary>The same over numbers, with another adapter.</summary>
     public static Decoder Adapted(string kind, AdapterConfig adapter, double upRate = 1) => Made(kind, adapter, null, upRate: upRate);
@@ -61,14 +64,15 @@ internal static class Tiny
     public static Decoder Base(string kind, AdapterKind adapter) => Made(kind, null, AdapterKinds.Codes(adapter));
 
     private static Decoder Made(string kind, AdapterConfig? adapter, QuantisedFormat? codes, int seed = 1, DType? dtype = null,
-        double upRate = 1, int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false)
+        double upRate = 1, int? adapterSeed = null, ModelHead head = ModelHead.Language, bool asValues = false, Shard? shard = null)
     {
+        var cut = shard ?? Shard.Alone;
         var (config, type) = (head == ModelHead.Score ? Config(kind).WithScoreHead() : Config(kind), dtype ?? DType.Float64);
         var specs = config.Family.Parameters(config.Decoder, fused: true);
         AdapterLayout[] layouts = adapter is null ? [] : [AdapterLayout.Of("default", adapter, config.Family, config.Decoder, specs,
             new NewAdapter(seed), "the test", trained: true)];
         if (codes is not { } format)
-            return Filled(config, ParameterPlan.Resident(specs, type, type).With(layouts, upRate), seed, adapterSeed);
+            return Filled(config, ParameterPlan.Resident(specs, type, type).With(layouts, upRate).SharedOut(cut), seed, adapterSeed);
         using var files = new TemporaryFolder();
         using (var plain = Model(kind, seed, DType.Float32, head: head))
             Save(plain, files["plain"]);
@@ -82,8 +86,8 @@ internal static class Tiny
 
         Decoder Loaded(ModelWeights from, ParameterPlan plan)
         {
-            var model = Decoder.Load(from, plan.With(layouts, upRate));
-            Fill(model.Parameters, layouts.SelectMany(layout => layout.Specs), new Random(adapterSeed ?? seed + 1));
+            var model = Decoder.Load(from, plan.With(layouts, upRate).SharedOut(cut));
+            Fill(model.Parameters, layouts.SelectMany(layout => layout.Specs), new Random(adapterSeed ?? seed + 1), adapters: true);
             return model;
         }
     }
@@ -101,12 +105,12 @@ internal static class Tiny
         var random = new Random(seed);
         Fill(parameters, plan.Rules.Where(rule => rule.Adapter is null).Select(rule => rule.Spec), random);
         Fill(parameters, plan.Rules.Where(rule => rule.Adapter is not null).Select(rule => rule.Spec),
-            adapterSeed is { } own ? new Random(own) : random);
+            adapterSeed is { } own ? new Random(own) : random, adapters: true);
         parameters.Activate([.. plan.Adapters.Select(adapter => adapter.Name)]);
         return new Decoder(config.Decoder, parameters);
     }
 
-    private static void Fill(ModelParameters parameters, IEnumerable<ParameterSpec> specs, Random random)
+    private static void Fill(ModelParameters parameters, IEnumerable<ParameterSpec> specs, Random random, bool adapters = false)
     {
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
@@ -118,7 +122,7 @@ internal static class Tiny
             var master = parameters[spec.Name].Value.Detach();
             master.CopyFrom(Tensor.From(values, [.. spec.Shape]).To(master.DType));
         }
-        parameters.RefreshCompute();
+        parameters.TakeOwn(adapters);
     }
 
     /// <summary>Rows of random tokens; where <paramref name="masked"/>, about a third of the tokens carry no loss.</summary>

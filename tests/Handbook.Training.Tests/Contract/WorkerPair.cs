@@ -1,5 +1,6 @@
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
+using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Training.Distributed;
 
@@ -12,6 +13,7 @@ internal sealed class WorkerPair(int count) : IDisposable
 
     private readonly Barrier _barrier = new(count);
     private readonly byte[][] _parts = new byte[count][];
+    private readonly ThreadShards.Place _shards = new(count);
 
     /// <summary>Runs the same code as every worker; what each returned, by rank.</summary>
     public static T[] Run<T>(int count, Func<Workers, T> body)
@@ -28,6 +30,7 @@ internal sealed class WorkerPair(int count) : IDisposable
             {
                 failures[rank] = failure;
                 pair._barrier.RemoveParticipant();      // the others need not wait
+                pair._shards.Leave();
             }
         }, maxStackSize: 16 << 20))];
         foreach (var thread in threads)
@@ -49,12 +52,15 @@ internal sealed class WorkerPair(int count) : IDisposable
 
     private sealed class Worker(WorkerPair pair, int rank, int count) : Workers
     {
+        protected override IShardGroup? Shards => new ThreadShards(pair._shards, rank);
+
         public override int Count => count;
 
         public override int Rank => rank;
 
         public override IReadOnlyList<byte[]> Gather(byte[] mine)
         {
+            Waits();
             pair._parts[rank] = mine;
             pair.Meet();
             byte[][] all = [.. pair._parts];

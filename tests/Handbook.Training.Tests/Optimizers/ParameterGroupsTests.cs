@@ -22,10 +22,10 @@ public sealed class ParameterGroupsTests
             $"{piece.Name} {s_options.LearningRate * piece.Bucket.RateFactor} {(piece.Bucket.Decays ? s_options.WeightDecay : 0)}"));
         Assert.Equal(
             [
+                "embed.weight 0.005 0.1",
                 "model.layers.0.self_attn.q_proj.weight 0.02 0.1",
                 "model.layers.0.self_attn.k_proj.weight 0.02 0.1",
                 "layers.0.mlp.down.weight 0.02 0.1",
-                "embed.weight 0.005 0.1",
                 "head.weight 0.005 0.1",
                 "layers.0.mlp_norm.weight 0.02 0",
                 "layers.0.mlp.down.bias 0.02 0",

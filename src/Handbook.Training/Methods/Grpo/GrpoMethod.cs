@@ -186,7 +186,7 @@ internal sealed class GrpoMethod : ITrainingMethod
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
         var clipped = new List<(double Low, double High)>();
-        foreach (var bin in group.Bins)
+        foreach (var bin in pass.Bins(group))
         {
             using var scope = TensorScope.Enter();
             var places = new AnswerPlaces(bin.Batch, withEnd: false);

@@ -76,7 +76,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
         if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Count > 1))
             RunTwice(model, group, pass);
         else
-            foreach (var bin in group.Bins)
+            foreach (var bin in pass.Bins(group))
                 RunOnce(model, group, bin, pass);
     }
 

@@ -23,7 +23,7 @@ internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBa
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
         var all = new Pairs(group.Rows.Count);
-        foreach (var bin in group.Bins)
+        foreach (var bin in pass.Bins(group))
         {
             using var scope = TensorScope.Enter();
             var places = ScorePlace.Of(bin.Batch);

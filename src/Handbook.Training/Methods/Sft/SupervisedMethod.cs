@@ -28,7 +28,7 @@ internal sealed class SupervisedMethod(string name, bool countFirstTokens = fals
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        foreach (var bin in group.Bins)
+        foreach (var bin in pass.Bins(group))
         {
             using var scope = TensorScope.Enter();
             if (Loss(model, bin, pass.OptionsFor(bin.Batch), group.Totals.Targets / group.Share, pass.Metrics) is { } part)

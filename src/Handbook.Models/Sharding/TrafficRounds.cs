@@ -1,0 +1,156 @@
+using System.Collections.Concurrent;
+using System.Diagnostics;
+using System.Runtime.ExceptionServices;
+using Handbook.Torch;
+
+namespace Handbook.Models.Sharding;
+
+/// <summary>What one process may want of all the others.</summary>
+internal enum Traffic
+{
+    /// <summary>Nothing, until all want nothing.</summary>
+    Nothing,
+
+    /// <summary>The weights of a unit, as products read them.</summary>
+    Gather,
+
+    /// <summary>The masters of a unit.</summary>
+    Masters,
+
+    /// <summary>That everyone's gradients of a unit are added up.</summary>
+    Reduce,
+}
+
+/// <summary>A wish on its way.</summary>
+internal sealed class TrafficWish(Traffic kind, int unit)
+{
+    private readonly ManualResetEventSlim _done = new(false, spinCount: 0);
+    private ExceptionDispatchInfo? _failure;
+
+    public Traffic Kind => kind;
+
+    public int Unit => unit;
+
+    public bool IsDone => _done.IsSet;
+
+    /// <summary>Returns when it has come true.</summary>
+    public void Wait()
+    {
+        _done.Wait();
+        _failure?.Throw();
+    }
+
+    internal void End(Exception? failure)
+    {
+        _failure = failure is null ? null : ExceptionDispatchInfo.Capture(failure);
+        _done.Set();
+    }
+}
+
+/// <summary>Fulfils wishes of all processes on a thread of its own, in rounds: each says what it wants next, and all do what anyone wants.
+/// </summary>
+/// <remarks>
+/// So processes need not do the same things in the same order: one that makes more passes over its rows, or writes a longer answer, is
+/// served by the others while they wait for it elsewhere, having said that they want nothing. Who does the same as the others pays one
+/// exchange of a number for each wish. A process that computes keeps nobody waiting longer than its computing takes.
+/// </remarks>
+internal sealed class TrafficRounds : IDisposable
+{
+    private readonly IShardGroup _group;
+    private readonly Action<TrafficWish, bool> _fulfil;
+    private readonly Func<Traffic, int, bool> _needsAll;
+    private readonly BlockingCollection<TrafficWish> _wishes = [];
+    private readonly Thread _thread;
+    private Exception? _failure;
+
+    /// <param name="group">All processes; used by this thread alone.</param>
+    /// <param name="fulfil">Does what somebody wants; whether this process is among them.</param>
+    /// <param name="needsAll">Whether a wish can only be fulfilled when nobody wants anything else.</param>
+    public TrafficRounds(IShardGroup group, Action<TrafficWish, bool> fulfil, Func<Traffic, int, bool> needsAll)
+    {
+        (_group, _fulfil, _needsAll) = (group, fulfil, needsAll);
+        _thread = new(Serve) { IsBackground = true, Name = "parameter traffic" };
+        _thread.Start();
+    }
+
+    /// <summary>Time that went by with operations among the processes.</summary>
+    public TimeSpan Busy { get; private set; }
+
+    /// <summary>Says what this process wants next; wishes are fulfilled in this order.</summary>
+    public TrafficWish Post(Traffic kind, int unit = 0)
+    {
+        var wish = new TrafficWish(kind, unit);
+        if (_failure is { } failure)
+            wish.End(failure);
+        else
+            _wishes.Add(wish);
+        return wish;
+    }
+
+    private void Serve()
+    {
+        foreach (var wish in _wishes.GetConsumingEnumerable())
+        {
+            try
+            {
+                if (_failure is null)
+                    Fulfil(wish);
+            }
+            catch (Exception failure)
+            {
+                _failure = failure;         // whoever waits, or will, hears of it
+            }
+            wish.End(_failure);
+        }
+    }
+
+    private void Fulfil(TrafficWish mine)
+    {
+        using var mode = GradMode.Disabled();
+        var own = Code(mine);
+        while (true)
+        {
+            using var scope = TensorScope.Enter();
+            var all = Everyone(own);
+            var (served, fulfilled) = (false, false);
+            for (var i = 0; i < all.Length; i++)
+            {
+                if (all[i] == 0 || all.AsSpan(0, i).Contains(all[i]))
+                    continue;
+                var wish = all[i] == own ? mine : new TrafficWish((Traffic)(all[i] >> 32), (int)(all[i] & int.MaxValue));
+                if (_needsAll(wish.Kind, wish.Unit) && all.Any(other => other != 0 && other != all[i]))
+                    continue;
+                var clock = Stopwatch.GetTimestamp();
+                _fulfil(wish, all[i] == own);
+                Busy += Stopwatch.GetElapsedTime(clock);
+                served = true;
+                fulfilled |= all[i] == own;
+            }
+            if (fulfilled)
+                return;
+            if (served)
+                continue;
+            if (all.All(code => code == 0))
+                return;
+            throw new InvalidOperationException($"processes wait for each other: {string.Join(", ", all.Select(code => (Traffic)(code >> 32)
+                + " " + (code & int.MaxValue)))}");
+        }
+    }
+
+    private static long Code(TrafficWish wish) => wish.Kind == Traffic.Nothing ? 0 : (long)wish.Kind << 32 | (uint)wish.Unit;
+
+    private unsafe long[] Everyone(long mine)
+    {
+        var (own, all) = (Tensor.From<long>([mine]), Tensor.Zeros(DType.Int64, _group.Count));
+        _group.Gather(all, own);
+        return all.AsSpan<long>().ToArray();
+    }
+
+    /// <summary>Ends when what was wanted before has come true.</summary>
+    public void Dispose()
+    {
+        _wishes.CompleteAdding();
+        if (_failure is null || _thread.IsAlive)
+            _thread.Join(TimeSpan.FromSeconds(10));
+    }
+}
