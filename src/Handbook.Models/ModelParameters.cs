@@ -258,13 +258,15 @@ internal sealed class ModelParameters : IDisposable
     public void SettleGradients()
     {
         foreach (var bucket in Trained)
+        {
             if (!bucket.IsCut)
                 Settle(bucket);
-            else if (bucket.Rounds)
+            if (bucket.Rounds)
                 DeviceKernels.Of(bucket.OwnValues).RoundToBFloat16(bucket.OwnGradients!);
+        }
     }
 
-    /// <summary>The same of this process's gradients of one bucket.</summary>
+    /// <summary>The same of this process's gradients of one bucket, before they are added to the others'.</summary>
     public void Settle(ParameterBucket bucket)
     {
         foreach (var (name, start, rows) in _kept)
@@ -273,8 +275,6 @@ internal sealed class ModelParameters : IDisposable
         foreach (var (parameter, _) in bucket.Parameters)
             if (!parameter.HasGradient)
                 parameter.GradientToAddTo();
-        if (bucket.Rounds)
-            DeviceKernels.Of(bucket.Gradients!).RoundToBFloat16(bucket.Gradients!);
     }
 
     public void Dispose()

@@ -22,7 +22,7 @@ internal sealed unsafe partial class ReservedMemory : IDisposable
         {
             _start = Map(null, _bytes, ReadWrite, Anonymous, -1, 0);
             if (_start == (void*)-1)
-                throw new OutOfMemoryException($"no address space for {_bytes} bytes");
+                throw new TorchException($"no address space for {_bytes} bytes");
             _ = Advise(_start, _bytes, HugePages);              // advice: where it is refused nothing is lost
         }
         else

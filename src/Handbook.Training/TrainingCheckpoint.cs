@@ -86,7 +86,7 @@ internal static class TrainingCheckpoint
     /// <summary>The files of all but the first.</summary>
     /// <param name="mine">This one's: path, size and hash; or why there is none.</param>
     /// <exception cref="InputException">Somebody could not write its own.</exception>
-    private static IEnumerable<ManifestFile> Described(TrainingJob job, string mine)
+    private static List<ManifestFile> Described(TrainingJob job, string mine)
     {
         var files = new List<ManifestFile>();
         var parts = job.Workers.Gather(Encoding.UTF8.GetBytes(mine));
@@ -126,8 +126,7 @@ internal static class TrainingCheckpoint
         if (saved.Names.Contains("master.decay"))
             throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way",
                 fix: "begin anew with --fresh=true, or finish the run with the version that began it");
-        string Known(string name) => IsCut(job) ? name.Split('.')[0] : name;        // a part knows the kinds of what others keep
-        if (saved.Names.Select(Known).Except(wanted.Select(w => Known(w.Name))).FirstOrDefault() is { } extra)
+        if (saved.Names.Except(Everyones(job, wanted.Select(each => each.Name))).FirstOrDefault() is { } extra)
             throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser",
                 fix: fix);
         foreach (var (name, from, isPart, value) in wanted)
@@ -148,6 +147,10 @@ internal static class TrainingCheckpoint
             state.SinceLog.Clear();     // the first has what everyone measured
         return state;
     }
+
+    /// <summary>All names that some process keeps a part of.</summary>
+    private static IEnumerable<string> Everyones(TrainingJob job, IEnumerable<string> mine) => !IsCut(job) ? mine
+        : job.Workers.Gather(Encoding.UTF8.GetBytes(string.Join('\n', mine))).SelectMany(part => Encoding.UTF8.GetString(part).Split('\n'));
 
     /// <param name="all">With what every process has alike, which only the first writes.</param>
     private static IEnumerable<(string Name, Tensor Value)> Tensors(TrainingJob job, Optimizer optimizer, bool all = false)

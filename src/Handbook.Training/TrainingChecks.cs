@@ -34,6 +34,12 @@ internal static class TrainingChecks
         AtLeast(1, options.PerDeviceTrainBatchSize, "per_device_train_batch_size");
         AtLeast(1, options.PerDeviceEvalBatchSize, "per_device_eval_batch_size");
         AtLeast(1, options.GradientAccumulationSteps, "gradient_accumulation_steps");
+        if (options.ZeroStage is < 0 or > 3)
+            report.Error("zero_stage", $"is {options.ZeroStage}, but must be 0, 1, 2 or 3", "it says what processes share out among them: nothing, "
+                + "the optimiser's states, gradients too, weights too", "write 0, 1, 2 or 3");
+        if (options.ZeroStage > 0 && OptimizerTraits.Of(options.Optimizer()).NeedsMatrices)
+            report.Error("zero_stage", $"is {options.ZeroStage}, but {RecipeNames.Of(options.Optimizer())} works on whole matrices, which it "
+                + "would cut", fix: "write 0, or take an optimiser that treats every element alike, such as adamw_torch");
         if (options.MaxSteps is 0 or < -1)
             report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit",
                 fix: "use -1 to let num_train_epochs decide");

@@ -53,10 +53,6 @@ public sealed record TrainingOptions
     /// on one process.</summary>
     public int ZeroStage { get; init; }
 
-    /// <summary>Under <c>zero_stage: 3</c>, gather all weights once for texts that are written in training; <c>false</c> gathers layer by
-    /// layer for every token, in less memory.</summary>
-    public bool Ds3GatherForGeneration { get; init; } = true;
-
     /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov;
     /// <c>rmsprop</c> alpha and eps; <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter;
     /// those with 8-bit states min_8bit_size and embedding_bits (32, or 8 for those of the token embedding too); <c>muon</c> momentum,

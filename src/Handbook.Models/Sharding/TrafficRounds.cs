@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
-using System.Runtime.ExceptionServices;
 using Handbook.Torch;
 
 namespace Handbook.Models.Sharding;
@@ -24,26 +23,23 @@ internal enum Traffic
 /// <summary>A wish on its way.</summary>
 internal sealed class TrafficWish(Traffic kind, int unit)
 {
-    private readonly ManualResetEventSlim _done = new(false, spinCount: 0);
-    private ExceptionDispatchInfo? _failure;
+    private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public Traffic Kind => kind;
 
     public int Unit => unit;
 
-    public bool IsDone => _done.IsSet;
+    public bool IsDone => _done.Task.IsCompleted;
 
     /// <summary>Returns when it has come true.</summary>
-    public void Wait()
-    {
-        _done.Wait();
-        _failure?.Throw();
-    }
+    public void Wait() => _done.Task.GetAwaiter().GetResult();
 
     internal void End(Exception? failure)
     {
-        _failure = failure is null ? null : ExceptionDispatchInfo.Capture(failure);
-        _done.Set();
+        if (failure is null)
+            _done.SetResult();
+        else
+            _done.SetException(failure);
     }
 }
 

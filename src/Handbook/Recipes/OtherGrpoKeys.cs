@@ -20,7 +20,7 @@ internal static class OtherGrpoKeys
             ("vllm_importance_sampling_correction", typeof(bool), true), ("vllm_importance_sampling_mode", typeof(string), "sequence_mask"),
             ("vllm_importance_sampling_cap", typeof(double?), null), ("vllm_importance_sampling_clip_max", typeof(double?), 3.0),
             ("vllm_importance_sampling_clip_min", typeof(double?), null),
-            ("ds3_gather_for_generation", typeof(bool), true), ("use_transformers_paged", typeof(bool), false),
+            ("use_transformers_paged", typeof(bool), false),
             ("use_transformers_continuous_batching", typeof(bool), false),
             ("transformers_continuous_batching_config", typeof(object), null), ("cache_implementation", typeof(string), null)),
         .. NoEffect("log-probabilities are always summed in float32", ("cast_lm_head_to_fp32", typeof(bool), false)),

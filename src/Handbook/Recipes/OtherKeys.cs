@@ -6,7 +6,7 @@ namespace Handbook.Recipes;
 /// <summary>The keys that recipes of the Python handbook may have and that no record holds: each has its answer here.</summary>
 internal static class OtherKeys
 {
-    private const string Whole = "every process keeps the whole model; nothing is sharded yet, and the numbers are the same";
+    private const string Whole = "zero_stage says what processes share out among them: 1 states, 2 gradients too, 3 weights too";
     private const string Launcher = "`handbook launch`, torchrun or srun says how many processes there are, and which one this is";
     private const string FirstSpeaks = "the first process speaks and writes for all; the others print to the launcher's files";
     private const string Sums = "processes exchange sums of gradients, the same whatever this says";

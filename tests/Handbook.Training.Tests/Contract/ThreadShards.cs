@@ -30,7 +30,7 @@ internal sealed class ThreadShards(ThreadShards.Place place, int rank) : IShardG
     }
 
     /// <summary>Where the threads lay down what they bring.</summary>
-    internal sealed class Place(int count)
+    internal sealed class Place(int count) : IDisposable
     {
         private static readonly TimeSpan s_patience = TimeSpan.FromMinutes(1);
 
@@ -48,6 +48,8 @@ internal sealed class ThreadShards(ThreadShards.Place place, int rank) : IShardG
         }
 
         public void Leave() => _barrier.RemoveParticipant();
+
+        public void Dispose() => _barrier.Dispose();
 
         private void Meet()
         {

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using Handbook.Models.Sharding;
@@ -19,7 +20,7 @@ internal sealed class WorkerPair(int count) : IDisposable
     public static T[] Run<T>(int count, Func<Workers, T> body)
     {
         using var pair = new WorkerPair(count);
-        var (results, failures) = (new T[count], new Exception?[count]);
+        var (results, failures) = (new T[count], new ConcurrentQueue<Exception>());        // those of others follow from the first
         Thread[] threads = [.. Enumerable.Range(0, count).Select(rank => new Thread(() =>
         {
             try
@@ -28,7 +29,7 @@ internal sealed class WorkerPair(int count) : IDisposable
             }
             catch (Exception failure)
             {
-                failures[rank] = failure;
+                failures.Enqueue(failure);
                 pair._barrier.RemoveParticipant();      // the others need not wait
                 pair._shards.Leave();
             }
@@ -37,12 +38,16 @@ internal sealed class WorkerPair(int count) : IDisposable
             thread.Start();
         foreach (var thread in threads)
             thread.Join();
-        if (failures.FirstOrDefault(failure => failure is not null) is { } first)
+        if (failures.TryPeek(out var first))
             ExceptionDispatchInfo.Throw(first);
         return results;
     }
 
-    public void Dispose() => _barrier.Dispose();
+    public void Dispose()
+    {
+        _barrier.Dispose();
+        _shards.Dispose();
+    }
 
     private void Meet()
     {

@@ -20,6 +20,10 @@ internal sealed record AnswerGroupOptions
 
     /// <summary>Whether answers that were cut at their greatest length are not learnt from.</summary>
     public bool MaskTruncated { get; init; }
+
+    /// <summary>Whether weights that are shared out among processes are gathered once for all answers, not layer by layer for every token.
+    /// </summary>
+    public bool GathersWeights { get; init; } = true;
 }
 
 /// <summary>An answer with all that was said of it, for the log.</summary>
@@ -50,7 +54,9 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
     {
         var requests = rows.Select(row => new SampleRequest(row.Row.Segments[0].Ids.ToArray(),
             [.. Enumerable.Range(0, options.Size).Select(i => Stream(step, row.Number, i))])).ToArray();
-        var answers = new Generator(model).Sample(requests, options.Sampling);
+        Answer[][] answers;
+        using (options.GathersWeights ? model.Parameters.Traffic?.Hold() : null)
+            answers = new Generator(model).Sample(requests, options.Sampling);
         var said = rows.Zip(answers).SelectMany(pair =>
             pair.Second.Select(answer => Said(texts(pair.First.Number), pair.First.Row, answer))).ToArray();
         Measure([.. answers.SelectMany(group => group)], metrics);

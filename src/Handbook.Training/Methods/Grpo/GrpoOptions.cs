@@ -32,6 +32,10 @@ public sealed record GrpoOptions
     [Key(Elsewhere = "train_sampling_strategy says how rows are ordered")]
     public bool ShuffleDataset { get; init; } = true;
 
+    /// <summary>Under <c>zero_stage: 3</c>, gather all weights once for answers; <c>false</c> gathers layer by layer for every token, in
+    /// less memory.</summary>
+    public bool Ds3GatherForGeneration { get; init; } = true;
+
     /// <summary>μ: passes over the same answers before new ones are sampled.</summary>
     public int NumIterations { get; init; } = 1;
 

@@ -79,6 +79,7 @@ internal sealed class GrpoRun : IMethodRun
             Sampling = keys.Sampling(loss.MaxLength, run.Training.Seed, AnswersAtOnce, prompts.StopIds),
             Scaling = run.Grpo.ScaleRewards,
             MaskTruncated = run.Grpo.MaskTruncatedCompletions,
+            GathersWeights = run.Grpo.Ds3GatherForGeneration,
         }, _start.Tokenizer, [.. Enumerable.Range(0, _scorers.Names.Count).Select(i => (_scorers[i], _scorers.Weights[i]))]);
     }
 

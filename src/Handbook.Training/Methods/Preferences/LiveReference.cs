@@ -49,7 +49,7 @@ internal sealed class LiveReference(Decoder model, int syncSteps = 0, double mix
         using var mode = GradMode.Disabled();
         foreach (var rule in policy.Parameters.Plan.Rules.Where(rule => rule.IsTrained))
         {
-            var (own, its) = (model.Parameters[rule.Spec.Name].Value, policy.Parameters[rule.Spec.Name].Value);
+            var (own, its) = (model.Parameters[rule.Spec.Name].Value, policy.Parameters.Whole(rule.Spec.Name));
             own.MulInPlace(1 - mixup);
             own.AddInPlace(its.Detach(), mixup);
         }
