@@ -138,19 +138,21 @@ internal static class LaunchCommand
             throw new InputException(parsed.Errors[0].Message, fix: "`handbook launch --help` shows what it takes");
         var plan = Plan(parsed);
         notes.AddRange(plan.Notes);
-        notes.AddRange(Compare(plan, started));
+        var recipe = RecipeOf(started);
+        if (recipe is not null)
+            notes.AddRange(plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>());
+        started = [.. started, .. plan.Keys.Select(key => key.Word(recipe)).OfType<string>()];
         using var launcher = new Launcher(plan with { Notes = notes },
             [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started], Console.Error.WriteLine);
         return launcher.Run();
     }
 
     // A recipe that cannot be read is left to the command, which says what is wrong with it.
-    private static IEnumerable<string> Compare(LaunchPlan plan, string[] started)
+    private static Recipe? RecipeOf(string[] started)
     {
         var (file, overrides) = RecipeArguments.Split(started[1..]);
-        return plan.Expected.Count > 0 && file is not null
-            && Recipe.Load(new FileInfo(file), overrides, Recipe.MethodNamed(started[0])!.Value).TryGet(out var recipe, out _)
-            ? [.. plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>()] : [];
+        return file is not null
+            && Recipe.Load(new FileInfo(file), overrides, Recipe.MethodNamed(started[0])!.Value).TryGet(out var recipe, out _) ? recipe : null;
     }
 
     private static LaunchPlan Plan(ParseResult args)

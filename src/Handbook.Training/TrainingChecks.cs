@@ -40,6 +40,9 @@ internal static class TrainingChecks
         if (options.ZeroStage > 0 && OptimizerTraits.Of(options.Optimizer()).NeedsMatrices)
             report.Error("zero_stage", $"is {options.ZeroStage}, but {RecipeNames.Of(options.Optimizer())} works on whole matrices, which it "
                 + "would cut", fix: "write 0, or take an optimiser that treats every element alike, such as adamw_torch");
+        if (options.OffloadOptimizer == OptimizerOffload.File && !OptimizerTraits.Of(options.Optimizer()).CanPage)
+            report.Error("offload_optimizer", $"is nvme, but the states of {RecipeNames.Of(options.Optimizer())} stay in memory",
+                fix: "write none, or take an optimiser such as adamw_torch or lion_32bit");
         if (options.MaxSteps is 0 or < -1)
             report.Error("max_steps", $"is {options.MaxSteps}, but must be at least 1, or -1 for no limit",
                 fix: "use -1 to let num_train_epochs decide");

@@ -53,6 +53,10 @@ public sealed record TrainingOptions
     /// on one process.</summary>
     public int ZeroStage { get; init; }
 
+    /// <summary>Where the optimiser's states lie: <c>none</c> and <c>cpu</c> keep them in the machine's memory, <c>nvme</c> in a file of
+    /// <c>output_dir</c>, as paged optimisers do.</summary>
+    public OptimizerOffload OffloadOptimizer { get; init; }
+
     /// <summary>Numbers of the optimiser without a key of their own, as <c>name=value,…</c>: <c>sgd</c> takes momentum and nesterov;
     /// <c>rmsprop</c> alpha and eps; <c>adagrad</c> eps and lr_decay; <c>adafactor</c> clip_threshold, decay_rate and scale_parameter;
     /// those with 8-bit states min_8bit_size and embedding_bits (32, or 8 for those of the token embedding too); <c>muon</c> momentum,
@@ -223,6 +227,9 @@ public sealed record TrainingOptions
     public int Warmup(int totalSteps) =>
         WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));
 
+    /// <summary>Whether the optimiser's states lie in a file.</summary>
+    internal bool IsPaged() => OffloadOptimizer == OptimizerOffload.File || OptimizerTraits.Of(Optimizer()).IsPaged;
+
     /// <summary>The optimiser that steps.</summary>
     public OptimizerKind Optimizer() => Adafactor ? OptimizerKind.Adafactor : Optim;
 
@@ -300,6 +307,19 @@ public enum SaveStrategy
     [Spelled("epoch")] Epoch,
     /// <summary>Whenever an evaluation is better than all before.</summary>
     [Spelled("best")] Best,
+}
+
+/// <summary>Where the optimiser's states lie.</summary>
+public enum OptimizerOffload
+{
+    /// <summary>Where the weights are.</summary>
+    [Spelled("none")] None,
+
+    /// <summary>In the machine's memory.</summary>
+    [Spelled("cpu")] Memory,
+
+    /// <summary>In a file.</summary>
+    [Spelled("nvme", "file")] File,
 }
 
 /// <summary>The optimisers of this version.</summary>

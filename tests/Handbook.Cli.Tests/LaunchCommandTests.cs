@@ -94,15 +94,19 @@ public sealed class LaunchCommandTests
         Assert.True(launched.Code == 0, launched.Error);
         Assert.Contains("note: --rdzv_backend has no effect here", launched.Error);
         Assert.Contains("note: --standalone has no effect here", launched.Error);
-        Assert.Contains("note: config.yaml: zero_stage 3 asks for sharded parameters", launched.Error);
+        Assert.Contains("zero_stage 3 has no effect on one process", launched.Error + launched.Output);
+        Assert.Contains("asks for zero_stage 3, but the recipe says 2", folder.Launch(["--config_file", "config.yaml"], "--output_dir=out",
+            "--gradient_accumulation_steps=4", "--zero_stage=2").Error);
         Assert.Contains("note: config.yaml: mixed_precision has no effect: the recipe's bf16 decides, and it is not set", launched.Error);
     }
 
-    [Fact, Trait("speed", "slow")]
-    public async Task A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed()
+    [Theory, Trait("speed", "slow")]
+    [InlineData(0), InlineData(1), InlineData(2), InlineData(3)]
+    public async Task A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed(int zeroStage)
     {
         const int Kills = 10;
-        using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 3\nsave_total_limit: 2\nneftune_noise_alpha: 5");
+        using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 3\nsave_total_limit: 2\nneftune_noise_alpha: 5\n"
+            + $"zero_stage: {zeroStage}");
         string[] two = ["--nproc-per-node", "2", "--max-restarts", "1"];
         Assert.Equal(0, folder.Launch(two, "--output_dir=whole").Code);
         var random = new Random(3);

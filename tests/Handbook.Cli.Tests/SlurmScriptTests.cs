@@ -26,7 +26,7 @@ public sealed class SlurmScriptTests
             "deepspeed_zero3", "--dp", "1", "--args", "--output_dir=two --logging_steps=2"], variables: ("PROCESSES_PER_NODE", "1"));
         Assert.True(two.Code == 0, two.Error);
         Assert.Contains("on host 1 of 2, 2 in all", two.Error);
-        Assert.Contains("zero3.yaml: zero_stage 3 asks for", two.Error);
+        Assert.Contains("ZeRO-3: each of 2 processes keeps 1/2", two.Error);
 
         Assert.Equal(4, folder.State("two")["global_step"]!.GetValue<int>());
         Assert.Equal(folder.Curve("one"), folder.Curve("two"));

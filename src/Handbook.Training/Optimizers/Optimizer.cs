@@ -51,7 +51,7 @@ internal abstract class Optimizer : IDisposable
             Bits = traits.Bits,
             SmallestCoded = traits.Bits == 8 ? (long)numbers.Number("min_8bit_size") : 0,
             CodesEmbedding = traits.Bits == 8 && numbers.Text("embedding_bits") == "8",
-            SpillFolder = traits.IsPaged ? options.OutputDir : null,
+            SpillFolder = options.IsPaged() ? options.OutputDir : null,
         };
         if (parameters.Plan.Shard.Cuts && traits.NeedsMatrices)
             throw new InputException($"optim: {RecipeNames.Of(kind)} works on whole matrices, which zero_stage {(int)parameters.Plan.Shard.Stage} "

@@ -26,6 +26,9 @@ internal sealed record OptimizerTraits
     /// <summary>Whether its states lie in a file of the run folder.</summary>
     public bool IsPaged { get; init; }
 
+    /// <summary>Whether its states can lie in a file.</summary>
+    public bool CanPage { get; init; }
+
     /// <summary>Whether it reads <c>adam_beta1</c> and <c>adam_beta2</c>.</summary>
     public bool ReadsBetas { get; init; }
 
@@ -53,9 +56,9 @@ internal sealed record OptimizerTraits
     private static readonly OptimizerArgument[] s_lowRank =
         [new("rank", 128) { Least = 1, IsWhole = true }, new("update_proj_gap", 200) { Least = 1, IsWhole = true }];
 
-    private static readonly OptimizerTraits s_adam = new() { ReadsBetas = true, ReadsEpsilon = true };
+    private static readonly OptimizerTraits s_adam = new() { ReadsBetas = true, ReadsEpsilon = true, CanPage = true };
 
-    private static readonly OptimizerTraits s_lion = new() { ReadsBetas = true };
+    private static readonly OptimizerTraits s_lion = new() { ReadsBetas = true, CanPage = true };
 
     private static readonly Dictionary<OptimizerKind, OptimizerTraits> s_all = new()
     {
@@ -67,8 +70,8 @@ internal sealed record OptimizerTraits
         [OptimizerKind.Lion8Bit] = s_lion with { Bits = 8, Arguments = s_coded },
         [OptimizerKind.PagedLion] = s_lion with { IsPaged = true },
         [OptimizerKind.PagedLion8Bit] = s_lion with { Bits = 8, IsPaged = true, Arguments = s_coded },
-        [OptimizerKind.RmsProp] = new() { Arguments = s_rmsProp },
-        [OptimizerKind.RmsProp8Bit] = new() { Bits = 8, Arguments = [.. s_rmsProp, .. s_coded] },
+        [OptimizerKind.RmsProp] = new() { CanPage = true, Arguments = s_rmsProp },
+        [OptimizerKind.RmsProp8Bit] = new() { CanPage = true, Bits = 8, Arguments = [.. s_rmsProp, .. s_coded] },
         [OptimizerKind.Sgd] = new() { Arguments = [new("momentum") { Least = 0 }, new("nesterov")] },
         [OptimizerKind.Adagrad] = new() { Arguments = [new("eps", 1e-10) { Least = 0 }, new("lr_decay") { Least = 0 }] },
         [OptimizerKind.Adafactor] = new()
@@ -79,6 +82,7 @@ internal sealed record OptimizerTraits
         [OptimizerKind.Muon] = s_adam with
         {
             NeedsMatrices = true,
+            CanPage = false,
             Arguments = [new("momentum", 0.95) { Least = 0, Below = 1 }, new("nesterov", 1),
                 new("ns_steps", 5) { Least = 1, Below = 100, IsWhole = true },
                 new("adjust_lr_fn") { Words = ["original", "match_rms_adamw"] }],
@@ -86,6 +90,7 @@ internal sealed record OptimizerTraits
         [OptimizerKind.ScheduleFreeAdamW] = s_adam with
         {
             ReadsWarmup = true,
+            CanPage = false,
             Arguments = [new("r") { Least = 0 }, new("weight_lr_power", 2) { Least = 0 }],
         },
         [OptimizerKind.GaloreAdamW] = new()
@@ -98,6 +103,7 @@ internal sealed record OptimizerTraits
         },
         [OptimizerKind.ApolloAdamW] = s_adam with
         {
+            CanPage = false,
             ReadsTargets = true,
             NeedsMatrices = true,
             Arguments = [.. s_lowRank, new("scale", 1) { Least = 0 }, new("proj_type") { Words = ["std"] },

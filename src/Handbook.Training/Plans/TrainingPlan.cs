@@ -111,7 +111,7 @@ internal sealed record TrainingPlan
 
     /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>
     private static ParameterPlan Masters(ParameterPlan plan, TrainingOptions options) =>
-        OptimizerTraits.Of(options.Optimizer()).IsPaged ? plan.WithMastersIn(options.OutputDir) : plan;
+        options.IsPaged() ? plan.WithMastersIn(options.OutputDir) : plan;
 
     /// <summary>Loads the model that the plan describes; weights that it quantises come from the cache.</summary>
     public Decoder LoadModel(IWorkObserver observer)

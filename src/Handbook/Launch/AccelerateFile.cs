@@ -8,8 +8,6 @@ namespace Handbook.Launch;
 /// refused.</summary>
 internal sealed class AccelerateFile
 {
-    private const string Whole = "every process keeps the whole model; the numbers are the same";
-
     private static readonly Action<AccelerateFile, string> s_nothing = (_, _) => { };
 
     /// <summary>Keys of the launcher alone or of devices that are not here, on which nothing depends.</summary>
@@ -51,11 +49,14 @@ internal sealed class AccelerateFile
         {
             file.OneOf("zero_stage", value, "0", "1", "2", "3", "");
             if (value is "1" or "2" or "3")
-                file.Note($"zero_stage {value} asks for sharded "
-                    + (value switch { "1" => "states", "2" => "states and gradients", _ => "parameters, gradients and states" })
-                    + $", which is not built yet: {Whole}");
+                file.Key("deepspeed_config.zero_stage", "zero_stage", value);
         },
-        ["offload_optimizer_device"] = (file, value) => file.Offload("offload_optimizer_device", value),
+        ["offload_optimizer_device"] = (file, value) =>
+        {
+            file.OneOf("offload_optimizer_device", value, "none", "cpu", "nvme", "");
+            if (value is "cpu" or "nvme")
+                file.Key("deepspeed_config.offload_optimizer_device", "offload_optimizer", value);
+        },
         ["offload_param_device"] = (file, value) => file.Offload("offload_param_device", value),
         ["gradient_accumulation_steps"] = (file, value) =>
             file.Expect("deepspeed_config.gradient_accumulation_steps", "gradient_accumulation_steps", value),
@@ -97,7 +98,7 @@ internal sealed class AccelerateFile
         ["fsdp_sync_module_states"] = s_nothing,
         ["fsdp_state_dict_type"] = s_nothing,       // checkpoints and models are whole
         ["fsdp_use_orig_params"] = s_nothing,
-        ["fsdp_reshard_after_forward"] = s_nothing,
+        ["fsdp_reshard_after_forward"] = s_nothing,     // read with the strategy
     };
 
     private readonly string _path;
@@ -134,8 +135,8 @@ internal sealed class AccelerateFile
             Refuse($"distributed_type NO is one process, but num_processes is {_plan.Total}", "use MULTI_GPU, or one process");
         Section("deepspeed_config.", root["deepspeed_config"], s_deepspeed);
         Section("fsdp_config.", root["fsdp_config"], s_fsdp);
-        if (root["fsdp_config"] is MapNode { Entries.Count: > 0 } fsdp && Text(fsdp["fsdp_sharding_strategy"]) is not ("NO_SHARD" or "3"))
-            Note($"fsdp_config asks for sharded parameters, which is not built yet: {Whole}");
+        if (root["fsdp_config"] is MapNode { Entries.Count: > 0 } fsdp)
+            Shard(fsdp);
         foreach (var entry in (root["parallelism_config"] as MapNode)?.Entries ?? [])
             if (Text(entry.Value) is not ("1" or "") && entry.Key.Text is ("parallelism_config_tp_size" or "parallelism_config_cp_size"
                 or "parallelism_config_sp_size"))
@@ -161,11 +162,26 @@ internal sealed class AccelerateFile
             Refuse($"{key} is {value}, which is not built", $"use {string.Join(", ", known.ToArray().Where(each => each.Length > 0))}");
     }
 
+    // What FSDP calls a strategy is a stage; its second version says in another key whether weights go after the forward pass.
+    private void Shard(MapNode fsdp)
+    {
+        const string key = "fsdp_config.fsdp_sharding_strategy";
+        var strategy = Text(fsdp["fsdp_sharding_strategy"]);
+        if (strategy.Length == 0 && Text(fsdp["fsdp_reshard_after_forward"]) is "false" or "SHARD_GRAD_OP")
+            strategy = "2";
+        if (strategy is "HYBRID_SHARD" or "HYBRID_SHARD_ZERO2" or "4" or "5")
+            Note($"{key} {strategy} shares out over the processes of a host; here it is over all of them");
+        if (strategy is not ("NO_SHARD" or "3"))
+            Key(key, "zero_stage", strategy is "SHARD_GRAD_OP" or "HYBRID_SHARD_ZERO2" or "2" or "5" ? "2" : "3");
+    }
+
+    private void Key(string spelled, string key, string value) =>
+        _plan = _plan with { Keys = [.. _plan.Keys, new($"{Path.GetFileName(_path)}: {spelled}", key, value)] };
+
     private void Offload(string key, string value)
     {
         if (value is not ("none" or ""))
-            Note($"{key} {value} has no effect: weights and states are in the machine's memory already; a paged optimiser (optim: "
-                + "paged_adamw_32bit) keeps its states in a file");
+            Note($"{key} {value} has no effect: weights are in the machine's memory already");
     }
 
     private void Expect(string spelled, string key, string value)

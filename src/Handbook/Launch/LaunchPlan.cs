@@ -39,6 +39,9 @@ public sealed record LaunchPlan
     /// <summary>What the launcher was told about the recipe's keys.</summary>
     internal IReadOnlyList<ExpectedValue> Expected { get; init; } = [];
 
+    /// <summary>What the launcher was told that a key of the recipe says here: it is added to the command.</summary>
+    internal IReadOnlyList<LaunchedKey> Keys { get; init; } = [];
+
     /// <summary>Processes on all hosts.</summary>
     public int World => checked(Processes * Nodes);
 

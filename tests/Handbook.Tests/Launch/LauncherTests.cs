@@ -153,22 +153,24 @@ public sealed class LauncherTests : IDisposable
             """);
         var plan = AccelerateFile.Read(file, new()).Shared();
         Assert.Equal((8, 2, "node0", 6000), (plan.Processes, plan.Nodes, plan.Address, plan.Port));
-        Assert.Contains("zero_stage 3", Assert.Single(plan.Notes));
+        Assert.Empty(plan.Notes);
+        Assert.Equal("--zero_stage=3", Assert.Single(plan.Keys).Word(null));
     }
 
     [Theory]
-    [InlineData("multi_gpu", 8, "")]
-    [InlineData("ddp", 8, "")]
-    [InlineData("zero2", 8, "zero2.yaml: zero_stage 2 asks for sharded states and gradients")]
-    [InlineData("zero3", 8, "zero3.yaml: zero_stage 3 asks for sharded parameters, gradients and states")]
-    [InlineData("fsdp", 8, "fsdp.yaml: fsdp_config asks for sharded parameters")]
-    [InlineData("fsdp_qlora", 2, "fsdp_qlora.yaml: fsdp_offload_params has no effect")]
-    public void The_files_beside_the_recipes_are_read(string name, int processes, string note)
+    [InlineData("multi_gpu", 8, "", "")]
+    [InlineData("ddp", 8, "", "")]
+    [InlineData("zero2", 8, "", "--zero_stage=2")]
+    [InlineData("zero3", 8, "", "--zero_stage=3")]
+    [InlineData("fsdp", 8, "", "--zero_stage=3")]
+    [InlineData("fsdp_qlora", 2, "fsdp_qlora.yaml: fsdp_offload_params has no effect", "--zero_stage=3")]
+    public void The_files_beside_the_recipes_are_read(string name, int processes, string note, string word)
     {
         var plan = AccelerateFile.Read(Path.Combine(SharedFiles.Repository, "recipes", "accelerate_configs", $"{name}.yaml"), new());
         Assert.Equal((processes, 1), (plan.Shared().Processes, plan.Nodes));
         Assert.Contains(note, string.Concat(plan.Notes));
         Assert.Equal(note.Length == 0, plan.Notes.Count == 0);
+        Assert.Equal(word, string.Concat(plan.Keys.Select(key => key.Word(null))));
         // the processes of all hosts, which an option counts
         Assert.Equal(processes / 2, (plan with { Nodes = 2 }).Shared().Processes);
     }
@@ -191,6 +193,15 @@ public sealed class LauncherTests : IDisposable
     [InlineData("model_name_or_path: m", "is a recipe")]
     public void A_broken_file_is_refused_by_name(string text, string named) =>
         Assert.Contains(named, Assert.Throws<InputException>(() => AccelerateFile.Read(Write(text), new()).Shared()).Message);
+
+    [Theory]
+    [InlineData("deepspeed_config: {zero_stage: 1, offload_optimizer_device: nvme}", "--zero_stage=1 --offload_optimizer=nvme")]
+    [InlineData("fsdp_config: {fsdp_sharding_strategy: SHARD_GRAD_OP}", "--zero_stage=2")]
+    [InlineData("fsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: false}", "--zero_stage=2")]
+    [InlineData("fsdp_config: {fsdp_version: 2, fsdp_reshard_after_forward: true}", "--zero_stage=3")]
+    [InlineData("fsdp_config: {fsdp_sharding_strategy: NO_SHARD}", "")]
+    public void What_a_launcher_shares_out_is_a_key_of_the_recipe(string text, string words) =>
+        Assert.Equal(words, string.Join(' ', AccelerateFile.Read(Write(text), new()).Keys.Select(key => key.Word(null))));
 
     private string Write(string text)
     {
