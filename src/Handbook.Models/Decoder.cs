@@ -106,10 +106,13 @@ public sealed class Decoder : IDisposable
     /// <param name="adapters">Their names in the plan; none for the network without any.</param>
     internal Decoder With(params ReadOnlySpan<string> adapters) => new(Config, Parameters.With(adapters));
 
-    /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products.</summary>
+    /// <summary>The hidden states from which the head predicts; [N, D], in the precision of the products. Where the stream is cut, those of
+    /// this process's tokens.</summary>
     internal Tensor Hidden(StreamLayout stream, ForwardOptions? options = null)
     {
         options ??= ForwardOptions.Plain;
+        if (stream.Cut is { } cut && options.AdapterNoise is { } all)
+            options = options with { AdapterNoise = all.Select(cut.Places) };
         CheckLength(stream.Length);
         using var scope = TensorScope.Enter();
         var rotary = _rotary.For(stream.Length);
@@ -187,8 +190,10 @@ public sealed class Decoder : IDisposable
             throw new InputException("this is a language model: it has no head that scores texts (score.weight)",
                 fix: "train a reward model from it with `handbook reward`");
         using var scope = TensorScope.Enter();
-        var hidden = RowSelect.Forward(Hidden(stream, options), places);
-        return scope.Keep(Linear.InMaster(hidden, _head).Squeeze(1));
+        var (rows, which) = stream.Cut?.Own(places) ?? (places, places);
+        var hidden = RowSelect.Forward(Hidden(stream, options), rows);
+        var scores = Linear.InMaster(hidden, _head).Squeeze(1);
+        return scope.Keep(stream.Cut?.Gather(scores, which, places.Length) ?? scores);
     }
 
     private void CheckLength(int length)

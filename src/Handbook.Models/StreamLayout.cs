@@ -1,17 +1,21 @@
 using Handbook.Torch;
+using Handbook.Torch.Distributed;
+using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Models;
 
 /// <summary>A flat batch as the network's layers need it: tokens, positions and the segment table; made once per batch,
 /// read by all layers.</summary>
+/// <remarks>Where several processes share a batch, these are the tokens of one of them, with their places in the whole.</remarks>
 public sealed class StreamLayout
 {
-    private StreamLayout(int[] tokens, int[] positions, SegmentTable segments)
+    private StreamLayout(int[] tokens, int[] positions, AttentionRing ring, StreamCut? cut = null)
     {
-        Tokens = tokens;
-        Positions = positions;
-        Segments = segments;
+        Tokens = cut is null ? tokens : cut.Select(tokens);
+        Positions = cut is null ? positions : cut.Select(positions);
+        Ring = ring;
+        Cut = cut;
         foreach (var position in positions)
             Length = Math.Max(Length, position + 1);
     }
@@ -22,42 +26,56 @@ public sealed class StreamLayout
     /// <summary>Positions; [N].</summary>
     internal Mirrored<int> Positions { get; }
 
-    internal SegmentTable Segments { get; }
+    /// <summary>Who sees whom.</summary>
+    internal AttentionRing Ring { get; }
+
+    /// <summary>Which tokens of the batch these are; null for all of them.</summary>
+    internal StreamCut? Cut { get; }
 
     /// <summary>N, number of tokens.</summary>
     public int Count => Tokens.Count;
 
-    /// <summary>Largest position + 1.</summary>
+    /// <summary>Largest position of the whole batch + 1.</summary>
     public int Length { get; }
 
     /// <param name="tokens">Token ids; [N].</param>
     /// <param name="positions">Position of each token within its row; [N].</param>
     /// <param name="segments">Start, length and parent (-1 for none) of each run of tokens; [S].</param>
-    public static StreamLayout Of(int[] tokens, int[] positions, IReadOnlyList<(int Start, int Length, int Parent)> segments)
+    public static StreamLayout Of(int[] tokens, int[] positions, IReadOnlyList<(int Start, int Length, int Parent)> segments) =>
+        Of(tokens, positions, segments, null);
+
+    /// <param name="group">Who computes a part of the tokens each; null for this process alone.</param>
+    /// <inheritdoc cref="Of(int[], int[], IReadOnlyList{ValueTuple{int, int, int}})"/>
+    internal static StreamLayout Of(int[] tokens, int[] positions, IReadOnlyList<(int Start, int Length, int Parent)> segments,
+        ContextGroup? group)
     {
         var (start, length, parent) = (new int[segments.Count], new int[segments.Count], new int[segments.Count]);
         for (var s = 0; s < segments.Count; s++)
             (start[s], length[s], parent[s]) = segments[s];
-        return new(tokens, positions, SegmentTable.Create(start, length, parent, positions));
+        if (group is null)
+            return new(tokens, positions, new AttentionRing(SegmentTable.Create(start, length, parent, positions)));
+        TokenPieces[] parts = [.. Enumerable.Range(0, group.Size).Select(rank => TokenPieces.ZigZag(rank, group.Size, tokens.Length))];
+        return new(tokens, positions, AttentionRing.Of(group, parts, start, length, parent, positions),
+            new StreamCut(group, parts[group.Rank], tokens.Length));
     }
 
     /// <summary>Separate sequences, one root segment each, with positions from 0.</summary>
     public static StreamLayout Of(IReadOnlyList<int[]> sequences)
     {
-        var (start, length, parent) = (new int[sequences.Count], new int[sequences.Count], new int[sequences.Count]);
+        var segments = new (int Start, int Length, int Parent)[sequences.Count];
         var tokens = new int[sequences.Sum(s => s.Length)];
         var positions = new int[tokens.Length];
         var next = 0;
         for (var s = 0; s < sequences.Count; s++)
         {
-            (start[s], length[s], parent[s]) = (next, sequences[s].Length, -1);
+            segments[s] = (next, sequences[s].Length, -1);
             foreach (var token in sequences[s])
             {
                 tokens[next] = token;
-                positions[next] = next - start[s];
+                positions[next] = next - segments[s].Start;
                 next++;
             }
         }
-        return new(tokens, positions, SegmentTable.Create(start, length, parent, positions));
+        return Of(tokens, positions, segments);
     }
 }

@@ -50,6 +50,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Qr = TorchOperator.Find("aten::linalg_qr");
         public static readonly TorchOperator Rsqrt = TorchOperator.Find("aten::rsqrt");
         public static readonly TorchOperator Exp = TorchOperator.Find("aten::exp");
+        public static readonly TorchOperator LogAddExp = TorchOperator.Find("aten::logaddexp");
         public static readonly TorchOperator Tanh = TorchOperator.Find("aten::tanh");
         public static readonly TorchOperator Sigmoid = TorchOperator.Find("aten::sigmoid");
         public static readonly TorchOperator LogSigmoid = TorchOperator.Find("aten::log_sigmoid");
@@ -225,6 +226,9 @@ public sealed partial class Tensor
 
     /// <summary>eˣ of every element.</summary>
     public Tensor Exp() => Ops.Exp.Call(this);
+
+    /// <summary>log(eˣ + eʸ) of every two elements.</summary>
+    internal Tensor LogAddExp(Tensor other) => Ops.LogAddExp.Call(this, other);
 
     /// <summary>tanh x of every element.</summary>
     public Tensor Tanh() => Ops.Tanh.Call(this);

@@ -41,7 +41,7 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     public Tensor Forward(Tensor x, StreamLayout stream, RotaryTable? rotary, TokenNoise? noise)
     {
         using var scope = TensorScope.Enter();
-        var mixed = RotaryAttention.Forward(QueryKeyValue(x, noise), Shape, stream.Segments, stream.Positions, Rotates ? rotary : null);
+        var mixed = RotaryAttention.Forward(QueryKeyValue(x, noise), Shape, stream.Ring, stream.Positions, Rotates ? rotary : null);
         return scope.Keep(Output(mixed, noise));
     }
 

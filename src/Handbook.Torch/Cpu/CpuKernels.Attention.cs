@@ -1,74 +1,89 @@
-using Handbook.Torch.Devices;
+using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
 namespace Handbook.Torch.Cpu;
 
-/// <summary>Rotation and attention over one buffer of queries, keys and values side by side.</summary>
+/// <summary>Rotation, and attention over columns of queries, keys and values.</summary>
 internal sealed unsafe partial class CpuKernels
 {
-    public override void AttentionForward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp)
+    public override void Rotate(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)
     {
-        switch (qkv.DType)
+        switch (rows.DType)
         {
-            case DType.Float32: Attend<float>(layer, qkv, output, logSumExp); break;
-            case DType.BFloat16: Attend<BFloat16>(layer, qkv, output, logSumExp); break;
-            case DType.Float64: Attend<double>(layer, qkv, output, logSumExp); break;
-            default: throw Unsupported("attention", qkv);
+            case DType.Float32: Rotate<float>(rotary, positions, rows, heads, headSize, backward); break;
+            case DType.BFloat16: Rotate<BFloat16>(rotary, positions, rows, heads, headSize, backward); break;
+            case DType.Float64: Rotate<double>(rotary, positions, rows, heads, headSize, backward); break;
+            default: throw Unsupported("rotation", rows);
         }
     }
 
-    private static void Attend<T>(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp) where T : unmanaged
-    {
-        Rotate<T>(layer, qkv, backward: false);
-        AttentionKernel.Forward(layer.Segments, layer.Shape, Arguments<T>(layer.Shape, qkv, output, logSumExp));
-    }
-
-    public override void AttentionBackward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv)
-    {
-        switch (qkv.DType)
-        {
-            case DType.Float32: Attend<float>(layer, qkv, output, logSumExp, dy, dqkv); break;
-            case DType.BFloat16: Attend<BFloat16>(layer, qkv, output, logSumExp, dy, dqkv); break;
-            case DType.Float64: Attend<double>(layer, qkv, output, logSumExp, dy, dqkv); break;
-            default: throw Unsupported("the gradient of attention", qkv);
-        }
-    }
-
-    private static void Attend<T>(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv)
+    private static void Rotate<T>(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward)
         where T : unmanaged
     {
-        var shape = layer.Shape;
-        AttentionKernel.Backward(layer.Segments, shape, Arguments<T>(shape, qkv, output, logSumExp), new AttentionGradients<T>
-        {
-            Output = new(dy.Pointer<T>(), (nint)dy.Stride(0)),
-            Query = Part<T>(shape, dqkv, 0),
-            Key = Part<T>(shape, dqkv, shape.Heads),
-            Value = Part<T>(shape, dqkv, shape.Heads + shape.KeyHeads),
-        });
-        Rotate<T>(layer, dqkv, backward: true);
-    }
-
-    private static void Rotate<T>(in AttentionLayer layer, Tensor qkv, bool backward) where T : unmanaged
-    {
-        if (layer.Rotary is not { } rotary)
-            return;
-        var shape = layer.Shape;
         fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
-        fixed (int* positions = layer.Positions.Host)
-            RopeKernel.Apply(qkv.Pointer<T>(), qkv.Stride(0), (int)qkv.Size(0), shape.Heads + shape.KeyHeads, shape.HeadSize,
-                rotary.RotarySize, cos, sin, positions, backward);
+        fixed (int* places = positions.Host)
+            RopeKernel.Apply(rows.Pointer<T>(), rows.Stride(0), (int)rows.Size(0), heads, headSize, rotary.RotarySize, cos, sin, places,
+                backward);
     }
 
-    private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor qkv, Tensor output, Tensor logSumExp)
-        where T : unmanaged => new()
+    public override void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp)
+    {
+        switch (query.DType)
         {
-            Query = Part<T>(shape, qkv, 0),
-            Key = Part<T>(shape, qkv, shape.Heads),
-            Value = Part<T>(shape, qkv, shape.Heads + shape.KeyHeads),
-            Output = new(output.Pointer<T>(), (nint)output.Stride(0)),
+            case DType.Float32:
+                AttentionKernel.Forward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp));
+                break;
+            case DType.BFloat16:
+                AttentionKernel.Forward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp));
+                break;
+            case DType.Float64:
+                AttentionKernel.Forward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp));
+                break;
+            default: throw Unsupported("attention", query);
+        }
+    }
+
+    public override void AttentionBackward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue)
+    {
+        switch (query.DType)
+        {
+            case DType.Float32:
+                AttentionKernel.Backward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp),
+                    Gradients<float>(shape, dy, dquery, dkeyValue));
+                break;
+            case DType.BFloat16:
+                AttentionKernel.Backward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp),
+                    Gradients<BFloat16>(shape, dy, dquery, dkeyValue));
+                break;
+            case DType.Float64:
+                AttentionKernel.Backward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp),
+                    Gradients<double>(shape, dy, dquery, dkeyValue));
+                break;
+            default: throw Unsupported("the gradient of attention", query);
+        }
+    }
+
+    private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp) where T : unmanaged => new()
+        {
+            Query = Rows<T>(query),
+            Key = Rows<T>(keyValue),
+            Value = Rows<T>(keyValue, shape.KeyHeads * shape.HeadSize),
+            Output = Rows<T>(output),
             LogSumExp = logSumExp.Data,
         };
 
-    private static TokenRows<T> Part<T>(in AttentionShape shape, Tensor qkv, int firstHead) where T : unmanaged =>
-        new(qkv.Pointer<T>() + firstHead * shape.HeadSize, (nint)qkv.Stride(0));
+    private static AttentionGradients<T> Gradients<T>(in AttentionShape shape, Tensor dy, Tensor dquery, Tensor dkeyValue)
+        where T : unmanaged => new()
+        {
+            Output = Rows<T>(dy),
+            Query = Rows<T>(dquery),
+            Key = Rows<T>(dkeyValue),
+            Value = Rows<T>(dkeyValue, shape.KeyHeads * shape.HeadSize),
+        };
+
+    private static TokenRows<T> Rows<T>(Tensor rows, int column = 0) where T : unmanaged =>
+        new(rows.Pointer<T>() + column, (nint)rows.Stride(0));
 }

@@ -85,13 +85,23 @@ internal abstract class DeviceKernels
 
     // ---- attention -----------------------------------------------------------------------------------------------
 
-    /// <summary>Turns the queries and keys of <paramref name="qkv"/> in place and attends.</summary>
-    public virtual void AttentionForward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp) => throw Missing();
-
-    /// <param name="qkv">As forward left it, turned.</param>
-    /// <param name="dqkv">Gradient of what forward was given; written.</param>
-    public virtual void AttentionBackward(in AttentionLayer layer, Tensor qkv, Tensor output, Tensor logSumExp, Tensor dy, Tensor dqkv) =>
+    /// <summary>Turns heads in place by the positions of their tokens.</summary>
+    /// <param name="rows">[N, heads · E or more]; what lies behind the heads stays.</param>
+    /// <param name="backward">Turns gradients back.</param>
+    public virtual void Rotate(RotaryTable rotary, Mirrored<int> positions, Tensor rows, int heads, int headSize, bool backward) =>
         throw Missing();
+
+    /// <param name="query">[N, H·E]; may be columns of a wider matrix, as all that follow.</param>
+    /// <param name="keyValue">Keys and values side by side, [M, 2K·E]; M = N, unless the stream is cut.</param>
+    /// <param name="output">[N, H·E]; written.</param>
+    /// <param name="logSumExp">[H, N], float32 or float64; written.</param>
+    public virtual void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp) => throw Missing();
+
+    /// <param name="dquery">[N, H·E]; written.</param>
+    /// <param name="dkeyValue">[M, 2K·E]; written.</param>
+    public virtual void AttentionBackward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
+        Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue) => throw Missing();
 
     // ---- experts -------------------------------------------------------------------------------------------------
 
@@ -238,8 +248,3 @@ internal readonly record struct NormBackward
 /// <param name="Scales">[blocks], float32.</param>
 /// <param name="Code">What the codes mean.</param>
 internal readonly record struct CodedTensors(Tensor Codes, Tensor Scales, DynamicCode Code);
-
-/// <summary>What an attention layer knows apart from its tensors.</summary>
-/// <param name="Positions">[N].</param>
-/// <param name="Rotary">Null: no rotation.</param>
-internal readonly record struct AttentionLayer(AttentionShape Shape, SegmentTable Segments, Mirrored<int> Positions, RotaryTable? Rotary);

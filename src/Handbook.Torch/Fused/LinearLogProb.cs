@@ -40,6 +40,10 @@ internal sealed class HeadStatistics(int count, bool squares = false)
 
     /// <summary>The most likely token.</summary>
     public int[] ArgMax { get; } = new int[count];
+
+    /// <summary>All that are no tokens.</summary>
+    internal double[][] Columns =>
+        LogSquares is null ? [LogProb, LogSumExp, Entropy, MeanLogit] : [LogProb, LogSumExp, Entropy, MeanLogit, LogSquares];
 }
 
 /// <summary>The head and the log-probability of one target per row, in chunks of rows; logits of all rows never exist at once.</summary>

@@ -17,30 +17,35 @@ internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int
 /// </remarks>
 internal sealed class RotaryAttention : AutogradNode
 {
-    private readonly AttentionLayer _layer;
+    private readonly AttentionShape _shape;
+    private readonly AttentionRing _ring;
+    private readonly Mirrored<int> _positions;
+    private readonly RotaryTable? _rotary;
     private Tensor _qkv = null!;
     private Tensor _output = null!;
     private Tensor _logSumExp = null!;
 
-    private RotaryAttention(in AttentionLayer layer) => _layer = layer;
+    private RotaryAttention(in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary) =>
+        (_shape, _ring, _positions, _rotary) = (shape, ring, positions, rotary);
 
     /// <param name="qkv">[N, (H + 2K)·E]; its queries and keys are turned in place.</param>
     /// <param name="shape">Heads, scale, window and cap.</param>
-    /// <param name="segments">Who sees whom.</param>
+    /// <param name="ring">Who sees whom.</param>
     /// <param name="positions">Position of each token; [N].</param>
     /// <param name="rotary">Null: no rotation.</param>
     /// <returns>[N, H·E].</returns>
-    public static Tensor Forward(Tensor qkv, in AttentionShape shape, SegmentTable segments, Mirrored<int> positions, RotaryTable? rotary)
+    public static Tensor Forward(Tensor qkv, in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary)
     {
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(qkv);
-        var node = new RotaryAttention(new(shape, segments, positions, rotary));
+        var node = new RotaryAttention(shape, ring, positions, rotary);
         Tensor output;
         using (GradMode.Disabled())
         {
             output = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), shape.Heads * shape.HeadSize);
             var logSumExp = Tensor.Empty(qkv.DType == DType.Float64 ? DType.Float64 : DType.Float32, qkv.Device, shape.Heads, qkv.Size(0));
-            DeviceKernels.Of(qkv).AttentionForward(node._layer, qkv, output, logSumExp);
+            node.Rotate(qkv, backward: false);
+            ring.Forward(shape, node.Queries(qkv), node.KeysAndValues(qkv), output, logSumExp);
             if (needed)
             {
                 node._qkv = node.Save(qkv);
@@ -56,7 +61,19 @@ internal sealed class RotaryAttention : AutogradNode
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
         var dqkv = _qkv.EmptyLike();
-        DeviceKernels.Of(_qkv).AttentionBackward(_layer, _qkv, _output, _logSumExp, gradients[0]!.Contiguous(), dqkv);
+        _ring.Backward(_shape, Queries(_qkv), KeysAndValues(_qkv), _output, _logSumExp, gradients[0]!.Contiguous(), Queries(dqkv),
+            KeysAndValues(dqkv));
+        Rotate(dqkv, backward: true);
         return [dqkv];
     }
+
+    private void Rotate(Tensor qkv, bool backward)
+    {
+        if (_rotary is not null)
+            DeviceKernels.Of(qkv).Rotate(_rotary, _positions, qkv, _shape.Heads + _shape.KeyHeads, _shape.HeadSize, backward);
+    }
+
+    private Tensor Queries(Tensor qkv) => qkv.Narrow(1, 0, _shape.Heads * _shape.HeadSize);
+
+    private Tensor KeysAndValues(Tensor qkv) => qkv.Narrow(1, _shape.Heads * _shape.HeadSize, 2 * _shape.KeyHeads * _shape.HeadSize);
 }

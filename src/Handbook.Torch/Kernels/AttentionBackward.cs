@@ -67,9 +67,9 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         work.Dot = work.LogSum + Queries;
 
         new Span<float>(work.KeyGradients, checked((int)(2 * perPanel))).Clear();
-        for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
+        for (var i = tree.FirstKeys; i < tree.EndKeys; i++)
         {
-            var (token, row, count) = KeysOf(segments.Blocks[i], work);
+            var (token, row, count) = KeysOf(segments.KeyBlocks[i], work);
             if (count <= 0)
                 continue;
             AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1,
@@ -80,14 +80,14 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
         {
             var block = segments.Blocks[i];
-            if (!Sees(block, first, first + rows))
+            if (tree.Chunks > 1 && !Sees(block, first, first + rows))
                 continue;
             for (var head = keyHead * shape.Group; head < (keyHead + 1) * shape.Group; head++)
                 Block(tree, chunk, block, head, work);
         }
-        for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
+        for (var i = tree.FirstKeys; i < tree.EndKeys; i++)
         {
-            var (token, row, count) = KeysOf(segments.Blocks[i], work);
+            var (token, row, count) = KeysOf(segments.KeyBlocks[i], work);
             if (count <= 0)
                 continue;
             AttentionPanels.Store(work.KeyGradients + (nint)row * width, count, size, 1,
@@ -100,7 +100,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     /// <summary>The tokens of a block that are keys of the chunk: the first one, its row in the chunk, and how many.</summary>
     private (nint Token, int Row, int Count) KeysOf(QueryBlock block, in Work work)
     {
-        var place = segments.Segments[block.Segment];
+        var place = segments.Keys[block.Segment];
         var from = Math.Max(place.Local + block.First, work.FirstRow);
         var to = Math.Min(place.Local + block.First + block.Count, work.EndRow);
         return ((nint)place.Start + (from - place.Local), from - work.FirstRow, to - from);
@@ -120,7 +120,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         var place = segments.Segments[block.Segment];
         for (var link = 0; link < place.Depth; link++)
         {
-            var (from, to) = Visible(segments.Segments[segments.Chains[place.Chain + link]], place.Offset + block.First, block.Count,
+            var (from, to) = Visible(segments.Keys[segments.Chains[place.Chain + link]], place.Offset + block.First, block.Count,
                 firstRow, endRow);
             if (from < to)
                 return true;
@@ -140,7 +140,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
         Start(place.Start + block.First, block.Count, head, work);
         for (var link = 0; link < place.Depth; link++)
         {
-            var above = segments.Segments[segments.Chains[place.Chain + link]];
+            var above = segments.Keys[segments.Chains[place.Chain + link]];
             var (from, to) = Visible(above, q0, block.Count, work.FirstRow, work.EndRow);
             for (; from < to; from += Keys)
             {
@@ -217,7 +217,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     }
 
     private float* Partial(in Tree tree, int chunk, int row, int head) =>
-        (float*)partials + ((tree.Partial + (long)chunk * tree.Rows + row) * shape.Heads + head) * _width;
+        (float*)partials + ((tree.Partial + (long)chunk * tree.QueryRows + row) * shape.Heads + head) * _width;
 
     private T* QueryGradient(int row, int head) => gradients.Query.Data + row * gradients.Query.Stride + head * shape.HeadSize;
 

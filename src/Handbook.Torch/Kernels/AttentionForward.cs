@@ -63,7 +63,7 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
         var highest = place.Offset + blocks[^1].First + blocks[^1].Count;
         for (var link = 0; link < place.Depth; link++)
         {
-            var above = segments.Segments[segments.Chains[place.Chain + link]];
+            var above = segments.Keys[segments.Chains[place.Chain + link]];
             var end = Math.Min(above.Offset + above.Length, highest);
             for (var k0 = Math.Max(above.Offset, lowest); k0 < end; k0 += Keys)
             {
@@ -128,7 +128,9 @@ internal readonly unsafe struct AttentionForward<T>(SegmentTable segments, Atten
         {
             var total = Vector512.Load(state.Sum + q);
             ((Vector512.Load(state.Maximum + q) + Vector512.Log2(total)) * Vector512.Create(0.693147181f)).Store(state.Maximum + q);
-            (Vector512<float>.One / total).Store(state.Sum + q);
+            // a query that sees none of these keys: output 0, log-sum-exp −∞
+            Vector512.ConditionalSelect(Vector512.Equals(total, Vector512<float>.Zero), total, Vector512<float>.One / total)
+                .Store(state.Sum + q);
         }
         Scale(state.Output, state.Sum, block.Count, _width);
         AttentionPanels.Store(state.Output, block.Count, shape.HeadSize, 1,

@@ -25,7 +25,7 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
         var tree = index / shape.KeyHeads;
         var keyHead = index % shape.KeyHeads;
         var work = new Work(segments.Trees[tree].Rows, shape.HeadSize);
-        foreach (var segment in segments.Segments)
+        foreach (var segment in segments.Keys)
             for (var token = segment.Start; segment.Tree == tree && token < segment.Start + segment.Length; token++)
             {
                 var row = segment.Local + token - segment.Start;
@@ -36,24 +36,31 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
         {
             if (segment.Tree != tree)
                 continue;
+            var count = 0;
             for (var link = 0; link < segment.Depth; link++)
             {
-                var above = segments.Segments[segments.Chains[segment.Chain + link]];
+                var above = segments.Keys[segments.Chains[segment.Chain + link]];
                 for (var i = 0; i < above.Length; i++)
-                    work.Rows[above.Offset + i] = above.Local + i;
+                    (work.Rows[count], work.Places[count++]) = (above.Local + i, above.Offset + i);
             }
+            var (first, end) = (0, 0);      // what is seen, as indices of Rows
             for (var i = segment.Offset; i < segment.Offset + segment.Length; i++)
+            {
+                while (shape.Window > 0 && first < count && work.Places[first] <= i - shape.Window)
+                    first++;
+                while (end < count && work.Places[end] <= i)
+                    end++;
                 for (var head = keyHead * shape.Group; head < (keyHead + 1) * shape.Group; head++)
                 {
-                    var first = shape.Window > 0 ? Math.Max(0, i - shape.Window + 1) : 0;
-                    Scores(segment.Start + i - segment.Offset, first, i, head, work);
+                    Scores(segment.Start + i - segment.Offset, first, end, head, work);
                     if (backward)
-                        RowBackward(segment.Start + i - segment.Offset, first, i, head, work);
+                        RowBackward(segment.Start + i - segment.Offset, first, end, head, work);
                     else
-                        RowForward(segment.Start + i - segment.Offset, first, i, head, work);
+                        RowForward(segment.Start + i - segment.Offset, first, end, head, work);
                 }
+            }
         }
-        foreach (var segment in segments.Segments)
+        foreach (var segment in segments.Keys)
             for (var token = segment.Start; backward && segment.Tree == tree && token < segment.Start + segment.Length; token++)
             {
                 var row = segment.Local + token - segment.Start;
@@ -62,31 +69,31 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
             }
     }
 
-    private void Scores(int query, int first, int i, int head, Work work)
+    private void Scores(int query, int first, int end, int head, Work work)
     {
         Read(arguments.Query, query, head, work.Query, 0);
-        for (var j = first; j <= i; j++)
+        for (var j = first; j < end; j++)
         {
             var score = shape.Scale * Dot(work.Query, work.Keys, work.Rows[j]);
             work.Scores[j] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(score / shape.SoftCap) : score;
         }
     }
 
-    private void RowForward(int query, int first, int i, int head, Work work)
+    private void RowForward(int query, int first, int end, int head, Work work)
     {
-        var scores = work.Scores.AsSpan(first..(i + 1));
+        var scores = work.Scores.AsSpan(first..Math.Max(first, end));
         var top = double.NegativeInfinity;
         foreach (var score in scores)
             top = Math.Max(top, score);
         var total = 0.0;
         Array.Clear(work.Row);
-        for (var j = first; j <= i; j++)
+        for (var j = first; j < end; j++)
         {
             var weight = Math.Exp(work.Scores[j] - top);
             total += weight;
             Add(work.Row, 0, weight, work.Values, work.Rows[j]);
         }
-        for (var e = 0; e < shape.HeadSize; e++)
+        for (var e = 0; total != 0 && e < shape.HeadSize; e++)         // 0: it sees none of these keys
             work.Row[e] /= total;
         Write(work.Row, 0, arguments.Output, query, head);
         var place = (long)head * segments.Tokens + query;
@@ -98,7 +105,7 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
             ((float*)arguments.LogSumExp)[place] = (float)(top + Math.Log(total));
     }
 
-    private void RowBackward(int query, int first, int i, int head, Work work)
+    private void RowBackward(int query, int first, int end, int head, Work work)
     {
         var place = (long)head * segments.Tokens + query;
         var logSum = typeof(T) == typeof(double) ? ((double*)arguments.LogSumExp)[place] : ((float*)arguments.LogSumExp)[place];
@@ -106,7 +113,7 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
         Read(arguments.Output, query, head, work.Row, 0);
         var mean = Dot(work.Slope, work.Row, 0);
         Array.Clear(work.Row);
-        for (var j = first; j <= i; j++)
+        for (var j = first; j < end; j++)
         {
             var key = work.Rows[j];
             var weight = Math.Exp(work.Scores[j] - logSum);
@@ -146,8 +153,8 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
             Lanes.Set(rows.Data, row * (long)rows.Stride + (long)head * shape.HeadSize + e, source[at + e]);
     }
 
-    /// <summary>Keys, values and their gradients are [rows of the tree][E] of one key head; Rows (of the tree) and scores go by the place
-    /// in the chain; the rest is one row, [E].</summary>
+    /// <summary>Keys, values and their gradients are [rows of the tree][E] of one key head; Rows (of the tree), places (in the chain) and
+    /// scores are those of the chain, from its first key on; the rest is one row, [E].</summary>
     private sealed class Work(int rows, int size)
     {
         public double[] Keys { get; } = new double[rows * size];
@@ -155,6 +162,7 @@ internal readonly unsafe struct AttentionReference<T>(SegmentTable segments, Att
         public double[] KeyGradients { get; } = new double[rows * size];
         public double[] ValueGradients { get; } = new double[rows * size];
         public int[] Rows { get; } = new int[rows];
+        public int[] Places { get; } = new int[rows];
         public double[] Scores { get; } = new double[rows];
         public double[] Query { get; } = new double[size];
         public double[] Slope { get; } = new double[size];

@@ -55,6 +55,12 @@ public sealed class EveryNodeTests
             Fused = x => [RowSelect.Forward(x[0].Value, new[] { 4, 0, 2 })],
             Plain = x => [Plain.Select(x[0].Value, [4, 0, 2])],
         }.With(Role.Product, 1, 5, 3)),
+        ["numbers that a group puts together"] = (["Gathered"], () => new Agree
+        {
+            Fused = x => [Gathered.Of(x[0].Value, new[] { 3, 0, 2 }, 5, ThreadGroup.Alone)],
+            Plain = x => [x[0].Value.View(1, 3).MatMul(Tensor.From<double>(
+                [0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0], 3, 5).To(x[0].Value.DType)).View(5)],
+        }.With(Role.Stream, 1, 3)),
         ["attention"] = (["RotaryAttention"], Attention),
         ["log-probabilities"] = (["LinearLogProb"], () => new Agree
         {
@@ -309,7 +315,7 @@ public sealed class EveryNodeTests
                 visible[query * 5 + key] = true;
         return new Agree
         {
-            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0]), positions,
+            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0])), positions,
                 rotary)],
             Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary)],
         }.With(Role.Product, 1, 5, 16);

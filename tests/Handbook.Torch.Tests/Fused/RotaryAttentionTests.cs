@@ -53,7 +53,7 @@ public sealed class RotaryAttentionTests
         return new Agree
         {
             // The operation turns its input in place, so it gets a copy.
-            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, stream.Table, positions, rotary)],
+            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(stream.Table), positions, rotary)],
             Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary)],
         }.With(Role.Product, 1, stream.Count, (shape.Heads + 2 * shape.KeyHeads) * shape.HeadSize);
     }
