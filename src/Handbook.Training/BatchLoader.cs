@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Runtime.ExceptionServices;
 using Handbook.Data;
+using Handbook.Torch.Distributed;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 
@@ -60,7 +61,7 @@ internal sealed class BatchLoader : IDisposable
         try
         {
             for (var step = firstStep; step < endStep && !_stop.IsCancellationRequested; step++)
-                _ready.Add(Lay(rows, workers.Share(plan[step], rows.Length), method, maxTokens), _stop.Token);
+                _ready.Add(Lay(rows, workers.Share(plan[step], rows.Length), method, maxTokens, workers.Context), _stop.Token);
         }
         catch (OperationCanceledException)
         {
@@ -76,22 +77,26 @@ internal sealed class BatchLoader : IDisposable
         }
     }
 
-    internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens)
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
+    internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens, ContextGroup? context = null)
     {
         var parts = method.GroupsByMicroBatch ? step.MicroBatches : [[.. step.MicroBatches.SelectMany(m => m)]];
-        return new(step, [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count))]);
+        return new(step, [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count, context))]);
     }
 
     /// <summary>Rows as one group, in bins.</summary>
     /// <param name="share">Its share of the step's loss.</param>
-    public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1)
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
+    public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1,
+        ContextGroup? context = null)
     {
         (int Number, TokenRow Row)[] read = [.. numbers.Select(number => (number, rows.Read(number)))];
-        return new(read, Bins(rows, numbers, maxTokens), method.Totals([.. read.Select(r => r.Row)]), share);
+        return new(read, Bins(rows, numbers, maxTokens, context), method.Totals([.. read.Select(r => r.Row)]), share);
     }
 
     /// <summary>Rows in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.</summary>
-    public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens)
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
+    public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens, ContextGroup? context = null)
     {
         var lengths = Array.ConvertAll(indices, rows.Length);
         var bins = Packing.Bins(lengths, maxTokens);
@@ -99,7 +104,7 @@ internal sealed class BatchLoader : IDisposable
         foreach (var bin in bins)
         {
             var batch = BatchBuilder.Build(rows, [.. bin.Order().Select(i => indices[i])]);
-            result.Add(new(batch, batch.Stream()));
+            result.Add(new(batch, batch.Stream(context)));
         }
         return result;
     }

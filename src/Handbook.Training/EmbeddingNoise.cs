@@ -18,27 +18,39 @@ namespace Handbook.Training;
 internal sealed class EmbeddingNoise(double alpha, long seed)
 {
     /// <summary>The function that adds the noise of a step's rows.</summary>
-    public Func<Tensor, StreamLayout, Tensor> For(TokenBatch batch, int step) => (embeddings, _) =>
+    public Func<Tensor, StreamLayout, Tensor> For(TokenBatch batch, int step) => (embeddings, stream) =>
     {
         using var scope = TensorScope.Enter();
-        return scope.Keep(embeddings + Noise(batch, step, (int)embeddings.Size(1)).To(embeddings.DType));
+        return scope.Keep(embeddings + Noise(batch, step, (int)embeddings.Size(1), stream).To(embeddings.DType));
     };
 
-    private Tensor Noise(TokenBatch batch, int step, int width)
+    private Tensor Noise(TokenBatch batch, int step, int width, StreamLayout stream)
     {
         var lengths = new Dictionary<int, int>();
         foreach (var segment in batch.Segments)
             lengths[segment.Entry] = lengths.GetValueOrDefault(segment.Entry) + segment.Length;
-        var noise = Tensor.Empty(DType.Float32, Device.Cpu, batch.Count, width);
+        var noise = Tensor.Empty(DType.Float32, Device.Cpu, stream.Count, width);
         var values = noise.AsSpan<float>();
         var streams = new Dictionary<int, SplitMix>();
+        var rows = new int[batch.Count];        // of each token, where this process computes it
+        Array.Fill(rows, -1);
+        for (var row = 0; row < stream.Count; row++)
+            rows[stream.Cut?.Places[row] ?? row] = row;
         foreach (var segment in batch.Segments)
         {
             var scale = (float)(alpha / Math.Sqrt((double)lengths[segment.Entry] * width));
             var random = streams.TryGetValue(segment.Entry, out var running) ? running
                 : new SplitMix(SplitMix.Mix(SplitMix.Mix(SplitMix.Mix((ulong)seed) ^ (ulong)step) ^ (ulong)segment.Row));
-            foreach (ref var value in values.Slice(segment.Start * width, segment.Length * width))
-                value = ((random.Next() >> 40) * (1f / (1 << 23)) - 1f) * scale;
+            for (var token = segment.Start; token < segment.Start + segment.Length; token++)
+            {
+                if (rows[token] < 0)
+                {
+                    random.Skip(width);
+                    continue;
+                }
+                foreach (ref var value in values.Slice(rows[token] * width, width))
+                    value = ((random.Next() >> 40) * (1f / (1 << 23)) - 1f) * scale;
+            }
             streams[segment.Entry] = random;
         }
         return noise;

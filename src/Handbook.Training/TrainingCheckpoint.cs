@@ -19,7 +19,7 @@ internal static class TrainingCheckpoint
     public static string Save(TrainingJob job, string outputDir, Optimizer optimizer, LoopState state, TrainerState trainerState)
     {
         var sinceLog = job.Workers.Sum(state.SinceLog);
-        state.MethodState = job.Method.Joined(job.Workers.Gather(job.Method.State));
+        state.MethodState = job.Method.Joined(job.Workers.GatherGroups(job.Method.State));
         var path = CheckpointFolder.PathOf(outputDir, state.Step);
         if (job.Workers.IsFirst)
             Write(job, outputDir, optimizer, state, trainerState, sinceLog);

@@ -38,6 +38,10 @@ public sealed record TrainingOptions
     /// <summary>Micro-batches per optimiser step.</summary>
     public int GradientAccumulationSteps { get; init; } = 1;
 
+    /// <summary>Processes that share the tokens of each row, for rows that are too long for one: each computes its part of them, and keys
+    /// and values go round. A divisor of the number of processes; the rows of a step are shared out among groups of so many.</summary>
+    public int ContextParallelSize { get; init; } = 1;
+
     /// <summary>Passes over the training rows; fractions stop within a pass.</summary>
     public double NumTrainEpochs { get; init; } = 3;
 

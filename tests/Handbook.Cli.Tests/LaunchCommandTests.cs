@@ -25,6 +25,63 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    public void Processes_that_share_the_tokens_of_a_row_log_what_one_logs()
+    {
+        using var folder = new TrainingFolder("max_steps: 4\nsave_steps: 2\nlr_scheduler_type: constant\neval_strategy: steps\neval_steps: 2\nneftune_noise_alpha: 5");
+        folder.Finish("--output_dir=one");
+
+        var launched = folder.Launch(["--nproc-per-node", "4"], "--output_dir=four", "--context_parallel_size=2",
+            "--gradient_accumulation_steps=1");
+
+        Assert.True(launched.Code == 0, launched.Error);
+        Assert.Contains("x 2 groups of 2 processes = 4 rows a step", launched.Error + launched.Output);
+        Near(folder.Curve("one"), folder.Curve("four"));
+        // the same run goes on without
+        var on = folder.Launch(["--nproc-per-node", "2"], "--output_dir=four", "--context_parallel_size=1", "--gradient_accumulation_steps=1",
+            "--max_steps=6");
+        Assert.True(on.Code == 0, on.Error);
+        folder.Finish("--output_dir=one", "--max_steps=6");
+        Near(folder.Curve("one"), folder.Curve("four"));
+    }
+
+    [Fact]
+    public void A_golden_run_whose_rows_two_processes_share_logs_what_the_reference_trainer_logged()
+    {
+        var folder = Testing.SharedFiles.Need("golden", "runs", "sft_chat_assistant_bfd");
+        using var handbook = new HandbookProcess();
+        var outcome = handbook.Run(["launch", "--nproc-per-node", "2", "sft", Path.Combine(folder, "recipe.yaml"),
+            $"--model_name_or_path={Path.Combine(folder, "..", "model")}", $"--dataset_name={Path.Combine(folder, "rows.jsonl")}",
+            "--context_parallel_size=2", "--output_dir=out"], TimeSpan.FromMinutes(5));
+        Assert.True(outcome.Code == 0, outcome.Error);
+        JsonNode[] expected = [.. File.ReadLines(Path.Combine(folder, "expected.jsonl")).Where(line => line.Length > 0).Select(line => JsonNode.Parse(line)!)];
+        JsonNode[] logged = [.. File.ReadLines(Path.Combine(handbook.Folder, "out", "metrics.jsonl")).Select(line => JsonNode.Parse(line)!)];
+        Assert.Equal(expected.Length, logged.Length);
+        foreach (var (wanted, found) in expected.Zip(logged))
+            foreach (var name in (string[])["loss", "grad_norm", "learning_rate", "num_tokens"])
+            {
+                var value = wanted[name]!.GetValue<double>();
+                Assert.True(Math.Abs(found[name]!.GetValue<double>() - value) <= Math.Max(1e-4, Math.Abs(value) * 0.002),
+                    $"step {wanted["step"]}: {name} is {found[name]}, the reference has {value}");
+            }
+    }
+
+    [Fact]
+    public void Processes_that_cannot_be_put_into_groups_end_and_say_so()
+    {
+        using var folder = new TrainingFolder("max_steps: 2");
+        var alone = folder.Train("--output_dir=out", "--context_parallel_size=2");
+        Assert.Equal(2, alone.Code);
+        Assert.Contains("context_parallel_size is 2, but there is 1 process", alone.Error);
+        var three = folder.Launch(["--nproc-per-node", "3"], "--output_dir=out", "--context_parallel_size=2");
+        Assert.Equal(2, three.Code);
+        Assert.Contains("context_parallel_size is 2, but there are 3 processes", three.Error);
+        folder.Write("config.yaml", "num_processes: 2\nparallelism_config: {parallelism_config_cp_size: 2}\n");
+        Assert.Contains("parallelism_config.parallelism_config_cp_size is 2, but context_parallel_size of the recipe is 1",
+            folder.Launch(["--config_file", "config.yaml"], "--output_dir=out").Error);
+        Assert.False(Directory.Exists(folder["out"]));
+    }
+
+    [Fact]
     public async Task Processes_that_do_not_agree_end_and_say_in_what()
     {
         using var folder = new TrainingFolder("max_steps: 4");

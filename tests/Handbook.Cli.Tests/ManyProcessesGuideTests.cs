@@ -28,6 +28,9 @@ public sealed class ManyProcessesGuideTests : IDisposable
         var (one, two) = (Losses("tiny-sft-one"), Losses("tiny-sft-two"));
         Assert.Equal(3, one.Length);
         Assert.All(one.Zip(two), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
+        // "the loss and the gradients are the same to rounding"
+        Assert.Contains("per_device_train_batch_size 4 x gradient_accumulation_steps 1 x 1 group of 2 processes = 4 rows a step", said);
+        Assert.All(one.Zip(Losses("tiny-sft-long")), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
         // "the second line says"
         Assert.Contains("the run began on 2 processes and goes on on 1: its steps keep their rows", said);
         foreach (var run in (string[])["tiny-sft-hosts", "tiny-sft-moved", "tiny-dpo", "tiny-sft-zero"])

@@ -275,7 +275,7 @@ internal sealed class ParameterTraffic : IDisposable
                 foreach (var bucket in _units[unit])
                     if (bucket.IsCut)
                         Gather(bucket, bucket.Wire);
-                if (mine || _units[unit].All(bucket => !bucket.Comes))
+                if (mine)           // of the others each asks for itself, so that those who walk alike ask alike
                     Volatile.Write(ref _present[unit], true);
                 else if (!Volatile.Read(ref _present[unit]))
                     Array.ForEach(_units[unit], bucket => bucket.ReleaseWeights());

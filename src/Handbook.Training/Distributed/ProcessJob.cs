@@ -24,14 +24,14 @@ internal sealed record ProcessJobOptions
 internal sealed class ProcessJob : IDisposable
 {
     private readonly Store _root;
-    private ProcessGroup? _parameters;
+    private readonly List<ProcessGroup> _subgroups = [];
 
     private ProcessJob(Rendezvous place, Store root, Store store, IReadOnlyList<string> hosts, JobWatch watch, ProcessGroup group)
     {
         (Place, _root, Store, Hosts, Watch, Group) = (place, root, store, hosts, watch, group);
         LocalRank = Enumerable.Range(0, place.Rank).Count(rank => hosts[rank] == hosts[place.Rank]);
         LocalWorldSize = hosts.Count(host => host == hosts[place.Rank]);
-        Workers = new(group, watch, LocalRank, () => _parameters ??= Subgroup([.. Enumerable.Range(0, group.Size)], "parameters")!);
+        Workers = new(group, watch, LocalRank, Subgroup);
     }
 
     /// <summary>Which process this is.</summary>
@@ -201,15 +201,17 @@ internal sealed class ProcessJob : IDisposable
     public ProcessGroup? Subgroup(IReadOnlyList<int> ranks, string name)
     {
         var group = Group.Subgroup(Store, ranks, name);
-        if (group is not null)
-            Watch.Over(group);
+        if (group is null)
+            return null;
+        Watch.Over(group);
+        _subgroups.Add(group);
         return group;
     }
 
     /// <summary>Leaves the job. After a failure nobody is waited for who cannot come.</summary>
     public void Dispose()
     {
-        _parameters?.Dispose();
+        _subgroups.ForEach(group => group.Dispose());
         Group.Dispose();
         Watch.Dispose();
         Store.Dispose();

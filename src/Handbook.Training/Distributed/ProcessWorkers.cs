@@ -9,13 +9,15 @@ namespace Handbook.Training.Distributed;
 /// <param name="group">Of all of them; the caller's.</param>
 /// <param name="watch">Finds out who is to blame where an operation fails; null: what the group says is passed on.</param>
 /// <param name="localRank">Which one this is on its host.</param>
-/// <param name="parameters">Makes a second group of all, for weights and gradients; null where none travel apart.</param>
+/// <param name="subgroup">Makes a group of some of the ranks, under a name; null where there are none.</param>
+/// <param name="context">Those who share the tokens of this one's rows.</param>
 internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null, int? localRank = null,
-    Func<ProcessGroup>? parameters = null) : Workers
+    Func<IReadOnlyList<int>, string, ProcessGroup?>? subgroup = null, ContextGroup? context = null) : Workers
 {
     private IShardGroup? _shards;
 
-    protected override IShardGroup? Shards => parameters is null ? null : _shards ??= new ProcessShards(parameters(), watch);
+    protected override IShardGroup? Shards => _shards ?? (subgroup?.Invoke([.. Enumerable.Range(0, Count)], "parameters") is { } all
+        ? _shards = new ProcessShards(all, watch) : null);
 
     // What is usual fits in one message: its length, and as many bytes.
     private const int Frame = 256;
@@ -25,6 +27,18 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     public override int Rank => group.Rank;
 
     public override int LocalRank => localRank ?? group.Rank;
+
+    /// <inheritdoc/>
+    public override ContextGroup? Context => context;
+
+    /// <inheritdoc/>
+    protected override Workers Grouped(int size)
+    {
+        var first = Rank / size * size;
+        var own = (subgroup ?? throw new InvalidOperationException("these workers were given no groups"))(
+            [.. Enumerable.Range(first, size)], $"context/{size}/{first}")!;
+        return new ProcessWorkers(group, watch, localRank, subgroup, new(own, watch is null ? null : watch.Explain));
+    }
 
     /// <inheritdoc/>
     public override IReadOnlyList<byte[]> Gather(byte[] mine)

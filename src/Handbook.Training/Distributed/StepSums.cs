@@ -23,7 +23,7 @@ internal readonly record struct StepSums(double Loss, bool Learned, long Tokens)
         }
         if (pass.Training)
             pass.Traffic?.AskForSums();
-        var sums = pass.Workers.Sum(pass.Loss, pass.Parts, groups.Sum(group => group.Tokens));
+        var sums = pass.Workers.SumGroups(pass.Loss, pass.Parts, groups.Sum(group => group.Tokens));
         if (pass is { Training: true, Traffic: { } traffic })
             traffic.AwaitSums();
         else if (pass.Training && sums[1] > 0)

@@ -1,8 +1,10 @@
 using System.Runtime.InteropServices;
+using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Sharding;
 using Handbook.Torch;
+using Handbook.Torch.Distributed;
 using Handbook.Training.Methods;
 
 namespace Handbook.Training.Distributed;
@@ -13,6 +15,8 @@ namespace Handbook.Training.Distributed;
 /// All of them call the same methods in the same order, and each hears the same answer: totals that a loss is divided by, objectives that
 /// compare rows, gradients, metrics, whether somebody was asked to stop. Sums are taken in the order of the ranks, so they have the same
 /// bits everywhere.
+/// Where the tokens of a row are cut over several (<see cref="Context"/>), these have the same rows, and learn the same of them: they are
+/// one group, whose first member speaks for it in all that is counted by rows. Gradients are of each one's own tokens, and all count.
 /// </remarks>
 internal abstract class Workers
 {
@@ -27,6 +31,17 @@ internal abstract class Workers
 
     /// <summary>Which one this is on its host, from 0.</summary>
     public virtual int LocalRank => Rank;
+
+    /// <summary>Those who share the tokens of this one's rows; null where it computes its rows alone.</summary>
+    public virtual ContextGroup? Context => null;
+
+    /// <summary>How many share the rows of a step: groups, or single workers.</summary>
+    public int Groups => Count / GroupSize;
+
+    /// <summary>Which of the groups this one is in.</summary>
+    public int Group => Rank / GroupSize;
+
+    private int GroupSize => Context?.Size ?? 1;
 
     /// <summary>Whether this one writes, logs and says what is said once.</summary>
     public bool IsFirst => Rank == 0;
@@ -55,23 +70,51 @@ internal abstract class Workers
     /// <summary>Replaces a tensor by the sum of everyone's; all have the same shape.</summary>
     public abstract void SumInPlace(Tensor values);
 
-    /// <summary>What everyone brings, by rank; the lists may differ in length.</summary>
-    public IReadOnlyList<double[]> Gather(double[] mine) =>
+    /// <summary>What every group brings, by group; all of one bring the same. For whatever is counted by rows.</summary>
+    /// <param name="mine">This one's part, of any length.</param>
+    public IReadOnlyList<byte[]> GatherGroups(byte[] mine) =>
+        Count == 1 ? [mine] : [.. Gather(mine).Where((_, rank) => rank % GroupSize == 0)];
+
+    /// <summary>What every group brings, by group; the lists may differ in length.</summary>
+    public IReadOnlyList<double[]> GatherGroups(double[] mine) =>
         Count == 1 ? [mine]
-            : [.. Gather(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray())
+            : [.. GatherGroups(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray())
             .Select(bytes => MemoryMarshal.Cast<byte, double>(bytes).ToArray())];
 
     /// <summary>The sums of what everyone brings, place by place.</summary>
-    public double[] Sum(params double[] mine)
+    public double[] Sum(params double[] mine) =>
+        Count == 1 ? mine : Sums(Gather(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray()).Select(bytes =>
+            MemoryMarshal.Cast<byte, double>(bytes).ToArray()), mine.Length);
+
+    /// <summary>The sums of what every group brings, place by place. For whatever is counted by rows.</summary>
+    public double[] SumGroups(params double[] mine) => Count == 1 ? mine : Sums(GatherGroups(mine), mine.Length);
+
+    private static double[] Sums(IEnumerable<double[]> parts, int length)
     {
-        if (Count == 1)
-            return mine;
-        var sums = new double[mine.Length];
-        foreach (var part in Gather(mine))
-            for (var i = 0; i < sums.Length; i++)
+        var sums = new double[length];
+        foreach (var part in parts)
+            for (var i = 0; i < length; i++)
                 sums[i] += part[i];
         return sums;
     }
+
+    /// <summary>The same workers, so many neighbours of whom share the tokens of their rows.</summary>
+    /// <param name="size">A divisor of <see cref="Count"/>.</param>
+    /// <exception cref="InputException">It is none.</exception>
+    public Workers InGroupsOf(int size)
+    {
+        if (size == 1)
+            return this;
+        if (Count % size != 0)
+            throw new InputException($"context_parallel_size is {size}, but there {(Count == 1 ? "is 1 process" : $"are {Count} processes")}",
+                why: "so many processes share the tokens of a row, and all groups of them are of one size",
+                fix: $"start a multiple of {size} processes, e.g. `handbook launch --nproc-per-node {size} …`, or set "
+                    + "context_parallel_size: 1");
+        return Grouped(size);
+    }
+
+    /// <summary>Makes the groups.</summary>
+    protected abstract Workers Grouped(int size);
 
     /// <summary>Waits until everyone has come here.</summary>
     public virtual void Meet()
@@ -94,10 +137,10 @@ internal abstract class Workers
     }
 
     /// <summary>Whether it is so for anyone.</summary>
-    public bool Any(bool mine) => Count == 1 ? mine : Sum(mine ? 1 : 0)[0] > 0;
+    public bool Any(bool mine) => Count == 1 ? mine : Gather([mine ? (byte)1 : (byte)0]).Any(one => one[0] != 0);
 
     /// <summary>Counts of everyone's rows together.</summary>
-    public GroupTotals Sum(GroupTotals mine) => Count == 1 ? mine : GroupTotals.Of(Sum(mine.Numbers));
+    public GroupTotals Sum(GroupTotals mine) => Count == 1 ? mine : GroupTotals.Of(SumGroups(mine.Numbers));
 
     /// <summary>Everyone's sums and counts together.</summary>
     public MetricSums Sum(MetricSums mine)
@@ -105,7 +148,7 @@ internal abstract class Workers
         if (Count == 1)
             return mine;
         var all = new MetricSums();
-        foreach (var part in Gather(mine.ToBytes()))
+        foreach (var part in GatherGroups(mine.ToBytes()))
             all.Add(MetricSums.FromBytes(part));
         return all;
     }
@@ -120,27 +163,27 @@ internal abstract class Workers
             SumInPlace(bucket.Gradients!);
     }
 
-    /// <summary>The part of some rows that falls to this one; every row falls to exactly one.</summary>
-    /// <param name="cost">What a row costs, such as its tokens; everyone's part costs about the same.</param>
+    /// <summary>The part of some rows that falls to this one's group; every row falls to exactly one.</summary>
+    /// <param name="cost">What a row costs, such as its tokens; every group's part costs about the same.</param>
     public int[] Share(int[] rows, Func<int, int> cost) => Shares([rows], cost)[0];
 
-    /// <summary>The part of a step that falls to this one; each row stays in its micro-batch.</summary>
+    /// <summary>The part of a step that falls to this one's group; each row stays in its micro-batch.</summary>
     /// <inheritdoc cref="Share(int[], Func{int, int})"/>
     internal StepRows Share(StepRows step, Func<int, int> cost) =>
-        Count == 1 ? step : step with { MicroBatches = Shares(step.MicroBatches, cost) };
+        Groups == 1 ? step : step with { MicroBatches = Shares(step.MicroBatches, cost) };
 
     /// <summary>The dearest row that is left goes to whoever has least so far: no part is dearer than 4/3 of the best (Graham 1969).</summary>
     private int[][] Shares(IReadOnlyList<int[]> batches, Func<int, int> cost)
     {
-        if (Count == 1)
+        if (Groups == 1)
             return [.. batches];
         var places = batches.SelectMany((rows, batch) => rows.Select((row, at) => (Batch: batch, At: at, Cost: cost(row)))).ToArray();
-        var (loads, mine) = (new long[Count], batches.Select(_ => new List<int>()).ToArray());
+        var (loads, mine) = (new long[Groups], batches.Select(_ => new List<int>()).ToArray());
         foreach (var place in places.OrderByDescending(place => place.Cost))        // stable: equal rows keep their order
         {
             var least = Array.IndexOf(loads, loads.Min());
             loads[least] += Math.Max(1, place.Cost);
-            if (least == Rank)
+            if (least == Group)
                 mine[place.Batch].Add(place.At);
         }
         return [.. mine.Select((at, batch) => at.Order().Select(i => batches[batch][i]).ToArray())];
@@ -157,5 +200,7 @@ internal abstract class Workers
         public override void SumInPlace(Tensor values)
         {
         }
+
+        protected override Workers Grouped(int size) => this;
     }
 }

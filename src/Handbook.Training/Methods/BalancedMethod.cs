@@ -1,4 +1,5 @@
 using System.Globalization;
+using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
@@ -49,6 +50,16 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
         var isDefault = options.Preference.TrlCompat == TrlRelease.V1_9 && options.Definition.BalancesExperts;
         return options.Training.RouterAuxLossCoef
             ?? (isDefault ? 0.001 : experts.WantsAuxiliaryLoss ? experts.AuxiliaryLossCoefficient : 0);
+    }
+
+    /// <summary>Requires that each process computes whole rows where the balance is asked for.</summary>
+    /// <exception cref="InputException">Rows are cut over processes.</exception>
+    public static void RequireWholeRows(MethodOptions options, DecoderConfig model)
+    {
+        if (options.Training.ContextParallelSize > 1 && Coefficient(options, model) > 0)
+            throw new InputException($"context_parallel_size is {options.Training.ContextParallelSize}, but the loss that spreads tokens over "
+                + "experts is on", why: "it counts the tokens of whole rows, of which each process would have a part",
+                fix: "set router_aux_loss_coef: 0, or context_parallel_size: 1");
     }
 
     /// <summary>What a recipe is told of its model's experts, or of their absence; null for nothing.</summary>

@@ -1,5 +1,6 @@
 using Handbook.Data;
 using Handbook.Models;
+using Handbook.Torch.Distributed;
 
 namespace Handbook.Training.Methods;
 
@@ -7,7 +8,8 @@ namespace Handbook.Training.Methods;
 internal static class BatchLayout
 {
     /// <summary>The batch's tokens, positions and segments.</summary>
-    public static StreamLayout Stream(this TokenBatch batch) =>
+    /// <param name="group">Who computes a part of the tokens each; null for this process alone.</param>
+    public static StreamLayout Stream(this TokenBatch batch, ContextGroup? group = null) =>
         StreamLayout.Of(batch.Tokens, batch.Positions,
-            [.. batch.Segments.Select(segment => (segment.Start, segment.Length, segment.Parent))]);
+            [.. batch.Segments.Select(segment => (segment.Start, segment.Length, segment.Parent))], group);
 }

@@ -33,7 +33,7 @@ internal sealed class ExpertBalance : IDisposable
         (_experts, _weight) = (config.Experts!.Count, weight);
         foreach (var bin in group.Bins)
             _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch));
-        _tokens = config.Layers * (workers ?? Workers.Alone).Sum(_loads.Values.Sum(load => load.Weight))[0];
+        _tokens = config.Layers * (workers ?? Workers.Alone).SumGroups(_loads.Values.Sum(load => load.Weight))[0];
         _others = new double[2 * _experts];
     }
 
@@ -68,14 +68,14 @@ internal sealed class ExpertBalance : IDisposable
     /// <summary>Hears how the other workers' tokens are spread; every worker calls it once all of its batches are known.</summary>
     public void Hear(Workers workers)
     {
-        if (workers.Count == 1)
+        if (workers.Groups == 1)
             return;
         Array.Clear(_others);
         double[] mine = [.. Enumerable.Range(0, _experts).Select(Taken), .. Enumerable.Range(0, _experts).Select(Probability)];
-        var parts = workers.Gather(mine);
-        for (var rank = 0; rank < parts.Count; rank++)
-            for (var i = 0; rank != workers.Rank && i < _others.Length; i++)
-                _others[i] += parts[rank][i];
+        var parts = workers.GatherGroups(mine);
+        for (var group = 0; group < parts.Count; group++)
+            for (var i = 0; group != workers.Group && i < _others.Length; i++)
+                _others[i] += parts[group][i];
     }
 
     private double Taken(int expert) => _others[expert] + _loads.Values.Sum(load => load.Taken(expert));

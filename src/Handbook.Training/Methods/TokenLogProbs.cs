@@ -18,9 +18,19 @@ internal static class TokenLogProbs
     /// <param name="temperature">What logits are divided by.</param>
     /// <returns>[T], a number for each target.</returns>
     public static Tensor Of(Decoder model, Bin bin, int[] places, int[] targets, HeadStatistics statistics, ForwardOptions? options = null,
-        double temperature = 1) =>
-        LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature), statistics,
-            options?.AdapterNoise?.Select(places));
+        double temperature = 1)
+    {
+        using var scope = TensorScope.Enter();
+        if (bin.Stream.Cut is not { } cut)
+            return scope.Keep(LinearLogProb.LogProbs(Rows(model, bin, places, options), model.Head, targets, Head(model, temperature),
+                statistics, options?.AdapterNoise?.Select(places)));
+        var (rows, which) = cut.Own(places);
+        var own = new HeadStatistics(which.Length, statistics.LogSquares is not null);
+        var logProbs = LinearLogProb.LogProbs(Rows(model, bin, rows, options), model.Head, Some(targets, which), Head(model, temperature),
+            own, options?.AdapterNoise?.Select(Some(places, which)));
+        cut.Gather(own, which, statistics);
+        return scope.Keep(cut.Gather(logProbs, which, places.Length));
+    }
 
     /// <summary>Σ weight · (−log p) over the targets; its derivative follows.</summary>
     /// <param name="weights">One for each target.</param>
@@ -28,15 +38,30 @@ internal static class TokenLogProbs
     /// <inheritdoc cref="Of"/>
     public static Tensor WeightedLoss(
         Decoder model, Bin bin, int[] places, int[] targets, double[] weights, HeadStatistics? statistics = null,
-            ForwardOptions? options = null, double labelSmoothing = 0) =>
-        LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights,
-            model.HeadOptions with { LabelSmoothing = labelSmoothing }, statistics, options?.AdapterNoise?.Select(places));
+            ForwardOptions? options = null, double labelSmoothing = 0)
+    {
+        using var scope = TensorScope.Enter();
+        var head = model.HeadOptions with { LabelSmoothing = labelSmoothing };
+        if (bin.Stream.Cut is not { } cut)
+            return scope.Keep(LinearLogProb.WeightedLoss(Rows(model, bin, places, options), model.Head, targets, weights, head, statistics,
+                options?.AdapterNoise?.Select(places)));
+        var (rows, which) = cut.Own(places);
+        var own = new HeadStatistics(which.Length);
+        var loss = LinearLogProb.WeightedLoss(Rows(model, bin, rows, options), model.Head, Some(targets, which), Some(weights, which), head,
+            own, options?.AdapterNoise?.Select(Some(places, which)));
+        if (statistics is not null)
+            cut.Gather(own, which, statistics);
+        return scope.Keep(cut.Sum(loss));
+    }
 
-    private static Tensor Rows(Decoder model, Bin bin, int[] places, ForwardOptions? options)
+    private static T[] Some<T>(T[] all, int[] which) => Array.ConvertAll(which, i => all[i]);
+
+    /// <summary>The hidden states at some rows of this process's tokens.</summary>
+    private static Tensor Rows(Decoder model, Bin bin, int[] rows, ForwardOptions? options)
     {
         using var scope = TensorScope.Enter();
         var hidden = model.Hidden(bin.Stream, options);
-        return scope.Keep(IsEveryRow(places, bin.Batch.Count) ? hidden : RowSelect.Forward(hidden, places));
+        return scope.Keep(IsEveryRow(rows, bin.Stream.Count) ? hidden : RowSelect.Forward(hidden, rows));
     }
 
     private static bool IsEveryRow(int[] places, int rows)

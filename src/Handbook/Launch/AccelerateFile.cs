@@ -101,6 +101,20 @@ internal sealed class AccelerateFile
         ["fsdp_reshard_after_forward"] = s_nothing,     // read with the strategy
     };
 
+    private static readonly Dictionary<string, Action<AccelerateFile, string>> s_parallelism = new()
+    {
+        ["parallelism_config_cp_size"] = (file, value) =>
+            file.Expect("parallelism_config.parallelism_config_cp_size", "context_parallel_size", value),
+        ["parallelism_config_tp_size"] = (file, value) => file.Whole("parallelism_config_tp_size", value,
+            "no layer is cut over processes yet"),
+        ["parallelism_config_sp_size"] = (file, value) => file.Whole("parallelism_config_sp_size", value,
+            "rows are cut over processes by parallelism_config_cp_size"),
+        ["parallelism_config_dp_replicate_size"] = s_nothing,       // as many as there are processes for
+        ["parallelism_config_dp_shard_size"] = s_nothing,
+        ["parallelism_config_cp_backend"] = s_nothing,
+        ["parallelism_config_cp_comm_strategy"] = s_nothing,        // keys and values go round a ring
+    };
+
     private readonly string _path;
     private readonly List<string> _notes;
     private readonly List<ExpectedValue> _expected;
@@ -137,10 +151,7 @@ internal sealed class AccelerateFile
         Section("fsdp_config.", root["fsdp_config"], s_fsdp);
         if (root["fsdp_config"] is MapNode { Entries.Count: > 0 } fsdp)
             Shard(fsdp);
-        foreach (var entry in (root["parallelism_config"] as MapNode)?.Entries ?? [])
-            if (Text(entry.Value) is not ("1" or "") && entry.Key.Text is ("parallelism_config_tp_size" or "parallelism_config_cp_size"
-                or "parallelism_config_sp_size"))
-                Refuse($"parallelism_config.{entry.Key.Text} is {Text(entry.Value)}, but no row or layer is cut over processes yet", "use 1");
+        Section("parallelism_config.", root["parallelism_config"], s_parallelism);
         foreach (var key in (string[])["megatron_lm_config", "fp8_config"])
             if (root[key] is MapNode { Entries.Count: > 0 })
                 Refuse($"{key} is not built", "remove it");
@@ -177,6 +188,12 @@ internal sealed class AccelerateFile
 
     private void Key(string spelled, string key, string value) =>
         _plan = _plan with { Keys = [.. _plan.Keys, new($"{Path.GetFileName(_path)}: {spelled}", key, value)] };
+
+    private void Whole(string key, string value, string why)
+    {
+        if (value is not ("1" or ""))
+            Refuse($"parallelism_config.{key} is {value}, but {why}", "use 1");
+    }
 
     private void Offload(string key, string value)
     {

@@ -20,6 +20,7 @@ internal sealed record ExpectedValue(string Where, string Key, string Value)
         var there = Key switch
         {
             "gradient_accumulation_steps" => training.GradientAccumulationSteps,
+            "context_parallel_size" => training.ContextParallelSize,
             "max_grad_norm" => training.MaxGradNorm ?? 0,
             "bf16" => training.Bf16 ? 1.0 : 0,
             "gradient_checkpointing" => training.GradientCheckpointing ? 1.0 : 0,
@@ -33,7 +34,8 @@ internal sealed record ExpectedValue(string Where, string Key, string Value)
             return null;
         var shown = there.ToString(CultureInfo.InvariantCulture);
         throw new InputException($"{Where} is {Value}, but {Key} of the recipe is {shown}",
-            why: Key == "gradient_accumulation_steps" ? "the launcher and the recipe name two different batches" : "only one of them could count",
+            why: Key is "gradient_accumulation_steps" or "context_parallel_size" ? "the launcher and the recipe name two different batches"
+                : "only one of them could count",
             fix: $"say --{Key}={Value} behind the recipe, or {shown} to the launcher");
     }
 }

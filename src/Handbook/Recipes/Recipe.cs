@@ -61,9 +61,11 @@ public sealed record Recipe : MethodOptions
     /// processes.</summary>
     public string GlobalBatch()
     {
-        var (rows, steps) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps);
-        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x "
-            + $"{BatchProcesses} process{(BatchProcesses == 1 ? "" : "es")} = {(long)rows * steps * BatchProcesses} {Definition.RowNoun} a step";
+        var (rows, steps, size) = (Training.PerDeviceTrainBatchSize, Training.GradientAccumulationSteps, Training.ContextParallelSize);
+        var workers = size > 1 ? $"{BatchProcesses} group{(BatchProcesses == 1 ? "" : "s")} of {size} processes"
+            : $"{BatchProcesses} process{(BatchProcesses == 1 ? "" : "es")}";
+        return $"global batch: per_device_train_batch_size {rows} x gradient_accumulation_steps {steps} x {workers} = "
+            + $"{(long)rows * steps * BatchProcesses} {Definition.RowNoun} a step";
     }
 
     /// <summary>The recipe with every effective value and where it comes from; loading it again gives an equal recipe.</summary>
@@ -79,6 +81,9 @@ public sealed record Recipe : MethodOptions
         Training.Validate(report);
         AnswerLengths.Check(this, report);
         Definition.Check(this, report);
+        if (Training.ContextParallelSize > 1 && Definition.ScoresAnswers)
+            report.Error("context_parallel_size", $"is {Training.ContextParallelSize}, but {Definition.Name} samples its own answers",
+                why: "answers are sampled token by token, each by one process", fix: "use 1");
         if (!Training.Evaluates() || Data.Mixture() is not { } mixture)
             return;
         RequireOtherRows(mixture, report);

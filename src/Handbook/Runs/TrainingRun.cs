@@ -41,9 +41,10 @@ public static class TrainingRun
         all.Agree("the recipe", recipe.ToYaml());
         var start = all.FirstOnHost(() => RunStart.Decide(recipe, observer.Said, verifyHashes: all.IsFirst));
         all.Agree("the checkpoint to go on from", start.Resume?.Path ?? "none");
+        all = all.InGroupsOf(options.ContextParallelSize);
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
-        recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Count, observer);
+        recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Groups, observer);
         var plan = TrainingPlan.Of(recipe, start.Resume?.Path, all.Rank, all.Count);
         observer.Said(recipe.GlobalBatch());
         if (ReferenceCheck.Run(recipe, plan.Tokenizer) is { } other)
@@ -97,9 +98,12 @@ public static class TrainingRun
     {
         var processes = start.Resume is { } resume && LoopState.Exists(resume.Path) ? LoopState.Load(resume.Path).BatchProcesses
             : begins;
-        if (start.Resume is not null && processes != workers.Count)
-            observer.Noted($"the run began on {processes} process{(processes == 1 ? "" : "es")} and goes on on {workers.Count}: its steps keep "
-                + "their rows");
+        if (start.Resume is not null && processes != workers.Groups)
+        {
+            var noun = workers.Context is null ? "process" : "group";
+            observer.Noted($"the run began on {processes} {noun}{(processes == 1 ? "" : noun == "group" ? "s" : "es")} and goes on on "
+                + $"{workers.Groups}: its steps keep their rows");
+        }
         return recipe with { BatchProcesses = processes };
     }
 

@@ -191,6 +191,17 @@ public sealed class BalancedMethodTests
     }
 
     [Fact]
+    public void Rows_that_are_cut_over_processes_are_refused_where_tokens_are_to_be_spread()
+    {
+        var model = Some.Mixtral(("output_router_logits", true), ("router_aux_loss_coef", 0.05)).Decoder;
+        var recipe = Recipe(TrainingMethod.Sft, "context_parallel_size: 2\n");
+        Assert.Contains("context_parallel_size is 2, but the loss that spreads tokens over experts is on",
+            Assert.Throws<Base.InputException>(() => BalancedMethod.RequireWholeRows(recipe, model)).What);
+        BalancedMethod.RequireWholeRows(Recipe(TrainingMethod.Sft, "context_parallel_size: 2\nrouter_aux_loss_coef: 0\n"), model);
+        BalancedMethod.RequireWholeRows(recipe, Some.Llama().Decoder);
+    }
+
+    [Fact]
     public void A_model_without_experts_is_told_that_the_key_has_no_effect()
     {
         var recipe = Recipe(TrainingMethod.Dpo, "router_aux_loss_coef: 0.2\n");

@@ -120,7 +120,7 @@ public sealed class PreferenceContractTests
     }
 
     [Theory, MemberData(nameof(Objectives))]
-    public void Two_workers_have_the_gradient_of_one(TrainingMethod method, string options)
+    public void Several_workers_have_the_gradient_of_one(TrainingMethod method, string options)
     {
         using var config = JsonDocument.Parse(options);
         var recipe = PreferenceCase.Recipe(method, null, config.RootElement);
@@ -131,14 +131,19 @@ public sealed class PreferenceContractTests
             rows = PreferenceCase.Referenced(rows, reference, referenced);
         StepRows step = new(0, 0, [[0, 1, 2], [3, 4]], 1);
         var (expected, metrics) = Run(policy, Workers.Alone);
-        foreach (var (result, its) in WorkerPair.Run(2, its =>
+        // each with rows of its own, and sharing their tokens
+        foreach (var (workers, size) in (ReadOnlySpan<(int, int)>)[(2, 1), (2, 2), (4, 2), (4, 4)])
+            foreach (var (result, its) in WorkerPair.Run(workers, its =>
+            {
+                using var scope = TensorScope.Enter();
+                using var own = Tiny.Model("llama", 1);
+                return Run(own, its.InGroupsOf(size));
+            }))
+                MustEqual(result, its, $"{workers} workers, {size} for a row");
+
+        void MustEqual(StepResult result, MetricSums its, string what)
         {
-            using var scope = TensorScope.Enter();
-            using var own = Tiny.Model("llama", 1);
-            return Run(own, its);
-        }))
-        {
-            result.MustEqual(expected, Rounding, "two workers");
+            result.MustEqual(expected, Rounding, what);
             Assert.Equal(metrics.All.Select(metric => metric.Name), its.All.Select(metric => metric.Name));
             Assert.All(metrics.All.Zip(its.All),
                 pair => Assert.Equal(pair.First.Sum, pair.Second.Sum, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum))));
@@ -151,7 +156,8 @@ public sealed class PreferenceContractTests
             var sums = new MetricSums();
             model.Parameters.ClearGradients();
             var pass = new LossPass { Training = true, Metrics = sums, Workers = workers };
-            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step, rows.Length), preference, 60).Groups, pass);
+            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step, rows.Length), preference, 60,
+                workers.Context).Groups, pass);
             model.Parameters.SettleGradients();
             return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name,
                 s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));

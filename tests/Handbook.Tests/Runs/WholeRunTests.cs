@@ -55,19 +55,37 @@ public sealed class WholeRunTests : IDisposable
     [InlineData(2, 3, "sft_qlora")]
     public void A_run_that_several_share_logs_the_same(int workers, int zeroStage, string name) => RunShared(workers, zeroStage, name);
 
-    private void RunShared(int workers, int zeroStage, string name) => RunAndCompare(name, recipe =>
+    private void RunShared(int workers, int zeroStage, string name, int context = 1) => RunAndCompare(name, recipe =>
     {
         // An optimiser of whole matrices cannot be shared out, and says so.
         var stage = OptimizerTraits.Of(recipe.Training.Optimizer()).NeedsMatrices ? 0 : zeroStage;
-        var shared = recipe with { Training = recipe.Training with { ZeroStage = stage } };
+        var shared = recipe with { Training = recipe.Training with { ZeroStage = stage, ContextParallelSize = context } };
         return WorkerPair.Run(workers, its => TrainingRun.Run(shared, null, RunObservers.None, null, TestContext.Current.CancellationToken,
             its, batchProcesses: 1))[0];
     });
 
-    private void RunAndCompare(string name, Func<Recipe, RunResult> run)
+    [Theory, Trait("speed", "slow"), MemberData(nameof(Cases))]
+    public void A_run_whose_rows_two_share_logs_the_same(string name) => RunShared(2, 0, name, context: 2);
+
+    [Theory]
+    [InlineData(2, 2, 0, "sft_chat_assistant_bfd")]
+    [InlineData(4, 2, 0, "dpo_chat")]
+    [InlineData(4, 4, 0, "reward_chat")]
+    [InlineData(2, 2, 0, "kto_lora")]
+    [InlineData(2, 2, 0, "sft_qlora")]
+    [InlineData(4, 2, 3, "dpo_chat")]
+    [InlineData(4, 2, 2, "sft_chat_assistant_bfd")]
+    public void A_run_whose_rows_several_share_logs_the_same(int workers, int context, int zeroStage, string name) =>
+        RunShared(workers, zeroStage, name, context);
+
+    private void RunShared(int workers, string name, int context = 1) => RunAndCompare(name, recipe => WorkerPair.Run(workers, its =>
+        TrainingRun.Run(recipe, null, RunObservers.None, null, TestContext.Current.CancellationToken, its, batchProcesses: 1))[0],
+        context == 1 ? [] : [$"--context_parallel_size={context}"]);
+
+    private void RunAndCompare(string name, Func<Recipe, RunResult> run, params string[] overrides)
     {
         var folder = SharedFiles.Need("golden", "runs", name);
-        var recipe = LoadRecipe(folder, name);
+        var recipe = LoadRecipe(folder, name, overrides);
 
         Assert.Equal(RunEnd.Finished, run(recipe).End);
 

@@ -3,6 +3,7 @@ using System.Runtime.ExceptionServices;
 using System.Runtime.InteropServices;
 using Handbook.Models.Sharding;
 using Handbook.Torch;
+using Handbook.Torch.Distributed;
 using Handbook.Training.Distributed;
 
 namespace Handbook.Training.Tests.Contract;
@@ -15,6 +16,8 @@ internal sealed class WorkerPair(int count) : IDisposable
     private readonly Barrier _barrier = new(count);
     private readonly byte[][] _parts = new byte[count][];
     private readonly ThreadShards.Place _shards = new(count);
+    private readonly List<IDisposable> _groups = [];
+    private Store? _store;
 
     /// <summary>Runs the same code as every worker; what each returned, by rank.</summary>
     public static T[] Run<T>(int count, Func<Workers, T> body)
@@ -45,8 +48,25 @@ internal sealed class WorkerPair(int count) : IDisposable
 
     public void Dispose()
     {
-        _barrier.Dispose();
         _shards.Dispose();
+        _groups.ForEach(group => group.Dispose());
+        _store?.Dispose();
+        _barrier.Dispose();
+    }
+
+    // Keys and values go over real connections, as between processes.
+    private ContextGroup Context(int rank, int size)
+    {
+        if (Backend.Gloo.Missing is { } missing)
+            Assert.Skip(missing);
+        lock (_groups)
+            _store ??= Store.Serve("127.0.0.1", 0, s_patience);
+        using var own = Store.Connect("127.0.0.1", _store.Port, s_patience);
+        using var table = own.WithPrefix($"context/{size}/{rank / size}/");
+        var group = ProcessGroup.OverGloo(table, rank % size, size, "127.0.0.1", s_patience);
+        lock (_groups)
+            _groups.Add(group);
+        return new(group);
     }
 
     private void Meet()
@@ -55,13 +75,17 @@ internal sealed class WorkerPair(int count) : IDisposable
             throw new TimeoutException("a worker did not come to where the others wait");
     }
 
-    private sealed class Worker(WorkerPair pair, int rank, int count) : Workers
+    private sealed class Worker(WorkerPair pair, int rank, int count, ContextGroup? context = null) : Workers
     {
         protected override IShardGroup? Shards => new ThreadShards(pair._shards, rank);
 
         public override int Count => count;
 
         public override int Rank => rank;
+
+        public override ContextGroup? Context => context;
+
+        protected override Workers Grouped(int size) => new Worker(pair, rank, count, pair.Context(rank, size));
 
         public override IReadOnlyList<byte[]> Gather(byte[] mine)
         {
@@ -86,9 +110,9 @@ internal sealed class WorkerPair(int count) : IDisposable
             }
             Assert.Equal(DType.Float64, values.DType);
             var sums = new double[values.Count];
-            foreach (var part in Gather(values.ToArray<double>()))
+            foreach (var part in Gather(MemoryMarshal.AsBytes(values.ToArray<double>().AsSpan()).ToArray()))
                 for (var i = 0; i < sums.Length; i++)
-                    sums[i] += part[i];
+                    sums[i] += MemoryMarshal.Cast<byte, double>(part)[i];
             sums.CopyTo(values.AsSpan<double>());
         }
     }

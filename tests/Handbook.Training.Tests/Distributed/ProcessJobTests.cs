@@ -29,6 +29,9 @@ public sealed class ProcessJobTests
     [InlineData(0)]     // who serves the store
     public void A_killed_rank_ends_the_job_with_its_name(int victim) => Lose(victim, 9, SumForever, 3, "closed");
 
+    [Fact]
+    public void A_rank_that_is_killed_while_keys_go_round_ends_the_job_with_its_name() => Lose(1, 9, GoRoundForever, 3, "");
+
     [Theory, Trait("speed", "slow")]
     [InlineData(0)]
     [InlineData(1)]
@@ -230,6 +233,18 @@ public sealed class ProcessJobTests
     {
         while (true)
             job.Workers.Sum(1);
+    });
+
+    private static void GoRoundForever() => Work(job =>
+    {
+        using var scope = TensorScope.Enter();
+        var context = job.Workers.InGroupsOf(job.Workers.Count).Context!;
+        var values = Tensor.Zeros(DType.Float32, Device.Cpu, 1000, 8);
+        while (true)
+        {
+            using var next = context.Pass(values, [1000, 8], channel: 0).Wait();
+            Assert.Equal(0, next.ToArray<float>()[^1]);
+        }
     });
 
     // Every kind of operation, in buckets as training has them.

@@ -206,7 +206,7 @@ internal sealed class GrpoMethod : ITrainingMethod
             pass.Add(pass.Training ? KnownGradient.Of(logProbs, loss, Flat(places, [.. spans.Select(s => s.Span)], gradients!, group.Share))
                 : Tensor.From([loss]), loss);
         }
-        var everyone = pass.Workers.Gather([.. clipped.SelectMany(answer => (double[])[answer.Low, answer.High])])
+        var everyone = pass.Workers.GatherGroups([.. clipped.SelectMany(answer => (double[])[answer.Low, answer.High])])
             .SelectMany(part => part.Chunk(2)).ToArray();
         if (everyone.Length == 0 || !pass.Workers.IsFirst)
             return;

@@ -73,7 +73,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Count > 1))
+        if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Groups > 1))
             RunTwice(model, group, pass);
         else
             foreach (var bin in pass.Bins(group))

@@ -83,10 +83,10 @@ internal sealed class ReferenceScores(CacheFolder cache)
                 done?.Invoke(start);
                 int[] numbers = [.. Enumerable.Range(start, Math.Min(GroupSize, rows.Count - start))];
                 var mine = workers.Share(numbers, rows.Length);
-                foreach (var bin in BatchLoader.Bins(rows, mine, maxTokens))
+                foreach (var bin in BatchLoader.Bins(rows, mine, maxTokens, workers.Context))
                     foreach (var (row, score) in LiveReference.Score(model, bin, objective, rows.Read))
                         scores[row] = RequireFinite(score, row);
-                if (workers.Count > 1)
+                if (workers.Groups > 1)
                     Exchange(workers, scores, mine);
                 file?.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
                 file?.Flush();
@@ -101,12 +101,12 @@ internal sealed class ReferenceScores(CacheFolder cache)
     /// <summary>Gives everyone the scores that each has computed.</summary>
     private static void Exchange(Workers workers, ReferenceScore[] scores, int[] mine)
     {
-        var rows = workers.Gather(MemoryMarshal.AsBytes<int>(mine).ToArray());
-        var parts = workers.Gather(MemoryMarshal.AsBytes<ReferenceScore>(Array.ConvertAll(mine, row => scores[row])).ToArray());
-        for (var rank = 0; rank < rows.Count; rank++)
+        var rows = workers.GatherGroups(MemoryMarshal.AsBytes<int>(mine).ToArray());
+        var parts = workers.GatherGroups(MemoryMarshal.AsBytes<ReferenceScore>(Array.ConvertAll(mine, row => scores[row])).ToArray());
+        for (var group = 0; group < rows.Count; group++)
         {
-            var numbers = MemoryMarshal.Cast<byte, int>(rows[rank]);
-            var values = MemoryMarshal.Cast<byte, ReferenceScore>(parts[rank]);
+            var numbers = MemoryMarshal.Cast<byte, int>(rows[group]);
+            var values = MemoryMarshal.Cast<byte, ReferenceScore>(parts[group]);
             for (var i = 0; i < numbers.Length; i++)
                 scores[numbers[i]] = values[i];
         }

@@ -5,19 +5,19 @@ namespace Handbook.Training.Methods.Preferences;
 /// <summary>The scored rows of a group whose losses depend on one another, from every worker that has some of them.</summary>
 internal static class ScoredRows
 {
-    /// <returns>All rows, by rank, and where this worker's own begin among them.</returns>
+    /// <returns>All rows, by group, and where this worker's own begin among them.</returns>
     public static (IReadOnlyList<ScoredRow> All, int Own) Gather(IReadOnlyList<ScoredRow> mine, Workers workers)
     {
-        if (workers.Count == 1)
+        if (workers.Groups == 1)
             return (mine, 0);
         var numbers = new List<double>();
         foreach (var row in mine)
             Write(row, numbers);
         var (all, own) = (new List<ScoredRow>(), 0);
-        var rank = 0;
-        foreach (var part in workers.Gather([.. numbers]))
+        var group = 0;
+        foreach (var part in workers.GatherGroups([.. numbers]))
         {
-            if (rank++ == workers.Rank)
+            if (group++ == workers.Group)
                 own = all.Count;
             var rest = new Queue<double>(part);
             while (rest.Count > 0)

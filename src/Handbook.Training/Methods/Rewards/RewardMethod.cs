@@ -36,7 +36,7 @@ internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBa
             pass.Add(KnownGradient.Of(scores, loss, pairs.Scatter(chosen, rejected, group.Share, places.Length)), loss);
         }
         // Once for the whole group: the least and the greatest reward are not sums of those of bins.
-        var everyone = pass.Workers.Gather([.. all.Chosen, .. all.Rejected, .. all.Margins]);
+        var everyone = pass.Workers.GatherGroups([.. all.Chosen, .. all.Rejected, .. all.Margins]);
         if (pass.Workers.IsFirst)
             RewardObjective.Evaluate(Column(0), Column(1), Column(2), centring, group.Totals.Rows, [], [], pass.Metrics);
 

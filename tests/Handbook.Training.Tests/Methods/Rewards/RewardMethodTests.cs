@@ -95,7 +95,7 @@ public sealed class RewardMethodTests
         return pass.Metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
     }
 
-    private static TokenRowList Rows(int seed, int count)
+    internal static TokenRowList Rows(int seed, int count)
     {
         var random = new Random(seed);
         return new([.. Enumerable.Range(0, count).Select(_ => new TokenRow
