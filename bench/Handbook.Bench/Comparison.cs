@@ -46,6 +46,8 @@ internal static class Comparison
         Add(rows, only, "dpo-prefix-sharing", n => pairs is null ? [NoData(n, "pairs/s")] : [Sharing(n, pairs, quick)]);
         foreach (var (name, dtype) in (ReadOnlySpan<(string, string)>)[("sample-batch16", "f32"), ("sample-batch16-bf16", "bf16")])
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
+        foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
+            Add(rows, only, $"product-{shape}-f32", name => [Products(name, shape)]);
         Add(rows, only, "lora-step", name => [AdapterRows.Step(name, quick)]);
         Add(rows, only, "qlora-step", name => [AdapterRows.Quantised(name, quick)]);
         Add(rows, only, "lora-peer", name => [AdapterRows.Peer(name, root, Python(), quick)]);
@@ -138,6 +140,15 @@ internal static class Comparison
             new($"matmul-share-{name}", share * Median(ours.Select(o => o.Rate)), Median(ours.Select(o => o.Rate)), share, "GFLOP/s",
                 "matrix products of the whole step against a 2048-square product in the same process"),
         ];
+    }
+
+    /// <summary>The float32 products of a step beside the same ones as libtorch's BLAS shares them out.</summary>
+    private static BenchRow Products(string name, string shape)
+    {
+        if (JsonOf(Environment.ProcessPath!, null, ["product", shape])?.Deserialize<ProductResult>() is not { } found)
+            return new(name, null, null, null, "GFLOP/s", "a run failed");
+        return new(name, found.Ours, found.Library, found.Ours / found.Library, "GFLOP/s", "products of a step beside those of libtorch's BLAS: "
+            + string.Join(", ", found.Forms.Select(form => $"{form.Name} {form.Ours:f0} and {form.Library:f0}")));
     }
 
     /// <summary>An epoch of DPO over real lengths beside the padded, concatenated step with a live reference.</summary>

@@ -9,6 +9,7 @@ using Handbook.Torch;
 // handbook-bench adapter SHAPE DTYPE STEPS KIND [bf16 [RANK [short]]]   the step of full, lora or qlora over a model in a file, one JSON object
 // handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
 // handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
+// handbook-bench product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
 try
 {
@@ -43,12 +44,15 @@ switch (args)
     case ["sample", var shape, var dtype]:
         Console.WriteLine(JsonSerializer.Serialize(SampleBench.Measure(Shape.Of(shape), dtype == "bf16")));
         return 0;
+    case ["product", var shape]:
+        Console.WriteLine(JsonSerializer.Serialize(ProductBench.Measure(Shape.Of(shape))));
+        return 0;
     case ["tokenize", var tokenizer, var corpus]:
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
         Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] "
             + "| memory SHAPE DTYPE OPTIM STEPS [LIMIT] | dpo SHAPE DTYPE "
-            + "PAIRS [separate] | sample SHAPE DTYPE | tokenize TOKENIZER CORPUS");
+            + "PAIRS [separate] | sample SHAPE DTYPE | product SHAPE | tokenize TOKENIZER CORPUS");
         return 2;
 }

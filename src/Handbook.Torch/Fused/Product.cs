@@ -12,10 +12,10 @@ namespace Handbook.Torch.Fused;
 /// <code>result = round( widen(left) · widen(right) + bias ),   relative error at most 2⁻⁸</code>
 /// Rows of a tile are few enough to stay in the caches until they are rounded.
 /// <para>
-/// Large float32 products are shared out here, some rows of the result to each thread: OpenBLAS cuts such products across their columns,
-/// where they are narrow, and was measured to lose a fifth at the widths of small models. Where the result is far wider than high, each
-/// thread has some columns: the right side, which is the larger one, is then packed once in all. A sum is never cut, so its bits do not
-/// depend on the number of threads.
+/// Large float32 products are those of <see cref="BlockedProductKernel"/> where that is the faster one. The others are shared out here, some
+/// rows of the result to each thread: OpenBLAS cuts such products across their columns, where they are narrow, and was measured to lose a
+/// fifth at the widths of small models. Where the result is far wider than high, each thread has some columns: the right side, which is the
+/// larger one, is then packed once in all. A sum is never cut, so its bits do not depend on the number of threads.
 /// </para>
 /// </remarks>
 internal static unsafe class Product
@@ -126,6 +126,11 @@ internal static unsafe class Product
         }
         if (!IsWidened(left, right.Size(1)) || sum.DType != DType.Float32)
             return false;
+        if (sum.Stride(1) == 1 && BlockedProductKernel.Suits(left, right))
+        {
+            BlockedProductKernel.Multiply(left, right, sum, add);
+            return true;
+        }
         using var scope = TensorScope.Enter();
         long rows = left.Size(0), terms = left.Size(1), columns = right.Size(1);
         if (terms == 0 && !add)
@@ -155,6 +160,21 @@ internal static unsafe class Product
         using var scope = TensorScope.Enter();
         long rows = left.Size(0), depth = left.Size(1), columns = right.Size(1);
         var offsets = bias?.To(DType.Float32).Contiguous();
+        if (BlockedProductKernel.Suits(left, right))
+        {
+            // It widens what it reads.
+            var some = Math.Max(64, TileElements / Math.Min(rows, TileRows) / TileWidth * TileWidth);
+            for (var j = 0L; j < columns; j += some)
+                for (var i = 0L; i < rows; i += TileRows)
+                {
+                    using var part = TensorScope.Enter();
+                    var (count, width) = (Math.Min(TileRows, rows - i), Math.Min(some, columns - j));
+                    var sums = Tensor.Empty(DType.Float32, Device.Cpu, count, width);
+                    BlockedProductKernel.Multiply(left.Narrow(0, i, count), right.Narrow(1, j, width), sums, add: false);
+                    Round(sums, i, j);
+                }
+            return;
+        }
         var deep = Math.Min(depth, TileDepth);
         var wide = Math.Max(64, TileElements / Math.Max(1, Math.Max(deep, Math.Min(rows, TileRows))));
         // Where all of the left side fits into the caches it is widened once for all columns.
@@ -176,17 +196,25 @@ internal static unsafe class Product
                     var some = all is null ? Widen(left, i, count, k, terms) : all.Narrow(0, i, count).Narrow(1, k, terms);
                     Multiply(some, other ?? Widen(right, k, terms, j, width), sums, add: k > 0);
                 }
-                ElementwiseKernel.ConvertRows(sums.Pointer<float>(), width, result.Pointer<BFloat16>() + i * result.Stride(0) + j,
-                    result.Stride(0),
-                    (int)count, (int)width, offsets is null ? null : offsets.Pointer<float>() + j);
+                Round(sums, i, j);
             }
         }
+
+        void Round(Tensor sums, long row, long column) => ElementwiseKernel.ConvertRows(sums.Pointer<float>(), sums.Size(1),
+            result.Pointer<BFloat16>() + row * result.Stride(0) + column, result.Stride(0), (int)sums.Size(0), (int)sums.Size(1),
+            offsets is null ? null : offsets.Pointer<float>() + column);
     }
 
-    /// <summary>A tile is a number of the result's columns, so every sum is whole: the bits of the product with the whole matrix widened
-    /// where one tile holds it, and those of the library's other way through a product of another size where it does not.</summary>
+    /// <summary>Where the library multiplies, a tile is a number of the result's columns, so every sum is whole: the bits of the product with
+    /// the whole matrix widened where one tile holds it, and those of the library's other way through a product of another size where it
+    /// does not.</summary>
     private static void Stored(Tensor left, Tensor right, Tensor? bias, Tensor result)
     {
+        if (result.Stride(1) == 1 && BlockedProductKernel.Suits(left, right))
+        {
+            Multiply(left, right, result, bias);        // it widens what it reads
+            return;
+        }
         long depth = right.Size(0), columns = right.Size(1);
         var most = StoredColumns(depth, columns);
         for (var j = 0L; j < columns; j += most)
@@ -215,6 +243,11 @@ internal static unsafe class Product
             NarrowProductKernel.Multiply(left, right, result, add);
             return;
         }
+        if (result.Stride(1) == 1 && BlockedProductKernel.Suits(left, right))
+        {
+            BlockedProductKernel.Multiply(left, right, result, add);
+            return;
+        }
         var pieces = Pieces(left, right.Size(1));
         if (pieces == 1)
         {
@@ -236,7 +269,8 @@ internal static unsafe class Product
     }
 
     /// <summary>Whether the work is shared out over the threads here, not by the library.</summary>
-    private static bool IsShared(Tensor left, Tensor right) => NarrowProductKernel.Suits(left, right) || Pieces(left, right.Size(1)) > 1;
+    private static bool IsShared(Tensor left, Tensor right) =>
+        NarrowProductKernel.Suits(left, right) || BlockedProductKernel.Suits(left, right) || Pieces(left, right.Size(1)) > 1;
 
     /// <summary>Whether threads have some columns each. The library's kernels for AVX2 sum the columns at the end of a block in another
     /// order, so that there bits would depend on where it is cut.</summary>

@@ -1,5 +1,4 @@
 using System.Runtime.CompilerServices;
-using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
 namespace Handbook.Torch.Kernels;
@@ -56,8 +55,8 @@ internal static unsafe class NarrowProductKernel
         };
         if (job.Shape is Narrow.Terms or Narrow.Columns)
         {
-            var width = job.Width = NarrowProductTiles.Width(job.Columns);
-            if (right.Stride(1) == 1 && job.Columns % NarrowProductTiles.Unit == 0)
+            var width = job.Width = ProductTiles.Width(job.Columns);
+            if (right.Stride(1) == 1 && job.Columns % ProductTiles.Unit == 0)
             {
                 job.Q = right.Pointer<float>();
                 (job.QStride, job.QPanel) = ((nint)right.Stride(0), width);
@@ -93,7 +92,7 @@ internal static unsafe class NarrowProductKernel
             (job.QStride, job.PRow, job.PTerm) = (job.PTerm, (nint)right.Stride(1), (nint)right.Stride(0));
             (job.Rows, job.Columns) = (job.Columns, job.Rows);
         }
-        ThreadTeam.Run((job.Columns + NarrowProductTiles.Columns - 1) / NarrowProductTiles.Columns, job);
+        ThreadTeam.Run((job.Columns + ProductTiles.Columns - 1) / ProductTiles.Columns, job);
     }
 
     private enum Narrow
@@ -109,59 +108,23 @@ internal static unsafe class NarrowProductKernel
         long rows = left.Size(0), terms = left.Size(1), columns = right.Size(1);
         var (isTurned, isRow) = (left.Stride(1) != 1 && left.Stride(0) == 1, right.Stride(1) == 1);
         if (terms is >= 4 and <= Most)
-            return rows >= Fewest && columns >= Fewest && columns % NarrowProductTiles.Unit == 0 ? Narrow.Terms : null;
+            return rows >= Fewest && columns >= Fewest && columns % ProductTiles.Unit == 0 ? Narrow.Terms : null;
         if (terms < Fewest)
             return null;
         if (columns is >= 4 and <= Most && rows >= Fewest)
-            return !isTurned ? Narrow.Columns : isRow && rows % NarrowProductTiles.Unit == 0 ? Narrow.Turned : null;
-        return rows is >= 4 and <= Most && columns >= Fewest && isRow && columns % NarrowProductTiles.Unit == 0 ? Narrow.Rows : null;
+            return !isTurned ? Narrow.Columns : isRow && rows % ProductTiles.Unit == 0 ? Narrow.Turned : null;
+        return rows is >= 4 and <= Most && columns >= Fewest && isRow && columns % ProductTiles.Unit == 0 ? Narrow.Rows : null;
     }
 
-    /// <summary>The columns that a tile has, of all rows of a matrix, one row behind the other; with zeros behind its last column.</summary>
+    /// <summary>The columns that a tile has, of all rows of a matrix.</summary>
     private struct PanelBody : IParallelBody
     {
         public float* Source, Panels;
         public nint Row, Column;
         public int Rows, Columns, Width;
 
-        public readonly void Invoke(int index)
-        {
-            var width = Width;
-            var count = Math.Min(width, Columns - index * width);
-            float* source = Source + index * width * Column, target = Panels + (nint)index * width * Rows;
-            if (count < width)
-                new Span<float>(target, width * Rows).Clear();
-            var i = 0;
-            if (Row == 1)
-                for (; i + 4 <= Rows; i += 4)
-                {
-                    var j = 0;
-                    for (; j + 4 <= count; j += 4)
-                        Turn(source + i + j * Column, Column, target + i * width + j, width);
-                    for (; j < count; j++)
-                        for (var k = i; k < i + 4; k++)
-                            target[k * width + j] = source[k + j * Column];
-                }
-            for (; i < Rows; i++)
-                if (Column == 1)
-                    new Span<float>(source + i * Row, count).CopyTo(new(target + i * width, count));
-                else
-                    for (var j = 0; j < count; j++)
-                        target[i * width + j] = source[i * Row + j * Column];
-        }
-    }
-
-    /// <summary>Four rows of four, turned.</summary>
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Turn(float* source, nint sourceStride, float* target, nint targetStride)
-    {
-        Vector128<float> a = Vector128.Load(source), b = Vector128.Load(source + sourceStride);
-        Vector128<float> c = Vector128.Load(source + 2 * sourceStride), d = Vector128.Load(source + 3 * sourceStride);
-        Vector128<float> e = Sse.UnpackLow(a, b), f = Sse.UnpackLow(c, d), g = Sse.UnpackHigh(a, b), h = Sse.UnpackHigh(c, d);
-        Sse.MoveLowToHigh(e, f).Store(target);
-        Sse.MoveHighToLow(f, e).Store(target + targetStride);
-        Sse.MoveLowToHigh(g, h).Store(target + 2 * targetStride);
-        Sse.MoveHighToLow(h, g).Store(target + 3 * targetStride);
+        public readonly void Invoke(int index) => ProductPanels.Copy(Source + index * Width * Column, Row, Column, Rows,
+            Math.Min(Width, Columns - index * Width), Width, Panels + (nint)index * Width * Rows);
     }
 
     /// <summary>Some rows of the result, where its terms or columns are few; else some columns.</summary>
@@ -178,24 +141,25 @@ internal static unsafe class NarrowProductKernel
             if (Shape is Narrow.Terms or Narrow.Columns)
                 SomeRows(index * RowsOfPiece, Math.Min(Rows, (index + 1) * RowsOfPiece));
             else if (Shape == Narrow.Rows)
-                SomeColumns(index * NarrowProductTiles.Columns);
+                SomeColumns(index * ProductTiles.Columns);
             else
-                SomeTurned(index * NarrowProductTiles.Columns);
+                SomeTurned(index * ProductTiles.Columns);
         }
 
         [SkipLocalsInit]
         private readonly void SomeRows(int from, int to)
         {
-            var rest = stackalloc float[NarrowProductTiles.Elements];
+            var rest = stackalloc float[ProductTiles.Elements];
             var whole = Columns / Width;
-            for (var i = from; i < to; i += NarrowProductTiles.Rows)
+            for (var i = from; i < to; i += ProductTiles.Rows)
             {
-                var (p, rows) = (i * PRow, Math.Min(NarrowProductTiles.Rows, to - i));
+                var (p, rows) = (i * PRow, Math.Min(ProductTiles.Rows, to - i));
                 var result = Result + i * Stride;
-                if (rows == NarrowProductTiles.Rows && whole > 0)
-                    NarrowProductTiles.Sum(P + p, PRow, PTerm, rows, Q, QStride, Width, Terms, result, Stride, Add, whole, QPanel);
-                for (var j = rows == NarrowProductTiles.Rows ? whole : 0; j * Width < Columns; j++)
-                    Tile(P + p, rows, Q + j * QPanel, Columns - j * Width, Terms, result + j * Width, Stride, Add, rest);
+                if (rows == ProductTiles.Rows && whole > 0)
+                    ProductTiles.Sum(P + p, PRow, PTerm, rows, Q, QStride, Width, Terms, result, Stride, Add, whole, QPanel);
+                for (var j = rows == ProductTiles.Rows ? whole : 0; j * Width < Columns; j++)
+                    ProductTiles.SumSome(P + p, PRow, PTerm, rows, Q + j * QPanel, QStride, Math.Min(Width, Columns - j * Width), Terms,
+                        result + j * Width, Stride, Add, rest);
             }
         }
 
@@ -204,8 +168,8 @@ internal static unsafe class NarrowProductKernel
         [SkipLocalsInit]
         private readonly void SomeTurned(int from)
         {
-            nint width = NarrowProductTiles.Columns;
-            var sums = stackalloc float[Most * 3 * NarrowProductTiles.Unit];
+            nint width = ProductTiles.Columns;
+            var sums = stackalloc float[Most * 3 * ProductTiles.Unit];
             Sums(from, sums, width, add: false);
             for (var j = 0; j < Math.Min(width, Columns - from); j++)
             {
@@ -219,31 +183,15 @@ internal static unsafe class NarrowProductKernel
         [SkipLocalsInit]
         private readonly void Sums(int from, float* result, nint stride, bool add)
         {
-            var rest = stackalloc float[NarrowProductTiles.Elements];
-            var (height, count) = (NarrowProductTiles.Rows, Math.Min(NarrowProductTiles.Columns, Columns - from));
+            var rest = stackalloc float[ProductTiles.Elements];
+            var (height, count) = (ProductTiles.Rows, Math.Min(ProductTiles.Columns, Columns - from));
             for (var t = 0; t < Terms; t += TermsAtOnce)
             {
                 var terms = Math.Min(TermsAtOnce, Terms - t);
                 for (var i = 0; i < Rows; i += height)
-                    Tile(P + i * PRow + t * PTerm, Math.Min(height, Rows - i), Q + t * QStride + from, count, terms,
-                        result + i * stride, stride, add || t > 0, rest);
+                    ProductTiles.SumSome(P + i * PRow + t * PTerm, PRow, PTerm, Math.Min(height, Rows - i), Q + t * QStride + from, QStride,
+                        count, terms, result + i * stride, stride, add || t > 0, rest);
             }
-        }
-
-        /// <summary>One tile, or what there is of it.</summary>
-        [MethodImpl(MethodImplOptions.AggressiveInlining)]
-        private readonly void Tile(float* p, int rows, float* q, int columns, int terms, float* result, nint stride, bool add, float* rest)
-        {
-            var whole = NarrowProductTiles.Width(columns);
-            if (rows == NarrowProductTiles.Rows && columns >= whole)
-            {
-                NarrowProductTiles.Sum(p, PRow, PTerm, rows, q, QStride, whole, terms, result, stride, add, 1, 0);
-                return;
-            }
-            NarrowProductTiles.Sum(p, PRow, PTerm, rows, q, QStride, whole, terms, rest, whole, add: false, 1, 0);
-            for (var i = 0; i < rows; i++)
-                for (var j = 0; j < Math.Min(whole, columns); j++)
-                    result[i * stride + j] = rest[i * whole + j] + (add ? result[i * stride + j] : 0);
         }
     }
 }

@@ -24,6 +24,7 @@ public sealed class ProductTests
         { 2, 600, 1800 },           // more columns than a tile has
         { 4, 2500, 600 },           // and more of both
         { 1100, 7, 3 },
+        { 600, 100, 2064 },         // large in every way
     };
 
     [Theory, MemberData(nameof(Shapes))]

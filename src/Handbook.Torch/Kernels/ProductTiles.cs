@@ -6,7 +6,7 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>A tile of a product in registers: each sum is taken in the order of its terms, whatever the tile.</summary>
 /// <remarks>32 registers of 512 bits hold the sums of eight rows of 48, 16 of 256 bits those of six rows of 16, beside the operands.</remarks>
-internal static unsafe class NarrowProductTiles
+internal static unsafe class ProductTiles
 {
     /// <summary>Columns that a tile is a multiple of.</summary>
     public const int Unit = 16;
@@ -48,6 +48,26 @@ internal static unsafe class NarrowProductTiles
             EightOfOne(p, pRow, pTerm, rows - 1, q, qStride, terms, result, stride, add, tiles, qTile);
     }
 
+    /// <summary>The same for one tile, or for what there is of it.</summary>
+    /// <param name="rows">At most <see cref="Rows"/>.</param>
+    /// <param name="q">Zeros, or anything else, stand behind the last column.</param>
+    /// <param name="columns">At most <see cref="Columns"/>.</param>
+    /// <param name="rest">Room for <see cref="Elements"/>.</param>
+    public static void SumSome(float* p, nint pRow, nint pTerm, int rows, float* q, nint qStride, int columns, int terms, float* result,
+        nint stride, bool add, float* rest)
+    {
+        var whole = Width(columns);
+        if (rows == Rows && columns == whole)
+        {
+            Sum(p, pRow, pTerm, rows, q, qStride, whole, terms, result, stride, add, 1, 0);
+            return;
+        }
+        Sum(p, pRow, pTerm, rows, q, qStride, whole, terms, rest, whole, add: false, 1, 0);
+        for (var i = 0; i < rows; i++)
+            for (var j = 0; j < columns; j++)
+                result[i * stride + j] = rest[i * whole + j] + (add ? result[i * stride + j] : 0);
+    }
+
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void EightOfThree(float* p0, nint pRow, nint pTerm, int last, float* q, nint qStride, int terms, float* result,
         nint stride, bool add, int tiles, nint qTile)
@@ -61,6 +81,7 @@ internal static unsafe class NarrowProductTiles
             Vector512<float> c0 = default, c1 = default, c2 = default, d0 = default, d1 = default, d2 = default;
             Vector512<float> e0 = default, e1 = default, e2 = default, f0 = default, f1 = default, f2 = default;
             Vector512<float> g0 = default, g1 = default, g2 = default, h0 = default, h1 = default, h2 = default;
+            Fetch(result, stride, 8, 3 * Unit);
             var some = q;
             nint at = 0;
             for (var t = 0; t < terms; t++, at += pTerm, some += qStride)
@@ -301,5 +322,14 @@ internal static unsafe class NarrowProductTiles
     {
         (add ? a + Vector256.Load(target) : a).Store(target);
         (add ? b + Vector256.Load(target + 8) : b).Store(target + 8);
+    }
+
+    /// <summary>Asks for what a tile's sums take the place of, which is read while they are taken.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Fetch(float* target, nint stride, int rows, int columns)
+    {
+        for (var i = 0; i < rows; i++, target += stride)
+            for (var j = 0; j < columns; j += 16)
+                Sse.Prefetch0(target + j);
     }
 }

@@ -1,0 +1,162 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics.X86;
+
+namespace Handbook.Torch.Kernels;
+
+/// <summary>Products of large matrices, summed in float32, whose operands are float32 or bfloat16.</summary>
+/// <remarks>
+/// The blocks are those of Goto and van de Geijn 2008 (doi 10.1145/1356052.1356053), for caches of a processor that reads its second level
+/// fast enough to feed a tile of <see cref="ProductTiles"/>:
+/// <code>
+/// result[I, J] (+)= left[I, T] · right[T, J]      T: some hundred terms;  J: as many columns as let right[T, J] fill half of that cache
+/// </code>
+/// right[T, J] is copied into panels of a tile's columns, in the order in which tiles read it; left[I, T] is read where it lies if its terms
+/// lie without gaps, else it is copied too. Copies widen what is narrower. A sum is taken in the order of its terms, some hundred of them at
+/// a time, so its bits depend on its row and its column alone: not on the number of threads, nor on what else is computed.
+/// </remarks>
+internal static unsafe class BlockedProductKernel
+{
+    /// <summary>Most terms of a sum that are taken at once.</summary>
+    internal const int TermsAtOnce = 384;
+
+    /// <summary>Most elements of a block of the right side, 576 KiB: its panels are read over and over.</summary>
+    internal const int BlockElements = 256 * 576;
+
+    /// <summary>Rows of the left side that are copied at once, right before they are read: whole tiles.</summary>
+    private const int RowsOfCopy = 48;
+
+    /// <summary>Least of each size, and of all terms together, from which on this way is the faster one.</summary>
+    private const int Fewest = 64, FewestTerms = 1 << 21;
+
+    /// <summary>Most columns beside a left side that is copied, as the gradient of a weight has it: one block takes them all.</summary>
+    private const int MostBesideCopies = 576;
+
+    /// <summary>Whether this way was measured to be the faster one. Two sides in bfloat16 are for processors that do not multiply it.</summary>
+    public static bool Suits(Tensor left, Tensor right) => Avx512F.IsSupported && left.Device.IsCpu && IsRead(left.DType, right.DType)
+        && left.Size(0) >= Fewest && left.Size(1) >= Fewest && right.Size(1) >= Fewest && right.Size(1) % ProductTiles.Unit == 0
+        && left.Size(0) * left.Size(1) * right.Size(1) >= FewestTerms
+        && (left.Stride(1) == 1 || (left.Stride(0) == 1 && right.Size(1) <= MostBesideCopies))
+        && (right.Stride(0) == 1 || right.Stride(1) == 1);
+
+    private static bool IsRead(DType left, DType right) => right == DType.BFloat16
+        ? left == DType.Float32 || (left == DType.BFloat16 && !Processor.MultipliesBFloat16)
+        : (left, right) == (DType.Float32, DType.Float32);
+
+    /// <summary>result (+)= left · right, of any sizes and strides.</summary>
+    /// <param name="result">Float32, its rows without gaps.</param>
+    public static void Multiply(Tensor left, Tensor right, Tensor result, bool add)
+    {
+        switch (left.DType, right.DType)
+        {
+            case (DType.Float32, DType.Float32): Multiply<float, float>(left, right, result, add); break;
+            case (DType.Float32, DType.BFloat16): Multiply<float, BFloat16>(left, right, result, add); break;
+            case (DType.BFloat16, DType.BFloat16): Multiply<BFloat16, BFloat16>(left, right, result, add); break;
+            default: throw new NotSupportedException($"a product of {left.Describe()} and {right.Describe()}");
+        }
+    }
+
+    private static void Multiply<TLeft, TRight>(Tensor left, Tensor right, Tensor result, bool add) where TLeft : unmanaged where TRight
+        : unmanaged
+    {
+        var (rows, terms, columns) = ((int)left.Size(0), (int)left.Size(1), (int)right.Size(1));
+        // The larger side is cut: then what is copied for each piece anew is the smaller one.
+        var byColumns = columns >= rows;
+        var unit = byColumns ? ProductTiles.Columns : ProductTiles.Rows;
+        var units = ((byColumns ? columns : rows) + unit - 1) / unit;
+        var parts = Math.Max(1, (terms + TermsAtOnce - 1) / TermsAtOnce);
+        ThreadTeam.Run(Math.Min(ThreadTeam.Threads, units), new Body<TLeft, TRight>
+        {
+            Left = left.Pointer<TLeft>(),
+            LeftRow = (nint)left.Stride(0),
+            LeftTerm = (nint)left.Stride(1),
+            Right = right.Pointer<TRight>(),
+            RightRow = (nint)right.Stride(0),
+            RightColumn = (nint)right.Stride(1),
+            Result = result.Pointer<float>(),
+            Stride = (nint)result.Stride(0),
+            Rows = rows,
+            Terms = terms,
+            Columns = columns,
+            Depth = (terms + parts - 1) / parts,
+            Add = add,
+            ByColumns = byColumns,
+            Unit = unit,
+            Units = units,
+            Pieces = Math.Min(ThreadTeam.Threads, units),
+        });
+    }
+
+    private struct Body<TLeft, TRight> : IParallelBody where TLeft : unmanaged where TRight : unmanaged
+    {
+        public TLeft* Left;
+        public TRight* Right;
+        public float* Result;
+        public nint LeftRow, LeftTerm, RightRow, RightColumn, Stride;
+        public int Rows, Terms, Columns, Depth, Unit, Units, Pieces;
+        public bool Add, ByColumns;
+
+        public readonly void Invoke(int index)
+        {
+            int from = Units * index / Pieces * Unit, to = Units * (index + 1) / Pieces * Unit;
+            if (ByColumns)
+                Part(0, Rows, from, Math.Min(Columns, to));
+            else
+                Part(from, Math.Min(Rows, to), 0, Columns);
+        }
+
+        private readonly bool IsCopied => typeof(TLeft) != typeof(float) || LeftTerm != 1;
+
+        private readonly void Part(int firstRow, int lastRow, int firstColumn, int lastColumn)
+        {
+            var width = ProductTiles.Columns;
+            var panels = (lastColumn - firstColumn + width - 1) / width;
+            var most = Math.Max(1, BlockElements / (Depth * width));
+            var blocks = (panels + most - 1) / most;
+            var block = Scratch.Get<float>(Scratch.Slot.Panels, (long)((panels + blocks - 1) / blocks) * width * Depth);
+            var copy = IsCopied ? Scratch.Get<float>(Scratch.Slot.Rows, (long)RowsOfCopy * Depth) : null;
+            for (var b = 0; b < blocks; b++)
+            {
+                var (from, to) = (firstColumn + panels * b / blocks * width, firstColumn + panels * (b + 1) / blocks * width);
+                for (var t = 0; t < Terms; t += Depth)
+                    Block(firstRow, lastRow, t, from, Math.Min(lastColumn, to), block, copy);
+            }
+        }
+
+        /// <summary>The sums of some terms, for some rows and columns.</summary>
+        /// <param name="block">Room for the right side's panels.</param>
+        /// <param name="copy">Room for <see cref="RowsOfCopy"/> rows of the left side; null where it is read as it lies.</param>
+        [SkipLocalsInit]
+        private readonly void Block(int firstRow, int lastRow, int term, int from, int to, float* block, float* copy)
+        {
+            var (height, depth) = (ProductTiles.Rows, Math.Min(Depth, Terms - term));
+            ProductPanels.Copy(Right + term * RightRow + from * RightColumn, RightRow, RightColumn, depth, to - from, ProductTiles.Columns,
+                block);
+            var rest = stackalloc float[ProductTiles.Elements];
+            for (var i = firstRow; i < lastRow; i += RowsOfCopy)
+            {
+                var source = Left + i * LeftRow + term * LeftTerm;
+                var end = Math.Min(lastRow, i + RowsOfCopy);
+                if (copy != null)
+                    ProductPanels.Copy(source, LeftTerm, LeftRow, depth, end - i, height, copy);
+                var p = copy == null ? (float*)source : copy;
+                var (row, step) = copy == null ? (LeftRow, (nint)1) : (1, height);
+                for (var r = i; r < end; r += height, p += copy == null ? height * LeftRow : height * depth)
+                    Tiles(p, row, step, Math.Min(height, end - r), block, to - from, depth, Result + r * Stride + from, Add || term > 0,
+                        rest);
+            }
+        }
+
+        /// <summary>One tile's rows of a block.</summary>
+        private readonly void Tiles(float* p, nint row, nint step, int rows, float* block, int columns, int depth, float* result, bool add,
+            float* rest)
+        {
+            var width = ProductTiles.Columns;
+            var whole = rows == ProductTiles.Rows ? columns / width : 0;
+            if (whole > 0)
+                ProductTiles.Sum(p, row, step, rows, block, width, width, depth, result, Stride, add, whole, width * depth);
+            for (var j = whole * width; j < columns; j += width)
+                ProductTiles.SumSome(p, row, step, rows, block + (nint)j * depth, width, Math.Min(width, columns - j), depth, result + j,
+                    Stride, add, rest);
+        }
+    }
+}
