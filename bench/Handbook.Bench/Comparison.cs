@@ -48,6 +48,9 @@ internal static class Comparison
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
         foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
             Add(rows, only, $"product-{shape}-f32", name => [Products(name, shape)]);
+        foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
+            Add(rows, only, $"ranks-2-{shape}", name => [RanksBench.Row(name, shape, quick)]);
+        Add(rows, only, "overlap", name => [RanksBench.Overlap(name, quick)]);
         Add(rows, only, "lora-step", name => [AdapterRows.Step(name, quick)]);
         Add(rows, only, "qlora-step", name => [AdapterRows.Quantised(name, quick)]);
         Add(rows, only, "lora-peer", name => [AdapterRows.Peer(name, root, Python(), quick)]);
@@ -57,6 +60,8 @@ internal static class Comparison
         {
             Add(rows, only, "adam8bit-memory", name => [MemoryRows.Coded(name, quick)]);
             Add(rows, only, "paged-memory", name => [MemoryRows.Paged(name)]);
+            foreach (var count in (ReadOnlySpan<int>)[2, 4])
+                Add(rows, only, $"zero3-memory-{count}", name => [RanksBench.Memory(name, count)]);
             Add(rows, only, "help-seconds", name => Help(root, name));
             Add(rows, only, "tokenize", name => Tokenize(root, shared, name));
         }

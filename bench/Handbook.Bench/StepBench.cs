@@ -130,7 +130,7 @@ internal static class StepBench
             else if (spec.InitStd > 0)
                 Randomise(model.Parameters[spec.Name], spec.InitStd, random);
         }
-        model.Parameters.RefreshCompute();
+        model.Parameters.TakeOwn(adapters: false);
         model.Parameters.ReleasePages();
         return model;
     }
