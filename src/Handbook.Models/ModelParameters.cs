@@ -131,9 +131,7 @@ internal sealed class ModelParameters : IDisposable
     {
         var result = new ModelParameters(plan);
         var units = UnitNumbers.For(result.Specs);
-        result.Buckets = [.. plan.Rules.Where(rule => rule.Storage == ParameterStorage.Bucket)
-            .GroupBy(rule => (rule.IsTrained, Unit: -units.Of(rule.Spec), rule.Decays, rule.RateFactor, rule.Rounds, rule.ReadsMaster))
-            .OrderByDescending(group => group.Key).Select(group => ParameterBucket.Of([.. group], plan.Shard, units, result._spill))];
+        result.Buckets = [.. BucketLayout.Of(plan).Select(layout => ParameterBucket.Of(layout, result._spill))];
         foreach (var bucket in result.Buckets)
             foreach (var (parameter, _) in bucket.Parameters)
             {

@@ -132,7 +132,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The adapters laid out over the model's parameters, frozen.</summary>
     /// <exception cref="InputException">An adapter does not belong to the model.</exception>
-    public IReadOnlyList<AdapterLayout> Layouts(ModelWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
+    public IReadOnlyList<AdapterLayout> Layouts(IStoredWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
         AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
         Path.Combine(folder, AdapterConfigFile.Name), trained: false))];
 

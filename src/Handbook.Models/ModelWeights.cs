@@ -10,7 +10,7 @@ namespace Handbook.Models;
 
 /// <summary>A checkpoint seen through its family: our parameters by our names, assembled from the published tensors.</summary>
 /// <remarks>Every name and shape is checked when it is opened; after that, reading cannot fail for a reason the user could fix.</remarks>
-internal sealed class ModelWeights : IDisposable
+internal sealed class ModelWeights : IStoredWeights, IDisposable
 {
     private readonly WeightFiles _files;
     private readonly Dictionary<string, ParameterSpec> _specs;

@@ -5,72 +5,45 @@ namespace Handbook.Models;
 
 /// <summary>Parameters that lie behind one another, so that norm, clipping and update are one pass over memory, and that travel among
 /// processes at once.</summary>
-/// <remarks>
-/// Of a bucket that is shared out each process updates its own part, elements <see cref="Start"/> to Start + <see cref="Count"/>; what it has
-/// of the others' depends on the stage:
-/// <code>
-/// stage        masters (a copy is read)    what products read     gradients          states
-/// 0            whole                       whole                  whole              whole
-/// 1            own part                    whole                  whole              own part
-/// 2            own part                    whole                  while they are new own part
-/// 3            own part                    while they are used    while they are new own part
-/// </code>
-/// </remarks>
 internal sealed class ParameterBucket : IDisposable
 {
-    private const int Alignment = 32;          // elements: 128 bytes of float32, 64 of bfloat16
-
     private readonly List<ReservedMemory> _reserved = [];
     private readonly List<Tensor> _resident = [];
     private readonly ReservedMemory? _values, _compute, _gradients;
 
-    private ParameterBucket(ParameterRule[] rules, Shard shard, UnitNumbers units, SpillFile? spill)
+    private ParameterBucket(BucketLayout layout, SpillFile? spill)
     {
-        var first = rules[0];
-        (Unit, Decays, RateFactor, Rounds) = (units.Of(first.Spec), first.Decays, first.RateFactor, first.Rounds);
-        IsCut = shard.Cuts && first.IsTrained;
-        IsSmall = Unit == units.Small;
-        ReadsMasters = first.ReadsMaster;
-        var alignment = IsCut ? Shard.Block : Alignment;
-        Total = rules.Sum(rule => Aligned(rule.Spec.Count, alignment));
-        if (IsCut)
-            Total = Aligned(Total, alignment * shard.Count);
-        Count = IsCut ? Total / shard.Count : Total;
-        Start = IsCut ? Count * shard.Rank : 0;
-
-        var (comes, streams) = (IsCut && shard.Stage == ShardingStage.Parameters && !IsSmall,
-            IsCut && shard.Stage >= ShardingStage.Gradients && !IsSmall);
-        var mastersApart = comes || IsCut && first.Copy is not null && !ReadsMasters;       // products read a copy, or what comes and goes
-        var spills = spill is not null && first is { IsTrained: true, Copy: not null };
+        var (rule, count) = (layout.Rule, layout.Count);
+        Layout = layout;
+        var spills = spill is not null && rule is { IsTrained: true, Copy: not null };
         IsSpilled = spills;
-        (Values, _values) = Room(first.Type, mastersApart, spills ? spill : null);
-        OwnValues = mastersApart ? Resident(spills ? spill!.Zeros(first.Type, Count) : Tensor.Zeros(first.Type, Count)) : Part(Values);
-        if (first.Copy is { } copy)
+        (Values, _values) = Room(rule.Type, layout.HasMastersApart, spills ? spill : null);
+        OwnValues = layout.HasMastersApart ? Resident(spills ? spill!.Zeros(rule.Type, count) : Tensor.Zeros(rule.Type, count)) : Part(Values);
+        if (rule.Copy is { } copy)
         {
-            (Compute, _compute) = Room(copy, comes);
-            OwnCompute = IsCut && ReadsMasters ? null : comes ? Resident(Tensor.Zeros(copy, Count)) : Part(Compute);
+            (Compute, _compute) = Room(copy, Comes);
+            OwnCompute = !layout.KeepsOwnCopy ? null : Comes ? Resident(Tensor.Zeros(copy, count)) : Part(Compute);
         }
-        if (first.IsTrained)
+        if (rule.IsTrained)
         {
-            (Gradients, _gradients) = Room(first.Type, streams);
-            OwnGradients = streams ? Resident(Tensor.Zeros(first.Type, Count)) : Part(Gradients);
+            (Gradients, _gradients) = Room(rule.Type, Streams);
+            OwnGradients = Streams ? Resident(Tensor.Zeros(rule.Type, count)) : Part(Gradients);
         }
-        (Comes, Streams) = (comes, streams);
-
         var placed = new List<(Parameter, long)>();
-        var offset = 0L;
-        foreach (var spec in rules.Select(rule => rule.Spec))
+        foreach (var (its, offset) in layout.Rules.Zip(layout.Offsets))
         {
-            var parameter = new Parameter(spec.Name, View(Values, offset, spec), first.IsTrained);
+            var parameter = new Parameter(its.Spec.Name, View(Values, offset, its.Spec), rule.IsTrained);
             if (Gradients is not null)
-                parameter.SetGradient(View(Gradients, offset, spec));
+                parameter.SetGradient(View(Gradients, offset, its.Spec));
             if (Compute is not null)
-                parameter.SetCompute(View(Compute, offset, spec));
+                parameter.SetCompute(View(Compute, offset, its.Spec));
             placed.Add((parameter, offset));
-            offset += Aligned(spec.Count, alignment);
         }
         Parameters = placed;
     }
+
+    /// <summary>How it is cut, and what of it lies where.</summary>
+    public BucketLayout Layout { get; }
 
     /// <summary>Masters; [n]. Of another process's part only what was gathered.</summary>
     public Tensor Values { get; }
@@ -82,13 +55,13 @@ internal sealed class ParameterBucket : IDisposable
     public Tensor? Compute { get; }
 
     /// <summary>Elements, with the zeros between parameters and behind them.</summary>
-    public long Total { get; }
+    public long Total => Layout.Total;
 
     /// <summary>The first element that this process updates.</summary>
-    public long Start { get; }
+    public long Start => Layout.Start;
 
     /// <summary>How many it updates.</summary>
-    public long Count { get; }
+    public long Count => Layout.Count;
 
     /// <summary>The masters of this process's part; [count].</summary>
     public Tensor OwnValues { get; }
@@ -100,46 +73,46 @@ internal sealed class ParameterBucket : IDisposable
     public Tensor? OwnCompute { get; }
 
     /// <summary>Whether weight decay applies.</summary>
-    public bool Decays { get; }
+    public bool Decays => Layout.Rule.Decays;
 
     /// <summary>What the learning rate is multiplied by here.</summary>
-    public double RateFactor { get; }
+    public double RateFactor => Layout.Rule.RateFactor;
 
     /// <summary>Whether its numbers are rounded to bfloat16 after every step, as if they were kept in it.</summary>
-    public bool Rounds { get; }
+    public bool Rounds => Layout.Rule.Rounds;
 
     /// <summary>Whether the masters lie in a file: who has read or written a part of them gives its pages back
     /// (<see cref="SpillFile.Release"/>).</summary>
     public bool IsSpilled { get; }
 
     /// <summary>Which unit of the model it belongs to.</summary>
-    public int Unit { get; }
+    public int Unit => Layout.Unit;
 
     /// <summary>Whether processes share it out.</summary>
-    public bool IsCut { get; }
+    public bool IsCut => Layout.IsCut;
 
     /// <summary>Whether its weights are here only while they are used.</summary>
-    public bool Comes { get; }
+    public bool Comes => Layout.Comes;
 
     /// <summary>Whether its gradients leave as soon as a backward pass has made them.</summary>
-    public bool Streams { get; }
+    public bool Streams => Layout.Streams;
 
     /// <summary>Whether it stays because it is small.</summary>
-    public bool IsSmall { get; }
+    public bool IsSmall => Layout.IsSmall;
 
     /// <summary>Whether something reads the masters themselves, though products read a copy.</summary>
-    public bool ReadsMasters { get; }
+    public bool ReadsMasters => Layout.Rule.ReadsMaster;
 
     /// <summary>The parameters in order with their offsets; gaps between them hold zeros.</summary>
     public IReadOnlyList<(Parameter Parameter, long Offset)> Parameters { get; }
 
     /// <summary>What travels, so that products have what they read: masters, or the copy of them.</summary>
-    public (Tensor Whole, Tensor Own) Wire => Compute is null || ReadsMasters ? (Values, OwnValues) : (Compute, OwnCompute!);
+    public (Tensor Whole, Tensor Own) Wire => Layout.SendsMasters ? (Values, OwnValues) : (Compute!, OwnCompute!);
 
-    public static ParameterBucket Of(ParameterRule[] rules, Shard shard, UnitNumbers units, SpillFile? spill)
+    public static ParameterBucket Of(BucketLayout layout, SpillFile? spill)
     {
         using var scope = TensorScope.Enter();
-        return new(rules, shard, units, spill);
+        return new(layout, spill);
     }
 
     /// <summary>Keeps this process's part of masters that were written as a whole, and what follows from them.</summary>
@@ -209,8 +182,6 @@ internal sealed class ParameterBucket : IDisposable
         _resident.Add(TensorScope.Detach(tensor));
         return tensor;
     }
-
-    private static long Aligned(long count, long alignment) => (count + alignment - 1) / alignment * alignment;
 
     private static Tensor View(Tensor flat, long offset, ParameterSpec spec) =>
         flat.Narrow(0, offset, spec.Count).View([.. spec.Shape]).Detach();

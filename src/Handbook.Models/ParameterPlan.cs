@@ -131,7 +131,7 @@ internal sealed class ParameterPlan
     /// <param name="weights">The checkpoint that will be loaded.</param>
     /// <param name="trained">Says of a parameter whether it is trained.</param>
     /// <param name="quantisation">How the frozen linear weights are quantised; null for as the file has them.</param>
-    public static ParameterPlan Partly(ModelWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained,
+    public static ParameterPlan Partly(IStoredWeights weights, DType master, DType compute, Func<ParameterSpec, bool> trained,
         WeightQuantisation? quantisation = null) =>
         new(master, compute,
             weights.Parameters.Select(spec =>
@@ -148,7 +148,7 @@ internal sealed class ParameterPlan
     /// <param name="quantisation">How linear weights are quantised; null for as the file has them. What the file has as codes keeps
     /// its own.</param>
     /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
-    public static ParameterPlan Frozen(ModelWeights weights, DType compute, WeightQuantisation? quantisation = null,
+    public static ParameterPlan Frozen(IStoredWeights weights, DType compute, WeightQuantisation? quantisation = null,
         bool roundsInputs = false) =>
         compute == DType.Float64 && quantisation is null
         ? Resident(weights.Parameters, DType.Float64, DType.Float64)
@@ -202,7 +202,7 @@ internal sealed class ParameterPlan
         IsTrained = trained,
     };
 
-    private static ParameterRule AsStored(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation,
+    private static ParameterRule AsStored(IStoredWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation,
         bool roundsInputs = false)
     {
         var coded = CodesOf(weights, spec, compute, quantisation);
@@ -241,7 +241,7 @@ internal sealed class ParameterPlan
     }
 
     /// <summary>The codes of the file, or else those that are asked for; null where a weight is kept as values.</summary>
-    private static WeightQuantisation? CodesOf(ModelWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation)
+    private static WeightQuantisation? CodesOf(IStoredWeights weights, ParameterSpec spec, DType compute, WeightQuantisation? quantisation)
     {
         if (!WeightQuantisation.Applies(spec))
             return null;

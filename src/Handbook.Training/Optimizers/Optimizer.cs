@@ -46,13 +46,7 @@ internal abstract class Optimizer : IDisposable
         var (kind, numbers, decay) = (options.Optimizer(), options.OptimizerArguments(), options.WeightDecay);
         var (beta1, beta2, epsilon) = (options.AdamBeta1, options.AdamBeta2, options.AdamEpsilon);
         var traits = OptimizerTraits.Of(kind);
-        var layout = new StateLayout
-        {
-            Bits = traits.Bits,
-            SmallestCoded = traits.Bits == 8 ? (long)numbers.Number("min_8bit_size") : 0,
-            CodesEmbedding = traits.Bits == 8 && numbers.Text("embedding_bits") == "8",
-            SpillFolder = options.IsPaged() ? options.OutputDir : null,
-        };
+        var layout = StateLayout.Of(options);
         if (parameters.Plan.Shard.Cuts && traits.NeedsMatrices)
             throw new InputException($"optim: {RecipeNames.Of(kind)} works on whole matrices, which zero_stage {(int)parameters.Plan.Shard.Stage} "
                 + "cuts", fix: "set zero_stage: 0, or an optimiser that treats every element alike, such as adamw_torch");

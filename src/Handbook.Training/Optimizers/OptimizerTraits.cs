@@ -29,6 +29,9 @@ internal sealed record OptimizerTraits
     /// <summary>Whether its states can lie in a file.</summary>
     public bool CanPage { get; init; }
 
+    /// <summary>Numbers that it keeps of every element; null where that depends on the shapes of matrices.</summary>
+    public int? States { get; init; } = 1;
+
     /// <summary>Whether it reads <c>adam_beta1</c> and <c>adam_beta2</c>.</summary>
     public bool ReadsBetas { get; init; }
 
@@ -56,7 +59,7 @@ internal sealed record OptimizerTraits
     private static readonly OptimizerArgument[] s_lowRank =
         [new("rank", 128) { Least = 1, IsWhole = true }, new("update_proj_gap", 200) { Least = 1, IsWhole = true }];
 
-    private static readonly OptimizerTraits s_adam = new() { ReadsBetas = true, ReadsEpsilon = true, CanPage = true };
+    private static readonly OptimizerTraits s_adam = new() { States = 2, ReadsBetas = true, ReadsEpsilon = true, CanPage = true };
 
     private static readonly OptimizerTraits s_lion = new() { ReadsBetas = true, CanPage = true };
 
@@ -76,11 +79,13 @@ internal sealed record OptimizerTraits
         [OptimizerKind.Adagrad] = new() { Arguments = [new("eps", 1e-10) { Least = 0 }, new("lr_decay") { Least = 0 }] },
         [OptimizerKind.Adafactor] = new()
         {
+            States = null,
             NeedsMatrices = true,
             Arguments = [new("clip_threshold", 1), new("decay_rate", -0.8), new("scale_parameter")],
         },
         [OptimizerKind.Muon] = s_adam with
         {
+            States = null,
             NeedsMatrices = true,
             CanPage = false,
             Arguments = [new("momentum", 0.95) { Least = 0, Below = 1 }, new("nesterov", 1),
@@ -95,6 +100,7 @@ internal sealed record OptimizerTraits
         },
         [OptimizerKind.GaloreAdamW] = new()
         {
+            States = null,
             ReadsBetas = true,
             ReadsTargets = true,
             NeedsMatrices = true,
@@ -104,6 +110,7 @@ internal sealed record OptimizerTraits
         [OptimizerKind.ApolloAdamW] = s_adam with
         {
             CanPage = false,
+            States = null,
             ReadsTargets = true,
             NeedsMatrices = true,
             Arguments = [.. s_lowRank, new("scale", 1) { Least = 0 }, new("proj_type") { Words = ["std"] },

@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Kernels;
 
 namespace Handbook.Training.Optimizers;
 
@@ -18,8 +19,30 @@ internal sealed record StateLayout
     /// <summary>The folder in which states lie in a file; null keeps them in memory.</summary>
     public string? SpillFolder { get; init; }
 
-    public bool Codes(ParameterPiece piece) =>
-        Bits == 8 && piece.Count >= SmallestCoded && (CodesEmbedding || !piece.Spec.IsTable);
+    public bool Codes(ParameterPiece piece) => Codes(piece.Spec, piece.Count);
+
+    /// <param name="count">Elements of the published tensor.</param>
+    private bool Codes(ParameterSpec spec, long count) => Bits == 8 && count >= SmallestCoded && (CodesEmbedding || !spec.IsTable);
+
+    /// <summary>Bytes of one state of a parameter whose numbers are of a type.</summary>
+    public double Bytes(ParameterSpec spec, DType type) => spec.Pieces.Sum(piece =>
+    {
+        var count = spec.Count / spec.Shape[0] * piece.Rows;
+        return (double)count * (Codes(spec, count) ? 1 + 4.0 / CodedStateKernel.Block : type.Size);
+    });
+
+    /// <summary>How the optimiser of a run keeps its states.</summary>
+    public static StateLayout Of(TrainingOptions options)
+    {
+        var (traits, numbers) = (OptimizerTraits.Of(options.Optimizer()), options.OptimizerArguments());
+        return new()
+        {
+            Bits = traits.Bits,
+            SmallestCoded = traits.Bits == 8 ? (long)numbers.Number("min_8bit_size") : 0,
+            CodesEmbedding = traits.Bits == 8 && numbers.Text("embedding_bits") == "8",
+            SpillFolder = options.IsPaged() ? options.OutputDir : null,
+        };
+    }
 
     /// <summary>What a description adds to the optimiser's name.</summary>
     public string Description => (Bits == 8 ? $"; states in 8 bits{(CodesEmbedding ? "" : ", those of the embedding in 32")}"

@@ -24,7 +24,7 @@ internal static class AdapterPlan
     /// <param name="weights">Its weights.</param>
     /// <param name="checkpoint">The folder to go on from; null begins anew.</param>
     /// <exception cref="InputException">Model, adapter and keys do not fit together.</exception>
-    public static IReadOnlyList<AdapterLayout> Of(MethodOptions run, ModelSource source, ModelWeights weights, string? checkpoint)
+    public static IReadOnlyList<AdapterLayout> Of(MethodOptions run, ModelSource source, IStoredWeights weights, string? checkpoint)
     {
         var keys = run.Adapter;
         var isCoded = run.Quantisation is { LoadIn4Bit: true } or { LoadIn8Bit: true } || weights.Parameters.Any(spec =>

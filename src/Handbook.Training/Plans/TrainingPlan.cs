@@ -84,23 +84,13 @@ internal sealed record TrainingPlan
         if (!adapts)
             RequireTrainable(weights, source);
         var adapters = AdapterPlan.Of(run, model, weights, checkpoint);
-        var saveType = run.Model.TorchDtype switch
-        {
-            WeightType.BFloat16 => DType.BFloat16,
-            WeightType.Auto when weights.DTypeOf(weights.Parameters[0].Name) == DType.BFloat16 => DType.BFloat16,
-            _ => DType.Float32,
-        };
-        var compute = run.Training.Bf16 || saveType == DType.BFloat16 ? DType.BFloat16 : DType.Float32;
+        var (saveType, compute) = Types(run, weights);
         var plan = new TrainingPlan(run, AdapterPlan.Begun(run, checkpoint))
         {
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = Masters((adapts
-                ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters,
-                    run.Adapter.LoraplusLrRatio ?? 1)
-                : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training)
-                .SharedOut(count > 1 ? new((ShardingStage)run.Training.ZeroStage, rank, count) : Shard.Alone),
+            Parameters = Kept(run, weights, adapters).SharedOut(count > 1 ? new((ShardingStage)run.Training.ZeroStage, rank, count) : Shard.Alone),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -108,6 +98,29 @@ internal sealed record TrainingPlan
         plan.Note(weights, compute);
         plan.NoteShards(count);
         return plan;
+    }
+
+    /// <summary>Element types of the saved weights and of products.</summary>
+    private static (DType Saved, DType Compute) Types(MethodOptions run, IStoredWeights weights)
+    {
+        var saved = run.Model.TorchDtype switch
+        {
+            WeightType.BFloat16 => DType.BFloat16,
+            WeightType.Auto when weights.DTypeOf(weights.Parameters[0].Name) == DType.BFloat16 => DType.BFloat16,
+            _ => DType.Float32,
+        };
+        return (saved, run.Training.Bf16 || saved == DType.BFloat16 ? DType.BFloat16 : DType.Float32);
+    }
+
+    /// <summary>How every parameter is kept, where nothing is shared out.</summary>
+    /// <param name="weights">The model's, or what is known of them.</param>
+    /// <param name="adapters">See <see cref="AdapterPlan.Of"/>.</param>
+    public static ParameterPlan Kept(MethodOptions run, IStoredWeights weights, IReadOnlyList<AdapterLayout> adapters)
+    {
+        var (_, compute) = Types(run, weights);
+        return Masters((run.Adapter.UsePeft
+            ? ParameterPlan.Frozen(weights, compute, run.Quantisation.Quantisation(compute)).With(adapters, run.Adapter.LoraplusLrRatio ?? 1)
+            : ParameterPlan.Trained(weights.Parameters, DType.Float32, compute)).WithRates(run.Training.RateFactor), run.Training);
     }
 
     /// <summary>Masters that only a paged optimiser reads lie where its states do.</summary>

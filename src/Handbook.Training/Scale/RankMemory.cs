@@ -1,0 +1,52 @@
+using Handbook.Models;
+using Handbook.Models.Sharding;
+using Handbook.Torch;
+using Handbook.Training.Optimizers;
+
+namespace Handbook.Training.Scale;
+
+/// <summary>Bytes that one process of many needs, activations left out.</summary>
+/// <param name="Frozen">Weights that are not trained, those that are mapped from their file included.</param>
+/// <param name="Weights">Trained weights between steps: masters, and copies that products read.</param>
+/// <param name="Gradients">Sums of gradients.</param>
+/// <param name="States">The optimiser's states in memory; null where they depend on the shapes of matrices, and are not counted.</param>
+/// <param name="Passing">What is here for a moment: weights that were gathered, gradients on their way, the buffer of a sum.</param>
+internal readonly record struct RankMemory(long Frozen, long Weights, long Gradients, long? States, long Passing)
+{
+    private const long Piece = 8 << 20;         // bytes that a sum over whole buckets takes at once
+
+    public long Total => Frozen + Weights + Gradients + (States ?? 0) + Passing;
+
+    /// <param name="plan">Shared out among the processes.</param>
+    /// <param name="buckets">Its buckets.</param>
+    /// <param name="head">The unit that ends the network.</param>
+    public static RankMemory Of(ParameterPlan plan, IReadOnlyList<BucketLayout> buckets, int head, TrainingOptions options)
+    {
+        var spills = plan.SpillFolder is not null && plan.Compute != plan.Residual;
+        var trained = buckets.Where(bucket => bucket.Rule.IsTrained).ToArray();
+        var frozen = plan.Rules.Where(rule => rule.Storage != ParameterStorage.Bucket).Sum(rule =>
+            rule.ResidentBytes + (rule.Storage == ParameterStorage.Mapped ? rule.Spec.Count * rule.Type.Size : 0))
+            + buckets.Where(bucket => !bucket.Rule.IsTrained).Sum(bucket => bucket.WeightBytes(spills));
+        int[] order = [.. Enumerable.Range(0, UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)).Head), head];
+        var gathered = order.Zip(order.Skip(1)).Max(pair => Of(pair.First, its => its.ComingBytes)
+            + (pair.First == pair.Second ? 0 : Of(pair.Second, its => its.ComingBytes)));
+        var leaving = 2 * order.Max(unit => Of(unit, its => its.LeavingBytes));         // one on its way while the next is made
+        var buffer = trained.Select(its => its.Total * its.Rule.Type.Size).Select((bytes, at) => trained[at].IsCut ? bytes
+            : plan.Shard.Count == 1 ? 0 : Math.Min(bytes, Piece)).DefaultIfEmpty().Max();
+        return new(frozen, trained.Sum(bucket => bucket.WeightBytes(spills)), trained.Sum(bucket => bucket.GradientBytes),
+            StatesOf(trained, options), gathered + leaving + buffer);
+
+        long Of(int unit, Func<BucketLayout, long> bytes) => trained.Where(bucket => bucket.Unit == unit).Sum(bytes);
+    }
+
+    private static long? StatesOf(IEnumerable<BucketLayout> trained, TrainingOptions options)
+    {
+        var traits = OptimizerTraits.Of(options.Optimizer());
+        if (options.IsPaged())
+            return 0;
+        var layout = StateLayout.Of(options);
+        var kept = options.Optimizer() == OptimizerKind.Sgd && options.OptimizerArguments().Number("momentum") == 0 ? 0 : traits.States;
+        return kept is not { } states ? null : (long)(states * trained.Sum(bucket =>
+            bucket.Rules.Sum(rule => layout.Bytes(rule.Spec, rule.Type)) * bucket.Count / bucket.Total));
+    }
+}

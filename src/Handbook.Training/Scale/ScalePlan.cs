@@ -1,0 +1,131 @@
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Models;
+using Handbook.Models.Sharding;
+using Handbook.Training.Methods;
+using Handbook.Training.Optimizers;
+using Handbook.Training.Plans;
+
+namespace Handbook.Training.Scale;
+
+/// <summary>What a run would come to on many processes, in each way to share it out: memory, traffic and time. It reads no weights, only what
+/// describes them.</summary>
+internal sealed class ScalePlan
+{
+    private ScalePlan(ParameterPlan parameters, StepLoad load, IReadOnlyList<ScaleRow> rows, IReadOnlyList<string> notes) =>
+        (Parameters, Load, Rows, Notes) = (parameters, load, rows, notes);
+
+    /// <summary>How every parameter is kept, where nothing is shared out.</summary>
+    public ParameterPlan Parameters { get; }
+
+    /// <summary>What a process computes in a step.</summary>
+    public StepLoad Load { get; }
+
+    /// <summary>A row for each number of processes and each way, in this order.</summary>
+    public IReadOnlyList<ScaleRow> Rows { get; }
+
+    /// <summary>What is not counted, in sentences.</summary>
+    public IReadOnlyList<string> Notes { get; }
+
+    /// <param name="run">Checked options.</param>
+    /// <param name="config">A config.json in the place of the model's; null finds the model that the options name.</param>
+    /// <param name="asked">What is asked.</param>
+    /// <exception cref="InputException">There is no such model, or it cannot be planned.</exception>
+    public static ScalePlan Of(MethodOptions run, string? config, ScaleOptions asked)
+    {
+        var source = config is null ? AdapterPlan.Source(run) : new ModelSource(config, config, []);
+        var published = TrainingPlan.WithHead(source.Config(), run.Definition, source.Name);
+        if (published.Json["quantization_config"] is not null || published.Json["compression_config"] is not null)
+            throw new InputException($"{source.Name}: the model is quantised, and only its files say how large its codes are",
+                fix: "name the config.json of the model that it was made from, and set load_in_4bit or load_in_8bit");
+        var weights = new DescribedWeights(published);
+        var parameters = TrainingPlan.Kept(run, weights, AdapterPlan.Of(run, source, weights, checkpoint: null));
+        var load = Loaded(run, asked);
+        var work = Work(parameters, published.Decoder);
+        var isWhole = OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices;
+        var rows = new List<ScaleRow>();
+        foreach (var world in asked.Worlds)
+        {
+            ScaleRow[] modes = [.. Enum.GetValues<ShardingStage>().Where(stage => stage == ShardingStage.None || world > 1 && !isWhole)
+                .Select(stage => Row(parameters, stage, world, work, load, run.Training, asked))];
+            var best = modes.Where(row => row.Fits).OrderBy(row => row.Step.Seconds).ThenBy(row => row.Memory.Total).FirstOrDefault();
+            rows.AddRange(modes.Select(row => row with { IsBest = row == best }));
+        }
+        return new(parameters, load, rows, [.. Uncounted(run, asked, rows)]);
+    }
+
+    private static ScaleRow Row(ParameterPlan parameters, ShardingStage stage, int world, double[] work, StepLoad load,
+        TrainingOptions training, ScaleOptions asked)
+    {
+        var plan = parameters.SharedOut(world > 1 ? new(stage, 0, world) : Shard.Alone);
+        var buckets = BucketLayout.Of(plan);
+        var replay = new StepReplay(UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)), [.. buckets.Where(bucket => bucket.Rule.IsTrained)],
+            work, world);
+        var memory = RankMemory.Of(plan, buckets, replay.HeadUnit, training);
+        var step = world > 1 ? replay.Step(load, asked.Network) : new(default, 0, 0, 0, 0, load.Seconds);
+        return new(world, stage, memory, step, asked.Memory is not { } limit || memory.Total <= limit) { Replay = replay };
+    }
+
+    private static StepLoad Loaded(MethodOptions run, ScaleOptions asked)
+    {
+        var training = run.Training;
+        var rows = training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps;
+        var length = asked.RowTokens ?? run.Definition.LongestRow(run)?.Length
+            ?? throw new InputException("the recipe sets no limit to the length of a row", fix: "say how long rows are with --row-tokens N");
+        var together = Math.Max(1, run.Data.TokensAtOnce() / length);
+        var tokens = (long)rows * length;
+        return new()
+        {
+            Passes = asked.Passes ?? (rows + together - 1) / together,
+            Tokens = tokens,
+            Seconds = asked.Rate is { } rate ? tokens / rate : 0,
+            Recomputes = training.GradientCheckpointing,
+            TrainsMatrices = !run.Adapter.UsePeft,
+        };
+    }
+
+    /// <summary>Products with the matrices of each unit for a token.</summary>
+    private static double[] Work(ParameterPlan plan, DecoderConfig config)
+    {
+        var units = UnitNumbers.For(plan.Rules.Select(rule => rule.Spec));
+        var work = new double[units.Count];
+        foreach (var spec in plan.Rules.Where(rule => rule.Adapter is null).Select(rule => rule.Spec))
+            if (spec.Name == ParameterSpec.Embedding)
+                work[units.Head] += config.TiedHead ? spec.Count : 0;       // a look-up costs nothing
+            else if (spec.Kind == ParameterKind.Weight && !spec.IsTable)
+                work[units.Of(spec)] += spec.Name.Contains(".experts.", StringComparison.Ordinal) && config.Experts is { } experts
+                    ? (double)spec.Count * experts.PerToken / experts.Count : spec.Count;
+        return work;
+    }
+
+    private static IEnumerable<string> Uncounted(MethodOptions run, ScaleOptions asked, IReadOnlyList<ScaleRow> rows)
+    {
+        yield return "memory is that of weights, gradients, states and what passes; activations come on top"
+            + (run.Definition.AsksReference(run) && !run.Adapter.UsePeft ? ", and a reference model while it is asked" : "");
+        if (run.Definition.ScoresAnswers)
+            yield return "writing answers is not counted, only learning from them";
+        if (rows.Any(row => row.Memory.States is null))
+            yield return $"states of optim {RecipeNames.Of(run.Training.Optimizer())} depend on the shapes of matrices, and are not counted; they "
+                + "cannot be shared out";
+        if (asked.Rate is null)
+            yield return "without --rate, the tokens a second that a process computes, a step's time is that of its traffic alone";
+    }
+}
+
+/// <summary>What some processes come to in one way to share a run out.</summary>
+/// <param name="World">How many processes.</param>
+/// <param name="Stage">What is shared out.</param>
+/// <param name="Memory">Of each.</param>
+/// <param name="Step">What a step comes to.</param>
+/// <param name="Fits">Whether the memory is enough.</param>
+internal sealed record ScaleRow(int World, ShardingStage Stage, RankMemory Memory, StepForecast Step, bool Fits)
+{
+    /// <summary>Whether it is the fastest that fits.</summary>
+    public bool IsBest { get; init; }
+
+    /// <summary>Walks through more of its steps.</summary>
+    public required StepReplay Replay { get; init; }
+
+    /// <summary>How the way is called.</summary>
+    public string Mode => Stage == ShardingStage.None ? World > 1 ? "replicated" : "one process" : $"ZeRO-{(int)Stage}";
+}
