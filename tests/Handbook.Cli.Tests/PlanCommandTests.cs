@@ -81,6 +81,25 @@ public sealed class PlanCommandTests : IDisposable
         Assert.True(Simulated("--step-times", "times")[4] > 1.2 * even[4], "what was measured is not drawn from");
     }
 
+    [Fact]
+    public void The_tables_of_the_document_are_what_its_commands_say()
+    {
+        var lines = System.IO.File.ReadAllLines(File("docs/scale.md"));
+        var seen = 0;
+        for (var at = 0; at < lines.Length; at++)
+            if (lines[at].StartsWith("$ ./handbook ", StringComparison.Ordinal))
+            {
+                string[] words = [.. lines[at]["$ ./handbook ".Length..].Split(' ').Select(word =>
+                    word.StartsWith("docs/", StringComparison.Ordinal) || word.StartsWith("recipes/", StringComparison.Ordinal) ? File(word) : word)];
+                var outcome = _handbook.Run(words);
+                Assert.True(outcome.Code == 0, outcome.Error);
+                Assert.Equal(string.Join('\n', lines.Skip(at + 1).TakeWhile(line => line != "```")),
+                    outcome.Output.Replace(SharedFiles.Repository + Path.DirectorySeparatorChar, "").TrimEnd('\n'));
+                seen++;
+            }
+        Assert.True(seen >= 8, "the document has hardly any commands");
+    }
+
     [Theory]
     [InlineData("--network is \"fast\", but must be a number greater than 0 with its unit", "--network", "fast")]
     [InlineData("--latency is \"20\"", "--latency", "20")]
