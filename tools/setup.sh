@@ -27,6 +27,7 @@ PY
 packages=()
 command -v g++ >/dev/null || packages+=(g++ libc6-dev)
 command -v cmake >/dev/null || packages+=(cmake)
+command -v tc >/dev/null || packages+=(iproute2)         # two hosts on one machine, for a test
 { command -v make || command -v ninja; } >/dev/null || packages+=(make)
 if ! has_libtorch; then packages+=(libtorch-dev); fi
 # PyTorch from Debian computes with the system's BLAS. Its pthread flavour fights libtorch's OpenMP threads for the cores:

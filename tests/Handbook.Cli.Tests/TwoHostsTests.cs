@@ -1,0 +1,57 @@
+using System.Diagnostics;
+
+namespace Handbook.Cli.Tests;
+
+/// <summary>Two hosts that have only a network in common, and that goes away.</summary>
+public sealed class TwoHostsTests
+{
+    [Theory, Trait("speed", "slow")]
+    [InlineData(null)]
+    [InlineData("netem delay 3ms 1ms loss 0.5%")]
+    [InlineData("tbf rate 8mbit burst 2kb latency 2ms")]        // where a kernel has no netem: packets wait, and what comes too fast is lost
+    public async Task A_job_whose_link_is_cut_ends_by_itself_and_goes_on_with_the_same_bits(string? shaping)
+    {
+        using var hosts = TwoHosts.MakeOrSkip(shaping);
+        using var folder = new TrainingFolder("max_steps: 200\nsave_steps: 3\nsave_total_limit: 2\neval_strategy: \"no\"");
+        Assert.Equal(0, folder.Launch(["--nproc-per-node", "2"], "--output_dir=whole").Code);
+
+        var ended = Start(hosts, folder);
+        for (var waited = Stopwatch.StartNew(); folder.Lines("cut") < 8; Thread.Sleep(2))
+        {
+            Assert.True(waited.Elapsed < TimeSpan.FromMinutes(2), "no step is done");
+            Assert.False(ended.Any(host => host.Process.HasExited), "it ended before anything happened");
+        }
+        Assert.True(shaping is null || hosts.Lost() > 0, "the link loses nothing");
+        hosts.Link(isUp: false);
+        var clock = Stopwatch.StartNew();
+        foreach (var host in ended)
+            Assert.True(host.Process.WaitForExit(TimeSpan.FromSeconds(20) - clock.Elapsed), "it goes on for more than 20 s");
+        Assert.InRange(folder.Lines("cut"), 8, 199);
+        foreach (var (host, process, said) in ended)
+        {
+            Assert.NotEqual(0, process.ExitCode);
+            Assert.Contains($"rank {1 - host} on ", await said);        // each names the one that it does not hear
+            process.Dispose();
+        }
+
+        hosts.Link(isUp: true);
+        foreach (var (_, process, said) in Start(hosts, folder))
+        {
+            Assert.True(process.WaitForExit(TimeSpan.FromMinutes(3)), "it does not end");
+            Assert.True(process.ExitCode == 0, await said);
+            process.Dispose();
+        }
+        Assert.Equal(folder.Curve("whole"), folder.Curve("cut"));
+        Assert.Equal(folder.Weights("whole"), folder.Weights("cut"));
+    }
+
+    private static (int Host, Process Process, Task<string> Said)[] Start(TwoHosts hosts, TrainingFolder folder) =>
+        [.. Enumerable.Range(0, 2).Select(host =>
+        {
+            var process = folder.StartOther("ip", [.. hosts.On(host), "dotnet", "exec", HandbookProcess.ProgramFile, "launch", "--nnodes", "2",
+                "--node-rank", $"{host}", "--rdzv-endpoint", $"{TwoHosts.Address}:29500", "--nproc-per-node", "1", "cpt", "recipe.yaml",
+                "--output_dir=cut"], new Dictionary<string, string>());
+            process.BeginOutputReadLine();
+            return (host, process, process.StandardError.ReadToEndAsync());
+        })];
+}
