@@ -1,4 +1,3 @@
-using System.Globalization;
 using Handbook.Base;
 using Handbook.Recipes;
 
@@ -6,7 +5,7 @@ namespace Handbook.Launch;
 
 /// <summary>A launcher's file of the Python handbook (<c>recipes/accelerate_configs/*.yaml</c>): every key is honoured, noted or
 /// refused.</summary>
-internal sealed class AccelerateFile
+internal sealed class AccelerateFile : LauncherFile
 {
     private static readonly Action<AccelerateFile, string> s_nothing = (_, _) => { };
 
@@ -21,14 +20,14 @@ internal sealed class AccelerateFile
     private static readonly Dictionary<string, Action<AccelerateFile, string>> s_keys = new(s_withoutEffect.Select(key => new
         KeyValuePair<string, Action<AccelerateFile, string>>(key, s_nothing)))
     {
-        ["num_processes"] = (file, value) => file._plan = file._plan with { Total = file.Number("num_processes", value) },
-        ["num_machines"] = (file, value) => file._plan = file._plan with { Nodes = file.Number("num_machines", value) },
-        ["machine_rank"] = (file, value) => file._plan = file._plan with { NodeRank = file.Number("machine_rank", value) },
-        ["main_process_ip"] = (file, value) => file._plan = file._plan with { Address = value.Length > 0 ? value : file._plan.Address },
+        ["num_processes"] = (file, value) => file.Plan = file.Plan with { Total = file.Number("num_processes", value) },
+        ["num_machines"] = (file, value) => file.Plan = file.Plan with { Nodes = file.Number("num_machines", value) },
+        ["machine_rank"] = (file, value) => file.Plan = file.Plan with { NodeRank = file.Number("machine_rank", value) },
+        ["main_process_ip"] = (file, value) => file.Plan = file.Plan with { Address = value.Length > 0 ? value : file.Plan.Address },
         ["main_process_port"] = (file, value) =>
-            file._plan = file._plan with { Port = value.Length > 0 ? file.Number("main_process_port", value) : file._plan.Port },
+            file.Plan = file.Plan with { Port = value.Length > 0 ? file.Number("main_process_port", value) : file.Plan.Port },
         ["num_cpu_threads_per_process"] = (file, value) =>
-            file._plan = file._plan with { Threads = file.Number("num_cpu_threads_per_process", value) },
+            file.Plan = file.Plan with { Threads = file.Number("num_cpu_threads_per_process", value) },
         ["distributed_type"] = (file, value) => file.OneOf("distributed_type", value, "MULTI_GPU", "MULTI_CPU", "DEEPSPEED", "FSDP", "NO", ""),
         ["mixed_precision"] = (file, value) =>
         {
@@ -61,7 +60,8 @@ internal sealed class AccelerateFile
         ["gradient_accumulation_steps"] = (file, value) =>
             file.Expect("deepspeed_config.gradient_accumulation_steps", "gradient_accumulation_steps", value),
         ["gradient_clipping"] = (file, value) => file.Expect("deepspeed_config.gradient_clipping", "max_grad_norm", value),
-        ["deepspeed_config_file"] = (file, value) => file.Refuse("deepspeed_config_file is not read", "write zero_stage into this file"),
+        ["deepspeed_config_file"] = (file, value) =>
+            file.Plan = value.Length > 0 ? DeepSpeedFile.Read(Find(file.Path, value), "deepspeed_config_file", file.Plan) : file.Plan,
         ["zero3_init_flag"] = s_nothing,            // weights are mapped, never copied before they are used
         ["zero3_save_16bit_model"] = s_nothing,     // whole weights are saved in any case
         ["deepspeed_multinode_launcher"] = s_nothing,
@@ -115,38 +115,29 @@ internal sealed class AccelerateFile
         ["parallelism_config_cp_comm_strategy"] = s_nothing,        // keys and values go round a ring
     };
 
-    private readonly string _path;
-    private readonly List<string> _notes;
-    private readonly List<ExpectedValue> _expected;
-    private LaunchPlan _plan;
-
-    private AccelerateFile(string path, LaunchPlan plan) =>
-        (_path, _plan, _notes, _expected) = (path, plan, [.. plan.Notes], [.. plan.Expected]);
+    private AccelerateFile(string path, LaunchPlan plan) : base(path, plan)
+    {
+    }
 
     /// <summary>What the file says, on top of a plan.</summary>
     /// <param name="path">A YAML file as <c>accelerate config</c> writes it.</param>
     /// <exception cref="InputException">It is broken, or asks for what there is not.</exception>
     public static LaunchPlan Read(string path, LaunchPlan plan)
     {
-        if (!File.Exists(path))
-            throw new InputException($"--config_file: {path} does not exist", fix: "name a YAML file as `accelerate config` writes it");
-        var report = new Diagnostics(path);
-        if (YamlReader.Read(File.ReadAllText(path), path, report) is not MapNode root || report.HasErrors)
-            throw new InputException(report.HasErrors ? report.ToString().TrimEnd() : $"{path} is not a mapping of keys",
-                fix: "name a YAML file as `accelerate config` writes it");
+        var root = Root(path, "--config_file", "name a YAML file as `accelerate config` writes it");
         if (root["model_name_or_path"] is not null)
             throw new InputException($"--config_file: {path} is a recipe", fix: "name it behind the command: handbook launch … sft RECIPE");
         var file = new AccelerateFile(path, plan);
         file.Read(root);
-        return file._plan with { Notes = file._notes, Expected = file._expected };
+        return file.Plan;
     }
 
     private void Read(MapNode root)
     {
         Section("", root, s_keys);
         var kind = Text(root["distributed_type"]);
-        if (kind == "NO" && _plan.Total > 1)
-            Refuse($"distributed_type NO is one process, but num_processes is {_plan.Total}", "use MULTI_GPU, or one process");
+        if (kind == "NO" && Plan.Total > 1)
+            Refuse($"distributed_type NO is one process, but num_processes is {Plan.Total}", "use MULTI_GPU, or one process");
         Section("deepspeed_config.", root["deepspeed_config"], s_deepspeed);
         Section("fsdp_config.", root["fsdp_config"], s_fsdp);
         if (root["fsdp_config"] is MapNode { Entries.Count: > 0 } fsdp)
@@ -163,14 +154,7 @@ internal sealed class AccelerateFile
             if (keys.TryGetValue(entry.Key.Text, out var take))
                 take(this, Text(entry.Value));
             else
-                throw new InputException($"{_path}: unknown key {prefix}{entry.Key.Text}",
-                    why: Spelling.Nearest(entry.Key.Text, keys.Keys) is { } near ? $"did you mean {near}?" : null, fix: "remove it");
-    }
-
-    private void OneOf(string key, string value, params ReadOnlySpan<string> known)
-    {
-        if (!known.Contains(value))
-            Refuse($"{key} is {value}, which is not built", $"use {string.Join(", ", known.ToArray().Where(each => each.Length > 0))}");
+                throw Unknown(prefix + entry.Key.Text, entry.Key.Text, keys.Keys);
     }
 
     // What FSDP calls a strategy is a stage; its second version says in another key whether weights go after the forward pass.
@@ -186,8 +170,9 @@ internal sealed class AccelerateFile
             Key(key, "zero_stage", strategy is "SHARD_GRAD_OP" or "HYBRID_SHARD_ZERO2" or "2" or "5" ? "2" : "3");
     }
 
-    private void Key(string spelled, string key, string value) =>
-        _plan = _plan with { Keys = [.. _plan.Keys, new($"{Path.GetFileName(_path)}: {spelled}", key, value)] };
+    // Named from where the launcher is started, or else from beside the file.
+    private static string Find(string file, string named) => File.Exists(named) ? named
+        : System.IO.Path.Combine(System.IO.Path.GetDirectoryName(file) ?? "", named);
 
     private void Whole(string key, string value, string why)
     {
@@ -200,21 +185,4 @@ internal sealed class AccelerateFile
         if (value is not ("none" or ""))
             Note($"{key} {value} has no effect: weights are in the machine's memory already");
     }
-
-    private void Expect(string spelled, string key, string value)
-    {
-        if (value is not ("auto" or ""))
-            _expected.Add(new($"{_path}: {spelled}", key, value));
-    }
-
-    private void Note(string text) => _notes.Add($"{Path.GetFileName(_path)}: {text}");
-
-    private void Refuse(string what, string fix) => throw new InputException($"{_path}: {what}", fix: fix);
-
-    private int Number(string key, string value) =>
-        int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
-            : throw new InputException($"{_path}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
-
-    private static string Text(RecipeNode? node) => node is ScalarNode { IsNull: false } scalar
-        ? scalar.Text is "True" or "False" ? scalar.Text.ToLowerInvariant() : scalar.Text : "";
 }

@@ -21,6 +21,7 @@ internal sealed record ExpectedValue(string Where, string Key, string Value)
         {
             "gradient_accumulation_steps" => training.GradientAccumulationSteps,
             "context_parallel_size" => training.ContextParallelSize,
+            "per_device_train_batch_size" => training.PerDeviceTrainBatchSize,
             "max_grad_norm" => training.MaxGradNorm ?? 0,
             "bf16" => training.Bf16 ? 1.0 : 0,
             "gradient_checkpointing" => training.GradientCheckpointing ? 1.0 : 0,

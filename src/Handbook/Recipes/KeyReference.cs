@@ -123,6 +123,7 @@ public static class KeyReference
         {
             Disposition.Works => KeyConditions.Of(key.Name).Where(condition => condition.Only.Length > 0)
                 .Aggregate(meaning, (said, condition) => $"{said} {Effect(condition, code)}"),
+            Disposition.Expands => $"{key.Reason}.",
             Disposition.NoEffect => $"No effect here: {key.Reason}.",
             Disposition.Rejected => $"Not accepted: {key.Reason}.",
             _ => $"{meaning} Not built yet: {key.Reason}.".TrimStart(),

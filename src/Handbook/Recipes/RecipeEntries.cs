@@ -72,6 +72,23 @@ internal sealed class RecipeEntries
         return node;
     }
 
+    /// <summary>Puts other keys in the place of one that names them; what the user wrote of them stays.</summary>
+    /// <returns>Keys that the user wrote otherwise.</returns>
+    public IReadOnlyList<string> Expand(RecipeEntry entry, IEnumerable<(string Key, string Value)> keys)
+    {
+        var other = new List<string>();
+        _entries.Remove(entry.Key.Name);
+        foreach (var (name, value) in keys)
+            if (_entries.TryGetValue(name, out var written))
+            {
+                if (written.Value is not ScalarNode { Text: var text } || text != value)
+                    other.Add(name);
+            }
+            else
+                _entries[name] = entry with { Key = RecipeKeys.Find(name)!, Value = new ScalarNode(entry.Value.Span, value, Quoted: false) };
+        return other;
+    }
+
     private static RecipeKey? Known(string name, string shown, SourceSpan at, TrainingMethod method, Diagnostics report)
     {
         if (RecipeKeys.Find(name) is { } key)

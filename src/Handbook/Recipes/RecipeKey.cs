@@ -8,6 +8,8 @@ internal enum Disposition
 {
     /// <summary>It has an effect.</summary>
     Works,
+    /// <summary>It names other keys with their values, which are taken from what it says.</summary>
+    Expands,
     /// <summary>It has none here; a note says so.</summary>
     NoEffect,
     /// <summary>It would have one that this version cannot give; a value other than the default stops the run.</summary>

@@ -34,7 +34,9 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         if (root is null)
             return new(null, report);
         _entries = RecipeEntries.Merge(root, overrides, method, report);
+        var expected = DeepSpeedKey.Expand(_entries, file, report);
         var recipe = Bind(report);
+        DeepSpeedKey.Compare(expected, recipe, report);
         Validate(recipe, report);
         return new(recipe, report);
     }

@@ -185,7 +185,7 @@ public sealed class LauncherTests : IDisposable
     [InlineData("num_processes: 2\ndistributed_type: NO", "distributed_type NO is one process")]
     [InlineData("deepspeed_config: {zero_stge: 3}", "unknown key deepspeed_config.zero_stge")]
     [InlineData("deepspeed_config: {zero_stage: 4}", "zero_stage is 4")]
-    [InlineData("deepspeed_config: {deepspeed_config_file: ds.json}", "deepspeed_config_file")]
+    [InlineData("deepspeed_config: {deepspeed_config_file: ds.json}", "deepspeed_config_file: ")]
     [InlineData("fsdp_config: {fsdp_ofload_params: true}", "unknown key fsdp_config.fsdp_ofload_params")]
     [InlineData("fsdp_config: {fsdp_sharding_strategy: HALF}", "fsdp_sharding_strategy is HALF")]
     [InlineData("parallelism_config: {parallelism_config_tp_size: 2}", "parallelism_config_tp_size is 2")]

@@ -65,7 +65,7 @@ public sealed class TrainerKeysTests
     [InlineData(TrainingMethod.Sft, "logging_strategy", "no steps epoch")]
     [InlineData(TrainingMethod.Sft, "report_to", "none all tensorboard [wandb,tensorboard]")]
     [InlineData(TrainingMethod.Sft, "fsdp", "full_shard [full_shard,auto_wrap] null")]
-    [InlineData(TrainingMethod.Sft, "deepspeed", "ds.json null")]
+    [InlineData(TrainingMethod.Sft, "deepspeed", "{} null")]
     [InlineData(TrainingMethod.Sft, "packing_strategy", "bfd wrapped")]
     [InlineData(TrainingMethod.Sft, "warmup_steps", "0 0.1 100")]
     [InlineData(TrainingMethod.Sft, "lr_scheduler_type",

@@ -1,0 +1,65 @@
+using System.Globalization;
+using Handbook.Base;
+using Handbook.Recipes;
+
+namespace Handbook.Launch;
+
+/// <summary>A file of settings that launchers and trainers of the Python handbook read: every key is honoured, noted or refused.</summary>
+/// <param name="path">As the user named it.</param>
+/// <param name="plan">What is known before the file is read.</param>
+internal abstract class LauncherFile(string path, LaunchPlan plan)
+{
+    /// <summary>What is known so far.</summary>
+    protected LaunchPlan Plan { get; set; } = plan;
+
+    protected string Path => path;
+
+    /// <summary>The mapping that a file is; JSON is YAML, too.</summary>
+    /// <param name="named">What names the file, for the message.</param>
+    /// <param name="fix">What to name instead.</param>
+    /// <exception cref="InputException">It is not there, or is broken.</exception>
+    protected static MapNode Root(string path, string named, string fix)
+    {
+        if (!File.Exists(path))
+            throw new InputException($"{named}: {path} does not exist", fix: fix);
+        var report = new Diagnostics(path);
+        return YamlReader.Read(File.ReadAllText(path), path, report) is MapNode root && !report.HasErrors ? root
+            : throw new InputException(report.HasErrors ? report.ToString().TrimEnd() : $"{path} is not a mapping of keys", fix: fix);
+    }
+
+    protected void OneOf(string key, string value, params ReadOnlySpan<string> known)
+    {
+        if (!known.Contains(value))
+            Refuse($"{key} is {value}, which is not built", $"use {string.Join(", ", known.ToArray().Where(each => each.Length > 0))}");
+    }
+
+    /// <summary>Says that a key of the recipe is given here.</summary>
+    protected void Key(string spelled, string key, string value)
+    {
+        if (Plan.Keys.FirstOrDefault(said => said.Key == key) is not { } before)
+            Plan = Plan with { Keys = [.. Plan.Keys, new($"{System.IO.Path.GetFileName(path)}: {spelled}", key, value)] };
+        else if (before.Value != value)
+            Refuse($"{spelled} is {value}, but {before.Where} says {before.Value}", "say it in one of the two");
+    }
+
+    /// <summary>Says what a key of the recipe has to be.</summary>
+    protected void Expect(string spelled, string key, string value)
+    {
+        if (value is not ("auto" or ""))
+            Plan = Plan with { Expected = [.. Plan.Expected, new($"{path}: {spelled}", key, value)] };
+    }
+
+    protected void Note(string text) => Plan = Plan with { Notes = [.. Plan.Notes, $"{System.IO.Path.GetFileName(path)}: {text}"] };
+
+    protected void Refuse(string what, string fix) => throw new InputException($"{path}: {what}", fix: fix);
+
+    protected InputException Unknown(string key, string last, IEnumerable<string> known) => new($"{path}: unknown key {key}",
+        why: Spelling.Nearest(last, known) is { } near ? $"did you mean {near}?" : null, fix: "remove it");
+
+    protected int Number(string key, string value) =>
+        int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out var number) ? number
+            : throw new InputException($"{path}: {key} is {value}, but must be a whole number", fix: "write a number such as 8");
+
+    protected static string Text(RecipeNode? node) => node is ScalarNode { IsNull: false } scalar
+        ? scalar.Text is "True" or "False" ? scalar.Text.ToLowerInvariant() : scalar.Text : "";
+}
