@@ -66,6 +66,17 @@ internal sealed class TwoHosts : IDisposable
         return lost;
     }
 
+    /// <summary>Bytes that a host has sent over the link so far, with the headers of packets.</summary>
+    public long Sent(int host)
+    {
+        var name = _names[host];
+        using var process = Process.Start(new ProcessStartInfo("ip", [.. On(host), "cat", $"/sys/class/net/{name}/statistics/tx_bytes"])
+        { RedirectStandardOutput = true })!;
+        var sent = long.Parse(process.StandardOutput.ReadToEnd(), CultureInfo.InvariantCulture);
+        process.WaitForExit();
+        return sent;
+    }
+
     private static void Require(string program, string words)
     {
         if (Run(program, words) is { } refused)
