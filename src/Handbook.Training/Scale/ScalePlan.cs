@@ -33,6 +33,9 @@ internal sealed class ScalePlan
     /// <exception cref="InputException">There is no such model, or it cannot be planned.</exception>
     public static ScalePlan Of(MethodOptions run, string? config, ScaleOptions asked)
     {
+        if (run.Training.ContextParallelSize > 1)
+            throw new InputException($"context_parallel_size is {run.Training.ContextParallelSize}, which is not planned",
+                why: "keys and values that go round among the processes of a row are not counted", fix: "add --context_parallel_size=1");
         var source = config is null ? AdapterPlan.Source(run) : new ModelSource(config, config, []);
         var published = TrainingPlan.WithHead(source.Config(), run.Definition, source.Name);
         if (published.Json["quantization_config"] is not null || published.Json["compression_config"] is not null)
