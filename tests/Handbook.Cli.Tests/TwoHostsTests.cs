@@ -6,6 +6,30 @@ namespace Handbook.Cli.Tests;
 /// <summary>Two hosts that have only a network in common, and that goes away.</summary>
 public sealed class TwoHostsTests
 {
+    /// <summary>The hosts of the slow tests below; where they cannot be made, a run of the usual tests says so too.</summary>
+    [Theory]
+    [InlineData(null)]
+    [InlineData("netem delay 3ms 1ms loss 0.5%")]
+    [InlineData("tbf rate 8mbit burst 2kb latency 2ms")]
+    public void Two_hosts_reach_each_other_over_their_link_alone(string? shaping)
+    {
+        using var hosts = TwoHosts.MakeOrSkip(shaping);
+        var sent = hosts.Sent(1);
+        Assert.Contains("refused", Knock());        // nobody listens, but somebody answers
+        Assert.True(hosts.Sent(1) > sent, "it went another way");
+        hosts.Link(isUp: false);
+        Assert.DoesNotContain("refused", Knock());
+
+        string Knock()
+        {
+            using var process = Process.Start(new ProcessStartInfo("ip", [.. hosts.On(1), "timeout", "1", "bash", "-c",
+                $"exec 3<>/dev/tcp/{TwoHosts.Address}/9"]) { RedirectStandardError = true, Environment = { ["LC_ALL"] = "C" } })!;
+            var said = process.StandardError.ReadToEnd();
+            process.WaitForExit();
+            return said;
+        }
+    }
+
     [Theory, Trait("speed", "slow")]
     [InlineData(null)]
     [InlineData("netem delay 3ms 1ms loss 0.5%")]
