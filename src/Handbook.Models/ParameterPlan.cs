@@ -67,7 +67,7 @@ internal sealed record ParameterRule
     public bool Decays => !Spec.NoWeightDecay;
 
     /// <summary>Whether something reads the values themselves where products read a copy: look-ups, norms, exact products, adapters.</summary>
-    public bool ReadsMaster => Adapter is not null || Spec.Kind != ParameterKind.Weight || Spec.IsTable || Spec.IsExact;
+    public bool ReadsMaster => Adapter is not null || Spec.NoWeightDecay || Spec.IsTable || Spec.IsExact;
 
     /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
     /// say.</summary>

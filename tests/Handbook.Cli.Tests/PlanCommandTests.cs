@@ -31,10 +31,10 @@ public sealed class PlanCommandTests : IDisposable
         var sent = Array.ConvertAll(Rows(plan), row => row["sent_bytes"]!.GetValue<double>());
 
         Near(2 * 4 * All * 7 / 8, sent[0]);                                         // sums: float32 to the part and back
-        Near((4 * All + 2 * (All - Small - 2 * Table) + 4 * (Small + 2 * Table)) * 7 / 8, sent[1]);     // sums to the part; bf16 copies, or masters
+        Near((4 * All + 2 * (All - Small - Table) + 4 * (Small + Table)) * 7 / 8, sent[1]);     // sums to the part; bf16 copies, or masters
         Near(sent[1], sent[2]);                                                     // the same, while the pass goes on
         // layers come for each way, the tables and the head once
-        Near((4 * All + 2 * 2 * (All - Small - 2 * Table) + 4 * (Small + 2 * Table)) * 7 / 8, sent[3]);
+        Near((4 * All + 2 * 2 * (All - Small - 2 * Table) + 2 * Table + 4 * (Small + Table)) * 7 / 8, sent[3]);
 
         var memory = Array.ConvertAll(Rows(plan), row => row["memory"]!.AsObject());
         Near(2 * 4 * All, memory[0]["states"]!.GetValue<double>());
