@@ -64,9 +64,10 @@ internal sealed unsafe partial class SpillFile : IDisposable
         if (!OperatingSystem.IsLinux())
             return;
         if (Allocate(_file.SafeFileHandle, start, size) == NoSpace)
-            throw new InputException($"{Folder}: the disk has no room for another {size >> 20} MiB of paged states",
-                why: "a paged optimiser keeps its states in a file of the run folder",
-                fix: "make room, set output_dir to another disk, or take an optimiser that keeps less: adamw_bnb_8bit, adafactor");
+            throw new InputException($"{Folder}: the disk has no room for another {Size.Of(size)} of states",
+                why: "offload_optimizer: nvme and paged optimisers keep states in a file of the run folder",
+                fix: "make room, set output_dir to another disk, keep states in memory (offload_optimizer: none and an optimiser that is not paged), "
+                    + "or take one that keeps less: adamw_bnb_8bit");
     }
 
     /// <summary>Says that a tensor of the file, or a part of one, is not needed for now.</summary>

@@ -5,6 +5,7 @@ using Handbook.Base.Files;
 using Handbook.Models.Files;
 using Handbook.Torch;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
@@ -53,7 +54,7 @@ internal static class TrainingCheckpoint
                 job.Workers.Gather(Encoding.UTF8.GetBytes(Path.GetFullPath(writer.Folder)));
             WriteStates(writer, job, optimizer, tensors);
             if (IsCut(job))
-                writer.Others.AddRange(Described(job, ""));
+                writer.Others.AddRange(Described(job, "", writer.Folder));
             writer.WriteText(LoopState.FileName, state.ToJson(sinceLog));
         });
     }
@@ -85,8 +86,9 @@ internal static class TrainingCheckpoint
 
     /// <summary>The files of all but the first.</summary>
     /// <param name="mine">This one's: path, size and hash; or why there is none.</param>
+    /// <param name="folder">Where they have to be.</param>
     /// <exception cref="InputException">Somebody could not write its own.</exception>
-    private static List<ManifestFile> Described(TrainingJob job, string mine)
+    private static List<ManifestFile> Described(TrainingJob job, string mine, string? folder = null)
     {
         var files = new List<ManifestFile>();
         var parts = job.Workers.Gather(Encoding.UTF8.GetBytes(mine));
@@ -96,7 +98,11 @@ internal static class TrainingCheckpoint
             if (said.Count < 3)
                 throw new InputException($"rank {rank} could not write its part of the checkpoint: {said[0]}",
                     fix: "all processes write into output_dir: it must be one folder on all hosts, with room on its disk");
-            files.Add(new((string)said[0]!, (long)said[1]!, (string)said[2]!));
+            var file = new ManifestFile((string)said[0]!, (long)said[1]!, (string)said[2]!);
+            if (folder is not null && !OneFolder.Sees(Path.Combine(folder, file.Path), file.Size))
+                throw new InputException($"rank {rank} wrote its part of the checkpoint, {file.Path}, but it is not in {folder} on "
+                    + Environment.MachineName, why: "output_dir is not one folder on all hosts", fix: "name a folder on a disk that all share");
+            files.Add(file);
         }
         return files;
     }

@@ -45,8 +45,7 @@ public sealed class Launcher : IDisposable
             {
                 context.Cancel = true;
                 _stopping = true;
-                if (context.Signal != PosixSignal.SIGINT)       // the terminal sends that one to all by itself
-                    Send(15);
+                Send(15);       // a terminal has sent its own to all; asked twice they do the same
             }));
     }
 

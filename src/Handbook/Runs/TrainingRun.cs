@@ -142,6 +142,8 @@ public static class TrainingRun
         using var folder = workers.IsFirst
             ? RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir)
             : RunFolder.Watch(options.OutputDir, resume);
+        if (plan.Parameters.Shard.Cuts)
+            OneFolder.Require(workers, folder.Path);
         using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
         if (folder.Writes)
         {
