@@ -34,7 +34,7 @@ public sealed class ShardedRunTests
     }
 
     [Theory, MemberData(nameof(Cases))]
-    public void Weights_are_those_of_one_process(int stage, int world, string network, AdapterKind? adapter)
+    public void Number_2_weights_are_those_of_one_process(int stage, int world, string network, AdapterKind? adapter)
     {
         var options = s_options with { ZeroStage = stage };
         using var alone = new TemporaryFolder();
@@ -67,6 +67,23 @@ public sealed class ShardedRunTests
     [InlineData(2, 2, 4)]
     public void A_run_goes_on_in_any_number(int stage, int before, int after) =>
         RequireSame(stage, before, after, bf16: false, "adamw_torch", exact: false);
+
+    public static MatrixTheoryData<int, int> Stages() => new([0, 1, 2, 3], [0, 1, 2, 3]);
+
+    // Adapters saved under each way to share out go on under each other one.
+    [Theory, MemberData(nameof(Stages))]
+    public void Number_29_an_adapter_goes_on_under_any_stage(int before, int after)
+    {
+        var options = s_options with { ZeroStage = before, SaveStrategy = SaveStrategy.Steps, SaveSteps = new(2), MaxSteps = 4 };
+        using var whole = new TemporaryFolder();
+        var expected = WorkerPair.Run(3, its => LoopRun.Run(whole.Path, options, adapter: AdapterKind.Qlora, dtype: DType.Float64, workers: its));
+        var checkpoint = CheckpointFolder.Open(Path.Combine(whole.Path, "checkpoint-2"));
+        using var folder = new TemporaryFolder();
+        foreach (var weights in WorkerPair.Run(2, its => LoopRun.Run(folder.Path, options with { ZeroStage = after }, checkpoint,
+            adapter: AdapterKind.Qlora, dtype: DType.Float64, workers: its, seed: 7)))
+            for (var i = 0; i < weights.Length; i++)
+                Assert.Equal(expected[0][i], weights[i], 1e-9);
+    }
 
     private static void RequireSame(int stage, int before, int after, bool bf16, string optim, bool exact)
     {
