@@ -118,7 +118,8 @@ internal sealed class RecipeBinder(Diagnostics report)
         // Aliases are read but not listed: the one that is meant stands in the list.
         var listed = nearest is null ? null : names.First(spelling => spelling.IsFirst
             && Equals(spelling.Value, names.First(other => other.Name == nearest).Value)).Name;
-        return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is null ? "write one of these" : $"did you mean {listed}?");
+        return Fail(node, key, $"is {Shown(node)}, not {choice}", listed is not null ? $"did you mean {listed}?"
+            : $"write one that is listed, such as {names.First(spelling => spelling.IsFirst).Name}");
     }
 
     private bool TryTexts(RecipeNode node, string key, out object? value)
@@ -283,7 +284,7 @@ internal sealed class RecipeBinder(Diagnostics report)
     {
         var t when t == typeof(bool) => "true or false",
         var t when t == typeof(int) || t == typeof(long) =>
-        $"a whole number, such as {RecipeKeys.Find(key)?.Default switch { int and > 1 and var usual => usual, _ => 8 }}",
+        $"a whole number, such as {RecipeKeys.Find(key)?.Default switch { int and >= 0 and not 1 and var usual => usual, _ => 8 }}",
         var t when t == typeof(double) => RecipeKeys.Find(key) switch
         {
             { Default: null } => "a number",

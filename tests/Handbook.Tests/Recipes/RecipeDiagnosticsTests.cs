@@ -178,7 +178,7 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("embedding_learning_rate: -1", "embedding_learning_rate is -1, but must be 0 or greater")]
     [InlineData("embedding_learning_rate: 1e-5\nlearning_rate: 0", "embedding_learning_rate is 1E-05, but learning_rate is 0")]
     [InlineData("optim: sgd\nadafactor: true", "adafactor is true together with optim: sgd")]
-    [InlineData("optim: zzz", "apollo_adamw\n    4 | optim: zzz\n      |        ^^^\n  fix: write one of these\n")]
+    [InlineData("optim: zzz", "apollo_adamw\n    4 | optim: zzz\n      |        ^^^\n  fix: write one that is listed, such as adamw_torch\n")]
     [InlineData("optim: adam", "optim is \"adam\", not one of adamw_torch")]
     [InlineData("load_in_4bit: true", "load_in_4bit is true, but use_peft is false")]
     [InlineData("load_in_8bit: true", "load_in_8bit is true, but use_peft is false")]

@@ -91,6 +91,7 @@ public sealed class RecipeWriterTests
             "model_name_or_path" or "tokenizer_name_or_path" or "chat_template_path" or "output_dir" or "optim_args" => null,
             "adapter_name_or_path" or "load_in_4bit" or "load_in_8bit" => null,
             "torch_dtype" => "bfloat16",
+            "zero_stage" => "0",         // others go with some optimisers alone
             "lora_task_type" => "CAUSAL_LM",
             "eval_strategy" => "steps",
             "load_best_model_at_end" or "lr_scheduler_type" or "lr_scheduler_kwargs" or "save_strategy" or "max_tokens" => null,
