@@ -1,9 +1,8 @@
 using System.Diagnostics;
 using System.Globalization;
-using System.Net;
-using System.Net.Sockets;
 using System.Text.Json;
 using Handbook.Data;
+using Handbook.Launch;
 using Handbook.Models;
 using Handbook.Models.Families;
 using Handbook.Models.Sharding;
@@ -74,10 +73,7 @@ internal static class RanksBench
     /// <summary>Starts the processes, of one thread each; what the first one measured, null where one failed.</summary>
     public static RankResult? Run(int count, string shape, string dtype, int steps, int stage)
     {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        var port = ((IPEndPoint)listener.LocalEndpoint).Port;
-        listener.Stop();
+        var port = Launcher.FreePort();
         var processes = Enumerable.Range(0, count).Select(rank =>
         {
             var start = new ProcessStartInfo(Environment.ProcessPath!, ["rank", shape, dtype, steps.ToString(CultureInfo.InvariantCulture),

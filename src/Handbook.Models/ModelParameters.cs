@@ -22,9 +22,10 @@ internal sealed class ModelParameters : IDisposable
     {
         Plan = plan;
         Specs = [.. plan.Rules.Select(rule => rule.Spec)];
+        Units = UnitNumbers.For(Specs);
         _rules = plan.Rules.ToDictionary(rule => rule.Spec.Name);
         _kept = [.. plan.Adapters.Where(adapter => adapter.IsTrained).SelectMany(adapter => adapter.KeptRows())];
-        _spill = plan.SpillFolder is { } folder && plan.Compute != plan.Residual ? new(folder) : null;
+        _spill = plan.Spills ? new(plan.SpillFolder!) : null;
     }
 
     public ParameterPlan Plan { get; }
@@ -35,7 +36,7 @@ internal sealed class ModelParameters : IDisposable
     public IReadOnlyList<ParameterBucket> Buckets { get; private set; } = [];
 
     /// <summary>The units that buckets belong to.</summary>
-    public UnitNumbers Units { get; private set; }
+    public UnitNumbers Units { get; }
 
     /// <summary>How weights come and gradients go, where several processes train; null where everything is here.</summary>
     public ParameterTraffic? Traffic { get; private set; }
@@ -130,7 +131,6 @@ internal sealed class ModelParameters : IDisposable
     public static ModelParameters Allocate(ParameterPlan plan)
     {
         var result = new ModelParameters(plan);
-        var units = UnitNumbers.For(result.Specs);
         result.Buckets = [.. BucketLayout.Of(plan).Select(layout => ParameterBucket.Of(layout, result._spill))];
         foreach (var bucket in result.Buckets)
             foreach (var (parameter, _) in bucket.Parameters)
@@ -138,7 +138,6 @@ internal sealed class ModelParameters : IDisposable
                 result._byName.Add(parameter.Name, parameter);
                 result._bucketOf.Add(parameter.Name, bucket);
             }
-        result.Units = units;
         result.Trained = [.. result.Buckets.Where(bucket => bucket.Gradients is not null)];
         foreach (var rule in plan.Rules)
             if (rule.Storage == ParameterStorage.Resident)

@@ -15,7 +15,7 @@ internal sealed class ParameterBucket : IDisposable
     {
         var (rule, count) = (layout.Rule, layout.Count);
         Layout = layout;
-        var spills = spill is not null && rule is { IsTrained: true, Copy: not null };
+        var spills = spill is not null && layout.CanSpill;
         IsSpilled = spills;
         (Values, _values) = Room(rule.Type, layout.HasMastersApart, spills ? spill : null);
         OwnValues = layout.HasMastersApart ? Resident(spills ? spill!.Zeros(rule.Type, count) : Tensor.Zeros(rule.Type, count)) : Part(Values);

@@ -91,7 +91,7 @@ internal sealed record ParameterRule
 /// quantised:          codes with scales, mapped where the file has them                     nf4 0.56, double 0.52, int8 1.0 bytes a weight
 /// </code>
 /// </remarks>
-internal sealed class ParameterPlan
+internal sealed record ParameterPlan
 {
     private ParameterPlan(DType residual, DType compute, IEnumerable<ParameterRule> rules) =>
         (Residual, Compute, Rules) = (residual, compute, [.. rules]);
@@ -103,7 +103,7 @@ internal sealed class ParameterPlan
     public DType Compute { get; }
 
     /// <summary>One rule per parameter, in the order of the model.</summary>
-    public IReadOnlyList<ParameterRule> Rules { get; }
+    public IReadOnlyList<ParameterRule> Rules { get; private init; }
 
     /// <summary>The adapters over the model, lowest first; empty where weights are trained themselves.</summary>
     public IReadOnlyList<AdapterLayout> Adapters { get; private init; } = [];
@@ -111,6 +111,9 @@ internal sealed class ParameterPlan
     /// <summary>The folder in which masters lie in a file where products read a copy of them, so that only the optimiser touches them; null
     /// keeps them in memory.</summary>
     public string? SpillFolder { get; private init; }
+
+    /// <summary>Whether any masters lie in a file.</summary>
+    public bool Spills => SpillFolder is not null && Compute != Residual;
 
     /// <summary>Which part of what is trained is this process's.</summary>
     public Shard Shard { get; private init; } = Shard.Alone;
@@ -162,10 +165,12 @@ internal sealed class ParameterPlan
     public ParameterPlan With(IReadOnlyList<AdapterLayout> adapters, double upRate = 1)
     {
         AdapterLayout.RequireTogether(adapters);
-        return new(Residual, Compute, [.. Rules, .. adapters.SelectMany(adapter =>
-            adapter.Specs.Select(spec => Of(adapter, spec, adapter.IsTrained, upRate))
-                .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))])
-        { Adapters = adapters };
+        return this with
+        {
+            Adapters = adapters,
+            Rules = [.. Rules, .. adapters.SelectMany(adapter => adapter.Specs.Select(spec => Of(adapter, spec, adapter.IsTrained, upRate))
+                .Concat(adapter.FixedSpecs.Select(spec => Of(adapter, spec, trained: false, 1))))],
+        };
     }
 
     private ParameterRule Of(AdapterLayout adapter, ParameterSpec spec, bool trained, double upRate)
@@ -183,15 +188,13 @@ internal sealed class ParameterPlan
 
     /// <summary>The same with a factor on each parameter's learning rate.</summary>
     public ParameterPlan WithRates(Func<ParameterSpec, double> factor) =>
-        new(Residual, Compute, Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) }))
-        { SpillFolder = SpillFolder, Adapters = Adapters, Shard = Shard };
+        this with { Rules = [.. Rules.Select(rule => rule with { RateFactor = rule.RateFactor * factor(rule.Spec) })] };
 
     /// <summary>The same with masters that products do not read in a file of a folder.</summary>
-    public ParameterPlan WithMastersIn(string folder) => new(Residual, Compute, Rules) { SpillFolder = folder, Adapters = Adapters, Shard = Shard };
+    public ParameterPlan WithMastersIn(string folder) => this with { SpillFolder = folder };
 
     /// <summary>The same with what is trained shared out among processes.</summary>
-    public ParameterPlan SharedOut(Shard shard) => new(Residual, Compute, Rules)
-    { SpillFolder = SpillFolder, Adapters = Adapters, Shard = shard };
+    public ParameterPlan SharedOut(Shard shard) => this with { Shard = shard };
 
     private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
     {

@@ -38,7 +38,7 @@ internal static class NamedSlices
     public static string Name(string kind, ParameterPiece piece, int unit = 1) =>
         piece.Own.Count == piece.Count ? $"{kind}.{piece.Name}" : $"{kind}.{piece.Name}@{piece.Own.From / unit}";
 
-    /// <summary>The name without the place, and the place.</summary>
-    public static (string Name, long From) Split(string name) => name.LastIndexOf('@') is > 0 and var at
-        ? (name[..at], long.Parse(name.AsSpan(at + 1))) : (name, 0);
+    /// <summary>The name without the place, the place, and whether it is that of a part.</summary>
+    public static (string Name, long From, bool IsPart) Split(string name) => name.LastIndexOf('@') is > 0 and var at
+        ? (name[..at], long.Parse(name.AsSpan(at + 1)), true) : (name, 0, false);
 }

@@ -21,7 +21,7 @@ internal sealed class SavedStates : IDisposable
         foreach (var file in files)
             foreach (var name in file.Names)
             {
-                var (whole, from) = NamedSlices.Split(name);
+                var (whole, from, _) = NamedSlices.Split(name);
                 if (!_parts.TryGetValue(whole, out var parts))
                     _parts[whole] = parts = [];
                 parts.Add((from, file, name));
@@ -47,9 +47,6 @@ internal sealed class SavedStates : IDisposable
 
     /// <summary>What messages call it.</summary>
     public string Path => _files.Length == 1 ? System.IO.Path.Combine(_folder, FileOf(0, 1)) : $"{_folder}/{Stem}-*{Ending}";
-
-    /// <summary>Whether the tensor was written in parts.</summary>
-    public bool IsCut(string name) => _parts[name].Count > 1 || _parts[name][0].Name != name;
 
     /// <summary>The type of a whole tensor, and its elements.</summary>
     public (DType Type, long Count) Shape(string name)

@@ -125,17 +125,15 @@ internal static class TrainingCheckpoint
         using var saved = SavedStates.Open(folder);
         const string fix = "go on with the recipe that made the checkpoint, or start with --fresh=true or another output_dir";
         using var scope = TensorScope.Enter();
-        (string Name, long From, bool IsPart, Tensor Value)[] wanted = [.. Tensors(job, optimizer, all: true)
-            .Select(each => (NamedSlices.Split(each.Name), each.Value, IsPart: each.Name.Contains('@')))
-            .Select(each => (each.Item1.Name, each.Item1.From, each.IsPart, each.Value))];
+        var wanted = Tensors(job, optimizer, all: true).Select(each => (Place: NamedSlices.Split(each.Name), each.Value)).ToArray();
         var path = saved.Path;
         if (saved.Names.Contains("master.decay"))
             throw new InputException($"{path} was written by an earlier version of this program, which laid its numbers out in another way",
                 fix: "begin anew with --fresh=true, or finish the run with the version that began it");
-        if (saved.Names.Except(Everyones(job, wanted.Select(each => each.Name))).FirstOrDefault() is { } extra)
+        if (saved.Names.Except(Everyones(job, wanted.Select(each => each.Place.Name))).FirstOrDefault() is { } extra)
             throw new InputException($"{path} has {extra}, which {optimizer.Description} does not keep: it belongs to another optimiser",
                 fix: fix);
-        foreach (var (name, from, isPart, value) in wanted)
+        foreach (var ((name, from, isPart), value) in wanted)
         {
             if (!saved.Names.Contains(name))
                 throw new InputException($"{path} has no {name}, which {optimizer.Description} keeps: it belongs to another optimiser",

@@ -76,6 +76,9 @@ internal sealed class BucketLayout
     /// <summary>Whether of the masters only this process's part is here, since products read a copy or what comes and goes.</summary>
     public bool HasMastersApart => Comes || IsCut && Rule.Copy is not null && !Rule.ReadsMaster;
 
+    /// <summary>Whether nothing but the optimiser reads the masters' precision, so that they may lie in a file.</summary>
+    public bool CanSpill => Rule is { IsTrained: true, Copy: not null };
+
     /// <summary>Whether the copy of this process's part is kept, and not made of gathered masters.</summary>
     public bool KeepsOwnCopy => Rule.Copy is not null && !(IsCut && Rule.ReadsMaster);
 
@@ -103,7 +106,7 @@ internal sealed class BucketLayout
     /// <summary>Bytes of weights that stay here between steps, masters in a file left out.</summary>
     /// <param name="spills">Whether masters that only the optimiser reads lie in a file.</param>
     public long WeightBytes(bool spills) =>
-        (spills && Rule is { IsTrained: true, Copy: not null } ? 0 : (HasMastersApart ? Count : Total) * Rule.Type.Size)
+        (spills && CanSpill ? 0 : (HasMastersApart ? Count : Total) * Rule.Type.Size)
         + (Rule.Copy is not { } copy ? 0 : !Comes ? Total * copy.Size : KeepsOwnCopy ? Count * copy.Size : 0);
 
     /// <summary>Bytes of gradients that stay here during a step.</summary>

@@ -76,13 +76,15 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     protected override void ForgetWhole()
     {
         if (_wholeUnit is { } unit)
-            foreach (var bucket in _units[unit])
-            {
-                bucket.ReleaseMasters();
-                if (!Present[unit])
-                    bucket.ReleaseWeights();
-            }
+            ReleaseMasters(unit);
         _wholeUnit = null;
+    }
+
+    private void ReleaseMasters(int unit)
+    {
+        Array.ForEach(_units[unit], bucket => bucket.ReleaseMasters());
+        if (!Volatile.Read(ref Present[unit]))
+            Release(unit);
     }
 
     protected override void Release(int unit) => Array.ForEach(_units[unit], bucket => bucket.ReleaseWeights());
@@ -132,7 +134,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
 
     // ---- what the thread of the rounds does ----------------------------------------------------------------------
 
-    private bool NeedsAll(Traffic kind, int unit) => kind == Traffic.Reduce && _units[unit].Any(bucket => !bucket.Streams);
+    private bool NeedsAll(Traffic kind, int unit) => kind == Traffic.Reduce && Kinds[unit].Stays;
 
     private void Fulfil(TrafficWish wish, bool mine)
     {
@@ -149,7 +151,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
                 if (mine)           // of the others each asks for itself, so that those who walk alike ask alike
                     Volatile.Write(ref Present[unit], true);
                 else if (!Volatile.Read(ref Present[unit]))
-                    Array.ForEach(_units[unit], bucket => bucket.ReleaseWeights());
+                    Release(unit);
                 break;
             case Traffic.Masters:
                 foreach (var bucket in _units[unit])
@@ -159,19 +161,13 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
                         Count(bucket.Layout.MastersCost);
                     }
                 if (!mine)
-                    foreach (var bucket in _units[unit])
-                    {
-                        bucket.ReleaseMasters();
-                        if (!Volatile.Read(ref Present[unit]))
-                            bucket.ReleaseWeights();
-                    }
+                    ReleaseMasters(unit);
                 break;
             case Traffic.Reduce when NeedsAll(wish.Kind, unit):
                 lock (Gate)
                 {
                     if (!Summed[unit])         // this process waits elsewhere, and will make no more gradients in this step
-                        foreach (var bucket in _units[unit])
-                            _parameters.Settle(bucket);
+                        Settle(unit);
                     Summed[unit] = true;
                     foreach (var bucket in _units[unit])
                         Sum(bucket);
@@ -229,10 +225,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
 
     private sealed class Holding(ParameterTraffic traffic) : IDisposable
     {
-        public void Dispose()
-        {
-            traffic.LetGo();
-        }
+        public void Dispose() => traffic.LetGo();
     }
 }
 

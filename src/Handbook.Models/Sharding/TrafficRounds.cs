@@ -135,7 +135,7 @@ internal sealed class TrafficRounds : IDisposable
 
     private static long Code(TrafficWish wish) => wish.Kind == Traffic.Nothing ? 0 : (long)wish.Kind << 32 | (uint)wish.Unit;
 
-    private unsafe long[] Everyone(long mine)
+    private long[] Everyone(long mine)
     {
         var (own, all) = (Tensor.From<long>([mine]), Tensor.Zeros(DType.Int64, _group.Count));
         _group.Gather(all, own);
@@ -146,7 +146,6 @@ internal sealed class TrafficRounds : IDisposable
     public void Dispose()
     {
         _wishes.CompleteAdding();
-        if (_failure is null || _thread.IsAlive)
-            _thread.Join(TimeSpan.FromSeconds(10));
+        _thread.Join(TimeSpan.FromSeconds(10));
     }
 }

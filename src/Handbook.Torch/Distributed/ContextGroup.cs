@@ -35,18 +35,7 @@ internal sealed class ContextGroup(ProcessGroup group, Func<Exception, Exception
         return new(this, comes, receiving, sending);
     }
 
-    private void Wait(Func<Work> begin)
-    {
-        try
-        {
-            using var work = begin();
-            work.Wait();
-        }
-        catch (Exception failure) when (explain is not null && failure is TorchException or TimeoutException)
-        {
-            throw explain(failure);
-        }
-    }
+    private void Wait(Func<Work> begin) => Work.Run(begin, explain);
 
     /// <summary>Values on their way.</summary>
     internal sealed class Passing(ContextGroup ring, Tensor comes, Work receiving, Work sending)

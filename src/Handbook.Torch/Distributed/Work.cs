@@ -35,6 +35,21 @@ public sealed unsafe class Work : IDisposable
             throw new TimeoutException($"{_what} of {_group} did not end within {timeout.TotalSeconds:0.#} s");
     }
 
+    /// <summary>Begins an operation and waits for its end.</summary>
+    /// <param name="explain">Finds out who is to blame where it fails; null: what the group says is passed on.</param>
+    internal static void Run(Func<Work> begin, Func<Exception, Exception>? explain)
+    {
+        try
+        {
+            using var work = begin();
+            work.Wait();
+        }
+        catch (Exception failure) when (explain is not null && failure is TorchException or TimeoutException)
+        {
+            throw explain(failure);
+        }
+    }
+
     /// <summary>Lets go of the handle; the operation itself goes on.</summary>
     public void Dispose()
     {

@@ -10,16 +10,16 @@ internal static class OneFolder
 {
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(10);      // for disks of a network that say late what is there
 
-    /// <summary>The first writes a file, which the others have to see, and each writes one of its own. All call it; nothing is left.</summary>
+    /// <summary>The first writes a file, which the others have to see, and each tries to write. All call it; nothing is left.</summary>
     /// <param name="outputDir">Exists for the first.</param>
     /// <exception cref="InputException">One of them sees another folder, or cannot write there; on all processes.</exception>
     public static void Require(Workers workers, string outputDir)
     {
         var mine = Path.Combine(outputDir, $".handbook-{Guid.NewGuid():N}");
         if (workers.IsFirst)
-            Touch(mine);
+            Disk.Real.Create(mine).Dispose();
         var name = Path.GetFileName(Encoding.UTF8.GetString(workers.Gather(Encoding.UTF8.GetBytes(mine))[0]));
-        var problem = workers.IsFirst ? "" : Problem(Path.Combine(outputDir, name), mine);
+        var problem = workers.IsFirst ? "" : Problem(outputDir, name);
         var said = workers.Gather(Encoding.UTF8.GetBytes(problem)).Select(Encoding.UTF8.GetString).ToArray();
         if (workers.IsFirst)
             File.Delete(mine);
@@ -41,25 +41,18 @@ internal static class OneFolder
         }
     }
 
-    private static string Problem(string firsts, string own)
+    private static string Problem(string outputDir, string firsts)
     {
+        if (!Sees(Path.Combine(outputDir, firsts)))
+            return $"on {Environment.MachineName} has another folder at {outputDir} than rank 0";
         try
         {
-            if (!Sees(firsts))
-                return $"on {Environment.MachineName} has another folder at {Path.GetDirectoryName(own)} than rank 0";
-            Touch(own);
-            File.Delete(own);
+            RunFolder.RequireFolder(outputDir);
             return "";
         }
-        catch (Exception failure) when (Disk.Explain(failure, own) is { } explained)
+        catch (InputException problem)
         {
-            return $"on {Environment.MachineName} cannot write there: {explained.What}";
+            return $"on {Environment.MachineName} cannot write there: {problem.What}";
         }
-    }
-
-    private static void Touch(string path)
-    {
-        using var stream = Disk.Real.Create(path);
-        stream.WriteByte(0);
     }
 }

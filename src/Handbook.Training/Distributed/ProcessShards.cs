@@ -13,9 +13,11 @@ internal sealed class ProcessShards(ProcessGroup group, JobWatch? watch) : IShar
 
     public int Count => group.Size;
 
-    public void Gather(Tensor result, Tensor values) => ProcessWorkers.Wait(watch, () => group.AllGather(result, values));
+    public void Gather(Tensor result, Tensor values) => Wait(() => group.AllGather(result, values));
 
-    public void SumParts(Tensor result, Tensor values) => ProcessWorkers.Wait(watch, () => group.ReduceScatter(result, values));
+    public void SumParts(Tensor result, Tensor values) => Wait(() => group.ReduceScatter(result, values));
 
-    public void Sum(Tensor values) => ProcessWorkers.Wait(watch, () => group.AllReduce(values, Reduction.Sum, inOrder: true));
+    public void Sum(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
+
+    private void Wait(Func<Work> begin) => Work.Run(begin, watch is null ? null : watch.Explain);
 }

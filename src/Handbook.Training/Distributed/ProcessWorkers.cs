@@ -91,18 +91,5 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
         Wait(group.Barrier);
     }
 
-    private void Wait(Func<Work> begin) => Wait(watch, begin);
-
-    internal static void Wait(JobWatch? watch, Func<Work> begin)
-    {
-        try
-        {
-            using var work = begin();
-            work.Wait();
-        }
-        catch (Exception failure) when (watch is not null && failure is TorchException or TimeoutException)
-        {
-            throw watch.Explain(failure);
-        }
-    }
+    private void Wait(Func<Work> begin) => Work.Run(begin, watch is null ? null : watch.Explain);
 }

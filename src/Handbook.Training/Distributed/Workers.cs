@@ -77,17 +77,18 @@ internal abstract class Workers
 
     /// <summary>What every group brings, by group; the lists may differ in length.</summary>
     public IReadOnlyList<double[]> GatherGroups(double[] mine) =>
-        Count == 1 ? [mine]
-            : [.. GatherGroups(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray())
-            .Select(bytes => MemoryMarshal.Cast<byte, double>(bytes).ToArray())];
+        Count == 1 ? [mine] : Numbers(GatherGroups(Bytes(mine)));
 
     /// <summary>The sums of what everyone brings, place by place.</summary>
     public double[] Sum(params double[] mine) =>
-        Count == 1 ? mine : Sums(Gather(MemoryMarshal.AsBytes(mine.AsSpan()).ToArray()).Select(bytes =>
-            MemoryMarshal.Cast<byte, double>(bytes).ToArray()), mine.Length);
+        Count == 1 ? mine : Sums(Numbers(Gather(Bytes(mine))), mine.Length);
 
     /// <summary>The sums of what every group brings, place by place. For whatever is counted by rows.</summary>
     public double[] SumGroups(params double[] mine) => Count == 1 ? mine : Sums(GatherGroups(mine), mine.Length);
+
+    private static byte[] Bytes(double[] numbers) => MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray();
+
+    private static double[][] Numbers(IEnumerable<byte[]> parts) => [.. parts.Select(part => MemoryMarshal.Cast<byte, double>(part).ToArray())];
 
     private static double[] Sums(IEnumerable<double[]> parts, int length)
     {

@@ -22,18 +22,17 @@ internal readonly record struct RankMemory(long Frozen, long Weights, long Gradi
     /// <param name="head">The unit that ends the network.</param>
     public static RankMemory Of(ParameterPlan plan, IReadOnlyList<BucketLayout> buckets, int head, TrainingOptions options)
     {
-        var spills = plan.SpillFolder is not null && plan.Compute != plan.Residual;
         var trained = buckets.Where(bucket => bucket.Rule.IsTrained).ToArray();
         var frozen = plan.Rules.Where(rule => rule.Storage != ParameterStorage.Bucket).Sum(rule =>
             rule.ResidentBytes + (rule.Storage == ParameterStorage.Mapped ? rule.Spec.Count * rule.Type.Size : 0))
-            + buckets.Where(bucket => !bucket.Rule.IsTrained).Sum(bucket => bucket.WeightBytes(spills));
+            + buckets.Where(bucket => !bucket.Rule.IsTrained).Sum(bucket => bucket.WeightBytes(plan.Spills));
         int[] order = [.. Enumerable.Range(0, UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)).Head), head];
         var gathered = order.Zip(order.Skip(1)).Max(pair => Of(pair.First, its => its.ComingBytes)
             + (pair.First == pair.Second ? 0 : Of(pair.Second, its => its.ComingBytes)));
         var leaving = 2 * order.Max(unit => Of(unit, its => its.LeavingBytes));         // one on its way while the next is made
         var buffer = trained.Select(its => its.Total * its.Rule.Type.Size).Select((bytes, at) => trained[at].IsCut ? bytes
             : plan.Shard.Count == 1 ? 0 : Math.Min(bytes, Piece)).DefaultIfEmpty().Max();
-        return new(frozen, trained.Sum(bucket => bucket.WeightBytes(spills)), trained.Sum(bucket => bucket.GradientBytes),
+        return new(frozen, trained.Sum(bucket => bucket.WeightBytes(plan.Spills)), trained.Sum(bucket => bucket.GradientBytes),
             StatesOf(trained, options), gathered + leaving + buffer);
 
         long Of(int unit, Func<BucketLayout, long> bytes) => trained.Where(bucket => bucket.Unit == unit).Sum(bytes);

@@ -44,19 +44,10 @@ internal sealed class AccelerateFile : LauncherFile
 
     private static readonly Dictionary<string, Action<AccelerateFile, string>> s_deepspeed = new()
     {
-        ["zero_stage"] = (file, value) =>
-        {
-            file.OneOf("zero_stage", value, "0", "1", "2", "3", "");
-            if (value is "1" or "2" or "3")
-                file.Key("deepspeed_config.zero_stage", "zero_stage", value);
-        },
+        ["zero_stage"] = (file, value) => file.Stage("zero_stage", "deepspeed_config.zero_stage", value),
         ["offload_optimizer_device"] = (file, value) =>
-        {
-            file.OneOf("offload_optimizer_device", value, "none", "cpu", "nvme", "");
-            if (value is "cpu" or "nvme")
-                file.Key("deepspeed_config.offload_optimizer_device", "offload_optimizer", value);
-        },
-        ["offload_param_device"] = (file, value) => file.Offload("offload_param_device", value),
+            file.OffloadOptimizer("offload_optimizer_device", "deepspeed_config.offload_optimizer_device", value),
+        ["offload_param_device"] = (file, value) => file.OffloadWeights("offload_param_device", value),
         ["gradient_accumulation_steps"] = (file, value) =>
             file.Expect("deepspeed_config.gradient_accumulation_steps", "gradient_accumulation_steps", value),
         ["gradient_clipping"] = (file, value) => file.Expect("deepspeed_config.gradient_clipping", "max_grad_norm", value),
@@ -178,11 +169,5 @@ internal sealed class AccelerateFile : LauncherFile
     {
         if (value is not ("1" or ""))
             Refuse($"parallelism_config.{key} is {value}, but {why}", "use 1");
-    }
-
-    private void Offload(string key, string value)
-    {
-        if (value is not ("none" or ""))
-            Note($"{key} {value} has no effect: weights are in the machine's memory already");
     }
 }

@@ -41,23 +41,9 @@ internal sealed class DeepSpeedFile : LauncherFile
     private static readonly Dictionary<string, Action<DeepSpeedFile, string, string>> s_keys = new(s_withoutEffect.Select(key => new
         KeyValuePair<string, Action<DeepSpeedFile, string, string>>(key, s_nothing)))
     {
-        ["zero_optimization.stage"] = (file, key, value) =>
-        {
-            file.OneOf(key, value, "0", "1", "2", "3", "");
-            if (value is "1" or "2" or "3")
-                file.Key(key, "zero_stage", value);
-        },
-        ["zero_optimization.offload_optimizer.device"] = (file, key, value) =>
-        {
-            file.OneOf(key, value, "none", "cpu", "nvme", "");
-            if (value is "cpu" or "nvme")
-                file.Key(key, "offload_optimizer", value);
-        },
-        ["zero_optimization.offload_param.device"] = (file, key, value) =>
-        {
-            if (value is not ("none" or ""))
-                file.Note($"{key} {value} has no effect: weights are in the machine's memory already");
-        },
+        ["zero_optimization.stage"] = (file, key, value) => file.Stage(key, key, value),
+        ["zero_optimization.offload_optimizer.device"] = (file, key, value) => file.OffloadOptimizer(key, key, value),
+        ["zero_optimization.offload_param.device"] = (file, key, value) => file.OffloadWeights(key, value),
         ["zero_optimization.zero_hpz_partition_size"] = (file, key, value) => file.OneOf(key, value, "1", ""),
         ["zero_optimization.zero_quantized_weights"] = Off,
         ["zero_optimization.zero_quantized_gradients"] = Off,

@@ -42,6 +42,32 @@ internal abstract class LauncherFile(string path, LaunchPlan plan)
             Refuse($"{spelled} is {value}, but {before.Where} says {before.Value}", "say it in one of the two");
     }
 
+    /// <summary>DeepSpeed's stage.</summary>
+    /// <param name="shown">The key, where its value is refused.</param>
+    /// <param name="spelled">The key with its section.</param>
+    protected void Stage(string shown, string spelled, string value)
+    {
+        OneOf(shown, value, "0", "1", "2", "3", "");
+        if (value is "1" or "2" or "3")
+            Key(spelled, "zero_stage", value);
+    }
+
+    /// <summary>Where DeepSpeed keeps states.</summary>
+    /// <inheritdoc cref="Stage"/>
+    protected void OffloadOptimizer(string shown, string spelled, string value)
+    {
+        OneOf(shown, value, "none", "cpu", "nvme", "");
+        if (value is "cpu" or "nvme")
+            Key(spelled, "offload_optimizer", value);
+    }
+
+    /// <summary>Where DeepSpeed keeps weights.</summary>
+    protected void OffloadWeights(string key, string value)
+    {
+        if (value is not ("none" or ""))
+            Note($"{key} {value} has no effect: weights are in the machine's memory already");
+    }
+
     /// <summary>Says what a key of the recipe has to be.</summary>
     protected void Expect(string spelled, string key, string value)
     {
