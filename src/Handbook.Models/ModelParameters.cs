@@ -256,7 +256,7 @@ internal sealed class ModelParameters : IDisposable
     {
         foreach (var bucket in Trained)
         {
-            if (!bucket.IsCut)
+            if (!bucket.IsCut && !bucket.Streams)
                 Settle(bucket);
             if (bucket.Rounds)
                 DeviceKernels.Of(bucket.OwnValues).RoundToBFloat16(bucket.OwnGradients!);

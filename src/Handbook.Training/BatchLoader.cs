@@ -21,6 +21,7 @@ internal sealed record StepWork(StepRows Rows, IReadOnlyList<LossGroup> Groups)
 internal sealed class BatchLoader : IDisposable
 {
     private const int Ahead = 4;
+    private const int LeastBins = 8;        // of a step whose bins are cut before they are shared out, so that several have work
 
     private readonly BlockingCollection<StepWork> _ready = new(Ahead);
     private readonly CancellationTokenSource _stop = new();
@@ -61,7 +62,7 @@ internal sealed class BatchLoader : IDisposable
         try
         {
             for (var step = firstStep; step < endStep && !_stop.IsCancellationRequested; step++)
-                _ready.Add(Lay(rows, workers.Share(plan[step], rows.Length), method, maxTokens, workers.Context), _stop.Token);
+                _ready.Add(Lay(rows, plan[step], method, maxTokens, workers), _stop.Token);
         }
         catch (OperationCanceledException)
         {
@@ -77,36 +78,54 @@ internal sealed class BatchLoader : IDisposable
         }
     }
 
-    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
-    internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens, ContextGroup? context = null)
+    /// <summary>This worker's share of a step.</summary>
+    internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens, Workers? workers = null)
     {
+        workers ??= Workers.Alone;
+        if (!workers.IsOrdered)
+            step = workers.Share(step, rows.Length);        // over the whole step at once, so that shares come out even
         var parts = method.GroupsByMicroBatch ? step.MicroBatches : [[.. step.MicroBatches.SelectMany(m => m)]];
-        return new(step, [.. parts.Select(part => Group(rows, part, method, maxTokens, 1.0 / parts.Count, context))]);
+        return new(step, [.. parts.Select(part => Group(rows, workers.IsOrdered ? Cut(rows, part, maxTokens, workers)
+            : Cut(rows, part, maxTokens), method, workers, 1.0 / parts.Count))]);
     }
 
-    /// <summary>Rows as one group, in bins.</summary>
-    /// <param name="share">Its share of the step's loss.</param>
-    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
-    public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, double share = 1,
-        ContextGroup? context = null)
+    /// <summary>This worker's share of some rows as one group, in bins.</summary>
+    public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, Workers? workers = null) =>
+        Group(rows, Cut(rows, numbers, maxTokens, workers), method, workers ?? Workers.Alone);
+
+    private static LossGroup Group(ITokenRows rows, (int[] Own, IReadOnlyList<int[]> Bins) cut, ITrainingMethod method, Workers workers,
+        double share = 1)
     {
-        (int Number, TokenRow Row)[] read = [.. numbers.Select(number => (number, rows.Read(number)))];
-        return new(read, Bins(rows, numbers, maxTokens, context), method.Totals([.. read.Select(r => r.Row)]), share);
+        (int Number, TokenRow Row)[] read = [.. cut.Own.Select(number => (number, rows.Read(number)))];
+        return new(read, [.. cut.Bins.Select(bin => Laid(rows, bin, workers))], method.Totals([.. read.Select(r => r.Row)]), share);
     }
 
-    /// <summary>Rows in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.</summary>
-    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
-    public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens, ContextGroup? context = null)
+    /// <summary>This worker's share of some rows, in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.
+    /// </summary>
+    /// <param name="workers">Who takes a share each; null for this worker alone.</param>
+    public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens, Workers? workers = null) =>
+        [.. Cut(rows, indices, maxTokens, workers).Bins.Select(bin => Laid(rows, bin, workers))];
+
+    private static Bin Laid(ITokenRows rows, int[] numbers, Workers? workers)
     {
+        var batch = BatchBuilder.Build(rows, numbers);
+        return new(batch, batch.Stream(workers?.Context));
+    }
+
+    /// <summary>Which rows are this worker's share, and which of them each of its bins has. Where sums have an order of their own, bins are cut first and dealt out
+    /// afterwards, the longest first: those of one turn follow one another by rank.</summary>
+    private static (int[] Own, IReadOnlyList<int[]> Bins) Cut(ITokenRows rows, int[] indices, int maxTokens, Workers? workers = null)
+    {
+        if (workers is { IsOrdered: false })
+            indices = workers.Share(indices, rows.Length);
         var lengths = Array.ConvertAll(indices, rows.Length);
-        var bins = Packing.Bins(lengths, maxTokens);
-        var result = new List<Bin>(bins.Count);
-        foreach (var bin in bins)
-        {
-            var batch = BatchBuilder.Build(rows, [.. bin.Order().Select(i => indices[i])]);
-            result.Add(new(batch, batch.Stream(context)));
-        }
-        return result;
+        if (workers is not { IsOrdered: true })
+            return (indices, [.. Packing.Bins(lengths, maxTokens).Select(Numbers)]);
+        var all = Packing.Bins(lengths, (int)Math.Min(maxTokens, (lengths.Sum(length => (long)length) + LeastBins - 1) / LeastBins));
+        int[][] mine = [.. all.OrderByDescending(bin => bin.Sum(i => lengths[i])).Where((_, turn) => turn % workers.Groups == workers.Group)];
+        return (Numbers([.. mine.SelectMany(bin => bin)]), [.. mine.Select(Numbers)]);
+
+        int[] Numbers(int[] bin) => [.. bin.Order().Select(i => indices[i])];
     }
 
     public void Dispose()

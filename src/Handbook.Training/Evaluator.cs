@@ -40,7 +40,7 @@ internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int bat
             cancel.ThrowIfCancellationRequested();
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
             var pass = new LossPass { Metrics = mine, IsUntrained = isUntrained, Workers = all };
-            var group = BatchLoader.Group(rows, all.Share(numbers, rows.Length), method, maxTokens, context: all.Context);
+            var group = BatchLoader.Group(rows, numbers, method, maxTokens, all);
             var step = StepSums.Run(model, method, method.Make(model, 0, [group], pass), pass);
             if (step.Learned && all.IsFirst)
                 mine.Add("loss", step.Loss * numbers.Length, numbers.Length);

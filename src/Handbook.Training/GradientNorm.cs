@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
@@ -16,38 +17,37 @@ internal static class GradientNorm
     public static double Of(ModelParameters parameters, Workers? workers = null)
     {
         var buckets = parameters.Trained.Select(bucket => bucket.Rounds ? RoundedSquares(parameters, bucket) : [Squares(bucket)]).ToArray();
+        var squares = buckets.SelectMany(its => its).ToArray();
         if (parameters.Plan.Shard.Cuts)
-            Join(buckets, workers!);
-        var rounds = parameters.Trained.Any(bucket => bucket.Rounds);
-        var norm = Math.Sqrt(parameters.Trained.Zip(buckets).Sum(pair => pair.Second.Sum(square => pair.First.Rounds
-            ? Rounded(Math.Sqrt(square)) is var rounded ? rounded * rounded : 0 : square)));
-        return rounds ? Rounded(norm) : norm;
+            squares = workers!.Sum(squares);
+        var (sum, next) = (new ExactSum(), 0);
+        foreach (var (bucket, own) in parameters.Trained.Zip(buckets))
+            foreach (var _ in own)
+                if (!bucket.Rounds)
+                    sum.Add(squares[next++]);
+                else if (Rounded(Math.Sqrt(squares[next++].Value)) is var rounded)
+                    sum.Add(rounded * rounded);
+        var norm = Math.Sqrt(sum.Value);
+        return parameters.Trained.Any(bucket => bucket.Rounds) ? Rounded(norm) : norm;
     }
 
-    private static double Squares(ParameterBucket bucket)
+    private static ExactSum Squares(ParameterBucket bucket)
     {
-        if (bucket.IsCut || bucket.Parameters.All(placed => placed.Parameter.HasGradient))
+        if (bucket.IsCut || bucket.Streams || bucket.Parameters.All(placed => placed.Parameter.HasGradient))
             return DeviceKernels.Of(bucket.OwnGradients!).SumOfSquares(bucket.OwnGradients!);
-        return bucket.Parameters.Sum(placed => placed.Parameter is { HasGradient: true, Gradient: { } gradient }
-            ? DeviceKernels.Of(gradient).SumOfSquares(gradient) : 0);
+        var sum = new ExactSum();
+        foreach (var (parameter, _) in bucket.Parameters)
+            if (parameter is { HasGradient: true, Gradient: { } gradient })
+                sum.Add(DeviceKernels.Of(gradient).SumOfSquares(gradient));
+        return sum;
     }
 
     /// <summary>‖g‖² of each published tensor, whose norm is rounded by itself.</summary>
-    private static double[] RoundedSquares(ModelParameters parameters, ParameterBucket bucket)
+    private static ExactSum[] RoundedSquares(ModelParameters parameters, ParameterBucket bucket)
     {
         using var scope = TensorScope.Enter();
         return [.. ParameterPiece.Of(parameters, bucket).Select(piece =>
-            NamedSlices.Of(piece, bucket.OwnGradients!, bucket.Start) is { } own ? DeviceKernels.Of(own).SumOfSquares(own) : 0)];
-    }
-
-    // What everyone has of each number.
-    private static void Join(double[][] buckets, Workers workers)
-    {
-        var sums = workers.Sum([.. buckets.SelectMany(squares => squares)]);
-        var next = 0;
-        foreach (var squares in buckets)
-            for (var i = 0; i < squares.Length; i++)
-                squares[i] = sums[next++];
+            NamedSlices.Of(piece, bucket.OwnGradients!, bucket.Start) is { } own ? DeviceKernels.Of(own).SumOfSquares(own) : new())];
     }
 
     private static double Rounded(double value) => BFloat16.From((float)value).ToSingle();

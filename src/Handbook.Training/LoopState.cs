@@ -65,8 +65,13 @@ internal sealed class LoopState
             foreach (var (name, sum, count) in sinceLog.All)
             {
                 json.WriteStartArray(name);
-                json.WriteNumberValue(sum);
-                json.WriteNumberValue(count);
+                foreach (var exact in (ExactSum[])[sum, count])
+                {
+                    json.WriteStartArray();
+                    foreach (var part in exact.Parts)
+                        json.WriteNumberValue(part);
+                    json.WriteEndArray();
+                }
                 json.WriteEndArray();
             }
             json.WriteEndObject();
@@ -82,6 +87,10 @@ internal sealed class LoopState
 
     /// <summary>Whether a checkpoint has it.</summary>
     public static bool Exists(string folder) => File.Exists(Path.Combine(folder, FileName));
+
+    // A number, as older checkpoints have it, or the parts of a sum.
+    private static ExactSum Exact(JsonElement sum) => sum.ValueKind == JsonValueKind.Number ? ExactSum.Of(sum.GetDouble())
+        : ExactSum.Of([.. sum.EnumerateArray().Select(part => part.GetDouble())]);
 
     /// <exception cref="InputException">The file is absent or not ours.</exception>
     public static LoopState Load(string folder)
@@ -110,7 +119,7 @@ internal sealed class LoopState
                 Plateau = json.TryGetProperty("plateau", out var plateau) ? plateau.Deserialize<PlateauState>() : null,
             };
             foreach (var entry in json.GetProperty("since_log").EnumerateObject())
-                state.SinceLog.Add(entry.Name, entry.Value[0].GetDouble(), entry.Value[1].GetDouble());
+                state.SinceLog.Add(entry.Name, Exact(entry.Value[0]), Exact(entry.Value[1]));
             return state;
         }
         catch (Exception problem) when (problem is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)

@@ -57,6 +57,11 @@ public sealed record TrainingOptions
     /// on one process.</summary>
     public int ZeroStage { get; init; }
 
+    /// <summary>Whether any number of processes gives the same bits, as long as the rows of a step are the same: bins are cut without regard
+    /// to how many processes there are, at least eight of a step where its rows allow it, and gradients, losses and metrics are added up in
+    /// an order of their own. Without it the same number of processes gives the same bits, and another one the same to rounding.</summary>
+    public bool Deterministic { get; init; }
+
     /// <summary>Where the optimiser's states lie: <c>none</c> and <c>cpu</c> keep them in the machine's memory, <c>nvme</c> in a file of
     /// <c>output_dir</c>, as paged optimisers do.</summary>
     public OptimizerOffload OffloadOptimizer { get; init; }

@@ -25,6 +25,24 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    public void Deterministic_processes_of_any_number_leave_the_same_bits()
+    {
+        using var folder = new TrainingFolder("max_steps: 4\neval_strategy: steps\neval_steps: 2\nsave_strategy: \"no\"\ndeterministic: true");
+        foreach (var (count, stage) in (ReadOnlySpan<(int, int)>)[(2, 3), (3, 0)])
+        {
+            var launched = folder.Launch(["--nproc-per-node", $"{count}"], $"--output_dir={count}", "--per_device_train_batch_size=4",
+                "--gradient_accumulation_steps=1", $"--zero_stage={stage}");
+            Assert.True(launched.Code == 0, launched.Error);
+            folder.Finish("--output_dir=alone", $"--per_device_train_batch_size={4 * count}", "--gradient_accumulation_steps=1", "--fresh=true");
+            Assert.Equal(folder.Curve("alone").Select(WithoutEpoch), folder.Curve($"{count}").Select(WithoutEpoch));
+            Assert.Equal(File.ReadAllBytes(folder["alone/model.safetensors"]), File.ReadAllBytes(folder[$"{count}/model.safetensors"]));
+        }
+
+        // A last batch that is not full counts as one, of whatever size batches are.
+        static string WithoutEpoch(string step) => Regex.Replace(step, @"""epoch"":[^,]*,", "");
+    }
+
+    [Fact]
     public void Processes_that_share_the_tokens_of_a_row_log_what_one_logs()
     {
         using var folder = new TrainingFolder("max_steps: 4\nsave_steps: 2\nlr_scheduler_type: constant\neval_strategy: steps\neval_steps: 2\nneftune_noise_alpha: 5");

@@ -25,8 +25,8 @@ internal sealed class BucketLayout
         IsSmall = Unit == units.Small;
         IsCut = shard.Cuts && Rule.IsTrained;
         Comes = IsCut && shard.Stage == ShardingStage.Parameters && !IsSmall;
-        Streams = IsCut && shard.Stage >= ShardingStage.Gradients && !IsSmall;
-        var alignment = IsCut ? Shard.Block : Alignment;
+        Streams = Rule.IsTrained && shard.IsOrdered || IsCut && shard.Stage >= ShardingStage.Gradients && !IsSmall;
+        var alignment = IsCut || shard.IsOrdered ? Shard.Block : Alignment;
         var offset = 0L;
         Offsets = [.. rules.Select(rule =>
         {
@@ -99,7 +99,7 @@ internal sealed class BucketLayout
     public TrafficCost MastersCost => TrafficCost.Gather(Count * Rule.Type.Size, World);
 
     /// <summary>Everyone's gradients are added up.</summary>
-    public TrafficCost SumCost => IsCut ? TrafficCost.SumParts(Total * Rule.Type.Size, World) : TrafficCost.Sum(Total * Rule.Type.Size, World);
+    public TrafficCost SumCost => IsCut || World == 1 ? TrafficCost.SumParts(Total * Rule.Type.Size, World) : TrafficCost.Sum(Total * Rule.Type.Size, World);
 
     // ---- memory
 

@@ -20,6 +20,11 @@ internal interface IShardGroup
     /// <param name="result">This one's part; may lie in <paramref name="values"/> at its place.</param>
     void SumParts(Tensor result, Tensor values);
 
+    /// <summary>Gives each its part of everyone's values, by rank.</summary>
+    /// <param name="result">Everyone's values for this one, one behind the other.</param>
+    /// <param name="values">The parts of all, one behind the other.</param>
+    void Exchange(Tensor result, Tensor values);
+
     /// <summary>Replaces values by the sum of everyone's, taken in the order of the ranks.</summary>
     void Sum(Tensor values);
 }

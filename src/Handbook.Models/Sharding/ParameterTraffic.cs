@@ -23,14 +23,14 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     /// <param name="parameters">The model's; whole where nothing is shared out.</param>
     /// <param name="group">Those who train it together.</param>
     public ParameterTraffic(ModelParameters parameters, IShardGroup group)
-        : base(parameters.Units, parameters.Trained.Select(bucket => bucket.Layout))
+        : base(parameters.Units, parameters.Trained.Select(bucket => bucket.Layout), parameters.Plan.Shard.IsOrdered)
     {
         (_parameters, _group) = (parameters, group);
         _units = [.. Enumerable.Range(0, parameters.Units.Count).Select(unit => parameters.Trained.Where(bucket => bucket.Unit == unit)
             .ToArray())];
         if (parameters.Trained.Where(bucket => bucket.Streams).ToArray() is { Length: > 0 } streams)
             _nothing = new(streams[0].Values.DType, streams.Max(bucket => bucket.Total));
-        _rounds = new(group, Fulfil, NeedsAll);
+        _rounds = new(group, Fulfil, Waits);
     }
 
     /// <summary>What was sent, and how much of the time for it was spent waiting.</summary>
@@ -116,7 +116,12 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
 
     protected override void ForgetGradients(int unit) => Array.ForEach(_units[unit], bucket => bucket.ForgetGradients());
 
-    protected override TrafficWish Post(Traffic kind, int unit) => _rounds.Post(kind, unit);
+    /// <summary>Which of everyone's backward passes in this step comes next, in the order in which their gradients are added up; those of
+    /// one number follow one another by rank. Matters where <see cref="Shard.IsOrdered"/>.</summary>
+    public long Turn { get; set; }
+
+    protected override TrafficWish Post(Traffic kind, int unit) => _rounds.Post(kind, unit, kind == Traffic.Reduce && IsOrdered
+        ? checked(Turn * Kinds.Count + _parameters.Units.PlaceBackward(unit)) : 0);
 
     protected override void Await(TrafficWish? wish)
     {
@@ -134,11 +139,13 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
 
     // ---- what the thread of the rounds does ----------------------------------------------------------------------
 
-    private bool NeedsAll(Traffic kind, int unit) => kind == Traffic.Reduce && Kinds[unit].Stays;
+    // Sums of what stays are taken when all have come to them, sums in order when nobody may bring something that comes before.
+    private bool Waits(TrafficWish wish, TrafficWish other) => wish.Kind == Traffic.Reduce
+        && (Kinds[wish.Unit].Stays || IsOrdered && (other.Kind != Traffic.Reduce || other.Order < wish.Order));
 
-    private void Fulfil(TrafficWish wish, bool mine)
+    private void Fulfil(TrafficWish wish, IReadOnlyList<int> who)
     {
-        var unit = wish.Unit;
+        var (unit, mine) = (wish.Unit, who.Contains(_group.Rank));
         switch (wish.Kind)
         {
             case Traffic.Gather:
@@ -163,7 +170,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
                 if (!mine)
                     ReleaseMasters(unit);
                 break;
-            case Traffic.Reduce when NeedsAll(wish.Kind, unit):
+            case Traffic.Reduce when Kinds[unit].Stays:
                 lock (Gate)
                 {
                     if (!Summed[unit])         // this process waits elsewhere, and will make no more gradients in this step
@@ -175,7 +182,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
                 break;
             case Traffic.Reduce:
                 foreach (var bucket in _units[unit])
-                    AddTo(bucket, mine);
+                    AddTo(bucket, who, mine);
                 break;
         }
     }
@@ -195,10 +202,12 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
         Count(bucket.Layout.SumCost);
     }
 
-    private void AddTo(ParameterBucket bucket, bool mine)
+    private void AddTo(ParameterBucket bucket, IReadOnlyList<int> who, bool mine)
     {
         var (gradients, own) = (mine ? bucket.Gradients! : _nothing!.Tensor.Narrow(0, 0, bucket.Total), bucket.OwnGradients!);
-        if (_hasSum.Add(bucket))
+        if (IsOrdered)
+            AddInOrder(bucket, gradients.Detach(), own, who);
+        else if (_hasSum.Add(bucket))
             _group.SumParts(own, gradients);
         else
         {
@@ -209,6 +218,22 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
         Count(bucket.Layout.SumCost);
         if (mine)
             bucket.ReleaseGradients();
+    }
+
+    // (((g0 + g1) + g2) + …) over the passes of all, however many are made at once.
+    private void AddInOrder(ParameterBucket bucket, Tensor gradients, Tensor own, IReadOnlyList<int> who)
+    {
+        var everyones = gradients;
+        if (_group.Count > 1)
+            _group.Exchange(everyones = Tensor.Empty(own.DType, own.Device, gradients.Count), gradients);
+        foreach (var rank in who)
+        {
+            var part = everyones.Narrow(0, rank * own.Count, own.Count);
+            if (_hasSum.Add(bucket))
+                own.CopyFrom(part);
+            else
+                own.AddInPlace(part);
+        }
     }
 
     private void Count(TrafficCost cost)

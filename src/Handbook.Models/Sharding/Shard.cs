@@ -25,6 +25,16 @@ internal readonly record struct Shard(ShardingStage Stage, int Rank, int Count)
     /// <summary>One process that has everything.</summary>
     public static Shard Alone => new(ShardingStage.None, 0, 1);
 
+    /// <summary>What is shared out: nothing on one process; where sums are taken in order at least gradients.</summary>
+    /// <param name="stage">What is asked for.</param>
+    /// <param name="isOrdered">See <see cref="IsOrdered"/>.</param>
+    public static Shard Of(ShardingStage stage, int rank, int count, bool isOrdered) => (count == 1 ? Alone
+        : new(isOrdered && stage < ShardingStage.Gradients ? ShardingStage.Gradients : stage, rank, count)) with { IsOrdered = isOrdered };
+
+    /// <summary>Whether gradients are added up one pass after the other, in the order of the passes of all processes, so that their sums have
+    /// the same bits for any number of processes. Whoever adds them up owns them: with several, gradients are shared out.</summary>
+    public bool IsOrdered { get; init; }
+
     /// <summary>Whether anything is cut.</summary>
     public bool Cuts => Count > 1 && Stage != ShardingStage.None;
 

@@ -21,13 +21,26 @@ internal enum Traffic
 }
 
 /// <summary>A wish on its way.</summary>
-internal sealed class TrafficWish(Traffic kind, int unit)
+/// <param name="order">Of sums that are taken one after the other, which one it is; else 0.</param>
+internal sealed class TrafficWish(Traffic kind, int unit, long order = 0)
 {
+    private const int OrderBits = 40, UnitBits = 16;
+
+    /// <summary>Everything about a wish in one number; 0 for none.</summary>
+    public long Code => kind == Traffic.Nothing ? 0 : ((long)kind << UnitBits | (uint)unit) << OrderBits | (order >> OrderBits == 0 ? order
+        : throw new InvalidOperationException("a step has too many passes to number them"));
+
+    /// <summary>The wish that a number stands for.</summary>
+    public static TrafficWish Of(long code) => new((Traffic)(code >> OrderBits + UnitBits), (int)(code >> OrderBits & (1 << UnitBits) - 1),
+        code & (1L << OrderBits) - 1);
+
     private readonly TaskCompletionSource _done = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public Traffic Kind => kind;
 
     public int Unit => unit;
+
+    public long Order => order;
 
     public bool IsDone => _done.Task.IsCompleted;
 
@@ -53,18 +66,18 @@ internal sealed class TrafficWish(Traffic kind, int unit)
 internal sealed class TrafficRounds : IDisposable
 {
     private readonly IShardGroup _group;
-    private readonly Action<TrafficWish, bool> _fulfil;
-    private readonly Func<Traffic, int, bool> _needsAll;
+    private readonly Action<TrafficWish, IReadOnlyList<int>> _fulfil;
+    private readonly Func<TrafficWish, TrafficWish, bool> _waits;
     private readonly BlockingCollection<TrafficWish> _wishes = [];
     private readonly Thread _thread;
     private Exception? _failure;
 
     /// <param name="group">All processes; used by this thread alone.</param>
-    /// <param name="fulfil">Does what somebody wants; whether this process is among them.</param>
-    /// <param name="needsAll">Whether a wish can only be fulfilled when nobody wants anything else.</param>
-    public TrafficRounds(IShardGroup group, Action<TrafficWish, bool> fulfil, Func<Traffic, int, bool> needsAll)
+    /// <param name="fulfil">Does what some want; who they are.</param>
+    /// <param name="waits">Whether a wish can only be fulfilled when nobody wants another one first.</param>
+    public TrafficRounds(IShardGroup group, Action<TrafficWish, IReadOnlyList<int>> fulfil, Func<TrafficWish, TrafficWish, bool> waits)
     {
-        (_group, _fulfil, _needsAll) = (group, fulfil, needsAll);
+        (_group, _fulfil, _waits) = (group, fulfil, waits);
         _thread = new(Serve) { IsBackground = true, Name = "parameter traffic" };
         _thread.Start();
     }
@@ -73,9 +86,10 @@ internal sealed class TrafficRounds : IDisposable
     public TimeSpan Busy { get; private set; }
 
     /// <summary>Says what this process wants next; wishes are fulfilled in this order.</summary>
-    public TrafficWish Post(Traffic kind, int unit = 0)
+    /// <param name="order">Of sums that are taken one after the other, which one it is; else 0.</param>
+    public TrafficWish Post(Traffic kind, int unit = 0, long order = 0)
     {
-        var wish = new TrafficWish(kind, unit);
+        var wish = new TrafficWish(kind, unit, order);
         if (_failure is { } failure)
             wish.End(failure);
         else
@@ -103,7 +117,7 @@ internal sealed class TrafficRounds : IDisposable
     private void Fulfil(TrafficWish mine)
     {
         using var mode = GradMode.Disabled();
-        var own = Code(mine);
+        var own = mine.Code;
         while (true)
         {
             using var scope = TensorScope.Enter();
@@ -113,11 +127,11 @@ internal sealed class TrafficRounds : IDisposable
             {
                 if (all[i] == 0 || all.AsSpan(0, i).Contains(all[i]))
                     continue;
-                var wish = all[i] == own ? mine : new TrafficWish((Traffic)(all[i] >> 32), (int)(all[i] & int.MaxValue));
-                if (_needsAll(wish.Kind, wish.Unit) && all.Any(other => other != 0 && other != all[i]))
+                var wish = TrafficWish.Of(all[i]);
+                if (all.Any(other => other != 0 && other != all[i] && _waits(wish, TrafficWish.Of(other))))
                     continue;
                 var clock = Stopwatch.GetTimestamp();
-                _fulfil(wish, all[i] == own);
+                _fulfil(wish, [.. Enumerable.Range(0, all.Length).Where(rank => all[rank] == all[i])]);
                 Busy += Stopwatch.GetElapsedTime(clock);
                 served = true;
                 fulfilled |= all[i] == own;
@@ -128,12 +142,10 @@ internal sealed class TrafficRounds : IDisposable
                 continue;
             if (all.All(code => code == 0))
                 return;
-            throw new InvalidOperationException($"processes wait for each other: {string.Join(", ", all.Select(code => (Traffic)(code >> 32)
-                + " " + (code & int.MaxValue)))}");
+            throw new InvalidOperationException($"processes wait for each other: {string.Join(", ", all.Select(TrafficWish.Of).Select(wish =>
+                $"{wish.Kind} {wish.Unit} {wish.Order}"))}");
         }
     }
-
-    private static long Code(TrafficWish wish) => wish.Kind == Traffic.Nothing ? 0 : (long)wish.Kind << 32 | (uint)wish.Unit;
 
     private long[] Everyone(long mine)
     {

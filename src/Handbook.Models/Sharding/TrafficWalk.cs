@@ -12,10 +12,12 @@ internal abstract class TrafficWalk<TWish> where TWish : class
 
     /// <param name="units">Of the model.</param>
     /// <param name="trained">What of it is trained.</param>
-    protected TrafficWalk(UnitNumbers units, IEnumerable<BucketLayout> trained)
+    /// <param name="isOrdered">Whether each pass's gradients are added to those of the passes before it (<see cref="Shard.IsOrdered"/>).
+    /// </param>
+    protected TrafficWalk(UnitNumbers units, IEnumerable<BucketLayout> trained, bool isOrdered)
     {
         var byUnit = trained.ToLookup(layout => layout.Unit);
-        _units = units;
+        (_units, IsOrdered) = (units, isOrdered);
         Kinds = [.. Enumerable.Range(0, units.Count).Select(unit => new UnitKind(!byUnit[unit].Any(), byUnit[unit].Any(its => its.IsCut),
             byUnit[unit].Any(its => its.Comes), byUnit[unit].Any(its => its.Streams), byUnit[unit].Any(its => !its.Streams)))];
         HeadUnit = Kinds[units.Head].IsEmpty ? UnitNumbers.Tables : units.Head;
@@ -28,6 +30,9 @@ internal abstract class TrafficWalk<TWish> where TWish : class
 
     /// <summary>Whether the backward pass that comes next is this process's last one of the step, so that sums may begin with it.</summary>
     public bool IsLastPass { get; set; }
+
+    /// <summary>Whether each pass's gradients are added to those of the passes before it.</summary>
+    protected bool IsOrdered { get; }
 
     /// <summary>The unit that ends the network; the tables, where the head is tied to them or is not trained.</summary>
     public int HeadUnit { get; }
@@ -95,7 +100,10 @@ internal abstract class TrafficWalk<TWish> where TWish : class
         Leave(from);
         Enter(to, UnitOf(Math.Min(layer + 1, layers), layers));
         if (forGradients)
+        {
             Await(_reductions[HeadUnit]);       // the head's gradients begin with no border before them
+            Await(_reductions[_units.Small]);   // and norms stand everywhere
+        }
         return (from, to);
     }
 
@@ -175,9 +183,10 @@ internal abstract class TrafficWalk<TWish> where TWish : class
 
     private void LeaveBack(int unit)
     {
-        if (Kinds[unit].Streams)
+        var isDone = _walks == 1 && unit != UnitNumbers.Tables;         // no other walk, and no other place, adds to it in this pass
+        if (Kinds[unit].Streams && (isDone || !IsOrdered))
             Send(unit);
-        else if (IsLastPass && _walks == 1 && unit != UnitNumbers.Tables)
+        else if (IsLastPass && isDone)
             AskForSum(unit);
         Leave(unit);
     }
@@ -185,7 +194,7 @@ internal abstract class TrafficWalk<TWish> where TWish : class
     /// <summary>Ends a backward pass: what it has made and has not left yet leaves.</summary>
     public void EndPass()
     {
-        for (var unit = Kinds.Count - 1; unit >= 0; unit--)
+        foreach (var unit in _units.Backward)
             if (Kinds[unit].Streams && HasGradients(unit))
                 Send(unit);
         LeaveAll();

@@ -23,6 +23,12 @@ internal readonly struct UnitNumbers(int layers)
 
     public int Count => layers + 3;
 
+    /// <summary>All of them, in the order in which a backward pass is done with them.</summary>
+    public IEnumerable<int> Backward => [.. Enumerable.Range(1, layers + 1).Reverse(), Small, Tables];
+
+    /// <summary>Where a unit stands in <see cref="Backward"/>.</summary>
+    public int PlaceBackward(int unit) => unit == Tables ? Head + 1 : unit == Small ? Head : Head - unit;
+
     /// <summary>The unit of a parameter.</summary>
     public int Of(ParameterSpec spec) => spec.NoWeightDecay ? Small
         : spec.Name.StartsWith(LayerPrefix, StringComparison.Ordinal) ? Layer(LayerOf(spec.Name))

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
@@ -130,7 +131,7 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
             ElementwiseKernel.Convert(source.Pointer<TFrom>(), target.Pointer<TTo>(), source.Count);
     }
 
-    public override double SumOfSquares(Tensor x) => x.DType switch
+    public override ExactSum SumOfSquares(Tensor x) => x.DType switch
     {
         DType.Float32 => ElementwiseKernel.SumOfSquares(x.Pointer<float>(), x.Count),
         DType.BFloat16 => ElementwiseKernel.SumOfSquares(x.Pointer<BFloat16>(), x.Count),

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using System.Runtime.CompilerServices;
 using System.Runtime.Intrinsics;
 
@@ -8,6 +9,8 @@ namespace Handbook.Torch.Kernels;
 internal static unsafe class ElementwiseKernel
 {
     private const int Piece = 65536;
+    private const int Block = 256;              // elements that are added up without exactness
+    private const int BlocksAtOnce = 1 << 18;
 
     /// <summary>target = source, rounded to the nearest value (ties to even) where the target is narrower.</summary>
     public static void Convert<TFrom, TTo>(TFrom* source, TTo* target, long count) where TFrom : unmanaged where TTo : unmanaged =>
@@ -55,15 +58,20 @@ internal static unsafe class ElementwiseKernel
     public static void RoundToBFloat16(float* data, long count) =>
         ThreadTeam.Run(Pieces(count), new RoundBody { Data = data, Count = count });
 
-    /// <summary>Σ x² in float64: it cannot overflow, so the result is finite if and only if every element is.</summary>
-    public static double SumOfSquares<T>(T* data, long count) where T : unmanaged
+    /// <summary>Σ x²: it cannot overflow, so the result is finite if and only if every element is. Each block of 256 elements is added up in
+    /// float64, and blocks exactly: data that is cut at blocks has the same sum.</summary>
+    public static ExactSum SumOfSquares<T>(T* data, long count) where T : unmanaged
     {
-        var pieces = Pieces(count);
-        var partials = Scratch.Get<double>(Scratch.Slot.Partials, pieces);
-        ThreadTeam.Run(pieces, new SquaresBody<T> { Data = data, Partials = partials, Count = count });
-        var sum = 0.0;
-        for (var i = 0; i < pieces; i++)
-            sum += partials[i];
+        var sum = new ExactSum();
+        for (var from = 0L; from < count; from += BlocksAtOnce * Block)
+        {
+            var part = Math.Min(count - from, BlocksAtOnce * Block);
+            var blocks = (int)((part + Block - 1) / Block);
+            var partials = Scratch.Get<double>(Scratch.Slot.Partials, blocks);
+            ThreadTeam.Run(Pieces(part), new SquaresBody<T> { Data = data + from, Partials = partials, Count = part });
+            foreach (var partial in new ReadOnlySpan<double>(partials, blocks))
+                sum.Add(partial);
+        }
         return sum;
     }
 
@@ -186,24 +194,24 @@ internal static unsafe class ElementwiseKernel
 
         public readonly void Invoke(int index)
         {
-            var count = (int)Math.Min(Piece, Count - (long)index * Piece);
-            if (count % Lanes.Width == 0)
-                Run(index, count, new WholeLanes());
-            else
-                Run(index, count, new RaggedLanes(count));
+            var end = Math.Min(Count, (index + 1L) * Piece);
+            for (var from = (long)index * Piece; from < end; from += Block)
+            {
+                var count = (int)Math.Min(Block, end - from);
+                Partials[from / Block] = count % Lanes.Width == 0 ? Run(Data + from, count, new WholeLanes())
+                    : Run(Data + from, count, new RaggedLanes(count));
+            }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Run<TLanes>(int index, int count, TLanes lanes) where TLanes : struct, ILanes
+        private static double Run<TLanes>(T* data, int count, TLanes lanes) where TLanes : struct, ILanes
         {
-            var data = Data + (long)index * Piece;
             if (typeof(T) == typeof(double))
             {
                 var total = 0.0;
                 for (var i = 0; i < count; i++)
                     total += Lanes.Get(data, i) * Lanes.Get(data, i);
-                Partials[index] = total;
-                return;
+                return total;
             }
             Vector512<double> sum0 = Vector512<double>.Zero, sum1 = Vector512<double>.Zero;
             for (var i = 0; i < count; i += 16)
@@ -212,7 +220,7 @@ internal static unsafe class ElementwiseKernel
                 sum0 = Vector512.FusedMultiplyAdd(low, low, sum0);
                 sum1 = Vector512.FusedMultiplyAdd(high, high, sum1);
             }
-            Partials[index] = Vector512.Sum(sum0 + sum1);
+            return Vector512.Sum(sum0 + sum1);
         }
     }
 

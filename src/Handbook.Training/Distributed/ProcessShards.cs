@@ -17,6 +17,8 @@ internal sealed class ProcessShards(ProcessGroup group, JobWatch? watch) : IShar
 
     public void SumParts(Tensor result, Tensor values) => Wait(() => group.ReduceScatter(result, values));
 
+    public void Exchange(Tensor result, Tensor values) => Wait(() => group.AllToAll(result, values));
+
     public void Sum(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
 
     private void Wait(Func<Work> begin) => Work.Run(begin, watch is null ? null : watch.Explain);

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Models;
 using Handbook.Training.Methods;
 
@@ -16,18 +17,20 @@ internal readonly record struct StepSums(double Loss, bool Learned, long Tokens)
     /// <param name="pass">Says whether it is for training and who works together; receives what is measured of this worker's share.</param>
     public static StepSums Run(Decoder model, ITrainingMethod method, IReadOnlyList<LossGroup> groups, LossPass pass)
     {
+        var totals = pass.Workers.Sum([.. groups.Select(group => group.Totals)]);
         for (var i = 0; i < groups.Count; i++)
         {
-            pass.IsLastGroup = i == groups.Count - 1;
-            method.Run(model, groups[i].With(pass.Workers.Sum(groups[i].Totals)), pass);
+            (pass.GroupNumber, pass.IsLastGroup) = (i, i == groups.Count - 1);
+            method.Run(model, groups[i].With(totals[i]), pass);
         }
         if (pass.Training)
             pass.Traffic?.AskForSums();
-        var sums = pass.Workers.SumGroups(pass.Loss, pass.Parts, groups.Sum(group => group.Tokens));
+        var sums = pass.Workers.SumGroups(pass.ExactLoss, ExactSum.Of(pass.Parts), ExactSum.Of(groups.Sum(group => group.Tokens)));
+        var learned = sums[1].Value > 0;
         if (pass is { Training: true, Traffic: { } traffic })
             traffic.AwaitSums();
-        else if (pass.Training && sums[1] > 0)
+        else if (pass.Training && learned)
             pass.Workers.SumGradients(model.Parameters);
-        return new(sums[0], sums[1] > 0, (long)sums[2]);
+        return new(sums[0].Value, learned, (long)sums[2].Value);
     }
 }

@@ -23,6 +23,20 @@ internal abstract class Workers
     /// <summary>The world of one: everything is its own answer, and costs nothing.</summary>
     public static Workers Alone { get; } = new OneWorker();
 
+    /// <summary>Whether what is added up has the same bits however many there are: rows are cut into bins before these are shared out, and
+    /// sums depend on bins alone (<see cref="Shard.IsOrdered"/>).</summary>
+    public bool IsOrdered { get; private set; }
+
+    /// <summary>The same workers, with sums of an order of their own where it is asked for.</summary>
+    public Workers Ordered(bool isOrdered)
+    {
+        if (!isOrdered || IsOrdered)
+            return this;
+        var workers = this is OneWorker ? new OneWorker() : this;
+        workers.IsOrdered = true;
+        return workers;
+    }
+
     /// <summary>How many there are.</summary>
     public abstract int Count { get; }
 
@@ -54,7 +68,7 @@ internal abstract class Workers
     /// <summary>Trains a model together from here on. All call it with the same model.</summary>
     public void Join(ModelParameters parameters)
     {
-        if (Count == 1 || Shards is not { } group)
+        if (Count == 1 && !IsOrdered || Shards is not { } group)
             return;
         parameters.Join(group);
         _traffic = parameters.Traffic;
@@ -81,16 +95,42 @@ internal abstract class Workers
 
     /// <summary>The sums of what everyone brings, place by place.</summary>
     public double[] Sum(params double[] mine) =>
-        Count == 1 ? mine : Sums(Numbers(Gather(Bytes(mine))), mine.Length);
+        Count == 1 ? mine : Added(Numbers(Gather(Bytes(mine))), mine.Length);
 
     /// <summary>The sums of what every group brings, place by place. For whatever is counted by rows.</summary>
-    public double[] SumGroups(params double[] mine) => Count == 1 ? mine : Sums(GatherGroups(mine), mine.Length);
+    public double[] SumGroups(params double[] mine) => Count == 1 ? mine : Added(GatherGroups(mine), mine.Length);
 
     private static byte[] Bytes(double[] numbers) => MemoryMarshal.AsBytes(numbers.AsSpan()).ToArray();
 
     private static double[][] Numbers(IEnumerable<byte[]> parts) => [.. parts.Select(part => MemoryMarshal.Cast<byte, double>(part).ToArray())];
 
-    private static double[] Sums(IEnumerable<double[]> parts, int length)
+    /// <summary>The exact sums of what every group brings, place by place: the same however it is grouped.</summary>
+    public ExactSum[] SumGroups(params ExactSum[] mine) => Count == 1 ? mine : Sums(GatherGroups(Numbers(mine)), mine.Length);
+
+    /// <summary>The exact sums of what everyone brings, place by place.</summary>
+    public ExactSum[] Sum(ExactSum[] mine) => Count == 1 ? mine : Sums(Numbers(Gather(Bytes(Numbers(mine)))), mine.Length);
+
+    // Each sum as how many parts it has, and these.
+    private static double[] Numbers(ExactSum[] sums) => [.. sums.Select(sum => sum.Parts).SelectMany(parts => (double[])[parts.Length, .. parts])];
+
+    private static ExactSum[] Sums(IEnumerable<double[]> everyones, int length)
+    {
+        ExactSum[] sums = [.. Enumerable.Range(0, length).Select(_ => new ExactSum())];
+        foreach (var numbers in everyones)
+        {
+            var at = 0;
+            foreach (var sum in sums)
+            {
+                var count = (int)numbers[at];
+                foreach (var part in numbers.AsSpan(at + 1, count))
+                    sum.Add(part);
+                at += 1 + count;
+            }
+        }
+        return sums;
+    }
+
+    private static double[] Added(IEnumerable<double[]> parts, int length)
     {
         var sums = new double[length];
         foreach (var part in parts)
@@ -140,8 +180,9 @@ internal abstract class Workers
     /// <summary>Whether it is so for anyone.</summary>
     public bool Any(bool mine) => Count == 1 ? mine : Gather([mine ? (byte)1 : (byte)0]).Any(one => one[0] != 0);
 
-    /// <summary>Counts of everyone's rows together.</summary>
-    public GroupTotals Sum(GroupTotals mine) => Count == 1 ? mine : GroupTotals.Of(SumGroups(mine.Numbers));
+    /// <summary>Counts of everyone's rows together, of each of a step's groups.</summary>
+    public IReadOnlyList<GroupTotals> Sum(IReadOnlyList<GroupTotals> mine) => Count == 1 ? mine
+        : [.. SumGroups([.. mine.SelectMany(group => group.Numbers)]).Chunk(GroupTotals.Length).Select(GroupTotals.Of)];
 
     /// <summary>Everyone's sums and counts together.</summary>
     public MetricSums Sum(MetricSums mine)
@@ -192,6 +233,8 @@ internal abstract class Workers
 
     private sealed class OneWorker : Workers
     {
+        protected override IShardGroup Shards => new OneShard();
+
         public override int Count => 1;
 
         public override int Rank => 0;

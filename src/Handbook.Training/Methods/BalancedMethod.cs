@@ -92,7 +92,7 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
         var workers = pass.Workers;
         using var balance = new ExpertBalance(model.Config, group, coefficient * group.Share, workers);
         pass.Balance = balance;
-        if (pass.Training && (workers.Count > 1 || group.Bins.Count > 1 && !inner.CouplesRows))
+        if (pass.Training && (workers.Count > 1 || workers.IsOrdered || group.Bins.Count > 1 && !inner.CouplesRows))
             foreach (var bin in group.Bins)
                 Read(model, bin, pass);
         if (pass.Training)
@@ -101,7 +101,7 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
         inner.Run(model, group, pass);
         if (workers.Any(pass.Parts > before))
         {
-            foreach (var bin in group.Bins)
+            foreach (var bin in pass.BinsOnceMore(group))
                 AddRest(model, bin, balance, pass);
             if (!pass.Training)
                 balance.Hear(workers);

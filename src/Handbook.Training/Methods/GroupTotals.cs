@@ -35,6 +35,9 @@ internal sealed record GroupTotals
     internal double[] Numbers =>
         [Rows, Targets, ChosenRows, RejectedRows, ChosenTokens, Samples, SampleTokens, CountedTokens, PromptTokens];
 
+    /// <summary>How many these are.</summary>
+    internal const int Length = 9;
+
     internal static GroupTotals Of(double[] numbers) => new()
     {
         Rows = (int)numbers[0],

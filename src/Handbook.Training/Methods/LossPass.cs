@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Sharding;
@@ -29,6 +30,9 @@ internal sealed class LossPass
     /// </summary>
     public ParameterTraffic? Traffic { get; init; }
 
+    /// <summary>Which of the step's groups is computed; set by <see cref="StepSums"/>.</summary>
+    internal int GroupNumber { get; set; }
+
     /// <summary>Whether the group is the step's last; set by <see cref="StepSums"/>.</summary>
     internal bool IsLastGroup { get; set; }
 
@@ -38,15 +42,38 @@ internal sealed class LossPass
         for (var i = 0; i < group.Bins.Count; i++)
         {
             _isLast = Balance is null && IsLastGroup && i == group.Bins.Count - 1;
+            TakeTurn(i);
             yield return group.Bins[i];
         }
         _isLast = false;
     }
 
+    /// <summary>The same bins behind all of them, for what is left to learn of some.</summary>
+    internal IEnumerable<Bin> BinsOnceMore(LossGroup group)
+    {
+        for (var i = 0; i < group.Bins.Count; i++)
+        {
+            TakeTurn(MostTurns / 2 + i);
+            yield return group.Bins[i];
+        }
+    }
+
+    // The bins that workers compute at the same time have the same number.
+    private void TakeTurn(long bin)
+    {
+        if (Traffic is not null)
+            Traffic.Turn = GroupNumber * MostTurns + bin;
+    }
+
+    private const long MostTurns = 1 << 20;
+
     private bool _isLast;
 
     /// <summary>Sum of all parts of this worker.</summary>
-    public double Loss { get; private set; }
+    public double Loss => ExactLoss.Value;
+
+    /// <summary>The same, not yet rounded.</summary>
+    internal ExactSum ExactLoss { get; } = new();
 
     /// <summary>Whether any part had something to learn from.</summary>
     public bool Learned => Parts > 0;
@@ -91,7 +118,7 @@ internal sealed class LossPass
     /// <summary>Adds a part whose gradient follows, in parts of value 0.</summary>
     public void Add(double value)
     {
-        Loss += value;
+        ExactLoss.Add(value);
         Parts++;
     }
 }

@@ -63,7 +63,7 @@ internal sealed class Adafactor : Optimizer
                 Step = Updates,
                 WeightDecay = piece.Bucket.Decays ? _step.WeightDecay : 0,
             };
-            var (values, gradients) = (piece.Of(piece.Bucket.Values), piece.Of(piece.Bucket.Gradients!));
+            var (values, gradients) = (piece.Of(piece.Bucket.Values), piece.Of(piece.Bucket.OwnGradients!));
             DeviceKernels.Of(values).AdafactorStep(step, values, gradients, rows, columns, gradientScale);
         }
         _parameters.RefreshCompute();

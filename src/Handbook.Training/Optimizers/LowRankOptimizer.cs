@@ -74,7 +74,7 @@ internal abstract class LowRankOptimizer : Optimizer
         foreach (var (piece, projection, mean, square) in _targets)
         {
             using var scope = TensorScope.Enter();
-            var gradient = piece.Of(piece.Bucket.Gradients!) * gradientScale;
+            var gradient = piece.Of(piece.Bucket.OwnGradients!) * gradientScale;
             if ((Updates - 1) % Options.Gap == 0)
                 Renew(piece, projection, gradient);
             var low = projection.Down(gradient).Contiguous();

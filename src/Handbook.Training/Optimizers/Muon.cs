@@ -49,7 +49,7 @@ internal sealed class Muon : Optimizer
         foreach (var (piece, momentum) in _matrices)
         {
             using var scope = TensorScope.Enter();
-            var gradient = piece.Of(piece.Bucket.Gradients!) * gradientScale;
+            var gradient = piece.Of(piece.Bucket.OwnGradients!) * gradientScale;
             var mean = (piece with { Offset = 0 }).Of(momentum);
             mean.MulInPlace(_options.Momentum);
             mean.AddInPlace(gradient, 1 - _options.Momentum);

@@ -48,7 +48,7 @@ internal abstract class Optimizer : IDisposable
         var traits = OptimizerTraits.Of(kind);
         var layout = StateLayout.Of(options);
         if (parameters.Plan.Shard.Cuts && traits.NeedsMatrices)
-            throw new InputException($"optim: {RecipeNames.Of(kind)} works on whole matrices, which zero_stage {(int)parameters.Plan.Shard.Stage} "
+            throw new InputException($"optim: {RecipeNames.Of(kind)} works on whole matrices, which {(parameters.Plan.Shard.IsOrdered ? "deterministic: true" : $"zero_stage {(int)parameters.Plan.Shard.Stage}")} "
                 + "cuts", fix: "set zero_stage: 0, or an optimiser that treats every element alike, such as adamw_torch");
         switch (kind)
         {

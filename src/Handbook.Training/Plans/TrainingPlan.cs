@@ -80,6 +80,7 @@ internal sealed record TrainingPlan
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         BalancedMethod.RequireWholeRows(run, config.Decoder);
+        RequireOrder(run, count);
         using var weights = Open(adapts ? model : null, source, config, run);
         if (!adapts)
             RequireTrainable(weights, source);
@@ -90,7 +91,8 @@ internal sealed record TrainingPlan
             Source = model,
             ModelFolder = checkpoint ?? initial,
             Config = config,
-            Parameters = Kept(run, weights, adapters).SharedOut(count > 1 ? new((ShardingStage)run.Training.ZeroStage, rank, count) : Shard.Alone),
+            Parameters = Kept(run, weights, adapters).SharedOut(Shard.Of((ShardingStage)run.Training.ZeroStage, rank, count,
+                run.Training.Deterministic)),
             SaveType = saveType,
             Tokenizer = tokenizer,
             Rows = RowPlan.Options(run, tokenizer),
@@ -98,6 +100,15 @@ internal sealed record TrainingPlan
         plan.Note(weights, compute);
         plan.NoteShards(count);
         return plan;
+    }
+
+    // Which answers are written together depends on how prompts are shared out, and with it the last bit of what is said of them.
+    private static void RequireOrder(MethodOptions run, int count)
+    {
+        if (run.Training.Deterministic && run.Definition.ScoresAnswers && count > run.Training.ContextParallelSize)
+            throw new InputException($"deterministic is true, but {count / run.Training.ContextParallelSize} processes share the prompts of "
+                + $"{run.Definition.Name}", why: "answers that are written in other company may differ in a last bit, and then in a word",
+                fix: "set deterministic: false; the same number of processes gives the same bits without it");
     }
 
     /// <summary>Element types of the saved weights and of products.</summary>
@@ -193,6 +204,9 @@ internal sealed record TrainingPlan
 
     private void NoteShards(int count)
     {
+        if (Run.Training.Deterministic)
+            _notes.Add("deterministic: gradients are added up bin by bin in one order, so that any number of processes gives the same bits"
+                + (count > 1 && Run.Training.ZeroStage < 2 ? "; each process owns a part of the sums, as with zero_stage: 2" : ""));
         if (Run.Training.ZeroStage > 0)
             _notes.Add(count == 1 ? $"zero_stage {Run.Training.ZeroStage} has no effect on one process"
                 : $"ZeRO-{Run.Training.ZeroStage}: each of {count} processes keeps 1/{count} of the optimiser's states" + Run.Training.ZeroStage switch

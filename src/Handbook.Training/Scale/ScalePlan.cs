@@ -49,7 +49,8 @@ internal sealed class ScalePlan
         var rows = new List<ScaleRow>();
         foreach (var world in asked.Worlds)
         {
-            ScaleRow[] modes = [.. Enum.GetValues<ShardingStage>().Where(stage => stage == ShardingStage.None || world > 1 && !isWhole)
+            ScaleRow[] modes = [.. Enum.GetValues<ShardingStage>().Where(stage => world == 1 ? stage == ShardingStage.None
+                : run.Training.Deterministic ? stage >= ShardingStage.Gradients : stage == ShardingStage.None || !isWhole)
                 .Select(stage => Row(parameters, stage, world, work, load, run.Training, asked))];
             var best = modes.Where(row => row.Fits).OrderBy(row => row.Step.Seconds).ThenBy(row => row.Memory.Total).FirstOrDefault();
             rows.AddRange(modes.Select(row => row with { IsBest = row == best }));
@@ -60,10 +61,10 @@ internal sealed class ScalePlan
     private static ScaleRow Row(ParameterPlan parameters, ShardingStage stage, int world, double[] work, StepLoad load,
         TrainingOptions training, ScaleOptions asked)
     {
-        var plan = parameters.SharedOut(world > 1 ? new(stage, 0, world) : Shard.Alone);
+        var plan = parameters.SharedOut(Shard.Of(stage, 0, world, training.Deterministic));
         var buckets = BucketLayout.Of(plan);
         var replay = new StepReplay(UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)), [.. buckets.Where(bucket => bucket.Rule.IsTrained)],
-            work, world);
+            work, world, training.Deterministic);
         var memory = RankMemory.Of(plan, buckets, replay.HeadUnit, training);
         var step = world > 1 ? replay.Step(load, asked.Network) : new(default, 0, 0, 0, 0, load.Seconds);
         return new(world, stage, memory, step, asked.Memory is not { } limit || memory.Total <= limit) { Replay = replay };

@@ -26,7 +26,9 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
     /// <param name="trained">The buckets that are trained.</param>
     /// <param name="work">Work in the products of each unit, in any measure; by unit.</param>
     /// <param name="world">How many processes there are.</param>
-    public StepReplay(UnitNumbers units, IReadOnlyList<BucketLayout> trained, IReadOnlyList<double> work, int world) : base(units, trained)
+    /// <param name="isOrdered">Whether gradients are added up pass by pass (<see cref="Shard.IsOrdered"/>).</param>
+    public StepReplay(UnitNumbers units, IReadOnlyList<BucketLayout> trained, IReadOnlyList<double> work, int world, bool isOrdered = false)
+        : base(units, trained, isOrdered)
     {
         (_world, _layers, _tables) = (world, units.Head - 1, UnitNumbers.Tables);
         _buckets = [.. Enumerable.Range(0, units.Count).Select(unit => trained.Where(layout => layout.Unit == unit).ToArray())];

@@ -41,7 +41,7 @@ public static class TrainingRun
         all.Agree("the recipe", recipe.ToYaml());
         var start = all.FirstOnHost(() => RunStart.Decide(recipe, observer.Said, verifyHashes: all.IsFirst));
         all.Agree("the checkpoint to go on from", start.Resume?.Path ?? "none");
-        all = all.InGroupsOf(options.ContextParallelSize);
+        all = all.InGroupsOf(options.ContextParallelSize).Ordered(options.Deterministic);
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
         recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Groups, observer);

@@ -104,7 +104,7 @@ public sealed class BalancedMethodTests
             using var scope = TensorScope.Enter();
             var (own, same, theirs) = Case(kind, options);
             using (own)
-                return Tiny.Step(own, same, BatchLoader.Lay(theirs, its.Share(step, theirs.Length), same, 60), workers: its);
+                return Tiny.Step(own, same, BatchLoader.Lay(theirs, step, same, 60, its), workers: its);
         }))
             result.MustEqual(expected, Rounding, "two workers");
     }

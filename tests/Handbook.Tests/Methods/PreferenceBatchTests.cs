@@ -74,7 +74,7 @@ public sealed class PreferenceBatchTests
 
         Near(expected.GetProperty("loss").GetDouble(), loss, "loss");
         var means = metrics.Means.ToDictionary(m => m.Name, m => m.Mean);
-        var counts = metrics.All.ToDictionary(m => m.Name, m => m.Count);
+        var counts = metrics.All.ToDictionary(m => m.Name, m => m.Count.Value);
         foreach (var metric in expected.GetProperty("metrics").EnumerateObject())
         {
             if (!newest && batch is not "dpo_batch" && s_overPadding.Contains(metric.Name)

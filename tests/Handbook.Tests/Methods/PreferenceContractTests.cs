@@ -146,8 +146,8 @@ public sealed class PreferenceContractTests
             result.MustEqual(expected, Rounding, what);
             Assert.Equal(metrics.All.Select(metric => metric.Name), its.All.Select(metric => metric.Name));
             Assert.All(metrics.All.Zip(its.All),
-                pair => Assert.Equal(pair.First.Sum, pair.Second.Sum, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum))));
-            Assert.Equal(metrics.All.Select(metric => metric.Count), its.All.Select(metric => metric.Count));
+                pair => Assert.Equal(pair.First.Sum.Value, pair.Second.Sum.Value, 1e-9 * Math.Max(1, Math.Abs(pair.First.Sum.Value))));
+            Assert.Equal(metrics.All.Select(metric => metric.Count.Value), its.All.Select(metric => metric.Count.Value));
         }
 
         (StepResult Result, MetricSums Metrics) Run(Decoder model, Workers workers)
@@ -156,8 +156,7 @@ public sealed class PreferenceContractTests
             var sums = new MetricSums();
             model.Parameters.ClearGradients();
             var pass = new LossPass { Training = true, Metrics = sums, Workers = workers };
-            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, workers.Share(step, rows.Length), preference, 60,
-                workers.Context).Groups, pass);
+            var done = StepSums.Run(model, preference, BatchLoader.Lay(rows, step, preference, 60, workers).Groups, pass);
             model.Parameters.SettleGradients();
             return (new(done.Loss, model.Parameters.Specs.ToDictionary(s => s.Name,
                 s => model.Parameters[s.Name].Gradient!.ToArray<double>())), workers.Sum(sums));

@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text.Json;
 using System.Runtime.InteropServices;
+using System.Security.Cryptography;
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
 using Handbook.Recipes;
@@ -78,9 +79,49 @@ public sealed class WholeRunTests : IDisposable
     public void A_run_whose_rows_several_share_logs_the_same(int workers, int context, int zeroStage, string name) =>
         RunShared(workers, zeroStage, name, context);
 
-    private void RunShared(int workers, string name, int context = 1) => RunAndCompare(name, recipe => WorkerPair.Run(workers, its =>
-        TrainingRun.Run(recipe, null, RunObservers.None, null, TestContext.Current.CancellationToken, its, batchProcesses: 1))[0],
-        context == 1 ? [] : [$"--context_parallel_size={context}"]);
+    public static MatrixTheoryData<int, string> DeterministicCases() => new([2, 3], Cases().Select(row => (string)row.Data));
+
+    [Theory, Trait("speed", "slow"), MemberData(nameof(DeterministicCases))]
+    public void A_deterministic_run_has_the_same_bits_however_many_share_it(int workers, string name) => RequireSameBits(workers, 3, name);
+
+    [Theory]
+    [InlineData(3, 0, "sft_text_accumulated")]
+    [InlineData(2, 0, "dpo_aot")]           // losses that depend on one another, sorted
+    [InlineData(3, 3, "kto_lora")]          // on a mean of others
+    [InlineData(2, 2, "reward_chat")]
+    [InlineData(2, 3, "sft_neft")]
+    [InlineData(3, 0, "dpo_sync")]
+    public void A_deterministic_run_has_the_same_bits_in_any_number(int workers, int zeroStage, string name) =>
+        RequireSameBits(workers, zeroStage, name);
+
+    private void RequireSameBits(int workers, int zeroStage, string name)
+    {
+        var (expected, shared) = (default(string), new TemporaryFolder());
+        using (shared)
+            RunAndCompare(name, recipe =>
+            {
+                var stage = OptimizerTraits.Of(recipe.Training.Optimizer()).NeedsMatrices ? 0 : zeroStage;
+                var ordered = recipe with { Training = recipe.Training with { Deterministic = true } };
+                if (OptimizerTraits.Of(recipe.Training.Optimizer()).NeedsMatrices)
+                    workers = 1;
+                var alone = TrainingRun.Run(ordered, cancel: TestContext.Current.CancellationToken);
+                expected = Said(_output.Path);
+                var others = ordered with { Training = ordered.Training with { OutputDir = shared["out"], ZeroStage = stage } };
+                Assert.All(WorkerPair.Run(workers, its => TrainingRun.Run(others, null, RunObservers.None, null,
+                    TestContext.Current.CancellationToken, its, batchProcesses: 1)), run => Assert.Equal(RunEnd.Finished, run.End));
+                Assert.Equal(expected, Said(shared["out"]));
+                return alone;
+            });
+
+        // What is logged, and the bits of what was trained.
+        static string Said(string folder)
+        {
+            var weights = Directory.GetFiles(folder, "*.safetensors").Order(StringComparer.Ordinal).ToArray();
+            Assert.NotEmpty(weights);
+            return string.Join('\n', [.. MetricsFile.ReadAll(folder).Select(step => string.Join(' ', step.Select(m => $"{m.Key}={step.Number(m.Key):r}"))),
+                .. weights.Select(file => Convert.ToHexString(SHA256.HashData(File.ReadAllBytes(file))))]);
+        }
+    }
 
     private void RunAndCompare(string name, Func<Recipe, RunResult> run, params string[] overrides)
     {

@@ -37,9 +37,9 @@ public sealed unsafe class ElementwiseKernelTests
         ElementwiseKernel.Scale(source.Pointer, count, -3);
         Some.Close([.. x.Select(a => -3 * a)], source.ToArray(), 1e-6);
         var squares = x.Sum(a => a * a);
-        Assert.Equal(squares, ElementwiseKernel.SumOfSquares(narrow.Pointer, count), 1e-9 * squares);
-        Assert.Equal(squares, ElementwiseKernel.SumOfSquares(wide.Pointer, count), 1e-9 * squares);
-        Assert.Equal(9 * squares, ElementwiseKernel.SumOfSquares(source.Pointer, count), 1e-5 * squares);
+        Assert.Equal(squares, ElementwiseKernel.SumOfSquares(narrow.Pointer, count).Value, 1e-9 * squares);
+        Assert.Equal(squares, ElementwiseKernel.SumOfSquares(wide.Pointer, count).Value, 1e-9 * squares);
+        Assert.Equal(9 * squares, ElementwiseKernel.SumOfSquares(source.Pointer, count).Value, 1e-5 * squares);
     }
 
     [Fact]
@@ -47,11 +47,11 @@ public sealed unsafe class ElementwiseKernelTests
     {
         using var data = new Rows<float>(1000);
         data.Span.Fill(1e30f);
-        Assert.Equal(1e63, ElementwiseKernel.SumOfSquares(data.Pointer, 1000), 1e57);
+        Assert.Equal(1e63, ElementwiseKernel.SumOfSquares(data.Pointer, 1000).Value, 1e57);
         data.Span[997] = float.NaN;
-        Assert.True(double.IsNaN(ElementwiseKernel.SumOfSquares(data.Pointer, 1000)));
+        Assert.True(double.IsNaN(ElementwiseKernel.SumOfSquares(data.Pointer, 1000).Value));
         data.Span[997] = float.NegativeInfinity;
-        Assert.Equal(double.PositiveInfinity, ElementwiseKernel.SumOfSquares(data.Pointer, 1000));
+        Assert.Equal(double.PositiveInfinity, ElementwiseKernel.SumOfSquares(data.Pointer, 1000).Value);
     }
 
     [Theory, InlineData(1, 1), InlineData(7, 5), InlineData(3000, 70)]

@@ -53,7 +53,7 @@ public sealed unsafe class OptimizerKernelTests
 
         public Span<float> G => _g.Span;
 
-        public double SumOfSquares() => ElementwiseKernel.SumOfSquares(_g.Pointer, _g.Count);
+        public double SumOfSquares() => ElementwiseKernel.SumOfSquares(_g.Pointer, _g.Count).Value;
 
         public void Step(OptimizerRun o, long t, double scale)
         {

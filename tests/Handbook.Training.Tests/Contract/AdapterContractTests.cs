@@ -72,7 +72,7 @@ public sealed class AdapterContractTests
         {
             using var scope = TensorScope.Enter();
             using var model = Tiny.Adapted(network, kind);
-            return Tiny.Step(model, method, BatchLoader.Lay(rows, workers.Share(step, rows.Length), method, 30), Dropping, workers);
+            return Tiny.Step(model, method, BatchLoader.Lay(rows, step, method, 30, workers), Dropping, workers);
         }
     }
 

@@ -121,7 +121,7 @@ public sealed class ContextContractTests
             {
                 using var scope = TensorScope.Enter();
                 using var model = make();
-                return Tiny.Step(model, method, BatchLoader.Lay(rows, workers.Share(step, rows.Length), method, 60, workers.Context), options,
+                return Tiny.Step(model, method, BatchLoader.Lay(rows, step, method, 60, workers), options,
                     workers);
             }
         }

@@ -20,9 +20,9 @@ internal static class LoopRun
         int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, Workers? workers = null, DType? dtype = null,
         string network = "llama", CancellationToken cancel = default)
     {
-        var (all, type) = (workers ?? Workers.Alone, dtype ?? DType.Float32);
+        var (all, type) = ((workers ?? Workers.Alone).Ordered(options.Deterministic), dtype ?? DType.Float32);
         using var scope = TensorScope.Enter();
-        var shard = new Shard((ShardingStage)options.ZeroStage, all.Rank, all.Count);
+        var shard = Shard.Of((ShardingStage)options.ZeroStage, all.Rank, all.Count, options.Deterministic);
         using var model = adapter is not { } kind ? Tiny.Model(network, seed, type, options.Bf16 ? DType.BFloat16 : type, shard: shard)
             : Tiny.Adapted(network, kind, dtype: type, upRate: 4, adapterSeed: seed, shard: shard);
         all.Join(model.Parameters);

@@ -19,6 +19,13 @@ internal sealed class ThreadShards(ThreadShards.Place place, int rank) : IShardG
     public void SumParts(Tensor result, Tensor values) => place.With(rank, values, parts =>
         Add(result, parts, rank * result.Count));
 
+    public void Exchange(Tensor result, Tensor values) => place.With(rank, values, parts =>
+    {
+        var count = values.Count / parts.Length;
+        for (var i = 0; i < parts.Length; i++)
+            result.Narrow(0, i * count, count).CopyFrom(parts[i].Narrow(0, rank * count, count));
+    });
+
     public void Sum(Tensor values) => place.With(rank, values, parts => Add(values, parts, 0));
 
     private static void Add(Tensor result, Tensor[] parts, long start)

@@ -31,7 +31,7 @@ public sealed class WorkersTests
             {
                 using var scope = TensorScope.Enter();
                 using var own = Tiny.Model("llama");
-                return Tiny.Step(own, method, BatchLoader.Lay(rows, its.Share(step, rows.Length), method, 30), workers: its);
+                return Tiny.Step(own, method, BatchLoader.Lay(rows, step, method, 30, its), workers: its);
             });
             foreach (var result in results)
                 result.MustEqual(expected, Rounding, $"{workers} workers, {microBatches.Length} micro-batches");

@@ -73,7 +73,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
 
     public void Run(Decoder model, LossGroup group, LossPass pass)
     {
-        if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Groups > 1))
+        if (objective.CouplesRows && (group.Bins.Count > 1 || pass.Workers.Groups > 1 || pass.Workers.IsOrdered))
             RunTwice(model, group, pass);
         else
             foreach (var bin in pass.Bins(group))
@@ -98,7 +98,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
     private void RunTwice(Decoder model, LossGroup group, LossPass pass)
     {
         var rows = new List<ScoredRow>();
-        var parts = new List<(Bin Bin, AnswerPlaces Places, int FirstRow, int Rows)>();
+        var parts = new List<(AnswerPlaces Places, int FirstRow, int Rows)>();
         foreach (var bin in group.Bins)
         {
             using var scope = TensorScope.Enter();
@@ -107,7 +107,7 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
             var statistics = new HeadStatistics(places.Count, objective.NeedsSquares);
             TokenLogProbs.Of(model, bin, places.Places, places.Targets, statistics, pass.OptionsFor(bin.Batch));
             var scored = Scored(group, bin, places, statistics, pass);
-            parts.Add((bin, places, rows.Count, scored.Count));
+            parts.Add((places, rows.Count, scored.Count));
             rows.AddRange(scored);
             Measure(places, statistics, pass.Metrics);
         }
@@ -121,11 +121,12 @@ internal sealed class PreferenceMethod(string name, IPreferenceObjective objecti
         pass.Add(pass.Workers.IsFirst ? loss : 0);
         if (gradients is null)
             return;
-        foreach (var (bin, places, first, count) in parts)
+        foreach (var (bin, (places, first, count)) in pass.Bins(group).Zip(parts))
         {
             using var scope = TensorScope.Enter();
             // Σ weight · (−log p) has the gradient that is wanted where each weight is minus the derivative.
-            var weights = Array.ConvertAll(Flat(places, gradients.GetRange(own + first, count), group.Share), derivative => -derivative);
+            var weights = Array.ConvertAll(Flat(places, [.. own[first..(first + count)].Select(row => gradients[row])], group.Share),
+                derivative => -derivative);
             pass.Add(TokenLogProbs.WeightedLoss(model, bin, places.Places, places.Targets, weights, options: pass.OptionsFor(bin.Batch)),
                 0);
         }

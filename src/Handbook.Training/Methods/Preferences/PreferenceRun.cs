@@ -64,7 +64,8 @@ internal sealed class PreferenceRun : IMethodRun
             var rows = seen is null ? all : new SelectedRows(all, seen);
             var cache = new ReferenceScores(CacheFolder.Default);
             var layout = start.Run.Preference.SharePrompts ? "shared" : "separate";
-            var key = cache.Key(reference.Folders, start.Model.Compute, objective, $"{layout} {reference.Storage} {survey.ContentOf(seen)}");
+            var key = cache.Key(reference.Folders, start.Model.Compute, objective, $"{layout} {reference.Storage} {survey.ContentOf(seen)}"
+                + (start.Workers.IsOrdered ? " in order" : ""));
             var count = seen is null ? $"{rows.Count:N0}" : $"the run's {rows.Count:N0} of {all.Count:N0}";
             var known = cache.Find(key, rows.Count);
             if (start.Workers.Any(known is null) || known is not { } scores)

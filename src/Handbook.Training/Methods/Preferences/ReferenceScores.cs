@@ -82,12 +82,15 @@ internal sealed class ReferenceScores(CacheFolder cache)
                     throw new OperationCanceledException(cancel);
                 done?.Invoke(start);
                 int[] numbers = [.. Enumerable.Range(start, Math.Min(GroupSize, rows.Count - start))];
-                var mine = workers.Share(numbers, rows.Length);
-                foreach (var bin in BatchLoader.Bins(rows, mine, maxTokens, workers.Context))
+                var mine = new List<int>();
+                foreach (var bin in BatchLoader.Bins(rows, numbers, maxTokens, workers))
                     foreach (var (row, score) in LiveReference.Score(model, bin, objective, rows.Read))
+                    {
                         scores[row] = RequireFinite(score, row);
+                        mine.Add(row);
+                    }
                 if (workers.Groups > 1)
-                    Exchange(workers, scores, mine);
+                    Exchange(workers, scores, [.. mine]);
                 file?.Write(MemoryMarshal.AsBytes(scores.AsSpan(start, numbers.Length)));
                 file?.Flush();
             }

@@ -5,19 +5,27 @@ namespace Handbook.Training.Methods.Preferences;
 /// <summary>The scored rows of a group whose losses depend on one another, from every worker that has some of them.</summary>
 internal static class ScoredRows
 {
-    /// <returns>All rows, by group, and where this worker's own begin among them.</returns>
-    public static (IReadOnlyList<ScoredRow> All, int Own) Gather(IReadOnlyList<ScoredRow> mine, Workers workers)
+    /// <returns>All rows, by their number, however they were shared out, and where this worker's own stand among them.</returns>
+    public static (IReadOnlyList<ScoredRow> All, int[] Own) Gather(IReadOnlyList<ScoredRow> mine, Workers workers)
     {
-        if (workers.Groups == 1)
-            return (mine, 0);
+        var (all, own) = workers.Groups == 1 ? (mine, 0) : Everyones(mine, workers);
+        int[] order = [.. Enumerable.Range(0, all.Count).OrderBy(i => all[i].Row)];
+        var places = new int[all.Count];
+        for (var i = 0; i < order.Length; i++)
+            places[order[i]] = i;
+        return ([.. order.Select(i => all[i])], places[own..(own + mine.Count)]);
+    }
+
+    // Group by group, and where this worker's begin.
+    private static (IReadOnlyList<ScoredRow> All, int Own) Everyones(IReadOnlyList<ScoredRow> mine, Workers workers)
+    {
         var numbers = new List<double>();
         foreach (var row in mine)
             Write(row, numbers);
         var (all, own) = (new List<ScoredRow>(), 0);
-        var group = 0;
-        foreach (var part in workers.GatherGroups([.. numbers]))
+        foreach (var (group, part) in workers.GatherGroups([.. numbers]).Index())
         {
-            if (group++ == workers.Group)
+            if (group == workers.Group)
                 own = all.Count;
             var rest = new Queue<double>(part);
             while (rest.Count > 0)

@@ -35,12 +35,14 @@ internal sealed class RewardMethod(double? centring = null, bool groupsByMicroBa
                 chosen, rejected, metrics: null);
             pass.Add(KnownGradient.Of(scores, loss, pairs.Scatter(chosen, rejected, group.Share, places.Length)), loss);
         }
-        // Once for the whole group: the least and the greatest reward are not sums of those of bins.
-        var everyone = pass.Workers.GatherGroups([.. all.Chosen, .. all.Rejected, .. all.Margins]);
+        // Once for the whole group: the least and the greatest reward are not sums of those of bins. In an order that is theirs alone.
+        var everyone = pass.Workers.GatherGroups([.. all.Chosen.Zip(all.Rejected, all.Margins).SelectMany(pair =>
+            (double[])[pair.First, pair.Second, pair.Third])]).SelectMany(part => part.Chunk(3))
+            .OrderBy(pair => pair[0]).ThenBy(pair => pair[1]).ThenBy(pair => pair[2]).ToArray();
         if (pass.Workers.IsFirst)
             RewardObjective.Evaluate(Column(0), Column(1), Column(2), centring, group.Totals.Rows, [], [], pass.Metrics);
 
-        double[] Column(int third) => [.. everyone.SelectMany(part => part.Skip(third * part.Length / 3).Take(part.Length / 3))];
+        double[] Column(int third) => Array.ConvertAll(everyone, pair => pair[third]);
     }
 
     /// <summary>The rewards of pairs, and where in the scores of a batch they stand.</summary>

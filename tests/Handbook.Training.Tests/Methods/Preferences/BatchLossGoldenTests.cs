@@ -78,7 +78,7 @@ public sealed partial class BatchLossGoldenTests
             : recorded.EndsWith("_sum", StringComparison.Ordinal) ? (recorded[..^4], "sum") : (recorded, "mean");
         foreach (var (metric, sum, count) in metrics.All)
             if (metric == key)
-                return part switch { "sum" => sum, "count" => count, _ => sum / count };
+                return part switch { "sum" => sum.Value, "count" => count.Value, _ => sum.Value / count.Value };
         GoldenCase.NotBuilt($"{name}: metric {recorded}");
         return 0;
     }
