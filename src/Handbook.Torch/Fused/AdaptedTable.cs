@@ -60,7 +60,7 @@ internal sealed class AdaptedTable : AutogradNode
             var tile = Linear.Whole(table, start, Math.Min(height, rows - start)).To(type);
             squares.AddInPlace((tile * tile).Sum(0));
             for (var i = 0; i < downs.Length; i++)
-                crossed[i].AddInPlace(tile.T().Mm(downs[i].Narrow(0, start, tile.Size(0))));
+                crossed[i].AddInPlace(Product.Of(tile.T(), downs[i].Narrow(0, start, tile.Size(0))));
         }
         var (own, ups, result) = (Tensor.Zeros(type, width) + 1, new Tensor[downs.Length], new Tensor?[downs.Length]);
         for (var l = 0; l < adapters.Count; l++)
@@ -74,7 +74,7 @@ internal sealed class AdaptedTable : AutogradNode
             {
                 sum += own * (crossed[i] * ups[i]).Sum(1) * 2;
                 for (var k = 0; k <= l; k++)
-                    sum += (ups[i].Mm(downs[i].T().Mm(downs[k])) * ups[k]).Sum(1);
+                    sum += (Product.Of(ups[i], Product.Of(downs[i].T(), downs[k])) * ups[k]).Sum(1);
             }
             result[l] = scope.Keep(sum.Rsqrt());
             var factor = magnitude.Value.Detach().To(type) * result[l]!;

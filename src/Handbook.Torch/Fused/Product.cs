@@ -15,7 +15,8 @@ namespace Handbook.Torch.Fused;
 /// Large float32 products are those of <see cref="BlockedProductKernel"/> where that is the faster one. The others are shared out here, some
 /// rows of the result to each thread: OpenBLAS cuts such products across their columns, where they are narrow, and was measured to lose a
 /// fifth at the widths of small models. Where the result is far wider than high, each thread has some columns: the right side, which is the
-/// larger one, is then packed once in all. A sum is never cut, so its bits do not depend on the number of threads.
+/// larger one, is then packed once in all. A sum is never cut, and its bits depend on the number of threads only where the library shares a
+/// product out, or ends a block: <see cref="BlockedProductKernel.ForAll"/> is for those who need more.
 /// </para>
 /// </remarks>
 internal static unsafe class Product
@@ -50,7 +51,7 @@ internal static unsafe class Product
     private const long FewestTerms = 1 << 21;
 
     private static bool IsWidened(Tensor left, long columns) =>
-        left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || left.Count * columns <= FewTerms);
+        left.DType == DType.BFloat16 && left.Device.IsCpu && (!Processor.MultipliesBFloat16 || BlockedProductKernel.IsForAll || left.Count * columns <= FewTerms);
 
     /// <summary>Whether the second operand is a weight that is kept narrower than what it is multiplied with: it is widened tile by tile,
     /// which is exact.</summary>

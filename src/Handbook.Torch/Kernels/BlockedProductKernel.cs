@@ -31,15 +31,36 @@ internal static unsafe class BlockedProductKernel
     /// <summary>Most columns beside a left side that is copied, as the gradient of a weight has it: one block takes them all.</summary>
     private const int MostBesideCopies = 576;
 
-    /// <summary>Whether this way was measured to be the faster one. Two sides in bfloat16 are for processors that do not multiply it.</summary>
-    public static bool Suits(Tensor left, Tensor right) => Avx512F.IsSupported && left.Device.IsCpu && IsRead(left.DType, right.DType)
-        && left.Size(0) >= Fewest && left.Size(1) >= Fewest && right.Size(1) >= Fewest && right.Size(1) % ProductTiles.Unit == 0
+    private static int _wanted;
+
+    /// <summary>Whether all products are computed in this way.</summary>
+    public static bool IsForAll => Volatile.Read(ref _wanted) > 0;
+
+    /// <summary>Computes all products in this way, whatever their size and the processor, until the result is disposed of: then no bit
+    /// depends on the number of threads, as it may where the library shares a product out.</summary>
+    public static IDisposable ForAll(bool isWanted = true)
+    {
+        Interlocked.Add(ref _wanted, isWanted ? 1 : 0);
+        return new Wanted(isWanted ? 1 : 0);
+    }
+
+    private sealed class Wanted(int count) : IDisposable
+    {
+        public void Dispose() => Interlocked.Add(ref _wanted, -Interlocked.Exchange(ref count, 0));
+    }
+
+    /// <summary>Whether this way is wanted, or was measured to be the faster one.</summary>
+    public static bool Suits(Tensor left, Tensor right) => left.Device.IsCpu && IsRead(left.DType, right.DType)
+        && (IsForAll ? Avx.IsSupported && Fma.IsSupported && left.Size(1) > 0 : IsFaster(left, right));
+
+    private static bool IsFaster(Tensor left, Tensor right) => Avx512F.IsSupported && left.Size(0) >= Fewest && left.Size(1) >= Fewest && right.Size(1) >= Fewest && right.Size(1) % ProductTiles.Unit == 0
         && left.Size(0) * left.Size(1) * right.Size(1) >= FewestTerms
         && (left.Stride(1) == 1 || (left.Stride(0) == 1 && right.Size(1) <= MostBesideCopies))
         && (right.Stride(0) == 1 || right.Stride(1) == 1);
 
+    // Two sides in bfloat16 are for processors that do not multiply it.
     private static bool IsRead(DType left, DType right) => right == DType.BFloat16
-        ? left == DType.Float32 || (left == DType.BFloat16 && !Processor.MultipliesBFloat16)
+        ? left == DType.Float32 || (left == DType.BFloat16 && (IsForAll || !Processor.MultipliesBFloat16))
         : (left, right) == (DType.Float32, DType.Float32);
 
     /// <summary>result (+)= left · right, of any sizes and strides.</summary>

@@ -4,6 +4,7 @@ using Handbook.Models.Generation;
 using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Torch;
+using Handbook.Torch.Kernels;
 using Handbook.Training;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Distributed;
@@ -54,6 +55,7 @@ public static class TrainingRun
 
         TorchRuntime.Load();       // after all that needs no tensor
         observer.Said(TorchRuntime.Description);
+        using var products = BlockedProductKernel.ForAll(options.Deterministic);
         foreach (var warning in TorchRuntime.Warnings)
             observer.Warned(warning);
         foreach (var note in plan.Notes)

@@ -99,6 +99,42 @@ public sealed class BlockedProductKernelTests
         }
     }
 
+    // Sizes that are the library's otherwise: wide, small, and of no whole blocks.
+    [Theory]
+    [InlineData(70, 90, 5000)]
+    [InlineData(300, 400, 900)]
+    [InlineData(20, 500, 37)]
+    public void Where_it_is_wanted_for_all_no_bit_depends_on_the_number_of_threads(int rows, int terms, int columns)
+    {
+        using var scope = TensorScope.Enter();
+        Tensor x = Some(1, rows, terms), weight = Some(2, columns, terms), dy = Some(3, rows, columns), bias = Some(4, columns, 1).View(columns);
+        using (BlockedProductKernel.ForAll())
+        {
+            var threads = ThreadTeam.Threads;
+            var bits = All();
+            Assert.Equal(bits, Threads.One(All));
+            try
+            {
+                TorchRuntime.Threads = 5;
+                Assert.Equal(bits, All());
+            }
+            finally
+            {
+                TorchRuntime.Threads = threads;
+            }
+        }
+        Assert.False(BlockedProductKernel.IsForAll);
+
+        float[] All()
+        {
+            using var inner = TensorScope.Enter();
+            var small = weight.To(DType.BFloat16);
+            Tensor[] products = [Product.Linear(x, weight, bias), Product.Of(dy, weight), Product.Of(dy.T(), x), Product.Linear(x, small, null),
+                Product.Linear(x.To(DType.BFloat16), small, bias.To(DType.BFloat16)), Product.Of(dy.To(DType.BFloat16), small)];
+            return [.. products.SelectMany(product => product.To(DType.Float32).ToArray<float>())];
+        }
+    }
+
     [Fact]
     public void What_is_no_number_stays_in_its_row()
     {
