@@ -41,7 +41,7 @@ internal sealed class Evaluator(ITokenRows rows, ITrainingMethod method, int bat
             int[] numbers = [.. Enumerable.Range(start, Math.Min(groupSize, rows.Count - start))];
             var pass = new LossPass { Metrics = mine, IsUntrained = isUntrained, Workers = all };
             var group = BatchLoader.Group(rows, numbers, method, maxTokens, all);
-            var step = StepSums.Run(model, method, method.Make(model, 0, [group], pass), pass);
+            var step = StepSums.Run(model, method, method.Make(model, 0, [group], pass), pass, cancel: cancel);
             if (step.Learned && all.IsFirst)
                 mine.Add("loss", step.Loss * numbers.Length, numbers.Length);
             count?.Advance(numbers.Length);

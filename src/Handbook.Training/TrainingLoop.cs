@@ -84,17 +84,20 @@ internal sealed class TrainingLoop : IDisposable
             Evaluate(0);
         using (var loader = new BatchLoader(_job.Train, _plan, _job.Method, _job.MaxTokens, _state.Step, _plan.TotalSteps, _job.Workers))
         {
-            while (_state.Step < _plan.TotalSteps)
+            var work = _state.Step < _plan.TotalSteps ? loader.Next() : null;
+            var ahead = StepAhead.Of(work, cancel).Joined(_job.Workers);
+            while (work is not null)
             {
-                if (_job.Workers.Any(cancel.IsCancellationRequested))
+                if (ahead.Stops || _job.Workers.Count == 1 && cancel.IsCancellationRequested)
                 {
                     finished = false;
                     break;
                 }
-                var work = loader.Next();
-                Step(work);
+                var next = _state.Step + 1 < _plan.TotalSteps ? loader.Next() : null;
+                ahead = Step(work, ahead.Totals, StepAhead.Of(next, cancel), cancel);
                 _state.Seconds = before + clock.Elapsed.TotalSeconds;
                 After(work.Rows.EpochAfter);
+                work = next;
             }
             waited = loader.Waited;
         }
@@ -110,7 +113,10 @@ internal sealed class TrainingLoop : IDisposable
     }
 
     /// <summary>One optimiser step.</summary>
-    private void Step(StepWork work)
+    /// <param name="totals">Counts of everyone's rows.</param>
+    /// <param name="next">What this worker knows of the next one.</param>
+    /// <returns>What all know of the next one.</returns>
+    private StepAhead Step(StepWork work, IReadOnlyList<GroupTotals> totals, StepAhead next, CancellationToken cancel)
     {
         using var scope = TensorScope.Enter();
         var parameters = _job.Model.Parameters;
@@ -130,8 +136,9 @@ internal sealed class TrainingLoop : IDisposable
             Traffic = parameters.Traffic,
             IsUntrained = IsUntrained(),
         };
-        var (loss, learned, tokens) = StepSums.Run(_job.Model, _job.Method, _job.Method.Make(_job.Model, _state.Step, work.Groups, pass),
-            pass);
+        var groups = _job.Method.Make(_job.Model, _state.Step, work.Groups, pass);
+        var (loss, learned, tokens, ahead) = StepSums.Run(_job.Model, _job.Method, groups, pass,
+            ReferenceEquals(groups, work.Groups) ? totals : null, next, cancel);
         RequireFinite(loss, "loss", work);
         var rate = _schedule.At(_state.Step);
         double? norm = null;
@@ -153,6 +160,7 @@ internal sealed class TrainingLoop : IDisposable
         _lastNorm = norm ?? 0;
         _lastRate = rate;
         _observer.Stepped(new StepReport(_state.Step, work.Rows.EpochAfter, loss, rate, norm, tokens));
+        return ahead;
     }
 
     /// <summary>Whether every weight is still as the run found it: the first steps of a warm-up may have the rate 0, and change

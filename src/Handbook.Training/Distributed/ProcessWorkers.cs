@@ -20,7 +20,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
         ? _shards = new ProcessShards(all, watch) : null);
 
     // What is usual fits in one message: its length, and as many bytes.
-    private const int Frame = 256;
+    private const int Frame = 512;
 
     public override int Count => group.Size;
 

@@ -107,6 +107,18 @@ internal abstract class Workers
     /// <summary>The exact sums of what every group brings, place by place: the same however it is grouped.</summary>
     public ExactSum[] SumGroups(params ExactSum[] mine) => Count == 1 ? mine : Sums(GatherGroups(Numbers(mine)), mine.Length);
 
+    /// <summary>In one message: the exact sums of what every group brings, and whether something is so for anyone.</summary>
+    /// <param name="counts">Numbers whose sums need no care, such as whole ones.</param>
+    public (ExactSum[] Sums, double[] Counts, bool Any) SumGroups(ExactSum[] mine, double[] counts, bool flag)
+    {
+        if (Count == 1)
+            return (mine, counts, flag);
+        var everyones = Numbers(Gather(Bytes([flag ? 1 : 0, .. counts, .. Numbers(mine)])));
+        double[][] groups = [.. everyones.Where((_, rank) => rank % GroupSize == 0)];
+        return (Sums(groups.Select(numbers => numbers[(1 + counts.Length)..]), mine.Length),
+            Added(groups.Select(numbers => numbers[1..]), counts.Length), everyones.Any(numbers => numbers[0] != 0));
+    }
+
     /// <summary>The exact sums of what everyone brings, place by place.</summary>
     public ExactSum[] Sum(ExactSum[] mine) => Count == 1 ? mine : Sums(Numbers(Gather(Bytes(Numbers(mine)))), mine.Length);
 
@@ -181,8 +193,8 @@ internal abstract class Workers
     public bool Any(bool mine) => Count == 1 ? mine : Gather([mine ? (byte)1 : (byte)0]).Any(one => one[0] != 0);
 
     /// <summary>Counts of everyone's rows together, of each of a step's groups.</summary>
-    public IReadOnlyList<GroupTotals> Sum(IReadOnlyList<GroupTotals> mine) => Count == 1 ? mine
-        : [.. SumGroups([.. mine.SelectMany(group => group.Numbers)]).Chunk(GroupTotals.Length).Select(GroupTotals.Of)];
+    public IReadOnlyList<GroupTotals> Sum(IReadOnlyList<GroupTotals> mine) =>
+        Count == 1 ? mine : GroupTotals.ListOf(SumGroups(GroupTotals.NumbersOf(mine)));
 
     /// <summary>Everyone's sums and counts together.</summary>
     public MetricSums Sum(MetricSums mine)

@@ -35,10 +35,12 @@ internal sealed record GroupTotals
     internal double[] Numbers =>
         [Rows, Targets, ChosenRows, RejectedRows, ChosenTokens, Samples, SampleTokens, CountedTokens, PromptTokens];
 
-    /// <summary>How many these are.</summary>
-    internal const int Length = 9;
+    /// <summary>Those of several groups.</summary>
+    internal static double[] NumbersOf(IEnumerable<GroupTotals> groups) => [.. groups.SelectMany(group => group.Numbers)];
 
-    internal static GroupTotals Of(double[] numbers) => new()
+    internal static IReadOnlyList<GroupTotals> ListOf(double[] numbers) => [.. numbers.Chunk(new GroupTotals().Numbers.Length).Select(Of)];
+
+    private static GroupTotals Of(double[] numbers) => new()
     {
         Rows = (int)numbers[0],
         Targets = numbers[1],

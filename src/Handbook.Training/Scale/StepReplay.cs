@@ -11,7 +11,7 @@ namespace Handbook.Training.Scale;
 /// </remarks>
 internal sealed class StepReplay : TrafficWalk<Arrival>
 {
-    private const int Frame = 256;          // bytes of a meeting's message
+    private const int Frame = 512;          // bytes of a meeting's message
 
     private readonly BucketLayout[][] _buckets;
     private readonly bool[] _made, _bordered;
@@ -55,15 +55,14 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
         (_busy, _waited, _sent, _operations, _wishes, _network) = (0, 0, default, 0, 0, network);
         var began = _now;
         BeginStep();
-        Meet();             // whether somebody was asked to stop
-        Meet();             // counts of the rows
         var seconds = load.Seconds * pace / load.Passes;
         for (var pass = 0; pass < load.Passes; pass++)
             Pass(seconds * load.ForwardShare, seconds * (1 - load.ForwardShare), isLast: pass == load.Passes - 1);
         AskForSums();
-        Meet();             // losses
+        Meet();             // the loss; counts of the next step's rows, and whether somebody was asked to stop
         AwaitSums();
-        Meet();             // norms
+        if (Kinds.Any(kind => kind.IsCut))
+            Meet();         // the norm
         Changed();
         return new(_sent, _operations, _wishes, _busy, _waited, _now - began);
     }

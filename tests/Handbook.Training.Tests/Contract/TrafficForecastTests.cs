@@ -110,7 +110,7 @@ public sealed class TrafficForecastTests
         var network = new NetworkSpeed(1e9, 0);
 
         var idle = replay.Step(new() { Passes = 2, Tokens = 1 }, network);
-        Assert.InRange(idle.Hidden, 0, 0.02);           // there is nothing beside which it could pass but a few meetings
+        Assert.InRange(idle.Hidden, 0, 0.03);           // there is nothing beside which it could pass but a few meetings
 
         var busy = replay.Step(new() { Passes = 2, Tokens = 1, Seconds = 1000 * idle.Busy, TrainsMatrices = true }, network);
         Assert.Equal(idle.Sent, busy.Sent);
