@@ -43,8 +43,11 @@ public sealed record ForwardOptions
 public sealed class Decoder : IDisposable
 {
     private readonly DecoderLayer[] _layers;
-    private readonly Norm _finalNorm;
+    private readonly Norm? _embeddingNorm;
+    private readonly Norm? _finalNorm;
     private readonly Parameter _embedding;
+    private readonly Parameter? _projectIn;
+    private readonly Parameter? _projectOut;
     private readonly Parameter? _positions;
     private readonly Parameter _head;
     private readonly RotaryTables _rotary;
@@ -58,9 +61,17 @@ public sealed class Decoder : IDisposable
         _embedding = parameters["embed.weight"];
         _positions = config.Positions == PositionKind.Learned ? parameters["positions.weight"] : null;
         _layers = [.. Enumerable.Range(0, config.Layers).Select(i => new DecoderLayer(config, i, parameters))];
-        _finalNorm = new Norm(config, parameters, "final_norm");
+        _projectIn = parameters.Find(ParameterSpec.ProjectIn);
+        _projectOut = parameters.Find(ParameterSpec.ProjectOut);
+        _embeddingNorm = config.EmbeddingNorm ? new Norm(config, parameters, "embed_norm") : null;
+        _finalNorm = config.FinalNorm ? new Norm(config, parameters, "final_norm") : null;
         _head = config.Head == ModelHead.Score ? parameters["score.weight"] : parameters[ParameterSpec.Head];
-        HeadOptions = new HeadOptions { Scale = config.LogitScale, SoftCap = config.LogitSoftCap ?? 0 };
+        HeadOptions = new HeadOptions
+        {
+            Bias = parameters.Find("head.bias"),
+            Scale = config.LogitScale,
+            SoftCap = config.LogitSoftCap ?? 0,
+        };
         _rotary = new RotaryTables(config);
     }
 
@@ -70,14 +81,14 @@ public sealed class Decoder : IDisposable
     /// <summary>Its weights.</summary>
     internal ModelParameters Parameters { get; }
 
-    /// <summary>[V, D]; the embedding itself where the head is tied.</summary>
+    /// <summary>[V, D], with a width of its own where the tables have one; the embedding itself where the head is tied.</summary>
     /// <exception cref="InputException">The model is a reward model.</exception>
     internal Parameter Head => Config.Head == ModelHead.Language ? _head : throw new InputException(
         "this is a reward model: it scores texts and cannot predict tokens",
             why: "its head is score.weight, in the place of a language model's",
         fix: "name a language model, such as the one that the reward model was trained from");
 
-    /// <summary>Factor and soft cap on the logits.</summary>
+    /// <summary>Bias, factor and soft cap of the logits.</summary>
     internal HeadOptions HeadOptions { get; }
 
     /// <summary>Element type of products.</summary>
@@ -136,23 +147,26 @@ public sealed class Decoder : IDisposable
         }
         if (traffic is not null)
             (residual, delta) = traffic.Cross(_layers.Length, _layers.Length, residual, delta);
-        var (_, hidden) = _finalNorm.Forward(residual, delta, Compute);
+        var hidden = FinalNorm(residual, delta);
         options.Observer?.Invoke(_layers.Length, hidden);
         return scope.Keep(hidden);
     }
 
-    /// <summary>The rows of the embedding, with learned positions; [N, D], in the master's precision.</summary>
+    /// <summary>What enters layer 0: the rows of the embedding, with learned positions, and behind its norm where there is one; [N, D], in
+    /// the master's precision.</summary>
     internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions)
     {
         using var scope = TensorScope.Enter();
         var (type, padding) = (Parameters.Plan.Residual, Config.PaddingRow ?? -1);
         // what is multiplied by magnitudes are tokens, not their positions
         var scales = _embedding.Adapters.Any(adapter => adapter.HasMagnitude);
-        var (table, inverse) = (scales ? null : _positions, scales ? AdaptedTable.InverseNorms(_embedding, type) : []);
-        var y = TokenEmbedding.Forward(tokens, positions, _embedding, table, type, Config.EmbeddingScale, padding);
+        var apart = scales || _projectIn is not null;
+        var (table, inverse) = (apart ? null : _positions, scales ? AdaptedTable.InverseNorms(_embedding, type) : []);
+        var first = Config.FirstPosition;
+        var y = TokenEmbedding.Forward(tokens, positions, _embedding, table, type, Config.EmbeddingScale, padding, first);
         if (_embedding.Replaced is { } replaced && replaced.Find(tokens.Host) is { Places.Length: > 0 } found)
             y = RowReplace.Forward(y, found.Places, TokenEmbedding.Forward(found.Which, Array.ConvertAll(found.Places,
-                place => positions.Host[place]), replaced.Rows, table, type, Config.EmbeddingScale));
+                place => positions.Host[place]), replaced.Rows, table, type, Config.EmbeddingScale, firstPosition: first));
         for (var i = 0; i < _embedding.Adapters.Count; i++)
         {
             var adapter = _embedding.Adapters[i];
@@ -162,16 +176,26 @@ public sealed class Decoder : IDisposable
             if (adapter.Parts[0].Magnitude is { } magnitude)
                 y = AdaptedTable.Scale(y, magnitude, inverse[i]!);
         }
-        if (scales && _positions is not null)
-            y += TokenEmbedding.Forward(positions, positions, _positions, null, type);
-        return scope.Keep(y);
+        if (_projectIn is not null)
+            y = Linear.Forward(y.To(Compute), _projectIn, null).To(type);
+        if (apart && _positions is not null)
+            y += TokenEmbedding.Forward(Config.FirstPosition == 0 ? positions : Array.ConvertAll(positions.Host, at => at + first),
+                positions, _positions, null, type);
+        return scope.Keep(_embeddingNorm is null ? y : _embeddingNorm.Forward(y, null, type).Output);
     }
 
-    /// <summary>The last norm with the addition before it; [N, D].</summary>
-    internal Tensor FinalNorm(Tensor residual, Tensor? delta) => _finalNorm.Forward(residual, delta, Compute).Output;
+    /// <summary>What the head reads: the last norm with the addition before it, and the projection to the width of the head; [N,
+    /// D].</summary>
+    internal Tensor FinalNorm(Tensor residual, Tensor? delta)
+    {
+        using var scope = TensorScope.Enter();
+        var y = _finalNorm is not null ? _finalNorm.Forward(residual, delta, Compute).Output
+            : (delta is null ? residual : residual + delta.To(residual.DType)).To(Compute);
+        return scope.Keep(_projectOut is null ? y : Linear.Forward(y, _projectOut, null));
+    }
 
-    /// <summary>The rotation for positions below <paramref name="length"/>; null where the model does not rotate.</summary>
-    internal RotaryTable? Rotary(int length) => _rotary.For(length);
+    /// <summary>The rotation of each layer for positions below <paramref name="length"/>.</summary>
+    internal LayerRotations Rotary(int length) => _rotary.For(length);
 
     /// <summary>All logits of a stream; [N, V], float32 or float64. For tests, generation and inspection;
     /// training never builds them.</summary>

@@ -44,6 +44,16 @@ public sealed record DecoderConfig
     /// <summary>Where a layer's norms stand relative to attention and feed-forward.</summary>
     public NormPlacement NormPlacement { get; init; } = NormPlacement.Before;
 
+    /// <summary>The stream goes on with what a block read, its norm's output, instead of what the norm read (BLOOM's
+    /// <c>apply_residual_connection_post_layernorm</c>).</summary>
+    public bool ResidualFromNorm { get; init; }
+
+    /// <summary>A norm of the embeddings before layer 0 (BLOOM).</summary>
+    public bool EmbeddingNorm { get; init; }
+
+    /// <summary>A norm behind the last layer. Where layers end in one of their own there is none (OPT 350M).</summary>
+    public bool FinalNorm { get; init; } = true;
+
     /// <summary>ε under the root of the norms.</summary>
     public required double NormEpsilon { get; init; }
 
@@ -71,6 +81,16 @@ public sealed record DecoderConfig
     /// <summary>The head that predicts tokens is the embedding itself; there is no <c>head.weight</c>.</summary>
     public bool TiedHead { get; init; }
 
+    /// <summary>A bias on the head that predicts tokens (Phi, GPT-J).</summary>
+    public bool HeadBias { get; init; }
+
+    /// <summary>Width of the tables of tokens where it is not D: two more projections lead to the residual stream and back (OPT 350M). 0
+    /// means D.</summary>
+    public int EmbeddingSize { get; init; }
+
+    /// <summary>Width of the tables of tokens.</summary>
+    public int TableSize => EmbeddingSize == 0 ? HiddenSize : EmbeddingSize;
+
     /// <summary>How the network learns where a token stands.</summary>
     public PositionKind Positions { get; init; } = PositionKind.Rope;
 
@@ -84,17 +104,32 @@ public sealed record DecoderConfig
     /// pairs: an odd number rotates one more, with the frequencies of the odd one, as the reference library does.</summary>
     public required int RotarySize { get; init; }
 
+    /// <summary>Neighbouring dimensions turn together, 2i with 2i + 1, and not i with i + RotarySize/2 (GPT-J, Cohere, GLM).</summary>
+    public bool InterleavedRope { get; init; }
+
+    /// <summary>The rotation of layers with a window; null where it is that of the others (Gemma 3).</summary>
+    public RopeBase? WindowRope { get; init; }
+
+    /// <summary>Row of position 0 in a table of learned positions (OPT).</summary>
+    public int FirstPosition { get; init; }
+
     /// <summary>Per layer: a token at t sees t−w+1 … t; 0 sees everything before it. Empty: no layer has a window.</summary>
     public ValueList<int> SlidingWindows { get; init; } = [];
 
     /// <summary>Layers that get no rotation (NoPE, arXiv:2305.19466).</summary>
     public ValueList<int> LayersWithoutRope { get; init; } = [];
 
-    /// <summary>Norm of queries and keys before the rotation.</summary>
+    /// <summary>Norm of queries and keys.</summary>
     public QueryKeyNorm QueryKeyNorm { get; init; }
 
-    /// <summary>Attention and feed-forward read the same input and are added together (GPT-J, GPT-NeoX).</summary>
+    /// <summary>That norm stands behind the rotation, and not before it (HunYuan).</summary>
+    public bool QueryKeyNormAfterRope { get; init; }
+
+    /// <summary>Attention and feed-forward read the same stream and are added together (GPT-J, GPT-NeoX).</summary>
     public bool ParallelResidual { get; init; }
+
+    /// <summary>Then both read the same norm of it (GPT-J, Phi, Cohere), and not one each (GPT-NeoX).</summary>
+    public bool SharedNorm { get; init; }
 
     /// <summary>Factor on the scores q·k instead of 1/√E; null means 1/√E.</summary>
     public double? AttentionMultiplier { get; init; }
@@ -149,6 +184,9 @@ public sealed record DecoderConfig
     /// <summary>The element type the file says its weights have; null where it says nothing.</summary>
     public DType? DType { get; init; }
 
+    /// <summary>The rotation of a layer.</summary>
+    internal RopeBase Rope(int layer) => WindowRope is { } own && SlidingWindow(layer) > 0 ? own : new(RopeTheta, RopeScaling);
+
     /// <summary>Longest text the model was made for, with its rotary scaling: a factor may stretch
     /// <see cref="MaxPositions"/>, or be in it already.</summary>
     public int LongestText => Positions == PositionKind.Learned || RopeScaling is not { } scaling ? MaxPositions
@@ -202,19 +240,25 @@ public enum NormPlacement
 
     /// <summary>x + norm(block(norm(x))) (Gemma 2).</summary>
     BeforeAndAfter,
+
+    /// <summary>norm(x + block(x)) (Vaswani et al. 2017, arXiv:1706.03762; OPT 350M).</summary>
+    OfSum,
 }
 
 /// <summary>How the network learns where a token stands.</summary>
 public enum PositionKind
 {
-    /// <summary>Rotary, in two halves: dimension i turns with i + RotarySize/2. Su et al. 2021, arXiv:2104.09864.</summary>
+    /// <summary>Rotary. Su et al. 2021, arXiv:2104.09864.</summary>
     Rope,
 
     /// <summary>A learned embedding per position, added to the token's.</summary>
     Learned,
 }
 
-/// <summary>What queries and keys are scaled by before they are rotated.</summary>
+/// <summary>What turns the queries and keys of a layer: the base of the frequencies, and how they are stretched.</summary>
+public sealed record RopeBase(double Theta, RopeScaling? Scaling);
+
+/// <summary>How far a norm of queries and keys reaches; its kind is <see cref="DecoderConfig.Norm"/>.</summary>
 public enum QueryKeyNorm
 {
     /// <summary>Nothing.</summary>
@@ -222,6 +266,9 @@ public enum QueryKeyNorm
 
     /// <summary>One weight of length E, over each head (Qwen 3, Gemma 3).</summary>
     PerHead,
+
+    /// <summary>Over each head, with a weight of length E for each (StableLM, Cohere).</summary>
+    EachHead,
 
     /// <summary>Over the whole projection, weights of length H·E and K·E (OLMo 2).</summary>
     WholeProjection,

@@ -45,7 +45,7 @@ public sealed record GenerationDefaults
         var path = Path.Combine(folder, FileName);
         var json = PublishedJson.ReadIfThere(path) ?? [];
         var reader = new ConfigReader(json, path);
-        var eos = reader.TokenIds("eos_token_id", int.MaxValue, 0);
+        var eos = reader.TokenIds("eos_token_id", [], 0);
         var defaults = new GenerationDefaults
         {
             BosId = reader.TokenId("bos_token_id") ?? config.BosId,

@@ -30,10 +30,10 @@ internal enum ParameterStorage
 /// rows that come with it.</param>
 internal sealed record WeightQuantisation(QuantisedFormat Format, DType Compute, bool RoundsInputs = false)
 {
-    /// <summary>Whether the reference quantises such a parameter: the linear weights of the layers. Embeddings and the head stay as they
+    /// <summary>Whether the reference quantises such a parameter: linear weights. Embeddings and the head stay as they
     /// are, and so do the router and the score head, which are multiplied in full precision.</summary>
     public static bool Applies(ParameterSpec spec) => spec.Kind == ParameterKind.Weight && !spec.IsExact
-        && spec.Name.StartsWith("layers.", StringComparison.Ordinal);
+        && (spec.Name.StartsWith("layers.", StringComparison.Ordinal) || spec.Name is ParameterSpec.ProjectIn or ParameterSpec.ProjectOut);
 }
 
 /// <summary>How one parameter is kept.</summary>

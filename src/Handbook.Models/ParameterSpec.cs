@@ -4,10 +4,11 @@ namespace Handbook.Models;
 /// <remarks>
 /// Our names, with i the layer (a bias stands beside its weight under <c>.bias</c>; linear weights are [out, in]):
 /// <code>
-/// embed.weight [V, D]        positions.weight [P, D]
+/// embed.weight [V, D]        positions.weight [P, D]       embed_norm.weight [D], where embeddings have a norm
+/// where tables have a width T of their own: embed.weight [V, T], project_in.weight [D, T], project_out.weight [T, D], head.weight [V, T]
 /// layers.i.attention_norm.weight [D]; layers.i.attention_output_norm.weight where a norm stands behind attention
 /// layers.i.attention.query.weight [H·E, D]   .key.weight [K·E, D]   .value.weight [K·E, D]   .output.weight [D, H·E]
-/// layers.i.attention.query_norm.weight   .key_norm.weight, where queries and keys have norms
+/// layers.i.attention.query_norm.weight   .key_norm.weight, where queries and keys have norms; [E], [heads·E] or [heads, E]
 /// layers.i.mlp_norm.weight [D]; layers.i.mlp_output_norm.weight
 /// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
 /// with experts: layers.i.mlp.router.weight [E, D]; the three above under layers.i.mlp.experts.e
@@ -49,6 +50,9 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
 
     /// <summary>The name of the table of learned positions.</summary>
     internal const string Positions = "positions.weight";
+
+    /// <summary>The names of the projections between tables of tokens and the residual stream.</summary>
+    internal const string ProjectIn = "project_in.weight", ProjectOut = "project_out.weight";
 
     /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one
     /// would change what follows.</summary>

@@ -18,11 +18,16 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
     /// with d the rotated dimensions, s the factor, m the original length. Same formulas as the reference library, in float64.
     /// </remarks>
     /// <param name="sequenceLength">Largest position + 1 of the batch; matters for dynamic and longrope only.</param>
-    public static RopeFrequencies Compute(DecoderConfig config, int sequenceLength)
+    public static RopeFrequencies Compute(DecoderConfig config, int sequenceLength) =>
+        Compute(config, new(config.RopeTheta, config.RopeScaling), sequenceLength);
+
+    /// <inheritdoc cref="Compute(DecoderConfig, int)"/>
+    /// <param name="rope">θ and how it is stretched.</param>
+    public static RopeFrequencies Compute(DecoderConfig config, RopeBase rope, int sequenceLength)
     {
         var d = config.RotarySize;
-        var theta = config.RopeTheta;
-        if (config.RopeScaling is not { } scaling)
+        var theta = rope.Theta;
+        if (rope.Scaling is not { } scaling)
             return new(Plain(theta, d), 1);
         var original = scaling.OriginalMaxPositions ?? config.MaxPositions;
         switch (scaling.Kind)
@@ -51,7 +56,10 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
 
     /// <summary>Whether the frequencies depend on the sequence's length, so that they cannot be computed once.</summary>
     public static bool DependOnLength(DecoderConfig config) =>
-        config.RopeScaling?.Kind is RopeScalingKind.Dynamic or RopeScalingKind.LongRope;
+        DependOnLength(config.RopeScaling) || DependOnLength(config.WindowRope?.Scaling);
+
+    /// <inheritdoc cref="DependOnLength(DecoderConfig)"/>
+    public static bool DependOnLength(RopeScaling? scaling) => scaling?.Kind is RopeScalingKind.Dynamic or RopeScalingKind.LongRope;
 
     private static double[] Plain(double theta, int d)
     {

@@ -189,7 +189,7 @@ internal sealed record AdapterLayout
             throw new InputException($"{key}: modules_to_save trains {modules.Head} whole, which is the embedding",
                 why: "rows that are trained by themselves are the head's rows too, and a head of its own has others",
                 fix: $"remove one of the two, or name {modules.Embedding} in modules_to_save as well");
-        var size = decoder.HiddenSize;
+        var size = decoder.TableSize;
         return (new($"embed.{name}.tokens", [ids.Count, size], [new($"{Prefix}{modules.Embedding}.token_adapter.trainable_tokens_delta",
             [ids.Count, size], 0, 0, ids.Count, false)], ParameterKind.Embedding, 0), ids);
     }

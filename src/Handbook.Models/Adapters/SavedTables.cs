@@ -47,8 +47,8 @@ internal sealed class SavedTables
             if (Find(module, ".weight", today) is not { } name)
                 continue;
             var shape = files.Info(today[name]).Shape;
-            if (shape is not [> 0 and var count, var width] || width != decoder.HiddenSize)
-                throw Senseless($"tensor \"{today[name]}\" has shape {shape}, and the model's tables are {decoder.HiddenSize} wide");
+            if (shape is not [> 0 and var count, var width] || width != decoder.TableSize)
+                throw Senseless($"tensor \"{today[name]}\" has shape {shape}, and the model's tables are {decoder.TableSize} wide");
             rows[today[name]] = (int)count;
             // What is trained whole is the adapter's; it is the base's only where that has no table of this size. A tied head has none.
             if (!isWhole || name != AdapterLayout.Prefix + published || count != decoder.VocabularySize && !(isTied && published == head))

@@ -8,7 +8,7 @@ namespace Handbook.Models.Blocks;
 /// heads arXiv:2305.13245.</summary>
 /// <remarks>
 /// <code>
-/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions
+/// q, k, v = x · W_qkvᵀ (+ b);   q, k behind their norms where the family has them, turned by their positions before or after that
 /// y = softmax( q·kᵀ · scale ) · v  over the tokens that are seen;   out = y · W_oᵀ (+ b)
 /// </code>
 /// </remarks>
@@ -18,8 +18,8 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     private readonly Parameter? _queryKeyValueBias = parameters.Find(path + ".query_key_value.bias");
     private readonly Parameter _output = parameters[path + ".output.weight"];
     private readonly Parameter? _outputBias = parameters.Find(path + ".output.bias");
-    private readonly Norm? _queryNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".query_norm");
-    private readonly Norm? _keyNorm = config.QueryKeyNorm == QueryKeyNorm.None ? null : new(config, parameters, path + ".key_norm");
+    private readonly Norm? _queryNorm = HeadNorm(config, parameters, path + ".query_norm", config.Heads);
+    private readonly Norm? _keyNorm = HeadNorm(config, parameters, path + ".key_norm", config.KeyValueHeads);
 
     /// <summary>Heads, scale, window and cap of this layer.</summary>
     internal AttentionShape Shape { get; } = new()
@@ -32,26 +32,41 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         SoftCap = config.AttentionSoftCap ?? 0,
     };
 
-    /// <summary>Whether this layer turns its queries and keys.</summary>
-    internal bool Rotates { get; } = config.HasRope(layer);
+    private static Norm? HeadNorm(DecoderConfig config, ModelParameters parameters, string path, int heads) =>
+        config.QueryKeyNorm == QueryKeyNorm.None ? null
+            : new(config, parameters, path, config.QueryKeyNorm == QueryKeyNorm.EachHead ? heads : 1);
 
     /// <param name="x">[N, D].</param>
+    /// <param name="rotary">This layer's rotation; null for none.</param>
     /// <param name="noise">For the dropout of adapters; null computes without.</param>
     /// <returns>[N, D].</returns>
     public Tensor Forward(Tensor x, StreamLayout stream, RotaryTable? rotary, TokenNoise? noise)
     {
         using var scope = TensorScope.Enter();
-        var mixed = RotaryAttention.Forward(QueryKeyValue(x, noise), Shape, stream.Ring, stream.Positions, Rotates ? rotary : null);
+        var qkv = QueryKeyValue(x, noise);
+        if (config.QueryKeyNormAfterRope && rotary is not null)
+            (qkv, rotary) = (RotaryTurn.Forward(qkv, rotary, stream.Positions, config.Heads + config.KeyValueHeads, config.HeadSize), null);
+        var mixed = RotaryAttention.Forward(Turned(qkv), Shape, stream.Ring, stream.Positions, rotary);
         return scope.Keep(Output(mixed, noise));
     }
 
     /// <summary>Queries, keys and values side by side, not yet turned; [N, (H + 2K)·E].</summary>
     internal Tensor QueryKeyValue(Tensor x, TokenNoise? noise = null)
     {
-        if (_queryNorm is null)
-            return Linear.Forward(x, _queryKeyValue, _queryKeyValueBias, noise);
         using var scope = TensorScope.Enter();
         var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias, noise);
+        return scope.Keep(config.QueryKeyNormAfterRope ? all : Normed(all));
+    }
+
+    /// <summary>The same once they are turned: behind their norms where these stand there.</summary>
+    internal Tensor Turned(Tensor all) => config.QueryKeyNormAfterRope ? Normed(all) : all;
+
+    /// <summary>Queries and keys behind their norms, and values; [N, (H + 2K)·E].</summary>
+    private Tensor Normed(Tensor all)
+    {
+        if (_queryNorm is null)
+            return all;
+        using var scope = TensorScope.Enter();
         var (queries, keys) = (config.QuerySize, config.KeyValueSize);
         return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)),
             all.Narrow(1, queries + keys, keys)], 1));
@@ -60,7 +75,7 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>
     private Tensor Normed(Norm norm, Tensor part)
     {
-        var width = config.QueryKeyNorm == QueryKeyNorm.PerHead ? config.HeadSize : part.Size(1);
+        var width = config.QueryKeyNorm == QueryKeyNorm.WholeProjection ? part.Size(1) : config.HeadSize;
         var rows = part.To(parameters.Plan.Residual).Contiguous().View(-1, width);
         return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
     }

@@ -3,7 +3,7 @@ using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Blocks;
 
-/// <summary>A norm of the residual stream, with the addition that precedes it.</summary>
+/// <summary>A norm of the residual stream, with the addition that precedes it; or one of heads.</summary>
 /// <remarks>
 /// <code>
 /// h' = h + delta
@@ -11,7 +11,8 @@ namespace Handbook.Models.Blocks;
 /// layer norm:  y = (h' − mean h') / √(variance h' + ε) · w + b      Ba et al. 2016, arXiv:1607.06450
 /// </code>
 /// </remarks>
-internal sealed class Norm(DecoderConfig config, ModelParameters parameters, string path)
+/// <param name="turns">Weights that the rows take in turn, where rows are heads of tokens and each head has its own.</param>
+internal sealed class Norm(DecoderConfig config, ModelParameters parameters, string path, int turns = 1)
 {
     private readonly Parameter _weight = parameters[path + ".weight"];
     private readonly Parameter? _bias = parameters.Find(path + ".bias");
@@ -22,7 +23,7 @@ internal sealed class Norm(DecoderConfig config, ModelParameters parameters, str
     /// <returns>h' and y; each [N, D].</returns>
     public (Tensor Residual, Tensor Output) Forward(Tensor residual, Tensor? delta, DType output) => config.Norm switch
     {
-        NormKind.RmsNorm => AddNorm.Rms(residual, delta, _weight, config.NormEpsilon, output, (int)config.NormWeightOffset),
-        _ => AddNorm.Layer(residual, delta, _weight, _bias, config.NormEpsilon, output),
+        NormKind.RmsNorm => AddNorm.Rms(residual, delta, _weight, config.NormEpsilon, output, (int)config.NormWeightOffset, turns),
+        _ => AddNorm.Layer(residual, delta, _weight, _bias, config.NormEpsilon, output, (int)config.NormWeightOffset, turns),
     };
 }

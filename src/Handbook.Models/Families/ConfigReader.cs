@@ -79,10 +79,10 @@ internal sealed class ConfigReader(JsonObject json, string file)
         States(key) ? TokenId(key) : assumed < vocabularySize ? assumed : null;
 
     /// <summary>One token id or a list of them.</summary>
-    public ValueList<int> TokenIds(string key, int assumed, int vocabularySize)
+    public ValueList<int> TokenIds(string key, ValueList<int> assumed, int vocabularySize)
     {
         if (!States(key))
-            return assumed < vocabularySize ? [assumed] : [];
+            return [.. assumed.Where(id => id < vocabularySize)];
         if (json[key] is not JsonArray list)
             return TokenId(key) is { } id ? [id] : [];
         var ids = new List<int>();
@@ -133,6 +133,9 @@ internal sealed class ConfigReader(JsonObject json, string file)
         Problem($"{key} is {Show(node)}, but must be true or false");
         return fallback;
     }
+
+    /// <summary>Whether the key has a text.</summary>
+    public bool IsText(string key) => json[key] is JsonValue value && value.GetValueKind() == JsonValueKind.String;
 
     public string? Text(string key)
     {
@@ -202,7 +205,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
         {
             case "silu" or "swish":
                 return Torch.Fused.Activation.Silu;
-            case "gelu_new" or "gelu_pytorch_tanh" or "gelu_fast" or "gelu_accurate":
+            case "gelu_new" or "gelu_pytorch_tanh" or "gelu_fast" or "gelu_accurate" or "gelu_python_tanh":
                 return Torch.Fused.Activation.GeluTanh;
             case "gelu" or "gelu_python":
                 return Torch.Fused.Activation.Gelu;
@@ -212,9 +215,11 @@ internal sealed class ConfigReader(JsonObject json, string file)
                 return Torch.Fused.Activation.Relu;
             case "relu2":
                 return Torch.Fused.Activation.ReluSquared;
+            case "tanh":
+                return Torch.Fused.Activation.Tanh;
             default:
                 Problem($"{key} is \"{name}\", an unknown activation; known: silu, swish, gelu, gelu_new, gelu_pytorch_tanh, gelu_fast, "
-                    + "quick_gelu, relu, relu2");
+                    + "quick_gelu, relu, relu2, tanh");
                 return Torch.Fused.Activation.Silu;
         }
     }

@@ -59,8 +59,13 @@ internal abstract class Family
         ?? throw new UnsupportedFamilyException(modelType, file);
 
     /// <summary>Every family that is built.</summary>
-    public static IReadOnlyList<Family> All { get; } = [new Llama(), new Mistral(), new Mixtral(), new Qwen2(), new Gemma(), new Phi3(),
-        new Olmo2(), new SmolLM3(), new Gpt2(), new GptNeoX()];
+    public static IReadOnlyList<Family> All { get; } =
+    [
+        new Llama(), new Mistral(), new Ministral(), new Mixtral(), new Qwen2(), new Qwen3(), new Gemma(), new Gemma2(), new Gemma3(),
+        new Phi(), new Phi3(), new Olmo2(), new Olmo3(), new SmolLM3(), new Granite(), new StableLm(), new Starcoder2(), new Cohere(),
+        new Cohere2(), new Glm(), new Glm4(), new Exaone4(), new Ernie45(), new HunYuanDense(), new SeedOss(), new Nemotron(), new Gpt2(),
+        new GptBigCode(), new GptJ(), new GptNeoX(), new Falcon(), new Opt(),
+    ];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)

@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>GPT-2: pre-norm LayerNorm, learned positions, biases everywhere, tied head. Radford et al. 2019.</summary>
 /// <remarks>Its linear weights are stored [in, out] (Conv1D), and query, key and value stand side by side in <c>c_attn</c>.</remarks>
-internal sealed class Gpt2 : Family
+internal class Gpt2 : Family
 {
     public override string ModelType => "gpt2";
 
@@ -59,7 +59,7 @@ internal sealed class Gpt2 : Family
             EmbeddingDropout = config.Dropout(0.1, "embd_pdrop"),
             InitializerRange = config.PositiveNumber(0.02, "initializer_range"),
             BosId = config.TokenId("bos_token_id", 50256, vocabulary),
-            EosIds = config.TokenIds("eos_token_id", 50256, vocabulary),
+            EosIds = config.TokenIds("eos_token_id", [50256], vocabulary),
             PadId = config.TokenId("pad_token_id"),
             DType = config.DType(),
         }, "n_head", "n_head");
@@ -69,7 +69,7 @@ internal sealed class Gpt2 : Family
     {
         // The projections that write to the residual stream begin smaller, by the number of them (section 2.3 of the paper).
         var residual = config.InitializerRange / Math.Sqrt(2.0 * config.Layers);
-        var list = new ParameterList(config.InitializerRange) { Transposed = true };
+        var list = new ParameterList(config.InitializerRange) { Transposed = StoresTransposed };
         var (d, f) = (config.HiddenSize, config.IntermediateSize);
         list.Embedding("embed", EmbeddingName, config.VocabularySize, d);
         list.Embedding("positions", "transformer.wpe.weight", config.MaxPositions, d);
@@ -77,11 +77,7 @@ internal sealed class Gpt2 : Family
         {
             var (our, published) = ($"layers.{i}.", $"transformer.h.{i}.");
             list.Norm(our + "attention_norm", published + "ln_1", d, bias: true);
-            if (fused)
-                list.Linear(our + "attention.query_key_value", published + "attn.c_attn", 3 * d, d, bias: true);
-            else
-                list.Split(published + "attn.c_attn",
-                    [(our + "attention.query", d), (our + "attention.key", d), (our + "attention.value", d)], d, bias: true);
+            QueryKeyValue(list, our + "attention", published + "attn.c_attn", config, fused);
             list.Linear(our + "attention.output", published + "attn.c_proj", d, d, bias: true, residual);
             list.Norm(our + "mlp_norm", published + "ln_2", d, bias: true);
             list.Linear(our + "mlp.up", published + "mlp.c_fc", f, d, bias: true);
@@ -90,5 +86,15 @@ internal sealed class Gpt2 : Family
         list.Norm("final_norm", "transformer.ln_f", d, bias: true);
         list.Head(config, HeadName);
         return list.Specs;
+    }
+
+    /// <summary>The queries of all heads, their keys and their values below one another.</summary>
+    private protected virtual void QueryKeyValue(ParameterList list, string our, string published, DecoderConfig config, bool fused)
+    {
+        var (queries, keys) = (config.QuerySize, config.KeyValueSize);
+        if (fused)
+            list.Linear(our + ".query_key_value", published, queries + 2 * keys, config.HiddenSize, bias: true);
+        else
+            list.Split(published, [(our + ".query", queries), (our + ".key", keys), (our + ".value", keys)], config.HiddenSize, bias: true);
     }
 }

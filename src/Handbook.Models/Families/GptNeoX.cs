@@ -59,7 +59,7 @@ internal sealed class GptNeoX : Family
             EmbeddingDropout = config.Dropout(0, "hidden_dropout"),
             InitializerRange = config.PositiveNumber(0.02, "initializer_range"),
             BosId = config.TokenId("bos_token_id", 0, vocabulary),
-            EosIds = config.TokenIds("eos_token_id", 2, vocabulary),
+            EosIds = config.TokenIds("eos_token_id", [2], vocabulary),
             PadId = config.TokenId("pad_token_id"),
             DType = config.DType(),
         }, "num_attention_heads", "num_attention_heads");
@@ -75,8 +75,7 @@ internal sealed class GptNeoX : Family
             var (our, published) = ($"layers.{i}.", $"gpt_neox.layers.{i}.");
             list.Norm(our + "attention_norm", published + "input_layernorm", d, bias: true);
             list.Norm(our + "mlp_norm", published + "post_attention_layernorm", d, bias: true);
-            list.HeadByHead(our + "attention", published + "attention.query_key_value", config.Heads, config.HeadSize, d,
-                config.QueryKeyValueBias, fused);
+            list.GroupByGroup(our + "attention", published + "attention.query_key_value", config, fused);
             list.Linear(our + "attention.output", published + "attention.dense", d, d, config.AttentionOutputBias);
             list.Linear(our + "mlp.up", published + "mlp.dense_h_to_4h", f, d, bias: true);
             list.Linear(our + "mlp.down", published + "mlp.dense_4h_to_h", d, f, bias: true);

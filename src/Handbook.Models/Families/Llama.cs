@@ -26,6 +26,11 @@ internal class Llama : Family
     /// <summary>What a key that the file lacks means; a family that says nothing here means what Llama does.</summary>
     private protected sealed record Defaults
     {
+        /// <summary>Null: the file must say it, as of every size that is null here.</summary>
+        public int? Heads { get; init; }
+
+        public int? VocabularySize { get; init; }
+
         /// <summary>Null: one key-value head per query head, as a null in the file means for every family.</summary>
         public int? KeyValueHeads { get; init; }
 
@@ -38,13 +43,26 @@ internal class Llama : Family
 
         public double NormEpsilon { get; init; } = 1e-6;
 
+        /// <summary>The key of ε.</summary>
+        public string NormEpsilonKey { get; init; } = "rms_norm_eps";
+
+        /// <summary>Share of a head's dimensions that turn.</summary>
+        public double PartialRotary { get; init; } = 1;
+
         public string Activation { get; init; } = "silu";
+
+        /// <summary>The key of the activation.</summary>
+        public string ActivationKey { get; init; } = "hidden_act";
+
+        public double AttentionDropout { get; init; }
+
+        public double InitializerRange { get; init; } = 0.02;
 
         public bool TiedHead { get; init; }
 
         public int? BosId { get; init; } = 1;
 
-        public int EosId { get; init; } = 2;
+        public ValueList<int> EosIds { get; init; } = [2];
 
         /// <summary>The padding token that the published library assumes; null for none.</summary>
         public int? PadId { get; init; }
@@ -53,15 +71,15 @@ internal class Llama : Family
     /// <summary>The keys that Llama and its relatives share.</summary>
     private protected DecoderConfig Describe(ConfigReader config, Defaults defaults)
     {
-        var heads = config.Size("num_attention_heads");
+        var heads = Size(defaults.Heads, "num_attention_heads");
         var hidden = config.Size("hidden_size");
         var defaultHeadSize = config.States("head_dim") ? null : defaults.HeadSize;
         if (!config.Has("head_dim") && defaultHeadSize is null && hidden % heads != 0)
             config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
         var headSize = config.SizeOr(defaultHeadSize ?? Math.Max(1, hidden / heads), "head_dim");
-        var vocabulary = config.Size("vocab_size");
+        var vocabulary = Size(defaults.VocabularySize, "vocab_size");
         var positions = config.SizeOr(defaults.MaxPositions, "max_position_embeddings");
-        var rope = RopeKeys.Read(config, positions, defaults.RopeTheta);
+        var rope = RopeKeys.Read(config, positions, defaults.RopeTheta, defaults.PartialRotary);
         return Check(config, new()
         {
             ModelType = ModelType,
@@ -74,29 +92,36 @@ internal class Llama : Family
             HeadSize = headSize,
             VocabularySize = vocabulary,
             MaxPositions = positions,
-            NormEpsilon = config.PositiveNumber(defaults.NormEpsilon, "rms_norm_eps"),
-            Activation = config.Activation("hidden_act", defaults.Activation),
+            NormEpsilon = config.PositiveNumber(defaults.NormEpsilon, defaults.NormEpsilonKey),
+            Activation = config.Activation(defaults.ActivationKey, defaults.Activation),
             TiedHead = config.Flag(defaults.TiedHead, "tie_word_embeddings"),
             RopeTheta = rope.Theta,
             RopeScaling = rope.Scaling,
             RotarySize = (int)(headSize * rope.PartialRotary),
-            AttentionDropout = config.Dropout(0, "attention_dropout"),
-            InitializerRange = config.PositiveNumber(0.02, "initializer_range"),
+            AttentionDropout = config.Dropout(defaults.AttentionDropout, "attention_dropout"),
+            InitializerRange = config.PositiveNumber(defaults.InitializerRange, "initializer_range"),
             BosId = defaults.BosId is { } bos ? config.TokenId("bos_token_id", bos, vocabulary) : config.TokenId("bos_token_id"),
-            EosIds = config.TokenIds("eos_token_id", defaults.EosId, vocabulary),
+            EosIds = config.TokenIds("eos_token_id", defaults.EosIds, vocabulary),
             PadId = config.TokenId("pad_token_id"),
             PaddingRow = config.PaddingRow(defaults.PadId, vocabulary),
             DType = config.DType(),
         }, "num_attention_heads", "num_key_value_heads");
+
+        int Size(int? assumed, string key) => assumed is { } size ? config.SizeOr(size, key) : config.Size(key);
     }
 
     /// <summary>The window of each layer; <c>layer_types</c>, where the file has it, says which layers have one.</summary>
     /// <param name="firstLayer">Without <c>layer_types</c>: the first layer that has one.</param>
-    private protected static ValueList<int> Windows(ConfigReader config, int layers, int window, int firstLayer)
+    private protected static ValueList<int> Windows(ConfigReader config, int layers, int window, int firstLayer) =>
+        Windows(config, layers, window, layer => layer >= firstLayer);
+
+    /// <inheritdoc cref="Windows(ConfigReader, int, int, int)"/>
+    /// <param name="isWindowed">Without <c>layer_types</c>: whether a layer has one.</param>
+    private protected static ValueList<int> Windows(ConfigReader config, int layers, int window, Func<int, bool> isWindowed)
     {
         if (config.Texts("layer_types") is not { } types)
-            return window == 0 || firstLayer >= layers ? []
-                : [.. Enumerable.Range(0, layers).Select(layer => layer < firstLayer ? 0 : window)];
+            return window == 0 || !Enumerable.Range(0, layers).Any(isWindowed) ? []
+                : [.. Enumerable.Range(0, layers).Select(layer => isWindowed(layer) ? window : 0)];
         if (types.Count != layers)
         {
             config.Problem($"layer_types has {types.Count} entries, but num_hidden_layers is {layers}");
@@ -122,26 +147,27 @@ internal class Llama : Family
             FeedForward(list, our + "mlp", published, config, fused);
             Norms(list, our, published, config);
         }
-        list.Norm("final_norm", "model.norm", d);
+        list.Norm("final_norm", FinalNormName, d, NormBias);
         list.Head(config, HeadName);
         return list.Specs;
     }
+
+    /// <summary>The last norm's published name.</summary>
+    private protected virtual string FinalNormName => "model.norm";
+
+    /// <summary>Whether norms of the stream have biases.</summary>
+    private protected virtual bool NormBias => false;
+
+    /// <summary>The attention's output projection, published.</summary>
+    private protected virtual string OutputName => "o_proj";
 
     /// <summary>The parameters of a layer's attention.</summary>
     /// <param name="our">Our name of it, e.g. <c>layers.0.attention</c>.</param>
     /// <param name="published">Its published prefix, e.g. <c>model.layers.0.self_attn.</c>.</param>
     private protected virtual void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
     {
-        var (d, bias) = (config.HiddenSize, config.QueryKeyValueBias);
-        (string Our, string Published, int Rows)[] queryKeyValue =
-            [("query", published + "q_proj", config.QuerySize), ("key", published + "k_proj", config.KeyValueSize),
-                ("value", published + "v_proj", config.KeyValueSize)];
-        if (fused)
-            list.Fused(our + ".query_key_value", queryKeyValue, d, bias);
-        else
-            foreach (var (name, source, rows) in queryKeyValue)
-                list.Linear(our + "." + name, source, rows, d, bias);
-        list.Linear(our + ".output", published + "o_proj", d, config.QuerySize, config.AttentionOutputBias);
+        list.QueryKeyValue(our, published, config, fused);
+        list.Linear(our + ".output", published + OutputName, config.HiddenSize, config.QuerySize, config.AttentionOutputBias);
     }
 
     /// <summary>The parameters of a layer's feed-forward part.</summary>
@@ -153,7 +179,8 @@ internal class Llama : Family
     /// <summary>The norms of a layer.</summary>
     private protected virtual void Norms(ParameterList list, string our, string published, DecoderConfig config)
     {
-        list.Norm(our + "attention_norm", published + "input_layernorm", config.HiddenSize);
-        list.Norm(our + "mlp_norm", published + "post_attention_layernorm", config.HiddenSize);
+        list.Norm(our + "attention_norm", published + "input_layernorm", config.HiddenSize, NormBias);
+        if (!config.SharedNorm)
+            list.Norm(our + "mlp_norm", published + "post_attention_layernorm", config.HiddenSize, NormBias);
     }
 }

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Mistral 7B: Llama with a sliding window over every layer. Jiang et al. 2023, arXiv:2310.06825.</summary>
-internal sealed class Mistral : Llama
+internal class Mistral : Llama
 {
     public override string ModelType => "mistral";
 

@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>OLMo 2: Llama with norms behind attention and feed-forward, and over all queries and all keys of a token. OLMo Team
 /// 2024, arXiv:2501.00656.</summary>
-internal sealed class Olmo2 : Llama
+internal class Olmo2 : Llama
 {
     public override string ModelType => "olmo2";
 
@@ -12,7 +12,7 @@ internal sealed class Olmo2 : Llama
 
     // A missing key means OLMo 2 7B's own value.
     public override DecoderConfig Describe(ConfigReader config) =>
-        Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosId = 50279, PadId = 1 }) with
+        Describe(config, new() { NormEpsilon = 1e-5, BosId = null, EosIds = [50279], PadId = 1 }) with
         {
             NormPlacement = NormPlacement.After,
             QueryKeyNorm = QueryKeyNorm.WholeProjection,

@@ -30,6 +30,19 @@ internal sealed class ParameterList(double std)
             AddBias(our, [Vector(published + ".bias", rows)], rows);
     }
 
+    /// <summary>Query, key and value published as <c>q_proj</c>, <c>k_proj</c> and <c>v_proj</c>.</summary>
+    /// <param name="published">Prefix of their names.</param>
+    public void QueryKeyValue(string our, string published, DecoderConfig config, bool fused)
+    {
+        (string Our, string Published, int Rows)[] layers = [("query", published + "q_proj", config.QuerySize),
+            ("key", published + "k_proj", config.KeyValueSize), ("value", published + "v_proj", config.KeyValueSize)];
+        if (fused)
+            Fused(our + ".query_key_value", layers, config.HiddenSize, config.QueryKeyValueBias);
+        else
+            foreach (var (name, source, rows) in layers)
+                Linear(our + "." + name, source, rows, config.HiddenSize, config.QueryKeyValueBias);
+    }
+
     /// <summary>A gated feed-forward layer that is published as three linear layers.</summary>
     /// <param name="published">Prefix of their names.</param>
     /// <param name="fused">Gate and up as one.</param>
@@ -46,14 +59,39 @@ internal sealed class ParameterList(double std)
         Linear(our + ".down", published + names.Down, d, f, config.MlpBias);
     }
 
+    /// <summary>A gated feed-forward layer that is published as two linear layers, gate and up in one.</summary>
+    /// <param name="published">Prefix of their names.</param>
+    public void GateAndUp(string our, string published, DecoderConfig config, bool fused)
+    {
+        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        if (fused)
+            Linear(our + ".gate_up", published + "gate_up_proj", 2 * f, d, config.MlpBias);
+        else
+            Split(published + "gate_up_proj", [(our + ".gate", f), (our + ".up", f)], d, config.MlpBias);
+        Linear(our + ".down", published + "down_proj", d, f, config.MlpBias);
+    }
+
+    /// <summary>A feed-forward layer without a gate.</summary>
+    /// <param name="published">Prefix of their names.</param>
+    public void PlainMlp(string our, string published, (string Up, string Down) names, DecoderConfig config)
+    {
+        Linear(our + ".up", published + names.Up, config.IntermediateSize, config.HiddenSize, config.MlpBias);
+        Linear(our + ".down", published + names.Down, config.HiddenSize, config.IntermediateSize, config.MlpBias);
+    }
+
     /// <summary>The head that the config names; a tied one is no parameter of its own.</summary>
     public void Head(DecoderConfig config, string published)
     {
         if (config.Head == ModelHead.Score)
-            _specs.Add(new("score.weight", [1, config.HiddenSize], [Whole(Family.ScoreName, 1, config.HiddenSize, transposed: false)],
+        {
+            _specs.Add(new("score.weight", [1, config.TableSize], [Whole(Family.ScoreName, 1, config.TableSize, transposed: false)],
                 ParameterKind.Weight, config.InitializerRange));
-        else if (!config.TiedHead)
-            Embedding("head", published, config.VocabularySize, config.HiddenSize);
+            return;
+        }
+        if (!config.TiedHead)
+            Embedding("head", published, config.VocabularySize, config.TableSize);
+        if (config.HeadBias)
+            AddBias("head", [Vector(published[..^"weight".Length] + "bias", config.VocabularySize)], config.VocabularySize);
     }
 
     /// <summary>Several published linear layers as one of ours, below one another.</summary>
@@ -90,26 +128,51 @@ internal sealed class ParameterList(double std)
         }
     }
 
-    /// <summary>Query, key and value as published by GPT-NeoX: one layer, in which each head's query, key and value
-    /// stand below one another.</summary>
-    public void HeadByHead(string our, string published, int heads, int headSize, int columns, bool bias, bool fused)
+    /// <summary>Query, key and value published as one layer, in which the queries of each group of heads, its key and its value stand below
+    /// one another: head by head in GPT-NeoX, group by group in Falcon.</summary>
+    public void GroupByGroup(string our, string published, DecoderConfig config, bool fused)
     {
-        var total = 3L * heads * headSize;
-        (string Our, int[] Which)[] layers = fused ? [(our + ".query_key_value", [0, 1, 2])]
-            : [(our + ".query", [0]), (our + ".key", [1]), (our + ".value", [2])];
-        foreach (var (name, which) in layers)
+        var (queries, size, groups) = (config.Heads / config.KeyValueHeads, (long)config.HeadSize, config.KeyValueHeads);
+        var total = (queries + 2) * size * groups;
+        // of each part: its first head in a group, and how many
+        (string Our, int First, int Heads)[] parts = [(our + ".query", 0, queries), (our + ".key", queries, 1), (our + ".value", queries + 1,
+            1)];
+        var (places, start) = (new List<(long From, long To, long Rows)>(), 0L);
+        foreach (var (name, first, heads) in parts)
         {
-            var places = which.SelectMany((part, i) => Enumerable.Range(0, heads)
-                .Select(head => (From: (3L * head + part) * headSize, To: ((long)i * heads + head) * headSize))).ToArray();
-            var whole = Whole(published + ".weight", total, columns, Transposed) with { Rows = headSize };
-            var vector = Vector(published + ".bias", total) with { Rows = headSize };
-            _specs.Add(new(name + ".weight", [(long)which.Length * heads * headSize, columns],
-                [.. places.Select(place => whole with { PublishedStart = place.From, Start = place.To })], ParameterKind.Weight, std));
-            if (bias)
-                AddBias(name, [.. places.Select(place => vector with { PublishedStart = place.From, Start = place.To })],
-                    (long)which.Length * heads * headSize);
+            for (var group = 0; group < groups; group++)
+                places.Add((((queries + 2L) * group + first) * size, start + heads * size * group, heads * size));
+            start += heads * size * groups;
+            if (!fused)
+                Add(name);
+        }
+        if (fused)
+            Add(our + ".query_key_value");
+
+        void Add(string name)
+        {
+            var whole = Whole(published + ".weight", total, config.HiddenSize, Transposed);
+            var vector = Vector(published + ".bias", total);
+            _specs.Add(new(name + ".weight", [start, config.HiddenSize], [.. places.Select(place => whole with
+                { PublishedStart = place.From, Start = place.To, Rows = place.Rows })], ParameterKind.Weight, std));
+            if (config.QueryKeyValueBias)
+                AddBias(name, [.. places.Select(place => vector with
+                    { PublishedStart = place.From, Start = place.To, Rows = place.Rows })], start);
+            places.Clear();
+            start = 0;
         }
     }
+
+    /// <summary>A norm of heads that has a weight for each, published one by one.</summary>
+    /// <param name="published">Prefix of their names.</param>
+    public void NormOfEachHead(string our, string published, int heads, int headSize) =>
+        _specs.Add(new(our + ".weight", [heads * headSize], [.. Enumerable.Range(0, heads).Select(head =>
+            Vector($"{published}.{head}.weight", headSize) with { Start = head * headSize })], ParameterKind.NormWeight, 0));
+
+    /// <summary>The same, published as one tensor.</summary>
+    public void NormOfHeads(string our, string published, int heads, int headSize) =>
+        _specs.Add(new(our + ".weight", [heads, headSize], [Whole(published + ".weight", heads, headSize, transposed: false)],
+            ParameterKind.NormWeight, 0));
 
     private void AddBias(string our, ValueList<ParameterPart> parts, long size) =>
         _specs.Add(new(our + ".bias", [size], parts, ParameterKind.Bias, 0));

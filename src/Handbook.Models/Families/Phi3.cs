@@ -13,7 +13,7 @@ internal sealed class Phi3 : Llama
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means Phi-3-mini's own value.
-        var described = Describe(config, new() { MaxPositions = 4096, NormEpsilon = 1e-5, EosId = 32000, PadId = 32000 });
+        var described = Describe(config, new() { MaxPositions = 4096, NormEpsilon = 1e-5, EosIds = [32000], PadId = 32000 });
         return described with
         {
             SlidingWindows = Windows(config, described.Layers, config.SizeOr(0, "sliding_window"), firstLayer: 0),
@@ -34,13 +34,6 @@ internal sealed class Phi3 : Llama
         list.Linear(our + ".output", published + "o_proj", config.HiddenSize, config.QuerySize, bias: false);
     }
 
-    private protected override void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused)
-    {
-        var (d, f) = (config.HiddenSize, config.IntermediateSize);
-        if (fused)
-            list.Linear(our + ".gate_up", published + "mlp.gate_up_proj", 2 * f, d, bias: false);
-        else
-            list.Split(published + "mlp.gate_up_proj", [(our + ".gate", f), (our + ".up", f)], d, bias: false);
-        list.Linear(our + ".down", published + "mlp.down_proj", d, f, bias: false);
-    }
+    private protected override void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
+        list.GateAndUp(our, published + "mlp.", config, fused);
 }

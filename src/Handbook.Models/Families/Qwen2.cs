@@ -2,21 +2,24 @@ namespace Handbook.Models.Families;
 
 /// <summary>Qwen 2 and 2.5: Llama with biases on query, key and value, and a window over the upper layers where it is switched on. Yang et
 /// al. 2024, arXiv:2407.10671.</summary>
-internal sealed class Qwen2 : Llama
+internal class Qwen2 : Llama
 {
     public override string ModelType => "qwen2";
 
     public override string Architecture => "Qwen2ForCausalLM";
 
-    public override DecoderConfig Describe(ConfigReader config)
-    {
+    public override DecoderConfig Describe(ConfigReader config) =>
         // A missing key means Qwen2-7B's own value.
-        var described = Describe(config, new() { KeyValueHeads = 32, MaxPositions = 32768 });
+        DescribeQwen(config, new() { KeyValueHeads = 32, MaxPositions = 32768 }) with { QueryKeyValueBias = true };
+
+    /// <summary>Llama with the window of the Qwens.</summary>
+    private protected DecoderConfig DescribeQwen(ConfigReader config, Defaults defaults)
+    {
+        var described = Describe(config, defaults);
         var window = config.Flag(false, "use_sliding_window")
             ? config.SizeOr(config.States("sliding_window") ? 0 : 4096, "sliding_window") : 0;
         return described with
         {
-            QueryKeyValueBias = true,
             SlidingWindows = window == 0 ? [] : Windows(config, described.Layers, window, config.Integer("max_window_layers") ?? 28),
         };
     }

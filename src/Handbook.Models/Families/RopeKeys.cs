@@ -10,6 +10,7 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         partialRotary = config.PositiveNumber(partialRotary, "partial_rotary_factor", "rotary_pct");
         if (config.Section("rope_parameters") is { } five)
         {
+            five = five.Section("full_attention") ?? five;      // of models that turn differently where they have a window
             theta = five.PositiveNumber(theta, "rope_theta");
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
             return new(theta, partialRotary, ReadScaling(five, maxPositions, config.Integer("original_max_position_embeddings")));
@@ -17,6 +18,13 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         return new(theta, partialRotary, config.Section("rope_scaling") is { } four
             ? ReadScaling(four, maxPositions, config.Integer("original_max_position_embeddings")) : null);
     }
+
+    /// <summary>The rotation of layers with a window, where a model has another one there: <c>rope_local_base_freq</c> as transformers 4
+    /// writes it, its own part of <c>rope_parameters</c> as 5 does.</summary>
+    public static RopeKeys OfWindows(ConfigReader config, int maxPositions, double theta) =>
+        config.Section("rope_parameters")?.Section("sliding_attention") is { } five
+            ? new(five.PositiveNumber(theta, "rope_theta"), 1, ReadScaling(five, maxPositions, null))
+            : new(config.PositiveNumber(theta, "rope_local_base_freq"), 1, null);
 
     /// <param name="trainedPositions">What the config itself says of the positions before stretching, as Phi 3's do; null
     /// where it says nothing.</param>

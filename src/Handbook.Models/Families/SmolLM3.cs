@@ -21,7 +21,7 @@ internal sealed class SmolLM3 : Llama
                 RopeTheta = 2e6,
                 TiedHead = true,
                 BosId = 128000,
-                EosId = 128001,
+                EosIds = [128001],
                 PadId = 128004
             });
         int[] without = WithoutRope(config, described.Layers);

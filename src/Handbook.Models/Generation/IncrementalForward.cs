@@ -1,5 +1,6 @@
 using Handbook.Models.Blocks;
 using Handbook.Torch;
+using Handbook.Torch.Devices;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
@@ -40,7 +41,8 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         foreach (var layer in model.Layers)
         {
             traffic?.Cross(layer.Index, model.Layers.Count);
-            (residual, delta, _) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary), ForwardOptions.Plain);
+            (residual, delta, _) = layer.Forward(residual, delta, model.Compute, x => Attend(layer, x, step, rotary.Of(layer.Index)),
+                ForwardOptions.Plain);
         }
         traffic?.Cross(model.Layers.Count, model.Layers.Count);
         step.Advance();
@@ -53,29 +55,24 @@ internal sealed unsafe class IncrementalForward(Decoder model)
         using var scope = TensorScope.Enter();
         var attention = layer.Attention;
         var qkv = attention.QueryKeyValue(x);
+        if (rotary is not null)
+            DeviceKernels.Of(qkv).Rotate(rotary, step.Positions, qkv, attention.Shape.Heads + attention.Shape.KeyHeads,
+                attention.Shape.HeadSize, backward: false);
+        qkv = attention.Turned(qkv);
         var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.HeadSize);
-        rotary = attention.Rotates ? rotary : null;
         switch (qkv.DType)
         {
-            case DType.Float32: Attend<float>(layer.Index, attention.Shape, qkv, mixed, step, rotary); break;
-            case DType.BFloat16: Attend<BFloat16>(layer.Index, attention.Shape, qkv, mixed, step, rotary); break;
-            default: Attend<double>(layer.Index, attention.Shape, qkv, mixed, step, rotary); break;
+            case DType.Float32: Attend<float>(layer.Index, attention.Shape, qkv, mixed, step); break;
+            case DType.BFloat16: Attend<BFloat16>(layer.Index, attention.Shape, qkv, mixed, step); break;
+            default: Attend<double>(layer.Index, attention.Shape, qkv, mixed, step); break;
         }
         return scope.Keep(attention.Output(mixed));
     }
 
-    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Step step,
-        RotaryTable? rotary) where T : unmanaged
+    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Step step) where T : unmanaged
     {
         var rows = qkv.Pointer<T>();
         var stride = qkv.Stride(0);
-        if (rotary is not null)
-        {
-            fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
-            fixed (int* places = step.Positions)
-                RopeKernel.Apply(rows, stride, step.Positions.Length, shape.Heads + shape.KeyHeads, shape.HeadSize, rotary.RotarySize, cos,
-                    sin, places, backward: false);
-        }
         var size = shape.HeadSize;
         const int few = 64;     // so many fit on the stack
         Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count]

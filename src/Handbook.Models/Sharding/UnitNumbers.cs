@@ -9,13 +9,14 @@ internal readonly struct UnitNumbers(int layers)
 {
     private const string LayerPrefix = "layers.";
 
-    /// <summary>The tables of tokens and positions; the head too, where it is tied to them.</summary>
+    /// <summary>The tables of tokens and positions, and what stands between them and layer 0; the head too, where it is tied to
+    /// them.</summary>
     public static int Tables => 0;
 
     /// <summary>The matrices of a layer.</summary>
     public static int Layer(int index) => index + 1;
 
-    /// <summary>The head, where it is a matrix of its own.</summary>
+    /// <summary>The head, where it is a matrix of its own, and what stands before it.</summary>
     public int Head => layers + 1;
 
     /// <summary>Norms and biases of all layers.</summary>
@@ -32,7 +33,7 @@ internal readonly struct UnitNumbers(int layers)
     /// <summary>The unit of a parameter.</summary>
     public int Of(ParameterSpec spec) => spec.NoWeightDecay ? Small
         : spec.Name.StartsWith(LayerPrefix, StringComparison.Ordinal) ? Layer(LayerOf(spec.Name))
-        : spec.IsTable ? Tables : Head;
+        : spec.IsTable || spec.Name.StartsWith("project_in.", StringComparison.Ordinal) ? Tables : Head;
 
     /// <summary>Units of a model with these parameters.</summary>
     public static UnitNumbers For(IEnumerable<ParameterSpec> specs) => new(specs.Select(spec => spec.Name)

@@ -42,10 +42,11 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
         if (norm.Mean is not null)
             LayerNormKernel.Forward(norm.Residual.Pointer<TReal>(), PointerOrNull<T>(norm.Delta), sum, norm.Weight.Pointer<TReal>(),
                 PointerOrNull<TReal>(norm.Bias),
-                norm.Output.Pointer<T>(), norm.Mean.Pointer<TReal>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon);
+                norm.Output.Pointer<T>(), norm.Mean.Pointer<TReal>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon,
+                norm.Offset, norm.Turns);
         else
             RmsNormKernel.Forward(norm.Residual.Pointer<TReal>(), PointerOrNull<T>(norm.Delta), sum, norm.Weight.Pointer<TReal>(),
-                norm.Output.Pointer<T>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon, norm.Offset);
+                norm.Output.Pointer<T>(), norm.InverseDeviation.Pointer<TReal>(), rows, width, norm.Epsilon, norm.Offset, norm.Turns);
     }
 
     public override void NormBackward(in NormBackward norm)
@@ -67,11 +68,12 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
                 norm.Mean.Pointer<TReal>(),
                 norm.InverseDeviation.Pointer<TReal>(), PointerOrNull<TReal>(norm.ResidualGradient), norm.SumGradient.Pointer<TReal>(),
                 PointerOrNull<T>(norm.DeltaGradient), PointerOrNull<TReal>(norm.WeightGradient), PointerOrNull<TReal>(norm.BiasGradient),
-                rows, width);
+                rows, width, norm.Offset, norm.Turns);
         else
             RmsNormKernel.Backward(norm.OutputGradient.Pointer<T>(), norm.Sum.Pointer<TReal>(), norm.Weight.Pointer<TReal>(),
                 norm.InverseDeviation.Pointer<TReal>(), PointerOrNull<TReal>(norm.ResidualGradient), norm.SumGradient.Pointer<TReal>(),
-                PointerOrNull<T>(norm.DeltaGradient), PointerOrNull<TReal>(norm.WeightGradient), rows, width, norm.Offset);
+                PointerOrNull<T>(norm.DeltaGradient), PointerOrNull<TReal>(norm.WeightGradient), rows, width, norm.Offset,
+                norm.Turns);
     }
 
     // ---- point-wise ----------------------------------------------------------------------------------------------

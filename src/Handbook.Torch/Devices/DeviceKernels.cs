@@ -183,7 +183,7 @@ internal readonly record struct NormForward
     /// <summary>[N, D]; null for nothing.</summary>
     public required Tensor? Delta { get; init; }
 
-    /// <summary>[D].</summary>
+    /// <summary>[D]; [turns, D] where there are several.</summary>
     public required Tensor Weight { get; init; }
 
     /// <summary>[D]; null for none.</summary>
@@ -194,6 +194,9 @@ internal readonly record struct NormForward
 
     /// <summary>1 where the weight is stored as an offset from 1.</summary>
     public required int Offset { get; init; }
+
+    /// <summary>Weights that the rows take in turn, below one another; 1 for most.</summary>
+    public required int Turns { get; init; }
 
     /// <summary>h', [N, D]; written where there is a delta.</summary>
     public required Tensor Sum { get; init; }
@@ -220,10 +223,12 @@ internal readonly record struct NormBackward
     /// <summary>h', [N, D].</summary>
     public required Tensor Sum { get; init; }
 
-    /// <summary>[D].</summary>
+    /// <summary>[D]; [turns, D] where there are several.</summary>
     public required Tensor Weight { get; init; }
 
     public required int Offset { get; init; }
+
+    public required int Turns { get; init; }
 
     /// <summary>[N].</summary>
     public required Tensor InverseDeviation { get; init; }

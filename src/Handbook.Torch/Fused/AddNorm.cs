@@ -13,38 +13,40 @@ internal sealed class AddNorm : AutogradNode
     private readonly Parameter _weight;
     private readonly Parameter? _bias;
     private readonly int _offset;
+    private readonly int _turns;
     private readonly DType _output;
     private Tensor _sum = null!;
     private Tensor _rstd = null!;
     private Tensor? _mean;
 
-    private AddNorm(Parameter weight, Parameter? bias, int offset, DType output) =>
-        (_weight, _bias, _offset, _output) = (weight, bias, offset, output);
+    private AddNorm(Parameter weight, Parameter? bias, int offset, int turns, DType output) =>
+        (_weight, _bias, _offset, _turns, _output) = (weight, bias, offset, turns, output);
 
     /// <param name="residual">h, [N, D], float32 or float64.</param>
     /// <param name="delta">[N, D], what the previous block adds; null for nothing.</param>
-    /// <param name="weight">[D].</param>
+    /// <param name="weight">[D]; [turns, D] where the rows take several in turn.</param>
     /// <param name="epsilon">ε under the root.</param>
     /// <param name="output">Element type of y.</param>
     /// <param name="offset">1 where the weight is stored as an offset from 1.</param>
+    /// <param name="turns">Weights that the rows take in turn: one for each head, where rows are heads.</param>
     /// <returns>h' and y.</returns>
     public static (Tensor Residual, Tensor Output) Rms(Tensor residual, Tensor? delta, Parameter weight, double epsilon, DType output,
-        int offset = 0) =>
-        Run(residual, delta, weight, null, centred: false, epsilon, output, offset);
+        int offset = 0, int turns = 1) =>
+        Run(residual, delta, weight, null, centred: false, epsilon, output, offset, turns);
 
     /// <summary>As <see cref="Rms"/>, with the mean taken out and an optional bias.</summary>
     public static (Tensor Residual, Tensor Output) Layer(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias,
-        double epsilon, DType output) =>
-        Run(residual, delta, weight, bias, centred: true, epsilon, output, 0);
+        double epsilon, DType output, int offset = 0, int turns = 1) =>
+        Run(residual, delta, weight, bias, centred: true, epsilon, output, offset, turns);
 
     private static (Tensor, Tensor) Run(Tensor residual, Tensor? delta, Parameter weight, Parameter? bias, bool centred, double epsilon,
-        DType output, int offset)
+        DType output, int offset, int turns)
     {
         if (delta is not null && delta.DType != output)
             throw new ArgumentException($"delta is {delta.Describe()}, but the products are {output}", nameof(delta));
         using var scope = TensorScope.Enter();
         var needed = IsNeeded(residual, delta, weight.Value, bias?.Value);
-        var node = new AddNorm(weight, bias, offset, output);
+        var node = new AddNorm(weight, bias, offset, turns, output);
         Tensor sum, y;
         using (GradMode.Disabled())
         {
@@ -61,6 +63,7 @@ internal sealed class AddNorm : AutogradNode
                 Bias = bias?.Value,
                 Epsilon = epsilon,
                 Offset = offset,
+                Turns = turns,
                 Sum = sum,
                 Output = y,
                 InverseDeviation = rstd,
@@ -91,6 +94,7 @@ internal sealed class AddNorm : AutogradNode
             Sum = _sum,
             Weight = _weight.Value,
             Offset = _offset,
+            Turns = _turns,
             InverseDeviation = _rstd,
             Mean = _mean,
             SumGradient = dh,

@@ -10,6 +10,9 @@ internal readonly record struct HeadOptions
     {
     }
 
+    /// <summary>Added to the products before anything else, [V]; null for none.</summary>
+    public Parameter? Bias { get; init; }
+
     /// <summary>Factor on the logits.</summary>
     public double Scale { get; init; } = 1;
 
@@ -107,8 +110,8 @@ internal sealed class LinearLogProb : AutogradNode
         Linear.Forward(TokenDropout.Forward(hidden, noise, adapter).To(adapter.Down.Compute.DType), adapter.Down)
             * adapter.Parts[0].Scale)];
 
-    private static Tensor?[] Inputs(Tensor hidden, Parameter head, Tensor[] low) =>
-        [hidden, head.Value, .. low, .. Trained(head).Select(parameter => parameter.Value), head.Replaced?.Rows.Value];
+    private static Tensor?[] Inputs(Tensor hidden, Parameter head, Parameter? bias, Tensor[] low) =>
+        [hidden, head.Value, .. low, .. Trained(head).Select(parameter => parameter.Value), head.Replaced?.Rows.Value, bias?.Value];
 
     /// <summary>What adapters of the head have besides A.</summary>
     private static IEnumerable<Parameter> Trained(Parameter head) => head.Adapters.SelectMany(adapter => adapter.Parts[0].Parameters);
@@ -158,7 +161,7 @@ internal sealed class LinearLogProb : AutogradNode
             throw new ArgumentException($"{weights.Length} weights for {targets.Count} targets", nameof(weights));
         using var scope = TensorScope.Enter();
         var low = Low(hidden, head, noise);
-        var inputs = Inputs(hidden, head, low);
+        var inputs = Inputs(hidden, head, options.Bias, low);
         var needed = IsNeeded(inputs);
         var node = new LinearLogProb(head, targets, options, weights, low);
         statistics ??= new HeadStatistics(targets.Count);
@@ -199,7 +202,7 @@ internal sealed class LinearLogProb : AutogradNode
         Check(hidden, head, targets);
         using var scope = TensorScope.Enter();
         var low = Low(hidden, head, noise);
-        var inputs = Inputs(hidden, head, low);
+        var inputs = Inputs(hidden, head, options.Bias, low);
         var needed = IsNeeded(inputs);
         var node = new LinearLogProb(head, targets, options, weights: null, low);
         statistics ??= new HeadStatistics(targets.Count);
@@ -243,6 +246,8 @@ internal sealed class LinearLogProb : AutogradNode
                 logits = logits * (magnitude.Value.Detach() * InverseNorms(head, i)!).To(type);
         }
         Replace(logits, hidden, head);
+        if (options.Bias is { } bias)
+            logits = logits + bias.Value.Detach().To(type);
         if (options.Scale != 1)
             logits = logits * options.Scale;
         if (options.SoftCap > 0)
@@ -294,6 +299,8 @@ internal sealed class LinearLogProb : AutogradNode
                 foreach (var added in _added)
                     Add(added, logits, start, null);
                 Replace(logits, hidden.Detach().Narrow(0, start, rows), _head);
+                if (_options.Bias is { } bias)
+                    logits.AddInPlace(bias.Compute.Detach());
             }
             body(start, rows, logits);
         }
@@ -338,6 +345,8 @@ internal sealed class LinearLogProb : AutogradNode
     private void Share(Tensor dlogits, Tensor hidden, Tensor? dhidden, Tensor?[] dlow, int start)
     {
         var rows = dlogits.Size(0);
+        if (_options.Bias is { IsTrainable: true } bias)
+            bias.Add(dlogits.To(bias.Gradient!.DType).Sum(0));
         var taken = TakeReplaced(dlogits);
         var sums = Sums(hidden.Detach(), start);
         for (var i = _added.Length - 1; i >= 0; i--)
@@ -375,9 +384,9 @@ internal sealed class LinearLogProb : AutogradNode
             var missing = factor - _summed;
             _summed = 0;            // a second pass over the same graph finds nothing done
             if (missing != 0 && (_head.IsTrainable || _head.Replaced is { Rows.IsTrainable: true }
-                || Trained(_head).Any(parameter => parameter.IsTrainable)))
+                || _options.Bias is { IsTrainable: true } || Trained(_head).Any(parameter => parameter.IsTrainable)))
                 Again(Array.ConvertAll(_weights, weight => weight * missing), null, new Tensor?[_added.Length]);
-            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[Trained(_head).Count() + 1]];
+            return [Times(_gradient), null, .. _added.Select(added => Times(added.Gradient)), .. new Tensor?[Trained(_head).Count() + 2]];
 
             Tensor? Times(Tensor? gradient) => gradient is null || factor == 1 ? gradient : gradient * factor;
         }
@@ -385,7 +394,7 @@ internal sealed class LinearLogProb : AutogradNode
         var result = _hiddenWanted ? _hidden.EmptyLike() : null;
         var further = Array.ConvertAll(_added, added => added.Wanted ? added.Low.EmptyLike() : null);
         Again(Array.ConvertAll(gradients[0]!.ToArray<double>(), g => -g), result, further);
-        return [result, null, .. further, .. new Tensor?[Trained(_head).Count() + 1]];
+        return [result, null, .. further, .. new Tensor?[Trained(_head).Count() + 2]];
     }
 
     /// <summary>Keeps what adapters need in the backward pass.</summary>

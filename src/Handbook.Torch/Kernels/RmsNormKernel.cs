@@ -26,8 +26,9 @@ internal static unsafe class RmsNormKernel
     /// <param name="width">D.</param>
     /// <param name="epsilon">ε.</param>
     /// <param name="offset">a: 0, or 1 where the weights are offsets from 1.</param>
+    /// <param name="turns">Weights that the rows take in turn; w is then [turns, D].</param>
     public static void Forward<TReal, T>(TReal* residual, T* delta, TReal* sum, TReal* weight, T* output, TReal* rstd, int rows, int width,
-        double epsilon, int offset = 0)
+        double epsilon, int offset = 0, int turns = 1)
         where TReal : unmanaged where T : unmanaged
     {
         var perPiece = RowPieces.PerPiece(width);
@@ -43,6 +44,7 @@ internal static unsafe class RmsNormKernel
             Width = width,
             Epsilon = epsilon,
             Offset = offset,
+            Turns = turns,
             PerPiece = perPiece,
         });
     }
@@ -58,15 +60,16 @@ internal static unsafe class RmsNormKernel
     /// <param name="rows">N.</param>
     /// <param name="width">D.</param>
     /// <param name="offset">a.</param>
+    /// <param name="turns">As in the forward pass.</param>
     public static void Backward<TReal, T>(
         T* outputGradient, TReal* sum, TReal* weight, TReal* rstd, TReal* residualGradient, TReal* sumGradient, T* deltaGradient,
             TReal* weightGradient,
-        int rows, int width, int offset = 0)
+        int rows, int width, int offset = 0, int turns = 1)
         where TReal : unmanaged where T : unmanaged
     {
         var perPiece = RowPieces.PerPartial(rows, width);
         var pieces = (rows + perPiece - 1) / perPiece;
-        var partials = weightGradient == null ? null : Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * width);
+        var partials = weightGradient == null ? null : Scratch.Get<TReal>(Scratch.Slot.Partials, (long)pieces * turns * width);
         ThreadTeam.Run(pieces, new BackwardBody<TReal, T>
         {
             OutputGradient = outputGradient,
@@ -80,17 +83,18 @@ internal static unsafe class RmsNormKernel
             Rows = rows,
             Width = width,
             Offset = offset,
+            Turns = turns,
             PerPiece = perPiece,
         });
         if (weightGradient != null)
-            RowPieces.AddPartials(partials, pieces, width, weightGradient);
+            RowPieces.AddPartials(partials, pieces, turns * width, weightGradient);
     }
 
     private struct ForwardBody<TReal, T> : IParallelBody where TReal : unmanaged where T : unmanaged
     {
         public TReal* Residual, Sum, Weight, Rstd;
         public T* Delta, Output;
-        public int Rows, Width, Offset, PerPiece;
+        public int Rows, Width, Offset, Turns, PerPiece;
         public double Epsilon;
 
         public readonly void Invoke(int index)
@@ -111,15 +115,15 @@ internal static unsafe class RmsNormKernel
                 var delta = Delta == null ? null : Delta + at;
                 var sum = Delta == null ? Residual + at : Sum + at;
                 if (typeof(TReal) == typeof(double))
-                    Plain(Residual + at, delta, sum, Output + at, Rstd + i);
+                    Plain(Residual + at, delta, sum, Output + at, Rstd + i, Weight + i % Turns * Width);
                 else
-                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i);
+                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i, (float*)Weight + i % Turns * Width);
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd) where TLanes
-            : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, float* residual, T* delta, float* sum, T* output, float* rstd,
+            float* weight) where TLanes : struct, ILanes
         {
             Vector512<float> squares0 = Vector512<float>.Zero, squares1 = Vector512<float>.Zero;
             var i = 0;
@@ -150,10 +154,10 @@ internal static unsafe class RmsNormKernel
             *rstd = r;
             Vector512<float> factor = Vector512.Create(r), offset = Vector512.Create((float)Offset);
             for (i = 0; i < Width; i += 16)
-                lanes.Store(output, i, (lanes.Load((float*)Weight, i) + offset) * (lanes.Load(sum, i) * factor));
+                lanes.Store(output, i, (lanes.Load(weight, i) + offset) * (lanes.Load(sum, i) * factor));
         }
 
-        private readonly void Plain(TReal* residual, T* delta, TReal* sum, T* output, TReal* rstd)
+        private readonly void Plain(TReal* residual, T* delta, TReal* sum, T* output, TReal* rstd, TReal* weight)
         {
             var squares = 0.0;
             for (var i = 0; i < Width; i++)
@@ -166,7 +170,7 @@ internal static unsafe class RmsNormKernel
             var r = 1 / Math.Sqrt(squares / Width + Epsilon);
             Lanes.Set(rstd, 0, r);
             for (var i = 0; i < Width; i++)
-                Lanes.Set(output, i, (Offset + Lanes.Get(Weight, i)) * Lanes.Get(sum, i) * r);
+                Lanes.Set(output, i, (Offset + Lanes.Get(weight, i)) * Lanes.Get(sum, i) * r);
         }
     }
 
@@ -174,7 +178,7 @@ internal static unsafe class RmsNormKernel
     {
         public T* OutputGradient, DeltaGradient;
         public TReal* Sum, Weight, Rstd, ResidualGradient, SumGradient, Partials;
-        public int Rows, Width, Offset, PerPiece;
+        public int Rows, Width, Offset, Turns, PerPiece;
 
         public readonly void Invoke(int index)
         {
@@ -187,28 +191,29 @@ internal static unsafe class RmsNormKernel
         [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Piece<TLanes>(int index, TLanes lanes) where TLanes : struct, ILanes
         {
-            var partial = Partials == null ? null : Partials + (long)index * Width;
+            var partial = Partials == null ? null : Partials + (long)index * Turns * Width;
             if (partial != null)
-                new Span<TReal>(partial, Width).Clear();
+                new Span<TReal>(partial, Turns * Width).Clear();
             var end = Math.Min(Rows, (index + 1) * PerPiece);
             for (var i = index * PerPiece; i < end; i++)
             {
                 long at = (long)i * Width;
                 var residual = ResidualGradient == null ? null : ResidualGradient + at;
                 var delta = DeltaGradient == null ? null : DeltaGradient + at;
+                var turn = i % Turns * Width;
+                var dw = partial == null ? null : partial + turn;
                 if (typeof(TReal) == typeof(double))
-                    Plain(OutputGradient + at, Sum + at, Lanes.Get(Rstd, i), residual, SumGradient + at, delta, partial);
+                    Plain(OutputGradient + at, Sum + at, Lanes.Get(Rstd, i), Weight + turn, residual, SumGradient + at, delta, dw);
                 else
-                    Fast(lanes, OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)residual, (float*)SumGradient + at, delta,
-                        (float*)partial);
+                    Fast(lanes, OutputGradient + at, (float*)Sum + at, ((float*)Rstd)[i], (float*)Weight + turn, (float*)residual,
+                        (float*)SumGradient + at, delta, (float*)dw);
             }
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* dres, float* dh, T* delta, float* dw) where TLanes
-            : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, float r, float* weight, float* dres, float* dh, T* delta,
+            float* dw) where TLanes : struct, ILanes
         {
-            var weight = (float*)Weight;
             Vector512<float> offset = Vector512.Create((float)Offset), factor = Vector512.Create(r), dot = Vector512<float>.Zero;
             for (var i = 0; i < Width; i += 16)
             {
@@ -231,18 +236,18 @@ internal static unsafe class RmsNormKernel
             }
         }
 
-        private readonly void Plain(T* dy, TReal* h, double r, TReal* dres, TReal* dh, T* delta, TReal* dw)
+        private readonly void Plain(T* dy, TReal* h, double r, TReal* weight, TReal* dres, TReal* dh, T* delta, TReal* dw)
         {
             var dot = 0.0;
             for (var i = 0; i < Width; i++)
             {
-                dot += Lanes.Get(dy, i) * Lanes.Get(h, i) * (Offset + Lanes.Get(Weight, i));
+                dot += Lanes.Get(dy, i) * Lanes.Get(h, i) * (Offset + Lanes.Get(weight, i));
                 if (dw != null)
                     Lanes.Set(dw, i, Lanes.Get(dw, i) + Lanes.Get(dy, i) * Lanes.Get(h, i) * r);
             }
             for (var i = 0; i < Width; i++)
             {
-                var value = r * ((Offset + Lanes.Get(Weight, i)) * Lanes.Get(dy, i) - Lanes.Get(h, i) * r * r * dot / Width);
+                var value = r * ((Offset + Lanes.Get(weight, i)) * Lanes.Get(dy, i) - Lanes.Get(h, i) * r * r * dot / Width);
                 value += dres == null ? 0 : Lanes.Get(dres, i);
                 Lanes.Set(dh, i, value);
                 if (delta != null)

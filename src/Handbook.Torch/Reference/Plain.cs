@@ -26,16 +26,17 @@ internal static class Plain
         return scope.Keep((weight + offset) * (h * ((h * h).Mean(-1, keepDim: true) + epsilon).Rsqrt()));
     }
 
-    /// <summary>y = w ⊙ (h − mean h) / √( var(h) + ε ) + b.</summary>
+    /// <summary>y = (a + w) ⊙ (h − mean h) / √( var(h) + ε ) + b.</summary>
     /// <param name="h">[N, D].</param>
     /// <param name="weight">w, [D].</param>
     /// <param name="bias">b, [D]; null for none.</param>
     /// <param name="epsilon">ε.</param>
-    public static Tensor LayerNorm(Tensor h, Tensor weight, Tensor? bias, double epsilon)
+    /// <param name="offset">a.</param>
+    public static Tensor LayerNorm(Tensor h, Tensor weight, Tensor? bias, double epsilon, int offset = 0)
     {
         using var scope = TensorScope.Enter();
         var centred = h - h.Mean(-1, keepDim: true);
-        var y = weight * (centred * ((centred * centred).Mean(-1, keepDim: true) + epsilon).Rsqrt());
+        var y = (weight + offset) * (centred * ((centred * centred).Mean(-1, keepDim: true) + epsilon).Rsqrt());
         return scope.Keep(bias is null ? y : y + bias);
     }
 
@@ -90,6 +91,13 @@ internal static class Plain
         var index = Index(positions);
         var cos = Tensor.From(rotary.Cos.Host, rotary.Cos.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
         var sin = Tensor.From(rotary.Sin.Host, rotary.Sin.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
+        if (rotary.Interleaved)
+        {
+            var pairs = x.Narrow(2, 0, size).Reshape(x.Size(0), x.Size(1), half, 2);
+            Tensor even = pairs.Narrow(3, 0, 1).Squeeze(3), odd = pairs.Narrow(3, 1, 1).Squeeze(3);
+            var turned = Tensor.Cat([(even * cos - odd * sin).Unsqueeze(3), (odd * cos + even * sin).Unsqueeze(3)], 3);
+            return scope.Keep(Tensor.Cat([turned.Reshape(x.Size(0), x.Size(1), size), x.Narrow(2, size, rest)], 2));
+        }
         Tensor first = x.Narrow(2, 0, half), second = x.Narrow(2, half, half);
         return scope.Keep(Tensor.Cat([first * cos - second * sin, second * cos + first * sin, x.Narrow(2, size, rest)], 2));
     }
@@ -123,12 +131,13 @@ internal static class Plain
     /// <param name="hidden">[M, D].</param>
     /// <param name="head">[V, D].</param>
     /// <param name="targets">[M].</param>
-    /// <param name="options">Scale, cap and smoothing.</param>
+    /// <param name="options">Bias, scale, cap and smoothing.</param>
     /// <param name="added">Added to the logits; null for nothing.</param>
     public static Tensor Loss(Tensor hidden, Tensor head, int[] targets, in HeadOptions options, Tensor? added = null)
     {
         using var scope = TensorScope.Enter();
-        var logits = (added is null ? hidden.Linear(head) : hidden.Linear(head) + added) * options.Scale;
+        var logits = added is null ? hidden.Linear(head) : hidden.Linear(head) + added;
+        logits = (options.Bias is { } bias ? logits + bias.Value : logits) * options.Scale;
         if (options.SoftCap > 0)
             logits = (logits / options.SoftCap).Tanh() * options.SoftCap;
         var logProbs = logits.LogSoftmax(-1);

@@ -27,6 +27,19 @@ public sealed class EveryNodeTests
             var h = x[0].Value + x[1].Value;
             return [h, Plain.LayerNorm(h, x[2].Value, x[3].Value, 0.01)];
         }).With(Role.Weight, 1, 5).With(Role.Weight, 1, 5)),
+        ["layer norm of weights less one, two in turn"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Layer(x[0].Value, x[1].Value,
+            x[2].Parameter!, x[3].Parameter, 0.01, x[1].Value.DType, offset: 1, turns: 2)), x =>
+        {
+            var h = x[0].Value + x[1].Value;
+            return [h, InTurn(h, row => Plain.LayerNorm(h.Narrow(0, row, 1), x[2].Value.Narrow(0, row % 2, 1),
+                x[3].Value.Narrow(0, row % 2, 1), 0.01, 1))];
+        }).With(Role.Weight, 1, 2, 5).With(Role.Weight, 1, 2, 5)),
+        ["RMS norm of two weights in turn"] = (["AddNorm"], () => Norm(Tuple(x => AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01,
+            x[1].Value.DType, turns: 2)), x =>
+        {
+            var h = x[0].Value + x[1].Value;
+            return [h, InTurn(h, row => Plain.RmsNorm(h.Narrow(0, row, 1), x[2].Value.Narrow(0, row % 2, 1), 0.01))];
+        }).With(Role.Weight, 1, 2, 5)),
         ["only the residual stream of a norm"] = (["AddNorm"], () => Norm(x => [AddNorm.Rms(x[0].Value, x[1].Value, x[2].Parameter!, 0.01,
             x[1].Value.DType).Residual],
             x => [x[0].Value + x[1].Value]).With(Role.Weight, 1, 5)),
@@ -41,6 +54,12 @@ public sealed class EveryNodeTests
                 [TokenEmbedding.Forward(s_targets, new[] { 0, 1, 0 }, x[0].Parameter!, x[1].Parameter, x[0].Parameter!.Value.DType, 1.5)],
             Plain = x => [Plain.Embed(s_targets, [0, 1, 0], x[0].Value, x[1].Value, 1.5)],
         }.With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 2, 4)),
+        ["embedding with positions from row 2 on"] = (["TokenEmbedding"], () => new Agree
+        {
+            Fused = x => [TokenEmbedding.Forward(s_targets, new[] { 0, 1, 0 }, x[0].Parameter!, x[1].Parameter,
+                x[0].Parameter!.Value.DType, firstPosition: 2)],
+            Plain = x => [Plain.Embed(s_targets, [2, 3, 2], x[0].Value, x[1].Value)],
+        }.With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 4, 4)),
         ["linear layer"] = (["LinearNode"], () => new Agree
         {
             Fused = x => [Linear.Forward(x[0].Value, x[1].Parameter!, x[2].Parameter)],
@@ -61,7 +80,24 @@ public sealed class EveryNodeTests
             Plain = x => [x[0].Value.View(1, 3).MatMul(Tensor.From<double>(
                 [0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0], 3, 5).To(x[0].Value.DType)).View(5)],
         }.With(Role.Stream, 1, 3)),
-        ["attention"] = (["RotaryAttention"], Attention),
+        ["attention"] = (["RotaryAttention"], () => Attention(interleaved: false)),
+        ["attention whose neighbours turn together"] = (["RotaryAttention"], () => Attention(interleaved: true)),
+        ["rotation alone"] = (["RotaryTurn"], () => new Agree
+        {
+            Fused = x => [RotaryTurn.Forward(x[0].Value, Rotary(interleaved: true), new[] { 1, 3 }, 2, 5)],
+            Plain = x => [Tensor.Cat([Plain.Rotate(x[0].Value.Narrow(1, 0, 10).Reshape(2, 2, 5), Rotary(interleaved: true),
+                [1, 3]).Reshape(2, 10), x[0].Value.Narrow(1, 10, 5)], 1)],
+        }.With(Role.Product, 1, 2, 15)),
+        ["log-probabilities of a head with a bias"] = (["LinearLogProb"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.LogProbs(x[0].Value, x[1].Parameter!, s_targets, Biased(x[2]))],
+            Plain = x => [-Plain.Loss(x[0].Value, x[1].Value, s_targets, Biased(x[2]))],
+        }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 5)),
+        ["weighted loss of a head with a bias"] = (["LinearLogProb"], () => new Agree
+        {
+            Fused = x => [LinearLogProb.WeightedLoss(x[0].Value, x[1].Parameter!, s_targets, [0.3, -0.2, 1.1], Biased(x[2]))],
+            Plain = x => [(Plain.Loss(x[0].Value, x[1].Value, s_targets, Biased(x[2])) * Tensor.From([0.3, -0.2, 1.1])).Sum().Reshape(1)],
+        }.With(Role.Product, 1, 3, 4).With(Role.Weight, 1, 5, 4).With(Role.Weight, 1, 5)),
         ["log-probabilities"] = (["LinearLogProb"], () => new Agree
         {
             Fused = x => [LinearLogProb.LogProbs(x[0].Value, x[1].Parameter!, s_targets, new() { SoftCap = 3 })],
@@ -303,11 +339,18 @@ public sealed class EveryNodeTests
         },
     }.With(Role.Stream, 1.5, 3, 4);
 
-    private static Agree Attention()
+    private static HeadOptions Biased(Operand bias) => new() { Bias = bias.Parameter, Scale = 0.7, SoftCap = 3 };
+
+    private static Tensor InTurn(Tensor rows, Func<long, Tensor> norm) =>
+        Tensor.Cat([.. Enumerable.Range(0, (int)rows.Size(0)).Select(row => norm(row))], 0);
+
+    private static RotaryTable Rotary(bool interleaved) => new(new[] { 1f, 1, 0.5f, 0.9f, -0.4f, 0.6f, -1, 0.2f },
+        new[] { 0f, 0, 0.8f, 0.4f, 0.9f, 0.8f, 0.1f, 1 }, 4, interleaved);
+
+    private static Agree Attention(bool interleaved)
     {
         var shape = new AttentionShape { Heads = 2, KeyHeads = 1, HeadSize = 4, Scale = 0.5, SoftCap = 3 };
-        var rotary = new RotaryTable(new[] { 1f, 1, 0.5f, 0.9f, -0.4f, 0.6f, -1, 0.2f }, new[] { 0f, 0, 0.8f, 0.4f, 0.9f, 0.8f, 0.1f, 1 },
-            4);
+        var rotary = Rotary(interleaved);
         int[] positions = [0, 1, 2, 3, 2];                                             // a prompt of two tokens, answers of two and of one
         var visible = new bool[25];
         foreach (var (query, keys) in new (int, int[])[] { (0, [0]), (1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (4, [0, 1, 4]) })

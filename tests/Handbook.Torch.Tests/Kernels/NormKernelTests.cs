@@ -4,7 +4,7 @@ namespace Handbook.Torch.Tests.Kernels;
 
 public sealed unsafe class NormKernelTests
 {
-    private sealed record Case(int Rows, int Width, bool Layer, bool Delta, int Offset, bool Incoming = true);
+    private sealed record Case(int Rows, int Width, bool Layer, bool Delta, int Offset, bool Incoming = true, int Turns = 1);
 
     private sealed record Result(double[] Sum, double[] Output, double[] SumGradient, double[] DeltaGradient, double[] WeightGradient,
         double[] BiasGradient);
@@ -14,7 +14,7 @@ public sealed unsafe class NormKernelTests
     {
         public static Input Random<T>(Case shape) where T : unmanaged
         {
-            int n = shape.Rows * shape.Width, d = shape.Width;
+            int n = shape.Rows * shape.Width, d = shape.Width * shape.Turns;
             return new(
                 Some.Rounded<float>(Some.Normal(1, n)), Some.Rounded<T>(Some.Normal(2, n)), Some.Rounded<float>(Some.Normal(3, d)),
                     Some.Rounded<float>(Some.Normal(4, d)),
@@ -27,7 +27,7 @@ public sealed unsafe class NormKernelTests
         int n = shape.Rows, d = shape.Width;
         using Rows<TReal> residual = new(input.Residual), weight = new(input.Weight), bias = new(input.Bias), mean = new(n), rstd = new(n),
             sum = new(n * d);
-        using Rows<TReal> dres = new(input.ResidualGradient), dsum = new(n * d), dw = new(d), db = new(d);
+        using Rows<TReal> dres = new(input.ResidualGradient), dsum = new(n * d), dw = new(d * shape.Turns), db = new(d * shape.Turns);
         using Rows<T> delta = new(input.Delta), output = new(n * d), dy = new(input.OutputGradient), ddelta = new(n * d);
         dw[0] = 10;                                                             // gradients are added to what is there
         var incoming = shape.Incoming ? dres.Pointer : null;
@@ -36,16 +36,16 @@ public sealed unsafe class NormKernelTests
         if (shape.Layer)
         {
             LayerNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, bias.Pointer, output.Pointer, mean.Pointer,
-                rstd.Pointer, n, d, 1e-5);
+                rstd.Pointer, n, d, 1e-5, shape.Offset, shape.Turns);
             LayerNormKernel.Backward(dy.Pointer, stream, weight.Pointer, mean.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer,
-                dw.Pointer, db.Pointer, n, d);
+                dw.Pointer, db.Pointer, n, d, shape.Offset, shape.Turns);
         }
         else
         {
             RmsNormKernel.Forward(residual.Pointer, added, sum.Pointer, weight.Pointer, output.Pointer, rstd.Pointer, n, d, 1e-5,
-                shape.Offset);
+                shape.Offset, shape.Turns);
             RmsNormKernel.Backward(dy.Pointer, stream, weight.Pointer, rstd.Pointer, incoming, dsum.Pointer, ddelta.Pointer, dw.Pointer, n,
-                d, shape.Offset);
+                d, shape.Offset, shape.Turns);
         }
         dw[0] -= 10;
         return new(shape.Delta ? sum.ToArray() : residual.ToArray(), output.ToArray(), dsum.ToArray(), ddelta.ToArray(), dw.ToArray(),
@@ -58,10 +58,10 @@ public sealed unsafe class NormKernelTests
     {
         foreach (var layer in new[] { false, true })
             foreach (var delta in new[] { false, true })
-                foreach (var offset in layer ? new[] { 0 } : [0, 1])
+                foreach (var (offset, turns) in new[] { (0, 1), (1, 3) })
                 {
-                    Compare<float>(new(rows, width, layer, delta, offset, Incoming: delta));
-                    Compare<BFloat16>(new(rows, width, layer, delta, offset));
+                    Compare<float>(new(rows, width, layer, delta, offset, Incoming: delta, turns));
+                    Compare<BFloat16>(new(rows, width, layer, delta, offset, Turns: turns));
                 }
     }
 
@@ -84,10 +84,10 @@ public sealed unsafe class NormKernelTests
             Some.Close(expected.BiasGradient, actual.BiasGradient, 1e-6 * shape.Rows, 1e-5);
     }
 
-    [Theory, InlineData(false, 0), InlineData(false, 1), InlineData(true, 0)]
-    public void Gradients_match_finite_differences(bool layer, int offset)
+    [Theory, InlineData(false, 0, 1), InlineData(false, 1, 2), InlineData(true, 0, 1), InlineData(true, 1, 2)]
+    public void Gradients_match_finite_differences(bool layer, int offset, int turns)
     {
-        var shape = new Case(3, 5, layer, Delta: true, offset);
+        var shape = new Case(3, 5, layer, Delta: true, offset, Turns: turns);
         var input = Input.Random<double>(shape);
         var result = Run<double, double>(shape, input);
         Some.Gradient(x => Loss(input with { Residual = x }), input.Residual, result.SumGradient);
