@@ -150,17 +150,24 @@ public sealed class AdapterFamiliesTests
             using var files = WeightFiles.Open(folder);
             foreach (var name in files.Names)
                 _shapes[name] = [.. files.Info(name).Shape];
-            _names = _shapes.ContainsKey("transformer.wte.weight") ? ("transformer.wte", "lm_head", "transformer.ln_f")
-                : _shapes.ContainsKey("gpt_neox.embed_in.weight") ? ("gpt_neox.embed_in", "embed_out", "gpt_neox.final_layer_norm")
-                : ("model.embed_tokens", "lm_head", "model.norm");
-            _transposed = _names.Embedding == "transformer.wte";
+            _names = s_names.Single(names => _shapes.ContainsKey(names.Embedding + ".weight")
+                && _shapes.ContainsKey(names.Norm + ".weight"));
+            _transposed = config.Decoder.ModelType == "gpt2";
             _tied = config.Decoder.TiedHead;
         }
+
+        private static readonly (string Embedding, string Head, string Norm)[] s_names =
+        [
+            ("model.embed_tokens", "lm_head", "model.norm"), ("model.embed_tokens", "lm_head", "model.final_layernorm"),
+            ("model.decoder.embed_tokens", "lm_head", "model.decoder.final_layer_norm"), ("transformer.wte", "lm_head", "transformer.ln_f"),
+            ("transformer.word_embeddings", "lm_head", "transformer.ln_f"), ("gpt_neox.embed_in", "embed_out", "gpt_neox.final_layer_norm"),
+        ];
 
         /// <summary>Every linear layer but the head and routers, whose few outputs have no adapter here.</summary>
         private IEnumerable<string> Linear => _shapes.Where(pair => pair.Key.EndsWith(".weight", StringComparison.Ordinal)
             && pair.Value.Length == 2).Select(pair => pair.Key[..^".weight".Length]).Where(module => module != _names.Head
             && module != _names.Embedding && !module.EndsWith("wpe", StringComparison.Ordinal)
+            && !module.EndsWith("embed_positions", StringComparison.Ordinal)
             && !(module.EndsWith(".gate", StringComparison.Ordinal) && module.Contains("moe", StringComparison.Ordinal)));
 
         private static string Last(string module) => module[(module.LastIndexOf('.') + 1)..];
@@ -241,6 +248,8 @@ public sealed class AdapterFamiliesTests
                 {
                     Add(_names.Embedding + ".base_layer.weight", table);
                     Add(_names.Head + ".base_layer.weight", table);
+                    if (_shapes.TryGetValue(_names.Head + ".bias", out var bias))
+                        Add(_names.Head + ".base_layer.bias", bias);
                 }
             }
             if (kind.EndsWith("biases", StringComparison.Ordinal))
@@ -252,7 +261,11 @@ public sealed class AdapterFamiliesTests
             // a tied head is a layer of its own as soon as it is trained, with another copy or with the embedding's
             var ofHead = (_tied ? _names.Embedding : _names.Head) + ".weight";
             if (kind is "saved" or "saved-head" || kind == "saved-as-one" && _tied)
+            {
                 Add(_names.Head + ".weight", _shapes[ofHead]);
+                if (_shapes.TryGetValue(_names.Head + ".bias", out var bias))
+                    Add(_names.Head + ".bias", bias);
+            }
             if (kind is "saved" or "saved-as-one")
                 Add(_names.Embedding + ".weight", _shapes[_names.Embedding + ".weight"]);
             if (kind == "saved")
