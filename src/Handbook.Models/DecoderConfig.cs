@@ -32,6 +32,9 @@ public sealed record DecoderConfig
     /// <summary>E; H·E need not be D.</summary>
     public required int HeadSize { get; init; }
 
+    /// <summary>Elements of a value per head; E where nothing else is said.</summary>
+    public int ValueHeadSize { get => field > 0 ? field : HeadSize; init; }
+
     /// <summary>V, rows of the embedding.</summary>
     public required int VocabularySize { get; init; }
 
@@ -119,6 +122,10 @@ public sealed record DecoderConfig
     /// <summary>Layers that get no rotation (NoPE, arXiv:2305.19466).</summary>
     public ValueList<int> LayersWithoutRope { get; init; } = [];
 
+    /// <summary>m of each query head: m·(j − i) is added to the scaled score of token i with token j before it (ALiBi, arXiv:2108.12409).
+    /// Empty: nothing is added.</summary>
+    public ValueList<double> AlibiSlopes { get; init; } = [];
+
     /// <summary>Norm of queries and keys.</summary>
     public QueryKeyNorm QueryKeyNorm { get; init; }
 
@@ -195,8 +202,14 @@ public sealed record DecoderConfig
     /// <summary>Width of the queries, H·E.</summary>
     public int QuerySize => Heads * HeadSize;
 
-    /// <summary>Width of the keys and of the values, K·E.</summary>
+    /// <summary>Width of the keys, K·E, and of the values unless these have a size of their own.</summary>
     public int KeyValueSize => KeyValueHeads * HeadSize;
+
+    /// <summary>Width of the values, of K heads.</summary>
+    public int ValueSize => KeyValueHeads * ValueHeadSize;
+
+    /// <summary>Width of what the heads say together, before the output projection.</summary>
+    public int MixedSize => Heads * ValueHeadSize;
 
     /// <summary>Factor on the scores q·k of a layer: 1/√E unless the family says otherwise.</summary>
     public double AttentionScale(int layer) =>
@@ -253,6 +266,9 @@ public enum PositionKind
 
     /// <summary>A learned embedding per position, added to the token's.</summary>
     Learned,
+
+    /// <summary>Nothing is added or turned: scores fall with the distance, by <see cref="DecoderConfig.AlibiSlopes"/>.</summary>
+    Alibi,
 }
 
 /// <summary>What turns the queries and keys of a layer: the base of the frequencies, and how they are stretched.</summary>

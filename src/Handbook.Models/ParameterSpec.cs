@@ -9,6 +9,7 @@ namespace Handbook.Models;
 /// layers.i.attention_norm.weight [D]; layers.i.attention_output_norm.weight where a norm stands behind attention
 /// layers.i.attention.query.weight [H·E, D]   .key.weight [K·E, D]   .value.weight [K·E, D]   .output.weight [D, H·E]
 /// layers.i.attention.query_norm.weight   .key_norm.weight, where queries and keys have norms; [E], [heads·E] or [heads, E]
+/// layers.i.attention.sinks [H], where each head has a score without a value
 /// layers.i.mlp_norm.weight [D]; layers.i.mlp_output_norm.weight
 /// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
 /// with experts: layers.i.mlp.router.weight [E, D]; the three above under layers.i.mlp.experts.e

@@ -21,15 +21,20 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     private readonly Norm? _queryNorm = HeadNorm(config, parameters, path + ".query_norm", config.Heads);
     private readonly Norm? _keyNorm = HeadNorm(config, parameters, path + ".key_norm", config.KeyValueHeads);
 
+    /// <summary>A score of each head that has no value, [H]; null where the family has none.</summary>
+    internal Parameter? Sinks { get; } = parameters.Find(path + ".sinks");
+
     /// <summary>Heads, scale, window and cap of this layer.</summary>
     internal AttentionShape Shape { get; } = new()
     {
         Heads = config.Heads,
         KeyHeads = config.KeyValueHeads,
         HeadSize = config.HeadSize,
+        ValueSize = config.ValueHeadSize,
         Scale = config.AttentionScale(layer),
         Window = config.SlidingWindow(layer),
         SoftCap = config.AttentionSoftCap ?? 0,
+        DistanceSlopes = config.AlibiSlopes.Count == 0 ? null : [.. config.AlibiSlopes.Select(slope => (float)slope)],
     };
 
     private static Norm? HeadNorm(DecoderConfig config, ModelParameters parameters, string path, int heads) =>
@@ -46,11 +51,11 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         var qkv = QueryKeyValue(x, noise);
         if (config.QueryKeyNormAfterRope && rotary is not null)
             (qkv, rotary) = (RotaryTurn.Forward(qkv, rotary, stream.Positions, config.Heads + config.KeyValueHeads, config.HeadSize), null);
-        var mixed = RotaryAttention.Forward(Turned(qkv), Shape, stream.Ring, stream.Positions, rotary);
+        var mixed = RotaryAttention.Forward(Turned(qkv), Shape, stream.Ring, stream.Positions, rotary, Sinks);
         return scope.Keep(Output(mixed, noise));
     }
 
-    /// <summary>Queries, keys and values side by side, not yet turned; [N, (H + 2K)·E].</summary>
+    /// <summary>Queries, keys and values side by side, not yet turned; [N, H·E + K·(E + V)].</summary>
     internal Tensor QueryKeyValue(Tensor x, TokenNoise? noise = null)
     {
         using var scope = TensorScope.Enter();
@@ -61,7 +66,7 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     /// <summary>The same once they are turned: behind their norms where these stand there.</summary>
     internal Tensor Turned(Tensor all) => config.QueryKeyNormAfterRope ? Normed(all) : all;
 
-    /// <summary>Queries and keys behind their norms, and values; [N, (H + 2K)·E].</summary>
+    /// <summary>Queries and keys behind their norms, and values; [N, H·E + K·(E + V)].</summary>
     private Tensor Normed(Tensor all)
     {
         if (_queryNorm is null)
@@ -69,7 +74,7 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         using var scope = TensorScope.Enter();
         var (queries, keys) = (config.QuerySize, config.KeyValueSize);
         return scope.Keep(Tensor.Cat([Normed(_queryNorm, all.Narrow(1, 0, queries)), Normed(_keyNorm!, all.Narrow(1, queries, keys)),
-            all.Narrow(1, queries + keys, keys)], 1));
+            all.Narrow(1, queries + keys, config.ValueSize)], 1));
     }
 
     /// <summary>Queries or keys behind their norm; [N, heads·E].</summary>
@@ -80,6 +85,6 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
         return norm.Forward(rows, null, part.DType).Output.View(part.Shape);
     }
 
-    /// <summary>From the mixed values, [N, H·E], to what is added to the residual stream, [N, D].</summary>
+    /// <summary>From the mixed values, [N, H·V], to what is added to the residual stream, [N, D].</summary>
     internal Tensor Output(Tensor mixed, TokenNoise? noise = null) => Linear.Forward(mixed, _output, _outputBias, noise);
 }

@@ -59,21 +59,23 @@ internal sealed unsafe class IncrementalForward(Decoder model)
             DeviceKernels.Of(qkv).Rotate(rotary, step.Positions, qkv, attention.Shape.Heads + attention.Shape.KeyHeads,
                 attention.Shape.HeadSize, backward: false);
         qkv = attention.Turned(qkv);
-        var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.HeadSize);
+        var mixed = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), attention.Shape.Heads * attention.Shape.ValueSize);
+        var sinks = attention.Sinks?.Value.To(qkv.DType == DType.Float64 ? DType.Float64 : DType.Float32);
         switch (qkv.DType)
         {
-            case DType.Float32: Attend<float>(layer.Index, attention.Shape, qkv, mixed, step); break;
-            case DType.BFloat16: Attend<BFloat16>(layer.Index, attention.Shape, qkv, mixed, step); break;
-            default: Attend<double>(layer.Index, attention.Shape, qkv, mixed, step); break;
+            case DType.Float32: Attend<float>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
+            case DType.BFloat16: Attend<BFloat16>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
+            default: Attend<double>(layer.Index, attention.Shape, qkv, mixed, sinks, step); break;
         }
         return scope.Keep(attention.Output(mixed));
     }
 
-    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Step step) where T : unmanaged
+    private static void Attend<T>(int layer, in AttentionShape shape, Tensor qkv, Tensor mixed, Tensor? sinks, Step step)
+        where T : unmanaged
     {
         var rows = qkv.Pointer<T>();
         var stride = qkv.Stride(0);
-        var size = shape.HeadSize;
+        var (size, valueSize) = (shape.HeadSize, shape.ValueSize);
         const int few = 64;     // so many fit on the stack
         Span<CachedSequence<T>> sequences = step.Count <= few ? stackalloc CachedSequence<T>[step.Count]
             : new CachedSequence<T>[step.Count];
@@ -91,11 +93,11 @@ internal sealed unsafe class IncrementalForward(Decoder model)
                 {
                     var key = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + shape.Heads * size, shape.KeyHeads * size);
                     var value = new ReadOnlySpan<T>(rows + (step.First[s] + i) * stride + (shape.Heads + shape.KeyHeads) * size,
-                        shape.KeyHeads * size);
+                        shape.KeyHeads * valueSize);
                     for (var head = 0; head < shape.KeyHeads; head++)
                     {
                         key.Slice(head * size, size).CopyTo(new Span<T>(keys.At(cache.OwnLength + i, head), size));
-                        value.Slice(head * size, size).CopyTo(new Span<T>(values.At(cache.OwnLength + i, head), size));
+                        value.Slice(head * valueSize, valueSize).CopyTo(new Span<T>(values.At(cache.OwnLength + i, head), valueSize));
                     }
                 }
                 var at = cache.Prefix;
@@ -104,7 +106,8 @@ internal sealed unsafe class IncrementalForward(Decoder model)
                 sequences[s] = new(keys, values, cache.OwnLength + count, step.First[s], count, next, cache.Depth);
                 next += cache.Depth;
             }
-            AttentionKernel.Decode<T>(sequences, shape, new(rows, (nint)stride), new(mixed.Pointer<T>(), (nint)mixed.Stride(0)));
+            AttentionKernel.Decode<T>(sequences, shape, new(rows, (nint)stride), new(mixed.Pointer<T>(), (nint)mixed.Stride(0)),
+                sinks is null ? null : sinks.Data);
         }
     }
 

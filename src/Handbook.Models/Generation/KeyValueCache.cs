@@ -5,13 +5,13 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Keys and values of one sequence in all layers, so that each new token attends to them without computing them again.</summary>
 /// <remarks>
-/// One buffer [layers, K, 2, capacity, E]: the keys of a head lie behind one another, and so do its values, as attention reads them; it
-/// doubles when it is full. What stands before may be the cache of a prompt that several answers share: its
+/// One buffer [layers, K] of [capacity, E] and [capacity, V]: the keys of a head lie behind one another, and so do its values, as attention
+/// reads them; it doubles when it is full. What stands before may be the cache of a prompt that several answers share: its
 /// tokens are computed and kept once.
 /// </remarks>
 internal sealed class KeyValueCache : IDisposable
 {
-    private readonly (int Layers, int KeyHeads, int HeadSize) _shape;
+    private readonly int _layers, _keyHeads, _headSize, _valueSize;
     private readonly DType _dtype;
     private Tensor _buffer;
     private int _capacity;
@@ -22,8 +22,8 @@ internal sealed class KeyValueCache : IDisposable
     /// <param name="prefix">The tokens before the first; it must be complete, and outlive this cache. null begins anew.</param>
     public KeyValueCache(DecoderConfig config, DType dtype, int capacity = 128, KeyValueCache? prefix = null)
     {
-        (_shape, _dtype, _capacity, Prefix) = ((config.Layers, config.KeyValueHeads, config.HeadSize), dtype,
-            Math.Max(capacity, 16), prefix);
+        (_layers, _keyHeads, _headSize, _valueSize) = (config.Layers, config.KeyValueHeads, config.HeadSize, config.ValueHeadSize);
+        (_dtype, _capacity, Prefix) = (dtype, Math.Max(capacity, 16), prefix);
         _buffer = Room(_capacity);
         Start = prefix?.Length ?? 0;
         Depth = prefix is null ? 0 : prefix.Depth + 1;
@@ -52,25 +52,33 @@ internal sealed class KeyValueCache : IDisposable
         var capacity = Math.Max(2 * _capacity, OwnLength + more);
         using var scope = TensorScope.Enter();
         var grown = Room(capacity);
-        grown.Narrow(3, 0, OwnLength).CopyFrom(_buffer.Narrow(3, 0, OwnLength));
+        Keys(grown, capacity).Narrow(2, 0, OwnLength).CopyFrom(Keys(_buffer, _capacity).Narrow(2, 0, OwnLength));
+        Values(grown, capacity).Narrow(2, 0, OwnLength).CopyFrom(Values(_buffer, _capacity).Narrow(2, 0, OwnLength));
         _buffer.Dispose();
         (_buffer, _capacity) = (grown, capacity);
     }
 
     /// <summary>A layer's keys; [capacity, K, E].</summary>
-    internal HeadRows<T> Keys<T>(int layer) where T : unmanaged => Part<T>(layer, 0);
+    internal HeadRows<T> Keys<T>(int layer) where T : unmanaged => Rows<T>(layer, 0, _headSize);
 
-    /// <summary>A layer's values; [capacity, K, E].</summary>
-    internal HeadRows<T> Values<T>(int layer) where T : unmanaged => Part<T>(layer, 1);
+    /// <summary>A layer's values; [capacity, K, V].</summary>
+    internal HeadRows<T> Values<T>(int layer) where T : unmanaged => Rows<T>(layer, (nint)_capacity * _headSize, _valueSize);
 
-    private unsafe HeadRows<T> Part<T>(int layer, int part) where T : unmanaged
+    private unsafe HeadRows<T> Rows<T>(int layer, nint from, int size) where T : unmanaged
     {
-        var size = (nint)_capacity * _shape.HeadSize;
-        return new(_buffer.Pointer<T>() + ((nint)layer * _shape.KeyHeads * 2 + part) * size, _shape.HeadSize, 2 * size);
+        var head = (nint)_capacity * (_headSize + _valueSize);
+        return new(_buffer.Pointer<T>() + layer * _keyHeads * head + from, size, head);
     }
 
+    // [layers, K, capacity, E]
+    private Tensor Keys(Tensor buffer, int capacity) =>
+        buffer.Narrow(2, 0, capacity * _headSize).View(_layers, _keyHeads, capacity, _headSize);
+
+    private Tensor Values(Tensor buffer, int capacity) =>
+        buffer.Narrow(2, capacity * _headSize, capacity * _valueSize).View(_layers, _keyHeads, capacity, _valueSize);
+
     private Tensor Room(int capacity) =>
-        TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _shape.Layers, _shape.KeyHeads, 2, capacity, _shape.HeadSize));
+        TensorScope.Detach(Tensor.Empty(_dtype, Device.Cpu, _layers, _keyHeads, (long)capacity * (_headSize + _valueSize)));
 
     /// <summary>Counts tokens whose keys and values all layers have written.</summary>
     internal void Advance(int tokens) => OwnLength += tokens;

@@ -27,18 +27,18 @@ internal sealed unsafe partial class CpuKernels
     }
 
     public override void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp)
+        Tensor logSumExp, Tensor? sinks)
     {
         switch (query.DType)
         {
             case DType.Float32:
-                AttentionKernel.Forward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp));
+                AttentionKernel.Forward(segments, shape, Arguments<float>(shape, query, keyValue, output, logSumExp, sinks));
                 break;
             case DType.BFloat16:
-                AttentionKernel.Forward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp));
+                AttentionKernel.Forward(segments, shape, Arguments<BFloat16>(shape, query, keyValue, output, logSumExp, sinks));
                 break;
             case DType.Float64:
-                AttentionKernel.Forward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp));
+                AttentionKernel.Forward(segments, shape, Arguments<double>(shape, query, keyValue, output, logSumExp, sinks));
                 break;
             default: throw Unsupported("attention", query);
         }
@@ -65,14 +65,31 @@ internal sealed unsafe partial class CpuKernels
         }
     }
 
+    public override void AttentionSinkBackward(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks,
+        Tensor dsinks)
+    {
+        switch (output.DType)
+        {
+            case DType.Float32: SinkBackward<float>(shape, output, logSumExp, dy, sinks, dsinks); break;
+            case DType.BFloat16: SinkBackward<BFloat16>(shape, output, logSumExp, dy, sinks, dsinks); break;
+            case DType.Float64: SinkBackward<double>(shape, output, logSumExp, dy, sinks, dsinks); break;
+            default: throw Unsupported("the gradient of attention sinks", output);
+        }
+    }
+
+    private static void SinkBackward<T>(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks, Tensor dsinks)
+        where T : unmanaged =>
+        AttentionKernel.SinkBackward((int)output.Size(0), shape, Rows<T>(output), Rows<T>(dy), logSumExp.Data, sinks.Data, dsinks.Data);
+
     private static AttentionArguments<T> Arguments<T>(in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp) where T : unmanaged => new()
+        Tensor logSumExp, Tensor? sinks = null) where T : unmanaged => new()
         {
             Query = Rows<T>(query),
             Key = Rows<T>(keyValue),
             Value = Rows<T>(keyValue, shape.KeyHeads * shape.HeadSize),
             Output = Rows<T>(output),
             LogSumExp = logSumExp.Data,
+            Sinks = sinks is null ? null : sinks.Data,
         };
 
     private static AttentionGradients<T> Gradients<T>(in AttentionShape shape, Tensor dy, Tensor dquery, Tensor dkeyValue)

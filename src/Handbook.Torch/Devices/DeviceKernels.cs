@@ -93,16 +93,22 @@ internal abstract class DeviceKernels
         throw Missing();
 
     /// <param name="query">[N, H·E]; may be columns of a wider matrix, as all that follow.</param>
-    /// <param name="keyValue">Keys and values side by side, [M, 2K·E]; M = N, unless the stream is cut.</param>
-    /// <param name="output">[N, H·E]; written.</param>
+    /// <param name="keyValue">Keys and values side by side, [M, K·(E + V)]; M = N, unless the stream is cut.</param>
+    /// <param name="output">[N, H·V]; written.</param>
     /// <param name="logSumExp">[H, N], float32 or float64; written.</param>
+    /// <param name="sinks">A score of each head that has no value, of the type of <paramref name="logSumExp"/>, [H]; null for none.</param>
     public virtual void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
-        Tensor logSumExp) => throw Missing();
+        Tensor logSumExp, Tensor? sinks) => throw Missing();
 
     /// <param name="dquery">[N, H·E]; written.</param>
-    /// <param name="dkeyValue">[M, 2K·E]; written.</param>
+    /// <param name="dkeyValue">[M, K·(E + V)]; written.</param>
     public virtual void AttentionBackward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,
         Tensor logSumExp, Tensor dy, Tensor dquery, Tensor dkeyValue) => throw Missing();
+
+    /// <summary>dsinks += the gradient of the sinks.</summary>
+    /// <param name="dsinks">[H], of the type of <paramref name="logSumExp"/>.</param>
+    public virtual void AttentionSinkBackward(in AttentionShape shape, Tensor output, Tensor logSumExp, Tensor dy, Tensor sinks,
+        Tensor dsinks) => throw Missing();
 
     // ---- experts -------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ namespace Handbook.Torch.Fused;
 /// </code>
 /// Sums are taken in float32 (float64 for float64), first one's own keys, then those of the one before, and so on round the ring; the
 /// gradients of keys and values travel on with them and come home after one turn. One process has the whole stream, and there is no sum.
+/// The sinks of the heads are counted once, with one's own keys.
 /// </remarks>
 internal sealed class AttentionRing
 {
@@ -46,17 +47,17 @@ internal sealed class AttentionRing
 
     /// <summary>Writes output and log-sum-exp of this process's queries.</summary>
     /// <inheritdoc cref="DeviceKernels.AttentionForward"/>
-    public void Forward(in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output, Tensor logSumExp)
+    public void Forward(in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output, Tensor logSumExp, Tensor? sinks)
     {
         using var scope = TensorScope.Enter();
         var kernels = DeviceKernels.Of(query);
         if (Size == 1)
         {
-            kernels.AttentionForward(_tables[0], shape, query, keyValue, output, logSumExp);
+            kernels.AttentionForward(_tables[0], shape, query, keyValue, output, logSumExp, sinks);
             return;
         }
         var next = Send(keyValue.Contiguous(), 0);
-        kernels.AttentionForward(_tables[Rank], shape, query, keyValue, output, logSumExp);
+        kernels.AttentionForward(_tables[Rank], shape, query, keyValue, output, logSumExp, sinks);
         var sum = output.To(logSumExp.DType);
         for (var round = 1; round < Size; round++)
         {
@@ -67,7 +68,7 @@ internal sealed class AttentionRing
                 continue;
             using var part = output.EmptyLike();
             using var partSum = logSumExp.EmptyLike();
-            kernels.AttentionForward(table, shape, query, block, part, partSum);
+            kernels.AttentionForward(table, shape, query, block, part, partSum, null);
             Merge(shape, sum, logSumExp, part, partSum);
         }
         output.CopyFrom(sum);
@@ -77,7 +78,7 @@ internal sealed class AttentionRing
     private static void Merge(in AttentionShape shape, Tensor sum, Tensor logSumExp, Tensor part, Tensor partSum)
     {
         using var scope = TensorScope.Enter();
-        long[] heads = [sum.Size(0), shape.Heads, shape.HeadSize];
+        long[] heads = [sum.Size(0), shape.Heads, shape.ValueSize];
         var whole = logSumExp.LogAddExp(partSum);
         var (before, added) = ((logSumExp - whole).Exp().T().Unsqueeze(2), (partSum - whole).Exp().T().Unsqueeze(2));
         sum.View(heads).CopyFrom(sum.View(heads) * before + part.To(sum.DType).View(heads) * added);

@@ -12,7 +12,7 @@ internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int
 
 /// <summary>Rotation of queries and keys, and attention over the flat stream; nothing of size N × N exists.</summary>
 /// <remarks>
-/// Reads one buffer of queries, keys and values side by side, [N, (H + 2K)·E], and turns its queries and keys in place: nobody else
+/// Reads one buffer of queries, keys and values side by side, [N, H·E + K·(E + V)], and turns its queries and keys in place: nobody else
 /// reads it.
 /// Kernels: <see cref="RopeKernel"/>, <see cref="AttentionKernel"/>.
 /// </remarks>
@@ -22,31 +22,34 @@ internal sealed class RotaryAttention : AutogradNode
     private readonly AttentionRing _ring;
     private readonly Mirrored<int> _positions;
     private readonly RotaryTable? _rotary;
+    private readonly Parameter? _sinks;
     private Tensor _qkv = null!;
     private Tensor _output = null!;
     private Tensor _logSumExp = null!;
 
-    private RotaryAttention(in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary) =>
-        (_shape, _ring, _positions, _rotary) = (shape, ring, positions, rotary);
+    private RotaryAttention(in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary, Parameter? sinks) =>
+        (_shape, _ring, _positions, _rotary, _sinks) = (shape, ring, positions, rotary, sinks);
 
-    /// <param name="qkv">[N, (H + 2K)·E]; its queries and keys are turned in place.</param>
+    /// <param name="qkv">[N, H·E + K·(E + V)]; its queries and keys are turned in place.</param>
     /// <param name="shape">Heads, scale, window and cap.</param>
     /// <param name="ring">Who sees whom.</param>
     /// <param name="positions">Position of each token; [N].</param>
     /// <param name="rotary">Null: no rotation.</param>
-    /// <returns>[N, H·E].</returns>
-    public static Tensor Forward(Tensor qkv, in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary)
+    /// <param name="sinks">A score of each head that has no value, [H]; null for none.</param>
+    /// <returns>[N, H·V].</returns>
+    public static Tensor Forward(Tensor qkv, in AttentionShape shape, AttentionRing ring, Mirrored<int> positions, RotaryTable? rotary,
+        Parameter? sinks = null)
     {
         using var scope = TensorScope.Enter();
-        var needed = IsNeeded(qkv);
-        var node = new RotaryAttention(shape, ring, positions, rotary);
+        var needed = IsNeeded(qkv, sinks?.Value);
+        var node = new RotaryAttention(shape, ring, positions, rotary, sinks);
         Tensor output;
         using (GradMode.Disabled())
         {
-            output = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), shape.Heads * shape.HeadSize);
+            output = Tensor.Empty(qkv.DType, qkv.Device, qkv.Size(0), shape.Heads * shape.ValueSize);
             var logSumExp = Tensor.Empty(qkv.DType == DType.Float64 ? DType.Float64 : DType.Float32, qkv.Device, shape.Heads, qkv.Size(0));
             node.Rotate(qkv, backward: false);
-            ring.Forward(shape, node.Queries(qkv), node.KeysAndValues(qkv), output, logSumExp);
+            ring.Forward(shape, node.Queries(qkv), node.KeysAndValues(qkv), output, logSumExp, sinks?.Value.To(logSumExp.DType));
             if (needed)
             {
                 node._qkv = node.Save(qkv);
@@ -55,17 +58,23 @@ internal sealed class RotaryAttention : AutogradNode
             }
         }
         if (needed)
-            node.Attach([qkv], output);
+            node.Attach([qkv, sinks?.Value], output);
         return scope.Keep(output);
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
-        var dqkv = _qkv.EmptyLike();
-        _ring.Backward(_shape, Queries(_qkv), KeysAndValues(_qkv), _output, _logSumExp, gradients[0]!.Contiguous(), Queries(dqkv),
-            KeysAndValues(dqkv));
+        var (dqkv, dy) = (_qkv.EmptyLike(), gradients[0]!.Contiguous());
+        _ring.Backward(_shape, Queries(_qkv), KeysAndValues(_qkv), _output, _logSumExp, dy, Queries(dqkv), KeysAndValues(dqkv));
         Rotate(dqkv, backward: true);
-        return [dqkv];
+        if (_sinks is { IsTrainable: true })
+        {
+            var sinks = _sinks.Value.To(_logSumExp.DType);
+            var dsinks = sinks.ZerosLike();
+            DeviceKernels.Of(dy).AttentionSinkBackward(_shape, _output, _logSumExp, dy, sinks, dsinks);
+            _sinks.Add(dsinks);
+        }
+        return [dqkv, null];
     }
 
     private void Rotate(Tensor qkv, bool backward)
@@ -76,5 +85,6 @@ internal sealed class RotaryAttention : AutogradNode
 
     private Tensor Queries(Tensor qkv) => qkv.Narrow(1, 0, _shape.Heads * _shape.HeadSize);
 
-    private Tensor KeysAndValues(Tensor qkv) => qkv.Narrow(1, _shape.Heads * _shape.HeadSize, 2 * _shape.KeyHeads * _shape.HeadSize);
+    private Tensor KeysAndValues(Tensor qkv) => qkv.Narrow(1, _shape.Heads * _shape.HeadSize,
+        _shape.KeyHeads * (_shape.HeadSize + _shape.ValueSize));
 }

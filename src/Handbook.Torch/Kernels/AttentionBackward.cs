@@ -17,7 +17,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
 {
     private const int Keys = AttentionScores.Keys, Queries = AttentionScores.Queries;
 
-    private readonly int _width = AttentionPanels.Width(shape.HeadSize);
+    private readonly int _width = AttentionPanels.Width(shape.HeadSize), _valueWidth = AttentionPanels.Width(shape.ValueSize);
     private readonly int _window = shape.Window > 0 ? Math.Min(shape.Window, AttentionScores.NoWindow) : AttentionScores.NoWindow;
 
     public static void Run(SegmentTable segments, in AttentionShape shape, in AttentionArguments<T> arguments,
@@ -41,32 +41,33 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
 
     private void Chunk(Tree tree, int chunk, int keyHead)
     {
-        int size = shape.HeadSize, width = _width;
+        int size = shape.HeadSize, valueSize = shape.ValueSize, width = _width, valueWidth = _valueWidth;
         var first = chunk * tree.ChunkRows;
         var rows = Math.Min(tree.ChunkRows, tree.Rows - first);
-        var perPanel = (long)rows * width;
-        var panel = (long)Queries * width;
-        var keys = Scratch.Get<float>(Scratch.Slot.Attention, 4 * perPanel + 5 * panel + 2 * Keys * Queries + 2 * Queries);
+        var (keyPanel, valuePanel) = ((long)rows * width, (long)rows * valueWidth);
+        var (queryPanel, slopePanel) = ((long)Queries * width, (long)Queries * valueWidth);
+        var keys = Scratch.Get<float>(Scratch.Slot.Attention, 2 * (keyPanel + valuePanel) + 2 * (queryPanel + slopePanel)
+            + Math.Max(queryPanel, slopePanel) + 2 * Keys * Queries + 2 * Queries);
         var work = new Work
         {
             Keys = keys,
-            Values = keys + perPanel,
-            KeyGradients = keys + 2 * perPanel,
-            ValueGradients = keys + 3 * perPanel,
+            Values = keys + keyPanel,
+            KeyGradients = keys + keyPanel + valuePanel,
+            ValueGradients = keys + 2 * keyPanel + valuePanel,
             FirstRow = first,
             EndRow = first + rows,
-            Queries = keys + 4 * perPanel,
+            Queries = keys + 2 * (keyPanel + valuePanel),
         };
-        work.QueriesAcross = work.Queries + panel;
-        work.Slopes = work.QueriesAcross + panel;
-        work.SlopesAcross = work.Slopes + panel;
-        work.QueryGradients = work.SlopesAcross + panel;
-        work.Weights = work.QueryGradients + panel;
+        work.QueriesAcross = work.Queries + queryPanel;
+        work.Slopes = work.QueriesAcross + queryPanel;
+        work.SlopesAcross = work.Slopes + slopePanel;
+        work.QueryGradients = work.SlopesAcross + slopePanel;
+        work.Weights = work.QueryGradients + Math.Max(queryPanel, slopePanel);
         work.ScoreGradients = work.Weights + Keys * Queries;
         work.LogSum = work.ScoreGradients + Keys * Queries;
         work.Dot = work.LogSum + Queries;
 
-        new Span<float>(work.KeyGradients, checked((int)(2 * perPanel))).Clear();
+        new Span<float>(work.KeyGradients, checked((int)(keyPanel + valuePanel))).Clear();
         for (var i = tree.FirstKeys; i < tree.EndKeys; i++)
         {
             var (token, row, count) = KeysOf(segments.KeyBlocks[i], work);
@@ -74,8 +75,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                 continue;
             AttentionPanels.Load(arguments.Key.Data + token * arguments.Key.Stride + keyHead * size, arguments.Key.Stride, count, size, 1,
                 work.Keys + (nint)row * width, AttentionTiles.Rows);
-            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * size, arguments.Value.Stride, count,
-                size, 1, work.Values + (nint)row * width, AttentionTiles.Rows);
+            AttentionPanels.Load(arguments.Value.Data + token * arguments.Value.Stride + keyHead * valueSize, arguments.Value.Stride, count,
+                valueSize, 1, work.Values + (nint)row * valueWidth, AttentionTiles.Rows);
         }
         for (var i = tree.FirstBlock; i < tree.EndBlock; i++)
         {
@@ -92,8 +93,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                 continue;
             AttentionPanels.Store(work.KeyGradients + (nint)row * width, count, size, 1,
                 gradients.Key.Data + token * gradients.Key.Stride + keyHead * size, gradients.Key.Stride);
-            AttentionPanels.Store(work.ValueGradients + (nint)row * width, count, size, 1,
-                gradients.Value.Data + token * gradients.Value.Stride + keyHead * size, gradients.Value.Stride);
+            AttentionPanels.Store(work.ValueGradients + (nint)row * valueWidth, count, valueSize, 1,
+                gradients.Value.Data + token * gradients.Value.Stride + keyHead * valueSize, gradients.Value.Stride);
         }
     }
 
@@ -132,7 +133,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void Block(in Tree tree, int chunk, QueryBlock block, int head, in Work work)
     {
-        var width = _width;
+        int width = _width, valueWidth = _valueWidth;
         var place = segments.Segments[block.Segment];
         var q0 = place.Offset + block.First;
         var vectors = (block.Count + Lanes.Width - 1) / Lanes.Width;
@@ -149,8 +150,10 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                 nint row = from - work.FirstRow;
                 var keys = work.Keys + row * width;
                 AttentionScores.Products(keys, width, work.QueriesAcross, shape.HeadSize, count, k0, q0, vectors, _window, work.Weights);
-                AttentionScores.Products(work.Values + row * width, width, work.SlopesAcross, shape.HeadSize, count, k0, q0, vectors,
-                    _window, work.ScoreGradients);
+                AttentionScores.Products(work.Values + row * valueWidth, valueWidth, work.SlopesAcross, shape.ValueSize, count, k0, q0,
+                    vectors, _window, work.ScoreGradients);
+                if (shape.DistanceSlopes is { } slopes)
+                    AttentionScores.AddDistance(work.Weights, slopes[head] * ScoreUnit, count, k0, q0, vectors, _window);
                 if (cap > 0)
                     AttentionScores.Cap(work.Weights, cap, count, k0, q0, vectors, _window);
                 AttentionScores.Mask(work.Weights, count, k0, q0, vectors, _window);
@@ -162,8 +165,8 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
                     if (depth <= 0)
                         continue;
                     var across = k * Queries + first;
-                    AttentionTiles.Product(work.Weights + across, Queries, 1, work.Slopes + first * width, width,
-                        work.ValueGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
+                    AttentionTiles.Product(work.Weights + across, Queries, 1, work.Slopes + first * valueWidth, valueWidth,
+                        work.ValueGradients + (row + k) * valueWidth, valueWidth, valueWidth / Lanes.Width, depth, add: true);
                     AttentionTiles.Product(work.ScoreGradients + across, Queries, 1, work.Queries + first * width, width,
                         work.KeyGradients + (row + k) * width, width, width / Lanes.Width, depth, add: true);
                 }
@@ -188,25 +191,27 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     /// D.</summary>
     private void Start(int row, int count, int head, in Work work)
     {
-        int size = shape.HeadSize, width = _width;
+        int size = shape.HeadSize, valueSize = shape.ValueSize, width = _width, valueWidth = _valueWidth;
         var outputs = work.QueryGradients;                              // free until the sums begin
-        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * size, arguments.Output.Stride, count, size, 1,
-            outputs, Lanes.Width);
-        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * size, gradients.Output.Stride, count, size, 1,
-            work.Slopes, Lanes.Width);
+        AttentionPanels.Load(arguments.Output.Data + row * arguments.Output.Stride + head * valueSize, arguments.Output.Stride, count,
+            valueSize, 1, outputs, Lanes.Width);
+        AttentionPanels.Load(gradients.Output.Data + row * gradients.Output.Stride + head * valueSize, gradients.Output.Stride, count,
+            valueSize, 1, work.Slopes, Lanes.Width);
         AttentionPanels.Load(arguments.Query.Data + row * arguments.Query.Stride + head * size, arguments.Query.Stride, count, size,
             (float)shape.Scale, work.Queries, Lanes.Width);
         var logSum = (float*)arguments.LogSumExp + (nint)head * segments.Tokens + row;
         for (var q = 0; q < (count + Lanes.Width - 1) / Lanes.Width * Lanes.Width; q++)
         {
             work.LogSum[q] = q < count ? logSum[q] * AttentionScores.Log2E : float.PositiveInfinity;        // ∞: weight 0
-            work.Dot[q] = q < count ? Dot(work.Slopes + q * width, outputs + q * width, width) : 0;
+            work.Dot[q] = q < count ? Dot(work.Slopes + q * valueWidth, outputs + q * valueWidth, valueWidth) : 0;
         }
-        AttentionPanels.Transpose(work.Slopes, count, width, 1, work.SlopesAcross);
-        AttentionPanels.Transpose(work.Queries, count, width, shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E,
-            work.QueriesAcross);
+        AttentionPanels.Transpose(work.Slopes, count, valueWidth, 1, work.SlopesAcross);
+        AttentionPanels.Transpose(work.Queries, count, width, ScoreUnit, work.QueriesAcross);
         new Span<float>(work.QueryGradients, (count + AttentionTiles.Rows - 1) / AttentionTiles.Rows * AttentionTiles.Rows * width).Clear();
     }
+
+    /// <summary>Of the scores between the product and the cap: parts of the cap, or log₂.</summary>
+    private float ScoreUnit => shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E;
 
     private static float Dot(float* a, float* b, int width)
     {
@@ -253,7 +258,7 @@ internal readonly unsafe struct AttentionBackward<T>(SegmentTable segments, Atte
     }
 
     /// <summary>Where a piece of work keeps its panels: [rows of the chunk][width] for keys, [64][width] and, across, [width][64] for
-    /// queries, [64 keys][64 queries] for scores.</summary>
+    /// queries, [64 keys][64 queries] for scores; values and gradients of the output have a width of their own.</summary>
     private struct Work
     {
         public float* Keys, Values, KeyGradients, ValueGradients;

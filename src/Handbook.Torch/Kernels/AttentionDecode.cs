@@ -6,7 +6,7 @@ namespace Handbook.Torch.Kernels;
 /// <summary>Attention of few queries over long caches: reading the cache is the work, so each of its rows is read once for up to four
 /// queries.</summary>
 internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences, int count, AttentionShape shape, TokenRows<T> query,
-    TokenRows<T> output) : IParallelBody where T : unmanaged
+    TokenRows<T> output, float* sinks) : IParallelBody where T : unmanaged
 {
     /// <summary>Queries (of any head of the group) that share one reading.</summary>
     private const int RowsAtOnce = 4;
@@ -15,7 +15,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
     /// other.</summary>
     private const int Block = 64;
 
-    private readonly int _width = AttentionPanels.Width(shape.HeadSize);
+    private readonly int _width = AttentionPanels.Width(shape.HeadSize), _valueWidth = AttentionPanels.Width(shape.ValueSize);
 
     public void Run() => ThreadTeam.Run(count * shape.KeyHeads, this);
 
@@ -26,10 +26,11 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         var rows = sequence.Queries * shape.Group;
         var stride = (sequence.Length + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
         // Queries, sums, a block of rows in float32 where they are no whole vectors, scores.
-        var queries = Scratch.Get<float>(Scratch.Slot.Attention, RowsAtOnce * (2L * _width + stride) + Block * _width);
+        var (both, wider) = (_width + _valueWidth, Math.Max(_width, _valueWidth));
+        var queries = Scratch.Get<float>(Scratch.Slot.Attention, RowsAtOnce * ((long)both + stride) + Block * wider);
         for (var row = 0; row < rows; row += RowsAtOnce)
             Rows(sequence, keyHead, row, Math.Min(RowsAtOnce, rows - row), queries, queries + RowsAtOnce * _width,
-                queries + 2 * RowsAtOnce * _width + Block * _width, stride);
+                queries + RowsAtOnce * both + Block * wider, stride);
     }
 
     /// <param name="rows">1 … 4 rows from <paramref name="firstRow"/> on; row r is head r mod group of query r / group.</param>
@@ -37,9 +38,9 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
     private void Rows(CachedSequence<T> sequence, int keyHead, int firstRow, int rows, float* queries, float* sums, float* scores,
         int stride)
     {
-        int size = shape.HeadSize, group = shape.Group;
+        int size = shape.HeadSize, valueSize = shape.ValueSize, group = shape.Group;
         var scale = (float)(shape.SoftCap > 0 ? shape.Scale / shape.SoftCap : shape.Scale * Math.Log2(Math.E));
-        new Span<float>(queries, 2 * RowsAtOnce * _width).Clear();
+        new Span<float>(queries, RowsAtOnce * (_width + _valueWidth)).Clear();
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
@@ -51,54 +52,54 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
         // Whole vectors of places: the order of the sums then does not depend on which rows come together.
         var first = FirstSeen(place) / Lanes.Width * Lanes.Width;
         var count = last + 1 - first;
-        var panel = sums + RowsAtOnce * _width;
+        var panel = sums + RowsAtOnce * _valueWidth;
         for (var k = 0; k < count;)
         {
-            var keys = Part(sequence, first + k, count - k, keyHead, out var key, out _, out var keyStride);
+            var keys = Part(sequence, first + k, count - k, out var segment, out var from);
+            var key = segment.Key.At(from, keyHead);
             if (size == _width)
-                Scores(queries, key, keyStride, keys, rows, scores + k, stride);
+                Scores(queries, key, segment.Key.Stride, keys, rows, scores + k, stride);
             else
             {
-                AttentionPanels.Load(key, keyStride, keys, size, 1, panel, 1);
+                AttentionPanels.Load(key, segment.Key.Stride, keys, size, 1, panel, 1);
                 Scores(queries, panel, _width, keys, rows, scores + k, stride);
             }
             k += keys;
         }
         for (var r = 0; r < rows; r++)
         {
-            place = sequence.Length - sequence.Queries + (firstRow + r) / group;
-            Softmax(scores + r * (nint)stride, FirstSeen(place) - first, place + 1 - first, count);
+            var (token, head) = Math.DivRem(firstRow + r, group);
+            place = sequence.Length - sequence.Queries + token;
+            Softmax(scores + r * (nint)stride, FirstSeen(place) - first, place + 1 - first, count, keyHead * group + head);
         }
         for (var r = Math.Max(rows, 2); r < RowsAtOnce; r++)
             new Span<float>(scores + r * (nint)stride, count).Clear();       // rows that nobody asked for
         for (var k = 0; k < count;)
         {
-            var values = Part(sequence, first + k, count - k, keyHead, out _, out var value, out var valueStride);
-            if (size == _width)
-                AddValues(value, valueStride, values, rows, scores + k, stride, sums);
+            var values = Part(sequence, first + k, count - k, out var segment, out var from);
+            var value = segment.Value.At(from, keyHead);
+            if (valueSize == _valueWidth)
+                AddValues(value, segment.Value.Stride, values, rows, scores + k, stride, sums);
             else
             {
-                AttentionPanels.Load(value, valueStride, values, size, 1, panel, 1);
-                AddValues(panel, _width, values, rows, scores + k, stride, sums);
+                AttentionPanels.Load(value, segment.Value.Stride, values, valueSize, 1, panel, 1);
+                AddValues(panel, _valueWidth, values, rows, scores + k, stride, sums);
             }
             k += values;
         }
         for (var r = 0; r < rows; r++)
         {
             var (token, head) = Math.DivRem(firstRow + r, group);
-            AttentionPanels.Store(sums + r * _width, 1, size, 1,
-                output.Data + (sequence.FirstQuery + token) * output.Stride + (keyHead * group + head) * size, output.Stride);
+            AttentionPanels.Store(sums + r * _valueWidth, 1, valueSize, 1,
+                output.Data + (sequence.FirstQuery + token) * output.Stride + (keyHead * group + head) * valueSize, output.Stride);
         }
     }
 
     /// <summary>The next places of the cache that lie behind one another in memory, at most <see cref="Block"/>.</summary>
     /// <returns>How many they are.</returns>
-    private static int Part(in CachedSequence<T> sequence, int place, int most, int keyHead, out T* key, out T* value, out nint stride)
+    private static int Part(in CachedSequence<T> sequence, int place, int most, out CachedSegment<T> segment, out int from)
     {
-        var segment = sequence.At(place, out var from);
-        stride = segment.Key.Stride;
-        key = segment.Key.At(from, keyHead);
-        value = segment.Value.At(from, keyHead);
+        segment = sequence.At(place, out from);
         return Math.Min(Math.Min(Block, most), segment.Length - from);
     }
 
@@ -146,19 +147,28 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
 
     /// <summary>Scores → weights that sum to 1 over [from, to), 0 in the rest of [0, count).</summary>
     [MethodImpl(MethodImplOptions.AggressiveOptimization)]
-    private void Softmax(float* scores, int from, int to, int count)
+    private void Softmax(float* scores, int from, int to, int count, int head)
     {
         var end = (count + Lanes.Width - 1) / Lanes.Width * Lanes.Width;
+        if (shape.DistanceSlopes is { } slopes)
+        {
+            var slope = Vector512.Create(slopes[head] * (shape.SoftCap > 0 ? (float)(1 / shape.SoftCap) : AttentionScores.Log2E));
+            var lane = Vector512.Create(0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            for (var k = from / Lanes.Width * Lanes.Width; k < to; k += Lanes.Width)
+                Vector512.FusedMultiplyAdd(slope, Vector512.Create((float)(k + 1 - to)) + lane, Vector512.Load(scores + k))
+                    .Store(scores + k);
+        }
         var cap = Vector512.Create((float)shape.SoftCap * AttentionScores.Log2E);
         if (shape.SoftCap > 0)
             for (var k = from / Lanes.Width * Lanes.Width; k < to; k += Lanes.Width)
                 (cap * VectorMath.Tanh(Vector512.Load(scores + k))).Store(scores + k);
         new Span<float>(scores, from).Fill(float.NegativeInfinity);
         new Span<float>(scores + to, end - to).Fill(float.NegativeInfinity);
-        var maximum = Vector512.Create(-1e30f);
+        var sink = sinks == null ? -1e30f : sinks[head] * AttentionScores.Log2E;
+        var maximum = Vector512.Create(sink);
         for (var k = 0; k < end; k += Lanes.Width)
             maximum = Vector512.MaxNative(maximum, Vector512.Load(scores + k));
-        var top = -1e30f;
+        var top = sink;
         for (var i = 0; i < Lanes.Width; i++)
             top = Math.Max(top, maximum[i]);
         maximum = Vector512.Create(top);
@@ -169,7 +179,8 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
             weight.Store(scores + k);
             total += weight;
         }
-        var factor = Vector512.Create(1 / Vector512.Sum(total));
+        var rest = sinks == null ? Vector512<float>.Zero : AttentionScores.Exp2(Vector512.Create(sink) - maximum);
+        var factor = Vector512.Create(1 / (Vector512.Sum(total) + rest[0]));
         for (var k = 0; k < end; k += Lanes.Width)
             (Vector512.Load(scores + k) * factor).Store(scores + k);
     }
@@ -179,7 +190,7 @@ internal readonly unsafe struct AttentionDecode<T>(CachedSequence<T>* sequences,
     private void AddValues<TValue>(TValue* value, nint stride, int values, int rows, float* weights, nint weightStride,
         float* sums) where TValue : unmanaged
     {
-        nint width = _width;
+        nint width = _valueWidth;
         if (rows == 1)
         {
             for (nint i = 0; i < width; i += 4 * Lanes.Width)

@@ -2,12 +2,12 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Attention over caches by its formula, in float64: serves float64.</summary>
 internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* sequences, AttentionShape shape, TokenRows<T> query,
-    TokenRows<T> output) : IParallelBody where T : unmanaged
+    TokenRows<T> output, double* sinks) : IParallelBody where T : unmanaged
 {
     public void Invoke(int index)
     {
         var sequence = sequences[index];
-        var size = shape.HeadSize;
+        var (size, valueSize) = (shape.HeadSize, shape.ValueSize);
         var scores = new double[sequence.Length];
         for (var token = 0; token < sequence.Queries; token++)
             for (var head = 0; head < shape.Heads; head++)
@@ -16,7 +16,7 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                 var first = shape.Window > 0 ? Math.Max(0, place - shape.Window + 1) : 0;
                 long row = sequence.FirstQuery + token;
                 var keyHead = head / shape.Group;
-                var top = double.NegativeInfinity;
+                var top = sinks == null ? double.NegativeInfinity : sinks[head];
                 for (var k = first; k <= place; k++)
                 {
                     var dot = 0.0;
@@ -24,13 +24,15 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                     for (var e = 0; e < size; e++)
                         dot += Lanes.Get(query.Data, row * query.Stride + head * size + e) * Lanes.Get(segment.Key.At(at, keyHead), e);
                     dot *= shape.Scale;
+                    if (shape.DistanceSlopes is { } slopes)
+                        dot += (double)slopes[head] * (k - place);
                     scores[k] = shape.SoftCap > 0 ? shape.SoftCap * Math.Tanh(dot / shape.SoftCap) : dot;
                     top = Math.Max(top, scores[k]);
                 }
-                var total = 0.0;
+                var total = sinks == null ? 0 : Math.Exp(sinks[head] - top);
                 for (var k = first; k <= place; k++)
                     total += scores[k] = Math.Exp(scores[k] - top);
-                for (var e = 0; e < size; e++)
+                for (var e = 0; e < valueSize; e++)
                 {
                     var sum = 0.0;
                     for (var k = first; k <= place; k++)
@@ -38,7 +40,7 @@ internal readonly unsafe struct AttentionDecodeReference<T>(CachedSequence<T>* s
                         var segment = sequence.At(k, out var at);
                         sum += scores[k] * Lanes.Get(segment.Value.At(at, keyHead), e);
                     }
-                    Lanes.Set(output.Data, row * output.Stride + head * size + e, sum / total);
+                    Lanes.Set(output.Data, row * output.Stride + head * valueSize + e, sum / total);
                 }
             }
     }

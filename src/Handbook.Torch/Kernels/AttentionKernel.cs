@@ -1,3 +1,5 @@
+using System.Runtime.Intrinsics;
+
 namespace Handbook.Torch.Kernels;
 
 /// <summary>Attention over the flat token stream on the CPU; the segments say who sees whom.</summary>
@@ -36,11 +38,56 @@ internal static unsafe class AttentionKernel
             throw new NotSupportedException($"attention computes float, BFloat16 and double, not {typeof(T).Name}");
     }
 
+    /// <summary>Adds the gradients of the sinks to what is there; [H], of the type of the log-sum-exp.</summary>
+    /// <remarks><code>dsink = −Σ_i e^(sink − lse_i) · o_i·do_i</code></remarks>
+    public static void SinkBackward<T>(int tokens, in AttentionShape shape, TokenRows<T> output, TokenRows<T> dy, void* logSumExp,
+        void* sinks, void* gradient) where T : unmanaged
+    {
+        if (typeof(T) == typeof(double))
+            ThreadTeam.Run(shape.Heads, new SinkGradient<T, double>(tokens, shape.ValueSize, output, dy, logSumExp, sinks, gradient));
+        else
+            ThreadTeam.Run(shape.Heads, new SinkGradient<T, float>(tokens, shape.ValueSize, output, dy, logSumExp, sinks, gradient));
+    }
+
+    /// <summary>One head, its tokens one after the other.</summary>
+    private readonly struct SinkGradient<T, TReal>(int tokens, int size, TokenRows<T> output, TokenRows<T> dy, void* logSumExp,
+        void* sinks, void* gradient) : IParallelBody where T : unmanaged where TReal : unmanaged
+    {
+        public void Invoke(int head)
+        {
+            var sink = Lanes.Get((TReal*)sinks, head);
+            var logSum = (TReal*)logSumExp + (long)head * tokens;
+            var sum = 0.0;
+            for (var i = 0; i < tokens; i++)
+            {
+                var dot = Dot(output.Data + i * output.Stride + head * size, dy.Data + i * dy.Stride + head * size);
+                sum -= Math.Exp(sink - Lanes.Get(logSum, i)) * dot;
+            }
+            Lanes.Set((TReal*)gradient, head, Lanes.Get((TReal*)gradient, head) + sum);
+        }
+
+        private double Dot(T* a, T* b)
+        {
+            var plain = 0.0;
+            if (typeof(T) == typeof(double))
+            {
+                for (var e = 0; e < size; e++)
+                    plain += Lanes.Get(a, e) * Lanes.Get(b, e);
+                return plain;
+            }
+            var sum = Vector512<float>.Zero;
+            for (var e = 0; e < size; e += Lanes.Width)
+                sum = Vector512.FusedMultiplyAdd(Lanes.Load(a, e, size), Lanes.Load(b, e, size), sum);
+            return Vector512.Sum(sum);
+        }
+    }
+
     /// <summary>Attention of the newest tokens of many sequences over their caches.</summary>
     /// <param name="query">[sum of queries, H, E].</param>
-    /// <param name="output">[sum of queries, H, E]; written.</param>
+    /// <param name="output">[sum of queries, H, V]; written.</param>
+    /// <param name="sinks">As <see cref="AttentionArguments{T}.Sinks"/>.</param>
     public static void Decode<T>(ReadOnlySpan<CachedSequence<T>> sequences, in AttentionShape shape, TokenRows<T> query,
-        TokenRows<T> output) where T : unmanaged
+        TokenRows<T> output, void* sinks = null) where T : unmanaged
     {
         shape.Check(null);
         for (var s = 0; s < sequences.Length; s++)
@@ -50,9 +97,9 @@ internal static unsafe class AttentionKernel
         fixed (CachedSequence<T>* all = sequences)
         {
             if (typeof(T) == typeof(double))
-                ThreadTeam.Run(sequences.Length, new AttentionDecodeReference<T>(all, shape, query, output));
+                ThreadTeam.Run(sequences.Length, new AttentionDecodeReference<T>(all, shape, query, output, (double*)sinks));
             else if (typeof(T) == typeof(float) || typeof(T) == typeof(BFloat16))
-                new AttentionDecode<T>(all, sequences.Length, shape, query, output).Run();
+                new AttentionDecode<T>(all, sequences.Length, shape, query, output, (float*)sinks).Run();
             else
                 throw new NotSupportedException($"attention computes float, BFloat16 and double, not {typeof(T).Name}");
         }

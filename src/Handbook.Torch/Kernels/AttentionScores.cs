@@ -3,7 +3,7 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>What happens to a block of scores between the products: cap, mask, softmax and its gradient.</summary>
+/// <summary>What happens to a block of scores between the products: distance, cap, mask, softmax and its gradient.</summary>
 /// <remarks>
 /// Scores stand transposed, [key][64 queries], in units of log₂: the queries lie in the lanes, so that maxima and sums over keys need no
 /// shuffles. Places are those in the chain: the block's queries are q0, q0+1, …, its keys k0, k0+1, …; query q sees key k if q − w &lt; k ≤
@@ -45,6 +45,24 @@ internal static unsafe class AttentionScores
             if (first < end)
                 AttentionTiles.Product(keys + k * width, width, 1, queries + first * Lanes.Width, Queries,
                     scores + k * Queries + first * Lanes.Width, Queries, end - first, size, add: false);
+        }
+    }
+
+    /// <summary>score += slope · (key's place − query's place).</summary>
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
+    public static void AddDistance(float* scores, float slope, int count, int k0, int q0, int vectors, int window)
+    {
+        var factor = Vector512.Create(slope);
+        var lane = Vector512.Create(0f, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        for (var k = 0; k < count; k++)
+        {
+            var end = EndVector(k0 + k, q0, vectors, window);
+            for (var v = FirstVector(k0 + k, q0); v < end; v++)
+            {
+                var at = scores + k * Queries + v * Lanes.Width;
+                var distance = Vector512.Create((float)(k0 + k - q0 - v * Lanes.Width)) - lane;
+                Vector512.FusedMultiplyAdd(factor, distance, Vector512.Load(at)).Store(at);
+            }
         }
     }
 

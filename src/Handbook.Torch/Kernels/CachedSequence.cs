@@ -15,7 +15,7 @@ internal readonly unsafe struct HeadRows<T>(T* data, nint stride, nint headStrid
 
 /// <summary>Keys and values of tokens that follow one another, as a cache holds them.</summary>
 /// <param name="key">[Length, K, E].</param>
-/// <param name="value">[Length, K, E], rows as far apart as the keys.</param>
+/// <param name="value">[Length, K, V].</param>
 /// <param name="length">Number of tokens.</param>
 internal readonly struct CachedSegment<T>(HeadRows<T> key, HeadRows<T> value, int length) where T : unmanaged
 {
@@ -34,7 +34,7 @@ internal readonly unsafe struct CachedSequence<T> where T : unmanaged
     private readonly CachedSegment<T> _own;
 
     /// <param name="key">Cached keys, the new tokens' included; [Length, K, E].</param>
-    /// <param name="value">Cached values, the new tokens' included; [Length, K, E].</param>
+    /// <param name="value">Cached values, the new tokens' included; [Length, K, V].</param>
     /// <param name="length">Tokens in this part of the cache.</param>
     /// <param name="firstQuery">Row of the first new token in the query and output rows.</param>
     /// <param name="queries">Number of new tokens, at least 1; they are the last of the cache, in order.</param>

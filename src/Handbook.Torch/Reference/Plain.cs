@@ -103,29 +103,41 @@ internal static class Plain
     }
 
     /// <summary>Rotary attention over one buffer of queries, keys and values, with the mask written out.</summary>
-    /// <param name="qkv">[N, (H + 2K)·E].</param>
+    /// <param name="qkv">[N, H·E + K·(E + V)].</param>
     /// <param name="shape">Heads, scale, cap; the window is part of <paramref name="visible"/>.</param>
     /// <param name="visible">Whether token i sees token j, at [i·N + j].</param>
     /// <param name="positions">[N].</param>
     /// <param name="rotary">Null: no rotation.</param>
-    /// <returns>[N, H·E].</returns>
-    public static Tensor Attend(Tensor qkv, in AttentionShape shape, bool[] visible, int[] positions, RotaryTable? rotary)
+    /// <param name="sinks">A score of each head that has no value, [H]; null for none.</param>
+    /// <returns>[N, H·V].</returns>
+    public static Tensor Attend(Tensor qkv, in AttentionShape shape, bool[] visible, int[] positions, RotaryTable? rotary,
+        Tensor? sinks = null)
     {
         using var scope = TensorScope.Enter();
-        long n = qkv.Size(0), size = shape.HeadSize, group = shape.Heads / shape.KeyHeads;
-        var heads = qkv.Reshape(n, shape.Heads + 2 * shape.KeyHeads, size);
+        long n = qkv.Size(0), size = shape.HeadSize, group = shape.Heads / shape.KeyHeads, turned = shape.Heads + shape.KeyHeads;
+        var heads = qkv.Narrow(1, 0, turned * size).Reshape(n, turned, size);
         var query = heads.Narrow(1, 0, shape.Heads);
         var key = heads.Narrow(1, shape.Heads, shape.KeyHeads);
-        var value = heads.Narrow(1, shape.Heads + shape.KeyHeads, shape.KeyHeads);
+        var value = qkv.Narrow(1, turned * size, shape.KeyHeads * shape.ValueSize).Reshape(n, shape.KeyHeads, shape.ValueSize);
         if (rotary is not null)
             (query, key) = (Rotate(query, rotary, positions), Rotate(key, rotary, positions));
         var scores = query.Transpose(0, 1).MatMul(key.RepeatInterleave(group, 1).Permute(1, 2, 0)) * shape.Scale;       // [H, N, N]
+        if (shape.DistanceSlopes is { } slopes)
+            scores += Tensor.From(slopes, shape.Heads, 1, 1).To(scores.DType) * Distances(positions).To(scores.DType);
         if (shape.SoftCap > 0)
             scores = (scores / shape.SoftCap).Tanh() * shape.SoftCap;
         var hidden = Tensor.From(Array.ConvertAll(visible, v => !v), n, n);
-        var weights = scores.MaskedFill(hidden, double.NegativeInfinity).Softmax(-1);
-        return scope.Keep(weights.MatMul(value.RepeatInterleave(group, 1).Transpose(0, 1)).Transpose(0, 1).Reshape(n, shape.Heads * size));
+        scores = scores.MaskedFill(hidden, double.NegativeInfinity);
+        if (sinks is not null)
+            scores = Tensor.Cat([scores, sinks.View(shape.Heads, 1, 1) + Tensor.Zeros(scores.DType, shape.Heads, n, 1)], 2);
+        var weights = scores.Softmax(-1).Narrow(2, 0, n);
+        return scope.Keep(weights.MatMul(value.RepeatInterleave(group, 1).Transpose(0, 1)).Transpose(0, 1)
+            .Reshape(n, shape.Heads * shape.ValueSize));
     }
+
+    /// <summary>How far each token stands before each other: position of the second − position of the first; [N, N].</summary>
+    private static Tensor Distances(int[] positions) => Tensor.From([.. positions.SelectMany(i => positions.Select(j => (float)(j - i)))],
+        positions.Length, positions.Length);
 
     /// <summary>Loss of each row: −log p(target), or its label-smoothed form.</summary>
     /// <param name="hidden">[M, D].</param>

@@ -48,13 +48,16 @@ public sealed class AttentionRingTests
     private sealed class Case
     {
         private readonly double[] _inputs, _slopes;
+        private readonly double[]? _sinks;
 
-        public Case(Form form, AttentionShape shape)
+        public Case(Form form, AttentionShape shape, bool sinks = false)
         {
             (Form, Shape) = (form, shape);
             var random = new Random(form.Lengths.Sum() + shape.Heads + shape.Window);
             double[] Numbers(int columns) => [.. Enumerable.Range(0, Count * columns).Select(_ => random.Next(-127, 128) / 64.0)];
-            (_inputs, _slopes) = (Numbers((shape.Heads + 2 * shape.KeyHeads) * shape.HeadSize), Numbers(shape.Heads * shape.HeadSize));
+            (_inputs, _slopes) = (Numbers((shape.Heads + shape.KeyHeads) * shape.HeadSize + shape.KeyHeads * shape.ValueSize),
+                Numbers(shape.Heads * shape.ValueSize));
+            _sinks = sinks ? [.. Enumerable.Range(0, shape.Heads).Select(h => 1.5 - h)] : null;
         }
 
         public Form Form { get; }
@@ -65,15 +68,19 @@ public sealed class AttentionRingTests
 
         public TokenPieces[] Parts(int size) => [.. Enumerable.Range(0, size).Select(rank => TokenPieces.ZigZag(rank, size, Count))];
 
-        /// <summary>Output and gradient of some tokens.</summary>
-        public (double[] Output, double[] Gradient) Run(AttentionRing ring, int[] tokens, DType dtype)
+        /// <summary>Output and gradient of some tokens, and the gradient of the sinks.</summary>
+        public (double[] Output, double[] Gradient, double[] Sinks) Run(AttentionRing ring, int[] tokens, DType dtype)
         {
             using var scope = TensorScope.Enter();
             var (x, positions) = (Rows(_inputs, tokens).To(dtype).Clone(), Form.Positions);
             x.RequiresGrad = true;
-            var y = RotaryAttention.Forward(x * 1, Shape, ring, Array.ConvertAll(tokens, token => positions[token]), Rotary(Shape.HeadSize));
+            var master = dtype == DType.Float64 ? dtype : DType.Float32;
+            using var sinks = _sinks is null ? null : new Parameter("sinks", Tensor.From(_sinks).To(master).Clone(), trainable: true);
+            sinks?.SetGradient(Tensor.Zeros(master, _sinks!.Length));
+            var y = RotaryAttention.Forward(x * 1, Shape, ring, Array.ConvertAll(tokens, token => positions[token]),
+                Rotary(Shape.HeadSize), sinks);
             Tensor.BackwardAll([y], [Rows(_slopes, tokens).To(dtype)]);
-            return (y.ToArray<double>(), x.Grad!.ToArray<double>());
+            return (y.ToArray<double>(), x.Grad!.ToArray<double>(), sinks?.Gradient!.ToArray<double>() ?? []);
         }
 
         private Tensor Rows(double[] values, int[] tokens)
@@ -88,7 +95,11 @@ public sealed class AttentionRingTests
     [InlineData(2), InlineData(4)]
     public void Processes_that_share_a_stream_compute_what_one_computes(int size) => Check(size, DType.Float64, 1e-10,
         [.. from form in s_forms from heads in new[] { (1, 1), (4, 2) } from variant in s_variants
-            select new Case(form, AttentionCase.Sized(heads.Item1, heads.Item2, 8, variant.Window, variant.Cap))]);
+            select new Case(form, AttentionCase.Sized(heads.Item1, heads.Item2, 8, variant.Window, variant.Cap)),
+            .. from form in s_forms select new Case(form, With(AttentionCase.Sized(4, 2, 8, window: 7)), sinks: true)]);
+
+    // Scores that fall with the distance, and values of another size.
+    private static AttentionShape With(AttentionShape shape) => AttentionCase.Sized(shape, slopes: true, valueSize: 6);
 
     [Theory]
     [InlineData(2, DType.Float32, 2e-5), InlineData(4, DType.Float32, 2e-5)]
@@ -96,6 +107,7 @@ public sealed class AttentionRingTests
     public void So_do_the_fast_kernels(int size, DType dtype, double tolerance) => Check(size, dtype, tolerance,
         [.. from form in s_forms from variant in s_variants
             select new Case(form, AttentionCase.Sized(4, 2, 16, variant.Window, variant.Cap)),
+            .. from form in s_forms select new Case(form, With(AttentionCase.Sized(4, 2, 16)), sinks: true),
             // keys of one tree in several chunks
             new(new("long rows", [1530, 20, 700, 30], [-1, 0, 0, -1]), AttentionCase.Sized(3, 1, 8)),
             new(new("long rows", [1530, 20, 700, 30], [-1, 0, 0, -1]), AttentionCase.Sized(3, 1, 8, window: 300))]);
@@ -128,6 +140,11 @@ public sealed class AttentionRingTests
             return each.Run(AttentionRing.Of(group, parts, each.Form.Start, each.Form.Lengths, each.Form.Parents, each.Form.Positions),
                 parts[group.Rank].Count == 0 ? [0] : parts[group.Rank].Tokens, dtype);
         }));
+        for (var i = 0; i < cases.Length; i++)
+            for (var h = 0; h < whole[i].Sinks.Length; h++)
+                // Every process has the sinks; the sum of their gradients is the whole one. One without tokens has made up one for itself.
+                Assert.Equal(whole[i].Sinks[h], Enumerable.Range(0, size).Where(rank => cases[i].Parts(size)[rank].Count > 0)
+                    .Sum(rank => shared[rank][i].Sinks[h]), tolerance * 10 * whole[i].Sinks.Max(Math.Abs) + tolerance);
         for (var rank = 0; rank < size; rank++)
             for (var i = 0; i < cases.Length; i++)
             {

@@ -82,6 +82,7 @@ public sealed class EveryNodeTests
         }.With(Role.Stream, 1, 3)),
         ["attention"] = (["RotaryAttention"], () => Attention(interleaved: false)),
         ["attention whose neighbours turn together"] = (["RotaryAttention"], () => Attention(interleaved: true)),
+        ["attention with sinks"] = (["RotaryAttention"], () => Attention(interleaved: false, sinks: true)),
         ["rotation alone"] = (["RotaryTurn"], () => new Agree
         {
             Fused = x => [RotaryTurn.Forward(x[0].Value, Rotary(interleaved: true), new[] { 1, 3 }, 2, 5)],
@@ -347,7 +348,7 @@ public sealed class EveryNodeTests
     private static RotaryTable Rotary(bool interleaved) => new(new[] { 1f, 1, 0.5f, 0.9f, -0.4f, 0.6f, -1, 0.2f },
         new[] { 0f, 0, 0.8f, 0.4f, 0.9f, 0.8f, 0.1f, 1 }, 4, interleaved);
 
-    private static Agree Attention(bool interleaved)
+    private static Agree Attention(bool interleaved, bool sinks = false)
     {
         var shape = new AttentionShape { Heads = 2, KeyHeads = 1, HeadSize = 4, Scale = 0.5, SoftCap = 3 };
         var rotary = Rotary(interleaved);
@@ -356,12 +357,13 @@ public sealed class EveryNodeTests
         foreach (var (query, keys) in new (int, int[])[] { (0, [0]), (1, [0, 1]), (2, [0, 1, 2]), (3, [0, 1, 2, 3]), (4, [0, 1, 4]) })
             foreach (var key in keys)
                 visible[query * 5 + key] = true;
-        return new Agree
+        var agree = new Agree
         {
-            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0])), positions,
-                rotary)],
-            Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary)],
+            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(SegmentTable.Create([0, 2, 4], [2, 2, 1], [-1, 0, 0])),
+                positions, rotary, sinks ? x[1].Parameter : null)],
+            Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary, sinks ? x[1].Value : null)],
         }.With(Role.Product, 1, 5, 16);
+        return sinks ? agree.With(Role.Weight, 1, 2) : agree;
     }
 
     private static Agree Norm(Func<Operand[], Tensor[]> fused, Func<Operand[], Tensor[]> plain) =>

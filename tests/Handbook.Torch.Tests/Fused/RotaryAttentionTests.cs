@@ -1,6 +1,7 @@
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Reference;
+using Handbook.Torch.Tests.Kernels;
 
 namespace Handbook.Torch.Tests.Fused;
 
@@ -46,16 +47,18 @@ public sealed class RotaryAttentionTests
         return new(Array.ConvertAll(angles, a => (float)Math.Cos(a)), Array.ConvertAll(angles, a => (float)Math.Sin(a)), size);
     }
 
-    private static Agree Attend(Stream stream, AttentionShape shape, int rotarySize)
+    private static Agree Attend(Stream stream, AttentionShape shape, int rotarySize, bool sinks = false)
     {
         var (positions, visible) = stream.See(shape.Window);
         var rotary = rotarySize == 0 ? null : Rotary(rotarySize);
-        return new Agree
+        var agree = new Agree
         {
             // The operation turns its input in place, so it gets a copy.
-            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(stream.Table), positions, rotary)],
-            Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary)],
-        }.With(Role.Product, 1, stream.Count, (shape.Heads + 2 * shape.KeyHeads) * shape.HeadSize);
+            Fused = x => [RotaryAttention.Forward(x[0].Value * 1, shape, new(stream.Table), positions, rotary,
+                sinks ? x[1].Parameter : null)],
+            Plain = x => [Plain.Attend(x[0].Value, shape, visible, positions, rotary, sinks ? x[1].Value : null)],
+        }.With(Role.Product, 1, stream.Count, (shape.Heads + shape.KeyHeads) * shape.HeadSize + shape.KeyHeads * shape.ValueSize);
+        return sinks ? agree.With(Role.Weight, 1, shape.Heads) : agree;
     }
 
     private static AttentionShape Shape(int heads, int keyHeads, int size, int window = 0, double cap = 0) =>
@@ -72,8 +75,16 @@ public sealed class RotaryAttentionTests
         Attend(Tree, Shape(3, 3, 8, window: 4), 8).Check();
         Attend(Tree, Shape(2, 2, 8, cap: 2), 0).Check();
         Attend(new((130, -1)), Shape(2, 1, 16), 16).Check();                    // more than two blocks of queries
+        Attend(Tree, AttentionCase.Sized(Shape(3, 3, 8), slopes: true), 0).Check();
+        Attend(Tree, AttentionCase.Sized(Shape(4, 2, 12), slopes: false, valueSize: 6), 4).Check();
+        Attend(Tree, Shape(4, 2, 8, window: 4), 8, sinks: true).Check();
     }
 
     [Fact]
-    public void Gradients_match_finite_differences() => Attend(new((3, -1), (2, 0), (2, 0)), Shape(2, 1, 4, cap: 3), 4).CheckDifferences();
+    public void Gradients_match_finite_differences()
+    {
+        Attend(new((3, -1), (2, 0), (2, 0)), Shape(2, 1, 4, cap: 3), 4).CheckDifferences();
+        Attend(new((3, -1), (2, 0), (2, 0)), AttentionCase.Sized(Shape(2, 1, 4), slopes: true, valueSize: 3), 2, sinks: true)
+            .CheckDifferences();
+    }
 }

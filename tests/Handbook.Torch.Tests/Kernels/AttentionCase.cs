@@ -19,6 +19,9 @@ internal sealed unsafe class AttentionCase
     public required double[] Value { get; init; }
     public required double[] OutputGradient { get; init; }
 
+    /// <summary>A score of each head without a value; null for none.</summary>
+    public double[]? Sinks { get; init; }
+
     public int Tokens => Length.Sum();
 
     public SegmentTable Table => SegmentTable.Create(Start, Length, Parent);
@@ -33,11 +36,19 @@ internal sealed unsafe class AttentionCase
         SoftCap = softCap,
     };
 
+    /// <summary>The same with a slope over the distance for each head, and with values of another size.</summary>
+    public static AttentionShape Sized(AttentionShape shape, bool slopes, int valueSize = 0) => shape with
+    {
+        DistanceSlopes = slopes ? [.. Enumerable.Range(1, shape.Heads).Select(h => 0.5f / h)] : null,
+        ValueSize = valueSize,
+    };
+
     /// <summary>Separate rows of the given lengths.</summary>
     public static AttentionCase Flat(AttentionShape shape, int seed, params int[] lengths) =>
         Tree(shape, seed, lengths, [.. lengths.Select(_ => -1)]);
 
-    public static AttentionCase Tree(AttentionShape shape, int seed, int[] lengths, int[] parents, double spread = 1, int gap = 0)
+    public static AttentionCase Tree(AttentionShape shape, int seed, int[] lengths, int[] parents, double spread = 1, int gap = 0,
+        bool sinks = false)
     {
         var random = new Random(seed);
         var start = new int[lengths.Length];
@@ -53,8 +64,9 @@ internal sealed unsafe class AttentionCase
             Gap = gap,
             Query = Numbers(tokens * shape.Heads * shape.HeadSize, spread),
             Key = Numbers(tokens * shape.KeyHeads * shape.HeadSize, 1),
-            Value = Numbers(tokens * shape.KeyHeads * shape.HeadSize, 1),
-            OutputGradient = Numbers(tokens * shape.Heads * shape.HeadSize, 1),
+            Value = Numbers(tokens * shape.KeyHeads * shape.ValueSize, 1),
+            OutputGradient = Numbers(tokens * shape.Heads * shape.ValueSize, 1),
+            Sinks = sinks ? Numbers(shape.Heads, 1) : null,
         };
 
         // Multiples of 1/64 below 2 in size: exact in bfloat16, so that every element type starts from the same numbers.
@@ -65,19 +77,23 @@ internal sealed unsafe class AttentionCase
     public Results Run<T>() where T : unmanaged
     {
         int tokens = Tokens, wide = Shape.Heads * Shape.HeadSize, narrow = Shape.KeyHeads * Shape.HeadSize;
-        int stride = wide + 2 * narrow + 3 * Gap, keyAt = wide + Gap, valueAt = wide + narrow + 2 * Gap, outputStride = wide + Gap;
+        int mixed = Shape.Heads * Shape.ValueSize, values = Shape.KeyHeads * Shape.ValueSize;
+        int stride = wide + narrow + values + 3 * Gap, keyAt = wide + Gap, valueAt = wide + narrow + 2 * Gap, outputStride = mixed + Gap;
         T[] inputs = new T[tokens * stride + 1], inputGradients = new T[tokens * stride + 1], output = new T[tokens * outputStride + 1],
             outputGradient = new T[tokens * outputStride + 1];
-        var logSumExp = new double[tokens * Shape.Heads + 1];
+        double[] logSumExp = new double[tokens * Shape.Heads + 1], sinkNumbers = new double[Shape.Heads],
+            sinkSums = new double[Shape.Heads];
         fixed (T* input = inputs, inputGradient = inputGradients, y = output, dy = outputGradient)
-        fixed (double* sums = logSumExp)
+        fixed (double* sums = logSumExp, sinks = sinkNumbers, sinkGradients = sinkSums)
         {
             new Span<T>(inputGradient, inputGradients.Length).Fill(Poison<T>());
             new Span<T>(y, output.Length).Fill(Poison<T>());
             Scatter(Query, input, stride, wide);
             Scatter(Key, input + keyAt, stride, narrow);
-            Scatter(Value, input + valueAt, stride, narrow);
-            Scatter(OutputGradient, dy, outputStride, wide);
+            Scatter(Value, input + valueAt, stride, values);
+            Scatter(OutputGradient, dy, outputStride, mixed);
+            for (var h = 0; h < Sinks?.Length; h++)
+                SetReal<T>(sinks, h, Sinks[h]);
             var arguments = new AttentionArguments<T>
             {
                 Query = new(input, stride),
@@ -85,6 +101,7 @@ internal sealed unsafe class AttentionCase
                 Value = new(input + valueAt, stride),
                 Output = new(y, outputStride),
                 LogSumExp = sums,
+                Sinks = Sinks is null ? null : sinks,
             };
             var table = Table;
             AttentionKernel.Forward(table, Shape, arguments);
@@ -95,17 +112,18 @@ internal sealed unsafe class AttentionCase
                 Key = new(inputGradient + keyAt, stride),
                 Value = new(inputGradient + valueAt, stride),
             });
-            var lse = new double[tokens * Shape.Heads];
-            for (var i = 0; i < lse.Length; i++)
-                lse[i] = typeof(T) == typeof(double) ? sums[i] : ((float*)sums)[i];
+            if (Sinks is not null)
+                AttentionKernel.SinkBackward<T>(tokens, Shape, arguments.Output, new(dy, outputStride), sums, sinks, sinkGradients);
+            double[] lse = [.. Enumerable.Range(0, tokens * Shape.Heads).Select(i => Real<T>(logSumExp, i))];
             for (var i = 0; i < tokens; i++)
                 for (var g = 0; g < Gap; g++)
                 {
                     Assert.Equal(Lanes.Get(&inputGradient[tokens * stride], 0), Lanes.Get(inputGradient, (long)i * stride + wide + g));
-                    Assert.Equal(Lanes.Get(&inputGradient[tokens * stride], 0), Lanes.Get(y, (long)i * outputStride + wide + g));
+                    Assert.Equal(Lanes.Get(&inputGradient[tokens * stride], 0), Lanes.Get(y, (long)i * outputStride + mixed + g));
                 }
-            return new(Gather(y, outputStride, wide), lse, Gather(inputGradient, stride, wide),
-                Gather(inputGradient + keyAt, stride, narrow), Gather(inputGradient + valueAt, stride, narrow));
+            return new(Gather(y, outputStride, mixed), lse, Gather(inputGradient, stride, wide),
+                Gather(inputGradient + keyAt, stride, narrow), Gather(inputGradient + valueAt, stride, values),
+                [.. Enumerable.Range(0, Shape.Heads).Select(h => Real<T>(sinkSums, h))]);
         }
 
         static T Poison<TAny>() where TAny : unmanaged
@@ -123,40 +141,59 @@ internal sealed unsafe class AttentionCase
 
         double[] Gather(T* source, int rowStride, int row)
         {
-            var values = new double[tokens * row];
-            for (var i = 0; i < values.Length; i++)
-                values[i] = Lanes.Get(source, (long)(i / row) * rowStride + i % row);
-            return values;
+            var gathered = new double[tokens * row];
+            for (var i = 0; i < gathered.Length; i++)
+                gathered[i] = Lanes.Get(source, (long)(i / row) * rowStride + i % row);
+            return gathered;
         }
+    }
+
+    // Log-sum-exps and sinks are double where the elements are, and else float.
+    private static double Real<T>(double[] numbers, int at)
+    {
+        fixed (double* all = numbers)
+            return typeof(T) == typeof(double) ? all[at] : ((float*)all)[at];
+    }
+
+    private static void SetReal<T>(double* numbers, int at, double value)
+    {
+        if (typeof(T) == typeof(double))
+            numbers[at] = value;
+        else
+            ((float*)numbers)[at] = (float)value;
     }
 
     /// <summary>By definition: all N × N scores, visibility by walking from parent to parent.</summary>
     public Results Plain()
     {
-        int tokens = Tokens, size = Shape.HeadSize, group = Shape.Heads / Shape.KeyHeads;
-        var sees = Visibility();
-        double[] output = new double[Query.Length], lse = new double[tokens * Shape.Heads], dq = new double[Query.Length],
-            dk = new double[Key.Length], dv = new double[Key.Length];
+        int tokens = Tokens, size = Shape.HeadSize, valueSize = Shape.ValueSize, group = Shape.Heads / Shape.KeyHeads;
+        var (sees, places) = Visibility();
+        double[] output = new double[OutputGradient.Length], lse = new double[tokens * Shape.Heads], dq = new double[Query.Length],
+            dk = new double[Key.Length], dv = new double[Value.Length], dsinks = new double[Shape.Heads];
         for (var head = 0; head < Shape.Heads; head++)
             for (var i = 0; i < tokens; i++)
             {
                 var seen = Enumerable.Range(0, tokens).Where(j => sees[i, j]).ToArray();
                 var q = (i * Shape.Heads + head) * size;
                 var keys = seen.Select(j => (j * Shape.KeyHeads + head / group) * size).ToArray();
-                var raw = keys.Select(k => Shape.Scale * Dot(Query, q, Key, k)).ToArray();
+                var values = seen.Select(j => (j * Shape.KeyHeads + head / group) * valueSize).ToArray();
+                var y = (i * Shape.Heads + head) * valueSize;
+                var raw = keys.Select((k, j) => Shape.Scale * Dot(Query, q, Key, k, size)
+                    + (Shape.DistanceSlopes?[head] ?? 0) * (double)(places[seen[j]] - places[i])).ToArray();
                 var scores = raw.Select(s => Shape.SoftCap > 0 ? Shape.SoftCap * Math.Tanh(s / Shape.SoftCap) : s).ToArray();
                 var top = scores.Max();
-                var log = top + Math.Log(scores.Sum(s => Math.Exp(s - top)));
+                var log = top + Math.Log(scores.Sum(s => Math.Exp(s - top)) + (Sinks is null ? 0 : Math.Exp(Sinks[head] - top)));
                 lse[head * tokens + i] = log;
                 var p = scores.Select(s => Math.Exp(s - log)).ToArray();
                 for (var j = 0; j < keys.Length; j++)
-                    for (var e = 0; e < size; e++)
+                    for (var e = 0; e < valueSize; e++)
                     {
-                        output[q + e] += p[j] * Value[keys[j] + e];
-                        dv[keys[j] + e] += p[j] * OutputGradient[q + e];
+                        output[y + e] += p[j] * Value[values[j] + e];
+                        dv[values[j] + e] += p[j] * OutputGradient[y + e];
                     }
-                var dp = keys.Select(k => Dot(OutputGradient, q, Value, k)).ToArray();
+                var dp = values.Select(v => Dot(OutputGradient, y, Value, v, valueSize)).ToArray();
                 var mean = p.Zip(dp, (a, b) => a * b).Sum();
+                dsinks[head] -= Sinks is null ? 0 : Math.Exp(Sinks[head] - log) * mean;
                 for (var j = 0; j < keys.Length; j++)
                 {
                     var tanh = Shape.SoftCap > 0 ? Math.Tanh(raw[j] / Shape.SoftCap) : 0;
@@ -168,18 +205,19 @@ internal sealed unsafe class AttentionCase
                     }
                 }
             }
-        return new(output, lse, dq, dk, dv);
+        return new(output, lse, dq, dk, dv, dsinks);
 
-        double Dot(double[] a, int i, double[] b, int j)
+        static double Dot(double[] a, int i, double[] b, int j, int count)
         {
             var total = 0.0;
-            for (var e = 0; e < size; e++)
+            for (var e = 0; e < count; e++)
                 total += a[i + e] * b[j + e];
             return total;
         }
     }
 
-    private bool[,] Visibility()
+    /// <summary>Who sees whom, and the place of each token in its chain.</summary>
+    private (bool[,] Sees, int[] Places) Visibility()
     {
         var segment = new int[Tokens];
         var position = new int[Tokens];
@@ -198,14 +236,16 @@ internal sealed unsafe class AttentionCase
                     above = Parent[above];
                 sees[i, j] = above >= 0 && position[j] <= position[i] && (Shape.Window == 0 || position[j] > position[i] - Shape.Window);
             }
-        return sees;
+        return (sees, position);
     }
 
     /// <summary>Output [N, H, E], log-sum-exp [H, N], and the gradients.</summary>
-    internal sealed record Results(double[] Output, double[] LogSumExp, double[] Query, double[] Key, double[] Value)
+    internal sealed record Results(double[] Output, double[] LogSumExp, double[] Query, double[] Key, double[] Value,
+        double[] Sinks)
     {
         public (string Name, double[] Values)[] All =>
-            [("output", Output), ("log-sum-exp", LogSumExp), ("query gradient", Query), ("key gradient", Key), ("value gradient", Value)];
+            [("output", Output), ("log-sum-exp", LogSumExp), ("query gradient", Query), ("key gradient", Key), ("value gradient", Value),
+            ("sink gradient", Sinks)];
 
         /// <summary>Differences are at most <paramref name="relative"/> of the largest value of the same tensor.</summary>
         public void AssertClose(Results expected, double relative, string what = "")

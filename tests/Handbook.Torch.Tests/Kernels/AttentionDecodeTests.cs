@@ -19,6 +19,21 @@ public sealed unsafe class AttentionDecodeTests
         Check<BFloat16>(batch, queries, plain, 4e-3);
     }
 
+    [Theory]
+    [InlineData(6, 2, 8, 0, 0, 0, true, false), InlineData(8, 1, 16, 20, 0, 0, false, true), InlineData(3, 3, 24, 0, 2.5, 16, true, true),
+        InlineData(2, 1, 5, 7, 0, 80, true, true)]
+    public void Agrees_where_scores_fall_with_the_distance_and_heads_have_sinks(int heads, int keyHeads, int size, int window, double cap,
+        int valueSize, bool slopes, bool sinks)
+    {
+        int[] lengths = [1, 5, 64, 100, 33, 17], queries = [1, 1, 1, 3, 33, 2];
+        var batch = AttentionCase.Tree(AttentionCase.Sized(AttentionCase.Sized(heads, keyHeads, size, window, cap), slopes, valueSize),
+            seed: size, lengths, [.. lengths.Select(_ => -1)], sinks: sinks);
+        var plain = batch.Plain().Output;
+        Check<double>(batch, queries, plain, 1e-12);
+        Check<float>(batch, queries, plain, 1e-5);
+        Check<BFloat16>(batch, queries, plain, 4e-3);
+    }
+
     [Fact]
     public void Refuses_more_new_tokens_than_the_cache_holds() =>
         Assert.Contains("part of the cache",
@@ -68,27 +83,32 @@ public sealed unsafe class AttentionDecodeTests
 
     private static void Check<T>(AttentionCase batch, int[] queries, double[] plain, double relative) where T : unmanaged
     {
-        int size = batch.Shape.HeadSize, wide = batch.Shape.Heads * size, narrow = batch.Shape.KeyHeads * size, rows = queries.Sum();
-        var headRoom = batch.Key.Length / narrow * size + 5;
-        T[] key = ByHead(batch.Key), value = ByHead(batch.Value), all = Convert(batch.Query);
-        T[] query = new T[rows * (wide + 1)], output = new T[rows * (wide + 2)];
+        int size = batch.Shape.HeadSize, valueSize = batch.Shape.ValueSize, wide = batch.Shape.Heads * size, rows = queries.Sum();
+        int mixed = batch.Shape.Heads * valueSize, headRoom = batch.Tokens * size + 5, valueRoom = batch.Tokens * valueSize + 5;
+        T[] key = ByHead(batch.Key, size, headRoom), value = ByHead(batch.Value, valueSize, valueRoom), all = Convert(batch.Query);
+        T[] query = new T[rows * (wide + 1)], output = new T[rows * (mixed + 2)];
+        double[] doubles = batch.Sinks ?? [0];
+        float[] singles = Array.ConvertAll(doubles, sink => (float)sink);
         var sequences = new CachedSequence<T>[queries.Length];
         fixed (T* k = key, v = value, q = query, y = output)
+        fixed (double* inDouble = doubles)
+        fixed (float* inSingle = singles)
         {
+            var sinks = batch.Sinks is null ? null : typeof(T) == typeof(double) ? inDouble : (void*)inSingle;
             for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
             {
-                sequences[s] = new(new(k + batch.Start[s] * size, size, headRoom), new(v + batch.Start[s] * size, size, headRoom),
-                    batch.Length[s], row, queries[s]);
+                sequences[s] = new(new(k + batch.Start[s] * size, size, headRoom),
+                    new(v + batch.Start[s] * valueSize, valueSize, valueRoom), batch.Length[s], row, queries[s]);
                 for (var i = 0; i < queries[s]; i++)
                     Array.Copy(all, Token(s, i) * wide, query, (row + i) * (wide + 1), wide);
             }
-            AttentionKernel.Decode<T>(sequences, batch.Shape, new(q, wide + 1), new(y, wide + 2));
+            AttentionKernel.Decode<T>(sequences, batch.Shape, new(q, wide + 1), new(y, mixed + 2), sinks);
             var bound = relative * plain.Max(Math.Abs);
             for (int s = 0, row = 0; s < queries.Length; row += queries[s++])
-                for (var i = 0; i < queries[s] * wide; i++)
+                for (var i = 0; i < queries[s] * mixed; i++)
                 {
-                    var actual = Lanes.Get(y, (row + i / wide) * (wide + 2) + i % wide);
-                    var wanted = plain[Token(s, i / wide) * wide + i % wide];
+                    var actual = Lanes.Get(y, (row + i / mixed) * (mixed + 2) + i % mixed);
+                    var wanted = plain[Token(s, i / mixed) * mixed + i % mixed];
                     Assert.True(Math.Abs(actual - wanted) <= bound,
                         $"{typeof(T).Name} sequence {s}, element {i} is {actual:R}, should be {wanted:R} within {bound:E1}");
                 }
@@ -97,11 +117,11 @@ public sealed unsafe class AttentionDecodeTests
         int Token(int s, int i) => batch.Start[s] + batch.Length[s] - queries[s] + i;
 
         // [N, K, E] → [K, N, E] with gaps between the heads.
-        T[] ByHead(double[] values)
+        T[] ByHead(double[] values, int each, int room)
         {
-            var moved = new double[batch.Shape.KeyHeads * headRoom];
+            var moved = new double[batch.Shape.KeyHeads * room];
             for (var i = 0; i < values.Length; i++)
-                moved[i / size % batch.Shape.KeyHeads * headRoom + i / narrow * size + i % size] = values[i];
+                moved[i / each % batch.Shape.KeyHeads * room + i / (batch.Shape.KeyHeads * each) * each + i % each] = values[i];
             return Convert(moved);
         }
 

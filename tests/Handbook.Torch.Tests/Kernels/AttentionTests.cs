@@ -43,6 +43,24 @@ public sealed class AttentionTests
     public void Agrees_with_the_definition_for_every_window(int window) =>
         CheckAll(AttentionCase.Tree(AttentionCase.Sized(2, 2, 16, window), seed: window, [140, 30, 90], [-1, 0, 0]), $"window {window}:");
 
+    [Theory, MemberData(nameof(Forms))]
+    public void Agrees_with_the_definition_where_scores_fall_with_the_distance_and_heads_have_sinks(string form, int[] lengths,
+        int[] parents)
+    {
+        foreach (var (slopes, sinks, valueSize) in new[] { (true, false, 0), (false, true, 0), (false, false, 5), (true, true, 24) })
+            foreach (var (window, cap) in new[] { (0, 0.0), (7, 0.0), (70, 2.0) })
+                CheckAll(AttentionCase.Tree(AttentionCase.Sized(AttentionCase.Sized(6, 2, 8, window, cap), slopes, valueSize), seed: 5,
+                    lengths, parents, gap: 2, sinks: sinks),
+                    $"{form}, slopes {slopes}, sinks {sinks}, values {valueSize}, window {window}, cap {cap}:",
+                    brain: 2e-2);      // one token and a sink: nothing averages out how the output was rounded
+    }
+
+    [Theory]
+    [InlineData(16, 48), InlineData(48, 16), InlineData(192, 128), InlineData(3, 1)]
+    public void Agrees_with_the_definition_for_values_of_another_size(int size, int valueSize) =>
+        CheckAll(AttentionCase.Tree(AttentionCase.Sized(AttentionCase.Sized(2, 1, size), false, valueSize), seed: size, [70, 11, 19],
+            [-1, 0, -1], gap: 1), $"E = {size}, V = {valueSize}:");
+
     [Fact]
     public void Agrees_with_the_definition_for_random_batches()
     {
@@ -54,7 +72,8 @@ public sealed class AttentionTests
             var keyHeads = random.Next(1, 4);
             var shape = AttentionCase.Sized(keyHeads * random.Next(1, 7), keyHeads, random.Next(1, 40),
                 random.Next(3) == 0 ? random.Next(1, 60) : 0, random.Next(3) == 0 ? 4 : 0);
-            CheckAll(AttentionCase.Tree(shape, seed, lengths, parents, gap: random.Next(4)), $"seed {seed}:");
+            shape = AttentionCase.Sized(shape, random.Next(3) == 0, random.Next(3) == 0 ? random.Next(1, 40) : 0);
+            CheckAll(AttentionCase.Tree(shape, seed, lengths, parents, gap: random.Next(4), sinks: random.Next(3) == 0), $"seed {seed}:");
         }
     }
 
@@ -62,8 +81,12 @@ public sealed class AttentionTests
     [InlineData(0, 1), InlineData(100, 1), InlineData(0, 3)]
     public void Agrees_with_the_plain_version_where_the_keys_of_a_tree_are_cut_into_chunks(int window, int keyHeads)
     {
-        var batch = AttentionCase.Tree(AttentionCase.Sized(3, keyHeads, 4, window), seed: 5, [530, 20, 500, 30], [-1, 0, 0, -1]);
-        batch.Run<float>().AssertClose(batch.Run<double>(), Single);
+        foreach (var (slopes, sinks, valueSize) in new[] { (false, false, 0), (true, true, 20) })
+        {
+            var batch = AttentionCase.Tree(AttentionCase.Sized(AttentionCase.Sized(3, keyHeads, 4, window), slopes, valueSize), seed: 5,
+                [530, 20, 500, 30], [-1, 0, 0, -1], sinks: sinks);
+            batch.Run<float>().AssertClose(batch.Run<double>(), Single);
+        }
     }
 
     [Fact]
@@ -71,13 +94,14 @@ public sealed class AttentionTests
         Assert.Empty(AttentionCase.Flat(AttentionCase.Sized(2, 1, 8), seed: 1).Run<float>().Output);
 
     [Theory]
-    [InlineData(0, 0), InlineData(4, 0), InlineData(0, 1.5)]
-    public void Gradients_are_those_of_finite_differences(int window, double cap)
+    [InlineData(0, 0, false), InlineData(4, 0, false), InlineData(0, 1.5, false), InlineData(0, 0, true), InlineData(4, 1.5, true)]
+    public void Gradients_are_those_of_finite_differences(int window, double cap, bool more)
     {
-        var batch = AttentionCase.Tree(AttentionCase.Sized(2, 1, 3, window, cap), seed: 9, [5, 3, 2, 2], [-1, 0, 0, -1]);
+        var batch = AttentionCase.Tree(AttentionCase.Sized(AttentionCase.Sized(2, 1, 3, window, cap), more, more ? 2 : 0), seed: 9,
+            [5, 3, 2, 2], [-1, 0, 0, -1], sinks: more);
         var gradients = batch.Run<double>();
         foreach (var (input, gradient) in new[] { (batch.Query, gradients.Query), (batch.Key, gradients.Key),
-            (batch.Value, gradients.Value) })
+            (batch.Value, gradients.Value), (batch.Sinks ?? [], gradients.Sinks) })
             for (var i = 0; i < input.Length; i++)
             {
                 const double step = 1e-5;
@@ -104,7 +128,8 @@ public sealed class AttentionTests
             for (var i = 0; i < values.Length * 110 / 241; i++)             // the first tree: 110 of 241 tokens
                 values[i] = -values[i] + 1;
         var after = batch.Run<float>();
-        foreach (var ((name, first), (_, second)) in before.All.Zip(after.All).Where(p => p.First.Name != "log-sum-exp"))
+        foreach (var ((name, first), (_, second)) in before.All.Zip(after.All)
+            .Where(p => p.First.Name is not ("log-sum-exp" or "sink gradient")))
         {
             var cut = first.Length * 110 / 241;
             Assert.True(first.AsSpan(cut).SequenceEqual(second.AsSpan(cut)), $"{name} of the second tree changed");
@@ -187,6 +212,10 @@ public sealed class AttentionTests
         Assert.Contains("parents stand before",
             Assert.Throws<ArgumentException>(() => SegmentTable.Create([0, 2], [2, 2], [1, -1])).Message);
         Assert.Contains("starts at token 3", Assert.Throws<ArgumentException>(() => SegmentTable.Create([0, 3], [2, 2], [-1, -1])).Message);
+        Assert.Contains("3 slopes", Assert.Throws<ArgumentException>(() => AttentionCase.Flat(AttentionCase.Sized(2, 1, 4) with
+        {
+            DistanceSlopes = [1, 2, 3]
+        }, 1, 2).Run<float>()).Message);
         Assert.Contains("multiple of key heads",
             Assert.Throws<ArgumentException>(() => AttentionCase.Flat(AttentionCase.Sized(3, 2, 4), 1, 2).Run<float>()).Message);
         var jump = SegmentTable.Create([0], [2], [-1], [0, 5]);
@@ -209,11 +238,11 @@ public sealed class AttentionTests
         Assert.Equal(0, AttentionScores.Exp2(System.Runtime.Intrinsics.Vector512.Create(-1e30f))[5]);
     }
 
-    private static void CheckAll(AttentionCase batch, string what)
+    private static void CheckAll(AttentionCase batch, string what, double brain = Brain)
     {
         var plain = batch.Plain();
         batch.Run<double>().AssertClose(plain, Double, what + " float64");
         batch.Run<float>().AssertClose(plain, Single, what + " float32");
-        batch.Run<BFloat16>().AssertClose(plain, Brain, what + " bfloat16");
+        batch.Run<BFloat16>().AssertClose(plain, brain, what + " bfloat16");
     }
 }
