@@ -129,7 +129,7 @@ public sealed class Decoder : IDisposable
         var rotary = _rotary.For(stream.Length);
         var traffic = Parameters.Traffic;
         traffic?.Begin(GradMode.IsEnabled);
-        var residual = Embed(stream.Tokens, stream.Positions);
+        var residual = Embed(stream.Tokens, stream.Positions, options.AdapterNoise);
         if (options.EmbeddingNoise is { } noise)
             residual = noise(residual, stream);
         Tensor? delta = null;
@@ -147,14 +147,14 @@ public sealed class Decoder : IDisposable
         }
         if (traffic is not null)
             (residual, delta) = traffic.Cross(_layers.Length, _layers.Length, residual, delta);
-        var hidden = FinalNorm(residual, delta);
+        var hidden = FinalNorm(residual, delta, options.AdapterNoise);
         options.Observer?.Invoke(_layers.Length, hidden);
         return scope.Keep(hidden);
     }
 
     /// <summary>What enters layer 0: the rows of the embedding, with learned positions, and behind its norm where there is one; [N, D], in
     /// the master's precision.</summary>
-    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions)
+    internal Tensor Embed(Mirrored<int> tokens, Mirrored<int> positions, TokenNoise? noise = null)
     {
         using var scope = TensorScope.Enter();
         var (type, padding) = (Parameters.Plan.Residual, Config.PaddingRow ?? -1);
@@ -177,7 +177,7 @@ public sealed class Decoder : IDisposable
                 y = AdaptedTable.Scale(y, magnitude, inverse[i]!);
         }
         if (_projectIn is not null)
-            y = Linear.Forward(y.To(Compute), _projectIn, null).To(type);
+            y = Linear.Forward(y.To(Compute), _projectIn, null, noise).To(type);
         if (apart && _positions is not null)
             y += TokenEmbedding.Forward(Config.FirstPosition == 0 ? positions : Array.ConvertAll(positions.Host, at => at + first),
                 positions, _positions, null, type);
@@ -186,12 +186,12 @@ public sealed class Decoder : IDisposable
 
     /// <summary>What the head reads: the last norm with the addition before it, and the projection to the width of the head; [N,
     /// D].</summary>
-    internal Tensor FinalNorm(Tensor residual, Tensor? delta)
+    internal Tensor FinalNorm(Tensor residual, Tensor? delta, TokenNoise? noise = null)
     {
         using var scope = TensorScope.Enter();
         var y = _finalNorm is not null ? _finalNorm.Forward(residual, delta, Compute).Output
             : (delta is null ? residual : residual + delta.To(residual.DType)).To(Compute);
-        return scope.Keep(_projectOut is null ? y : Linear.Forward(y, _projectOut, null));
+        return scope.Keep(_projectOut is null ? y : Linear.Forward(y, _projectOut, null, noise));
     }
 
     /// <summary>The rotation of each layer for positions below <paramref name="length"/>.</summary>

@@ -10,6 +10,7 @@ using Handbook.Torch;
 using Handbook.Torch.Quantised;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
+using Handbook.Training.Tests.Models;
 
 namespace Handbook.Training.Tests.Contract;
 
@@ -31,7 +32,7 @@ internal static class Tiny
             ("num_hidden_layers", 2),
             ("num_attention_heads", 3), ("rotary_pct", 0.5), ("max_position_embeddings", 64)),
         "gpt2" => Some.Gpt2(vocabulary: Vocabulary, hidden: 12, layers: 2, heads: 3, positions: 64),
-        _ => throw new ArgumentOutOfRangeException(nameof(kind), kind, "not a kind of test model"),
+        _ => FamilyVariants.Config(kind),
     };
 
     /// <summary>A model with weights far from their usual start, so that every part of it matters.</summary>
@@ -93,7 +94,7 @@ internal static class Tiny
     }
 
     /// <summary>Writes the weights of a model as a checkpoint.</summary>
-    private static void Save(Decoder model, string folder) => WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, name =>
+    internal static void Save(Decoder model, string folder) => WeightFilesWriter.Save(folder, PublishedTensors.Of(model.Parameters.Specs, name =>
     {
         var value = model.Parameters[name].Value;
         return new(new(name, value.DType, [.. value.Shape]), TensorKeeper.Address(value), new TensorKeeper(value));
