@@ -33,7 +33,8 @@ internal sealed record WeightQuantisation(QuantisedFormat Format, DType Compute,
     /// <summary>Whether the reference quantises such a parameter: linear weights. Embeddings and the head stay as they
     /// are, and so do the router and the score head, which are multiplied in full precision.</summary>
     public static bool Applies(ParameterSpec spec) => spec.Kind == ParameterKind.Weight && !spec.IsExact
-        && (spec.Name.StartsWith("layers.", StringComparison.Ordinal) || spec.Name is ParameterSpec.ProjectIn or ParameterSpec.ProjectOut);
+        && (spec.Name.StartsWith("layers.", StringComparison.Ordinal)
+            || spec.Name.StartsWith(ParameterSpec.Projection, StringComparison.Ordinal));
 }
 
 /// <summary>How one parameter is kept.</summary>

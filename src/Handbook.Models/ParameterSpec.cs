@@ -53,7 +53,7 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
     internal const string Positions = "positions.weight";
 
     /// <summary>The names of the projections between tables of tokens and the residual stream.</summary>
-    internal const string ProjectIn = "project_in.weight", ProjectOut = "project_out.weight";
+    internal const string ProjectIn = Projection + "in.weight", ProjectOut = Projection + "out.weight", Projection = "project_";
 
     /// <summary>Whether products with it have full precision whatever others have: few outputs, of which a rounded one
     /// would change what follows.</summary>

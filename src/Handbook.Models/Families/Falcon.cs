@@ -1,8 +1,8 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Falcon: layer norms, a plain feed-forward layer, and query, key and value as one tensor, group of heads by group. The 7B has
-/// one head of keys for all queries and one norm, the 40B groups of them and a norm for each part. Almazrouei et al. 2023,
-/// arXiv:2311.16867.</summary>
+/// one head of keys for all queries and one norm, the 40B groups of them and a norm for each part, RW 1B scores that fall with the distance.
+/// Almazrouei et al. 2023, arXiv:2311.16867.</summary>
 internal sealed class Falcon : Family
 {
     public override string ModelType => "falcon";
@@ -33,10 +33,9 @@ internal sealed class Falcon : Family
             config.Problem("new_decoder_architecture is true and parallel_attn is false, which no layer can be");
         if (norms > 2 || !grouped && parallel && norms == 2)
             config.Problem($"num_ln_in_parallel_attn is {norms}, but must be 1, or 2 with new_decoder_architecture");
-        if (config.Flag(false, "alibi"))
-            config.Problem("alibi is true, but only rotary positions are supported in this family");
         var (positions, bias) = (config.SizeOr(2048, "max_position_embeddings"), config.Flag(false, "bias"));
         var rope = RopeKeys.Read(config, positions);
+        var alibi = config.Flag(false, "alibi");
         return Check(config, new()
         {
             ModelType = ModelType,
@@ -56,9 +55,12 @@ internal sealed class Falcon : Family
             AttentionOutputBias = bias,
             MlpBias = bias,
             TiedHead = config.Flag(true, "tie_word_embeddings"),
+            Positions = alibi ? PositionKind.Alibi : PositionKind.Rope,
+            // What falls with the distance is added before scores are divided by √E.
+            AlibiSlopes = alibi ? [.. Alibi.Slopes(heads).Select(slope => slope / Math.Sqrt(headSize))] : [],
             RopeTheta = rope.Theta,
             RopeScaling = rope.Scaling,
-            RotarySize = (int)(headSize * rope.PartialRotary),
+            RotarySize = alibi ? 0 : headSize,
             ParallelResidual = parallel,
             SharedNorm = norms == 1,
             AttentionDropout = config.Dropout(0, "attention_dropout"),

@@ -9,17 +9,16 @@ internal readonly struct UnitNumbers(int layers)
 {
     private const string LayerPrefix = "layers.";
 
-    /// <summary>The tables of tokens and positions, and what stands between them and layer 0; the head too, where it is tied to
-    /// them.</summary>
+    /// <summary>The tables of tokens and positions; the head too, where it is tied to them.</summary>
     public static int Tables => 0;
 
     /// <summary>The matrices of a layer.</summary>
     public static int Layer(int index) => index + 1;
 
-    /// <summary>The head, where it is a matrix of its own, and what stands before it.</summary>
+    /// <summary>The head, where it is a matrix of its own.</summary>
     public int Head => layers + 1;
 
-    /// <summary>Norms and biases of all layers.</summary>
+    /// <summary>Norms and biases of all layers, and the projections from tables of a width of their own and back.</summary>
     public int Small => layers + 2;
 
     public int Count => layers + 3;
@@ -31,9 +30,9 @@ internal readonly struct UnitNumbers(int layers)
     public int PlaceBackward(int unit) => unit == Tables ? Head + 1 : unit == Small ? Head : Head - unit;
 
     /// <summary>The unit of a parameter.</summary>
-    public int Of(ParameterSpec spec) => spec.NoWeightDecay ? Small
+    public int Of(ParameterSpec spec) => spec.NoWeightDecay || spec.Name.StartsWith(ParameterSpec.Projection, StringComparison.Ordinal) ? Small
         : spec.Name.StartsWith(LayerPrefix, StringComparison.Ordinal) ? Layer(LayerOf(spec.Name))
-        : spec.IsTable || spec.Name.StartsWith("project_in.", StringComparison.Ordinal) ? Tables : Head;
+        : spec.IsTable ? Tables : Head;
 
     /// <summary>Units of a model with these parameters.</summary>
     public static UnitNumbers For(IEnumerable<ParameterSpec> specs) => new(specs.Select(spec => spec.Name)

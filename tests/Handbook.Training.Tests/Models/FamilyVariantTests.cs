@@ -5,6 +5,7 @@ using Handbook.Models.Generation;
 using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Training.Checkpoints;
 using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Models;
@@ -156,6 +157,25 @@ public sealed class FamilyVariantTests
             Assert.Equal(linear.Order(StringComparer.Ordinal), adapted.Order(StringComparer.Ordinal));
             Assert.All(gradients.Where(pair => IsReached(pair.Key)), pair => Assert.Contains(pair.Value, value => value != 0));
         }
+    }
+
+    [Theory, MemberData(nameof(Names))]
+    public void Two_processes_that_share_out_everything_train_as_one(string name)
+    {
+        using TemporaryFolder alone = new(), shared = new();
+        var options = new TrainingOptions
+        {
+            OutputDir = "",
+            LearningRate = 0.02,
+            PerDeviceTrainBatchSize = 4,
+            MaxSteps = 2,
+            SaveStrategy = SaveStrategy.No,
+            ZeroStage = 3,
+        };
+        var expected = LoopRun.Run(alone.Path, options, dtype: DType.Float64, network: name);
+        foreach (var weights in WorkerPair.Run(2, its => LoopRun.Run(shared.Path, options, dtype: DType.Float64, network: name,
+            workers: its)))
+            Assert.All(expected.Zip(weights), pair => Assert.Equal(pair.First, pair.Second, 1e-9));
     }
 
     // which experts are asked depends on the tokens

@@ -68,6 +68,9 @@ internal static class FamilyVariants
         ("falcon of groups, one norm", """ "new_decoder_architecture": true, "num_kv_heads": 2, "num_ln_in_parallel_attn": 1, """
             + """ "tie_word_embeddings": false """),
         ("falcon serial", """ "multi_query": false, "parallel_attn": false, "bias": true """),
+        ("falcon by distance", """ "multi_query": false, "parallel_attn": false, "alibi": true, "bias": true """),
+        ("bloom", ""),
+        ("bloom of norms", """ "apply_residual_connection_post_layernorm": true, "num_attention_heads": 3, "tie_word_embeddings": false """),
         ("opt", """ "ffn_dim": 20 """),
         ("opt with norms of sums", """ "ffn_dim": 20, "do_layer_norm_before": false, "word_embed_proj_dim": 10 """),
         ("opt without the last norm", """ "ffn_dim": 20, "_remove_final_layer_norm": true, "enable_bias": false, """

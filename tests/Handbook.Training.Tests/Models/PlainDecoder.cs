@@ -87,7 +87,8 @@ internal sealed class PlainDecoder(Decoder model)
             HeadSize = size,
             Scale = (_config.AttentionMultiplier ?? 1 / Math.Sqrt(size)) / (_config.ScaleAttentionByInverseLayer ? layer + 1 : 1),
             SoftCap = _config.AttentionSoftCap ?? 0,
-        }, visible, [], rotary: null);
+            DistanceSlopes = _config.AlibiSlopes.Count == 0 ? null : [.. _config.AlibiSlopes.Select(slope => (float)slope)],
+        }, visible, [.. Enumerable.Range(0, (int)n)], rotary: null);
         return mixed.Linear(Value(path + "output.weight"), Find(path + "output.bias"));
     }
 
