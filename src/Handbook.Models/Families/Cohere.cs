@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Command R: attention and feed-forward side by side behind one layer norm without a bias, neighbouring dimensions turned together,
-/// a tied head with a factor. Cohere 2024.</summary>
+/// <summary>Command R: attention and feed-forward side by side behind one layer norm without a bias, neighbouring dimensions turned
+/// together, a tied head with a factor. Cohere 2024.</summary>
 internal class Cohere : Llama
 {
     public override string ModelType => "cohere";

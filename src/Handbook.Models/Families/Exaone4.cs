@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>EXAONE 4: Llama with norms behind each block and of queries and keys; where it has windows, three of four layers have one and the
-/// fourth rotates nothing. LG AI Research 2025, arXiv:2507.11407.</summary>
+/// <summary>EXAONE 4: Llama with norms behind each block and of queries and keys; where it has windows, three of four layers have one and
+/// the fourth rotates nothing. LG AI Research 2025, arXiv:2507.11407.</summary>
 internal sealed class Exaone4 : Llama
 {
     public override string ModelType => "exaone4";

@@ -1,8 +1,8 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Falcon: layer norms, a plain feed-forward layer, and query, key and value as one tensor, group of heads by group. The 7B has
-/// one head of keys for all queries and one norm, the 40B groups of them and a norm for each part, RW 1B scores that fall with the distance.
-/// Almazrouei et al. 2023, arXiv:2311.16867.</summary>
+/// one head of keys for all queries and one norm, the 40B groups of them and a norm for each part, RW 1B scores that fall with the
+/// distance. Almazrouei et al. 2023, arXiv:2311.16867.</summary>
 internal sealed class Falcon : Family
 {
     public override string ModelType => "falcon";

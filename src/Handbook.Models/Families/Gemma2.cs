@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Gemma 2: Gemma with norms before and behind each block, a window in every second layer, and soft caps on scores and logits. Gemma
-/// Team 2024, arXiv:2408.00118.</summary>
+/// <summary>Gemma 2: Gemma with norms before and behind each block, a window in every second layer, and soft caps on scores and logits.
+/// Gemma Team 2024, arXiv:2408.00118.</summary>
 internal class Gemma2 : Gemma
 {
     public override string ModelType => "gemma2";

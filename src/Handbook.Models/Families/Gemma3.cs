@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>The text model of Gemma 3: Gemma 2 with norms of queries and keys in place of the soft caps, and five layers with a window, which
-/// have a rotation of their own, for each without. Gemma Team 2025, arXiv:2503.19786.</summary>
+/// <summary>The text model of Gemma 3: Gemma 2 with norms of queries and keys in place of the soft caps, and five layers with a window,
+/// which have a rotation of their own, for each without. Gemma Team 2025, arXiv:2503.19786.</summary>
 internal sealed class Gemma3 : Gemma2
 {
     public override string ModelType => "gemma3_text";

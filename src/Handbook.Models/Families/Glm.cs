@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>GLM-4-9B as published for the library: Llama with neighbouring dimensions turned together in one half of each head, biases on query,
-/// key and value, gate and up as one tensor. Team GLM 2024, arXiv:2406.12793.</summary>
+/// <summary>GLM-4-9B as published for the library: Llama with neighbouring dimensions turned together in one half of each head, biases on
+/// query, key and value, gate and up as one tensor. Team GLM 2024, arXiv:2406.12793.</summary>
 internal class Glm : Llama
 {
     public override string ModelType => "glm";

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Nemotron 4 and Minitron: layer norms whose weights are stored minus one, squared ReLU without a gate, a part of each head rotated.
-/// Parmar et al. 2024, arXiv:2402.16819.</summary>
+/// <summary>Nemotron 4 and Minitron: layer norms whose weights are stored minus one, squared ReLU without a gate, a part of each head
+/// rotated. Parmar et al. 2024, arXiv:2402.16819.</summary>
 internal sealed class Nemotron : Llama
 {
     public override string ModelType => "nemotron";

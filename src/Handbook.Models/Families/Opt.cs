@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>OPT: learned positions from row 2 on, ReLU, biases everywhere, a tied head; the 350M one has norms of sums and tables of another
-/// width. Zhang et al. 2022, arXiv:2205.01068.</summary>
+/// <summary>OPT: learned positions from row 2 on, ReLU, biases everywhere, a tied head; the 350M one has norms of sums and tables of
+/// another width. Zhang et al. 2022, arXiv:2205.01068.</summary>
 internal sealed class Opt : Family
 {
     public override string ModelType => "opt";

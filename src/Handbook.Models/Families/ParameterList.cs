@@ -135,8 +135,8 @@ internal sealed class ParameterList(double std)
         var (queries, size, groups) = (config.Heads / config.KeyValueHeads, (long)config.HeadSize, config.KeyValueHeads);
         var total = (queries + 2) * size * groups;
         // of each part: its first head in a group, and how many
-        (string Our, int First, int Heads)[] parts = [(our + ".query", 0, queries), (our + ".key", queries, 1), (our + ".value", queries + 1,
-            1)];
+        (string Our, int First, int Heads)[] parts =
+            [(our + ".query", 0, queries), (our + ".key", queries, 1), (our + ".value", queries + 1, 1)];
         var (places, start) = (new List<(long From, long To, long Rows)>(), 0L);
         foreach (var (name, first, heads) in parts)
         {

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>Phi 1, 1.5 and 2: attention and feed-forward side by side behind one layer norm, a part of each head rotated, biases everywhere, on
-/// the head too. Gunasekar et al. 2023, arXiv:2306.11644; Li et al. 2023, arXiv:2309.05463.</summary>
+/// <summary>Phi 1, 1.5 and 2: attention and feed-forward side by side behind one layer norm, a part of each head rotated, biases
+/// everywhere, on the head too. Gunasekar et al. 2023, arXiv:2306.11644; Li et al. 2023, arXiv:2309.05463.</summary>
 internal sealed class Phi : Llama
 {
     public override string ModelType => "phi";

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>StableLM 2 and 3B: Llama with layer norms, a quarter of each head rotated, and, in some, norms of each head's queries and keys or
-/// attention and feed-forward side by side. Bellagente et al. 2024, arXiv:2402.17834.</summary>
+/// <summary>StableLM 2 and 3B: Llama with layer norms, a quarter of each head rotated, and, in some, norms of each head's queries and
+/// keys or attention and feed-forward side by side. Bellagente et al. 2024, arXiv:2402.17834.</summary>
 internal sealed class StableLm : Llama
 {
     public override string ModelType => "stablelm";

@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
-/// <summary>StarCoder 2: layer norms, biases everywhere, a plain feed-forward layer, a tied head, grouped heads with a window. Lozhkov et al.
-/// 2024, arXiv:2402.19173.</summary>
+/// <summary>StarCoder 2: layer norms, biases everywhere, a plain feed-forward layer, a tied head, grouped heads with a window. Lozhkov et
+/// al. 2024, arXiv:2402.19173.</summary>
 internal sealed class Starcoder2 : Llama
 {
     public override string ModelType => "starcoder2";

@@ -30,7 +30,8 @@ internal readonly struct UnitNumbers(int layers)
     public int PlaceBackward(int unit) => unit == Tables ? Head + 1 : unit == Small ? Head : Head - unit;
 
     /// <summary>The unit of a parameter.</summary>
-    public int Of(ParameterSpec spec) => spec.NoWeightDecay || spec.Name.StartsWith(ParameterSpec.Projection, StringComparison.Ordinal) ? Small
+    public int Of(ParameterSpec spec) =>
+        spec.NoWeightDecay || spec.Name.StartsWith(ParameterSpec.Projection, StringComparison.Ordinal) ? Small
         : spec.Name.StartsWith(LayerPrefix, StringComparison.Ordinal) ? Layer(LayerOf(spec.Name))
         : spec.IsTable ? Tables : Head;
 

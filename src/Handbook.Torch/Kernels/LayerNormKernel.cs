@@ -225,8 +225,8 @@ internal static unsafe class LayerNormKernel
         }
 
         [MethodImpl(MethodImplOptions.NoInlining)]
-        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* weight, float* dres, float* dh, T* delta, float* dw,
-            float* db) where TLanes : struct, ILanes
+        private readonly void Fast<TLanes>(TLanes lanes, T* dy, float* h, int row, float* weight, float* dres, float* dh, T* delta,
+            float* dw, float* db) where TLanes : struct, ILanes
         {
             var offset = Vector512.Create((float)Offset);
             Vector512<float> center = Vector512.Create(((float*)Mean)[row]), factor = Vector512.Create(((float*)Rstd)[row]);

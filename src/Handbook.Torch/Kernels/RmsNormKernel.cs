@@ -114,10 +114,11 @@ internal static unsafe class RmsNormKernel
                 long at = (long)i * Width;
                 var delta = Delta == null ? null : Delta + at;
                 var sum = Delta == null ? Residual + at : Sum + at;
+                var weight = Weight + i % Turns * Width;
                 if (typeof(TReal) == typeof(double))
-                    Plain(Residual + at, delta, sum, Output + at, Rstd + i, Weight + i % Turns * Width);
+                    Plain(Residual + at, delta, sum, Output + at, Rstd + i, weight);
                 else
-                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i, (float*)Weight + i % Turns * Width);
+                    Fast(lanes, (float*)Residual + at, delta, (float*)sum, Output + at, (float*)Rstd + i, (float*)weight);
             }
         }
 

@@ -10,8 +10,8 @@ using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Models;
 
-/// <summary>What must hold for every family, in every form that its config can choose: against the network written down plainly, and against
-/// itself.</summary>
+/// <summary>What must hold for every family, in every form that its config can choose: against the network written down plainly, and
+/// against itself.</summary>
 [Collection("tensors")]
 public sealed class FamilyVariantTests
 {
@@ -56,7 +56,8 @@ public sealed class FamilyVariantTests
         using var mode = GradMode.Disabled();
         using var model = Tiny.Model(name);
         int[][] prompts = [[3, 1, 4, 1, 5, 9, 2], [2, 7, 1]];
-        var answers = new Generator(model) { TokensAtOnce = 3 }.Generate(prompts, new SamplingOptions { Temperature = 0, MaxNewTokens = 9 });
+        var answers = new Generator(model) { TokensAtOnce = 3 }.Generate(prompts,
+            new SamplingOptions { Temperature = 0, MaxNewTokens = 9 });
         for (var i = 0; i < prompts.Length; i++)
         {
             var rows = new PlainDecoder(model).Logits([.. prompts[i], .. answers[i].Tokens]).ToArray<double>().Chunk(Tiny.Vocabulary)
@@ -101,8 +102,8 @@ public sealed class FamilyVariantTests
             Assert.Empty(weights.Unused);
             using (var published = WeightFiles.Open(folder))
             {
-                Assert.Equal(config.Family.Parameters(config.Decoder).SelectMany(spec => spec.Parts).Select(part => part.Published).Distinct()
-                    .Order(StringComparer.Ordinal), published.Names.Order(StringComparer.Ordinal));
+                Assert.Equal(config.Family.Parameters(config.Decoder).SelectMany(spec => spec.Parts).Select(part => part.Published)
+                    .Distinct().Order(StringComparer.Ordinal), published.Names.Order(StringComparer.Ordinal));
                 Assert.Equal(head == ModelHead.Score, published.Names.Contains("score.weight"));
             }
             using var again = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32));
@@ -152,7 +153,8 @@ public sealed class FamilyVariantTests
             Assert.All(gradients, pair => Assert.True(Distance(other[pair.Key], pair.Value) < 1e-7, $"{kind}: gradient of {pair.Key}"));
             string[] adapted = [.. model.Parameters.Plan.Adapters.SelectMany(adapter => adapter.Layers).SelectMany(layer =>
                 layer.Targets.Select(target => target.Module))];
-            var linear = model.Parameters.Plan.Rules.Where(rule => rule is { Adapter: null, Spec: { Kind: ParameterKind.Weight, IsExact: false } })
+            var linear = model.Parameters.Plan.Rules.Where(rule => rule.Adapter is null
+                && rule.Spec is { Kind: ParameterKind.Weight, IsExact: false })
                 .SelectMany(rule => rule.Spec.Parts).Select(part => AdapterModules.PathOf(part.Published)).Distinct();
             Assert.Equal(linear.Order(StringComparer.Ordinal), adapted.Order(StringComparer.Ordinal));
             Assert.All(gradients.Where(pair => IsReached(pair.Key)), pair => Assert.Contains(pair.Value, value => value != 0));
@@ -231,6 +233,6 @@ public sealed class FamilyVariantTests
         Assert.All(expected.Detach().ToArray<double>().Zip(actual.ToArray<double>()), pair => Assert.Equal(pair.First, pair.Second, 1e-9));
 
     /// <summary>Of two lists, relative to the first; what is below 1e-3 is compared as it is.</summary>
-    private static double Distance(double[] expected, double[] actual) => Math.Sqrt(expected.Zip(actual).Sum(p => Math.Pow(p.First - p.Second,
-        2)) / Math.Max(expected.Sum(x => x * x), 1e-6));
+    private static double Distance(double[] expected, double[] actual) => Math.Sqrt(
+        expected.Zip(actual).Sum(p => Math.Pow(p.First - p.Second, 2)) / Math.Max(expected.Sum(x => x * x), 1e-6));
 }

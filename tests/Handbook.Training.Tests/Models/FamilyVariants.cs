@@ -70,7 +70,7 @@ internal static class FamilyVariants
         ("falcon serial", """ "multi_query": false, "parallel_attn": false, "bias": true """),
         ("falcon by distance", """ "multi_query": false, "parallel_attn": false, "alibi": true, "bias": true """),
         ("bloom", ""),
-        ("bloom of norms", """ "apply_residual_connection_post_layernorm": true, "num_attention_heads": 3, "tie_word_embeddings": false """),
+        ("bloom of norms", """ "apply_residual_connection_post_layernorm": true, "num_attention_heads": 3 """),
         ("opt", """ "ffn_dim": 20 """),
         ("opt with norms of sums", """ "ffn_dim": 20, "do_layer_norm_before": false, "word_embed_proj_dim": 10 """),
         ("opt without the last norm", """ "ffn_dim": 20, "_remove_final_layer_norm": true, "enable_bias": false, """

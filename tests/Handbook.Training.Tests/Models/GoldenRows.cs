@@ -123,8 +123,8 @@ internal sealed class GoldenRows
         return tensors.Select(t => (t.Key, t.Value));
     }
 
-    /// <summary>L2 norm of the difference over the L2 norm of the expectation. What is below a thousandth is rounding: a bias of all keys has
-    /// no gradient where nothing turns them.</summary>
+    /// <summary>L2 norm of the difference over the L2 norm of the expectation. What is below a thousandth is rounding: a bias of all keys
+    /// has no gradient where nothing turns them.</summary>
     public static double Distance(float[] ours, float[] expected)
     {
         Assert.Equal(expected.Length, ours.Length);
