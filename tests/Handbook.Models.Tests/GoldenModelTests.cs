@@ -1,3 +1,5 @@
+using System.Text;
+using System.Text.Json.Nodes;
 using Handbook.Models.Families;
 using Handbook.Models.Files;
 using Handbook.Testing;
@@ -13,10 +15,31 @@ public sealed class GoldenModelTests
     public void Both_layouts_of_the_config_describe_the_same_decoder(string model)
     {
         var folder = SharedFiles.Need("golden", "models", model);
-        var four = GoldenModel.Load(folder, "config.json");
-        var five = GoldenModel.Load(folder, "config.transformers5.json");
+        var first = GoldenModel.Load(folder, "config.json");
+        var second = File.Exists(Path.Combine(folder, "config.transformers5.json")) ? GoldenModel.Load(folder, "config.transformers5.json")
+            : Older(first);
 
-        Assert.Equal(four.Decoder, five.Decoder);
+        Assert.Equal(first.Decoder, second.Decoder);
+    }
+
+    /// <summary>A config of transformers 5 as 4 writes it: the keys of the rotation stand for themselves.</summary>
+    private static PublishedConfig Older(PublishedConfig config)
+    {
+        var json = config.Json.DeepClone().AsObject();
+        json["torch_dtype"] = json["dtype"]!.DeepClone();
+        json.Remove("dtype");
+        if (json["rope_parameters"] is JsonObject rope)
+        {
+            json.Remove("rope_parameters");
+            if (rope["sliding_attention"] is { } windowed)
+                json["rope_local_base_freq"] = windowed["rope_theta"]!.DeepClone();
+            rope = rope["full_attention"]?.AsObject() ?? rope;
+            json["rope_theta"] = rope["rope_theta"]!.DeepClone();
+            if (rope["partial_rotary_factor"] is { } part)
+                json["partial_rotary_factor"] = part.DeepClone();
+            Assert.Equal("default", (string)rope["rope_type"]!);
+        }
+        return PublishedConfig.Parse(Encoding.UTF8.GetBytes(json.ToJsonString()), "config.json");
     }
 
     [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]

@@ -15,7 +15,7 @@ public sealed class QuantisedFamiliesTests
     public static TheoryData<string, bool> Families()
     {
         var data = new TheoryData<string, bool>();
-        foreach (var family in (string[])["llama", "gpt2", "mixtral", "gpt_neox", "phi3", "qwen2"])
+        foreach (var family in (string[])["llama", "gpt2", "mixtral", "gpt_neox", "phi3", "qwen2", "falcon", "gpt_bigcode", "opt"])
             foreach (var isDouble in (bool[])[false, true])
                 data.Add(family, isDouble);
         return data;
@@ -87,6 +87,12 @@ public sealed class QuantisedFamiliesTests
                 ("pad_token_id", null), ("eos_token_id", 2), ("bos_token_id", 1)),
             "qwen2" => Some.Config(("model_type", "qwen2"), ("vocab_size", 19), ("hidden_size", wide), ("intermediate_size", 24),
                 ("num_hidden_layers", 2), ("num_attention_heads", heads), ("num_key_value_heads", 2), ("max_position_embeddings", 32)),
+            "falcon" => Some.Config(("model_type", "falcon"), ("vocab_size", 19), ("hidden_size", wide), ("num_hidden_layers", 2),
+                ("num_attention_heads", heads), ("new_decoder_architecture", true), ("num_kv_heads", 2)),
+            "gpt_bigcode" => Some.Config(("model_type", "gpt_bigcode"), ("vocab_size", 19), ("n_embd", wide), ("n_layer", 2),
+                ("n_head", heads), ("n_positions", 32)),
+            "opt" => Some.Config(("model_type", "opt"), ("vocab_size", 19), ("hidden_size", wide), ("ffn_dim", 24), ("num_hidden_layers", 2),
+                ("num_attention_heads", heads), ("max_position_embeddings", 32), ("word_embed_proj_dim", 12)),
             _ => Some.Llama(("hidden_size", wide), ("num_attention_heads", heads), ("num_key_value_heads", 2)),
         };
     }
