@@ -183,7 +183,7 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         var quantisation = !IsOverOriginal && Recorded is { } codes
             ? new WeightQuantisation(codes, compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32) : null;
         var plan = ParameterPlan.Frozen(weights, compute, quantisation, roundsInputs).With(Layouts(weights));
-        Notes = [.. Notes, .. weights.QuantisedNote is { } note ? (string[])[note] : [],
+        Notes = [.. Notes, .. weights.LeftOut, .. weights.QuantisedNote is { } note ? (string[])[note] : [],
             .. AdapterChain.NotesOfOtherForm(Adapters, AdapterChain.KeptAs(plan))];
         return plan;
     }

@@ -16,6 +16,8 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private readonly Dictionary<string, ParameterSpec> _specs;
     private readonly Dictionary<string, string> _names = [];
     private readonly long? _headSeed;
+    private readonly IReadOnlyList<string> _unknownKeys;
+    private readonly string? _whole;        // the model whose text model this is; null for a model by itself
     private readonly IReadOnlyDictionary<string, QuantisedTensor> _codes;
     private readonly List<WeightFiles> _others = [];
     private readonly Dictionary<string, (WeightFiles Files, string Name)> _replaced = [];       // by the published name
@@ -35,6 +37,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         _headSeed = headSeed;
         Config = config.Decoder;
         Family = config.Family;
+        (_whole, _unknownKeys) = (config.PartOf, config.Unknown);
         Parameters = parameters;
         _specs = parameters.ToDictionary(p => p.Name);
     }
@@ -48,8 +51,16 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     /// <summary>Every parameter of the decoder, in the order the published library creates them.</summary>
     public IReadOnlyList<ParameterSpec> Parameters { get; }
 
-    /// <summary>Tensors of the checkpoint that no parameter uses; worth a note to the user.</summary>
+    /// <summary>Tensors of the checkpoint that no parameter uses.</summary>
     public IReadOnlyList<string> Unused { get; private set; } = [];
+
+    /// <summary>What a user should know of keys and tensors that are left out.</summary>
+    public IEnumerable<string> LeftOut => UnreadKeys.Note(_files.Path, _unknownKeys).Concat(_whole is null
+        ? Unused.Take(5).Select(name => $"{_files.Path}: tensor {name} belongs to no parameter and is left out")
+        : [$"{_files.Path} is a {_whole}: its text model alone is read and saved, without {Unused.Count} tensors of its other parts"
+            + (Unused.Count == 0 ? "" : $" ({string.Join(", ", Unused.Select(PartOf).Distinct().Take(5))})")]);
+
+    private static string PartOf(string tensor) => tensor.Split('.') is ["model", var part, ..] ? part : tensor.Split('.')[0];
 
     /// <summary>Whether the score head is a new one, because the checkpoint is a language model's.</summary>
     public bool HasNewHead { get; private set; }
@@ -313,7 +324,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         var used = _names.Values.SelectMany(name => CodesOf(name) is { } codes ? codes.Names : [name]).ToHashSet();
         Unused = [.. _files.Names.Where(name =>
             !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name)
-                && !(HasNewHead && name == Family.HeadName))];
+                && !(HasNewHead && AdapterModules.IsOf(name, Family.HeadName)))];
     }
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared
@@ -323,7 +334,9 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
         var bare = published.StartsWith(Family.BasePrefix) ? published[Family.BasePrefix.Length..] : published;
         if (_replaced.ContainsKey(published))
             return published;
-        foreach (var name in (string[])[published, bare])
+        string[] names = _whole is null ? [published, bare]
+            : [TextPart.Prefixes[0] + published, TextPart.Prefixes[1] + bare, TextPart.Prefixes[0] + bare, published, bare];
+        foreach (var name in names)
         {
             if (Has(name))
                 return name;

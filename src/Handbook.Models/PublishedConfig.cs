@@ -12,11 +12,18 @@ public sealed class PublishedConfig
 {
     private PublishedConfig(JsonObject json, Family family, DecoderConfig decoder) => (Json, Family, Decoder) = (json, family, decoder);
 
-    /// <summary>Every key as it was read, known to us or not.</summary>
+    /// <summary>Every key as it was read, known to us or not; of the text model where the file describes more.</summary>
     public JsonObject Json { get; }
 
     /// <summary>The family that <c>model_type</c> names.</summary>
     internal Family Family { get; }
+
+    /// <summary>The <c>model_type</c> of the model that sees or hears and whose text model this is; null where it is a model by
+    /// itself.</summary>
+    internal string? PartOf { get; private set; }
+
+    /// <summary>Keys that say nothing to us.</summary>
+    internal IReadOnlyList<string> Unknown { get; private init; } = [];
 
     /// <summary>The network that the file describes.</summary>
     public DecoderConfig Decoder { get; }
@@ -54,6 +61,8 @@ public sealed class PublishedConfig
     public static PublishedConfig Parse(ReadOnlySpan<byte> utf8, string file)
     {
         var json = ParseObject(utf8, file);
+        var part = TextPart.Of(json);
+        json = part?.Json ?? json;
         var reader = new ConfigReader(json, file);
         var modelType = reader.Text("model_type");
         reader.ThrowIfAnyProblem();
@@ -62,8 +71,17 @@ public sealed class PublishedConfig
                 fix: $"add it; supported are {string.Join(", ", Family.All.Select(f => f.ModelType))}");
         var family = Family.For(modelType, file);
         var decoder = family.Describe(reader) with { Head = HeadOf(json) };
+        var unknown = UnreadKeys.Judge(reader, family);
         reader.ThrowIfAnyProblem();
-        return new(json, family, decoder);
+        return new(json, family, decoder) { PartOf = part?.Whole, Unknown = unknown };
+    }
+
+    /// <summary>The same model with a changed file.</summary>
+    private PublishedConfig Again(JsonObject json)
+    {
+        var changed = Parse(PublishedJson.ToBytes(json), "config.json");
+        changed.PartOf = PartOf;
+        return changed;
     }
 
     /// <summary>How many labels a classifier has; null where the model is none.</summary>
@@ -101,7 +119,7 @@ public sealed class PublishedConfig
         var json = Json.DeepClone().AsObject();
         foreach (var (key, value) in changes)
             json[key] = value?.DeepClone();
-        return Parse(PublishedJson.ToBytes(json), "config.json");
+        return Again(json);
     }
 
     /// <summary>The same config for weights that are numbers: nothing says that they are quantised.</summary>
@@ -110,7 +128,7 @@ public sealed class PublishedConfig
         var json = Json.DeepClone().AsObject();
         json.Remove("quantization_config");
         json.Remove("compression_config");
-        return Parse(PublishedJson.ToBytes(json), "config.json");
+        return Again(json);
     }
 
     /// <summary>The same config for weights of another element type, under the key the file already uses.</summary>
@@ -135,7 +153,7 @@ public sealed class PublishedConfig
         SetId(json, "bos_token_id", bosId);
         SetIds(json, "eos_token_id", eosIds);
         SetId(json, "pad_token_id", padId);
-        return Parse(PublishedJson.ToBytes(json), "config.json");
+        return Again(json);
     }
 
     /// <summary>Writes <c>config.json</c> so that the Python library opens it: every key, the class to load it

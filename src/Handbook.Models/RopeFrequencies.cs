@@ -10,6 +10,7 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
     /// <code>
     /// plain     f_i = θ^(−2i/d)
     /// linear    f_i / s
+    /// ntk       θ' = θ · α^(d/(d−2))
     /// dynamic   θ' = θ · (s·n/m − (s − 1))^(d/(d−2)),  n = max(length, m)
     /// llama3    f_i / s  where 2π/f_i &gt; m/low;  f_i  where 2π/f_i &lt; m/high;  else (1−t)·f_i/s + t·f_i,  t = (m·f_i/2π − low) / (high − low)
     /// yarn      r_i·f_i/s + (1−r_i)·f_i,  r a ramp from the dimension that turns β_fast times within m to the one that turns β_slow times
@@ -34,6 +35,8 @@ internal sealed record RopeFrequencies(double[] Inverse, double AttentionFactor)
         {
             case RopeScalingKind.Linear:
                 return new(Map(Plain(theta, d), f => f / scaling.Factor), 1);
+            case RopeScalingKind.NtkAware:
+                return new(Plain(theta * Math.Pow(scaling.Alpha, d / (d - 2.0)), d), 1);
             case RopeScalingKind.Dynamic:
                 double m = config.MaxPositions;
                 var n = Math.Max(sequenceLength, m);

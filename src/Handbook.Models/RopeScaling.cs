@@ -10,6 +10,9 @@ public sealed record RopeScaling
     /// <summary>How many times longer the sequences become.</summary>
     public double Factor { get; init; } = 1;
 
+    /// <summary>NTK-aware: how many times longer the slowest wave becomes.</summary>
+    public double Alpha { get; init; } = 1;
+
     /// <summary>Length of pretraining; null: the model's <c>MaxPositions</c>.</summary>
     public int? OriginalMaxPositions { get; init; }
 
@@ -49,6 +52,9 @@ public enum RopeScalingKind
 {
     /// <summary>Positions divided by the factor. Chen et al. 2023, arXiv:2306.15595.</summary>
     Linear,
+
+    /// <summary>The base grows by a fixed factor, whatever the sequence (NTK-aware; HunYuan's <c>alpha</c>).</summary>
+    NtkAware,
 
     /// <summary>The base grows with the sequence once it is longer than <c>MaxPositions</c> (NTK-aware, dynamic).</summary>
     Dynamic,

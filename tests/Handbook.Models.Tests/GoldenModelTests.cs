@@ -20,6 +20,8 @@ public sealed class GoldenModelTests
             : Older(first);
 
         Assert.Equal(first.Decoder, second.Decoder);
+        Assert.Empty(first.Unknown);
+        Assert.Empty(second.Unknown);
     }
 
     /// <summary>A config of transformers 5 as 4 writes it: the keys of the rotation stand for themselves.</summary>

@@ -244,7 +244,8 @@ public sealed class PublishedConfigTests
     {
         var source = SharedFiles.Need("golden", "models", model);
         using var folder = new TemporaryFolder();
-        foreach (var file in ((string[])["config.json", "config.transformers5.json"]).Where(file => File.Exists(Path.Combine(source, file))))
+        string[] files = ["config.json", "config.transformers5.json"];
+        foreach (var file in files.Where(file => File.Exists(Path.Combine(source, file))))
         {
             GoldenModel.Load(source, file).Save(folder.Path);
             Assert.Equal(File.ReadAllText(Path.Combine(source, file)), File.ReadAllText(folder["config.json"]));

@@ -1,3 +1,4 @@
+using System.Text.Json.Nodes;
 
 namespace Handbook.Models.Tests;
 
@@ -28,6 +29,25 @@ public sealed class RopeFrequenciesTests
         Close([1, 0.262444986947, 0.0688773711736, 0.0180765207786, 0.00474409225979, 0.0012450632312, 0.000326760603459,
             8.57566823097e-05],
             Compute(scaling, 300).Inverse);
+    }
+
+    [Fact] // θ' = 10000 · 1000^(16/14), as in HunYuan's files
+    public void Ntk_aware_grows_by_a_fixed_factor()
+    {
+        var theta = 10000 * Math.Pow(1000, 16.0 / 14);
+        var config = Some.Config(("model_type", "hunyuan_v1_dense"), ("vocab_size", 19), ("hidden_size", 64), ("intermediate_size", 20),
+            ("num_hidden_layers", 1), ("num_attention_heads", 4), ("rope_scaling", new JsonObject
+            {
+                ["type"] = "dynamic",
+                ["alpha"] = 1000.0,
+                ["factor"] = 1.0,
+                ["beta_fast"] = 32,
+                ["beta_slow"] = 1,
+                ["mscale"] = 1.0,
+                ["mscale_all_dim"] = 1.0,
+            })).Decoder;
+        Assert.False(RopeFrequencies.DependOnLength(config));
+        Close([.. Enumerable.Range(0, 8).Select(i => Math.Pow(theta, -i / 8.0))], RopeFrequencies.Compute(config, 5000).Inverse);
     }
 
     [Fact] // values of the reference's formula, evaluated in another language; θ = 500 as in the golden model llama3_rope

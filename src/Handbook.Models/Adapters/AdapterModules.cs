@@ -73,6 +73,9 @@ internal sealed class AdapterModules
     /// <summary>A published tensor's module.</summary>
     public static string PathOf(string published) => published.EndsWith(".weight", StringComparison.Ordinal) ? published[..^7] : published;
 
+    /// <summary>Whether a tensor is of the same module as another: its weight or its bias.</summary>
+    public static bool IsOf(string tensor, string weight) => tensor == weight || tensor == PathOf(weight) + ".bias";
+
     /// <summary>The layers that get an adapter, in the order of the model.</summary>
     /// <param name="file">The file that the config is from, for messages; null for a recipe.</param>
     /// <exception cref="InputException">A name means nothing, or a layer that cannot have one.</exception>

@@ -17,14 +17,23 @@ internal sealed class ConfigReader(JsonObject json, string file)
     private const int MostLayers = 10_000;
 
     private readonly List<string> _problems = [];
+    private readonly HashSet<string> _read = [];
 
     public string File => file;
 
     /// <summary>Whether the key has a value.</summary>
-    public bool Has(string key) => json[key] is not null;
+    public bool Has(string key) => Node(key) is not null;
 
     /// <summary>Whether the file has the key at all, be it null.</summary>
-    public bool States(string key) => json.ContainsKey(key);
+    public bool States(string key)
+    {
+        _read.Add(key);
+        return json.ContainsKey(key);
+    }
+
+    /// <summary>The keys that nobody has asked for, be they absent or not.</summary>
+    public IEnumerable<(string Key, JsonNode? Value)> Unread => json.Where(pair => !_read.Contains(pair.Key))
+        .Select(pair => (pair.Key, pair.Value));
 
     public void Problem(string text) => _problems.Add(text);
 
@@ -83,7 +92,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     {
         if (!States(key))
             return [.. assumed.Where(id => id < vocabularySize)];
-        if (json[key] is not JsonArray list)
+        if (Node(key) is not JsonArray list)
             return TokenId(key) is { } id ? [id] : [];
         var ids = new List<int>();
         foreach (var item in list)
@@ -126,7 +135,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
 
     public bool Flag(bool fallback, string key)
     {
-        if (json[key] is not { } node)
+        if (Node(key) is not { } node)
             return fallback;
         if (node is JsonValue value && value.TryGetValue<bool>(out var flag))
             return flag;
@@ -135,11 +144,11 @@ internal sealed class ConfigReader(JsonObject json, string file)
     }
 
     /// <summary>Whether the key has a text.</summary>
-    public bool IsText(string key) => json[key] is JsonValue value && value.GetValueKind() == JsonValueKind.String;
+    public bool IsText(string key) => Node(key) is JsonValue value && value.GetValueKind() == JsonValueKind.String;
 
     public string? Text(string key)
     {
-        if (json[key] is not { } node)
+        if (Node(key) is not { } node)
             return null;
         if (node is JsonValue value && value.TryGetValue<string>(out var text))
             return text;
@@ -149,7 +158,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
 
     public ValueList<double>? Numbers(string key)
     {
-        if (json[key] is not { } node)
+        if (Node(key) is not { } node)
             return null;
         if (node is JsonArray list)
         {
@@ -166,7 +175,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
 
     public ValueList<string>? Texts(string key)
     {
-        if (json[key] is not { } node)
+        if (Node(key) is not { } node)
             return null;
         if (node is JsonArray list)
         {
@@ -181,7 +190,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     /// <summary>A nested object, read with the same collection of problems; null where it is absent.</summary>
     public ConfigReader? Section(string key)
     {
-        if (json[key] is not { } node)
+        if (Node(key) is not { } node)
             return null;
         if (node is JsonObject section)
             return new(section, file, _problems, key);
@@ -246,10 +255,18 @@ internal sealed class ConfigReader(JsonObject json, string file)
         }
     }
 
+    private JsonNode? Node(string key)
+    {
+        _read.Add(key);
+        return json[key];
+    }
+
     private JsonNode? Find(ReadOnlySpan<string> keys, out string key)
     {
         foreach (var name in keys)
-            if (json[name] is { } node)
+            _read.Add(name);
+        foreach (var name in keys)
+            if (Node(name) is { } node)
             {
                 key = Path + name;
                 return node;
@@ -278,7 +295,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
         return null;
     }
 
-    private static string Show(JsonNode node)
+    internal static string Show(JsonNode node)
     {
         var text = node.ToJsonString(JsonSerializerOptions.Default);
         return text.Length <= 60 ? text : text[..57] + "…";

@@ -27,6 +27,7 @@ internal sealed class Falcon : Family
         var vocabulary = config.Size("vocab_size");
         // A missing key means Falcon 7B's own value.
         var grouped = config.Flag(false, "new_decoder_architecture");
+        var (groups, single) = (config.SizeOr(heads, "num_kv_heads", "n_head_kv"), config.Flag(true, "multi_query"));
         var parallel = config.Flag(true, "parallel_attn");
         var norms = parallel ? config.SizeOr(grouped ? 2 : 1, "num_ln_in_parallel_attn") : 2;
         if (grouped && !parallel)
@@ -43,7 +44,7 @@ internal sealed class Falcon : Family
             IntermediateSize = config.SizeOr(4 * hidden, "ffn_hidden_size"),
             Layers = config.LayerCount("num_hidden_layers", "n_layer"),
             Heads = heads,
-            KeyValueHeads = grouped ? config.SizeOr(heads, "num_kv_heads", "n_head_kv") : config.Flag(true, "multi_query") ? 1 : heads,
+            KeyValueHeads = grouped ? groups : single ? 1 : heads,
             HeadSize = headSize,
             VocabularySize = vocabulary,
             MaxPositions = positions,

@@ -83,7 +83,7 @@ internal abstract class Family
             && (rope.ShortFactors.Count != (config.RotarySize + 1) / 2 || rope.LongFactors.Count != (config.RotarySize + 1) / 2))
             reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the "
                 + $"head needs {(config.RotarySize + 1) / 2}");
-        if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic } && config.RotarySize <= 2)
+        if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic or RopeScalingKind.NtkAware } && config.RotarySize <= 2)
             reader.Problem($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
         return config;
     }

@@ -8,6 +8,8 @@ internal sealed class Gemma3 : Gemma2
 
     public override string Architecture => "Gemma3ForCausalLM";
 
+    public override string ScoreArchitecture => "Gemma3TextForSequenceClassification";
+
     public override DecoderConfig Describe(ConfigReader config)
     {
         // A missing key means the class's own value; files of models with pictures leave out all that are.

@@ -8,15 +8,16 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
     {
         theta = config.PositiveNumber(theta, "rope_theta", "rotary_emb_base");
         partialRotary = config.PositiveNumber(partialRotary, "partial_rotary_factor", "rotary_pct");
+        var trained = config.Integer("original_max_position_embeddings");
         if (config.Section("rope_parameters") is { } five)
         {
             five = five.Section("full_attention") ?? five;      // of models that turn differently where they have a window
             theta = five.PositiveNumber(theta, "rope_theta");
             partialRotary = five.PositiveNumber(partialRotary, "partial_rotary_factor");
-            return new(theta, partialRotary, ReadScaling(five, maxPositions, config.Integer("original_max_position_embeddings")));
+            return new(theta, partialRotary, ReadScaling(five, maxPositions, trained));
         }
         return new(theta, partialRotary, config.Section("rope_scaling") is { } four
-            ? ReadScaling(four, maxPositions, config.Integer("original_max_position_embeddings")) : null);
+            ? ReadScaling(four, maxPositions, trained) : null);
     }
 
     /// <summary>The rotation of layers with a window, where a model has another one there: <c>rope_local_base_freq</c> as transformers 4
@@ -33,6 +34,8 @@ internal sealed record RopeKeys(double Theta, double PartialRotary, RopeScaling?
         var type = rope.Text("rope_type") ?? rope.Text("type");
         if (type is null or "default")
             return null;
+        if (type == "dynamic" && rope.OptionalNumber("alpha") is { } alpha and not 0)
+            return new() { Kind = RopeScalingKind.NtkAware, Alpha = alpha };
         RopeScalingKind? kind = type switch
         {
             "linear" => RopeScalingKind.Linear,

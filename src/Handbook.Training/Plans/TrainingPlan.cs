@@ -234,8 +234,7 @@ internal sealed record TrainingPlan
             _notes.Add($"{ModelFolder} is a language model: its head is left out, and a new one that scores is drawn (score.weight, "
                 + "normal with deviation "
                 + $"{decoder.InitializerRange:g}, seed {Run.Training.Seed})");
-        foreach (var unused in weights.Unused.Take(5))
-            _notes.Add($"{ModelFolder}: tensor {unused} belongs to no parameter and is left out");
+        _notes.AddRange(weights.LeftOut.Except(Source.Notes));
         if (compute == DType.BFloat16 && !Processor.MultipliesBFloat16)
             _notes.Add("no bfloat16 instructions are used here; products are widened to float32 and rounded, so bf16 saves memory "
                 + "but no time");

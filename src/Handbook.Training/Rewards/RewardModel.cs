@@ -62,8 +62,6 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
         var tokenizer = Tokenizer.Load(source.Having("tokenizer.json"));
         TorchRuntime.Load();
         using var weights = source.Open(config);
-        foreach (var unused in weights.Unused.Take(5))
-            note?.Invoke($"note: {folder}: tensor {unused} belongs to no parameter and is left out");
         var plan = source.Plan(weights, compute);
         foreach (var said in source.Notes)
             note?.Invoke($"note: {said}");

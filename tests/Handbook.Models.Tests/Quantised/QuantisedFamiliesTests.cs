@@ -91,8 +91,8 @@ public sealed class QuantisedFamiliesTests
                 ("num_attention_heads", heads), ("new_decoder_architecture", true), ("num_kv_heads", 2)),
             "gpt_bigcode" => Some.Config(("model_type", "gpt_bigcode"), ("vocab_size", 19), ("n_embd", wide), ("n_layer", 2),
                 ("n_head", heads), ("n_positions", 32)),
-            "opt" => Some.Config(("model_type", "opt"), ("vocab_size", 19), ("hidden_size", wide), ("ffn_dim", 24), ("num_hidden_layers", 2),
-                ("num_attention_heads", heads), ("max_position_embeddings", 32), ("word_embed_proj_dim", 12)),
+            "opt" => Some.Config(("model_type", "opt"), ("vocab_size", 19), ("hidden_size", wide), ("ffn_dim", 24),
+                ("num_hidden_layers", 2), ("num_attention_heads", heads), ("max_position_embeddings", 32), ("word_embed_proj_dim", 12)),
             _ => Some.Llama(("hidden_size", wide), ("num_attention_heads", heads), ("num_key_value_heads", 2)),
         };
     }

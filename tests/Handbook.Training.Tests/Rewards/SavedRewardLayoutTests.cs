@@ -81,6 +81,23 @@ public sealed class SavedRewardLayoutTests
     [InlineData("olmo2", "Olmo2ForSequenceClassification", "model.")]
     [InlineData("smollm3", "SmolLM3ForSequenceClassification", "model.")]
     [InlineData("gpt_neox", "GPTNeoXForSequenceClassification", "gpt_neox.")]
+    [InlineData("qwen3", "Qwen3ForSequenceClassification", "model.")]
+    [InlineData("gemma2", "Gemma2ForSequenceClassification", "model.")]
+    [InlineData("gemma3_text", "Gemma3TextForSequenceClassification", "model.")]
+    [InlineData("phi", "PhiForSequenceClassification", "model.")]
+    [InlineData("stablelm", "StableLmForSequenceClassification", "model.")]
+    [InlineData("starcoder2", "Starcoder2ForSequenceClassification", "model.")]
+    [InlineData("nemotron", "NemotronForSequenceClassification", "model.")]
+    [InlineData("glm", "GlmForSequenceClassification", "model.")]
+    [InlineData("glm4", "Glm4ForSequenceClassification", "model.")]
+    [InlineData("exaone4", "Exaone4ForSequenceClassification", "model.")]
+    [InlineData("hunyuan_v1_dense", "HunYuanDenseV1ForSequenceClassification", "model.")]
+    [InlineData("seed_oss", "SeedOssForSequenceClassification", "model.")]
+    [InlineData("falcon", "FalconForSequenceClassification", "transformer.")]
+    [InlineData("bloom", "BloomForSequenceClassification", "transformer.")]
+    [InlineData("gptj", "GPTJForSequenceClassification", "transformer.")]
+    [InlineData("gpt_bigcode", "GPTBigCodeForSequenceClassification", "transformer.")]
+    [InlineData("opt", "OPTForSequenceClassification", "model.")]
     [InlineData("gpt2", "GPT2ForSequenceClassification", "transformer.")]
     public void Every_family_names_its_class_and_its_tensors_as_the_library_does(string kind, string architecture, string prefix)
     {
@@ -127,6 +144,7 @@ public sealed class SavedRewardLayoutTests
     {
         "gpt2" => Some.Gpt2(vocabulary: 19, hidden: 12, heads: 3),
         "mixtral" => Some.Mixtral(),
+        "gptj" => Some.Llama(("model_type", kind), ("rotary_dim", 4)),
         _ => Some.Llama(("model_type", kind), ("architectures", new JsonArray(kind[..1].ToUpperInvariant() + kind[1..] + "ForCausalLM"))),
     };
 }
