@@ -53,7 +53,8 @@ internal sealed class SavedTables
             // What is trained whole is the adapter's; it is the base's only where that has no table of this size. A tied head has none.
             if (!isWhole || name != AdapterLayout.Prefix + published || count != decoder.VocabularySize && !(isTied && published == head))
                 names[published] = today[name];
-            if (config.Bias == AdapterBias.None && published == head && !isWhole && Find(module, ".bias", today) is { } bias)
+            if (published == head && (isWhole ? count != decoder.VocabularySize : config.Bias == AdapterBias.None)
+                && Find(module, ".bias", today) is { } bias)
                 names[module + ".bias"] = today[bias];
         }
         if (rows.Values.Distinct().Count() > 1)

@@ -9,13 +9,18 @@ internal sealed class HunYuanDense : Llama
 
     public override IReadOnlyList<string>? AdapterTargets => null;
 
-    public override DecoderConfig Describe(ConfigReader config) => Describe(config, new() { NormEpsilon = 1e-5, PadId = 0 }) with
+    public override DecoderConfig Describe(ConfigReader config)
     {
-        QueryKeyValueBias = config.Flag(false, "attention_bias"),
-        AttentionOutputBias = config.Flag(false, "attention_bias"),
-        QueryKeyNorm = QueryKeyNorm.PerHead,
-        QueryKeyNormAfterRope = true,
-    };
+        if (!config.Flag(true, "use_qk_norm"))
+            config.Problem("use_qk_norm is false, but this family always has norms of queries and keys");
+        return Describe(config, new() { NormEpsilon = 1e-5, PadId = 0 }) with
+        {
+            QueryKeyValueBias = config.Flag(false, "attention_bias"),
+            AttentionOutputBias = config.Flag(false, "attention_bias"),
+            QueryKeyNorm = QueryKeyNorm.PerHead,
+            QueryKeyNormAfterRope = true,
+        };
+    }
 
     private protected override void Attention(ParameterList list, string our, string published, DecoderConfig config, bool fused)
     {

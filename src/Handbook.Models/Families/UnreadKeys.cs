@@ -17,7 +17,6 @@ internal static class UnreadKeys
         ["attn_logit_softcapping"] = null,
         ["attn_temperature_tuning"] = null,
         ["clip_qkv"] = null,
-        ["dual_chunk_attention_config"] = null,
         ["embedding_multiplier"] = 1,
         ["final_logit_softcapping"] = null,
         ["first_k_dense_replace"] = null,
@@ -26,6 +25,7 @@ internal static class UnreadKeys
         ["logit_scale"] = 1,
         ["logits_scaling"] = 1,
         ["layer_types"] = null,
+        ["lm_head_bias"] = null,
         ["lm_head_multiplier"] = 1,
         ["mamba_d_state"] = null,
         ["moe_intermediate_size"] = null,
@@ -46,29 +46,37 @@ internal static class UnreadKeys
         ["shared_expert_intermediate_size"] = null,
         ["use_bidirectional_attention"] = null,
         ["use_cla"] = null,
+        ["use_mrope"] = null,
         ["use_parallel_residual"] = null,
         ["use_qk_norm"] = null,
         ["word_embed_proj_dim"] = null,
     };
 
-    // What a file says besides: who wrote it and with what, how the library is to run it, what other tasks and trainings would need, and
-    // sizes that follow from others. "*" stands for any end.
+    // What a file says besides: who wrote it and with what, how the library is to run it, what other tasks and trainings would need, sizes that
+    // follow from others, and keys of other families that the library's class passes by too. "*" stands for any end.
     private static readonly string[] s_ignored =
     [
-        "_*", "architectures", "attn_implementation", "auto_map", "bad_words_ids", "begin_suppress_tokens", "begin_new_sentence", "boi_*",
-        "cache_implementation", "chunk_size_feed_forward", "classifier_*", "cross_attention_hidden_size", "decoder_start_token_id",
-        "diversity_penalty", "do_sample", "early_stopping", "encoder_no_repeat_ngram_size", "eod_token_id", "eoi_*",
-        "exponential_decay_length_penalty", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "gradient_checkpointing",
-        "id2label", "image_token_*", "inference_mode", "is_decoder", "keys_to_ignore_at_inference", "label2id", "layerdrop", "length_penalty",
-        "max_length", "max_window_layers", "min_length", "mlp_only_layers", "model_max_length", "n_ctx", "n_positions", "name_or_path",
-        "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_key_value_heads", "num_labels", "num_return_sequences", "offset_alibi", "org_vocab_size",
-        "output_*", "pretraining_tp", "prefix", "problem_type", "pruned_heads", "quantization_config", "compression_config",
-        "remove_invalid_values", "reorder_and_upcast_attn", "repetition_penalty", "return_dict*", "rope_interleaved", "sep_token_id",
-        "seq_length", "skip_bias_add*", "sliding_window", "slow_but_exact", "summary_*", "suppress_tokens", "task_specific_params", "temperature", "tf_legacy_loss",
-        "tie_encoder_decoder", "tokenizer_class", "top_k", "top_p", "torchscript", "transformers_*", "typical_p", "unk_token_id", "unsloth_*",
-        "use_bfloat16", "use_cache", "use_logits_to_keep", "use_flash_attention*", "use_memory_efficient_attention", "attention_softmax_in_fp32",
-        "scale_attention_softmax_in_fp32", "masked_softmax_fusion", "bias_dropout_fusion", "hidden_dropout_prob", "initializer_factor",
-        "norm_bias", "fused_*", "use_fused_*", "rescale_prenorm_residual", "trained_on", "vocab_pad*", "pad_vocab*", "ff_factor",
+        "_*", "activation_function", "architectures", "attention_bias", "attention_dropout", "attention_head_dim",
+        "attention_softmax_in_fp32", "attn_implementation", "attn_pdrop", "auto_map", "bad_words_ids", "begin_new_sentence",
+        "begin_suppress_tokens", "bias", "bias_dropout_fusion", "boi_*", "cache_implementation", "chunk_size_feed_forward",
+        "classifier_*", "compression_config", "cross_attention_hidden_size", "decoder_start_token_id", "diversity_penalty", "do_sample",
+        "early_stopping", "embd_pdrop", "encoder_no_repeat_ngram_size", "eod_token_id", "eoi_*", "exponential_decay_length_penalty",
+        "ff_factor", "finetuning_task", "forced_bos_token_id", "forced_eos_token_id", "fused_*", "gradient_checkpointing", "head_dim",
+        "hidden_act", "hidden_activation", "hidden_dropout", "hidden_dropout_prob", "id2label", "image_token_*", "inference_mode",
+        "initializer_factor", "intermediate_size", "is_decoder", "keys_to_ignore_at_inference", "label2id", "layer_norm_eps",
+        "layer_norm_epsilon", "layer_switch", "layerdrop", "length_penalty", "masked_softmax_fusion", "max_length",
+        "max_position_embeddings", "max_window_layers", "min_length", "mlp_bias", "mlp_only_layers", "mlp_type", "model_max_length",
+        "multi_query", "n_ctx", "n_inner", "n_positions", "name_or_path", "no_repeat_ngram_size", "norm_bias", "norm_eps", "norm_epsilon",
+        "norm_type", "num_beam_groups", "num_beams", "num_key_value_heads", "num_labels", "num_return_sequences", "offset_alibi",
+        "order_of_interleaved_layers", "org_vocab_size", "output_*", "pad_vocab*", "position_embedding_type", "prefix", "pretraining_tp",
+        "problem_type", "pruned_heads", "qkv_bias", "quantization_config", "remove_invalid_values", "reorder_and_upcast_attn",
+        "repetition_penalty", "rescale_prenorm_residual", "resid_pdrop", "return_dict*", "rms_norm_eps", "rope_interleaved",
+        "rope_parameters", "rope_scaling", "rope_theta", "scale_attention_softmax_in_fp32", "scale_attn_weights", "sep_token_id",
+        "seq_length", "skip_bias_add*", "sliding_window", "slow_but_exact", "summary_*", "suppress_tokens", "task_specific_params",
+        "temperature", "tf_legacy_loss", "tie_encoder_decoder", "tokenizer_class", "top_k", "top_p", "torchscript", "trained_on",
+        "transformers_*", "typical_p", "unk_token_id", "unsloth_*", "use_bfloat16", "use_bias", "use_cache", "use_embedding_sharing",
+        "use_flash_attention*", "use_fused_*", "use_gated_activation", "use_logits_to_keep", "use_memory_efficient_attention",
+        "use_parallel_block", "use_parallel_embedding", "use_qkv_bias", "use_sliding_window", "vocab_pad*",
     ];
 
     /// <summary>Refuses keys that ask for a part that the family does not have.</summary>

@@ -21,7 +21,8 @@ public sealed class ContextContractTests
     private static readonly (int Workers, int Size)[] s_worlds = [(2, 2), (4, 2), (4, 4)];
 
     [Theory]
-    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox")]
+    [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox"),
+        InlineData("gemma3_text"), InlineData("hunyuan_v1_dense"), InlineData("bloom"), InlineData("opt with norms of sums")]
     public void Every_network_learns_the_same_from_rows_that_are_cut(string kind)
     {
         var method = new SupervisedMethod("sft");

@@ -21,7 +21,8 @@ public sealed class ResizedVocabularyTests
         .With(eosToken: "</s>", padToken: "<pad>");
 
     /// <summary>Network, and how many rows more or fewer its tables have.</summary>
-    public static TheoryData<string, int> Cases() => new MatrixTheoryData<string, int>(["llama", "tied", "gpt2", "gpt_neox"], [3, -2]);
+    public static TheoryData<string, int> Cases() => new MatrixTheoryData<string, int>(["llama", "tied", "gpt2", "gpt_neox", "phi", "phi with norms",
+        "opt with norms of sums"], [3, -2]);
 
     [Theory, MemberData(nameof(Cases))]
     public void Number_20_and_22_tables_of_another_size_are_read_trained_over_and_saved_again(string network, int more)
@@ -29,8 +30,8 @@ public sealed class ResizedVocabularyTests
         using var files = new TemporaryFolder();
         var base_ = WriteBase(files, network, out var config);
         var rows = config.Decoder.VocabularySize + more;
-        var table = Table(rows, config.Decoder.HiddenSize, 1);
-        var head = config.Decoder.TiedHead ? table : Table(rows, config.Decoder.HiddenSize, 2);
+        var table = Table(rows, config.Decoder.TableSize, 1);
+        var head = config.Decoder.TiedHead ? table : Table(rows, config.Decoder.TableSize, 2);
         var first = WriteAdapter(files["first"], base_, config, [("", table)], [("", head)]);
         var source = ModelSource.Find(first);
         Assert.Equal(rows, source.Config().Decoder.VocabularySize);
@@ -213,14 +214,16 @@ public sealed class ResizedVocabularyTests
         File.WriteAllText(Path.Combine(folder, AdapterConfigFile.Name), json.ToJsonString());
         TensorToSave[] tensors = [TensorToSave.From($"{AdapterLayout.Prefix}{module}.lora_A.weight", Table(2, wide, 7), 2, wide),
             TensorToSave.From($"{AdapterLayout.Prefix}{module}.lora_B.weight", Table(wide, 2, 8), wide, 2),
-            .. Tables(config.Family.EmbeddingName, embedding), .. Tables(config.Family.HeadName, head)];
+            .. Tables(config.Family.EmbeddingName, embedding), .. Tables(config.Family.HeadName, head),
+            .. config.Decoder.HeadBias ? head.Select(table => table.Values.Length / config.Decoder.TableSize).Select(rows =>
+                TensorToSave.From(AdapterLayout.Prefix + "lm_head.bias", Table(rows, 1, 9), rows)) : []];
         using var stream = File.Create(Path.Combine(folder, AdapterFolder.Weights));
         SafetensorsWriter.Write(stream, tensors, new Dictionary<string, string> { ["format"] = "pt" });
         return folder;
 
         IEnumerable<TensorToSave> Tables(string published, (string Place, float[] Values)[] tables) => tables.Select(table =>
         {
-            var columns = table.Values.Length % wide == 0 ? wide : 5;
+            var columns = table.Values.Length % config.Decoder.TableSize == 0 ? config.Decoder.TableSize : 5;
             return TensorToSave.From($"{AdapterLayout.Prefix}{AdapterModules.PathOf(published)}{table.Place}.weight", table.Values,
                 table.Values.Length / columns, columns);
         });
