@@ -11,12 +11,12 @@ namespace Handbook.Models;
 /// <param name="Whole">The <c>model_type</c> of the whole.</param>
 internal sealed record TextPart(JsonObject Json, string Whole)
 {
-    /// <summary>Prefixes of the text model's tensors in the whole, for its network and for everything: of transformers 4, and of 5.</summary>
+    /// <summary>Prefixes of the text model's tensors in the whole: of transformers 4, and of 5, where its head stands outside.</summary>
     public static readonly string[] Prefixes = ["language_model.", "model.language_model."];
 
     // What the whole says for its text model where that does not say it itself.
-    private static readonly string[] s_shared = ["tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "torch_dtype", "dtype",
-        "quantization_config", "transformers_version"];
+    private static readonly string[] s_shared = ["tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "torch_dtype",
+        "dtype", "quantization_config", "transformers_version"];
 
     private static readonly string[] s_otherParts = ["vision_config", "audio_config", "image_token_id", "video_token_id", "vision_token_id",
         "vision_start_token_id", "vision_end_token_id"];

@@ -39,8 +39,8 @@ public sealed class FamilyConfigTests
         Activation activation, bool tied, int? bos, int[] eos)
     {
         var config = Of(type).Decoder;
-        Assert.Equal((epsilon, positions, theta, rotated, activation, tied, bos), (config.NormEpsilon, config.MaxPositions, config.RopeTheta,
-            config.RotarySize, config.Activation, config.TiedHead, config.BosId));
+        Assert.Equal((epsilon, positions, theta, rotated, activation, tied, bos), (config.NormEpsilon, config.MaxPositions,
+            config.RopeTheta, config.RotarySize, config.Activation, config.TiedHead, config.BosId));
         Assert.Equal(eos, config.EosIds);
     }
 
@@ -85,13 +85,14 @@ public sealed class FamilyConfigTests
     }
 
     [Theory]
-    [InlineData("falcon", "new_decoder_architecture is true and parallel_attn is false", "new_decoder_architecture", "true", "parallel_attn",
-        "false")]
+    [InlineData("falcon", "new_decoder_architecture is true and parallel_attn is false", "new_decoder_architecture", "true",
+        "parallel_attn", "false")]
     [InlineData("falcon", "num_ln_in_parallel_attn is 2, but must be 1", "num_ln_in_parallel_attn", "2")]
     [InlineData("opt", "layer_norm_elementwise_affine is false", "layer_norm_elementwise_affine", "false")]
     [InlineData("gemma3_text", "use_bidirectional_attention is true", "use_bidirectional_attention", "true")]
     [InlineData("exaone4", "sliding_window_pattern is \"LAG\"", "sliding_window_pattern", "\"LAG\"")]
-    [InlineData("llama", "qk_layernorm is true, which llama does not have: it would change what the model computes", "qk_layernorm", "true")]
+    [InlineData("llama", "qk_layernorm is true, which llama does not have: it would change what the model computes", "qk_layernorm",
+        "true")]
     [InlineData("mistral", "final_logit_softcapping is 30, which mistral does not have", "final_logit_softcapping", "30")]
     [InlineData("olmo2", "clip_qkv is 8, which olmo2 does not have", "clip_qkv", "8")]
     [InlineData("llama", "num_experts is 4, which llama does not have", "num_experts", "4")]
@@ -102,8 +103,8 @@ public sealed class FamilyConfigTests
     [Fact]
     public void Keys_that_are_switched_off_or_concern_nobody_are_passed_by_and_others_are_told()
     {
-        var config = Of("llama", ("qk_layernorm", false), ("clip_qkv", null), ("logit_scale", 1), ("pretraining_tp", 4), ("use_cache", true),
-            ("_name_or_path", "somewhere"), ("unsloth_version", "1"), ("my_key", 3));
+        var config = Of("llama", ("qk_layernorm", false), ("clip_qkv", null), ("logit_scale", 1), ("pretraining_tp", 4),
+            ("use_cache", true), ("_name_or_path", "somewhere"), ("unsloth_version", "1"), ("my_key", 3));
         Assert.Equal(["my_key"], config.Unknown);
         Assert.Contains("config.json has my_key, which is not known here and changes nothing",
             Assert.Single(Families.UnreadKeys.Note("folder", config.Unknown)));

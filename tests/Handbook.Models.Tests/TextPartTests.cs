@@ -32,7 +32,8 @@ public sealed class TextPartTests
         var alone = Config(s_text);
         WeightFilesWriter.Save(folder["alone"], NewModel.Tensors(alone, 3, DType.Float32));
         using var source = WeightFiles.Open(folder["alone"]);
-        WeightFilesWriter.Save(folder["whole"], [.. source.Names.Select(name => Renamed(source.Read(name), prefix + name["model.".Length..])),
+        WeightFilesWriter.Save(folder["whole"],
+            [.. source.Names.Select(name => Renamed(source.Read(name), prefix + name["model.".Length..])),
             TensorToSave.From(other + "embed.weight", new float[6], 2, 3)]);
 
         var config = Config(new()
@@ -58,7 +59,8 @@ public sealed class TextPartTests
     public void What_is_saved_is_the_text_model()
     {
         using var folder = new TemporaryFolder();
-        Config(new() { ["model_type"] = "gemma3", ["text_config"] = s_text.DeepClone() }).With(("initializer_range", 0.5)).Save(folder.Path);
+        Config(new() { ["model_type"] = "gemma3", ["text_config"] = s_text.DeepClone() }).With(("initializer_range", 0.5))
+            .Save(folder.Path);
         var saved = PublishedConfig.Load(folder.Path);
         Assert.Equal("gemma3_text", (string)saved.Json["model_type"]!);
         Assert.Equal("Gemma3ForCausalLM", (string)saved.Json["architectures"]![0]!);
@@ -103,9 +105,10 @@ public sealed class TextPartTests
             ["vocab_size"] = 19,
             ["rope_scaling"] = new JsonObject { ["type"] = "mrope", ["mrope_section"] = new JsonArray(1, 1, 2) },
         };
-        var config = Config(isFlat ? keys : new() { ["model_type"] = "qwen2_5_vl", ["text_config"] = keys, ["tie_word_embeddings"] = true });
-        Assert.Equal(("qwen2", true, null, !isFlat), (config.Decoder.ModelType, config.Decoder.QueryKeyValueBias, config.Decoder.RopeScaling,
-            config.Decoder.TiedHead));
+        var config = Config(isFlat ? keys
+            : new() { ["model_type"] = "qwen2_5_vl", ["text_config"] = keys, ["tie_word_embeddings"] = true });
+        Assert.Equal(("qwen2", true, null, !isFlat), (config.Decoder.ModelType, config.Decoder.QueryKeyValueBias,
+            config.Decoder.RopeScaling, config.Decoder.TiedHead));
         Assert.NotNull(config.PartOf);
     }
 

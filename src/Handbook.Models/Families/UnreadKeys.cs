@@ -52,8 +52,8 @@ internal static class UnreadKeys
         ["word_embed_proj_dim"] = null,
     };
 
-    // What a file says besides: who wrote it and with what, how the library is to run it, what other tasks and trainings would need, sizes that
-    // follow from others, and keys of other families that the library's class passes by too. "*" stands for any end.
+    // What a file says besides: who wrote it and with what, how the library is to run it, what other tasks and trainings would need, sizes
+    // that follow from others, and keys of other families that the library's class passes by too. "*" stands for any end.
     private static readonly string[] s_ignored =
     [
         "_*", "activation_function", "architectures", "attention_bias", "attention_dropout", "attention_head_dim",
@@ -88,8 +88,8 @@ internal static class UnreadKeys
             if (s_parts.TryGetValue(key, out var neutral))
             {
                 if (!IsOff(value, neutral))
-                    config.Problem($"{key} is {ConfigReader.Show(value!)}, which {family.ModelType} does not have: it would change what the "
-                        + "model computes");
+                    config.Problem($"{key} is {ConfigReader.Show(value!)}, which {family.ModelType} does not have: it would change what "
+                        + "the model computes");
             }
             else if (!s_ignored.Any(pattern => pattern.EndsWith('*') ? key.StartsWith(pattern[..^1], StringComparison.Ordinal)
                 : key == pattern))

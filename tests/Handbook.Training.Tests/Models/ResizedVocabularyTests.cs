@@ -21,8 +21,8 @@ public sealed class ResizedVocabularyTests
         .With(eosToken: "</s>", padToken: "<pad>");
 
     /// <summary>Network, and how many rows more or fewer its tables have.</summary>
-    public static TheoryData<string, int> Cases() => new MatrixTheoryData<string, int>(["llama", "tied", "gpt2", "gpt_neox", "phi", "phi with norms",
-        "opt with norms of sums"], [3, -2]);
+    public static TheoryData<string, int> Cases() => new MatrixTheoryData<string, int>(
+        ["llama", "tied", "gpt2", "gpt_neox", "phi", "phi with norms", "opt with norms of sums"], [3, -2]);
 
     [Theory, MemberData(nameof(Cases))]
     public void Number_20_and_22_tables_of_another_size_are_read_trained_over_and_saved_again(string network, int more)
