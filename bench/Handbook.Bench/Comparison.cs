@@ -48,6 +48,9 @@ internal static class Comparison
             Add(rows, only, name, n => [Sampling(root, n, dtype, quick)]);
         foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
             Add(rows, only, $"product-{shape}-f32", name => [Products(name, shape)]);
+        foreach (var (dtype, end) in (ReadOnlySpan<(string, string)>)[("f32", ""), ("bf16", "-bf16")])
+            foreach (var kind in FamilyBench.Kinds)
+                Add(rows, only, $"family-{kind}{end}", name => [FamilyBench.Row(name, kind, dtype == "bf16", quick)]);
         foreach (var shape in (ReadOnlySpan<string>)["15m", "135m"])
             Add(rows, only, $"ranks-2-{shape}", name => [RanksBench.Row(name, shape, quick)]);
         Add(rows, only, "overlap", name => [RanksBench.Overlap(name, quick)]);

@@ -10,6 +10,7 @@ using Handbook.Torch;
 // handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
 // handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
 // handbook-bench product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
+// handbook-bench family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, and the share of the rate of products
 // handbook-bench rank SHAPE DTYPE STEPS STAGE        as one of the processes that RANK and WORLD_SIZE name, one JSON object
 // handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
 try
@@ -47,6 +48,9 @@ switch (args)
         return 0;
     case ["product", var shape]:
         Console.WriteLine(JsonSerializer.Serialize(ProductBench.Measure(Shape.Of(shape))));
+        return 0;
+    case ["family", var kind, var dtype, var steps]:
+        Console.WriteLine(FamilyBench.Measure(kind, dtype == "bf16", int.Parse(steps)));
         return 0;
     case ["rank", var shape, var dtype, var steps, var stage]:
         Console.WriteLine(JsonSerializer.Serialize(RanksBench.Rank(Shape.Of(shape), dtype == "bf16", int.Parse(steps), int.Parse(stage))));

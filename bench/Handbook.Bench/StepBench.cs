@@ -119,10 +119,13 @@ internal static class StepBench
     }
 
     /// <summary>The same with the parameters kept as a plan says.</summary>
-    internal static Decoder Model(Shape shape, ParameterPlan plan)
+    internal static Decoder Model(Shape shape, ParameterPlan plan) => Model(shape.Config(), plan);
+
+    /// <inheritdoc cref="Model(Shape, ParameterPlan)"/>
+    internal static Decoder Model(DecoderConfig config, ParameterPlan plan)
     {
         var random = new Random(17);
-        var model = new Decoder(shape.Config(), ModelParameters.Allocate(plan));
+        var model = new Decoder(config, ModelParameters.Allocate(plan));
         foreach (var spec in model.Parameters.Specs)
         {
             if (spec.Kind == ParameterKind.NormWeight)
