@@ -23,12 +23,25 @@ public sealed class PaddingRowTests
     [InlineData("olmo2", 5, 5)]
     [InlineData("gpt2", 5, null)]
     [InlineData("gpt_neox", 5, null)]
+    [InlineData("qwen3", 5, 5)]
+    [InlineData("gemma3_text", 5, 5)]
+    [InlineData("cohere", 5, 5)]
+    [InlineData("phi", 5, 5)]
+    [InlineData("opt", 5, 5)]
+    [InlineData("gpt_bigcode", 5, null)]
+    [InlineData("gptj", 5, null)]
+    [InlineData("falcon", 5, null)]
+    [InlineData("bloom", 5, null)]
     public void The_config_names_the_row_in_families_that_have_one(string kind, int? token, int? row) =>
         Assert.Equal(row, Tiny.Config(kind).With(("pad_token_id", token)).Decoder.PaddingRow);
 
     [Theory] // where the file lacks the key, the published library takes these
     [InlineData("gemma", 0)]
     [InlineData("olmo2", 1)]
+    [InlineData("opt", 1)]
+    [InlineData("cohere", 0)]
+    [InlineData("ernie4_5", 0)]
+    [InlineData("qwen3", null)]
     [InlineData("llama", null)]
     public void A_file_without_the_key_means_what_the_library_takes(string kind, int? row) =>
         Assert.Equal(row, Some.Llama(("model_type", kind), ("head_dim", 4)).Decoder.PaddingRow);
