@@ -69,6 +69,12 @@ public sealed record DecoderConfig
     /// <summary>True: <c>down(act(gate x) ⊙ up x)</c>; false: <c>down(act(up x))</c>.</summary>
     public bool GatedMlp { get; init; } = true;
 
+    /// <summary>L: gates are at most L, and what they multiply is between −L and L (gpt-oss); 0 means no limit.</summary>
+    public double GateLimit { get; init; }
+
+    /// <summary>Added to what gates multiply (gpt-oss: 1).</summary>
+    public double UpOffset { get; init; }
+
     /// <summary>Biases on the query, key and value projections.</summary>
     public bool QueryKeyValueBias { get; init; }
 
@@ -107,6 +113,9 @@ public sealed record DecoderConfig
     /// pairs: an odd number rotates one more, with the frequencies of the odd one, as the reference library does.</summary>
     public required int RotarySize { get; init; }
 
+    /// <summary>The first of a head's dimensions that turns: 0 unless they are the last ones.</summary>
+    public int RotaryStart { get; init; }
+
     /// <summary>Neighbouring dimensions turn together, 2i with 2i + 1, and not i with i + RotarySize/2 (GPT-J, Cohere, GLM).</summary>
     public bool InterleavedRope { get; init; }
 
@@ -125,6 +134,12 @@ public sealed record DecoderConfig
     /// <summary>m of each query head: m·(j − i) is added to the scaled score of token i with token j before it (ALiBi, arXiv:2108.12409).
     /// Empty: nothing is added.</summary>
     public ValueList<double> AlibiSlopes { get; init; } = [];
+
+    /// <summary>Queries, keys and values come from short vectors of each token (DeepSeek); null where they come from the stream.</summary>
+    public LatentAttention? Latent { get; init; }
+
+    /// <summary>c: elements of queries, keys and values are at most c in size (OLMoE); null means no limit.</summary>
+    public double? QueryKeyValueLimit { get; init; }
 
     /// <summary>Norm of queries and keys.</summary>
     public QueryKeyNorm QueryKeyNorm { get; init; }
@@ -161,6 +176,12 @@ public sealed record DecoderConfig
 
     /// <summary>Routed feed-forward layers; null means every layer is dense.</summary>
     public ExpertOptions? Experts { get; init; }
+
+    /// <summary>Whether the feed-forward part of a layer is routed.</summary>
+    public bool IsRouted(int layer) => Experts is { } experts && !experts.DenseLayers.Contains(layer);
+
+    /// <summary>Layers whose feed-forward part is routed.</summary>
+    public int RoutedLayers => Enumerable.Range(0, Layers).Count(IsRouted);
 
     /// <summary>Dropout while training, as the file states it: on attention probabilities, on what a block
     /// adds, on the embeddings.</summary>
@@ -298,4 +319,32 @@ public enum QueryKeyNorm
 /// <param name="WantsAuxiliaryLoss">Whether the model asks for that loss when it is trained (<c>output_router_logits</c>).</param>
 /// <param name="JitterNoise">Noise on what the router reads while training, as the file states it.</param>
 public sealed record ExpertOptions(int Count, int PerToken, bool NormalizeTopK, double AuxiliaryLossCoefficient,
-    bool WantsAuxiliaryLoss, double JitterNoise);
+    bool WantsAuxiliaryLoss, double JitterNoise)
+{
+    /// <summary>Width inside an expert; 0 means that of a dense layer.</summary>
+    public int InnerSize { get; init; }
+
+    /// <summary>Width inside one more expert that all tokens visit; 0 means that there is none.</summary>
+    public int SharedInnerSize { get; init; }
+
+    /// <summary>Layers whose feed-forward part is dense all the same.</summary>
+    public ValueList<int> DenseLayers { get; init; } = [];
+
+    /// <summary>Experts are chosen and weighed by σ of each logit, and not by the softmax of all (DeepSeek).</summary>
+    public bool Sigmoid { get; init; }
+
+    /// <summary>Factor on the weights of the chosen.</summary>
+    public double WeightScale { get; init; } = 1;
+
+    /// <summary>Groups of experts, of which a token visits a few.</summary>
+    public int Groups { get; init; } = 1;
+
+    /// <summary>Groups that a token visits.</summary>
+    public int GroupsPerToken { get; init; } = 1;
+}
+
+/// <summary>Multi-head latent attention. DeepSeek-AI 2024, arXiv:2405.04434, §2.1.</summary>
+/// <param name="QueryRank">Length of the vector that queries come from; 0: they come from the stream.</param>
+/// <param name="KeyValueRank">Length of the vector that keys and values come from.</param>
+/// <param name="Bias">Biases on the projections to those vectors.</param>
+public sealed record LatentAttention(int QueryRank, int KeyValueRank, bool Bias);

@@ -25,5 +25,5 @@ internal sealed class DescribedWeights(PublishedConfig config) : IStoredWeights
     /// <summary>Only the files say so; a config that has codes is refused by who plans with it.</summary>
     public QuantisedFormat? FormatOf(string name) => null;
 
-    public bool CanMap(string name) => _specs[name].Parts is [{ Transposed: false } part] && part.PublishedShape[0] == part.Rows;
+    public bool CanMap(string name) => _specs[name].Parts is [{ IsAsPublished: true }];
 }

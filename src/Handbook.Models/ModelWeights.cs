@@ -224,9 +224,8 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
 
     /// <summary>Whether a parameter lies in the file as it is used: one tensor, not transposed, at an address that
     /// suits its elements.</summary>
-    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ Transposed: false } part]
-        && part.PublishedShape[0] == part.Rows && CodesOf(_names[part.Published]) is null
-        && ReadStored(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
+    public bool CanMap(string name) => !IsNew(name) && Spec(name).Parts is [{ IsAsPublished: true } part]
+        && CodesOf(_names[part.Published]) is null && ReadStored(_names[part.Published]).Pointer % DTypeOf(name).Size == 0
             && DTypeOf(name) is DType.Float32 or DType.BFloat16 or DType.Float16;
 
     /// <summary>A parameter's values where they lie in the file, which stays mapped as long as the tensor lives.</summary>
@@ -235,8 +234,9 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     {
         if (!CanMap(name))
             throw new ArgumentException($"{name} does not lie in the file as it is used", nameof(name));
-        var data = ReadStored(_names[Spec(name).Parts[0].Published]);
-        return Tensor.Wrap((void*)data.Pointer, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
+        var part = Spec(name).Parts[0];
+        var data = ReadStored(_names[part.Published]);
+        return Tensor.Wrap((byte*)data.Pointer + part.Offset * data.Info.DType.Size, data.Info.DType, [.. Spec(name).Shape], new MemoryHold(data.Owner));
     }
 
     /// <summary>Gives the pages back that were read; those that are mapped come again when they are touched.</summary>

@@ -69,7 +69,7 @@ public static class NewModel
         var values = (float*)buffer.Pointer;
         switch (spec.Kind)
         {
-            case ParameterKind.Weight or ParameterKind.Embedding:
+            case ParameterKind.Weight or ParameterKind.Embedding or ParameterKind.Vector:
                 var numbers = new NormalNumbers(seed, spec.Name);
                 Parallel.For(0, (spec.Count + Chunk - 1) / Chunk, chunk =>
                 {
@@ -80,7 +80,7 @@ public static class NewModel
             case ParameterKind.NormWeight:
                 Fill(values, spec.Count, (float)(1 - config.NormWeightOffset));
                 break;
-            case ParameterKind.Bias:
+            case ParameterKind.Bias or ParameterKind.Buffer:
                 Fill(values, spec.Count, 0);
                 break;
             default:

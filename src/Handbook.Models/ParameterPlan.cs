@@ -31,8 +31,9 @@ internal enum ParameterStorage
 internal sealed record WeightQuantisation(QuantisedFormat Format, DType Compute, bool RoundsInputs = false)
 {
     /// <summary>Whether the reference quantises such a parameter: linear weights. Embeddings and the head stay as they
-    /// are, and so do the router and the score head, which are multiplied in full precision.</summary>
-    public static bool Applies(ParameterSpec spec) => spec.Kind == ParameterKind.Weight && !spec.IsExact
+    /// are, and so do the router and the score head, which are multiplied in full precision, and experts that are published as one tensor,
+    /// which are no linear layers there.</summary>
+    public static bool Applies(ParameterSpec spec) => spec.Kind == ParameterKind.Weight && !spec.IsExact && !spec.IsStacked
         && (spec.Name.StartsWith("layers.", StringComparison.Ordinal)
             || spec.Name.StartsWith(ParameterSpec.Projection, StringComparison.Ordinal));
 }
@@ -68,7 +69,8 @@ internal sealed record ParameterRule
     public bool Decays => !Spec.NoWeightDecay;
 
     /// <summary>Whether something reads the values themselves where products read a copy: look-ups, norms, exact products, adapters.</summary>
-    public bool ReadsMaster => Adapter is not null || Spec.NoWeightDecay || Spec.IsTable || Spec.IsExact;
+    public bool ReadsMaster => Adapter is not null || Spec.NoWeightDecay || Spec.IsTable || Spec.IsExact
+        || Spec.Kind == ParameterKind.Vector;
 
     /// <summary>What the learning rate is multiplied by for this parameter: 1, or as LoRA+ and <c>embedding_learning_rate</c>
     /// say.</summary>
@@ -197,7 +199,8 @@ internal sealed record ParameterPlan
     /// <summary>The same with what is trained shared out among processes.</summary>
     public ParameterPlan SharedOut(Shard shard) => this with { Shard = shard };
 
-    private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => new()
+    private static ParameterRule Kept(ParameterSpec spec, DType master, DType compute, bool trained) => spec.Kind == ParameterKind.Buffer
+        ? new() { Spec = spec, Storage = ParameterStorage.Resident, Type = master } : new()
     {
         Spec = spec,
         Storage = ParameterStorage.Bucket,
@@ -213,7 +216,7 @@ internal sealed record ParameterPlan
         if (compute == DType.Float64 && coded is null)
             return Kept(spec, compute, compute, trained: false);
         // Norms and biases are few; the router and the score head are multiplied in full precision.
-        if (spec.Kind is ParameterKind.NormWeight or ParameterKind.Bias || spec.IsExact)
+        if (spec.Kind is not (ParameterKind.Weight or ParameterKind.Embedding) || spec.IsExact)
             return new()
             {
                 Spec = spec,

@@ -12,7 +12,10 @@ namespace Handbook.Models;
 /// layers.i.attention.sinks [H], where each head has a score without a value
 /// layers.i.mlp_norm.weight [D]; layers.i.mlp_output_norm.weight
 /// layers.i.mlp.gate.weight [F, D]   .up.weight [F, D]   .down.weight [D, F]
-/// with experts: layers.i.mlp.router.weight [E, D]; the three above under layers.i.mlp.experts.e
+/// latent attention, instead of the first three: .query_down.weight [Q, D] .query_down_norm.weight [Q] .query.weight [H·E, Q], or .query.weight
+/// [H·E, D] alone; .key_value_down.weight [R + rotary, D] .key_value_norm.weight [R] .key_value.weight [H·(E − rotary + V), R]
+/// with experts: layers.i.mlp.router.weight [E, D]   .router.correction [E] where choices are corrected; the three above under
+/// layers.i.mlp.experts.e, and under layers.i.mlp.shared where all tokens visit one more;   .shared_gate.weight [1, D]
 /// final_norm.weight [D]      head.weight [V, D], absent where the head is tied; score.weight [1, D] in its place in a reward model
 /// </code>
 /// Fused, one product replaces several: <c>attention.query_key_value</c> [(H+2K)·E, D], rows in that order, and <c>mlp.gate_up</c> [2F, D].
@@ -37,11 +40,10 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
 
     /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row
     /// there behind the name.</summary>
-    public IEnumerable<(string Name, long Start, long Rows)> Pieces =>
-        Parts.Select(part => (IsWhole(part) ? part.Published : $"{part.Published}:{part.PublishedStart}", part.Start, part.Rows));
+    public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part => ((part.IsStacked
+        ? $"{part.Published}:{part.Matrix}" : part.Published) + (IsWhole(part) ? "" : $":{part.PublishedStart}"), part.Start, part.Rows));
 
-    private static bool IsWhole(ParameterPart part) => part.PublishedShape.ElementAtOrDefault(part.Transposed ? 1 : 0) is var rows
-        && (rows == part.Rows || rows == 0);
+    private static bool IsWhole(ParameterPart part) => part.MatrixRows is var rows && (rows == part.Rows || rows == 0);
 
     /// <summary>The name of the token embedding.</summary>
     internal const string Embedding = "embed.weight";
@@ -64,7 +66,11 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
         || Name.StartsWith(table + ".", StringComparison.Ordinal));
 
     /// <summary>Norms and biases are left out of weight decay, as in the reference trainer.</summary>
-    public bool NoWeightDecay => Kind is ParameterKind.NormWeight or ParameterKind.Bias;
+    public bool NoWeightDecay => Kind is ParameterKind.NormWeight or ParameterKind.Bias or ParameterKind.Buffer;
+
+    /// <summary>Whether it is one matrix of a published tensor that stacks those of all experts, which is no layer of its own
+    /// there.</summary>
+    public bool IsStacked => Parts.Any(part => part.IsStacked);
 }
 
 /// <summary>Some rows of one of our parameters, and the published tensor that holds them.</summary>
@@ -75,7 +81,39 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
 /// <param name="Rows">How many rows; a vector's elements are its rows.</param>
 /// <param name="Transposed">The published tensor is [in, out] (GPT-2's Conv1D) where ours is [out, in]; our rows are its columns.</param>
 internal sealed record ParameterPart(string Published, ValueList<long> PublishedShape, long PublishedStart, long Start,
-    long Rows, bool Transposed);
+    long Rows, bool Transposed)
+{
+    /// <summary>Whether the published tensor stacks matrices, or vectors, of which these rows are in one: its first size counts
+    /// them.</summary>
+    public bool IsStacked { get; init; }
+
+    /// <summary>Which of them.</summary>
+    public long Matrix { get; init; }
+
+    /// <summary>Published rows from one of ours to the next: 2 where the rows of two of ours take turns.</summary>
+    public long Step { get; init; } = 1;
+
+    /// <summary>Shape of the published matrix or vector.</summary>
+    public ValueList<long> MatrixShape => IsStacked ? [.. PublishedShape.Skip(1)] : PublishedShape;
+
+    /// <summary>Rows of the published matrix, counted along ours.</summary>
+    public long MatrixRows => MatrixShape.ElementAtOrDefault(Transposed ? 1 : 0);
+
+    /// <summary>Elements of the published tensor before the matrix.</summary>
+    public long Offset
+    {
+        get
+        {
+            var offset = Matrix;
+            foreach (var size in MatrixShape)
+                offset = checked(offset * size);
+            return IsStacked ? offset : 0;
+        }
+    }
+
+    /// <summary>Whether it is the whole published matrix, row by row as it stands there.</summary>
+    public bool IsAsPublished => !Transposed && Step == 1 && MatrixRows == Rows;
+}
 
 internal enum ParameterKind
 {
@@ -90,4 +128,10 @@ internal enum ParameterKind
 
     /// <summary>New ones are 0.</summary>
     Bias,
+
+    /// <summary>Numbers that a kernel reads one by one; new ones are drawn from a normal distribution.</summary>
+    Vector,
+
+    /// <summary>Numbers that nothing trains; new ones are 0.</summary>
+    Buffer,
 }

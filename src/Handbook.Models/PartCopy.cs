@@ -18,23 +18,27 @@ internal static unsafe class PartCopy
     {
         var from = published.Info.DType;
         var target = (byte*)ours + part.Start * columns * dtype.Size;
+        var source = (byte*)published.Pointer + part.Offset * from.Size;
         if (!part.Transposed)
         {
-            Convert((byte*)published.Pointer + part.PublishedStart * columns * from.Size, from, target, dtype, part.Rows * columns);
+            var (together, times) = part.Step == 1 ? (part.Rows, 1L) : (1L, part.Rows);
+            for (var r = 0L; r < times; r++)
+                Convert(source + (part.PublishedStart + r * part.Step) * columns * from.Size, from, target + r * columns * dtype.Size, dtype,
+                    together * columns);
             return;
         }
-        // Published [columns, width]: our row r is its column PublishedStart + r.
-        var width = part.PublishedShape[1];
-        var rows = checked((int)part.Rows);
-        var block = ArrayPool<byte>.Shared.Rent(checked(Block * rows * dtype.Size));
+        // Published [columns, width]: our row r is its column PublishedStart + r · Step.
+        var width = part.MatrixRows;
+        var span = checked((int)((part.Rows - 1) * part.Step + 1));
+        var block = ArrayPool<byte>.Shared.Rent(checked(Block * span * dtype.Size));
         fixed (byte* staged = block)
             for (var c = 0L; c < columns; c += Block)
             {
                 var count = (int)Math.Min(Block, columns - c);
                 for (var k = 0; k < count; k++)
-                    Convert((byte*)published.Pointer + ((c + k) * width + part.PublishedStart) * from.Size, from,
-                        staged + (long)k * rows * dtype.Size, dtype, rows);
-                Transpose(staged, rows, 1, target + c * dtype.Size, 1, columns, count, rows, dtype.Size);
+                    Convert(source + ((c + k) * width + part.PublishedStart) * from.Size, from, staged + (long)k * span * dtype.Size, dtype,
+                        span);
+                Transpose(staged, span, part.Step, target + c * dtype.Size, 1, columns, count, part.Rows, dtype.Size);
             }
         ArrayPool<byte>.Shared.Return(block);
     }
@@ -44,12 +48,16 @@ internal static unsafe class PartCopy
     {
         var from = ours.Info.DType;
         var source = (byte*)ours.Pointer + part.Start * columns * from.Size;
+        var target = (byte*)published + part.Offset * dtype.Size;
         if (!part.Transposed)
         {
-            Convert(source, from, (byte*)published + part.PublishedStart * columns * dtype.Size, dtype, part.Rows * columns);
+            var (together, times) = part.Step == 1 ? (part.Rows, 1L) : (1L, part.Rows);
+            for (var r = 0L; r < times; r++)
+                Convert(source + r * columns * from.Size, from, target + (part.PublishedStart + r * part.Step) * columns * dtype.Size, dtype,
+                    together * columns);
             return;
         }
-        var width = part.PublishedShape[1];
+        var width = part.MatrixRows;
         var row = ArrayPool<byte>.Shared.Rent(checked((int)(Block * columns * dtype.Size)));
         fixed (byte* staged = row)
             for (var r = 0L; r < part.Rows; r += Block)
@@ -57,8 +65,8 @@ internal static unsafe class PartCopy
                 var count = (int)Math.Min(Block, part.Rows - r);
                 for (var k = 0; k < count; k++)
                     Convert(source + (r + k) * columns * from.Size, from, staged + k * columns * dtype.Size, dtype, columns);
-                Transpose(staged, columns, 1, (byte*)published + (part.PublishedStart + r) * dtype.Size, 1, width,
-                    count, columns, dtype.Size);
+                Transpose(staged, columns, 1, target + (part.PublishedStart + r * part.Step) * dtype.Size, part.Step, width, count, columns,
+                    dtype.Size);
             }
         ArrayPool<byte>.Shared.Return(row);
     }

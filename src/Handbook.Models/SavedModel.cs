@@ -36,7 +36,9 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
     public void Write(string folder)
     {
         if (_adapter is null)
-            WeightFilesWriter.Save(folder, Tensors ?? PublishedTensors.Of(model.Parameters.Specs, Read, dtype),
+            // what nothing trains is not rounded either
+            WeightFilesWriter.Save(folder, Tensors ?? PublishedTensors.Of(model.Parameters.Specs, Read,
+                spec => spec.Kind == ParameterKind.Buffer ? model.Parameters[spec.Name].Value.DType : dtype),
                 new() { Metadata = Metadata });
         else
             WriteAdapter(folder, _adapter);

@@ -57,6 +57,7 @@ public sealed partial class Tensor
         public static readonly TorchOperator Silu = TorchOperator.Find("aten::silu");
         public static readonly TorchOperator Relu = TorchOperator.Find("aten::relu");
         public static readonly TorchOperator Gelu = TorchOperator.Find("aten::gelu");
+        public static readonly TorchOperator Clamp = TorchOperator.Find("aten::clamp");
         public static readonly TorchOperator Abs = TorchOperator.Find("aten::abs");
         public static readonly TorchOperator Sum = TorchOperator.Find("aten::sum");
         public static readonly TorchOperator SumDims = TorchOperator.Find("aten::sum", "dim_IntList");
@@ -232,6 +233,9 @@ public sealed partial class Tensor
 
     /// <summary>tanh x of every element.</summary>
     public Tensor Tanh() => Ops.Tanh.Call(this);
+
+    /// <summary>max(−limit, min(x, limit)) of every element; beyond the limit there is no gradient.</summary>
+    internal Tensor Clamp(double limit) => Ops.Clamp.Call(this, -limit, limit);
 
     /// <summary>|x| of every element.</summary>
     public Tensor Abs() => Ops.Abs.Call(this);

@@ -31,7 +31,7 @@ public sealed class DeviceTests : IDisposable
         ["RowLinear"] = test => ((WeightOperand)Nowhere(5, 4)).RowByRow(Nowhere(3, 4), null, DType.Float32),
         ["AttentionForward"] = test => RotaryAttention.Forward(Nowhere(2, 12), new() { Heads = 1, KeyHeads = 1, HeadSize = 4, Scale = 1 },
             new(SegmentTable.Create([0], [2], [-1])), new[] { 0, 1 }, null),
-        ["RouterForward"] = test => TopKRouter.Forward(Nowhere(3, 4), 2, normalize: true),
+        ["RouterForward"] = test => TopKRouter.Forward(Nowhere(3, 4), new(2)),
         ["ExpertScatter"] = test => ExpertDispatch.Forward(Nowhere(1, 4), new([0], 1, 2)),
         ["CrossEntropy"] = test => LinearLogProb.LogProbs(Nowhere(2, 4), test.Weight(5, 4), new[] { 0, 1 }, new()),
     };

@@ -280,10 +280,14 @@ internal sealed record AdapterLayout
         foreach (var spec in specs.Where(spec => spec.Kind == ParameterKind.Bias && config.Bias != AdapterBias.None))
         {
             ParameterPart[] own = [.. from part in spec.Parts
-                let module = part.Published[..^".bias".Length]
+                let module = part.IsStacked ? part.Published : part.Published[..^".bias".Length]
                 where (config.Bias == AdapterBias.All || targets.Contains(module))
                     && !config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved))
-                select part with { Published = $"{Prefix}{module}{(targets.Contains(module) ? ".base_layer" : "")}.bias" }];
+                select part with
+                {
+                    Published = part.IsStacked ? Prefix + module
+                        : $"{Prefix}{module}{(targets.Contains(module) ? ".base_layer" : "")}.bias"
+                }];
             if (own.Length > 0)
                 biases.Add((spec, spec with { Name = $"{spec.Name}.{name}", Parts = [.. own] }));
         }

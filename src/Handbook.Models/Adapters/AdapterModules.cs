@@ -31,7 +31,7 @@ internal sealed class AdapterModules
             }];
         }
         Specs = specs;
-        _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding)
+        _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding && !spec.IsStacked)
             .SelectMany(spec => spec.Parts.Select(part => part.Published).Distinct().Select(name => new AdapterModule(PathOf(name), spec)))];
         _paths = [.. specs.SelectMany(spec => spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])).Distinct()];
     }
@@ -96,6 +96,11 @@ internal sealed class AdapterModules
             throw new InputException($"{AdapterConfigFile.Key(file, key)} is \"{wrong}\", which is not a regular expression: "
                 + ModuleNames.Problem(wrong),
                 fix: "write names of layers as a list, or repair the expression");
+        foreach (var name in targets.Names.Where(name => Specs.Any(spec => spec.IsStacked
+            && ModuleNames.EndsWith(PathOf(spec.Parts[0].Published), name))))
+            throw new InputException($"{where}: {name} is one tensor for all experts, and cannot have an adapter",
+                why: "an adapter belongs to a linear layer, and a tensor of many matrices is none (what target_parameters does is not built)",
+                fix: $"name other layers, such as all-linear, or [{string.Join(", ", LayerNames().Take(4))}]");
         foreach (var name in targets.Names.Where(name => !_all.Any(module => ModuleNames.EndsWith(module.Path, name))))
             throw new InputException($"{where}: no layer of this {_family.ModelType} is called {name}",
                 why: "an adapter on a layer that does not exist would train nothing",

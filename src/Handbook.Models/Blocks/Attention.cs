@@ -14,8 +14,9 @@ namespace Handbook.Models.Blocks;
 /// </remarks>
 internal sealed class Attention(DecoderConfig config, int layer, ModelParameters parameters, string path)
 {
-    private readonly Parameter _queryKeyValue = parameters[path + ".query_key_value.weight"];
+    private readonly Parameter? _queryKeyValue = config.Latent is null ? parameters[path + ".query_key_value.weight"] : null;
     private readonly Parameter? _queryKeyValueBias = parameters.Find(path + ".query_key_value.bias");
+    private readonly LatentProjection? _latent = config.Latent is null ? null : new(config, parameters, path);
     private readonly Parameter _output = parameters[path + ".output.weight"];
     private readonly Parameter? _outputBias = parameters.Find(path + ".output.bias");
     private readonly Norm? _queryNorm = HeadNorm(config, parameters, path + ".query_norm", config.Heads);
@@ -59,8 +60,10 @@ internal sealed class Attention(DecoderConfig config, int layer, ModelParameters
     internal Tensor QueryKeyValue(Tensor x, TokenNoise? noise = null)
     {
         using var scope = TensorScope.Enter();
-        var all = Linear.Forward(x, _queryKeyValue, _queryKeyValueBias, noise);
-        return scope.Keep(config.QueryKeyNormAfterRope ? all : Normed(all));
+        var all = _latent?.Forward(x, noise) ?? Linear.Forward(x, _queryKeyValue!, _queryKeyValueBias, noise);
+        if (!config.QueryKeyNormAfterRope)
+            all = Normed(all);
+        return scope.Keep(config.QueryKeyValueLimit is { } limit ? all.Clamp(limit) : all);
     }
 
     /// <summary>The same once they are turned: behind their norms where these stand there.</summary>

@@ -38,7 +38,7 @@ internal sealed class DecoderLayer
             (_attentionOutputNorm, _feedForwardOutputNorm) = (new(config, parameters, path + "attention_output_norm"), new(config,
                 parameters, path + "mlp_output_norm"));
         Attention = new Attention(config, index, parameters, path + "attention");
-        if (config.Experts is null)
+        if (!config.IsRouted(index))
             _feedForward = new FeedForward(config, parameters, path + "mlp");
         else
             _experts = new Experts(config, index, parameters, path + "mlp");

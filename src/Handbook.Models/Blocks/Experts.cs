@@ -6,24 +6,41 @@ namespace Handbook.Models.Blocks;
 /// <summary>A feed-forward layer of experts, of which each token visits a few. Jiang et al. 2024, arXiv:2401.04088, §2.1.</summary>
 /// <remarks>
 /// <code>
-/// y = Σ over the K best e of  w_e · expert_e(x),   w from softmax( x · W_rᵀ )
+/// y = Σ over the K best e of  w_e · expert_e(x)  + g · shared(x)
+/// w from x · W_rᵀ (+ b) as <see cref="RouterRule"/> says,  g = σ( x · w_gᵀ ), or 1 where there is no such gate
 /// </code>
 /// Each expert is a <see cref="FeedForward"/> and does one product over its own tokens. The router's product has the master's precision:
-/// where two
-/// experts are nearly even, a rounded logit would send the token elsewhere.
+/// where two experts are nearly even, a rounded logit would send the token elsewhere.
 /// </remarks>
 internal sealed class Experts
 {
     private readonly Parameter _router;
+    private readonly Parameter? _routerBias;
+    private readonly Parameter? _correction;
     private readonly FeedForward[] _experts;
-    private readonly ExpertOptions _options;
+    private readonly FeedForward? _shared;
+    private readonly Parameter? _sharedGate;
+    private readonly RouterRule _rule;
     private readonly int _layer;
 
     public Experts(DecoderConfig config, int layer, ModelParameters parameters, string path)
     {
-        (_options, _layer) = (config.Experts!, layer);
+        var options = config.Experts!;
+        _layer = layer;
+        _rule = new(options.PerToken)
+        {
+            Normalizes = options.NormalizeTopK,
+            IsSigmoid = options.Sigmoid,
+            Scale = options.WeightScale,
+            Groups = options.Groups,
+            GroupsPerToken = options.GroupsPerToken,
+        };
         _router = parameters[path + ".router.weight"];
-        _experts = [.. Enumerable.Range(0, _options.Count).Select(e => new FeedForward(config, parameters, $"{path}.experts.{e}"))];
+        _routerBias = parameters.Find(path + ".router.bias");
+        _correction = parameters.Find(path + ".router.correction");
+        _experts = [.. Enumerable.Range(0, options.Count).Select(e => new FeedForward(config, parameters, $"{path}.experts.{e}"))];
+        _shared = options.SharedInnerSize == 0 ? null : new(config, parameters, path + ".shared");
+        _sharedGate = parameters.Find(path + ".shared_gate.weight");
     }
 
     /// <param name="x">[N, D].</param>
@@ -32,14 +49,23 @@ internal sealed class Experts
     public (Tensor Said, Tensor? Spread) Forward(Tensor x, ForwardOptions options)
     {
         using var scope = TensorScope.Enter();
-        var logits = Linear.InMaster(x, _router);
+        var logits = Linear.InMaster(x, _router, _routerBias);
         options.RouterObserver?.Invoke(_layer, logits);
-        var (weights, routing, spread) = TopKRouter.Forward(logits, _options.PerToken, _options.NormalizeTopK,
-            options.ExpertLoad?.Layer(_layer));
+        var (weights, routing, spread) = TopKRouter.Forward(logits, _rule, options.ExpertLoad?.Layer(_layer), _correction?.Value);
         var rows = ExpertDispatch.Forward(x, routing);
         var said = new Tensor?[rows.Length];
         for (var e = 0; e < rows.Length; e++)
             said[e] = rows[e] is { } own ? _experts[e].Forward(own, options.AdapterNoise?.Select(routing.TokensOf(e))) : null;
-        return (scope.Keep(ExpertCombine.Forward(said, weights, routing)), spread is null ? null : scope.Keep(spread));
+        var all = ExpertCombine.Forward(said, weights, routing);
+        if (_shared is not null)
+            all += Shared(x, options.AdapterNoise);
+        return (scope.Keep(all), spread is null ? null : scope.Keep(spread));
+    }
+
+    private Tensor Shared(Tensor x, TokenNoise? noise)
+    {
+        using var scope = TensorScope.Enter();
+        var said = _shared!.Forward(x, noise);
+        return scope.Keep(_sharedGate is null ? said : said * Linear.Forward(x, _sharedGate, null, noise).Sigmoid());
     }
 }

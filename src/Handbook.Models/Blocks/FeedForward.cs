@@ -6,7 +6,7 @@ namespace Handbook.Models.Blocks;
 /// <summary>The feed-forward layer, gated or plain. Shazeer 2020, arXiv:2002.05202, §2.</summary>
 /// <remarks>
 /// <code>
-/// gated:  y = W_down · ( a(W_gate·x) ⊙ (W_up·x) )
+/// gated:  y = W_down · ( a(W_gate·x) ⊙ (W_up·x) ),   both limited first where the family says so
 /// plain:  y = W_down · a(W_up·x + b) + b
 /// </code>
 /// </remarks>
@@ -18,6 +18,7 @@ internal sealed class FeedForward
     private readonly Parameter? _downBias;
     private readonly Activation _activation;
     private readonly bool _gated;
+    private readonly GateForm _form;
 
     public FeedForward(DecoderConfig config, ModelParameters parameters, string path)
     {
@@ -27,7 +28,7 @@ internal sealed class FeedForward
         _upBias = parameters.Find(up + ".bias");
         _down = parameters[path + ".down.weight"];
         _downBias = parameters.Find(path + ".down.bias");
-        _activation = config.Activation;
+        (_activation, _form) = (config.Activation, new(config.GateLimit, config.UpOffset));
     }
 
     /// <param name="x">[N, D].</param>
@@ -36,7 +37,7 @@ internal sealed class FeedForward
     public Tensor Forward(Tensor x, TokenNoise? noise)
     {
         using var scope = TensorScope.Enter();
-        var inner = GatedActivation.Forward(Linear.Forward(x, _up, _upBias, noise), _activation, _gated);
+        var inner = GatedActivation.Forward(Linear.Forward(x, _up, _upBias, noise), _activation, _gated, _form);
         return scope.Keep(Linear.Forward(inner, _down, _downBias, noise));
     }
 }

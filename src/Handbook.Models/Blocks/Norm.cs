@@ -12,10 +12,13 @@ namespace Handbook.Models.Blocks;
 /// </code>
 /// </remarks>
 /// <param name="turns">Weights that the rows take in turn, where rows are heads of tokens and each head has its own.</param>
-internal sealed class Norm(DecoderConfig config, ModelParameters parameters, string path, int turns = 1)
+/// <param name="epsilon">ε; null for the model's.</param>
+internal sealed class Norm(DecoderConfig config, ModelParameters parameters, string path, int turns = 1,
+    double? epsilon = null)
 {
     private readonly Parameter _weight = parameters[path + ".weight"];
     private readonly Parameter? _bias = parameters.Find(path + ".bias");
+    private readonly double _epsilon = epsilon ?? config.NormEpsilon;
 
     /// <param name="residual">h, [N, D].</param>
     /// <param name="delta">What the previous block adds, [N, D]; null for nothing.</param>
@@ -23,7 +26,7 @@ internal sealed class Norm(DecoderConfig config, ModelParameters parameters, str
     /// <returns>h' and y; each [N, D].</returns>
     public (Tensor Residual, Tensor Output) Forward(Tensor residual, Tensor? delta, DType output) => config.Norm switch
     {
-        NormKind.RmsNorm => AddNorm.Rms(residual, delta, _weight, config.NormEpsilon, output, (int)config.NormWeightOffset, turns),
-        _ => AddNorm.Layer(residual, delta, _weight, _bias, config.NormEpsilon, output, (int)config.NormWeightOffset, turns),
+        NormKind.RmsNorm => AddNorm.Rms(residual, delta, _weight, _epsilon, output, (int)config.NormWeightOffset, turns),
+        _ => AddNorm.Layer(residual, delta, _weight, _bias, _epsilon, output, (int)config.NormWeightOffset, turns),
     };
 }

@@ -58,7 +58,7 @@ internal sealed class RotaryTables
                 sin[p * half + i] = (float)(Math.Sin(angle) * frequencies.AttentionFactor);
             }
         }
-        return new(cos, sin, 2 * half, _config.InterleavedRope);
+        return new(cos, sin, 2 * half, _config.InterleavedRope, _config.RotaryStart);
     }
 }
 

@@ -64,7 +64,8 @@ internal abstract class Family
         new Llama(), new Mistral(), new Ministral(), new Mixtral(), new Qwen2(), new Qwen3(), new Gemma(), new Gemma2(), new Gemma3(),
         new Phi(), new Phi3(), new Olmo2(), new Olmo3(), new SmolLM3(), new Granite(), new StableLm(), new Starcoder2(), new Cohere(),
         new Cohere2(), new Glm(), new Glm4(), new Exaone4(), new Ernie45(), new HunYuanDense(), new SeedOss(), new Nemotron(), new Gpt2(),
-        new GptBigCode(), new GptJ(), new GptNeoX(), new Falcon(), new Opt(), new Bloom(),
+        new GptBigCode(), new GptJ(), new GptNeoX(), new Falcon(), new Opt(), new Bloom(), new Qwen2Moe(), new Qwen3Moe(), new Olmoe(),
+        new GraniteMoe(), new GptOss(), new DeepseekV3(),
     ];
 
     /// <summary>Checks that hold for every family once the keys are read.</summary>

@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>Granite 3: Llama with factors on embeddings, scores, residuals and logits. IBM Granite Team 2024; the factors are those of Yang
 /// et al. 2022, arXiv:2203.03466.</summary>
-internal sealed class Granite : Llama
+internal class Granite : Llama
 {
     public override string ModelType => "granite";
 

@@ -144,7 +144,10 @@ internal class Llama : Family
         {
             var (our, published) = ($"layers.{i}.", $"model.layers.{i}.");
             Attention(list, our + "attention", published + "self_attn.", config, fused);
-            FeedForward(list, our + "mlp", published, config, fused);
+            if (config.IsRouted(i))
+                Experts(list, our + "mlp", published, config, fused);
+            else
+                FeedForward(list, our + "mlp", published, config, fused);
             Norms(list, our, published, config);
         }
         list.Norm("final_norm", FinalNormName, d, NormBias);
@@ -175,6 +178,10 @@ internal class Llama : Family
     /// <param name="published">The layer's published prefix, e.g. <c>model.layers.0.</c>.</param>
     private protected virtual void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
         list.GatedMlp(our, published + "mlp.", ("gate_proj", "up_proj", "down_proj"), config, fused);
+
+    /// <summary>The same of a layer of experts.</summary>
+    private protected virtual void Experts(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
+        throw new NotSupportedException($"{ModelType} has no experts");
 
     /// <summary>The norms of a layer.</summary>
     private protected virtual void Norms(ParameterList list, string our, string published, DecoderConfig config)

@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>Writes a family's parameters down, one line each; shapes are ours, [out, in].</summary>
 /// <param name="std">Standard deviation of a new matrix.</param>
-internal sealed class ParameterList(double std)
+internal sealed partial class ParameterList(double std)
 {
     private readonly List<ParameterSpec> _specs = [];
 
@@ -46,9 +46,11 @@ internal sealed class ParameterList(double std)
     /// <summary>A gated feed-forward layer that is published as three linear layers.</summary>
     /// <param name="published">Prefix of their names.</param>
     /// <param name="fused">Gate and up as one.</param>
-    public void GatedMlp(string our, string published, (string Gate, string Up, string Down) names, DecoderConfig config, bool fused)
+    /// <param name="inner">Its width inside; null for that of the model.</param>
+    public void GatedMlp(string our, string published, (string Gate, string Up, string Down) names, DecoderConfig config, bool fused,
+        int? inner = null)
     {
-        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        var (d, f) = (config.HiddenSize, inner ?? config.IntermediateSize);
         if (fused)
             Fused(our + ".gate_up", [("gate", published + names.Gate, f), ("up", published + names.Up, f)], d, config.MlpBias);
         else

@@ -2,7 +2,7 @@ namespace Handbook.Models.Families;
 
 /// <summary>Qwen 3: Qwen 2 with norms of queries and keys, head by head, in place of the biases. Yang et al. 2025,
 /// arXiv:2505.09388.</summary>
-internal sealed class Qwen3 : Qwen2
+internal class Qwen3 : Qwen2
 {
     public override string ModelType => "qwen3";
 

@@ -77,6 +77,7 @@ internal static class UnreadKeys
         "transformers_*", "typical_p", "unk_token_id", "unsloth_*", "use_bfloat16", "use_bias", "use_cache", "use_embedding_sharing",
         "use_flash_attention*", "use_fused_*", "use_gated_activation", "use_logits_to_keep", "use_memory_efficient_attention",
         "use_parallel_block", "use_parallel_embedding", "use_qkv_bias", "use_sliding_window", "vocab_pad*",
+        "aux_loss_alpha", "ep_size", "experts_per_token", "initial_context_length", "num_nextn_predict_layers", "qk_head_dim", "seq_aux",
     ];
 
     /// <summary>Refuses keys that ask for a part that the family does not have.</summary>

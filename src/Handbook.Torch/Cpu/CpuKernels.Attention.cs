@@ -22,8 +22,8 @@ internal sealed unsafe partial class CpuKernels
     {
         fixed (float* cos = rotary.Cos.Host, sin = rotary.Sin.Host)
         fixed (int* places = positions.Host)
-            RopeKernel.Apply(rows.Pointer<T>(), rows.Stride(0), (int)rows.Size(0), heads, headSize, rotary.RotarySize, cos, sin, places,
-                backward, rotary.Interleaved);
+            RopeKernel.Apply(rows.Pointer<T>() + rotary.Start, rows.Stride(0), (int)rows.Size(0), heads, headSize, rotary.RotarySize, cos, sin,
+                places, backward, rotary.Interleaved);
     }
 
     public override void AttentionForward(SegmentTable segments, in AttentionShape shape, Tensor query, Tensor keyValue, Tensor output,

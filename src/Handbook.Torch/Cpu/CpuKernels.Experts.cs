@@ -6,119 +6,42 @@ namespace Handbook.Torch.Cpu;
 /// <summary>The router, and the rows of tokens in the matrices of their experts.</summary>
 internal sealed unsafe partial class CpuKernels
 {
-    public override int[] RouterForward(Tensor logits, bool normalize, Tensor weights, RouterTally? tally) => logits.DType switch
+    public override int[] RouterForward(Tensor logits, RouterRule rule, Tensor? correction, Tensor weights, RouterTally? tally)
     {
-        DType.Float32 => Choose<float>(logits, normalize, weights, tally),
-        DType.Float64 => Choose<double>(logits, normalize, weights, tally),
-        _ => throw Unsupported("a router", logits),
-    };
-
-    private static int[] Choose<T>(Tensor logits, bool normalize, Tensor weights, RouterTally? tally) where T : unmanaged
-    {
-        var (experts, perToken) = ((int)logits.Size(1), (int)weights.Size(1));
-        var chosen = new int[logits.Size(0) * perToken];
-        var p = new double[experts];
-        tally?.Taken.AsSpan().Clear();
-        tally?.Probability.AsSpan().Clear();
-        for (var t = 0; t < logits.Size(0); t++)
-        {
-            var row = logits.Pointer<T>() + (long)t * experts;
-            Softmax(row, p);
-            var own = chosen.AsSpan(t * perToken, perToken);
-            Largest(row, experts, own);
-            var sum = 1.0;
-            if (normalize)
+        var chosen = new int[logits.Size(0) * rule.PerToken];
+        fixed (int* places = chosen)
+            switch (logits.DType)
             {
-                sum = 0;
-                foreach (var e in own)
-                    sum += p[e];
+                case DType.Float32: RouterKernel.Forward(Choice<float>(logits, rule, correction, weights, places), tally); break;
+                case DType.Float64: RouterKernel.Forward(Choice<double>(logits, rule, correction, weights, places), tally); break;
+                default: throw Unsupported("a router", logits);
             }
-            for (var k = 0; k < perToken; k++)
-                Lanes.Set(weights.Pointer<T>(), (long)t * perToken + k, p[own[k]] / sum);
-            if (tally is null)
-                continue;
-            foreach (var e in own)
-                tally.Taken[e] += tally.Weights[t];
-            for (var e = 0; e < experts; e++)
-                tally.Probability[e] += tally.Weights[t] * p[e];
-        }
         return chosen;
     }
 
-    private static void Softmax<T>(T* row, double[] p) where T : unmanaged
-    {
-        var (largest, sum) = (double.NegativeInfinity, 0.0);
-        for (var e = 0; e < p.Length; e++)
-            largest = Math.Max(largest, Lanes.Get(row, e));
-        for (var e = 0; e < p.Length; e++)
-            sum += p[e] = Math.Exp(Lanes.Get(row, e) - largest);
-        for (var e = 0; e < p.Length; e++)
-            p[e] /= sum;
-    }
-
-    /// <summary>
-    /// The places of the largest values, largest first; of equal ones the first. Compared as logits, which differ where probabilities have
-    /// become equal.
-    /// </summary>
-    private static void Largest<T>(T* row, int count, Span<int> places) where T : unmanaged
-    {
-        for (var k = 0; k < places.Length; k++)
-        {
-            var best = -1;
-            for (var e = 0; e < count; e++)
-                if (!places[..k].Contains(e) && (best < 0 || Lanes.Get(row, e) > Lanes.Get(row, best)))
-                    best = e;
-            places[k] = best;
-        }
-    }
-
-    public override void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
+    public override void RouterBackward(Tensor logits, Routing routing, RouterRule rule, Tensor? dweights, double[]? dspread,
         float[]? tokenWeights, Tensor dlogits)
     {
-        if (logits.DType == DType.Float64)
-            Route<double>(logits, routing, normalize, dweights, dspread, tokenWeights, dlogits);
-        else
-            Route<float>(logits, routing, normalize, dweights, dspread, tokenWeights, dlogits);
+        fixed (int* places = routing.Expert)
+            if (logits.DType == DType.Float64)
+                RouterKernel.Backward(Choice<double>(logits, rule, null, null, places), PointerOrNull<double>(dweights), dspread, tokenWeights,
+                    dlogits.Pointer<double>());
+            else
+                RouterKernel.Backward(Choice<float>(logits, rule, null, null, places), PointerOrNull<float>(dweights), dspread, tokenWeights,
+                    dlogits.Pointer<float>());
     }
 
-    private static void Route<T>(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
-        float[]? tokenWeights, Tensor dlogits)
-        where T : unmanaged
-    {
-        var (experts, perToken) = ((int)logits.Size(1), routing.PerToken);
-        var (p, dp, scaled) = (new double[experts], new double[experts], new double[experts]);
-        for (var t = 0; t < logits.Size(0); t++)
+    private static RouterKernel.Choice<T> Choice<T>(Tensor logits, RouterRule rule, Tensor? correction, Tensor? weights, int* chosen)
+        where T : unmanaged => new()
         {
-            Softmax(logits.Pointer<T>() + (long)t * experts, p);
-            // dp by all probabilities; through a scaled weight only the chosen ones matter, and their softmax is the weight itself
-            Array.Clear(dp);
-            Array.Clear(scaled);
-            var own = routing.Expert.AsSpan(t * perToken, perToken);
-            if (dweights is not null)
-            {
-                double sum = 0, mean = 0;
-                foreach (var e in own)
-                    sum += p[e];
-                for (var k = 0; k < perToken; k++)
-                {
-                    var dw = Lanes.Get(dweights.Pointer<T>(), (long)t * perToken + k);
-                    (normalize ? scaled : dp)[own[k]] = dw;
-                    mean += p[own[k]] / sum * dw;
-                }
-                if (normalize)
-                    foreach (var e in own)
-                        scaled[e] = p[e] / sum * (scaled[e] - mean);
-            }
-            var average = 0.0;
-            for (var e = 0; e < experts; e++)
-            {
-                dp[e] += dspread is null ? 0 : tokenWeights![t] * dspread[e];
-                average += p[e] * dp[e];
-            }
-            for (var e = 0; e < experts; e++)
-                Lanes.Set(dlogits.Pointer<T>(), (long)t * experts + e, scaled[e] + p[e] * (dp[e] - average));
-        }
-    }
+            Rule = rule,
+            Logits = logits.Pointer<T>(),
+            Correction = PointerOrNull<T>(correction),
+            Tokens = (int)logits.Size(0),
+            Experts = (int)logits.Size(1),
+            Weights = PointerOrNull<T>(weights),
+            Chosen = chosen,
+        };
 
     public override void ExpertGather(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
     {

@@ -78,39 +78,39 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
 
     // ---- point-wise ----------------------------------------------------------------------------------------------
 
-    public override void ActivationForward(Activation activation, bool gated, Tensor x, Tensor y)
+    public override void ActivationForward(Activation activation, bool gated, GateForm form, Tensor x, Tensor y)
     {
         switch (x.DType)
         {
-            case DType.Float32: Activate<float>(activation, gated, x, y); break;
-            case DType.BFloat16: Activate<BFloat16>(activation, gated, x, y); break;
-            case DType.Float64: Activate<double>(activation, gated, x, y); break;
+            case DType.Float32: Activate<float>(activation, gated, form, x, y); break;
+            case DType.BFloat16: Activate<BFloat16>(activation, gated, form, x, y); break;
+            case DType.Float64: Activate<double>(activation, gated, form, x, y); break;
             default: throw Unsupported("an activation", x);
         }
     }
 
-    private static void Activate<T>(Activation activation, bool gated, Tensor x, Tensor y) where T : unmanaged
+    private static void Activate<T>(Activation activation, bool gated, GateForm form, Tensor x, Tensor y) where T : unmanaged
     {
         var width = (int)y.Size(1);
         var up = gated ? x.Pointer<T>() + width : null;
-        ActivationKernel.Forward(activation, x.Pointer<T>(), up, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
+        ActivationKernel.Forward(activation, form, x.Pointer<T>(), up, x.Stride(0), y.Pointer<T>(), width, (int)x.Size(0), width);
     }
 
-    public override void ActivationBackward(Activation activation, bool gated, Tensor dy, Tensor x, Tensor dx)
+    public override void ActivationBackward(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx)
     {
         switch (x.DType)
         {
-            case DType.Float32: Activate<float>(activation, gated, dy, x, dx); break;
-            case DType.BFloat16: Activate<BFloat16>(activation, gated, dy, x, dx); break;
-            case DType.Float64: Activate<double>(activation, gated, dy, x, dx); break;
+            case DType.Float32: Activate<float>(activation, gated, form, dy, x, dx); break;
+            case DType.BFloat16: Activate<BFloat16>(activation, gated, form, dy, x, dx); break;
+            case DType.Float64: Activate<double>(activation, gated, form, dy, x, dx); break;
             default: throw Unsupported("the gradient of an activation", x);
         }
     }
 
-    private static void Activate<T>(Activation activation, bool gated, Tensor dy, Tensor x, Tensor dx) where T : unmanaged
+    private static void Activate<T>(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx) where T : unmanaged
     {
         var width = (int)dy.Size(1);
-        ActivationKernel.Backward(activation, dy.Pointer<T>(), width, x.Pointer<T>(), gated ? x.Pointer<T>() + width : null, x.Stride(0),
+        ActivationKernel.Backward(activation, form, dy.Pointer<T>(), width, x.Pointer<T>(), gated ? x.Pointer<T>() + width : null, x.Stride(0),
             dx.Pointer<T>(), gated ? dx.Pointer<T>() + width : null, dx.Stride(0), (int)dy.Size(0), width);
     }
 

@@ -45,10 +45,11 @@ internal abstract class DeviceKernels
 
     /// <param name="x">[N, F], or [N, 2F] where gated.</param>
     /// <param name="y">[N, F]; written.</param>
-    public virtual void ActivationForward(Activation activation, bool gated, Tensor x, Tensor y) => throw Missing();
+    public virtual void ActivationForward(Activation activation, bool gated, GateForm form, Tensor x, Tensor y) => throw Missing();
 
     /// <param name="dx">Like x; written.</param>
-    public virtual void ActivationBackward(Activation activation, bool gated, Tensor dy, Tensor x, Tensor dx) => throw Missing();
+    public virtual void ActivationBackward(Activation activation, bool gated, GateForm form, Tensor dy, Tensor x, Tensor dx) =>
+        throw Missing();
 
     /// <summary>target = source, or target += source; contiguous, of any two precisions.</summary>
     public virtual void Accumulate(Tensor source, Tensor target, bool add) => throw Missing();
@@ -113,15 +114,16 @@ internal abstract class DeviceKernels
     // ---- experts -------------------------------------------------------------------------------------------------
 
     /// <summary>Chooses each token's experts and weighs them.</summary>
+    /// <param name="correction">Added to what experts are chosen by, [E], of the type of the logits; null for nothing.</param>
     /// <param name="weights">[N, K]; written.</param>
     /// <param name="tally">Receives the spread over the experts; null for nobody.</param>
     /// <returns>The chosen experts; [N·K].</returns>
-    public virtual int[] RouterForward(Tensor logits, bool normalize, Tensor weights, RouterTally? tally) => throw Missing();
+    public virtual int[] RouterForward(Tensor logits, RouterRule rule, Tensor? correction, Tensor weights, RouterTally? tally) => throw Missing();
 
     /// <param name="dweights">[N, K]; null where none arrived.</param>
     /// <param name="dspread">Derivatives by <see cref="RouterTally.Probability"/>; [E], null where none arrived.</param>
     /// <param name="dlogits">[N, E]; written.</param>
-    public virtual void RouterBackward(Tensor logits, Routing routing, bool normalize, Tensor? dweights, double[]? dspread,
+    public virtual void RouterBackward(Tensor logits, Routing routing, RouterRule rule, Tensor? dweights, double[]? dspread,
         float[]? tokenWeights, Tensor dlogits) =>
         throw Missing();
 

@@ -10,7 +10,7 @@ internal static class Linear
     /// <returns>[N, out], in the element type of x.</returns>
     public static Tensor Forward(Tensor x, Parameter weight, Parameter? bias = null, TokenNoise? noise = null) => weight.Adapters.Count > 0
         ? AdaptedLinear.Forward(x, weight, bias, noise)
-        : Forward(x, weight, weight.Operand, bias);
+        : Forward(x, weight, weight.Operand, bias, bias?.Compute);
 
     /// <summary>x · Wᵀ + b outside the graph, without adapters.</summary>
     /// <param name="exact">Each row by itself.</param>
@@ -38,20 +38,21 @@ internal static class Linear
     /// exact.</summary>
     /// <param name="x">[N, in].</param>
     /// <param name="weight">[out, in].</param>
+    /// <param name="bias">[out]; null for none.</param>
     /// <returns>[N, out], in the element type of the master.</returns>
-    public static Tensor InMaster(Tensor x, Parameter weight)
+    public static Tensor InMaster(Tensor x, Parameter weight, Parameter? bias = null)
     {
         using var scope = TensorScope.Enter();
-        return scope.Keep(Forward(x.To(weight.Value.DType), weight, weight.Value, bias: null));
+        return scope.Keep(Forward(x.To(weight.Value.DType), weight, weight.Value, bias, bias?.Value));
     }
 
-    private static Tensor Forward(Tensor x, Parameter weight, WeightOperand operand, Parameter? bias)
+    private static Tensor Forward(Tensor x, Parameter weight, WeightOperand operand, Parameter? bias, Tensor? added)
     {
         using var scope = TensorScope.Enter();
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())
-            y = RowExact.IsEnabled && !needed ? operand.RowByRow(x, bias?.Compute, x.DType) : operand.Linear(x, bias?.Compute);
+            y = RowExact.IsEnabled && !needed ? operand.RowByRow(x, added, x.DType) : operand.Linear(x, added);
         if (needed)
             LinearNode.Attach(x, weight, operand, bias, y);
         return scope.Keep(y);

@@ -8,7 +8,8 @@ namespace Handbook.Torch.Fused;
 /// <param name="Sin">[positions, R/2].</param>
 /// <param name="RotarySize">R, the elements of a head that turn.</param>
 /// <param name="Interleaved">Whether neighbours turn together, and not the halves of the R elements.</param>
-internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int RotarySize, bool Interleaved = false);
+/// <param name="Start">The first element of a head that turns.</param>
+internal sealed record RotaryTable(Mirrored<float> Cos, Mirrored<float> Sin, int RotarySize, bool Interleaved = false, int Start = 0);
 
 /// <summary>Rotation of queries and keys, and attention over the flat stream; nothing of size N × N exists.</summary>
 /// <remarks>

@@ -8,28 +8,27 @@ namespace Handbook.Torch.Fused;
 /// </summary>
 /// <remarks>
 /// <code>
-/// p = softmax( logits );   S = the K largest;   w_e = p_e / Σ_S p      or w_e = p_e where nothing is scaled
-/// spread_e = Σ_t c_t · p_t,e                                           c from the tally
+/// w and S as in RouterRule, which shows the variants;   spread_e = Σ_t c_t · v_t,e / Σ v_t        c from the tally
 /// </code>
 /// The spread is an output of its own, over which a loss can be taken that sends tokens to other experts.
 /// </remarks>
 internal sealed class TopKRouter : AutogradNode
 {
     private readonly Routing _routing;
-    private readonly bool _normalize;
+    private readonly RouterRule _rule;
     private readonly float[]? _tokenWeights;
     private Tensor _logits = null!;
 
-    private TopKRouter(Routing routing, bool normalize, float[]? tokenWeights) =>
-        (_routing, _normalize, _tokenWeights) = (routing, normalize, tokenWeights);
+    private TopKRouter(Routing routing, RouterRule rule, float[]? tokenWeights) =>
+        (_routing, _rule, _tokenWeights) = (routing, rule, tokenWeights);
 
     /// <param name="logits">[N, E], float32 or float64, contiguous.</param>
-    /// <param name="perToken">K, at most E.</param>
-    /// <param name="normalize">Whether a token's weights are scaled to sum to one.</param>
+    /// <param name="rule">How many are chosen, and by what.</param>
     /// <param name="tally">Says how much each token counts and receives how the tokens were spread; null for nobody.</param>
+    /// <param name="correction">b, [E]; null for none.</param>
     /// <returns>w, [N, K]; whose it is; and the spread, [E] in float64, null without a tally.</returns>
-    public static (Tensor Weights, Routing Routing, Tensor? Spread) Forward(Tensor logits, int perToken, bool normalize,
-        RouterTally? tally = null)
+    public static (Tensor Weights, Routing Routing, Tensor? Spread) Forward(Tensor logits, RouterRule rule,
+        RouterTally? tally = null, Tensor? correction = null)
     {
         using var scope = TensorScope.Enter();
         TopKRouter node;
@@ -37,9 +36,9 @@ internal sealed class TopKRouter : AutogradNode
         Tensor? spread;
         using (GradMode.Disabled())
         {
-            weights = Tensor.Empty(logits.DType, logits.Device, logits.Size(0), perToken);
-            var chosen = DeviceKernels.Of(logits).RouterForward(logits, normalize, weights, tally);
-            node = new TopKRouter(new Routing(chosen, perToken, (int)logits.Size(1)), normalize, tally?.Weights);
+            weights = Tensor.Empty(logits.DType, logits.Device, logits.Size(0), rule.PerToken);
+            var chosen = DeviceKernels.Of(logits).RouterForward(logits, rule, correction?.To(logits.DType), weights, tally);
+            node = new TopKRouter(new Routing(chosen, rule.PerToken, (int)logits.Size(1)), rule, tally?.Weights);
             spread = tally is null ? null : Tensor.From(tally.Probability);
         }
         if (IsNeeded(logits))
@@ -57,7 +56,7 @@ internal sealed class TopKRouter : AutogradNode
     {
         var dlogits = _logits.EmptyLike();
         var dspread = _tokenWeights is null ? null : gradients[1]?.ToArray<double>();
-        DeviceKernels.Of(_logits).RouterBackward(_logits, _routing, _normalize, gradients[0]?.Contiguous(), dspread, _tokenWeights,
+        DeviceKernels.Of(_logits).RouterBackward(_logits, _routing, _rule, gradients[0]?.Contiguous(), dspread, _tokenWeights,
             dlogits);
         return [dlogits];
     }

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
 using Handbook.Torch.Fused;
 
 namespace Handbook.Torch.Kernels;
@@ -9,11 +10,13 @@ namespace Handbook.Torch.Kernels;
 /// y = a(x)             dx = dy·a'(x)
 /// y = a(g) ⊙ u         dg = dy ⊙ u ⊙ a'(g);   du = dy ⊙ a(g)
 /// </code>
+/// Gate and up may be limited first (<see cref="GateForm"/>): what is beyond has no gradient.
 /// T is float, BFloat16 or double. The gate and up halves may lie side by side in one [N, 2F] buffer or apart.
 /// </remarks>
 internal static unsafe class ActivationKernel
 {
     /// <param name="activation">a.</param>
+    /// <param name="form">What is done to g and u before.</param>
     /// <param name="gate">g (or x), [N, F], rows <paramref name="inputStride"/> elements apart.</param>
     /// <param name="up">u, the same shape and stride; null for the plain form.</param>
     /// <param name="inputStride">Elements from row to row of gate and up.</param>
@@ -22,10 +25,12 @@ internal static unsafe class ActivationKernel
     /// <param name="outputStride">Elements from row to row of the output.</param>
     /// <param name="rows">N.</param>
     /// <param name="width">F.</param>
-    public static void Forward<T>(Activation activation, T* gate, T* up, long inputStride, T* output, long outputStride, int rows,
+    public static void Forward<T>(Activation activation, GateForm form, T* gate, T* up, long inputStride, T* output, long outputStride, int rows,
         int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
+            Limit = form.Limit,
+            Offset = form.UpOffset,
             Gate = gate,
             Up = up,
             InputStride = inputStride,
@@ -36,6 +41,7 @@ internal static unsafe class ActivationKernel
         });
 
     /// <param name="activation">a.</param>
+    /// <param name="form">What is done to g and u before.</param>
     /// <param name="outputGradient">dy, [N, F], rows <paramref name="outputStride"/> apart.</param>
     /// <param name="outputStride">Elements from row to row of dy.</param>
     /// <param name="gate">g (or x) as in the forward pass.</param>
@@ -47,11 +53,13 @@ internal static unsafe class ActivationKernel
     /// <param name="rows">N.</param>
     /// <param name="width">F.</param>
     public static void Backward<T>(
-        Activation activation, T* outputGradient, long outputStride, T* gate, T* up, long inputStride, T* gateGradient, T* upGradient,
+        Activation activation, GateForm form, T* outputGradient, long outputStride, T* gate, T* up, long inputStride, T* gateGradient, T* upGradient,
             long gradientStride,
         int rows, int width) where T : unmanaged =>
         Run(activation, new Rows<T>
         {
+            Limit = form.Limit,
+            Offset = form.UpOffset,
             OutputGradient = outputGradient,
             OutputStride = outputStride,
             Gate = gate,
@@ -86,6 +94,7 @@ internal static unsafe class ActivationKernel
         public T* Gate, Up, Output, OutputGradient, GateGradient, UpGradient;
         public long InputStride, OutputStride, GradientStride;
         public int Count, Width, PerPiece;
+        public double Limit, Offset;
     }
 
     private struct Body<TActivation, T> : IParallelBody where TActivation : IActivation where T : unmanaged
@@ -119,6 +128,19 @@ internal static unsafe class ActivationKernel
             }
         }
 
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly Vector512<float> Gate(Vector512<float> g) =>
+            Rows.Limit > 0 ? Vector512.Min(g, Vector512.Create((float)Rows.Limit)) : g;
+
+        private readonly double Gate(double g) => Rows.Limit > 0 ? Math.Min(g, Rows.Limit) : g;
+
+        [MethodImpl(MethodImplOptions.AggressiveInlining)]
+        private readonly Vector512<float> Up(Vector512<float> u) =>
+            (Rows.Limit > 0 ? Vector512.Min(Vector512.Max(u, Vector512.Create(-(float)Rows.Limit)), Vector512.Create((float)Rows.Limit)) : u)
+                + Vector512.Create((float)Rows.Offset);
+
+        private readonly double Up(double u) => (Rows.Limit > 0 ? Math.Clamp(u, -Rows.Limit, Rows.Limit) : u) + Rows.Offset;
+
         [MethodImpl(MethodImplOptions.NoInlining)]
         private readonly void Forward<TLanes>(TLanes lanes, T* gate, T* up, T* output) where TLanes : struct, ILanes
         {
@@ -126,14 +148,14 @@ internal static unsafe class ActivationKernel
             if (typeof(T) == typeof(double))
             {
                 for (var i = 0; i < width; i++)
-                    Lanes.Set(output, i, TActivation.Value(Lanes.Get(gate, i), out _) * (up == null ? 1 : Lanes.Get(up, i)));
+                    Lanes.Set(output, i, TActivation.Value(Gate(Lanes.Get(gate, i)), out _) * (up == null ? 1 : Up(Lanes.Get(up, i))));
                 return;
             }
             for (var i = 0; i < width; i += 16)
             {
-                var value = TActivation.Value(lanes.Load(gate, i));
+                var value = TActivation.Value(Gate(lanes.Load(gate, i)));
                 if (up != null)
-                    value *= lanes.Load(up, i);
+                    value *= Up(lanes.Load(up, i));
                 lanes.Store(output, i, value);
             }
         }
@@ -148,24 +170,31 @@ internal static unsafe class ActivationKernel
                 for (var i = 0; i < width; i++)
                 {
                     var dy = Lanes.Get(outputGradient, i);
-                    var value = TActivation.Value(Lanes.Get(gate, i), out var slope);
-                    Lanes.Set(gateGradient, i, dy * slope * (up == null ? 1 : Lanes.Get(up, i)));
+                    double g = Lanes.Get(gate, i), u = up == null ? 1 : Lanes.Get(up, i);
+                    var value = TActivation.Value(Gate(g), out var slope);
+                    Lanes.Set(gateGradient, i, Rows.Limit > 0 && g > Rows.Limit ? 0 : dy * slope * (up == null ? 1 : Up(u)));
                     if (up != null)
-                        Lanes.Set(upGradient, i, dy * value);
+                        Lanes.Set(upGradient, i, Rows.Limit > 0 && Math.Abs(u) > Rows.Limit ? 0 : dy * value);
                 }
                 return;
             }
             for (var i = 0; i < width; i += 16)
             {
                 var dy = lanes.Load(outputGradient, i);
-                var value = TActivation.Value(lanes.Load(gate, i), out var slope);
+                var g = lanes.Load(gate, i);
+                var value = TActivation.Value(Gate(g), out var slope);
+                if (Rows.Limit > 0)
+                    slope = Vector512.ConditionalSelect(Vector512.GreaterThan(g, Vector512.Create((float)Rows.Limit)), Vector512<float>.Zero, slope);
                 if (up == null)
                 {
                     lanes.Store(gateGradient, i, dy * slope);
                     continue;
                 }
                 var u = lanes.Load(up, i);
-                lanes.Store(gateGradient, i, dy * u * slope);
+                lanes.Store(gateGradient, i, dy * Up(u) * slope);
+                if (Rows.Limit > 0)
+                    value = Vector512.ConditionalSelect(Vector512.GreaterThan(Vector512.Abs(u), Vector512.Create((float)Rows.Limit)),
+                        Vector512<float>.Zero, value);
                 lanes.Store(upGradient, i, dy * value);
             }
         }

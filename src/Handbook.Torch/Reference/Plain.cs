@@ -44,13 +44,17 @@ internal static class Plain
     /// <param name="x">[N, F] or [N, 2F].</param>
     /// <param name="activation">a.</param>
     /// <param name="gated">Whether x holds gate and up side by side.</param>
-    public static Tensor Activate(Tensor x, Activation activation, bool gated)
+    /// <param name="form">What is done to g and u before.</param>
+    public static Tensor Activate(Tensor x, Activation activation, bool gated, GateForm form = default)
     {
         using var scope = TensorScope.Enter();
         if (!gated)
             return scope.Keep(Activate(x, activation));
         var width = x.Size(1) / 2;
-        return scope.Keep(Activate(x.Narrow(1, 0, width), activation) * x.Narrow(1, width, width));
+        var (gate, up) = (x.Narrow(1, 0, width), x.Narrow(1, width, width));
+        if (form.Limit > 0)
+            (gate, up) = (form.Limit - (form.Limit - gate).Relu(), up.Clamp(form.Limit));
+        return scope.Keep(Activate(gate, activation) * (up + form.UpOffset));
     }
 
     private static Tensor Activate(Tensor x, Activation activation) => activation switch
@@ -88,6 +92,9 @@ internal static class Plain
         long size = rotary.RotarySize, half = size / 2, rest = x.Size(2) - size;
         if (size == 0)
             return x;
+        if (rotary.Start > 0)
+            return scope.Keep(Tensor.Cat([x.Narrow(2, 0, rotary.Start), Rotate(x.Narrow(2, rotary.Start, x.Size(2) - rotary.Start),
+                rotary with { Start = 0 }, positions)], 2));
         var index = Index(positions);
         var cos = Tensor.From(rotary.Cos.Host, rotary.Cos.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
         var sin = Tensor.From(rotary.Sin.Host, rotary.Sin.Count / half, half).To(x.DType).IndexSelect(0, index).Unsqueeze(1);
@@ -165,15 +172,15 @@ internal static class Plain
     /// <summary>How much each chosen expert counts, and Σ c·p of every expert over the tokens.</summary>
     /// <param name="logits">[N, E].</param>
     /// <param name="routing">Whose choices these are.</param>
-    /// <param name="normalize">Whether a token's weights are scaled to sum to one.</param>
+    /// <param name="rule">What choices count.</param>
     /// <param name="counts">c, [N].</param>
-    public static (Tensor Weights, Tensor Spread) Route(Tensor logits, Routing routing, bool normalize, float[] counts)
+    public static (Tensor Weights, Tensor Spread) Route(Tensor logits, Routing routing, RouterRule rule, float[] counts)
     {
         using var scope = TensorScope.Enter();
-        var p = logits.Softmax(1);
+        var p = rule.IsSigmoid ? logits.Sigmoid() : logits.Softmax(1);
         var weights = p.Gather(1, Tensor.From(Array.ConvertAll(routing.Expert, e => (long)e), routing.Tokens, routing.PerToken));
-        var spread = (p * Tensor.From(counts, counts.Length, 1)).Sum(0);
-        return (scope.Keep(normalize ? weights / weights.Sum(1, keepDim: true) : weights), scope.Keep(spread));
+        var spread = (p / p.Sum(1, keepDim: true) * Tensor.From(counts, counts.Length, 1)).Sum(0);
+        return (scope.Keep((rule.Normalizes ? weights / weights.Sum(1, keepDim: true) : weights) * rule.Scale), scope.Keep(spread));
     }
 
     /// <summary>The rows of each expert's tokens; null where it has none.</summary>

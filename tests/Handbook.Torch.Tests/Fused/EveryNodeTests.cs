@@ -329,13 +329,13 @@ public sealed class EveryNodeTests
     {
         Fused = x =>
         {
-            var (weights, _, spread) = TopKRouter.Forward(x[0].Value, 2, normalize, new RouterTally(s_counts, 4));
+            var (weights, _, spread) = TopKRouter.Forward(x[0].Value, new(2) { Normalizes = normalize }, new RouterTally(s_counts, 4));
             return [weights, spread!];
         },
         Plain = x =>
         {
-            var (weights, spread) = Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), 2, normalize).Routing, normalize,
-                s_counts);
+            var (weights, spread) = Plain.Route(x[0].Value, TopKRouter.Forward(x[0].Value.Detach(), new(2) { Normalizes = normalize }).Routing,
+                new(2) { Normalizes = normalize }, s_counts);
             return [weights, spread];
         },
     }.With(Role.Stream, 1.5, 3, 4);

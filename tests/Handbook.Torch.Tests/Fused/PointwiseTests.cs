@@ -6,10 +6,10 @@ namespace Handbook.Torch.Tests.Fused;
 
 public sealed class PointwiseTests
 {
-    private static Agree Activate(Activation activation, bool gated, int rows, int width) => new Agree
+    private static Agree Activate(Activation activation, bool gated, int rows, int width, GateForm form = default) => new Agree
     {
-        Fused = x => [GatedActivation.Forward(x[0].Value, activation, gated)],
-        Plain = x => [Plain.Activate(x[0].Value, activation, gated)],
+        Fused = x => [GatedActivation.Forward(x[0].Value, activation, gated, form)],
+        Plain = x => [Plain.Activate(x[0].Value, activation, gated, form)],
     }.With(Role.Product, 2, rows, gated ? 2 * width : width);
 
     public static TheoryData<Activation> Activations() => new(Enum.GetValues<Activation>());
@@ -21,6 +21,15 @@ public sealed class PointwiseTests
             foreach (var gated in new[] { true, false })
                 Activate(activation, gated, rows, width).Check();
         Activate(activation, gated: true, 2, 3).CheckDifferences();
+    }
+
+    [Fact]
+    public void Gate_and_up_are_limited_before_they_meet()
+    {
+        foreach (var (rows, width) in new[] { (1, 1), (3, 7), (40, 48) })
+            foreach (var form in new[] { new GateForm(1.3, 1), new GateForm(0, 1), new GateForm(2, 0) })
+                Activate(Activation.QuickGelu, gated: true, rows, width, form).Check();
+        Activate(Activation.QuickGelu, gated: true, 2, 3, new(1.3, 1)).CheckDifferences();
     }
 
     [Theory, InlineData(1, 1, 1), InlineData(9, 3, 5), InlineData(200, 31, 16)]

@@ -8,7 +8,7 @@ public sealed unsafe class ActivationKernelTests
     private static double[] Forward<T>(Activation activation, double[] input, bool gated, int rows, int width) where T : unmanaged
     {
         using Rows<T> data = new(input), output = new(rows * (width + 1));
-        ActivationKernel.Forward(activation, data.Pointer, gated ? data.Pointer + width : null, gated ? 2 * width : width, output.Pointer,
+        ActivationKernel.Forward(activation, default, data.Pointer, gated ? data.Pointer + width : null, gated ? 2 * width : width, output.Pointer,
             width + 1, rows, width);
         return [.. Enumerable.Range(0, rows * (width + 1)).Where(i => i % (width + 1) < width).Select(i => output[i])];
     }
@@ -19,7 +19,7 @@ public sealed unsafe class ActivationKernelTests
         using Rows<T> data = new(input), dy = new(outputGradient);
         var stride = gated ? 2 * width : width;                                 // in place: the gradient takes the buffer over
         var up = gated ? data.Pointer + width : null;
-        ActivationKernel.Backward(activation, dy.Pointer, width, data.Pointer, up, stride, data.Pointer, up, stride, rows, width);
+        ActivationKernel.Backward(activation, default, dy.Pointer, width, data.Pointer, up, stride, data.Pointer, up, stride, rows, width);
         return data.ToArray();
     }
 

@@ -168,15 +168,24 @@ public sealed class AdapterFamiliesTests
             && pair.Value.Length == 2).Select(pair => pair.Key[..^".weight".Length]).Where(module => module != _names.Head
             && module != _names.Embedding && !module.EndsWith("wpe", StringComparison.Ordinal)
             && !module.EndsWith("embed_positions", StringComparison.Ordinal)
-            && !(module.EndsWith(".gate", StringComparison.Ordinal) && module.Contains("moe", StringComparison.Ordinal)));
+            && !s_routers.Any(router => module.EndsWith(router, StringComparison.Ordinal)));
+
+        private static readonly string[] s_routers = [".gate", ".router", ".router.layer"];
 
         private static string Last(string module) => module[(module.LastIndexOf('.') + 1)..];
 
         /// <summary>Whether a model can have an adapter of a kind: some have no biases.</summary>
-        public bool Has(string kind) => !kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any();
+        public bool Has(string kind) => kind is "pissa" or "olora"
+            ? Linear.All(module => _shapes[module + ".weight"].Min() >= 4)      // a gate of one output has no four singular vectors
+            : !kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any();
 
+        /// <summary>Those of layers, and those of all experts in one tensor.</summary>
         private IEnumerable<string> Biases(string kind) => _shapes.Keys.Where(name => name.EndsWith(".bias", StringComparison.Ordinal)
-            && _shapes[name].Length == 1 && (kind == "all-biases" || Targeted(kind).Contains(name[..^".bias".Length])));
+            && _shapes[name].Length == 1 && (kind == "all-biases" || Targeted(kind).Contains(name[..^".bias".Length]))
+            || IsStacked(name) && kind == "all-biases");
+
+        private static bool IsStacked(string bias) => bias.EndsWith("_bias", StringComparison.Ordinal)
+            && bias.Contains(".experts.", StringComparison.Ordinal);
 
         /// <summary>What has an adapter. Of the last kind some of the layers that are multiplied together, not all.</summary>
         private IEnumerable<string> Targeted(string kind) => kind == "own-biases"
@@ -254,8 +263,8 @@ public sealed class AdapterFamiliesTests
             }
             if (kind.EndsWith("biases", StringComparison.Ordinal))
                 foreach (var bias in Biases(kind))
-                    Add(bias[..^".bias".Length] + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias",
-                        _shapes[bias]);
+                    Add(IsStacked(bias) ? bias : bias[..^".bias".Length]
+                        + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias", _shapes[bias]);
             if (kind == "tokens")
                 Add(_names.Embedding + ".token_adapter.trainable_tokens_delta", 2, _shapes[_names.Embedding + ".weight"][1]);
             // a tied head is a layer of its own as soon as it is trained, with another copy or with the embedding's

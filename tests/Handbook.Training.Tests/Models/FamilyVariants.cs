@@ -71,6 +71,32 @@ internal static class FamilyVariants
         ("falcon by distance", """ "multi_query": false, "parallel_attn": false, "alibi": true, "bias": true """),
         ("bloom", ""),
         ("bloom of norms", """ "apply_residual_connection_post_layernorm": true, "num_attention_heads": 3 """),
+        ("qwen2_moe", """ "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 12, """
+            + """ "shared_expert_intermediate_size": 10, "decoder_sparse_step": 2 """),
+        ("qwen2_moe with a window", """ "num_experts": 4, "num_experts_per_tok": 3, "moe_intermediate_size": 8, """
+            + """ "shared_expert_intermediate_size": 16, "mlp_only_layers": [1], "norm_topk_prob": true, """
+            + """ "use_sliding_window": true, "sliding_window": 4, "qkv_bias": false, "tie_word_embeddings": true """),
+        ("qwen3_moe", """ "head_dim": 10, "num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 12 """),
+        ("qwen3_moe biased", """ "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 8, """
+            + """ "norm_topk_prob": true, "attention_bias": true, "use_sliding_window": true, "sliding_window": 4, """
+            + """ "mlp_only_layers": [0] """),
+        ("olmoe", """ "num_experts": 4, "num_experts_per_tok": 2, "clip_qkv": 0.7 """),
+        ("olmoe biased", """ "num_experts": 3, "num_experts_per_tok": 2, "norm_topk_prob": true, "attention_bias": true, """
+            + """ "tie_word_embeddings": true """),
+        ("granitemoe", """ "num_local_experts": 4, "num_experts_per_tok": 2, "embedding_multiplier": 3, """
+            + """ "residual_multiplier": 0.4, "attention_multiplier": 0.2, "logits_scaling": 2, "attention_bias": true """),
+        ("gpt_oss", """ "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4, """
+            + """ "rope_parameters": {"rope_theta": 100, "rope_type": "default"}, "swiglu_limit": 0.6 """),
+        ("gpt_oss unbiased", """ "head_dim": 6, "num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": 3, """
+            + """ "rope_scaling": null, "attention_bias": false, "tie_word_embeddings": true, """
+            + """ "layer_types": ["full_attention", "sliding_attention"] """),
+        ("deepseek_v3", """ "q_lora_rank": 10, "kv_lora_rank": 9, "qk_nope_head_dim": 6, "qk_rope_head_dim": 4, """
+            + """ "v_head_dim": 5, "n_routed_experts": 6, "num_experts_per_tok": 2, "n_group": 3, "topk_group": 2, """
+            + """ "moe_intermediate_size": 12, "n_shared_experts": 2, "first_k_dense_replace": 1, "rms_norm_eps": 0.01 """),
+        ("deepseek_v3 of one group", """ "q_lora_rank": null, "kv_lora_rank": 7, "qk_nope_head_dim": 4, """
+            + """ "qk_rope_head_dim": 6, "v_head_dim": 12, "n_routed_experts": 5, "num_experts_per_tok": 2, "n_group": 1, """
+            + """ "topk_group": 1, "moe_intermediate_size": 8, "first_k_dense_replace": 0, "norm_topk_prob": false, """
+            + """ "attention_bias": true, "rope_interleave": false, "routed_scaling_factor": 0.7 """),
         ("opt", """ "ffn_dim": 20 """),
         ("opt with norms of sums", """ "ffn_dim": 20, "do_layer_norm_before": false, "word_embed_proj_dim": 10 """),
         ("opt without the last norm", """ "ffn_dim": 20, "_remove_final_layer_norm": true, "enable_bias": false, """

@@ -99,25 +99,29 @@ internal sealed class GoldenRows
         return Math.Sqrt(sum);
     }
 
-    public static IEnumerable<(string Published, float[] Values)> PublishedGradients(Decoder model) => Published(model, p => p.Gradient!);
+    public static IEnumerable<(string Published, float[] Values)> PublishedGradients(Decoder model) => Published(model, p => p.Gradient);
 
     /// <summary>Tensors of our parameters, put back under their published names and in their published layout.</summary>
-    public static IEnumerable<(string Published, float[] Values)> Published(Decoder model, Func<Parameter, Tensor> read)
+    public static IEnumerable<(string Published, float[] Values)> Published(Decoder model, Func<Parameter, Tensor?> read)
     {
         var tensors = new Dictionary<string, float[]>();
         foreach (var spec in model.Parameters.Specs)
         {
-            var values = read(model.Parameters[spec.Name]).ToArray<float>();
+            if (read(model.Parameters[spec.Name])?.ToArray<float>() is not { } values)
+                continue;
             var columns = spec.Count / spec.Shape[0];
             foreach (var part in spec.Parts)
             {
                 if (!tensors.TryGetValue(part.Published, out var target))
                     tensors[part.Published] = target = new float[part.PublishedShape.Aggregate(1L, (a, b) => a * b)];
-                var publishedColumns = part.Transposed ? part.PublishedShape[1] : columns;
+                var publishedColumns = part.Transposed ? part.MatrixShape[1] : columns;
                 for (var r = 0L; r < part.Rows; r++)
                     for (var c = 0L; c < columns; c++)
-                        target[part.Transposed ? c * publishedColumns + part.PublishedStart + r
-                            : (part.PublishedStart + r) * columns + c] = values[(part.Start + r) * columns + c];
+                    {
+                        var at = part.PublishedStart + r * part.Step;
+                        target[part.Offset + (part.Transposed ? c * publishedColumns + at : at * columns + c)] =
+                            values[(part.Start + r) * columns + c];
+                    }
             }
         }
         return tensors.Select(t => (t.Key, t.Value));

@@ -8,7 +8,7 @@ namespace Handbook.Training.Tests.Models;
 
 /// <summary>The network once more, row by row, out of ordinary operators that libtorch records: what every option of
 /// <see cref="DecoderConfig"/> means, written down plainly.</summary>
-internal sealed class PlainDecoder(Decoder model)
+internal sealed partial class PlainDecoder(Decoder model)
 {
     private readonly DecoderConfig _config = model.Config;
 
@@ -50,13 +50,13 @@ internal sealed class PlainDecoder(Decoder model)
         var attended = Attention(read, layer, path + "attention.");
         attended = (after ? Norm(attended, path + "attention_output_norm") : attended) * _config.ResidualScale;
         if (_config.ParallelResidual)
-            return h + attended + FeedForward(_config.SharedNorm ? read : Norm(h, path + "mlp_norm"), path + "mlp.")
+            return h + attended + FeedForward(_config.SharedNorm ? read : Norm(h, path + "mlp_norm"), layer, path + "mlp.")
                 * _config.ResidualScale;
         h = (_config.ResidualFromNorm ? read : h) + attended;
         if (_config.NormPlacement == NormPlacement.OfSum)
             h = Norm(h, path + "attention_output_norm");
         read = before ? Norm(h, path + "mlp_norm") : h;
-        var fed = FeedForward(read, path + "mlp.");
+        var fed = FeedForward(read, layer, path + "mlp.");
         fed = (after ? Norm(fed, path + "mlp_output_norm") : fed) * _config.ResidualScale;
         h = (_config.ResidualFromNorm ? read : h) + fed;
         return _config.NormPlacement == NormPlacement.OfSum ? Norm(h, path + "mlp_output_norm") : h;
@@ -65,12 +65,15 @@ internal sealed class PlainDecoder(Decoder model)
     private Tensor Attention(Tensor x, int layer, string path)
     {
         var (n, size) = (x.Size(0), _config.HeadSize);
-        var all = x.Linear(Value(path + "query_key_value.weight"), Find(path + "query_key_value.bias"));
+        var all = _config.Latent is null ? x.Linear(Value(path + "query_key_value.weight"), Find(path + "query_key_value.bias"))
+            : FromLatents(x, path);
         var query = all.Narrow(1, 0, _config.QuerySize);
         var key = all.Narrow(1, _config.QuerySize, _config.KeyValueSize);
-        var value = all.Narrow(1, _config.QuerySize + _config.KeyValueSize, _config.KeyValueSize);
+        var value = all.Narrow(1, _config.QuerySize + _config.KeyValueSize, _config.KeyValueHeads * _config.ValueHeadSize);
         if (!_config.QueryKeyNormAfterRope)
             (query, key) = (HeadNorm(query, path + "query_norm"), HeadNorm(key, path + "key_norm"));
+        if (_config.QueryKeyValueLimit is { } limit)
+            (query, key, value) = (query.Clamp(limit), key.Clamp(limit), value.Clamp(limit));
         if (_config.HasRope(layer))
             (query, key) = (Turned(query, layer), Turned(key, layer));
         if (_config.QueryKeyNormAfterRope)
@@ -85,10 +88,11 @@ internal sealed class PlainDecoder(Decoder model)
             Heads = _config.Heads,
             KeyHeads = _config.KeyValueHeads,
             HeadSize = size,
+            ValueSize = _config.ValueHeadSize,
             Scale = (_config.AttentionMultiplier ?? 1 / Math.Sqrt(size)) / (_config.ScaleAttentionByInverseLayer ? layer + 1 : 1),
             SoftCap = _config.AttentionSoftCap ?? 0,
             DistanceSlopes = _config.AlibiSlopes.Count == 0 ? null : [.. _config.AlibiSlopes.Select(slope => (float)slope)],
-        }, visible, [.. Enumerable.Range(0, (int)n)], rotary: null);
+        }, visible, [.. Enumerable.Range(0, (int)n)], rotary: null, Find(path + "sinks"));
         return mixed.Linear(Value(path + "output.weight"), Find(path + "output.bias"));
     }
 
@@ -101,7 +105,7 @@ internal sealed class PlainDecoder(Decoder model)
         for (var i = 0; i < angles.Length; i++)
             angles[i] = i / half * (float)Math.Pow(theta, -2.0 * (i % half) / _config.RotarySize);
         var table = new RotaryTable(Array.ConvertAll(angles, a => (float)Math.Cos(a)), Array.ConvertAll(angles, a => (float)Math.Sin(a)),
-            2 * half, _config.InterleavedRope);
+            2 * half, _config.InterleavedRope, _config.RotaryStart);
         return Plain.Rotate(heads.Reshape(n, -1, _config.HeadSize), table, [.. Enumerable.Range(0, n)]).Reshape(n, heads.Size(1));
     }
 
@@ -118,26 +122,15 @@ internal sealed class PlainDecoder(Decoder model)
         return Norm(rows, weight, Find(path + ".bias")).Reshape(heads.Size(0), heads.Size(1));
     }
 
-    private Tensor FeedForward(Tensor x, string path)
+    private Tensor FeedForward(Tensor x, int layer, string path) =>
+        _config.IsRouted(layer) ? Experts(x, path, _config.Experts!) : Mlp(x, path);
+
+    private Tensor Mlp(Tensor x, string path)
     {
-        if (_config.Experts is { } experts)
-            return Experts(x, path, experts);
         var inner = x.Linear(Value(path + (_config.GatedMlp ? "gate_up" : "up") + ".weight"),
             Find(path + (_config.GatedMlp ? "gate_up" : "up") + ".bias"));
-        return Plain.Activate(inner, _config.Activation, _config.GatedMlp).Linear(Value(path + "down.weight"), Find(path + "down.bias"));
-    }
-
-    private Tensor Experts(Tensor x, string path, ExpertOptions experts)
-    {
-        var p = x.Linear(Value(path + "router.weight")).Softmax(-1);
-        var rows = p.Detach().ToArray<double>().Chunk(experts.Count).Select(row => row.Select(value =>
-            row.Count(other => other > value) < experts.PerToken ? 1.0 : 0).ToArray());
-        var chosen = p * Tensor.From([.. rows.SelectMany(row => row)], p.Size(0), experts.Count);
-        if (experts.NormalizeTopK)
-            chosen /= chosen.Sum(-1, keepDim: true);
-        return Enumerable.Range(0, experts.Count).Select(e => Plain.Activate(x.Linear(Value($"{path}experts.{e}.gate_up.weight")),
-            _config.Activation, gated: true).Linear(Value($"{path}experts.{e}.down.weight")) * chosen.Narrow(1, e, 1))
-            .Aggregate((a, b) => a + b);
+        return Plain.Activate(inner, _config.Activation, _config.GatedMlp, new(_config.GateLimit, _config.UpOffset))
+            .Linear(Value(path + "down.weight"), Find(path + "down.bias"));
     }
 
     private Tensor Norm(Tensor h, string path) => Norm(h, Value(path + ".weight"), Find(path + ".bias"));
