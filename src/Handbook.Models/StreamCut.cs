@@ -38,6 +38,9 @@ internal sealed class StreamCut
     /// <summary>What belongs to this process's tokens.</summary>
     public T[] Select<T>(T[] all) => Array.ConvertAll(Places, place => all[place]);
 
+    /// <summary>How much this process's tokens count; a token that belongs to another process counts nothing here.</summary>
+    public float[] Weigh(float[] all) => Array.ConvertAll(Places, place => _rows[place] < 0 ? 0 : all[place]);
+
     /// <summary>Which of some places of the batch this process has.</summary>
     /// <param name="places">In the batch.</param>
     /// <returns>The rows, and for each the index of its place.</returns>

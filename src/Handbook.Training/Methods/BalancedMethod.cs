@@ -52,16 +52,6 @@ internal sealed class BalancedMethod(ITrainingMethod inner, double coefficient) 
             ?? (isDefault ? 0.001 : experts.WantsAuxiliaryLoss ? experts.AuxiliaryLossCoefficient : 0);
     }
 
-    /// <summary>Requires that each process computes whole rows where the balance is asked for.</summary>
-    /// <exception cref="InputException">Rows are cut over processes.</exception>
-    public static void RequireWholeRows(MethodOptions options, DecoderConfig model)
-    {
-        if (options.Training.ContextParallelSize > 1 && Coefficient(options, model) > 0)
-            throw new InputException($"context_parallel_size is {options.Training.ContextParallelSize}, but the loss that spreads tokens over "
-                + "experts is on", why: "it counts the tokens of whole rows, of which each process would have a part",
-                fix: "set router_aux_loss_coef: 0, or context_parallel_size: 1");
-    }
-
     /// <summary>What a recipe is told of its model's experts, or of their absence; null for nothing.</summary>
     public static string? Note(MethodOptions options, DecoderConfig model)
     {

@@ -10,11 +10,13 @@ namespace Handbook.Training.Methods;
 /// <summary>The loss that spreads tokens evenly over experts, on a group of rows. Fedus et al. 2021, arXiv:2101.03961, eq. 4–6.</summary>
 /// <remarks>
 /// <code>
-/// f_e = Σ w_t [ t visits e ] / (L·W)     P_e = Σ w_t p_t,e / (L·W)     over all tokens t and layers together, W = Σ w_t
+/// f_e = Σ w_t [ t visits e ] / (L·W)     P_e = Σ w_t p_t,e / (L·W)     over all tokens t and routed layers together, W = Σ w_t
 /// loss = E · Σ_e f_e · P_e               the gradient flows through P alone
 /// </code>
 /// As in the Python library (<c>load_balancing_loss_func</c>), which takes all layers together and every choice of a token as a visit. w_t
-/// is the number of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own.
+/// is the number of rows that a token stands for: a prompt that several answers share counts once for each, as if each had its own. Where
+/// experts are weighed by σ of their logits, p are these over their sum (DeepSeek-AI 2024, arXiv:2412.19437, eq. 18–19).
+/// Each process counts the tokens that it computes, be they whole rows or parts of them.
 /// </remarks>
 internal sealed class ExpertBalance : IDisposable
 {
@@ -32,8 +34,11 @@ internal sealed class ExpertBalance : IDisposable
     {
         (_experts, _weight) = (config.Experts!.Count, weight);
         foreach (var bin in group.Bins)
-            _loads[bin.Batch] = new(config.Layers, _experts, Weights(bin.Batch));
-        _tokens = config.Layers * (workers ?? Workers.Alone).SumGroups(_loads.Values.Sum(load => load.Weight))[0];
+        {
+            var weights = Weights(bin.Batch);
+            _loads[bin.Batch] = new(config.Layers, _experts, bin.Stream.Cut?.Weigh(weights) ?? weights);
+        }
+        _tokens = config.RoutedLayers * (workers ?? Workers.Alone).Sum(_loads.Values.Sum(load => load.Weight))[0];
         _others = new double[2 * _experts];
     }
 
@@ -68,14 +73,14 @@ internal sealed class ExpertBalance : IDisposable
     /// <summary>Hears how the other workers' tokens are spread; every worker calls it once all of its batches are known.</summary>
     public void Hear(Workers workers)
     {
-        if (workers.Groups == 1)
+        if (workers.Count == 1)
             return;
         Array.Clear(_others);
         double[] mine = [.. Enumerable.Range(0, _experts).Select(Taken), .. Enumerable.Range(0, _experts).Select(Probability)];
-        var parts = workers.GatherGroups(mine);
-        for (var group = 0; group < parts.Count; group++)
-            for (var i = 0; group != workers.Group && i < _others.Length; i++)
-                _others[i] += parts[group][i];
+        var parts = workers.Gather(mine);
+        for (var rank = 0; rank < parts.Count; rank++)
+            for (var i = 0; rank != workers.Rank && i < _others.Length; i++)
+                _others[i] += parts[rank][i];
     }
 
     private double Taken(int expert) => _others[expert] + _loads.Values.Sum(load => load.Taken(expert));

@@ -79,7 +79,6 @@ internal sealed record TrainingPlan
         var config = WithHead(model.Config(), run.Definition, model.Name);
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
-        BalancedMethod.RequireWholeRows(run, config.Decoder);
         RequireOrder(run, count);
         using var weights = Open(adapts ? model : null, source, config, run);
         if (!adapts)

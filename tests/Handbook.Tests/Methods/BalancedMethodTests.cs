@@ -62,6 +62,36 @@ public sealed class BalancedMethodTests
             + Coefficient * means["aux_loss"], pass.Loss, 1e-12);
     }
 
+    [Fact]
+    public void Layers_without_experts_do_not_count()
+    {
+        using var model = Tiny.Model("qwen2_moe");
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        var method = new BalancedMethod(new SupervisedMethod("sft"), Coefficient);
+        var work = Tiny.Whole(Tiny.Rows(1, 5), method, 4096);
+        var layers = new HashSet<int>();
+        var (f, p, tokens) = (new double[5], new double[5], 0);
+        model.Hidden(work.Groups[0].Bins[0].Stream, new ForwardOptions
+        {
+            RouterObserver = (layer, x) =>
+            {
+                layers.Add(layer);
+                foreach (var token in x.ToArray<double>().Chunk(5))
+                {
+                    tokens++;
+                    for (var e = 0; e < 5; e++)
+                        (f[e], p[e]) = (f[e] + (token.Count(other => other > token[e]) < 2 ? 1 : 0),
+                            p[e] + Math.Exp(token[e]) / token.Sum(Math.Exp));
+                }
+            }
+        });
+        Assert.Equal([1], layers);
+        var pass = new LossPass { Metrics = new MetricSums() };
+        method.Run(model, work.Groups[0], pass);
+        Assert.Equal(5 * f.Zip(p, (a, b) => a * b).Sum() / tokens / tokens, pass.Metrics.Means.Single(m => m.Name == "aux_loss").Mean, 1e-12);
+    }
+
     public static TheoryData<TrainingMethod, string> Methods() => new()
     {
         { TrainingMethod.Sft, "{}" },
@@ -188,17 +218,6 @@ public sealed class BalancedMethodTests
         Assert.Equal(weight, BalancedMethod.Coefficient(recipe, model));
         Assert.Contains(note, BalancedMethod.Note(recipe, model));
         Assert.Equal(weight > 0, BalancedMethod.Around(new SupervisedMethod("sft"), recipe, model) is BalancedMethod);
-    }
-
-    [Fact]
-    public void Rows_that_are_cut_over_processes_are_refused_where_tokens_are_to_be_spread()
-    {
-        var model = Some.Mixtral(("output_router_logits", true), ("router_aux_loss_coef", 0.05)).Decoder;
-        var recipe = Recipe(TrainingMethod.Sft, "context_parallel_size: 2\n");
-        Assert.Contains("context_parallel_size is 2, but the loss that spreads tokens over experts is on",
-            Assert.Throws<Base.InputException>(() => BalancedMethod.RequireWholeRows(recipe, model)).What);
-        BalancedMethod.RequireWholeRows(Recipe(TrainingMethod.Sft, "context_parallel_size: 2\nrouter_aux_loss_coef: 0\n"), model);
-        BalancedMethod.RequireWholeRows(recipe, Some.Llama().Decoder);
     }
 
     [Fact]

@@ -22,12 +22,25 @@ public sealed class ContextContractTests
 
     [Theory]
     [InlineData("llama"), InlineData("mistral"), InlineData("mixtral"), InlineData("olmo2"), InlineData("gpt2"), InlineData("gpt_neox"),
-        InlineData("gemma3_text"), InlineData("hunyuan_v1_dense"), InlineData("bloom"), InlineData("opt with norms of sums")]
+        InlineData("gemma3_text"), InlineData("hunyuan_v1_dense"), InlineData("bloom"), InlineData("opt with norms of sums"),
+        InlineData("gpt_oss"), InlineData("deepseek_v3")]
     public void Every_network_learns_the_same_from_rows_that_are_cut(string kind)
     {
         var method = new SupervisedMethod("sft");
         foreach (var rows in (ITokenRows[])[Tiny.Rows(4, 7), Packing.BestFit(Tiny.Rows(4, 9), 30), Tiny.Rows(11, 3, longest: 3)])
             Compare(() => Tiny.Model(kind), method, rows, kind);
+    }
+
+    [Theory]
+    [InlineData("mixtral"), InlineData("qwen2_moe"), InlineData("deepseek_v3")]
+    public void Tokens_are_spread_over_experts_by_all_parts_of_rows(string kind)
+    {
+        var method = new BalancedMethod(new SupervisedMethod("sft"), 0.3);
+        foreach (var rows in (ITokenRows[])[Tiny.Rows(4, 7), Tiny.Rows(11, 3, longest: 3)])
+        {
+            Compare(() => Tiny.Model(kind), method, rows, kind);
+            Compare(() => Tiny.Model(kind), method, rows, kind, _ => new() { Recompute = true });
+        }
     }
 
     public static TheoryData<string, AdapterKind> Adapters() => [..
