@@ -172,7 +172,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     /// <summary>The whole published tensor that holds a part, as it is stored, under its published name.</summary>
     internal TensorData Published(ParameterPart part)
     {
-        var data = Source(_names[part.Published]);
+        var data = Source(part with { Matrix = 0 });
         return data with { Info = data.Info with { Name = part.Published } };
     }
 
@@ -182,7 +182,7 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     /// <summary>The whole published matrix that holds a part, [out, in], where it lies in the file or as a copy that suits.</summary>
     private unsafe Tensor Values(ParameterPart part)
     {
-        var data = Source(_names[part.Published]);
+        var data = Source(part);
         var type = data.Info.DType is DType.BFloat16 or DType.Float16 ? data.Info.DType : DType.Float32;
         var (rows, columns) = ShapeOf(part);
         if (!IsTurned(part) && type == data.Info.DType && data.Pointer % type.Size == 0)
@@ -195,10 +195,11 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
 
     /// <summary>[out, in] of the published matrix that holds a part.</summary>
     private static (long Rows, long Columns) ShapeOf(ParameterPart part) =>
-        part.Transposed ? (part.PublishedShape[1], part.PublishedShape[0]) : (part.PublishedShape[0], part.PublishedShape[1]);
+        part.Transposed ? (part.MatrixShape[1], part.MatrixShape[0]) : (part.MatrixShape[0], part.MatrixShape[1]);
 
-    /// <summary>A published tensor: its values, whatever they are stored as.</summary>
-    private TensorData Source(string stored) => CodesOf(stored)?.Dense() ?? ReadStored(stored);
+    /// <summary>A published tensor: its values, whatever they are stored as; of stacked codes the matrix that holds a part.</summary>
+    private TensorData Source(ParameterPart part) => _names[part.Published] is var stored && CodesOf(stored) is { } codes
+        ? codes.Dense(codes.Matrices > 1 ? part.Matrix : 0) : ReadStored(stored);
 
     private TensorData ReadStored(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Read(other.Name)
         : _files.Read(stored);
@@ -210,9 +211,18 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
 
     /// <summary>The part as it lies in this file.</summary>
     private ParameterPart AsStored(ParameterPart part) => part.Transposed && !IsTurned(part)
-        ? part with { Transposed = false, PublishedShape = [ShapeOf(part).Rows, ShapeOf(part).Columns] } : part;
+        ? part with
+        {
+            Transposed = false,
+            PublishedShape = [.. part.PublishedShape.SkipLast(2), ShapeOf(part).Rows, ShapeOf(part).Columns]
+        } : part;
 
-    private TensorInfo InfoOf(string stored) => CodesOf(stored) is { } codes ? new(stored, codes.Type, [codes.Rows, codes.Columns])
+    /// <summary>The part in what <see cref="Source"/> gives.</summary>
+    private ParameterPart InSource(ParameterPart part) => CodesOf(_names[part.Published]) is { Matrices: > 1 }
+        ? AsStored(part) with { IsStacked = false, PublishedShape = AsStored(part).MatrixShape } : AsStored(part);
+
+    private TensorInfo InfoOf(string stored) => CodesOf(stored) is { } codes
+        ? new(stored, codes.Type, codes.Matrices > 1 ? [codes.Matrices, codes.Rows, codes.Columns] : [codes.Rows, codes.Columns])
         : _replaced.TryGetValue(stored, out var other) ? other.Files.Info(other.Name) : _files.Info(stored);
 
     private bool Has(string stored) => _codes.ContainsKey(stored) || _files.Has(stored);
@@ -252,16 +262,16 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     {
         var spec = Spec(name);
         var columns = spec.Count / Math.Max(spec.Shape[0], 1);
-        var (source, published) = (default(TensorData), "");
+        var (source, published, matrix) = (default(TensorData), "", 0L);
         foreach (var part in spec.Parts)
         {
-            if (part.Published != published)
+            if (part.Published != published || part.Matrix != matrix)
             {
                 Release(source, published);
-                source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : Source(_names[part.Published]);
-                published = part.Published;
+                source = IsNew(name) ? NewModel.Make(spec, Config, _headSeed!.Value) : Source(part);
+                (published, matrix) = (part.Published, part.Matrix);
             }
-            PartCopy.ToOurs(source, IsNew(name) ? part : AsStored(part), columns, dtype, destination);
+            PartCopy.ToOurs(source, IsNew(name) ? part : InSource(part), columns, dtype, destination);
             GC.KeepAlive(source.Owner);
         }
         Release(source, published);

@@ -96,12 +96,12 @@ internal sealed unsafe class BitsAndBytesTensor : QuantisedTensor
     }
 
     /// <summary>In float32, which holds them exactly.</summary>
-    public override TensorData Dense()
+    public override TensorData Dense(long matrix = 0)
     {
         using var scope = TensorScope.Enter();
-        using var matrix = new QuantisedMatrix([new(Codes(), 0, Rows)], DType.Float32);
+        using var codes = new QuantisedMatrix([new(Codes(), 0, Rows)], DType.Float32);
         var data = Room(DType.Float32, out _);
-        Tensor.Wrap((void*)data.Pointer, DType.Float32, [Rows, Columns]).CopyFrom(matrix.Dense(DType.Float32));
+        Tensor.Wrap((void*)data.Pointer, DType.Float32, [Rows, Columns]).CopyFrom(codes.Dense(DType.Float32));
         return data;
     }
 

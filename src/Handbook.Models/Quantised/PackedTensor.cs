@@ -74,7 +74,7 @@ internal sealed unsafe class PackedTensor : QuantisedTensor
             "name the model in full precision that it was made from");
     }
 
-    public override TensorData Dense()
+    public override TensorData Dense(long matrix = 0)
     {
         var (words, zeros, stored) = (_files.Read(_prefix + ".qweight"), _files.Read(_prefix + ".qzeros"), _files.Read(_prefix + ".scales"));
         var scales = new float[stored.Info.Count];

@@ -73,6 +73,8 @@ internal static class QuantisedCheckpoint
             return BitsAndBytesTensor.Int8(files, rows);
         if (Prefix(".qweight") is { } packed)
             return Packed(files, packed, config, type);
+        if (Prefix(BlockFloatTensor.Ending) is { } blocks)
+            return BlockFloatTensor.Of(files, blocks, type);
         if (Prefix(".weight") is null || !IsEight(files, name))
             return null;
         var scale = ScaledTensor.ScaleEndings.Select(ending => name + ending).FirstOrDefault(files.Has);
@@ -118,7 +120,7 @@ internal static class QuantisedCheckpoint
         if (name is not null)
             throw new InputException($"{files.FileOf(name)}: the weights are quantised ({said ?? kind}): the tensor \"{name}\" belongs to "
                 + "codes that are no weights by themselves",
-                "of quantised weights those of bitsandbytes, float8 with scales, and 4-bit GPTQ and AWQ in their plain layout are read; "
+                "of quantised weights those of bitsandbytes, float8 with scales, mxfp4, and 4-bit GPTQ and AWQ in their plain layout are read; "
                     + "without their scales others would be other numbers",
                 "name the model in full precision that it was made from; or write this one so, with the Python library: "
                     + "model.dequantize().save_pretrained(DIR)");

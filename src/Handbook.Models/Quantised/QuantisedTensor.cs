@@ -32,8 +32,11 @@ internal abstract class QuantisedTensor(string name, long rows, long columns, DT
     /// <exception cref="NotSupportedException">There is no <see cref="Format"/>.</exception>
     public virtual CodedMatrix Codes() => throw new NotSupportedException($"{name}: {Kind} is read as values");
 
-    /// <summary>All values, row-major, [out, in].</summary>
-    public abstract TensorData Dense();
+    /// <summary>How many matrices the tensor stacks; 1 for most.</summary>
+    public virtual long Matrices => 1;
+
+    /// <summary>All values of one of them, row-major, [out, in].</summary>
+    public abstract TensorData Dense(long matrix = 0);
 
     private protected TensorData Room(DType held, out NativeBuffer buffer)
     {

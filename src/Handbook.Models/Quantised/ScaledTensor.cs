@@ -57,7 +57,7 @@ internal sealed unsafe class ScaledTensor : QuantisedTensor
             "name the model in full precision that it was made from");
     }
 
-    public override TensorData Dense()
+    public override TensorData Dense(long matrix = 0)
     {
         var (codes, scales) = (_files.Read(Name), _files.Read(_scale));
         var factors = new float[scales.Info.Count];

@@ -131,6 +131,67 @@ public sealed class QuantisedLayoutTests
     }
 
     /// <summary>A model whose down projection in layer 0 is stored as codes.</summary>
+    [Fact]
+    public void Four_bit_floats_of_all_experts_share_powers_of_two_and_are_turned_and_taken_apart()
+    {
+        const int experts = 3, hidden = 64, inner = 32;
+        var random = new Random(5);
+        var config = Some.Config(("model_type", "gpt_oss"), ("vocab_size", 11), ("hidden_size", hidden), ("intermediate_size", inner),
+            ("num_hidden_layers", 1), ("num_attention_heads", 2), ("num_key_value_heads", 1), ("head_dim", 8),
+            ("num_local_experts", experts), ("num_experts_per_tok", 2), ("torch_dtype", "bfloat16"),
+            ("quantization_config", new JsonObject { ["quant_method"] = "mxfp4" }));
+        const string prefix = "model.layers.0.mlp.experts.";
+        var (gateUp, gateUpScales) = Made(2 * inner, hidden);
+        var (down, downScales) = Made(hidden, inner);
+        using var folder = new TemporaryFolder();
+        WeightFilesWriter.Save(folder.Path, [.. NewModel.Tensors(config, 3, DType.BFloat16)
+                .Where(tensor => !tensor.Info.Name.EndsWith("_proj", StringComparison.Ordinal)),
+            Raw(prefix + "gate_up_proj_blocks", DType.UInt8, gateUp, experts, 2 * inner, hidden / 32, 16),
+            Raw(prefix + "gate_up_proj_scales", DType.UInt8, gateUpScales, experts, 2 * inner, hidden / 32),
+            Raw(prefix + "down_proj_blocks", DType.UInt8, down, experts, hidden, inner / 32, 16),
+            Raw(prefix + "down_proj_scales", DType.UInt8, downScales, experts, hidden, inner / 32)]);
+        foreach (var fused in (bool[])[false, true])
+        {
+            using var weights = ModelWeights.Open(folder.Path, config, fused);
+            Assert.Empty(weights.Unused);
+            Assert.Equal("mxfp4", weights.Quantised);
+            for (var e = 0; e < experts; e++)
+            {
+                // gate and up take turns
+                float[][] rows = [.. Enumerable.Range(0, 2 * inner).Select(row => Row(gateUp, gateUpScales, 2 * inner, hidden, e, row))];
+                float[] gate = [.. rows.Where((_, row) => row % 2 == 0).SelectMany(row => row)],
+                    up = [.. rows.Where((_, row) => row % 2 == 1).SelectMany(row => row)];
+                var path = $"layers.0.mlp.experts.{e}.";
+                if (fused)
+                    Assert.Equal([.. gate, .. up], weights.ReadSingles(path + "gate_up.weight"));
+                else
+                {
+                    Assert.Equal(gate, weights.ReadSingles(path + "gate.weight"));
+                    Assert.Equal(up, weights.ReadSingles(path + "up.weight"));
+                }
+                Assert.Equal(Enumerable.Range(0, hidden).SelectMany(row => Row(down, downScales, hidden, inner, e, row)),
+                    weights.ReadSingles(path + "down.weight"));
+            }
+        }
+
+        (byte[] Codes, byte[] Scales) Made(int rows, int columns)
+        {
+            var codes = new byte[experts * rows * columns / 2];
+            random.NextBytes(codes);
+            return (codes, [.. Enumerable.Range(0, experts * rows * columns / 32).Select(_ => (byte)random.Next(119, 131))]);
+        }
+
+        static float[] Row(byte[] codes, byte[] scales, int rows, int columns, int expert, int row) =>
+            [.. Enumerable.Range(0, columns).Select(i =>
+            {
+                var at = (expert * rows + row) * columns + i;
+                var code = i % 2 == 0 ? codes[at / 2] & 15 : codes[at / 2] >> 4;
+                var (exponent, fraction) = (code >> 1 & 3, code & 1);       // E2M1
+                var size = exponent == 0 ? fraction / 2f : (1 + fraction / 2f) * MathF.Pow(2, exponent - 1);
+                return (code & 8) == 0 ? size * MathF.Pow(2, scales[at / 32] - 127) : -size * MathF.Pow(2, scales[at / 32] - 127);
+            })];
+    }
+
     private static ModelWeights Open(JsonObject quantisation, TensorToSave[] codes)
     {
         using var folder = new TemporaryFolder();
