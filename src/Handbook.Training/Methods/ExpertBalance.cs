@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Models.Blocks;
@@ -23,7 +24,7 @@ internal sealed class ExpertBalance : IDisposable
     private readonly Dictionary<TokenBatch, ExpertLoad> _loads = new(ReferenceEqualityComparer.Instance);
     private readonly int _experts;
     private readonly double _tokens;
-    private readonly double[] _others;          // of the other workers: visits of each expert, then probabilities
+    private ExactSum[] _others;                 // of the other workers: visits of each expert, then probabilities
     private readonly double _weight;
 
     /// <param name="config">A model with experts.</param>
@@ -39,7 +40,7 @@ internal sealed class ExpertBalance : IDisposable
             _loads[bin.Batch] = new(config.Layers, _experts, bin.Stream.Cut?.Weigh(weights) ?? weights);
         }
         _tokens = config.RoutedLayers * (workers ?? Workers.Alone).Sum(_loads.Values.Sum(load => load.Weight))[0];
-        _others = new double[2 * _experts];
+        _others = [.. Enumerable.Range(0, 2 * _experts).Select(_ => new ExactSum())];
     }
 
     /// <summary>What the network tells of a batch.</summary>
@@ -75,17 +76,28 @@ internal sealed class ExpertBalance : IDisposable
     {
         if (workers.Count == 1)
             return;
-        Array.Clear(_others);
-        double[] mine = [.. Enumerable.Range(0, _experts).Select(Taken), .. Enumerable.Range(0, _experts).Select(Probability)];
-        var parts = workers.Gather(mine);
-        for (var rank = 0; rank < parts.Count; rank++)
-            for (var i = 0; rank != workers.Rank && i < _others.Length; i++)
-                _others[i] += parts[rank][i];
+        var nobody = new ExactSum();
+        ExactSum[] mine = [.. Enumerable.Range(0, _experts).Select(expert => Sum(nobody, load => load.Taken(expert))),
+            .. Enumerable.Range(0, _experts).Select(expert => Sum(nobody, load => load.Probability(expert)))];
+        _others = workers.Sum(mine);
+        foreach (var (others, own) in _others.Zip(mine))
+            foreach (var part in own.Parts)
+                others.Add(-part);
     }
 
-    private double Taken(int expert) => _others[expert] + _loads.Values.Sum(load => load.Taken(expert));
+    private double Taken(int expert) => Sum(_others[expert], load => load.Taken(expert)).Value;
 
-    private double Probability(int expert) => _others[_experts + expert] + _loads.Values.Sum(load => load.Probability(expert));
+    private double Probability(int expert) => Sum(_others[_experts + expert], load => load.Probability(expert)).Value;
+
+    // Exact, so that it is the same however the rows are shared out.
+    private ExactSum Sum(ExactSum others, Func<ExpertLoad, double> of)
+    {
+        var sum = new ExactSum();
+        sum.Add(others);
+        foreach (var load in _loads.Values)
+            sum.Add(of(load));
+        return sum;
+    }
 
     /// <summary>
     /// How many rows each token of a batch stands for: its answers. Another row's answer is no part of this one's loss and stands for none.
