@@ -93,9 +93,6 @@ internal abstract class Workers
     public IReadOnlyList<double[]> GatherGroups(double[] mine) =>
         Count == 1 ? [mine] : Numbers(GatherGroups(Bytes(mine)));
 
-    /// <summary>What everyone brings, by rank; the lists may differ in length.</summary>
-    public IReadOnlyList<double[]> Gather(double[] mine) => Count == 1 ? [mine] : Numbers(Gather(Bytes(mine)));
-
     /// <summary>The sums of what everyone brings, place by place.</summary>
     public double[] Sum(params double[] mine) =>
         Count == 1 ? mine : Added(Numbers(Gather(Bytes(mine))), mine.Length);
