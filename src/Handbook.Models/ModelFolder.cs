@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Text.Tokenizers.Formats;
 
 namespace Handbook.Models;
 
@@ -58,7 +59,7 @@ internal static class ModelFolder
 
     /// <summary>Whether a folder holds a model or a part of one: its weights, its config, its tokenizer.</summary>
     public static bool Holds(string folder) => HasWeights(folder) || File.Exists(Path.Combine(folder, "config.json"))
-        || File.Exists(Path.Combine(folder, "tokenizer.json"));
+        || TokenizerFiles.Find(folder) is not null;
 
     /// <summary>The files that decide what a model or an adapter computes, in the order of their names: its config and every file of
     /// weights.</summary>

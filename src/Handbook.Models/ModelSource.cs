@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Models.Adapters;
+using Handbook.Text.Tokenizers.Formats;
 using Handbook.Torch;
 using Handbook.Torch.Quantised;
 
@@ -138,9 +139,8 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>Where the tokenizer of a model's or an adapter's folder lies: with the uppermost that has one.</summary>
     /// <param name="place">A folder or a file.</param>
-    public static string TokenizerOf(string place) => Directory.Exists(place) && ModelFolder.IsAdapter(place)
-        && !File.Exists(Path.Combine(place, "tokenizer.json")) && !File.Exists(Path.Combine(place, "tokenizer.json.gz"))
-            ? Find(place).Having("tokenizer.json") : place;
+    public static string TokenizerOf(string place) =>
+        Directory.Exists(place) && ModelFolder.IsAdapter(place) && TokenizerFiles.Find(place) is null ? Find(place).HavingTokenizer : place;
 
     /// <summary>The config of the network: the model's, with the score head and the vocabulary that an adapter brings.</summary>
     public PublishedConfig Config() => Tables().Config;
@@ -190,6 +190,9 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The first of the adapters, the model last, that has a file; the model's folder where none has it.</summary>
     public string Having(string file) => Adapters.Reverse().FirstOrDefault(folder => File.Exists(Path.Combine(folder, file))) ?? Folder;
+
+    /// <summary>The first of the adapters, the model last, that has a tokenizer; the model's folder where none has one.</summary>
+    public string HavingTokenizer => Adapters.Reverse().FirstOrDefault(folder => TokenizerFiles.Find(folder) is not null) ?? Folder;
 }
 
 /// <summary>A model that is put below adapters in the place of the one that they name.</summary>

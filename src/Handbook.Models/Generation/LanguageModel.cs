@@ -58,7 +58,7 @@ public sealed class LanguageModel : IDisposable
     {
         TorchRuntime.Load();
         var config = source.Config();
-        var folder = source.Having("tokenizer.json");
+        var folder = source.HavingTokenizer;
         tokenizer ??= Tokenizer.Load(folder);
         var defaults = GenerationDefaults.Load(source.Having(GenerationDefaults.FileName), config.Decoder);
         var network = source.Load(config, compute, roundsInputs: true, load);

@@ -37,23 +37,27 @@ internal static class PipelineReader
         {
             Model = model,
             Normalizer = normalizer,
-            PreTokenizer = root.Find("pre_tokenizer") is { } p ? PreTokenizerReader.Read(p) : null,
+            PreTokenizer = root.Find("pre_tokenizer") is not { } p ? null
+                : config?.PrefixSpace is { } prefix ? PreTokenizerReader.Read(p, prefix) : PreTokenizerReader.Read(p),
             PostProcessor = postProcessor,
             Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : null,
             Added = added,
             Changes = Changes(tokens.Count > listed.Count ? added.Tokens : [],
-                ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial),
+                ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial, config?.PrefixSpace),
         };
     }
 
     /// <summary>What the configuration changes, as bytes; none where it changes nothing.</summary>
-    private static byte[] Changes(IEnumerable<AddedToken> tokens, (int[] Before, int[] After)? frame, bool splitsSpecial)
+    private static byte[] Changes(IEnumerable<AddedToken> tokens, (int[] Before, int[] After)? frame, bool splitsSpecial,
+        bool? prefixSpace)
     {
         var lines = tokens.Select(token => $"{token}").ToList();
         if (frame is var (before, after))
             lines.Add($"frame {string.Join(' ', before)} | {string.Join(' ', after)}");
         if (splitsSpecial)
             lines.Add("splits special tokens");
+        if (prefixSpace is { } prefix)
+            lines.Add($"space before a text: {prefix}");
         return System.Text.Encoding.UTF8.GetBytes(string.Join('\n', lines));
     }
 

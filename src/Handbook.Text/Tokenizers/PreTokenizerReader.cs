@@ -31,6 +31,10 @@ internal static class PreTokenizerReader
         _ => throw PipelineReader.Unknown(node, "pre-tokenizer", Known),
     };
 
+    /// <summary>The same, but a byte-level one puts a space before a text as the class's configuration says.</summary>
+    public static PreTokenizer Read(ConfigNode node, bool prefixSpace) => node.Find("type")?.AsText() == "ByteLevel"
+        ? new ByteLevel(prefixSpace, node.Flag("use_regex", true)) : Read(node);
+
     /// <summary>The character that stands for a space; also read by the decoder of that name.</summary>
     public static int Replacement(ConfigNode node) => OnePoint(node.Need("replacement"));
 

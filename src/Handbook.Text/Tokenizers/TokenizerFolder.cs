@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Text.Tokenizers.Formats;
 
 namespace Handbook.Text.Tokenizers;
 
@@ -12,7 +13,7 @@ internal sealed record TokenizerFolder
     /// <summary>Name of the tokenizer file, for messages.</summary>
     public required string Name { get; init; }
 
-    /// <summary>tokenizer.json as it stands in the file, uncompressed.</summary>
+    /// <summary>tokenizer.json as it stands in the file, uncompressed, or what a file of another form amounts to.</summary>
     public required byte[] Tokenizer { get; init; }
 
     /// <summary>tokenizer_config.json; null where absent.</summary>
@@ -30,31 +31,37 @@ internal sealed record TokenizerFolder
     /// <summary>Templates of the folder additional_chat_templates, by name.</summary>
     public IReadOnlyDictionary<string, string> AdditionalTemplates { get; init; } = new Dictionary<string, string>();
 
-    private static readonly string[] Names = ["tokenizer.json", "tokenizer.json.gz"];
-
     public static TokenizerFolder Read(string path)
     {
         string? file = path;
         if (Directory.Exists(path))
         {
-            file = Names.Select(name => Path.Combine(path, name)).FirstOrDefault(File.Exists);
+            file = TokenizerFiles.Find(path);
             if (file is null)
                 throw new InputException($"{path} holds no tokenizer.json",
-                    "a tokenizer is read from its tokenizer.json (or tokenizer.json.gz)",
-                    File.Exists(Path.Combine(path, "tokenizer.model"))
-                        ? "convert tokenizer.model with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
-                        : "name the folder of the model, or the file itself");
+                    $"nor another file of a tokenizer: one is read from {TokenizerFiles.Known}",
+                    "name the folder of the model, or the file itself");
         }
         else if (!File.Exists(path))
             throw new InputException($"{path} does not exist",
                 "it should be a folder with tokenizer.json, or such a file", "check the path");
         var folder = Path.GetDirectoryName(Path.GetFullPath(file))!;
         var templates = Path.Combine(folder, "additional_chat_templates");
+        var config = ReadObject(Path.Combine(folder, "tokenizer_config.json"));
+        var bytes = ReadBytes(file);
+        if (TokenizerFiles.Convert(file, bytes, config, ReadObject(Path.Combine(folder, "config.json"))) is { } converted)
+        {
+            bytes = converted.Tokenizer;
+            config ??= [];
+            foreach (var (key, value) in converted.Defaults)
+                if (!config.ContainsKey(key))
+                    config[key] = value!.DeepClone();
+        }
         return new()
         {
             Name = file,
-            Tokenizer = ReadBytes(file),
-            Config = ReadObject(Path.Combine(folder, "tokenizer_config.json")),
+            Tokenizer = bytes,
+            Config = config,
             SpecialTokensMap = ReadObject(Path.Combine(folder, "special_tokens_map.json")),
             AddedTokens = ReadObject(Path.Combine(folder, "added_tokens.json")),
             ChatTemplateFile = Path.Combine(folder, "chat_template.jinja") is var template && File.Exists(template)

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Text.Tokenizers.Formats;
 using Handbook.Text.Tokenizers.PostProcessors;
 
 namespace Handbook.Text.Tokenizers;
@@ -10,6 +11,10 @@ internal sealed class TokenizerRules
 {
     private const string Name = "tokenizer_config.json";
 
+    /// <summary>Classes of GPT-2's kind, which put the space before a text as their configuration says, in every release.</summary>
+    private static readonly string[] PrefixClasses = ["GPT2Tokenizer", "CodeGenTokenizer", "GPTNeoXTokenizer", "BloomTokenizer",
+        "RobertaTokenizer", "BartTokenizer", "BlenderbotTokenizer", "DebertaTokenizer"];
+
     private readonly bool? _addsBegin, _addsEnd;
     private readonly bool _cleansUp, _cleansUpBpe;
 
@@ -18,6 +23,8 @@ internal sealed class TokenizerRules
         var config = files.Config ?? [];
         Tokens = ConfiguredTokens.Read(files);
         (_addsBegin, _addsEnd) = (Flag(config, "add_bos_token"), Flag(config, "add_eos_token"));
+        if (PrefixClasses.Contains(TokenizerClass.Of(config, null)) && config["add_prefix_space"] is not null)
+            PrefixSpace = Flag(config, "add_prefix_space");
         SplitsSpecial = Flag(config, "split_special_tokens") ?? false;
         _cleansUp = Flag(config, "clean_up_tokenization_spaces") ?? false;
         _cleansUpBpe = Flag(config, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output") ?? false;
@@ -29,6 +36,9 @@ internal sealed class TokenizerRules
 
     /// <summary>Named and added tokens.</summary>
     public ConfiguredTokens Tokens { get; }
+
+    /// <summary>Whether a byte-level pre-tokenizer puts a space before a text, whatever tokenizer.json says; null for as it says.</summary>
+    public bool? PrefixSpace { get; }
 
     /// <summary>Whether special tokens that stand in a text are split like any other text.</summary>
     public bool SplitsSpecial { get; }
@@ -66,6 +76,10 @@ internal sealed class TokenizerRules
     public static string CleanUp(string text) => text
         .Replace(" .", ".").Replace(" ?", "?").Replace(" !", "!").Replace(" ,", ",").Replace(" ' ", "'")
         .Replace(" n't", "n't").Replace(" 'm", "'m").Replace(" 's", "'s").Replace(" 've", "'ve").Replace(" 're", "'re");
+
+    /// <summary>A switch of the Python class, which has its own value where the file has none or null.</summary>
+    public static bool ClassFlag(JsonObject config, string key, bool otherwise) =>
+        config[key] is null ? otherwise : Flag(config, key) ?? otherwise;
 
     /// <summary>A switch; null where it is absent. A null in the file is there, and off.</summary>
     private static bool? Flag(JsonObject config, string key)

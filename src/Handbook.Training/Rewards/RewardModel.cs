@@ -59,7 +59,7 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
                     + $"have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
-        var tokenizer = Tokenizer.Load(source.Having("tokenizer.json"));
+        var tokenizer = Tokenizer.Load(source.HavingTokenizer);
         TorchRuntime.Load();
         using var weights = source.Open(config);
         var plan = source.Plan(weights, compute);

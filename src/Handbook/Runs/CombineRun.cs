@@ -66,7 +66,7 @@ internal static class CombineRun
         {
             WeightFilesWriter.Save(folder, tensors, new() { Name = "adapter_model", MaxShardBytes = long.MaxValue, Metadata = below.Metadata });
             AdapterConfigFile.Write(folder, combined, config.Family, ModelFolder.TryFind(named) is null ? Path.GetFullPath(under) : named);
-            Tokenizer.Load(sources[0].Having("tokenizer.json")).Save(folder);
+            Tokenizer.Load(sources[0].HavingTokenizer).Save(folder);
             GenerationDefaults.Load(sources[0].Having(GenerationDefaults.FileName), config.Decoder).Save(folder);
         });
         return below.ToString();

@@ -26,7 +26,7 @@ public static class MergeRun
         observer ??= RunObservers.None;
         var source = Source(options, observer);
         var config = source.Config();
-        var tokenizer = Tokenizer.Load(source.Having("tokenizer.json"));
+        var tokenizer = Tokenizer.Load(source.HavingTokenizer);
         var probe = MergeProbe.Of(tokenizer, config.Decoder, options.Probe);
 
         TorchRuntime.Load();

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Text.Tokenizers;
+using Handbook.Text.Tokenizers.Formats;
 using Handbook.Training.Plans;
 
 namespace Handbook.Runs;
@@ -22,7 +23,7 @@ internal static class ReferenceCheck
         if (recipe.Preference.RefModelNameOrPath is not { } named)
             return null;
         var source = ModelSource.Find(named, Key);
-        var (folder, config) = (source.Having("tokenizer.json"), source.Config());
+        var (folder, config) = (source.HavingTokenizer, source.Config());
         if (config.Decoder.Head != ModelHead.Language)
             throw new InputException($"{Key}: {folder} is a reward model", why: "it scores texts, and has no log-probabilities of tokens",
                 fix: "name a language model");
@@ -31,7 +32,7 @@ internal static class ReferenceCheck
         if (size != policySize)
             throw new InputException($"{Key}: {folder} has a vocabulary of {size}, but the policy has {policySize}",
                 why: "both must read the same tokens", fix: "name a reference with the policy's tokenizer");
-        return File.Exists(Path.Combine(folder, "tokenizer.json")) || File.Exists(Path.Combine(folder, "tokenizer.json.gz"))
+        return TokenizerFiles.Find(folder) is not null
             ? Compare(tokenizer, Tokenizer.Load(folder), folder) : null;
     }
 

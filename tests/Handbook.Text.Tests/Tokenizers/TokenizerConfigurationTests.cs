@@ -36,6 +36,23 @@ public sealed class TokenizerConfigurationTests : IDisposable
         Assert.Equal(Ids(Open(config).Encode("a")), Ids(Open(config).EncodeWithOffsets("a").Ids));
     }
 
+    [Theory]
+    [InlineData("""{"tokenizer_class":"GPT2Tokenizer","add_prefix_space":true}""", "Ġ a")]
+    [InlineData("""{"tokenizer_class":"GPT2TokenizerFast","add_prefix_space":true}""", "Ġ a")]
+    [InlineData("""{"tokenizer_class":"GPT2Tokenizer","add_prefix_space":false}""", "a")]
+    [InlineData("""{"tokenizer_class":"GPT2Tokenizer"}""", "a")]
+    [InlineData("""{"tokenizer_class":"PreTrainedTokenizerFast","add_prefix_space":true}""", "a")]
+    public void A_class_of_gpt2s_kind_puts_a_space_before_a_text_as_its_configuration_says(string config, string tokens)
+    {
+        Some.ByteTokenizer().Save(_folder.Path);
+        var plain = Tokenizer.Load(_folder.Path);
+        File.WriteAllText(_folder["tokenizer_config.json"], config);
+        var tokenizer = Tokenizer.Load(_folder.Path);
+        Assert.Equal(tokens, string.Join(' ', tokenizer.Encode("a").Select(tokenizer.IdToToken)));
+        Assert.Equal(config.Contains("GPT2", StringComparison.Ordinal) && config.Contains("add_prefix", StringComparison.Ordinal),
+            tokenizer.Fingerprint != plain.Fingerprint);
+    }
+
     [Fact]
     public void A_pair_of_texts_gets_the_configured_tokens_around_each()
     {
