@@ -8,17 +8,18 @@ using Spectre.Console;
 
 namespace Handbook.Cli;
 
-/// <summary><c>handbook tokenizer encode|decode|inspect|train|bench</c>: look inside a tokenizer, or make one.</summary>
+/// <summary><c>handbook tokenizer encode|decode|inspect|train|add|bench</c>: look inside a tokenizer, or make one.</summary>
 internal static class TokenizerCommand
 {
     internal static readonly JsonSerializerOptions Readable = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping };
 
-    internal static Command Create() => new("tokenizer", "Look inside a tokenizer, or train one: encode, decode, inspect, train, bench")
+    internal static Command Create() => new("tokenizer", "Look inside a tokenizer, train one, or add tokens: encode, decode, inspect, train, add, bench")
     {
         Encode(),
         Decode(),
         TokenizerInspectCommand.Create(),
         TokenizerTrainCommand.Create(),
+        TokenizerAddCommand.Create(),
         TokenizerBenchCommand.Create(),
     };
 

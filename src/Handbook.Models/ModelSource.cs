@@ -28,6 +28,9 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// them.</summary>
     public QuantisedFormat? Recorded => Adapters.Count > 0 ? AdapterChain.Of(Top)?.Codes : null;
 
+    /// <summary>Rows for new tokens below the model's tables; null for none.</summary>
+    public VocabularyGrowth? Growth { get; private init; }
+
     /// <summary>An adapter's folder whose tables stand in the place of the model's, though the adapter is laid over it by the caller; null
     /// for none.</summary>
     public string? GoingOnWith { get; private init; }
@@ -106,20 +109,28 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
         {
             Notes = notes,
             GoingOnWith = GoingOnWith,
+            Growth = Growth,
             IsOverOriginal = IsOverOriginal,
             _links = new(() => new([.. Chain.Links, AdapterChain.Link(folder, name)])),
         };
     }
 
     /// <summary>The same with the tables that an adapter's folder holds, for whoever trains that adapter on.</summary>
-    public ModelSource ToGoOnWith(string? folder) => new(Name, Folder, Adapters) { Notes = Notes, GoingOnWith = folder, _links = _links };
+    public ModelSource ToGoOnWith(string? folder) =>
+        new(Name, Folder, Adapters) { Notes = Notes, GoingOnWith = folder, Growth = Growth, _links = _links };
+
+    /// <summary>The same with rows for new tokens.</summary>
+    /// <param name="growth">null leaves the tables as they are.</param>
+    public ModelSource With(VocabularyGrowth? growth) =>
+        new(Name, Folder, Adapters)
+        { Notes = Notes, GoingOnWith = GoingOnWith, Growth = growth, IsOverOriginal = IsOverOriginal, _links = _links };
 
     /// <summary>The same over the codes that the adapter was trained over, or over the weights from which they were made.</summary>
     public ModelSource Over(bool original) => new(Name, Folder, Adapters)
-    { Notes = Notes, GoingOnWith = GoingOnWith, _links = _links, IsOverOriginal = original };
+    { Notes = Notes, GoingOnWith = GoingOnWith, Growth = Growth, _links = _links, IsOverOriginal = original };
 
     /// <summary>Whether the adapter that is gone on with brings tables that a reader of it would not find elsewhere.</summary>
-    public bool HasOwnTables => GoingOnWith is { } folder && SavedTables.Of(folder, ToGoOnWith(null).Config()) is var tables
+    public bool HasOwnTables => Growth is not null || GoingOnWith is { } folder && SavedTables.Of(folder, ToGoOnWith(null).Config()) is var tables
         && (tables.Vocabulary is { } rows && rows != ToGoOnWith(null).Config().Decoder.VocabularySize
             || tables.Names.Values.Any(name => !name.Contains(".base_layer.", StringComparison.Ordinal)));
 
@@ -156,13 +167,16 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
             tables.Add(SavedTables.Of(folder, config));
             config = tables[^1].Resize(config);
         }
+        if (Growth is { } growth)
+            config = config.With(("vocab_size", growth.Rows));
         return (config, tables);
     }
 
     /// <summary>Opens the weights.</summary>
     /// <param name="config">From <see cref="Config"/>, or with a head of the caller's.</param>
     public ModelWeights Open(PublishedConfig config, long? headSeed = null) =>
-        ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null), tables: Tables().Tables);
+        ModelWeights.Open(Folder, config, fused: true, headSeed: headSeed ?? (Adapters.Count > 0 ? 0 : null), tables: Tables().Tables,
+            growth: Growth);
 
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <inheritdoc cref="Plan"/>

@@ -22,10 +22,13 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private readonly List<WeightFiles> _others = [];
     private readonly Dictionary<string, (WeightFiles Files, string Name)> _replaced = [];       // by the published name
     private (WeightFiles Files, IReadOnlyDictionary<string, QuantisedTensor> Codes)? _kept;
+    private readonly VocabularyGrowth? _growth;
+    private readonly Dictionary<string, Lazy<TensorData>> _grown = [];      // tables by their names in the file, made when they are read
 
     private ModelWeights(WeightFiles files, PublishedConfig config, IReadOnlyList<ParameterSpec> parameters, long? headSeed,
-        IReadOnlyList<SavedTables> tables)
+        IReadOnlyList<SavedTables> tables, VocabularyGrowth? growth)
     {
+        _growth = growth;
         foreach (var saved in tables.Where(saved => saved.Names.Count > 0))
         {
             _others.Add(WeightFiles.Open(saved.File));
@@ -71,15 +74,16 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     /// <param name="headSeed">Where the config asks for a score head and the checkpoint has none: the seed
     /// of a new one; null refuses.</param>
     /// <param name="tables">What stands in the place of the files' own tables, lowest first; null for nothing.</param>
+    /// <param name="growth">Rows for new tokens, which <paramref name="config"/> counts already; null for none.</param>
     /// <exception cref="InputException">Tensors are missing or have another shape than the config asks for; the
     /// message names them.</exception>
     public static ModelWeights Open(string path, PublishedConfig config, bool fused = false, long? headSeed = null,
-        IReadOnlyList<SavedTables>? tables = null)
+        IReadOnlyList<SavedTables>? tables = null, VocabularyGrowth? growth = null)
     {
         var files = WeightFiles.Open(path);
         try
         {
-            var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed, tables ?? []);
+            var weights = new ModelWeights(files, config, config.Family.Parameters(config.Decoder, fused), headSeed, tables ?? [], growth);
             weights.Bind();
             return weights;
         }
@@ -201,7 +205,10 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
     private TensorData Source(ParameterPart part) => _names[part.Published] is var stored && CodesOf(stored) is { } codes
         ? codes.Dense(codes.Matrices > 1 ? part.Matrix : 0) : ReadStored(stored);
 
-    private TensorData ReadStored(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Read(other.Name)
+    private TensorData ReadStored(string stored) => !_grown.TryGetValue(stored, out var table) ? ReadPlain(stored)
+        : table.Value;
+
+    private TensorData ReadPlain(string stored) => _replaced.TryGetValue(stored, out var other) ? other.Files.Read(other.Name)
         : _files.Read(stored);
 
     private QuantisedTensor? CodesOf(string stored) => _replaced.ContainsKey(stored) ? null : _codes.GetValueOrDefault(stored);
@@ -223,7 +230,10 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
 
     private TensorInfo InfoOf(string stored) => CodesOf(stored) is { } codes
         ? new(stored, codes.Type, codes.Matrices > 1 ? [codes.Matrices, codes.Rows, codes.Columns] : [codes.Rows, codes.Columns])
-        : _replaced.TryGetValue(stored, out var other) ? other.Files.Info(other.Name) : _files.Info(stored);
+        : _grown.ContainsKey(stored) ? _growth!.Grown(PlainInfo(stored)) : PlainInfo(stored);
+
+    private TensorInfo PlainInfo(string stored) =>
+        _replaced.TryGetValue(stored, out var other) ? other.Files.Info(other.Name) : _files.Info(stored);
 
     private bool Has(string stored) => _codes.ContainsKey(stored) || _files.Has(stored);
 
@@ -317,6 +327,10 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
                 continue;
             }
             _names[part.Published] = name;
+            if (_growth is not null && IsTable(part.Published))
+                _grown[name] = CodesOf(name) is null ? new(() => _growth.Grow(ReadPlain(name))) : throw new InputException(
+                    $"{FileOf(name)}: tensor \"{name}\" is quantised, and new tokens need rows in it",
+                    fix: "name the model in full precision that it was made from");
             var info = InfoOf(name);
             if (!info.Shape.Equals(AsStored(part).PublishedShape))
                 misshapen.Add($"{FileOf(name)}: tensor \"{name}\" has shape {info.Shape}, but the config asks "
@@ -336,6 +350,14 @@ internal sealed class ModelWeights : IStoredWeights, IDisposable
             !used.Contains(name) && !IsReplaced(name) && !Family.IsBuffer(name) && !IsCopyOfEmbedding(name)
                 && !(HasNewHead && AdapterModules.IsOf(name, Family.HeadName)))];
     }
+
+    /// <summary>Whether a published tensor has a row for each token.</summary>
+    private bool IsTable(string published) => published == Family.EmbeddingName
+        || Config.Head == ModelHead.Language && (published == Family.HeadName
+            || published == AdapterModules.PathOf(Family.HeadName) + ".bias");
+
+    /// <summary>The tensors of the files that get rows for new tokens, by their names there.</summary>
+    public IEnumerable<string> GrownTables => _grown.Keys;
 
     /// <summary>The name a published tensor has in this file: its own, without the network's prefix, or the one a shared
     /// tensor was saved under.</summary>

@@ -42,11 +42,19 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
                 new() { Metadata = Metadata });
         else
             WriteAdapter(folder, _adapter);
-        var named = model.Config.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
-        var (bos, eos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, EndIds(config.Decoder.EosIds), named.PadId ?? config.Decoder.PadId);
-        config.With(dtype).With(bos, eos, pad).Save(folder);
+        WriteFiles(folder, config.With(dtype), generation, tokenizer);
+    }
+
+    /// <summary>Writes all but the weights.</summary>
+    internal static void WriteFiles(string folder, PublishedConfig config, GenerationDefaults generation, Tokenizer tokenizer)
+    {
+        var named = config.Decoder.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
+        var (bos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, named.PadId ?? config.Decoder.PadId);
+        config.With(bos, EndIds(config.Decoder.EosIds), pad).Save(folder);
         (generation with { BosId = bos, EosIds = EndIds(generation.EosIds), PadId = pad }).Save(folder);
         named.Save(folder);
+
+        ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
     }
 
     private void WriteAdapter(string folder, AdapterLayout adapter)
@@ -64,8 +72,6 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         AdapterConfigFile.Write(folder, started.Length > 0 ? StartedAdapter.Doubled(adapter.Config) : adapter.Config, config.Family,
             chain.Links[^1].Name);
     }
-
-    private ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
 
     private static IEnumerable<(ParameterSpec Base, ParameterSpec Own)> Tables(AdapterLayout adapter) => SavedTables.ToSave(adapter,
         adapter.HasOwnTables);

@@ -36,6 +36,38 @@ public sealed class TokenizerCommandTests : IDisposable
     }
 
     [Fact]
+    public void Tokens_are_added_to_a_tokenizer_and_rows_to_its_model()
+    {
+        File.WriteAllText(_folder["rows.jsonl"], "{\"text\": \"the cat and the hat\"}\n");
+        Assert.Equal(0, Run("", "tokenizer", "train", _folder["rows.jsonl"], "--vocab-size", "257", "--output", _folder["base"],
+            "--eos-token", "<|end|>").Code);
+        var chat = Run("", "tokenizer", "add", _folder["base"], "--chat-format", "--output", _folder["chat"]);
+        Assert.Equal((0, $"257 <|im_start|>\n258 <|im_end|>\n259 tokens → {_folder["chat"]}\n"), (chat.Code, chat.Out));
+        Assert.Contains("eos_token       <|im_end|>  id 258", Run("", "tokenizer", "inspect", _folder["chat"]).Out);
+        Assert.Contains("<|im_start|>", File.ReadAllText(_folder["chat", "chat_template.jinja"]));
+
+        File.WriteAllText(_folder["config.json"], """
+            {"model_type": "llama", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+            "max_position_embeddings": 32}
+            """);
+        Assert.Equal(0, Run("", "init", "--config", _folder["config.json"], "--tokenizer", _folder["base"], "--output", _folder["model"]).Code);
+        var tools = Run("", "tokenizer", "add", _folder["model"], "--special-token", "<|tool|>", "--eos-token", "<|stop|>",
+            "--resize-to-multiple-of", "64", "--output", _folder["tools"]);
+        Assert.Equal((0, $"257 <|tool|>\n258 <|stop|>\n259 tokens; 63 rows added to the model's 257 → {_folder["tools"]}\n"),
+            (tools.Code, tools.Out));
+        var config = JsonDocument.Parse(File.ReadAllText(_folder["tools", "config.json"])).RootElement;
+        Assert.Equal((320, 258), (config.GetProperty("vocab_size").GetInt32(), config.GetProperty("eos_token_id").GetInt32()));
+        Assert.Equal(258, JsonDocument.Parse(File.ReadAllText(_folder["tools", "generation_config.json"])).RootElement
+            .GetProperty("eos_token_id").GetInt32());
+        Assert.Equal(0, Run("", "generate", _folder["tools"], "the", "--max-new-tokens", "2").Code);
+
+        var again = Run("", "tokenizer", "add", _folder["model"], "--special-token", "<|tool|>", "--output", _folder["tools"]);
+        Assert.Equal(2, again.Code);
+        Assert.Contains("is not empty", again.Error);
+        Assert.Equal(2, Run("", "tokenizer", "add", _folder["model"], "--output", _folder["none"]).Code);
+    }
+
+    [Fact]
     public void Mistakes_are_answered_with_exit_code_2_and_what_to_do()
     {
         File.WriteAllText(_folder["tokenizer.json"], "{}");

@@ -163,6 +163,22 @@ public sealed class Tokenizer
         return new(_files, _pipeline, settings);
     }
 
+    /// <summary>A copy with more special tokens: a token of the vocabulary keeps its id, any other gets the next one.</summary>
+    /// <param name="special">Contents of the tokens; those that are special tokens already stay as they are.</param>
+    /// <param name="roles">New names: <c>bos_token</c>, <c>eos_token</c>, <c>pad_token</c> and so on, and the token of each; null for
+    /// none.</param>
+    /// <exception cref="InputException">A token is empty, or a named one is not in the vocabulary.</exception>
+    /// <remarks>A model whose embedding has no row for a new id needs one first: see <c>handbook tokenizer add</c>.</remarks>
+    public Tokenizer WithTokens(IReadOnlyList<string> special, IReadOnlyDictionary<string, string>? roles = null)
+    {
+        var named = roles ?? new Dictionary<string, string>();
+        var changed = Create(NewTokens.Into(_files, _pipeline.Model, _pipeline.Added.Tokens, special, named));
+        var settings = changed._settings with { ChatTemplates = _settings.ChatTemplates };
+        foreach (var (role, token) in _settings.SpecialTokens.Where(pair => !named.ContainsKey(pair.Key)))
+            settings = settings.WithToken(role, token);
+        return new(changed._files, changed._pipeline, settings);
+    }
+
     /// <summary>About how many bytes <see cref="Save"/> writes.</summary>
     public long SavedBytes => _files.Tokenizer.Length
         + 4L * ((ChatTemplate?.Length ?? 0) + _files.AdditionalTemplates.Values.Sum(template => template.Length)) + (64 << 10);

@@ -17,8 +17,14 @@ internal static class AdapterPlan
 
     /// <summary>The model that a run begins with, with the tables of the adapter that it goes on from.</summary>
     /// <exception cref="InputException">It is not there.</exception>
-    public static ModelSource Source(MethodOptions run) => ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path")
-        .ToGoOnWith(run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } ? Adapter(named) : null);
+    public static ModelSource Source(MethodOptions run) => Grown(run, ModelSource.Find(run.Model.ModelNameOrPath!, "model_name_or_path")
+        .ToGoOnWith(run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } ? Adapter(named) : null));
+
+    /// <summary>A model with rows for the tokens that a recipe adds.</summary>
+    public static ModelSource Grown(MethodOptions run, ModelSource source) =>
+        run.Model is { ResizeToMultipleOf: null } keys && keys.TokensToAdd().Count == 0 ? source
+        : VocabularyGrowth.RowsFor(NewModel.IdCount(RowPlan.LoadTokenizer(run)), source.Config().Decoder.VocabularySize,
+            run.Model.ResizeToMultipleOf) is { } rows ? source.With(new VocabularyGrowth(rows, run.Training.Seed)) : source;
 
     /// <param name="source">The model that the run begins with: <see cref="Source"/>.</param>
     /// <param name="weights">Its weights.</param>

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Text.Templates;
 using Handbook.Training.Methods;
 
 namespace Handbook.Training.Plans;
@@ -12,6 +13,21 @@ public sealed record ModelOptions
 
     /// <summary>The folder (or <c>tokenizer.json</c>) of the tokenizer; null takes the model's own.</summary>
     public string? TokenizerNameOrPath { get; init; }
+
+    /// <summary>Adds <c>&lt;|im_start|&gt;</c> and <c>&lt;|im_end|&gt;</c> where the tokenizer lacks them, makes them begin and end token
+    /// (the latter fills rows, too), and takes the ChatML template where the recipe names none.</summary>
+    public bool SetupChatFormat { get; init; }
+
+    /// <summary>More special tokens; those that the tokenizer lacks get ids, and rows of the embedding and the head that begin as the
+    /// average row. Full training trains them, an adapter with <c>trainable_token_indices</c> or <c>lora_modules_to_save</c>.</summary>
+    public IReadOnlyList<string>? NewSpecialTokens { get; init; }
+
+    /// <summary>Makes the number of rows of embedding and head a multiple of this; null adds as many as the tokens need.</summary>
+    public int? ResizeToMultipleOf { get; init; }
+
+    /// <summary>The special tokens that are added where they are missing.</summary>
+    internal IReadOnlyList<string> TokensToAdd() =>
+        [.. SetupChatFormat ? ChatFormat.Tokens : [], .. NewSpecialTokens ?? []];
 
     /// <summary>Type in which the weights are kept: <c>float32</c>, <c>bfloat16</c>, <c>float16</c>, or <c>auto</c> for the checkpoint's
     /// own; null keeps float32.</summary>
@@ -27,6 +43,11 @@ public sealed record ModelOptions
             report.Error("model_name_or_path", "is missing",
                 why: "training starts from a model: a folder with config.json, weights and tokenizer.json",
                 fix: "add `model_name_or_path: path/to/model`, or make a new one with `handbook init`");
+        if (NewSpecialTokens?.Contains("") == true)
+            report.Error("new_special_tokens", "has an empty token", why: "it could not be found in any text",
+                fix: "give it a name such as \"<|tool|>\"");
+        if (ResizeToMultipleOf < 1)
+            report.Error("resize_to_multiple_of", $"is {ResizeToMultipleOf}, but must be at least 1", fix: "use 64, or remove the key");
         if (TorchDtype is WeightType.Float16)
             report.Error("torch_dtype", "is float16, which cannot be trained on a CPU",
                 why: "its small exponent range underflows gradients, and processors have no fast float16 product",

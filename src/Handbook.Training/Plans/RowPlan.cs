@@ -26,8 +26,11 @@ internal static class RowPlan
     {
         var tokenizer = Tokenizer.Load(ModelSource.TokenizerOf(ModelFolder.LocateOrSelf(run.Model.TokenizerPath())));
         var data = run.Data;
+        if (run.Model.TokensToAdd() is { Count: > 0 } tokens)
+            tokenizer = tokenizer.WithTokens(tokens, run.Model.SetupChatFormat ? ChatFormat.Roles : null);
         var template = data.ChatTemplate is { } given ? Template(given, tokenizer, run)
-            : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run)) : null;
+            : data.ChatTemplatePath is { } path ? ReadTemplate(path, TemplatePlace(run))
+            : run.Model.SetupChatFormat ? ChatTemplate.ChatMl : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && run.Definition.Use != RowUse.Pretraining)
             template = ChatTemplate.Of(tokenizer, "chat_template").Source;

@@ -80,7 +80,7 @@ internal sealed record TrainingPlan
         var tokenizer = RowPlan.LoadTokenizer(run);
         RequireVocabulary(tokenizer, config, source);
         RequireOrder(run, count);
-        using var weights = Open(adapts ? model : null, source, config, run);
+        using var weights = Open(adapts || checkpoint is null ? model : null, source, config, run);
         if (!adapts)
             RequireTrainable(weights, source);
         var adapters = AdapterPlan.Of(run, model, weights, checkpoint);
@@ -141,7 +141,7 @@ internal sealed record TrainingPlan
     public Decoder LoadModel(IWorkObserver observer)
     {
         var folder = Run.Adapter.UsePeft ? InitialFolder : ModelFolder;
-        using var weights = Open(Run.Adapter.UsePeft ? Source : null, folder, Config, Run);
+        using var weights = Open(folder == InitialFolder ? Source : null, folder, Config, Run);
         return QuantisedCache.Load(folder, weights, Parameters, CacheFolder.Default, observer);
     }
 
@@ -170,7 +170,7 @@ internal sealed record TrainingPlan
                     fix: "name the model's own tokenizer in tokenizer_name_or_path");
     }
 
-    /// <param name="below">The model that adapters are trained over; null where the weights of a folder are trained themselves.</param>
+    /// <param name="below">The model that the run began with; null where the weights of a checkpoint are trained on.</param>
     private static ModelWeights Open(ModelSource? below, string folder, PublishedConfig config, MethodOptions run)
     {
         long? headSeed = run.Definition.Head == ModelHead.Score ? run.Training.Seed : null;
@@ -220,6 +220,9 @@ internal sealed record TrainingPlan
     {
         var decoder = Config.Decoder;
         _notes.AddRange(Source.Notes);
+        if (Source.Growth is { Rows: var rows })
+            _notes.Add($"embedding and head get {rows - Source.With(growth: null).Config().Decoder.VocabularySize} rows for new tokens, "
+                + $"{rows} in all; a new row begins as the average one");
         if (Run.Adapter is { UsePeft: true, AdapterNameOrPath: { } named } && AdapterChain.Of(AdapterPlan.Adapter(named)) is null)
             _notes.Add($"{named} does not say which weights it was trained on: it is taken for an adapter of {Source.Name}");
         if (Run.Quantisation.Quantisation(compute) is { } asked && weights.Parameters.Select(spec => weights.FormatOf(spec.Name))

@@ -95,8 +95,7 @@ public sealed class RecipeProbe
                         AdapterPlan.Adapter(name);
                         return;         // it is looked at with the model
                     }
-                    var source = key == "model_name_or_path" && IsThere(_recipe.Adapter.AdapterNameOrPath)
-                        ? AdapterPlan.Source(_recipe) : ModelSource.Find(name, key);
+                    var source = key != "model_name_or_path" ? ModelSource.Find(name, key) : Model();
                     var (path, config) = (source.Folder, source.Config());
                     if (key == "model_name_or_path")
                         config = TrainingPlan.WithHead(config, _recipe.Definition, path);
@@ -121,6 +120,10 @@ public sealed class RecipeProbe
                 });
     }
 
+    /// <summary>The model that the run begins with, without the adapter that it goes on with where that is absent.</summary>
+    private ModelSource Model() => IsThere(_recipe.Adapter.AdapterNameOrPath) ? AdapterPlan.Source(_recipe)
+        : AdapterPlan.Grown(_recipe, ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path"));
+
     /// <summary>Whether a name means a folder that is there, or there is none; what is absent is told of by itself.</summary>
     private static bool IsThere(string? name) => name is null || ModelFolder.Locate(name) is not null;
 
@@ -142,8 +145,7 @@ public sealed class RecipeProbe
         if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
             && (File.Exists(Path.Combine(model, "config.json")) || ModelFolder.IsAdapter(model)))
         {
-            TrainingPlan.RequireVocabulary(tokenizer, (IsThere(_recipe.Adapter.AdapterNameOrPath) ? AdapterPlan.Source(_recipe)
-                : ModelSource.Find(_recipe.Model.ModelNameOrPath!)).Config(), model);
+            TrainingPlan.RequireVocabulary(tokenizer, Model().Config(), model);
             if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
                 && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);

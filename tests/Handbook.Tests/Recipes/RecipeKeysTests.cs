@@ -45,6 +45,7 @@ public sealed class RecipeKeysTests
         ["loss_weights"] = "WeightAt|LossWeights",
         ["f_alpha_divergence_coef"] = "AlphaDivergence|FAlphaDivergenceCoef",
         ["trl_compat"] = "IsCompatible|TrlCompat",
+        ["new_special_tokens"] = "NewSpecialTokens|TokensToAdd",
         ["truncation_mode"] = "Truncation|TruncationMode",
         ["precompute_ref_log_probs"] = "PrecomputesReference|PrecomputeRefLogProbs",
         ["reward_weights"] = "WeightAt",

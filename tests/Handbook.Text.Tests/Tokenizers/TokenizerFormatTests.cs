@@ -69,7 +69,8 @@ public sealed class TokenizerFormatTests
     public void Pieces_are_merged_by_score_and_unknown_text_falls_back_to_bytes()
     {
         var tokenizer = Load(Piece("<unk>", 0, 2), Piece("<s>", 0, 3), Piece("</s>", 0, 3), Piece("<0xC3>", 0, 6),
-            Piece("<0xA9>", 0, 6), Piece("▁", -1), Piece("a", -2), Piece("b", -3), Piece("ab", -4), Piece("▁a", -5), Piece("▁ab", -6), Spec(bpe: true, bytes: true));
+            Piece("<0xA9>", 0, 6), Piece("▁", -1), Piece("a", -2), Piece("b", -3), Piece("ab", -4), Piece("▁a", -5), Piece("▁ab", -6),
+            Spec(bpe: true, bytes: true));
         Assert.Equal([10], tokenizer.Encode("ab"));
         Assert.Equal([9, 6, 3, 4, 8], tokenizer.Encode("aaéab"));
         Assert.Equal("aaéab", tokenizer.Decode([9, 6, 3, 4, 8]));
