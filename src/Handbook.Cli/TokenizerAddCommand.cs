@@ -22,7 +22,8 @@ internal static class TokenizerAddCommand
         var seed = new Option<long>("--seed") { Description = "seed of the new rows", DefaultValueFactory = _ => 42 };
         var output = new Option<DirectoryInfo>("--output") { Description = "folder to write to", Required = true };
         var command = new Command("add",
-            "Add special tokens. In the folder of a model its embedding and head get rows for them, which begin as the average row; config and generation config get the new end token.\n\nExamples:\n"
+            "Add special tokens. In the folder of a model its embedding and head get rows for them, which begin as the "
+            + "average row; config and generation config get the new end token.\n\nExamples:\n"
             + "  handbook tokenizer add models/tiny --chat-format --output models/tiny-chat\n"
             + "  handbook tokenizer add models/tiny --special-token \"<|tool|>\" --resize-to-multiple-of 64 --output models/tiny-tools")
         { path, special, chat, eos, pad, multiple, seed, output };

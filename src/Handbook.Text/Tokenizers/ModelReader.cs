@@ -62,9 +62,9 @@ internal static class ModelReader
 
     private static Dictionary<string, int> ReadVocabulary(ConfigNode node)
     {
-        var vocabulary = new Dictionary<string, int>(StringComparer.Ordinal);
         if (!node.IsObject)
             throw node.Wrong("an object of token to id");
+        var vocabulary = new Dictionary<string, int>(node.Json.GetPropertyCount(), StringComparer.Ordinal);
         foreach (var (token, id) in node.Members())
             vocabulary[token] = id.Json.ValueKind == JsonValueKind.Number && id.Json.TryGetInt32(out var number) && number >= 0 ? number
                 : throw new InputException(
@@ -88,49 +88,70 @@ internal static class ModelReader
         if (node.Json.ValueKind != JsonValueKind.Array)
             throw node.Wrong("a list of merges");
         var table = new MergeTable(node.Json.GetArrayLength());
-        var find = vocabulary.GetAlternateLookup<ReadOnlySpan<char>>();
-        var joined = new char[256];
+        var tokens = new MergedTokens(vocabulary);
+        // Texts of both tokens without a string for each of them: a large file has hundreds of thousands.
+        var buffer = new char[256];
         var (index, rank) = (0, 0);
         foreach (var item in node.Json.EnumerateArray())
         {
-            string left, right;
+            int left, length;
             if (item.ValueKind == JsonValueKind.String)
             {
-                var line = item.GetString()!;
-                if (line.StartsWith("#version", StringComparison.Ordinal))
+                length = Characters(item, ref buffer, 0);
+                var line = buffer.AsSpan(0, length);
+                if (line.StartsWith("#version"))
                 {
                     index++;
                     continue;
                 }
-                var space = line.IndexOf(' ');
-                if (space < 0 || line.IndexOf(' ', space + 1) >= 0)
+                left = line.IndexOf(' ');
+                if (left < 0 || line[(left + 1)..].Contains(' '))
                     throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
-                (left, right) = (line[..space], line[(space + 1)..]);
+                line[(left + 1)..].CopyTo(line[left..]);
+                length--;
             }
             else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String
                 && item[1].ValueKind == JsonValueKind.String)
-                (left, right) = (item[0].GetString()!, item[1].GetString()!);
+            {
+                left = Characters(item[0], ref buffer, 0);
+                length = left + Characters(item[1], ref buffer, left);
+            }
             else
                 throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");
-            if (!vocabulary.TryGetValue(left, out var leftId))
-                throw Outside(node, index, left, left, right);
-            if (!vocabulary.TryGetValue(right, out var rightId))
-                throw Outside(node, index, right, left, right);
-            var tail = right.AsSpan(Math.Min(prefix.Length, right.Length));
-            if (joined.Length < left.Length + tail.Length)
-                joined = new char[(left.Length + tail.Length) * 2];
-            left.CopyTo(joined);
-            tail.CopyTo(joined.AsSpan(left.Length));
-            var whole = joined.AsSpan(0, left.Length + tail.Length);
-            if (!find.TryGetValue(whole, out var id))
-                throw Outside(node, index, whole.ToString(), left, right);
+            var both = buffer.AsSpan(0, length);
+            var (leftId, rightId) = (tokens.Find(both[..left]), tokens.Find(both[left..]));
+            if (leftId < 0 || rightId < 0)
+                throw Outside(node, index, both[..left], both[left..], leftId < 0 ? both[..left] : both[left..]);
+            // A continuation loses its prefix.
+            var cut = Math.Min(prefix.Length, length - left);
+            var right = cut > 0 ? both[left..].ToString() : null;
+            both[(left + cut)..].CopyTo(both[left..]);
+            var whole = both[..(length - cut)];
+            var id = tokens.FindNext(whole);
+            if (id < 0)
+                throw Outside(node, index, both[..left], right is null ? both[left..] : right, whole);
             table.Add(leftId, rightId, rank++, id);
             index++;
         }
         return table;
     }
 
-    private static InputException Outside(ConfigNode node, int index, string token, string left, string right) => new(
+    /// <summary>Writes the characters of a JSON string into a buffer, which grows, and returns their number.</summary>
+    private static int Characters(JsonElement text, ref char[] buffer, int at)
+    {
+        var raw = System.Runtime.InteropServices.JsonMarshal.GetRawUtf8Value(text)[1..^1];
+        var escaped = raw.Contains((byte)'\\') ? new ConfigNode(text, "a merge").AsText() : null;
+        var most = escaped?.Length ?? raw.Length;
+        if (buffer.Length < at + most)
+            Array.Resize(ref buffer, (at + most) * 2);
+        if (escaped is null)
+            return System.Text.Encoding.UTF8.GetChars(raw, buffer.AsSpan(at));
+        escaped.CopyTo(buffer.AsSpan(at));
+        return most;
+    }
+
+    private static InputException Outside(ConfigNode node, int index, ReadOnlySpan<char> left, ReadOnlySpan<char> right,
+        ReadOnlySpan<char> token) => new(
         $"{node.Path}[{index}] (\"{left}\" + \"{right}\") needs token \"{token}\", which is not in the vocabulary",
         "a merge joins two tokens into a third; all three need ids", "check that vocab and merges come from the same tokenizer");
 }

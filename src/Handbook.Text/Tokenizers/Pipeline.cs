@@ -12,6 +12,10 @@ namespace Handbook.Text.Tokenizers;
 internal sealed class Pipeline
 {
     private readonly ConcurrentBag<EncodeScratch> _scratch = [];
+    private readonly Lazy<DecodePlan?> _plan;
+
+    public Pipeline() => _plan = new(() => DecodePlan.Of(Decoder!, TokenOf, id => TokenOf(id) is { } token && Added!.IsSpecial(token),
+        Math.Max(Model!.IdLimit, Added!.Tokens.Select(token => token.Id + 1).DefaultIfEmpty(0).Max())));
 
     public required Normalizer? Normalizer { get; init; }
 
@@ -21,7 +25,7 @@ internal sealed class Pipeline
 
     public required PostProcessor? PostProcessor { get; init; }
 
-    public required TokenDecoder? Decoder { get; init; }
+    public required TokenDecoder Decoder { get; init; }
 
     public required AddedVocabulary Added { get; init; }
 
@@ -74,6 +78,8 @@ internal sealed class Pipeline
     /// token that changes so is then not skipped.</param>
     public string Decode(ReadOnlySpan<int> ids, bool skipSpecialTokens, bool normalized = false)
     {
+        if (!normalized && _plan.Value is { } plan)
+            return plan.Decode(ids, skipSpecialTokens);
         var tokens = new List<string>(ids.Length);
         foreach (var id in ids)
         {
@@ -82,7 +88,7 @@ internal sealed class Pipeline
             if (token is not null && !(skipSpecialTokens && Added.IsSpecial(token)))
                 tokens.Add(token);
         }
-        return Decoder is null ? string.Join(' ', tokens) : string.Concat(Decoder.Apply(tokens));
+        return string.Concat(Decoder.Apply(tokens));
     }
 
     private EncodedPart EncodePart(string text, int typeId)

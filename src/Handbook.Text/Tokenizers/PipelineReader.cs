@@ -40,7 +40,7 @@ internal static class PipelineReader
             PreTokenizer = root.Find("pre_tokenizer") is not { } p ? null
                 : config?.PrefixSpace is { } prefix ? PreTokenizerReader.Read(p, prefix) : PreTokenizerReader.Read(p),
             PostProcessor = postProcessor,
-            Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : null,
+            Decoder = root.Find("decoder") is { } d ? DecoderReader.Read(d) : new SpacedDecoder(),
             Added = added,
             Changes = Changes(tokens.Count > listed.Count ? added.Tokens : [],
                 ReferenceEquals(postProcessor, published) ? null : postProcessor?.Frame, splitsSpecial, config?.PrefixSpace),

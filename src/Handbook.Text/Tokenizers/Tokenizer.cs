@@ -14,13 +14,20 @@ public sealed class Tokenizer
     private readonly Pipeline _pipeline;
     private readonly TokenizerFolder _files;
     private readonly TokenizerSettings _settings;
+    private readonly Lazy<string> _fingerprint;
 
     private Tokenizer(TokenizerFolder files, Pipeline pipeline, TokenizerSettings settings)
     {
         _files = files;
         _pipeline = pipeline;
         _settings = settings;
-        Fingerprint = Convert.ToHexStringLower(SHA256.HashData([.. files.Tokenizer, .. pipeline.Changes]));
+        _fingerprint = new(() =>
+        {
+            using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+            hash.AppendData(files.Tokenizer);
+            hash.AppendData(pipeline.Changes);
+            return Convert.ToHexStringLower(hash.GetHashAndReset());
+        });
         VocabularySize = pipeline.Model.Vocabulary.Count
             + pipeline.Added.Tokens.Count(token => !pipeline.Model.Vocabulary.ContainsKey(token.Content));
     }
@@ -32,7 +39,7 @@ public sealed class Tokenizer
     public int ModelVocabularySize => _pipeline.Model.Vocabulary.Count;
 
     /// <summary>SHA-256 (hex) over everything that changes ids.</summary>
-    public string Fingerprint { get; }
+    public string Fingerprint => _fingerprint.Value;
 
     /// <summary>The named special tokens: <c>bos_token</c> → <c>&lt;s&gt;</c> and so on, for the variables of chat templates.</summary>
     public IReadOnlyDictionary<string, string> SpecialTokens => _settings.SpecialTokens;

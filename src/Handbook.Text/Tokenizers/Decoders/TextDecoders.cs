@@ -7,6 +7,8 @@ namespace Handbook.Text.Tokenizers.Decoders;
 internal sealed class FuseDecoder : TokenDecoder
 {
     public override List<string> Apply(List<string> tokens) => [string.Concat(tokens)];
+
+    public override DecoderKind Kind => DecoderKind.Fuse;
 }
 
 /// <summary>Replaces every match of a pattern in each token.</summary>
@@ -31,17 +33,21 @@ internal sealed class ReplaceDecoder(IMatcher pattern, string content) : TokenDe
 /// <summary>Removes a character up to so many times at the ends of each token.</summary>
 internal sealed class StripDecoder(int content, int start, int stop) : TokenDecoder
 {
+    private readonly string _content = new Rune(content).ToString();
+
     public override List<string> Apply(List<string> tokens) => tokens.ConvertAll(Strip);
 
     private string Strip(string token)
     {
-        var points = CodePoints.Of(token);
-        int first = 0, last = points.Length;
-        while (first < start && first < points.Length && points[first] == content)
-            first++;
-        while (points.Length - last < stop && last > 0 && points[last - 1] == content)
-            last--;
-        return first == 0 && last == points.Length ? token : CodePoints.ToText(points.AsSpan(first, Math.Max(0, last - first)));
+        var text = token.AsSpan();
+        var (front, back) = (0, 0);
+        for (; front < start && text.StartsWith(_content, StringComparison.Ordinal); front++)
+            text = text[_content.Length..];
+        // What the front has taken is not there for the back, but counts as text that the back has walked over.
+        for (var rest = token.AsSpan(); back < stop && rest.EndsWith(_content, StringComparison.Ordinal); back++)
+            rest = rest[..^_content.Length];
+        var kept = token.Length - (front + back) * _content.Length;
+        return front + back == 0 ? token : kept <= 0 ? "" : token.Substring(front * _content.Length, kept);
     }
 }
 
@@ -83,7 +89,10 @@ internal sealed class ByteFallbackDecoder : TokenDecoder
         }
     }
 
-    private static byte? ByteOf(string token) =>
+    public override DecoderKind Kind => DecoderKind.Fallback;
+
+    /// <summary>The byte that a token stands for; null for none.</summary>
+    public static byte? ByteOf(string token) =>
         token.Length == 6 && token.StartsWith("<0x", StringComparison.Ordinal) && token[5] == '>'
             && byte.TryParse(token.AsSpan(3, 2), NumberStyles.AllowHexSpecifier, null, out var value) ? value : null;
 }
@@ -128,6 +137,8 @@ internal sealed class WordPieceDecoder(string prefix, bool cleanUp) : TokenDecod
 /// <summary>Output of speech models: repeated tokens count once, padding disappears.</summary>
 internal sealed class CtcDecoder(string padToken, string wordDelimiter, bool cleanUp) : TokenDecoder
 {
+    public override DecoderKind Kind => DecoderKind.Neighbours;
+
     public override List<string> Apply(List<string> tokens)
     {
         var result = new List<string>(tokens.Count);

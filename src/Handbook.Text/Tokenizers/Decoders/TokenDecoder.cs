@@ -6,10 +6,41 @@ namespace Handbook.Text.Tokenizers.Decoders;
 internal abstract class TokenDecoder
 {
     public abstract List<string> Apply(List<string> tokens);
+
+    /// <summary>What the step looks at.</summary>
+    public virtual DecoderKind Kind => DecoderKind.Local;
+
+    /// <summary>The steps one after the other.</summary>
+    public virtual IEnumerable<TokenDecoder> Steps => [this];
+}
+
+/// <summary>What a step of a decoder looks at.</summary>
+internal enum DecoderKind
+{
+    /// <summary>Each token by itself, and whether it is the first or the last; as many come out as went in.</summary>
+    Local,
+    /// <summary>The bytes that tokens are written with, which it joins.</summary>
+    Bytes,
+    /// <summary>Runs of byte tokens.</summary>
+    Fallback,
+    /// <summary>Joins all.</summary>
+    Fuse,
+    /// <summary>Tokens with their neighbours.</summary>
+    Neighbours,
+}
+
+/// <summary>Tokens with a space between them: the text where a file names no decoder.</summary>
+internal sealed class SpacedDecoder : TokenDecoder
+{
+    public override List<string> Apply(List<string> tokens) => [.. tokens.Select((token, index) => index == 0 ? token : " " + token)];
 }
 
 internal sealed class SequenceDecoder(TokenDecoder[] steps) : TokenDecoder
 {
+    public bool IsEmpty => steps.Length == 0;
+
+    public override IEnumerable<TokenDecoder> Steps => steps.SelectMany(step => step.Steps);
+
     public override List<string> Apply(List<string> tokens)
     {
         foreach (var step in steps)
@@ -25,21 +56,27 @@ internal sealed class ByteLevelDecoder : TokenDecoder
     {
         var bytes = new List<byte>();
         foreach (var token in tokens)
-        {
-            var start = bytes.Count;
-            foreach (var character in token)
-            {
-                var value = ByteAlphabet.ByteOf(character);
-                if (value < 0)
-                {
-                    // Not written in the byte alphabet: an added token that means itself.
-                    bytes.RemoveRange(start, bytes.Count - start);
-                    bytes.AddRange(System.Text.Encoding.UTF8.GetBytes(token));
-                    break;
-                }
-                bytes.Add((byte)value);
-            }
-        }
+            Append(token, bytes);
         return [System.Text.Encoding.UTF8.GetString(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(bytes))];
+    }
+
+    public override DecoderKind Kind => DecoderKind.Bytes;
+
+    /// <summary>Appends the bytes that a token is written with.</summary>
+    public static void Append(string token, List<byte> bytes)
+    {
+        var start = bytes.Count;
+        foreach (var character in token)
+        {
+            var value = ByteAlphabet.ByteOf(character);
+            if (value < 0)
+            {
+                // Not written in the byte alphabet: an added token that means itself.
+                bytes.RemoveRange(start, bytes.Count - start);
+                bytes.AddRange(System.Text.Encoding.UTF8.GetBytes(token));
+                return;
+            }
+            bytes.Add((byte)value);
+        }
     }
 }

@@ -66,6 +66,8 @@ internal sealed class BpeModel : Model
 
     public override string? UnknownToken => _options.UnkToken;
 
+    public override int IdLimit => _tokens.Length;
+
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id] : null;
 
     public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)

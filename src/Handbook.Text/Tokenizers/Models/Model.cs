@@ -14,6 +14,9 @@ internal abstract class Model
 
     public abstract string? TokenOf(int id);
 
+    /// <summary>One more than the largest id.</summary>
+    public abstract int IdLimit { get; }
+
     /// <summary>Appends the tokens of a piece, each with the number of UTF-8 bytes of the piece that it covers.</summary>
     public abstract void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink);
 }

@@ -51,6 +51,8 @@ internal sealed class UnigramModel : Model
 
     public override bool UnknownKeepsText => true;
 
+    public override int IdLimit => _tokens.Length;
+
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id].Token : null;
 
     public override void Encode(ReadOnlySpan<int> piece, EncodeScratch scratch, TokenSink sink)

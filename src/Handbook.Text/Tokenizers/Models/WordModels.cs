@@ -20,6 +20,8 @@ internal abstract class DictionaryModel : Model
 
     public override string UnknownToken { get; }
 
+    public override int IdLimit => _tokens.Length;
+
     public override string? TokenOf(int id) => (uint)id < (uint)_tokens.Length ? _tokens[id] : null;
 
     protected int UnknownId(ReadOnlySpan<int> piece) => Vocabulary.TryGetValue(UnknownToken, out var id) ? id
