@@ -1,7 +1,7 @@
 # Every target sets up what it needs first, and may be repeated. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-all golden check-libtorch bench pack lint format clean
+.PHONY: help setup build demo test test-all golden fuzz check-libtorch bench pack lint format clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -23,6 +23,9 @@ test-all: build  ## all tests
 
 golden: build    ## golden cases of another folder: make golden SHARED=DIR
 	@tools/run-tests.sh golden "$(SHARED)"
+
+fuzz: build      ## damaged files of every kind, 200,000 of each, and a million random texts: make fuzz CASES=200000
+	@tools/run-tests.sh fuzz "$(CASES)"
 
 check-libtorch: build ## native library and tests on the libtorch of Debian 13 and of unstable (as root)
 	@tools/check-libtorch.sh

@@ -2,6 +2,7 @@
 # Runs the built test projects and ends with "N passed, N failed". A test process that dies counts as a failure.
 #   tools/run-tests.sh              without the tests marked slow, and without those that need a GPU
 #   tools/run-tests.sh all          the slow ones too (and the GPU ones where there is a GPU)
+#   tools/run-tests.sh fuzz [N]     damaged files of every kind, N of each (200,000), and random texts; HANDBOOK_FUZZ=N does the same
 #   tools/run-tests.sh golden DIR   only the golden cases, of another shared folder; a case that cannot run yet is a failure
 set -uo pipefail
 source "$(dirname "$0")/env.sh"
@@ -19,7 +20,12 @@ case $kind in
         export HANDBOOK_SHARED HANDBOOK_GOLDEN=1
         filters=(-trait kind=golden "${gpu[@]}")
         ;;
-    *) die "tools/run-tests.sh: unknown kind '$kind'; there are: quick, all, golden DIR" ;;
+    fuzz)
+        HANDBOOK_FUZZ=${2:-200000}
+        export HANDBOOK_FUZZ HANDBOOK_TEST_TIMEOUT=${HANDBOOK_TEST_TIMEOUT:-86400}
+        filters=(-trait kind=fuzz)
+        ;;
+    *) die "tools/run-tests.sh: unknown kind '$kind'; there are: quick, all, fuzz [N], golden DIR" ;;
 esac
 
 results=$root/build/test-results
@@ -51,7 +57,7 @@ run() {
 
 for project in "$root"/tests/*.Tests/; do run "$(basename "$project")"; done
 # Kernels and products once more on each lesser path of this processor.
-if [ "$kind" != golden ] && [ -z "${HANDBOOK_CPU:-}" ]; then
+if [ "$kind" != golden ] && [ "$kind" != fuzz ] && [ -z "${HANDBOOK_CPU:-}" ]; then
     filters+=(-trait- needs=processes)     # what goes between processes is the same
     has() { for flag in "$@"; do grep -qw -m 1 "$flag" /proc/cpuinfo || return 1; done; }
     if has avx512f avx512bw avx512dq avx512vl; then

@@ -30,20 +30,7 @@ internal readonly record struct ConfigNode(JsonElement Json, string Path)
 
     public int Number(string name, int otherwise) => Find(name)?.AsNumber() ?? otherwise;
 
-    public string AsText()
-    {
-        if (Json.ValueKind != JsonValueKind.String)
-            throw Wrong("a string");
-        try
-        {
-            return Json.GetString()!;
-        }
-        catch (InvalidOperationException broken)
-        {
-            throw new InputException($"{Path} is not valid Unicode: {Shown}", "half of a surrogate pair stands alone",
-                "repair the string", broken);
-        }
-    }
+    public string AsText() => Json.ValueKind == JsonValueKind.String ? Json.GetString()! : throw Wrong("a string");
 
     public bool AsFlag() => Json.ValueKind switch
     {

@@ -127,7 +127,7 @@ internal sealed class ConfiguredTokens
                 throw new InputException($"{ConfigName}: {DecoderKey}.{id} is not a token under its id", fix: Compare);
             _decoder.Add(new Source(flags, ConfigName).AddedToken($"{DecoderKey}.{id}", number));
         }
-        _decoder.Sort((a, b) => a.Id.CompareTo(b.Id));
+        Order();
     }
 
     private void ReadAddedTokens(JsonObject added)
@@ -140,6 +140,13 @@ internal sealed class ConfiguredTokens
             var special = _named.Exists(pair => pair.Token.Content == content) || _extra.Exists(token => token.Content == content);
             _decoder.Add(new(id, content, false, false, false, Normalized: !special, special));
         }
+        Order();
+    }
+
+    /// <summary>In the order of the ids; a token without text is none, as in the reference.</summary>
+    private void Order()
+    {
+        _decoder.RemoveAll(token => token.Content.Length == 0);
         _decoder.Sort((a, b) => a.Id.CompareTo(b.Id));
     }
 

@@ -73,13 +73,17 @@ internal sealed record TokenizerFolder
     }
 
     /// <summary>Parses a JSON file, with the place of the first mistake in the message.</summary>
-    public static JsonDocument Parse(ReadOnlyMemory<byte> bytes, string name)
+    /// <param name="unique">Whether two members of one name are a mistake; else the last one counts.</param>
+    public static JsonDocument Parse(ReadOnlyMemory<byte> bytes, string name, bool unique = false)
     {
         try
         {
             if (bytes.Span.StartsWith("\uFEFF"u8))
                 bytes = bytes[3..];
-            return JsonDocument.Parse(bytes, new() { MaxDepth = 128 });
+            // The parser looks at strings only when they are asked for, and then throws what is no message.
+            if (UnicodeMistake.Find(bytes.Span) is { } mistake)
+                throw new InputException($"{name}:{mistake.Line} is not valid Unicode: {mistake.What}", fix: "repair the string");
+            return JsonDocument.Parse(bytes, new() { MaxDepth = 128, AllowDuplicateProperties = !unique });
         }
         catch (JsonException broken)
         {
@@ -122,7 +126,7 @@ internal sealed record TokenizerFolder
     {
         if (!File.Exists(file))
             return null;
-        using var document = Parse(File.ReadAllBytes(file), file);
+        using var document = Parse(File.ReadAllBytes(file), file, unique: true);
         return document.RootElement.ValueKind == JsonValueKind.Object ? JsonObject.Create(document.RootElement.Clone())
             : throw new ConfigNode(document.RootElement, file).Wrong("an object");
     }

@@ -4,6 +4,7 @@ using Handbook.Base;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Text.Tokenizers.PreTokenizers;
+using static Handbook.Text.Tests.Tokenizers.SentencePieces;
 
 namespace Handbook.Text.Tests.Tokenizers;
 
@@ -80,7 +81,7 @@ public sealed class TokenizerFormatTests
     public void A_file_without_a_class_gets_the_pipeline_that_it_states_itself()
     {
         var tokenizer = Load(Piece("<unk>", 0, 2), Piece("▁", -1), Piece("a", -2), Piece("▁a", -3), Spec(bpe: false, bytes: false),
-            Field(3, [.. Number(3, 0), .. Number(4, 1)]));
+            Normalizer(addsPrefix: false, removesSpaces: true));
         Assert.Equal([2, 3], tokenizer.Encode("  a  a "));              // no space before the text, and one of two
     }
 
@@ -192,15 +193,4 @@ public sealed class TokenizerFormatTests
         File.WriteAllBytes(folder["tokenizer.model"], [.. fields.SelectMany(field => field)]);
         return Tokenizer.Load(folder["tokenizer.model"]);
     }
-
-    private static byte[] Piece(string text, float score, int kind = 1) =>
-        Field(1, [.. Field(1, System.Text.Encoding.UTF8.GetBytes(text)), 0x15, .. BitConverter.GetBytes(score), .. Number(3, kind)]);
-
-    private static byte[] Spec(bool bpe, bool bytes) => Field(2, [.. Number(3, bpe ? 2 : 1), .. Number(35, bytes ? 1 : 0)]);
-
-    private static byte[] Number(int field, int value) => [.. Variable(field << 3), .. Variable(value)];
-
-    private static byte[] Field(int field, byte[] content) => [.. Variable((field << 3) | 2), .. Variable(content.Length), .. content];
-
-    private static byte[] Variable(int value) => value < 0x80 ? [(byte)value] : [(byte)(value | 0x80), .. Variable(value >> 7)];
 }

@@ -1,0 +1,80 @@
+using System.Text;
+using Handbook.Models.Files;
+using Handbook.Models.Tests.Files;
+using Handbook.Testing;
+using Handbook.Torch;
+
+namespace Handbook.Models.Tests.Fuzz;
+
+/// <summary>Damaged weights and configs: tensors inside the file, or a message.</summary>
+[Trait("kind", "fuzz")]
+public sealed class ModelFileFuzzTests : IDisposable
+{
+    private static readonly float[] s_numbers = [1, 2, 3, 4, 5, 6, 7, 8];
+
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void A_damaged_safetensors_file_gives_its_tensors_or_a_message()
+    {
+        WeightFilesWriter.Save(_folder["seed"], [TensorToSave.From("a", s_numbers, 2, 4), TensorToSave.From("b.weight", s_numbers[..6], 3, 2)]);
+        FuzzRun.Over("model.safetensors", [File.ReadAllBytes(_folder["seed", "model.safetensors"])],
+            ["\"dtype\":\"BF16\"", "\"shape\":[", "\"data_offsets\":[0,8]", "9223372036854775807", "-1", "__metadata__", "\"F8_E4M3\""], 500,
+            bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "model.safetensors", bytes));
+    }
+
+    [Fact]
+    public void A_damaged_index_of_weights_gives_its_tensors_or_a_message()
+    {
+        WeightFilesWriter.Save(_folder.Path, [TensorToSave.From("a", s_numbers, 8), TensorToSave.From("b", s_numbers, 8)],
+            new() { MaxShardBytes = 40 });
+        FuzzRun.Over("model.safetensors.index.json", [File.ReadAllBytes(_folder["model.safetensors.index.json"])],
+            ["weight_map", "model-00001-of-00002.safetensors", "../", "\"a\":", "null"], 200,
+            bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "model.safetensors.index.json", bytes));
+    }
+
+    [Fact]
+    public void A_damaged_pickle_gives_its_tensors_or_a_message()
+    {
+        var storage = System.Runtime.InteropServices.MemoryMarshal.AsBytes(s_numbers.AsSpan()).ToArray();
+        byte[][] pickles = [PickleBytes.OneTensor(8, 2, [2, 2], [2, 1]), PickleBytes.OneTensor(8, 0, [4], [2], "HalfStorage")];
+        // The pickle itself is damaged inside a zip that is whole; and whole files are.
+        FuzzRun.Over("data.pkl", pickles, ["torch._utils", "_rebuild_tensor_v2", "c__builtin__\neval\n", "\x8a\x08", "(lp0\n", "}q\0", "R", "b"], 500,
+            bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "x.bin", PickleBytes.Zip(bytes, storage)));
+        FuzzRun.Over("pytorch_model.bin", [.. pickles.Select(pickle => PickleBytes.Zip(pickle, storage)),
+            PickleBytes.Legacy(new PickleBytes().Code("}").Text("w").Tensor("0", 8, 6, [2], [1], legacy: true).Code("s").Done(), s_numbers)],
+            ["PK\x03\x04", "PK\x01\x02", "m/data/0", "data.pkl"], 500,
+            bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "x.bin", bytes));
+    }
+
+    [Fact]
+    public void A_damaged_config_gives_a_network_or_a_message()
+    {
+        byte[][] seeds = [.. new[] { Some.Gpt2(), Some.Llama(), Some.Mixtral(), Some.Llama(("model_type", "gemma")),
+            Some.Llama(("model_type", "qwen2"), ("rope_theta", 10000.0), ("tie_word_embeddings", true)),
+            Some.Llama(("rope_scaling", System.Text.Json.Nodes.JsonNode.Parse(
+                """{"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 32}"""))) }
+            .Select(config => Encoding.UTF8.GetBytes(config.Json.ToJsonString()))];
+        FuzzRun.Over("config.json", seeds, ["llama", "gpt2", "gpt_neox", "mixtral", "phi3", "olmo2", "rope_type", "yarn", "longrope", "dynamic",
+            "head_dim", "sliding_window", "bfloat16", "eos_token_id", "vocab_size", "hidden_act", "num_attention_heads"], 1000, bytes =>
+        {
+            var config = PublishedConfig.Parse(bytes, "config.json");
+            Assert.NotEmpty(config.Family.Parameters(config.Decoder, fused: true));
+        });
+    }
+
+    [Fact]
+    public void A_damaged_generation_config_gives_its_values_or_a_message()
+    {
+        var decoder = Some.Llama().Decoder;
+        FuzzRun.Over("generation_config.json",
+            ["""{"eos_token_id": [1, 2], "temperature": 0.7, "top_k": 50, "do_sample": true, "max_new_tokens": 64}"""u8.ToArray()],
+            ["eos_token_id", "null", "-1", "1e99"], 300, bytes =>
+        {
+            File.WriteAllBytes(_folder["generation_config.json"], bytes);
+            Assert.NotNull(GenerationDefaults.Load(_folder.Path, decoder).EosIds);
+        });
+    }
+}
