@@ -38,21 +38,40 @@ internal static class TokenizerTrainCommand
             Description = "how text is cut into words: gpt2, llama3 (at most three digits together) or qwen2 (single digits)",
             DefaultValueFactory = _ => SplitPattern.Gpt2
         };
+        var kind = new Option<string>("--kind")
+        {
+            Description = "bpe: byte-level byte pair encoding; unigram: as sentencepiece's; wordpiece: as BERT's, in lower case",
+            DefaultValueFactory = _ => "bpe"
+        };
+        kind.AcceptOnly("bpe", "unigram", "wordpiece");
         var length = new Option<int?>("--model-max-length") { Description = "longest input of the model, for tokenizer_config.json" };
-        var command = new Command("train", "Train a byte-level BPE tokenizer. The same texts give the same tokenizer.\n\nExamples:\n"
+        var command = new Command("train", "Train a tokenizer: byte-level BPE, unigram or WordPiece. The same texts give the same tokenizer.\n\nExamples:\n"
             + "  handbook tokenizer train corpus.txt --vocab-size 4096 --output models/tiny --eos-token \"<|end|>\"\n"
             + "  handbook tokenizer train chats.jsonl --vocab-size 8192 --output models/chat --special-token \"<|user|>\" --special-token "
                 + "\"<|assistant|>\" --chat-template chat.jinja")
         {
-            files, size, output, column, special, bos, eos, pad, template, frequency, pattern, length,
+            files, size, output, kind, column, special, bos, eos, pad, template, frequency, pattern, length,
         };
         command.SetAction(args =>
         {
-            var options = new BpeTrainerOptions
+            foreach (var (option, kinds) in new (Option, string)[] { (frequency, "bpe wordpiece"), (pattern, "bpe") })
+                if (args.GetResult(option) is { Implicit: false } && !kinds.Contains(args.GetValue(kind)!, StringComparison.Ordinal))
+                    throw new InputException($"{option.Name} has no effect with --kind {args.GetValue(kind)}",
+                        fix: $"leave it out, or train --kind {kinds.Split(' ')[0]}");
+            TrainerOptions options = args.GetValue(kind) switch
             {
-                VocabularySize = args.GetRequiredValue(size),
-                MinFrequency = args.GetValue(frequency),
-                Pattern = args.GetValue(pattern),
+                "unigram" => new UnigramTrainerOptions { VocabularySize = args.GetRequiredValue(size) },
+                "wordpiece" => new WordPieceTrainerOptions
+                { VocabularySize = args.GetRequiredValue(size), MinFrequency = args.GetValue(frequency) },
+                _ => new BpeTrainerOptions
+                {
+                    VocabularySize = args.GetRequiredValue(size),
+                    MinFrequency = args.GetValue(frequency),
+                    Pattern = args.GetValue(pattern),
+                },
+            };
+            options = options with
+            {
                 SpecialTokens = args.GetValue(special) ?? [],
                 BosToken = args.GetValue(bos),
                 EosToken = args.GetValue(eos),
@@ -65,11 +84,11 @@ internal static class TokenizerTrainCommand
         return command;
     }
 
-    private static void Run(string[] files, string column, BpeTrainerOptions options, string output)
+    private static void Run(string[] files, string column, TrainerOptions options, string output)
     {
         var clock = Stopwatch.StartNew();
         long texts = 0, characters = 0;
-        var tokenizer = BpeTrainer.Train(Counted(files.SelectMany(file => TextColumn.Read(file, column))), options);
+        var tokenizer = options.Train(Counted(files.SelectMany(file => TextColumn.Read(file, column))));
         if (characters == 0)
             throw new InputException($"no text in {string.Join(", ", files)}", "a tokenizer is learned from text",
                 "name files with text, or the right --column");
@@ -77,8 +96,9 @@ internal static class TokenizerTrainCommand
         Console.Out.WriteLine($"{tokenizer.VocabularySize} tokens from {texts} texts, {characters} characters, "
             + $"in {clock.Elapsed.TotalSeconds:F1} s → {output}");
         if (tokenizer.VocabularySize < options.VocabularySize)
-            Console.Error.WriteLine($"note: {options.VocabularySize} were asked for, but no further pair occurs {options.MinFrequency} "
-                + "times; more text or a lower --min-frequency gives more");
+            Console.Error.WriteLine($"note: {options.VocabularySize} were asked for, but no further "
+                + (options is UnigramTrainerOptions ? "part of a word is worth a token; more text gives more"
+                    : "pair occurs as often as --min-frequency says; more text or a lower one gives more"));
 
         IEnumerable<string> Counted(IEnumerable<string> all)
         {

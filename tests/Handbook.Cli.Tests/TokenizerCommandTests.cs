@@ -21,7 +21,7 @@ public sealed class TokenizerCommandTests : IDisposable
             "<|end|>", "--special-token", "<|user|>");
         Assert.Equal(0, trained.Code);
         Assert.StartsWith("275 tokens from 10 texts, 145 characters", trained.Out);
-        Assert.Contains("280 were asked for, but no further pair occurs 2 times", trained.Error);
+        Assert.Contains("280 were asked for, but no further pair occurs as often as --min-frequency says", trained.Error);
 
         var encoded = JsonDocument.Parse(Run("", "tokenizer", "encode", model, "the 𝔉<|end|>", "--json").Out).RootElement;
         Assert.Equal("[0,3]", encoded.GetProperty("offsets")[0].GetRawText());
@@ -33,6 +33,15 @@ public sealed class TokenizerCommandTests : IDisposable
         Assert.Contains("eos_token       <|end|>  id 1", inspected);
         Assert.Contains("pre_tokenizer   ByteLevel(trim_offsets, use_regex)", inspected);
         Assert.Contains("1 tokens, 3 characters", Run("the", "tokenizer", "encode", model).Out);
+
+        foreach (var (kind, name) in new[] { ("unigram", "Unigram"), ("wordpiece", "WordPiece") })
+        {
+            Assert.Equal(0, Run("", "tokenizer", "train", _folder["rows.jsonl"], "--kind", kind, "--vocab-size", "40", "--output",
+                _folder[kind]).Code);
+            Assert.Contains($"model           {name}(", Run("", "tokenizer", "inspect", _folder[kind]).Out);
+        }
+        Assert.Contains("--pattern has no effect with --kind unigram", Run("", "tokenizer", "train", _folder["rows.jsonl"], "--kind", "unigram",
+            "--vocab-size", "40", "--output", _folder["none"], "--pattern", "qwen2").Error);
     }
 
     [Fact]

@@ -7,30 +7,32 @@ namespace Handbook.Text.Tokenizers.Training;
 /// <summary>Writes what was learned in the published layout.</summary>
 internal static class TrainedTokenizer
 {
-    public static Tokenizer Create(List<string> tokens, List<(int Left, int Right)> merges, BpeTrainerOptions options)
+    public static Tokenizer Create(List<string> tokens, List<(int Left, int Right)> merges, BpeTrainerOptions options) => Create(new()
     {
-        var special = options.AllSpecialTokens;
-        return Tokenizer.Create(new()
-        {
-            Name = "tokenizer.json",
-            Tokenizer = Write(tokens, merges, special, options),
-            Config = Config(special, options),
-            SpecialTokensMap = Roles(options),
-            ChatTemplateFile = options.ChatTemplate,
-        });
-    }
+        AddedTokens = Added(options),
+        PreTokenizer = PreTokenizer(options.Pattern),
+        PostProcessor = PostProcessor(options),
+        Decoder = TokenizerJson.ByteLevel(addPrefixSpace: true, useRegex: true),
+        Model = TokenizerJson.Bpe(TokenizerJson.Vocabulary(tokens), merges.Select(merge => (tokens[merge.Left], tokens[merge.Right]))),
+    }, options);
 
-    private static byte[] Write(List<string> tokens, List<(int Left, int Right)> merges, string[] special,
-        BpeTrainerOptions options) => new TokenizerJson
-        {
-            AddedTokens = [.. special.Select((token, id) => Special(token, id))],
-            PreTokenizer = PreTokenizer(options.Pattern),
-            PostProcessor = PostProcessor(special, options),
-            Decoder = TokenizerJson.ByteLevel(addPrefixSpace: true, useRegex: true),
-            Model = TokenizerJson.Bpe(TokenizerJson.Vocabulary(tokens), merges.Select(merge => (tokens[merge.Left], tokens[merge.Right]))),
-        }.Write();
+    /// <summary>A tokenizer of a file, with the names and the template that the options give.</summary>
+    public static Tokenizer Create(TokenizerJson json, TrainerOptions options) => Tokenizer.Create(new()
+    {
+        Name = "tokenizer.json",
+        Tokenizer = json.Write(),
+        Config = Config(options),
+        SpecialTokensMap = Roles(options),
+        ChatTemplateFile = options.ChatTemplate,
+    });
 
-    private static AddedToken Special(string token, int id) => new(id, token, false, false, false, Normalized: false, Special: true);
+    /// <summary>The special tokens, whose ids are the first ones.</summary>
+    public static AddedToken[] Added(TrainerOptions options) => [.. options.AllSpecialTokens.Select((token, id) =>
+        new AddedToken(id, token, false, false, false, Normalized: false, Special: true))];
+
+    /// <summary>Puts the begin token before each text; null where there is none.</summary>
+    public static JsonObject? PostProcessor(TrainerOptions options) => options.BosToken is not { } bos ? null : TokenizerJson.Template(
+        [bos, "$A"], [(bos, 0), ("$A", 0), (bos, 1), ("$B", 1)], token => Array.IndexOf(options.AllSpecialTokens, token));
 
     private static JsonObject PreTokenizer(SplitPattern pattern) => pattern == SplitPattern.Gpt2
         ? TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: true)
@@ -38,15 +40,11 @@ internal static class TrainedTokenizer
             TokenizerJson.Split(pattern == SplitPattern.Llama3 ? SplitScanner.Llama3Pattern : SplitScanner.Qwen2Pattern),
             TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: false));
 
-    /// <summary>Puts the begin token before each text; null where there is none.</summary>
-    private static JsonObject? PostProcessor(string[] special, BpeTrainerOptions options) => options.BosToken is not { } bos ? null
-        : TokenizerJson.Template([bos, "$A"], [(bos, 0), ("$A", 0), (bos, 1), ("$B", 1)], token => Array.IndexOf(special, token));
-
-    private static JsonObject Config(string[] special, BpeTrainerOptions options)
+    private static JsonObject Config(TrainerOptions options)
     {
         var decoder = new JsonObject();
-        for (var id = 0; id < special.Length; id++)
-            decoder[$"{id}"] = TokenizerJson.Of(Special(special[id], id), withId: false);
+        foreach (var token in Added(options))
+            decoder[$"{token.Id}"] = TokenizerJson.Of(token, withId: false);
         var config = new JsonObject { ["added_tokens_decoder"] = decoder };
         foreach (var (role, token) in Roles(options))
             config[role] = token!.DeepClone();
@@ -57,11 +55,10 @@ internal static class TrainedTokenizer
         return config;
     }
 
-    private static JsonObject Roles(BpeTrainerOptions options)
+    private static JsonObject Roles(TrainerOptions options)
     {
         var roles = new JsonObject();
-        foreach (var (role, token) in new[] { ("bos_token", options.BosToken), ("eos_token", options.EosToken),
-            ("pad_token", options.PadToken) })
+        foreach (var (role, token) in options.Names)
             if (token is not null)
                 roles[role] = token;
         return roles;
