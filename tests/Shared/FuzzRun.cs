@@ -54,7 +54,8 @@ internal static class FuzzRun
         while (!worker.Join(TimeSpan.FromMilliseconds(200)))
             if (Stopwatch.GetElapsedTime(Volatile.Read(ref started)) > s_patience)
             {
-                failure ??= $"{Kept(name, Volatile.Read(ref number), mutator.Make(Volatile.Read(ref number)))}: still not read after {s_patience}";
+                var last = Volatile.Read(ref number);
+                failure ??= $"{Kept(name, last, mutator.Make(last))}: still not read after {s_patience}";
                 break;
             }
         Assert.True(failure is null, failure);

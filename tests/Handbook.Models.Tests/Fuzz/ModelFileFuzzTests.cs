@@ -19,7 +19,8 @@ public sealed class ModelFileFuzzTests : IDisposable
     [Fact]
     public void A_damaged_safetensors_file_gives_its_tensors_or_a_message()
     {
-        WeightFilesWriter.Save(_folder["seed"], [TensorToSave.From("a", s_numbers, 2, 4), TensorToSave.From("b.weight", s_numbers[..6], 3, 2)]);
+        WeightFilesWriter.Save(_folder["seed"],
+            [TensorToSave.From("a", s_numbers, 2, 4), TensorToSave.From("b.weight", s_numbers[..6], 3, 2)]);
         FuzzRun.Over("model.safetensors", [File.ReadAllBytes(_folder["seed", "model.safetensors"])],
             ["\"dtype\":\"BF16\"", "\"shape\":[", "\"data_offsets\":[0,8]", "9223372036854775807", "-1", "__metadata__", "\"F8_E4M3\""], 500,
             bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "model.safetensors", bytes));

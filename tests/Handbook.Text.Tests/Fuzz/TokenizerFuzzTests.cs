@@ -43,8 +43,8 @@ public sealed class TokenizerFuzzTests
     public void A_damaged_model_file_gives_an_answer_or_a_message()
     {
         using var folder = new TemporaryFolder();
-        FuzzRun.Over("tokenizer.model", [.. SentencePieces.All(), Bytes("YQ== 0\nYg== 1\nYWI= 2\nIA== 3\n")], ["\x0a\x05\x0a\x01", "▁", "YQ== 7\n"],
-            1500, bytes =>
+        FuzzRun.Over("tokenizer.model", [.. SentencePieces.All(), Bytes("YQ== 0\nYg== 1\nYWI= 2\nIA== 3\n")],
+            ["\x0a\x05\x0a\x01", "▁", "YQ== 7\n"], 1500, bytes =>
             {
                 File.WriteAllBytes(folder["tokenizer.model"], bytes);
                 File.WriteAllText(folder["tokenizer_config.json"], s_configs[bytes.Length % s_configs.Length]);

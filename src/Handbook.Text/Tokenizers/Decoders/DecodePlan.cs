@@ -4,7 +4,7 @@ using System.Text.Unicode;
 
 namespace Handbook.Text.Tokenizers.Decoders;
 
-/// <summary>A decoder as bytes for each id, found once: most steps look at a token alone, and whether it is the first or the last.</summary>
+/// <summary>A decoder as bytes for each id, found once: most steps look at a token alone, and whether it is the first or last.</summary>
 /// <remarks>The steps themselves are the plain version, and make the bytes; a test holds the two together on random ids.</remarks>
 internal sealed class DecodePlan
 {

@@ -3,7 +3,7 @@ using System.Text.Json.Nodes;
 
 namespace Handbook.Text.Tokenizers.Formats;
 
-/// <summary>The Python class that reads a tokenizer's files and says what they leave open: how texts are cut, what is around them.</summary>
+/// <summary>The Python class that reads a tokenizer's files and says what these leave open: how texts are cut, what is added.</summary>
 internal static class TokenizerClass
 {
     /// <summary>The class that reads the tokenizer of a model type.</summary>
