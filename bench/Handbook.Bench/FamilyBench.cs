@@ -35,14 +35,15 @@ internal static class FamilyBench
         ("norms-of-sums", """{ "model_type": "opt", "ffn_dim": 2048, "do_layer_norm_before": false }"""),
         ("biased-head", """{ "model_type": "phi", "intermediate_size": 2048 }"""),
         ("experts", $$"""{ "model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, {{Grouped}} }"""),
-        ("small-experts", $$"""{ "model_type": "qwen3_moe", "num_experts": 32, "num_experts_per_tok": 8, "moe_intermediate_size": 192, {{Grouped}} }"""),
-        ("shared-expert", $$"""{ "model_type": "qwen2_moe", "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 192,
-            "shared_expert_intermediate_size": 768, {{Grouped}} }"""),
-        ("stacked-experts-and-sinks", $$"""{ "model_type": "gpt_oss", "num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": 128,
-            {{Grouped}} }"""),
-        ("latent", """{ "model_type": "deepseek_v3", "intermediate_size": 1536, "q_lora_rank": 256, "kv_lora_rank": 128, "qk_nope_head_dim": 64,
-            "qk_rope_head_dim": 32, "v_head_dim": 64, "n_routed_experts": 16, "num_experts_per_tok": 4, "n_group": 4, "topk_group": 2,
-            "moe_intermediate_size": 256, "first_k_dense_replace": 1 }"""),
+        ("small-experts", $$"""{ "model_type": "qwen3_moe", "num_experts": 32, "num_experts_per_tok": 8, """
+            + $$""" "moe_intermediate_size": 192, {{Grouped}} }"""),
+        ("shared-expert", $$"""{ "model_type": "qwen2_moe", "num_experts": 16, "num_experts_per_tok": 4, """
+            + $$""" "moe_intermediate_size": 192, "shared_expert_intermediate_size": 768, {{Grouped}} }"""),
+        ("stacked-experts-and-sinks", $$"""{ "model_type": "gpt_oss", "num_local_experts": 8, "num_experts_per_tok": 2, """
+            + $$""" "sliding_window": 128, {{Grouped}} }"""),
+        ("latent", """{ "model_type": "deepseek_v3", "intermediate_size": 1536, "q_lora_rank": 256, "kv_lora_rank": 128, """
+            + """ "qk_nope_head_dim": 64, "qk_rope_head_dim": 32, "v_head_dim": 64, "n_routed_experts": 16, "num_experts_per_tok": 4, """
+            + """ "n_group": 4, "topk_group": 2, "moe_intermediate_size": 256, "first_k_dense_replace": 1 }"""),
     ];
 
     public static IEnumerable<string> Kinds => s_all.Select(each => each.Kind);

@@ -53,7 +53,7 @@ internal static class Plain
         var width = x.Size(1) / 2;
         var (gate, up) = (x.Narrow(1, 0, width), x.Narrow(1, width, width));
         if (form.Limit > 0)
-            (gate, up) = (form.Limit - (form.Limit - gate).Relu(), up.Clamp(form.Limit));
+            (gate, up) = (gate - (gate - form.Limit).Relu(), up.Clamp(form.Limit));
         return scope.Keep(Activate(gate, activation) * (up + form.UpOffset));
     }
 
