@@ -18,9 +18,8 @@ internal static class TrainCommand
     /// <summary>The command of every method, in the order of their table.</summary>
     public static IEnumerable<Command> All => MethodDefinition.All.Select(Create);
 
-    /// <summary>Those that may be run as several processes.</summary>
-    public static IReadOnlyList<string> Names { get; } =
-        [.. MethodDefinition.All.Where(method => !method.IsPipeline).Select(method => method.Name)];
+    /// <summary>Their names: they may be run as several processes.</summary>
+    public static IReadOnlyList<string> Names { get; } = [.. MethodDefinition.All.Select(method => method.Name)];
 
     private static Command Create(MethodDefinition method)
     {
@@ -50,16 +49,16 @@ internal static class TrainCommand
         if (place is not { WorldSize: > 1 })
         {
             Console.Error.Write(diagnostics.ToString());        // notes: what has no effect here
-            return Code(method.IsPipeline ? RejectionRun.Run(recipe, new ConsoleObserver(live), Program.CommandLine, cancel).End
-                : TrainingRun.Run(recipe, new ConsoleObserver(live), Program.CommandLine, cancel).End);
+            return Code(Run(recipe, new ConsoleObserver(live), Workers.Alone, cancel));
         }
-        if (method.IsPipeline)
-            throw new InputException($"{method.Name} runs as one process, and this is one of {place.WorldSize}",
-                why: "its rounds are not shared out yet", fix: "start it without launch, torchrun or srun");
         if (place.Rank == 0)
             Console.Error.Write(diagnostics.ToString());
         return Code(RunAsRank(place, recipe, live, cancel));
     }
+
+    private static RunEnd Run(Recipe recipe, IRunObserver observer, Workers workers, CancellationToken cancel) =>
+        recipe.Definition.IsPipeline ? RejectionRun.Run(recipe, observer, Program.CommandLine, workers, cancel).End
+            : TrainingRun.Run(recipe, null, observer, Program.CommandLine, cancel, workers).End;
 
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
     private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
@@ -70,7 +69,7 @@ internal static class TrainCommand
             IRunObserver observer = place.Rank == 0 ? new ConsoleObserver(live) : RunObservers.None;
             observer.Said($"{job.Group.Size} processes on {job.Hosts.Distinct().Count()} host{(job.Hosts.Distinct().Count() == 1 ? "" : "s")}: "
                 + string.Join(", ", job.Hosts.GroupBy(host => host).Select(host => $"{host.Count()} on {host.Key}")));
-            return TrainingRun.Run(recipe, null, observer, Program.CommandLine, cancel, job.Workers).End;
+            return Run(recipe, observer, job.Workers, cancel);
         }
         catch (Exception failure) when (failure is not RankFailedException)
         {

@@ -83,6 +83,28 @@ internal sealed class HandbookProcess : IDisposable
         }
     }
 
+    /// <summary>The process of a rank that runs in this folder; null where there is none.</summary>
+    public Process? Rank(int rank)
+    {
+        foreach (var process in Process.GetProcesses())
+        {
+            try
+            {
+                if (new FileInfo($"/proc/{process.Id}/cwd").ResolveLinkTarget(true)?.FullName == Folder
+                    && File.ReadAllText($"/proc/{process.Id}/cmdline") is var words
+                    && !words.Contains("\0launch\0", StringComparison.Ordinal) && words.Contains("handbook-cli.dll\0", StringComparison.Ordinal)
+                    && File.ReadAllText($"/proc/{process.Id}/environ").Split('\0').Contains($"RANK={rank}"))
+                    return process;
+            }
+            catch (Exception gone) when (gone is IOException or UnauthorizedAccessException)
+            {
+                // it has ended, or is another user's
+            }
+            process.Dispose();
+        }
+        return null;
+    }
+
     public void Dispose() => Directory.Delete(Folder, recursive: true);
 }
 

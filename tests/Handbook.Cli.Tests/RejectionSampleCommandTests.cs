@@ -42,15 +42,61 @@ public sealed class RejectionSampleCommandTests
             Assert.True(File.ReadAllBytes(Path.Combine(handbook.Folder, "whole", file)).AsSpan()
                 .SequenceEqual(File.ReadAllBytes(Path.Combine(handbook.Folder, "cut", file))), $"{file} differs");
 
-        int Lines() => File.Exists(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl"))
-            ? Count(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl")) : 0;
+        int Lines() => Count(Path.Combine(handbook.Folder, "cut", "round-1", "answers.jsonl"));
+    }
 
-        static int Count(string path)
+    private static int Count(string path)
+    {
+        if (!File.Exists(path))
+            return 0;
+        using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
+        using var reader = new StreamReader(file);
+        return reader.ReadToEnd().Count(c => c == '\n');
+    }
+
+    [Theory]
+    [InlineData(0), InlineData(1)]
+    public async Task Processes_that_share_the_prompts_leave_the_files_of_one_whoever_is_killed(int rank)
+    {
+        using var handbook = Folder();
+        string[] same = ["samples.jsonl", "round-1/train.jsonl", "summary.json"];
+        SmallModel.Succeed(handbook.Run("rejection-sample", "recipe.yaml", "--output_dir=out", "--train_method=none"));
+        var whole = Array.ConvertAll(same, Read);
+        Directory.Delete(Path.Combine(handbook.Folder, "out"), recursive: true);
+
+        string[] words = ["rejection-sample", "recipe.yaml", "--output_dir=out", "--train_method=none"];
+        using (var launched = handbook.Start(["launch", "--nproc-per-node", "2", .. words]))
         {
-            using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite);
-            using var reader = new StreamReader(file);
-            return reader.ReadToEnd().Count(c => c == '\n');
+            launched.BeginOutputReadLine();
+            var error = launched.StandardError.ReadToEndAsync();
+            var answers = Path.Combine(handbook.Folder, "out", "round-1", "answers-1.jsonl");
+            for (var waited = Stopwatch.StartNew(); Count(answers) < 5; Thread.Sleep(1))
+                Assert.True(!launched.HasExited && waited.Elapsed < TimeSpan.FromMinutes(2), "no answer is sampled");
+            using (var victim = handbook.Rank(rank))
+                victim!.Kill();
+            Assert.True(launched.WaitForExit(TimeSpan.FromSeconds(20)), "the other goes on");
+            Assert.NotEqual(0, launched.ExitCode);
+            Assert.Contains($"rank {rank} on ", await error);
+            Assert.True(Count(answers) >= 5, "what was sampled is gone");
         }
+        SmallModel.Succeed(handbook.Run(["launch", "--nproc-per-node", "3", .. words]));
+        Assert.Equal(whole, same.Select(Read));
+        Assert.Equal(["answers.jsonl", "round.json", "scores.jsonl", "train.jsonl"],
+            Directory.GetFiles(Path.Combine(handbook.Folder, "out", "round-1")).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+
+        string Read(string file) => File.ReadAllText(Path.Combine(handbook.Folder, "out", file));
+    }
+
+    [Fact]
+    public void Two_processes_train_the_models_of_one_round_after_round()
+    {
+        using var handbook = Folder();
+        string[] words = ["rejection-sample", "recipe.yaml", "--rounds=2", "--select=best_vs_worst", "--max_prompts=12"];
+        SmallModel.Succeed(handbook.Run([.. words, "--output_dir=one", "--gradient_accumulation_steps=2"]));
+        SmallModel.Succeed(handbook.Run(["launch", "--nproc-per-node", "2", .. words, "--output_dir=two", "--zero_stage=3"]));
+        foreach (var round in (string[])["round-1", "round-2"])
+            Assert.Equal(File.ReadAllText(Path.Combine(handbook.Folder, "one", round, "train.jsonl")),
+                File.ReadAllText(Path.Combine(handbook.Folder, "two", round, "train.jsonl")));
     }
 
     [Theory]

@@ -81,26 +81,8 @@ internal sealed class TrainingFolder : IDisposable
             ["MASTER_PORT"] = $"{port}",
         });
 
-    /// <summary>The process of a rank that runs in this folder; null where there is none.</summary>
-    public Process? Rank(int rank)
-    {
-        foreach (var process in Process.GetProcesses())
-        {
-            try
-            {
-                if (new FileInfo($"/proc/{process.Id}/cwd").ResolveLinkTarget(true)?.FullName == _handbook.Folder
-                    && File.ReadAllText($"/proc/{process.Id}/cmdline").Contains("\0cpt\0", StringComparison.Ordinal)
-                    && File.ReadAllText($"/proc/{process.Id}/environ").Split('\0').Contains($"RANK={rank}"))
-                    return process;
-            }
-            catch (Exception gone) when (gone is IOException or UnauthorizedAccessException)
-            {
-                // it has ended, or is another user's
-            }
-            process.Dispose();
-        }
-        return null;
-    }
+    /// <inheritdoc cref="HandbookProcess.Rank"/>
+    public Process? Rank(int rank) => _handbook.Rank(rank);
 
     public int Lines(string run) => File.Exists(this[run, "metrics.jsonl"]) ? File.ReadAllLines(this[run, "metrics.jsonl"]).Length : 0;
 

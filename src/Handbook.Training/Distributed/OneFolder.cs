@@ -12,9 +12,13 @@ internal static class OneFolder
 
     /// <summary>The first writes a file, which the others have to see, and each tries to write. All call it; nothing is left.</summary>
     /// <param name="outputDir">Exists for the first.</param>
+    /// <param name="why">Why each has to see it.</param>
+    /// <param name="otherwise">What else the user may do; empty for nothing.</param>
     /// <exception cref="InputException">One of them sees another folder, or cannot write there; on all processes.</exception>
-    public static void Require(Workers workers, string outputDir)
+    public static void Require(Workers workers, string outputDir, string why, string otherwise = "")
     {
+        if (workers.Count == 1)
+            return;
         var mine = Path.Combine(outputDir, $".handbook-{Guid.NewGuid():N}");
         if (workers.IsFirst)
             Disk.Real.Create(mine).Dispose();
@@ -25,8 +29,7 @@ internal static class OneFolder
             File.Delete(mine);
         if (Array.FindIndex(said, each => each.Length > 0) is >= 0 and var rank)
             throw new InputException($"output_dir: rank {rank} {said[rank]}",
-                why: "with zero_stage each process writes its own part of a checkpoint there",
-                fix: "name a folder on a disk that all hosts share, at the same path, or set zero_stage: 0, where the first process writes all");
+                why: why, fix: $"name a folder on a disk that all hosts share, at the same path{otherwise}");
     }
 
     /// <summary>Whether a file of another process is there, with so many bytes.</summary>

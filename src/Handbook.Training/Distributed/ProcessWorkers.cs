@@ -15,6 +15,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     Func<IReadOnlyList<int>, string, ProcessGroup?>? subgroup = null, ContextGroup? context = null) : Workers
 {
     private IShardGroup? _shards;
+    private ProcessWorkers? _grouped;
 
     protected override IShardGroup? Shards => _shards ?? (subgroup?.Invoke([.. Enumerable.Range(0, Count)], "parameters") is { } all
         ? _shards = new ProcessShards(all, watch) : null);
@@ -34,10 +35,12 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     /// <inheritdoc/>
     protected override Workers Grouped(int size)
     {
+        if (_grouped?.Context!.Size == size)        // trained together before, on another model
+            return _grouped;
         var first = Rank / size * size;
         var own = (subgroup ?? throw new InvalidOperationException("these workers were given no groups"))(
             [.. Enumerable.Range(first, size)], $"context/{size}/{first}")!;
-        return new ProcessWorkers(group, watch, localRank, subgroup, new(own, watch is null ? null : watch.Explain));
+        return _grouped = new ProcessWorkers(group, watch, localRank, subgroup, new(own, watch is null ? null : watch.Explain));
     }
 
     /// <inheritdoc/>

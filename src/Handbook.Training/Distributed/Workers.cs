@@ -65,13 +65,20 @@ internal abstract class Workers
 
     private ParameterTraffic? _traffic;
 
-    /// <summary>Trains a model together from here on. All call it with the same model.</summary>
-    public void Join(ModelParameters parameters)
+    /// <summary>Trains a model together from here on, until the result is disposed of. All call it with the same model.</summary>
+    public IDisposable Join(ModelParameters parameters)
     {
-        if (Count == 1 && !IsOrdered || Shards is not { } group)
-            return;
-        parameters.Join(group);
-        _traffic = parameters.Traffic;
+        if ((Count > 1 || IsOrdered) && Shards is { } group)
+        {
+            parameters.Join(group);
+            _traffic = parameters.Traffic;
+        }
+        return new Joined(this);
+    }
+
+    private sealed class Joined(Workers workers) : IDisposable
+    {
+        public void Dispose() => workers._traffic = null;
     }
 
     /// <summary>Says that this one waits for the others, and serves them meanwhile; called before whatever waits.</summary>

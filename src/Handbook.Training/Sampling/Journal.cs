@@ -100,8 +100,19 @@ internal sealed class Journal : IDisposable
     /// <returns>Length of the whole lines.</returns>
     private long Read(Action<JsonElement> read)
     {
-        var (bytes, start, number) = (new byte[_file.Length], 0, 0);
+        var bytes = new byte[_file.Length];
         _file.ReadExactly(bytes);
+        (_lines, var length) = Lines(bytes, _path, read);
+        return length;
+    }
+
+    /// <summary>Reads whole lines.</summary>
+    /// <param name="bytes">The file, or its end from the beginning of a line on.</param>
+    /// <param name="path">For the message.</param>
+    /// <returns>How many there are, and their length.</returns>
+    internal static (int Lines, int Length) Lines(byte[] bytes, string path, Action<JsonElement> read)
+    {
+        var (start, number) = (0, 0);
         while (Array.IndexOf(bytes, (byte)'\n', start) is >= 0 and var end)
         {
             number++;
@@ -113,14 +124,13 @@ internal sealed class Journal : IDisposable
             catch (Exception failure) when (failure
                 is JsonException or KeyNotFoundException or InvalidOperationException or FormatException)
             {
-                throw new InputException($"{_path}:{number}: is broken: {failure.Message}",
+                throw new InputException($"{path}:{number}: is broken: {failure.Message}",
                     "the file was changed, or the disk lost a part of it",
                     "remove the file to do its work again, or the broken line to do again what it held", failure);
             }
             start = end + 1;
         }
-        _lines = number;
-        return start;
+        return (number, start);
     }
 }
 

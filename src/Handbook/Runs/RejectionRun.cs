@@ -11,6 +11,7 @@ using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 using Handbook.Training;
+using Handbook.Training.Distributed;
 using Handbook.Training.Plans;
 using Handbook.Training.Progress;
 using Handbook.Training.Sampling;
@@ -35,10 +36,12 @@ public sealed class RejectionRun
     private readonly DType _compute;
     private readonly string _output;
     private readonly RejectionPlace _place;
+    private readonly Workers _workers;
 
-    private RejectionRun(Recipe recipe, IRunObserver observer, string? commandLine)
+    private RejectionRun(Recipe recipe, IRunObserver observer, string? commandLine, Workers workers)
     {
         (_recipe, _observer, _commandLine, _output) = (recipe, observer, commandLine, recipe.Training.OutputDir);
+        _workers = workers;
         _place = new(recipe);
         _tokenizer = RowPlan.LoadTokenizer(recipe);
         // The built-in template stands in where a model has none; plain prompts are then texts to continue.
@@ -55,51 +58,76 @@ public sealed class RejectionRun
     /// <param name="cancel">Ends the run; the same call goes on from there.</param>
     /// <exception cref="InputException">Something the user can fix; what was sampled and scored is kept.</exception>
     public static RejectionResult Run(Recipe recipe, IRunObserver? observer = null, string? commandLine = null,
-        CancellationToken cancel = default)
+        CancellationToken cancel = default) =>
+        Run(recipe, observer ?? RunObservers.None, commandLine, Workers.Alone, cancel);
+
+    /// <param name="workers">Who share the prompts out, and train together; the first of them writes and speaks.</param>
+    /// <inheritdoc cref="Run(Recipe, IRunObserver?, string?, CancellationToken)"/>
+    internal static RejectionResult Run(Recipe recipe, IRunObserver observer, string? commandLine, Workers workers,
+        CancellationToken cancel)
     {
-        observer ??= RunObservers.None;
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        if (!workers.IsFirst)
+            observer = RunObservers.None;
         try
         {
-            return new RejectionRun(recipe, observer, commandLine).Run(cancel);
+            workers.Agree("the recipe", recipe.ToYaml());
+            return new RejectionRun(recipe, observer, commandLine, workers).Run(stop);
         }
-        catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+        catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {
             observer.Said("interrupted; what was sampled and scored is kept, and the same command goes on from there");
             return new() { End = RunEnd.Interrupted, Folder = recipe.Training.OutputDir };
         }
     }
 
-    private RejectionResult Run(CancellationToken cancel)
+    private RejectionResult Run(CancellationTokenSource stop)
     {
-        using var taken = RunLock.Take(_output, _commandLine);
-        _place.EndMove();
-        _place.Require();
+        using var taken = _workers.IsFirst ? RunLock.Take(_output, _commandLine) : null;
+        _workers.First(() =>
+        {
+            _place.EndMove();
+            _place.Require();
+        });
         RequirePolicy();
         var (prompts, dropped) = Prompts();
-        using var scorers = new ScorerSet(_recipe.Scoring, _compute, _observer.Said);
-        scorers.OpenAll();
-        taken.Hold();
-        if (_recipe.Training.Fresh)
-            _place.RemoveOlder();
-        _observer.Said($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each");
+        _workers.Agree("the prompts", Asked(prompts));
+        using var scorers = new ScorerSet(Scoring, _compute, _observer.Said);
+        _workers.FirstOnHost(() =>
+        {
+            scorers.OpenAll();
+            return scorers;
+        });
+        _workers.First(() =>
+        {
+            taken!.Hold();
+            if (_recipe.Training.Fresh)
+                _place.RemoveOlder();
+        });
+        OneFolder.Require(_workers, _output, "each process writes there what it samples and scores");
+        _observer.Said($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each"
+            + (_workers.Count > 1 ? $", shared out among {_workers.Count} processes" : ""));
 
         var summary = new RejectionSummary(_recipe, prompts.Count, dropped);
         var model = _recipe.Model.ModelNameOrPath!;
         for (var number = 1; number <= _recipe.Rejection.Rounds; number++)
         {
-            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _observer);
+            var round = new RejectionRound(number, _place.Round(number), _place.State(number), _recipe, prompts, _workers, _observer);
             var from = model;
-            round.Begin(SamplingKey(from, prompts));
+            round.Begin(() => SamplingKey(from, prompts));
             if (!round.HasTraining)
-                Accept();
-            round.Sample(SourceName(from), () => Source(from), cancel);
-            round.Score(ScoringKey(prompts), scorers, cancel);
+                _workers.First(Accept);
+            round.Sample(SourceName(from), () => Source(from), stop);
+            round.Score(() => ScoringKey(prompts), scorers, stop);
             scorers.Release();      // a reward model would lie beside the model that is trained
             round.Select(_textsAreTurns);
-            _place.Arrange(number);     // the recipe is that of the run found here, so its model may go where it belongs
             string? next = _recipe.Rejection.Trains() is null ? null : _place.Model(number);
             summary.Add(number, round, prompts, next);
-            summary.Write(_output);
+            _workers.First(() =>
+            {
+                _place.Arrange(number);     // the recipe is that of the run found here, so its model may go where it belongs
+                summary.Write(_output);
+            });
             if (round.DatasetRows == 0)
             {
                 Show(summary);
@@ -107,7 +135,7 @@ public sealed class RejectionRun
             }
             if (next is null)
                 break;
-            if (!Train(round, from, next, taken, cancel))
+            if (!Train(round, from, next, taken, stop.Token))
             {
                 _observer.Said("interrupted; the same command goes on from there");
                 return Result(summary, RunEnd.Interrupted, null);
@@ -121,6 +149,10 @@ public sealed class RejectionRun
             : $"the new model: {model}; every answer: {Path.Combine(_output, "samples.jsonl")}");
         return Result(summary, RunEnd.Finished, _recipe.Rejection.Trains() is null ? null : model);
     }
+
+    /// <summary>The keys of scoring for one of the workers, who share out the questions that an endpoint is asked at once.</summary>
+    private ScorerOptions Scoring =>
+        _recipe.Scoring with { EndpointParallel = Math.Max(1, _recipe.Scoring.EndpointParallel / _workers.Count) };
 
     /// <summary>Requires a model that can answer and be trained, before anything in the folder is touched.</summary>
     private void RequirePolicy()
@@ -153,20 +185,23 @@ public sealed class RejectionRun
             : "samples.jsonl says of each answer why not; sample more with num_generations, or longer ones with max_completion_length";
     }
 
-    private bool Train(RejectionRound round, string from, string to, RunLock taken, CancellationToken cancel)
+    private bool Train(RejectionRound round, string from, string to, RunLock? taken, CancellationToken cancel)
     {
         var key = round.RowsKey;
-        if (round.State.Known("trained") == key && File.Exists(Path.Combine(to, "config.json")))
+        if (_workers.First(() => round.State.Known("trained") == key && File.Exists(Path.Combine(to, "config.json"))))
             return true;
-        Accept();
         var begins = !round.HasTraining;       // whatever the folder holds is the run that this one was told to replace
-        round.State.Remember("training", key);
+        _workers.First(() =>
+        {
+            Accept();
+            round.State.Remember("training", key);
+        });
         var method = _recipe.Rejection.Trains()!.Value;
         _observer.Said($"{RecipeNames.Of(method)} on {round.DatasetRows:N0} rows");
         if (!TrainingRun.Run(DerivedRecipe.For(_recipe, method, from, round.Dataset, to, fresh: begins), to == _output ? taken : null,
-            _observer, _commandLine, cancel).IsFinished)
+            _observer, _commandLine, cancel, _workers).IsFinished)
             return false;
-        round.State.Remember("trained", key);
+        _workers.First(() => round.State.Remember("trained", key));
         return true;
     }
 
@@ -217,7 +252,7 @@ public sealed class RejectionRun
     {
         var rejection = _recipe.Rejection;
         if (rejection.SamplesElsewhere)
-            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(_recipe.Scoring, rejection.SampleBaseUrl, rejection.SampleModel!,
+            return new EndpointAnswers(new ChatEndpoint(ScorerSet.Endpoint(Scoring, rejection.SampleBaseUrl, rejection.SampleModel!,
                 _observer.Said)), SourceName(model), Sampling(null), rejection.StopTexts ?? []);
         var source = ModelSource.Find(model);
         var speaker = LanguageModel.Open(source, _compute, _tokenizer, QuantisedCache.Loader(source, _observer));
@@ -232,12 +267,13 @@ public sealed class RejectionRun
     private string SamplingKey(string model, IReadOnlyList<Prompt> prompts)
     {
         var options = Sampling(null) with { BatchSize = 1 };
-        var asked = string.Join('\n',
-            prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
         var from = _recipe.Rejection.SamplesElsewhere ? SourceName(model) : RunState.WeightsOf(model);
         return RunState.Hash(
-            $"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{asked}");
+            $"{from}\n{_compute} {_tokenizer.Fingerprint} {_tokenizer.ChatTemplate}\n{JsonSerializer.Serialize(options)} {string.Join('\n', _recipe.Rejection.StopTexts ?? [])}\n{Asked(prompts)}");
     }
+
+    private static string Asked(IReadOnlyList<Prompt> prompts) => string.Join('\n',
+        prompts.Select(prompt => (prompt.Messages is { } messages ? messages.GetRawText() : prompt.Text) + prompt.Inputs?.ToJson()));
 
     /// <summary>Everything that decides the scores, apart from their weights.</summary>
     private string ScoringKey(IReadOnlyList<Prompt> prompts)

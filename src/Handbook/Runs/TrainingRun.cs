@@ -66,7 +66,7 @@ public static class TrainingRun
             all.Meet();
         }
         using var model = all.FirstOnHost(() => plan.LoadModel(observer));
-        all.Join(model.Parameters);
+        using var joined = all.Join(model.Parameters);
         IMethodRun method;
         try
         {
@@ -145,7 +145,8 @@ public static class TrainingRun
             ? RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir)
             : RunFolder.Watch(options.OutputDir, resume);
         if (plan.Parameters.Shard.Cuts)
-            OneFolder.Require(workers, folder.Path);
+            OneFolder.Require(workers, folder.Path, "with zero_stage each process writes its own part of a checkpoint there",
+                ", or set zero_stage: 0, where the first process writes all");
         using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
         if (folder.Writes)
         {

@@ -14,7 +14,7 @@ public sealed class OneFolderTests
         using var folder = new TemporaryFolder();
         WorkerPair.Run(3, its =>
         {
-            OneFolder.Require(its, folder.Path);
+            OneFolder.Require(its, folder.Path, "because");
             return 0;
         });
         Assert.Empty(Directory.EnumerateFileSystemEntries(folder.Path));
@@ -26,7 +26,7 @@ public sealed class OneFolderTests
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder["one"]);
         Directory.CreateDirectory(folder["other"]);
-        var said = WorkerPair.Run(2, its => Assert.Throws<InputException>(() => OneFolder.Require(its, folder[its.IsFirst ? "one" : "other"])).Message);
+        var said = WorkerPair.Run(2, its => Assert.Throws<InputException>(() => OneFolder.Require(its, folder[its.IsFirst ? "one" : "other"], "because")).Message);
         Assert.All(said, message => Assert.Contains("output_dir: rank 1 on ", message));
         Assert.All(said, message => Assert.Contains($"another folder at {folder["other"]} than rank 0", message));
         Assert.Empty(Directory.EnumerateFiles(folder.Path, "*", SearchOption.AllDirectories));
