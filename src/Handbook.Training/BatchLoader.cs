@@ -82,38 +82,53 @@ internal sealed class BatchLoader : IDisposable
     internal static StepWork Lay(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens, Workers? workers = null)
     {
         workers ??= Workers.Alone;
-        if (!workers.IsOrdered)
-            step = workers.Share(step, rows.Length);        // over the whole step at once, so that shares come out even
+        return workers.IsOrdered ? Lay(step, method, part => Cut(rows, part, maxTokens, workers), rows, workers.Context)
+            // over the whole step at once, so that shares come out even
+            : LayOwn(rows, workers.Share(step, rows.Length), method, maxTokens, workers.Context);
+    }
+
+    /// <summary>Rows of a step that are this worker's share.</summary>
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this worker alone.</param>
+    internal static StepWork LayOwn(ITokenRows rows, StepRows step, ITrainingMethod method, int maxTokens, ContextGroup? context) =>
+        Lay(step, method, part => Cut(rows, part, maxTokens), rows, context);
+
+    private static StepWork Lay(StepRows step, ITrainingMethod method, Func<int[], (int[] Own, IReadOnlyList<int[]> Bins)> cut,
+        ITokenRows rows, ContextGroup? context)
+    {
         var parts = method.GroupsByMicroBatch ? step.MicroBatches : [[.. step.MicroBatches.SelectMany(m => m)]];
-        return new(step, [.. parts.Select(part => Group(rows, workers.IsOrdered ? Cut(rows, part, maxTokens, workers)
-            : Cut(rows, part, maxTokens), method, workers, 1.0 / parts.Count))]);
+        return new(step, [.. parts.Select(part => Group(rows, cut(part), method, context, 1.0 / parts.Count))]);
     }
 
     /// <summary>This worker's share of some rows as one group, in bins.</summary>
     public static LossGroup Group(ITokenRows rows, int[] numbers, ITrainingMethod method, int maxTokens, Workers? workers = null) =>
-        Group(rows, Cut(rows, numbers, maxTokens, workers), method, workers ?? Workers.Alone);
+        Group(rows, Cut(rows, numbers, maxTokens, workers), method, workers?.Context);
 
-    private static LossGroup Group(ITokenRows rows, (int[] Own, IReadOnlyList<int[]> Bins) cut, ITrainingMethod method, Workers workers,
-        double share = 1)
+    private static LossGroup Group(ITokenRows rows, (int[] Own, IReadOnlyList<int[]> Bins) cut, ITrainingMethod method,
+        ContextGroup? context, double share = 1)
     {
         (int Number, TokenRow Row)[] read = [.. cut.Own.Select(number => (number, rows.Read(number)))];
-        return new(read, [.. cut.Bins.Select(bin => Laid(rows, bin, workers))], method.Totals([.. read.Select(r => r.Row)]), share);
+        return new(read, [.. cut.Bins.Select(bin => Laid(rows, bin, context))], method.Totals([.. read.Select(r => r.Row)]), share);
     }
 
     /// <summary>This worker's share of some rows, in bins of at most <paramref name="maxTokens"/> tokens; inside a bin they keep their order.
     /// </summary>
     /// <param name="workers">Who takes a share each; null for this worker alone.</param>
     public static IReadOnlyList<Bin> Bins(ITokenRows rows, int[] indices, int maxTokens, Workers? workers = null) =>
-        [.. Cut(rows, indices, maxTokens, workers).Bins.Select(bin => Laid(rows, bin, workers))];
+        [.. Cut(rows, indices, maxTokens, workers).Bins.Select(bin => Laid(rows, bin, workers?.Context))];
 
-    private static Bin Laid(ITokenRows rows, int[] numbers, Workers? workers)
+    /// <summary>Rows that are this worker's share, in bins.</summary>
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this worker alone.</param>
+    public static IReadOnlyList<Bin> OwnBins(ITokenRows rows, int[] indices, int maxTokens, ContextGroup? context) =>
+        [.. Cut(rows, indices, maxTokens).Bins.Select(bin => Laid(rows, bin, context))];
+
+    private static Bin Laid(ITokenRows rows, int[] numbers, ContextGroup? context)
     {
         var batch = BatchBuilder.Build(rows, numbers);
-        return new(batch, batch.Stream(workers?.Context));
+        return new(batch, batch.Stream(context));
     }
 
-    /// <summary>Which rows are this worker's share, and which of them each of its bins has. Where sums have an order of their own, bins are cut first and dealt out
-    /// afterwards, the longest first: those of one turn follow one another by rank.</summary>
+    /// <summary>Which rows are this worker's share, and which of them each of its bins has. Where sums have an order of their own, bins are
+    /// cut first and dealt out afterwards, the longest first: those of one turn follow one another by rank.</summary>
     private static (int[] Own, IReadOnlyList<int[]> Bins) Cut(ITokenRows rows, int[] indices, int maxTokens, Workers? workers = null)
     {
         if (workers is { IsOrdered: false })

@@ -44,7 +44,7 @@ internal sealed class EvaluationSamples : IDisposable
     /// <param name="step">Steps done.</param>
     public void Write(Decoder model, int step)
     {
-        using var gathered = model.Parameters.Traffic?.Hold();
+        using var gathered = model.Parameters.Traffic?.Apart(keeps: true);
         var answers = new Generator(model).Generate([.. _rows.Select(row => row.Prompt)], _options);
         foreach (var ((prompt, row), answer) in _rows.Zip(answers))
         {

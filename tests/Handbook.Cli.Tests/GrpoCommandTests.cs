@@ -75,6 +75,22 @@ public sealed class GrpoCommandTests : IDisposable
         Assert.Contains(Log("whole"), entry => (double?)entry["clip_ratio/region_mean"] > 0);
     }
 
+    [Theory]
+    [InlineData(2, "--context_parallel_size=2", "--beta=0.02", "--num_iterations=2", "--steps_per_generation=2")]
+    [InlineData(3, "--context_parallel_size=3", "--zero_stage=3", "--ds3_gather_for_generation=false")]
+    public void Processes_that_share_the_tokens_of_answers_log_what_one_logs(int processes, params string[] keys)
+    {
+        // float32: at this rate the sums' order decides no answer
+        string[] words = ["grpo", "grpo.yaml", "--max_steps=4", "--learning_rate=1e-5", "--per_device_train_batch_size=16", .. keys];
+        SmallModel.Succeed(_handbook.Run([.. words, "--context_parallel_size=1", "--output_dir=one"]));
+        SmallModel.Succeed(_handbook.Run(["launch", "--nproc-per-node", $"{processes}", .. words, "--output_dir=several"]));
+        var (one, several) = (Log("one"), Log("several"));
+        Assert.Equal(one.Length, several.Length);
+        foreach (var (expected, found) in one.Zip(several))
+            foreach (var (name, value) in expected.AsObject())
+                Assert.Equal((double)value!, (double)found[name]!, 2e-5 * Math.Max(1, Math.Abs((double)value!)));
+    }
+
     [Fact]
     public void The_tiny_recipe_trains()
     {

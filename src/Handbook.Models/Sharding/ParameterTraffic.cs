@@ -16,6 +16,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     private readonly TrafficRounds _rounds;
     private readonly ParameterBucket[][] _units;
     private readonly HashSet<ParameterBucket> _hasSum = [];
+    private readonly bool[] _isSummed;      // the sum is there, whoever asked for it
     private readonly ReservedMemory? _nothing;
     private int? _wholeUnit;
     private TrafficWish? _nothingWanted;
@@ -30,7 +31,8 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
             .ToArray())];
         if (parameters.Trained.Where(bucket => bucket.Streams).ToArray() is { Length: > 0 } streams)
             _nothing = new(streams[0].Values.DType, streams.Max(bucket => bucket.Total));
-        _rounds = new(group, Fulfil, Waits);
+        _isSummed = new bool[_units.Length];
+        _rounds = new(group, Fulfil, Waits, IsSummed);
     }
 
     /// <summary>What was sent, and how much of the time for it was spent waiting.</summary>
@@ -54,11 +56,13 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     /// <summary>The same where no gradients are wanted.</summary>
     public void Cross(int layer, int layers) => GoOn(layer, layers, forGradients: false);
 
-    /// <summary>Keeps all weights here until the result is disposed of, as for texts that are written token by token.</summary>
-    public IDisposable Hold()
+    /// <summary>A stretch in which each process walks as it likes, or not at all, as for texts that are written token by token; ends when the
+    /// result is disposed of.</summary>
+    /// <param name="keeps">Whether all weights stay here meanwhile; otherwise each walk gathers them layer by layer.</param>
+    public IDisposable Apart(bool keeps)
     {
-        KeepAll();
-        return new Holding(this);
+        WalkApart(keeps);
+        return new Stretch(this, keeps);
     }
 
     /// <summary>The masters of a parameter, gathered.</summary>
@@ -94,6 +98,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     public override void BeginStep()
     {
         _hasSum.Clear();
+        Array.Clear(_isSummed);
         base.BeginStep();
     }
 
@@ -143,6 +148,9 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
     private bool Waits(TrafficWish wish, TrafficWish other) => wish.Kind == Traffic.Reduce
         && (Kinds[wish.Unit].Stays || IsOrdered && (other.Kind != Traffic.Reduce || other.Order < wish.Order));
 
+    // Another process came to it while this one had nothing more to add, but had not asked yet.
+    private bool IsSummed(TrafficWish wish) => wish.Kind == Traffic.Reduce && Kinds[wish.Unit].Stays && _isSummed[wish.Unit];
+
     private void Fulfil(TrafficWish wish, IReadOnlyList<int> who)
     {
         var (unit, mine) = (wish.Unit, who.Contains(_group.Rank));
@@ -178,6 +186,7 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
                     Summed[unit] = true;
                     foreach (var bucket in _units[unit])
                         Sum(bucket);
+                    _isSummed[unit] = true;
                 }
                 break;
             case Traffic.Reduce:
@@ -248,9 +257,9 @@ internal sealed class ParameterTraffic : TrafficWalk<TrafficWish>, IDisposable
         _nothing?.Dispose();
     }
 
-    private sealed class Holding(ParameterTraffic traffic) : IDisposable
+    private sealed class Stretch(ParameterTraffic traffic, bool keeps) : IDisposable
     {
-        public void Dispose() => traffic.LetGo();
+        public void Dispose() => traffic.WalkAlike(keeps);
     }
 }
 

@@ -68,6 +68,7 @@ internal sealed class TrafficRounds : IDisposable
     private readonly IShardGroup _group;
     private readonly Action<TrafficWish, IReadOnlyList<int>> _fulfil;
     private readonly Func<TrafficWish, TrafficWish, bool> _waits;
+    private readonly Func<TrafficWish, bool> _isDone;
     private readonly BlockingCollection<TrafficWish> _wishes = [];
     private readonly Thread _thread;
     private Exception? _failure;
@@ -75,9 +76,11 @@ internal sealed class TrafficRounds : IDisposable
     /// <param name="group">All processes; used by this thread alone.</param>
     /// <param name="fulfil">Does what some want; who they are.</param>
     /// <param name="waits">Whether a wish can only be fulfilled when nobody wants another one first.</param>
-    public TrafficRounds(IShardGroup group, Action<TrafficWish, IReadOnlyList<int>> fulfil, Func<TrafficWish, TrafficWish, bool> waits)
+    /// <param name="isDone">Whether a wish has come true meanwhile, when another process wanted the same.</param>
+    public TrafficRounds(IShardGroup group, Action<TrafficWish, IReadOnlyList<int>> fulfil, Func<TrafficWish, TrafficWish, bool> waits,
+        Func<TrafficWish, bool> isDone)
     {
-        (_group, _fulfil, _waits) = (group, fulfil, waits);
+        (_group, _fulfil, _waits, _isDone) = (group, fulfil, waits, isDone);
         _thread = new(Serve) { IsBackground = true, Name = "parameter traffic" };
         _thread.Start();
     }
@@ -103,7 +106,7 @@ internal sealed class TrafficRounds : IDisposable
         {
             try
             {
-                if (_failure is null)
+                if (_failure is null && !_isDone(wish))
                     Fulfil(wish);
             }
             catch (Exception failure)

@@ -118,12 +118,20 @@ internal abstract class TrafficWalk<TWish> where TWish : class
             Enter(from, from - 1 == UnitNumbers.Tables ? from : from - 1);
     }
 
-    /// <summary>Keeps all weights here from now on, until as many calls of <see cref="LetGo"/>.</summary>
-    protected void KeepAll() => _held++;
+    /// <summary>Begins a stretch in which each process walks as it likes, until as many calls of <see cref="WalkAlike"/>.</summary>
+    /// <param name="keeps">Whether weights stay here meanwhile.</param>
+    protected void WalkApart(bool keeps) => _held += keeps ? 1 : 0;
 
-    protected void LetGo()
+    /// <summary>Ends it: the same is here afterwards, whether this process has walked or not.</summary>
+    /// <remarks>Those who share the tokens of rows walk in step: each waits for the other within a layer, and asks for nothing meanwhile, so
+    /// none may have to ask for what the other has.</remarks>
+    protected void WalkAlike(bool keeps)
     {
-        if (--_held == 0)
+        _held -= keeps ? 1 : 0;
+        for (var unit = 0; unit < Kinds.Count; unit++)
+            if (Kinds[unit] is { IsCut: true, Comes: false })
+                Enter(unit, unit);
+        if (_held == 0)
             LeaveAll();
     }
 

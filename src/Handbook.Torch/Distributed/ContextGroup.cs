@@ -14,6 +14,9 @@ internal sealed class ContextGroup(ProcessGroup group, Func<Exception, Exception
     /// <summary>Replaces a tensor by the sum of everyone's; all have the same shape, and get the same bits.</summary>
     public void Sum(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
 
+    /// <summary>What everyone brings, by rank; of any length each.</summary>
+    public IReadOnlyList<byte[]> Gather(byte[] mine) => GatheredBytes.Of(group, mine, Wait);
+
     /// <summary>Begins to send values to the next and to receive from the one before.</summary>
     /// <param name="values">What goes; stays as it is until the end.</param>
     /// <param name="shape">Of what comes.</param>

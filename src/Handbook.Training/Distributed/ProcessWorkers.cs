@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Torch.Distributed;
@@ -19,9 +18,6 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
 
     protected override IShardGroup? Shards => _shards ?? (subgroup?.Invoke([.. Enumerable.Range(0, Count)], "parameters") is { } all
         ? _shards = new ProcessShards(all, watch) : null);
-
-    // What is usual fits in one message: its length, and as many bytes.
-    private const int Frame = 512;
 
     public override int Count => group.Size;
 
@@ -47,37 +43,7 @@ internal sealed class ProcessWorkers(ProcessGroup group, JobWatch? watch = null,
     public override IReadOnlyList<byte[]> Gather(byte[] mine)
     {
         Waits();
-        using var scope = TensorScope.Enter();
-        var first = new byte[Frame];
-        BinaryPrimitives.WriteInt32LittleEndian(first, mine.Length);
-        mine.AsSpan(0, Math.Min(mine.Length, Frame - 4)).CopyTo(first.AsSpan(4));
-        var frames = All(first, Frame);
-        var lengths = new int[Count];
-        for (var rank = 0; rank < Count; rank++)
-            lengths[rank] = BinaryPrimitives.ReadInt32LittleEndian(frames.AsSpan(rank * Frame));
-        var parts = new byte[Count][];
-        var longest = lengths.Max() - (Frame - 4);
-        var rest = longest > 0 ? All(mine.AsSpan(Math.Min(mine.Length, Frame - 4)), longest) : [];
-        for (var rank = 0; rank < Count; rank++)
-        {
-            parts[rank] = new byte[lengths[rank]];
-            var inFrame = Math.Min(lengths[rank], Frame - 4);
-            frames.AsSpan(rank * Frame + 4, inFrame).CopyTo(parts[rank]);
-            if (lengths[rank] > inFrame)
-                rest.AsSpan(rank * longest, lengths[rank] - inFrame).CopyTo(parts[rank].AsSpan(inFrame));
-        }
-        return parts;
-    }
-
-    // Everyone's bytes, each in a place of the same length.
-    private byte[] All(ReadOnlySpan<byte> mine, int length)
-    {
-        using var scope = TensorScope.Enter();
-        var place = Tensor.Zeros(DType.UInt8, Device.Cpu, length);
-        mine.CopyTo(place.AsSpan<byte>());
-        var all = Tensor.Zeros(DType.UInt8, Device.Cpu, checked(length * Count));
-        Wait(() => group.AllGather(all, place));
-        return all.AsSpan<byte>().ToArray();
+        return GatheredBytes.Of(group, mine, Wait);
     }
 
     /// <inheritdoc/>

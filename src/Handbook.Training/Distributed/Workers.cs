@@ -100,6 +100,16 @@ internal abstract class Workers
     public IReadOnlyList<double[]> GatherGroups(double[] mine) =>
         Count == 1 ? [mine] : Numbers(GatherGroups(Bytes(mine)));
 
+    /// <summary>What everyone of this one's group brings, by member. All groups call it.</summary>
+    /// <param name="mine">This one's part, of any length.</param>
+    public IReadOnlyList<byte[]> GatherInGroup(byte[] mine)
+    {
+        if (Context is not { } context)
+            return [mine];
+        Waits();
+        return context.Gather(mine);
+    }
+
     /// <summary>The sums of what everyone brings, place by place.</summary>
     public double[] Sum(params double[] mine) =>
         Count == 1 ? mine : Added(Numbers(Gather(Bytes(mine))), mine.Length);

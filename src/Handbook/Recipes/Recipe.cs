@@ -81,9 +81,6 @@ public sealed record Recipe : MethodOptions
         Training.Validate(report);
         AnswerLengths.Check(this, report);
         Definition.Check(this, report);
-        if (Training.ContextParallelSize > 1 && Definition.ScoresAnswers)
-            report.Error("context_parallel_size", $"is {Training.ContextParallelSize}, but {Definition.Name} samples its own answers",
-                why: "answers are sampled token by token, each by one process", fix: "use 1");
         if (!Training.Evaluates() || Data.Mixture() is not { } mixture)
             return;
         RequireOtherRows(mixture, report);

@@ -199,7 +199,6 @@ public sealed class MethodDefaultsTests
     [InlineData("temperature: 0\n", "temperature is 0, which takes the likeliest token")]
     [InlineData("top_k: 1\n", "top_k is 1, which takes the likeliest token")]
     [InlineData("epsilon_high: 0.1\n", "warning: epsilon_high is 0.1, below epsilon 0.2")]
-    [InlineData("context_parallel_size: 2\n", "context_parallel_size is 2, but grpo samples its own answers")]
     [InlineData("loss_type: drgrpo\n", "loss_type is drgrpo, which grpo does not have")]
     [InlineData("loss_type: sigmoid\n", "run the recipe with handbook dpo")]
     [InlineData("loss_type: [grpo, dapo]\n", "loss_type has 2 losses, but grpo has one")]

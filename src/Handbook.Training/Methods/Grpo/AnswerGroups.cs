@@ -1,9 +1,9 @@
-using System.Text.Json;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Text.Tokenizers;
+using Handbook.Training.Distributed;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Training.Methods.Grpo;
@@ -44,27 +44,55 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
 
     public AnswerGroupOptions Options => options;
 
-    /// <summary>The prompts with their answers, each with its advantage.</summary>
+    /// <summary>The prompts with their answers, each with its advantage. Everyone calls it, each with its group's prompts.</summary>
     /// <param name="rows">The prompts, by number.</param>
     /// <param name="texts">What each prompt says.</param>
     /// <param name="step">Steps done; −1 in evaluation.</param>
+    /// <param name="pass">Says who works together; the first of them receives what is measured of everyone's answers.</param>
     /// <param name="log">Receives every answer; null for none.</param>
     internal SampledRows Sample(Decoder model, IReadOnlyList<(int Number, TokenRow Row)> rows, Func<int, PromptText> texts, long step,
-        MetricSums metrics, Action<LoggedAnswer>? log = null)
+        LossPass pass, Action<LoggedAnswer>? log = null)
     {
-        var requests = rows.Select(row => new SampleRequest(row.Row.Segments[0].Ids.ToArray(),
+        var all = Answered(model, rows, texts, step, pass.Workers);
+        var everyone = pass.Workers.GatherGroups(AnswerFigures.Write(all.Select(answer => answer.Figures)))
+            .Select(part => AnswerFigures.Read(part, scorers.Count)).ToArray();
+        var figures = everyone.SelectMany(part => part).ToArray();
+        var metrics = pass.Workers.IsFirst ? pass.Metrics : new MetricSums();
+        AnswerFigures.Measure(figures, metrics);
+        var rewards = Rewards(figures, metrics);
+        var before = everyone.Take(pass.Workers.Group).Sum(part => part.Length);
+        var advantages = Advantages.Of(rewards, options.Size, options.Scaling, metrics).AsSpan(before, all.Length).ToArray();
+        for (var i = 0; i < all.Length && log is not null; i++)
+        {
+            var (number, row) = rows[i / options.Size];
+            log(new(Said(texts(number), row, all[i].Answer), all[i].Figures.Scores, rewards[before + i], advantages[i]));
+        }
+        return new(rows.Select((row, r) => (row.Number, Tree(row.Row,
+            [.. all.AsSpan(r * options.Size, options.Size).ToArray().Select(answer => answer.Answer)],
+            advantages.AsSpan(r * options.Size, options.Size)))));
+    }
+
+    /// <summary>An answer and what scorers say of it, prompt by prompt. Those who share the tokens of rows share the prompts out, and tell
+    /// each other.</summary>
+    private ScoredAnswer[] Answered(Decoder model, IReadOnlyList<(int Number, TokenRow Row)> rows, Func<int, PromptText> texts, long step,
+        Workers workers)
+    {
+        var (rank, count) = (workers.Context?.Rank ?? 0, workers.Context?.Size ?? 1);
+        var mine = rows.Where((_, i) => i % count == rank).ToArray();
+        var requests = mine.Select(row => new SampleRequest(row.Row.Segments[0].Ids.ToArray(),
             [.. Enumerable.Range(0, options.Size).Select(i => Stream(step, row.Number, i))])).ToArray();
-        Answer[][] answers;
-        using (options.GathersWeights ? model.Parameters.Traffic?.Hold() : null)
-            answers = new Generator(model).Sample(requests, options.Sampling);
-        var said = rows.Zip(answers).SelectMany(pair =>
-            pair.Second.Select(answer => Said(texts(pair.First.Number), pair.First.Row, answer))).ToArray();
-        Measure([.. answers.SelectMany(group => group)], metrics);
-        var rewards = Rewards(said, metrics, out var scores);
-        var advantages = Advantages.Of(rewards, options.Size, options.Scaling, metrics);
-        for (var i = 0; i < said.Length; i++)
-            log?.Invoke(new(said[i], [.. scores.Select(each => each[i])], rewards[i], advantages[i]));
-        return new(rows.Select((row, r) => (row.Number, Tree(row.Row, answers[r], advantages.AsSpan(r * options.Size, options.Size)))));
+        Answer[] answers;
+        using (model.Parameters.Traffic?.Apart(options.GathersWeights))
+            answers = [.. new Generator(model).Sample(requests, options.Sampling).SelectMany(group => group)];
+        var scores = Scores([.. answers.Zip(mine.SelectMany(row => Enumerable.Repeat(row, options.Size)),
+            (answer, row) => Said(texts(row.Number), row.Row, answer))]);
+        ScoredAnswer[] own = [.. answers.Select((answer, i) =>
+            new ScoredAnswer(answer, AnswerFigures.Of(answer, [.. scores.Select(each => each[i])])))];
+        if (count == 1)
+            return own;
+        var parts = workers.GatherInGroup(ScoredAnswer.Write(own)).Select(part => ScoredAnswer.Read(part, scorers.Count)).ToArray();
+        return [.. Enumerable.Range(0, rows.Count).SelectMany(row =>
+            parts[row % count].AsSpan(row / count * options.Size, options.Size).ToArray())];
     }
 
     private static long Stream(long step, int row, int sample) => unchecked((((step + 1) << 31) + row) * MostAnswers + sample);
@@ -108,40 +136,26 @@ internal sealed class AnswerGroups(AnswerGroupOptions options, Tokenizer tokeniz
         };
     }
 
+    /// <summary>By scorer, its scores; NaN where it could not judge.</summary>
+    private double[][] Scores(SampledAnswer[] answers) =>
+        [.. scorers.Select(entry => Array.ConvertAll(entry.Scorer.Score(answers), score => score.Value))];
+
     /// <summary>Σ weight · score of each answer. An answer that a scorer cannot judge counts 0, as in the reference trainer.</summary>
-    private double[] Rewards(SampledAnswer[] answers, MetricSums metrics, out double[][] scores)
+    private double[] Rewards(AnswerFigures[] answers, MetricSums metrics)
     {
         var sums = new double[answers.Length];
-        scores = new double[scorers.Count][];
         for (var s = 0; s < scorers.Count; s++)
         {
             var (scorer, weight) = scorers[s];
-            scores[s] = Array.ConvertAll(scorer.Score(answers), score => score.Value);
+            var scores = Array.ConvertAll(answers, answer => answer.Scores[s]);
             for (var i = 0; i < sums.Length; i++)
-                sums[i] += double.IsNaN(scores[s][i]) ? 0 : weight * scores[s][i];
-            double[] known = [.. scores[s].Where(score => !double.IsNaN(score))];
+                sums[i] += double.IsNaN(scores[i]) ? 0 : weight * scores[i];
+            double[] known = [.. scores.Where(score => !double.IsNaN(score))];
             if (known.Length == 0)
                 continue;
             metrics.Add($"rewards/{scorer.Name}/mean", known.Sum(), known.Length);
             metrics.Add($"rewards/{scorer.Name}/std", Advantages.Deviation(known), 1);
         }
         return sums;
-    }
-
-    private static void Measure(Answer[] answers, MetricSums metrics)
-    {
-        double[] lengths = Array.ConvertAll(answers, Length);
-        double[] ended = [.. answers.Where(answer => answer.Finish == FinishReason.Stop).Select(Length)];
-        metrics.Add("completions/mean_length", lengths.Sum(), lengths.Length);
-        metrics.Add("completions/min_length", lengths.Min(), 1);
-        metrics.Add("completions/max_length", lengths.Max(), 1);
-        metrics.Add("completions/clipped_ratio", answers.Length - ended.Length, answers.Length);
-        if (ended.Length == 0)
-            return;
-        metrics.Add("completions/mean_terminated_length", ended.Sum(), ended.Length);
-        metrics.Add("completions/min_terminated_length", ended.Min(), 1);
-        metrics.Add("completions/max_terminated_length", ended.Max(), 1);
-
-        static double Length(Answer answer) => answer.Tokens.Length + (answer.EndToken is null ? 0 : 1);
     }
 }

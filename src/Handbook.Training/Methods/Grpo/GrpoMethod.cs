@@ -2,6 +2,7 @@ using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Distributed;
 using Handbook.Torch.Fused;
 using Handbook.Training.Methods.Preferences;
 
@@ -128,47 +129,50 @@ internal sealed class GrpoMethod : ITrainingMethod
         if (!pass.Training)
         {
             var prompts = groups.SelectMany(group => group.Rows).ToArray();
-            var held = Scored(model, _groups.Sample(model, prompts, HeldOutTexts!, -1, pass.Metrics), needsOld: false);
-            return Lay(held, new(0, 0, [[.. prompts.Select(row => row.Number)]], 0));
+            var held = Scored(model, _groups.Sample(model, prompts, HeldOutTexts!, -1, pass), needsOld: false, pass.Workers.Context);
+            return Lay(held, new(0, 0, [[.. prompts.Select(row => row.Number)]], 0), pass.Workers.Context);
         }
         var (step, (length, passes)) = (updates, _passes);
         var (part, number) = (step % length, step / length % passes);
         if (_sampled[part] is null)
         {
             for (var p = part; p < length && step + p - part < _plan.TotalSteps; p++)
-                _sampled[p] = Sample(model, step, Share(pass, _plan[step + p - part]), pass.Metrics);
+                _sampled[p] = Sample(model, step, Share(pass, _plan[step + p - part]), pass);
             Sampled?.Invoke();
         }
         var rows = _sampled[part]!;
         if (number == passes - 1)
             _sampled[part] = null;
-        return Lay(rows, Share(pass, _plan[step]));
+        return Lay(rows, Share(pass, _plan[step]), pass.Workers.Context);
     }
 
     /// <summary>This worker's prompts: about as many as everyone's, since nobody knows how long the answers will be.</summary>
     private static StepRows Share(LossPass pass, StepRows rows) => pass.Workers.Share(rows, _ => 1);
 
     /// <summary>The groups of a step; a prompt whose answers do not fit into a bin is computed once for each part of them.</summary>
-    internal IReadOnlyList<LossGroup> Lay(ITokenRows rows, StepRows step)
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
+    internal IReadOnlyList<LossGroup> Lay(ITokenRows rows, StepRows step, ContextGroup? context = null)
     {
         var parts = new GroupParts(Laid(rows), step.MicroBatches.SelectMany(m => m), MaxTokens);
-        return BatchLoader.Lay(parts, step with { MicroBatches = [.. step.MicroBatches.Select(parts.Of)] }, this, MaxTokens).Groups;
+        var own = step with { MicroBatches = [.. step.MicroBatches.Select(parts.Of)] };
+        return BatchLoader.LayOwn(parts, own, this, MaxTokens, context).Groups;
     }
 
-    private SampledRows Sample(Decoder model, int step, StepRows rows, MetricSums metrics)
+    private SampledRows Sample(Decoder model, int step, StepRows rows, LossPass pass)
     {
         var prompts = rows.MicroBatches.SelectMany(m => m).Distinct().Select(number => (number, _prompts.Rows.Read(number))).ToArray();
-        return Scored(model, _groups.Sample(model, prompts, _prompts.Texts, step, metrics, Log is null ? null : answer =>
-            Log(step, answer)), needsOld: _passes != (1, 1));
+        return Scored(model, _groups.Sample(model, prompts, _prompts.Texts, step, pass, Log is null ? null : answer =>
+            Log(step, answer)), needsOld: _passes != (1, 1), pass.Workers.Context);
     }
 
     /// <summary>Answers with what the policy, as it is now, and the reference say of them.</summary>
-    private SampledRows Scored(Decoder model, SampledRows rows, bool needsOld)
+    private SampledRows Scored(Decoder model, SampledRows rows, bool needsOld, ContextGroup? context)
     {
         int[] numbers = [.. rows.Numbers];
         var temperature = _groups.Options.Sampling.Temperature;
-        var old = needsOld ? TokenScores.Of(model, Laid(rows), numbers, MaxTokens, temperature) : null;
-        var reference = Reference is null ? null : TokenScores.Of(Reference.Model, Laid(rows), numbers, MaxTokens, temperature);
+        var old = needsOld ? TokenScores.Of(model, Laid(rows), numbers, MaxTokens, temperature, context) : null;
+        var reference = Reference is null ? null : TokenScores.Of(Reference.Model, Laid(rows), numbers, MaxTokens, temperature,
+            context);
         return old is null && reference is null ? rows : new(numbers.Select(number =>
         {
             var row = rows.Read(number);

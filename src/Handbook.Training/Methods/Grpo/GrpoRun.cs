@@ -101,7 +101,7 @@ internal sealed class GrpoRun : IMethodRun
     /// <summary>Writes what everyone has sampled.</summary>
     private void Write()
     {
-        foreach (var part in _start.Workers.Gather(Encoding.UTF8.GetBytes(new JsonArray([.. _unwritten]).ToJsonString())))
+        foreach (var part in _start.Workers.GatherGroups(Encoding.UTF8.GetBytes(new JsonArray([.. _unwritten]).ToJsonString())))
             foreach (var row in _start.Workers.IsFirst ? JsonNode.Parse(part)!.AsArray() : [])
                 _log!.Add(row!.AsObject());
         _unwritten.Clear();

@@ -1,6 +1,7 @@
 using Handbook.Data;
 using Handbook.Models;
 using Handbook.Torch;
+using Handbook.Torch.Distributed;
 using Handbook.Torch.Fused;
 using Handbook.Training.Methods.Preferences;
 
@@ -11,12 +12,14 @@ internal static class TokenScores
 {
     /// <param name="rows">Prompts with answers.</param>
     /// <param name="temperature">What logits are divided by.</param>
+    /// <param name="context">Who computes a part of every bin's tokens each; null for this process alone.</param>
     /// <returns>Per row, by its number, the log-probabilities of each answer.</returns>
-    public static Dictionary<int, double[][]> Of(Decoder model, ITokenRows rows, int[] numbers, int maxTokens, double temperature)
+    public static Dictionary<int, double[][]> Of(Decoder model, ITokenRows rows, int[] numbers, int maxTokens, double temperature,
+        ContextGroup? context = null)
     {
         using var mode = GradMode.Disabled();
         var (parts, result) = (new GroupParts(rows, numbers, maxTokens), new Dictionary<int, double[][]>());
-        foreach (var bin in BatchLoader.Bins(parts, parts.Of(numbers), maxTokens))
+        foreach (var bin in BatchLoader.OwnBins(parts, parts.Of(numbers), maxTokens, context))
         {
             using var scope = TensorScope.Enter();
             var places = new AnswerPlaces(bin.Batch, withEnd: false);

@@ -202,7 +202,7 @@ public sealed class GrpoMethodTests
         { MaxTokens = maxTokens, SharePrompts = shared };
 
     /// <summary>Prompts with sampled answers: one of a single token, one that does not count, a prompt of a single token.</summary>
-    private static TokenRowList Rows(int count)
+    internal static TokenRowList Rows(int count)
     {
         var random = new Random(5);
         return new([.. Enumerable.Range(0, count).Select(r =>
