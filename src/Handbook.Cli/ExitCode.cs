@@ -41,7 +41,7 @@ internal static class ExitCode
                 return BadInput(problem);
             case RankFailedException other:
                 Console.Error.WriteLine($"error: {other.Message}");
-                return Failure;
+                return other.CanFix ? UserCanFix : Failure;
             case OperationCanceledException:
                 return Interrupted;
             case TypeInitializationException or AggregateException or System.Reflection.TargetInvocationException when exception.InnerException is { } inner:

@@ -71,10 +71,17 @@ internal static class LaunchCommand
         HelpName = "FILE",
     };
 
-    private static readonly Option<string?> s_accumulation = new("--gradient_accumulation_steps", "--gradient-accumulation-steps")
+    // Given behind the recipe, too, these are its keys there: the program as a whole sees both.
+    private static readonly Option<string[]> s_accumulation = new("--gradient_accumulation_steps", "--gradient-accumulation-steps")
     {
         Description = "As the Python launcher is told it; has to be what the recipe says",
         HelpName = "N",
+    };
+
+    private static readonly Option<string[]> s_stage = new("--zero_stage", "--zero-stage")
+    {
+        Description = "What the processes share out among them, as the recipe's key of that name; the recipe's own value wins",
+        HelpName = "0-3",
     };
 
     private static readonly Argument<string[]> s_command = new("command")
@@ -91,7 +98,7 @@ internal static class LaunchCommand
             + "  handbook launch --nproc-per-node 2 sft recipes/tiny/sft.yaml\n"
             + "  handbook launch --nnodes 2 --node-rank 0 --rdzv-endpoint node0:29500 --nproc-per-node 8 dpo RECIPE     on the first host")
         {
-            s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_accumulation,
+            s_processes, s_all, s_nodes, s_rank, s_endpoint, s_address, s_port, s_restarts, s_threads, s_logs, s_file, s_accumulation, s_stage,
             s_command,
         };
         command.TreatUnmatchedTokensAsErrors = false;
@@ -141,7 +148,7 @@ internal static class LaunchCommand
         var recipe = RecipeOf(started);
         if (recipe is not null)
             notes.AddRange(plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>());
-        started = [.. started, .. plan.Keys.Select(key => key.Word(recipe)).OfType<string>()];
+        started = [.. started, .. plan.Keys.Select(key => key.Word(recipe, notes.Add)).OfType<string>()];
         using var launcher = new Launcher(plan with { Notes = notes },
             [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started], Console.Error.WriteLine);
         return launcher.Run();
@@ -171,8 +178,13 @@ internal static class LaunchCommand
             LogFolder = args.GetValue(s_logs) ?? plan.LogFolder,
             Total = args.GetValue(s_all) ?? plan.Total,
         };
-        if (args.GetValue(s_accumulation) is { } steps)
+        if (args.GetValue(s_accumulation) is [.., var steps])
             plan = plan with { Expected = [.. plan.Expected, new("--gradient_accumulation_steps", "gradient_accumulation_steps", steps)] };
+        if (args.GetValue(s_stage) is [.., var stage])
+            plan = plan with
+            {
+                Keys = [.. plan.Keys.Where(key => key.Key != "zero_stage"), new("--zero_stage", "zero_stage", stage, Yields: true)],
+            };
         if (args.GetValue(s_endpoint) is { } endpoint)
             plan = plan.At(endpoint);
         return args.GetValue(s_processes) is { } here ? plan with { Processes = here, Total = null } : plan.Shared();

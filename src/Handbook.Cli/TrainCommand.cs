@@ -8,6 +8,7 @@ using Handbook.Runs;
 using Handbook.Torch.Native;
 using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 using Handbook.Training.Progress;
 
 namespace Handbook.Cli;
@@ -63,6 +64,8 @@ internal static class TrainCommand
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
     private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
     {
+        Workers.RequireGroups(place.WorldSize, recipe.Training.ContextParallelSize);      // before anyone waits for the others
+        TrainingPlan.RequireShards(recipe, place.WorldSize);
         using var job = Join(place, cancel);
         try
         {

@@ -37,9 +37,6 @@ internal static class TrainingChecks
         if (options.ZeroStage is < 0 or > 3)
             report.Error("zero_stage", $"is {options.ZeroStage}, but must be 0, 1, 2 or 3", "it says what processes share out among them: nothing, "
                 + "the optimiser's states, gradients too, weights too", "write 0, 1, 2 or 3");
-        if (options.ZeroStage > 0 && OptimizerTraits.Of(options.Optimizer()).NeedsMatrices)
-            report.Error("zero_stage", $"is {options.ZeroStage}, but {RecipeNames.Of(options.Optimizer())} works on whole matrices, which it "
-                + "would cut", fix: "write 0, or take an optimiser that treats every element alike, such as adamw_torch");
         if (options.OffloadOptimizer == OptimizerOffload.File && !OptimizerTraits.Of(options.Optimizer()).CanPage)
             report.Error("offload_optimizer", $"is nvme, but the states of {RecipeNames.Of(options.Optimizer())} stay in memory",
                 fix: "write none, or take an optimiser such as adamw_torch or lion_32bit");

@@ -131,6 +131,86 @@ public sealed class LaunchCommandTests
         Assert.Equal(130, waiting.ExitCode);
     }
 
+    [Fact]
+    public void Groups_that_cannot_be_made_are_told_before_anyone_waits()
+    {
+        using var folder = new TrainingFolder("max_steps: 2");
+        using var alone = folder.StartRank(0, 3, Launcher.FreePort(), "--output_dir=out", "--context_parallel_size=2");
+        var error = alone.StandardError.ReadToEnd();
+        Assert.True(alone.WaitForExit(TimeSpan.FromSeconds(20)), "it waits for ranks that never start");
+        Assert.Equal(2, alone.ExitCode);
+        Assert.Contains("context_parallel_size is 2, but there are 3 processes", error);
+    }
+
+    [Fact]
+    public void An_optimiser_that_cannot_be_shared_out_is_refused_where_something_would_be()
+    {
+        using var folder = new TrainingFolder("max_steps: 1\noptim: adafactor\nzero_stage: 2");
+        Assert.Contains("zero_stage 2 has no effect on one process", folder.Finish("--output_dir=one").Error);
+        var two = folder.Launch(["--nproc-per-node", "2"], "--output_dir=two");
+        Assert.Equal(2, two.Code);
+        Assert.Contains("adafactor works on whole matrices, which it would cut among 2 processes", two.Error);
+    }
+
+    [Fact]
+    public void The_launchers_stage_is_the_recipes_unless_that_has_its_own()
+    {
+        using var folder = new TrainingFolder("max_steps: 1");
+        var asked = folder.Launch(["--nproc-per-node", "2", "--zero_stage", "3"], "--output_dir=asked");
+        Assert.True(asked.Code == 0, asked.Error);
+        Assert.Contains("ZeRO-3: each of 2 processes", asked.Error + asked.Output);
+        var own = folder.Launch(["--nproc-per-node", "2", "--zero_stage", "3"], "--output_dir=own", "--zero_stage=1");
+        Assert.Contains("note: --zero_stage 3 has no effect: the recipe says zero_stage 1", own.Error);
+        Assert.Contains("ZeRO-1: each of 2 processes", own.Error + own.Output);
+    }
+
+    [Fact]
+    public async Task What_only_one_rank_cannot_write_ends_all_with_what_to_mend()
+    {
+        using var folder = new TrainingFolder("max_steps: 4");
+        var nowhere = folder.Write("file", "no folder");
+        var port = Launcher.FreePort();
+        using var first = folder.StartRank(0, 2, port, "--output_dir=out");
+        using var second = folder.StartOther("dotnet", ["exec", HandbookProcess.ProgramFile, "cpt", "recipe.yaml", "--output_dir=out"],
+            new Dictionary<string, string>
+            {
+                ["RANK"] = "1",
+                ["WORLD_SIZE"] = "2",
+                ["MASTER_ADDR"] = "127.0.0.1",
+                ["MASTER_PORT"] = $"{port}",
+                ["HANDBOOK_CACHE"] = nowhere,
+            });
+        Task<string> said = first.StandardError.ReadToEndAsync(), other = second.StandardError.ReadToEndAsync();
+        Assert.True(first.WaitForExit(TimeSpan.FromMinutes(2)) && second.WaitForExit(TimeSpan.FromMinutes(2)), "they go on");
+        Assert.True(first.ExitCode == 2 && second.ExitCode == 2, $"{first.ExitCode}: {await said}\n{second.ExitCode}: {await other}");
+        Assert.Contains("rank 1 on ", await said);
+        Assert.Contains(nowhere, await said);
+        Assert.Contains("  fix: ", await said);
+    }
+
+    [Fact]
+    public async Task A_rank_that_hangs_ends_the_job() => await EndsWithin20Seconds(rank: 1);
+
+    [Fact, Trait("speed", "slow")]
+    public async Task A_first_rank_that_hangs_ends_the_job() => await EndsWithin20Seconds(rank: 0);
+
+    private static async Task EndsWithin20Seconds(int rank)
+    {
+        Assert.SkipWhen(OperatingSystem.IsWindows(), "there is no signal that stops a process");
+        using var folder = new TrainingFolder("max_steps: 100000\nsave_strategy: \"no\"");
+        using var launched = folder.StartLaunch(["--nproc-per-node", "2"], "--output_dir=out");
+        var error = launched.StandardError.ReadToEndAsync();
+        launched.BeginOutputReadLine();
+        for (var waited = Stopwatch.StartNew(); folder.Lines("out") < 3; Thread.Sleep(20))
+            Assert.True(!launched.HasExited && waited.Elapsed < TimeSpan.FromMinutes(2), "no step is done");
+        using var victim = folder.Rank(rank);
+        using (Process.Start("kill", ["-STOP", $"{victim!.Id}"]))
+            Assert.True(launched.WaitForExit(TimeSpan.FromSeconds(20)), "the job goes on for more than 20 s");
+        Assert.NotEqual(0, launched.ExitCode);
+        Assert.Contains($"rank {rank} on ", await error);
+        Assert.True(victim.WaitForExit(TimeSpan.FromSeconds(5)), "it is left behind");
+    }
+
     [Theory]
     [InlineData("launch has nothing to start", "--nproc-per-node", "2")]
     [InlineData("launch cannot start `chat`", "--nproc-per-node", "2", "chat", "model")]

@@ -65,8 +65,13 @@ internal sealed class TrainingFolder : IDisposable
         _handbook.Start(["launch", .. launcher, "cpt", "recipe.yaml", .. overrides], Environment);
 
     /// <summary>Starts another program in this folder, with variables of its own.</summary>
-    public Process StartOther(string program, string[] words, IReadOnlyDictionary<string, string> variables) =>
-        _handbook.StartOther(program, words, new Dictionary<string, string>([.. Environment, .. variables]));
+    public Process StartOther(string program, string[] words, IReadOnlyDictionary<string, string> variables)
+    {
+        var all = Environment;
+        foreach (var (name, value) in variables)
+            all[name] = value;
+        return _handbook.StartOther(program, words, all);
+    }
 
     /// <summary>Writes a file below this folder.</summary>
     public string Write(string name, string text) => _handbook.Write(name, text);

@@ -1,3 +1,4 @@
+using Handbook.Base;
 using Handbook.Torch;
 using Handbook.Torch.Distributed;
 using Handbook.Torch.Native;
@@ -89,7 +90,8 @@ internal sealed class JobWatch : IDisposable
     /// <summary>Tells all ranks that this one gives up, unless the job has failed already. Returns when they can know.</summary>
     public void Report(Exception cause)
     {
-        Accuse(new(_rank, _hosts[_rank], cause is Base.InputException input ? input.What : $"{cause.Message} ({cause.GetType().Name})"));
+        var mistake = cause as InputException ?? FileProblem.Explain(cause);
+        Accuse(new(_rank, _hosts[_rank], mistake?.Message ?? $"{cause.Message} ({cause.GetType().Name})", canFix: mistake is not null));
         _known.Wait(_options.SuspectedSilence);
     }
 
@@ -227,7 +229,7 @@ internal sealed class JobWatch : IDisposable
         if (_closing)
             return;
         _options.Say(Failure.Message);
-        Shim.ExitAtOnce(1);     // no clean-up that waits for those who are gone; files are written whole or not at all
+        Shim.ExitAtOnce(Failure.CanFix ? 2 : 1);     // no clean-up that waits for those who are gone; files are written whole or not at all
     }
 
     private void Fail(RankFailedException failure)

@@ -130,7 +130,7 @@ internal sealed class ProcessJob : IDisposable
         catch (InputException failure)
         {
             if (store.Add("failed/claims", 1) == 1)
-                store.Set("failed", new RankFailedException(place.Rank, Environment.MachineName, failure.What).ToText());
+                store.Set("failed", new RankFailedException(place.Rank, Environment.MachineName, failure.Message, canFix: true).ToText());
             throw;
         }
         catch (Torch.TorchException failure)

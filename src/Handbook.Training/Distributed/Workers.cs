@@ -173,14 +173,19 @@ internal abstract class Workers
     /// <exception cref="InputException">It is none.</exception>
     public Workers InGroupsOf(int size)
     {
-        if (size == 1)
-            return this;
-        if (Count % size != 0)
-            throw new InputException($"context_parallel_size is {size}, but there {(Count == 1 ? "is 1 process" : $"are {Count} processes")}",
+        RequireGroups(Count, size);
+        return size == 1 ? this : Grouped(size);
+    }
+
+    /// <summary>Requires that so many workers can be put into groups of a size.</summary>
+    /// <exception cref="InputException">They cannot.</exception>
+    public static void RequireGroups(int count, int size)
+    {
+        if (count % size != 0)
+            throw new InputException($"context_parallel_size is {size}, but there {(count == 1 ? "is 1 process" : $"are {count} processes")}",
                 why: "so many processes share the tokens of a row, and all groups of them are of one size",
                 fix: $"start a multiple of {size} processes, e.g. `handbook launch --nproc-per-node {size} …`, or set "
                     + "context_parallel_size: 1");
-        return Grouped(size);
     }
 
     /// <summary>Makes the groups.</summary>

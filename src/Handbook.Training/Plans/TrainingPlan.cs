@@ -201,6 +201,16 @@ internal sealed record TrainingPlan
             + (trained.HasOwnTables ? $"; the tables of its {Config.Decoder.VocabularySize:N0} tokens are saved with it" : "");
     }
 
+    /// <summary>Requires that what the recipe shares out among so many processes can be.</summary>
+    /// <exception cref="InputException">Its optimiser works on whole matrices.</exception>
+    internal static void RequireShards(MethodOptions run, int count)
+    {
+        if (count > 1 && run.Training.ZeroStage > 0 && OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices)
+            throw new InputException($"zero_stage is {run.Training.ZeroStage}, but {RecipeNames.Of(run.Training.Optimizer())} works on whole "
+                + $"matrices, which it would cut among {count} processes",
+                fix: "set zero_stage: 0, or take an optimiser that treats every element alike, such as adamw_torch");
+    }
+
     private void NoteShards(int count)
     {
         if (Run.Training.Deterministic)

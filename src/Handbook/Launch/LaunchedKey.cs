@@ -9,12 +9,14 @@ namespace Handbook.Launch;
 /// <param name="Where">The launcher's file and key.</param>
 /// <param name="Key">The recipe's key.</param>
 /// <param name="Value">Its value.</param>
-internal sealed record LaunchedKey(string Where, string Key, string Value)
+/// <param name="Yields">Whether what the recipe says itself wins; otherwise the two must not contradict each other.</param>
+internal sealed record LaunchedKey(string Where, string Key, string Value, bool Yields = false)
 {
     /// <summary>The word that gives a recipe the key; null where it says so itself.</summary>
     /// <param name="recipe">What is started; null where it cannot be read.</param>
+    /// <param name="note">Hears where the recipe's own value wins.</param>
     /// <exception cref="InputException">The recipe says something else.</exception>
-    public string? Word(Recipe? recipe)
+    public string? Word(Recipe? recipe, Action<string>? note = null)
     {
         var there = recipe is null ? null : Key switch
         {
@@ -23,7 +25,9 @@ internal sealed record LaunchedKey(string Where, string Key, string Value)
                 : RecipeNames.Of(recipe.Training.OffloadOptimizer),
             _ => throw new InvalidOperationException($"{Key} is not a launcher's"),
         };
-        if (there is not null && there != Value)
+        if (there is not null && there != Value && Yields)
+            note?.Invoke($"{Where} {Value} has no effect: the recipe says {Key} {there}");
+        else if (there is not null && there != Value)
             throw new InputException($"{Where} asks for {Key} {Value}, but the recipe says {there}", why: "only one of them could count",
                 fix: $"say --{Key}={Value} behind the recipe, or take {Key} out of it");
         return there is null ? $"--{Key}={Value}" : null;

@@ -14,8 +14,11 @@ public sealed class Launcher : IDisposable
     private const int DefaultPort = 29500;
     private const int LinesShown = 20;
 
-    /// <summary>How long the others have to end by themselves after one has failed: they learn of it, and say whose failure it was.</summary>
-    internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(25);
+    /// <summary>How long the others have to end by themselves after one was killed: they find out, and say whose failure it was.</summary>
+    internal TimeSpan Patience { get; init; } = TimeSpan.FromSeconds(14);
+
+    /// <summary>The same where one has ended by itself: it knew who had failed, and so do all who still can.</summary>
+    private TimeSpan ShortPatience => TimeSpan.FromSeconds(Math.Min(8, Patience.TotalSeconds));
 
     /// <summary>How long a process has to save after it was asked to end.</summary>
     private static readonly TimeSpan s_saving = TimeSpan.FromMinutes(30);
@@ -28,6 +31,7 @@ public sealed class Launcher : IDisposable
     private readonly List<PosixSignalRegistration> _signals = [];
     private Process[] _running = [];
     private volatile bool _stopping;
+    private int _code = -1;
 
     /// <param name="plan">What to start.</param>
     /// <param name="command">The program and its arguments.</param>
@@ -61,7 +65,7 @@ public sealed class Launcher : IDisposable
         _say(Describe());
         for (var attempt = 0; ; attempt++)
         {
-            var code = RunOnce(attempt);
+            var code = _code = RunOnce(attempt);
             // What the user has to mend, or has stopped, is not mended by starting again.
             if (code is 0 or 2 or 130 || _stopping || attempt >= _plan.Restarts)
                 return code;
@@ -154,7 +158,7 @@ public sealed class Launcher : IDisposable
             if (failed is null && Array.FindIndex(_running, process => process.HasExited && process.ExitCode != 0) is >= 0 and var first)
             {
                 (failed, code) = (first, _running[first].ExitCode);
-                deadline = DateTime.UtcNow + (isAsked ? s_saving : Patience);
+                deadline = DateTime.UtcNow + (isAsked ? s_saving : code > 128 ? Patience : ShortPatience);
             }
             if (DateTime.UtcNow < deadline)
                 continue;
@@ -214,7 +218,8 @@ public sealed class Launcher : IDisposable
     {
         foreach (var signal in _signals)
             signal.Dispose();
-        if (_plan.LogFolder is null && Directory.Exists(_logs) && !Directory.EnumerateFiles(_logs).Any())
-            Directory.Delete(_logs);
+        // nobody asked for them, and there is nothing to find out
+        if (_plan.LogFolder is null && Directory.Exists(_logs) && (_code == 0 || !Directory.EnumerateFiles(_logs).Any()))
+            Directory.Delete(_logs, recursive: true);
     }
 }

@@ -26,6 +26,7 @@ internal static class LauncherOptions
         ["max_restarts"] = "--max-restarts",
         ["num_cpu_threads_per_process"] = "--num_cpu_threads_per_process",
         ["log_dir"] = "--log-dir",
+        ["zero_stage"] = "--zero_stage",
     };
 
     private static readonly HashSet<string> s_flags = ["multi_gpu", "same_network", "use_deepspeed", "use_fsdp", "standalone"];
@@ -33,7 +34,7 @@ internal static class LauncherOptions
     private static readonly HashSet<string> s_withoutEffect =
     [
         .. s_flags, "main_training_function", "gpu_ids", "rdzv_backend", "rdzv_conf", "rdzv_id", "role", "tee", "redirects",
-            "monitor_interval", "start_method", "deepspeed_config_file", "deepspeed_multinode_launcher", "zero_stage",
+            "monitor_interval", "start_method", "deepspeed_config_file", "deepspeed_multinode_launcher",
             "offload_optimizer_device", "dynamo_backend", "hostfile", "include", "exclude", "compute_environment", "distributed_type",
             "deepspeed_config", "downcast_bf16",
     ];

@@ -101,11 +101,10 @@ public static class TrainingRun
         var processes = start.Resume is { } resume && LoopState.Exists(resume.Path) ? LoopState.Load(resume.Path).BatchProcesses
             : begins;
         if (start.Resume is not null && processes != workers.Groups)
-        {
-            var noun = workers.Context is null ? "process" : "group";
-            observer.Noted($"the run began on {processes} {noun}{(processes == 1 ? "" : noun == "group" ? "s" : "es")} and goes on on "
-                + $"{workers.Groups}: its steps keep their rows");
-        }
+            observer.Noted(workers.Context is { Size: var size }
+                ? $"the run's steps keep their rows, those of {processes} process{(processes == 1 ? "" : "es")}, and are shared out among "
+                    + $"{workers.Groups} group{(workers.Groups == 1 ? "" : "s")} of {size}"
+                : $"the run began on {processes} process{(processes == 1 ? "" : "es")} and goes on on {workers.Groups}: its steps keep their rows");
         return recipe with { BatchProcesses = processes };
     }
 

@@ -34,6 +34,22 @@ public sealed class LauncherTests : IDisposable
         Assert.Contains(_said, line => line.Contains("the disk is full"));
     }
 
+    [Theory]
+    [InlineData("true", 0, false)]
+    [InlineData("if [ $RANK = 1 ]; then exit 7; fi", 7, true)]
+    public void Files_that_nobody_asked_for_stay_where_something_went_wrong(string script, int code, bool stay)
+    {
+        string log;
+        using (var launcher = new Launcher(new LaunchPlan { Processes = 2 }, ["/bin/sh", "-c", $"echo $RANK; {script}"], _said.Add))
+        {
+            Assert.Equal(code, launcher.Run());
+            Assert.Equal("1", File.ReadAllText(log = launcher.LogOf(1)).Trim());
+        }
+        Assert.Equal(stay, File.Exists(log));
+        if (stay)
+            Directory.Delete(Path.GetDirectoryName(log)!, recursive: true);
+    }
+
     [Fact]
     public void Those_that_do_not_notice_a_failure_are_ended()
     {
