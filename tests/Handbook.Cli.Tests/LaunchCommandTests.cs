@@ -259,7 +259,7 @@ public sealed class LaunchCommandTests
     [InlineData(0), InlineData(1), InlineData(2), InlineData(3)]
     public async Task A_job_whose_ranks_are_killed_ends_with_the_bits_of_one_that_nobody_disturbed(int zeroStage)
     {
-        const int Kills = 10;
+        const int Kills = 20;
         using var folder = new TrainingFolder($"max_steps: {Kills * 12}\nsave_steps: 3\nsave_total_limit: 2\nneftune_noise_alpha: 5\n"
             + $"zero_stage: {zeroStage}");
         string[] two = ["--nproc-per-node", "2", "--max-restarts", "1"];
