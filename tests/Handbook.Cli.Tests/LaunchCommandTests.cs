@@ -132,6 +132,21 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    public void Number_17_packed_rows_go_on_where_they_were()
+    {
+        using var folder = new TrainingFolder("packing: true\nmax_length: 32\nsave_steps: 3\nlr_scheduler_type: constant");
+        string[] two = ["--nproc-per-node", "2"];
+        Assert.Equal(0, folder.Launch(two, "--output_dir=whole", "--max_steps=12").Code);
+        foreach (var steps in (int[])[4, 9, 12])
+        {
+            var outcome = folder.Launch(two, "--output_dir=parted", $"--max_steps={steps}");
+            Assert.True(outcome.Code == 0, outcome.Error);
+        }
+        Assert.Equal(folder.Curve("whole"), folder.Curve("parted"));
+        Assert.Equal(folder.Weights("whole"), folder.Weights("parted"));
+    }
+
+    [Fact]
     public void Groups_that_cannot_be_made_are_told_before_anyone_waits()
     {
         using var folder = new TrainingFolder("max_steps: 2");

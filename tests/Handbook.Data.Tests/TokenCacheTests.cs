@@ -58,15 +58,27 @@ public sealed class TokenCacheTests : IDisposable
     }
 
     [Fact]
-    public void The_second_start_reads_nothing_and_any_change_makes_it_anew()
+    public void Number_27_the_second_start_reads_nothing_and_any_change_makes_it_anew()
     {
         var path = _files.Write("t.jsonl", "{\"text\": \"one\"}\n");
         using (Open(path, out var made))
             Assert.True(made);
         using (Open(path, out var made))
             Assert.False(made);
-        using (Open(path, out var made, new RowTokenizerOptions { MaxLength = 2 }))
-            Assert.True(made);
+        RowTokenizerOptions plain = new();
+        RowTokenizerOptions[] changes =
+        [
+            plain with { MaxLength = 2 }, plain with { MaxLength = 2, CutsLeft = true }, plain with { EndToken = EndTokenRule.Never },
+            plain with { AddSpecialTokens = false }, plain with { AddSpecialTokensToChats = true }, plain with { InsertEmptySystemTurn = true },
+            plain with { Loss = LossScope.All },
+        ];
+        foreach (var change in changes)
+        {
+            using (Open(path, out var made, change))
+                Assert.True(made, $"{change} takes rows that were made otherwise");
+            using (Open(path, out var made, change))
+                Assert.False(made, $"{change} makes them again");
+        }
         _files.Write("t.jsonl", "{\"text\": \"two\"}\n");        // same size, same second
         using (var store = Open(path, out var made))
         {

@@ -47,7 +47,7 @@ public sealed class CheckpointFolderTests : IDisposable
     [Theory]
     [InlineData(false)] // the write fails and the process goes on: an error while saving
     [InlineData(true)]  // after the failure nothing works any more: as if the process had been killed there
-    public void A_failure_at_any_operation_of_a_save_leaves_a_whole_checkpoint_and_no_remains(bool killed)
+    public void Number_19_a_failure_at_any_operation_of_a_save_leaves_a_whole_checkpoint_and_no_remains(bool killed)
     {
         var failures = 0;
         for (var at = 0; ; at++, failures++)
@@ -169,7 +169,7 @@ public sealed class CheckpointFolderTests : IDisposable
     [Theory]
     [InlineData("missing", "does not exist")]
     [InlineData("checkpoint-7", "is not a whole checkpoint: it has no manifest.json")]
-    public void A_named_checkpoint_that_is_not_there_stops_the_run(string name, string expected)
+    public void Number_18_a_named_checkpoint_that_is_not_there_stops_the_run(string name, string expected)
     {
         Directory.CreateDirectory(_run["checkpoint-7"]);
         var problem = Assert.Throws<InputException>(() => CheckpointFolder.Open(_run[name]));

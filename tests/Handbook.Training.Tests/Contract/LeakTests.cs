@@ -8,7 +8,7 @@ public sealed class LeakTests
 {
     [Theory]
     [InlineData(false), InlineData(true)]
-    public void Five_hundred_steps_leave_no_tensor_and_no_memory_behind(bool bf16)
+    public void Number_31_five_hundred_steps_leave_no_tensor_and_no_memory_behind(bool bf16)
     {
         using var temporary = new TemporaryFolder();
         GC.Collect();
@@ -42,5 +42,31 @@ public sealed class LeakTests
         GC.WaitForPendingFinalizers();
         Assert.Equal(leaked, Tensor.Leaked);
         Assert.Equal(before, Tensor.LiveCount);
+    }
+
+    [Theory]
+    [InlineData(false), InlineData(true)]
+    public void Number_31_an_evaluation_and_a_checkpoint_need_no_more_than_a_step(bool bf16)
+    {
+        var options = new TrainingOptions { PerDeviceTrainBatchSize = 4, MaxSteps = 12, Bf16 = bf16, SaveStrategy = SaveStrategy.No };
+        var steps = Peak(options);
+        var evaluated = Peak(options with
+        {
+            EvalStrategy = IntervalStrategy.Steps,
+            EvalSteps = new(3),
+            EvalOnStart = true,
+            SaveStrategy = SaveStrategy.Steps,
+            SaveSteps = new(3),
+        });
+        Assert.InRange(evaluated, 0, steps + (16 << 10));       // what is counted
+
+        static long Peak(TrainingOptions options)
+        {
+            using var temporary = new TemporaryFolder();
+            TorchRuntime.ResetPeakMemory();
+            var before = TorchRuntime.Memory.Used;
+            LoopRun.Run(temporary["run"], options);
+            return TorchRuntime.Memory.Peak - before;
+        }
     }
 }

@@ -9,7 +9,8 @@ public sealed partial class NamedFailuresTests
     [Theory] // peers.md 4.3: those that concern methods, adapters and several processes
     [InlineData(1), InlineData(2), InlineData(3), InlineData(7), InlineData(8), InlineData(9), InlineData(10), InlineData(11), InlineData(12),
         InlineData(13)]
-    [InlineData(15), InlineData(23), InlineData(24), InlineData(25), InlineData(26), InlineData(28), InlineData(29), InlineData(32)]
+    [InlineData(15), InlineData(16), InlineData(17), InlineData(18), InlineData(19), InlineData(23), InlineData(24), InlineData(25), InlineData(26)]
+    [InlineData(27), InlineData(28), InlineData(29), InlineData(31), InlineData(32)]
     public void A_test_names_the_failure(int number)
     {
         var tests = Path.Combine(SharedFiles.Repository, "tests");

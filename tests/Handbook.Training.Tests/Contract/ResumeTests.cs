@@ -1,7 +1,10 @@
 using System.Text.Json.Nodes;
 using Handbook.Base.Keys;
+using Handbook.Data;
+using Handbook.Models;
 using Handbook.Testing;
 using Handbook.Training.Checkpoints;
+using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
 
@@ -98,6 +101,54 @@ public sealed class ResumeTests
             Assert.Equal(curve, Curve(again));
             Assert.True(weights.AsSpan().SequenceEqual(resumed), $"the weights after resuming from step {step} differ");
             Directory.Delete(again, recursive: true);
+        }
+    }
+
+    [Theory]
+    [InlineData(1, 0), InlineData(2, 0), InlineData(2, 3)]
+    public void Number_16_each_step_of_each_epoch_is_followed_by_the_rows_that_come_next(int processes, int zeroStage)
+    {
+        using var temporary = new TemporaryFolder();
+        var options = s_plain with { MaxSteps = -1, NumTrainEpochs = 2, LoggingSteps = new(1), ZeroStage = zeroStage };
+        var (rows, weights) = Run(temporary["whole"], options, null, 1);
+        var curve = Curve(temporary["whole"]);
+        var steps = CheckpointFolder.List(temporary["whole"]).Count;
+        Assert.Equal(12, steps);
+        Assert.Equal(rows[..6].SelectMany(step => step).Order(), rows[6..].SelectMany(step => step).Order());
+        Assert.NotEqual(rows[..6].SelectMany(step => step), rows[6..].SelectMany(step => step));        // in an order of its own
+        for (var step = 1; step < steps; step++)
+        {
+            var again = temporary[$"from-{step}"];
+            Copy(temporary["whole"], again, step);
+            var (rest, same) = Run(again, options with { SaveStrategy = SaveStrategy.No }, CheckpointFolder.FindLatest(again), 99);
+            Assert.Equal(rows[step..], rest);
+            Assert.Equal(curve, Curve(again));
+            Assert.True(weights.AsSpan().SequenceEqual(same), $"the weights after resuming from step {step} differ");
+        }
+
+        (int[][] Rows, double[] Weights) Run(string folder, TrainingOptions options, Checkpoint? resume, int seed)
+        {
+            var results = WorkerPair.Run(processes, its =>
+            {
+                var seen = new List<int[]>();
+                return (Seen: seen, Weights: LoopRun.Run(folder, options, resume, method => new Listening(method, seen.Add), seed, workers: its));
+            });
+            return ([.. Enumerable.Range(0, results[0].Seen.Count).Select(step => results.SelectMany(its => its.Seen[step]).ToArray())],
+                results[0].Weights);
+        }
+    }
+
+    /// <summary>A method that says which rows it gets, and otherwise does what the inner one does.</summary>
+    private sealed class Listening(ITrainingMethod inner, Action<int[]> hears) : ITrainingMethod
+    {
+        public string Name => inner.Name;
+
+        public GroupTotals Totals(IReadOnlyList<TokenRow> rows) => inner.Totals(rows);
+
+        public void Run(Decoder model, LossGroup group, LossPass pass)
+        {
+            hears([.. group.Rows.Select(row => row.Number)]);
+            inner.Run(model, group, pass);
         }
     }
 
