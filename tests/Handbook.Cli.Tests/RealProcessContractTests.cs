@@ -43,7 +43,7 @@ public sealed class RealProcessContractTests : IDisposable
     {
         ["full"] = "",
         ["lora"] = Adapter,
-        ["qlora"] = Adapter + "load_in_4bit: true\n",
+        ["qlora"] = Adapter + "load_in_4bit: true\nadapter_dtype: float32\n",       // in bfloat16 every step rounds to one part in 256
     };
 
     private readonly HandbookProcess _handbook = new();

@@ -55,8 +55,8 @@ public sealed class RejectionSampleCommandTests
     }
 
     [Theory]
-    [InlineData(0), InlineData(1)]
-    public async Task Processes_that_share_the_prompts_leave_the_files_of_one_whoever_is_killed(int rank)
+    [InlineData(0, 1), InlineData(1, 3)]
+    public async Task Processes_that_share_the_prompts_leave_the_files_of_one_whoever_is_killed(int rank, int processes)
     {
         using var handbook = Folder();
         string[] same = ["samples.jsonl", "round-1/train.jsonl", "summary.json"];
@@ -79,7 +79,7 @@ public sealed class RejectionSampleCommandTests
             Assert.Contains($"rank {rank} on ", await error);
             Assert.True(Count(answers) >= 5, "what was sampled is gone");
         }
-        SmallModel.Succeed(handbook.Run(["launch", "--nproc-per-node", "3", .. words]));
+        SmallModel.Succeed(handbook.Run(["launch", "--nproc-per-node", $"{processes}", .. words]));
         Assert.Equal(whole, same.Select(Read));
         Assert.Equal(["answers.jsonl", "round.json", "scores.jsonl", "train.jsonl"],
             Directory.GetFiles(Path.Combine(handbook.Folder, "out", "round-1")).Select(Path.GetFileName).Order(StringComparer.Ordinal));

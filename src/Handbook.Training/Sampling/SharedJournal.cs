@@ -8,7 +8,7 @@ namespace Handbook.Training.Sampling;
 
 /// <summary>A journal to which several workers add: each has a file of its own meanwhile, whose lines the first moves into the one that
 /// stays. What a sudden end left in the files of others is moved at the next start, so it is not done again.</summary>
-/// <remarks>With one worker it is that worker's <see cref="Journal"/>.</remarks>
+/// <remarks>With one worker it is that worker's <see cref="Journal"/>; what several left behind is moved there, too.</remarks>
 internal sealed class SharedJournal : IDisposable
 {
     private readonly Workers _workers;
@@ -43,8 +43,6 @@ internal sealed class SharedJournal : IDisposable
     /// <summary>Makes the lines of all known to all. All call it.</summary>
     public void Share()
     {
-        if (_workers.Count == 1)
-            return;
         var mine = 0L;
         if (!_workers.IsFirst && _own is not null)
         {
