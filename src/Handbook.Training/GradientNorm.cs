@@ -33,12 +33,13 @@ internal static class GradientNorm
 
     private static ExactSum Squares(ParameterBucket bucket)
     {
-        if (bucket.IsCut || bucket.Streams || bucket.Parameters.All(placed => placed.Parameter.HasGradient))
-            return DeviceKernels.Of(bucket.OwnGradients!).SumOfSquares(bucket.OwnGradients!);
         var sum = new ExactSum();
-        foreach (var (parameter, _) in bucket.Parameters)
-            if (parameter is { HasGradient: true, Gradient: { } gradient })
-                sum.Add(DeviceKernels.Of(gradient).SumOfSquares(gradient));
+        if (bucket.IsCut || bucket.Streams || bucket.Parameters.All(placed => placed.Parameter.HasGradient))
+            DeviceKernels.Of(bucket.OwnGradients!).AddSquares(bucket.OwnGradients!, sum);
+        else
+            foreach (var (parameter, _) in bucket.Parameters)
+                if (parameter is { HasGradient: true, Gradient: { } gradient })
+                    DeviceKernels.Of(gradient).AddSquares(gradient, sum);
         return sum;
     }
 
@@ -47,7 +48,12 @@ internal static class GradientNorm
     {
         using var scope = TensorScope.Enter();
         return [.. ParameterPiece.Of(parameters, bucket).Select(piece =>
-            NamedSlices.Of(piece, bucket.OwnGradients!, bucket.Start) is { } own ? DeviceKernels.Of(own).SumOfSquares(own) : new())];
+        {
+            var sum = new ExactSum();
+            if (NamedSlices.Of(piece, bucket.OwnGradients!, bucket.Start) is { } own)
+                DeviceKernels.Of(own).AddSquares(own, sum);
+            return sum;
+        })];
     }
 
     private static double Rounded(double value) => BFloat16.From((float)value).ToSingle();

@@ -108,7 +108,7 @@ public sealed class PlanCommandTests : IDisposable
     [InlineData("--simulate without --rate", "--simulate")]
     [InlineData("--rate is -1", "--rate", "-1")]
     [InlineData("--stalls is \"often\"", "--stalls", "often", "--simulate", "--rate", "1")]
-    [InlineData("context_parallel_size is 2, which is not planned", "--context_parallel_size=2")]
+    [InlineData("context_parallel_size is 2, but 1 process is asked about", "--context_parallel_size=2", "--world", "4,1")]
     [InlineData("none.txt does not exist", "--step-times", "none.txt", "--simulate", "--rate", "1")]
     public void What_cannot_be_planned_is_said(string message, params string[] words)
     {

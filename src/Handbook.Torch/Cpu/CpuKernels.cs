@@ -133,13 +133,16 @@ internal sealed unsafe partial class CpuKernels : DeviceKernels
             ElementwiseKernel.Convert(source.Pointer<TFrom>(), target.Pointer<TTo>(), source.Count);
     }
 
-    public override ExactSum SumOfSquares(Tensor x) => x.DType switch
+    public override void AddSquares(Tensor x, ExactSum sum)
     {
-        DType.Float32 => ElementwiseKernel.SumOfSquares(x.Pointer<float>(), x.Count),
-        DType.BFloat16 => ElementwiseKernel.SumOfSquares(x.Pointer<BFloat16>(), x.Count),
-        DType.Float64 => ElementwiseKernel.SumOfSquares(x.Pointer<double>(), x.Count),
-        _ => throw Unsupported("a sum of squares", x),
-    };
+        switch (x.DType)
+        {
+            case DType.Float32: ElementwiseKernel.AddSquares(x.Pointer<float>(), x.Count, sum); break;
+            case DType.BFloat16: ElementwiseKernel.AddSquares(x.Pointer<BFloat16>(), x.Count, sum); break;
+            case DType.Float64: ElementwiseKernel.AddSquares(x.Pointer<double>(), x.Count, sum); break;
+            default: throw Unsupported("a sum of squares", x);
+        }
+    }
 
     // ---- optimisers ----------------------------------------------------------------------------------------------
 

@@ -63,8 +63,8 @@ internal abstract class DeviceKernels
     /// <summary>Rounds every element to the nearest bfloat16, in its place.</summary>
     public virtual void RoundToBFloat16(Tensor x) => throw Missing();
 
-    /// <summary>Σ x², in float64 within blocks of 256 elements, whose sums are added up exactly. Waits for the device.</summary>
-    public virtual ExactSum SumOfSquares(Tensor x) => throw Missing();
+    /// <summary>Adds Σ x², in float64 within blocks of 256 elements, whose sums are added up exactly. Waits for the device.</summary>
+    public virtual void AddSquares(Tensor x, ExactSum sum) => throw Missing();
 
     // ---- rows ----------------------------------------------------------------------------------------------------
 

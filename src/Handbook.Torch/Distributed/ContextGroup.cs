@@ -11,6 +11,9 @@ internal sealed class ContextGroup(ProcessGroup group, Func<Exception, Exception
     /// <summary>Which one this is, from 0.</summary>
     public int Rank => group.Rank;
 
+    /// <summary>Bytes that this one has passed on to the next so far.</summary>
+    public long Passed { get; private set; }
+
     /// <summary>Replaces a tensor by the sum of everyone's; all have the same shape, and get the same bits.</summary>
     public void Sum(Tensor values) => Wait(() => group.AllReduce(values, Reduction.Sum, inOrder: true));
 
@@ -35,6 +38,7 @@ internal sealed class ContextGroup(ProcessGroup group, Func<Exception, Exception
             receiving?.Dispose();
             throw explain(failure);
         }
+        Passed += values.Count * values.DType.Size;
         return new(this, comes, receiving, sending);
     }
 

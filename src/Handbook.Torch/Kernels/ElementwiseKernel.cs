@@ -58,11 +58,10 @@ internal static unsafe class ElementwiseKernel
     public static void RoundToBFloat16(float* data, long count) =>
         ThreadTeam.Run(Pieces(count), new RoundBody { Data = data, Count = count });
 
-    /// <summary>Σ x²: it cannot overflow, so the result is finite if and only if every element is. Each block of 256 elements is added up in
+    /// <summary>Adds Σ x²: it cannot overflow, so the result is finite if and only if every element is. Each block of 256 elements is added up in
     /// float64, and blocks exactly: data that is cut at blocks has the same sum.</summary>
-    public static ExactSum SumOfSquares<T>(T* data, long count) where T : unmanaged
+    public static void AddSquares<T>(T* data, long count, ExactSum sum) where T : unmanaged
     {
-        var sum = new ExactSum();
         for (var from = 0L; from < count; from += BlocksAtOnce * Block)
         {
             var part = Math.Min(count - from, BlocksAtOnce * Block);
@@ -72,7 +71,6 @@ internal static unsafe class ElementwiseKernel
             foreach (var partial in new ReadOnlySpan<double>(partials, blocks))
                 sum.Add(partial);
         }
-        return sum;
     }
 
     /// <summary>target[j] += Σ over rows of data[i, j]: the gradient of a bias.</summary>

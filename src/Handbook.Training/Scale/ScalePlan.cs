@@ -33,9 +33,10 @@ internal sealed class ScalePlan
     /// <exception cref="InputException">There is no such model, or it cannot be planned.</exception>
     public static ScalePlan Of(MethodOptions run, string? config, ScaleOptions asked)
     {
-        if (run.Training.ContextParallelSize > 1)
-            throw new InputException($"context_parallel_size is {run.Training.ContextParallelSize}, which is not planned",
-                why: "keys and values that go round among the processes of a row are not counted", fix: "add --context_parallel_size=1");
+        if (asked.Worlds.FirstOrDefault(world => world % run.Training.ContextParallelSize != 0) is var odd and not 0)
+            throw new InputException($"context_parallel_size is {run.Training.ContextParallelSize}, but {(odd == 1 ? "1 process is" : $"{odd} processes are")} "
+                + "asked about", why: "so many processes share the tokens of a row, and all groups of them are of one size",
+                fix: "give --world multiples of it, or add --context_parallel_size=1");
         var source = config is null ? AdapterPlan.Source(run) : new ModelSource(config, config, []);
         var published = TrainingPlan.WithHead(source.Config(), run.Definition, source.Name);
         if (published.Json["quantization_config"] is not null || published.Json["compression_config"] is not null)
@@ -45,26 +46,28 @@ internal sealed class ScalePlan
         var parameters = TrainingPlan.Kept(run, weights, AdapterPlan.Of(run, source, weights, checkpoint: null));
         var load = Loaded(run, asked);
         var work = Work(parameters, published.Decoder);
+        var ring = RingTraffic.Of(published.Decoder, parameters.Compute, load.Tokens * run.Training.ContextParallelSize / load.Passes,
+            run.Training.ContextParallelSize, run.Training.GradientCheckpointing);
         var isWhole = OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices;
         var rows = new List<ScaleRow>();
         foreach (var world in asked.Worlds)
         {
             ScaleRow[] modes = [.. Enum.GetValues<ShardingStage>().Where(stage => world == 1 ? stage == ShardingStage.None
                 : run.Training.Deterministic ? stage >= ShardingStage.Gradients : stage == ShardingStage.None || !isWhole)
-                .Select(stage => Row(parameters, stage, world, work, load, run.Training, asked))];
+                .Select(stage => Row(parameters, stage, world, work, load, ring, run.Training, asked))];
             var best = modes.Where(row => row.Fits).OrderBy(row => row.Step.Seconds).ThenBy(row => row.Memory.Total).FirstOrDefault();
             rows.AddRange(modes.Select(row => row with { IsBest = row == best }));
         }
         return new(parameters, load, rows, [.. Uncounted(run, asked, rows)]);
     }
 
-    private static ScaleRow Row(ParameterPlan parameters, ShardingStage stage, int world, double[] work, StepLoad load,
+    private static ScaleRow Row(ParameterPlan parameters, ShardingStage stage, int world, double[] work, StepLoad load, RingTraffic ring,
         TrainingOptions training, ScaleOptions asked)
     {
         var plan = parameters.SharedOut(Shard.Of(stage, 0, world, training.Deterministic));
         var buckets = BucketLayout.Of(plan);
         var replay = new StepReplay(UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)), [.. buckets.Where(bucket => bucket.Rule.IsTrained)],
-            work, world, training.Deterministic);
+            work, world, training.Deterministic, ring);
         var memory = RankMemory.Of(plan, buckets, replay.HeadUnit, training);
         var step = world > 1 ? replay.Step(load, asked.Network) : new(default, 0, 0, 0, 0, load.Seconds);
         return new(world, stage, memory, step, asked.Memory is not { } limit || memory.Total <= limit) { Replay = replay };
@@ -77,7 +80,7 @@ internal sealed class ScalePlan
         var length = asked.RowTokens ?? run.Definition.LongestRow(run)?.Length
             ?? throw new InputException("the recipe sets no limit to the length of a row", fix: "say how long rows are with --row-tokens N");
         var together = Math.Max(1, run.Data.TokensAtOnce() / length);
-        var tokens = (long)rows * length;
+        var tokens = (long)rows * length / training.ContextParallelSize;
         return new()
         {
             Passes = asked.Passes ?? (rows + together - 1) / together,
@@ -106,6 +109,9 @@ internal sealed class ScalePlan
     {
         yield return "memory is that of weights, gradients, states and what passes; activations come on top"
             + (run.Definition.AsksReference(run) && !run.Adapter.UsePeft ? ", and a reference model while it is asked" : "");
+        if (run.Training.ContextParallelSize > 1)
+            yield return "each process waits for keys and values as if nothing were computed meanwhile; a few numbers for each predicted token that "
+                + "the processes of a row exchange are not counted";
         if (run.Definition.ScoresAnswers)
             yield return "writing answers is not counted, only learning from them";
         if (rows.Any(row => row.Memory.States is null))

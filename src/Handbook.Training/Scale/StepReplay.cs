@@ -17,6 +17,7 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
     private readonly bool[] _made, _bordered;
     private readonly double[] _share;
     private readonly int _world, _layers, _tables;
+    private readonly RingTraffic _ring;
     private NetworkSpeed _network;
     private double _now, _free, _busy, _waited;
     private TrafficCost _sent;
@@ -26,11 +27,12 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
     /// <param name="trained">The buckets that are trained.</param>
     /// <param name="work">Work in the products of each unit, in any measure; by unit.</param>
     /// <param name="world">How many processes there are.</param>
+    /// <param name="ring">What those who share the tokens of rows send one another in each layer of a pass.</param>
     /// <param name="isOrdered">Whether gradients are added up pass by pass (<see cref="Shard.IsOrdered"/>).</param>
-    public StepReplay(UnitNumbers units, IReadOnlyList<BucketLayout> trained, IReadOnlyList<double> work, int world, bool isOrdered = false)
-        : base(units, trained, isOrdered)
+    public StepReplay(UnitNumbers units, IReadOnlyList<BucketLayout> trained, IReadOnlyList<double> work, int world, bool isOrdered = false,
+        RingTraffic ring = default) : base(units, trained, isOrdered)
     {
-        (_world, _layers, _tables) = (world, units.Head - 1, UnitNumbers.Tables);
+        (_world, _layers, _tables, _ring) = (world, units.Head - 1, UnitNumbers.Tables, ring);
         _buckets = [.. Enumerable.Range(0, units.Count).Select(unit => trained.Where(layout => layout.Unit == unit).ToArray())];
         _made = new bool[units.Count];
         var all = work.Sum();
@@ -74,6 +76,8 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
         {
             GoOn(layer, _layers, forGradients: true);
             _now += forward * _share[layer == _layers ? _headWork : UnitNumbers.Layer(layer)];
+            if (layer < _layers)
+                GoRound(_ring.Forward);
         }
         IsLastPass = isLast;
         _now += back * _share[_headWork];
@@ -85,10 +89,20 @@ internal sealed class StepReplay : TrafficWalk<Arrival>
                 GoBack(from, UnitOf(layer, _layers));
             if (from != _tables)
                 _now += back * _share[from];
+            if (layer > 0 && _bordered[layer])
+                GoRound(_ring.Back);
             _made[from] = true;
         }
         _made[_small] = true;
         EndPass();
+    }
+
+    // Keys and values on their way, in a group of their own; attention goes on with those that are there, which is not told apart here.
+    private void GoRound(TrafficCost cost)
+    {
+        var time = _network.Time(cost);
+        _sent += cost;
+        (_busy, _waited, _now) = (_busy + time, _waited + time, _now + time);
     }
 
     // A few numbers of everyone, for which all wait.

@@ -19,7 +19,7 @@ public sealed class BadModelTests : IDisposable
     [InlineData("\"num_attention_heads\": 2", "\"num_attention_heads\": 3",
         "config.json: hidden_size 16 is not divisible by num_attention_heads 3")]
     [InlineData("\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3", "num_key_value_heads")]
-    [InlineData("\"llama\"", "\"gemma2\"", "config.json: model_type \"gemma2\" is not supported")]
+    [InlineData("\"llama\"", "\"gemma9\"", "config.json: model_type \"gemma9\" is not supported")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": -16", "config.json: hidden_size")]
     [InlineData("\"hidden_size\": 16", "\"hidden_size\": \"wide\"", "config.json: hidden_size")]
     [InlineData("\"intermediate_size\": 32", "\"intermediate_size\": 1e300", "config.json: intermediate_size")]

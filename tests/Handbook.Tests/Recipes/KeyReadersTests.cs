@@ -205,6 +205,7 @@ public sealed class KeyReadersTests : IDisposable
             "truncation_mode" => ["keep_end", "keep_start"],
             "truncation_side" => ["left"],
             "packing_strategy" => ["wrapped", "bfd"],
+            "offload_optimizer" => ["nvme"],
             "optim_args" => [recipe.Training.Optimizer() switch { OptimizerKind.RmsProp => "alpha=0.5", OptimizerKind.Sgd =>
             "momentum=0.5", OptimizerKind.Adagrad => "eps=0.1", OptimizerKind.Adafactor => "clip_threshold=2", _ => "none=1" }],
             "optim_target_modules" => ["[attn, mlp]"],

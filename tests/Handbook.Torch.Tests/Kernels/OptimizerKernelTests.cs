@@ -1,3 +1,4 @@
+using Handbook.Base;
 using System.Text.Json;
 using Handbook.Testing;
 using Handbook.Torch.Kernels;
@@ -53,7 +54,12 @@ public sealed unsafe class OptimizerKernelTests
 
         public Span<float> G => _g.Span;
 
-        public double SumOfSquares() => ElementwiseKernel.SumOfSquares(_g.Pointer, _g.Count).Value;
+        public double SumOfSquares()
+        {
+            var sum = new ExactSum();
+            ElementwiseKernel.AddSquares(_g.Pointer, _g.Count, sum);
+            return sum.Value;
+        }
 
         public void Step(OptimizerRun o, long t, double scale)
         {

@@ -4,7 +4,9 @@ using Handbook.Models;
 using Handbook.Models.Sharding;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Training.Distributed;
 using Handbook.Training.Methods;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
 using Handbook.Training.Scale;
 
@@ -65,6 +67,45 @@ public sealed class TrafficForecastTests
                 Assert.Equal(planned.Operations, its.Counters[step].Operations - its.Counters[step - 1].Operations);
             }
         }
+    }
+
+    [Theory]
+    [InlineData("llama", 2, false, false)]
+    [InlineData("llama", 4, true, false)]
+    [InlineData("mixtral", 2, false, true)]
+    [InlineData("gpt2", 4, false, false)]
+    public void Keys_and_values_that_go_round_are_those_of_the_plan(string network, int size, bool bf16, bool recomputes)
+    {
+        int[] ids = [1, 2, 3, 4, 5, 6, 7, 8];
+        var rows = new TokenRowList([.. Enumerable.Range(0, 6).Select(_ => TokenRow.Single(ids, [.. ids.Select(_ => (byte)1)], ids.Length))]);
+        var method = new SupervisedMethod("sft");
+        var config = default(DecoderConfig);
+        var sent = WorkerPair.Run(size, its =>
+        {
+            using var scope = TensorScope.Enter();
+            using var model = Tiny.Model(network, dtype: bf16 ? DType.Float32 : DType.Float64, compute: bf16 ? DType.BFloat16 : DType.Float64);
+            config = model.Config;
+            var workers = its.InGroupsOf(size);
+            var work = BatchLoader.Lay(rows, new StepRows(0, 0, [[0, 1, 2, 3, 4, 5]], 1), method, 48, workers);
+            Assert.Single(work.Groups[0].Bins);
+            StepSums.Run(model, method, work.Groups, new LossPass
+            {
+                Training = true,
+                Metrics = new(),
+                Workers = workers,
+                Options = _ => new() { Recompute = recomputes },
+            });
+            return workers.Context!.Passed;
+        });
+        var layer = RingTraffic.Of(config!, bf16 ? DType.BFloat16 : DType.Float64, 48, size, recomputes);
+        Assert.All(sent, bytes => Assert.Equal(config!.Layers * (layer.Forward.Bytes + layer.Back.Bytes), bytes));
+
+        using var shape = Tiny.Model(network, dtype: DType.Float32);
+        var plan = shape.Parameters.Plan.SharedOut(new(ShardingStage.None, 0, size));
+        StepForecast Planned(RingTraffic ring) => new StepReplay(UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)),
+            [.. BucketLayout.Of(plan).Where(bucket => bucket.Rule.IsTrained)], new double[shape.Parameters.Units.Count], size, ring: ring)
+            .Step(new() { Passes = 3, Tokens = 1 }, s_network);
+        Assert.Equal(3 * sent[0], Planned(layer).Sent.Bytes - Planned(default).Sent.Bytes);
     }
 
     [Theory]
