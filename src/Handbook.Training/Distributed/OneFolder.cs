@@ -20,9 +20,11 @@ internal static class OneFolder
         if (workers.Count == 1)
             return;
         var mine = Path.Combine(outputDir, $".handbook-{Guid.NewGuid():N}");
-        if (workers.IsFirst)
+        var name = workers.First(() =>
+        {
             Disk.Real.Create(mine).Dispose();
-        var name = Path.GetFileName(Encoding.UTF8.GetString(workers.Gather(Encoding.UTF8.GetBytes(mine))[0]));
+            return Path.GetFileName(mine);
+        });
         var problem = workers.IsFirst ? "" : Problem(outputDir, name);
         var said = workers.Gather(Encoding.UTF8.GetBytes(problem)).Select(Encoding.UTF8.GetString).ToArray();
         if (workers.IsFirst)

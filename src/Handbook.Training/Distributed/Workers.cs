@@ -121,10 +121,7 @@ internal abstract class Workers
 
     private static double[][] Numbers(IEnumerable<byte[]> parts) => [.. parts.Select(part => MemoryMarshal.Cast<byte, double>(part).ToArray())];
 
-    /// <summary>The exact sums of what every group brings, place by place: the same however it is grouped.</summary>
-    public ExactSum[] SumGroups(params ExactSum[] mine) => Count == 1 ? mine : Sums(GatherGroups(Numbers(mine)), mine.Length);
-
-    /// <summary>In one message: the exact sums of what every group brings, and whether something is so for anyone.</summary>
+    /// <summary>In one message: the exact sums of what every group brings, place by place, the same however it is grouped; and whether something is so for anyone.</summary>
     /// <param name="counts">Numbers whose sums need no care, such as whole ones.</param>
     public (ExactSum[] Sums, double[] Counts, bool Any) SumGroups(ExactSum[] mine, double[] counts, bool flag)
     {
