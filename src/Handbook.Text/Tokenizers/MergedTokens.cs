@@ -3,7 +3,7 @@ using System.Numerics;
 namespace Handbook.Text.Tokenizers;
 
 /// <summary>Ids of tokens while merges are read, of which a large file has hundreds of thousands.</summary>
-/// <remarks>Most parts of a merge are short, and are found in a table of their own with one look at memory, where a dictionary of strings
+/// <remarks>Safe for use from several threads at once. Most parts of a merge are short, and are found in a table of their own with one look at memory, where a dictionary of strings
 /// takes three. Files list merges in the order of the tokens that they make, so that the next one is mostly near the last.</remarks>
 internal sealed class MergedTokens
 {
@@ -16,7 +16,6 @@ internal sealed class MergedTokens
     private readonly string?[] _tokens;
     private readonly (ulong Key, int Id)[] _short;      // open addressing; a key is never 0
     private readonly int _shift;
-    private int _last;
 
     public MergedTokens(Dictionary<string, int> vocabulary)
     {
@@ -44,14 +43,15 @@ internal sealed class MergedTokens
     }
 
     /// <summary>The same for the token that a merge makes.</summary>
-    public int FindNext(ReadOnlySpan<char> token)
+    /// <param name="last">The id of the merge before, and then of this one.</param>
+    public int FindNext(ReadOnlySpan<char> token, ref int last)
     {
-        for (var id = _last; id < _tokens.Length && id < _last + Near; id++)
+        for (var id = last; id < _tokens.Length && id < last + Near; id++)
             if (_tokens[id] is { } near && token.SequenceEqual(near))
-                return _last = id;
+                return last = id;
         var found = Find(token);
         if (found >= 0)
-            _last = found;
+            last = found;
         return found;
     }
 

@@ -87,53 +87,80 @@ internal static class ModelReader
     {
         if (node.Json.ValueKind != JsonValueKind.Array)
             throw node.Wrong("a list of merges");
-        var table = new MergeTable(node.Json.GetArrayLength());
+        JsonElement[] items = [.. node.Json.EnumerateArray()];
         var tokens = new MergedTokens(vocabulary);
-        // Texts of both tokens without a string for each of them: a large file has hundreds of thousands.
-        var buffer = new char[256];
-        var (index, rank) = (0, 0);
-        foreach (var item in node.Json.EnumerateArray())
-        {
-            int left, length;
-            if (item.ValueKind == JsonValueKind.String)
-            {
-                length = Characters(item, ref buffer, 0);
-                var line = buffer.AsSpan(0, length);
-                if (line.StartsWith("#version"))
-                {
-                    index++;
-                    continue;
-                }
-                left = line.IndexOf(' ');
-                if (left < 0 || line[(left + 1)..].Contains(' '))
-                    throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
-                line[(left + 1)..].CopyTo(line[left..]);
-                length--;
-            }
-            else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String
-                && item[1].ValueKind == JsonValueKind.String)
-            {
-                left = Characters(item[0], ref buffer, 0);
-                length = left + Characters(item[1], ref buffer, left);
-            }
-            else
-                throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");
-            var both = buffer.AsSpan(0, length);
-            var (leftId, rightId) = (tokens.Find(both[..left]), tokens.Find(both[left..]));
-            if (leftId < 0 || rightId < 0)
-                throw Outside(node, index, both[..left], both[left..], leftId < 0 ? both[..left] : both[left..]);
-            // A continuation loses its prefix.
-            var cut = Math.Min(prefix.Length, length - left);
-            var right = cut > 0 ? both[left..].ToString() : null;
-            both[(left + cut)..].CopyTo(both[left..]);
-            var whole = both[..(length - cut)];
-            var id = tokens.FindNext(whole);
-            if (id < 0)
-                throw Outside(node, index, both[..left], right is null ? both[left..] : right, whole);
-            table.Add(leftId, rightId, rank++, id);
-            index++;
-        }
+        // A large file has hundreds of thousands: each half is read on a core of its own.
+        var merges = new Merge[items.Length];
+        InputException? first = null, second = null;
+        var half = items.Length / 2;
+        Parallel.Invoke(() => first = Read(0, half), () => second = Read(half, items.Length));
+        if ((first ?? second) is { } wrong)
+            throw wrong;
+        var table = new MergeTable(items.Length);
+        var rank = 0;
+        foreach (var merge in merges)
+            if (merge.Id >= 0)
+                table.Add(merge.Left, merge.Right, rank++, merge.Id);
         return table;
+
+        InputException? Read(int start, int end)
+        {
+            var buffer = new char[256];
+            var last = 0;
+            try
+            {
+                for (var i = start; i < end; i++)
+                    merges[i] = ReadMerge(node, items[i], i, tokens, prefix, ref buffer, ref last);
+                return null;
+            }
+            catch (InputException problem)
+            {
+                return problem;
+            }
+        }
+    }
+
+    /// <summary>A pair of ids, and the id of the token that they make; −1 for a line that is no merge.</summary>
+    private readonly record struct Merge(int Left, int Right, int Id);
+
+    /// <param name="buffer">For the texts of both tokens, so that no string is made for each of them.</param>
+    /// <param name="last">The id of the last merge, near which the next one is.</param>
+    private static Merge ReadMerge(ConfigNode node, JsonElement item, int index, MergedTokens tokens, string prefix, ref char[] buffer, ref int last)
+    {
+        int left, length;
+        if (item.ValueKind == JsonValueKind.String)
+        {
+            length = Characters(item, ref buffer, 0);
+            var line = buffer.AsSpan(0, length);
+            if (line.StartsWith("#version"))
+                return new(-1, -1, -1);
+            left = line.IndexOf(' ');
+            if (left < 0 || line[(left + 1)..].Contains(' '))
+                throw new InputException($"{node.Path}[{index}] is \"{line}\", but a merge is two tokens with one space between them");
+            line[(left + 1)..].CopyTo(line[left..]);
+            length--;
+        }
+        else if (item.ValueKind == JsonValueKind.Array && item.GetArrayLength() == 2 && item[0].ValueKind == JsonValueKind.String
+            && item[1].ValueKind == JsonValueKind.String)
+        {
+            left = Characters(item[0], ref buffer, 0);
+            length = left + Characters(item[1], ref buffer, left);
+        }
+        else
+            throw new ConfigNode(item, $"{node.Path}[{index}]").Wrong("two tokens: \"a b\" or [\"a\", \"b\"]");
+        var both = buffer.AsSpan(0, length);
+        var (leftId, rightId) = (tokens.Find(both[..left]), tokens.Find(both[left..]));
+        if (leftId < 0 || rightId < 0)
+            throw Outside(node, index, both[..left], both[left..], leftId < 0 ? both[..left] : both[left..]);
+        // A continuation loses its prefix.
+        var cut = Math.Min(prefix.Length, length - left);
+        var right = cut > 0 ? both[left..].ToString() : null;
+        both[(left + cut)..].CopyTo(both[left..]);
+        var whole = both[..(length - cut)];
+        var id = tokens.FindNext(whole, ref last);
+        if (id < 0)
+            throw Outside(node, index, both[..left], right is null ? both[left..] : right, whole);
+        return new(leftId, rightId, id);
     }
 
     /// <summary>Writes the characters of a JSON string into a buffer, which grows, and returns their number.</summary>

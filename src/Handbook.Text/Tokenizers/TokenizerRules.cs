@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
@@ -72,10 +73,41 @@ internal sealed class TokenizerRules
             tokens.Select(token => new TemplateItem(-1, type, [token], token.Token));
     }
 
-    /// <summary>Takes out the spaces that a word-based tokenizer puts before punctuation and contractions.</summary>
-    public static string CleanUp(string text) => text
-        .Replace(" .", ".").Replace(" ?", "?").Replace(" !", "!").Replace(" ,", ",").Replace(" ' ", "'")
-        .Replace(" n't", "n't").Replace(" 'm", "'m").Replace(" 's", "'s").Replace(" 've", "'ve").Replace(" 're", "'re");
+    /// <summary>Takes out the spaces that a word-based tokenizer puts before punctuation and contractions: those before <c>. ? ! ,</c>, then
+    /// the two around an apostrophe, then those before <c>n't 'm 's 've 're</c>; as one replacement after the other would.</summary>
+    public static string CleanUp(string text)
+    {
+        var buffer = ArrayPool<char>.Shared.Rent(text.Length);
+        var kept = TakeOut(text, buffer, static rest => rest is [_, '.' or '?' or '!' or ',', ..] ? 1 : 0);
+        if (buffer.AsSpan(0, kept).Contains('\''))
+        {
+            kept = TakeOut(buffer.AsSpan(0, kept), buffer, static rest => rest is [_, '\'', ' ', ..] ? 2 : 0);
+            kept = TakeOut(buffer.AsSpan(0, kept), buffer, static rest =>
+                rest is [_, '\'', 'm' or 's', ..] or [_, '\'', 'v' or 'r', 'e', ..] or [_, 'n', '\'', 't', ..] ? 1 : 0);
+        }
+        var clean = kept == text.Length ? text : new string(buffer, 0, kept);
+        ArrayPool<char>.Shared.Return(buffer);
+        return clean;
+    }
+
+    /// <summary>Copies a text without some of its spaces; the target may be the text's own memory.</summary>
+    /// <param name="spaces">How many spaces go, from the text that begins with a space: none, that one, or that and the next but one.</param>
+    private static int TakeOut(ReadOnlySpan<char> text, Span<char> target, Func<ReadOnlySpan<char>, int> spaces)
+    {
+        var kept = 0;
+        while (text.IndexOf(' ') is >= 0 and var at)
+        {
+            text[..at].CopyTo(target[kept..]);
+            kept += at;
+            text = text[at..];
+            var gone = spaces(text);
+            if (gone != 1)
+                target[kept++] = gone == 0 ? ' ' : text[1];
+            text = text[(gone == 2 ? 3 : 1)..];
+        }
+        text.CopyTo(target[kept..]);
+        return kept + text.Length;
+    }
 
     /// <summary>A switch of the Python class, which has its own value where the file has none or null.</summary>
     public static bool ClassFlag(JsonObject config, string key, bool otherwise) =>

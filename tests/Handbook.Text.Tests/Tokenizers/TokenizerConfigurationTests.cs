@@ -162,6 +162,20 @@ public sealed class TokenizerConfigurationTests : IDisposable
         Assert.Equal("1 6", Ids(Open("""{"split_special_tokens":true}""").Encode("</s>")));
     }
 
+    [Fact]
+    public void Cleaning_up_is_one_replacement_after_the_other()
+    {
+        var random = new Random(3);
+        const string letters = "   .?!,''nmstvred";
+        for (var round = 0; round < 20_000; round++)
+        {
+            var text = new string([.. Enumerable.Range(0, random.Next(12)).Select(_ => letters[random.Next(letters.Length)])]);
+            var expected = text.Replace(" .", ".").Replace(" ?", "?").Replace(" !", "!").Replace(" ,", ",").Replace(" ' ", "'")
+                .Replace(" n't", "n't").Replace(" 'm", "'m").Replace(" 's", "'s").Replace(" 've", "'ve").Replace(" 're", "'re");
+            Assert.Equal((text, expected), (text, TokenizerRules.CleanUp(text)));
+        }
+    }
+
     [Fact] // BPE models write their spaces themselves
     public void Decoded_text_is_cleaned_up_where_the_configuration_says_so_but_not_that_of_bpe()
     {
