@@ -15,6 +15,9 @@ internal static class ExitCode
     /// <summary>The user can fix it: message only.</summary>
     public const int UserCanFix = 2;
 
+    /// <summary>What was planned needs more memory than there is.</summary>
+    public const int DoesNotFit = 3;
+
     /// <summary>Stopped by a signal, after saving.</summary>
     public const int Interrupted = 130;
 

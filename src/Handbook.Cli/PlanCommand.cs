@@ -2,8 +2,14 @@ using System.CommandLine;
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Cli.Progress;
+using Handbook.Data.Mixing;
 using Handbook.Recipes;
+using Handbook.Runs;
+using Handbook.Torch;
+using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Plans;
 using Handbook.Training.Scale;
 
 namespace Handbook.Cli;
@@ -13,21 +19,30 @@ internal static class PlanCommand
 {
     private static readonly Option<string?> s_method = MethodOption.Create();
     private static readonly Option<string> s_world = new("--world")
-    { Description = "how many processes, one number or several: 8,64,1024", HelpName = "N,…", Required = true };
-    private static readonly Option<string> s_network = new("--network")
+    { Description = "how many processes, one number or several: 8,64,1024", HelpName = "N,…", DefaultValueFactory = _ => "1" };
+    private static readonly Option<string?> s_device = new("--device")
     {
-        Description = "what one process sends in a second while all do: a host's link divided by the processes on it, e.g. 50GB/s, 100Gbit/s",
+        Description = "plan for such devices, one a process, in the place of this machine: " + string.Join(", ", KnownDevice.All.Select(device => device.Name)),
+        HelpName = "NAME",
+    };
+    private static readonly Option<string?> s_network = new("--network")
+    {
+        Description = "with several processes: what one sends in a second while all do, a host's link divided by the processes on it, e.g. 50GB/s, "
+            + "100Gbit/s; without it that of --device within a host",
         HelpName = "SPEED",
-        Required = true,
     };
     private static readonly Option<string> s_latency = new("--latency")
     { Description = "until a small message arrives", DefaultValueFactory = _ => "20us", HelpName = "TIME" };
     private static readonly Option<double?> s_rate = new("--rate")
     {
         Description = "tokens that one process learns from in a second, alone: train_tokens_per_second of a run on one process; without it "
-            + "a step's time is that of its traffic",
+            + "an estimate for --device, or a step's time is that of its traffic",
         HelpName = "TOKENS/S",
     };
+    private static readonly Option<bool> s_calibrate = new("--calibrate")
+    { Description = "in the place of --rate: measure for a second how fast this machine multiplies, and estimate" };
+    private static readonly Option<bool> s_noRows = new("--no-rows")
+    { Description = "do not read the data: rows are taken to be as long as the recipe lets pass" };
     private static readonly Option<string?> s_memory = new("--memory")
     { Description = "memory of one process; what needs more is not chosen", HelpName = "SIZE" };
     private static readonly Option<string?> s_config = new("--config")
@@ -58,20 +73,23 @@ internal static class PlanCommand
 
     public static Command Create()
     {
-        var command = new Command("plan", "Tell what a recipe comes to on many processes: memory, traffic and time, replicated and with ZeRO\n\n"
-            + "Nothing is loaded: a config.json is enough.\n\n"
-            + "  handbook plan recipes/tiny/sft.yaml --world 2,8 --network 1GB/s\n"
+        var command = new Command("plan", "Tell what a recipe comes to: steps, memory and time, on this machine or on others, on one process or many\n\n"
+            + "No weights are loaded: a config.json is enough. The data is read where it is on this machine, and gives the exact number of steps and "
+            + "tokens. Where a run does not fit, keys with which it would are listed, and the exit code is 3.\n\n"
+            + "  handbook plan recipes/tiny/sft.yaml\n"
+            + "  handbook plan recipes/zephyr-7b-beta/sft/config_qlora.yaml --config docs/shapes/mistral-7b.json --device rtx4090-24g\n"
+            + "  handbook plan RECIPE --device h100-80g --world 8\n"
             + "  handbook plan RECIPE --world 8,64,1024 --network 50GB/s --rate 2500 --memory 80GB --simulate")
         {
-            RecipeWords.Argument, s_method, s_world, s_network, s_latency, s_rate, s_memory, s_config, s_passes, s_rowTokens, s_json, s_simulate,
-            s_steps, s_seed, s_spread, s_times, s_stalls, s_linkSpread,
+            RecipeWords.Argument, s_method, s_device, s_world, s_network, s_latency, s_rate, s_calibrate, s_memory, s_config, s_noRows, s_passes,
+            s_rowTokens, s_json, s_simulate, s_steps, s_seed, s_spread, s_times, s_stalls, s_linkSpread,
         };
         command.TreatUnmatchedTokensAsErrors = false;       // --max_length=512 and its like: Recipe.Load judges them
-        command.SetAction(Run);
+        command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
     }
 
-    private static int Run(ParseResult args)
+    private static int Run(ParseResult args, CancellationToken cancel)
     {
         string[] own = [.. args.CommandResult.Command.Options.Select(option => option.Name)];
         var (file, overrides) = RecipeWords.Of(args, own);
@@ -79,33 +97,108 @@ internal static class PlanCommand
             .TryGet(out var recipe, out var diagnostics))
             return ExitCode.BadInput(diagnostics);
         var model = args.GetValue(s_simulate) ? Cluster(args) : null;
-        var asked = Asked(args);
+        var device = args.GetValue(s_device) is { } named ? KnownDevice.Of(named) : null;
+        var asked = Asked(args, device);
         // A pipeline is planned as what it trains with.
         if (recipe.Definition.IsPipeline)
-            throw new InputException($"{recipe.MethodName} runs as one process", fix: "plan the recipe of the method that it trains with");
+            throw new InputException($"{recipe.MethodName} is sampling, scoring and a training of another method", fix: "plan the recipe of the "
+                + "method that it trains with");
         if (model is not null && asked.Rate is null)
             throw new InputException("--simulate without --rate", why: "how much a slow process holds up depends on how long steps take",
                 fix: "add --rate TOKENS/S: train_tokens_per_second of a run on one process");
-        var report = new PlanReport(recipe, ScalePlan.Of(recipe, args.GetValue(s_config), asked), asked, model);
+        var (rows, missing) = args.GetValue(s_noRows) ? ([], null) : Rows(recipe, asked.Worlds, cancel);
+        asked = asked with { Rows = rows.Count > 0 ? rows[0] : null };
+        var config = args.GetValue(s_config);
+        var plan = ScalePlan.Of(recipe, config, asked);
+        var (rate, source) = Speed(args, device, plan, recipe);
+        if (asked.Rate is null && rate is not null)
+            plan = ScalePlan.Of(recipe, config, asked = asked with { Rate = rate });
+        var report = new PlanReport(recipe, plan, asked, model) { Runs = rows, Device = device, RateSource = source };
+        if (plan.Rows.All(row => !row.Fits))
+            report.Advice = FitAdvice.Of(recipe, asked.Memory!.Value, keys => Again(file, [.. overrides, .. keys], recipe.Method, config, asked));
         report.Write(Console.Out);
-        foreach (var note in report.Notes)
+        foreach (var note in report.Notes.Concat(missing is null ? [] : [missing]))
             Console.Error.WriteLine($"note: {note}");
         if (args.GetValue(s_json) is { } json)
             WholeFile.WriteText(json, report.ToJson());
-        return ExitCode.Ok;
+        return report.Advice is null ? ExitCode.Ok : ExitCode.DoesNotFit;
     }
 
-    private static ScaleOptions Asked(ParseResult args) => new()
+    /// <summary>The least memory of a recipe with more keys, and its operations for a token; null where these keys do not go together.</summary>
+    private static (long Memory, double Flops)? Again(FileInfo file, IReadOnlyList<string> overrides, TrainingMethod method, string? config,
+        ScaleOptions asked)
     {
-        Worlds = [.. args.GetRequiredValue(s_world).Split(',').Select(text =>
+        if (!Recipe.Load(file, overrides, method).TryGet(out var changed, out _))
+            return null;
+        try
+        {
+            var rows = asked.Rows is null || changed.Data.MaxTokens is not { } most ? asked.Rows
+                : asked.Rows with { Largest = asked.Rows.Largest.AtMost(Math.Max(most, asked.Rows.LongestRow)) };
+            var plan = ScalePlan.Of(changed, config, asked with { Rows = rows });
+            return (plan.Rows.Min(row => row.Memory.Total), plan.FlopsPerToken);
+        }
+        catch (InputException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>What a run on each number of processes reads; none where the data or the tokenizer is not here.</summary>
+    private static (IReadOnlyList<RowForecast> Runs, string? Missing) Rows(Recipe recipe, IReadOnlyList<int> worlds, CancellationToken cancel)
+    {
+        try
+        {
+            var options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));
+            using var shown = new TokenizingProgress(new ConsoleObserver());
+            using var data = TrainingData.Load(options, shown, cancel);
+            return ([.. worlds.Select(world =>
+            {
+                var groups = Math.Max(1, world / recipe.Training.ContextParallelSize);
+                return RowForecast.Of(data.Train, RowPlan.Steps(recipe with { BatchProcesses = groups }, data.Train), recipe.Data.TokensAtOnce(), groups, cancel);
+            })], null);
+        }
+        catch (InputException missing)
+        {
+            return ([], "steps and tokens of the run are not known, and rows are taken to be as long as the recipe lets pass: "
+                + missing.Message.Split('\n')[0]);
+        }
+    }
+
+    /// <summary>Tokens a second of one process, and where that is from; null where nobody says.</summary>
+    private static (double? Rate, string? Source) Speed(ParseResult args, KnownDevice? device, ScalePlan plan, Recipe recipe)
+    {
+        if (args.GetValue(s_rate) is not null)
+            return (null, null);
+        if (device is not null)
+            return (device.Tflops * 1e12 * KnownDevice.UsualShare / plan.FlopsPerToken,
+                $"estimated: {KnownDevice.UsualShare:P0} of the {device.Tflops} Tflop/s that its maker states");
+        if (!args.GetValue(s_calibrate))
+            return (null, null);
+        var rate = MachineRate.Measure(recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32);
+        return (rate * MachineRate.UsualShare / plan.FlopsPerToken,
+            string.Create(CultureInfo.InvariantCulture, $"estimated: {MachineRate.UsualShare:P0} of the {rate / 1e9:0} Gflop/s that products reach here"));
+    }
+
+    private static ScaleOptions Asked(ParseResult args, KnownDevice? device)
+    {
+        int[] worlds = [.. args.GetRequiredValue(s_world).Split(',').Select(text =>
             int.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out var world) && world is > 0 and <= 65536 ? world
-                : throw new InputException($"--world has \"{text}\", but numbers of processes are 1 to 65536", fix: "for example --world 8,64"))],
-        Network = new(Quantity.Speed("--network", args.GetRequiredValue(s_network)), Quantity.Seconds("--latency", args.GetValue(s_latency)!)),
-        Rate = Positive("--rate", args.GetValue(s_rate)),
-        Memory = args.GetValue(s_memory) is { } memory ? (long)Quantity.Bytes("--memory", memory) : null,
-        Passes = (int?)Positive("--passes", args.GetValue(s_passes)),
-        RowTokens = (int?)Positive("--row-tokens", args.GetValue(s_rowTokens)),
-    };
+                : throw new InputException($"--world has \"{text}\", but numbers of processes are 1 to 65536", fix: "for example --world 8,64"))];
+        var network = args.GetValue(s_network) is { } speed ? Quantity.Speed("--network", speed) : device?.Link
+            ?? (worlds.Max() == 1 ? double.PositiveInfinity : throw new InputException("--world asks about several processes, but nothing says how fast they "
+                + "exchange", fix: "add --network SPEED, for example --network 50GB/s, or --device NAME"));
+        return new()
+        {
+            Worlds = worlds,
+            Network = new(network, Quantity.Seconds("--latency", args.GetValue(s_latency)!)),
+            Rate = Positive("--rate", args.GetValue(s_rate)),
+            Memory = args.GetValue(s_memory) is { } memory ? (long)Quantity.Bytes("--memory", memory)
+                : device?.Memory ?? (worlds is [1] ? GC.GetGCMemoryInfo().TotalAvailableMemoryBytes : null),
+            Program = device is not null ? KnownDevice.Context : args.GetValue(s_memory) is null ? RankMemory.ProgramBytes : 0,
+            Passes = (int?)Positive("--passes", args.GetValue(s_passes)),
+            RowTokens = (int?)Positive("--row-tokens", args.GetValue(s_rowTokens)),
+        };
+    }
 
     private static ClusterModel Cluster(ParseResult args)
     {

@@ -3,6 +3,7 @@ using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
 using Handbook.Recipes;
+using Handbook.Runs;
 using Handbook.Training.Scale;
 
 namespace Handbook.Cli;
@@ -24,6 +25,18 @@ internal sealed class PlanReport
         _simulated = cluster is null ? [] : [.. plan.Rows.Select(row => ClusterSimulation.Run(row, plan.Load, asked.Network, cluster))];
     }
 
+    /// <summary>What the run reads, on each number of processes; empty where nobody knows.</summary>
+    public IReadOnlyList<RowForecast> Runs { get; init; } = [];
+
+    /// <summary>What it is planned for; null for this machine.</summary>
+    public KnownDevice? Device { get; init; }
+
+    /// <summary>Where the speed is from; null where the user gave it, or nobody knows it.</summary>
+    public string? RateSource { get; init; }
+
+    /// <summary>Keys with which the run would fit; null where it does.</summary>
+    public IReadOnlyList<FitAdvice>? Advice { get; set; }
+
     /// <summary>What is not counted.</summary>
     public IReadOnlyList<string> Notes => _plan.Notes;
 
@@ -33,20 +46,36 @@ internal sealed class PlanReport
     {
         var parameters = _plan.Parameters;
         var all = parameters.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count);
-        output.WriteLine(Invariant($"{_recipe.Path}: {_recipe.MethodName}, {Kind}, {all / 1e9:0.00}B weights, ")
+        output.WriteLine(Invariant($"{_recipe.Path}: {_recipe.MethodName}, {Kind}, {(all < 1e9 ? all / 1e6 : all / 1e9):0.00}{(all < 1e9 ? "M" : "B")} weights, ")
             + Invariant($"{parameters.TrainedCount / 1e6:#,0.0}M trained; each process {_plan.Load.Tokens:N0} tokens a step ")
             + Invariant($"in {_plan.Load.Passes} pass{(_plan.Load.Passes == 1 ? "" : "es")}"));
-        List<string[]> lines = [["world", "mode", "memory", "weights", "gradients", "states", "passing", "sent/step", "messages", "traffic", "hidden",
-            "step", "tokens/s", ""]];
+        foreach (var run in Runs)
+            output.WriteLine(Invariant($"{Count(run.Processes, "process", "processes")}: {run.Rows:N0} {_recipe.Definition.RowNoun}, {run.Steps:N0} steps, ")
+                + Invariant($"{run.Epochs:0.##} epochs, {run.Tokens:N0} tokens; ")
+                + Invariant($"global batch {(long)_recipe.Training.PerDeviceTrainBatchSize * _recipe.Training.GradientAccumulationSteps * run.Processes:N0}; ")
+                + (_asked.Rate is { } speed ? $"about {Size.Of(TimeSpan.FromSeconds(run.Tokens / speed / run.Processes))}; " : "")
+                + $"order {run.Order[..12]}");
+        if (RateSource is not null)
+            output.WriteLine(Invariant($"{_asked.Rate:N0} tokens a second of one process, {RateSource}"));
+        if (_asked.Memory is { } limit)
+            output.WriteLine($"{(Device is null ? "one process" : Device.Name)} has {Size.Of(limit)}"
+                + (_asked.Program > 0 ? $", of which {Size.Of(_asked.Program)} {(Device is null ? "are the program itself" : "are not for tensors")}" : ""));
+        List<string[]> lines = [["world", "mode", "memory", "weights", "gradients", "states", "activations", "passing", "sent/step", "messages", "traffic",
+            "hidden", "step", "tokens/s", ""]];
         for (var i = 0; i < _plan.Rows.Count; i++)
         {
             var (row, memory, step) = (_plan.Rows[i], _plan.Rows[i].Memory, _plan.Rows[i].Step);
             lines.Add([Number(row.World), row.Mode, Size.Of(memory.Total), Size.Of(memory.Frozen + memory.Weights), Size.Of(memory.Gradients),
-                memory.States is { } states ? Size.Of(states) : "?", Size.Of(memory.Passing), Size.Of(step.Sent.Bytes), Number(step.Sent.Messages),
+                memory.States is { } states ? Size.Of(states) : "?", Size.Of(memory.Activations), Size.Of(memory.Passing), Size.Of(step.Sent.Bytes), Number(step.Sent.Messages),
                 Time(step.Busy), Invariant($"{step.Hidden:P0}"), Time(step.Seconds), Rate(row),
                 !row.Fits ? "too large" : row.IsBest ? "fastest" : ""]);
         }
-        Table(output, lines);
+        // What nobody asked about stays away: traffic of one process, a time that nobody knows.
+        Table(output, _plan.Rows.All(row => row.World == 1) ? [.. lines.Select(line => (string[])[.. line[..7], .. line[(_asked.Rate is null ? 14 : 12)..]])] : lines);
+        if (_plan.Rows is [{ Memory: { Reference: > 0 } asked }, ..])
+            output.WriteLine($"another {Size.Of(asked.Reference)} are the reference's, {(asked.KeepsReference ? "all the time" : "before the first step")}");
+        if (Advice is not null)
+            Advise(output, Advice);
         if (_cluster is null)
             return;
         output.WriteLine();
@@ -60,6 +89,17 @@ internal sealed class PlanReport
                 Time(_simulated[i].Percentile95), Invariant($"{_simulated[i].Efficiency:P0}")]);
         Table(output, simulated);
     }
+
+    private static void Advise(TextWriter output, IReadOnlyList<FitAdvice> advice)
+    {
+        output.WriteLine();
+        output.WriteLine(advice.Count == 0 ? "it does not fit, and no key would make it" : "it does not fit; with these keys it would:");
+        if (advice.Count > 0)
+            Table(output, [["memory", "keys", "time", ""], .. advice.Select(one => (string[])[Size.Of(one.Memory), string.Join(' ', one.Overrides),
+                Invariant($"x{one.Time:0.00}"), one.Changes])]);
+    }
+
+    private static string Count(int number, string one, string many) => number == 1 ? $"1 {one}" : Invariant($"{number:N0} {many}");
 
     public string ToJson()
     {
@@ -77,7 +117,10 @@ internal sealed class PlanReport
                     ["weights"] = memory.Weights,
                     ["gradients"] = memory.Gradients,
                     ["states"] = memory.States,
+                    ["activations"] = memory.Activations,
                     ["passing"] = memory.Passing,
+                    ["reference"] = memory.Reference,
+                    ["program"] = memory.Program,
                     ["total"] = memory.Total,
                 },
                 ["sent_bytes"] = step.Sent.Bytes,
@@ -107,13 +150,31 @@ internal sealed class PlanReport
             ["recipe"] = _recipe.Path,
             ["method"] = _recipe.MethodName,
             ["trained"] = Kind,
-            ["network_bytes_per_second"] = _asked.Network.BytesPerSecond,
+            ["network_bytes_per_second"] = double.IsFinite(_asked.Network.BytesPerSecond) ? _asked.Network.BytesPerSecond : null,
             ["latency_seconds"] = _asked.Network.Latency,
             ["rate"] = _asked.Rate,
             ["tokens_per_process"] = _plan.Load.Tokens,
             ["passes"] = _plan.Load.Passes,
             ["trained_weights"] = _plan.Parameters.TrainedCount,
+            ["device"] = Device?.Name,
+            ["memory_limit"] = _asked.Memory,
+            ["runs"] = new JsonArray([.. Runs.Select(run => new JsonObject
+            {
+                ["processes"] = run.Processes,
+                ["train_samples"] = run.Rows,
+                ["total_steps"] = run.Steps,
+                ["epochs"] = run.Epochs,
+                ["tokens"] = run.Tokens,
+                ["order_sha256"] = run.Order,
+            })]),
             ["rows"] = rows,
+            ["advice"] = Advice is null ? null : new JsonArray([.. Advice.Select(one => new JsonObject
+            {
+                ["overrides"] = new JsonArray([.. one.Overrides.Select(word => JsonValue.Create(word))]),
+                ["memory"] = one.Memory,
+                ["time"] = one.Time,
+                ["changes"] = one.Changes,
+            })]),
             ["notes"] = new JsonArray([.. Notes.Select(note => JsonValue.Create(note))]),
         }.ToJsonString(s_indented) + "\n";
     }
@@ -124,7 +185,7 @@ internal sealed class PlanReport
     {
         int[] widths = [.. Enumerable.Range(0, lines[0].Length).Select(column => lines.Max(line => line[column].Length))];
         foreach (var line in lines)
-            output.WriteLine(string.Join("  ", line.Select((text, column) => column is 1 || column == 13 ? text.PadRight(widths[column])
+            output.WriteLine(string.Join("  ", line.Select((text, column) => column is 1 || column == line.Length - 1 ? text.PadRight(widths[column])
                 : text.PadLeft(widths[column]))).TrimEnd());
     }
 

@@ -54,7 +54,11 @@ internal sealed class HeadStatistics(int count, bool squares = false)
 /// products at once.</remarks>
 internal sealed class LinearLogProb : AutogradNode
 {
-    private const long ChunkBytes = 64 << 20, KeptBytes = 256 << 20;
+    private const long ChunkBytes = 64 << 20;
+
+    /// <summary>The most bytes of logits that wait for the backward pass.</summary>
+    internal const long KeptBytes = 256 << 20;
+
 
     private readonly Parameter _head;
     private readonly Mirrored<int> _targets;
@@ -273,6 +277,15 @@ internal sealed class LinearLogProb : AutogradNode
             : (1 - _options.LabelSmoothing) * -statistics.LogProb[i]
                 + _options.LabelSmoothing * (statistics.LogSumExp[i] - statistics.MeanLogit[i]);
 
+    /// <summary>Rows whose logits are computed at once.</summary>
+    /// <param name="size">Bytes of a logit.</param>
+    internal static long ChunkRows(long rows, long vocabulary, int size)
+    {
+        var most = Math.Max(64, ChunkBytes / (vocabulary * size));
+        var chunks = (rows + most - 1) / most;
+        return (rows + chunks - 1) / Math.Max(1, chunks);
+    }
+
     /// <summary>Computes the logits chunk by chunk.</summary>
     /// <param name="all">Gets the logits of all rows; null: chunks share one buffer.</param>
     /// <param name="known">Whether <paramref name="all"/> has them already.</param>
@@ -282,9 +295,7 @@ internal sealed class LinearLogProb : AutogradNode
         if (count == 0)
             return;
         var vocabulary = _head.Value.Size(0);
-        var most = Math.Max(64, ChunkBytes / (vocabulary * hidden.DType.Size));
-        var chunks = (int)((count + most - 1) / most);
-        var size = (count + chunks - 1) / chunks;
+        var size = (int)ChunkRows(count, vocabulary, hidden.DType.Size);
         using var outer = TensorScope.Enter();
         var buffer = all ?? Tensor.Empty(hidden.DType, hidden.Device, size, vocabulary);
         var transposed = _head.Compute.Detach().T();

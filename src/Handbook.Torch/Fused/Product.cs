@@ -24,6 +24,9 @@ internal static unsafe class Product
     /// <summary>Most elements of a widened tile: 4 MB.</summary>
     private const int TileElements = 1 << 20;
 
+    /// <summary>Bytes of the float32 sums of a tile.</summary>
+    internal const long SumBytes = TileElements * sizeof(float);
+
     /// <summary>Rows of the result in one tile, or terms of a sum over tokens.</summary>
     private const int TileRows = 512;
 

@@ -5,7 +5,7 @@ using Handbook.Training.Optimizers;
 
 namespace Handbook.Training.Scale;
 
-/// <summary>Bytes that one process of many needs, activations left out.</summary>
+/// <summary>Bytes that one process of many needs.</summary>
 /// <param name="Frozen">Weights that are not trained, those that are mapped from their file included.</param>
 /// <param name="Weights">Trained weights between steps: masters, and copies that products read.</param>
 /// <param name="Gradients">Sums of gradients.</param>
@@ -13,9 +13,33 @@ namespace Handbook.Training.Scale;
 /// <param name="Passing">What is here for a moment: weights that were gathered, gradients on their way, the buffer of a sum.</param>
 internal readonly record struct RankMemory(long Frozen, long Weights, long Gradients, long? States, long Passing)
 {
+    /// <summary>What a process of the CPU needs apart from tensors: the program, libtorch, and what is read.</summary>
+    public const long ProgramBytes = 290L << 20;
+
     private const long Piece = 8 << 20;         // bytes that a sum over whole buckets takes at once
 
-    public long Total => Frozen + Weights + Gradients + (States ?? 0) + Passing;
+    /// <summary>What lives while a pass goes through the network and back.</summary>
+    public long Activations { get; init; }
+
+    /// <summary>Another model that the method asks, with what its passes need; 0 for none.</summary>
+    public long Reference { get; init; }
+
+    /// <summary>The program itself, without tensors.</summary>
+    public long Program { get; init; }
+
+    /// <summary>Whether that model stays while the first one is trained; otherwise it is asked before, and leaves.</summary>
+    public bool KeepsReference { get; init; }
+
+    /// <summary>The most at once.</summary>
+    public long Total
+    {
+        get
+        {
+            var kept = Program + Frozen + Weights + Gradients;
+            var training = kept + (States ?? 0) + Passing + Activations;
+            return KeepsReference ? training + Reference : Math.Max(training, kept + Reference);
+        }
+    }
 
     /// <param name="plan">Shared out among the processes.</param>
     /// <param name="buckets">Its buckets.</param>

@@ -17,6 +17,12 @@ internal sealed record ScaleOptions
     /// <summary>How often a process goes through the network and back in a step; null as rows of full length are laid into bins.</summary>
     public int? Passes { get; init; }
 
+    /// <summary>What is known of the rows; null where they were not read.</summary>
+    public RowForecast? Rows { get; init; }
+
+    /// <summary>Bytes of a process that hold no tensors.</summary>
+    public long Program { get; init; }
+
     /// <summary>Tokens of a row; null for the longest that the recipe lets pass.</summary>
     public int? RowTokens { get; init; }
 }

@@ -1,7 +1,9 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
+using Handbook.Data.Formats;
 using Handbook.Models;
 using Handbook.Models.Sharding;
+using Handbook.Torch;
 using Handbook.Training.Methods;
 using Handbook.Training.Optimizers;
 using Handbook.Training.Plans;
@@ -12,11 +14,15 @@ namespace Handbook.Training.Scale;
 /// describes them.</summary>
 internal sealed class ScalePlan
 {
-    private ScalePlan(ParameterPlan parameters, StepLoad load, IReadOnlyList<ScaleRow> rows, IReadOnlyList<string> notes) =>
-        (Parameters, Load, Rows, Notes) = (parameters, load, rows, notes);
+    private ScalePlan(ParameterPlan parameters, DecoderConfig config, StepLoad load, IReadOnlyList<ScaleRow> rows,
+        IReadOnlyList<string> notes) =>
+        (Parameters, Config, Load, Rows, Notes) = (parameters, config, load, rows, notes);
 
     /// <summary>How every parameter is kept, where nothing is shared out.</summary>
     public ParameterPlan Parameters { get; }
+
+    /// <summary>The network.</summary>
+    public DecoderConfig Config { get; }
 
     /// <summary>What a process computes in a step.</summary>
     public StepLoad Load { get; }
@@ -26,6 +32,9 @@ internal sealed class ScalePlan
 
     /// <summary>What is not counted, in sentences.</summary>
     public IReadOnlyList<string> Notes { get; }
+
+    /// <summary>Operations of all products for a token, forward and back; those of attention for rows of the mean length.</summary>
+    public double FlopsPerToken { get; private init; }
 
     /// <param name="run">Checked options.</param>
     /// <param name="config">A config.json in the place of the model's; null finds the model that the options name.</param>
@@ -49,26 +58,36 @@ internal sealed class ScalePlan
         var ring = RingTraffic.Of(published.Decoder, parameters.Compute, load.Tokens * run.Training.ContextParallelSize / load.Passes,
             run.Training.ContextParallelSize, run.Training.GradientCheckpointing);
         var isWhole = OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices;
+        var reference = Reference(run, weights, parameters, load.Largest);
         var rows = new List<ScaleRow>();
         foreach (var world in asked.Worlds)
         {
             ScaleRow[] modes = [.. Enum.GetValues<ShardingStage>().Where(stage => world == 1 ? stage == ShardingStage.None
                 : run.Training.Deterministic ? stage >= ShardingStage.Gradients : stage == ShardingStage.None || !isWhole)
-                .Select(stage => Row(parameters, stage, world, work, load, ring, run.Training, asked))];
+                .Select(stage => Row(parameters, stage, world, work, load, ring, run.Training, asked, memory => memory with
+                {
+                    Activations = Activations(run, published.Decoder, parameters, load.Largest).Total,
+                    Reference = reference,
+                    KeepsReference = run.Preference.SyncRefModel,
+                    Program = asked.Program,
+                }))];
             var best = modes.Where(row => row.Fits).OrderBy(row => row.Step.Seconds).ThenBy(row => row.Memory.Total).FirstOrDefault();
             rows.AddRange(modes.Select(row => row with { IsBest = row == best }));
         }
-        return new(parameters, load, rows, [.. Uncounted(run, asked, rows)]);
+        return new(parameters, published.Decoder, load, rows, [.. Uncounted(run, asked, rows)])
+        {
+            FlopsPerToken = Flops(published.Decoder, work.Sum(), load, run.Training.PerDeviceTrainBatchSize * run.Training.GradientAccumulationSteps),
+        };
     }
 
     private static ScaleRow Row(ParameterPlan parameters, ShardingStage stage, int world, double[] work, StepLoad load, RingTraffic ring,
-        TrainingOptions training, ScaleOptions asked)
+        TrainingOptions training, ScaleOptions asked, Func<RankMemory, RankMemory> complete)
     {
         var plan = parameters.SharedOut(Shard.Of(stage, 0, world, training.Deterministic));
         var buckets = BucketLayout.Of(plan);
         var replay = new StepReplay(UnitNumbers.For(plan.Rules.Select(rule => rule.Spec)), [.. buckets.Where(bucket => bucket.Rule.IsTrained)],
             work, world, training.Deterministic, ring);
-        var memory = RankMemory.Of(plan, buckets, replay.HeadUnit, training);
+        var memory = complete(RankMemory.Of(plan, buckets, replay.HeadUnit, training));
         var step = world > 1 ? replay.Step(load, asked.Network) : new(default, 0, 0, 0, 0, load.Seconds);
         return new(world, stage, memory, step, asked.Memory is not { } limit || memory.Total <= limit) { Replay = replay };
     }
@@ -76,19 +95,53 @@ internal sealed class ScalePlan
     private static StepLoad Loaded(MethodOptions run, ScaleOptions asked)
     {
         var training = run.Training;
+        var shared = training.ContextParallelSize;
+        var load = new StepLoad { Recomputes = training.GradientCheckpointing, TrainsMatrices = !run.Adapter.UsePeft };
+        if (asked is { Rows: { } known, Passes: null, RowTokens: null })
+            return load with
+            {
+                Passes = Math.Max(1, (int)Math.Round(known.Passes)),
+                Tokens = (long)known.StepTokens / shared,
+                Seconds = asked.Rate is { } speed ? known.StepTokens / shared / speed : 0,
+                Largest = new(known.Largest.Tokens / shared, known.Largest.Predicted / shared),
+            };
         var rows = training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps;
-        var length = asked.RowTokens ?? run.Definition.LongestRow(run)?.Length
+        var length = asked.RowTokens ?? LongestRow(run)
             ?? throw new InputException("the recipe sets no limit to the length of a row", fix: "say how long rows are with --row-tokens N");
         var together = Math.Max(1, run.Data.TokensAtOnce() / length);
-        var tokens = (long)rows * length / training.ContextParallelSize;
-        return new()
+        var tokens = (long)rows * length / shared;
+        var largest = Math.Min(rows, together) * (long)length / shared;
+        return load with
         {
             Passes = asked.Passes ?? (rows + together - 1) / together,
             Tokens = tokens,
             Seconds = asked.Rate is { } rate ? tokens / rate : 0,
-            Recomputes = training.GradientCheckpointing,
-            TrainsMatrices = !run.Adapter.UsePeft,
+            Largest = new(largest, largest),
         };
+    }
+
+    /// <summary>The most tokens of a row: a pair has both answers behind one prompt.</summary>
+    private static int? LongestRow(MethodOptions run) => run.Definition.LongestRow(run)?.Length is not { } text ? null
+        : run.Definition.Use == RowUse.Preferences ? 2 * text - Math.Min(text, run.Preference.MaxPromptLength ?? 0) : text;
+
+    private static ActivationMemory Activations(MethodOptions run, DecoderConfig config, ParameterPlan plan, PassSize pass) =>
+        ActivationMemory.Of(config, plan, pass, run.Training.GradientCheckpointing, keepsLogits: !run.Definition.ReadsTexts);
+
+    /// <summary>Bytes of a whole model that is asked beside the trained one, and of its passes; 0 where the trained one answers itself.</summary>
+    private static long Reference(MethodOptions run, DescribedWeights weights, ParameterPlan parameters, PassSize pass)
+    {
+        if (!run.Definition.AsksReference(run) || run.Adapter.UsePeft)
+            return 0;
+        var plan = ParameterPlan.Frozen(weights, parameters.Compute);
+        return plan.ResidentBytes + plan.Rules.Sum(rule => rule.Storage == ParameterStorage.Mapped ? rule.Spec.Count * rule.Type.Size : 0)
+            + Activations(run, weights.Config, plan, pass).ForwardAlone;
+    }
+
+    private static double Flops(DecoderConfig config, double weights, StepLoad load, int rows)
+    {
+        var seen = load.Tokens / (double)rows / 2;                  // a token sees half of its row on average
+        var attention = 2 * seen * config.Layers * (config.QuerySize + config.MixedSize);
+        return (2 * weights + attention) * (load.TrainsMatrices ? 3 : 2) + (load.Recomputes ? 2 * weights + attention : 0);
     }
 
     /// <summary>Products with the matrices of each unit for a token.</summary>
@@ -107,13 +160,11 @@ internal sealed class ScalePlan
 
     private static IEnumerable<string> Uncounted(MethodOptions run, ScaleOptions asked, IReadOnlyList<ScaleRow> rows)
     {
-        yield return "memory is that of weights, gradients, states and what passes; activations come on top"
-            + (run.Definition.AsksReference(run) && !run.Adapter.UsePeft ? ", and a reference model while it is asked" : "");
         if (run.Training.ContextParallelSize > 1)
             yield return "each process waits for keys and values as if nothing were computed meanwhile; a few numbers for each predicted token that "
                 + "the processes of a row exchange are not counted";
         if (run.Definition.ScoresAnswers)
-            yield return "writing answers is not counted, only learning from them";
+            yield return "writing answers is not counted, neither its time nor its cache of keys and values, only learning from them";
         if (rows.Any(row => row.Memory.States is null))
             yield return $"states of optim {RecipeNames.Of(run.Training.Optimizer())} depend on the shapes of matrices, and are not counted; they "
                 + "cannot be shared out";

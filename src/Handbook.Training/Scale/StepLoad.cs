@@ -4,10 +4,13 @@ namespace Handbook.Training.Scale;
 internal sealed record StepLoad
 {
     /// <summary>How often it goes through the network and back.</summary>
-    public required int Passes { get; init; }
+    public int Passes { get; init; }
 
     /// <summary>Tokens of all passes together.</summary>
-    public required long Tokens { get; init; }
+    public long Tokens { get; init; }
+
+    /// <summary>The most of them that go through at once.</summary>
+    public PassSize Largest { get; init; }
 
     /// <summary>Seconds of computing a step takes with nothing to wait for; 0 where the speed is not known.</summary>
     public double Seconds { get; init; }

@@ -1,0 +1,113 @@
+using System.Buffers.Binary;
+using System.Security.Cryptography;
+using Handbook.Data;
+
+namespace Handbook.Training.Scale;
+
+/// <summary>What a run will read, known from its rows before anything is loaded that computes.</summary>
+internal sealed record RowForecast
+{
+    /// <summary>Rows to train on.</summary>
+    public required int Rows { get; init; }
+
+    /// <summary>Optimiser steps of the whole run.</summary>
+    public required int Steps { get; init; }
+
+    /// <summary>Passes over the rows, in parts.</summary>
+    public required double Epochs { get; init; }
+
+    /// <summary>Tokens of all steps.</summary>
+    public required long Tokens { get; init; }
+
+    /// <summary>SHA-256 (hex) of the numbers of the rows of all steps, in their order, 4 bytes each, little-endian.</summary>
+    public required string Order { get; init; }
+
+    /// <summary>The most that goes through the network at once on one process.</summary>
+    public required PassSize Largest { get; init; }
+
+    /// <summary>Tokens of the longest row.</summary>
+    public required int LongestRow { get; init; }
+
+    /// <summary>How often one process goes through the network in a step, on average.</summary>
+    public required double Passes { get; init; }
+
+    /// <summary>How many processes, or groups of them, share the rows out.</summary>
+    public required int Processes { get; init; }
+
+    /// <summary>Tokens of one process in a step, on average.</summary>
+    public double StepTokens => Tokens / (double)Steps / Processes;
+
+    /// <param name="rows">The rows.</param>
+    /// <param name="plan">Which of them belong to which step.</param>
+    /// <param name="maxTokens">Most tokens of a bin; a longer row has a bin for itself.</param>
+    /// <param name="processes">How many processes, or groups of them, share the rows out.</param>
+    /// <param name="cancel">Stops reading.</param>
+    public static RowForecast Of(ITokenRows rows, StepPlan plan, int maxTokens, int processes, CancellationToken cancel = default)
+    {
+        var borders = Borders(rows);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var (tokens, bins, epochs) = (0L, 0L, 0.0);
+        var (largest, most) = (Array.Empty<int>(), 0L);
+        Span<byte> number = stackalloc byte[sizeof(int)];
+        for (var step = 0; step < plan.TotalSteps; step++)
+        {
+            cancel.ThrowIfCancellationRequested();
+            var own = plan[step];
+            int[] all = [.. own.MicroBatches.SelectMany(batch => batch)];
+            foreach (var row in all)
+            {
+                BinaryPrimitives.WriteInt32LittleEndian(number, row);
+                hash.AppendData(number);
+            }
+            var lengths = Array.ConvertAll(all, rows.Length);
+            tokens += all.Sum(row => (long)borders[row]);
+            // Shares come out even, so that the bins of one process hold no more than its share.
+            var share = (int)Math.Min(maxTokens, Math.Max(lengths.Max(), lengths.Sum(length => (long)length) / processes));
+            foreach (var bin in Packing.Bins(lengths, processes == 1 ? maxTokens : share))
+            {
+                var size = bin.Sum(at => (long)lengths[at]);
+                (tokens, bins) = (tokens + size, bins + 1);
+                if (size > most)
+                    (most, largest) = (size, [.. bin.Select(at => all[at])]);
+            }
+            epochs = own.EpochAfter;
+        }
+        return new()
+        {
+            Rows = rows.Count,
+            LongestRow = Enumerable.Range(0, rows.Count).Max(rows.Length),
+            Steps = plan.TotalSteps,
+            Epochs = epochs,
+            Tokens = tokens,
+            Order = Convert.ToHexStringLower(hash.GetHashAndReset()),
+            Largest = new(most, largest.Sum(row => Predicted(rows.Read(row)))),
+            Passes = bins / (double)plan.TotalSteps / processes,
+            Processes = processes,
+        };
+    }
+
+    /// <summary>By how much more tokens of each row go through the network than it has: its answers begin with the last token of the prompt,
+    /// which the prompt then ends without.</summary>
+    private static int[] Borders(ITokenRows rows)
+    {
+        var borders = new int[rows.Count];
+        if (rows.Count == 0 || rows.Read(0).Segments.All(segment => segment.Parent < 0))
+            return borders;             // texts: none has an answer apart
+        for (var i = 0; i < borders.Length; i++)
+        {
+            var segments = rows.Read(i).Segments;
+            borders[i] = segments.Count(segment => segment.Parent >= 0)
+                - segments.Where(segment => segment.Parent >= 0).Select(segment => segment.Parent).Distinct().Count();
+        }
+        return borders;
+    }
+
+    private static long Predicted(TokenRow row)
+    {
+        var predicted = 0L;
+        foreach (var segment in row.Segments)
+            foreach (var carries in segment.Loss.Span)
+                predicted += carries;
+        return predicted;
+    }
+}
