@@ -2,6 +2,8 @@ using System.CommandLine;
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Cli.Progress;
+using Handbook.Hub;
 using Handbook.Recipes;
 using Handbook.Training.Methods;
 using Handbook.Training.Scale;
@@ -86,9 +88,12 @@ internal static class PlanCommand
         if (model is not null && asked.Rate is null)
             throw new InputException("--simulate without --rate", why: "how much a slow process holds up depends on how long steps take",
                 fix: "add --rate TOKENS/S: train_tokens_per_second of a run on one process");
+        if (args.GetValue(s_config) is null)
+            foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => path.Key is "model_name_or_path" or "adapter_name_or_path"))
+                HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), CancellationToken.None);
         var report = new PlanReport(recipe, ScalePlan.Of(recipe, args.GetValue(s_config), asked), asked, model);
         report.Write(Console.Out);
-        foreach (var note in report.Notes)
+        foreach (var note in report.Notes.Concat(HubWords.Wants(recipe)))
             Console.Error.WriteLine($"note: {note}");
         if (args.GetValue(s_json) is { } json)
             WholeFile.WriteText(json, report.ToJson());

@@ -17,6 +17,9 @@ public sealed class RecipeKeysTests
     private static readonly Dictionary<string, string> s_readThrough = new()
     {
         ["dataloader_drop_last"] = "StepPlan",
+        ["model_revision"] = "ModelNameOrPath",         // the loader puts it behind the name
+        ["hub_model_id"] = "Repository",
+        ["push_to_hub_organization"] = "Repository",
         ["dataset_mixer"] = "Mixture",
         ["dataset_splits"] = "Mixture",
         ["dataset_configs"] = "Mixture",
