@@ -64,7 +64,7 @@ internal static class HubWords
     /// <summary>What a run of the recipe would download; what cannot be found out now is left to the run.</summary>
     public static IEnumerable<string> Wants(Recipe recipe)
     {
-        using var fetch = new HubFetch(new ConsoleObserver());
+        using var fetch = new HubFetch(new ConsoleObserver(), HubSettings.Of(recipe));
         var lines = new List<string>();
         foreach (var need in HubNeed.Of(recipe))
             try

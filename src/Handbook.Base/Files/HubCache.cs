@@ -33,8 +33,8 @@ internal static class HubCache
         var wanted = Path.Combine(snapshots, commit ?? revision);
         if (Directory.Exists(wanted))
             return wanted;
-        // Without a reference the newest snapshot is what was wanted last.
-        return revision == Main && commit is null && Directory.Exists(snapshots)
+        // Without any reference the newest snapshot is what was wanted last.
+        return revision == Main && commit is null && Directory.Exists(snapshots) && !HasReferences(folder)
             ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
     }
 
@@ -42,6 +42,9 @@ internal static class HubCache
     /// <param name="folder">From <see cref="FolderOf"/>.</param>
     public static string? CommitOf(string folder, string revision) => Path.Combine(folder, "refs", revision) is var reference
         && File.Exists(reference) ? File.ReadAllText(reference).Trim() : IsCommit(revision) ? revision : null;
+
+    private static bool HasReferences(string folder) => Path.Combine(folder, "refs") is var refs && Directory.Exists(refs)
+        && Directory.EnumerateFileSystemEntries(refs).Any();
 
     /// <summary>Where a model or data set of this name would lie; null for what is no name of one.</summary>
     public static string? FolderOf(string kind, string name) =>

@@ -35,9 +35,10 @@ public static class Dataset
     /// <exception cref="InputException">It has no such config or split.</exception>
     internal static IReadOnlyList<string>? FilesOf(DatasetSpec spec, string folder, IReadOnlyList<string> files)
     {
+        if (!files.Any(DataFile.IsData))
+            return null;
         var splits = DatasetFolder.Splits(folder, files, spec.Id, spec.Config);
-        return splits.Files.Count + splits.Absent.Count == 0 ? null
-            : [.. SplitSlice.ParseAll(spec.Split).SelectMany(slice => FilesOf(spec, slice, splits))
+        return [.. SplitSlice.ParseAll(spec.Split).SelectMany(slice => FilesOf(spec, slice, splits))
                 .Select(file => Path.GetRelativePath(folder, file.Path).Replace('\\', '/')).Distinct()];
     }
 

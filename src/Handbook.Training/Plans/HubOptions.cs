@@ -22,8 +22,8 @@ public sealed record HubOptions
     /// <summary>What is published, and when.</summary>
     public HubStrategy HubStrategy { get; init; } = HubStrategy.EverySave;
 
-    /// <summary>The token; null takes <c>HF_TOKEN</c> or what <c>handbook login</c> stored, where it is better kept. It is written
-    /// nowhere.</summary>
+    /// <summary>The token to publish and to download with; null takes <c>HF_TOKEN</c> or what <c>handbook login</c> stored, where it is
+    /// better kept. It is written nowhere.</summary>
     [Key(Aliases = ["push_to_hub_token"], IsSecret = true)]
     public string? HubToken { get; init; }
 

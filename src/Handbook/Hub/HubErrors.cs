@@ -29,7 +29,7 @@ internal static class HubErrors
             (_, "RevisionNotFound") => New(HubProblem.NoRevision, $"{about}: there is no such revision", null,
                 $"choose a branch, a tag or a commit that {page}/tree/main lists"),
             (_, "EntryNotFound") => New(HubProblem.NoFile, $"{about}: there is no such file{said}", null, $"look at {page}/tree/main"),
-            (_, "GatedRepo") => New(HubProblem.Gated, $"{about} is gated{said}", "whoever wants its files accepts its conditions first",
+            (_, "GatedRepo") => New(HubProblem.Gated, $"{about.Split('@', ':')[0]} is gated{said}", "whoever wants its files accepts its conditions first",
                 settings.Token is null ? $"accept them at {page}, then `handbook login` with a token of that account"
                     : $"accept them at {page} with the account of {settings.Token}, which `handbook whoami` names"),
             (401, _) when settings.Token is not null && (code is null || said.Contains("credentials", StringComparison.OrdinalIgnoreCase)) => New(HubProblem.Unauthorized,

@@ -31,13 +31,13 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
     private const long MostOfDescription = 16 << 20;
 
     private readonly HubSettings _settings = settings ?? HubSettings.FromEnvironment();
-    private readonly Lazy<HubClient> _client = new(() => new(settings ?? HubSettings.FromEnvironment()));
+    private HubClient? _client;
 
     /// <summary>Everything that a recipe names.</summary>
     /// <exception cref="InputException">Something is nowhere.</exception>
     public static void For(Recipe recipe, IWorkObserver observer, CancellationToken cancel, HubSettings? settings = null)
     {
-        using var fetch = new HubFetch(observer, settings);
+        using var fetch = new HubFetch(observer, settings ?? HubSettings.Of(recipe));
         foreach (var need in HubNeed.Of(recipe))
             fetch.Bring(need, cancel);
     }
@@ -86,7 +86,7 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
     public void RequireAccess(HubWant want, CancellationToken cancel)
     {
         if (want.Files.Count > 0)
-            _ = _client.Value.Look(want.Snapshot.Repository with { Revision = want.Snapshot.Commit }, want.Files[0].Path, cancel).GetAwaiter().GetResult();
+            _ = Client.Look(want.Snapshot.Repository with { Revision = want.Snapshot.Commit }, want.Files[0].Path, cancel).GetAwaiter().GetResult();
     }
 
     private async Task<IReadOnlyList<HubWant>> Asked(HubNeed need, CancellationToken cancel) => need switch
@@ -103,15 +103,19 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         for (var depth = 0; next is { } model && depth < MostAdapters; depth++)
         {
             next = null;
-            if (HubCache.Find("models", model.Name) is not { } folder || !ModelFiles.IsComplete(folder, model.Parts))
+            var repository = HubRepository.Parse(HubKind.Model, model.Name);
+            if (HubCache.CommitOf(repository.Folder, repository.Revision) is null || HubCache.Find("models", model.Name) is not { } folder
+                || !ModelFiles.IsComplete(folder, model.Parts))
             {
-                var snapshot = await Snapshot(HubRepository.Parse(HubKind.Model, model.Name), cancel).ConfigureAwait(false);
+                var snapshot = await Snapshot(repository, cancel).ConfigureAwait(false);
                 var files = ModelFiles.Choose(await snapshot.Files(cancel).ConfigureAwait(false), model.Parts);
                 if (files.FirstOrDefault(file => file.Path == AdapterConfigFile.Name) is { } config)
                     await snapshot.Fetch([config], observer, cancel).ConfigureAwait(false);
                 HubFile[] absent = [.. files.Where(file => !snapshot.Has(file))];
                 if (absent.Length > 0)
                     wants.Add(new(model, snapshot, absent));
+                else
+                    snapshot.Remember();        // another revision is the same commit
                 folder = snapshot.Folder;
             }
             // An adapter is nothing without the model that it lies on; its tokenizer may be that one's, too.
@@ -163,12 +167,13 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
     /// <summary>The commit that was downloaded from before, so that one run's files are of one commit; else the one that the revision is
     /// now.</summary>
     private async Task<HubSnapshot> Snapshot(HubRepository repository, CancellationToken cancel) =>
-        HubCache.CommitOf(repository.Folder, repository.Revision) is { } known && HubCache.IsCommit(known) ? new(_client.Value, repository, known)
-            : await HubSnapshot.Open(_client.Value, repository, cancel).ConfigureAwait(false);
+        HubCache.CommitOf(repository.Folder, repository.Revision) is { } known && HubCache.IsCommit(known) ? new(Client, repository, known)
+            : await HubSnapshot.Open(Client, repository, cancel).ConfigureAwait(false);
 
     public void Dispose()
     {
-        if (_client.IsValueCreated)
-            _client.Value.Dispose();
+        _client?.Dispose();
     }
+
+    private HubClient Client => _client ??= new(_settings);
 }

@@ -44,7 +44,7 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
         if (!options.PushToHub)
             return null;
         var output = recipe.Training.OutputDir;
-        settings ??= HubSettings.FromEnvironment(options.HubToken is { Length: > 0 } given ? HubToken.Of(given, "hub_token") : null);
+        settings ??= HubSettings.Of(recipe);
         if (settings.IsOffline)
             return Later("HF_HUB_OFFLINE keeps to this machine", "unset it");
         if (settings.Token is null)

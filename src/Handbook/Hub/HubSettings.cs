@@ -1,6 +1,7 @@
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Recipes;
 
 namespace Handbook.Hub;
 
@@ -38,6 +39,10 @@ internal sealed record HubSettings
 
     /// <summary>Waits before another attempt; a test need not.</summary>
     public Func<TimeSpan, CancellationToken, Task> Wait { get; init; } = Task.Delay;
+
+    /// <summary>What the environment says, with the token of a recipe that has one.</summary>
+    public static HubSettings Of(Recipe recipe) =>
+        FromEnvironment(recipe.Hub.HubToken is { Length: > 0 } given ? HubToken.Of(given, "hub_token") : null);
 
     /// <summary>What the environment says: <c>HF_ENDPOINT</c>, the token, and the times.</summary>
     /// <param name="token">Who asks, where that is not whom the environment names.</param>

@@ -278,7 +278,7 @@ public sealed class RecipeProbe
     {
         IReadOnlyList<HubNeed> needs = [];
         Try(() => needs = HubNeed.Of(_recipe));
-        using var fetch = new HubFetch(RunObservers.None);
+        using var fetch = new HubFetch(RunObservers.None, HubSettings.Of(_recipe));
         foreach (var need in needs)
             try
             {
