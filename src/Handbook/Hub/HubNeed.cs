@@ -4,6 +4,7 @@ using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Recipes;
+using Handbook.Training.Plans;
 
 namespace Handbook.Hub;
 
@@ -26,7 +27,7 @@ internal abstract record HubNeed(string Title, string Name)
     {
         var needs = new List<HubNeed>();
         foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => KeyEffects.Unmet(recipe, path.Key) is null))
-            if (Model(name, key, key.StartsWith("tokenizer", StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
+            if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, key.StartsWith("tokenizer", StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
                 : ModelParts.Whole) is { } need)
                 needs.Add(need);
         if (recipe.Data.Mixture() is { } mixture && mixture.Datasets.Any(set => IsElsewhere(set, recipe.Folder)))

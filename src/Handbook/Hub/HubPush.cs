@@ -37,17 +37,23 @@ internal sealed record HubPush(string Summary, IReadOnlyList<UploadFile> Files, 
             files.ForEach(file => file.Dispose());
             throw;
         }
-        return new($"Training in progress, step {step}", files, path => IsStale(path, whole == LastCheckpoint), IsLast: false);
+        return new($"Training in progress, step {step}", files, Stale(files, whole == LastCheckpoint), IsLast: false);
     }
 
     /// <summary>A run's folder: its model, card, results and logs.</summary>
-    public static HubPush OfRun(string output) =>
-        new("End of training", UploadFolder.Open(output, "", _ => true), path => IsStale(path, ofLast: false), IsLast: true);
+    public static HubPush OfRun(string output)
+    {
+        var files = UploadFolder.Open(output, "", _ => true);
+        return new("End of training", files, Stale(files, ofLast: false), IsLast: true);
+    }
 
     /// <summary>Weights of another number of files would be taken for a part of the model; files of the checkpoint before are not of this
     /// one.</summary>
-    private static bool IsStale(string path, bool ofLast) => ModelFiles.IsWeights(path)
-        || ofLast && path.StartsWith(LastCheckpoint + "/", StringComparison.Ordinal);
+    private static Func<string, bool> Stale(IReadOnlyList<UploadFile> files, bool ofLast)
+    {
+        var hasWeights = files.Any(file => ModelFiles.IsWeights(file.Path));
+        return path => hasWeights && ModelFiles.IsWeights(path) || ofLast && path.StartsWith(LastCheckpoint + "/", StringComparison.Ordinal);
+    }
 
     public void Dispose()
     {

@@ -134,7 +134,7 @@ public sealed class RecipeProbe
 
     private void Tokenizer() => Try(() =>
     {
-        if (_recipe.Data.ChatTemplatePath is { } template && (RowPlan.TemplatePlace(_recipe) is null || !IsThere(template)))
+        if (_recipe.Data.ChatTemplatePath is { } template && (RowPlan.TemplatePlace(_recipe) is null || _elsewhere.Contains(template)))
         {
             if (!HubCache.IsName(template) || Path.HasExtension(template) && Path.GetExtension(template) is ".jinja" or ".txt")
                 throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
