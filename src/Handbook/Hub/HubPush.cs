@@ -43,7 +43,7 @@ internal sealed record HubPush(string Summary, IReadOnlyList<UploadFile> Files, 
     /// <summary>A run's folder: its model, card, results and logs.</summary>
     public static HubPush OfRun(string output)
     {
-        var files = UploadFolder.Open(output, "", _ => true);
+        var files = UploadFolder.Open(output, "", path => !UploadFolder.IsOfRun(path));
         return new("End of training", files, Stale(files, ofLast: false), IsLast: true);
     }
 
@@ -108,7 +108,8 @@ internal static class UploadFolder
         || part.StartsWith(".del-", StringComparison.Ordinal)) || path.StartsWith(".cache/huggingface/", StringComparison.Ordinal)
         || path == RunLock.FileName);
 
-    // as the Python trainer has it: checkpoints go by their own strategy, and what begins with _ is nobody's
-    private static bool IsOfRun(string path) => path[0] == '_' || path.Split('/')[0] is var first && first != path
+    /// <summary>Whether a file of a run's folder is not published with it, as the Python trainer has it: checkpoints go by their own strategy,
+    /// and what begins with _ is nobody's.</summary>
+    public static bool IsOfRun(string path) => path[0] == '_' || path.Split('/')[0] is var first && first != path
         && first.StartsWith("checkpoint-", StringComparison.Ordinal);
 }
