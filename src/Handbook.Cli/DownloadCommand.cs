@@ -5,16 +5,19 @@ using Handbook.Hub;
 
 namespace Handbook.Cli;
 
-/// <summary><c>handbook download REPO [FILE]… [--repo-type dataset] [--revision R] [--include P] [--exclude P] [--local-dir DIR]</c></summary>
+/// <summary><c>handbook download REPO [FILE]… [--repo-type dataset] [--revision R] [--include P] [--exclude P] [--local-dir
+/// DIR]</c></summary>
 internal static class DownloadCommand
 {
-    private static readonly Argument<string> s_name = new("repository") { Description = "owner/name, perhaps with @revision behind it", HelpName = "REPOSITORY" };
+    private static readonly Argument<string> s_name = new("repository") { Description = "owner/name, perhaps with @revision behind it",
+        HelpName = "REPOSITORY" };
     private static readonly Argument<string[]> s_files = new("file")
     { Description = "files of it; without them all, or what --include says", Arity = ArgumentArity.ZeroOrMore, HelpName = "FILE" };
     private static readonly Option<string> s_kind = HubWords.Kind();
     private static readonly Option<string?> s_revision = HubWords.Revision("a branch, a tag, a commit or refs/pr/N; without it main");
     private static readonly Option<string[]> s_include = new("--include")
-    { Description = "files whose paths match a pattern such as *.json or data/*", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
+    { Description = "files whose paths match a pattern such as *.json or data/*", HelpName = "PATTERN", AllowMultipleArgumentsPerToken =
+        true };
     private static readonly Option<string[]> s_exclude = new("--exclude")
     { Description = "but not those that match this one", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string?> s_folder = new("--local-dir")
@@ -39,26 +42,29 @@ internal static class DownloadCommand
     private static async Task<int> Run(ParseResult args, CancellationToken cancel)
     {
         var repository = HubWords.Repository(args, s_name, s_kind, s_revision);
-        var (named, patterns) = (args.GetValue(s_files) ?? [], new FilePatterns(args.GetValue(s_include) ?? [], args.GetValue(s_exclude) ?? []));
+        var named = args.GetValue(s_files) ?? [];
+        var patterns = new FilePatterns(args.GetValue(s_include) ?? [], args.GetValue(s_exclude) ?? []);
         using var client = new HubClient(HubWords.Online());
         var snapshot = await HubSnapshot.Open(client, repository, cancel);
         var all = await snapshot.Files(cancel);
-        if (named.Except(all.Select(file => file.Path)).FirstOrDefault() is { } absent)
+        string[] paths = [.. all.Select(file => file.Path)];
+        var some = string.Join(", ", paths.Take(5)) + (paths.Length > 5 ? ", …" : "");
+        if (named.Except(paths).FirstOrDefault() is { } absent)
         {
             snapshot.RememberAbsent(absent);
-            throw new InputException($"{repository} has no file {absent}", fix: Spelling.Nearest(absent, all.Select(file => file.Path)) is { } nearest
-                ? $"did you mean {nearest}?" : $"it has {string.Join(", ", all.Take(5).Select(file => file.Path))}{(all.Count > 5 ? ", …" : "")}");
+            throw new InputException($"{repository} has no file {absent}",
+                fix: Spelling.Nearest(absent, paths) is { } nearest ? $"did you mean {nearest}?" : $"it has {some}");
         }
         HubFile[] chosen = [.. all.Where(file => (named.Length == 0 || named.Contains(file.Path)) && patterns.Take(file.Path))];
         if (chosen.Length == 0)
-            throw new InputException($"{repository} has no file that is meant", fix: $"it has {string.Join(", ", all.Take(5).Select(file => file.Path))}"
-                + $"{(all.Count > 5 ? ", …" : "")}: change --include and --exclude");
+            throw new InputException($"{repository} has no file that is meant", fix: $"it has {some}: change --include and --exclude");
         var observer = new ConsoleObserver();
         if (args.GetValue(s_folder) is { } folder)
             await new HubLocalFolder(folder).Fetch(client, repository, snapshot.Commit, chosen, observer, cancel);
         else
             folder = await snapshot.Fetch(chosen, observer, cancel);
-        Console.Error.WriteLine($"{repository}, commit {snapshot.Commit[..8]}: {HubWords.Files(chosen.Length)}, {Size.Of(chosen.Sum(file => file.Size))}");
+        Console.Error.WriteLine($"{repository}, commit {snapshot.Commit[..8]}: {HubWords.Files(chosen.Length)}, "
+            + Size.Of(chosen.Sum(file => file.Size)));
         Console.WriteLine(Path.GetFullPath(folder));
         return ExitCode.Ok;
     }

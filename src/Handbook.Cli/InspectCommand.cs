@@ -113,7 +113,8 @@ internal static class InspectCommand
             Mixture = new MixtureSpec
             {
                 Dialect = MixtureDialect.Single,
-                Datasets = [HubWords.Rows(new DatasetSpec { Id = path, Encoding = args.GetValue(_encoding), Split = args.GetValue(_split)! })],
+                Datasets = [HubWords.Rows(new DatasetSpec { Id = path, Encoding = args.GetValue(_encoding),
+                    Split = args.GetValue(_split)! })],
                 TrainSplit = args.GetValue(_split)!,
             },
             Tokenizer = tokenizer,

@@ -12,11 +12,13 @@ internal static class LoginCommand
     private const int MostOfToken = 8192;
 
     private static readonly Option<string?> s_file = new("--token-file")
-    { Description = "read the token from a file; without it from the terminal, which does not show it, or from standard input", HelpName = "FILE" };
+    { Description = "read the token from a file; without it from the terminal, which does not show it, or from standard input",
+        HelpName = "FILE" };
 
     public static Command Create()
     {
-        var command = new Command("login", "Keep a token of the hub on this machine: for private and gated repositories, and for publishing\n\n"
+        var command = new Command("login",
+            "Keep a token of the hub on this machine: for private and gated repositories, and for publishing\n\n"
             + "A token is made at https://huggingface.co/settings/tokens: one for reading is enough to download, publishing needs one that may\n"
             + "write. It is kept where the Python client keeps it (token in HF_HOME, or HF_TOKEN_PATH), readable by you alone, and sent to the\n"
             + "hub and to nobody else. HF_TOKEN in the environment goes before it.\n\nExamples:\n"
@@ -29,7 +31,8 @@ internal static class LoginCommand
 
     private static async Task<int> Run(ParseResult args, CancellationToken cancel)
     {
-        var token = HubToken.Of(args.GetValue(s_file) is { } file ? FromFile(file) : Console.IsInputRedirected ? FromInput() : FromTerminal(),
+        var token = HubToken.Of(args.GetValue(s_file) is { } file ? FromFile(file) : Console.IsInputRedirected ? FromInput()
+            : FromTerminal(),
             args.GetValue(s_file) ?? "login");
         var settings = HubSettings.FromEnvironment(token);
         HubIdentity? identity = null;
@@ -57,7 +60,8 @@ internal static class LoginCommand
         if (!File.Exists(file))
             throw new InputException($"--token-file: {file} does not exist", fix: "name a file that holds the token and nothing else");
         return new FileInfo(file).Length <= MostOfToken ? File.ReadAllText(file)
-            : throw new InputException($"--token-file: {file} is too long to be a token", fix: "name a file that holds the token and nothing else");
+            : throw new InputException($"--token-file: {file} is too long to be a token",
+                fix: "name a file that holds the token and nothing else");
     }
 
     private static string FromInput()

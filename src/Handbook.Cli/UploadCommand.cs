@@ -5,14 +5,17 @@ using Handbook.Hub;
 
 namespace Handbook.Cli;
 
-/// <summary><c>handbook upload FOLDER REPO [--path-in-repo P] [--revision R] [--private] [--include P] [--exclude P] [--delete P]</c></summary>
+/// <summary><c>handbook upload FOLDER REPO [--path-in-repo P] [--revision R] [--private] [--include P] [--exclude P] [--delete
+/// P]</c></summary>
 internal static class UploadCommand
 {
-    private static readonly Argument<string> s_folder = new("folder") { Description = "a folder, such as a run's output_dir, or one file", HelpName = "FOLDER" };
+    private static readonly Argument<string> s_folder = new("folder") { Description = "a folder, such as a run's output_dir, or one file",
+        HelpName = "FOLDER" };
     private static readonly Argument<string> s_name = new("repository")
     { Description = "owner/name, or name alone for one of your own; it is made where it is missing", HelpName = "REPOSITORY" };
     private static readonly Option<string> s_kind = HubWords.Kind();
-    private static readonly Option<string?> s_revision = HubWords.Revision("the branch to publish on, which is made where it is missing; without it main");
+    private static readonly Option<string?> s_revision =
+        HubWords.Revision("the branch to publish on, which is made where it is missing; without it main");
     private static readonly Option<string> s_path = new("--path-in-repo")
     { Description = "the folder of the repository that the files go to", DefaultValueFactory = _ => "", HelpName = "PATH" };
     private static readonly Option<bool> s_private = new("--private") { Description = "let a new repository be seen by its owner alone" };
@@ -21,8 +24,10 @@ internal static class UploadCommand
     private static readonly Option<string[]> s_exclude = new("--exclude")
     { Description = "but not those that match this one", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
     private static readonly Option<string[]> s_delete = new("--delete")
-    { Description = "remove files of the repository that match, and are not among those uploaded", HelpName = "PATTERN", AllowMultipleArgumentsPerToken = true };
-    private static readonly Option<string?> s_message = new("--message", "-m") { Description = "what the commit is called", HelpName = "TEXT" };
+    { Description = "remove files of the repository that match, and are not among those uploaded", HelpName = "PATTERN",
+        AllowMultipleArgumentsPerToken = true };
+    private static readonly Option<string?> s_message = new("--message", "-m") { Description = "what the commit is called",
+        HelpName = "TEXT" };
 
     public static Command Create()
     {
@@ -44,7 +49,8 @@ internal static class UploadCommand
     {
         var settings = HubWords.Online();
         if (settings.Token is null)
-            throw new InputException("there is no token, so nothing can be published", fix: "`handbook login` stores one; it must be allowed to write");
+            throw new InputException("there is no token, so nothing can be published",
+                fix: "`handbook login` stores one; it must be allowed to write");
         using var client = new HubClient(settings);
         var (name, below) = (args.GetRequiredValue(s_name), args.GetValue(s_path)!.Trim('/'));
         if (!name.Contains('/'))
@@ -60,9 +66,11 @@ internal static class UploadCommand
                 Console.Error.WriteLine($"made the branch {repository.Revision}");
             var stale = args.GetValue(s_delete) is { Length: > 0 } patterns ? new FilePatterns(patterns, []) : null;
             var result = await new HubUpload(client, new ConsoleObserver()).Run(repository, files,
-                args.GetValue(s_message) ?? $"Upload {Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(args.GetRequiredValue(s_folder))))}",
+                args.GetValue(s_message)
+                    ?? $"Upload {Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(args.GetRequiredValue(s_folder))))}",
                 stale is null ? null : stale.Take, cancel);
-            Console.Error.WriteLine($"{HubWords.Files(result.Sent)} changed, {HubWords.Files(result.Known)} there already, {HubWords.Files(result.Deleted)} removed");
+            Console.Error.WriteLine($"{HubWords.Files(result.Sent)} changed, {HubWords.Files(result.Known)} there already, "
+                + $"{HubWords.Files(result.Deleted)} removed");
             Console.WriteLine($"{new Uri(settings.Endpoint, repository.Page)}/tree/{repository.Revision}, commit {result.Commit[..8]}");
             return ExitCode.Ok;
         }

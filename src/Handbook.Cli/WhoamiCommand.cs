@@ -25,7 +25,8 @@ internal static class WhoamiCommand
         Console.WriteLine(identity.Name);
         if (identity.Organizations.Count > 0)
             Console.WriteLine($"organizations: {string.Join(", ", identity.Organizations)}");
-        Console.WriteLine($"token: {identity.TokenName ?? "without a name"}{(identity.Role is { } role ? $", role {role}" : "")}, from {settings.Token.Source}");
+        var role = identity.Role is { } named ? $", role {named}" : "";
+        Console.WriteLine($"token: {identity.TokenName ?? "without a name"}{role}, from {settings.Token.Source}");
         return ExitCode.Ok;
     }
 }

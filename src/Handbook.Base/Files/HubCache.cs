@@ -18,7 +18,8 @@ internal static class HubCache
         ? Path.GetFullPath(UserFolder.Expand(named)) : Path.GetFullPath(Path.Combine(Home, "hub"));
 
     /// <summary>Whether the user wants nothing to be asked for over the network: <c>HF_HUB_OFFLINE</c>.</summary>
-    public static bool IsOffline => (Variable("HF_HUB_OFFLINE") ?? Variable("TRANSFORMERS_OFFLINE"))?.ToUpperInvariant() is "1" or "ON" or "YES" or "TRUE";
+    public static bool IsOffline => (Variable("HF_HUB_OFFLINE")
+        ?? Variable("TRANSFORMERS_OFFLINE"))?.ToUpperInvariant() is "1" or "ON" or "YES" or "TRUE";
 
     /// <summary>The folder of a downloaded model or data set; null where it was not downloaded.</summary>
     /// <param name="kind"><c>models</c> or <c>datasets</c>.</param>
@@ -60,8 +61,10 @@ internal static class HubCache
         && id.Count(c => c == '/') <= 1 && !id.Contains('@') && !id.EndsWith('/') && !id.Contains("..", StringComparison.Ordinal)
         && (revision is null || IsRevision(revision));
 
-    /// <summary>Whether a word may be a revision: a branch, a tag, a commit, or <c>refs/pr/N</c>. It is a path below the cache, too.</summary>
-    public static bool IsRevision(string revision) => revision.Length is > 0 and <= 250 && !revision.Any(c => char.IsControl(c) || c is '\\' or ':' or '@')
+    /// <summary>Whether a word may be a revision: a branch, a tag, a commit, or <c>refs/pr/N</c>. It is a path below the cache,
+    /// too.</summary>
+    public static bool IsRevision(string revision) => revision.Length is > 0 and <= 250 && !revision.Any(c => char.IsControl(c)
+        || c is '\\' or ':' or '@')
         && revision.Split('/').All(part => part.Length > 0 && part[0] != '.' && !part.Contains("..", StringComparison.Ordinal));
 
     /// <summary>Whether a revision is a commit, by its full name.</summary>

@@ -67,7 +67,8 @@ public static class Dataset
         return File.Exists(path) ? ["train"] : [.. Names(Splits(spec, path))];
     }
 
-    private static IEnumerable<string> Names(FolderSplits splits) => splits.Files.Keys.Concat(splits.Absent.Keys).Order(StringComparer.Ordinal);
+    private static IEnumerable<string> Names(FolderSplits splits) =>
+        splits.Files.Keys.Concat(splits.Absent.Keys).Order(StringComparer.Ordinal);
 
     private static List<DataFile> FilesOf(DatasetSpec spec, SplitSlice slice, FolderSplits splits)
     {

@@ -33,7 +33,8 @@ internal static class DatasetFolder
         if (described is { Files: not null })
             return Described(described, folder, files, name);
         if (described is { Folder.Length: > 0 })
-            (folder, files, name, config) = (Path.Combine(folder, described.Folder), Below(files, described.Folder), $"{name}/{described.Folder}", null);
+            (folder, files, name, config) = (Path.Combine(folder, described.Folder), Below(files, described.Folder),
+                $"{name}/{described.Folder}", null);
         else if (described is not null)
             config = null;
         if (config is not null)
@@ -115,11 +116,13 @@ internal static class DatasetFolder
         var absent = new Dictionary<string, InputException>();
         foreach (var (split, files, problem) in config.Match(DataFiles(all), name))
             if (problem is null)
-                splits[split] = [.. files.Select(file => DataFile.Named(Path.Combine(folder, file), $"{name}/{file}") with { Separator = config.Separator })];
+                splits[split] = [.. files.Select(file => DataFile.Named(Path.Combine(folder, file), $"{name}/{file}") with { Separator =
+                    config.Separator })];
             else
                 absent[split] = problem;
         return new(splits, config.Unread.Count == 0 ? []
-            : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"], absent);
+            : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"],
+                absent);
     }
 
     private static FolderSplits ByName(string folder, IReadOnlyList<string> all, string name)

@@ -113,7 +113,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
                 if (pattern.Contains("://", StringComparison.Ordinal))
                 {
                     problem ??= new InputException($"{name}/README.md: the config {Name} names {pattern}, which is elsewhere",
-                        "only files of the data set itself are fetched", "download the file, and name its path below the data set's folder");
+                        "only files of the data set itself are fetched",
+                            "download the file, and name its path below the data set's folder");
                     continue;
                 }
                 var regex = Pattern(Path.Combine(Folder, pattern));

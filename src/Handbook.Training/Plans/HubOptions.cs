@@ -51,9 +51,11 @@ public sealed record HubOptions
             report.Error("hub_model_id", $"is \"{name}\", which is no name of a repository", "it is owner/name, or name alone",
                 "for example hub_model_id: my-org/my-model");
         if (PushToHubOrganization is { Length: > 0 } owner && (!HubCache.IsName(owner) || owner.AsSpan().ContainsAny("/@")))
-            report.Error("push_to_hub_organization", $"is \"{owner}\", which is no name of an owner", fix: "for example push_to_hub_organization: my-org");
+            report.Error("push_to_hub_organization", $"is \"{owner}\", which is no name of an owner",
+                fix: "for example push_to_hub_organization: my-org");
         if (HubModelRevision is { } branch && !HubCache.IsRevision(branch))
-            report.Error("hub_model_revision", $"is \"{branch}\", which is no name of a branch", fix: "for example hub_model_revision: v1.0");
+            report.Error("hub_model_revision", $"is \"{branch}\", which is no name of a branch",
+                fix: "for example hub_model_revision: v1.0");
     }
 }
 

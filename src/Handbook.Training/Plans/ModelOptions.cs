@@ -44,7 +44,8 @@ public sealed record ModelOptions
     public string TokenizerPath() => TokenizerNameOrPath ?? ModelNameOrPath!;
 
     /// <summary>The same with the revision behind the name, where the name is not of something on this machine.</summary>
-    internal ModelOptions AtRevision() => IsElsewhere() && HubCache.Split(ModelNameOrPath!).Revision is null && ModelRevision is not (null or "" or HubCache.Main)
+    internal ModelOptions AtRevision() => IsElsewhere() && HubCache.Split(ModelNameOrPath!).Revision is null
+        && ModelRevision is not (null or "" or HubCache.Main)
         && HubCache.IsRevision(ModelRevision) ? this with { ModelNameOrPath = $"{ModelNameOrPath}@{ModelRevision}" } : this;
 
     /// <summary>Whether the model is one of the hub.</summary>
@@ -55,7 +56,8 @@ public sealed record ModelOptions
         if (ModelRevision is { Length: > 0 } revision && !HubCache.IsRevision(revision))
             report.Error("model_revision", $"is \"{revision}\", which is no revision", "it is a branch, a tag, a commit, or refs/pr/N",
                 "for example model_revision: main");
-        else if (ModelRevision is { Length: > 0 } named && ModelNameOrPath is { } at && HubCache.Split(at).Revision is { } behind && behind != named)
+        else if (ModelRevision is { Length: > 0 } named && ModelNameOrPath is { } at && HubCache.Split(at).Revision is { } behind
+            && behind != named)
             report.Error("model_revision", $"is {named}, and model_name_or_path names another one, {behind}", fix: "remove one of the two");
         if (string.IsNullOrWhiteSpace(ModelNameOrPath))
             report.Error("model_name_or_path", "is missing",

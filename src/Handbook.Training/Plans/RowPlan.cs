@@ -137,13 +137,15 @@ internal static class RowPlan
         : Beside(run, path).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
 
     /// <summary>Whether <c>chat_template_path</c> names something at its path or beside the recipe.</summary>
-    internal static bool HasTemplateBeside(MethodOptions run) => run.Data.ChatTemplatePath is { } path && Beside(run, path).Any(Path.Exists);
+    internal static bool HasTemplateBeside(MethodOptions run) => run.Data.ChatTemplatePath is { } path
+        && Beside(run, path).Any(Path.Exists);
 
     /// <summary>Where it is looked for, first to last.</summary>
     internal static IReadOnlyList<string> TemplatePlaces(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? []
         : [.. Beside(run, path).Concat(ModelFolder.LookedFor(path)).Distinct()];
 
-    private static string[] Beside(MethodOptions run, string path) => [Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path)];
+    private static string[] Beside(MethodOptions run, string path) => [Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder
+        ?? "", path)];
 
     /// <summary>The template that <c>chat_template</c> names or is.</summary>
     private static string Template(string given, Tokenizer tokenizer, MethodOptions run)

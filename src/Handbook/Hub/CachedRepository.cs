@@ -42,7 +42,8 @@ internal sealed record CachedRepository(HubKind Kind, string Id, string Folder)
     public int UnfinishedFiles => Contents().Count(file => file.Name.EndsWith(Unfinished, StringComparison.Ordinal));
 
     /// <summary>When some of it was last read or written.</summary>
-    public DateTime LastUsed => Contents().Select(file => file.LastAccessTimeUtc > file.LastWriteTimeUtc ? file.LastAccessTimeUtc : file.LastWriteTimeUtc)
+    public DateTime LastUsed => Contents().Select(file => file.LastAccessTimeUtc > file.LastWriteTimeUtc ? file.LastAccessTimeUtc
+        : file.LastWriteTimeUtc)
         .DefaultIfEmpty(Directory.GetLastWriteTimeUtc(Folder)).Max();
 
     /// <summary>The commits that are there, each with the revisions that name it.</summary>
@@ -50,10 +51,12 @@ internal sealed record CachedRepository(HubKind Kind, string Id, string Folder)
     {
         var names = !Directory.Exists(Refs) ? []
             : Directory.EnumerateFiles(Refs, "*", SearchOption.AllDirectories)
-                .Select(path => (Name: Path.GetRelativePath(Refs, path).Replace('\\', '/'), Commit: File.ReadAllText(path).Trim())).ToArray();
+                .Select(path => (Name: Path.GetRelativePath(Refs, path).Replace('\\', '/'),
+                    Commit: File.ReadAllText(path).Trim())).ToArray();
         return !Directory.Exists(Snapshots) ? []
             : [.. Directory.EnumerateDirectories(Snapshots).Select(path => Path.GetFileName(path)!).Order(StringComparer.Ordinal)
-                .Select(commit => (commit, (IReadOnlyList<string>)[.. names.Where(name => name.Commit == commit).Select(name => name.Name).Order(StringComparer.Ordinal)]))];
+                .Select(commit => (commit, (IReadOnlyList<string>)[.. names.Where(name => name.Commit == commit).Select(name =>
+                    name.Name).Order(StringComparer.Ordinal)]))];
     }
 
     /// <summary>Contents whose bytes are not those that their names say, each with the files that lead to it.</summary>
@@ -65,7 +68,8 @@ internal sealed record CachedRepository(HubKind Kind, string Id, string Folder)
             using var handle = File.OpenHandle(file.FullName, FileMode.Open, FileAccess.Read, FileShare.Read, FileOptions.SequentialScan);
             var hash = await ContentHash.Of(handle, ContentHash.IsLarge(file.Name), cancel).ConfigureAwait(false);
             if (hash != file.Name)
-                damaged.Add((string.Join(", ", Links().Where(link => link.Content == file.FullName).Select(link => link.Name)), $"its hash is {hash} instead of {file.Name}"));
+                damaged.Add((string.Join(", ", Links().Where(link => link.Content == file.FullName).Select(link => link.Name)),
+                    $"its hash is {hash} instead of {file.Name}"));
         }
         foreach (var (name, content) in Links().Where(link => !File.Exists(link.Content)))
             damaged.Add((name, $"its content {Path.GetFileName(content)} is gone"));
@@ -91,7 +95,8 @@ internal sealed record CachedRepository(HubKind Kind, string Id, string Folder)
     public long Delete(string revision)
     {
         var commits = Commits();
-        if (commits.FirstOrDefault(entry => entry.Names.Contains(revision) || entry.Commit.StartsWith(revision, StringComparison.Ordinal) && revision.Length >= 7)
+        if (commits.FirstOrDefault(entry => entry.Names.Contains(revision) || entry.Commit.StartsWith(revision, StringComparison.Ordinal)
+            && revision.Length >= 7)
             is not { Commit: { } commit, Names: var names })
             throw new InputException($"{Id}: the cache has no revision {revision}",
                 fix: $"it has {string.Join(", ", commits.Select(entry => entry.Names is [var name, ..] ? name : entry.Commit[..8]))}");
@@ -124,5 +129,6 @@ internal sealed record CachedRepository(HubKind Kind, string Id, string Folder)
     private IEnumerable<(string Name, string Content)> Links() => !Directory.Exists(Snapshots) ? []
         : Directory.EnumerateFiles(Snapshots, "*", SearchOption.AllDirectories).Select(path => new FileInfo(path))
             .Where(file => file.LinkTarget is not null)
-            .Select(file => (Path.GetRelativePath(Snapshots, file.FullName), Path.GetFullPath(Path.Combine(file.DirectoryName!, file.LinkTarget!))));
+            .Select(file => (Path.GetRelativePath(Snapshots, file.FullName), Path.GetFullPath(Path.Combine(file.DirectoryName!,
+                file.LinkTarget!))));
 }

@@ -28,7 +28,8 @@ internal static class ContentHash
         if (!isLarge)
             hash.AppendData(Encoding.ASCII.GetBytes($"blob {size}\0"));
         var buffer = new byte[1 << 18];
-        for (long done = 0; await RandomAccess.ReadAsync(file, buffer, done, cancel).ConfigureAwait(false) is > 0 and var read; done += read)
+        for (long done = 0; await RandomAccess.ReadAsync(file, buffer, done, cancel).ConfigureAwait(false) is > 0 and var read;
+            done += read)
             hash.AppendData(buffer.AsSpan(0, read));
         return Convert.ToHexStringLower(hash.GetHashAndReset());
     }

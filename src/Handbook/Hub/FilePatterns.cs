@@ -51,7 +51,8 @@ internal sealed class FilePatterns
                 case '[' when pattern.IndexOf(']', Math.Min(i + 2, pattern.Length)) is > 0 and var end:
                     var set = pattern[(i + 1)..end];
                     var negates = set[0] is '!' or '^';
-                    text.Append('[').Append(negates ? "^" : "").Append((negates ? set[1..] : set).Replace(@"\", @"\\", StringComparison.Ordinal)
+                    text.Append('[').Append(negates ? "^" : "").Append((negates ? set[1..] : set).Replace(@"\", @"\\",
+                        StringComparison.Ordinal)
                         .Replace("[", @"\[", StringComparison.Ordinal)).Append(']');
                     i = end;
                     break;

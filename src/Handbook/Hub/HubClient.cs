@@ -31,7 +31,8 @@ internal sealed partial class HubClient : IDisposable
         using var response = await Http.Send(() => new(HttpMethod.Get, "api/whoami-v2"), "the token", cancel).ConfigureAwait(false);
         var json = await Http.Json(response, "whoami", cancel).ConfigureAwait(false);
         var token = json["auth"]?["accessToken"];
-        return new(Text(json, "name", "whoami"), [.. (json["orgs"] as JsonArray ?? []).Select(entry => (string?)entry?["name"]).OfType<string>()],
+        return new(Text(json, "name", "whoami"), [.. (json["orgs"] as JsonArray ?? []).Select(entry =>
+            (string?)entry?["name"]).OfType<string>()],
             (string?)token?["displayName"], (string?)token?["role"]);
     }
 
@@ -84,7 +85,8 @@ internal sealed partial class HubClient : IDisposable
         if (etag.StartsWith("W/", StringComparison.Ordinal))
             etag = etag[2..];
         etag = etag.Trim('"');
-        var size = long.TryParse(HubErrors.Header(response, "X-Linked-Size"), out var linked) ? linked : response.Content.Headers.ContentLength ?? -1;
+        var size = long.TryParse(HubErrors.Header(response, "X-Linked-Size"), out var linked)
+            ? linked : response.Content.Headers.ContentLength ?? -1;
         var isLarge = etag.Length == 64;
         return (RequireCommit(HubErrors.Header(response, "X-Repo-Commit"), repository),
             new HubFile(path, size, isLarge ? "" : etag, isLarge ? etag : null).Checked(About(repository)));
@@ -102,12 +104,14 @@ internal sealed partial class HubClient : IDisposable
         }, $"{About(repository)}: {file.Path}", cancel, answer => answer.StatusCode == HttpStatusCode.RequestedRangeNotSatisfiable);
 
     /// <summary>What messages call a repository.</summary>
-    public static string About(HubRepository repository) => repository.Kind == HubKind.Model ? repository.ToString() : $"datasets/{repository}";
+    public static string About(HubRepository repository) => repository.Kind == HubKind.Model ? repository.ToString()
+        : $"datasets/{repository}";
 
     /// <summary>A text of an answer that must be there.</summary>
     public static string Text(JsonNode? json, string name, string about) => json is JsonObject map && map[name] is JsonValue value
         && value.TryGetValue<string>(out var text) ? text
-        : throw new HubException(HubProblem.Protocol, $"{about}: the hub's answer has no {name}", null, "look whether HF_ENDPOINT is the address of a hub");
+        : throw new HubException(HubProblem.Protocol, $"{about}: the hub's answer has no {name}", null,
+            "look whether HF_ENDPOINT is the address of a hub");
 
     private static string Address(HubRepository repository, string revision, string path) =>
         $"{repository.Page}/resolve/{Uri.EscapeDataString(revision)}/{string.Join('/', path.Split('/').Select(Uri.EscapeDataString))}";
@@ -116,11 +120,14 @@ internal sealed partial class HubClient : IDisposable
     {
         var (about, large) = (About(repository), entry["lfs"]);
         var size = (large?["size"] ?? entry["size"]) is JsonValue value && value.TryGetValue<long>(out var bytes) ? bytes : -1;
-        return new HubFile(Text(entry, "path", about), size, Text(entry, "oid", about), large is null ? null : Text(large, "oid", about)).Checked(about);
+        return new HubFile(Text(entry, "path", about), size, Text(entry, "oid", about), large is null ? null : Text(large, "oid",
+            about)).Checked(about);
     }
 
-    private static string RequireCommit(string? commit, HubRepository repository) => commit is not null && HubCache.IsCommit(commit) ? commit
-        : throw new HubException(HubProblem.Protocol, $"{About(repository)}: the hub does not say which commit {repository.Revision} is", null,
+    private static string RequireCommit(string? commit, HubRepository repository) => commit is not null && HubCache.IsCommit(commit)
+        ? commit
+        : throw new HubException(HubProblem.Protocol, $"{About(repository)}: the hub does not say which commit {repository.Revision} is",
+            null,
             "look whether HF_ENDPOINT is the address of a hub, and whether a proxy stands between");
 
     /// <summary>The next page of a list, which the hub names in a header; null after the last. It is asked from the hub, whatever host it

@@ -34,7 +34,8 @@ internal sealed class HubDownload(HubClient client)
             WholeFile.Forget(unfinished);
             Tell(0);
             if (damaged + 1 == MostDamaged)
-                throw new HubException(HubProblem.Damaged, $"{HubClient.About(repository)}: {file.Path} is not what the hub announced: {difference}",
+                throw new HubException(HubProblem.Damaged,
+                    $"{HubClient.About(repository)}: {file.Path} is not what the hub announced: {difference}",
                     "it was damaged on its way, twice, or somebody has changed it there; nothing of it was kept",
                     "try again, over another network where that is possible");
         }
@@ -47,7 +48,8 @@ internal sealed class HubDownload(HubClient client)
         }
     }
 
-    private async Task Receive(HubRepository repository, string commit, HubFile file, string unfinished, Action<long> tell, CancellationToken cancel)
+    private async Task Receive(HubRepository repository, string commit, HubFile file, string unfinished, Action<long> tell,
+        CancellationToken cancel)
     {
         await using var stream = new FileStream(unfinished, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.Read, 1 << 20);
         if (stream.Length > file.Size)
@@ -59,7 +61,8 @@ internal sealed class HubDownload(HubClient client)
             try
             {
                 await Append(repository, commit, file, stream, tell, cancel).ConfigureAwait(false);
-                failure = new(HubProblem.Unreachable, $"{HubClient.About(repository)}: {file.Path} breaks off after {stream.Length:N0} of {file.Size:N0} bytes",
+                failure = new(HubProblem.Unreachable,
+                    $"{HubClient.About(repository)}: {file.Path} breaks off after {stream.Length:N0} of {file.Size:N0} bytes",
                     null, "start the same command again: it goes on from there");
             }
             catch (Exception error) when (HubHttp.IsConnection(error) && !cancel.IsCancellationRequested)
@@ -79,7 +82,8 @@ internal sealed class HubDownload(HubClient client)
         tell(stream.Length);
     }
 
-    private async Task Append(HubRepository repository, string commit, HubFile file, FileStream stream, Action<long> tell, CancellationToken cancel)
+    private async Task Append(HubRepository repository, string commit, HubFile file, FileStream stream, Action<long> tell,
+        CancellationToken cancel)
     {
         using var response = await client.Bytes(repository, commit, file, stream.Length, cancel).ConfigureAwait(false);
         if (stream.Length > 0 && !BeginsAt(response, stream.Length, file.Size))
@@ -98,7 +102,8 @@ internal sealed class HubDownload(HubClient client)
             if (stream.Length + read > file.Size)
             {
                 stream.SetLength(0);
-                throw new HubException(HubProblem.Damaged, $"{HubClient.About(repository)}: {file.Path} has more than the {file.Size:N0} bytes that the hub announced",
+                throw new HubException(HubProblem.Damaged,
+                    $"{HubClient.About(repository)}: {file.Path} has more than the {file.Size:N0} bytes that the hub announced",
                     "nothing of it was kept", "try again; look whether a proxy stands between");
             }
             await stream.WriteAsync(buffer.AsMemory(0, read), cancel).ConfigureAwait(false);

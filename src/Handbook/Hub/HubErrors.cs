@@ -23,20 +23,24 @@ internal static class HubErrors
             : $"if it is private, {settings.Token} must be allowed to read it: `handbook whoami` tells whose it is";
         // Addresses of stores are good for a while: another attempt asks for new ones.
         if (response.RequestMessage?.RequestUri is { } store && store.Host != settings.Endpoint.Host)
-            return New(HubProblem.Server, $"{about}: the store {store.Host} answers {status}", null, "start the same command again: it goes on from there");
+            return New(HubProblem.Server, $"{about}: the store {store.Host} answers {status}", null,
+                "start the same command again: it goes on from there");
         return (status, code) switch
         {
             (_, "RevisionNotFound") => New(HubProblem.NoRevision, $"{about}: there is no such revision", null,
                 $"choose a branch, a tag or a commit that {page}/tree/main lists"),
             (_, "EntryNotFound") => New(HubProblem.NoFile, $"{about}: there is no such file{said}", null, $"look at {page}/tree/main"),
-            (_, "GatedRepo") => New(HubProblem.Gated, $"{about.Split('@', ':')[0]} is gated{said}", "whoever wants its files accepts its conditions first",
+            (_, "GatedRepo") => New(HubProblem.Gated, $"{about.Split('@', ':')[0]} is gated{said}",
+                "whoever wants its files accepts its conditions first",
                 settings.Token is null ? $"accept them at {page}, then `handbook login` with a token of that account"
                     : $"accept them at {page} with the account of {settings.Token}, which `handbook whoami` names"),
-            (401, _) when settings.Token is not null && (code is null || said.Contains("credentials", StringComparison.OrdinalIgnoreCase)) => New(HubProblem.Unauthorized,
+            (401, _) when settings.Token is not null && (code is null || said.Contains("credentials",
+                StringComparison.OrdinalIgnoreCase)) => New(HubProblem.Unauthorized,
                 $"{settings.Endpoint.Host} does not know {settings.Token}{said}",
                 "it is mistyped, has expired or was withdrawn", "make one at https://huggingface.co/settings/tokens, and `handbook login`"),
             (401 or 404, "RepoNotFound") or (404, null) or (401, null) => New(HubProblem.NoRepository,
-                $"{settings.Endpoint.Host} has no repository {about}", "it is not there, or it is private and shows itself only to those who may read it",
+                $"{settings.Endpoint.Host} has no repository {about}",
+                    "it is not there, or it is private and shows itself only to those who may read it",
                 $"check the name; {login}"),
             (403, _) => New(HubProblem.Forbidden, $"{about}: {Shown(settings.Token)} may not do this{said}",
                 "a token may be for reading alone, or for other repositories", "make one that may, and `handbook login`"),

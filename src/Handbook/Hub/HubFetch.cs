@@ -69,7 +69,8 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         {
             return Asked(need, cancel).GetAwaiter().GetResult();
         }
-        catch (HubException problem) when (problem.MayPass && HubCache.Find(need is ModelNeed ? "models" : "datasets", need.Name) is { } there)
+        catch (HubException problem) when (problem.MayPass && HubCache.Find(need is ModelNeed ? "models" : "datasets",
+            need.Name) is { } there)
         {
             observer.Noted($"{need.Title}: taken from {there} as it is there; {problem.What}");
             return [];
@@ -86,7 +87,8 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
     public void RequireAccess(HubWant want, CancellationToken cancel)
     {
         if (want.Files.Count > 0)
-            _ = Client.Look(want.Snapshot.Repository with { Revision = want.Snapshot.Commit }, want.Files[0].Path, cancel).GetAwaiter().GetResult();
+            _ = Client.Look(want.Snapshot.Repository with { Revision = want.Snapshot.Commit }, want.Files[0].Path,
+                cancel).GetAwaiter().GetResult();
     }
 
     private async Task<IReadOnlyList<HubWant>> Asked(HubNeed need, CancellationToken cancel) => need switch
@@ -143,14 +145,17 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         }
         catch (HubException absent) when (absent.Problem == HubProblem.NoRevision)
         {
-            throw new InputException($"{need.Name} is a program that makes its rows, and the hub has not converted it", "programs of data sets are never run",
+            throw new InputException($"{need.Name} is a program that makes its rows, and the hub has not converted it",
+                "programs of data sets are never run",
                 "run it where you trust it, save its rows as Parquet or JSON lines, and name that folder", absent);
         }
-        return new(need, snapshot, await Chosen(need, snapshot, await snapshot.Files(cancel).ConfigureAwait(false), cancel).ConfigureAwait(false) ?? []);
+        return new(need, snapshot, await Chosen(need, snapshot, await snapshot.Files(cancel).ConfigureAwait(false),
+            cancel).ConfigureAwait(false) ?? []);
     }
 
     /// <summary>The files of the splits that are asked for, and not there; null where the repository has no data files.</summary>
-    private async Task<IReadOnlyList<HubFile>?> Chosen(DatasetNeed need, HubSnapshot snapshot, IReadOnlyList<HubFile> files, CancellationToken cancel)
+    private async Task<IReadOnlyList<HubFile>?> Chosen(DatasetNeed need, HubSnapshot snapshot, IReadOnlyList<HubFile> files,
+        CancellationToken cancel)
     {
         var describing = files.Where(file => DatasetFolder.IsDescription(file.Path) && file.Size <= MostOfDescription).ToArray();
         await snapshot.Fetch(describing, observer, cancel).ConfigureAwait(false);

@@ -101,7 +101,8 @@ internal sealed class HubHttp : IDisposable
         new(await response.Content.ReadAsStreamAsync(cancel).ConfigureAwait(false), Settings.StallTime);
 
     /// <summary>Whether a failure is one of the connection, so that another attempt may succeed.</summary>
-    public static bool IsConnection(Exception error) => error is HttpRequestException or HttpIOException or SocketException or TimeoutException
+    public static bool IsConnection(Exception error) =>
+        error is HttpRequestException or HttpIOException or SocketException or TimeoutException
         or OperationCanceledException or IOException { InnerException: SocketException };
 
     private async Task<HttpResponseMessage> Follow(Func<HttpRequestMessage> make, bool leavesHub, CancellationToken cancel)
@@ -128,7 +129,8 @@ internal sealed class HubHttp : IDisposable
             response.Dispose();
             Require(request.RequestUri, target);
             if (hops == MostRedirects)
-                throw new HubException(HubProblem.Protocol, $"{Settings.Endpoint.Host} sends from one address to the next without an end", null,
+                throw new HubException(HubProblem.Protocol, $"{Settings.Endpoint.Host} sends from one address to the next without an end",
+                    null,
                     "look whether HF_ENDPOINT is the address of a hub");
         }
     }

@@ -18,14 +18,16 @@ internal sealed class HubLocalFolder(string folder)
     {
         HubFile[] absent = [.. files.Where(file => !Has(file))];
         using var count = TransferCount.Begin(observer, $"downloading {repository}", absent.Sum(file => file.Size));
-        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken = cancel },
+        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken =
+            cancel },
             async (file, stop) =>
             {
                 var target = Path.Combine(_folder, file.Path);
                 RequireInside(target);
                 var known = Known(file, ".metadata");
                 using (await FileGate.Enter(Known(file, ".lock"), stop).ConfigureAwait(false))
-                    await new HubDownload(client).To(repository, commit, file, target, Known(file, $".{file.Etag}.incomplete"), count.Add, stop)
+                    await new HubDownload(client).To(repository, commit, file, target, Known(file, $".{file.Etag}.incomplete"), count.Add,
+                        stop)
                         .ConfigureAwait(false);
                 WholeFile.WriteText(known, string.Create(CultureInfo.InvariantCulture,
                     $"{commit}\n{file.Etag}\n{DateTimeOffset.UtcNow.ToUnixTimeMilliseconds() / 1000.0:0.000}\n"), durable: false);
@@ -35,7 +37,8 @@ internal sealed class HubLocalFolder(string folder)
     private bool Has(HubFile file)
     {
         var (place, known) = (new FileInfo(Path.Combine(_folder, file.Path)), Known(file, ".metadata"));
-        return place.Exists && place.Length == file.Size && File.Exists(known) && File.ReadAllLines(known) is [_, var etag, ..] && etag == file.Etag
+        return place.Exists && place.Length == file.Size && File.Exists(known) && File.ReadAllLines(known) is [_, var etag, ..]
+            && etag == file.Etag
             // A file that was changed since is not the one that was downloaded.
             && place.LastWriteTimeUtc <= File.GetLastWriteTimeUtc(known).AddSeconds(1);
     }

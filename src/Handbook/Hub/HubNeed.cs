@@ -27,13 +27,15 @@ internal abstract record HubNeed(string Title, string Name)
     {
         var needs = new List<HubNeed>();
         foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => KeyEffects.Unmet(recipe, path.Key) is null))
-            if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, key.StartsWith("tokenizer", StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
+            if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, key.StartsWith("tokenizer",
+                StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
                 : ModelParts.Whole) is { } need)
                 needs.Add(need);
         if (recipe.Data.Mixture() is { } mixture && mixture.Datasets.Any(set => IsElsewhere(set, recipe.Folder)))
             needs.AddRange(MixturePart.Of(mixture, recipe.Training.Evaluates() && !recipe.Definition.IsPipeline, recipe.Folder)
                 .Where(part => IsElsewhere(part.Spec, recipe.Folder)).GroupBy(part => part.Spec.Id)
-                .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)], DatasetPath.Places(set.First().Spec, recipe.Folder))));
+                .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)], DatasetPath.Places(set.First().Spec,
+                    recipe.Folder))));
         return needs;
     }
 
@@ -52,7 +54,8 @@ internal abstract record HubNeed(string Title, string Name)
 
     /// <summary>The model that an adapter's folder says it lies on, where the hub may have it; null where it is no adapter's, or that model
     /// lies on this machine.</summary>
-    public static ModelNeed? Below(string folder, string name, ModelParts parts, int depth = 0) => depth < MostAdapters && ModelFolder.IsAdapter(folder)
+    public static ModelNeed? Below(string folder, string name, ModelParts parts, int depth = 0) => depth < MostAdapters
+        && ModelFolder.IsAdapter(folder)
         && AdapterConfigFile.Read(folder).BaseModel is { Length: > 0 } below && !Directory.Exists(Path.Combine(folder, below))
             ? Model(below, $"the model below {name}", parts, depth + 1) : null;
 
@@ -61,7 +64,8 @@ internal abstract record HubNeed(string Title, string Name)
     public static HubNeed? Dataset(DatasetSpec spec, string? recipeFolder) =>
         IsElsewhere(spec, recipeFolder) ? new DatasetNeed(spec.Id, [spec], DatasetPath.Places(spec, recipeFolder)) : null;
 
-    private static bool IsElsewhere(DatasetSpec spec, string? recipeFolder) => !string.IsNullOrWhiteSpace(spec.Id) && DatasetPath.IsPublished(spec)
+    private static bool IsElsewhere(DatasetSpec spec, string? recipeFolder) => !string.IsNullOrWhiteSpace(spec.Id)
+        && DatasetPath.IsPublished(spec)
         && DatasetPath.TryFindOutside(spec, recipeFolder) is null;
 }
 
@@ -73,7 +77,8 @@ internal sealed record ModelNeed(string Title, string Name, ModelParts Parts) : 
 
 /// <summary>Splits of a data set.</summary>
 /// <param name="Specs">Each with its config and its split.</param>
-internal sealed record DatasetNeed(string Name, IReadOnlyList<DatasetSpec> Specs, IReadOnlyList<string> Looked) : HubNeed($"data set: {Name}", Name)
+internal sealed record DatasetNeed(string Name, IReadOnlyList<DatasetSpec> Specs, IReadOnlyList<string> Looked)
+    : HubNeed($"data set: {Name}", Name)
 {
     public override IReadOnlyList<string> Places => Looked;
 }

@@ -52,7 +52,8 @@ internal sealed record HubPush(string Summary, IReadOnlyList<UploadFile> Files, 
     private static Func<string, bool> Stale(IReadOnlyList<UploadFile> files, bool ofLast)
     {
         var hasWeights = files.Any(file => ModelFiles.IsWeights(file.Path));
-        return path => hasWeights && ModelFiles.IsWeights(path) || ofLast && path.StartsWith(LastCheckpoint + "/", StringComparison.Ordinal);
+        return path => hasWeights && ModelFiles.IsWeights(path) || ofLast && path.StartsWith(LastCheckpoint + "/",
+            StringComparison.Ordinal);
     }
 
     public void Dispose()
@@ -71,11 +72,13 @@ internal static class UploadFolder
     {
         var rules = IgnoreRules.Of(folder);
         var isRun = File.Exists(Path.Combine(folder, RunInfo.FileName));
-        return [.. FilesBelow(folder).Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/')).Where(path => !IsOwn(path) && !(isRun && IsOfRun(path))
+        return [.. FilesBelow(folder).Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/')).Where(path => !IsOwn(path)
+            && !(isRun && IsOfRun(path))
                 && !rules.Ignores(path)).Order(StringComparer.Ordinal)];
     }
 
-    /// <summary>Files that are links count as what they lead to, as in the hub's own cache; folders that are links may lead anywhere, and do
+    /// <summary>Files that are links count as what they lead to, as in the hub's own cache; folders that are links may lead anywhere, and
+    /// do
     /// not count.</summary>
     private static FileSystemEnumerable<string> FilesBelow(string folder) => new(folder, (ref entry) => entry.ToFullPath(),
         new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 })
@@ -108,7 +111,8 @@ internal static class UploadFolder
         || part.StartsWith(".del-", StringComparison.Ordinal)) || path.StartsWith(".cache/huggingface/", StringComparison.Ordinal)
         || path == RunLock.FileName);
 
-    /// <summary>Whether a file of a run's folder is not published with it, as the Python trainer has it: checkpoints go by their own strategy,
+    /// <summary>Whether a file of a run's folder is not published with it, as the Python trainer has it: checkpoints go by their own
+    /// strategy,
     /// and what begins with _ is nobody's.</summary>
     public static bool IsOfRun(string path) => path[0] == '_' || path.Split('/')[0] is var first && first != path
         && first.StartsWith("checkpoint-", StringComparison.Ordinal);

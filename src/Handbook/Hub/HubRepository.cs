@@ -27,10 +27,12 @@ internal sealed partial record HubRepository(HubKind Kind, string Id, string Rev
     {
         var (id, behind) = HubCache.Split(name);
         if (revision is not null && behind is not null && revision != behind)
-            throw new InputException($"{name} names the revision {behind}, and another one is asked for, {revision}", fix: "name one of the two");
+            throw new InputException($"{name} names the revision {behind}, and another one is asked for, {revision}",
+                fix: "name one of the two");
         var wanted = revision ?? behind ?? HubCache.Main;
         if (!HubCache.IsName(id) || !Name().IsMatch(id))
-            throw new InputException($"\"{name}\" is no name of a repository", "it is owner/name, of letters, digits, dots, dashes and underscores",
+            throw new InputException($"\"{name}\" is no name of a repository",
+                "it is owner/name, of letters, digits, dots, dashes and underscores",
                 "for example HuggingFaceTB/SmolLM2-135M");
         if (!HubCache.IsRevision(wanted))
             throw new InputException($"\"{wanted}\" is no revision", "it is a branch, a tag, a commit, or refs/pr/N", "for example main");

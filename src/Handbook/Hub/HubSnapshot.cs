@@ -79,7 +79,8 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
         if (absent.Length > 0)
         {
             using var count = TransferCount.Begin(observer, $"downloading {Repository}", absent.Sum(file => file.Size));
-            await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken = cancel },
+            await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel,
+                CancellationToken = cancel },
                 async (file, stop) => await Fetch(file, count, stop).ConfigureAwait(false)).ConfigureAwait(false);
         }
         Remember();
@@ -90,12 +91,14 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
     {
         var blob = Path.Combine(Repository.Folder, "blobs", file.Etag);
         // Two processes that want the same content: the second waits, and finds it there.
-        using (await FileGate.Enter(Path.Combine(HubCache.Root, ".locks", Path.GetFileName(Repository.Folder), file.Etag + ".lock"), cancel).ConfigureAwait(false))
+        using (await FileGate.Enter(Path.Combine(HubCache.Root, ".locks", Path.GetFileName(Repository.Folder), file.Etag + ".lock"),
+            cancel).ConfigureAwait(false))
         {
             if (File.Exists(blob))
                 count.Add(file.Size);
             else
-                await new HubDownload(client).To(Repository, Commit, file, blob, blob + ".incomplete", count.Add, cancel).ConfigureAwait(false);
+                await new HubDownload(client).To(Repository, Commit, file, blob, blob + ".incomplete", count.Add,
+                    cancel).ConfigureAwait(false);
             Link(Path.Combine(Folder, file.Path), blob);
         }
     }
@@ -107,7 +110,8 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
             WholeFile.WriteText(Path.Combine(Repository.Folder, "refs", Repository.Revision), Commit, durable: false);
         var tag = Path.Combine(HubCache.Root, "CACHEDIR.TAG");      // tells backups that all of it can be had again
         if (!File.Exists(tag))
-            WholeFile.WriteText(tag, "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n",
+            WholeFile.WriteText(tag,
+                "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n",
                 durable: false);
     }
 
@@ -142,7 +146,8 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
         }
         catch (Exception error) when (error is IOException or UnauthorizedAccessException)
         {
-            throw new InputException($"{HubCache.Root} takes no symbolic links: {error.Message}", "the cache keeps each content once, and links to it",
+            throw new InputException($"{HubCache.Root} takes no symbolic links: {error.Message}",
+                "the cache keeps each content once, and links to it",
                 "name a folder of another file system with HF_HUB_CACHE, or download with --local-dir", error);
         }
     }

@@ -10,7 +10,8 @@ namespace Handbook.Hub;
 /// <param name="Deleted">Files that were removed.</param>
 internal sealed record UploadResult(string Commit, int Sent, int Known, int Deleted);
 
-/// <summary>Publishes files: what the hub has by its hash is not sent again, so that an upload that broke off goes on where it was.</summary>
+/// <summary>Publishes files: what the hub has by its hash is not sent again, so that an upload that broke off goes on where it
+/// was.</summary>
 /// <param name="client">Who publishes.</param>
 /// <param name="observer">Hears how far it is.</param>
 internal sealed class HubUpload(HubClient client, IWorkObserver observer)
@@ -27,13 +28,16 @@ internal sealed class HubUpload(HubClient client, IWorkObserver observer)
     /// <summary>Publishes files as one commit, or, of very many small ones, as a few.</summary>
     /// <param name="summary">What the commit is called.</param>
     /// <param name="deletes">Which files of the repository that are not among these are removed; null for none.</param>
-    public async Task<UploadResult> Run(HubRepository repository, IReadOnlyList<UploadFile> files, string summary, Func<string, bool>? deletes,
+    public async Task<UploadResult> Run(HubRepository repository, IReadOnlyList<UploadFile> files, string summary, Func<string,
+        bool>? deletes,
         CancellationToken cancel)
     {
         var kinds = await _writer.Kinds(repository, files, cancel).ConfigureAwait(false);
         var items = new UploadItem[kinds.Count];
-        await Parallel.ForAsync(0, items.Length, new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel }, async (i, stop) =>
-            items[i] = new(kinds[i].File, kinds[i].File.Path, kinds[i].IsLarge, await kinds[i].File.Hash(kinds[i].IsLarge, stop).ConfigureAwait(false)))
+        await Parallel.ForAsync(0, items.Length, new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel }, async (i,
+            stop) =>
+            items[i] = new(kinds[i].File, kinds[i].File.Path, kinds[i].IsLarge, await kinds[i].File.Hash(kinds[i].IsLarge,
+                stop).ConfigureAwait(false)))
             .ConfigureAwait(false);
         for (var conflicts = 1; ; conflicts++)
         {
@@ -41,7 +45,8 @@ internal sealed class HubUpload(HubClient client, IWorkObserver observer)
             var there = (await client.Files(repository, head, cancel).ConfigureAwait(false)).ToDictionary(file => file.Path);
             UploadItem[] changed = [.. items.Where(item => !there.TryGetValue(item.Path, out var file)
                 || (item.IsLarge ? file.Sha256 : file.Sha256 is null ? file.BlobId : null) != item.Hash)];
-            string[] stale = deletes is null ? [] : [.. there.Keys.Where(deletes).Except(items.Select(item => item.Path)).Order(StringComparer.Ordinal)];
+            string[] stale = deletes is null ? [] : [.. there.Keys.Where(deletes).Except(items.Select(item =>
+                item.Path)).Order(StringComparer.Ordinal)];
             if (changed.Length == 0 && stale.Length == 0)
                 return new(head, 0, items.Length, 0);
             await SendLarge(repository, [.. changed.Where(item => item.IsLarge)], cancel).ConfigureAwait(false);
@@ -70,8 +75,10 @@ internal sealed class HubUpload(HubClient client, IWorkObserver observer)
             .Where(entry => entry.Item2 is not null)!];
         using var count = TransferCount.Begin(observer, $"uploading {repository}", absent.Sum(entry => entry.Item.File.Size));
         var sender = new LargeFileSender(client.Http);
-        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken = cancel },
-            async (entry, stop) => await sender.Send(entry.Item, entry.Actions, HubClient.About(repository), count.Add, stop).ConfigureAwait(false))
+        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken =
+            cancel },
+            async (entry, stop) => await sender.Send(entry.Item, entry.Actions, HubClient.About(repository), count.Add,
+                stop).ConfigureAwait(false))
             .ConfigureAwait(false);
     }
 

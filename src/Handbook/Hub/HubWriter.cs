@@ -80,7 +80,8 @@ internal sealed class HubWriter(HubClient client)
 
     /// <summary>Asks how large files are sent.</summary>
     /// <returns>By their hash; those that the hub has already have no action.</returns>
-    public async Task<IReadOnlyDictionary<string, JsonNode?>> Actions(HubRepository repository, IReadOnlyList<UploadItem> items, CancellationToken cancel)
+    public async Task<IReadOnlyDictionary<string, JsonNode?>> Actions(HubRepository repository, IReadOnlyList<UploadItem> items,
+        CancellationToken cancel)
     {
         var (actions, about) = (new Dictionary<string, JsonNode?>(), HubClient.About(repository));
         foreach (var some in items.DistinctBy(item => item.Hash).Chunk(AskedAtOnce))
@@ -93,7 +94,8 @@ internal sealed class HubWriter(HubClient client)
                 ["hash_algo"] = "sha256",
                 ["ref"] = new JsonObject { ["name"] = repository.Revision },
             };
-            using var response = await client.Http.Send(() => Post($"{repository.Page}.git/info/lfs/objects/batch", body, LargeFiles), about, cancel)
+            using var response = await client.Http.Send(() => Post($"{repository.Page}.git/info/lfs/objects/batch", body, LargeFiles),
+                about, cancel)
                 .ConfigureAwait(false);
             var answer = await client.Http.Json(response, about, cancel).ConfigureAwait(false);
             foreach (var entry in answer["objects"] as JsonArray ?? [])

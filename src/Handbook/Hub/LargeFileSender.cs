@@ -25,16 +25,19 @@ internal sealed class LargeFileSender(HubHttp http)
         else
             using (await Put(item, address, 0, item.File.Size, header, about, went, cancel).ConfigureAwait(false)) { }
         if (actions["verify"] is { } verify)
-            using (await http.Send(() => HubWriter.Post(Address(verify, about), new JsonObject { ["oid"] = item.Hash, ["size"] = item.File.Size }),
+            using (await http.Send(() => HubWriter.Post(Address(verify, about), new JsonObject { ["oid"] = item.Hash,
+                ["size"] = item.File.Size }),
                 about, cancel).ConfigureAwait(false)) { }
     }
 
-    private async Task InParts(UploadItem item, string completion, JsonObject header, long size, string about, Action<long> went, CancellationToken cancel)
+    private async Task InParts(UploadItem item, string completion, JsonObject header, long size, string about, Action<long> went,
+        CancellationToken cancel)
     {
         string[] addresses = [.. header.Where(entry => entry.Key.All(char.IsAsciiDigit))
             .OrderBy(entry => int.Parse(entry.Key, CultureInfo.InvariantCulture)).Select(entry => Checked((string?)entry.Value, about))];
         if (size < SmallestPart || addresses.Length != (item.File.Size + size - 1) / size)
-            throw new HubException(HubProblem.Protocol, $"{about}: the hub names {addresses.Length} parts of {size:N0} bytes for {item.File.Size:N0}", null, null);
+            throw new HubException(HubProblem.Protocol,
+                $"{about}: the hub names {addresses.Length} parts of {size:N0} bytes for {item.File.Size:N0}", null, null);
         var parts = new JsonArray();
         for (var i = 0; i < addresses.Length; i++)
         {
@@ -44,10 +47,12 @@ internal sealed class LargeFileSender(HubHttp http)
             {
                 ["partNumber"] = i + 1,
                 ["etag"] = HubErrors.Header(response, "ETag")
-                    ?? throw new HubException(HubProblem.Protocol, $"{about}: the store does not say what it took for part {i + 1}", null, null),
+                    ?? throw new HubException(HubProblem.Protocol, $"{about}: the store does not say what it took for part {i + 1}", null,
+                        null),
             });
         }
-        using var done = await http.Send(() => HubWriter.Post(completion, new JsonObject { ["oid"] = item.Hash, ["parts"] = parts.DeepClone() },
+        using var done = await http.Send(() => HubWriter.Post(completion, new JsonObject { ["oid"] = item.Hash,
+            ["parts"] = parts.DeepClone() },
             "application/vnd.git-lfs+json"), about, cancel).ConfigureAwait(false);
     }
 

@@ -32,8 +32,10 @@ internal static partial class ModelFiles
             : Has(IsSafetensors) ? IsSafetensors
             : Has(IsPickled) ? IsPickled : _ => false;
         Func<string, bool> adapter = parts != ModelParts.Whole ? _ => false
-            : Has(path => path == "adapter_model.safetensors") ? path => path == "adapter_model.safetensors" : path => path == "adapter_model.bin";
-        return [.. files.Where(file => weights(file.Path) || adapter(file.Path) || (parts == ModelParts.Config ? file.Path is "config.json" or "adapter_config.json"
+            : Has(path => path == "adapter_model.safetensors") ? path => path == "adapter_model.safetensors" : path =>
+                path == "adapter_model.bin";
+        return [.. files.Where(file => weights(file.Path) || adapter(file.Path) || (parts == ModelParts.Config
+            ? file.Path is "config.json" or "adapter_config.json"
             : IsConfig(file.Path) || IsTokenizer(file.Path)))];
     }
 
@@ -41,7 +43,8 @@ internal static partial class ModelFiles
     public static bool IsPart(string path) => IsConfig(path) || IsTokenizer(path) || IsWeights(path);
 
     /// <summary>Whether a file holds weights of a model or an adapter, or says which files do.</summary>
-    public static bool IsWeights(string path) => IsSafetensors(path) || IsPickled(path) || path is "adapter_model.safetensors" or "adapter_model.bin";
+    public static bool IsWeights(string path) => IsSafetensors(path) || IsPickled(path)
+        || path is "adapter_model.safetensors" or "adapter_model.bin";
 
     /// <summary>Whether a folder in the cache has what is needed of a model; one that another program has filled may lack some.</summary>
     public static bool IsComplete(string folder, ModelParts parts)
@@ -54,7 +57,8 @@ internal static partial class ModelFiles
         if (ModelFolder.IsAdapter(folder))
             return Has("adapter_model.safetensors") || Has("adapter_model.bin");
         return Has("config.json") && TokenizerFiles.Find(folder) is not null && ModelFolder.HasWeights(folder)
-            && ((string[])["model.safetensors" + Index, "pytorch_model.bin" + Index]).All(index => !Has(index) || Named(Path.Combine(folder, index)).All(Has));
+            && ((string[])["model.safetensors" + Index, "pytorch_model.bin" + Index]).All(index => !Has(index)
+                || Named(Path.Combine(folder, index)).All(Has));
     }
 
     private static IReadOnlyList<string> Named(string index)
@@ -62,7 +66,8 @@ internal static partial class ModelFiles
         try
         {
             using var json = JsonDocument.Parse(File.ReadAllBytes(index));
-            return [.. json.RootElement.GetProperty("weight_map").EnumerateObject().Select(entry => entry.Value.GetString() ?? "").Distinct()];
+            return [.. json.RootElement.GetProperty("weight_map").EnumerateObject().Select(entry => entry.Value.GetString()
+                ?? "").Distinct()];
         }
         catch (Exception damaged) when (damaged is JsonException or InvalidOperationException or KeyNotFoundException)
         {

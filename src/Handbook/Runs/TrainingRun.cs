@@ -99,7 +99,8 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all, Publisher = publisher }, model, method, own, observer, cancel);
+            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all, Publisher = publisher }, model, method, own,
+                observer, cancel);
     }
 
     /// <summary>The recipe with the processes that its batch counts: a run keeps the rows of its steps, whoever goes on with it.</summary>

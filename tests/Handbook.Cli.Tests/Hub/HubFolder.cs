@@ -9,7 +9,8 @@ internal sealed class HubFolder : IDisposable
     public HubFolder()
     {
         Hub.AddFolder("models", "org/model", Run.At("model"));
-        Rows = Hub.Add("datasets", "org/rows", ("README.md", "---\nlicense: mit\n---\n"), ("data/train_sft-00000-of-00001.jsonl", Run.Read("rows.jsonl")),
+        Rows = Hub.Add("datasets", "org/rows", ("README.md", "---\nlicense: mit\n---\n"), ("data/train_sft-00000-of-00001.jsonl",
+            Run.Read("rows.jsonl")),
             ("data/test_sft-00000-of-00001.jsonl", Run.Read("rows.jsonl")), ("raw/big.jsonl", new string('x', 1000)));
         Run.Write("hub.yaml", TinyRun.Recipe.Replace("model_name_or_path: model", "model_name_or_path: org/model")
             .Replace("dataset_name: rows.jsonl", "dataset_name: org/rows\ndataset_train_split: train_sft"));

@@ -16,23 +16,28 @@ public sealed class HubRunTests : IDisposable
     public void A_run_from_the_hub_and_back_gives_the_weights_that_it_has()
     {
         _at.Variables["HF_TOKEN"] = StandInHub.Token;
-        var outcome = _at.Succeed("sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tiny-out", "--hub_private_repo=true", "--hub_always_push");
+        var outcome = _at.Succeed("sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tiny-out", "--hub_private_repo=true",
+            "--hub_always_push");
         Assert.Contains("push_to_hub: the model goes to tester/tiny-out as tester, at every save", outcome.Error);
         Assert.Contains($"published at {_at.Hub.Address}/tester/tiny-out", outcome.Error);
 
         // Downloaded was what the run needs, and no more.
         Assert.DoesNotContain(_at.Hub.Requests, request => request.Path.Contains("big.jsonl", StringComparison.Ordinal)
             || request.Path.Contains("test_sft", StringComparison.Ordinal));
-        Assert.Equal(["Training in progress, step 2", "Training in progress, step 4", "End of training"], Published.Log.Select(entry => entry.Summary));
+        Assert.Equal(["Training in progress, step 2", "Training in progress, step 4", "End of training"], Published.Log.Select(entry =>
+            entry.Summary));
         Assert.True(Published.IsPrivate);
         var weights = File.ReadAllBytes(_at.Run.At("out", "model.safetensors"));
         Assert.Equal(weights, Published.Files()["model.safetensors"]);
         Assert.NotEqual(weights, Published.Files(Published.Log[0].Commit)["model.safetensors"]);
-        Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "checkpoint-2", "model.safetensors")), Published.Files(Published.Log[0].Commit)["model.safetensors"]);
+        Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "checkpoint-2", "model.safetensors")),
+            Published.Files(Published.Log[0].Commit)["model.safetensors"]);
         Assert.DoesNotContain("README.md", Published.Files(Published.Log[0].Commit).Keys);
-        Assert.Superset(new HashSet<string> { "README.md", "config.json", "tokenizer.json", "trainer_state.json", "run.json", "recipe.yaml" },
+        Assert.Superset(new HashSet<string> { "README.md", "config.json", "tokenizer.json", "trainer_state.json", "run.json",
+            "recipe.yaml" },
             Published.Files().Keys.ToHashSet());
-        Assert.DoesNotContain(Published.Files().Keys, path => path.Contains("checkpoint-", StringComparison.Ordinal) || path.EndsWith("run.lock", StringComparison.Ordinal));
+        Assert.DoesNotContain(Published.Files().Keys, path => path.Contains("checkpoint-", StringComparison.Ordinal)
+            || path.EndsWith("run.lock", StringComparison.Ordinal));
         // The second and the third save have the same weights: they were sent once.
         Assert.Equal(2, _at.Hub.Requests.Count(request => request.Method == "PUT"));
 
@@ -61,7 +66,8 @@ public sealed class HubRunTests : IDisposable
         var outcome = _at.Succeed("sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tester/tiny-out", "--hub_model_revision=v1");
         const string command = "handbook upload out tester/tiny-out --revision v1";
         Assert.Contains("warning: push_to_hub: there is no token, so nothing is published during this run, which goes on", outcome.Error);
-        Assert.True(outcome.Error.IndexOf("there is no token", StringComparison.Ordinal) < outcome.Error.IndexOf("step 1", StringComparison.Ordinal)
+        Assert.True(outcome.Error.IndexOf("there is no token", StringComparison.Ordinal) < outcome.Error.IndexOf("step 1",
+            StringComparison.Ordinal)
             || !outcome.Error.Contains("step 1", StringComparison.Ordinal));
         Assert.Contains($"push_to_hub: nothing was published; this does it: {command}", outcome.Error);
         _at.Variables["HF_TOKEN"] = StandInHub.Token;
@@ -91,13 +97,16 @@ public sealed class HubRunTests : IDisposable
     [Theory]
     [InlineData("end", "End of training", "")]
     [InlineData("checkpoint", "Training in progress, step 2|Training in progress, step 4|End of training", "last-checkpoint/")]
-    [InlineData("all_checkpoints", "Training in progress, step 2|Training in progress, step 4|End of training", "checkpoint-2/|checkpoint-4/")]
+    [InlineData("all_checkpoints", "Training in progress, step 2|Training in progress, step 4|End of training",
+        "checkpoint-2/|checkpoint-4/")]
     public void The_strategy_says_what_is_published(string strategy, string commits, string folders)
     {
         _at.Variables["HF_TOKEN"] = StandInHub.Token;
-        _at.Succeed("sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tiny-out", $"--hub_strategy={strategy}", "--hub_always_push", "--save_total_limit=1");
+        _at.Succeed("sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tiny-out", $"--hub_strategy={strategy}", "--hub_always_push",
+            "--save_total_limit=1");
         Assert.Equal(commits.Split('|'), Published.Log.Select(entry => entry.Summary));
-        var there = Published.Files().Keys.Where(path => path.Contains("checkpoint", StringComparison.Ordinal)).Select(path => path[..(path.IndexOf('/') + 1)]).Distinct();
+        var there = Published.Files().Keys.Where(path => path.Contains("checkpoint", StringComparison.Ordinal)).Select(path =>
+            path[..(path.IndexOf('/') + 1)]).Distinct();
         Assert.Equal(folders.Split('|', StringSplitOptions.RemoveEmptyEntries), there);
         foreach (var folder in folders.Split('|', StringSplitOptions.RemoveEmptyEntries))
             Assert.Contains($"{folder}manifest.json", Published.Files().Keys);
@@ -128,12 +137,14 @@ public sealed class HubRunTests : IDisposable
     {
         var outcome = _at.Succeed("validate", "hub.yaml");
         Assert.Matches(@"note: a run would download model_name_or_path: org/model: \d+ files, [\d.]+ kB, from commit [0-9a-f]{8} of org/model into ", outcome.Error);
-        Assert.Matches(@"note: a run would download data set: org/rows: 1 file, [\d.]+ (k?)B, from commit [0-9a-f]{8} of org/rows into ", outcome.Error);
+        Assert.Matches(@"note: a run would download data set: org/rows: 1 file, [\d.]+ (k?)B, from commit [0-9a-f]{8} of org/rows into ",
+            outcome.Error);
         Assert.DoesNotContain(_at.Hub.Requests, request => request.Path.StartsWith("/store/", StringComparison.Ordinal));
         outcome = _at.Succeed("plan", "hub.yaml", "--world", "2", "--network", "1GB/s");
         Assert.Contains("note: a run would download model_name_or_path: org/model", outcome.Error);
         Assert.DoesNotContain(_at.Hub.Requests, request => request.Path.StartsWith("/store/", StringComparison.Ordinal));
-        Assert.Contains(_at.Hub.Requests, request => request.Method == "GET" && request.Path.EndsWith("/config.json", StringComparison.Ordinal));
+        Assert.Contains(_at.Hub.Requests, request => request.Method == "GET" && request.Path.EndsWith("/config.json",
+            StringComparison.Ordinal));
 
         _at.Succeed("sft", "hub.yaml");
         Assert.DoesNotContain("would download", _at.Succeed("validate", "hub.yaml").Error);
@@ -142,14 +153,17 @@ public sealed class HubRunTests : IDisposable
     [Fact]
     public void What_the_hub_does_not_have_or_give_is_told_before_anything_is_written()
     {
-        _at.Hub.Add(new("models", "org/gated") { IsGated = true }, ("config.json", "{}"u8.ToArray()), ("model.safetensors", "x"u8.ToArray()));
-        _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--model_name_or_path=org/none"), "model_name_or_path: org/none is not on this machine; looked for",
+        _at.Hub.Add(new("models", "org/gated") { IsGated = true }, ("config.json", "{}"u8.ToArray()), ("model.safetensors",
+            "x"u8.ToArray()));
+        _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--model_name_or_path=org/none"),
+            "model_name_or_path: org/none is not on this machine; looked for",
             "and on the hub: 127.0.0.1 has no repository org/none");
         _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--model_name_or_path=org/gated"), "org/gated is gated",
             $"accept them at {_at.Hub.Address}/org/gated, then `handbook login`");
         _at.Run.Refused(_at.Handbook("validate", "hub.yaml", "--model_name_or_path=org/gated"), "org/gated is gated", "accept them at");
         _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--model_revision=v7"), "org/model@v7: there is no such revision");
-        _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--dataset_train_split=none"), "org/rows: has no split \"none\"; it has test_sft, train_sft");
+        _at.Run.Refused(_at.Handbook("sft", "hub.yaml", "--dataset_train_split=none"),
+            "org/rows: has no split \"none\"; it has test_sft, train_sft");
         _at.Variables["HF_ENDPOINT"] = "http://127.0.0.1:9";
         _at.Run.Refused(_at.Handbook("sft", "hub.yaml"), "127.0.0.1 cannot be reached", "HF_HUB_OFFLINE=1");
         _at.Variables["HF_ENDPOINT"] = "nonsense";
@@ -170,13 +184,15 @@ public sealed class HubRunTests : IDisposable
             _at.Handbook("validate", "r.yaml", "--model_revision=v1").Error);
         // The recipe that a run leaves behind is the run again.
         _at.Succeed("sft", "out/recipe.yaml", "--output_dir=again");
-        Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "model.safetensors")), File.ReadAllBytes(_at.Run.At("again", "model.safetensors")));
+        Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "model.safetensors")), File.ReadAllBytes(_at.Run.At("again",
+            "model.safetensors")));
     }
 
     [Fact]
     public void Pickled_weights_are_read_by_the_reader_that_runs_no_code()
     {
-        var files = _at.Hub.Repositories["models/org/model"].Files().Where(file => !file.Key.Contains("safetensors", StringComparison.Ordinal))
+        var files = _at.Hub.Repositories["models/org/model"].Files().Where(file => !file.Key.Contains("safetensors",
+            StringComparison.Ordinal))
             .Select(file => (file.Key, file.Value));
         // a pickle whose only instruction is to call os.system
         var pickle = Zip("archive/data.pkl", "cos\nsystem\n(S'touch owned'\ntR."u8.ToArray());

@@ -7,7 +7,8 @@ namespace Handbook.Tests.Hub;
 /// <summary>A stand-in of the hub and a cache of its own; waits of retries are noted and not waited for.</summary>
 internal sealed class HubCase : IDisposable
 {
-    private static readonly string[] s_variables = ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH", "HF_ENDPOINT"];
+    private static readonly string[] s_variables = ["HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_TOKEN_PATH",
+        "HF_ENDPOINT"];
 
     private readonly Dictionary<string, string?> _before = s_variables.ToDictionary(name => name, Environment.GetEnvironmentVariable);
     private readonly TemporaryFolder _files = new();

@@ -36,10 +36,13 @@ public sealed class HubDownloadTests : IDisposable
         var folder = await Fetch();
         var commit = _model.Refs["main"];
         Assert.Equal(_case.Cached("models--org--tiny", "snapshots", commit), folder);
-        Assert.Equal(commit, await File.ReadAllTextAsync(_case.Cached("models--org--tiny", "refs", "main"), TestContext.Current.CancellationToken));
-        Assert.Equal(s_weights, await File.ReadAllBytesAsync(Path.Combine(folder, "model.safetensors"), TestContext.Current.CancellationToken));
+        Assert.Equal(commit, await File.ReadAllTextAsync(_case.Cached("models--org--tiny", "refs", "main"),
+            TestContext.Current.CancellationToken));
+        Assert.Equal(s_weights, await File.ReadAllBytesAsync(Path.Combine(folder, "model.safetensors"),
+            TestContext.Current.CancellationToken));
         Assert.Equal("words", await File.ReadAllTextAsync(Path.Combine(folder, "deep/er/notes.md"), TestContext.Current.CancellationToken));
-        Assert.Equal($"../../blobs/{StandInRepository.LargeHash(s_weights)}", new FileInfo(Path.Combine(folder, "model.safetensors")).LinkTarget);
+        Assert.Equal($"../../blobs/{StandInRepository.LargeHash(s_weights)}", new FileInfo(Path.Combine(folder,
+            "model.safetensors")).LinkTarget);
         Assert.Equal($"../../../../blobs/{StandInRepository.GitHash("words"u8.ToArray())}",
             new FileInfo(Path.Combine(folder, "deep/er/notes.md")).LinkTarget);
         Assert.Equal(3, Directory.GetFiles(_case.Cached("models--org--tiny", "blobs")).Length);
@@ -71,9 +74,12 @@ public sealed class HubDownloadTests : IDisposable
         _model.Change("main", new Dictionary<string, byte[]> { ["config.json"] = "{\"new\": 1}"u8.ToArray() }, [], "second");
         (_model.Refs["refs/pr/3"], _model.Refs["v1.0"]) = (old, old);
         foreach (var revision in (string[])["refs/pr/3", "v1.0", old])
-            Assert.Equal("{}", await File.ReadAllTextAsync(Path.Combine(await Fetch($"org/tiny@{revision}"), "config.json"), TestContext.Current.CancellationToken));
-        Assert.Equal(old, await File.ReadAllTextAsync(_case.Cached("models--org--tiny", "refs", "refs", "pr", "3"), TestContext.Current.CancellationToken));
-        Assert.Equal("{\"new\": 1}", await File.ReadAllTextAsync(Path.Combine(await Fetch(), "config.json"), TestContext.Current.CancellationToken));
+            Assert.Equal("{}", await File.ReadAllTextAsync(Path.Combine(await Fetch($"org/tiny@{revision}"), "config.json"),
+                TestContext.Current.CancellationToken));
+        Assert.Equal(old, await File.ReadAllTextAsync(_case.Cached("models--org--tiny", "refs", "refs", "pr", "3"),
+            TestContext.Current.CancellationToken));
+        Assert.Equal("{\"new\": 1}", await File.ReadAllTextAsync(Path.Combine(await Fetch(), "config.json"),
+            TestContext.Current.CancellationToken));
         Assert.Equal(HubProblem.NoRevision, (await Assert.ThrowsAsync<HubException>(() => Fetch("org/tiny@v9"))).Problem);
     }
 
@@ -81,9 +87,11 @@ public sealed class HubDownloadTests : IDisposable
     public async Task A_download_that_is_cut_goes_on_where_it_stopped()
     {
         _case.Hub.Fault("GET", Store, context => StandInHub.CutOff(context, s_weights, 100_000));
-        _case.Hub.Fault("GET", Store, context => StandInHub.CutOff(context, s_weights[100_000..], 50_000, 206, $"bytes 100000-{s_weights.Length - 1}/{s_weights.Length}"));
+        _case.Hub.Fault("GET", Store, context => StandInHub.CutOff(context, s_weights[100_000..], 50_000, 206,
+            $"bytes 100000-{s_weights.Length - 1}/{s_weights.Length}"));
         Assert.Equal(s_weights, File.ReadAllBytes(Path.Combine(await Fetch(), "model.safetensors")));
-        Assert.Equal([null, "bytes=100000-", "bytes=150000-"], _case.Hub.Requests.Where(request => request.Path.StartsWith(Store, StringComparison.Ordinal))
+        Assert.Equal([null, "bytes=100000-", "bytes=150000-"], _case.Hub.Requests.Where(request => request.Path.StartsWith(Store,
+            StringComparison.Ordinal))
             .Select(request => request.Range));
     }
 
@@ -96,7 +104,8 @@ public sealed class HubDownloadTests : IDisposable
         _case.Hub.RefusesRanges = true;
         Assert.Equal(s_weights, File.ReadAllBytes(Path.Combine(await Fetch(), "model.safetensors")));
         Assert.False(File.Exists(unfinished));
-        Assert.Equal("bytes=70000-", Assert.Single(_case.Hub.Requests, request => request.Path.StartsWith(Store, StringComparison.Ordinal)).Range);
+        Assert.Equal("bytes=70000-", Assert.Single(_case.Hub.Requests, request => request.Path.StartsWith(Store,
+            StringComparison.Ordinal)).Range);
     }
 
     [Fact]
@@ -188,7 +197,8 @@ public sealed class HubDownloadTests : IDisposable
     public async Task The_token_goes_to_the_hub_and_not_to_the_store()
     {
         await Fetch(settings: _case.Writing);
-        Assert.All(_case.Hub.Requests, request => Assert.Equal(request.Host.StartsWith("127.", StringComparison.Ordinal) ? $"Bearer {StandInHub.Token}" : null,
+        Assert.All(_case.Hub.Requests, request => Assert.Equal(request.Host.StartsWith("127.", StringComparison.Ordinal)
+            ? $"Bearer {StandInHub.Token}" : null,
             request.Authorization));
         Assert.Contains(_case.Hub.Requests, request => request.Host.StartsWith("localhost", StringComparison.Ordinal));
     }
@@ -198,10 +208,12 @@ public sealed class HubDownloadTests : IDisposable
     {
         _case.Hub.Fail("GET", "/api/models/org/old/revision", 307, 1, ("Location", "/api/models/org/tiny/revision/main"));
         using var client = new HubClient(_case.Writing);
-        Assert.Equal(_model.Refs["main"], await client.Commit(HubRepository.Parse(HubKind.Model, "org/old"), TestContext.Current.CancellationToken));
+        Assert.Equal(_model.Refs["main"], await client.Commit(HubRepository.Parse(HubKind.Model, "org/old"),
+            TestContext.Current.CancellationToken));
         Assert.All(_case.Hub.Requests, request => Assert.NotNull(request.Authorization));
         _case.Hub.Fail("GET", "/api/models/org/loop/", 307, 99, ("Location", "/api/models/org/loop/revision/main"));
-        var error = await Assert.ThrowsAsync<HubException>(() => client.Commit(HubRepository.Parse(HubKind.Model, "org/loop"), TestContext.Current.CancellationToken));
+        var error = await Assert.ThrowsAsync<HubException>(() => client.Commit(HubRepository.Parse(HubKind.Model, "org/loop"),
+            TestContext.Current.CancellationToken));
         Assert.Contains("without an end", error.What);
     }
 
@@ -256,7 +268,8 @@ public sealed class HubDownloadTests : IDisposable
         Assert.Contains($"accept them at {_case.Hub.Address}/org/gated, then `handbook login`", gated.Fix);
         gated = await Assert.ThrowsAsync<HubException>(() => Fetch("org/gated", _case.Writing));
         Assert.Contains("which `handbook whoami` names", gated.Fix);
-        var unknown = await Assert.ThrowsAsync<HubException>(() => Fetch(settings: _case.Settings with { Token = HubToken.Of(StandInHub.WrongToken, "HF_TOKEN") }));
+        var unknown = await Assert.ThrowsAsync<HubException>(() => Fetch(settings: _case.Settings with { Token =
+            HubToken.Of(StandInHub.WrongToken, "HF_TOKEN") }));
         Assert.Equal(HubProblem.Unauthorized, unknown.Problem);
         Assert.StartsWith("127.0.0.1 does not know the token of HF_TOKEN", unknown.What);
         Assert.DoesNotContain(StandInHub.WrongToken, unknown.ToString());
@@ -266,13 +279,15 @@ public sealed class HubDownloadTests : IDisposable
         Assert.Equal(HubProblem.NoFile, file.Problem);
         var (commit, found) = await client.Look(repository, "model.safetensors", TestContext.Current.CancellationToken);
         Assert.Equal((_model.Refs["main"], s_weights.Length, StandInRepository.LargeHash(s_weights)), (commit, found.Size, found.Sha256));
-        Assert.Equal(StandInRepository.GitHash("{}"u8.ToArray()), (await client.Look(repository, "config.json", TestContext.Current.CancellationToken)).File.BlobId);
+        Assert.Equal(StandInRepository.GitHash("{}"u8.ToArray()), (await client.Look(repository, "config.json",
+            TestContext.Current.CancellationToken)).File.BlobId);
     }
 
     [Fact]
     public async Task An_answer_that_is_no_hub_s_is_told_of()
     {
-        _case.Hub.Fault("GET", "/revision/main", context => StandInHub.Answer(context, 200, "<html>log in to this network</html>"u8.ToArray()), 2);
+        _case.Hub.Fault("GET", "/revision/main", context => StandInHub.Answer(context, 200,
+            "<html>log in to this network</html>"u8.ToArray()), 2);
         Assert.Contains("answers with what is no JSON", (await Assert.ThrowsAsync<HubException>(() => Fetch())).What);
         _case.Hub.Fault("GET", "/revision/main", context => StandInHub.Answer(context, 200, "{\"sha\": \"../../x\"}"u8.ToArray()));
         await Assert.ThrowsAsync<HubException>(() => Fetch());
@@ -304,7 +319,8 @@ public sealed class HubDownloadTests : IDisposable
         var repository = HubRepository.Parse(HubKind.Model, "org/tiny");
         await Bring();
         Assert.Null(new FileInfo(_case["mine", "model.safetensors"]).LinkTarget);
-        Assert.StartsWith(_model.Refs["main"], File.ReadAllText(_case["mine", ".cache", "huggingface", "download", "config.json.metadata"]));
+        Assert.StartsWith(_model.Refs["main"], File.ReadAllText(_case["mine", ".cache", "huggingface", "download",
+            "config.json.metadata"]));
         _model.Change("main", new Dictionary<string, byte[]> { ["config.json"] = "[1]"u8.ToArray() }, [], "second");
         var before = _case.Hub.Requests.Count;
         await Bring();
@@ -319,7 +335,8 @@ public sealed class HubDownloadTests : IDisposable
         async Task Bring()
         {
             var snapshot = await HubSnapshot.Open(client, repository, TestContext.Current.CancellationToken);
-            await new HubLocalFolder(_case["mine"]).Fetch(client, repository, snapshot.Commit, await snapshot.Files(TestContext.Current.CancellationToken),
+            await new HubLocalFolder(_case["mine"]).Fetch(client, repository, snapshot.Commit,
+                await snapshot.Files(TestContext.Current.CancellationToken),
                 RunObservers.None, TestContext.Current.CancellationToken);
         }
     }

@@ -43,20 +43,25 @@ public sealed class HubFetchTests : IDisposable
         .Select(file => Path.GetRelativePath(folder!, file)).Order(StringComparer.Ordinal)];
 
     private void AddModel(string id, params string[] files) => _case.Hub.Add("models", id, [.. files.Select(file => (file,
-        file.EndsWith(".json", StringComparison.Ordinal) ? "{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\", \"b\": \"model-00002-of-00002.safetensors\"}}"
+        file.EndsWith(".json", StringComparison.Ordinal)
+            ? "{\"weight_map\": {\"a\": \"model-00001-of-00002.safetensors\", \"b\": \"model-00002-of-00002.safetensors\"}}"
             : "x" + file))]);
 
     [Fact]
     public void Of_weights_in_several_formats_one_is_downloaded()
     {
-        AddModel("org/both", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "README.md", "model.safetensors",
-            "pytorch_model.bin", "consolidated.safetensors", "model.fp16.safetensors", "tf_model.h5", "training_args.bin", "original/model.safetensors",
+        AddModel("org/both", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "README.md",
+            "model.safetensors",
+            "pytorch_model.bin", "consolidated.safetensors", "model.fp16.safetensors", "tf_model.h5", "training_args.bin",
+                "original/model.safetensors",
             "additional_chat_templates/tool_use.jinja", "run.json", "optimizer.pt");
-        Assert.Equal(["README.md", "additional_chat_templates/tool_use.jinja", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json",
+        Assert.Equal(["README.md", "additional_chat_templates/tool_use.jinja", "config.json", "generation_config.json",
+            "model.safetensors", "tokenizer.json",
             "tokenizer_config.json"], Files(Model("org/both")));
         AddModel("org/old", "config.json", "vocab.json", "merges.txt", "pytorch_model.bin.index.json", "pytorch_model-00001-of-00002.bin",
             "pytorch_model-00002-of-00002.bin");
-        Assert.Equal(["config.json", "merges.txt", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin", "pytorch_model.bin.index.json",
+        Assert.Equal(["config.json", "merges.txt", "pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin",
+            "pytorch_model.bin.index.json",
             "vocab.json"], Files(Model("org/old")));
         Assert.Equal(["config.json"], Files(Model("org/plan", "config.json", "model.safetensors")));
 
@@ -86,7 +91,8 @@ public sealed class HubFetchTests : IDisposable
     [Fact]
     public void A_shard_that_another_program_left_out_is_downloaded()
     {
-        AddModel("org/s", "config.json", "tokenizer.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors");
+        AddModel("org/s", "config.json", "tokenizer.json", "model.safetensors.index.json", "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors");
         var folder = Model("org/s")!;
         File.Delete(Path.Combine(folder, "model-00002-of-00002.safetensors"));
         Model("org/s");
@@ -110,9 +116,11 @@ public sealed class HubFetchTests : IDisposable
     public void An_adapter_brings_the_model_below_it()
     {
         AddModel("org/base", "config.json", "tokenizer.json", "model.safetensors");
-        _case.Hub.Add("models", "org/lora", ("adapter_config.json", "{\"base_model_name_or_path\": \"org/base\", \"peft_type\": \"LORA\", \"r\": 8, "
+        _case.Hub.Add("models", "org/lora", ("adapter_config.json",
+            "{\"base_model_name_or_path\": \"org/base\", \"peft_type\": \"LORA\", \"r\": 8, "
             + "\"lora_alpha\": 8, \"target_modules\": [\"q_proj\"]}"), ("adapter_model.safetensors", "x"), ("README.md", "card"));
-        Assert.Equal(["org/lora", "org/base"], Wants(HubNeed.Model("org/lora", null, ModelParts.Whole)!).Select(want => want.Snapshot.Repository.Id));
+        Assert.Equal(["org/lora", "org/base"], Wants(HubNeed.Model("org/lora", null, ModelParts.Whole)!).Select(want =>
+            want.Snapshot.Repository.Id));
         Model("org/lora");
         Assert.NotNull(ModelFolder.TryFind("org/base"));
         Assert.Empty(Wants(HubNeed.Model("org/lora", null, ModelParts.Whole)!));
@@ -163,10 +171,12 @@ public sealed class HubFetchTests : IDisposable
     public void Of_a_data_set_the_files_of_the_split_are_downloaded()
     {
         _case.Hub.Add("datasets", "org/set", ("README.md", "---\nlicense: mit\n---\n"), ("data/train_sft-00000-of-00002.jsonl", Row),
-            ("data/train_sft-00001-of-00002.jsonl", Row), ("data/test_sft-00000-of-00001.jsonl", Row), ("raw/all.jsonl", Row), ("images/a.png", "x"));
+            ("data/train_sft-00001-of-00002.jsonl", Row), ("data/test_sft-00000-of-00001.jsonl", Row), ("raw/all.jsonl", Row),
+                ("images/a.png", "x"));
         var spec = new DatasetSpec { Id = "org/set", Split = "train_sft[:50%]" };
         Assert.Equal(["data/train_sft-00000-of-00002.jsonl", "data/train_sft-00001-of-00002.jsonl"], Rows(spec));
-        Assert.Equal(["README.md", "data/train_sft-00000-of-00002.jsonl", "data/train_sft-00001-of-00002.jsonl"], Files(DatasetPath.Find(spec, null)));
+        Assert.Equal(["README.md", "data/train_sft-00000-of-00002.jsonl", "data/train_sft-00001-of-00002.jsonl"],
+            Files(DatasetPath.Find(spec, null)));
         Assert.Single(Dataset.Open(spec).Read());
         var asked = _case.Hub.Requests.Count;
         Rows(spec);
@@ -239,14 +249,15 @@ public sealed class HubFetchTests : IDisposable
         var need = HubNeed.Dataset(new() { Id = "org/gated" }, null)!;
         using var fetch = new HubFetch(_heard, _case.Writing);
         var want = Assert.Single(fetch.Wants(need, TestContext.Current.CancellationToken));
-        Assert.Equal("data set: org/gated: 1 file, 2 B, from commit " + want.Snapshot.Commit[..8] + $" of org/gated into {_case.Cached()}", want.ToString());
+        Assert.Equal("data set: org/gated: 1 file, 2 B, from commit " + want.Snapshot.Commit[..8] + $" of org/gated into {_case.Cached()}",
+            want.ToString());
         var error = Assert.Throws<HubException>(() => fetch.RequireAccess(want, TestContext.Current.CancellationToken));
         Assert.Equal(HubProblem.Gated, error.Problem);
         Assert.Contains($"{_case.Hub.Address}/datasets/org/gated", error.Fix);
     }
 
     [Fact]
-    public void The_cache_is_listed_checked_and_emptied()
+    public async Task The_cache_is_listed_checked_and_emptied()
     {
         AddModel("org/m", "config.json", "tokenizer.json", "model.safetensors");
         var hub = _case.Hub.Repositories["models/org/m"];
@@ -257,9 +268,10 @@ public sealed class HubFetchTests : IDisposable
         var cached = Assert.Single(CachedRepository.All());
         Assert.Equal((HubKind.Model, "org/m", 2), (cached.Kind, cached.Id, cached.Commits().Count));
         Assert.Equal(3, Directory.GetFiles(_case.Cached("models--org--m", "blobs")).Length);        // two names have one content
-        Assert.Empty(cached.Damaged(TestContext.Current.CancellationToken).GetAwaiter().GetResult());
-        File.WriteAllText(Path.Combine(ModelFolder.TryFind("org/m")!, "config.json"), "{\"bad\": 1}");
-        var (files, difference) = Assert.Single(cached.Damaged(TestContext.Current.CancellationToken).GetAwaiter().GetResult());
+        Assert.Empty(await cached.Damaged(TestContext.Current.CancellationToken));
+        await File.WriteAllTextAsync(Path.Combine(ModelFolder.TryFind("org/m")!, "config.json"), "{\"bad\": 1}",
+            TestContext.Current.CancellationToken);
+        var (files, difference) = Assert.Single(await cached.Damaged(TestContext.Current.CancellationToken));
         Assert.EndsWith("config.json", files);
         Assert.StartsWith("its hash is", difference);
         Assert.True(cached.Delete("main") > 0);

@@ -30,7 +30,8 @@ public sealed class HubPublisherTests : IDisposable
     {
         var output = _case["out"];
         Directory.CreateDirectory(output);
-        return HubPublisher.Begin(RecipeFile.Load(RecipeFile.Good + $"output_dir: {output}\npush_to_hub: true\n{keys}"), _heard, settings ?? _case.Writing)!;
+        return HubPublisher.Begin(RecipeFile.Load(RecipeFile.Good + $"output_dir: {output}\npush_to_hub: true\n{keys}"), _heard, settings
+            ?? _case.Writing)!;
     }
 
     /// <summary>What a save leaves behind.</summary>
@@ -55,7 +56,8 @@ public sealed class HubPublisherTests : IDisposable
         HoldBack();
         using var publisher = Begin();
         publisher.Saved(Checkpoint(1));
-        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Requests.Any(request => request.Path.Contains("/preupload/", StringComparison.Ordinal)),
+        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Requests.Any(request => request.Path.Contains("/preupload/",
+            StringComparison.Ordinal)),
             TimeSpan.FromSeconds(20)));
         foreach (var step in (int[])[2, 3, 4])
         {
@@ -80,7 +82,8 @@ public sealed class HubPublisherTests : IDisposable
             publisher.Saved(Checkpoint(step));
         _gate.Set();
         publisher.End(TestContext.Current.CancellationToken);
-        Assert.Equal([.. Enumerable.Range(1, 4).Select(step => $"Training in progress, step {step}")], Summaries);       // the folder itself is empty
+        Assert.Equal([.. Enumerable.Range(1, 4).Select(step => $"Training in progress, step {step}")], Summaries);
+            // the folder itself is empty
         Assert.Contains($"published at {_case.Hub.Address}/tester/out", _heard.Lines);
     }
 
@@ -104,7 +107,8 @@ public sealed class HubPublisherTests : IDisposable
         File.Move(Path.Combine(shards, "model.safetensors"), Path.Combine(shards, "model-00001-of-00002.safetensors"));
         File.WriteAllText(Path.Combine(shards, "model-00002-of-00002.safetensors"), "second");
         publisher.Saved(shards);
-        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Repositories.ContainsKey("models/tester/out") && There.Log.Count == 1, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Repositories.ContainsKey("models/tester/out") && There.Log.Count == 1,
+            TimeSpan.FromSeconds(20)));
         publisher.Saved(Checkpoint(2));
         Assert.True(SpinWait.SpinUntil(() => There.Log.Count == 2, TimeSpan.FromSeconds(20)));
         Assert.Equal(["config.json", "model.safetensors"], There.Files().Keys);
@@ -118,7 +122,8 @@ public sealed class HubPublisherTests : IDisposable
         Assert.Contains(_heard.Lines, line => line.StartsWith("warning: push_to_hub: 127.0.0.1 fails (503)", StringComparison.Ordinal)
             && line.Contains("the run goes on", StringComparison.Ordinal));
         publisher.Saved(Checkpoint(1));
-        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Repositories.ContainsKey("models/tester/out") && There.Log.Count == 1, TimeSpan.FromSeconds(20)));
+        Assert.True(SpinWait.SpinUntil(() => _case.Hub.Repositories.ContainsKey("models/tester/out") && There.Log.Count == 1,
+            TimeSpan.FromSeconds(20)));
     }
 
     [Fact]
@@ -127,7 +132,8 @@ public sealed class HubPublisherTests : IDisposable
         using var publisher = Begin();
         _case.Hub.Fail("POST", "/commit/", 403, 1);
         publisher.Saved(Checkpoint(1));
-        Assert.True(SpinWait.SpinUntil(() => _heard.Lines.Any(line => line.Contains("\"Training in progress, step 1\" was not published", StringComparison.Ordinal)),
+        Assert.True(SpinWait.SpinUntil(() => _heard.Lines.Any(line => line.Contains("\"Training in progress, step 1\" was not published",
+            StringComparison.Ordinal)),
             TimeSpan.FromSeconds(20)));
         File.WriteAllText(_case["out", "config.json"], "the end");
         publisher.End(TestContext.Current.CancellationToken);

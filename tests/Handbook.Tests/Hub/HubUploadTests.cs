@@ -43,7 +43,8 @@ public sealed class HubUploadTests : IDisposable
         var files = UploadFolder.Open(_case["run"], "", _ => true);
         try
         {
-            return await new HubUpload(client, RunObservers.None).Run(target, files, summary, deletes, TestContext.Current.CancellationToken);
+            return await new HubUpload(client, RunObservers.None).Run(target, files, summary, deletes,
+                TestContext.Current.CancellationToken);
         }
         finally
         {
@@ -75,7 +76,8 @@ public sealed class HubUploadTests : IDisposable
         await Upload();
         Assert.Equal(s_weights, There.Files()["model.safetensors"]);
         Assert.Equal(3, Sent("PUT", "/put/"));
-        Assert.All(_case.Hub.Requests, request => Assert.Equal(request.Host.StartsWith("127.", StringComparison.Ordinal), request.Authorization is not null));
+        Assert.All(_case.Hub.Requests, request => Assert.Equal(request.Host.StartsWith("127.", StringComparison.Ordinal),
+            request.Authorization is not null));
         Assert.Equal(1, Sent("POST", "/api/verify/"));
     }
 
@@ -198,7 +200,8 @@ public sealed class HubUploadTests : IDisposable
     [Fact]
     public void What_programs_keep_for_themselves_and_what_gitignore_names_stays_here()
     {
-        foreach (var path in (string[])[".git/HEAD", ".cache/huggingface/download/x.metadata", "checkpoint-5/model.safetensors", "_private", "run.lock",
+        foreach (var path in (string[])[".git/HEAD", ".cache/huggingface/download/x.metadata", "checkpoint-5/model.safetensors",
+            "_private", "run.lock",
             "run.json", ".tmp-checkpoint-5-1/x", "logs/a.log", "logs/keep.log", "sub/secret.key", "build/x", "src/build/x"])
             Write(path, "x"u8.ToArray());
         Write(".gitignore", "*.log\n!keep.log\n# a remark\n*.key\n/build/\n\nsub/no*\n"u8.ToArray());

@@ -33,14 +33,14 @@ internal sealed class StandInHub : IDisposable
     public const string WrongToken = "hf_TokenThatNobodyGaveOut0123456789";
 
     private readonly HttpListener _listener = new();
-    private readonly ConcurrentDictionary<string, byte[]> _store = [];
-    private readonly ConcurrentDictionary<string, SortedDictionary<int, byte[]>> _parts = [];
+    private readonly StandInStore _store;
     private readonly List<StandInFault> _faults = [];
     private readonly List<StandInRequest> _requests = [];
     private readonly int _port;
 
     public StandInHub()
     {
+        _store = new(this);
         using (var probe = new TcpListener(IPAddress.Loopback, 0))
         {
             probe.Start();
@@ -84,9 +84,6 @@ internal sealed class StandInHub : IDisposable
 
     /// <summary>What the token may do.</summary>
     public string Role { get; set; } = "write";
-
-    /// <summary>Contents in the store of large files.</summary>
-    public int Stored => _store.Count;
 
     /// <summary>Adds a repository with files of text.</summary>
     public StandInRepository Add(string kind, string id, params (string Path, string Text)[] files) =>
@@ -142,7 +139,8 @@ internal sealed class StandInHub : IDisposable
         try
         {
             var http = context.Request;
-            var request = new StandInRequest(http.HttpMethod, http.UserHostName ?? "", http.RawUrl!, http.Headers["Authorization"], http.Headers["Range"]);
+            var request = new StandInRequest(http.HttpMethod, http.UserHostName ?? "", http.RawUrl!, http.Headers["Authorization"],
+                http.Headers["Range"]);
             lock (_requests)
                 _requests.Add(request);
             StandInFault? fault;
@@ -168,13 +166,14 @@ internal sealed class StandInHub : IDisposable
         var path = request.Path.Split('?')[0].TrimStart('/');
         string[] parts = [.. path.Split('/').Select(Uri.UnescapeDataString)];
         if (parts[0] is "store" or "put")
-            return InStore(context, request, parts);
+            return _store.Take(context, request, parts);
         if (request.Authorization is { } sent && sent != $"Bearer {Token}")
             return Refuse(context, 401, null, "Invalid credentials in Authorization header");
         switch (parts)
         {
             case ["api", "whoami-v2"]:
-                return request.Authorization is null ? Refuse(context, 401, null, "Invalid username or password.") : Json(context, new JsonObject
+                return request.Authorization is null ? Refuse(context, 401, null, "Invalid username or password.") : Json(context,
+                    new JsonObject
                 {
                     ["name"] = "tester",
                     ["orgs"] = new JsonArray(new JsonObject { ["name"] = "org" }),
@@ -183,9 +182,9 @@ internal sealed class StandInHub : IDisposable
             case ["api", "repos", "create"]:
                 return Create(context, request);
             case ["api", "complete", var oid]:
-                return Complete(context, oid);
+                return _store.Complete(context, oid);
             case ["api", "verify", var oid]:
-                return Verify(context, oid);
+                return _store.Verify(context, oid);
             case ["api", "models" or "datasets", ..]:
                 var (id, rest) = Split(parts[1], parts[2..]);
                 return Find(context, request, parts[1], id) is not { } repository || Api(context, request, repository, rest);
@@ -193,12 +192,13 @@ internal sealed class StandInHub : IDisposable
         var kind = parts[0] == "datasets" ? "datasets" : "models";
         var (name, below) = Split(kind, kind == "datasets" ? parts[1..] : parts);
         if (below is ["info", "lfs", "objects", "batch"])
-            return Find(context, request, kind, name[..^4]) is not { } repository || Batch(context, request, repository);
+            return Find(context, request, kind, name[..^4]) is not { } repository || _store.Batch(context, request);
         return below is ["resolve", var revision, .. var file] && (Find(context, request, kind, name) is not { } found
             || Resolve(context, request, found, revision, string.Join('/', file)));
     }
 
-    private (string Id, string[] Below) Split(string kind, string[] parts) => parts.Length > 1 && !Repositories.ContainsKey($"{kind}/{parts[0]}")
+    private (string Id, string[] Below) Split(string kind, string[] parts) => parts.Length > 1
+        && !Repositories.ContainsKey($"{kind}/{parts[0]}")
         ? ($"{parts[0]}/{parts[1]}", parts[2..]) : (parts[0], parts[1..]);
 
     private StandInRepository? Find(HttpListenerContext context, StandInRequest request, string kind, string id)
@@ -206,7 +206,8 @@ internal sealed class StandInHub : IDisposable
         var found = Repositories.GetValueOrDefault($"{kind}/{id}");
         if (found is not null && (!found.IsPrivate || request.Authorization is not null))
             return found;
-        Refuse(context, request.Authorization is null ? 401 : 404, "RepoNotFound", request.Authorization is null ? "Invalid username or password."
+        Refuse(context, request.Authorization is null ? 401 : 404, "RepoNotFound", request.Authorization is null
+            ? "Invalid username or password."
             : "Repository not found");
         return null;
     }
@@ -215,7 +216,8 @@ internal sealed class StandInHub : IDisposable
     {
         if (rest is [] or ["revision", _])
         {
-            return repository.Commit(rest.Length == 0 ? "main" : rest[1]) is not { } sha ? Refuse(context, 404, "RevisionNotFound", "Invalid rev id")
+            return repository.Commit(rest.Length == 0 ? "main" : rest[1]) is not { } sha ? Refuse(context, 404, "RevisionNotFound",
+                "Invalid rev id")
                 : Json(context, new JsonObject { ["id"] = repository.Id, ["sha"] = sha, ["private"] = repository.IsPrivate });
         }
         if (rest is ["tree", var at, ..])
@@ -250,11 +252,13 @@ internal sealed class StandInHub : IDisposable
                 ["oid"] = StandInRepository.GitHash(bytes),
             };
             if (StandInRepository.IsLarge(path, bytes.Length))
-                entry["lfs"] = new JsonObject { ["oid"] = StandInRepository.LargeHash(bytes), ["size"] = bytes.Length, ["pointerSize"] = 130 };
+                entry["lfs"] = new JsonObject { ["oid"] = StandInRepository.LargeHash(bytes), ["size"] = bytes.Length, ["pointerSize"] =
+                    130 };
             page.Add(entry);
         }
         if (from + PageSize < files.Count)
-            context.Response.Headers["Link"] = $"<{Address}{request.Path.Split('?')[0]}?recursive=true&cursor={from + PageSize}>; rel=\"next\"";
+            context.Response.Headers["Link"] =
+                $"<{Address}{request.Path.Split('?')[0]}?recursive=true&cursor={from + PageSize}>; rel=\"next\"";
         return Json(context, page);
     }
 
@@ -275,36 +279,11 @@ internal sealed class StandInHub : IDisposable
             return Bytes(context, request, bytes);
         }
         var hash = StandInRepository.LargeHash(bytes);
-        _store[hash] = bytes;
+        _store.Keep(hash, bytes);
         context.Response.Headers["X-Linked-Etag"] = $"\"{hash}\"";
         context.Response.Headers["X-Linked-Size"] = bytes.Length.ToString(CultureInfo.InvariantCulture);
         context.Response.Headers["Location"] = $"{Store}/store/{hash}?signature=secret-of-the-address";
         return Answer(context, 302, []);
-    }
-
-    /// <summary>The store of large files: it knows nobody, and wants no token.</summary>
-    private bool InStore(HttpListenerContext context, StandInRequest request, string[] parts)
-    {
-        if (request.Authorization is not null)
-            return Answer(context, 400, "a token that is none of the store's business"u8.ToArray());
-        if (parts is ["store", var hash] && _store.TryGetValue(hash, out var bytes))
-            return Bytes(context, request, bytes);
-        if (parts[0] != "put" || request.Method != "PUT")
-            return false;
-        var body = Body(context);
-        if (body.Length != context.Request.ContentLength64)
-            return Answer(context, 400, "cut"u8.ToArray());
-        if (parts.Length == 3)
-        {
-            lock (_parts)
-                (_parts.TryGetValue(parts[1], out var known) ? known : _parts[parts[1]] = [])[int.Parse(parts[2], CultureInfo.InvariantCulture)] = body;
-            context.Response.Headers["ETag"] = $"\"part-{parts[2]}\"";
-        }
-        else if (StandInRepository.LargeHash(body) == parts[1])
-            _store[parts[1]] = body;
-        else
-            return Answer(context, 400, "other bytes than announced"u8.ToArray());
-        return Answer(context, 200, []);
     }
 
     private bool Create(HttpListenerContext context, StandInRequest request)
@@ -323,7 +302,8 @@ internal sealed class StandInHub : IDisposable
     }
 
     private bool Branch(HttpListenerContext context, StandInRepository repository, string branch) =>
-        repository.Refs.TryAdd(branch, repository.Refs["main"]) ? Json(context, new JsonObject()) : Refuse(context, 409, null, "Reference already exists");
+        repository.Refs.TryAdd(branch, repository.Refs["main"]) ? Json(context, new JsonObject()) : Refuse(context, 409, null,
+            "Reference already exists");
 
     private bool Preupload(HttpListenerContext context)
     {
@@ -338,48 +318,6 @@ internal sealed class StandInHub : IDisposable
             })]),
         });
     }
-
-    private bool Batch(HttpListenerContext context, StandInRequest request, StandInRepository repository)
-    {
-        if (request.Authorization is null || Role == "read")
-            return Refuse(context, 403, null, "Forbidden");
-        var objects = new JsonArray();
-        foreach (var entry in JsonNode.Parse(Body(context))!["objects"]!.AsArray())
-        {
-            var (oid, size) = ((string)entry!["oid"]!, (long)entry["size"]!);
-            var answer = new JsonObject { ["oid"] = oid, ["size"] = size };
-            if (!_store.ContainsKey(oid))
-            {
-                var upload = new JsonObject { ["href"] = $"{Store}/put/{oid}?signature=secret-of-the-address" };
-                if (size > PartSize)
-                {
-                    var header = new JsonObject { ["chunk_size"] = PartSize.ToString(CultureInfo.InvariantCulture) };
-                    for (var part = 1; part <= (size + PartSize - 1) / PartSize; part++)
-                        header[part.ToString("00000", CultureInfo.InvariantCulture)] = $"{Store}/put/{oid}/{part}?signature=secret-of-the-address";
-                    (upload["href"], upload["header"]) = ($"{Address}/api/complete/{oid}", header);
-                }
-                answer["actions"] = new JsonObject { ["upload"] = upload, ["verify"] = new JsonObject { ["href"] = $"{Address}/api/verify/{oid}" } };
-            }
-            objects.Add(answer);
-        }
-        return Json(context, new JsonObject { ["transfer"] = "basic", ["objects"] = objects });
-    }
-
-    private bool Complete(HttpListenerContext context, string oid)
-    {
-        var told = JsonNode.Parse(Body(context))!["parts"]!.AsArray();
-        var parts = _parts[oid];
-        if (told.Count != parts.Count || told.Any(part => (string)part!["etag"]! != $"\"part-{(int)part["partNumber"]!}\""))
-            return Answer(context, 400, "other parts than those that came"u8.ToArray());
-        var bytes = parts.SelectMany(part => part.Value).ToArray();
-        if (StandInRepository.LargeHash(bytes) != oid)
-            return Answer(context, 400, "other bytes than announced"u8.ToArray());
-        _store[oid] = bytes;
-        return Json(context, new JsonObject());
-    }
-
-    private bool Verify(HttpListenerContext context, string oid) => _store.TryGetValue(oid, out var bytes)
-        && bytes.Length == (long)JsonNode.Parse(Body(context))!["size"]! ? Json(context, new JsonObject()) : Answer(context, 404, []);
 
     private bool Commit(HttpListenerContext context, StandInRepository repository, string branch)
     {
@@ -402,7 +340,7 @@ internal sealed class StandInHub : IDisposable
                     files[(string)value["path"]!] = Convert.FromBase64String((string)value["content"]!);
                     break;
                 case "lfsFile":
-                    if (!_store.TryGetValue((string)value["oid"]!, out var bytes))
+                    if (_store.Find((string)value["oid"]!) is not { } bytes)
                         return Answer(context, 400, "{\"error\": \"a large file is not with us\"}"u8.ToArray());
                     files[(string)value["path"]!] = bytes;
                     break;
@@ -415,7 +353,7 @@ internal sealed class StandInHub : IDisposable
         return Json(context, new JsonObject { ["commitOid"] = commit, ["commitUrl"] = $"{Address}/{repository.Id}/commit/{commit}" });
     }
 
-    private bool Bytes(HttpListenerContext context, StandInRequest request, byte[] bytes)
+    public bool Bytes(HttpListenerContext context, StandInRequest request, byte[] bytes)
     {
         if (request.Range is not { } range || RefusesRanges)
             return Answer(context, 200, bytes);
@@ -426,7 +364,7 @@ internal sealed class StandInHub : IDisposable
         return Answer(context, 206, bytes[from..]);
     }
 
-    private static bool Refuse(HttpListenerContext context, int status, string? code, string message)
+    public static bool Refuse(HttpListenerContext context, int status, string? code, string message)
     {
         if (code is not null)
             context.Response.Headers["X-Error-Code"] = code;
@@ -434,7 +372,7 @@ internal sealed class StandInHub : IDisposable
         return Answer(context, status, Encoding.UTF8.GetBytes(new JsonObject { ["error"] = message }.ToJsonString()));
     }
 
-    private static bool Json(HttpListenerContext context, JsonNode json)
+    public static bool Json(HttpListenerContext context, JsonNode json)
     {
         context.Response.ContentType = "application/json";
         return Answer(context, 200, Encoding.UTF8.GetBytes(json.ToJsonString()));
@@ -466,7 +404,7 @@ internal sealed class StandInHub : IDisposable
         return true;
     }
 
-    private static byte[] Body(HttpListenerContext context)
+    public static byte[] Body(HttpListenerContext context)
     {
         using var memory = new MemoryStream();
         context.Request.InputStream.CopyTo(memory);

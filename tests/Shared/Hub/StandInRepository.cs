@@ -60,7 +60,8 @@ internal sealed class StandInRepository
     }
 
     /// <summary>Whether a file is kept as a large one.</summary>
-    public static bool IsLarge(string path, long size) => size > 10_000_000 || Path.GetExtension(path) is ".safetensors" or ".bin" or ".parquet" or ".arrow";
+    public static bool IsLarge(string path, long size) => size > 10_000_000
+        || Path.GetExtension(path) is ".safetensors" or ".bin" or ".parquet" or ".arrow";
 
     public static string GitHash(byte[] bytes) => Hex(SHA1.HashData([.. Encoding.ASCII.GetBytes($"blob {bytes.Length}\0"), .. bytes]));
 
