@@ -86,7 +86,7 @@ public sealed class RecipeKeysTests
         var text = code.ToString();
         Assert.SkipUnless(text.Contains("class TrainingRun"), "nothing trains yet, so nothing reads the keys");
         var records =
-            new Regex(@"([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys|[aA]dapter|[qQ]uantisation)$");
+            new Regex(@"([tT]raining|[hH]ub|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys|[aA]dapter|[qQ]uantisation)$");
         var read = Regex.Matches(text, @"(\w+)\.(?=(\w+))")
             .Select(match => (Record: match.Groups[1].Value, Property: match.Groups[2].Value)).Distinct()
             .Where(pair => records.IsMatch(pair.Record)).Select(pair => pair.Property).ToHashSet();
