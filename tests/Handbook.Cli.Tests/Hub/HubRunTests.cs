@@ -182,6 +182,11 @@ public sealed class HubRunTests : IDisposable
         Assert.Contains("base_model: org/model\n", _at.Run.Read("out/README.md"));
         Assert.Contains("note: model_revision has no effect here: model is a folder on this machine",
             _at.Handbook("validate", "r.yaml", "--model_revision=v1").Error);
+        // An adapter remembers it as PEFT does.
+        _at.Succeed("sft", "hub.yaml", "--model_revision=it-SFT", "--use_peft", "--output_dir=lora");
+        var config = System.Text.Json.Nodes.JsonNode.Parse(_at.Run.Read("lora/adapter_config.json"))!;
+        Assert.Equal(("org/model", "it-SFT"), ((string)config["base_model_name_or_path"]!, (string)config["revision"]!));
+        _at.Succeed("merge", "lora", "--out", "merged");
         // The recipe that a run leaves behind is the run again.
         _at.Succeed("sft", "out/recipe.yaml", "--output_dir=again");
         Assert.Equal(File.ReadAllBytes(_at.Run.At("out", "model.safetensors")), File.ReadAllBytes(_at.Run.At("again",

@@ -131,6 +131,9 @@ public sealed class HubFetchTests : IDisposable
         Directory.Delete(_case.Cached("models--org--base"), recursive: true);
         var need = HubNeed.Model(_case["mine"], null, ModelParts.Whole)!;
         Assert.Equal(("org/base", _case["mine"]), (need.Name, need.AskedFor));
+        File.WriteAllText(_case["mine", "adapter_config.json"], File.ReadAllText(_case["mine", "adapter_config.json"])
+            .Replace("\"r\": 8", "\"r\": 8, \"revision\": \"v1\""));
+        Assert.Equal("org/base@v1", HubNeed.Model(_case["mine"], null, ModelParts.Whole)!.Name);
     }
 
     [Fact]
