@@ -69,7 +69,7 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         {
             return Asked(need, cancel).GetAwaiter().GetResult();
         }
-        catch (HubException problem) when (problem.MayPass && HubCache.Find(need is ModelNeed ? "models" : "datasets",
+        catch (HubException problem) when ((problem.MayPass || need is DatasetNeed) && HubCache.Find(need is ModelNeed ? "models" : "datasets",
             need.Name) is { } there)
         {
             observer.Noted($"{need.Title}: taken from {there} as it is there; {problem.What}");

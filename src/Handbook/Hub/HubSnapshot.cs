@@ -74,10 +74,15 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
     /// <returns>The folder with their names.</returns>
     public async Task<string> Fetch(IReadOnlyList<HubFile> files, IWorkObserver observer, CancellationToken cancel)
     {
-        RequireLinks();
         HubFile[] absent = [.. files.Where(file => !Has(file))];
+        // A cache that has everything may belong to somebody else, and be there to read alone.
         if (absent.Length > 0)
         {
+            RequireLinks();
+            var tag = Path.Combine(HubCache.Root, "CACHEDIR.TAG");      // tells backups that all of it can be had again
+            if (!File.Exists(tag))
+                WholeFile.WriteText(tag,
+                    "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n", durable: false);
             using var count = TransferCount.Begin(observer, $"downloading {Repository}", absent.Sum(file => file.Size));
             await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel,
                 CancellationToken = cancel },
@@ -106,13 +111,8 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
     /// <summary>Writes which commit the revision is, so that it is found by it without the hub.</summary>
     public void Remember()
     {
-        if (!Repository.IsPinned)
+        if (!Repository.IsPinned && HubCache.CommitOf(Repository.Folder, Repository.Revision) != Commit)
             WholeFile.WriteText(Path.Combine(Repository.Folder, "refs", Repository.Revision), Commit, durable: false);
-        var tag = Path.Combine(HubCache.Root, "CACHEDIR.TAG");      // tells backups that all of it can be had again
-        if (!File.Exists(tag))
-            WholeFile.WriteText(tag,
-                "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n",
-                durable: false);
     }
 
     /// <summary>Notes that the commit has no such file, which the Python client then need not ask again.</summary>

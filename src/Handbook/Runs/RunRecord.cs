@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Data.Cache;
@@ -24,7 +25,7 @@ internal static class RunRecord
         folder.WriteRunInfo(new RunInfo
         {
             Method = recipe.MethodName,
-            CommandLine = setup.CommandLine,
+            CommandLine = setup.CommandLine is { } typed ? Secrets.Hide(typed) : null,
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,

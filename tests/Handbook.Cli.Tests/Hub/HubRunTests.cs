@@ -194,6 +194,17 @@ public sealed class HubRunTests : IDisposable
     }
 
     [Fact]
+    public void Of_several_processes_one_downloads_and_one_publishes()
+    {
+        _at.Variables["HF_TOKEN"] = StandInHub.Token;
+        var outcome = _at.Succeed("launch", "--num_processes", "2", "sft", "hub.yaml", "--push_to_hub", "--hub_model_id=tiny-out", "--hub_strategy=end");
+        Assert.Contains("published at", outcome.Error + outcome.Output);
+        Assert.Single(Published.Log);
+        var weights = _at.Hub.Repositories["models/org/model"].Files()["model.safetensors"];
+        Assert.Single(_at.Hub.Requests, request => request.Path.StartsWith($"/store/{StandInRepository.LargeHash(weights)}", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void Pickled_weights_are_read_by_the_reader_that_runs_no_code()
     {
         var files = _at.Hub.Repositories["models/org/model"].Files().Where(file => !file.Key.Contains("safetensors",

@@ -1,5 +1,6 @@
 using System.Text;
 using Handbook.Base;
+using Handbook.Base.Progress;
 using Handbook.Hub;
 using Handbook.Testing.Hub;
 using Handbook.Training.Progress;
@@ -303,6 +304,51 @@ public sealed class HubDownloadTests : IDisposable
         Assert.Contains("no rights for (the token) here", error.What);
         Assert.DoesNotContain(StandInHub.Token, error.ToString());
         Assert.DoesNotContain(StandInHub.Token, _case.Writing.ToString());
+    }
+
+    [Fact]
+    public async Task A_cache_that_has_everything_need_not_be_writable()
+    {
+        var folder = await Fetch();
+        var written = Directory.GetFiles(_case.Cached(), "*", SearchOption.AllDirectories).Where(file => !file.EndsWith(".lock", StringComparison.Ordinal))
+            .ToDictionary(file => file, File.GetLastWriteTimeUtc);
+        Assert.Equal(folder, await Fetch());
+        Assert.Equal(written, Directory.GetFiles(_case.Cached(), "*", SearchOption.AllDirectories)
+            .Where(file => !file.EndsWith(".lock", StringComparison.Ordinal)).ToDictionary(file => file, File.GetLastWriteTimeUtc));
+    }
+
+    [Fact]
+    public async Task Whoever_watches_hears_how_many_of_all_bytes_are_there()
+    {
+        var large = new byte[5_400_000];
+        _case.Hub.Add(new("models", "org/large"), ("model.safetensors", large));
+        _case.Hub.Fault("GET", $"/store/{StandInRepository.LargeHash(large)}", context => StandInHub.CutOff(context, large, 2_000_000));
+        using var client = new HubClient(_case.Settings);
+        var snapshot = await HubSnapshot.Open(client, HubRepository.Parse(HubKind.Model, "org/large"), TestContext.Current.CancellationToken);
+        var watcher = new Watcher();
+        await snapshot.Fetch(await snapshot.Files(TestContext.Current.CancellationToken), watcher, TestContext.Current.CancellationToken);
+        Assert.Equal("downloading org/large: 5 of 6 MB, over", watcher.ToString());
+    }
+
+    private sealed class Watcher : IWorkObserver, IWorkCount
+    {
+        private (string What, long? Total, string Unit) _begun;
+        private long _done;
+        private bool _isOver;
+
+        public IWorkCount Began(string what, long? total, string unit)
+        {
+            _begun = (what, total, unit);
+            return this;
+        }
+
+        public void Advance(long count = 1) => _done += count;
+
+        public void Report(long done) => _done = done;
+
+        public void Dispose() => _isOver = true;
+
+        public override string ToString() => $"{_begun.What}: {_done} of {_begun.Total} {_begun.Unit}{(_isOver ? ", over" : "")}";
     }
 
     [Fact]
