@@ -37,7 +37,7 @@ public sealed record Diagnostic(Severity Severity, SourceSpan? At, string What, 
     private static void WriteSource(StringBuilder text, SourceSpan span)
     {
         var number = span.Source is null ? "" : span.Line.ToString();
-        var line = span.Text.Replace('\t', ' ');
+        var line = Secrets.Hide(span.Text.Replace('\t', ' '));
         var caret = Math.Clamp(span.Length, 1, Math.Max(1, line.Length - span.Column + 1));
         text.Append($"{number,5} | {line}\n");
         text.Append($"{"",5} | {new string(' ', span.Column - 1)}{new string('^', caret)}\n");

@@ -17,7 +17,8 @@ internal static class Commands
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
             ChatCommand.Create(), InspectCommand.Create(), PlanCommand.Create(),
             ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
-                TemplateCommand.Create(),
+            TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(), DownloadCommand.Create(), UploadCommand.Create(),
+            CacheCommand.Create(),
         ])
             root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();

@@ -78,7 +78,9 @@ internal static class ConstitutionCommand
                 throw new InputException("--base-url is given without --endpoint-model", fix: "name the model to ask there");
             if (args.GetValue(most) is < 1)
                 throw new InputException($"--max-prompts is {args.GetValue(most)}, but must be at least 1", fix: "leave it out to use all");
-            var asked = PromptFile.Read(args.GetRequiredValue(prompts));
+            if (folder is not null)
+                HubWords.Model(folder, cancel);
+            var asked = PromptFile.Read(HubWords.Rows(new() { Id = args.GetRequiredValue(prompts) }).Id);
             foreach (var remark in asked.Remarks)
                 Console.Error.WriteLine(remark);
             var stops = sampling.Stops(args);

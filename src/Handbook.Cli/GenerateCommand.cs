@@ -107,7 +107,7 @@ internal static class GenerateCommand
                 fix: Spelling.Nearest(unknown.Split('=')[0].Replace('_', '-'), options) is { } nearest ? $"did you mean {nearest}?"
                     : "`handbook generate --help` lists them; a prompt that begins so goes into a file, with --prompts FILE");
         if (file is not null)
-            return words.Length == 0 ? PromptFile.Read(file, expect, split)
+            return words.Length == 0 ? PromptFile.Read(HubWords.Rows(new() { Id = file, Split = split }).Id, expect, split)
                 : throw new InputException($"both a prompt and --prompts {file} are given", fix: "leave one of them out");
         if (expect is not null)
             throw new InputException($"--expect {expect} names a column, but there is no file", fix: "add --prompts FILE");

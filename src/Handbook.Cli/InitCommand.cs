@@ -34,7 +34,7 @@ internal static class InitCommand
         if (!force && Directory.Exists(output)
             && (File.Exists(Path.Combine(output, "config.json")) || Directory.GetFiles(output, "*.safetensors*").Length > 0))
             throw new InputException($"{output} already holds a model", fix: "choose another --output, or add --force to replace it");
-        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(tokenizerPath));
+        var tokenizer = Tokenizer.Load(HubWords.Tokenizer(tokenizerPath));
         var config = NewModel.Config(configPath, tokenizer);
         var dtype = asked ?? config.Decoder.DType ?? DType.Float32;
         config = config.With(dtype);

@@ -88,6 +88,7 @@ internal static class InspectCommand
             if (!Recipe.Load(file, overrides, MethodOption.Read(args, _method) ?? Recipe.GuessMethod(file, overrides))
                 .TryGet(out var recipe, out var diagnostics))
                 return ExitCode.BadInput(diagnostics);
+            HubWords.All(recipe, cancel);
             options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));
         }
         // What is wrong with rows is this command's subject: it shows them, and does not stop.
@@ -106,13 +107,14 @@ internal static class InspectCommand
     {
         var name = args.GetValue(_tokenizer) ?? throw new InputException("--data is given without --tokenizer",
             fix: "add --tokenizer DIR, a folder with tokenizer.json");
-        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(name));
+        var tokenizer = Tokenizer.Load(HubWords.Tokenizer(name));
         return new TrainingDataOptions
         {
             Mixture = new MixtureSpec
             {
                 Dialect = MixtureDialect.Single,
-                Datasets = [new DatasetSpec { Id = path, Encoding = args.GetValue(_encoding) }],
+                Datasets = [HubWords.Rows(new DatasetSpec { Id = path, Encoding = args.GetValue(_encoding),
+                    Split = args.GetValue(_split)! })],
                 TrainSplit = args.GetValue(_split)!,
             },
             Tokenizer = tokenizer,

@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Cli.Progress;
+using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Runs;
 using Handbook.Torch;
@@ -114,9 +115,9 @@ internal static class MergeCommand
 
     private static MergeOptions Merge(ParseResult args, string adapter) => new()
     {
-        Adapter = adapter,
+        Adapter = Brought(args, adapter),
         Output = args.GetRequiredValue(_out),
-        Base = args.GetValue(_base),
+        Base = Below(args),
         AllowOtherBase = args.GetValue(_allowOtherBase),
         Probe = args.GetValue(_probe),
         MaxDrift = args.GetValue(_maxDrift) is var limit && limit is null or >= 0 ? limit : throw new InputException($"--max-drift is {limit}",
@@ -130,6 +131,12 @@ internal static class MergeCommand
             _ => null,
         },
     };
+
+    /// <summary>An adapter that is named; beside --base, what its own config says to lie below it is not needed.</summary>
+    private static string Brought(ParseResult args, string adapter) =>
+        args.GetValue(_base) is not null && ModelFolder.IsLocal(adapter) ? adapter : HubWords.Model(adapter);
+
+    private static string? Below(ParseResult args) => args.GetValue(_base) is { } named ? HubWords.Model(named) : null;
 
     /// <summary>What is asked of several adapters; null where one is merged.</summary>
     /// <exception cref="InputException">The options contradict one another.</exception>
@@ -165,7 +172,8 @@ internal static class MergeCommand
         var standard = new CombinationOptions();
         return new()
         {
-            Adapters = Weighted(args.GetValue(asked[0].Option)!, asked[0].Option.Name),
+            Adapters = [.. Weighted(args.GetValue(asked[0].Option)!, asked[0].Option.Name)
+                .Select(adapter => (Brought(args, adapter.Name), adapter.Weight))],
             Method = method,
             Numbers = new()
             {
@@ -175,7 +183,7 @@ internal static class MergeCommand
                 Seed = args.GetValue(_seed) ?? standard.Seed,
             },
             Output = args.GetRequiredValue(_out),
-            Base = args.GetValue(_base),
+            Base = Below(args),
             AllowOtherBase = args.GetValue(_allowOtherBase),
         };
     }

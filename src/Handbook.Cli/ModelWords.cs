@@ -36,9 +36,9 @@ internal sealed class ModelWords(string description)
     /// <exception cref="InputException">It is not there, or the adapter does not belong to the model.</exception>
     public ModelSource Source(ParseResult args)
     {
-        var source = ModelSource.Find(args.GetRequiredValue(Model));
+        var source = ModelSource.Find(HubWords.Model(args.GetRequiredValue(Model)));
         if (args.GetValue(_adapter) is { } adapter)
-            source = source.With(adapter, "--adapter");
+            source = source.With(HubWords.Model(adapter), "--adapter");
         return args.GetValue(_over) is not { } over ? source
             : source.Recorded is not null ? source.Over(original: over == "original")
             : throw new InputException($"--over {over}, but {source.Name} was trained over no quantised weights",

@@ -4,6 +4,7 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Cli.Progress;
 using Handbook.Data.Mixing;
+using Handbook.Hub;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Torch;
@@ -106,6 +107,9 @@ internal static class PlanCommand
         if (model is not null && asked.Rate is null)
             throw new InputException("--simulate without --rate", why: "how much a slow process holds up depends on how long steps take",
                 fix: "add --rate TOKENS/S: train_tokens_per_second of a run on one process");
+        if (args.GetValue(s_config) is null)
+            foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => path.Key is "model_name_or_path" or "adapter_name_or_path"))
+                HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), cancel);
         var (rows, missing) = args.GetValue(s_noRows) ? ([], null) : Rows(recipe, asked.Worlds, cancel);
         asked = asked with { Rows = rows.Count > 0 ? rows[0] : null };
         var config = args.GetValue(s_config);
@@ -117,7 +121,7 @@ internal static class PlanCommand
         if (plan.Rows.All(row => !row.Fits))
             report.Advice = FitAdvice.Of(recipe, asked.Memory!.Value, keys => Again(file, [.. overrides, .. keys], recipe.Method, config, asked));
         report.Write(Console.Out);
-        foreach (var note in report.Notes.Concat(missing is null ? [] : [missing]))
+        foreach (var note in report.Notes.Concat(missing is null ? [] : [missing]).Concat(HubWords.Wants(recipe)))
             Console.Error.WriteLine($"note: {note}");
         if (args.GetValue(s_json) is { } json)
             WholeFile.WriteText(json, report.ToJson());

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.RegularExpressions;
+using Handbook.Base;
 using Handbook.Torch;
 
 namespace Handbook.Cli;
@@ -7,8 +8,8 @@ namespace Handbook.Cli;
 /// <summary>The command line: one file per command, and one place for exit codes.</summary>
 internal static partial class Program
 {
-    /// <summary>What the user typed after the command's name.</summary>
-    public static string CommandLine { get; } = string.Join(' ', Environment.GetCommandLineArgs().Skip(1));
+    /// <summary>What the user typed after the command's name, without secrets: files keep it.</summary>
+    public static string CommandLine { get; } = Secrets.Hide(string.Join(' ', Environment.GetCommandLineArgs().Skip(1)));
 
     private static async Task<int> Main(string[] args)
     {

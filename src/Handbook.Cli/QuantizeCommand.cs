@@ -63,7 +63,7 @@ internal static class QuantizeCommand
         var output = args.GetRequiredValue(_output);
         if (!args.GetValue(_force) && ModelFolder.Holds(output))
             throw new InputException($"{output} already holds a model", fix: "choose another --output, or add --force to replace it");
-        var folder = ModelFolder.Find(args.GetRequiredValue(_model));
+        var folder = ModelFolder.Find(HubWords.Model(args.GetRequiredValue(_model), cancel));
         if (RealPath.Of(folder) == RealPath.Of(output))
             throw new InputException($"--output names the model itself, {output}", fix: "choose another folder");
         var text = args.GetValue(_text) is { } file ? ReadText(file) : null;

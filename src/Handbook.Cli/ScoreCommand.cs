@@ -84,7 +84,7 @@ internal static class ScoreCommand
             Split = args.GetValue(_split)!,
             ColumnMapping = Columns(args.GetValue(_column) ?? [])
         };
-        var source = Dataset.Open(spec);
+        var source = Dataset.Open(HubWords.Rows(spec, cancel));
         OutputFile.MustNotReplace("--output", output, source.Files, "whose rows are scored");
         OutputFile.MustNotReplace("--output", output, args.GetValue(_against) is { } earlier ? [earlier] : [],
             "that --against compares with");

@@ -82,7 +82,7 @@ internal static partial class TemplateCommand
 
     internal static (ChatTemplate Template, Tokenizer? Tokenizer) Load(FileInfo? file, string? folder)
     {
-        var tokenizer = folder is null ? null : Tokenizer.Load(ModelFolder.LocateOrSelf(folder));
+        var tokenizer = folder is null ? null : Tokenizer.Load(HubWords.Tokenizer(folder));
         if (file is not null)
             return (ChatTemplate.Parse(ReadFile(file.ToString()), file.ToString()), tokenizer);
         if (tokenizer is null)

@@ -23,7 +23,7 @@ internal static class TokenizerBenchCommand
                 + "data/train.jsonl") { path, file, column, repetitions };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
+            var tokenizer = Tokenizer.Load(HubWords.Tokenizer(args.GetRequiredValue(path)));
             var texts = TextColumn.Read(args.GetRequiredValue(file), args.GetRequiredValue(column)).ToArray();
             var speed = TokenizerSpeed.Measure(tokenizer, texts, Math.Max(1, args.GetValue(repetitions)));
             Console.Out.WriteLine($"{speed.MegabytesPerSecond:F2} MB/s on one thread ({speed.MegabytesPerCpuSecond:F2} by processor "

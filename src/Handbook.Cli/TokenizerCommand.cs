@@ -41,7 +41,7 @@ internal static class TokenizerCommand
                 + "models/tiny --json") { path, text, plain, json };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
+            var tokenizer = Tokenizer.Load(HubWords.Tokenizer(args.GetRequiredValue(path)));
             var input = args.GetValue(text) ?? Console.In.ReadToEnd();
             var encoding = tokenizer.EncodeWithOffsets(input, addSpecialTokens: !args.GetValue(plain));
             if (args.GetValue(json))
@@ -66,7 +66,7 @@ internal static class TokenizerCommand
                 + "tokenizer decode models/tiny") { path, ids, skip };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
+            var tokenizer = Tokenizer.Load(HubWords.Tokenizer(args.GetRequiredValue(path)));
             var given = args.GetValue(ids) is { Length: > 0 } listed ? string.Join(' ', listed) : Console.In.ReadToEnd();
             Console.Out.WriteLine(tokenizer.Decode(ReadIds(given, tokenizer), args.GetValue(skip)));
         });

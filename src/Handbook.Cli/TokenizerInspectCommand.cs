@@ -17,7 +17,7 @@ internal static class TokenizerInspectCommand
                 + "models/tiny") { path, json };
         command.SetAction(args =>
         {
-            var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(args.GetRequiredValue(path)));
+            var tokenizer = Tokenizer.Load(HubWords.Tokenizer(args.GetRequiredValue(path)));
             if (args.GetValue(json))
                 WriteJson(tokenizer);
             else

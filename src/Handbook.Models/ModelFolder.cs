@@ -16,6 +16,9 @@ internal static class ModelFolder
     public static string? Locate(string name) => Places(name).FirstOrDefault(Path.Exists) is { } place ? place
         : HubCache.Find("models", name);
 
+    /// <summary>Whether a name means something on this machine outside the hub's cache.</summary>
+    public static bool IsLocal(string name) => Places(name).Any(Path.Exists);
+
     /// <summary>What <see cref="Locate"/> says, or the name itself, for a message of whoever reads it.</summary>
     public static string LocateOrSelf(string name) => Locate(name) ?? name;
 
@@ -45,10 +48,9 @@ internal static class ModelFolder
     public static string FindAny(string name, string? key = null) => TryFind(name)
         ?? throw new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
             + $"for\n    {string.Join("\n    ", LookedFor(name))}",
-        why: key is null ? "models are not downloaded" : key.StartsWith('-') ? "nothing is downloaded"
-            : "nothing is downloaded while training",
-        fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or one that was "
-        + "fetched before; HANDBOOK_MODELS names the folder that holds several");
+        why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
+        fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
+        + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several");
 
     /// <summary>Whether a folder holds an adapter, and not the whole weights.</summary>
     public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, AdapterFile)) && !HasWholeWeights(folder);

@@ -228,10 +228,6 @@ public sealed record TrainingOptions
     /// <summary>Label of the run in logs; null takes <c>output_dir</c>.</summary>
     public string? RunName { get; init; }
 
-    /// <summary>Name under which the model is to be published; it stands in the model card.</summary>
-    [Key(Aliases = ["push_to_hub_model_id"])]
-    public string? HubModelId { get; init; }
-
     /// <summary>Steps of warm-up in a run of <paramref name="totalSteps"/>.</summary>
     public int Warmup(int totalSteps) =>
         WarmupSteps >= 1 ? (int)WarmupSteps : (int)Math.Ceiling(totalSteps * (WarmupSteps > 0 ? WarmupSteps : WarmupRatio ?? 0));

@@ -98,10 +98,10 @@ public sealed class CommandLineTests : IDisposable
     [Fact]
     public void Validate_prints_notes_on_stderr()
     {
-        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\npush_to_hub: true\n");
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\nwandb_project: x\n");
         var outcome = _handbook.Run("validate", "r.yaml", "--keys-only");
         Assert.Equal(0, outcome.Code);
-        Assert.Equal("r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training\n", outcome.Error);
+        Assert.Equal("r.yaml:4:1: note: wandb_project has no effect here: metrics stay on this machine, in metrics.jsonl and TensorBoard files\n", outcome.Error);
         Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n" + Batch, outcome.Output);
     }
 

@@ -41,7 +41,8 @@ public sealed class BadDataTests : IDisposable
     {
         var error = Assert.Throws<InputException>(() => Dataset.Open(new() { Id = "HuggingFaceH4/ultrachat_200k" }, _files.Folder));
         Assert.Contains($"\n    {_files.Folder}/data/HuggingFaceH4/ultrachat_200k\n    {_files.Folder}/data/ultrachat_200k", error.What);
-        Assert.StartsWith("download it where there is a network (hf download HuggingFaceH4/ultrachat_200k --repo-type dataset", error.Fix);
+        Assert.StartsWith("download it where there is a network (handbook download HuggingFaceH4/ultrachat_200k --repo-type dataset",
+            error.Fix);
     }
 
     [Fact]

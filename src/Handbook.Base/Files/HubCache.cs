@@ -1,15 +1,25 @@
 namespace Handbook.Base.Files;
 
-/// <summary>The folder in which the Python libraries keep what they download: <c>models--owner--name</c> and <c>datasets--owner--name</c>,
-/// each with snapshots of revisions.</summary>
+/// <summary>The folder that the hub's clients share: <c>models--owner--name</c> and <c>datasets--owner--name</c>, each with snapshots of
+/// revisions.</summary>
 internal static class HubCache
 {
-    private const string Main = "main";
+    /// <summary>The revision that is meant where none is named.</summary>
+    public const string Main = "main";
 
-    /// <summary><c>HF_HUB_CACHE</c>, else <c>hub</c> in <c>HF_HOME</c>, else <c>.cache/huggingface/hub</c> in the user's home.</summary>
-    public static string Root => Variable("HF_HUB_CACHE") is { } named ? named
-        : Path.Combine(Variable("HF_HOME") ?? Path.Combine(Variable("XDG_CACHE_HOME") ?? Path.Combine(UserFolder.Path, ".cache"),
-            "huggingface"), "hub");
+    private const int CommitLength = 40;
+
+    /// <summary><c>HF_HOME</c>, else <c>huggingface</c> in <c>XDG_CACHE_HOME</c> or in <c>.cache</c> of the user's home.</summary>
+    public static string Home => Variable("HF_HOME") is { } named ? UserFolder.Expand(named)
+        : Path.Combine(Variable("XDG_CACHE_HOME") ?? Path.Combine(UserFolder.Path, ".cache"), "huggingface");
+
+    /// <summary><c>HF_HUB_CACHE</c> (older: <c>HUGGINGFACE_HUB_CACHE</c>), else <c>hub</c> in <see cref="Home"/>.</summary>
+    public static string Root => (Variable("HF_HUB_CACHE") ?? Variable("HUGGINGFACE_HUB_CACHE")) is { } named
+        ? Path.GetFullPath(UserFolder.Expand(named)) : Path.GetFullPath(Path.Combine(Home, "hub"));
+
+    /// <summary>Whether the user wants nothing to be asked for over the network: <c>HF_HUB_OFFLINE</c>.</summary>
+    public static bool IsOffline => (Variable("HF_HUB_OFFLINE")
+        ?? Variable("TRANSFORMERS_OFFLINE"))?.ToUpperInvariant() is "1" or "ON" or "YES" or "TRUE";
 
     /// <summary>The folder of a downloaded model or data set; null where it was not downloaded.</summary>
     /// <param name="kind"><c>models</c> or <c>datasets</c>.</param>
@@ -18,24 +28,48 @@ internal static class HubCache
     {
         if (FolderOf(kind, name) is not { } folder)
             return null;
-        var revision = name.Split('@') is [_, { Length: > 0 } named] ? named : Main;
+        var revision = Split(name).Revision ?? Main;
         var snapshots = Path.Combine(folder, "snapshots");
-        var reference = Path.Combine(folder, "refs", revision);
-        var wanted = Path.Combine(snapshots, File.Exists(reference) ? File.ReadAllText(reference).Trim() : revision);
+        var commit = CommitOf(folder, revision);
+        var wanted = Path.Combine(snapshots, commit ?? revision);
         if (Directory.Exists(wanted))
             return wanted;
-        // Without a reference the newest snapshot is what was wanted last.
-        return revision == Main && !File.Exists(reference) && Directory.Exists(snapshots)
+        // Without any reference the newest snapshot is what was wanted last.
+        return revision == Main && commit is null && Directory.Exists(snapshots) && !HasReferences(folder)
             ? Directory.GetDirectories(snapshots).MaxBy(Directory.GetLastWriteTimeUtc) : null;
     }
 
+    /// <summary>The commit that a revision was when something of it was downloaded; null where nothing was.</summary>
+    /// <param name="folder">From <see cref="FolderOf"/>.</param>
+    public static string? CommitOf(string folder, string revision) => Path.Combine(folder, "refs", revision) is var reference
+        && File.Exists(reference) ? File.ReadAllText(reference).Trim() : IsCommit(revision) ? revision : null;
+
+    private static bool HasReferences(string folder) => Path.Combine(folder, "refs") is var refs && Directory.Exists(refs)
+        && Directory.EnumerateFileSystemEntries(refs).Any();
+
     /// <summary>Where a model or data set of this name would lie; null for what is no name of one.</summary>
     public static string? FolderOf(string kind, string name) =>
-        IsName(name) ? Path.Combine(Root, $"{kind}--{name.Split('@')[0].Replace("/", "--", StringComparison.Ordinal)}") : null;
+        IsName(name) ? Path.Combine(Root, $"{kind}--{Split(name).Id.Replace("/", "--", StringComparison.Ordinal)}") : null;
 
-    /// <summary>Whether a word may be the name of something published: <c>owner/name</c> or <c>name</c>.</summary>
-    public static bool IsName(string name) => name.Length > 0 && name[0] is not ('.' or '/' or '~') && name.Count(c => c == '/') <= 1
-        && name.Count(c => c == '@') <= 1 && !name.EndsWith('/') && !name.Contains("..", StringComparison.Ordinal);
+    /// <summary>A name and the revision behind it; null where none is.</summary>
+    public static (string Id, string? Revision) Split(string name) =>
+        name.IndexOf('@') is > 0 and var at ? (name[..at], name[(at + 1)..]) : (name, null);
 
-    private static string? Variable(string name) => Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;
+    /// <summary>Whether a word may be the name of something published: <c>owner/name</c> or <c>name</c>, perhaps with
+    /// <c>@revision</c>.</summary>
+    public static bool IsName(string name) => Split(name) is var (id, revision) && id.Length > 0 && id[0] is not ('.' or '/' or '~')
+        && id.Count(c => c == '/') <= 1 && !id.Contains('@') && !id.EndsWith('/') && !id.Contains("..", StringComparison.Ordinal)
+        && (revision is null || IsRevision(revision));
+
+    /// <summary>Whether a word may be a revision: a branch, a tag, a commit, or <c>refs/pr/N</c>. It is a path below the cache,
+    /// too.</summary>
+    public static bool IsRevision(string revision) => revision.Length is > 0 and <= 250 && !revision.Any(c => char.IsControl(c)
+        || c is '\\' or ':' or '@')
+        && revision.Split('/').All(part => part.Length > 0 && part[0] != '.' && !part.Contains("..", StringComparison.Ordinal));
+
+    /// <summary>Whether a revision is a commit, by its full name.</summary>
+    public static bool IsCommit(string revision) => revision.Length == CommitLength && revision.All(char.IsAsciiHexDigitLower);
+
+    /// <summary>A variable of the environment; null where it is not set, or empty.</summary>
+    public static string? Variable(string name) => Environment.GetEnvironmentVariable(name) is { Length: > 0 } value ? value : null;
 }

@@ -53,7 +53,7 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     // A file has one split, whatever it is called: without slices, the rows held out would be those trained on.
     private static void RequireHeldOut(MixturePart test, List<MixturePart> parts, string? recipeFolder)
     {
-        if (IsWhole(test.Spec.Split) && File.Exists(DatasetPath.Find(test.Spec, recipeFolder))
+        if (IsWhole(test.Spec.Split) && DatasetPath.TryFind(test.Spec, recipeFolder) is { } path && File.Exists(path)
             && parts.Exists(part =>
                 !part.IsTest && part.Spec.Id == test.Spec.Id && part.Spec.Split != test.Spec.Split && IsWhole(part.Spec.Split)))
             throw new InputException($"{test.Spec.Id}: is one file, so it has no split \"{test.Spec.Split}\" of rows to hold out",

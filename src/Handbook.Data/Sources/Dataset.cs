@@ -25,7 +25,21 @@ public static class Dataset
                 && SplitNames.IsKindOf(split, slice.Split) && slices.All(other => other.Split != split)).Order(StringComparer.Ordinal))
                 remarks.Add($"note: {spec.Id} [{slice.Split}]: the split {kin} is another one and is left "
                     + $"out; {slice.Split}+{kin} takes both");
-        return Rows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder.Files), slice))], remarks);
+        return Rows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder), slice))], remarks);
+    }
+
+    /// <summary>Which files of a data set a split needs, where its folder may not hold them yet.</summary>
+    /// <param name="folder">The folder, with the files that describe the data set.</param>
+    /// <param name="files">All files of the data set, as paths below the folder.</param>
+    /// <returns>Paths below the folder; null where the data set has no data files at all.</returns>
+    /// <exception cref="InputException">It has no such config or split.</exception>
+    internal static IReadOnlyList<string>? FilesOf(DatasetSpec spec, string folder, IReadOnlyList<string> files)
+    {
+        if (!files.Any(DataFile.IsData))
+            return null;
+        var splits = DatasetFolder.Splits(folder, files, spec.Id, spec.Config);
+        return [.. SplitSlice.ParseAll(spec.Split).SelectMany(slice => FilesOf(spec, slice, splits))
+                .Select(file => Path.GetRelativePath(folder, file.Path).Replace('\\', '/')).Distinct()];
     }
 
     private static FileRows Rows(DatasetSpec spec, IReadOnlyList<Part> parts, IReadOnlyList<string> remarks)
@@ -50,14 +64,19 @@ public static class Dataset
     public static IReadOnlyList<string> SplitsOf(DatasetSpec spec, string? recipeFolder = null)
     {
         var path = DatasetPath.Find(spec, recipeFolder);
-        return File.Exists(path) ? ["train"] : [.. Splits(spec, path).Files.Keys.Order(StringComparer.Ordinal)];
+        return File.Exists(path) ? ["train"] : [.. Names(Splits(spec, path))];
     }
 
-    private static List<DataFile> FilesOf(DatasetSpec spec, SplitSlice slice, Dictionary<string, List<DataFile>> splits)
+    private static IEnumerable<string> Names(FolderSplits splits) =>
+        splits.Files.Keys.Concat(splits.Absent.Keys).Order(StringComparer.Ordinal);
+
+    private static List<DataFile> FilesOf(DatasetSpec spec, SplitSlice slice, FolderSplits splits)
     {
-        if (SplitNames.Choose(splits, slice.Split) is not { } files)
+        if (splits.Absent.FirstOrDefault(split => SplitNames.AreOne(split.Key, slice.Split)).Value is { } problem)
+            throw problem;
+        if (SplitNames.Choose(splits.Files, slice.Split) is not { } files)
         {
-            var names = splits.Keys.Order(StringComparer.Ordinal).ToArray();
+            var names = Names(splits).ToArray();
             var kin = names.Where(name => SplitNames.IsKindOf(name, slice.Split)).ToArray();
             throw new InputException($"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", names)}",
                 fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a "
@@ -75,7 +94,7 @@ public static class Dataset
     private static FolderSplits Splits(DatasetSpec spec, string folder)
     {
         var splits = DatasetFolder.Splits(folder, spec.Id, spec.Config);
-        return splits.Files.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the "
+        return splits.Files.Count + splits.Absent.Count > 0 ? splits : throw new InputException($"{spec.Id}: no data files in the "
             + $"folder {folder}{(spec.Config is null ? "" : $" for the config \"{spec.Config}\"")}",
             fix: "put .jsonl, .json, .csv, .tsv, .txt, .parquet or .arrow files there");
     }

@@ -6,56 +6,87 @@ namespace Handbook.Data.Sources;
 /// <summary>The splits of a folder, and what of it is left out.</summary>
 /// <param name="Files">The files of each split.</param>
 /// <param name="Remarks">Whole lines for the log.</param>
-internal sealed record FolderSplits(Dictionary<string, List<DataFile>> Files, IReadOnlyList<string> Remarks);
+/// <param name="Absent">Splits that the data set describes and whose files are not all there, each with why that is a problem once it is
+/// asked for.</param>
+internal sealed record FolderSplits(Dictionary<string, List<DataFile>> Files, IReadOnlyList<string> Remarks,
+    IReadOnlyDictionary<string, InputException> Absent)
+{
+    public FolderSplits(Dictionary<string, List<DataFile>> files, IReadOnlyList<string> remarks)
+        : this(files, remarks, new Dictionary<string, InputException>())
+    {
+    }
+}
 
 /// <summary>A folder of data files, or a data set that the Python library saved there.</summary>
 internal static class DatasetFolder
 {
+    /// <summary>The files of each split of a folder on this machine.</summary>
+    public static FolderSplits Splits(string folder, string name, string? config) => Splits(folder, FilesIn(folder), name, config);
+
     /// <summary>The files of each split.</summary>
-    public static FolderSplits Splits(string folder, string name, string? config)
+    /// <param name="folder">The folder; of its files the descriptions alone (<see cref="IsDescription"/>) need be there.</param>
+    /// <param name="files">All files of the data set, as paths below the folder with forward slashes, in their order.</param>
+    public static FolderSplits Splits(string folder, IReadOnlyList<string> files, string name, string? config)
     {
         var configs = ReadmeConfig.Of(folder, name);
-        var described = config is null && IsSaved(folder) ? null : ReadmeConfig.Choose(configs, config, name);
+        var described = config is null && IsSaved(files) ? null : ReadmeConfig.Choose(configs, config, name);
         if (described is { Files: not null })
-            return Described(described, folder, name);
+            return Described(described, folder, files, name);
         if (described is { Folder.Length: > 0 })
-            (folder, name, config) = (Path.Combine(folder, described.Folder), $"{name}/{described.Folder}", null);
+            (folder, files, name, config) = (Path.Combine(folder, described.Folder), Below(files, described.Folder),
+                $"{name}/{described.Folder}", null);
         else if (described is not null)
             config = null;
         if (config is not null)
-            foreach (var below in new[] { config, Path.Combine("data", config) })
-                if (Directory.Exists(Path.Combine(folder, below)))
-                    (folder, name, config) = (Path.Combine(folder, below), $"{name}/{below}", null);
+            foreach (var below in new[] { config, $"data/{config}" })
+                if (config is not null && Below(files, below) is { Count: > 0 } inner)
+                    (folder, files, name, config) = (Path.Combine(folder, below), inner, $"{name}/{below}", null);
         if (config is not null and not "default")
             throw new InputException($"{name}: has no config \"{config}\": neither {config}/ nor data/{config}/ is a folder in {folder}"
                 + (configs.Count > 0 ? $", and its README.md names {string.Join(", ", configs.Select(known => known.Name))}" : ""),
                 fix: configs.Count > 0 ? $"name one of them, e.g. {configs[0].Name}"
                     : "leave the config out, or put its files into a folder of its name");
-        if (!Directory.Exists(folder))
+        if (files.Count == 0 && !Directory.Exists(folder))
             throw new InputException($"{name}: there is no such folder, but README.md names it as data_dir",
                 fix: "copy the missing files, or correct the front matter of README.md");
-        return Saved(folder, name) is { } saved ? new(saved, []) : ByName(folder, name);
+        return Saved(folder, files, name) is { } saved ? new(saved, []) : ByName(folder, files, name);
     }
 
-    private static bool IsSaved(string folder) => File.Exists(Path.Combine(folder, "state.json"))
-        || File.Exists(Path.Combine(folder, "dataset_dict.json"));
+    /// <summary>Whether a file says which files a data set has: it is read to find them.</summary>
+    public static bool IsDescription(string path) => path == "README.md" || Path.GetFileName(path) is "state.json" or "dataset_dict.json";
+
+    /// <summary>All files below a folder, as paths below it with forward slashes, in their order.</summary>
+    public static IReadOnlyList<string> FilesIn(string folder) =>
+        [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal)
+            .Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/'))];
+
+    private static IReadOnlyList<string> Below(IReadOnlyList<string> files, string folder)
+    {
+        var begin = folder.Replace('\\', '/').Trim('/');
+        while (begin.StartsWith("./", StringComparison.Ordinal))
+            begin = begin[2..];
+        return begin is "" or "." ? files
+            : [.. files.Where(file => file.StartsWith(begin + "/", StringComparison.Ordinal)).Select(file => file[(begin.Length + 1)..])];
+    }
+
+    private static bool IsSaved(IReadOnlyList<string> files) => files.Contains("state.json") || files.Contains("dataset_dict.json");
 
     /// <summary>What <c>save_to_disk</c> leaves: one data set, or a folder for each split.</summary>
-    private static Dictionary<string, List<DataFile>>? Saved(string folder, string name)
+    private static Dictionary<string, List<DataFile>>? Saved(string folder, IReadOnlyList<string> all, string name)
     {
-        if (File.Exists(Path.Combine(folder, "state.json")))
-            return new() { [StateOf(folder, name, out var files) ?? "train"] = files };
+        if (all.Contains("state.json"))
+            return new() { [StateOf(folder, all, name, out var files) ?? "train"] = files };
         var splits = new Dictionary<string, List<DataFile>>();
-        foreach (var split in Directory.GetDirectories(folder).Order(StringComparer.Ordinal))
-            if (File.Exists(Path.Combine(split, "state.json")))
-            {
-                StateOf(split, $"{name}/{Path.GetFileName(split)}", out var files);
-                splits[Path.GetFileName(split)] = files;
-            }
+        foreach (var split in all.Where(file => file.EndsWith("/state.json", StringComparison.Ordinal) && file.Count(c => c == '/') == 1)
+            .Select(file => file[..file.IndexOf('/')]))
+        {
+            StateOf(Path.Combine(folder, split), Below(all, split), $"{name}/{split}", out var files);
+            splits[split] = files;
+        }
         return splits.Count > 0 ? splits : null;
     }
 
-    private static string? StateOf(string folder, string name, out List<DataFile> files)
+    private static string? StateOf(string folder, IReadOnlyList<string> all, string name, out List<DataFile> files)
     {
         var path = Path.Combine(folder, "state.json");
         try
@@ -65,11 +96,10 @@ internal static class DatasetFolder
             foreach (var entry in state.RootElement.GetProperty("_data_files").EnumerateArray())
             {
                 var file = entry.GetProperty("filename").GetString()!;
-                var full = Path.Combine(folder, file);
-                if (!File.Exists(full))
+                if (!all.Contains(file))
                     throw new InputException($"{name}/state.json: names the data file {file}, which is not in {folder}",
                         fix: "copy the saved data set again, with all its files");
-                files.Add(new(full, $"{name}/{file}", DataFormat.Arrow));
+                files.Add(new(Path.Combine(folder, file), $"{name}/{file}", DataFormat.Arrow));
             }
             return state.RootElement.TryGetProperty("_split", out var split) ? split.GetString() : null;
         }
@@ -80,15 +110,24 @@ internal static class DatasetFolder
         }
     }
 
-    private static FolderSplits Described(ReadmeConfig config, string folder, string name) => new(
-        config.Match(DataFiles(folder), name).ToDictionary(split => split.Split, split => split.Files
-            .Select(file => DataFile.Named(Path.Combine(folder, file), $"{name}/{file}") with { Separator = config.Separator }).ToList()),
-        config.Unread.Count == 0 ? []
-            : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"]);
-
-    private static FolderSplits ByName(string folder, string name)
+    private static FolderSplits Described(ReadmeConfig config, string folder, IReadOnlyList<string> all, string name)
     {
-        var found = DataFiles(folder)
+        var splits = new Dictionary<string, List<DataFile>>();
+        var absent = new Dictionary<string, InputException>();
+        foreach (var (split, files, problem) in config.Match(DataFiles(all), name))
+            if (problem is null)
+                splits[split] = [.. files.Select(file => DataFile.Named(Path.Combine(folder, file), $"{name}/{file}") with { Separator =
+                    config.Separator })];
+            else
+                absent[split] = problem;
+        return new(splits, config.Unread.Count == 0 ? []
+            : [$"note: {name}/README.md: the config {config.Name} has the keys {string.Join(", ", config.Unread)}, which are not read"],
+                absent);
+    }
+
+    private static FolderSplits ByName(string folder, IReadOnlyList<string> all, string name)
+    {
+        var found = DataFiles(all)
             .Select(relative => (Relative: relative, Split: SplitNames.Of(relative, out var depth), Depth: depth)).ToList();
         var remarks = new List<string>();
         // Files that name a split leave out those that do not; without any such name all files are one split.
@@ -119,9 +158,6 @@ internal static class DatasetFolder
         return $"{string.Join(", ", all.Take(3))}{(all.Length > 3 ? $" and {all.Length - 3:N0} more files" : "")} {(all.Length == 1 ? "is" : "are")}";
     }
 
-    /// <summary>The data files below a folder, relative to it, in their order.</summary>
-    private static List<string> DataFiles(string folder) =>
-        [.. Directory.EnumerateFiles(folder, "*", SearchOption.AllDirectories).Order(StringComparer.Ordinal).Where(DataFile.IsData)
-            .Select(path => Path.GetRelativePath(folder, path).Replace('\\', '/'))
-                .Where(relative => !relative.Split('/').Any(part => part[0] is '.' or '_'))];
+    private static List<string> DataFiles(IReadOnlyList<string> files) =>
+        [.. files.Where(DataFile.IsData).Where(relative => !relative.Split('/').Any(part => part[0] is '.' or '_'))];
 }

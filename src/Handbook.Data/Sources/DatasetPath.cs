@@ -16,7 +16,7 @@ internal static class DatasetPath
         return TryFind(spec, recipeFolder)
             ?? throw new InputException($"data set \"{spec.Id}\" was not found; looked "
                 + $"for\n    {string.Join("\n    ", Places(spec, recipeFolder))}", fix: IsPublishedName(spec.Id)
-                ? $"download it where there is a network (hf download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set "
+                ? $"download it where there is a network (handbook download {spec.Id} --repo-type dataset --local-dir DIR/{spec.Id}) and set "
                     + "HANDBOOK_DATA=DIR, or give a path"
                 : "check the path; names are relative to the working folder or to the recipe's");
     }
@@ -24,7 +24,21 @@ internal static class DatasetPath
     /// <inheritdoc cref="Find"/>
     /// <returns>Null where it is nowhere.</returns>
     public static string? TryFind(DatasetSpec spec, string? recipeFolder) =>
-        Places(spec, recipeFolder).FirstOrDefault(Path.Exists) ?? (IsPublishedName(spec.Id) ? HubCache.Find("datasets", spec.Id) : null);
+        TryFindOutside(spec, recipeFolder) ?? (IsPublished(spec) ? Cached(spec.Id) : null);
+
+    /// <summary>Where it lies on this machine, the hub's cache left aside; null where it is nowhere.</summary>
+    public static string? TryFindOutside(DatasetSpec spec, string? recipeFolder) => Places(spec, recipeFolder).FirstOrDefault(Path.Exists);
+
+    /// <summary>Whether a data set may be one of the hub.</summary>
+    public static bool IsPublished(DatasetSpec spec) => IsPublishedName(spec.Id);
+
+    /// <summary>The branch on which the hub keeps as Parquet what a program of the data set makes.</summary>
+    public const string ConvertedRevision = "refs/convert/parquet";
+
+    // A data set that is a program has its rows, converted, on a branch of their own.
+    private static string? Cached(string id) => HubCache.Find("datasets", id) is { } found && (HubCache.Split(id).Revision is not null
+        || Directory.EnumerateFiles(found, "*", SearchOption.AllDirectories).Any(DataFile.IsData)) ? found
+        : HubCache.Find("datasets", $"{HubCache.Split(id).Id}@{ConvertedRevision}") ?? HubCache.Find("datasets", id);
 
     /// <summary>Where a data set is looked for, first to last.</summary>
     public static IReadOnlyList<string> Places(DatasetSpec spec, string? recipeFolder) =>

@@ -100,26 +100,31 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
                     $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}");
     }
 
-    /// <summary>The files of each split.</summary>
+    /// <summary>The files of each split; of one whose files are not all there, what to say to whoever asks for it.</summary>
     /// <param name="files">All data files below the folder, as paths relative to it.</param>
-    public IEnumerable<(string Split, string[] Files)> Match(IReadOnlyCollection<string> files, string name)
+    public IEnumerable<(string Split, string[] Files, InputException? Problem)> Match(IReadOnlyCollection<string> files, string name)
     {
         foreach (var split in Files!.GroupBy(entry => entry.Split))
         {
             var found = new List<string>();
+            InputException? problem = null;
             foreach (var pattern in split.SelectMany(entry => entry.Patterns))
             {
                 if (pattern.Contains("://", StringComparison.Ordinal))
-                    throw new InputException($"{name}/README.md: the config {Name} names {pattern}, which is elsewhere",
-                        "nothing is fetched while reading", "download the file, and name its path below the data set's folder");
+                {
+                    problem ??= new InputException($"{name}/README.md: the config {Name} names {pattern}, which is elsewhere",
+                        "only files of the data set itself are fetched",
+                            "download the file, and name its path below the data set's folder");
+                    continue;
+                }
                 var regex = Pattern(Path.Combine(Folder, pattern));
                 var matches = files.Where(file => regex.IsMatch(file)).Except(found).Order(StringComparer.Ordinal).ToArray();
                 if (matches.Length == 0)
-                    throw new InputException($"{name}/README.md: the config {Name} names {pattern} for its split {split.Key}, and no data "
+                    problem ??= new InputException($"{name}/README.md: the config {Name} names {pattern} for its split {split.Key}, and no data "
                         + "file is called so", fix: "copy the missing files, or correct the front matter of README.md");
                 found.AddRange(matches);
             }
-            yield return (split.Key, [.. found]);
+            yield return (split.Key, [.. found], problem);
         }
     }
 

@@ -18,6 +18,9 @@ internal static partial class SplitNames
         var shard = Shard().Match(stem);
         // data/NAME-00000-of-00002 is how published sets are stored, and NAME may be any word.
         depth = 0;
+        // CONFIG/SPLIT/0000.parquet is how the hub keeps what it has converted, and SPLIT may be any word.
+        if (parts.Length > 1 && Converted().IsMatch(parts[^1]))
+            return parts[^2];
         if (shard.Success && parts is ["data", _])
             return shard.Groups[1].Value;
         var above = parts[0] == "data" ? 1 : 0;
@@ -60,6 +63,9 @@ internal static partial class SplitNames
 
     [GeneratedRegex(@"^(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?$")]
     private static partial Regex Shard();
+
+    [GeneratedRegex(@"^\d{4}\.parquet$")]
+    private static partial Regex Converted();
 
     // train_sft, test_prefs, …: the splits of the handbook's own sets.
     [GeneratedRegex(@"^(train|test|validation|valid)_[A-Za-z0-9]+$")]

@@ -1,5 +1,6 @@
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Models.Families;
 
 namespace Handbook.Models.Adapters;
@@ -85,11 +86,16 @@ internal static class AdapterConfigFile
             LoraBias = reader.Flag(false, "lora_bias"),
             TieWeights = reader.Flag(false, "ensure_weight_tying"),
             TaskType = reader.Text("task_type") ?? "CAUSAL_LM",
-            BaseModel = reader.Text("base_model_name_or_path"),
+            BaseModel = AtRevision(reader.Text("base_model_name_or_path"), reader.Text("revision")),
             Revision = reader.Text("revision"),
             Init = ReadInit(json["init_lora_weights"], reader),
         };
     }
+
+    /// <summary>The model's name with the revision behind it, where it is one of the hub and not on this machine by itself.</summary>
+    private static string? AtRevision(string? name, string? revision) => name is { Length: > 0 } && HubCache.IsName(name)
+        && HubCache.Split(name).Revision is null && revision is not (null or "" or HubCache.Main) && HubCache.IsRevision(revision)
+        && !ModelFolder.IsLocal(name) ? $"{name}@{revision}" : name;
 
     private static AdapterBias ReadBias(ConfigReader reader)
     {
@@ -129,8 +135,10 @@ internal static class AdapterConfigFile
     public static void Write(string folder, AdapterConfig config, Family family, string baseModel)
     {
         var json = config.Json?.DeepClone().AsObject() ?? Empty();
-        json["base_model_name_or_path"] = baseModel;
-        json["revision"] = config.Revision;
+        // PEFT has a revision apart from the name
+        var (name, revision) = HubCache.IsName(baseModel) && !ModelFolder.IsLocal(baseModel) ? HubCache.Split(baseModel) : (baseModel, null);
+        json["base_model_name_or_path"] = name;
+        json["revision"] = revision ?? config.Revision;
         json["r"] = config.Rank;
         json["lora_alpha"] = Number(config.Alpha);
         json["lora_dropout"] = config.Dropout;

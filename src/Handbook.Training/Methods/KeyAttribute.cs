@@ -13,6 +13,9 @@ internal sealed class KeyAttribute : Attribute
     /// <summary>Why other methods need not read it, in a note; null where it is a mistake in their recipes.</summary>
     public string? Elsewhere { get; init; }
 
+    /// <summary>Whether its value is a secret, which is written nowhere.</summary>
+    public bool IsSecret { get; init; }
+
     /// <summary>Why a value other than the default stops the run in this version; null where the key works.</summary>
     public string? NotBuilt { get; init; }
 }

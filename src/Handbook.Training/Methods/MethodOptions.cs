@@ -71,6 +71,10 @@ public record MethodOptions
     [KeyGroup("Training")]
     public TrainingOptions Training { get; init; } = new();
 
+    /// <summary>Publishing the model.</summary>
+    [KeyGroup("Publishing")]
+    public HubOptions Hub { get; init; } = new();
+
     /// <summary>The data sets, however they are named.</summary>
     /// <exception cref="InvalidOperationException">None is named.</exception>
     public MixtureSpec Mixture => Data.Mixture() ?? throw new InvalidOperationException("checked options name their data");

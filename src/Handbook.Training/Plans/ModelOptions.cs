@@ -1,5 +1,7 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Base.Keys;
+using Handbook.Models;
 using Handbook.Text.Templates;
 using Handbook.Training.Methods;
 
@@ -8,8 +10,12 @@ namespace Handbook.Training.Plans;
 /// <summary>The keys that say which model and tokenizer to start from; each property is one key, in snake_case.</summary>
 public sealed record ModelOptions
 {
-    /// <summary>The folder of the model to start from, as saved by this tool or by the Python libraries.</summary>
+    /// <summary>The model to start from: a folder, as saved by this tool or by the Python libraries, or a name on the hub.</summary>
     public string? ModelNameOrPath { get; init; }
+
+    /// <summary>The branch, tag or commit of a model of the hub; null for <c>main</c>. It may also stand behind the name, as in
+    /// <c>owner/name@revision</c>.</summary>
+    public string? ModelRevision { get; init; }
 
     /// <summary>The folder (or <c>tokenizer.json</c>) of the tokenizer; null takes the model's own.</summary>
     public string? TokenizerNameOrPath { get; init; }
@@ -37,8 +43,22 @@ public sealed record ModelOptions
     /// <summary>The tokenizer's folder or file: <c>tokenizer_name_or_path</c>, or else the model's folder.</summary>
     public string TokenizerPath() => TokenizerNameOrPath ?? ModelNameOrPath!;
 
+    /// <summary>The same with the revision behind the name, where the name is not of something on this machine.</summary>
+    internal ModelOptions AtRevision() => IsElsewhere() && HubCache.Split(ModelNameOrPath!).Revision is null
+        && ModelRevision is not (null or "" or HubCache.Main)
+        && HubCache.IsRevision(ModelRevision) ? this with { ModelNameOrPath = $"{ModelNameOrPath}@{ModelRevision}" } : this;
+
+    /// <summary>Whether the model is one of the hub.</summary>
+    internal bool IsElsewhere() => ModelNameOrPath is { Length: > 0 } name && HubCache.IsName(name) && !ModelFolder.IsLocal(name);
+
     internal void Validate(Diagnostics report)
     {
+        if (ModelRevision is { Length: > 0 } revision && !HubCache.IsRevision(revision))
+            report.Error("model_revision", $"is \"{revision}\", which is no revision", "it is a branch, a tag, a commit, or refs/pr/N",
+                "for example model_revision: main");
+        else if (ModelRevision is { Length: > 0 } named && ModelNameOrPath is { } at && HubCache.Split(at).Revision is { } behind
+            && behind != named)
+            report.Error("model_revision", $"is {named}, and model_name_or_path names another one, {behind}", fix: "remove one of the two");
         if (string.IsNullOrWhiteSpace(ModelNameOrPath))
             report.Error("model_name_or_path", "is missing",
                 why: "training starts from a model: a folder with config.json, weights and tokenizer.json",

@@ -134,15 +134,18 @@ internal static class RowPlan
     /// <summary>Where the file or folder of <c>chat_template_path</c> lies: at its path, beside the recipe, or where models are; null where
     /// it is nowhere.</summary>
     internal static string? TemplatePlace(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? null
-        : TemplatePlaces(run).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
+        : Beside(run, path).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
+
+    /// <summary>Whether <c>chat_template_path</c> names something at its path or beside the recipe.</summary>
+    internal static bool HasTemplateBeside(MethodOptions run) => run.Data.ChatTemplatePath is { } path
+        && Beside(run, path).Any(Path.Exists);
 
     /// <summary>Where it is looked for, first to last.</summary>
     internal static IReadOnlyList<string> TemplatePlaces(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? []
-        : TemplatePlaces(run, path);
+        : [.. Beside(run, path).Concat(ModelFolder.LookedFor(path)).Distinct()];
 
-    private static IReadOnlyList<string> TemplatePlaces(MethodOptions run, string path) =>
-        [.. new[] { Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder ?? "", path) }.Concat(ModelFolder.LookedFor(path))
-            .Distinct()];
+    private static string[] Beside(MethodOptions run, string path) => [Path.GetFullPath(UserFolder.Expand(path)), Path.Combine(run.Folder
+        ?? "", path)];
 
     /// <summary>The template that <c>chat_template</c> names or is.</summary>
     private static string Template(string given, Tokenizer tokenizer, MethodOptions run)
@@ -154,7 +157,7 @@ internal static class RowPlan
         var names = tokenizer.ChatTemplates.Keys.Order(StringComparer.Ordinal).ToArray();
         throw new InputException($"chat_template is \"{given}\", which is neither a template in Jinja nor the name of one of the tokenizer's",
             why: names.Length == 0 ? "the tokenizer has no template with a name" : $"the tokenizer has {string.Join(", ", names)}",
-            fix: given.Length > 0 && TemplatePlaces(run, given).Any(Path.Exists)
+            fix: given.Length > 0 && Beside(run, given).Concat(ModelFolder.LookedFor(given)).Any(Path.Exists)
                 ? $"a file or a folder is named with chat_template_path: {given}"
                 : Spelling.Nearest(given, names) is { } nearest ? $"did you mean {nearest}?"
                 : "write the template itself, name a file with chat_template_path, or remove the key");

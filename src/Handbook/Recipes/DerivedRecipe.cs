@@ -35,7 +35,7 @@ internal static class DerivedRecipe
             Method = method,
             Dialect = RecipeDialect.Mixture,
             // A new model keeps the tokenizer that the first one was given.
-            Model = stage.Model with { ModelNameOrPath = model, TokenizerNameOrPath = recipe.Model.TokenizerPath() },
+            Model = stage.Model with { ModelNameOrPath = model, ModelRevision = null, TokenizerNameOrPath = recipe.Model.TokenizerPath() },
             Data = stage.Data with
             {
                 DatasetName = dataset,
@@ -47,6 +47,7 @@ internal static class DerivedRecipe
                 ColumnMapping = null,
                 DatasetTrainSplit = "train",
             },
+            Hub = stage.Hub with { PushToHub = false },     // the pipeline publishes what comes of it
             Training = stage.Training with { OutputDir = outputDir, Fresh = fresh, ResumeFromCheckpoint = null },
             Sources = sources,
             Annotations = Selection.Annotations,

@@ -144,6 +144,11 @@ internal static class KeyConditions
             "logging_strategy");
         yield return When(["logging_dir"], "where TensorBoard files are written",
             recipe => recipe.Training.WritesTensorBoard(), "without TensorBoard files", "set report_to: tensorboard", "report_to");
+        yield return When(["push_to_hub_organization", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_model_revision"],
+            "with `push_to_hub`", recipe => recipe.Hub.PushToHub, "without push_to_hub: nothing is published", "add push_to_hub: true",
+            "push_to_hub");
+        yield return When(["hub_always_push"], "where checkpoints are published",
+            recipe => recipe.Hub.HubStrategy != HubStrategy.End, "with hub_strategy: end", "set hub_strategy: every_save", "hub_strategy");
     }
 
     private static IEnumerable<(IReadOnlyList<string>, KeyCondition)> Evaluation()

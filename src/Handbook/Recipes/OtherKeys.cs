@@ -15,15 +15,12 @@ internal static class OtherKeys
 
     public static IReadOnlyList<RecipeKey> All { get; } =
     [
-        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Hub(), .. Processes(), .. Preference(), .. OtherGrpoKeys.All(),
+        .. Model(), .. Adapters(), .. Data(), .. Training(), .. Tracking(), .. Processes(), .. Preference(), .. OtherGrpoKeys.All(),
             .. Rejected(),
     ];
 
     private static IEnumerable<RecipeKey> Model() => Group("Model and tokenizer",
-        NoEffect<string>("model_revision",
-        "models are folders on this machine; one in the hub's cache is named with its revision, as in model_name_or_path: "
-        + "owner/name@revision", "main"),
-        NoEffect<string>("base_model_revision", "models are folders on this machine"),
+        NoEffect<string>("base_model_revision", "an adapter's own config says which model it lies on, and its revision"),
         NoEffect<string>("model_code_revision", "no code of a model is ever run"),
         NoEffect<bool>("trust_remote_code", "no code of a model is ever run", false),
         NoEffect<string>("attn_implementation", "attention is always fused and exact; no setting changes the result"),
@@ -103,25 +100,12 @@ internal static class OtherKeys
         NoEffect<bool>("logging_nan_inf_filter", "a loss that is not a number stops the run before it spoils the weights", true),
         NoEffect<int>("_n_gpu", "training runs on the CPU", -1));
 
-    private static IEnumerable<RecipeKey> Hub()
-    {
-        const string reason = "nothing is uploaded during training";
-        return Group("Publishing and tracking",
-            NoEffect<bool>("push_to_hub", reason, false),
-            NoEffect<string>("push_to_hub_organization", reason),
-            NoEffect<string>("push_to_hub_token", reason),
-            NoEffect<string>("hub_strategy", reason, "every_save"),
-            NoEffect<bool?>("hub_private_repo", reason, false),
-            NoEffect<string>("hub_model_revision", reason, "main"),
-            NoEffect<string>("hub_revision", reason),
-            NoEffect<string>("hub_token", reason),
-            NoEffect<bool>("hub_always_push", reason, false),
-            NoEffect<string>("project", Local, "huggingface"),
-            NoEffect<string>("trackio_space_id", Local, "trackio"),
-            NoEffect<string>("wandb_entity", Local),
-            NoEffect<string>("wandb_project", Local),
-            NoEffect<string>("wandb_run_group", Local));
-    }
+    private static IEnumerable<RecipeKey> Tracking() => Group("Tracking",
+        NoEffect<string>("project", Local, "huggingface"),
+        NoEffect<string>("trackio_space_id", Local, "trackio"),
+        NoEffect<string>("wandb_entity", Local),
+        NoEffect<string>("wandb_project", Local),
+        NoEffect<string>("wandb_run_group", Local));
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
         NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },

@@ -79,6 +79,7 @@ public sealed record Recipe : MethodOptions
         Quantisation.Validate(Adapter.UsePeft, report);
         Data.Validate(report);
         Training.Validate(report);
+        Hub.Validate(report);
         AnswerLengths.Check(this, report);
         Definition.Check(this, report);
         if (!Training.Evaluates() || Data.Mixture() is not { } mixture)

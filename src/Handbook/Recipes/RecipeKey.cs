@@ -36,6 +36,9 @@ internal sealed record RecipeKey
     /// <summary>Why it has no effect, is not built or is rejected; null for a key that works.</summary>
     public string? Reason { get; init; }
 
+    /// <summary>Whether its value is a secret, which is written nowhere.</summary>
+    public bool IsSecret { get; init; }
+
     /// <summary>Other spellings.</summary>
     public IReadOnlyList<string> Aliases { get; init; } = [];
 

@@ -53,6 +53,7 @@ internal static class RecipeKeys
                 Default = property.GetValue(defaults),
                 Disposition = extra?.NotBuilt is null ? Disposition.Works : Disposition.NotBuilt,
                 Reason = extra?.NotBuilt,
+                IsSecret = extra?.IsSecret == true,
                 Aliases = extra?.Aliases ?? [],
                 Methods = [.. s_readers.Value[property.Name]],
                 Elsewhere = extra?.Elsewhere,

@@ -128,7 +128,11 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             Sources = _sources,
             WithoutEffect = _withoutEffect
         }, records);
-        return recipe with { Training = recipe.Training with { OutputDir = UserFolder.Expand(recipe.Training.OutputDir) } };
+        return recipe with
+        {
+            Model = recipe.Model.AtRevision(),
+            Training = recipe.Training with { OutputDir = UserFolder.Expand(recipe.Training.OutputDir) },
+        };
 
         void Set(RecipeKey key, object? value) => key.Property!.SetValue(OptionRecords.Holding(records, key), value);
     }

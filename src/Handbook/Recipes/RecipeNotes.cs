@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Training.Methods.Dpo;
 using Handbook.Training.Plans;
@@ -46,6 +47,10 @@ internal static class RecipeNotes
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a "
                 + "reference as its paper means it");
+        if (entries["model_revision"] is { } revision && recipe.Model is { ModelRevision: not (null or "" or HubCache.Main),
+            ModelNameOrPath: { } named }
+            && !recipe.Model.IsElsewhere())
+            report.Note(revision.KeySpan, $"model_revision has no effect here: {named} is a folder on this machine");
         if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
             foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
                 report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl"

@@ -1,4 +1,5 @@
 using System.Text;
+using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Training.Plans;
 
@@ -14,7 +15,7 @@ internal static class RecipeWriter
         foreach (var record in recipe.Records)
         {
             var keys = RecipeKeys.All.Where(key => key.Property?.DeclaringType == record.GetType() && key.Disposition == Disposition.Works
-                && key.Serves(recipe.Method)).ToArray();
+                && key.Serves(recipe.Method) && !key.IsSecret).ToArray();
             if (keys.Length == 0)
                 continue;
             text.Append($"\n# {keys[0].Group}\n");
@@ -29,7 +30,7 @@ internal static class RecipeWriter
                 if (recipe.Sources.GetValueOrDefault(key.Name) is not (KeySource.File or KeySource.CommandLine)
                     && KeyEffects.Unmet(recipe, key.Name) is not null)
                     continue;
-                text.Append(Line(key.Name, value, recipe.Sources.GetValueOrDefault(key.Name)));
+                text.Append(Line(key.Name, WithoutSecrets(value), recipe.Sources.GetValueOrDefault(key.Name)));
             }
         }
         if (recipe.WithoutEffect.Count > 0)
@@ -38,6 +39,10 @@ internal static class RecipeWriter
             text.Append(Line(key.Name, value, KeySource.File));
         return text.ToString();
     }
+
+    // variables of the environment may be tokens; whoever repeats the run has them from elsewhere
+    private static object? WithoutSecrets(object? value) => value is IReadOnlyDictionary<string, string> map
+        && map.Keys.Any(Secrets.IsSecret) ? map.Where(entry => !Secrets.IsSecret(entry.Key)).ToDictionary() : value;
 
     private static string Line(string key, object? value, KeySource source)
     {

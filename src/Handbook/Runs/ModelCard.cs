@@ -117,7 +117,7 @@ internal sealed record ModelCard
         return text.ToString();
     }
 
-    // Nothing is uploaded by a run: what a recipe names for the hub does not exist there yet, the folder does.
+    // What a recipe names for the hub may not be there, or not yet; the folder is.
     private string Place => Folder ?? Name;
 
     internal static string Shell(string path) => path.Contains(' ') ? $"'{path}'" : path;

@@ -5,6 +5,7 @@ using Handbook.Data.Cache;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
+using Handbook.Hub;
 using Handbook.Models;
 using Handbook.Models.Files;
 using Handbook.Recipes;
@@ -15,6 +16,7 @@ using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Plans;
+using Handbook.Training.Progress;
 using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Sampling.Scorers;
 using Handbook.Training.Schedules;
@@ -36,6 +38,8 @@ public sealed class RecipeProbe
     private Tokenizer? _tokenizer;
     private readonly List<string> _notes = [];
     private readonly List<string> _remarks = [];
+
+    private readonly HashSet<string> _elsewhere = [];
 
     private readonly bool _isDraft;
 
@@ -66,6 +70,7 @@ public sealed class RecipeProbe
     public static RecipeProbe Of(Recipe recipe, bool isDraft = false)
     {
         var probe = new RecipeProbe(recipe, isDraft);
+        probe.Hub();
         probe.Models();
         probe.Tokenizer();
         probe.Data();
@@ -85,8 +90,8 @@ public sealed class RecipeProbe
     {
         foreach (var (key, name) in RecipePaths.Of(_recipe)
             .Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal) && KeyEffects.Unmet(_recipe, path.Key) is null))
-            if (ModelFolder.Locate(name) is null)
-                NoteAbsent($"{key}: {name}", ModelFolder.LookedFor(name));
+            if (!IsThere(name))
+                NoteAbsent($"{key}: {name}", name, ModelFolder.LookedFor(name));
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
                 Try(() =>
                 {
@@ -125,28 +130,28 @@ public sealed class RecipeProbe
         : AdapterPlan.Grown(_recipe, ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path"));
 
     /// <summary>Whether a name means a folder that is there, or there is none; what is absent is told of by itself.</summary>
-    private static bool IsThere(string? name) => name is null || ModelFolder.Locate(name) is not null;
+    private bool IsThere(string? name) => name is null || ModelFolder.Locate(name) is not null && !_elsewhere.Contains(name);
 
     private void Tokenizer() => Try(() =>
     {
-        if (_recipe.Data.ChatTemplatePath is { } template && RowPlan.TemplatePlace(_recipe) is null)
+        if (_recipe.Data.ChatTemplatePath is { } template && (RowPlan.TemplatePlace(_recipe) is null || _elsewhere.Contains(template)))
         {
             if (!HubCache.IsName(template) || Path.HasExtension(template) && Path.GetExtension(template) is ".jinja" or ".txt")
                 throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
-            NoteAbsent($"chat_template_path: {template}", RowPlan.TemplatePlaces(_recipe));
+            NoteAbsent($"chat_template_path: {template}", template, RowPlan.TemplatePlaces(_recipe));
             return;
         }
-        if (_recipe.Model.ModelNameOrPath is null || ModelFolder.Locate(_recipe.Model.TokenizerPath()) is null)
+        if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()))
             return;
         var tokenizer = RowPlan.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplates.Count > 0)
             _ = ChatTemplate.Of(tokenizer, "chat_template");
         _tokenizer = tokenizer;
-        if (ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
+        if (IsThere(_recipe.Model.ModelNameOrPath) && ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
             && (File.Exists(Path.Combine(model, "config.json")) || ModelFolder.IsAdapter(model)))
         {
             TrainingPlan.RequireVocabulary(tokenizer, Model().Config(), model);
-            if (_recipe.Preference.RefModelNameOrPath is { } reference && ModelFolder.Locate(reference) is not null
+            if (_recipe.Preference.RefModelNameOrPath is { } reference && IsThere(reference)
                 && ReferenceCheck.Run(_recipe, tokenizer) is { } other)
                 _warnings.Add(other);
         }
@@ -158,10 +163,10 @@ public sealed class RecipeProbe
             return;
         var here = new List<DatasetSpec>();
         foreach (var set in mixture.Datasets)
-            if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null)
+            if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null && !_elsewhere.Contains(set.Id))
                 here.Add(set);
             else
-                NoteAbsent($"data set: {set.Id}", DatasetPath.Places(set, _recipeFolder));
+                NoteAbsent($"data set: {set.Id}", set.Id, DatasetPath.Places(set, _recipeFolder));
         if (here.Count == 0)
             return;
         List<MixturePart> parts = [];
@@ -268,8 +273,34 @@ public sealed class RecipeProbe
                 resume.Step, resume.Path);
     }
 
-    private void NoteAbsent(string what, IEnumerable<string> places)
+    /// <summary>Asks the hub about what is nowhere else: what a run would download is told, and downloaded by a run alone.</summary>
+    private void Hub()
     {
+        IReadOnlyList<HubNeed> needs = [];
+        Try(() => needs = HubNeed.Of(_recipe));
+        using var fetch = new HubFetch(RunObservers.None, HubSettings.Of(_recipe));
+        foreach (var need in needs)
+            try
+            {
+                foreach (var want in fetch.Wants(need, CancellationToken.None))
+                {
+                    _elsewhere.Add(need.AskedFor);
+                    _notes.Add($"a run would download {want}");
+                    fetch.RequireAccess(want, CancellationToken.None);
+                }
+            }
+            catch (InputException problem)
+            {
+                _elsewhere.Add(need.AskedFor);
+                _problems.Add(problem);
+            }
+    }
+
+    /// <summary>Notes what is not on this machine, unless the hub was asked about it, which has told already.</summary>
+    private void NoteAbsent(string what, string name, IEnumerable<string> places)
+    {
+        if (_elsewhere.Contains(name))
+            return;
         var line = $"{what}\n    looked for {string.Join("\n               ", places)}";
         if (!_absent.Contains(line))
             _absent.Add(line);

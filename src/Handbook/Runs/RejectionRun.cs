@@ -4,6 +4,7 @@ using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Data.Sources;
 using Handbook.Data.Tokenizing;
+using Handbook.Hub;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Recipes;
@@ -72,7 +73,16 @@ public sealed class RejectionRun
         try
         {
             workers.Agree("the recipe", recipe.ToYaml());
-            return new RejectionRun(recipe, observer, commandLine, workers).Run(stop);
+            workers.FirstOnHost(() =>
+            {
+                HubFetch.For(recipe, observer, cancel);
+                return recipe;
+            });
+            using var publisher = workers.IsFirst ? HubPublisher.Begin(recipe, observer) : null;
+            var result = new RejectionRun(recipe, observer, commandLine, workers).Run(stop);
+            if (result.End == RunEnd.Finished && recipe.Rejection.Trains() is not null)
+                publisher?.End(cancel);
+            return result;
         }
         catch (OperationCanceledException) when (stop.IsCancellationRequested)
         {

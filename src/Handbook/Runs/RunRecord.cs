@@ -1,8 +1,10 @@
 using System.Security.Cryptography;
+using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
 using Handbook.Data.Cache;
 using Handbook.Data.Sources;
+using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Torch;
 using Handbook.Training;
@@ -23,7 +25,7 @@ internal static class RunRecord
         folder.WriteRunInfo(new RunInfo
         {
             Method = recipe.MethodName,
-            CommandLine = setup.CommandLine,
+            CommandLine = setup.CommandLine is { } typed ? Secrets.Hide(typed) : null,
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
@@ -52,11 +54,12 @@ internal static class RunRecord
         var t = recipe.Training;
         return new ModelCard
         {
-            Name = recipe.Training.HubModelId?.Split('/')[^1]
+            Name = recipe.Hub.HubModelId?.Split('/')[^1]
                 ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             Folder = t.OutputDir,
             LocalPaths = [.. LocalPaths(recipe)],
-            BaseModel = recipe.Model.ModelNameOrPath,
+            BaseModel = recipe.Model.ModelNameOrPath is { } named && HubCache.IsName(named) && !ModelFolder.IsLocal(named)
+                ? HubCache.Split(named).Id : recipe.Model.ModelNameOrPath,
             Adapter = Adapter(setup.Plan),
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],

@@ -1,3 +1,4 @@
+using Handbook.Hub;
 using Handbook.Recipes;
 using Handbook.Training.Distributed;
 using Handbook.Training.Plans;
@@ -12,6 +13,9 @@ namespace Handbook.Runs;
 /// <param name="CommandLine">What the user typed; null where the run was not started by a command.</param>
 internal sealed record RunSetup(Recipe Recipe, RunStart Start, TrainingPlan Plan, RunRows Rows, string? CommandLine)
 {
+    /// <summary>Who publishes the run meanwhile; null for nobody.</summary>
+    public HubPublisher? Publisher { get; init; }
+
     /// <summary>Who trains the model together.</summary>
     public Workers Workers { get; init; } = Workers.Alone;
 }

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Hub;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Recipes;
@@ -46,6 +47,12 @@ public static class TrainingRun
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
         recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Groups, observer);
+        all.FirstOnHost(() =>
+        {
+            HubFetch.For(recipe, observer, cancel);
+            return recipe;
+        });
+        using var publisher = all.IsFirst ? HubPublisher.Begin(recipe, observer) : null;
         var plan = TrainingPlan.Of(recipe, start.Resume?.Path, all.Rank, all.Count);
         observer.Said(recipe.GlobalBatch());
         if (ReferenceCheck.Run(recipe, plan.Tokenizer) is { } other)
@@ -92,7 +99,8 @@ public static class TrainingRun
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir };
         }
         using (method)
-            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all }, model, method, own, observer, cancel);
+            return Train(new(recipe, start, plan, rows, commandLine) { Workers = all, Publisher = publisher }, model, method, own,
+                observer, cancel);
     }
 
     /// <summary>The recipe with the processes that its batch counts: a run keeps the rows of its steps, whoever goes on with it.</summary>
@@ -146,7 +154,8 @@ public static class TrainingRun
         if (plan.Parameters.Shard.Cuts)
             OneFolder.Require(workers, folder.Path, "with zero_stage each process writes its own part of a checkpoint there",
                 ", or set zero_stage: 0, where the first process writes all");
-        using var loop = new TrainingLoop(job, folder, resume, observer);       // judges whether the run may continue like this
+        using var loop = new TrainingLoop(job, folder, resume, setup.Publisher is { } publisher ? new RunObservers(observer, publisher)
+            : observer);       // judges whether the run may continue like this
         if (folder.Writes)
         {
             if (options.Fresh)
@@ -163,6 +172,7 @@ public static class TrainingRun
         if (folder.Writes)
             Finish(setup, job, loop, outcome, folder, saved, observer);
         workers.Meet();
+        setup.Publisher?.End(cancel);       // nobody waits for it
         return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
     }
 

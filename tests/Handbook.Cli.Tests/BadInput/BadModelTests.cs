@@ -11,9 +11,9 @@ public sealed class BadModelTests : IDisposable
     public void Dispose() => _run.Dispose();
 
     [Fact]
-    public void A_model_of_the_hub_is_not_downloaded() =>
+    public void A_model_of_the_hub_is_not_downloaded_where_nothing_may_be_asked_for() =>
         _run.Refuses(["--model_name_or_path=mistralai/Mistral-7B-v0.1"], "model_name_or_path: there is no folder mistralai/Mistral-7B-v0.1",
-            "why: nothing is downloaded while training", "HANDBOOK_MODELS");
+            "why: HF_HUB_OFFLINE keeps to what is on this machine", "HANDBOOK_MODELS");
 
     [Theory]
     [InlineData("\"num_attention_heads\": 2", "\"num_attention_heads\": 3",

@@ -268,9 +268,9 @@ public sealed class RecipeDiagnosticsTests
 
     [Fact]
     public void Keys_without_effect_are_noted_in_a_line_each() =>
-        Check(RecipeFile.Good + "push_to_hub: true\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n",
+        Check(RecipeFile.Good + "wandb_project: x\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n",
         """
-        r.yaml:4:1: note: push_to_hub has no effect here: nothing is uploaded during training
+        r.yaml:4:1: note: wandb_project has no effect here: metrics stay on this machine, in metrics.jsonl and TensorBoard files
         r.yaml:5:1: note: attn_implementation has no effect here: attention is always fused and exact; no setting changes the result
         r.yaml:6:1: note: evaluation_strategy is the older name of eval_strategy
 

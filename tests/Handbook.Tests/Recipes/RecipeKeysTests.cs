@@ -17,6 +17,9 @@ public sealed class RecipeKeysTests
     private static readonly Dictionary<string, string> s_readThrough = new()
     {
         ["dataloader_drop_last"] = "StepPlan",
+        ["model_revision"] = "ModelNameOrPath",         // the loader puts it behind the name
+        ["hub_model_id"] = "Repository",
+        ["push_to_hub_organization"] = "Repository",
         ["dataset_mixer"] = "Mixture",
         ["dataset_splits"] = "Mixture",
         ["dataset_configs"] = "Mixture",
@@ -83,7 +86,7 @@ public sealed class RecipeKeysTests
         var text = code.ToString();
         Assert.SkipUnless(text.Contains("class TrainingRun"), "nothing trains yet, so nothing reads the keys");
         var records =
-            new Regex(@"([tT]raining|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys|[aA]dapter|[qQ]uantisation)$");
+            new Regex(@"([tT]raining|[hH]ub|[dD]ata|[mM]odel|[sS]ft|[oO]ptions|[rR]ecipe|[pP]reference|[rR]eward|[sS]ampling|[gG]rpo|[sS]coring|[rR]ejection|[kK]eys|[aA]dapter|[qQ]uantisation)$");
         var read = Regex.Matches(text, @"(\w+)\.(?=(\w+))")
             .Select(match => (Record: match.Groups[1].Value, Property: match.Groups[2].Value)).Distinct()
             .Where(pair => records.IsMatch(pair.Record)).Select(pair => pair.Property).ToHashSet();

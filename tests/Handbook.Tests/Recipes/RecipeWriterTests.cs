@@ -40,6 +40,7 @@ public sealed class RecipeWriterTests
             Equal(first.Training, again.Training);
             Equal(first.Sft, again.Sft);
             Equal(first.Adapter, again.Adapter);
+            Equal(first.Hub, again.Hub);
         }
     }
 
@@ -91,6 +92,10 @@ public sealed class RecipeWriterTests
             "model_name_or_path" or "tokenizer_name_or_path" or "chat_template_path" or "output_dir" or "optim_args" => null,
             "adapter_name_or_path" or "load_in_4bit" or "load_in_8bit" => null,
             "torch_dtype" => "bfloat16",
+            "model_revision" => null,       // the name of the model may have another one behind it
+            "hub_model_revision" => "v1.0",
+            "hub_model_id" or "push_to_hub_organization" => "name",
+            "hub_token" => null,         // it is not written
             "zero_stage" => "0",         // others go with some optimisers alone
             "lora_task_type" => "CAUSAL_LM",
             "eval_strategy" => "steps",

@@ -24,6 +24,9 @@ public sealed partial class SourceRulesTests
         ["Handbook.Training/RunLock.cs"] = "the file is the lock",
         ["Handbook.Training/Sampling/Scorers/SandboxFolder.cs"] = "the file is the lock of a folder that is removed",
         ["Handbook.Training/Sampling/Scorers/CodeSandbox.cs"] = "a scratch folder that is removed",
+        ["Handbook/Hub/HubDownload.cs"] = "what has arrived so far outlives a stop; WholeFile publishes it",
+        ["Handbook/Hub/HubToken.cs"] = "a secret, which nobody else may read at any moment; WholeFile publishes it",
+        ["Handbook/Hub/FileGate.cs"] = "the file is the lock",
         ["Handbook/Runs/RejectionPlace.cs"] = "moves the folder of a model; a start that finds half of it goes on",
         ["Handbook.Training/Checkpoints/CheckpointFolder.cs"] = "renames the folder of a checkpoint before it is removed",
     };
