@@ -19,6 +19,8 @@ internal static class Commands
             ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
             TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(), DownloadCommand.Create(), UploadCommand.Create(),
             CacheCommand.Create(),
+            ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
+                TemplateCommand.Create(),
         ])
             root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();

@@ -22,17 +22,17 @@ internal static class OldWords
             return null;
         var first = words[start];
         var isLaunched = s_launchers.Contains(first);
-        if (!isLaunched && Script(first) is null)
+        if (!isLaunched && ScriptNames.MethodOf(first) is null)
             return IsRecipe(first)
                 ? new($"{first} is a recipe, but no command stands before it",
                     fix: $"handbook {Method(first)} {string.Join(' ', words.Skip(start))}") : null;
         var at = start;
-        while (at < words.Count && (Script(words[at]) ?? (isLaunched ? Recipe.MethodNamed(words[at]) : null)) is null)
+        while (at < words.Count && (ScriptNames.MethodOf(words[at]) ?? (isLaunched ? Recipe.MethodNamed(words[at]) : null)) is null)
             at++;
         if (at == words.Count)
             return new($"{string.Join(' ', words.Skip(start).Take(2))} starts nothing here", LauncherOptions.Why,
                 "handbook sft RECIPE, or another of `handbook --help`");
-        var method = (Script(words[at]) ?? Recipe.MethodNamed(words[at]))!.Value;
+        var method = (ScriptNames.MethodOf(words[at]) ?? Recipe.MethodNamed(words[at]))!.Value;
         var (recipe, overrides) = RecipeArguments.Split([.. words.Skip(at + 1)]);
         var kept = Without(overrides);
         var launched = isLaunched && TrainCommand.Names.Contains(Name(method)) ? Launched([.. words.Take(at).Skip(start + 1)])
@@ -45,7 +45,7 @@ internal static class OldWords
     }
 
     /// <summary>Whether a word is a script of the Python handbook.</summary>
-    public static bool IsScript(string word) => Script(word) is not null;
+    public static bool IsScript(string word) => ScriptNames.MethodOf(word) is not null;
 
     /// <summary>The words of <c>handbook launch</c> that say what stood between a launcher and its script; empty for one process.</summary>
     private static string Launched(string[] words)
@@ -71,17 +71,6 @@ internal static class OldWords
             || isOne && kept.Contains("--num_processes 1 ") ? "" : "launch " + string.Concat(kept);
 
         static bool IsAccumulation(string name) => name.Replace('-', '_') == "gradient_accumulation_steps";
-    }
-
-    /// <summary>The method of a script such as <c>scripts/run_sft.py</c> or <c>run_sft</c>; null for another word.</summary>
-    private static TrainingMethod? Script(string word)
-    {
-        var name = Path.GetFileName(word);
-        var isFile = name.EndsWith(".py", StringComparison.Ordinal);
-        name = isFile ? name[..^3] : name;
-        return name.StartsWith("run_", StringComparison.Ordinal) ? Recipe.MethodNamed(name["run_".Length..])
-            : name.StartsWith("run-", StringComparison.Ordinal) ? Recipe.MethodNamed(name["run-".Length..])
-            : isFile ? Recipe.MethodNamed(name) : null;
     }
 
     private static IEnumerable<string> Without(IReadOnlyList<string> overrides)

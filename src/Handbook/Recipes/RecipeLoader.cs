@@ -172,7 +172,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
             default:
                 if (!isDefault)
                     report.Note(entry.KeySpan, $"{entry.Spelled} has no effect here: {key.Reason}");
-                if (!key.Name.Contains("token"))        // secrets stay where they are
+                if (!key.Name.EndsWith("_token", StringComparison.Ordinal))        // secrets stay where they are
                     _withoutEffect.Add((key, value));
                 return false;
         }

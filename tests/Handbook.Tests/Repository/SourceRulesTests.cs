@@ -40,6 +40,11 @@ public sealed partial class SourceRulesTests
         ["Handbook/Recipes/KeyReference.cs"] = "the method whose keys are looked through first",
         ["Handbook/Recipes/OtherKeys.cs"] = "keys of other trainers' configuration classes",
         ["Handbook/Recipes/OtherGrpoKeys.cs"] = "keys of other trainers' configuration classes",
+        ["Handbook/Recipes/ScriptNames.cs"] = "a script of another trainer whose name is not the method's",
+        ["Handbook/Migration/AxolotlRules.cs"] = "what another trainer calls the methods",
+        ["Handbook/Migration/AxolotlData.cs"] = "what another trainer calls the columns of each method's rows",
+        ["Handbook/Migration/LlamaFactoryRules.cs"] = "what another trainer calls the methods",
+        ["Handbook/Migration/LlamaFactoryData.cs"] = "what another trainer calls the columns of each method's rows",
     };
 
     [Fact]

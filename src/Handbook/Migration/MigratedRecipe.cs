@@ -1,0 +1,22 @@
+using Handbook.Training.Methods;
+
+namespace Handbook.Migration;
+
+/// <summary>A recipe that was made from the settings of another trainer.</summary>
+internal sealed record MigratedRecipe
+{
+    /// <summary>What it trains.</summary>
+    public required TrainingMethod Method { get; init; }
+
+    /// <summary>The recipe, with a comment for what changed its meaning and for what it could not take.</summary>
+    public required string Text { get; init; }
+
+    /// <summary>How many keys it has.</summary>
+    public required int Keys { get; init; }
+
+    /// <summary>How many settings it could not take, each told at its end.</summary>
+    public required int Left { get; init; }
+
+    /// <summary>The lines of other trainings in the same script.</summary>
+    public IReadOnlyList<int> Others { get; init; } = [];
+}

@@ -1,0 +1,126 @@
+using System.Text;
+using Handbook.Base;
+using Handbook.Base.Keys;
+using Handbook.Recipes;
+using Handbook.Training.Methods;
+using Handbook.Training.Plans;
+
+namespace Handbook.Migration;
+
+/// <summary>A recipe that is being made from the settings of another trainer.</summary>
+/// <param name="file">Where they stand.</param>
+/// <param name="settings">All of them.</param>
+internal sealed class MigrationDraft(string file, IReadOnlyList<ForeignKey> settings)
+{
+    private readonly Dictionary<string, (object? Value, string? Comment)> _keys = [];
+    private readonly List<(int Line, string Shown, string Why)> _left = [];
+
+    /// <summary>What the recipe is for.</summary>
+    public TrainingMethod Method { get; set; }
+
+    /// <summary>How many keys the recipe has.</summary>
+    public int Count => _keys.Count;
+
+    /// <summary>How many settings it could not take.</summary>
+    public int Left => _left.Count;
+
+    /// <summary>The file's folder.</summary>
+    public string Folder { get; } = Path.GetDirectoryName(Path.GetFullPath(file)) ?? "";
+
+    /// <summary>A setting by its name there; null where it is not set.</summary>
+    public ForeignKey? this[string name] => settings.LastOrDefault(setting => setting.Name == name && !setting.IsEmpty);
+
+    /// <summary>Whether the recipe has a key.</summary>
+    public bool Has(string key) => _keys.ContainsKey(key);
+
+    /// <summary>Sets a key.</summary>
+    /// <param name="comment">What is said above it; null for nothing.</param>
+    public void Set(string key, object? value, string? comment = null) => _keys[key] = (value, comment);
+
+    /// <summary>Sets a key to a list.</summary>
+    public void SetTexts(string key, string? comment, params IReadOnlyList<string> texts) => Set(key, texts, comment);
+
+    /// <summary>Sets a key unless it is set; for what the other trainer does where nothing is said.</summary>
+    public void Default(string key, object? value, string? comment = null)
+    {
+        if (RecipeKeys.Find(key)!.Serves(Method))
+            _keys.TryAdd(key, (value, comment));
+    }
+
+    /// <summary>Takes a setting over as a key of ours; what no recipe of this method takes is told.</summary>
+    public void Take(ForeignKey setting, string name, string? comment = null)
+    {
+        if (RecipeKeys.Find(name) is not { } key)
+            Leave(setting, $"nothing here has this name{(RecipeKeys.Nearest(name, Method) is { } near ? $"; is {near} meant?" : "")}");
+        else if (key.Disposition is Disposition.NoEffect or Disposition.Rejected)
+            Leave(setting, key.Disposition == Disposition.NoEffect ? $"not needed: {key.Reason}" : key.Reason!);
+        else if (!key.Serves(Method))
+            Leave(setting, $"not read by handbook {RecipeNames.Of(Method)}");
+        else if (Bound(setting, key, out var value))
+        {
+            if (key.Disposition == Disposition.NotBuilt && !Equals(value, key.Default))
+                Leave(setting, $"not built: {key.Reason}");
+            else
+                Set(key.Name, value, comment);
+        }
+    }
+
+    /// <summary>Tells of a setting that the recipe does not have, and why.</summary>
+    public void Leave(ForeignKey setting, string why) => Leave(setting.Line, setting.Shown, why);
+
+    /// <inheritdoc cref="Leave(ForeignKey, string)"/>
+    public void Leave(int line, string shown, string why) => _left.Add((line, shown, why));
+
+    /// <summary>The recipe as YAML.</summary>
+    /// <param name="origin">Whose settings they were.</param>
+    /// <param name="name">What the recipe is called in the command that runs it.</param>
+    public string Write(string origin, string name)
+    {
+        var text = new StringBuilder($"# Made by handbook migrate from {Path.GetFileName(file)} ({origin}).\n"
+            + $"#   handbook {RecipeNames.Of(Method)} {name}\n");
+        foreach (var group in RecipeKeys.All.Where(key => _keys.ContainsKey(key.Name)).GroupBy(key => key.Group))
+        {
+            text.Append($"\n# {group.Key}\n");
+            foreach (var key in group)
+            {
+                var (value, comment) = _keys[key.Name];
+                if (comment is not null)
+                    text.Append($"# {comment}\n");
+                text.Append($"{key.Name}:{(value is DatasetMixture mixture ? Sets(mixture) : YamlWriter.Block(value))}\n");
+            }
+        }
+        if (_left.Count > 0)
+            text.Append($"\n# Without a counterpart here, by their lines in {Path.GetFileName(file)}:\n");
+        foreach (var (line, shown, why) in _left.OrderBy(entry => entry.Line))
+            text.Append($"#   {line,3}  {shown}\n#        {why}\n");
+        return text.ToString();
+    }
+
+    // what is not set is not written
+    private static string Sets(DatasetMixture mixture)
+    {
+        var text = new StringBuilder("\n  datasets:");
+        foreach (var set in mixture.Datasets)
+        {
+            text.Append($"\n    - {{id: {YamlWriter.Flow(set.Id)}");
+            foreach (var (name, value) in ((string, object?)[])[("config", set.Config), ("split", set.Split), ("columns", set.Columns),
+                ("weight", set.Weight == 1 ? null : set.Weight), ("column_mapping", set.ColumnMapping)])
+                if (value is not null)
+                    text.Append($", {name}: {YamlWriter.Flow(value)}");
+            text.Append('}');
+        }
+        text.Append($"\n  seed: {mixture.Seed}");
+        return mixture.TestSplitSize is { } size ? $"{text}\n  test_split_size: {YamlWriter.Flow(size)}" : text.ToString();
+    }
+
+    private bool Bound(ForeignKey setting, RecipeKey key, out object? value)
+    {
+        var report = new Diagnostics(file);
+        // Lists on a command line have commas; in a file a text with commas is one text.
+        if (new RecipeBinder(report).TryBind(setting.Value, key.Type, key.Name, out value) && value != RecipeBinder.Unset)
+            return value is not null || !key.NeedsValue;
+        if (report.Errors is [var error, ..])
+            Leave(setting, $"{error.What}{(error.Fix is { } fix ? $": {fix}" : "")}");
+        return false;
+    }
+}

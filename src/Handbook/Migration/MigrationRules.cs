@@ -1,0 +1,54 @@
+namespace Handbook.Migration;
+
+/// <summary>What becomes of each setting of another trainer, by its name.</summary>
+internal sealed class MigrationRules
+{
+    private readonly Dictionary<string, Action<MigrationDraft, ForeignKey>> _rules = [];
+
+    /// <summary>The names that are known.</summary>
+    public IReadOnlyCollection<string> Names => _rules.Keys;
+
+    /// <summary>Settings with a key of the same name and meaning.</summary>
+    public MigrationRules Same(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+            As(name, name);
+        return this;
+    }
+
+    /// <summary>A setting with a key of another name.</summary>
+    public MigrationRules As(string name, string key, string? comment = null) => On(name, (draft, setting) => draft.Take(setting, key, comment));
+
+    /// <summary>Settings that need none.</summary>
+    public MigrationRules None(string why, params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+            On(name, (draft, setting) => draft.Leave(setting, why));
+        return this;
+    }
+
+    /// <summary>Settings that another one has read already.</summary>
+    public MigrationRules Read(params ReadOnlySpan<string> names)
+    {
+        foreach (var name in names)
+            On(name, (_, _) => { });
+        return this;
+    }
+
+    /// <summary>A setting that something of its own becomes of.</summary>
+    public MigrationRules On(string name, Action<MigrationDraft, ForeignKey> rule)
+    {
+        _rules.Add(name, rule);
+        return this;
+    }
+
+    /// <summary>Applies the rules; a name without one that is a key of ours is that key, and any other is told.</summary>
+    public void Apply(MigrationDraft draft, IEnumerable<ForeignKey> settings)
+    {
+        foreach (var setting in settings.Where(setting => !setting.IsEmpty))
+            if (_rules.TryGetValue(setting.Name, out var rule))
+                rule(draft, setting);
+            else
+                draft.Take(setting, setting.Name);
+    }
+}
