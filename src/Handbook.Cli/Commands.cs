@@ -15,7 +15,7 @@ internal static class Commands
         foreach (var command in (ReadOnlySpan<Command>)
         [
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
-            ChatCommand.Create(), InspectCommand.Create(), PlanCommand.Create(),
+            ChatCommand.Create(), InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
             ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
                 TemplateCommand.Create(),
         ])
