@@ -82,6 +82,9 @@ public sealed class Diagnostics
         Add(Severity.Error, at, $"{name} {what}", why, fix);
     }
 
+    /// <summary>A problem of what a key names, such as a file: shown where the key stands, in words of its own.</summary>
+    internal void Found(string key, string what, string? why = null, string? fix = null) => Add(Severity.Error, _locate(key).At, what, why, fix);
+
     /// <summary>The key has its error; what would follow from it is not told.</summary>
     internal void Answered(string key) => _answered.Add(key);
 

@@ -15,12 +15,10 @@ internal static class Commands
         foreach (var command in (ReadOnlySpan<Command>)
         [
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
-            ChatCommand.Create(), InspectCommand.Create(), PlanCommand.Create(),
-            ValidateCommand.Create(), ExplainCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
-            TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(), DownloadCommand.Create(), UploadCommand.Create(),
-            CacheCommand.Create(),
-            ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(), TokenizerCommand.Create(), DemoDataCommand.Create(),
-                TemplateCommand.Create(),
+            ChatCommand.Create(), InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
+            ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
+            TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),
+            DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(),
         ])
             root.Add(command);
         var help = root.Options.OfType<HelpOption>().Single();

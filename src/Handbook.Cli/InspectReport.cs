@@ -99,7 +99,7 @@ internal sealed class InspectReport(TextWriter output, bool coloured)
     private string Paint(string text, int colour) => coloured ? $"\u001b[{colour}m{text}\u001b[0m" : text;
 
     /// <summary>The text without control characters: data must not steer the terminal.</summary>
-    private static string Printable(string text) =>
+    internal static string Printable(string text) =>
         text.AsSpan().IndexOfAnyInRange('\0', '\u001f') < 0 ? text
         : string.Concat(text.Select(c => c is < ' ' and not ('\n' or '\t') ? (char)('\u2400' + c) : c));
 }

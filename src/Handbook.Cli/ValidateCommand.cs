@@ -28,15 +28,16 @@ internal static class ValidateCommand
     private static int Run((FileInfo File, IReadOnlyList<string> Overrides) words, TrainingMethod? named, bool keysOnly)
     {
         var result = Recipe.Load(words.File, words.Overrides, named ?? Recipe.GuessMethod(words.File, words.Overrides));
-        Console.Error.Write(result.Diagnostics.Messages());
-        var wrong = result.Diagnostics.Errors;
-        var found = keysOnly || result.Draft is not { } draft ? 0 : Look(draft, wrong);
-        if (wrong.Count + found is > 0 and var count)
+        var report = result.Diagnostics;
+        if (!keysOnly && result.Draft is { } draft)
+            Look(draft, report);
+        Console.Error.Write(report.Messages());
+        if (report.HasErrors)
         {
             if (named is null && result.Draft is { } read)
                 Console.Error.WriteLine($"note: the recipe was read for `handbook {read.MethodName}`, as its path and keys tell; "
                     + $"--method names another, e.g. --method {(read.MethodName == "dpo" ? "sft" : "dpo")}");
-            Console.Error.Write(Diagnostics.Summary(count));
+            Console.Error.Write(Diagnostics.Summary(report.Errors.Count));
             return ExitCode.UserCanFix;
         }
         var recipe = result.Draft!;
@@ -48,27 +49,23 @@ internal static class ValidateCommand
     }
 
     /// <summary>Looks at what a recipe names, also where some of its keys are wrong: one attempt shows everything.</summary>
-    /// <returns>How many problems there are beside those of the keys.</returns>
-    private static int Look(Recipe recipe, IReadOnlyList<Diagnostic> wrong)
+    private static void Look(Recipe recipe, Diagnostics report)
     {
-        var probe = RecipeProbe.Of(recipe, isDraft: wrong.Count > 0);
+        // What is wrong with a key is reported where it stands, and not again for what it names.
+        var told = report.Errors.Select(error => Subject(error.What)).ToHashSet();
+        var probe = RecipeProbe.Of(recipe, isDraft: report.HasErrors);
         foreach (var note in probe.Notes)
             Console.Error.WriteLine($"note: {note}");
         foreach (var remark in probe.Remarks)
             Console.Error.WriteLine(remark);
         foreach (var warning in probe.Warnings)
             Console.Error.WriteLine($"warning: {warning}");
-        // What is wrong with a key is reported where it stands, and not again for what it names.
-        var told = wrong.Select(error => Subject(error.What)).ToHashSet();
-        InputException[] problems = [.. probe.Problems.Where(problem => !told.Contains(Subject(problem.What)))];
-        string[] absent = [.. probe.Absent.Where(line => !told.Contains(Subject(line)))];
-        foreach (var problem in problems)
-            ExitCode.BadInput(problem);
-        if (absent.Length > 0)
-            Console.Error.WriteLine($"not on this machine:\n  {string.Join("\n  ", absent)}\n"
-                + "  fix: correct the paths; or fetch what is missing and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold "
-                    + "it; or look at the keys alone with --keys-only");
-        return problems.Length + absent.Length;
+        foreach (var (key, problem) in probe.Problems.Where(problem => !told.Contains(Subject(problem.Problem.What))))
+            report.Found(key, problem.What, problem.Why, problem.Fix);
+        foreach (var (key, what, places) in probe.Absent.Where(absent => !told.Contains(absent.Key)))
+            report.Found(key, $"{key.Split('.')[0]}: {what} is not on this machine; looked for\n    {string.Join("\n    ", places)}",
+                fix: "correct the path; or fetch it and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold models and data; or look at the "
+                    + "keys alone with --keys-only");
     }
 
     /// <summary>The first word of a message, usually the key that it is about.</summary>

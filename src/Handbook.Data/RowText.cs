@@ -44,13 +44,13 @@ internal sealed record LengthStatistics(int Count, int Shortest, double Mean, in
     IReadOnlyList<(int From, int To, int Rows)> Bars)
 {
     /// <summary>The statistics of all rows, in at most <paramref name="bars"/> ranges of equal width.</summary>
-    public static LengthStatistics Of(ITokenRows rows, int bars = 10)
+    public static LengthStatistics Of(ITokenRows rows, int bars = 10) => Of([.. Enumerable.Range(0, rows.Count).Select(rows.Length)], bars);
+
+    /// <summary>The statistics of some lengths, which are sorted.</summary>
+    public static LengthStatistics Of(int[] lengths, int bars = 10)
     {
-        if (rows.Count == 0)
+        if (lengths.Length == 0)
             return new(0, 0, 0, 0, 0, 0, []);
-        var lengths = new int[rows.Count];
-        for (var i = 0; i < lengths.Length; i++)
-            lengths[i] = rows.Length(i);
         Array.Sort(lengths);
         var (shortest, longest) = (lengths[0], lengths[^1]);
         var width = Math.Max(1, (int)Math.Ceiling((longest - shortest + 1) / (double)bars));

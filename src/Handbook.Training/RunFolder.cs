@@ -1,6 +1,7 @@
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
+using Handbook.Data.Decontamination;
 using Handbook.Training.Checkpoints;
 using Handbook.Training.Events;
 using Handbook.Training.Metrics;
@@ -159,6 +160,17 @@ internal sealed class RunFolder : IRunObserver, IDisposable
 
     /// <summary>Writes <c>recipe.yaml</c>, the recipe with all its defaults: the run can be repeated from it alone.</summary>
     public void WriteRecipe(string yaml) => WholeFile.WriteText(Below("recipe.yaml"), yaml);
+
+    /// <summary>Writes <c>contaminated_rows.jsonl</c>, the rows that are left out because they hold texts of a test set; where there are none,
+    /// there is no such file.</summary>
+    public void WriteLeftOut(DecontaminationReport? report)
+    {
+        var path = Below("contaminated_rows.jsonl");
+        if (report is { Rows.Count: > 0 })
+            WholeFile.WriteText(path, report.ToText());
+        else
+            File.Delete(path);
+    }
 
     /// <summary>Opens a file of rows; what an earlier start wrote of <paramref name="firstStep"/> and later is dropped.</summary>
     /// <returns>Null where this one does not write.</returns>

@@ -1,5 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
+using Handbook.Data.Decontamination;
 using Handbook.Training.Metrics;
 
 namespace Handbook.Training;
@@ -29,6 +30,9 @@ internal sealed record RunInfo
 
     /// <summary>Data set → rows and tokens that were used of it.</summary>
     public IReadOnlyDictionary<string, string> DataRows { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>What comparing rows with reference sets came to; null where none was named.</summary>
+    public DecontaminationReport? Decontamination { get; init; }
 
     /// <summary>SHA-256 of the chat template's source; null where none is used.</summary>
     public string? TemplateHash { get; init; }
@@ -73,6 +77,15 @@ internal sealed record RunInfo
         ["engine"] = Engine,
         ["data_hashes"] = DataHashes,
         ["data_rows"] = DataRows,
+        ["decontamination"] = Decontamination is not { } report ? null : new Dictionary<string, object?>
+        {
+            ["against"] = report.Against,
+            ["texts"] = report.Texts,
+            ["train_rows"] = report.Train,
+            ["train_left_out"] = report.TrainLeftOut,
+            ["held_out_rows"] = report.HeldOut,
+            ["held_out_left_out"] = report.HeldOutLeftOut,
+        },
         ["template_hash"] = TemplateHash,
         ["tokenizer_hash"] = TokenizerHash,
         ["model_hash"] = ModelHash,

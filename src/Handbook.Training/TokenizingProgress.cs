@@ -14,10 +14,11 @@ internal sealed class TokenizingProgress(IWorkObserver observer) : IProgress<Tok
     {
         lock (_lock)
         {
-            if (_name != value.Name)
+            var name = $"{value.What} {value.Name}";
+            if (_name != name)
             {
                 _count?.Dispose();
-                (_name, _count) = (value.Name, observer.Began($"tokenizing {value.Name}", null, "rows"));
+                (_name, _count) = (name, observer.Began(name, null, "rows"));
             }
             _count!.Report(value.Rows);
             if (!value.Done)

@@ -24,8 +24,9 @@ public sealed class ValidateCommandTests : IDisposable
     {
         var outcome = Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--chat_template_path=t.jinja",
             "--tokenizer_name_or_path=tok");
-        _run.Refused(outcome, "not on this machine:", "model_name_or_path: someone/model-7b\n    looked for ", _run.At("someone/model-7b"),
-            "tokenizer_name_or_path: tok", "data set: someone/rows",
+        _run.Refused(outcome, "command line: error: model_name_or_path: someone/model-7b is not on this machine; looked for\n    ",
+            _run.At("someone/model-7b"), "      | --model_name_or_path=someone/model-7b\n      |                      ^^^^^^^^^^^^^^^^\n",
+            "tokenizer_name_or_path: tok is not on this machine", "dataset_name: someone/rows is not on this machine",
             "chat_template_path: t.jinja does not exist", "4 problems found; nothing was started.", "--keys-only");
         Assert.Equal(0, Validate("--model_name_or_path=someone/model-7b", "--dataset_name=someone/rows", "--keys-only").Code);
     }
@@ -36,7 +37,7 @@ public sealed class ValidateCommandTests : IDisposable
         var outcome = Validate("--learning_rate=-1", "--lerning_rate=2", "--model_name_or_path=someone/model-7b",
             "--dataset_name=someone/rows", "--max_length=0");
         _run.Refused(outcome, "learning_rate is -1, but must be 0 or greater", "--lerning_rate is not a key of a recipe", "max_length is 0",
-            "not on this machine:", "model_name_or_path: someone/model-7b", "data set: someone/rows",
+            "model_name_or_path: someone/model-7b is not on this machine", "dataset_name: someone/rows is not on this machine",
                 "5 problems found; nothing was started.");
         outcome = Validate("--learning_rate=fast", "--output_dir=model");
         _run.Refused(outcome, "learning_rate is \"fast\", not a number", "output_dir model is also the folder of model_name_or_path",
@@ -130,7 +131,7 @@ public sealed class ValidateCommandTests : IDisposable
         var found = _run.Handbook.Run(["validate", "r.yaml", "--chat_template_path=org/chat-3B"], TimeSpan.FromMinutes(1),
             new Dictionary<string, string> { ["HANDBOOK_MODELS"] = _run.At("models") });
         Assert.True(found.Code == 0, found.Error);
-        _run.Refused(Validate("--chat_template_path=org/chat-3B"), "chat_template_path: org/chat-3B\n    looked for",
+        _run.Refused(Validate("--chat_template_path=org/chat-3B"), "chat_template_path: org/chat-3B is not on this machine; looked for\n",
             _run.At("org/chat-3B"));
     }
 

@@ -3,7 +3,7 @@ using Handbook.Data.Mixing;
 
 namespace Handbook.Data.Tests;
 
-/// <summary>One data file is never trained on and held out at once, however often it is named.</summary>
+/// <summary>A row is never trained on and held out at once, in whichever files and however often it stands.</summary>
 public sealed class HeldOutRowsTests : IDisposable
 {
     private readonly TextMaker _files = new();
@@ -16,7 +16,7 @@ public sealed class HeldOutRowsTests : IDisposable
         var path = _files.Lines("a.jsonl", "a", 20);
         using var data = Load(0.2, new() { Id = path }, new() { Id = path, Weight = 0.5 });
         Check(data, held: 6);
-        Assert.Contains("because one data file is named more than once", Assert.Single(data.Remarks));
+        Assert.Equal("note: 3 of 24 training rows (12.5 %) are left out: the same rows are held out", Assert.Single(data.Remarks));
     }
 
     [Fact]
@@ -56,6 +56,27 @@ public sealed class HeldOutRowsTests : IDisposable
                 Dialect = MixtureDialect.Single,
                 Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }]
             }))).What);
+    }
+
+    [Fact]
+    public void A_held_out_row_is_not_trained_on_from_another_file_or_from_another_layout()
+    {
+        _files.Write("ds/test.jsonl", """{"text": "a-3"}""" + "\n" + """{"text": "new"}""" + "\n" + """{"text": "a-3"}""" + "\n");
+        _files.Lines("ds/train.jsonl", "a", 10);
+        using var data = TrainingData.Load(Options(new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }] }));
+        Check(data, held: 3);
+        Assert.Equal((9, "note: 1 of 10 training rows (10.0 %) are left out: the same rows are held out"), (data.Train.Count, Assert.Single(data.Remarks)));
+    }
+
+    [Fact]
+    public void A_row_that_is_taken_several_times_is_held_out_once_and_trained_on_never()
+    {
+        using var data = Load(0.2, new DatasetSpec { Id = _files.Lines("a.jsonl", "a", 20), Weight = 3 });
+        var (train, test) = (Texts(data.Train), Texts(data.Evaluation!));
+        Assert.Equal(test.Distinct(), test);
+        Assert.Empty(train.Intersect(test));
+        Assert.Equal(60, train.Length + 3 * test.Length);       // every copy is in one of the two
+        Assert.All(train.CountBy(text => text), text => Assert.Equal(3, text.Value));
     }
 
     [Fact]

@@ -43,11 +43,29 @@ public sealed class MixtureTests : IDisposable
     }
 
     [Fact]
-    public void Negative_shares_and_shares_above_one_are_refused()
+    public void Negative_shares_are_refused()
     {
-        Assert.Contains("its share is -0.3, but must be from 0 to 1\n  why: dataset fractions cannot be negative",
+        Assert.Contains("its share is -0.3, but must be 0 or greater\n  why: dataset fractions cannot be negative",
             Assert.Throws<InputException>(() => Load(Mixer(0.7, -0.3, 0))).Message);
-        Assert.Contains("its share is 1.5, but must be from 0 to 1", Assert.Throws<InputException>(() => Load(Mixer(1.5, 0, 0))).Message);
+        Assert.Contains("its share is Infinity", Assert.Throws<InputException>(() => Load(Mixer(double.PositiveInfinity, 0, 0))).Message);
+        Assert.Contains("a weight of 1E+20 takes ", Assert.Throws<InputException>(() => Load(Mixer(1e20, 0, 0))).Message);
+    }
+
+    [Fact] // 2.5 is all rows, all rows again, and the first half: then they are shuffled as one, as ever
+    public void The_mixer_takes_whole_passes_and_the_first_rows_once_more()
+    {
+        using var data = Load(Mixer(2.5, 0.1, 0));
+        string[] joined = [.. Names("a-train", 100), .. Names("a-train", 100), .. Names("a-train", 50), .. Names("b-train", 10)];
+        Assert.Equal(NumpyRandom.Permutation(260, 42).Select(i => joined[i]), Texts(data.Train));
+    }
+
+    [Fact] // the set's own shuffle, from the beginning again, and the shuffle of all
+    public void The_mixture_takes_whole_passes_of_its_shuffled_rows()
+    {
+        using var data = Load(Mixture(7, null, 1.3, 0, 0));
+        string[] once = [.. NumpyRandom.Permutation(100, 7).Select(i => $"a-train-{i}")];
+        string[] joined = [.. once, .. once.Take(30)];
+        Assert.Equal(NumpyRandom.Permutation(130, 7).Select(i => joined[i]), Texts(data.Train));
     }
 
     [Fact]

@@ -86,10 +86,14 @@ internal sealed record TokenSummary
     public double BadShare => BadCount == 0 ? 0 : (double)BadCount / (BadCount + UsedRows);
 }
 
-/// <summary>How far tokenising is.</summary>
+/// <summary>How far tokenising rows is, or comparing them.</summary>
 /// <param name="Name">The data set.</param>
 /// <param name="Rows">Rows read so far.</param>
 /// <param name="Tokens">Tokens written so far.</param>
 /// <param name="Share">Share of the source's bytes that has been read, 0 to 1.</param>
 /// <param name="Done">Whether this is the last word.</param>
-internal readonly record struct TokenizeProgress(string Name, long Rows, long Tokens, double Share, bool Done);
+internal readonly record struct TokenizeProgress(string Name, long Rows, long Tokens, double Share, bool Done)
+{
+    /// <summary>What happens to the rows.</summary>
+    public string What { get; init; } = "tokenizing";
+}

@@ -15,9 +15,9 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     public static List<MixturePart> Of(MixtureSpec mixture, bool evaluates, string? recipeFolder)
     {
         foreach (var spec in mixture.Datasets)
-            if (spec.Weight is < 0 or > 1)
-                throw new InputException($"{spec.Id}: its share is {spec.Weight}, but must be from 0 to 1",
-                    why: spec.Weight < 0 ? "dataset fractions cannot be negative" : "rows are taken once", fix: "use 1.0 for all rows");
+            if (spec.Weight is not (>= 0 and < double.PositiveInfinity))
+                throw new InputException($"{spec.Id}: its share is {spec.Weight}, but must be 0 or greater",
+                    why: "dataset fractions cannot be negative", fix: "use 1.0 for all rows once, 2.0 for all rows twice");
         var parts = new List<MixturePart>();
         switch (mixture.Dialect)
         {
@@ -67,7 +67,7 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
     /// <summary>The rows of the part that are needed, so that only they are tokenised.</summary>
     public RowSelection Select(MixtureSpec mixture, Func<long> count)
     {
-        if (IsTest || Spec.Weight == 1)
+        if (IsTest || Spec.Weight >= 1)
             return RowSelection.All;
         var rows = checked((int)count());
         if (mixture.Dialect != MixtureDialect.Mixture)
@@ -76,7 +76,7 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
             return new($"first {kept}", row => row < kept);
         }
         var wanted = new System.Collections.BitArray(rows);
-        foreach (var row in RowOrder.TakenSpan(rows, Spec.Weight, mixture.Seed))
+        foreach (var row in RowOrder.Taken(rows, Spec.Weight, mixture.Seed))
             wanted[row] = true;
         return new($"{Spec.Weight:R} of {rows} with seed {mixture.Seed}", row => wanted[(int)row]);
     }
@@ -88,8 +88,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         switch (mixture.Dialect)
         {
             case MixtureDialect.Mixer:
-                return (RowOrder.Mixer(Counts(isTest: false), mixture.Seed),
-                    parts.Exists(part => part.IsTest) ? RowOrder.Mixer(Counts(isTest: true), mixture.Seed) : null);
+                return (RowOrder.Mixer(counts, Weights(isTest: false), mixture.Seed),
+                    parts.Exists(part => part.IsTest) ? RowOrder.Mixer(counts, Weights(isTest: true), mixture.Seed) : null);
             case MixtureDialect.Mixture:
                 var rows = RowOrder.Mixture(counts, [.. parts.Select(part => part.Spec.Weight)], mixture.Seed);
                 if (mixture.TestSplitSize is not { } size)
@@ -100,11 +100,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         }
 
         // Parts of the other kind take part with no rows, so that numbers of parts stay what they are.
-        int[] Counts(bool isTest) =>
-            [.. parts.Select((part, i) => part.IsTest != isTest ? 0 : isTest ? counts[i] : RowOrder.Share(counts[i], part.Spec.Weight))];
+        double[] Weights(bool isTest) => [.. parts.Select(part => part.IsTest != isTest ? 0 : isTest ? 1 : part.Spec.Weight)];
 
-        RowRef[] InOrder(int part) =>
-            [.. Enumerable.Range(0, RowOrder.Share(counts[part], parts[part].IsTest ? 1 : parts[part].Spec.Weight))
-            .Select(row => new RowRef(part, row))];
+        RowRef[] InOrder(int part) => [.. RowOrder.InOrder(part, counts[part], parts[part].IsTest ? 1 : parts[part].Spec.Weight)];
     }
 }

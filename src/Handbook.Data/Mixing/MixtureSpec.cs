@@ -29,7 +29,7 @@ public sealed record DatasetSpec
     /// <summary>Columns to keep; null keeps all that the method reads.</summary>
     public IReadOnlyList<string>? Columns { get; init; }
 
-    /// <summary>Share of the rows to take; 1 takes all.</summary>
+    /// <summary>Share of the rows to take; 1 takes all, 2.5 all of them twice and half of them once more.</summary>
     public double Weight { get; init; } = 1.0;
 
     /// <summary>Our column name → the file's column name (e.g. <c>prompt: question</c>); null maps nothing.</summary>

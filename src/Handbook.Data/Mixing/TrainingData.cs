@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Data.Cache;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Formats;
 using Handbook.Data.Sources;
 using Handbook.Data.Tokenizing;
@@ -75,6 +76,9 @@ public sealed record TrainingDataOptions
     /// <summary>The folder beside which data sets are looked up.</summary>
     public string? RecipeFolder { get; init; }
 
+    /// <summary>Texts that must be neither trained nor evaluated on.</summary>
+    public DecontaminationOptions Decontamination { get; init; } = new();
+
     /// <summary>Columns that are known to have no effect.</summary>
     internal IReadOnlyList<string> Annotations { get; init; } = [];
 
@@ -116,6 +120,9 @@ public sealed class TrainingData : IDisposable
 
     /// <summary>What became of each data set, for the log.</summary>
     internal IReadOnlyList<SourceReport> Sources { get; private set; } = [];
+
+    /// <summary>What comparing rows with reference sets came to; null where there are none.</summary>
+    internal DecontaminationReport? Decontamination { get; private set; }
 
     /// <summary>Lines for the log about how rows are read.</summary>
     public IReadOnlyList<string> Remarks { get; private set; } = [];
@@ -171,13 +178,15 @@ public sealed class TrainingData : IDisposable
             RequireUsable(report, options.MaxBadRows);
 
         var (train, test) = MixturePart.Order(options.Mixture, parts, [.. _stores.Select(store => checked((int)store.Summary.SourceRows))]);
+        if (options.Decontamination.Against.Count > 0)
+            (train, test) = Decontaminate((train, test), parts, options, remarks, progress, cancel);
         if (test is not null)
         {
-            train = HeldOutRows.Without((train, test), [.. _sources.Select(source => source.Rows)],
-                options.Mixture.Dialect != MixtureDialect.Single, options.Cache.HashOf, out var left);
-            if (left > 0)
-                remarks.Add($"note: {left:N0} training rows are left out: they are held out as well, because one data file is named "
-                    + "more than once");
+            var before = train.Length;
+            train = HeldOutRows.Without((train, test), _stores);
+            if (before > train.Length)
+                remarks.Add($"note: {before - train.Length:N0} of {before:N0} training rows ({(double)(before - train.Length) / before:P1}) are left "
+                    + "out: the same rows are held out");
         }
         Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
@@ -189,6 +198,29 @@ public sealed class TrainingData : IDisposable
             EvaluationSamples = testRows.Count;
             Evaluation = Laid(testRows, options.EvaluationPacking, options);
         }
+    }
+
+    /// <summary>The order without rows that hold a reference text.</summary>
+    private (RowRef[] Train, RowRef[]? Test) Decontaminate((RowRef[] Train, RowRef[]? Test) order, List<MixturePart> parts,
+        TrainingDataOptions options, List<string> remarks, IProgress<TokenizeProgress>? progress, CancellationToken cancel)
+    {
+        var check = new ContaminationCheck(options.Decontamination, ReferenceSet.Load(options.Decontamination, options.RecipeFolder));
+        remarks.AddRange(check.Notes);
+        var found = parts.Select((part, i) => check.In(_sources[i].Rows, _sources[i].Reader, options.Tokenizer,
+            part.Select(options.Mixture, () => options.Cache.CountOf(_sources[i].Rows)), options.Cache, options.Threads, progress, cancel)).ToArray();
+        var (train, test) = (Clean(order.Train), order.Test is null ? null : Clean(order.Test));
+        Decontamination = new(check.Against, check.Texts, order.Train.Length, order.Train.Length - train.Length,
+            order.Test?.Length ?? 0, (order.Test?.Length ?? 0) - (test?.Length ?? 0),
+            [.. LeftOut(order.Train, isHeldOut: false), .. LeftOut(order.Test ?? [], isHeldOut: true)]);
+        remarks.Add(Decontamination.Line);
+        return train.Length > 0 || order.Train.Length == 0 ? (train, test)
+            : throw new InputException($"every row to train on holds a text of {check.Against}", "a test set that was trained on tests nothing",
+                "name other data, or remove the set from decontaminate.against");
+
+        RowRef[] Clean(RowRef[] rows) => [.. rows.Where(row => !found[row.Source].ContainsKey(row.Row))];
+
+        IEnumerable<LeftOutRow> LeftOut(RowRef[] rows, bool isHeldOut) => rows.Distinct().Where(row => found[row.Source].ContainsKey(row.Row))
+            .Select(row => new LeftOutRow(parts[row.Source].Name, isHeldOut, found[row.Source][row.Row]));
     }
 
     /// <summary>The rows of a part, and what reads and tokenises them; whatever is wrong with all of them is told here.</summary>

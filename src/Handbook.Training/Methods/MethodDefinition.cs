@@ -3,6 +3,7 @@ using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Base.Progress;
 using Handbook.Data;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Formats;
 using Handbook.Data.Tokenizing;
 using Handbook.Models;
@@ -61,10 +62,15 @@ internal abstract class MethodDefinition
         {
             yield return ("learning_rate", 5e-5, KeySource.Dialect);
             yield return ("logging_steps", new StepInterval(500), KeySource.Dialect);
+            if (DecontaminatesFirstRevision)
+                yield return ("decontaminate", DecontaminationOptions.FirstRevision, KeySource.Dialect);
         }
         else if (LearningRate(written) is { } rate)
             yield return ("learning_rate", rate, KeySource.Method);
     }
+
+    /// <summary>Whether recipes with <c>dataset_mixer</c> leave out rows that hold texts of HumanEval, as the scripts of that time did.</summary>
+    protected virtual bool DecontaminatesFirstRevision => false;
 
     /// <summary>Reports what must not be among its keys.</summary>
     public virtual void Check(MethodOptions run, Diagnostics report)

@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Data;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Training.Methods;
@@ -11,7 +12,7 @@ namespace Handbook.Training.Plans;
 public sealed record DataOptions
 {
     /// <summary>Data sets and the share of each to use, as a map from name or path to fraction (the older way; see
-    /// <c>dataset_mixture</c>).</summary>
+    /// <c>dataset_mixture</c>): 0.5 is the first half of the rows, 2.5 all of them twice and the first half once more.</summary>
     [Key(Aliases = ["datasets_mixer"])]
     public IReadOnlyDictionary<string, double>? DatasetMixer { get; init; }
 
@@ -102,6 +103,10 @@ public sealed record DataOptions
     /// <summary>The side on which too long rows are cut: <c>right</c> or <c>left</c>; null cuts on the right.</summary>
     [Key(Elsewhere = "truncation_mode says which end is kept")]
     public TruncationSide? TruncationSide { get; init; }
+
+    /// <summary>Leaves out rows that hold texts of a test set, in training and evaluation alike: <c>{against: [{id: human-eval}]}</c>;
+    /// <c>{against: []}</c> compares nothing.</summary>
+    public DecontaminationOptions Decontaminate { get; init; } = new();
 
     /// <summary>Threads that read and tokenise rows; null or more than the machine's cores uses every core.</summary>
     [Key(Aliases = ["preprocessing_num_workers"])]
@@ -204,9 +209,9 @@ public sealed record DataOptions
                 fix: $"keep one of {string.Join(", ", given)}");
 
         foreach (var (id, fraction) in DatasetMixer ?? new Dictionary<string, double>())
-            if (fraction < 0 || fraction > 1)
-                report.Error($"dataset_mixer.{id}", $"is {fraction}, but is a share of the rows between 0 and 1",
-                    fix: "use 1.0 for all rows");
+            if (fraction < 0)
+                report.Error($"dataset_mixer.{id}", $"is {fraction}, but must be 0 or greater",
+                    why: "dataset fractions cannot be negative", fix: "use 1.0 for all rows once, 2.0 for all rows twice");
         if (DatasetMixer is { Count: 0 })
             report.Error("dataset_mixer", "names no data set", fix: "add an entry such as `data/rows.jsonl: 1.0`");
         if (DatasetMixer is not null && DatasetConfigs is not null && DatasetConfigs.Count != DatasetMixer.Count)
@@ -227,6 +232,7 @@ public sealed record DataOptions
             report.Error("dataset_config", "is given without dataset_name",
                 fix: "write `config` in the dataset_mixture entry, or dataset_configs with dataset_mixer");
         DatasetMixture?.Validate(report);
+        Decontaminate.Validate(report);
     }
 }
 

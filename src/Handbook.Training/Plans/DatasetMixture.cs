@@ -22,9 +22,9 @@ public sealed record DatasetMixture
         {
             if (Datasets[i].Id.Length == 0)
                 report.Error($"dataset_mixture.datasets.{i}", "has no id", fix: "add `id: path/to/rows.jsonl`");
-            if (Datasets[i].Weight is < 0 or > 1)
-                report.Error($"dataset_mixture.datasets.{i}.weight",
-                    $"is {Datasets[i].Weight}, but is a share of the rows between 0 and 1", fix: "use 1.0 for all rows");
+            if (Datasets[i].Weight < 0)
+                report.Error($"dataset_mixture.datasets.{i}.weight", $"is {Datasets[i].Weight}, but must be 0 or greater",
+                    fix: "use 1.0 for all rows once, 2.0 for all rows twice");
         }
         var columns = Datasets.Where(entry => entry.Columns is not null)
             .Select(entry => string.Join(", ", entry.Columns!.Order(StringComparer.Ordinal))).Distinct().ToArray();
@@ -53,7 +53,7 @@ public sealed record DatasetEntry
     /// <summary>Columns to keep; null keeps all.</summary>
     public IReadOnlyList<string>? Columns { get; init; }
 
-    /// <summary>Share of the rows to take.</summary>
+    /// <summary>Share of the rows to take: 0.5 is half of them, 2.5 all of them twice and half of them once more.</summary>
     public double Weight { get; init; } = 1.0;
 
     /// <summary>Columns of this set with other names, as a map from our name to theirs.</summary>

@@ -82,6 +82,7 @@ internal static class RowPlan
             Threads = data.DatasetNumProc,
             RecipeFolder = run.Folder,
             Annotations = run.Annotations,
+            Decontamination = data.Decontaminate,
         };
     }
 

@@ -3,6 +3,7 @@ using System.Globalization;
 using System.Reflection;
 using System.Text;
 using Handbook.Base.Keys;
+using Handbook.Data.Decontamination;
 using Handbook.Training;
 
 namespace Handbook.Training.Plans;
@@ -36,9 +37,9 @@ internal static class YamlWriter
             case IDictionary { Count: > 0 } map:
                 return "\n" + string.Join('\n', Entries(map).Select(entry =>
                     $"{margin}{Text(entry.Key)}:{Block(entry.Value, indent + 2)}"));
-            case DatasetMixture mixture:
-                return "\n" + string.Join('\n', Properties(mixture).Select(p => p.Value is IReadOnlyList<DatasetEntry> entries
-                    ? $"{margin}{p.Key}:\n{string.Join('\n', entries.Select(entry => $"{margin}  - {Flow(entry)}"))}"
+            case DatasetMixture or DecontaminationOptions { Against.Count: > 0 }:
+                return "\n" + string.Join('\n', Properties(value).Select(p => p.Value is IEnumerable entries and not string
+                    ? $"{margin}{p.Key}:\n{string.Join('\n', entries.Cast<object>().Select(entry => $"{margin}  - {Flow(entry)}"))}"
                     : $"{margin}{p.Key}: {Flow(p.Value)}"));
             default:
                 return $" {Flow(value)}";

@@ -154,21 +154,22 @@ public static class KeyReference
 
     private static (string Name, string Type, string Default, string Meaning)[] Inner(RecipeKey key, bool code = false)
     {
-        if (key.Property is null || key.Type.Namespace != typeof(DatasetMixture).Namespace || key.Type.IsEnum || key.Type.IsValueType)
-            return [];
-        return [.. Of(key.Type, "")];
+        return key.Property is null || !IsRecord(key.Type) ? [] : [.. Of(key.Type, "")];
+
+        static bool IsRecord(Type type) => type.Namespace?.StartsWith("Handbook.", StringComparison.Ordinal) == true && !type.IsEnum
+            && !type.IsValueType;
 
         IEnumerable<(string, string, string, string)> Of(Type type, string prefix)
         {
             var defaults = Activator.CreateInstance(type);
-            foreach (var property in type.GetProperties())
+            foreach (var property in type.GetProperties(BindingFlags.Public | BindingFlags.Instance))
             {
                 var name = prefix + RecipeNames.Key(property.Name);
                 var meaning = KeyConditions.Of($"{key.Name}.{name}")
                     .Aggregate(KeyDocs.Summary(property, code), (said, condition) => $"{said} {Effect(condition, code)}");
                 yield return (name, RecipeBinder.Described(property.PropertyType), YamlWriter.Flow(property.GetValue(defaults)), meaning);
-                if (property.PropertyType == typeof(IReadOnlyList<DatasetEntry>))
-                    foreach (var inner in Of(typeof(DatasetEntry), name + "[]."))
+                if (RecipeBinder.IsList(property.PropertyType) && property.PropertyType.GenericTypeArguments[0] is var entry && IsRecord(entry))
+                    foreach (var inner in Of(entry, name + "[]."))
                         yield return inner;
             }
         }

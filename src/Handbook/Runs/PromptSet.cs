@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Data.Cache;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -30,6 +31,8 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             new SortedDictionary<string, (int Count, string First, string? Fix)>(StringComparer.Ordinal));
         var noted = new SortedDictionary<string, NotedRows>(StringComparer.Ordinal);
         var seen = 0;
+        var check = recipe.Data.Decontaminate is { Against.Count: > 0 } rules ? new ContaminationCheck(rules, ReferenceSet.Load(rules, folder)) : null;
+        var contaminated = 0;
         foreach (var at in MixturePart.Order(recipe.Mixture, parts, [.. rows.Select(part => part.Length)]).Train)
         {
             if (prompts.Count >= most)
@@ -37,6 +40,11 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             var row = rows[at.Source][at.Row];
             if (row.Problem?.Reason == PlainTextFile.BlankLine)
                 continue;
+            if (row.Problem is null && check?.Find(RowTexts.AsLearnt(row.Value)) is not null)
+            {
+                contaminated++;
+                continue;
+            }
             seen++;
             var problem = row.Problem;
             if (problem is null && readers[at.Source].Prompt(row.Value, out problem, system) is { } asked
@@ -65,7 +73,9 @@ internal sealed record PromptSet(IReadOnlyList<Prompt> Prompts, IReadOnlyDiction
             foreach (var prompt in prompts)
                 NumberMatchScorer.Expected(prompt.Expected!, prompt.Place);
         return new(prompts, dropped.ToDictionary(entry => entry.Key, entry => entry.Value.Count),
-            [.. sources.SelectMany(source => source.Remarks).Distinct(), .. noted.Values.Select(rows => $"note: {rows.Line}")]);
+            [.. sources.SelectMany(source => source.Remarks).Distinct(),
+                .. check is null ? [] : check.Notes.Append($"decontamination against {check.Against}: {contaminated:N0} of {seen + contaminated:N0} prompts "
+                    + $"are left out: they hold one of the {check.Texts:N0} reference texts"), .. noted.Values.Select(rows => $"note: {rows.Line}")]);
     }
 
     private static string? Expected(SourceRow row, string? named, out RowProblem? problem)

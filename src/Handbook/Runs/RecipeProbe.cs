@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Data;
 using Handbook.Data.Cache;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Formats;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
@@ -23,6 +24,11 @@ using Handbook.Training.Schedules;
 
 namespace Handbook.Runs;
 
+/// <summary>Something that would stop a run.</summary>
+/// <param name="Key">The key of the recipe that names what is wrong, dotted below maps and lists.</param>
+/// <param name="Problem">What is wrong.</param>
+public sealed record ProbeProblem(string Key, InputException Problem);
+
 /// <summary>Looks at everything that a run would need, without training or writing: model, tokenizer, template, the first rows of the
 /// data, the output folder.</summary>
 public sealed class RecipeProbe
@@ -32,8 +38,8 @@ public sealed class RecipeProbe
 
     private readonly Recipe _recipe;
     private readonly string? _recipeFolder;
-    private readonly List<InputException> _problems = [];
-    private readonly List<string> _absent = [];
+    private readonly List<ProbeProblem> _problems = [];
+    private readonly List<(string Key, string What, IReadOnlyList<string> Places)> _absent = [];
     private readonly List<string> _warnings = [];
     private Tokenizer? _tokenizer;
     private readonly List<string> _notes = [];
@@ -49,11 +55,11 @@ public sealed class RecipeProbe
         _recipeFolder = recipe.Folder;
     }
 
-    /// <summary>What would stop the run, each with its cure.</summary>
-    public IReadOnlyList<InputException> Problems => _problems;
+    /// <summary>What would stop the run, each with its cure and the key that names it.</summary>
+    public IReadOnlyList<ProbeProblem> Problems => _problems;
 
     /// <summary>Models and data sets that are not on this machine, each with the places where it was looked for.</summary>
-    public IReadOnlyList<string> Absent => _absent;
+    public IReadOnlyList<(string Key, string What, IReadOnlyList<string> Places)> Absent => _absent;
 
     /// <summary>What keys mean for the model that is named.</summary>
     public IReadOnlyList<string> Notes => _notes;
@@ -76,12 +82,12 @@ public sealed class RecipeProbe
         probe.Data();
         probe.Endpoints();
         if (recipe.Definition.IsPipeline)
-            probe.Try(new RejectionPlace(recipe).Require);
+            probe.Try("output_dir", new RejectionPlace(recipe).Require);
         else
         {
-            probe.Try(() => OutputPlace.Require(recipe));
+            probe.Try("output_dir", () => OutputPlace.Require(recipe));
             if (!isDraft)
-                probe.Try(probe.EarlierRun);
+                probe.Try(recipe.Training.ResumeFromCheckpoint is null ? "output_dir" : "resume_from_checkpoint", probe.EarlierRun);
         }
         return probe;
     }
@@ -91,9 +97,9 @@ public sealed class RecipeProbe
         foreach (var (key, name) in RecipePaths.Of(_recipe)
             .Where(path => path.Key.EndsWith("_name_or_path", StringComparison.Ordinal) && KeyEffects.Unmet(_recipe, path.Key) is null))
             if (!IsThere(name))
-                NoteAbsent($"{key}: {name}", name, ModelFolder.LookedFor(name));
+                NoteAbsent(key, name, ModelFolder.LookedFor(name));
             else if (!key.StartsWith("tokenizer", StringComparison.Ordinal))
-                Try(() =>
+                Try(key, () =>
                 {
                     if (key == "adapter_name_or_path")
                     {
@@ -132,13 +138,13 @@ public sealed class RecipeProbe
     /// <summary>Whether a name means a folder that is there, or there is none; what is absent is told of by itself.</summary>
     private bool IsThere(string? name) => name is null || ModelFolder.Locate(name) is not null && !_elsewhere.Contains(name);
 
-    private void Tokenizer() => Try(() =>
+    private void Tokenizer() => Try(_recipe.Model.TokenizerNameOrPath is null ? "model_name_or_path" : "tokenizer_name_or_path", () =>
     {
         if (_recipe.Data.ChatTemplatePath is { } template && (RowPlan.TemplatePlace(_recipe) is null || _elsewhere.Contains(template)))
         {
             if (!HubCache.IsName(template) || Path.HasExtension(template) && Path.GetExtension(template) is ".jinja" or ".txt")
                 throw new InputException($"chat_template_path: {template} does not exist", fix: "name a .jinja file or a model folder");
-            NoteAbsent($"chat_template_path: {template}", template, RowPlan.TemplatePlaces(_recipe));
+            NoteAbsent("chat_template_path", template, RowPlan.TemplatePlaces(_recipe));
             return;
         }
         if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()))
@@ -166,19 +172,32 @@ public sealed class RecipeProbe
             if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null && !_elsewhere.Contains(set.Id))
                 here.Add(set);
             else
-                NoteAbsent($"data set: {set.Id}", set.Id, DatasetPath.Places(set, _recipeFolder));
+                NoteAbsent(SourceKey(set), set.Id, DatasetPath.Places(set, _recipeFolder));
         if (here.Count == 0)
             return;
         List<MixturePart> parts = [];
-        Try(() => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
+        Try(SourceKey(), () => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
         if (HeldOutRows.Remark(mixture, parts, _recipeFolder) is { } remark)
             _remarks.Add(remark);
         foreach (var part in parts)
-            Try(() => Rows(part));
+            Try(SourceKey(part.Spec), () => Rows(part));
+        foreach (var (i, reference) in _recipe.Data.Decontaminate.Against.Index())
+            Try($"decontaminate.against.{i}.id", () => ReferenceSet.Load(reference, _recipe.Data.Decontaminate, _recipeFolder));
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
-            Try(() => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
+            Try(SourceKey(), () => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
         if (_recipe.Definition.IsPipeline && here.Count == mixture.Datasets.Count)
-            Try(() => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
+            Try(SourceKey(), () => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
+    }
+
+    /// <summary>The key that names the data, or one data set of several.</summary>
+    private string SourceKey(DatasetSpec? set = null)
+    {
+        if (_recipe.Data.DatasetMixer is not null)
+            return set is null ? "dataset_mixer" : $"dataset_mixer.{set.Id}";
+        if (_recipe.Data.DatasetMixture is not { Datasets: var sets })
+            return "dataset_name";
+        var at = set is null ? -1 : sets.ToList().FindIndex(entry => entry.Id == set.Id && entry.Config == set.Config && entry.Split == set.Split);
+        return at < 0 ? "dataset_mixture" : $"dataset_mixture.datasets.{at}.id";
     }
 
     private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)
@@ -253,7 +272,7 @@ public sealed class RecipeProbe
     private void Endpoints()
     {
         foreach (var options in ScorerSet.Endpoints(_recipe))
-            Try(() =>
+            Try(_recipe.Definition.IsPipeline ? "sample_base_url" : "judge_base_url", () =>
             {
                 var endpoint = new ChatEndpoint(options);
                 if (EndpointAddress.Silent(endpoint.Address, s_reach) is { } reason)
@@ -277,7 +296,7 @@ public sealed class RecipeProbe
     private void Hub()
     {
         IReadOnlyList<HubNeed> needs = [];
-        Try(() => needs = HubNeed.Of(_recipe));
+        Try("model_name_or_path", () => needs = HubNeed.Of(_recipe));
         using var fetch = new HubFetch(RunObservers.None, HubSettings.Of(_recipe));
         foreach (var need in needs)
             try
@@ -292,21 +311,20 @@ public sealed class RecipeProbe
             catch (InputException problem)
             {
                 _elsewhere.Add(need.AskedFor);
-                _problems.Add(problem);
+                _problems.Add(new(RecipeKeys.Find(problem.What.Split(' ', ':')[0])?.Name ?? "model_name_or_path", problem));
             }
     }
 
     /// <summary>Notes what is not on this machine, unless the hub was asked about it, which has told already.</summary>
-    private void NoteAbsent(string what, string name, IEnumerable<string> places)
+    private void NoteAbsent(string key, string what, IEnumerable<string> places)
     {
-        if (_elsewhere.Contains(name))
-            return;
-        var line = $"{what}\n    looked for {string.Join("\n               ", places)}";
-        if (!_absent.Contains(line))
-            _absent.Add(line);
+        if (!_elsewhere.Contains(what) && !_absent.Exists(known => known.Key == key && known.What == what))
+            _absent.Add((key, what, [.. places]));
     }
 
-    private void Try(Action look)
+    /// <param name="key">The key that names what is looked at.</param>
+    /// <param name="look">Looks at it.</param>
+    private void Try(string key, Action look)
     {
         try
         {
@@ -314,8 +332,9 @@ public sealed class RecipeProbe
         }
         catch (Exception error) when ((error as InputException ?? FileProblem.Explain(error)) is { } problem)
         {
-            if (!_problems.Exists(known => known.Message == problem.Message))
-                _problems.Add(problem);
+            // Most messages about what a key says begin with the key.
+            if (!_problems.Exists(known => known.Problem.Message == problem.Message))
+                _problems.Add(new(RecipeKeys.Find(problem.What.Split(' ', ':')[0])?.Name ?? key, problem));
         }
         catch (Exception error) when (_isDraft
             && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)

@@ -17,11 +17,12 @@ internal static class RunRecord
 {
     private const string Weights = "model.safetensors";
 
-    /// <summary>Writes <c>recipe.yaml</c> and <c>run.json</c>.</summary>
+    /// <summary>Writes <c>recipe.yaml</c>, <c>run.json</c>, and the rows that are left out for what they hold.</summary>
     public static void Begin(RunFolder folder, RunSetup setup)
     {
         var (recipe, start, plan, data) = (setup.Recipe, setup.Start, setup.Plan, setup.Rows.Data);
         folder.WriteRecipe(Repeatable(recipe).ToYaml());
+        folder.WriteLeftOut(data.Decontamination);
         folder.WriteRunInfo(new RunInfo
         {
             Method = recipe.MethodName,
@@ -34,6 +35,7 @@ internal static class RunRecord
             DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
             DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title,
                 source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
+            Decontamination = data.Decontamination,
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
             ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(plan.ModelFolder),

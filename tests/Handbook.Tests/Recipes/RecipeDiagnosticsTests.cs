@@ -213,7 +213,7 @@ public sealed class RecipeDiagnosticsTests
     public void A_wrong_value_is_told(string lines, string message) => Has(RecipeFile.Good + lines + "\n", message);
 
     [Theory]
-    [InlineData("dataset_mixer: {d: -0.5}\n", "dataset_mixer.d is -0.5, but is a share of the rows between 0 and 1")]
+    [InlineData("dataset_mixer: {d: -0.5}\n", "dataset_mixer.d is -0.5, but must be 0 or greater")]
     [InlineData("dataset_mixer: {d: lots}\n", "dataset_mixer.d is \"lots\", not a number")]
     [InlineData("dataset_mixer: {}\n", "dataset_mixer names no data set")]
     [InlineData("dataset_mixer: {a: 1, b: 1}\ndataset_configs: [x]\n", "dataset_configs has 1 names for 2 data sets")]

@@ -74,7 +74,7 @@ public sealed class AdapterResumeTests : IDisposable
         var error = Assert.Throws<InputException>(() => _runs.Train("dpo", "later", keys));
         Assert.Equal($"adapter_name_or_path: {_runs["a"]} has other weights ({now}) than when the run began ({begun})", error.What);
         Assert.Contains("--fresh=true", error.Fix);
-        Assert.Equal(error.What, Assert.Single(RecipeProbe.Of(_runs.Recipe("dpo", "later", keys)).Problems).What);
+        Assert.Equal(error.What, Assert.Single(RecipeProbe.Of(_runs.Recipe("dpo", "later", keys)).Problems).Problem.What);
         Assert.Empty(RecipeProbe.Of(_runs.Recipe("dpo", "anew", keys)).Problems);
 
         // without a reference nothing of it is read again
@@ -94,7 +94,7 @@ public sealed class AdapterResumeTests : IDisposable
         _runs.CutAfter("whole", "cut", 2);
         Assert.Empty(RecipeProbe.Of(_runs.Recipe("cpt", "cut", keys)).Problems);
         _runs.Train("cpt", "a", "lora_r: 2", "learning_rate: 0.1", "fresh: true");
-        var told = Assert.Single(RecipeProbe.Of(_runs.Recipe("cpt", "cut", keys)).Problems);
+        var told = Assert.Single(RecipeProbe.Of(_runs.Recipe("cpt", "cut", keys)).Problems).Problem;
         Assert.Equal(Assert.Throws<InputException>(() => _runs.Train("cpt", "cut", keys)).Message, told.Message);
     }
 

@@ -45,7 +45,7 @@ public sealed class PromptSetTests : IDisposable
         Assert.True(Recipe.Load(new FileInfo(_folder["r.yaml"]), [], TrainingMethod.Grpo).TryGet(out var grpo, out var diagnostics),
             diagnostics.ToString());
         Assert.EndsWith("rows.jsonl:91: number_match: the right answer holds no number: \"four\"",
-            Assert.Single(Handbook.Runs.RecipeProbe.Of(grpo).Problems).What);
+            Assert.Single(Handbook.Runs.RecipeProbe.Of(grpo).Problems).Problem.What);
         Assert.Equal(2, Load("""{"prompt": "2 + 2?", "answer": "#### ４"}""", "reward_funcs: number_match").Prompts.Count);
     }
 

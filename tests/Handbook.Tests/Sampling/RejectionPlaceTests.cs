@@ -31,7 +31,7 @@ public sealed class RejectionPlaceTests
         var before = Files(folder[place]);
         var recipe = folder.Recipe(Trained, place);
         Assert.Contains(message, Assert.Throws<InputException>(() => RejectionRun.Run(recipe)).What);
-        Assert.Contains(RecipeProbe.Of(recipe).Problems, problem => problem.What.Contains(message, StringComparison.Ordinal));
+        Assert.Contains(RecipeProbe.Of(recipe).Problems, problem => problem.Problem.What.Contains(message, StringComparison.Ordinal));
         Assert.Equal(before, Files(folder[place]));
     }
 

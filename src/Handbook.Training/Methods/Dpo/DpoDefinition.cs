@@ -22,6 +22,8 @@ internal sealed class DpoDefinition : PreferenceDefinition
             nameof(PreferenceOptions.Tools),
     ];
 
+    protected override bool DecontaminatesFirstRevision => true;
+
     public override Type Losses => typeof(DpoLossType);
 
     public override bool BalancesExperts => true;

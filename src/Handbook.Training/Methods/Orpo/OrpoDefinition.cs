@@ -15,6 +15,8 @@ internal sealed class OrpoDefinition : PreferenceDefinition
 
     protected override string? UsualLoss => null;
 
+    protected override bool DecontaminatesFirstRevision => true;
+
     protected override bool AddsBegin => true;
 
     public override IPreferenceObjective Objective(PreferenceOptions options) => new OrpoObjective(options);

@@ -11,6 +11,8 @@ internal sealed class SftDefinition : TextDefinition
 
     public override RowUse Use => RowUse.FineTuning;
 
+    protected override bool DecontaminatesFirstRevision => true;
+
     public override Type Losses => typeof(SftLossType);
 
     public override IReadOnlyList<string> Keys =>
