@@ -10,6 +10,17 @@ namespace Handbook.Training.Methods;
 /// <remarks>Only the rows that have a target go through the head; nothing is as wide as the vocabulary for longer than a tile.</remarks>
 internal static class TokenLogProbs
 {
+    /// <summary>Bytes of the logits that are computed at once.</summary>
+    /// <param name="targets">How many targets there are.</param>
+    /// <param name="vocabulary">V.</param>
+    /// <param name="size">Bytes of a logit.</param>
+    public static long ChunkBytes(long targets, long vocabulary, int size) => LinearLogProb.ChunkRows(targets, vocabulary, size) * vocabulary * size;
+
+    /// <summary>Bytes of the logits that wait for a loss that needs log-probabilities first.</summary>
+    /// <inheritdoc cref="ChunkBytes"/>
+    public static long WaitingBytes(long targets, long vocabulary, int size) =>
+        targets * vocabulary * size is var all && all <= LinearLogProb.KeptBytes ? all : ChunkBytes(targets, vocabulary, size);
+
     /// <summary>log p of each target; its derivative is the caller's to give where it learns.</summary>
     /// <param name="places">Rows of the stream, one for each target; a row may come twice.</param>
     /// <param name="targets">The token that follows each.</param>

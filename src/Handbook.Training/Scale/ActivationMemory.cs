@@ -2,6 +2,7 @@ using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Training.Methods;
 
 namespace Handbook.Training.Scale;
 
@@ -103,14 +104,11 @@ internal readonly record struct ActivationMemory(long Layers, long Ends, long He
     }
 
     private static long ChunkBytes(DecoderConfig config, ParameterPlan plan, long rows) =>
-        LinearLogProb.ChunkRows(rows, config.VocabularySize, plan.Compute.Size) * config.VocabularySize * plan.Compute.Size;
+        TokenLogProbs.ChunkBytes(rows, config.VocabularySize, plan.Compute.Size);
 
-    private static long LogitBytes(DecoderConfig config, ParameterPlan plan, long rows, bool keepsLogits)
-    {
-        var chunk = ChunkBytes(config, plan, rows);
-        var all = rows * config.VocabularySize * plan.Compute.Size;
-        return keepsLogits ? all <= LinearLogProb.KeptBytes ? all : chunk : chunk + rows * config.TableSize * plan.Compute.Size;
-    }
+    private static long LogitBytes(DecoderConfig config, ParameterPlan plan, long rows, bool keepsLogits) => keepsLogits
+        ? TokenLogProbs.WaitingBytes(rows, config.VocabularySize, plan.Compute.Size)
+        : ChunkBytes(config, plan, rows) + rows * config.TableSize * plan.Compute.Size;
 
     /// <summary>Which weights need what they read for the way back, and what adapters keep beside.</summary>
     private sealed class Readers(ParameterPlan plan)
