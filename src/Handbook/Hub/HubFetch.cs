@@ -2,7 +2,6 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Data.Sources;
-using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Recipes;
 
@@ -175,10 +174,7 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         HubCache.CommitOf(repository.Folder, repository.Revision) is { } known && HubCache.IsCommit(known) ? new(Client, repository, known)
             : await HubSnapshot.Open(Client, repository, cancel).ConfigureAwait(false);
 
-    public void Dispose()
-    {
-        _client?.Dispose();
-    }
-
     private HubClient Client => _client ??= new(_settings);
+
+    public void Dispose() => _client?.Dispose();
 }
