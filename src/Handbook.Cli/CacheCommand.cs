@@ -21,7 +21,8 @@ internal static class CacheCommand
     {
         s_kind.AcceptOnly("model", "dataset");
         var command = new Command("cache", "Show what was downloaded from the hub, with its size and its last use\n\n"
-            + "It is the folder that the Python libraries share: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub.\n\nExamples:\n"
+            + "It is the folder that the Python libraries share: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub.\n\n"
+            + "Examples:\n"
             + "  handbook cache\n"
             + "  handbook cache verify                              compare every content with its hash\n"
             + "  handbook cache delete HuggingFaceTB/SmolLM2-135M\n"

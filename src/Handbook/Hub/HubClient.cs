@@ -31,8 +31,8 @@ internal sealed partial class HubClient : IDisposable
         using var response = await Http.Send(() => new(HttpMethod.Get, "api/whoami-v2"), "the token", cancel).ConfigureAwait(false);
         var json = await Http.Json(response, "whoami", cancel).ConfigureAwait(false);
         var token = Part(Part(json, "auth"), "accessToken");
-        return new(Text(json, "name", "whoami"), [.. (Part(json, "orgs") as JsonArray ?? []).Select(entry => MaybeText(entry, "name")).OfType<string>()],
-            MaybeText(token, "displayName"), MaybeText(token, "role"));
+        var organizations = (Part(json, "orgs") as JsonArray ?? []).Select(entry => MaybeText(entry, "name")).OfType<string>();
+        return new(Text(json, "name", "whoami"), [.. organizations], MaybeText(token, "displayName"), MaybeText(token, "role"));
     }
 
     /// <summary>The commit that a revision is.</summary>
@@ -129,7 +129,8 @@ internal sealed partial class HubClient : IDisposable
         return new HubFile(Text(entry, "path", about), size, Text(entry, "oid", about), sha256).Checked(about);
     }
 
-    private static string RequireCommit(string? commit, HubRepository repository) => commit is not null && HubCache.IsCommit(commit) ? commit
+    private static string RequireCommit(string? commit, HubRepository repository) => commit is not null && HubCache.IsCommit(commit)
+        ? commit
         : throw new HubException(HubProblem.Protocol,
             $"{About(repository)}: the hub does not say which commit {repository.Revision} is", null,
             "look whether HF_ENDPOINT is the address of a hub, and whether a proxy stands between");

@@ -68,16 +68,16 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         {
             return Asked(need, cancel).GetAwaiter().GetResult();
         }
-        catch (HubException problem) when ((problem.MayPass || need is DatasetNeed) && HubCache.Find(need is ModelNeed ? "models" : "datasets",
-            need.Name) is { } there)
+        catch (HubException problem) when ((problem.MayPass || need is DatasetNeed)
+            && HubCache.Find(need is ModelNeed ? "models" : "datasets", need.Name) is { } there)
         {
             observer.Noted($"{need.Title}: taken from {there} as it is there; {problem.What}");
             return [];
         }
         catch (HubException problem)
         {
-            throw new InputException($"{need.Title} is not on this machine; looked for\n    {string.Join("\n    ", need.Places)}\n  and on the "
-                + $"hub: {problem.What}", problem.Why, problem.Fix, problem);
+            throw new InputException($"{need.Title} is not on this machine; looked for\n    {string.Join("\n    ", need.Places)}\n"
+                + $"  and on the hub: {problem.What}", problem.Why, problem.Fix, problem);
         }
     }
 

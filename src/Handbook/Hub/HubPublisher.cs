@@ -73,8 +73,8 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
         HubPublisher Later(string why, string cure)
         {
             var publisher = new HubPublisher(options, output, observer, client: null);
-            observer.Warned($"push_to_hub: {why}, so nothing is published during this run, which goes on\n  fix: {cure}; when the run is over: "
-                + publisher.Command);
+            observer.Warned($"push_to_hub: {why}, so nothing is published during this run, which goes on\n"
+                + $"  fix: {cure}; when the run is over: {publisher.Command}");
             return publisher;
         }
     }
@@ -127,7 +127,8 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
                 _observer.Said($"published at {new Uri(_client.Settings.Endpoint, _repository!.Page)}"
                     + (_options.HubModelRevision is { } branch ? $", branch {branch}" : ""));
         }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or InputException or OperationCanceledException)
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or InputException
+            or OperationCanceledException)
         {
             _failure = problem.Message;
         }

@@ -29,7 +29,8 @@ internal sealed class LargeFileSender(HubHttp http)
                 await InParts(item, address, header, Number(chunk, about), about, went, cancel).ConfigureAwait(false);
             else
                 using (await Put(item, address, 0, item.File.Size, header, about, went, cancel).ConfigureAwait(false)) { }
-            if (HubClient.Part(actions, "verify") is not { } verify || await Arrived(item, Address(verify, about), about, cancel).ConfigureAwait(false))
+            if (HubClient.Part(actions, "verify") is not { } verify
+                || await Arrived(item, Address(verify, about), about, cancel).ConfigureAwait(false))
                 return;
             if (attempt == MostDamaged)
                 throw new HubException(HubProblem.Damaged, $"{about}: it was sent, and the hub has not received it whole", null,
