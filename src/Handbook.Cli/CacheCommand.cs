@@ -12,8 +12,8 @@ internal static class CacheCommand
     private static readonly Argument<string> s_name = new("repository") { Description = "owner/name", HelpName = "REPOSITORY" };
     private static readonly Argument<string?> s_any = new("repository")
     { Description = "owner/name; without it everything", Arity = ArgumentArity.ZeroOrOne, HelpName = "REPOSITORY" };
-    private static readonly Option<string?> s_kind = new("--repo-type") { Description =
-        "what the repository holds, where the name alone does not tell", HelpName = "model|dataset" };
+    private static readonly Option<string?> s_kind = new("--repo-type")
+    { Description = "what the repository holds, where the name alone does not tell", HelpName = "model|dataset" };
     private static readonly Option<string?> s_revision =
         HubWords.Revision("remove one commit alone, with the contents that no other one has");
 
@@ -21,13 +21,16 @@ internal static class CacheCommand
     {
         s_kind.AcceptOnly("model", "dataset");
         var command = new Command("cache", "Show what was downloaded from the hub, with its size and its last use\n\n"
-            + "It is the folder that the Python libraries share: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub.\n\nExamples:\n"
+            + "It is the folder that the Python libraries share: HF_HUB_CACHE, else hub in HF_HOME, else ~/.cache/huggingface/hub.\n\n"
+            + "Examples:\n"
             + "  handbook cache\n"
             + "  handbook cache verify                              compare every content with its hash\n"
             + "  handbook cache delete HuggingFaceTB/SmolLM2-135M\n"
             + "  handbook cache delete org/model --revision v1.0");
-        var delete = new Command("delete", "Remove a model or a data set from the cache; it can be downloaded again") { s_name, s_kind,
-            s_revision };
+        var delete = new Command("delete", "Remove a model or a data set from the cache; it can be downloaded again") 
+        {
+            s_name, s_kind, s_revision,
+        };
         delete.SetAction(Delete);
         var verify = new Command("verify",
             "Compare what is in the cache with its hashes: damaged files are named, and nothing is changed") { s_any, s_kind };
@@ -47,9 +50,11 @@ internal static class CacheCommand
             return ExitCode.Ok;
         }
         string[] head = ["repository", "type", "size", "last used", "revisions"];
-        string[][] table = [head, .. all.Select(repository => (string[])[repository.Id, HubClientType(repository.Kind),
-            Size.Of(repository.Bytes),
-            repository.LastUsed.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture), Revisions(repository)])];
+        string[][] table = [head, .. all.Select(repository => (string[])
+        [
+            repository.Id, Type(repository.Kind), Size.Of(repository.Bytes),
+            repository.LastUsed.ToLocalTime().ToString("yyyy-MM-dd HH:mm", CultureInfo.InvariantCulture), Revisions(repository),
+        ])];
         var widths = head.Select((_, i) => table.Max(row => row[i].Length)).ToArray();
         foreach (var row in table)
             Console.WriteLine(string.Join("  ", row.Select((cell, i) => i == head.Length - 1 ? cell : i == 2 ? cell.PadLeft(widths[i])
@@ -58,7 +63,7 @@ internal static class CacheCommand
         return ExitCode.Ok;
     }
 
-    private static string HubClientType(HubKind kind) => kind == HubKind.Model ? "model" : "dataset";
+    private static string Type(HubKind kind) => kind == HubKind.Model ? "model" : "dataset";
 
     private static string Revisions(CachedRepository repository) => string.Join(", ", repository.Commits().Select(entry =>
         entry.Names.Count > 0 ? $"{string.Join(" ", entry.Names)} ({entry.Commit[..Math.Min(8, entry.Commit.Length)]})"

@@ -47,11 +47,11 @@ internal static class DataDecontaminateCommand
         var (data, output, report) = (args.GetRequiredValue(s_data), args.GetValue(s_output), args.GetValue(s_report));
         var options = s_references.Read(args) ?? throw new InputException("no reference set is named",
             fix: "add --against human-eval, or --against with a data file, a folder, or a data set's name");
-        var source = Dataset.Open(new DatasetSpec
-        { Id = data, Split = args.GetValue(s_split)!, Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) });
+        var source = Dataset.Open(HubWords.Rows(new()
+        { Id = data, Split = args.GetValue(s_split)!, Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) }, cancel));
         OutputFile.MustNotReplace("--output", output, source.Files, "with the rows");
         OutputFile.MustNotReplace("--report", report, [.. source.Files, .. output is null ? Array.Empty<string>() : [output]], "with the rows");
-        var check = new ContaminationCheck(options, ReferenceSet.Load(options, recipeFolder: null));
+        var check = new ContaminationCheck(options, ReferenceSet.Load(HubWords.References(options, cancel), recipeFolder: null));
         foreach (var remark in source.Remarks.Concat(check.Notes))
             Console.Error.WriteLine(remark);
         CleanedRows rows;

@@ -93,18 +93,18 @@ internal static class DataInspectCommand
     }
 
     private static ContaminationCheck? Check(DecontaminationOptions? options, string? folder) =>
-        options is not { Against.Count: > 0 } ? null : new(options, ReferenceSet.Load(options, folder));
+        options is not { Against.Count: > 0 } ? null : new(options, ReferenceSet.Load(HubWords.References(options), folder));
 
     private static SurveyRequest FromData(ParseResult args, string data)
     {
-        var spec = new DatasetSpec
-        { Id = data, Split = args.GetValue(s_split) ?? "train", Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) };
+        var spec = HubWords.Rows(new()
+        { Id = data, Split = args.GetValue(s_split) ?? "train", Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) });
         var request = new SurveyRequest
         { Part = new(spec, IsTest: false), Sample = args.GetValue(s_sample), Check = Check(s_references.Read(args), null) };
         if (args.GetValue(s_tokenizer) is not { } name)
             return args.GetValue(s_maxLength) is null ? request
                 : throw new InputException("--max-length is given without --tokenizer", "lengths are counted in tokens", "add --tokenizer DIR");
-        var tokenizer = Tokenizer.Load(ModelFolder.LocateOrSelf(name));
+        var tokenizer = Tokenizer.Load(HubWords.Tokenizer(name));
         var layout = DataSurveyor.Guess(Dataset.Open(spec), spec).Reader?.Layout;
         var maxLength = args.GetValue(s_maxLength);
         return request with
@@ -142,6 +142,7 @@ internal static class DataInspectCommand
         var file = new FileInfo(path);
         if (!Recipe.Load(file, [], MethodOption.Read(args, s_method) ?? Recipe.GuessMethod(file, [])).TryGet(out var recipe, out diagnostics))
             return null;
+        HubWords.All(recipe, CancellationToken.None);
         var options = RowPlan.Options(recipe, RowPlan.LoadTokenizer(recipe));
         if (args.GetValue(s_maxLength) is { } longest)
             options = options with

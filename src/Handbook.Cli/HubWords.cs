@@ -2,6 +2,7 @@ using System.CommandLine;
 using System.Globalization;
 using Handbook.Base;
 using Handbook.Cli.Progress;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Mixing;
 using Handbook.Hub;
 using Handbook.Models;
@@ -53,6 +54,15 @@ internal static class HubWords
         if (HubNeed.Dataset(spec, recipeFolder: null) is { } need)
             fetch.Bring(need, cancel);
         return spec;
+    }
+
+    /// <summary>The sets that rows are compared with: their files of the hub are in the cache behind this.</summary>
+    public static DecontaminationOptions References(DecontaminationOptions options, CancellationToken cancel = default)
+    {
+        using var fetch = new HubFetch(new ConsoleObserver());
+        foreach (var need in HubNeed.References(options, recipeFolder: null))
+            fetch.Bring(need, cancel);
+        return options;
     }
 
     /// <summary>Everything that a recipe names: what the hub has of it is in the cache behind this.</summary>

@@ -28,6 +28,9 @@ public static class Dataset
         return Rows(spec, [.. slices.Select(slice => new Part(FilesOf(spec, slice, folder), slice))], remarks);
     }
 
+    /// <summary>In the place of a split's name: every split that there is.</summary>
+    internal const string EverySplit = "";
+
     /// <summary>Which files of a data set a split needs, where its folder may not hold them yet.</summary>
     /// <param name="folder">The folder, with the files that describe the data set.</param>
     /// <param name="files">All files of the data set, as paths below the folder.</param>
@@ -38,7 +41,8 @@ public static class Dataset
         if (!files.Any(DataFile.IsData))
             return null;
         var splits = DatasetFolder.Splits(folder, files, spec.Id, spec.Config);
-        return [.. SplitSlice.ParseAll(spec.Split).SelectMany(slice => FilesOf(spec, slice, splits))
+        return [.. (spec.Split == EverySplit ? splits.Files.Values.SelectMany(every => every)
+                : SplitSlice.ParseAll(spec.Split).SelectMany(slice => FilesOf(spec, slice, splits)))
                 .Select(file => Path.GetRelativePath(folder, file.Path).Replace('\\', '/')).Distinct()];
     }
 

@@ -136,7 +136,8 @@ internal static class AdapterConfigFile
     {
         var json = config.Json?.DeepClone().AsObject() ?? Empty();
         // PEFT has a revision apart from the name
-        var (name, revision) = HubCache.IsName(baseModel) && !ModelFolder.IsLocal(baseModel) ? HubCache.Split(baseModel) : (baseModel, null);
+        var (name, revision) = HubCache.IsName(baseModel) && !ModelFolder.IsLocal(baseModel) ? HubCache.Split(baseModel) : (baseModel,
+            null);
         json["base_model_name_or_path"] = name;
         json["revision"] = revision ?? config.Revision;
         json["r"] = config.Rank;

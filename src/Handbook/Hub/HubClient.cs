@@ -30,10 +30,9 @@ internal sealed partial class HubClient : IDisposable
     {
         using var response = await Http.Send(() => new(HttpMethod.Get, "api/whoami-v2"), "the token", cancel).ConfigureAwait(false);
         var json = await Http.Json(response, "whoami", cancel).ConfigureAwait(false);
-        var token = json["auth"]?["accessToken"];
-        return new(Text(json, "name", "whoami"), [.. (json["orgs"] as JsonArray ?? []).Select(entry =>
-            (string?)entry?["name"]).OfType<string>()],
-            (string?)token?["displayName"], (string?)token?["role"]);
+        var token = Part(Part(json, "auth"), "accessToken");
+        var organizations = (Part(json, "orgs") as JsonArray ?? []).Select(entry => MaybeText(entry, "name")).OfType<string>();
+        return new(Text(json, "name", "whoami"), [.. organizations], MaybeText(token, "displayName"), MaybeText(token, "role"));
     }
 
     /// <summary>The commit that a revision is.</summary>
@@ -42,7 +41,7 @@ internal sealed partial class HubClient : IDisposable
         if (repository.IsPinned)
             return repository.Revision;
         var json = await Info(repository, cancel).ConfigureAwait(false);
-        return RequireCommit((string?)json["sha"], repository);
+        return RequireCommit(MaybeText(json, "sha"), repository);
     }
 
     /// <summary>What the hub tells about a revision of a repository.</summary>
@@ -67,11 +66,11 @@ internal sealed partial class HubClient : IDisposable
             if (await Http.Json(response, About(repository), cancel).ConfigureAwait(false) is not JsonArray list)
                 throw new HubException(HubProblem.Protocol, $"{About(repository)}: its list of files is none", null, null);
             foreach (var entry in list)
-                if ((string?)entry?["type"] == "file")
+                if (MaybeText(entry, "type") == "file")
                     files.Add(File(entry!, repository));
             page = Next(response);
         }
-        return [.. files.OrderBy(file => file.Path, StringComparer.Ordinal)];
+        return [.. files.DistinctBy(file => file.Path).OrderBy(file => file.Path, StringComparer.Ordinal)];
     }
 
     /// <summary>One file of a revision, with the commit that the revision is.</summary>
@@ -108,26 +107,32 @@ internal sealed partial class HubClient : IDisposable
         : $"datasets/{repository}";
 
     /// <summary>A text of an answer that must be there.</summary>
-    public static string Text(JsonNode? json, string name, string about) => json is JsonObject map && map[name] is JsonValue value
-        && value.TryGetValue<string>(out var text) ? text
-        : throw new HubException(HubProblem.Protocol, $"{about}: the hub's answer has no {name}", null,
+    public static string Text(JsonNode? json, string name, string about) => MaybeText(json, name)
+        ?? throw new HubException(HubProblem.Protocol, $"{about}: the hub's answer has no {name}", null,
             "look whether HF_ENDPOINT is the address of a hub");
+
+    /// <summary>A text of an answer; null where it is not there, or is none.</summary>
+    public static string? MaybeText(JsonNode? json, string name) =>
+        Part(json, name) is JsonValue value && value.TryGetValue<string>(out var text) ? text : null;
+
+    /// <summary>A part of an answer; null where it is not there.</summary>
+    public static JsonNode? Part(JsonNode? json, string name) => (json as JsonObject)?[name];
 
     private static string Address(HubRepository repository, string revision, string path) =>
         $"{repository.Page}/resolve/{Uri.EscapeDataString(revision)}/{string.Join('/', path.Split('/').Select(Uri.EscapeDataString))}";
 
     private static HubFile File(JsonNode entry, HubRepository repository)
     {
-        var (about, large) = (About(repository), entry["lfs"]);
-        var size = (large?["size"] ?? entry["size"]) is JsonValue value && value.TryGetValue<long>(out var bytes) ? bytes : -1;
-        return new HubFile(Text(entry, "path", about), size, Text(entry, "oid", about), large is null ? null : Text(large, "oid",
-            about)).Checked(about);
+        var (about, large) = (About(repository), Part(entry, "lfs"));
+        var size = (Part(large, "size") ?? Part(entry, "size")) is JsonValue value && value.TryGetValue<long>(out var bytes) ? bytes : -1;
+        var sha256 = large is null ? null : Text(large, "oid", about);
+        return new HubFile(Text(entry, "path", about), size, Text(entry, "oid", about), sha256).Checked(about);
     }
 
     private static string RequireCommit(string? commit, HubRepository repository) => commit is not null && HubCache.IsCommit(commit)
         ? commit
-        : throw new HubException(HubProblem.Protocol, $"{About(repository)}: the hub does not say which commit {repository.Revision} is",
-            null,
+        : throw new HubException(HubProblem.Protocol,
+            $"{About(repository)}: the hub does not say which commit {repository.Revision} is", null,
             "look whether HF_ENDPOINT is the address of a hub, and whether a proxy stands between");
 
     /// <summary>The next page of a list, which the hub names in a header; null after the last. It is asked from the hub, whatever host it

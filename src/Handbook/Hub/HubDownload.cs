@@ -118,7 +118,8 @@ internal sealed class HubDownload(HubClient client)
     {
         var there = File.Exists(place) ? new FileInfo(place).Length : 0;
         if (Disk.Real.FreeBytes(Path.GetDirectoryName(place)!) is { } free && free < file.Size - there)
-            throw new InputException($"{file.Path} has {Size.Of(file.Size)}, but only {Size.Of(free)} are free in {Path.GetDirectoryName(place)}",
+            throw new InputException(
+                $"{file.Path} has {Size.Of(file.Size)}, but only {Size.Of(free)} are free in {Path.GetDirectoryName(place)}",
                 fix: "free some space, or name another place with HF_HUB_CACHE");
     }
 }

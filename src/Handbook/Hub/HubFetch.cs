@@ -2,7 +2,6 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Data.Sources;
-using Handbook.Models;
 using Handbook.Models.Adapters;
 using Handbook.Recipes;
 
@@ -69,16 +68,16 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         {
             return Asked(need, cancel).GetAwaiter().GetResult();
         }
-        catch (HubException problem) when ((problem.MayPass || need is DatasetNeed) && HubCache.Find(need is ModelNeed ? "models" : "datasets",
-            need.Name) is { } there)
+        catch (HubException problem) when ((problem.MayPass || need is DatasetNeed)
+            && HubCache.Find(need is ModelNeed ? "models" : "datasets", need.Name) is { } there)
         {
             observer.Noted($"{need.Title}: taken from {there} as it is there; {problem.What}");
             return [];
         }
         catch (HubException problem)
         {
-            throw new InputException($"{need.Title} is not on this machine; looked for\n    {string.Join("\n    ", need.Places)}\n  and on the "
-                + $"hub: {problem.What}", problem.Why, problem.Fix, problem);
+            throw new InputException($"{need.Title} is not on this machine; looked for\n    {string.Join("\n    ", need.Places)}\n"
+                + $"  and on the hub: {problem.What}", problem.Why, problem.Fix, problem);
         }
     }
 
@@ -175,10 +174,7 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
         HubCache.CommitOf(repository.Folder, repository.Revision) is { } known && HubCache.IsCommit(known) ? new(Client, repository, known)
             : await HubSnapshot.Open(Client, repository, cancel).ConfigureAwait(false);
 
-    public void Dispose()
-    {
-        _client?.Dispose();
-    }
-
     private HubClient Client => _client ??= new(_settings);
+
+    public void Dispose() => _client?.Dispose();
 }

@@ -62,7 +62,8 @@ internal sealed class HubHttp : IDisposable
             {
                 failure = HubErrors.Unreachable(Settings, error);
                 // Who was never there will not be there in a moment; who went away may be.
-                if (error is HttpRequestException { HttpRequestError: HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError })
+                if (error is HttpRequestException
+                    { HttpRequestError: HttpRequestError.NameResolutionError or HttpRequestError.ConnectionError })
                     attempts = Math.Min(2, attempts);
             }
             var wait = asked ?? TimeSpan.FromSeconds(Math.Min(8, Math.Pow(2, attempt - 1)) * (0.75 + Random.Shared.NextDouble() / 2));

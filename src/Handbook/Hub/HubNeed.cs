@@ -1,4 +1,5 @@
 using Handbook.Base.Files;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Models;
@@ -27,17 +28,26 @@ internal abstract record HubNeed(string Title, string Name)
     {
         var needs = new List<HubNeed>();
         foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => KeyEffects.Unmet(recipe, path.Key) is null))
-            if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, key.StartsWith("tokenizer",
-                StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
-                : ModelParts.Whole) is { } need)
+        {
+            var parts = key.StartsWith("tokenizer", StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
+                : ModelParts.Whole;
+            if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, parts) is { } need)
                 needs.Add(need);
+        }
         if (recipe.Data.Mixture() is { } mixture && mixture.Datasets.Any(set => IsElsewhere(set, recipe.Folder)))
             needs.AddRange(MixturePart.Of(mixture, recipe.Training.Evaluates() && !recipe.Definition.IsPipeline, recipe.Folder)
                 .Where(part => IsElsewhere(part.Spec, recipe.Folder)).GroupBy(part => part.Spec.Id)
-                .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)], DatasetPath.Places(set.First().Spec,
-                    recipe.Folder))));
+                .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)],
+                    DatasetPath.Places(set.First().Spec, recipe.Folder))));
+        needs.AddRange(References(recipe.Data.Decontaminate, recipe.Folder));
         return needs;
     }
+
+    /// <summary>The sets that rows are compared with, where they lie nowhere on this machine but, perhaps, in the hub's cache.</summary>
+    public static IEnumerable<HubNeed> References(DecontaminationOptions options, string? recipeFolder) => options.Against
+        .Where(entry => entry.Id != BuiltInReference.HumanEval && !entry.Id.EndsWith(FingerprintFile.Ending, StringComparison.Ordinal))
+        .Select(entry => Dataset(new() { Id = entry.Id, Config = entry.Config, Split = entry.Split ?? Data.Sources.Dataset.EverySplit },
+            recipeFolder)).OfType<HubNeed>();
 
     /// <summary>A model that lies nowhere on this machine but, perhaps, in the hub's cache; null where it lies elsewhere, or can be no name
     /// of one. Of an adapter that lies here it is the model below.</summary>

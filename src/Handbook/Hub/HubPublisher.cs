@@ -1,12 +1,9 @@
-using System.Globalization;
 using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Progress;
 using Handbook.Recipes;
-using Handbook.Training.Checkpoints;
 using Handbook.Training.Plans;
 using Handbook.Training.Progress;
-using Handbook.Training.Sampling;
 
 namespace Handbook.Hub;
 
@@ -28,6 +25,7 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
     private HubRepository? _repository;
     private string? _failure;
     private bool _closed;
+    private volatile bool _isBusy;
 
     private HubPublisher(HubOptions options, string output, IWorkObserver observer, HubClient? client)
     {
@@ -55,7 +53,7 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
             using var quick = new HubClient(settings with { Attempts = 1, AnswerTime = TimeSpan.FromSeconds(10) });
             var identity = quick.WhoAmI(CancellationToken.None).GetAwaiter().GetResult();
             if (identity.Role == "read")
-                return Later($"{settings.Token} is for reading alone", "`handbook login` with one that may write");
+                throw new InputException($"{settings.Token} is for reading alone", fix: "`handbook login` with one that may write");
             var publisher = new HubPublisher(options, output, observer, client);
             publisher.Name(identity);
             observer.Said($"push_to_hub: the model goes to {publisher._repository} as {identity.Name}, {When(options.HubStrategy)}");
@@ -66,7 +64,7 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
             observer.Warned($"push_to_hub: {problem.What}; the run goes on, and it is tried again with everything that is to be published");
             return new(options, output, observer, client);
         }
-        catch (HubException problem)
+        catch (InputException problem)
         {
             client.Dispose();
             return Later(problem.What, problem.Fix ?? "correct it");
@@ -75,8 +73,8 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
         HubPublisher Later(string why, string cure)
         {
             var publisher = new HubPublisher(options, output, observer, client: null);
-            observer.Warned($"push_to_hub: {why}, so nothing is published during this run, which goes on\n  fix: {cure}; when the run is over: "
-                + publisher.Command);
+            observer.Warned($"push_to_hub: {why}, so nothing is published during this run, which goes on\n"
+                + $"  fix: {cure}; when the run is over: {publisher.Command}");
             return publisher;
         }
     }
@@ -129,7 +127,8 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
                 _observer.Said($"published at {new Uri(_client.Settings.Endpoint, _repository!.Page)}"
                     + (_options.HubModelRevision is { } branch ? $", branch {branch}" : ""));
         }
-        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or InputException or OperationCanceledException)
+        catch (Exception problem) when (problem is IOException or UnauthorizedAccessException or InputException
+            or OperationCanceledException)
         {
             _failure = problem.Message;
         }
@@ -157,8 +156,10 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
                         return;
                     continue;       // overtaken
                 }
+            _isBusy = true;
             using (push)
                 await Publish(client, push).ConfigureAwait(false);
+            _isBusy = false;
         }
     }
 
@@ -221,9 +222,12 @@ internal sealed class HubPublisher : IRunObserver, IDisposable
     /// <summary>Gives up what is still on its way.</summary>
     public void Dispose()
     {
-        var begun = _client is not null && !_worker.IsCompleted;
+        bool isLost;
+        lock (_lock)
+            isLost = _client is not null && !_worker.IsCompleted && (_isBusy || _waiting.Count > 0);
         _stop.Cancel();
-        if (begun && (!_worker.Wait(s_patience) || _waiting.Count > 0))
+        _worker.Wait(s_patience);
+        if (isLost)
             _observer.Said($"push_to_hub: an upload was given up; later: {Command}");
         while (_waiting.TryDequeue(out var left))
             left.Dispose();

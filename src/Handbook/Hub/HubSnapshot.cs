@@ -82,7 +82,8 @@ internal sealed class HubSnapshot(HubClient client, HubRepository repository, st
             var tag = Path.Combine(HubCache.Root, "CACHEDIR.TAG");      // tells backups that all of it can be had again
             if (!File.Exists(tag))
                 WholeFile.WriteText(tag,
-                    "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n", durable: false);
+                    "Signature: 8a477f597d28d172789f06886806bc55\n# What is here was downloaded, and can be downloaded again.\n",
+                    durable: false);
             using var count = TransferCount.Begin(observer, $"downloading {Repository}", absent.Sum(file => file.Size));
             await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel,
                 CancellationToken = cancel },

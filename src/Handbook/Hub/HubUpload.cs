@@ -28,25 +28,25 @@ internal sealed class HubUpload(HubClient client, IWorkObserver observer)
     /// <summary>Publishes files as one commit, or, of very many small ones, as a few.</summary>
     /// <param name="summary">What the commit is called.</param>
     /// <param name="deletes">Which files of the repository that are not among these are removed; null for none.</param>
-    public async Task<UploadResult> Run(HubRepository repository, IReadOnlyList<UploadFile> files, string summary, Func<string,
-        bool>? deletes,
-        CancellationToken cancel)
+    public async Task<UploadResult> Run(HubRepository repository, IReadOnlyList<UploadFile> files, string summary,
+        Func<string, bool>? deletes, CancellationToken cancel)
     {
         var kinds = await _writer.Kinds(repository, files, cancel).ConfigureAwait(false);
         var items = new UploadItem[kinds.Count];
-        await Parallel.ForAsync(0, items.Length, new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel }, async (i,
-            stop) =>
-            items[i] = new(kinds[i].File, kinds[i].File.Path, kinds[i].IsLarge, await kinds[i].File.Hash(kinds[i].IsLarge,
-                stop).ConfigureAwait(false)))
-            .ConfigureAwait(false);
+        var two = new ParallelOptions { MaxDegreeOfParallelism = 2, CancellationToken = cancel };
+        await Parallel.ForAsync(0, items.Length, two, async (i, stop) =>
+        {
+            var (file, isLarge) = kinds[i];
+            items[i] = new(file, file.Path, isLarge, await file.Hash(isLarge, stop).ConfigureAwait(false));
+        }).ConfigureAwait(false);
         for (var conflicts = 1; ; conflicts++)
         {
             var head = await client.Commit(repository, cancel).ConfigureAwait(false);
             var there = (await client.Files(repository, head, cancel).ConfigureAwait(false)).ToDictionary(file => file.Path);
             UploadItem[] changed = [.. items.Where(item => !there.TryGetValue(item.Path, out var file)
                 || (item.IsLarge ? file.Sha256 : file.Sha256 is null ? file.BlobId : null) != item.Hash)];
-            string[] stale = deletes is null ? [] : [.. there.Keys.Where(deletes).Except(items.Select(item =>
-                item.Path)).Order(StringComparer.Ordinal)];
+            string[] stale = deletes is null ? []
+                : [.. there.Keys.Where(deletes).Except(items.Select(item => item.Path)).Order(StringComparer.Ordinal)];
             if (changed.Length == 0 && stale.Length == 0)
                 return new(head, 0, items.Length, 0);
             await SendLarge(repository, [.. changed.Where(item => item.IsLarge)], cancel).ConfigureAwait(false);
@@ -75,10 +75,9 @@ internal sealed class HubUpload(HubClient client, IWorkObserver observer)
             .Where(entry => entry.Item2 is not null)!];
         using var count = TransferCount.Begin(observer, $"uploading {repository}", absent.Sum(entry => entry.Item.File.Size));
         var sender = new LargeFileSender(client.Http);
-        await Parallel.ForEachAsync(absent, new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken =
-            cancel },
-            async (entry, stop) => await sender.Send(entry.Item, entry.Actions, HubClient.About(repository), count.Add,
-                stop).ConfigureAwait(false))
+        var several = new ParallelOptions { MaxDegreeOfParallelism = client.Settings.Parallel, CancellationToken = cancel };
+        await Parallel.ForEachAsync(absent, several, async (entry, stop) =>
+            await sender.Send(entry.Item, entry.Actions, HubClient.About(repository), count.Add, stop).ConfigureAwait(false))
             .ConfigureAwait(false);
     }
 

@@ -65,13 +65,14 @@ internal sealed class HubWriter(HubClient client)
             using var response = await client.Http.Send(() => Post($"{repository.Api}/preupload/{repository.EscapedRevision}",
                 new JsonObject { ["files"] = asked.DeepClone() }), about, cancel).ConfigureAwait(false);
             var answer = await client.Http.Json(response, about, cancel).ConfigureAwait(false);
-            var byPath = (answer["files"] as JsonArray ?? []).ToDictionary(entry => HubClient.Text(entry, "path", about), entry => entry!);
+            var byPath = (HubClient.Part(answer, "files") as JsonArray ?? []).DistinctBy(entry => HubClient.Text(entry, "path", about))
+                .ToDictionary(entry => HubClient.Text(entry, "path", about), entry => entry!);
             foreach (var file in some)
             {
                 if (!byPath.TryGetValue(file.Path, out var entry))
                     throw new HubException(HubProblem.Protocol, $"{about}: the hub does not say how {file.Path} is kept", null, null);
                 // The store of large files takes no empty ones, and the repository itself no large ones, whatever is said.
-                if ((bool?)entry["shouldIgnore"] != true)
+                if (entry["shouldIgnore"]?.ToJsonString() != "true")
                     kinds.Add((file, file.Size > 0 && (HubClient.Text(entry, "uploadMode", about) == "lfs" || file.Size > MostOfSmall)));
             }
         }
@@ -95,13 +96,12 @@ internal sealed class HubWriter(HubClient client)
                 ["ref"] = new JsonObject { ["name"] = repository.Revision },
             };
             using var response = await client.Http.Send(() => Post($"{repository.Page}.git/info/lfs/objects/batch", body, LargeFiles),
-                about, cancel)
-                .ConfigureAwait(false);
+                about, cancel).ConfigureAwait(false);
             var answer = await client.Http.Json(response, about, cancel).ConfigureAwait(false);
-            foreach (var entry in answer["objects"] as JsonArray ?? [])
-                actions[HubClient.Text(entry, "oid", about)] = (string?)entry!["error"]?["message"] is { } refused
+            foreach (var entry in HubClient.Part(answer, "objects") as JsonArray ?? [])
+                actions[HubClient.Text(entry, "oid", about)] = HubClient.MaybeText(HubClient.Part(entry, "error"), "message") is { } refused
                     ? throw new HubException(HubProblem.Forbidden, $"{about}: the hub takes no file of this content: {refused}", null, null)
-                    : entry["actions"]?.DeepClone();
+                    : HubClient.Part(entry, "actions")?.DeepClone();
         }
         return actions;
     }

@@ -10,31 +10,50 @@ internal sealed class LargeFileSender(HubHttp http)
 {
     private const long SmallestPart = 1 << 10;
 
+    /// <summary>Attempts to send what the hub then says it has not.</summary>
+    private const int MostDamaged = 2;
+
     /// <summary>Sends a file.</summary>
     /// <param name="actions">What the hub said to do for it.</param>
     /// <param name="went">Hears how many bytes have gone.</param>
     public async Task Send(UploadItem item, JsonNode actions, string repository, Action<long> went, CancellationToken cancel)
     {
         var about = $"{repository}: {item.Path}";
-        if (actions["upload"] is not { } upload)
+        if (HubClient.Part(actions, "upload") is not { } upload)
             return;
         var address = Address(upload, about);
-        var header = upload["header"] as JsonObject ?? [];
-        if (header["chunk_size"] is { } chunk)
-            await InParts(item, address, header, Number(chunk, about), about, went, cancel).ConfigureAwait(false);
-        else
-            using (await Put(item, address, 0, item.File.Size, header, about, went, cancel).ConfigureAwait(false)) { }
-        if (actions["verify"] is { } verify)
-            using (await http.Send(() => HubWriter.Post(Address(verify, about), new JsonObject { ["oid"] = item.Hash,
-                ["size"] = item.File.Size }),
-                about, cancel).ConfigureAwait(false)) { }
+        var header = HubClient.Part(upload, "header") as JsonObject ?? [];
+        for (var attempt = 1; ; attempt++)
+        {
+            if (HubClient.Part(header, "chunk_size") is { } chunk)
+                await InParts(item, address, header, Number(chunk, about), about, went, cancel).ConfigureAwait(false);
+            else
+                using (await Put(item, address, 0, item.File.Size, header, about, went, cancel).ConfigureAwait(false)) { }
+            if (HubClient.Part(actions, "verify") is not { } verify
+                || await Arrived(item, Address(verify, about), about, cancel).ConfigureAwait(false))
+                return;
+            if (attempt == MostDamaged)
+                throw new HubException(HubProblem.Damaged, $"{about}: it was sent, and the hub has not received it whole", null,
+                    "start the same command again: what has arrived is not sent again");
+            went(-item.File.Size);
+        }
+    }
+
+    private async Task<bool> Arrived(UploadItem item, string address, string about, CancellationToken cancel)
+    {
+        var content = new JsonObject { ["oid"] = item.Hash, ["size"] = item.File.Size };
+        using var response = await http.Send(() => HubWriter.Post(address, content), about, cancel,
+            answer => answer.StatusCode is HttpStatusCode.NotFound or HttpStatusCode.BadRequest or HttpStatusCode.UnprocessableEntity)
+            .ConfigureAwait(false);
+        return response.IsSuccessStatusCode;
     }
 
     private async Task InParts(UploadItem item, string completion, JsonObject header, long size, string about, Action<long> went,
         CancellationToken cancel)
     {
-        string[] addresses = [.. header.Where(entry => entry.Key.All(char.IsAsciiDigit))
-            .OrderBy(entry => int.Parse(entry.Key, CultureInfo.InvariantCulture)).Select(entry => Checked((string?)entry.Value, about))];
+        string[] addresses = [.. header.Where(entry => int.TryParse(entry.Key, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+            .OrderBy(entry => int.Parse(entry.Key, CultureInfo.InvariantCulture))
+            .Select(entry => Checked(HubClient.MaybeText(header, entry.Key), about))];
         if (size < SmallestPart || addresses.Length != (item.File.Size + size - 1) / size)
             throw new HubException(HubProblem.Protocol,
                 $"{about}: the hub names {addresses.Length} parts of {size:N0} bytes for {item.File.Size:N0}", null, null);
@@ -47,13 +66,12 @@ internal sealed class LargeFileSender(HubHttp http)
             {
                 ["partNumber"] = i + 1,
                 ["etag"] = HubErrors.Header(response, "ETag")
-                    ?? throw new HubException(HubProblem.Protocol, $"{about}: the store does not say what it took for part {i + 1}", null,
-                        null),
+                    ?? throw new HubException(HubProblem.Protocol, $"{about}: the store does not say what it took", null, null),
             });
         }
-        using var done = await http.Send(() => HubWriter.Post(completion, new JsonObject { ["oid"] = item.Hash,
-            ["parts"] = parts.DeepClone() },
-            "application/vnd.git-lfs+json"), about, cancel).ConfigureAwait(false);
+        var whole = new JsonObject { ["oid"] = item.Hash, ["parts"] = parts };
+        using var done = await http.Send(() => HubWriter.Post(completion, whole, "application/vnd.git-lfs+json"), about, cancel)
+            .ConfigureAwait(false);
     }
 
     private Task<HttpResponseMessage> Put(UploadItem item, string address, long offset, long length, JsonObject header, string about,
@@ -72,14 +90,14 @@ internal sealed class LargeFileSender(HubHttp http)
                     went(sent);
                 }),
             };
-            foreach (var (name, value) in header)
-                if ((string?)value is { } text && !request.Headers.TryAddWithoutValidation(name, text))
+            foreach (var (name, _) in header)
+                if (HubClient.MaybeText(header, name) is { } text && !request.Headers.TryAddWithoutValidation(name, text))
                     request.Content.Headers.TryAddWithoutValidation(name, text);
             return request;
         }, about, cancel);
     }
 
-    private string Address(JsonNode action, string about) => Checked((string?)action["href"], about);
+    private string Address(JsonNode action, string about) => Checked(HubClient.MaybeText(action, "href"), about);
 
     private string Checked(string? address, string about)
     {

@@ -181,7 +181,7 @@ public sealed class RecipeProbe
             _remarks.Add(remark);
         foreach (var part in parts)
             Try(SourceKey(part.Spec), () => Rows(part));
-        foreach (var (i, reference) in _recipe.Data.Decontaminate.Against.Index())
+        foreach (var (i, reference) in _recipe.Data.Decontaminate.Against.Index().Where(entry => !_elsewhere.Contains(entry.Item.Id)))
             Try($"decontaminate.against.{i}.id", () => ReferenceSet.Load(reference, _recipe.Data.Decontaminate, _recipeFolder));
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
             Try(SourceKey(), () => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));

@@ -146,6 +146,9 @@ public sealed class HubCommandsTests : IDisposable
             "org/model").Output);
         Assert.DoesNotContain(_at.Hub.Requests, request => request.Path.StartsWith("/store/", StringComparison.Ordinal));
         _at.Succeed("inspect", "--tokenizer", "org/model", "--data", "org/rows", "--split", "test_sft", "--loss", "all");
+        _at.Succeed("data", "inspect", "org/rows", "--split", "train_sft", "--tokenizer", "org/model");
+        _at.Hub.Add("datasets", "org/bench", ("test.jsonl", "{\"question\": \"which number is the answer to everything that was ever asked here?\"}\n"));
+        _at.Succeed("data", "decontaminate", "rows.jsonl", "--against", "org/bench", "--output", "clean.jsonl");
         _at.Succeed("quantize", "org/model", "--to", "int8", "-o", "small");
         Assert.Contains(_at.Hub.Requests, request => request.Path.StartsWith("/store/", StringComparison.Ordinal));
     }

@@ -1,5 +1,6 @@
 using Handbook.Base;
 using Handbook.Base.Progress;
+using Handbook.Data.Decontamination;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
 using Handbook.Hub;
@@ -187,6 +188,18 @@ public sealed class HubFetchTests : IDisposable
         Assert.Equal(["data/test_sft-00000-of-00001.jsonl"], Rows(spec with { Split = "test_sft" }));
         var error = Assert.Throws<InputException>(() => Rows(spec with { Split = "validation" }));
         Assert.Contains("has no split \"validation\"; it has test_sft, train_sft", error.What);
+    }
+
+    [Fact]
+    public void Of_a_set_that_rows_are_compared_with_every_split_is_downloaded()
+    {
+        _case.Hub.Add("datasets", "org/bench", ("train.jsonl", Row), ("test.jsonl", Row), ("notes.md", "x"));
+        DecontaminationOptions options = new()
+        {
+            Against = [new() { Id = "human-eval" }, new() { Id = "mine.fingerprints" }, new() { Id = "org/bench" }],
+        };
+        var need = Assert.Single(HubNeed.References(options, null));
+        Assert.Equal(["test.jsonl", "train.jsonl"], Assert.Single(Wants(need)).Files.Select(file => file.Path));
     }
 
     [Fact]

@@ -97,11 +97,7 @@ public sealed class HubUploadTests : IDisposable
     {
         Write("second.safetensors", [.. s_weights.Reverse()]);
         _case.Settings = _case.Settings with { Attempts = 1, Parallel = 1 };
-        _case.Hub.Fault("PUT", StandInRepository.LargeHash([.. s_weights.Reverse()]), context =>
-        {
-            context.Response.Abort();
-            return true;
-        });
+        _case.Hub.Fail("PUT", StandInRepository.LargeHash([.. s_weights.Reverse()]), 503);
         await Assert.ThrowsAsync<HubException>(() => Upload());
         Assert.Empty(There.Log);
         await Upload();
@@ -118,6 +114,47 @@ public sealed class HubUploadTests : IDisposable
         await Upload();
         Assert.Equal(s_weights, There.Files()["model.safetensors"]);
         Assert.Single(_case.Waits);
+    }
+
+    [Fact]
+    public async Task A_transfer_that_is_cut_midway_is_made_again()
+    {
+        Write("large.safetensors", [.. Enumerable.Range(0, 3_000_000).Select(i => (byte)(i >> 3))]);
+        _case.Hub.PartSize = 1 << 30;
+        _case.Hub.Fault("PUT", "/put/", context =>
+        {
+            context.Request.InputStream.ReadAtLeast(new byte[1000], 1000, throwOnEndOfStream: false);
+            context.Response.Abort();
+            return true;
+        });
+        await Upload();
+        Assert.Equal(3_000_000, There.Files()["large.safetensors"].Length);
+        Assert.Equal(s_weights, There.Files()["model.safetensors"]);
+        Assert.Equal(3, Sent("PUT", "/put/"));
+    }
+
+    [Fact]
+    public async Task What_the_store_says_it_took_and_has_not_is_sent_once_more()
+    {
+        _case.Hub.Fault("PUT", "/put/", context => StandInHub.Answer(context, 200, []));
+        await Upload();
+        Assert.Equal(2, Sent("PUT", "/put/"));
+        Write("model.safetensors", [.. s_weights.Reverse()]);
+        _case.Hub.Fault("PUT", "/put/", context => StandInHub.Answer(context, 200, []), times: 9);
+        var error = await Assert.ThrowsAsync<HubException>(() => Upload());
+        Assert.Equal("org/mine: model.safetensors: it was sent, and the hub has not received it whole", error.What);
+        Assert.Equal(s_weights, There.Files()["model.safetensors"]);
+    }
+
+    [Fact]
+    public async Task Answers_that_no_hub_gives_are_told_of()
+    {
+        _case.Hub.Fault("POST", "/preupload/", context => StandInHub.Answer(context, 200, "[1, {\"files\": 3}]"u8.ToArray()));
+        Assert.Equal(HubProblem.Protocol, (await Assert.ThrowsAsync<HubException>(() => Upload())).Problem);
+        _case.Hub.Fault("POST", "/objects/batch", context => StandInHub.Answer(context, 200, "{\"objects\": []}"u8.ToArray()));
+        Assert.Contains("does not say what to do with model.safetensors", (await Assert.ThrowsAsync<HubException>(() => Upload())).What);
+        _case.Hub.Fault("GET", "/tree/", context => StandInHub.Answer(context, 200, "[{\"type\": 1}, 7, null, {\"type\": \"file\"}]"u8.ToArray()));
+        Assert.Contains("the hub's answer has no path", (await Assert.ThrowsAsync<HubException>(() => Upload())).What);
     }
 
     [Fact]

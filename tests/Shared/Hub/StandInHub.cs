@@ -32,7 +32,7 @@ internal sealed class StandInHub : IDisposable
     /// <summary>A token that the hub does not know.</summary>
     public const string WrongToken = "hf_TokenThatNobodyGaveOut0123456789";
 
-    private readonly HttpListener _listener = new();
+    private readonly HttpListener _listener = null!;
     private readonly StandInStore _store;
     private readonly List<StandInFault> _faults = [];
     private readonly List<StandInRequest> _requests = [];
@@ -41,15 +41,29 @@ internal sealed class StandInHub : IDisposable
     public StandInHub()
     {
         _store = new(this);
+        for (var attempt = 0; _port == 0; attempt++)
+            try
+            {
+                (_listener, _port) = Begin();
+            }
+            catch (HttpListenerException) when (attempt < 20)
+            {
+                // somebody else has taken the port in between
+            }
+        _ = Task.Run(Listen);
+    }
+
+    private static (HttpListener Listener, int Port) Begin()
+    {
+        int port;
         using (var probe = new TcpListener(IPAddress.Loopback, 0))
         {
             probe.Start();
-            _port = ((IPEndPoint)probe.LocalEndpoint).Port;
+            port = ((IPEndPoint)probe.LocalEndpoint).Port;
         }
-        _listener.Prefixes.Add($"http://127.0.0.1:{_port}/");
-        _listener.Prefixes.Add($"http://localhost:{_port}/");
-        _listener.Start();
-        _ = Task.Run(Listen);
+        var listener = new HttpListener { Prefixes = { $"http://127.0.0.1:{port}/", $"http://localhost:{port}/" } };
+        listener.Start();
+        return (listener, port);
     }
 
     /// <summary>The hub's address.</summary>
@@ -413,7 +427,14 @@ internal sealed class StandInHub : IDisposable
 
     public void Dispose()
     {
-        _listener.Stop();
-        _listener.Close();
+        try
+        {
+            _listener.Stop();
+            _listener.Close();
+        }
+        catch (HttpListenerException)
+        {
+            // Its second name is taken off a port that somebody else has by now.
+        }
     }
 }
