@@ -12,11 +12,13 @@ internal static class MigrateCommand
     public static Command Create()
     {
         var file = new Argument<string>("file") { Description = "a shell script that starts a training, or the YAML file of Axolotl, LLaMA-Factory or TRL" };
-        var output = new Option<string?>("--out") { Description = "write the recipe to a file; otherwise it is printed", HelpName = "FILE" };
+        var output = new Option<string?>("--out") { Description = "write the recipe to a file; otherwise it is printed",
+            HelpName = "FILE" };
         var which = new Option<int>("--command")
         { Description = "which training of a script that starts several", DefaultValueFactory = _ => 1, HelpName = "N" };
         var variables = new Option<string[]>("--set")
-        { Description = "the value of a variable that the script takes from elsewhere: NAME=value; may be given again", HelpName = "NAME=VALUE" };
+        { Description = "the value of a variable that the script takes from elsewhere: NAME=value; may be given again",
+            HelpName = "NAME=VALUE" };
         var method = MethodOption.Create("otherwise the script, the file's path or its keys tell");
         var command = new Command("migrate", "Make a recipe of a command line or a configuration of TRL, Axolotl or LLaMA-Factory\n\n"
             + "What changes its meaning has a comment, and what has no counterpart is told at the recipe's end, by its line.\n\n"
@@ -28,7 +30,8 @@ internal static class MigrateCommand
         return command;
     }
 
-    private static int Run(string file, string? output, int command, IReadOnlyList<string> variables, Training.Methods.TrainingMethod? method)
+    private static int Run(string file, string? output, int command, IReadOnlyList<string> variables,
+        Training.Methods.TrainingMethod? method)
     {
         OutputFile.MustNotReplace("--out", output, [file], "that is read");
         var migrated = RecipeMigration.Of(file, output ?? "RECIPE", command, method, variables.Select(Pair).ToDictionary());
@@ -39,12 +42,14 @@ internal static class MigrateCommand
         foreach (var line in migrated.Others)
             Console.Error.WriteLine($"note: {file}:{line} starts another training; --command N makes a recipe of the N-th");
         Console.Error.WriteLine($"{migrated.Keys} keys of a recipe for handbook {RecipeNames.Of(migrated.Method)}"
-            + (migrated.Left == 0 ? "; nothing is left over" : $"; {migrated.Left} setting{(migrated.Left == 1 ? " has" : "s have")} no counterpart, "
+            + (migrated.Left == 0 ? "; nothing is left over"
+                : $"; {migrated.Left} setting{(migrated.Left == 1 ? " has" : "s have")} no counterpart, "
                 + "each told at its end")
             + (output is null ? "" : $". Next: handbook validate {output} --method {RecipeNames.Of(migrated.Method)}"));
         return ExitCode.Ok;
     }
 
-    private static KeyValuePair<string, string> Pair(string text) => text.Split('=', 2) is [{ Length: > 0 } name, var value] ? new(name, value)
+    private static KeyValuePair<string, string> Pair(string text) => text.Split('=', 2) is [{ Length: > 0 } name, var value] ? new(name,
+        value)
         : throw new InputException($"--set {text} sets nothing", fix: "write --set NAME=value");
 }

@@ -38,7 +38,8 @@ internal static class RecipesCommand
         if (asked is not null && asked.StartsWith(folder.TrimEnd('/') + "/", StringComparison.Ordinal))
             asked = asked[(folder.TrimEnd('/').Length + 1)..];
         asked = asked is not null && asked.EndsWith(".yaml", StringComparison.Ordinal) ? asked[..^".yaml".Length] : asked;
-        IReadOnlyList<ListedRecipe> found = asked is null ? all : all.Where(recipe => recipe.Name == asked).ToArray() is { Length: > 0 } exact
+        IReadOnlyList<ListedRecipe> found = asked is null ? all
+            : all.Where(recipe => recipe.Name == asked).ToArray() is { Length: > 0 } exact
             ? exact : [.. all.Where(recipe => recipe.Name.StartsWith(asked, StringComparison.OrdinalIgnoreCase))];
         if (found.Count == 0)
             throw new InputException(name is null ? $"{folder} has no recipes" : $"{folder} has no recipe {name}",

@@ -68,8 +68,11 @@ internal static class RecipesReport
     {
         var text = new StringBuilder("| recipe | method | model | data | weights | rows a step | what it is |\n|---|---|---|---|---|---:|---|\n");
         foreach (var recipe in recipes)
-            text.Append($"| `{recipe.Name}` | {recipe.Recipe.MethodName} | {recipe.Recipe.Model.ModelNameOrPath} | {string.Join(", ", recipe.Data)} | "
-                + $"{recipe.Weights} | {recipe.RowsAStep} | {recipe.Purpose.Replace("|", "\\|")} |\n");
+        {
+            string[] cells = [$"`{recipe.Name}`", recipe.Recipe.MethodName, recipe.Recipe.Model.ModelNameOrPath ?? "",
+                string.Join(", ", recipe.Data), recipe.Weights, $"{recipe.RowsAStep}", recipe.Purpose.Replace("|", "\\|")];
+            text.Append("| ").AppendJoin(" | ", cells).Append(" |\n");
+        }
         return text.ToString();
     }
 
@@ -79,7 +82,8 @@ internal static class RecipesReport
             [.. recipe.Data.Select(set => set[(set.LastIndexOf('/') + 1)..])])), recipe.Weights, $"{recipe.RowsAStep}",
     ];
 
-    private static string Shortened(IReadOnlyList<string> names) => names.Count > 4 ? $"{names[0]} and {names.Count - 1} more" : string.Join(", ", names);
+    private static string Shortened(IReadOnlyList<string> names) => names.Count > 4 ? $"{names[0]} and {names.Count - 1} more"
+        : string.Join(", ", names);
 
     private static string Cut(string text) => text.Length > Widest ? text[..Widest] + "…" : text;
 

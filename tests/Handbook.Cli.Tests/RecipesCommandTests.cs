@@ -24,7 +24,8 @@ public sealed class RecipesCommandTests : IDisposable
         Assert.Matches(@"sft +mistralai/Mistral-7B-v0\.1 +ultrachat_200k +QLoRA, 4 bits, rank 16 +64$", listed);
         Assert.Contains("      Zephyr 7B, stage 1 of 2: Mistral 7B learns to chat from the conversations of UltraChat 200k.", lines);
         foreach (var recipe in ListedRecipe.In(s_folder))
-            Assert.Contains(lines, line => line.StartsWith($"  {recipe.Name[(recipe.Name.IndexOf('/') + 1)..]} ", StringComparison.Ordinal));
+            Assert.Contains(lines, line => line.StartsWith($"  {recipe.Name[(recipe.Name.IndexOf('/') + 1)..]} ",
+                StringComparison.Ordinal));
     }
 
     [Theory] // by its name, its path, or a path with the ending
@@ -55,7 +56,8 @@ public sealed class RecipesCommandTests : IDisposable
             if (recipe.Says.FirstOrDefault(line => line.StartsWith("Global batch", StringComparison.Ordinal)) is { } line)
             {
                 var training = recipe.Recipe.Training;
-                Assert.True(line.StartsWith($"Global batch {training.PerDeviceTrainBatchSize} x {training.GradientAccumulationSteps};", StringComparison.Ordinal),
+                Assert.True(line.StartsWith($"Global batch {training.PerDeviceTrainBatchSize} x {training.GradientAccumulationSteps};",
+                    StringComparison.Ordinal),
                     $"{recipe.Name}: {line}");
                 Assert.True(System.Text.RegularExpressions.Regex.IsMatch(line, $@"\b{recipe.RowsAStep}\b"), $"{recipe.Name}: {line}");
             }
@@ -68,7 +70,8 @@ public sealed class RecipesCommandTests : IDisposable
             + "micro_batch_size: 2\ngradient_accumulation_steps: 4\nlearning_rate: 0.0002\nstrict: true\n");
         var outcome = _handbook.Run("migrate", "qlora.yml", "--out", "sft/mine.yaml");
         Assert.Equal(0, outcome.Code);
-        Assert.Contains("1 setting has no counterpart, each told at its end. Next: handbook validate sft/mine.yaml --method sft", outcome.Error);
+        Assert.Contains("1 setting has no counterpart, each told at its end. Next: handbook validate sft/mine.yaml --method sft",
+            outcome.Error);
         outcome = _handbook.Run("validate", "sft/mine.yaml", "--keys-only");
         Assert.True(outcome.Code == 0, outcome.Error);
         Assert.Contains("a good recipe for `handbook sft`. It would train org/model on rows.jsonl", outcome.Output);

@@ -5,7 +5,8 @@ using Handbook.Training.Plans;
 
 namespace Handbook.Migration;
 
-/// <summary>The data sets of Axolotl: each with a type that says what its columns are called and how they were written into a prompt.</summary>
+/// <summary>The data sets of Axolotl: each with a type that says what its columns are called and how they were written into a
+/// prompt.</summary>
 internal static class AxolotlData
 {
     private const string Alpaca = "its prompts had Alpaca's own headings there; here the chat template renders them";
@@ -13,7 +14,8 @@ internal static class AxolotlData
     private static readonly string[] s_read =
     [
         "path", "name", "split", "type", "data_files", "ds_type", "shards", "field", "field_messages", "field_chosen", "field_rejected",
-        "field_system", "field_tools", "field_human", "field_model", "roles_to_train", "text_column", "conversation", "message_property_mappings",
+        "field_system", "field_tools", "field_human", "field_model", "roles_to_train", "text_column", "conversation",
+            "message_property_mappings",
         "message_field_role", "message_field_content", "roles", "trust_remote_code", "train_on_eos", "train_on_eot", "chat_template",
     ];
 
@@ -111,7 +113,8 @@ internal static class AxolotlData
         entry.LeaveOthers(draft, s_read);
         foreach (var name in (string[])["conversation", "chat_template", "train_on_eos", "train_on_eot"])
             if (entry[name] is { Text: not ("tokenizer_default" or "turn") } setting)
-                draft.Leave(setting, name.StartsWith("train", StringComparison.Ordinal) ? "the end token of every turn that is learnt is learnt"
+                draft.Leave(setting, name.StartsWith("train", StringComparison.Ordinal)
+                    ? "the end token of every turn that is learnt is learnt"
                     : "one template renders all rows: the tokenizer's, or chat_template of the recipe");
         if (entry["roles"] is { } roles)
             draft.Leave(roles, "human, user, gpt, assistant, system and tool are known; others are refused by their row");
@@ -151,7 +154,8 @@ internal static class AxolotlData
         }
     }
 
-    private static void Named(MigrationDraft draft, ForeignMap entry, string type, Dictionary<string, string> columns, List<string> comments)
+    private static void Named(MigrationDraft draft, ForeignMap entry, string type, Dictionary<string, string> columns,
+        List<string> comments)
     {
         // chatml.intel, llama3.argilla: the template's name, then the layout's
         var parts = type.Split('.');

@@ -29,7 +29,8 @@ internal static class AxolotlIntervals
             }
             draft.Set($"{what}_strategy", times * epochs > 1 ? "steps" : "epoch");
             if (times * epochs > 1)
-                draft.Set($"{what}_steps", new StepInterval(1 / (times * epochs)), $"{times} in each of {epochs} epochs, as a share of the run");
+                draft.Set($"{what}_steps", new StepInterval(1 / (times * epochs)),
+                    $"{times} in each of {epochs} epochs, as a share of the run");
         }
         else if (strategy is not null)
         {

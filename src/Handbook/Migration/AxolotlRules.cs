@@ -22,7 +22,8 @@ internal static class AxolotlRules
             "is_falcon_derived_model", "is_llama_derived_model", "is_mistral_derived_model", "is_qwen_derived_model", "processor_type",
             "overrides_of_model_config", "model_config", "lora_fan_in_fan_out", "strict", "gptq", "low_cpu_mem_usage")
         .Read("adapter", "load_in_4bit", "load_in_8bit", "lora_target_linear", "lora_target_modules")
-        .As("lora_model_dir", "adapter_name_or_path").Same("lora_r", "lora_alpha", "lora_dropout", "lora_modules_to_save", "loraplus_lr_ratio")
+        .As("lora_model_dir", "adapter_name_or_path").Same("lora_r", "lora_alpha", "lora_dropout", "lora_modules_to_save",
+            "loraplus_lr_ratio")
         .As("peft_use_dora", "use_dora").As("peft_use_rslora", "use_rslora").As("peft_layers_to_transform", "layers_to_transform")
         .As("peft_init_lora_weights", "init_lora_weights").As("peft_layers_pattern", "layers_pattern")
         .As("peft_trainable_token_indices", "trainable_token_indices").As("peft_ensure_weight_tying", "ensure_weight_tying")
@@ -39,7 +40,8 @@ internal static class AxolotlRules
         .As("dataset_processes", "dataset_num_proc").As("wandb_name", "run_name").As("wandb_run_name", "run_name")
         .Read("use_tensorboard").On("special_tokens", SpecialTokens).As("tokens", "new_special_tokens")
         .On("chat_template", Template).On("chat_template_jinja", (draft, setting) => draft.Take(setting, "chat_template"))
-        .On("deepspeed", DeepSpeed).On("fsdp", Sharded).None("zero_stage: 3 has no such details", "fsdp_config", "fsdp_version", "fsdp_final_state_dict_type")
+        .On("deepspeed", DeepSpeed).On("fsdp", Sharded).None("zero_stage: 3 has no such details", "fsdp_config", "fsdp_version",
+            "fsdp_final_state_dict_type")
         .As("sequence_parallel_degree", "context_parallel_size").As("context_parallel_size", "context_parallel_size")
         .As("rl_beta", "beta").As("dpo_beta", "beta").As("orpo_alpha", "beta", "λ of the odds ratio, which Axolotl calls orpo_alpha")
         .As("kto_desirable_weight", "desirable_weight").As("kto_undesirable_weight", "undesirable_weight")
@@ -48,7 +50,8 @@ internal static class AxolotlRules
         .None(Kernels, "flash_attention", "xformers_attention", "sdp_attention", "flex_attention", "eager_attention", "s2_attention",
             "flash_attn_cross_entropy", "flash_attn_rms_norm", "flash_attn_fuse_qkv", "flash_attn_fuse_mlp", "flash_optimum",
             "unsloth_cross_entropy_loss", "unsloth_lora_mlp", "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_rms_norm", "unsloth_rope",
-            "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "liger_rope", "liger_rms_norm", "liger_glu_activation", "liger_layer_norm",
+            "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "liger_rope", "liger_rms_norm", "liger_glu_activation",
+                "liger_layer_norm",
             "liger_swiglu", "liger_fused_linear_cross_entropy", "cut_cross_entropy", "attn_implementation")
         .None("plugins are Python code; what they compute is built in or has no counterpart", "plugins")
         .None(Own, "dataset_prepared_path", "dataset_keep_in_memory", "push_dataset_to_hub", "preprocess_iterable", "skip_prepare_dataset")
@@ -59,7 +62,8 @@ internal static class AxolotlRules
         .None("a loss that is no number stops the run; no other limit is watched", "loss_watchdog_threshold", "loss_watchdog_patience")
         .None("a run ends after its steps; load_best_model_at_end takes the best checkpoint", "early_stopping_patience")
         .None("`handbook merge` makes one model of adapter and base", "merge_lora", "merge_method")
-        .None("`handbook inspect` shows rows, `handbook generate` answers", "debug", "eval_table_size", "eval_max_new_tokens", "eval_causal_lm_metrics",
+        .None("`handbook inspect` shows rows, `handbook generate` answers", "debug", "eval_table_size", "eval_max_new_tokens",
+            "eval_causal_lm_metrics",
             "do_causal_lm_eval", "do_bench_eval", "bench_dataset")
         .None("the template's own system text counts; a system turn of a row wins", "default_system_message")
         .None("the end token of a turn is learnt, whatever the template calls it", "eot_tokens", "train_on_eot")
@@ -127,11 +131,13 @@ internal static class AxolotlRules
     }
 
     private static string? Packed(MigrationDraft draft) =>
-        draft["sample_packing"] is { IsOn: true } && !draft.Method.Equals(TrainingMethod.Cpt) ? "rows of a block never see each other" : null;
+        draft["sample_packing"] is { IsOn: true } && !draft.Method.Equals(TrainingMethod.Cpt) ? "rows of a block never see each other"
+            : null;
 
     private static void BatchSize(MigrationDraft draft, ForeignKey setting)
     {
-        if (draft["micro_batch_size"]?.Number is > 0 and var micro && draft["gradient_accumulation_steps"] is null && setting.Number is { } all)
+        if (draft["micro_batch_size"]?.Number is > 0 and var micro && draft["gradient_accumulation_steps"] is null
+            && setting.Number is { } all)
             draft.Set("gradient_accumulation_steps", Math.Max(1, (int)(all / micro)), "batch_size / micro_batch_size, on one process");
         else
             draft.Leave(setting, "micro_batch_size and gradient_accumulation_steps say it");
@@ -183,7 +189,8 @@ internal static class AxolotlRules
     }
 
     private static void Checkpointing(MigrationDraft draft, ForeignKey setting) => draft.Set("gradient_checkpointing", !setting.IsOff,
-        setting.Text is "unsloth" or "offload" or "offload_disk" or "legacy" ? $"{setting.Text} there; activations are in the machine's memory here" : null);
+        setting.Text is "unsloth" or "offload" or "offload_disk" or "legacy"
+            ? $"{setting.Text} there; activations are in the machine's memory here" : null);
 
     private static void SpecialTokens(MigrationDraft draft, ForeignKey setting)
     {
@@ -209,7 +216,8 @@ internal static class AxolotlRules
     private static void Template(MigrationDraft draft, ForeignKey setting)
     {
         if (setting.Text == "chatml" || setting.Text == "tokenizer_default_fallback_chatml" && draft["chat_template_jinja"] is null)
-            draft.Set("chat_template", ChatTemplate.ChatMl, "ChatML; its tokens have to be in the vocabulary, or setup_chat_format: true adds them");
+            draft.Set("chat_template", ChatTemplate.ChatMl,
+                "ChatML; its tokens have to be in the vocabulary, or setup_chat_format: true adds them");
         else if (setting.Text is not ("tokenizer_default" or "jinja"))
             draft.Leave(setting, "the tokenizer's own template counts; chat_template or chat_template_path names another");
     }
@@ -218,7 +226,8 @@ internal static class AxolotlRules
     {
         if (setting.Text is { } file && !File.Exists(file) && !File.Exists(Path.Combine(draft.Folder, file)))
         {
-            var stage = Array.Find(["3", "2", "1"], digit => Path.GetFileName(file).Contains($"zero{digit}", StringComparison.OrdinalIgnoreCase)
+            var stage = Array.Find(["3", "2", "1"], digit => Path.GetFileName(file).Contains($"zero{digit}",
+                StringComparison.OrdinalIgnoreCase)
                 || Path.GetFileName(file).Contains($"z{digit}", StringComparison.OrdinalIgnoreCase));
             if (stage is null)
                 draft.Leave(setting, "the file is not here; zero_stage: 1, 2 or 3 says what processes share out");

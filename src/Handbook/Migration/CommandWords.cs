@@ -32,7 +32,8 @@ internal static class CommandWords
                 {
                     [] => Setting(name, word with { Text = "true" }),
                     [var only] => Setting(name, only with { Line = word.Line }),
-                    _ => new(name, new ListNode(Span(word), [.. values.Select(value => new ScalarNode(Span(value), value.Text, Quoted: false))]),
+                    _ => new(name, new ListNode(Span(word), [.. values.Select(value => new ScalarNode(Span(value), value.Text,
+                        Quoted: false))]),
                         word.Line),
                 });
         }

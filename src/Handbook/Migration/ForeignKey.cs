@@ -20,7 +20,8 @@ internal sealed record ForeignKey(string Name, RecipeNode Value, int Line)
     public IReadOnlyList<string> Texts => Value switch
     {
         ListNode list => [.. list.Items.OfType<ScalarNode>().Select(item => item.Text)],
-        ScalarNode { IsNull: false } scalar => scalar.Text.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries),
+        ScalarNode { IsNull: false } scalar => scalar.Text.Split(',',
+            StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries),
         _ => [],
     };
 

@@ -12,20 +12,25 @@ internal static class LlamaFactoryData
 
     // theirs, ours
     private static readonly (string Theirs, string Ours, string Usual)[] s_alpaca =
-        [("prompt", "instruction", "instruction"), ("query", "input", "input"), ("response", "output", "output"), ("history", "history", "history"),
+        [("prompt", "instruction", "instruction"), ("query", "input", "input"), ("response", "output", "output"), ("history", "history",
+            "history"),
             ("system", "system", "system"), ("tools", "tools", "tools")];
 
     private static readonly (string Theirs, string Ours, string Usual)[] s_pairs =
-        [("prompt", "instruction", "instruction"), ("query", "input", "input"), ("chosen", "chosen", "chosen"), ("rejected", "rejected", "rejected"),
+        [("prompt", "instruction", "instruction"), ("query", "input", "input"), ("chosen", "chosen", "chosen"), ("rejected", "rejected",
+            "rejected"),
             ("system", "system", "system"), ("history", "history", "history")];
 
     private static readonly (string Theirs, string Ours, string Usual)[] s_turns =
-        [("messages", "messages", "messages"), ("chosen", "chosen", "chosen"), ("rejected", "rejected", "rejected"), ("system", "system", "system"),
+        [("messages", "messages", "messages"), ("chosen", "chosen", "chosen"), ("rejected", "rejected", "rejected"), ("system", "system",
+            "system"),
             ("tools", "tools", "tools")];
 
     private static readonly (string Tag, string Usual, string Other)[] s_tags =
-        [("role_tag", "from", "role"), ("content_tag", "value", "content"), ("user_tag", "human", "user"), ("assistant_tag", "gpt", "assistant"),
-            ("observation_tag", "observation", "tool"), ("function_tag", "function_call", "function_call"), ("system_tag", "system", "system")];
+        [("role_tag", "from", "role"), ("content_tag", "value", "content"), ("user_tag", "human", "user"), ("assistant_tag", "gpt",
+            "assistant"),
+            ("observation_tag", "observation", "tool"), ("function_tag", "function_call", "function_call"), ("system_tag", "system",
+                "system")];
 
     public static void Apply(MigrationDraft draft)
     {
@@ -84,7 +89,8 @@ internal static class LlamaFactoryData
         if (isTurns && info.TryGetProperty("tags", out var tags))
             foreach (var (tag, usual, other) in s_tags)
                 if (Text(tags, tag) is { } said && said != usual && said != other)
-                    draft.Leave(setting.Line, $"{name}: {tag}: {said}", "human, user, gpt, assistant, system and tool are known; others are refused by their row");
+                    draft.Leave(setting.Line, $"{name}: {tag}: {said}",
+                        "human, user, gpt, assistant, system and tool are known; others are refused by their row");
         foreach (var picture in (string[])["images", "videos", "audios"])
             if (Text(named, picture) is { } column)
                 draft.Leave(setting.Line, $"{name}: {picture}: {column}", "text alone is trained here");
@@ -95,7 +101,8 @@ internal static class LlamaFactoryData
         {
             Id = id,
             Config = Text(info, "subset"),
-            Split = info.TryGetProperty("num_samples", out var most) && most.TryGetInt32(out var count) ? $"{split}[:{count}]" : Slice(draft, split),
+            Split = info.TryGetProperty("num_samples", out var most) && most.TryGetInt32(out var count) ? $"{split}[:{count}]"
+                : Slice(draft, split),
             ColumnMapping = columns.Count > 0 ? columns : null,
         };
     }
@@ -122,7 +129,8 @@ internal static class LlamaFactoryData
         var path = Place(draft, folder);
         try
         {
-            return File.Exists(path) ? JsonDocument.Parse(File.ReadAllText(path), new() { AllowTrailingCommas = true, CommentHandling = JsonCommentHandling.Skip })
+            return File.Exists(path) ? JsonDocument.Parse(File.ReadAllText(path), new() { AllowTrailingCommas = true,
+                CommentHandling = JsonCommentHandling.Skip })
                 : null;
         }
         catch (JsonException problem)

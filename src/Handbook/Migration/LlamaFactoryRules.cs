@@ -27,31 +27,39 @@ internal static class LlamaFactoryRules
         .None("the adapter is saved as it was trained; `handbook merge` makes a model of it", "pissa_convert", "pissa_iter")
         .Read("create_new_adapter").On("adapter_name_or_path", Adapter)
         .Read("quantization_bit", "double_quantization", "quantization_type")
-        .On("quantization_method", (draft, setting) => draft.Leave(setting, "quantised while it is loaded, as bitsandbytes does; published GPTQ and AWQ "
+        .On("quantization_method", (draft, setting) => draft.Leave(setting,
+            "quantised while it is loaded, as bitsandbytes does; published GPTQ and AWQ "
             + "models are read as they are"))
         .As("pref_beta", "beta").Read("pref_loss", "pref_ftx").As("dpo_label_smoothing", "label_smoothing")
         .As("kto_chosen_weight", "desirable_weight").As("kto_rejected_weight", "undesirable_weight").Same("simpo_gamma", "ld_alpha")
         .As("ref_model", "ref_model_name_or_path")
-        .None("a reference is the model as it was before, or the folder of ref_model_name_or_path", "ref_model_adapters", "ref_model_quantization_bit")
+        .None("a reference is the model as it was before, or the folder of ref_model_name_or_path", "ref_model_adapters",
+            "ref_model_quantization_bit")
         .None("one loss is added to another with loss_type: [sigmoid, bco_pair] and loss_weights", "pref_bco_weight")
         .Read("use_dft_loss", "use_galore", "use_apollo", "use_muon", "disable_gradient_checkpointing", "disable_shuffling", "pure_bf16")
-        .None("the rank and the scale of a projection stand in optim_args", "galore_rank", "galore_scale", "galore_update_interval", "galore_target",
+        .None("the rank and the scale of a projection stand in optim_args", "galore_rank", "galore_scale", "galore_update_interval",
+            "galore_target",
             "galore_proj_type", "galore_layerwise", "apollo_rank", "apollo_scale", "apollo_update_interval", "apollo_target", "apollo_proj",
             "apollo_proj_type", "apollo_scale_type", "apollo_layerwise", "apollo_scale_front")
-        .As("moe_aux_loss_coef", "router_aux_loss_coef").As("add_special_tokens", "new_special_tokens").As("neftune_alpha", "neftune_noise_alpha")
+        .As("moe_aux_loss_coef", "router_aux_loss_coef").As("add_special_tokens", "new_special_tokens").As("neftune_alpha",
+            "neftune_noise_alpha")
         .None("tokens of a text are not added; handbook tokenizer train makes a new tokenizer", "add_tokens")
         .On("resize_vocab", (draft, setting) => draft.Leave(setting, "rows of the embedding grow with new_special_tokens by themselves"))
-        .None(Files, "rope_scaling", "flash_attn_version", "use_fast_tokenizer", "split_special_tokens", "upcast_layernorm", "upcast_lmhead_output",
+        .None(Files, "rope_scaling", "flash_attn_version", "use_fast_tokenizer", "split_special_tokens", "upcast_layernorm",
+            "upcast_lmhead_output",
             "tool_format", "enable_thinking", "cache_dir", "low_cpu_mem_usage", "infer_dtype")
-        .None(Kernels, "flash_attn", "enable_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_v1_kernels", "use_reentrant_gc", "shift_attn")
+        .None(Kernels, "flash_attn", "enable_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_v1_kernels", "use_reentrant_gc",
+            "shift_attn")
         .None(Cache, "overwrite_cache", "tokenized_path", "preprocessing_batch_size", "streaming", "buffer_size", "data_shared_file_system")
         .None("a mixture of weights says how much of each set is taken", "mix_strategy", "interleave_probs", "eval_on_each_dataset")
-        .None(Pictures, "media_dir", "freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels", "image_min_pixels",
+        .None(Pictures, "media_dir", "freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels",
+            "image_min_pixels",
             "video_max_pixels", "video_min_pixels", "video_fps", "video_maxlen")
         .None(Elsewhere, "export_dir", "export_size", "export_device", "infer_backend", "predict_with_generate", "generation_max_length",
             "generation_num_beams", "max_new_tokens")
         .None(Trackers, "use_swanlab", "swanlab_project", "swanlab_run_name", "swanlab_mode", "ray_run_name")
-        .None("not needed: it is always so here", "plot_loss", "include_effective_tokens_per_second", "print_param_status", "compute_accuracy",
+        .None("not needed: it is always so here", "plot_loss", "include_effective_tokens_per_second", "print_param_status",
+            "compute_accuracy",
             "ignore_pad_token_for_loss", "overwrite_output_dir")
         .None("a run ends after its steps; load_best_model_at_end takes the best checkpoint", "early_stopping_steps")
         .On("deepspeed", AxolotlRules.DeepSpeed);
@@ -139,7 +147,8 @@ internal static class LlamaFactoryRules
         if (draft.Method == TrainingMethod.Cpt)
             draft.Leave(setting, "texts are packed in any case");
         else if (setting.IsOn)
-            draft.Set("packing", true, draft["neat_packing"] is { IsOn: true } ? null : "rows of a block never see each other here, as with neat_packing");
+            draft.Set("packing", true, draft["neat_packing"] is { IsOn: true } ? null
+                : "rows of a block never see each other here, as with neat_packing");
         else if (!draft.Has("packing"))
             draft.Set("packing", false);
     }
@@ -176,7 +185,8 @@ internal static class LlamaFactoryRules
         else if (draft.Method == TrainingMethod.Dpo && loss is not null)
             draft.Take(loss, "loss_type");
         if (draft.Method == TrainingMethod.Dpo && also > 0)
-            draft.Set("rpo_alpha", also, string.Create(CultureInfo.InvariantCulture, $"pref_ftx: {also}, the weight of the chosen answer's likelihood"));
+            draft.Set("rpo_alpha", also, string.Create(CultureInfo.InvariantCulture,
+                $"pref_ftx: {also}, the weight of the chosen answer's likelihood"));
         else if (also > 0 && draft.Method != TrainingMethod.Cpo)
             draft.Leave(draft["pref_ftx"]!, "added to DPO's and CPO's losses alone");
         if (draft["use_dft_loss"] is { IsOn: true } && draft.Method == TrainingMethod.Sft)
@@ -185,7 +195,8 @@ internal static class LlamaFactoryRules
 
     private static void Optimizer(MigrationDraft draft)
     {
-        foreach (var (flag, optimizer) in ((string, string)[])[("use_galore", "galore_adamw"), ("use_apollo", "apollo_adamw"), ("use_muon", "muon")])
+        foreach (var (flag, optimizer) in ((string, string)[])[("use_galore", "galore_adamw"), ("use_apollo", "apollo_adamw"), ("use_muon",
+            "muon")])
             if (draft[flag] is { IsOn: true })
             {
                 draft.Set("optim", optimizer);

@@ -17,7 +17,8 @@ internal sealed class MigrationRules
     }
 
     /// <summary>A setting with a key of another name.</summary>
-    public MigrationRules As(string name, string key, string? comment = null) => On(name, (draft, setting) => draft.Take(setting, key, comment));
+    public MigrationRules As(string name, string key, string? comment = null) => On(name, (draft, setting) => draft.Take(setting, key,
+        comment));
 
     /// <summary>Settings that need none.</summary>
     public MigrationRules None(string why, params ReadOnlySpan<string> names)

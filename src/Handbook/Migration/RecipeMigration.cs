@@ -8,7 +8,8 @@ namespace Handbook.Migration;
 /// <summary>Reads what other trainers are called with, and makes recipes of it.</summary>
 internal static class RecipeMigration
 {
-    private static readonly string[] s_llamaFactory = ["stage", "finetuning_type", "dataset_dir", "cutoff_len", "template", "lora_rank", "pref_loss"];
+    private static readonly string[] s_llamaFactory = ["stage", "finetuning_type", "dataset_dir", "cutoff_len", "template", "lora_rank",
+        "pref_loss"];
     private static readonly string[] s_axolotl = ["base_model", "micro_batch_size", "sequence_len", "pretraining_dataset"];
 
     /// <summary>Makes a recipe of a command line or a configuration of TRL, Axolotl or LLaMA-Factory.</summary>
@@ -68,7 +69,8 @@ internal static class RecipeMigration
         return migrated with { Others = [.. calls.Where(other => other != call).Select(other => other.Line)] };
     }
 
-    private static MigratedRecipe Trl(string file, string name, IReadOnlyList<ForeignKey> settings, TrainingMethod method, TrainingCall? call = null)
+    private static MigratedRecipe Trl(string file, string name, IReadOnlyList<ForeignKey> settings, TrainingMethod method,
+        TrainingCall? call = null)
     {
         var draft = new MigrationDraft(file, settings) { Method = method };
         TrlRules.Apply(draft, settings);

@@ -162,7 +162,8 @@ internal sealed class ShellScript
             Advance(end + 1 - _at);
             var length = inner.TakeWhile(c => char.IsAsciiLetterOrDigit(c) || c == '_').Count();
             (name, var rest) = (inner[..length], inner[length..]);
-            otherwise = rest.StartsWith(":-", StringComparison.Ordinal) || rest.StartsWith(":=", StringComparison.Ordinal) ? rest[2..].Trim('"', '\'')
+            otherwise = rest.StartsWith(":-", StringComparison.Ordinal) || rest.StartsWith(":=", StringComparison.Ordinal)
+                ? rest[2..].Trim('"', '\'')
                 : rest.StartsWith('-') ? rest[1..].Trim('"', '\'') : "";
             quoted &= rest is not ("[@]" or "[*]");
             if (rest is not ("" or "[@]" or "[*]") && !rest.StartsWith(":-", StringComparison.Ordinal)

@@ -15,7 +15,8 @@ internal enum Trainer
 /// <param name="Method">What it trains; null where its settings tell.</param>
 /// <param name="Before">The words of the launcher.</param>
 /// <param name="Behind">The words behind the script.</param>
-internal sealed record TrainingCall(Trainer Trainer, TrainingMethod? Method, IReadOnlyList<ShellWord> Before, IReadOnlyList<ShellWord> Behind)
+internal sealed record TrainingCall(Trainer Trainer, TrainingMethod? Method, IReadOnlyList<ShellWord> Before,
+    IReadOnlyList<ShellWord> Behind)
 {
     private static readonly string[] s_llamaFactory = ["train.py", "train_bash.py"];
 

@@ -12,7 +12,8 @@ using Handbook.Training.Plans;
 namespace Handbook.Recipes;
 
 /// <summary>The keys of recipes as a JSON schema (draft 2020-12), with which editors complete and check the YAML.</summary>
-/// <remarks>It is stricter than reading, which takes <c>yes</c> for true and a text for a number; and it knows one key at a time, not what must
+/// <remarks>It is stricter than reading, which takes <c>yes</c> for true and a text for a number; and it knows one key at a time, not
+/// what must
 /// hold among several: <c>handbook validate</c> does.</remarks>
 internal static class RecipeSchema
 {
@@ -80,7 +81,8 @@ internal static class RecipeSchema
             _ when type == typeof(StepInterval) => new JsonObject { ["type"] = new JsonArray("number", "null"), ["minimum"] = 0 },
             // `true`, 5 and their like are texts where a text is asked
             _ when type == typeof(string) => Typed("string", "number", "boolean", "null"),
-            { IsEnum: true } => new JsonObject { ["enum"] = Names(RecipeNames.Spellings(type).Select(spelling => spelling.Name), orNull: true) },
+            { IsEnum: true } => new JsonObject { ["enum"] = Names(RecipeNames.Spellings(type).Select(spelling => spelling.Name),
+                orNull: true) },
             _ when type == typeof(IReadOnlyList<string>) => new JsonObject
             {
                 ["type"] = new JsonArray("array", "string", "null"),

@@ -10,30 +10,40 @@ using Handbook.Training.Methods.Preferences;
 
 namespace Handbook.Cli.Tests.Recipes;
 
-/// <summary>What was wrong in the Python handbook is right here: each of its 17 known defects, by number, with the tests that show it.</summary>
+/// <summary>What was wrong in the Python handbook is right here: each of its 17 known defects, by number, with the tests that show
+/// it.</summary>
 public sealed partial class HandbookDefectsTests : IDisposable
 {
     // the tests elsewhere: class and method; those of this class have the number in their names
     private static readonly (int Defect, string What, string[] Shown)[] s_elsewhere =
     [
-        (3, "an adapter's model was policy and reference at once", ["AdapterReferenceTests.An_adapter_folder_that_is_the_model_is_the_reference_of_an_adapter_over_it"]),
+        (3, "an adapter's model was policy and reference at once",
+            ["AdapterReferenceTests.An_adapter_folder_that_is_the_model_is_the_reference_of_an_adapter_over_it"]),
         (4, "unknown words were ignored, values cut at a second =", ["CommandLineTests.", "OverrideTests.A_value_may_hold_an_equals_sign"]),
         (5, "shares were paired with train splits one to one", ["MixtureTests.A_share_applies_to_every_train_split_of_its_set"]),
         (6, "a missing begin token was added as null, one that was there again, and cutting dropped it",
-            ["AnswerRulesTests.A_tokenizer_without_begin_token_adds_none", "AnswerRulesTests.Sequences_are_cut_at_one_end_and_keep_their_begin_token",
+            ["AnswerRulesTests.A_tokenizer_without_begin_token_adds_none",
+                "AnswerRulesTests.Sequences_are_cut_at_one_end_and_keep_their_begin_token",
                 "PreferenceTokenizerTests.A_text_begins_with_one_begin_token_and_a_conversation_as_its_template_writes_it"]),
-        (6, "ORPO's likelihood counted padding", ["PreferenceContractTests.Number_1_3_24_and_26_a_gradient_is_the_same_however_it_is_computed"]),
+        (6, "ORPO's likelihood counted padding",
+            ["PreferenceContractTests.Number_1_3_24_and_26_a_gradient_is_the_same_however_it_is_computed"]),
         (7, "the list of test texts came from the network at each start, had a line that never matched, and rejected answers were not compared",
-            ["ReferenceSetTests.The_built_in_set_is_what_the_published_file_gives", "DecontaminatedDataTests.Every_text_of_a_pair_is_compared"]),
+            ["ReferenceSetTests.The_built_in_set_is_what_the_published_file_gives",
+                "DecontaminatedDataTests.Every_text_of_a_pair_is_compared"]),
         (8, "LoRA needed a switch beside it", ["AdapterReferenceTests.The_adapter_switched_off_is_the_reference_of_a_new_one"]),
-        (9, "a recipe of its own was refused for the older way of naming data", ["PublishedFilesTests.A_file_is_good_and_every_key_of_it_is_read_or_told_of"]),
+        (9, "a recipe of its own was refused for the older way of naming data",
+            ["PublishedFilesTests.A_file_is_good_and_every_key_of_it_is_read_or_told_of"]),
         (10, "the scan called the launcher in a way that it no longer knew", ["SlurmScriptTests.The_scan_is_sixty_jobs_of_good_recipes"]),
-        (11, "recipes had names that the launcher did not look for", ["SlurmScriptTests.Recipes_and_files_of_the_launcher_are_found_by_their_names"]),
-        (12, "masks of assistants were lost in packing", ["PackingTests.Best_fit_keeps_every_token_with_its_loss_and_no_row_exceeds_the_block"]),
+        (11, "recipes had names that the launcher did not look for",
+            ["SlurmScriptTests.Recipes_and_files_of_the_launcher_are_found_by_their_names"]),
+        (12, "masks of assistants were lost in packing",
+            ["PackingTests.Best_fit_keeps_every_token_with_its_loss_and_no_row_exceeds_the_block"]),
         (12, "chat_template_kwargs of pairs had no effect", ["TemplatePairsTests."]),
-        (15, "overwrite_output_dir had no effect", ["TrainingKeysTests.Only_better_models_are_saved_with_save_strategy_best_and_fresh_begins_anew"]),
+        (15, "overwrite_output_dir had no effect",
+            ["TrainingKeysTests.Only_better_models_are_saved_with_save_strategy_best_and_fresh_begins_anew"]),
         (16, "the launcher's file for QLoRA was deleted, and its name was wrong", ["LauncherTests.The_files_beside_the_recipes_are_read"]),
-        (17, "the end of a long row was kept, and the prompt lost", ["PublishedRecipesTests.A_preference_recipe_of_either_handbook_loads_unchanged"]),
+        (17, "the end of a long row was kept, and the prompt lost",
+            ["PublishedRecipesTests.A_preference_recipe_of_either_handbook_loads_unchanged"]),
     ];
 
     private readonly HandbookProcess _handbook = new();
@@ -48,7 +58,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
         foreach (var name in s_elsewhere.SelectMany(defect => defect.Shown))
         {
             var (type, method) = (name.Split('.')[0], name.Split('.')[1]);
-            Assert.True(files[type].Any(file => File.ReadAllText(file).Contains($" {method}(", StringComparison.Ordinal) || method.Length == 0
+            Assert.True(files[type].Any(file => File.ReadAllText(file).Contains($" {method}(", StringComparison.Ordinal)
+                || method.Length == 0
                 && File.ReadAllText(file).Contains("[Fact]", StringComparison.Ordinal)), $"{name} is no test");
         }
         var here = typeof(HandbookDefectsTests).GetMethods().Select(method => Number().Match(method.Name)).Where(match => match.Success)
@@ -61,7 +72,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
     {
         SmallModel.Make(_handbook);
         _handbook.Write("rows.jsonl", "{\"body\": \"one two three four five, the sun and the moon\"}\n");
-        SmallModel.Succeed(_handbook.Run("cpt", Written("cpt/r.yaml", "text_column: body\nmax_length: 4\npacking: true\npacking_strategy: wrapped\n"
+        SmallModel.Succeed(_handbook.Run("cpt", Written("cpt/r.yaml",
+            "text_column: body\nmax_length: 4\npacking: true\npacking_strategy: wrapped\n"
             + "dataset_name: rows.jsonl\nmax_steps: 1\n")));
         Assert.Contains("three", SmallModel.Succeed(_handbook.Run("inspect", "cpt/r.yaml")).Output);
     }
@@ -71,7 +83,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
     {
         SmallModel.Make(_handbook);
         Pairs("pairs/train_prefs.jsonl");
-        SmallModel.Succeed(_handbook.Run("dpo", Written("dpo/r.yaml", "dataset_mixer: {pairs: 1.0}\ndataset_splits: [train_prefs]\nmax_steps: 1\n"
+        SmallModel.Succeed(_handbook.Run("dpo", Written("dpo/r.yaml",
+            "dataset_mixer: {pairs: 1.0}\ndataset_splits: [train_prefs]\nmax_steps: 1\n"
             + "output_dir: first\n"), "--output_dir=moved"));
         Assert.True(Directory.Exists(Path.Combine(_handbook.Folder, "moved", "runs")));
         Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "first")));
@@ -88,10 +101,13 @@ public sealed partial class HandbookDefectsTests : IDisposable
         SmallModel.Make(_handbook);
         Pairs("pairs/train.jsonl");
         _handbook.Write("chats/train.jsonl", string.Concat(Enumerable.Range(0, 8).Select(i => JsonSerializer.Serialize(
-            new { messages = new[] { new { role = "user", content = "one" }, new { role = "assistant", content = $"two {i}" } } }) + "\n")));
-        SmallModel.Succeed(_handbook.Run("sft", Written("sft/r.yaml", "dataset_name: chats\nuse_peft: true\nlora_r: 2\nmax_steps: 2\noutput_dir: adapter\n")));
+            new { messages = new[] { new { role = "user", content = "one" }, new { role = "assistant", content = $"two {i}" } } })
+                + "\n")));
+        SmallModel.Succeed(_handbook.Run("sft", Written("sft/r.yaml",
+            "dataset_name: chats\nuse_peft: true\nlora_r: 2\nmax_steps: 2\noutput_dir: adapter\n")));
         // all weights with the adapter as the model: refused; a new adapter over it begins with rewards of 0, and its reference stays
-        var outcome = _handbook.Run("dpo", Written("dpo/r.yaml", "dataset_name: pairs\nmax_steps: 3\nlogging_steps: 1\nlearning_rate: 1.0e-2\n"
+        var outcome = _handbook.Run("dpo", Written("dpo/r.yaml",
+            "dataset_name: pairs\nmax_steps: 3\nlogging_steps: 1\nlearning_rate: 1.0e-2\n"
             + "lr_scheduler_type: constant\noutput_dir: out\n"), "--model_name_or_path=adapter");
         Assert.Equal(2, outcome.Code);
         Assert.Contains("adapter is an adapter of model, but use_peft is false", outcome.Error);
@@ -116,7 +132,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
 
     [Fact]
     public void Defect_12_our_apo_recipe_cuts_no_prompt() =>
-        Assert.Equal((24576, null), Own("smollm3/dpo/apo") is var recipe ? (recipe.Data.MaxLength, recipe.Preference.MaxPromptLength) : default);
+        Assert.Equal((24576, null), Own("smollm3/dpo/apo") is var recipe ? (recipe.Data.MaxLength, recipe.Preference.MaxPromptLength)
+            : default);
 
     [Fact]
     public void Defect_13_no_recipe_of_ours_trains_on_rows_that_were_published_for_testing() =>
@@ -139,7 +156,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
         SmallModel.Make(_handbook);
         Pairs("pairs/train_prefs.jsonl");
         Pairs("pairs/test_prefs.jsonl", from: 8);
-        SmallModel.Succeed(_handbook.Run("dpo", Written("dpo/r.yaml", "dataset_mixer: {pairs: 1.0}\ndataset_splits: [train_prefs, test_prefs]\nmax_steps: 1\n"
+        SmallModel.Succeed(_handbook.Run("dpo", Written("dpo/r.yaml",
+            "dataset_mixer: {pairs: 1.0}\ndataset_splits: [train_prefs, test_prefs]\nmax_steps: 1\n"
             + "optim: rmsprop\ndo_eval: true\noutput_dir: out\n")));
         var card = File.ReadAllText(Path.Combine(_handbook.Folder, "out", "README.md"));
         Assert.Contains("- optimizer: RMSprop (", card);
@@ -166,7 +184,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
 
     private static Recipe Own(string name) => Recipe.Load(Path.Combine(SharedFiles.Repository, "recipes", $"{name}.yaml"));
 
-    private Recipe RecipeOf(string method, string lines) => Recipe.Load(_handbook.Write($"{method}/of.yaml", $"model_name_or_path: m\nbf16: false\n{lines}"),
+    private Recipe RecipeOf(string method, string lines) => Recipe.Load(_handbook.Write($"{method}/of.yaml",
+        $"model_name_or_path: m\nbf16: false\n{lines}"),
         Recipe.MethodNamed(method));
 
     private string Written(string name, string lines)
@@ -175,7 +194,8 @@ public sealed partial class HandbookDefectsTests : IDisposable
         return name;
     }
 
-    private void Pairs(string name, int from = 0) => _handbook.Write(name, string.Concat(Enumerable.Range(from, 8).Select(i => JsonSerializer.Serialize(new
+    private void Pairs(string name, int from = 0) => _handbook.Write(name, string.Concat(Enumerable.Range(from,
+        8).Select(i => JsonSerializer.Serialize(new
     {
         prompt = "the sun",
         chosen = new[] { new { role = "user", content = "the sun" }, new { role = "assistant", content = $"one two {i}" } },

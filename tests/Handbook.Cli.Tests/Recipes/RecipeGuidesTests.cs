@@ -7,7 +7,8 @@ using Handbook.Testing;
 
 namespace Handbook.Cli.Tests.Recipes;
 
-/// <summary>The README of a folder of recipes: its commands can be typed, no recipe is left out, and its costs are what <c>plan</c> says.</summary>
+/// <summary>The README of a folder of recipes: its commands can be typed, no recipe is left out, and its costs are what <c>plan</c>
+/// says.</summary>
 /// <remarks>With <c>HANDBOOK_WRITE_DOCS=1</c> the costs are written in the place of compared.</remarks>
 public sealed partial class RecipeGuidesTests : IDisposable
 {
@@ -33,13 +34,15 @@ public sealed partial class RecipeGuidesTests : IDisposable
             Assert.Equal([], result.Errors.Select(error => error.Message));
             if (Recipe.MethodNamed(words[0]) is not { } method)
                 continue;
-            Assert.True(Recipe.Load(new(Path.Combine(SharedFiles.Repository, words[1])), words[2..], method).TryGet(out _, out var diagnostics),
+            Assert.True(Recipe.Load(new(Path.Combine(SharedFiles.Repository, words[1])), words[2..], method).TryGet(out _,
+                out var diagnostics),
                 diagnostics.ToString());
             typed.Add(words[1]);
         }
         Assert.NotEmpty(typed);
         foreach (var recipe in ListedRecipe.In(Path.Combine(s_folder, folder)))
-            Assert.True(typed.Contains($"recipes/{folder}/{recipe.Name}.yaml") || text.Contains(Path.GetFileName(recipe.Path), StringComparison.Ordinal)
+            Assert.True(typed.Contains($"recipes/{folder}/{recipe.Name}.yaml") || text.Contains(Path.GetFileName(recipe.Path),
+                StringComparison.Ordinal)
                 || text.Contains($"`{recipe.Name}`", StringComparison.Ordinal), $"{folder}/README.md does not tell of {recipe.Name}");
         foreach (var section in (string[])["## Data", "## Hardware", "## What it costs", "## What to expect"])
             Assert.Contains($"\n{section}\n", text);
@@ -78,7 +81,8 @@ public sealed partial class RecipeGuidesTests : IDisposable
 
     private string Cost(ListedRecipe recipe, string shape)
     {
-        var outcome = _handbook.Run("plan", recipe.Path, "--method", recipe.Recipe.MethodName, "--config", shape, "--world", "1,8", "--network", "50GB/s",
+        var outcome = _handbook.Run("plan", recipe.Path, "--method", recipe.Recipe.MethodName, "--config", shape, "--world", "1,8",
+            "--network", "50GB/s",
             "--row-tokens", "1024", "--json", "plan.json");
         Assert.True(outcome.Code == 0, outcome.Error);
         var plan = JsonNode.Parse(File.ReadAllText(Path.Combine(_handbook.Folder, "plan.json")))!;

@@ -3,7 +3,8 @@ using Handbook.Testing;
 
 namespace Handbook.Cli.Tests.Recipes;
 
-/// <summary>The rows of <c>docs/recipes.md</c>: a recipe of ours, <c>recipes/…</c>, or of a revision of the Python handbook, <c>a/…</c>, <c>b/…</c>,
+/// <summary>The rows of <c>docs/recipes.md</c>: a recipe of ours, <c>recipes/…</c>, or of a revision of the Python handbook, <c>a/…</c>,
+/// <c>b/…</c>,
 /// <c>m/…</c>.</summary>
 internal static class RecipeTable
 {
@@ -43,7 +44,8 @@ internal static class RecipeTable
         File.WriteAllText(s_file, string.Join('\n', lines) + "\n");
     }
 
-    private static bool IsRow(string line) => line.StartsWith("| `recipes/", StringComparison.Ordinal) || line.StartsWith("| `a/", StringComparison.Ordinal)
+    private static bool IsRow(string line) => line.StartsWith("| `recipes/", StringComparison.Ordinal) || line.StartsWith("| `a/",
+        StringComparison.Ordinal)
         || line.StartsWith("| `b/", StringComparison.Ordinal) || line.StartsWith("| `m/", StringComparison.Ordinal);
 
     private static string NameOf(string row) => row.Split('`')[1];

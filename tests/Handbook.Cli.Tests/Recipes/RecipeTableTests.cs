@@ -6,9 +6,12 @@ using Handbook.Testing;
 
 namespace Handbook.Cli.Tests.Recipes;
 
-/// <summary>Every recipe, ours and those of the Python handbook, with the real commands: it parses, plans, trains a stand-in of its model on stand-ins
-/// of its data, and leaves the files and the card that it should. <c>docs/recipes.md</c> has a row for each, which these tests hold to what they saw.</summary>
-/// <remarks>The Python handbook's files run as they are; what is changed on the command line is the number of steps, and where a recipe holds out more
+/// <summary>Every recipe, ours and those of the Python handbook, with the real commands: it parses, plans, trains a stand-in of its
+/// model on stand-ins
+/// of its data, and leaves the files and the card that it should. <c>docs/recipes.md</c> has a row for each, which these tests hold to
+/// what they saw.</summary>
+/// <remarks>The Python handbook's files run as they are; what is changed on the command line is the number of steps, and where a recipe
+/// holds out more
 /// rows than a stand-in has, that number. With <c>HANDBOOK_WRITE_DOCS=1</c> the rows are written in the place of compared.</remarks>
 public sealed class RecipeTableTests : IDisposable
 {
@@ -119,7 +122,8 @@ public sealed class RecipeTableTests : IDisposable
             return $"{recipe.Sampling.NumGenerations} answers to each prompt, trained on the best";
         var state = JsonNode.Parse(File.ReadAllText(Path.Combine(folder, "trainer_state.json")))!;
         Assert.Equal(2, state["global_step"]!.GetValue<int>());
-        var losses = state["log_history"]!.AsArray().Where(entry => entry!["loss"] is not null || entry["train_loss"] is not null).ToArray();
+        var losses = state["log_history"]!.AsArray().Where(entry => entry!["loss"] is not null
+            || entry["train_loss"] is not null).ToArray();
         Assert.NotEmpty(losses);
         Assert.All(losses, entry => Assert.True(double.IsFinite((entry!["loss"] ?? entry["train_loss"])!.GetValue<double>())));
         return recipe.Training.Evaluates() ? "2 steps, evaluated" : "2 steps";
@@ -140,7 +144,8 @@ public sealed class RecipeTableTests : IDisposable
 
     private static string Files(string folder, Recipe recipe)
     {
-        List<string> expected = ["README.md", "tokenizer.json", "tokenizer_config.json", "train_results.json", "all_results.json", "trainer_state.json",
+        List<string> expected = ["README.md", "tokenizer.json", "tokenizer_config.json", "train_results.json", "all_results.json",
+            "trainer_state.json",
             "recipe.yaml", "run.json"];
         expected.AddRange(recipe.Adapter.UsePeft && !recipe.Definition.IsPipeline ? ["adapter_model.safetensors", "adapter_config.json"]
             : ["model.safetensors", "config.json"]);

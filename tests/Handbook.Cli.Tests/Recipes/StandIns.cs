@@ -6,7 +6,8 @@ using Handbook.Training.Methods;
 
 namespace Handbook.Cli.Tests.Recipes;
 
-/// <summary>What recipes name, made small: a model of the same family, and data sets with the same configurations, splits and columns, each found by
+/// <summary>What recipes name, made small: a model of the same family, and data sets with the same configurations, splits and columns,
+/// each found by
 /// its published name.</summary>
 internal sealed class StandIns(HandbookProcess handbook)
 {
@@ -19,7 +20,8 @@ internal sealed class StandIns(HandbookProcess handbook)
         ("zephyr-7b-gemma", "{\"model_type\": \"gemma\", " + Width + "\"num_key_value_heads\": 4, \"head_dim\": 8", "gemma-7b"),
         ("gemma", "{\"model_type\": \"gemma\", " + Width + "\"num_key_value_heads\": 4, \"head_dim\": 8", "gemma-7b"),
         ("starc", "{\"model_type\": \"starcoder2\", " + Width + "\"num_key_value_heads\": 2, \"sliding_window\": 256", "starcoder2-15b"),
-        ("Mixtral", "{\"model_type\": \"mixtral\", " + Width + "\"num_key_value_heads\": 2, \"num_local_experts\": 4, \"num_experts_per_tok\": 2",
+        ("Mixtral", "{\"model_type\": \"mixtral\", " + Width
+            + "\"num_key_value_heads\": 2, \"num_local_experts\": 4, \"num_experts_per_tok\": 2",
             "mixtral-8x22b"),
         ("SmolLM3", "{\"model_type\": \"smollm3\", " + Width + "\"num_key_value_heads\": 2", "smollm3-3b"),
         ("SmolLM2-1.7B", "{\"model_type\": \"llama\", " + Width + "\"num_key_value_heads\": 4", "smollm2-1.7b"),
@@ -41,7 +43,8 @@ internal sealed class StandIns(HandbookProcess handbook)
 
     /// <summary>The file with the shape of the model that a recipe is published for.</summary>
     public string Shape(Recipe recipe) => Family(recipe.Model.ModelNameOrPath!).Shape is var shape && shape == "tiny"
-        ? Path.Combine(handbook.Folder, "made", shape, "config.json") : Path.Combine(SharedFiles.Repository, "docs", "shapes", $"{shape}.json");
+        ? Path.Combine(handbook.Folder, "made", shape, "config.json") : Path.Combine(SharedFiles.Repository, "docs", "shapes",
+            $"{shape}.json");
 
     /// <summary>Makes what a recipe names and is not there yet.</summary>
     public void Make(Recipe recipe)
@@ -79,11 +82,13 @@ internal sealed class StandIns(HandbookProcess handbook)
         if (!Directory.Exists(Path.Combine(handbook.Folder, made)))
         {
             handbook.Write($"{family.Shape}.json", family.Config + ", \"initializer_range\": 0.2}");
-            SmallModel.Succeed(handbook.Run("init", "--config", $"{family.Shape}.json", "--tokenizer", "tokenizer", "--output", made, "--seed", "3"));
+            SmallModel.Succeed(handbook.Run("init", "--config", $"{family.Shape}.json", "--tokenizer", "tokenizer", "--output", made,
+                "--seed", "3"));
         }
         // A published adapter is the one that the stage before writes.
         var adapter = Path.Combine("data", name[(name.LastIndexOf('/') + 1)..]);
-        Link(name, name.EndsWith("-qlora", StringComparison.Ordinal) && Directory.Exists(Path.Combine(handbook.Folder, adapter)) ? adapter : made);
+        Link(name, name.EndsWith("-qlora", StringComparison.Ordinal) && Directory.Exists(Path.Combine(handbook.Folder, adapter)) ? adapter
+            : made);
     }
 
     private void Link(string name, string target)
@@ -102,7 +107,8 @@ internal sealed class StandIns(HandbookProcess handbook)
             return;
         handbook.Write("chat.jinja", SmallModel.Template);
         handbook.Write("corpus.txt", string.Join('\n', Enumerable.Range(0, 50).Select(_ => Words(20))));
-        SmallModel.Succeed(handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "320", "--output", "tokenizer", "--eos-token", "</s>",
+        SmallModel.Succeed(handbook.Run("tokenizer", "train", "corpus.txt", "--vocab-size", "320", "--output", "tokenizer", "--eos-token",
+            "</s>",
             "--bos-token", "<s>", "--special-token", "<|im_start|>", "--special-token", "<|im_end|>", "--chat-template", "chat.jinja"));
     }
 
@@ -123,7 +129,8 @@ internal sealed class StandIns(HandbookProcess handbook)
             JsonSerializer.Serialize(Row(wanted)) + "\n")));
         _files.Add((set.Id, config, split, name));
         // as published sets have it: the card says which files are which split of which configuration
-        handbook.Write(Path.Combine("sets", set.Id, "README.md"), "---\nconfigs:\n" + string.Concat(_files.Where(known => known.Set == set.Id)
+        handbook.Write(Path.Combine("sets", set.Id, "README.md"), "---\nconfigs:\n"
+            + string.Concat(_files.Where(known => known.Set == set.Id)
             .GroupBy(known => known.Config).Select(group => $"- config_name: {group.Key}\n  data_files:\n"
                 + string.Concat(group.Select(known => $"  - split: {known.Split}\n    path: {known.File}\n")))) + "---\n");
     }
@@ -140,7 +147,8 @@ internal sealed class StandIns(HandbookProcess handbook)
             TrainingMethod.Grpo or TrainingMethod.RejectionSample => ["prompt", "chosen", "rejected", "answer"],
             _ => ["prompt", "chosen", "rejected"],
         };
-        return recipe.Mixture.Datasets.Any(set => set.Columns?.Contains("chat_template_kwargs") == true) ? [.. own, "chat_template_kwargs"] : own;
+        return recipe.Mixture.Datasets.Any(set => set.Columns?.Contains("chat_template_kwargs") == true) ? [.. own, "chat_template_kwargs"]
+            : own;
     }
 
     private Dictionary<string, object> Row(string[] columns)

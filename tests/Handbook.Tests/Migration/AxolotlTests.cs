@@ -63,7 +63,8 @@ public sealed class AxolotlTests
 
         Assert.Equal((TrainingMethod.Sft, "org/model", 4096, true), (recipe.Method, recipe.Model.ModelNameOrPath, recipe.Data.MaxLength,
             recipe.Data.Packing));
-        Assert.Equal((true, true, 32, 16.0), (recipe.Adapter.UsePeft, recipe.Quantisation.LoadIn4Bit, recipe.Adapter.LoraR, recipe.Adapter.LoraAlpha));
+        Assert.Equal((true, true, 32, 16.0), (recipe.Adapter.UsePeft, recipe.Quantisation.LoadIn4Bit, recipe.Adapter.LoraR,
+            recipe.Adapter.LoraAlpha));
         Assert.Equal(["all-linear"], recipe.Adapter.LoraTargetModules!);
         Assert.Equal((2, 4, 4.0, 2e-4, 0.1), (training.PerDeviceTrainBatchSize, training.GradientAccumulationSteps, training.NumTrainEpochs,
             training.LearningRate, training.WeightDecay));
@@ -99,7 +100,8 @@ public sealed class AxolotlTests
         Assert.Contains("nothing here has this name", file.Left(44));
         Assert.Contains("# alpaca: its prompts had Alpaca's own headings there", file.Text);
         // every line with a value is a key of the recipe or is told; some are read together with another
-        string[] together = ["load_in_8bit", "lora_target_linear", "train_on_inputs", "evals_per_epoch", "saves_per_epoch", "adapter", "datasets",
+        string[] together = ["load_in_8bit", "lora_target_linear", "train_on_inputs", "evals_per_epoch", "saves_per_epoch", "adapter",
+            "datasets",
             "val_set_size", "special_tokens"];
         var lines = Qlora.Split('\n');
         for (var i = 0; i < lines.Length; i++)
@@ -194,10 +196,12 @@ public sealed class AxolotlTests
     [Fact]
     public void A_named_file_of_DeepSpeed_that_is_not_here_gives_its_stage()
     {
-        using var file = new MigrationFile("c.yml", "base_model: m\ndatasets: [{path: d, type: alpaca}]\ndeepspeed: deepspeed_configs/zero2.json\n"
+        using var file = new MigrationFile("c.yml",
+            "base_model: m\ndatasets: [{path: d, type: alpaca}]\ndeepspeed: deepspeed_configs/zero2.json\n"
             + "chat_template: chatml\ncosine_min_lr_ratio: 0.1\nbatch_size: 64\nmicro_batch_size: 4\n").Migrate();
         Assert.Equal(2, file.Recipe.Training.ZeroStage);
         Assert.Contains("<|im_start|>", file.Recipe.Data.ChatTemplate);
-        Assert.Equal((16, SchedulerType.CosineWithMinLr), (file.Recipe.Training.GradientAccumulationSteps, file.Recipe.Training.LrSchedulerType));
+        Assert.Equal((16, SchedulerType.CosineWithMinLr), (file.Recipe.Training.GradientAccumulationSteps,
+            file.Recipe.Training.LrSchedulerType));
     }
 }

@@ -78,7 +78,8 @@ public sealed class LlamaFactoryTests
         Assert.Equal((IntervalStrategy.Steps, 0.1), (recipe.Training.EvalStrategy, recipe.Data.DatasetMixture!.TestSplitSize));
         var sets = recipe.Data.DatasetMixture.Datasets;
         Assert.Equal([("sets/identity.json", "train[:1000]"), ("org/chats", "train_sft[:1000]")],
-            sets.Select(set => (set.Id[set.Id.IndexOf(set.Id.StartsWith("org", StringComparison.Ordinal) ? "org" : "sets", StringComparison.Ordinal)..], set.Split)));
+            sets.Select(set => (set.Id[set.Id.IndexOf(set.Id.StartsWith("org", StringComparison.Ordinal) ? "org" : "sets",
+                StringComparison.Ordinal)..], set.Split)));
         Assert.Equal(("en", "turns", "sys"), (sets[1].Config, sets[1].ColumnMapping!["messages"], sets[1].ColumnMapping!["system"]));
         Assert.Contains("the tokenizer's own template counts", file.Left(16));
         Assert.Contains("text alone", file.Text);
@@ -94,7 +95,8 @@ public sealed class LlamaFactoryTests
     [InlineData("stage: pt\ndataset: wiki", "cpt")]
     public void A_stage_becomes_a_method(string lines, string method)
     {
-        using var file = new MigrationFile("c.yaml", $"model_name_or_path: m\nfinetuning_type: full\ncutoff_len: 512\ndataset_dir: sets\n{lines}\n")
+        using var file = new MigrationFile("c.yaml",
+            $"model_name_or_path: m\nfinetuning_type: full\ncutoff_len: 512\ndataset_dir: sets\n{lines}\n")
             .With("sets/dataset_info.json", Info).Migrate();
         var (recipe, set) = (file.Recipe, file.Recipe.Data.DatasetMixture!.Datasets[0]);
         Assert.Equal(method, recipe.MethodName);
@@ -104,7 +106,8 @@ public sealed class LlamaFactoryTests
         {
             case "dpo":
                 Assert.Equal((0.2, 0.5), (recipe.Preference.Beta, recipe.Preference.RpoAlpha));
-                Assert.Equal(("question", "good", "bad"), (set.ColumnMapping!["instruction"], set.ColumnMapping["chosen"], set.ColumnMapping["rejected"]));
+                Assert.Equal(("question", "good", "bad"), (set.ColumnMapping!["instruction"], set.ColumnMapping["chosen"],
+                    set.ColumnMapping["rejected"]));
                 break;
             case "cpo":
                 Assert.Equal(["simpo"], recipe.Preference.LossType!);
@@ -139,7 +142,8 @@ public sealed class LlamaFactoryTests
                 --finetuning_type lora --lora_target all --pref_beta 0.1 \
                 --cutoff_len 2048 --output_dir saves/dpo --flash_attn auto
             """).With("sets/dataset_info.json", Info).Migrate();
-        Assert.Equal((TrainingMethod.Dpo, 2048, "saves/dpo"), (words.Recipe.Method, words.Recipe.Data.MaxLength, words.Recipe.Training.OutputDir));
+        Assert.Equal((TrainingMethod.Dpo, 2048, "saves/dpo"), (words.Recipe.Method, words.Recipe.Data.MaxLength,
+            words.Recipe.Training.OutputDir));
         Assert.Equal(["all-linear"], words.Recipe.Adapter.LoraTargetModules!);
         Assert.Contains("exact", words.Left(6));
     }

@@ -31,7 +31,8 @@ public sealed class TrlScriptTests
     {
         using var file = new MigrationFile("train.sh", Script).Migrate();
         var recipe = file.Recipe;
-        Assert.Equal((TrainingMethod.Dpo, "org/model", "org/pairs", "train_prefs", "runs/first"), (recipe.Method, recipe.Model.ModelNameOrPath,
+        Assert.Equal((TrainingMethod.Dpo, "org/model", "org/pairs", "train_prefs", "runs/first"), (recipe.Method,
+            recipe.Model.ModelNameOrPath,
             recipe.Data.DatasetName, recipe.Data.DatasetTrainSplit, recipe.Training.OutputDir));
         Assert.Equal((5e-7, 0.1, true), (recipe.Training.LearningRate, recipe.Training.WarmupRatio, recipe.Training.Bf16));
         Assert.Equal(["q_proj", "v_proj"], recipe.Adapter.LoraTargetModules!);

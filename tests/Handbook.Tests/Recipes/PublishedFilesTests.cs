@@ -42,7 +42,8 @@ public sealed class PublishedFilesTests
         var path = PublishedFiles.PathOf(name);
         // run_sft.py CONFIG --k=v of the first scripts, and --config CONFIG --k v of the later ones
         var first = Loaded([path, "--learning_rate=1.0e-4", "--output_dir=data/mine", "--bf16=false", "--num_train_epochs=2"]);
-        var later = Loaded(["--config", path, "--learning_rate", "1.0e-4", "--output_dir", "data/mine", "--no_bf16", "--num-train-epochs", "2"]);
+        var later = Loaded(["--config", path, "--learning_rate", "1.0e-4", "--output_dir", "data/mine", "--no_bf16", "--num-train-epochs",
+            "2"]);
         Assert.Equal((1e-4, "data/mine", false, 2.0),
             (first.Training.LearningRate, first.Training.OutputDir, first.Training.Bf16, first.Training.NumTrainEpochs));
         Assert.Equal(first.ToYaml(), later.ToYaml());

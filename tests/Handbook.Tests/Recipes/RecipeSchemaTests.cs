@@ -84,7 +84,8 @@ public sealed partial class RecipeSchemaTests
             var schema = properties[key.Name]!.AsObject();
             Assert.NotEqual("", schema["description"]!.GetValue<string>());
             if (schema.TryGetPropertyValue("default", out var value))
-                Assert.True(JsonSchema.FromText(schema.ToJsonString()).Evaluate(JsonSerializer.SerializeToElement(value)).IsValid, $"{key.Name}: {value}");
+                Assert.True(JsonSchema.FromText(schema.ToJsonString()).Evaluate(JsonSerializer.SerializeToElement(value)).IsValid,
+                    $"{key.Name}: {value}");
         }
     }
 
@@ -104,7 +105,8 @@ public sealed partial class RecipeSchemaTests
         ScalarNode { Text: "null" or "~" or "" } => null,
         ScalarNode { Text: "true" or "True" } => true,
         ScalarNode { Text: "false" or "False" } => false,
-        ScalarNode scalar when long.TryParse(scalar.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var whole) => whole,
+        ScalarNode scalar when long.TryParse(scalar.Text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture,
+            out var whole) => whole,
         ScalarNode scalar when double.TryParse(scalar.Text, NumberStyles.Float, CultureInfo.InvariantCulture, out var number) => number,
         ScalarNode scalar => scalar.Text,
         _ => null,
