@@ -11,7 +11,7 @@ public sealed partial class AdviceInSourceTests
 {
     /// <summary>Options of other programs that messages name.</summary>
     private static readonly string[] s_others = ["--mime", "--repo-type", "--local-dir", "--key", "--flag", "--no_flag", "--map", "--help", "--cpu-list",
-        "--config", "--no"];
+        "--config", "--no", "--stage", "--finetuning"];
 
     private static readonly Lazy<(string File, string Text)[]> s_texts = new(() =>
         [.. Directory.EnumerateFiles(Path.Combine(SharedFiles.Repository, "src"), "*.cs", SearchOption.AllDirectories)
@@ -82,7 +82,7 @@ public sealed partial class AdviceInSourceTests
     [GeneratedRegex(@"(?:`|\brun |\bwith |\buse |: )(?:\./)?handbook ([a-z][a-z-]+)")]
     private static partial Regex NamedCommand();
 
-    [GeneratedRegex(@"(?<![\w-])--[a-z][a-z_-]+")]
+    [GeneratedRegex(@"(?<![\w-])--[a-z][a-z0-9_-]+")]
     private static partial Regex NamedOption();
 
     [GeneratedRegex(@"tools/[\w-]+\.sh")]

@@ -59,13 +59,13 @@ public sealed class HeldOutRowsTests : IDisposable
     }
 
     [Fact]
-    public void A_held_out_row_is_not_trained_on_from_another_file_or_from_another_layout()
+    public void What_a_data_set_publishes_in_both_splits_stays_and_is_told()
     {
         _files.Write("ds/test.jsonl", """{"text": "a-3"}""" + "\n" + """{"text": "new"}""" + "\n" + """{"text": "a-3"}""" + "\n");
         _files.Lines("ds/train.jsonl", "a", 10);
         using var data = TrainingData.Load(Options(new() { Dialect = MixtureDialect.Single, Datasets = [new() { Id = Path.Combine(_files.Folder, "ds") }] }));
-        Check(data, held: 3);
-        Assert.Equal((9, "note: 1 of 10 training rows (10.0 %) are left out: the same rows are held out"), (data.Train.Count, Assert.Single(data.Remarks)));
+        Assert.Equal((10, "note: 1 of 10 training rows (10.0 %) are held out as well: the data set publishes them in both splits"),
+            (data.Train.Count, Assert.Single(data.Remarks)));
     }
 
     [Fact]

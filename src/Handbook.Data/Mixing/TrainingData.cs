@@ -183,10 +183,12 @@ public sealed class TrainingData : IDisposable
         if (test is not null)
         {
             var before = train.Length;
-            train = HeldOutRows.Without((train, test), _stores);
-            if (before > train.Length)
-                remarks.Add($"note: {before - train.Length:N0} of {before:N0} training rows ({(double)(before - train.Length) / before:P1}) are left "
-                    + "out: the same rows are held out");
+            var leaves = HeldOutRows.Applies(options.Mixture, [.. _sources.Select((source, i) => (source.Rows, parts[i].IsTest))], options.Cache.HashOf);
+            var kept = HeldOutRows.Without((train, test), _stores, isRequired: leaves);
+            if (before > kept.Length)
+                remarks.Add($"note: {before - kept.Length:N0} of {before:N0} training rows ({(double)(before - kept.Length) / before:P1}) are "
+                    + (leaves ? "left out: the same rows are held out" : "held out as well: the data set publishes them in both splits"));
+            train = leaves ? kept : train;
         }
         Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
