@@ -47,7 +47,7 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
         Refused(Run("generate", "model", "hello", "--adapter", "model"), "--adapter: model holds no adapter",
             "why: there is no adapter_config.json");
         Refused(Run("score", "model", "rows", "--adapter", "nowhere"), "--adapter: there is no folder nowhere",
-            "why: nothing is downloaded");
+            "fix: name a folder with config.json, weights and tokenizer");
     }
 
     [Fact]
