@@ -9,6 +9,7 @@ using Handbook.Training;
 using Handbook.Training.Methods;
 using Handbook.Training.Methods.Sft;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Scale;
 
 namespace Handbook.Bench;
 
@@ -103,7 +104,7 @@ internal static class StepBench
             throw new InvalidOperationException("the loss is not finite");
         cpu = Environment.CpuUsage.TotalTime - cpu;
         var peak = ProcessMemory.Peak() ?? 0;
-        var rate = MatMulBench.Rate(bf16 ? DType.BFloat16 : DType.Float32);
+        var rate = MachineRate.Measure(bf16 ? DType.BFloat16 : DType.Float32, size: 2048, seconds: 2) / 1e9;       // the ceiling of a step
         var speed = tokens.Sum() / seconds.Sum();
         return new(speed, tokens.Sum() / cpu.TotalSeconds, peak, rate, speed * shape.ProductFlops() / 1e9 / rate,
             loader.Waited.TotalSeconds / seconds.Sum(), last, TorchRuntime.Description);
@@ -160,37 +161,5 @@ internal static class StepBench
     {
         foreach (ref var value in parameter.Value.AsSpan<float>())
             value = (float)((random.NextDouble() - 0.5) * Math.Sqrt(12) * deviation);
-    }
-}
-
-/// <summary>The machine's own rate of matrix products, the ceiling of a training step.</summary>
-internal static class MatMulBench
-{
-    /// <summary>GFLOP/s of a square product.</summary>
-    public static double Rate(DType dtype, int size = 2048, double seconds = 2)
-    {
-        using var scope = TensorScope.Enter();
-        using var mode = GradMode.Disabled();
-        var random = new Random(17);
-        var (a, b) = (Square(), Square());
-        var c = Tensor.Empty(dtype, Device.Cpu, size, size);
-        Product.Into(a, b, c);
-        var best = 0.0;
-        var clock = Stopwatch.StartNew();
-        while (clock.Elapsed.TotalSeconds < seconds)
-        {
-            var start = clock.Elapsed.TotalSeconds;
-            Product.Into(a, b, c);
-            best = Math.Max(best, 2.0 * size * size * size / (clock.Elapsed.TotalSeconds - start) / 1e9);
-        }
-        return best;
-
-        Tensor Square()
-        {
-            var values = new float[size * size];
-            foreach (ref var value in values.AsSpan())
-                value = (float)random.NextDouble() - 0.5f;
-            return Tensor.From(values, size, size).To(dtype);
-        }
     }
 }

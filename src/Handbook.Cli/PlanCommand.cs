@@ -107,16 +107,15 @@ internal static class PlanCommand
         if (model is not null && asked.Rate is null)
             throw new InputException("--simulate without --rate", why: "how much a slow process holds up depends on how long steps take",
                 fix: "add --rate TOKENS/S: train_tokens_per_second of a run on one process");
-        if (args.GetValue(s_config) is null)
+        var config = args.GetValue(s_config);
+        if (config is null)
             foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => path.Key is "model_name_or_path" or "adapter_name_or_path"))
                 HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), cancel);
         var (rows, missing) = args.GetValue(s_noRows) ? ([], null) : Rows(recipe, asked.Worlds, cancel);
         asked = asked with { Rows = rows.Count > 0 ? rows[0] : null };
-        var config = args.GetValue(s_config);
+        var (operations, source) = Speed(args, device, recipe);
+        asked = asked with { Operations = operations };
         var plan = ScalePlan.Of(recipe, config, asked);
-        var (rate, source) = Speed(args, device, plan, recipe);
-        if (asked.Rate is null && rate is not null)
-            plan = ScalePlan.Of(recipe, config, asked = asked with { Rate = rate });
         var report = new PlanReport(recipe, plan, asked, model) { Runs = rows, Device = device, RateSource = source };
         if (plan.Rows.All(row => !row.Fits))
             report.Advice = FitAdvice.Of(recipe, asked.Memory!.Value, keys => Again(file, [.. overrides, .. keys], recipe.Method, config, asked));
@@ -168,18 +167,18 @@ internal static class PlanCommand
         }
     }
 
-    /// <summary>Tokens a second of one process, and where that is from; null where nobody says.</summary>
-    private static (double? Rate, string? Source) Speed(ParseResult args, KnownDevice? device, ScalePlan plan, Recipe recipe)
+    /// <summary>Operations a second of one process, and where that is from; null where the rate itself is given, or nobody says.</summary>
+    private static (double? Operations, string? Source) Speed(ParseResult args, KnownDevice? device, Recipe recipe)
     {
         if (args.GetValue(s_rate) is not null)
             return (null, null);
         if (device is not null)
-            return (device.Tflops * 1e12 * KnownDevice.UsualShare / plan.FlopsPerToken,
+            return (device.Tflops * 1e12 * KnownDevice.UsualShare,
                 $"estimated: {KnownDevice.UsualShare:P0} of the {device.Tflops} Tflop/s that its maker states");
         if (!args.GetValue(s_calibrate))
             return (null, null);
         var rate = MachineRate.Measure(recipe.Training.Bf16 ? DType.BFloat16 : DType.Float32);
-        return (rate * MachineRate.UsualShare / plan.FlopsPerToken,
+        return (rate * MachineRate.UsualShare,
             string.Create(CultureInfo.InvariantCulture, $"estimated: {MachineRate.UsualShare:P0} of the {rate / 1e9:0} Gflop/s that products reach here"));
     }
 

@@ -53,10 +53,10 @@ internal sealed class PlanReport
             output.WriteLine(Invariant($"{Count(run.Processes, "process", "processes")}: {run.Rows:N0} {_recipe.Definition.RowNoun}, {run.Steps:N0} steps, ")
                 + Invariant($"{run.Epochs:0.##} epochs, {run.Tokens:N0} tokens; ")
                 + Invariant($"global batch {(long)_recipe.Training.PerDeviceTrainBatchSize * _recipe.Training.GradientAccumulationSteps * run.Processes:N0}; ")
-                + (_asked.Rate is { } speed ? $"about {Size.Of(TimeSpan.FromSeconds(run.Tokens / speed / run.Processes))}; " : "")
+                + (_plan.Rate is { } speed ? $"about {Size.Of(TimeSpan.FromSeconds(run.Tokens / speed / run.Processes))}; " : "")
                 + $"order {run.Order[..12]}");
         if (RateSource is not null)
-            output.WriteLine(Invariant($"{_asked.Rate:N0} tokens a second of one process, {RateSource}"));
+            output.WriteLine(Invariant($"{_plan.Rate:N0} tokens a second of one process, {RateSource}"));
         if (_asked.Memory is { } limit)
             output.WriteLine($"{(Device is null ? "one process" : Device.Name)} has {Size.Of(limit)}"
                 + (_asked.Program > 0 ? $", of which {Size.Of(_asked.Program)} {(Device is null ? "are the program itself" : "are not for tensors")}" : ""));
@@ -71,7 +71,7 @@ internal sealed class PlanReport
                 !row.Fits ? "too large" : row.IsBest ? "fastest" : ""]);
         }
         // What nobody asked about stays away: traffic of one process, a time that nobody knows.
-        Table(output, _plan.Rows.All(row => row.World == 1) ? [.. lines.Select(line => (string[])[.. line[..7], .. line[(_asked.Rate is null ? 14 : 12)..]])] : lines);
+        Table(output, _plan.Rows.All(row => row.World == 1) ? [.. lines.Select(line => (string[])[.. line[..7], .. line[(_plan.Rate is null ? 14 : 12)..]])] : lines);
         if (_plan.Rows is [{ Memory: { Reference: > 0 } asked }, ..])
             output.WriteLine($"another {Size.Of(asked.Reference)} are the reference's, {(asked.KeepsReference ? "all the time" : "before the first step")}");
         if (Advice is not null)
@@ -152,7 +152,7 @@ internal sealed class PlanReport
             ["trained"] = Kind,
             ["network_bytes_per_second"] = double.IsFinite(_asked.Network.BytesPerSecond) ? _asked.Network.BytesPerSecond : null,
             ["latency_seconds"] = _asked.Network.Latency,
-            ["rate"] = _asked.Rate,
+            ["rate"] = _plan.Rate,
             ["tokens_per_process"] = _plan.Load.Tokens,
             ["passes"] = _plan.Load.Passes,
             ["trained_weights"] = _plan.Parameters.TrainedCount,
@@ -179,7 +179,7 @@ internal sealed class PlanReport
         }.ToJsonString(s_indented) + "\n";
     }
 
-    private string Rate(ScaleRow row) => _asked.Rate is null ? "" : Number((long)(row.World * _plan.Load.Tokens / row.Step.Seconds));
+    private string Rate(ScaleRow row) => _plan.Rate is null ? "" : Number((long)(row.World * _plan.Load.Tokens / row.Step.Seconds));
 
     private static void Table(TextWriter output, List<string[]> lines)
     {

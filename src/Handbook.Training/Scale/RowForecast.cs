@@ -63,7 +63,7 @@ internal sealed record RowForecast
             tokens += all.Sum(row => (long)borders[row]);
             // Shares come out even, so that the bins of one process hold no more than its share.
             var share = (int)Math.Min(maxTokens, Math.Max(lengths.Max(), lengths.Sum(length => (long)length) / processes));
-            foreach (var bin in Packing.Bins(lengths, processes == 1 ? maxTokens : share))
+            foreach (var bin in Packing.Bins(lengths, share))
             {
                 var size = bin.Sum(at => (long)lengths[at]);
                 (tokens, bins) = (tokens + size, bins + 1);

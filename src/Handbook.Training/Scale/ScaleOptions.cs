@@ -11,6 +11,9 @@ internal sealed record ScaleOptions
     /// <summary>Tokens that one process computes in a second while it waits for nothing, forward and back; null where it is not known.</summary>
     public double? Rate { get; init; }
 
+    /// <summary>Operations that one process computes in a second, from which <see cref="Rate"/> follows where it is null.</summary>
+    public double? Operations { get; init; }
+
     /// <summary>Bytes of memory that a process has; null where it does not matter.</summary>
     public long? Memory { get; init; }
 

@@ -36,6 +36,9 @@ internal sealed class ScalePlan
     /// <summary>Operations of all products for a token, forward and back; those of attention for rows of the mean length.</summary>
     public double FlopsPerToken { get; private init; }
 
+    /// <summary>Tokens that one process computes in a second while it waits for nothing; null where it is not known.</summary>
+    public double? Rate { get; private init; }
+
     /// <param name="run">Checked options.</param>
     /// <param name="config">A config.json in the place of the model's; null finds the model that the options name.</param>
     /// <param name="asked">What is asked.</param>
@@ -55,10 +58,14 @@ internal sealed class ScalePlan
         var parameters = TrainingPlan.Kept(run, weights, AdapterPlan.Of(run, source, weights, checkpoint: null));
         var load = Loaded(run, asked);
         var work = Work(parameters, published.Decoder);
+        var flops = Flops(published.Decoder, work.Sum(), load, run.Training.PerDeviceTrainBatchSize * run.Training.GradientAccumulationSteps);
+        var rate = asked.Rate ?? asked.Operations / flops;
+        load = load with { Seconds = load.Tokens / rate ?? 0 };
         var ring = RingTraffic.Of(published.Decoder, parameters.Compute, load.Tokens * run.Training.ContextParallelSize / load.Passes,
             run.Training.ContextParallelSize, run.Training.GradientCheckpointing);
         var isWhole = OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices;
         var reference = Reference(run, weights, parameters, load.Largest);
+        var activations = Activations(run, published.Decoder, parameters, load.Largest).Total;
         var rows = new List<ScaleRow>();
         foreach (var world in asked.Worlds)
         {
@@ -66,7 +73,7 @@ internal sealed class ScalePlan
                 : run.Training.Deterministic ? stage >= ShardingStage.Gradients : stage == ShardingStage.None || !isWhole)
                 .Select(stage => Row(parameters, stage, world, work, load, ring, run.Training, asked, memory => memory with
                 {
-                    Activations = Activations(run, published.Decoder, parameters, load.Largest).Total,
+                    Activations = activations,
                     Reference = reference,
                     KeepsReference = run.Preference.SyncRefModel,
                     Program = asked.Program,
@@ -74,9 +81,10 @@ internal sealed class ScalePlan
             var best = modes.Where(row => row.Fits).OrderBy(row => row.Step.Seconds).ThenBy(row => row.Memory.Total).FirstOrDefault();
             rows.AddRange(modes.Select(row => row with { IsBest = row == best }));
         }
-        return new(parameters, published.Decoder, load, rows, [.. Uncounted(run, asked, rows)])
+        return new(parameters, published.Decoder, load, rows, [.. Uncounted(run, rate, rows)])
         {
-            FlopsPerToken = Flops(published.Decoder, work.Sum(), load, run.Training.PerDeviceTrainBatchSize * run.Training.GradientAccumulationSteps),
+            FlopsPerToken = flops,
+            Rate = rate,
         };
     }
 
@@ -102,7 +110,6 @@ internal sealed class ScalePlan
             {
                 Passes = Math.Max(1, (int)Math.Round(known.Passes)),
                 Tokens = (long)known.StepTokens / shared,
-                Seconds = asked.Rate is { } speed ? known.StepTokens / shared / speed : 0,
                 Largest = new(known.Largest.Tokens / shared, known.Largest.Predicted / shared),
             };
         var rows = training.PerDeviceTrainBatchSize * training.GradientAccumulationSteps;
@@ -115,7 +122,6 @@ internal sealed class ScalePlan
         {
             Passes = asked.Passes ?? (rows + together - 1) / together,
             Tokens = tokens,
-            Seconds = asked.Rate is { } rate ? tokens / rate : 0,
             Largest = new(largest, largest),
         };
     }
@@ -158,7 +164,7 @@ internal sealed class ScalePlan
         return work;
     }
 
-    private static IEnumerable<string> Uncounted(MethodOptions run, ScaleOptions asked, IReadOnlyList<ScaleRow> rows)
+    private static IEnumerable<string> Uncounted(MethodOptions run, double? rate, IReadOnlyList<ScaleRow> rows)
     {
         if (run.Training.ContextParallelSize > 1)
             yield return "each process waits for keys and values as if nothing were computed meanwhile; a few numbers for each predicted token that "
@@ -168,7 +174,7 @@ internal sealed class ScalePlan
         if (rows.Any(row => row.Memory.States is null))
             yield return $"states of optim {RecipeNames.Of(run.Training.Optimizer())} depend on the shapes of matrices, and are not counted; they "
                 + "cannot be shared out";
-        if (asked.Rate is null)
+        if (rate is null)
             yield return "without --rate, the tokens a second that a process computes, a step's time is that of its traffic alone";
     }
 }
