@@ -100,11 +100,15 @@ internal sealed record RowSurvey(AnswerLabels Answers, int TooLong, int Longest)
     private static void Digest(TokenRow row, IncrementalHash hash, Span<byte> digest)
     {
         foreach (var segment in row.Segments)
-        {
-            hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)segment.Role, segment.Parent, segment.Ids.Length]));
-            hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
-        }
+            Append(segment, hash);
         hash.GetHashAndReset(digest);
+    }
+
+    /// <summary>Adds a part of a row: its tokens, and where it stands.</summary>
+    internal static void Append(TokenSegment segment, IncrementalHash hash)
+    {
+        hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)segment.Role, segment.Parent, segment.Ids.Length]));
+        hash.AppendData(MemoryMarshal.AsBytes(segment.Ids.Span));
     }
 
     /// <summary>Tokens on the longest way from a root of a row to a leaf: what positions count.</summary>

@@ -21,27 +21,43 @@ internal static class HeldOutRows
                 : $"taken {twice.First().Spec.Weight} times")}: rows of it that test_split_size holds out are left out of training wherever they stand";
     }
 
-    /// <summary>Whether training rows that are held out as well are left out: where the rows to hold out are drawn here, or a file of theirs is a
-    /// training file, too. Splits that a data set publishes apart stay as they are, as the reference takes them.</summary>
+    /// <summary>The training rows without those that are held out as well, rows of the same tokens, and what to say of them; null for
+    /// nothing. They are left out where the rows to hold out are drawn here, or a file of theirs is a training file, too; splits that a data
+    /// set publishes apart stay as they are, as the reference takes them.</summary>
     /// <param name="mixture">How data sets are mixed.</param>
-    /// <param name="sources">Their rows, and whether these are held out.</param>
+    /// <param name="order">Training and held-out rows.</param>
+    /// <param name="stores">Their tokens.</param>
+    /// <param name="sources">Where they are from, and whether what is from there is held out.</param>
     /// <param name="hashOf">A hash of a file's content.</param>
-    public static bool Applies(MixtureSpec mixture, IReadOnlyList<(IRowSource Rows, bool IsTest)> sources, Func<string, string> hashOf)
+    /// <exception cref="InputException">No row is left.</exception>
+    public static (RowRef[] Train, string? Remark) Apart(MixtureSpec mixture, (RowRef[] Train, RowRef[] Test) order, IReadOnlyList<TokenStore> stores,
+        IReadOnlyList<(IRowSource Rows, bool IsTest)> sources, Func<string, string> hashOf)
+    {
+        var train = order.Train;
+        var kept = Without(order, stores);
+        if (kept.Length == train.Length)
+            return (train, null);
+        var both = $"note: {train.Length - kept.Length:N0} of {train.Length:N0} training rows ({(double)(train.Length - kept.Length) / train.Length:P1}) are ";
+        if (!LeavesOut(mixture, sources, hashOf))
+            return (train, both + "held out as well: the data set publishes them in both splits");
+        return kept.Length > 0 ? (kept, both + "left out: the same rows are held out")
+            : throw new InputException("every row to train on is held out as well",
+                "an evaluation on rows that were trained on says nothing about others",
+                "hold out rows of another file, or a slice: dataset_train_split: train[:90%] and dataset_test_split: train[90%:]");
+    }
+
+    private static bool LeavesOut(MixtureSpec mixture, IReadOnlyList<(IRowSource Rows, bool IsTest)> sources, Func<string, string> hashOf)
     {
         if (mixture is { Dialect: MixtureDialect.Mixture, TestSplitSize: not null })
             return true;
-        var train = sources.Where(source => !source.IsTest).SelectMany(source => source.Rows.Files).Distinct().Select(file => (file, hashOf(file))).ToArray();
+        var trained = Files(isTest: false).ToLookup(hashOf);
         // Slices of one file are apart where each source has its own.
-        return sources.Where(source => source.IsTest).SelectMany(source => source.Rows.Files).Distinct().Any(file => train.Any(other =>
-            other.Item2 == hashOf(file) && (mixture.Dialect != MixtureDialect.Single || other.file != file)));
+        return Files(isTest: true).Any(file => trained[hashOf(file)].Any(other => mixture.Dialect != MixtureDialect.Single || other != file));
+
+        IEnumerable<string> Files(bool isTest) => sources.Where(source => source.IsTest == isTest).SelectMany(source => source.Rows.Files).Distinct();
     }
 
-    /// <summary>The training rows without those that are held out as well: rows of the same tokens.</summary>
-    /// <param name="order">Training and held-out rows.</param>
-    /// <param name="stores">Their tokens.</param>
-    /// <param name="isRequired">Whether some must be left.</param>
-    /// <exception cref="InputException">No row is left.</exception>
-    public static RowRef[] Without((RowRef[] Train, RowRef[] Test) order, IReadOnlyList<TokenStore> stores, bool isRequired)
+    private static RowRef[] Without((RowRef[] Train, RowRef[] Test) order, IReadOnlyList<TokenStore> stores)
     {
         // Rows of other lengths need not be read, and those are nearly all.
         var held = new Dictionary<(int, int), HashSet<UInt128>>();
@@ -53,11 +69,7 @@ internal static class HeldOutRows
         for (var i = 0; i < train.Count; i++)
             if (held.TryGetValue((train.Length(i), train.Characters(i)), out var same) && same.Contains(ContentOf(train.Read(i))))
                 known.Add(new(train.Origin(i).Source, (int)train.Origin(i).Row));
-        var kept = known.Count == 0 ? order.Train : [.. order.Train.Where(row => !known.Contains(row))];
-        return kept.Length > 0 || order.Train.Length == 0 || !isRequired ? kept
-            : throw new InputException("every row to train on is held out as well",
-                "an evaluation on rows that were trained on says nothing about others",
-                "hold out rows of another file, or a slice: dataset_train_split: train[:90%] and dataset_test_split: train[90%:]");
+        return known.Count == 0 ? order.Train : [.. order.Train.Where(row => !known.Contains(row))];
     }
 
     private static UInt128 ContentOf(TokenRow row)
@@ -65,8 +77,7 @@ internal static class HeldOutRows
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         foreach (var part in row.Segments)
         {
-            hash.AppendData(MemoryMarshal.AsBytes((ReadOnlySpan<int>)[(int)part.Role, part.Parent, part.Ids.Length]));
-            hash.AppendData(MemoryMarshal.AsBytes(part.Ids.Span));
+            RowSurvey.Append(part, hash);
             hash.AppendData(part.Loss.Span);
         }
         return MemoryMarshal.Read<UInt128>(hash.GetHashAndReset());

@@ -182,13 +182,10 @@ public sealed class TrainingData : IDisposable
             (train, test) = Decontaminate((train, test), parts, options, remarks, progress, cancel);
         if (test is not null)
         {
-            var before = train.Length;
-            var leaves = HeldOutRows.Applies(options.Mixture, [.. _sources.Select((source, i) => (source.Rows, parts[i].IsTest))], options.Cache.HashOf);
-            var kept = HeldOutRows.Without((train, test), _stores, isRequired: leaves);
-            if (before > kept.Length)
-                remarks.Add($"note: {before - kept.Length:N0} of {before:N0} training rows ({(double)(before - kept.Length) / before:P1}) are "
-                    + (leaves ? "left out: the same rows are held out" : "held out as well: the data set publishes them in both splits"));
-            train = leaves ? kept : train;
+            (train, var remark) = HeldOutRows.Apart(options.Mixture, (train, test), _stores,
+                [.. _sources.Select((source, i) => (source.Rows, parts[i].IsTest))], options.Cache.HashOf);
+            if (remark is not null)
+                remarks.Add(remark);
         }
         Remarks = [.. remarks.Distinct()];
         var trainRows = new OrderedRows(_stores, train);
