@@ -40,8 +40,7 @@ internal sealed record CleanedRows(long Rows, long Kept, long Unreadable, string
         {
             if (unfinished is not null)
                 WholeFile.Forget(unfinished);
-            if (failure is AggregateException failures
-                && failures.InnerExceptions.FirstOrDefault(inner => inner is InputException or IOException) is { } one)
+            if (failure is AggregateException failures && ContaminationCheck.Cause(failures) is { } one)
                 ExceptionDispatchInfo.Throw(one);
             if (output is not null && failure is not InputException && WholeFile.Explain(failure, output) is { } explained)
                 throw explained;

@@ -78,7 +78,7 @@ internal sealed class ContaminationCheck
                 .WithDegreeOfParallelism(Math.Clamp(threads ?? Environment.ProcessorCount, 1, Environment.ProcessorCount)).WithCancellation(cancel)
                 .Select(row => Compare(row.Index, row.Item)).OfType<ContaminatedRow>()];
         }
-        catch (AggregateException failures) when (failures.InnerExceptions.FirstOrDefault(inner => inner is InputException or IOException) is { } one)
+        catch (AggregateException failures) when (Cause(failures) is { } one)
         {
             ExceptionDispatchInfo.Throw(one);
             throw;
@@ -99,6 +99,10 @@ internal sealed class ContaminationCheck
             : reader.Read(row, out _) is TokensExample tokens && Array.TrueForAll(tokens.Ids, id => tokenizer.IdToToken(id) is not null)
                 ? [new("input_ids", tokenizer.Decode(tokens.Ids))] : [];
     }
+
+    /// <summary>What rows that are compared side by side failed at, where it is the user's to mend; null otherwise.</summary>
+    public static Exception? Cause(AggregateException failures) =>
+        failures.InnerExceptions.FirstOrDefault(inner => inner is InputException or IOException);
 
     private static Dictionary<long, ContaminatedRow>? Known(string record)
     {
