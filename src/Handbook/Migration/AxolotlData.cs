@@ -133,8 +133,8 @@ internal static class AxolotlData
     private static Dictionary<string, string>? Columns(MigrationDraft draft, ForeignMap entry, List<string> comments)
     {
         var columns = new Dictionary<string, string>();
-        if (entry["type"] is { Value: MapNode own } type)
-            Own(draft, type, new(own), columns);
+        if (entry["type"] is { Value: MapNode own })
+            Own(draft, new(own), columns);
         else if (entry.Text("type") is { Length: > 0 } named)
             Named(draft, entry, named.Split(':')[0], columns, comments);
         Name("messages", "field_messages", "messages");
@@ -177,7 +177,7 @@ internal static class AxolotlData
     }
 
     // a type of one's own: columns, and perhaps formats for what is written around them
-    private static void Own(MigrationDraft draft, ForeignKey type, ForeignMap own, Dictionary<string, string> columns)
+    private static void Own(MigrationDraft draft, ForeignMap own, Dictionary<string, string> columns)
     {
         (string Field, string Ours)[] fields = draft.Method == TrainingMethod.Sft
             ? [("field_instruction", "instruction"), ("field_input", "input"), ("field_output", "output"), ("field_system", "system")]
@@ -192,7 +192,6 @@ internal static class AxolotlData
                 draft.Leave(format, "the chat template says what stands around a text");
         own.LeaveOthers(draft, [.. fields.Select(field => field.Field), "format", "no_input_format", "system_prompt", "system_format",
             "prompt_format", "chosen_format", "rejected_format", "completion_format"]);
-        _ = type;
     }
 
     private static void Masks(MigrationDraft draft, int sets)

@@ -10,9 +10,6 @@ namespace Handbook.Migration;
 internal static class AxolotlRules
 {
     private const string Config = "not needed: config.json and the tokenizer's files say it";
-    private const string Kernels = "not needed: attention and the fused operations are always exact and on";
-    private const string Own = "not needed: tokenised rows are kept in the handbook's own cache";
-    private const string Trackers = "no tracker is written to; metrics are in metrics.jsonl and TensorBoard files";
     private const string Placement = "not needed: the machine's own memory is used; zero_stage shares a model out among processes";
     private const string Length = "not needed: no batch is ever padded";
 
@@ -47,20 +44,20 @@ internal static class AxolotlRules
         .As("kto_desirable_weight", "desirable_weight").As("kto_undesirable_weight", "undesirable_weight")
         .As("dpo_label_smoothing", "label_smoothing").As("dpo_use_weighting", "use_weighting").Read("dpo_loss_type")
         .As("dpo_use_logits_to_keep", "use_logits_to_keep").On("trl", Trl)
-        .None(Kernels, "flash_attention", "xformers_attention", "sdp_attention", "flex_attention", "eager_attention", "s2_attention",
+        .None(MigrationRules.Kernels, "flash_attention", "xformers_attention", "sdp_attention", "flex_attention", "eager_attention", "s2_attention",
             "flash_attn_cross_entropy", "flash_attn_rms_norm", "flash_attn_fuse_qkv", "flash_attn_fuse_mlp", "flash_optimum",
             "unsloth_cross_entropy_loss", "unsloth_lora_mlp", "unsloth_lora_qkv", "unsloth_lora_o", "unsloth_rms_norm", "unsloth_rope",
             "lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "liger_rope", "liger_rms_norm", "liger_glu_activation",
                 "liger_layer_norm",
             "liger_swiglu", "liger_fused_linear_cross_entropy", "cut_cross_entropy", "attn_implementation")
         .None("plugins are Python code; what they compute is built in or has no counterpart", "plugins")
-        .None(Own, "dataset_prepared_path", "dataset_keep_in_memory", "push_dataset_to_hub", "preprocess_iterable", "skip_prepare_dataset")
-        .None(Trackers, "wandb_mode", "wandb_watch", "wandb_log_model", "wandb_run_id", "mlflow_tracking_uri", "mlflow_experiment_name",
+        .None(MigrationRules.Cache, "dataset_prepared_path", "dataset_keep_in_memory", "push_dataset_to_hub", "preprocess_iterable", "skip_prepare_dataset")
+        .None(MigrationRules.Trackers, "wandb_mode", "wandb_watch", "wandb_log_model", "wandb_run_id", "mlflow_tracking_uri", "mlflow_experiment_name",
             "mlflow_run_name", "hf_mlflow_log_artifacts", "use_comet", "comet_project_name", "comet_workspace", "use_mlflow", "use_wandb")
         .None(Placement, "device_map", "max_memory", "gpu_memory_limit", "lora_on_cpu", "ddp", "world_size", "device")
         .None("a run that goes on does so from its last checkpoint by itself", "auto_resume_from_checkpoints")
         .None("a loss that is no number stops the run; no other limit is watched", "loss_watchdog_threshold", "loss_watchdog_patience")
-        .None("a run ends after its steps; load_best_model_at_end takes the best checkpoint", "early_stopping_patience")
+        .None(MigrationRules.Stopping, "early_stopping_patience")
         .None("`handbook merge` makes one model of adapter and base", "merge_lora", "merge_method")
         .None("`handbook inspect` shows rows, `handbook generate` answers", "debug", "eval_table_size", "eval_max_new_tokens",
             "eval_causal_lm_metrics",
@@ -185,7 +182,7 @@ internal static class AxolotlRules
         var isOn = setting.IsOn || setting.Text == "full" || setting.Text == "auto";
         draft.Set("bf16", isOn, setting.Text == "auto" ? "auto there: where the processor can" : null);
         if (setting.Name == "bfloat16" && isOn)
-            draft.Leave(setting, "weights are kept in float32 beside products in bfloat16");
+            draft.Leave(setting, MigrationRules.Masters);
     }
 
     private static void Checkpointing(MigrationDraft draft, ForeignKey setting) => draft.Set("gradient_checkpointing", !setting.IsOff,

@@ -9,11 +9,8 @@ internal static class LlamaFactoryRules
 {
     private const string Own = "LLaMA-Factory's own default";
     private const string Files = "not needed: the model's and the tokenizer's files say it";
-    private const string Kernels = "not needed: attention and the fused operations are always exact and on";
-    private const string Cache = "not needed: tokenised rows are kept in the handbook's own cache";
     private const string Pictures = "text alone is trained here";
     private const string Elsewhere = "a command of its own: `handbook generate`, `chat`, `merge` or `quantize`";
-    private const string Trackers = "no tracker is written to; metrics are in metrics.jsonl and TensorBoard files";
 
     private static readonly MigrationRules s_rules = new MigrationRules()
         .Read("stage", "finetuning_type", "dataset", "dataset_dir", "eval_dataset", "val_size", "max_samples")
@@ -48,20 +45,20 @@ internal static class LlamaFactoryRules
         .None(Files, "rope_scaling", "flash_attn_version", "use_fast_tokenizer", "split_special_tokens", "upcast_layernorm",
             "upcast_lmhead_output",
             "tool_format", "enable_thinking", "cache_dir", "low_cpu_mem_usage", "infer_dtype")
-        .None(Kernels, "flash_attn", "enable_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_v1_kernels", "use_reentrant_gc",
+        .None(MigrationRules.Kernels, "flash_attn", "enable_liger_kernel", "use_unsloth", "use_unsloth_gc", "use_v1_kernels", "use_reentrant_gc",
             "shift_attn")
-        .None(Cache, "overwrite_cache", "tokenized_path", "preprocessing_batch_size", "streaming", "buffer_size", "data_shared_file_system")
+        .None(MigrationRules.Cache, "overwrite_cache", "tokenized_path", "preprocessing_batch_size", "streaming", "buffer_size", "data_shared_file_system")
         .None("a mixture of weights says how much of each set is taken", "mix_strategy", "interleave_probs", "eval_on_each_dataset")
         .None(Pictures, "media_dir", "freeze_vision_tower", "freeze_multi_modal_projector", "freeze_language_model", "image_max_pixels",
             "image_min_pixels",
             "video_max_pixels", "video_min_pixels", "video_fps", "video_maxlen")
         .None(Elsewhere, "export_dir", "export_size", "export_device", "infer_backend", "predict_with_generate", "generation_max_length",
             "generation_num_beams", "max_new_tokens")
-        .None(Trackers, "use_swanlab", "swanlab_project", "swanlab_run_name", "swanlab_mode", "ray_run_name")
+        .None(MigrationRules.Trackers, "use_swanlab", "swanlab_project", "swanlab_run_name", "swanlab_mode", "ray_run_name")
         .None("not needed: it is always so here", "plot_loss", "include_effective_tokens_per_second", "print_param_status",
             "compute_accuracy",
             "ignore_pad_token_for_loss", "overwrite_output_dir")
-        .None("a run ends after its steps; load_best_model_at_end takes the best checkpoint", "early_stopping_steps")
+        .None(MigrationRules.Stopping, "early_stopping_steps")
         .On("deepspeed", AxolotlRules.DeepSpeed);
 
     public static void Apply(MigrationDraft draft, IReadOnlyList<ForeignKey> settings)
@@ -79,7 +76,7 @@ internal static class LlamaFactoryRules
         if (draft["pure_bf16"] is { IsOn: true } pure)
         {
             draft.Set("bf16", true);
-            draft.Leave(pure, "weights are kept in float32 beside products in bfloat16");
+            draft.Leave(pure, MigrationRules.Masters);
         }
         if (draft["disable_shuffling"] is { IsOn: true })
             draft.Set("train_sampling_strategy", "sequential");

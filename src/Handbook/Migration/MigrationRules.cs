@@ -3,6 +3,12 @@ namespace Handbook.Migration;
 /// <summary>What becomes of each setting of another trainer, by its name.</summary>
 internal sealed class MigrationRules
 {
+    public const string Kernels = "not needed: attention and the fused operations are always exact and on";
+    public const string Cache = "not needed: tokenised rows are kept in the handbook's own cache";
+    public const string Trackers = "no tracker is written to; metrics are in metrics.jsonl and TensorBoard files";
+    public const string Stopping = "a run ends after its steps; load_best_model_at_end takes the best checkpoint";
+    public const string Masters = "weights are kept in float32 beside products in bfloat16";
+
     private readonly Dictionary<string, Action<MigrationDraft, ForeignKey>> _rules = [];
 
     /// <summary>The names that are known.</summary>
