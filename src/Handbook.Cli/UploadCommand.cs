@@ -1,5 +1,6 @@
 using System.CommandLine;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Cli.Progress;
 using Handbook.Hub;
 
@@ -61,8 +62,8 @@ internal static class UploadCommand
         {
             var writer = new HubWriter(client);
             if (await writer.Create(repository, args.GetValue(s_private) ? true : null, cancel))
-                Console.Error.WriteLine($"made {HubClient.About(repository with { Revision = "main" })}");
-            if (repository.Revision != "main" && await writer.Branch(repository, cancel))
+                Console.Error.WriteLine($"made {HubClient.About(repository with { Revision = HubCache.Main })}");
+            if (repository.Revision != HubCache.Main && await writer.Branch(repository, cancel))
                 Console.Error.WriteLine($"made the branch {repository.Revision}");
             var stale = args.GetValue(s_delete) is { Length: > 0 } patterns ? new FilePatterns(patterns, []) : null;
             var result = await new HubUpload(client, new ConsoleObserver()).Run(repository, files,

@@ -208,6 +208,13 @@ internal abstract class Workers
         return result;
     }
 
+    /// <inheritdoc cref="FirstOnHost{T}"/>
+    public void FirstOnHost(Action work) => FirstOnHost(() =>
+    {
+        work();
+        return true;
+    });
+
     /// <summary>Whether it is so for anyone.</summary>
     public bool Any(bool mine) => Count == 1 ? mine : Gather([mine ? (byte)1 : (byte)0]).Any(one => one[0] != 0);
 

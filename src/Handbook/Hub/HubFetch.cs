@@ -26,7 +26,6 @@ internal sealed record HubWant(HubNeed Need, HubSnapshot Snapshot, IReadOnlyList
 /// <param name="settings">Where the hub is; null takes what the environment says.</param>
 internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = null) : IDisposable
 {
-    private const int MostAdapters = 8;
     private const long MostOfDescription = 16 << 20;
 
     private readonly HubSettings _settings = settings ?? HubSettings.FromEnvironment();
@@ -101,7 +100,7 @@ internal sealed class HubFetch(IWorkObserver observer, HubSettings? settings = n
     {
         var wants = new List<HubWant>();
         ModelNeed? next = need;
-        for (var depth = 0; next is { } model && depth < MostAdapters; depth++)
+        for (var depth = 0; next is { } model && depth < HubNeed.MostAdapters; depth++)
         {
             next = null;
             var repository = HubRepository.Parse(HubKind.Model, model.Name);

@@ -15,7 +15,7 @@ namespace Handbook.Hub;
 internal abstract record HubNeed(string Title, string Name)
 {
     /// <summary>Adapters that lie on one another without an end are reported by whoever opens them.</summary>
-    private const int MostAdapters = 8;
+    public const int MostAdapters = 8;
 
     /// <summary>The name that a recipe or a command has: of an adapter on this machine its own, not that of the model below.</summary>
     public string AskedFor { get; init; } = Name;

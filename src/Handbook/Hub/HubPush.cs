@@ -21,23 +21,17 @@ internal sealed record HubPush(string Summary, IReadOnlyList<UploadFile> Files, 
         var step = name[(name.LastIndexOf('-') + 1)..];
         var hashes = CheckpointManifest.Read(checkpoint, out _)?.Files.ToDictionary(file => file.Path, file => file.Sha256) ?? [];
         var whole = strategy switch { HubStrategy.Checkpoint => LastCheckpoint, HubStrategy.AllCheckpoints => name, _ => null };
-        var files = new List<UploadFile>();
-        try
-        {
-            foreach (var path in UploadFolder.Paths(checkpoint))
-            {
-                if (ModelFiles.IsPart(path))
-                    files.Add(UploadFile.Open(Path.Combine(checkpoint, path), path, hashes.GetValueOrDefault(path)));
-                if (whole is not null)
-                    files.Add(UploadFile.Open(Path.Combine(checkpoint, path), $"{whole}/{path}", hashes.GetValueOrDefault(path)));
-            }
-        }
-        catch
-        {
-            files.ForEach(file => file.Dispose());
-            throw;
-        }
+        var files = UploadFile.OpenAll(UploadFolder.Paths(checkpoint).SelectMany(path => Places(path)
+            .Select(place => (Path.Combine(checkpoint, path), place, hashes.GetValueOrDefault(path)))));
         return new($"Training in progress, step {step}", files, Stale(files, whole == LastCheckpoint), IsLast: false);
+
+        IEnumerable<string> Places(string path)
+        {
+            if (ModelFiles.IsPart(path))
+                yield return path;
+            if (whole is not null)
+                yield return $"{whole}/{path}";
+        }
     }
 
     /// <summary>A run's folder: its model, card, results and logs.</summary>
@@ -90,21 +84,9 @@ internal static class UploadFolder
     /// <summary>The files, open.</summary>
     /// <param name="below">The folder of the repository that they go to; empty for its root.</param>
     /// <param name="takes">Which are wanted, by their paths below the folder.</param>
-    public static IReadOnlyList<UploadFile> Open(string folder, string below, Func<string, bool> takes)
-    {
-        var files = new List<UploadFile>();
-        try
-        {
-            foreach (var path in Paths(folder).Where(takes))
-                files.Add(UploadFile.Open(Path.Combine(folder, path), below.Length == 0 ? path : $"{below}/{path}"));
-            return files;
-        }
-        catch
-        {
-            files.ForEach(file => file.Dispose());
-            throw;
-        }
-    }
+    public static IReadOnlyList<UploadFile> Open(string folder, string below, Func<string, bool> takes) =>
+        UploadFile.OpenAll(Paths(folder).Where(takes).Select(path => (Path.Combine(folder, path), below.Length == 0 ? path : $"{below}/{path}",
+            (string?)null)));
 
     private static bool IsOwn(string path) => path.Split('/') is var parts && (parts.Any(part => part is ".git" or ".DS_Store"
         || part.StartsWith(".tmp-", StringComparison.Ordinal) || part.StartsWith(".old-", StringComparison.Ordinal)

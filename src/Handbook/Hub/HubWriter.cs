@@ -1,7 +1,8 @@
-using System.Net;
 using System.Net.Http.Headers;
-using System.Text;
+using System.Net;
 using System.Text.Json.Nodes;
+using System.Text;
+using Handbook.Base.Files;
 
 namespace Handbook.Hub;
 
@@ -135,7 +136,7 @@ internal sealed class HubWriter(HubClient client)
     {
         try
         {
-            await client.Info(repository with { Revision = "main" }, cancel).ConfigureAwait(false);
+            await client.Info(repository with { Revision = HubCache.Main }, cancel).ConfigureAwait(false);
             return true;
         }
         catch (HubException absent) when (absent.Problem is HubProblem.NoRepository or HubProblem.NoRevision)

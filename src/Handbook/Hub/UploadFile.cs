@@ -26,6 +26,24 @@ internal sealed class UploadFile : IDisposable
         ? new(path, File.OpenHandle(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete)) { Sha256 = sha256 }
         : throw new InputException($"{path} can be no name in a repository", fix: "rename the file, or leave it out with --exclude");
 
+    /// <summary>Opens several; where one cannot be opened, none stays open.</summary>
+    /// <param name="files">Each on this machine, in the repository, and its SHA-256 where somebody knows it.</param>
+    public static IReadOnlyList<UploadFile> OpenAll(IEnumerable<(string File, string Path, string? Sha256)> files)
+    {
+        var open = new List<UploadFile>();
+        try
+        {
+            foreach (var (file, path, sha256) in files)
+                open.Add(Open(file, path, sha256));
+            return open;
+        }
+        catch
+        {
+            open.ForEach(file => file.Dispose());
+            throw;
+        }
+    }
+
     /// <summary>The first bytes, by which the hub decides how the file is kept.</summary>
     public string Beginning()
     {

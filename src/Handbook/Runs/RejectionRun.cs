@@ -73,11 +73,7 @@ public sealed class RejectionRun
         try
         {
             workers.Agree("the recipe", recipe.ToYaml());
-            workers.FirstOnHost(() =>
-            {
-                HubFetch.For(recipe, observer, cancel);
-                return recipe;
-            });
+            workers.FirstOnHost(() => HubFetch.For(recipe, observer, cancel));
             using var publisher = workers.IsFirst ? HubPublisher.Begin(recipe, observer) : null;
             var result = new RejectionRun(recipe, observer, commandLine, workers).Run(stop);
             if (result.End == RunEnd.Finished && recipe.Rejection.Trains() is not null)

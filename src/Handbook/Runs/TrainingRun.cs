@@ -47,11 +47,7 @@ public static class TrainingRun
         if (start.IsFinished)
             return new() { End = RunEnd.WasFinished, Folder = options.OutputDir };
         recipe = WithBatch(recipe, start, all, batchProcesses ?? all.Groups, observer);
-        all.FirstOnHost(() =>
-        {
-            HubFetch.For(recipe, observer, cancel);
-            return recipe;
-        });
+        all.FirstOnHost(() => HubFetch.For(recipe, observer, cancel));
         using var publisher = all.IsFirst ? HubPublisher.Begin(recipe, observer) : null;
         var plan = TrainingPlan.Of(recipe, start.Resume?.Path, all.Rank, all.Count);
         observer.Said(recipe.GlobalBatch());
