@@ -16,7 +16,7 @@ internal static class Commands
         [
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
             ChatCommand.Create(), InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
-            ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
+            VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
             TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),
             DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(),
         ])

@@ -18,6 +18,9 @@ internal static class ExitCode
     /// <summary>What was planned needs more memory than there is.</summary>
     public const int DoesNotFit = 3;
 
+    /// <summary>What was compared is not the same.</summary>
+    public const int Differs = 4;
+
     /// <summary>Stopped by a signal, after saving.</summary>
     public const int Interrupted = 130;
 

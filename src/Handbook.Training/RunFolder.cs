@@ -23,6 +23,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     private readonly TensorBoardLog? _tensorBoard;
     private readonly RunObservers _logs;
     private readonly int _resumeStep;
+    private readonly Lock _runInfo = new();
+    private bool _isClosed;
 
     private RunFolder(string path, TrainerState state)
     {
@@ -180,22 +182,47 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
         WholeFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
 
-    /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hash of the weights it began from.</summary>
+    /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hashes of the weights it began from.</summary>
     public void WriteRunInfo(RunInfo info)
     {
         var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
         if (before?.ModelHash is { } hash)
             info = info with { ModelHash = hash };
-        WholeFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
+        if (before?.Lineage?.Weights is { } weights && info.Lineage is { } lineage)
+            info = info with { Lineage = lineage with { Weights = weights } };
+        lock (_runInfo)
+            WholeFile.WriteText(Below(RunInfo.FileName), info.ToJson([.. before?.Starts ?? [], info.Start(DateTimeOffset.Now, _resumeStep)]));
+    }
+
+    /// <summary>Replaces entries of <c>run.json</c> by what became known since it was written; nothing once the folder is closed.</summary>
+    /// <param name="change">Changes the entries, each a <see cref="JsonElement"/>.</param>
+    public void Amend(Action<IDictionary<string, object?>> change)
+    {
+        lock (_runInfo)
+        {
+            if (_isClosed)
+                return;
+            using var document = JsonDocument.Parse(File.ReadAllBytes(Below(RunInfo.FileName)));
+            var entries = document.RootElement.EnumerateObject().ToDictionary(entry => entry.Name, entry => (object?)entry.Value);
+            change(entries);
+            WholeFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
+        }
     }
 
     /// <summary>Notes in <c>run.json</c> that the run is at its end: model, results and card are written.</summary>
-    public void Finish()
+    /// <param name="files">Names of the files of the model, below the folder.</param>
+    public void Finish(IEnumerable<string> files)
     {
-        using var document = JsonDocument.Parse(File.ReadAllBytes(Below(RunInfo.FileName)));
-        var entries = document.RootElement.EnumerateObject().ToDictionary(entry => entry.Name, entry => (object?)entry.Value);
-        entries["finished"] = new Dictionary<string, object?> { ["at"] = DateTimeOffset.Now.ToString("O"), ["step"] = State.GlobalStep };
-        WholeFile.WriteText(Below(RunInfo.FileName), PythonJson.Write(entries, indent: 2) + "\n");
+        Flush();
+        string[] own = ["recipe.yaml", MetricsFile.FileName, TrainerState.FileName, "train_results.json", "eval_results.json"];
+        var written = files.Concat(own.Where(name => File.Exists(Below(name)))).Select(name => CheckpointManifest.Of(Path, name)).ToList();
+        Amend(entries => entries["finished"] = new Dictionary<string, object?>
+        {
+            ["at"] = DateTimeOffset.Now.ToString("O"),
+            ["step"] = State.GlobalStep,
+            ["files"] = written.Select(file => new Dictionary<string, object?>
+                { ["path"] = file.Path, ["size"] = file.Size, ["sha256"] = file.Sha256 }).ToList(),
+        });
     }
 
     /// <summary>Writes the model card, <c>README.md</c>.</summary>
@@ -205,6 +232,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     /// <summary>Draws <c>loss.svg</c> and <c>loss.png</c> one last time and closes the log.</summary>
     public void Dispose()
     {
+        lock (_runInfo)
+            _isClosed = true;
         _plot?.Write();
         _metrics?.Dispose();
         _tensorBoard?.Dispose();

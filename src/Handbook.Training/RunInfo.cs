@@ -1,3 +1,4 @@
+using System.Reflection;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics.X86;
 using Handbook.Data.Decontamination;
@@ -23,7 +24,7 @@ internal sealed record RunInfo
     public IReadOnlyDictionary<string, string> Versions { get; init; } = new Dictionary<string, string>();
 
     /// <summary>The choices made for this machine: threads, BLAS kernel, data type of the products, ….</summary>
-    public IReadOnlyDictionary<string, string> Engine { get; init; } = new Dictionary<string, string>();
+    public IReadOnlyDictionary<string, object?> Engine { get; init; } = new Dictionary<string, object?>();
 
     /// <summary>Data set → hash of what its files hold.</summary>
     public IReadOnlyDictionary<string, string> DataHashes { get; init; } = new Dictionary<string, string>();
@@ -43,6 +44,9 @@ internal sealed record RunInfo
     /// <summary>Hash of the start weights' files; null for a new model.</summary>
     public string? ModelHash { get; init; }
 
+    /// <summary>What went into the run, by content; null where nobody asks for it.</summary>
+    public RunLineage? Lineage { get; init; }
+
     /// <summary>The keys that have another value than at the start before: name, old value, new value.</summary>
     public IReadOnlyList<(string Key, string Old, string New)> RecipeChanges { get; init; } = [];
 
@@ -53,6 +57,8 @@ internal sealed record RunInfo
     internal Dictionary<string, object?> Start(DateTimeOffset at, int fromStep)
     {
         var start = new Dictionary<string, object?> { ["at"] = at.ToString("O"), ["from_step"] = fromStep };
+        if (Engine.TryGetValue("processes", out var processes))
+            start["processes"] = processes;
         if (RecipeChanges.Count > 0)
             start["recipe_changes"] = RecipeChanges.Select(change =>
                 new Dictionary<string, object?> { ["key"] = change.Key, ["from"] = change.Old, ["to"] = change.New }).ToList();
@@ -68,9 +74,10 @@ internal sealed record RunInfo
         ["command_line"] = CommandLine,
         ["seed"] = Seed,
         ["starts"] = starts,
-        ["versions"] = new Dictionary<string, string>(Versions)
+        ["versions"] = new Dictionary<string, object?>(Versions.Select(version => KeyValuePair.Create(version.Key, (object?)version.Value)))
         {
             ["handbook"] = Version,
+            ["commit"] = Commit,
             ["dotnet"] = Environment.Version.ToString(),
             ["os"] = RuntimeInformation.OSDescription,
         },
@@ -89,6 +96,7 @@ internal sealed record RunInfo
         ["template_hash"] = TemplateHash,
         ["tokenizer_hash"] = TokenizerHash,
         ["model_hash"] = ModelHash,
+        [RunLineage.Entry] = Lineage?.ToJson(),
         ["hardware"] = new Dictionary<string, object?>
         {
             ["host"] = Environment.MachineName,
@@ -102,7 +110,12 @@ internal sealed record RunInfo
     /// <summary>This project's version.</summary>
     public static string Version { get; } = typeof(RunInfo).Assembly.GetName().Version?.ToString(3) ?? "unknown";
 
-    private static string Processor()
+    /// <summary>The commit that this program was built from; null where it was built without a repository.</summary>
+    public static string? Commit { get; } = typeof(RunInfo).Assembly.GetCustomAttribute<AssemblyInformationalVersionAttribute>()
+        ?.InformationalVersion.Split('+') is [_, { Length: > 0 } commit] ? commit : null;
+
+    /// <summary>The processor's name.</summary>
+    internal static string Processor()
     {
         try
         {

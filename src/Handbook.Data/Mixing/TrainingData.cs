@@ -92,6 +92,9 @@ public sealed record TrainingDataOptions
 /// <param name="Content">A hash of its files' contents.</param>
 internal sealed record SourceReport(string Name, bool IsTest, TokenSummary Summary, string Content)
 {
+    /// <summary>Its files, in the order in which they are read.</summary>
+    public IReadOnlyList<string> Files { get; init; } = [];
+
     /// <summary>The name, with a word where its rows are held out.</summary>
     public string Title => TitleOf(Name, IsTest);
 
@@ -171,7 +174,8 @@ public sealed class TrainingData : IDisposable
             _sources.Add((source, reader));
             remarks.AddRange(RowRemarks.Of(source, reader, options));
             _stores.Add(cache.Open(source, tokenizer, part.Select(options.Mixture, () => options.Cache.CountOf(source)), progress, cancel));
-            reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source)));
+            reports.Add(new(part.Name, part.IsTest, _stores[^1].Summary, options.Cache.ContentOf(source))
+            { Files = [.. source.Files] });
         }
         Sources = reports;
         foreach (var report in reports)

@@ -83,7 +83,8 @@ internal sealed record CheckpointManifest(int Format, int Step, IReadOnlyList<Ma
         return null;
     }
 
-    private static string Hash(string path)
+    /// <summary>SHA-256 of a file, read now.</summary>
+    internal static string Hash(string path)
     {
         using var stream = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.Read, 1 << 20, FileOptions.SequentialScan);
         return Convert.ToHexStringLower(SHA256.HashData(stream));

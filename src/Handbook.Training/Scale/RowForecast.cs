@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-using System.Security.Cryptography;
 using Handbook.Data;
 
 namespace Handbook.Training.Scale;
@@ -45,20 +43,15 @@ internal sealed record RowForecast
     public static RowForecast Of(ITokenRows rows, StepPlan plan, int maxTokens, int processes, CancellationToken cancel = default)
     {
         var borders = Borders(rows);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        using var order = new RowOrderHash();
         var (tokens, bins, epochs) = (0L, 0L, 0.0);
         var (largest, most) = (Array.Empty<int>(), 0L);
-        Span<byte> number = stackalloc byte[sizeof(int)];
         for (var step = 0; step < plan.TotalSteps; step++)
         {
             cancel.ThrowIfCancellationRequested();
             var own = plan[step];
             int[] all = [.. own.MicroBatches.SelectMany(batch => batch)];
-            foreach (var row in all)
-            {
-                BinaryPrimitives.WriteInt32LittleEndian(number, row);
-                hash.AppendData(number);
-            }
+            order.Add(all);
             var lengths = Array.ConvertAll(all, rows.Length);
             tokens += all.Sum(row => (long)borders[row]);
             // Shares come out even, so that the bins of one process hold no more than its share.
@@ -79,7 +72,7 @@ internal sealed record RowForecast
             Steps = plan.TotalSteps,
             Epochs = epochs,
             Tokens = tokens,
-            Order = Convert.ToHexStringLower(hash.GetHashAndReset()),
+            Order = order.Finish(),
             Largest = new(most, largest.Sum(row => Predicted(rows.Read(row)))),
             Passes = bins / (double)plan.TotalSteps / processes,
             Processes = processes,

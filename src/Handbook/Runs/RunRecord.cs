@@ -1,8 +1,6 @@
-using System.Security.Cryptography;
 using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Base.Keys;
-using Handbook.Data.Cache;
 using Handbook.Data.Sources;
 using Handbook.Models;
 using Handbook.Recipes;
@@ -15,13 +13,16 @@ namespace Handbook.Runs;
 /// <summary>What a run writes about itself: where it came from at its start, and the model's card at its end.</summary>
 internal static class RunRecord
 {
-    private const string Weights = "model.safetensors";
+    private static readonly string[] s_parts = ["Handbook", "Handbook.Base", "Handbook.Data", "Handbook.Models", "Handbook.Text", "Handbook.Torch",
+        "Handbook.Training"];
 
     /// <summary>Writes <c>recipe.yaml</c>, <c>run.json</c>, and the rows that are left out for what they hold.</summary>
-    public static void Begin(RunFolder folder, RunSetup setup)
+    /// <returns>What hashes the weights meanwhile.</returns>
+    public static WeightHashes Begin(RunFolder folder, RunSetup setup)
     {
         var (recipe, start, plan, data) = (setup.Recipe, setup.Start, setup.Plan, setup.Rows.Data);
-        folder.WriteRecipe(Repeatable(recipe).ToYaml());
+        var resolved = Repeatable(recipe).ToYaml();
+        folder.WriteRecipe(resolved);
         folder.WriteLeftOut(data.Decontamination);
         folder.WriteRunInfo(new RunInfo
         {
@@ -30,17 +31,35 @@ internal static class RunRecord
             Seed = recipe.Training.Seed,
             RecipeChanges = [.. start.Changes.Select(change => (change.Key, change.Old, change.New))],
             IgnoresRecipeChanges = recipe.Training.IgnoreRecipeChanges && start.Resume is not null,
-            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
-            Engine = new Dictionary<string, string> { ["description"] = TorchRuntime.Description },
+            Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version, ["build"] = Build },
+            Engine = Engine(setup),
             DataHashes = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title, source => source.Content),
             DataRows = data.Sources.DistinctBy(source => source.Title).ToDictionary(source => source.Title,
                 source => $"{source.Summary.UsedRows} rows, {source.Summary.Tokens} tokens"),
             Decontamination = data.Decontamination,
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
-            ModelHash = start.Resume?.Manifest.Files.FirstOrDefault(file => file.Path == Weights)?.Sha256 ?? ModelHash(plan.ModelFolder),
+            Lineage = RunOrigin.Of(folder.Path, setup, resolved),
         });
+        return WeightHashes.Begin(folder, recipe);
     }
+
+    /// <summary>The choices that decide the last bits of what is computed.</summary>
+    public static Dictionary<string, object?> Engine(RunSetup setup) => new()
+    {
+        ["description"] = TorchRuntime.Description,
+        ["path"] = Processor.Path.ToString(),
+        ["threads"] = TorchRuntime.Threads,
+        ["processes"] = setup.Workers.Count,
+        ["batch_processes"] = setup.Recipe.BatchProcesses,
+        ["deterministic"] = setup.Recipe.Training.Deterministic,
+    };
+
+    /// <summary>Tells builds of the program apart that have one version: a hash over what the compiler names each of its parts by, which is
+    /// made of their sources.</summary>
+    public static string Build { get; } = FileHashes.OfBytes([.. AppDomain.CurrentDomain.GetAssemblies()
+        .Where(part => part.GetName().Name is { } name && s_parts.Contains(name)).OrderBy(part => part.GetName().Name, StringComparer.Ordinal)
+        .SelectMany(part => part.ManifestModule.ModuleVersionId.ToByteArray())])[..16];
 
     /// <summary>The recipe without <c>fresh</c>: whoever repeats it does not mean to remove the run that it lies in.</summary>
     private static Recipe Repeatable(Recipe recipe) => recipe with
@@ -108,8 +127,6 @@ internal static class RunRecord
                 yield return set.Id;
     }
 
-    private static string Hash(string text) => Convert.ToHexStringLower(SHA256.HashData(System.Text.Encoding.UTF8.GetBytes(text)));
-
-    private static string? ModelHash(string source) =>
-        Path.Combine(source, Weights) is var file && File.Exists(file) ? CacheFolder.Default.HashOf(file) : null;
+    /// <summary>SHA-256 of a text.</summary>
+    public static string Hash(string text) => FileHashes.OfBytes(System.Text.Encoding.UTF8.GetBytes(text));
 }

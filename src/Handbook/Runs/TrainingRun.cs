@@ -152,11 +152,12 @@ public static class TrainingRun
                 ", or set zero_stage: 0, where the first process writes all");
         using var loop = new TrainingLoop(job, folder, resume, setup.Publisher is { } publisher ? new RunObservers(observer, publisher)
             : observer);       // judges whether the run may continue like this
+        WeightHashes? hashes = null;
         if (folder.Writes)
         {
             if (options.Fresh)
                 RemoveCheckpoints(folder.Path, observer);
-            RunRecord.Begin(folder, setup);
+            hashes = RunRecord.Begin(folder, setup);
         }
         samples?.Open(folder, resume?.Step ?? 0);
         method.OpenFiles(folder, resume?.Step ?? 0);
@@ -166,7 +167,10 @@ public static class TrainingRun
         if (!outcome.Finished)
             return new() { End = RunEnd.Interrupted, Folder = options.OutputDir, Train = outcome.Train };
         if (folder.Writes)
+        {
+            hashes?.Wait();
             Finish(setup, job, loop, outcome, folder, saved, observer);
+        }
         workers.Meet();
         setup.Publisher?.End(cancel);       // nobody waits for it
         return new() { End = RunEnd.Finished, Folder = options.OutputDir, Train = outcome.Train, Evaluation = outcome.Evaluation };
@@ -183,9 +187,9 @@ public static class TrainingRun
             folder.SaveResults("eval", outcome.Evaluation);
             observer.Measured("eval", outcome.Evaluation);
         }
-        CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
+        var files = CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));
         folder.WriteCard(RunRecord.Card(setup, job, loop, outcome).ToMarkdown(folder.State));
-        folder.Finish();
+        folder.Finish(files);
         var output = setup.Recipe.Training.OutputDir;
         observer.Said($"saved the model in {output}, read back and compared; {setup.Plan.Method.WhatNext(output)}");
     }
