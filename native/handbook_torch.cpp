@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "allocator.h"
+#include "block_products.h"
 #include "border.h"
 #include "row_products.h"
 
@@ -415,11 +416,27 @@ HB_API void hb_parallel(int pieces, void (*body)(void*, int), void* context) {
   for (int i = 0; i < pieces; ++i) body(context, i);
 }
 
+/// Whether processor and compiler have the instruction that multiplies bfloat16.
+static bool multiplies_bfloat16() {
+#ifdef HB_AVX512_BF16
+  return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+  return false;
+#endif
+}
+
 /// handbook::row_products where processor and compiler have its instruction; null elsewhere.
 HB_API void* hb_row_products() {
 #ifdef HB_AVX512_BF16
-  if (__builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"))
-    return reinterpret_cast<void*>(&handbook::row_products);
+  if (multiplies_bfloat16()) return reinterpret_cast<void*>(&handbook::row_products);
+#endif
+  return nullptr;
+}
+
+/// handbook::block_product, likewise.
+HB_API void* hb_block_product() {
+#ifdef HB_AVX512_BF16
+  if (multiplies_bfloat16()) return reinterpret_cast<void*>(&handbook::block_product);
 #endif
   return nullptr;
 }

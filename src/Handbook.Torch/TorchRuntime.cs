@@ -62,9 +62,11 @@ public static unsafe class TorchRuntime
             var library = NativeLibrary.Load(LibraryPath());
             ThreadTeam.NativeLoop = (delegate* unmanaged<int, delegate* unmanaged<void*, int, void>, void*,
                 void>)NativeLibrary.GetExport(library, "hb_parallel");
-            // a shim that was built earlier has none
-            if (Processor.Path == ProcessorPath.BFloat16 && NativeLibrary.TryGetExport(library, "hb_row_products", out var products))
-                RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)((delegate* unmanaged<nint>)products)();
+            if (Processor.Path == ProcessorPath.BFloat16)
+            {
+                RowProducts.Native = (delegate* unmanaged<RowProducts*, int, int, void>)Kernel(library, "hb_row_products");
+                BlockProducts.Native = (delegate* unmanaged<ProductJob*, int, int, void>)Kernel(library, "hb_block_product");
+            }
             var threads = Environment.GetEnvironmentVariable("OMP_NUM_THREADS") is { Length: > 0 } named
                 && int.TryParse(named, out var asked) && asked > 0
                 ? asked
@@ -75,6 +77,10 @@ public static unsafe class TorchRuntime
             Volatile.Write(ref _loaded, true);
         }
     }
+
+    // a shim that was built earlier may have none
+    private static nint Kernel(nint library, string name) =>
+        NativeLibrary.TryGetExport(library, name, out var kernel) ? ((delegate* unmanaged<nint>)kernel)() : 0;
 
     /// <summary>Bytes of CPU tensors: in use, the peak since the last reset, and ever touched by the allocator.</summary>
     public static (long Used, long Peak, long Touched) Memory

@@ -9,15 +9,15 @@ namespace Handbook.Models.Blocks;
 /// y = Σ over the K best e of  w_e · expert_e(x)  + g · shared(x)
 /// w from x · W_rᵀ (+ b) as <see cref="RouterRule"/> says,  g = σ( x · w_gᵀ ), or 1 where there is no such gate
 /// </code>
-/// Each expert is a <see cref="FeedForward"/> and does one product over its own tokens. The router's product has the master's precision:
-/// where two experts are nearly even, a rounded logit would send the token elsewhere.
+/// Each expert is a feed-forward layer, <see cref="FeedForward"/>, over its own tokens; all of them compute side by side. The router's product has
+/// the master's precision: where two experts are nearly even, a rounded logit would send the token elsewhere.
 /// </remarks>
 internal sealed class Experts
 {
     private readonly Parameter _router;
     private readonly Parameter? _routerBias;
     private readonly Parameter? _correction;
-    private readonly FeedForward[] _experts;
+    private readonly FeedForward _experts;
     private readonly FeedForward? _shared;
     private readonly Parameter? _sharedGate;
     private readonly RouterRule _rule;
@@ -38,8 +38,8 @@ internal sealed class Experts
         _router = parameters[path + ".router.weight"];
         _routerBias = parameters.Find(path + ".router.bias");
         _correction = parameters.Find(path + ".router.correction");
-        _experts = [.. Enumerable.Range(0, options.Count).Select(e => new FeedForward(config, parameters, $"{path}.experts.{e}"))];
-        _shared = options.SharedInnerSize == 0 ? null : new(config, parameters, path + ".shared");
+        _experts = new(config, parameters, [.. Enumerable.Range(0, options.Count).Select(e => $"{path}.experts.{e}")]);
+        _shared = options.SharedInnerSize == 0 ? null : new(config, parameters, [path + ".shared"]);
         _sharedGate = parameters.Find(path + ".shared_gate.weight");
     }
 
@@ -52,10 +52,7 @@ internal sealed class Experts
         var logits = Linear.InMaster(x, _router, _routerBias);
         options.RouterObserver?.Invoke(_layer, logits);
         var (weights, routing, spread) = TopKRouter.Forward(logits, _rule, options.ExpertLoad?.Layer(_layer), _correction?.Value);
-        var rows = ExpertDispatch.Forward(x, routing);
-        var said = new Tensor?[rows.Length];
-        for (var e = 0; e < rows.Length; e++)
-            said[e] = rows[e] is { } own ? _experts[e].Forward(own, options.AdapterNoise?.Select(routing.TokensOf(e))) : null;
+        var said = _experts.Forward(ExpertDispatch.Forward(x, routing), options.AdapterNoise, routing);
         var all = ExpertCombine.Forward(said, weights, routing);
         if (_shared is not null)
             all += Shared(x, options.AdapterNoise);

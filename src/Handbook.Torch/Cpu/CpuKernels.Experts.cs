@@ -43,76 +43,66 @@ internal sealed unsafe partial class CpuKernels
             Chosen = chosen,
         };
 
-    public override void ExpertGather(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+    public override void ExpertGather(Tensor sorted, Routing routing, Tensor? weights, Tensor rows)
     {
         switch (rows.DType, weights?.DType)
         {
-            case (DType.Float32, DType.Float32 or null): Gather<float, float>(matrices, routing, weights, rows); break;
-            case (DType.BFloat16, DType.Float32 or null): Gather<BFloat16, float>(matrices, routing, weights, rows); break;
-            case (DType.Float64, DType.Float64 or null): Gather<double, double>(matrices, routing, weights, rows); break;
+            case (DType.Float32, DType.Float32 or null): Gather<float, float>(sorted, routing, weights, rows); break;
+            case (DType.BFloat16, DType.Float32 or null): Gather<BFloat16, float>(sorted, routing, weights, rows); break;
+            case (DType.Float64, DType.Float64 or null): Gather<double, double>(sorted, routing, weights, rows); break;
             default: throw Unsupported("experts", weights is null ? [rows] : [rows, weights]);
         }
     }
 
-    private static void Gather<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+    private static void Gather<T, TReal>(Tensor sorted, Routing routing, Tensor? weights, Tensor rows)
         where T : unmanaged where TReal : unmanaged
     {
-        var pointers = Pointers<T>(matrices);
-        fixed (nint* all = pointers)
-        fixed (int* expert = routing.Expert, row = routing.Row)
-            ExpertKernel.Gather(Places(all, expert, row, routing, rows), PointerOrNull<TReal>(weights), rows.Pointer<T>());
+        fixed (int* row = routing.Row)
+            ExpertKernel.Gather(Places<T>(sorted, row, routing), PointerOrNull<TReal>(weights), rows.Pointer<T>());
     }
 
-    public override void ExpertScatter(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+    public override void ExpertScatter(Tensor sorted, Routing routing, Tensor? weights, Tensor rows)
     {
         switch (rows.DType, weights?.DType)
         {
-            case (DType.Float32, DType.Float32 or null): Scatter<float, float>(matrices, routing, weights, rows); break;
-            case (DType.BFloat16, DType.Float32 or null): Scatter<BFloat16, float>(matrices, routing, weights, rows); break;
-            case (DType.Float64, DType.Float64 or null): Scatter<double, double>(matrices, routing, weights, rows); break;
+            case (DType.Float32, DType.Float32 or null): Scatter<float, float>(sorted, routing, weights, rows); break;
+            case (DType.BFloat16, DType.Float32 or null): Scatter<BFloat16, float>(sorted, routing, weights, rows); break;
+            case (DType.Float64, DType.Float64 or null): Scatter<double, double>(sorted, routing, weights, rows); break;
             default: throw Unsupported("experts", weights is null ? [rows] : [rows, weights]);
         }
     }
 
-    private static void Scatter<T, TReal>(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows)
+    private static void Scatter<T, TReal>(Tensor sorted, Routing routing, Tensor? weights, Tensor rows)
         where T : unmanaged where TReal : unmanaged
     {
-        var pointers = Pointers<T>(matrices);
-        fixed (nint* all = pointers)
-        fixed (int* expert = routing.Expert, row = routing.Row)
-            ExpertKernel.Scatter(Places(all, expert, row, routing, rows), PointerOrNull<TReal>(weights), rows.Pointer<T>());
+        fixed (int* row = routing.Row)
+            ExpertKernel.Scatter(Places<T>(sorted, row, routing), PointerOrNull<TReal>(weights), rows.Pointer<T>());
     }
 
-    public override void ExpertDots(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots)
+    public override void ExpertDots(Tensor sorted, Routing routing, Tensor rows, Tensor dots)
     {
         switch (rows.DType, dots.DType)
         {
-            case (DType.Float32, DType.Float32): Dots<float, float>(matrices, routing, rows, dots); break;
-            case (DType.BFloat16, DType.Float32): Dots<BFloat16, float>(matrices, routing, rows, dots); break;
-            case (DType.Float64, DType.Float64): Dots<double, double>(matrices, routing, rows, dots); break;
+            case (DType.Float32, DType.Float32): Dots<float, float>(sorted, routing, rows, dots); break;
+            case (DType.BFloat16, DType.Float32): Dots<BFloat16, float>(sorted, routing, rows, dots); break;
+            case (DType.Float64, DType.Float64): Dots<double, double>(sorted, routing, rows, dots); break;
             default: throw Unsupported("experts", rows, dots);
         }
     }
 
-    private static void Dots<T, TReal>(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots)
+    private static void Dots<T, TReal>(Tensor sorted, Routing routing, Tensor rows, Tensor dots)
         where T : unmanaged where TReal : unmanaged
     {
-        var pointers = Pointers<T>(matrices);
-        fixed (nint* all = pointers)
-        fixed (int* expert = routing.Expert, row = routing.Row)
-            ExpertKernel.Dots(Places(all, expert, row, routing, rows), rows.Pointer<T>(), dots.Pointer<TReal>());
+        fixed (int* row = routing.Row)
+            ExpertKernel.Dots(Places<T>(sorted, row, routing), rows.Pointer<T>(), dots.Pointer<TReal>());
     }
 
-    private static nint[] Pointers<T>(Tensor?[] matrices) where T : unmanaged =>
-        Array.ConvertAll(matrices, matrix => matrix is null ? 0 : (nint)matrix.Pointer<T>());
-
-    private static ExpertKernel.Places Places(nint* all, int* expert, int* row, Routing routing, Tensor rows) => new()
+    private static ExpertKernel.Places<T> Places<T>(Tensor sorted, int* row, Routing routing) where T : unmanaged => new()
     {
-        Matrices = all,
-        Expert = expert,
+        Sorted = sorted.Pointer<T>(),
         Row = row,
-        Tokens = routing.Tokens,
+        Tokens = routing.TokenCount,
         PerToken = routing.PerToken,
-        Width = (int)rows.Size(1),
+        Width = (int)sorted.Size(1),
     };
 }

@@ -128,13 +128,14 @@ internal abstract class DeviceKernels
         throw Missing();
 
     /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert; weights null for 1.</summary>
-    public virtual void ExpertGather(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
+    /// <param name="sorted">The rows of each expert behind one another; [N·K, width].</param>
+    public virtual void ExpertGather(Tensor sorted, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
 
     /// <summary>The row of a token's k-th expert = weights[t, k] · rows[t]; weights null for 1.</summary>
-    public virtual void ExpertScatter(Tensor?[] matrices, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
+    public virtual void ExpertScatter(Tensor sorted, Routing routing, Tensor? weights, Tensor rows) => throw Missing();
 
     /// <summary>dots[t, k] = rows[t] · the row of its k-th expert.</summary>
-    public virtual void ExpertDots(Tensor?[] matrices, Routing routing, Tensor rows, Tensor dots) => throw Missing();
+    public virtual void ExpertDots(Tensor sorted, Routing routing, Tensor rows, Tensor dots) => throw Missing();
 
     // ---- head ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@ using Handbook.Torch.Devices;
 
 namespace Handbook.Torch.Fused;
 
-/// <summary>The rows of tokens to their experts, a matrix for each expert.</summary>
+/// <summary>The rows of tokens to their experts, those of each expert behind one another.</summary>
 internal sealed class ExpertDispatch : AutogradNode
 {
     private readonly Routing _routing;
@@ -10,35 +10,26 @@ internal sealed class ExpertDispatch : AutogradNode
     private ExpertDispatch(Routing routing) => _routing = routing;
 
     /// <param name="x">[N, D], contiguous.</param>
-    /// <returns>Of each expert the rows of its tokens, [n, D]; null where it has none.</returns>
-    public static Tensor?[] Forward(Tensor x, Routing routing)
+    /// <returns>[N·K, D]; <see cref="Routing.Row"/> says whose each row is.</returns>
+    public static Tensor Forward(Tensor x, Routing routing)
     {
         using var scope = TensorScope.Enter();
-        Tensor?[] given;
+        Tensor rows;
         using (GradMode.Disabled())
         {
-            given = Empty(x, routing);
-            DeviceKernels.Of(x).ExpertScatter(given, routing, null, x);
+            rows = Tensor.Empty(x.DType, x.Device, routing.Row.Length, x.Size(1));
+            DeviceKernels.Of(x).ExpertScatter(rows, routing, null, x);
         }
         if (IsNeeded(x))
-            new ExpertDispatch(routing).Attach([x], [.. given.OfType<Tensor>()]);
-        foreach (var some in given)
-            if (some is not null)
-                scope.Keep(some);
-        return given;
+            new ExpertDispatch(routing).Attach([x], rows);
+        return scope.Keep(rows);
     }
 
     protected override Tensor?[] Backward(Tensor?[] gradients)
     {
-        var some = gradients.OfType<Tensor>().First();
-        var next = 0;
-        var all = Array.ConvertAll(_routing.Count, count => count == 0 ? null : gradients[next++]?.Contiguous());
-        var dx = Tensor.Empty(some.DType, some.Device, _routing.Tokens, some.Size(1));
-        DeviceKernels.Of(some).ExpertGather(all, _routing, null, dx);
+        var rows = gradients[0]!.Contiguous();
+        var dx = Tensor.Empty(rows.DType, rows.Device, _routing.TokenCount, rows.Size(1));
+        DeviceKernels.Of(rows).ExpertGather(rows, _routing, null, dx);
         return [dx];
     }
-
-    /// <summary>Room for the rows of each expert, like those of <paramref name="rows"/>; null where it has none.</summary>
-    internal static Tensor?[] Empty(Tensor rows, Routing routing) =>
-        Array.ConvertAll(routing.Count, count => count == 0 ? null : Tensor.Empty(rows.DType, rows.Device, count, rows.Size(1)));
 }

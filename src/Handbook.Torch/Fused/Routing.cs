@@ -11,32 +11,39 @@ internal sealed class Routing
     /// <param name="experts">E.</param>
     public Routing(int[] expert, int perToken, int experts)
     {
-        (Expert, PerToken, Count) = (expert, perToken, new int[experts]);
-        Row = Array.ConvertAll(expert, e => Count[e]++);
+        (Expert, PerToken, Count, Start) = (expert, perToken, new int[experts], new int[experts]);
+        foreach (var e in expert)
+            Count[e]++;
+        for (var e = 1; e < experts; e++)
+            Start[e] = Start[e - 1] + Count[e - 1];
+        var next = (int[])Start.Clone();
+        Row = Array.ConvertAll(expert, e => next[e]++);
     }
 
     /// <summary>K, experts per token.</summary>
     public int PerToken { get; }
 
     /// <summary>N.</summary>
-    public int Tokens => Expert.Length / PerToken;
+    public int TokenCount => Expert.Length / PerToken;
 
     /// <summary>The expert of each choice; choice c is one of token c / K; [N·K].</summary>
     public int[] Expert { get; }
 
-    /// <summary>The row of each choice among its expert's tokens; [N·K].</summary>
+    /// <summary>The row of each choice where those of every expert stand behind one another; [N·K].</summary>
     public int[] Row { get; }
 
     /// <summary>Tokens of each expert; [E].</summary>
     public int[] Count { get; }
 
-    /// <summary>The tokens of one expert, in the order of its rows; [Count[expert]].</summary>
-    public int[] TokensOf(int expert)
+    /// <summary>First row of each expert; [E].</summary>
+    public int[] Start { get; }
+
+    /// <summary>The token of each row; [N·K].</summary>
+    public int[] Tokens()
     {
-        var tokens = new int[Count[expert]];
-        for (var choice = 0; choice < Expert.Length; choice++)
-            if (Expert[choice] == expert)
-                tokens[Row[choice]] = choice / PerToken;
+        var tokens = new int[Row.Length];
+        for (var choice = 0; choice < Row.Length; choice++)
+            tokens[Row[choice]] = choice / PerToken;
         return tokens;
     }
 }

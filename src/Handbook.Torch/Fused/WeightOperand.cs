@@ -15,6 +15,9 @@ internal readonly struct WeightOperand
 
     public static implicit operator WeightOperand(QuantisedMatrix codes) => new(null, codes);
 
+    /// <summary>The matrix; null where codes are.</summary>
+    public Tensor? Matrix => _matrix;
+
     /// <summary>[out].</summary>
     public long Rows => _codes?.Rows ?? _matrix!.Size(0);
 

@@ -79,27 +79,14 @@ internal static unsafe class BlockedProductKernel
     private static void Multiply<TLeft, TRight>(Tensor left, Tensor right, Tensor result, bool add) where TLeft : unmanaged where TRight
         : unmanaged
     {
-        var (rows, terms, columns) = ((int)left.Size(0), (int)left.Size(1), (int)right.Size(1));
+        var job = ProductJob.Of<TLeft, TRight>(left, right, result.Pointer<float>(), (nint)result.Stride(0), add);
         // The larger side is cut: then what is copied for each piece anew is the smaller one.
-        var byColumns = columns >= rows;
+        var byColumns = job.Columns >= job.Rows;
         var unit = byColumns ? ProductTiles.Columns : ProductTiles.Rows;
-        var units = ((byColumns ? columns : rows) + unit - 1) / unit;
-        var parts = Math.Max(1, (terms + TermsAtOnce - 1) / TermsAtOnce);
+        var units = ((byColumns ? job.Columns : job.Rows) + unit - 1) / unit;
         ThreadTeam.Run(Math.Min(ThreadTeam.Threads, units), new Body<TLeft, TRight>
         {
-            Left = left.Pointer<TLeft>(),
-            LeftRow = (nint)left.Stride(0),
-            LeftTerm = (nint)left.Stride(1),
-            Right = right.Pointer<TRight>(),
-            RightRow = (nint)right.Stride(0),
-            RightColumn = (nint)right.Stride(1),
-            Result = result.Pointer<float>(),
-            Stride = (nint)result.Stride(0),
-            Rows = rows,
-            Terms = terms,
-            Columns = columns,
-            Depth = (terms + parts - 1) / parts,
-            Add = add,
+            Job = job,
             ByColumns = byColumns,
             Unit = unit,
             Units = units,
@@ -107,38 +94,52 @@ internal static unsafe class BlockedProductKernel
         });
     }
 
+    /// <summary>Some rows or columns of the result for each thread.</summary>
     private struct Body<TLeft, TRight> : IParallelBody where TLeft : unmanaged where TRight : unmanaged
     {
-        public TLeft* Left;
-        public TRight* Right;
-        public float* Result;
-        public nint LeftRow, LeftTerm, RightRow, RightColumn, Stride;
-        public int Rows, Terms, Columns, Depth, Unit, Units, Pieces;
-        public bool Add, ByColumns;
+        public ProductJob Job;
+        public int Unit, Units, Pieces;
+        public bool ByColumns;
 
         public readonly void Invoke(int index)
         {
             int from = Units * index / Pieces * Unit, to = Units * (index + 1) / Pieces * Unit;
+            var blocks = new Blocks<TLeft, TRight>(Job);
             if (ByColumns)
-                Part(0, Rows, from, Math.Min(Columns, to));
+                blocks.Sum(0, Job.Rows, from, Math.Min(Job.Columns, to));
             else
-                Part(from, Math.Min(Rows, to), 0, Columns);
+                blocks.Sum(from, Math.Min(Job.Rows, to), 0, Job.Columns);
+        }
+    }
+
+    /// <summary>A product, block by block, on one thread.</summary>
+    internal readonly struct Blocks<TLeft, TRight> where TLeft : unmanaged where TRight : unmanaged
+    {
+        private readonly ProductJob _job;
+        private readonly int _depth;
+
+        public Blocks(in ProductJob job)
+        {
+            _job = job;
+            var parts = Math.Max(1, (job.Terms + TermsAtOnce - 1) / TermsAtOnce);
+            _depth = (job.Terms + parts - 1) / parts;
         }
 
-        private readonly bool IsCopied => typeof(TLeft) != typeof(float) || LeftTerm != 1;
+        private bool IsCopied => typeof(TLeft) != typeof(float) || _job.LeftTerm != 1;
 
-        private readonly void Part(int firstRow, int lastRow, int firstColumn, int lastColumn)
+        /// <summary>Some rows and columns of the result.</summary>
+        public void Sum(int firstRow, int lastRow, int firstColumn, int lastColumn)
         {
             var width = ProductTiles.Columns;
             var panels = (lastColumn - firstColumn + width - 1) / width;
-            var most = Math.Max(1, BlockElements / (Depth * width));
+            var most = Math.Max(1, BlockElements / (_depth * width));
             var blocks = (panels + most - 1) / most;
-            var block = Scratch.Get<float>(Scratch.Slot.Panels, (long)((panels + blocks - 1) / blocks) * width * Depth);
-            var copy = IsCopied ? Scratch.Get<float>(Scratch.Slot.Rows, (long)RowsOfCopy * Depth) : null;
+            var block = Scratch.Get<float>(Scratch.Slot.Panels, (long)((panels + blocks - 1) / blocks) * width * _depth);
+            var copy = IsCopied ? Scratch.Get<float>(Scratch.Slot.Rows, (long)RowsOfCopy * _depth) : null;
             for (var b = 0; b < blocks; b++)
             {
                 var (from, to) = (firstColumn + panels * b / blocks * width, firstColumn + panels * (b + 1) / blocks * width);
-                for (var t = 0; t < Terms; t += Depth)
+                for (var t = 0; t < _job.Terms; t += _depth)
                     Block(firstRow, lastRow, t, from, Math.Min(lastColumn, to), block, copy);
             }
         }
@@ -147,37 +148,40 @@ internal static unsafe class BlockedProductKernel
         /// <param name="block">Room for the right side's panels.</param>
         /// <param name="copy">Room for <see cref="RowsOfCopy"/> rows of the left side; null where it is read as it lies.</param>
         [SkipLocalsInit]
-        private readonly void Block(int firstRow, int lastRow, int term, int from, int to, float* block, float* copy)
+        private void Block(int firstRow, int lastRow, int term, int from, int to, float* block, float* copy)
         {
-            var (height, depth) = (ProductTiles.Rows, Math.Min(Depth, Terms - term));
-            ProductPanels.Copy(Right + term * RightRow + from * RightColumn, RightRow, RightColumn, depth, to - from, ProductTiles.Columns,
-                block);
+            var (height, depth) = (ProductTiles.Rows, Math.Min(_depth, _job.Terms - term));
+            ProductPanels.Copy((TRight*)_job.Right + term * _job.RightTerm + from * _job.RightColumn, _job.RightTerm, _job.RightColumn, depth,
+                to - from, ProductTiles.Columns, block);
             var rest = stackalloc float[ProductTiles.Elements];
             for (var i = firstRow; i < lastRow; i += RowsOfCopy)
             {
-                var source = Left + i * LeftRow + term * LeftTerm;
+                var source = (TLeft*)_job.Left + i * _job.LeftRow + term * _job.LeftTerm;
                 var end = Math.Min(lastRow, i + RowsOfCopy);
-                if (copy != null)
-                    ProductPanels.Copy(source, LeftTerm, LeftRow, depth, end - i, height, copy);
+                // Rows that are only widened stay rows; else tiles read a copy in their own order.
+                var rows = copy != null && _job.LeftTerm == 1;
+                if (rows)
+                    ElementwiseKernel.ConvertRowsHere((BFloat16*)source, _job.LeftRow, copy, depth, end - i, depth);
+                else if (copy != null)
+                    ProductPanels.Copy(source, _job.LeftTerm, _job.LeftRow, depth, end - i, height, copy);
                 var p = copy == null ? (float*)source : copy;
-                var (row, step) = copy == null ? (LeftRow, (nint)1) : (1, height);
-                for (var r = i; r < end; r += height, p += copy == null ? height * LeftRow : height * depth)
-                    Tiles(p, row, step, Math.Min(height, end - r), block, to - from, depth, Result + r * Stride + from, Add || term > 0,
-                        rest);
+                var (row, step) = copy == null ? (_job.LeftRow, (nint)1) : rows ? (depth, 1) : (1, height);
+                for (var r = i; r < end; r += height, p += copy == null ? height * _job.LeftRow : height * depth)
+                    Tiles(p, row, step, Math.Min(height, end - r), block, to - from, depth, (float*)_job.Result + r * _job.ResultRow + from,
+                        _job.Add || term > 0, rest);
             }
         }
 
         /// <summary>One tile's rows of a block.</summary>
-        private readonly void Tiles(float* p, nint row, nint step, int rows, float* block, int columns, int depth, float* result, bool add,
-            float* rest)
+        private void Tiles(float* p, nint row, nint step, int rows, float* block, int columns, int depth, float* result, bool add, float* rest)
         {
             var width = ProductTiles.Columns;
             var whole = rows == ProductTiles.Rows ? columns / width : 0;
             if (whole > 0)
-                ProductTiles.Sum(p, row, step, rows, block, width, width, depth, result, Stride, add, whole, width * depth);
+                ProductTiles.Sum(p, row, step, rows, block, width, width, depth, result, _job.ResultRow, add, whole, width * depth);
             for (var j = whole * width; j < columns; j += width)
                 ProductTiles.SumSome(p, row, step, rows, block + (nint)j * depth, width, Math.Min(width, columns - j), depth, result + j,
-                    Stride, add, rest);
+                    _job.ResultRow, add, rest);
         }
     }
 }

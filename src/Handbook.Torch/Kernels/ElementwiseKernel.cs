@@ -31,7 +31,17 @@ internal static unsafe class ElementwiseKernel
             return;
         }
         var perPiece = RowPieces.PerPiece(width);
-        ThreadTeam.Run((rows + perPiece - 1) / perPiece, new RowsBody<TFrom, TTo>
+        ThreadTeam.Run((rows + perPiece - 1) / perPiece, Rows(source, sourceStride, target, targetStride, rows, width, perPiece, offsets));
+    }
+
+    /// <summary>The same on this thread alone, for kernels that are shared out themselves.</summary>
+    public static void ConvertRowsHere<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width,
+        float* offsets = null)
+        where TFrom : unmanaged where TTo : unmanaged =>
+        Rows(source, sourceStride, target, targetStride, rows, width, rows, offsets).Invoke(0);
+
+    private static RowsBody<TFrom, TTo> Rows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width,
+        int perPiece, float* offsets) where TFrom : unmanaged where TTo : unmanaged => new()
         {
             Source = source,
             SourceStride = sourceStride,
@@ -41,8 +51,7 @@ internal static unsafe class ElementwiseKernel
             Rows = rows,
             Width = width,
             PerPiece = perPiece,
-        });
-    }
+        };
 
     /// <summary>target += factor · source.</summary>
     public static void AddScaled<TFrom, TTo>(TFrom* source, TTo* target, long count, double factor = 1) where TFrom : unmanaged where TTo

@@ -2,22 +2,20 @@ using System.Runtime.Intrinsics;
 
 namespace Handbook.Torch.Kernels;
 
-/// <summary>Rows of tokens to the matrices of their experts, and back: copies and weighted sums.</summary>
+/// <summary>Rows of tokens to where those of each expert stand behind one another, and back: copies and weighted sums.</summary>
 /// <remarks>
-/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of expert <c>expert[c]</c>'s matrix. An expert whose matrix
-/// is null takes no part. float and <see cref="BFloat16"/> are summed in float32, in the order of a token's choices.
+/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of the sorted rows. float and <see cref="BFloat16"/> are summed in
+/// float32, in the order of a token's choices.
 /// </remarks>
 internal static unsafe class ExpertKernel
 {
     private const int PieceTokens = 32;
 
-    /// <summary>The matrices of all experts, and which of their rows are whose.</summary>
-    public readonly struct Places
+    /// <summary>The rows of all experts, and which of them are whose.</summary>
+    public readonly struct Places<T> where T : unmanaged
     {
-        /// <summary>Matrix of each expert; null where it has none.</summary>
-        public required nint* Matrices { get; init; }
-
-        public required int* Expert { get; init; }
+        /// <summary>[N·K, width].</summary>
+        public required T* Sorted { get; init; }
 
         public required int* Row { get; init; }
 
@@ -27,11 +25,10 @@ internal static unsafe class ExpertKernel
         /// <summary>K.</summary>
         public required int PerToken { get; init; }
 
-        /// <summary>Columns of all matrices.</summary>
+        /// <summary>Columns.</summary>
         public required int Width { get; init; }
 
-        internal T* Of<T>(nint* matrices, long choice) where T : unmanaged =>
-            matrices[Expert[choice]] == 0 ? null : (T*)matrices[Expert[choice]] + (long)Row[choice] * Width;
+        internal T* Of(long choice) => Sorted + (long)Row[choice] * Width;
 
         /// <summary>The choices of a piece's tokens, the last one excluded.</summary>
         internal (long First, long End) Choices(int piece) =>
@@ -41,24 +38,24 @@ internal static unsafe class ExpertKernel
     /// <summary>rows[t] = Σ_k weights[t, k] · the row of its k-th expert.</summary>
     /// <param name="weights">[N, K]; null for 1.</param>
     /// <param name="rows">[N, width].</param>
-    public static void Gather<T, TReal>(Places places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
+    public static void Gather<T, TReal>(Places<T> places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
         ThreadTeam.Run(Pieces(places.Tokens), new GatherBody<T, TReal> { Places = places, Weights = weights, Rows = rows });
 
     /// <summary>The row of a token's k-th expert = weights[t, k] · rows[t].</summary>
     /// <param name="weights">[N, K]; null for 1.</param>
     /// <param name="rows">[N, width].</param>
-    public static void Scatter<T, TReal>(Places places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
+    public static void Scatter<T, TReal>(Places<T> places, TReal* weights, T* rows) where T : unmanaged where TReal : unmanaged =>
         ThreadTeam.Run(Pieces(places.Tokens), new ScatterBody<T, TReal> { Places = places, Weights = weights, Rows = rows });
 
     /// <summary>dots[t, k] = rows[t] · the row of its k-th expert.</summary>
-    public static void Dots<T, TReal>(Places places, T* rows, TReal* dots) where T : unmanaged where TReal : unmanaged =>
+    public static void Dots<T, TReal>(Places<T> places, T* rows, TReal* dots) where T : unmanaged where TReal : unmanaged =>
         ThreadTeam.Run(Pieces(places.Tokens), new DotsBody<T, TReal> { Places = places, Rows = rows, Dots = dots });
 
     private static int Pieces(int tokens) => (tokens + PieceTokens - 1) / PieceTokens;
 
     private struct GatherBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
     {
-        public Places Places;
+        public Places<T> Places;
         public TReal* Weights;
         public T* Rows;
 
@@ -77,10 +74,7 @@ internal static unsafe class ExpertKernel
         {
             var sum = 0.0;
             for (var c = (long)t * Places.PerToken; c < ((long)t + 1) * Places.PerToken; c++)
-            {
-                var row = Places.Of<T>(Places.Matrices, c);
-                sum += row == null ? 0 : (Weights == null ? 1 : Lanes.Get(Weights, c)) * Lanes.Get(row, j);
-            }
+                sum += (Weights == null ? 1 : Lanes.Get(Weights, c)) * Lanes.Get(Places.Of(c), j);
             return sum;
         }
 
@@ -88,19 +82,15 @@ internal static unsafe class ExpertKernel
         {
             var sum = Vector512<float>.Zero;
             for (var c = (long)t * Places.PerToken; c < ((long)t + 1) * Places.PerToken; c++)
-            {
-                var row = Places.Of<T>(Places.Matrices, c);
-                if (row != null)
-                    sum = Vector512.FusedMultiplyAdd(Vector512.Create(Weights == null ? 1 : (float)Lanes.Get(Weights, c)),
-                        Lanes.Load(row, j, Places.Width), sum);
-            }
+                sum = Vector512.FusedMultiplyAdd(Vector512.Create(Weights == null ? 1 : (float)Lanes.Get(Weights, c)),
+                    Lanes.Load(Places.Of(c), j, Places.Width), sum);
             return sum;
         }
     }
 
     private struct ScatterBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
     {
-        public Places Places;
+        public Places<T> Places;
         public TReal* Weights;
         public T* Rows;
 
@@ -108,8 +98,7 @@ internal static unsafe class ExpertKernel
         {
             var (first, end) = Places.Choices(index);
             for (var c = first; c < end; c++)
-                if (Places.Of<T>(Places.Matrices, c) is var target && target != null)
-                    Copy(Rows + c / Places.PerToken * Places.Width, Weights == null ? 1 : Lanes.Get(Weights, c), target);
+                Copy(Rows + c / Places.PerToken * Places.Width, Weights == null ? 1 : Lanes.Get(Weights, c), Places.Of(c));
         }
 
         private readonly void Copy(T* source, double weight, T* target)
@@ -127,7 +116,7 @@ internal static unsafe class ExpertKernel
 
     private struct DotsBody<T, TReal> : IParallelBody where T : unmanaged where TReal : unmanaged
     {
-        public Places Places;
+        public Places<T> Places;
         public T* Rows;
         public TReal* Dots;
 
@@ -135,8 +124,7 @@ internal static unsafe class ExpertKernel
         {
             var (first, end) = Places.Choices(index);
             for (var c = first; c < end; c++)
-                Lanes.Set(Dots, c, Places.Of<T>(Places.Matrices, c) is var row && row == null ? 0
-                    : Dot(Rows + c / Places.PerToken * Places.Width, row));
+                Lanes.Set(Dots, c, Dot(Rows + c / Places.PerToken * Places.Width, Places.Of(c)));
         }
 
         private readonly double Dot(T* a, T* b)

@@ -7,7 +7,7 @@ namespace Handbook.Torch.Kernels;
 internal static unsafe class Scratch
 {
     /// <summary>Who uses the buffer; kernels that call one another use different slots.</summary>
-    public enum Slot { Row, Partials, Order, Attention, AttentionPartials, Panels, Rows, Count }
+    public enum Slot { Row, Partials, Order, Attention, AttentionPartials, Panels, Rows, Sums, Count }
 
     [ThreadStatic] private static Buffers? _buffers;
 

@@ -178,35 +178,44 @@ internal static class Plain
     {
         using var scope = TensorScope.Enter();
         var p = rule.IsSigmoid ? logits.Sigmoid() : logits.Softmax(1);
-        var weights = p.Gather(1, Tensor.From(Array.ConvertAll(routing.Expert, e => (long)e), routing.Tokens, routing.PerToken));
+        var weights = p.Gather(1, Tensor.From(Array.ConvertAll(routing.Expert, e => (long)e), routing.TokenCount, routing.PerToken));
         var spread = (p / p.Sum(1, keepDim: true) * Tensor.From(counts, counts.Length, 1)).Sum(0);
         return (scope.Keep((rule.Normalizes ? weights / weights.Sum(1, keepDim: true) : weights) * rule.Scale), scope.Keep(spread));
     }
 
-    /// <summary>The rows of each expert's tokens; null where it has none.</summary>
+    /// <summary>The rows of each expert's tokens behind one another; [N·K, D].</summary>
     /// <param name="x">[N, D].</param>
-    public static Tensor?[] Dispatch(Tensor x, Routing routing) =>
-        [.. Enumerable.Range(0, routing.Count.Length)
-            .Select(e => routing.Count[e] == 0 ? null
-            : x.IndexSelect(0, Index([.. Choices(routing, e).Select(choice => choice / routing.PerToken)])))];
+    public static Tensor Dispatch(Tensor x, Routing routing) =>
+        x.IndexSelect(0, Index([.. Sorted(routing).Select(choice => choice / routing.PerToken)]));
 
-    /// <summary>y = Σ_k w_k · expert_k.</summary>
-    /// <param name="said">Of each expert the rows of its tokens.</param>
-    /// <param name="weights">w, [N, K].</param>
-    public static Tensor Combine(Tensor?[] said, Tensor weights, Routing routing)
+    /// <summary>y_e = x_e · W_eᵀ + b_e.</summary>
+    /// <param name="x">The rows of each expert's tokens behind one another.</param>
+    public static Tensor GroupedLinear(Tensor x, Routing routing, Tensor[] weights, Tensor[]? biases)
     {
         using var scope = TensorScope.Enter();
-        // as the rows stand behind one another
-        var choices = Enumerable.Range(0, said.Length).SelectMany(e => Choices(routing, e)).ToArray();
+        var (said, start) = (new List<Tensor>(), 0);
+        for (var e = 0; e < weights.Length; start += routing.Count[e++])
+            if (routing.Count[e] > 0)
+                said.Add(x.Narrow(0, start, routing.Count[e]).Linear(weights[e], biases?[e]));
+        return scope.Keep(Tensor.Cat([.. said], 0));
+    }
+
+    /// <summary>y = Σ_k w_k · expert_k.</summary>
+    /// <param name="said">The rows of each expert's tokens behind one another.</param>
+    /// <param name="weights">w, [N, K].</param>
+    public static Tensor Combine(Tensor said, Tensor weights, Routing routing)
+    {
+        using var scope = TensorScope.Enter();
+        int[] choices = [.. Sorted(routing)];
         var back = new int[choices.Length];
         for (var i = 0; i < choices.Length; i++)
             back[choices[i]] = i;
-        var rows = Tensor.Cat([.. said.OfType<Tensor>()], 0).IndexSelect(0, Index(back));
-        return scope.Keep((rows.Reshape(routing.Tokens, routing.PerToken, rows.Size(1)) * weights.Unsqueeze(2)).Sum(1));
+        var rows = said.IndexSelect(0, Index(back));
+        return scope.Keep((rows.Reshape(routing.TokenCount, routing.PerToken, rows.Size(1)) * weights.Unsqueeze(2)).Sum(1));
     }
 
-    private static IEnumerable<int> Choices(Routing routing, int expert) =>
-        Enumerable.Range(0, routing.Expert.Length).Where(choice => routing.Expert[choice] == expert);
+    private static IEnumerable<int> Sorted(Routing routing) =>
+        Enumerable.Range(0, routing.Expert.Length).OrderBy(choice => routing.Expert[choice]);     // the order of equals stays
 
     private static Tensor Index(int[] values) => Tensor.From(Array.ConvertAll(values, v => (long)v));
 }

@@ -169,12 +169,14 @@ public sealed class EveryNodeTests
         ["router without scaling"] = (["TopKRouter"], () => Router(normalize: false)),
         ["experts"] = (["ExpertDispatch", "ExpertCombine"], () => new Agree
         {
-            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, s_visits), rows => rows is null
-                ? null : rows * rows), x[1].Value, s_visits)],
-            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, s_visits), rows => rows is null ? null
-                : rows * rows), x[1].Value, s_visits)],
+            Fused = x => [ExpertCombine.Forward(Squares(ExpertDispatch.Forward(x[0].Value, s_visits)), x[1].Value, s_visits)],
+            Plain = x => [Plain.Combine(Squares(Plain.Dispatch(x[0].Value, s_visits)), x[1].Value, s_visits)],
         }.With(Role.Product, 1, 4, 3).With(Role.Stream, 1, 4, 2)),
+        ["linear layers of experts"] = (["GroupedLinear"], () => GroupedLinearTests.Group(s_visits, inputs: 3, outputs: 5, biased: true)),
+        ["linear layers of experts with adapters"] = (["GroupedLinear"], () => GroupedLinearTests.Adapted(s_visits, inputs: 3, outputs: 5)),
     };
+
+    private static Tensor Squares(Tensor rows) => rows * rows;
 
     [Flags]
     private enum Form

@@ -46,7 +46,9 @@ public sealed class ExpertTests
         var (weights, routing, spread) = TopKRouter.Forward(Tensor.From([.. row, .. row.Reverse()], 2, 4),
             new(2) { Normalizes = true }, tally);
         Assert.Equal([2, 1, 1, 2], routing.Expert);
-        Assert.Equal([0, 0, 1, 1], routing.Row);
+        Assert.Equal([2, 0, 1, 3], routing.Row);
+        Assert.Equal([0, 0, 2, 4], routing.Start);
+        Assert.Equal([0, 1, 0, 1], routing.Tokens());
         Assert.Equal([0, 2, 2, 0], routing.Count);
         foreach (var (expected, actual) in new[] { 2 / 3.0, 1 / 3.0, 2 / 3.0, 1 / 3.0 }.Zip(weights.ToArray<double>()))
             Assert.Equal(expected, actual, 1e-15);
@@ -86,13 +88,13 @@ public sealed class ExpertTests
         var routing = new Routing(chosen, perToken, experts);
         var visit = new Agree
         {
-            Fused = x => [ExpertCombine.Forward(Array.ConvertAll(ExpertDispatch.Forward(x[0].Value, routing), rows => rows is null
-                ? null : rows * rows), x[1].Value, routing)],
-            Plain = x => [Plain.Combine(Array.ConvertAll(Plain.Dispatch(x[0].Value, routing), rows => rows is null ? null
-                : rows * rows), x[1].Value, routing)],
+            Fused = x => [ExpertCombine.Forward(Squares(ExpertDispatch.Forward(x[0].Value, routing)), x[1].Value, routing)],
+            Plain = x => [Plain.Combine(Squares(Plain.Dispatch(x[0].Value, routing)), x[1].Value, routing)],
         }.With(Role.Product, 1, tokens, width).With(Role.Stream, 1, tokens, perToken);
         visit.Check();
         if (tokens < 10)
             visit.CheckDifferences();
     }
+
+    private static Tensor Squares(Tensor rows) => rows * rows;
 }
