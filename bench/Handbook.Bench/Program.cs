@@ -3,16 +3,30 @@ using Handbook.Base;
 using Handbook.Bench;
 using Handbook.Torch;
 
-// handbook-bench run [--quick] [--only NAME]         everything, beside the peers: a table, and bench/results/latest.json
-// handbook-bench step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
-// handbook-bench memory SHAPE DTYPE OPTIM STEPS [LIMIT]   steps with an optimiser, in LIMIT bytes of memory besides files, one JSON object
-// handbook-bench adapter SHAPE DTYPE STEPS KIND [bf16 [RANK [short]]]   the step of full, lora or qlora over a model in a file, one JSON object
-// handbook-bench dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
-// handbook-bench sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
-// handbook-bench product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
-// handbook-bench family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, and the share of the rate of products
-// handbook-bench rank SHAPE DTYPE STEPS STAGE        as one of the processes that RANK and WORLD_SIZE name, one JSON object
-// handbook-bench tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
+const string Help = """
+    usage: handbook-bench COMMAND
+
+      run [--quick] [--only NAME]         everything, or the rows whose names hold NAME, beside the peers: a table, and bench/results/latest.json
+      step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
+      memory SHAPE DTYPE OPTIM STEPS [LIMIT]
+                                          steps with an optimiser, in LIMIT bytes of memory besides files, one JSON object
+      adapter SHAPE DTYPE STEPS KIND [bf16 [RANK [short]]]
+                                          the step of full, lora or qlora over a model in a file, one JSON object
+      dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
+      sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
+      product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
+      family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, the share of the rate of products, and GFLOP of products in a
+                                          second of one core
+      rank SHAPE DTYPE STEPS STAGE        as one of the processes that RANK and WORLD_SIZE name, one JSON object
+      tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
+
+    SHAPE is 15m, 135m, 360m or 1.1b, DTYPE f32 or bf16, STAGE a stage of sharding from 0 to 3; LENGTHS, PAIRS and CORPUS are files.
+    """;
+if (args.Length == 0 || args.Any(word => word is "--help" or "-h" or "-?"))
+{
+    Console.WriteLine(Help);
+    return args.Length == 0 ? 2 : 0;
+}
 try
 {
     Processor.Apply();
@@ -59,8 +73,7 @@ switch (args)
         Console.WriteLine(JsonSerializer.Serialize(TokenizeBench.Measure(tokenizer, corpus)));
         return 0;
     default:
-        Console.Error.WriteLine("usage: handbook-bench run [--quick] [--only NAME] | step SHAPE DTYPE STEPS [LENGTHS] "
-            + "| memory SHAPE DTYPE OPTIM STEPS [LIMIT] | dpo SHAPE DTYPE "
-            + "PAIRS [separate] | sample SHAPE DTYPE | product SHAPE | tokenize TOKENIZER CORPUS");
+        Console.Error.WriteLine($"error: no such command: {string.Join(' ', args)}");
+        Console.Error.WriteLine(Help);
         return 2;
 }

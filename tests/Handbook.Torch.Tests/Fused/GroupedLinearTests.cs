@@ -60,6 +60,37 @@ public sealed class GroupedLinearTests
         }
     }
 
+    [Theory, InlineData(1, 1, 1), InlineData(7, 5, 3), InlineData(9, 33, 50), InlineData(17, 64, 48), InlineData(8, 4100, 30),
+        InlineData(13, 4101, 100)]
+    public unsafe void The_processors_own_product_of_bfloat16_is_summed_in_float32(int rows, int terms, int columns)
+    {
+        TorchRuntime.Load();
+        if (BlockProducts.Native == null)
+            Assert.Skip("this processor, or the path that was forced, has no such instruction");
+        using var scope = TensorScope.Enter();
+        var (left, right) = (Numbers(1, rows, terms).To(DType.BFloat16), Numbers(2, terms, columns).To(DType.BFloat16));
+        var (sums, sizes) = (Plain.Product(left, right).ToArray<double>(), Plain.Product(left.Abs(), right.Abs()).ToArray<double>());
+        var bias = Numbers(3, 1, columns);
+        foreach (var (p, q) in (ReadOnlySpan<(Tensor, Tensor)>)[(left, right), (left.T().Contiguous().T(), right.T().Contiguous().T())])
+            foreach (var isWide in (ReadOnlySpan<bool>)[true, false])
+            {
+                var result = Tensor.Full(1, isWide ? DType.Float32 : DType.BFloat16, rows, columns);
+                var job = ProductJob.Of<BFloat16, BFloat16>(p, q, (float*)result.Data, columns, add: isWide);
+                job.IsWide = isWide;
+                job.Bias = bias.Pointer<float>();
+                var middle = columns / 2 / BlockProducts.Columns * BlockProducts.Columns;
+                BlockProducts.Native(&job, 0, middle);
+                BlockProducts.Native(&job, middle, columns);
+                var (actual, offsets) = (result.ToArray<double>(), bias.ToArray<double>());
+                for (var i = 0; i < actual.Length; i++)
+                {
+                    var expected = sums[i] + offsets[i % columns] + (isWide ? 1 : 0);
+                    // a rounding of float32 for each pair of terms, and one of bfloat16
+                    Assert.Equal(expected, actual[i], terms / 2 * sizes[i] / (1 << 24) + Math.Abs(expected) / (isWide ? 1 << 20 : 256) + 1e-6);
+                }
+            }
+    }
+
     [Fact]
     public void Products_that_are_the_same_everywhere_are_those_of_each_expert_alone()
     {
