@@ -157,7 +157,8 @@ internal static class PlanCommand
             return ([.. worlds.Select(world =>
             {
                 var groups = Math.Max(1, world / recipe.Training.ContextParallelSize);
-                return RowForecast.Of(data.Train, RowPlan.Steps(recipe with { BatchProcesses = groups }, data.Train), recipe.Data.TokensAtOnce(), groups, cancel);
+                return RowForecast.Of(data.Train, RowPlan.Steps(recipe with { BatchProcesses = groups }, data.Train), recipe.Data.TokensAtOnce(), groups,
+                    recipe.Definition.Writes(recipe), cancel);
             })], null);
         }
         catch (InputException missing)

@@ -51,7 +51,7 @@ internal sealed class PlanReport
             + Invariant($"in {_plan.Load.Passes} pass{(_plan.Load.Passes == 1 ? "" : "es")}"));
         foreach (var run in Runs)
             output.WriteLine(Invariant($"{Count(run.Processes, "process", "processes")}: {run.Rows:N0} {_recipe.Definition.RowNoun}, {run.Steps:N0} steps, ")
-                + Invariant($"{run.Epochs:0.##} epochs, {run.Tokens:N0} tokens; ")
+                + Invariant($"{run.Epochs:0.##} epochs, {(run.LongestPrompt > 0 ? "at most " : "")}{run.Tokens:N0} tokens; ")
                 + Invariant($"global batch {(long)_recipe.Training.PerDeviceTrainBatchSize * _recipe.Training.GradientAccumulationSteps * run.Processes:N0}; ")
                 + (_plan.Rate is { } speed ? $"about {Size.Of(TimeSpan.FromSeconds(run.Tokens / speed / run.Processes))}; " : "")
                 + $"order {run.Order[..12]}");
@@ -74,6 +74,8 @@ internal sealed class PlanReport
         Table(output, _plan.Rows.All(row => row.World == 1) ? [.. lines.Select(line => (string[])[.. line[..7], .. line[(_plan.Rate is null ? 14 : 12)..]])] : lines);
         if (_plan.Rows is [{ Memory: { Reference: > 0 } asked }, ..])
             output.WriteLine($"another {Size.Of(asked.Reference)} are the reference's, {(asked.KeepsReference ? "all the time" : "before the first step")}");
+        if (_plan.Rows is [{ Memory: { Sampling: > 0 } writing }, ..])
+            output.WriteLine($"keys and values of answers take {Size.Of(writing.Sampling)} while they are written, before there are activations");
         if (Advice is not null)
             Advise(output, Advice);
         if (_cluster is null)
@@ -120,6 +122,7 @@ internal sealed class PlanReport
                     ["activations"] = memory.Activations,
                     ["passing"] = memory.Passing,
                     ["reference"] = memory.Reference,
+                    ["sampling"] = memory.Sampling,
                     ["program"] = memory.Program,
                     ["total"] = memory.Total,
                 },

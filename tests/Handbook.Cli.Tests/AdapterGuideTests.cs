@@ -1,6 +1,3 @@
-using System.CommandLine.Parsing;
-using Handbook.Recipes;
-
 namespace Handbook.Cli.Tests;
 
 /// <summary>The chapter on adapters, typed from its first line to its last, with little data and few steps.</summary>
@@ -17,9 +14,8 @@ public sealed class AdapterGuideTests : IDisposable
         var answers = new Dictionary<string, string>();
         foreach (var line in GuideChapter.Lines("adapters.md"))
         {
-            string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
-            string[] fewer = Recipe.MethodNamed(words[0]) is null ? ["--max-new-tokens", "12"] : ["--max_steps=3", "--eval_strategy=no"];
-            var outcome = Run([.. words, .. words[0] is "merge" or "quantize" ? [] : fewer]);
+            var words = GuideChapter.Words(line);
+            var outcome = GuideChapter.Run(_handbook, GuideChapter.Short(words));
             if (words[0] == "generate")
                 answers[words[1]] = outcome.Output;
         }
@@ -29,6 +25,4 @@ public sealed class AdapterGuideTests : IDisposable
     }
 
     public void Dispose() => _handbook.Dispose();
-
-    private Outcome Run(params string[] words) => GuideChapter.Run(_handbook, words);
 }

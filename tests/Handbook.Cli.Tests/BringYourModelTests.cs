@@ -1,9 +1,7 @@
-using System.CommandLine.Parsing;
 using System.Text;
 using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Models;
-using Handbook.Recipes;
 using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
@@ -51,12 +49,7 @@ public sealed class BringYourModelTests : IDisposable
     {
         GuideChapter.Prepare(_handbook);
         foreach (var line in GuideChapter.Lines("bring-your-model.md"))
-        {
-            string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
-            string[] fewer = words[0] == "generate" ? ["--max-new-tokens", "12"]
-                : Recipe.MethodNamed(words[0]) is null ? [] : ["--max_steps=3", "--eval_strategy=no"];
-            GuideChapter.Run(_handbook, [.. words, .. fewer]);
-        }
+            GuideChapter.Run(_handbook, GuideChapter.Short(GuideChapter.Words(line)));
         var adapted = Encoding.Latin1.GetString(File.ReadAllBytes(Path.Combine(_handbook.Folder,
             "runs/tiny-nemotron-lora/adapter_model.safetensors")));
         Assert.All((string[])["up_proj", "down_proj", "q_proj", "o_proj"], layer => Assert.Contains($"{layer}.lora_A.weight", adapted));

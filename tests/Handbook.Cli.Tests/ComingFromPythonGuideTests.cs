@@ -1,4 +1,3 @@
-using System.CommandLine.Parsing;
 using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
@@ -21,9 +20,7 @@ public sealed class ComingFromPythonGuideTests : IDisposable
         var said = "";
         foreach (var line in GuideChapter.Lines("coming-from-python.md"))
         {
-            string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
-            var trains = words[0] is "sft" or "dpo" or "kto";
-            var outcome = GuideChapter.Run(_handbook, trains ? [.. words, "--max_steps=3"] : words);
+            var outcome = GuideChapter.Run(_handbook, GuideChapter.Short(GuideChapter.Words(line)));
             said += outcome.Error + outcome.Output;
         }
 

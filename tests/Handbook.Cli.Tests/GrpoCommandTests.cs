@@ -77,7 +77,7 @@ public sealed class GrpoCommandTests : IDisposable
 
     [Theory]
     [InlineData(2, "--context_parallel_size=2", "--beta=0.02", "--num_iterations=2", "--steps_per_generation=2")]
-    [InlineData(3, "--context_parallel_size=3", "--zero_stage=3", "--ds3_gather_for_generation=false")]
+    [InlineData(3, "--context_parallel_size=3", "--zero_stage=3", "--ds3_gather_for_generation=false", Traits = ["speed", "slow"])]
     public void Processes_that_share_the_tokens_of_answers_log_what_one_logs(int processes, params string[] keys)
     {
         // float32: at this rate the sums' order decides no answer

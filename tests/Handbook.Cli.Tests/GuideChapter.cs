@@ -1,16 +1,62 @@
-using System.Text.RegularExpressions;
+using System.CommandLine.Parsing;
+using Handbook.Recipes;
 using Handbook.Testing;
 
 namespace Handbook.Cli.Tests;
 
-/// <summary>A chapter of the guide whose commands a test types.</summary>
+/// <summary>A document whose commands a test types, as they stand or with few steps and little data.</summary>
 internal static class GuideChapter
 {
-    /// <summary>The lines of its blocks of commands.</summary>
-    public static IEnumerable<string> Lines(string file) =>
-        Regex.Matches(File.ReadAllText(Path.Combine(SharedFiles.Repository, "docs", "guide", file)), @"^```bash\n(.*?)^```",
-            RegexOptions.Singleline | RegexOptions.Multiline)
-            .SelectMany(block => block.Groups[1].Value.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    /// <summary>Every document of the repository that tells people what to type, by its path.</summary>
+    public static IEnumerable<string> Documents() =>
+        ((string[])["docs", "recipes"]).SelectMany(folder => Directory.EnumerateFiles(Path.Combine(SharedFiles.Repository, folder), "*.md",
+            SearchOption.AllDirectories)).Append(Path.Combine(SharedFiles.Repository, "README.md"))
+            .Select(file => Path.GetRelativePath(SharedFiles.Repository, file)).Where(file => Commands(file).Any()).Order(StringComparer.Ordinal);
+
+    /// <summary>The command lines of a chapter of the guide, without remarks, long ones joined.</summary>
+    public static IEnumerable<string> Lines(string chapter) => Commands(Path.Combine("docs", "guide", chapter));
+
+    /// <summary>The command lines in the blocks of a document.</summary>
+    /// <param name="path">The document, from the repository's folder.</param>
+    public static IEnumerable<string> Commands(string path)
+    {
+        string? fence = null;       // the words behind the mark that opened a block
+        var line = "";
+        foreach (var part in File.ReadLines(Path.Combine(SharedFiles.Repository, path)))
+        {
+            if (part.StartsWith("```", StringComparison.Ordinal))
+                fence = fence is null ? part[3..].Trim() : null;
+            else if (fence is "" or "bash")
+            {
+                line += part.TrimEnd('\\').Trim();
+                if (part.EndsWith('\\'))
+                {
+                    line += " ";
+                    continue;
+                }
+                if (line.StartsWith("./handbook ", StringComparison.Ordinal))
+                    yield return line.Split(" #")[0].Trim();
+                line = "";
+            }
+        }
+    }
+
+    /// <summary>The words behind <c>./handbook</c>.</summary>
+    public static string[] Words(string line) =>
+        [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..]).Select(word => word.Trim('\''))];
+
+    /// <summary>A command, and what makes it short: few steps, few prompts, few tokens.</summary>
+    public static string[] Short(string[] words) => [.. words, .. words[0] switch
+    {
+        "generate" => ["--max-new-tokens", "12"],
+        "chat" => ["--max-new-tokens", "12"],
+        "demo-data" => ["--scale", "0.05"],
+        // answers of a model that has learnt nothing are seldom right
+        "rejection-sample" => ["--max_prompts=8", "--max_completion_length=8", "--select_threshold=0", "--max_steps=2"],
+        "grpo" => ["--max_steps=2", "--max_completion_length=8", "--eval_strategy=no"],
+        var method when Recipe.MethodNamed(method) is not null => (string[])["--max_steps=3", "--eval_strategy=no"],
+        _ => [],
+    }];
 
     /// <summary>Gives a folder what the demo leaves behind: little data, a tokenizer, a new model, and the recipes.</summary>
     public static void Prepare(HandbookProcess handbook)

@@ -14,18 +14,15 @@ public sealed class GuideTests
     {
         var data = new TheoryData<string, string>();
         foreach (var file in Directory.EnumerateFiles(s_folder, "*.md").Order(StringComparer.Ordinal))
-            foreach (Match block in Regex.Matches(File.ReadAllText(file), @"^```bash\n(.*?)^```",
-                RegexOptions.Singleline | RegexOptions.Multiline))
-                foreach (var line in block.Groups[1].Value.Replace("\\\n", " ").Split('\n', StringSplitOptions.RemoveEmptyEntries))
-                    data.Add(Path.GetFileName(file), line.Split(" #")[0].Trim());
+            foreach (var line in GuideChapter.Lines(Path.GetFileName(file)))
+                data.Add(Path.GetFileName(file), line);
         return data;
     }
 
     [Theory, MemberData(nameof(Lines))]
     public void A_command_line_of_the_guide_parses(string chapter, string line)
     {
-        Assert.StartsWith("./handbook ", line);
-        string[] words = [.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..])];
+        var words = GuideChapter.Words(line);
         var result = Commands.Root().Parse(words);
         Assert.True(result.CommandResult.Command.Parents.Any(), $"{chapter}: there is no handbook {words[0]}");
         Assert.Equal([], result.Errors.Select(error => $"{chapter}: {error.Message}"));

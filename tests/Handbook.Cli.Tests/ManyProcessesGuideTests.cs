@@ -1,4 +1,3 @@
-using System.CommandLine.Parsing;
 using System.Text.Json.Nodes;
 using Handbook.Launch;
 
@@ -41,7 +40,7 @@ public sealed class ManyProcessesGuideTests : IDisposable
 
     private static IEnumerable<string[]> Lines() =>
         GuideChapter.Lines("many-processes.md")
-            .Select(line => CommandLineParser.SplitCommandLine(line["./handbook ".Length..]).ToArray())
+            .Select(GuideChapter.Words)
             .Select(words => words.Any(word => word.StartsWith("--max_steps", StringComparison.Ordinal)) ? [.. words, "--logging_steps=1"]
                 : (string[])[.. words, "--max_steps=3", "--eval_strategy=no", "--logging_steps=1"]);
 

@@ -37,7 +37,7 @@ public sealed class MergeIntoTests : IClassFixture<AdapterFolders>
         Assert.False(Directory.Exists(_folders.At(original, "other")));
     }
 
-    [Theory, InlineData("original"), InlineData("dequantised")]
+    [Theory, InlineData("original"), InlineData("dequantised", Traits = ["speed", "slow"])]
     public void A_merge_into_weights_answers_as_the_adapter_over_them(string weights)
     {
         var output = _folders.New("merged");

@@ -32,6 +32,7 @@ public sealed class PlannedMemoryTests : IDisposable
         Rows("texts", () => $$"""{"text": "{{Text(random.Next(60, 150))}}"}""");
         Rows("pairs", () => $$"""{"prompt": [{{Turn("user", 30)}}], "chosen": [{{Turn("assistant", 60)}}], "rejected": [{{Turn("assistant", 40)}}]}""");
         Rows("judged", () => $$"""{"prompt": [{{Turn("user", 30)}}], "completion": [{{Turn("assistant", 60)}}], "label": {{(random.Next(2) == 0 ? "true" : "false")}}}""");
+        Rows("asked", () => $$"""{"prompt": [{{Turn("user", 30)}}], "answer": "{{Text(2)}}"}""");
 
         void Rows(string name, Func<string> row) =>
             _handbook.Write(name + ".jsonl", string.Concat(Enumerable.Range(0, 40).Select(_ => row() + "\n")));
@@ -66,7 +67,8 @@ public sealed class PlannedMemoryTests : IDisposable
         var planned = plan["runs"]![0]!;
         Assert.Equal(state["global_step"]!.GetValue<int>(), planned["total_steps"]!.GetValue<int>());
         if (state["log_history"]!.AsArray().Select(entry => entry!["num_tokens"]?.GetValue<long>() ?? 0).Max() is > 0 and var tokens)
-            Assert.Equal(tokens, planned["tokens"]!.GetValue<long>());
+            // nobody knows how long answers become
+            Assert.InRange(planned["tokens"]!.GetValue<long>(), tokens, method == "grpo" ? 3 * tokens : tokens);
 
         var stage = Regex.Match(keys, @"zero_stage: (\d)") is { Success: true } named ? int.Parse(named.Groups[1].Value) : 0;
         var memory = plan["rows"]!.AsArray().Single(row => row!["zero_stage"]!.GetValue<int>() == stage)!["memory"]!;
@@ -74,7 +76,8 @@ public sealed class PlannedMemoryTests : IDisposable
         Assert.True(said.Success, run.Output + run.Error);
         var peak = double.Parse(said.Groups[1].Value, CultureInfo.InvariantCulture) * (said.Groups[2].Value == "G" ? 1e9 : 1e6);
         var forecast = memory["total"]!.GetValue<double>();
-        Assert.True(Math.Abs(forecast - peak) < 0.05 * peak, $"{method} {keys}: peak {peak / 1e6:f0} MB, planned {forecast / 1e6:f0} MB: {memory.ToJsonString()}");
+        // answers are planned as long as they may become, and some end before
+        Assert.True(forecast > 0.95 * peak && forecast < (method == "grpo" ? 1.2 : 1.05) * peak, $"{method} {keys}: peak {peak / 1e6:f0} MB, planned {forecast / 1e6:f0} MB: {memory.ToJsonString()}");
     }
 
     [Theory, Trait("speed", "slow")]
@@ -93,5 +96,12 @@ public sealed class PlannedMemoryTests : IDisposable
     [InlineData("bco", "judged", 1, "use_peft: true")]
     [InlineData("reward", "pairs", 1, "")]
     public void So_does_a_run_of_any_kind(string method, string data, int processes, string keys) =>
+        A_run_takes_what_was_planned(method, data, processes, keys);
+
+    [Theory, Trait("speed", "slow")]
+    [InlineData("grpo", "asked", 1, "reward_funcs: [exact_match]\nmax_completion_length: 200\nmax_prompt_length: 100\nnum_generations: 8\nmax_steps: 2")]
+    [InlineData("grpo", "asked", 1,
+        "reward_funcs: [exact_match]\nmax_completion_length: 400\nmax_prompt_length: 100\nnum_generations: 8\nsteps_per_generation: 8\nmax_steps: 2\nbf16: true")]
+    public void So_does_a_run_that_writes_its_answers(string method, string data, int processes, string keys) =>
         A_run_takes_what_was_planned(method, data, processes, keys);
 }

@@ -119,6 +119,7 @@ public sealed class PublishedQloraTests : IDisposable
     private readonly HandbookProcess _handbook = new();
 
     [Fact]
+    [Trait("speed", "slow")]
     public void The_recipes_of_the_first_handbook_run_unchanged_from_base_to_merged_model() =>
         RunBoth($"{Sft}\n{OlderMixture}\n{Older}epoch\n{Adapter}\n{Common}\n", $"{Dpo}\n{Older}steps\n{Adapter}\n{Common}\n");
 

@@ -88,6 +88,7 @@ public sealed class RejectionSampleCommandTests
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Two_processes_train_the_models_of_one_round_after_round()
     {
         using var handbook = Folder();

@@ -62,6 +62,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_finished_run_whose_schedule_was_laid_out_for_its_length_does_not_grow_and_stays_as_it_is()
     {
         Assert.Equal(0, _run.Sft().Code);
@@ -148,6 +149,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Keys_that_change_no_step_may_change_and_are_recorded()
     {
         Assert.Equal(0, _run.Sft().Code);
@@ -175,6 +177,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_checkpoint_is_named_by_its_path_or_by_its_name_in_the_run_folder()
     {
         Assert.Equal(0, _run.Sft().Code);
@@ -190,6 +193,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_run_whose_learning_rates_depend_on_its_length_does_not_become_longer()
     {
         Assert.Equal(0, _run.Sft().Code);

@@ -32,7 +32,7 @@ public sealed class TrainingInterruptionTests
     }
 
     [Theory]
-    [InlineData("INT"), InlineData("TERM"), InlineData("USR1")]
+    [InlineData("TERM"), InlineData("INT", Traits = ["speed", "slow"]), InlineData("USR1", Traits = ["speed", "slow"])]
     public void A_signal_saves_a_checkpoint_and_exits_with_130(string signal)
     {
         using var folder = new TrainingFolder("max_steps: 300\nsave_strategy: \"no\"");

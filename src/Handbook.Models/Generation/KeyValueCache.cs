@@ -16,6 +16,19 @@ internal sealed class KeyValueCache : IDisposable
     private Tensor _buffer;
     private int _capacity;
 
+    /// <summary>Bytes that one token takes in all layers.</summary>
+    public static long BytesPerToken(DecoderConfig config, DType dtype) =>
+        (long)config.Layers * config.KeyValueHeads * (config.HeadSize + config.ValueHeadSize) * dtype.Size;
+
+    /// <summary>The tokens that there is room for when a cache that began with room for some has taken so many, one by one.</summary>
+    public static long Capacity(long first, long tokens)
+    {
+        var capacity = Math.Max(first, 16);
+        while (capacity < tokens)
+            capacity *= 2;
+        return capacity;
+    }
+
     /// <param name="config">Layers and heads.</param>
     /// <param name="dtype">Element type of the model's products.</param>
     /// <param name="capacity">Tokens to make room for at first.</param>

@@ -4,7 +4,8 @@ namespace Handbook.Models.Generation;
 /// <summary>One answer while it is made.</summary>
 internal sealed class SampleRow(PromptCache prompt, int sample, SamplingOptions options, int room) : IDisposable
 {
-    private const int FirstRoom = 64;
+    /// <summary>Tokens that an answer has room for at first.</summary>
+    public const int FirstRoom = 64;
 
     private readonly Sampler _sampler = new(options, prompt.Request.Streams[sample], prompt.Request.Tokens);
     private readonly List<int> _tokens = [];

@@ -104,6 +104,9 @@ internal abstract class MethodDefinition
     /// <summary>The keys that say how long a row may be, with the tokens that they allow together; null where they set no limit.</summary>
     public virtual (string Keys, int Length)? LongestRow(MethodOptions run) => run.Data.MaxLength is { } length ? ("max_length", length) : null;
 
+    /// <summary>The answers that its steps write before they learn; null where rows hold what is learnt.</summary>
+    public virtual WrittenAnswers? Writes(MethodOptions run) => null;
+
     /// <summary>The steps over its rows.</summary>
     /// <param name="steps">What the keys of training say, counted in rows.</param>
     public virtual StepPlanOptions Steps(StepPlanOptions steps, MethodOptions run) => steps;

@@ -24,6 +24,9 @@ internal readonly record struct RankMemory(long Frozen, long Weights, long Gradi
     /// <summary>Another model that the method asks, with what its passes need; 0 for none.</summary>
     public long Reference { get; init; }
 
+    /// <summary>What writing answers needs before they are learnt from: keys and values, and the logits of a token each; 0 for none.</summary>
+    public long Sampling { get; init; }
+
     /// <summary>The program itself, without tensors.</summary>
     public long Program { get; init; }
 
@@ -36,7 +39,7 @@ internal readonly record struct RankMemory(long Frozen, long Weights, long Gradi
         get
         {
             var kept = Program + Frozen + Weights + Gradients;
-            var training = kept + (States ?? 0) + Passing + Activations;
+            var training = kept + (States ?? 0) + Passing + Math.Max(Activations, Sampling);
             return KeepsReference ? training + Reference : Math.Max(training, kept + Reference);
         }
     }

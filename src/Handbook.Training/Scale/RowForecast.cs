@@ -1,4 +1,6 @@
 using Handbook.Data;
+using Handbook.Training.Methods;
+using Handbook.Training.Methods.Grpo;
 
 namespace Handbook.Training.Scale;
 
@@ -35,45 +37,57 @@ internal sealed record RowForecast
     /// <summary>Tokens of one process in a step, on average.</summary>
     public double StepTokens => Tokens / (double)Steps / Processes;
 
+    /// <summary>Tokens of the longest prompt, where its answers are still to be written; 0 otherwise.</summary>
+    public int LongestPrompt { get; init; }
+
     /// <param name="rows">The rows.</param>
     /// <param name="plan">Which of them belong to which step.</param>
     /// <param name="maxTokens">Most tokens of a bin; a longer row has a bin for itself.</param>
     /// <param name="processes">How many processes, or groups of them, share the rows out.</param>
+    /// <param name="written">The answers that steps write to the rows, which are prompts; each is taken to become as long as it may. null where
+    /// the rows hold what is learnt.</param>
     /// <param name="cancel">Stops reading.</param>
-    public static RowForecast Of(ITokenRows rows, StepPlan plan, int maxTokens, int processes, CancellationToken cancel = default)
+    public static RowForecast Of(ITokenRows rows, StepPlan plan, int maxTokens, int processes, WrittenAnswers? written = null,
+        CancellationToken cancel = default)
     {
-        var borders = Borders(rows);
+        var longest = Enumerable.Range(0, rows.Count).Max(rows.Length);
+        var whole = written is { } answers ? new UnwrittenAnswers(rows, answers) : rows;
+        var borders = written is null ? Borders(rows) : [];
         using var order = new RowOrderHash();
         var (tokens, bins, epochs) = (0L, 0L, 0.0);
-        var (largest, most) = (Array.Empty<int>(), 0L);
+        var largest = new PassSize();
         for (var step = 0; step < plan.TotalSteps; step++)
         {
             cancel.ThrowIfCancellationRequested();
             var own = plan[step];
             int[] all = [.. own.MicroBatches.SelectMany(batch => batch)];
             order.Add(all);
-            var lengths = Array.ConvertAll(all, rows.Length);
-            tokens += all.Sum(row => (long)borders[row]);
+            // answers that are too many for one bin are cut, as in training, and know of their borders
+            var parts = written is null ? null : new GroupParts(whole, all, maxTokens);
+            int[] laid = parts?.Of(all) ?? all;
+            var lengths = Array.ConvertAll(laid, (parts ?? whole).Length);
+            tokens += parts is null ? all.Sum(row => (long)borders[row]) : 0;
             // Shares come out even, so that the bins of one process hold no more than its share.
             var share = (int)Math.Min(maxTokens, Math.Max(lengths.Max(), lengths.Sum(length => (long)length) / processes));
             foreach (var bin in Packing.Bins(lengths, share))
             {
                 var size = bin.Sum(at => (long)lengths[at]);
                 (tokens, bins) = (tokens + size, bins + 1);
-                if (size > most)
-                    (most, largest) = (size, [.. bin.Select(at => all[at])]);
+                if (size > largest.Tokens)
+                    largest = new(size, bin.Sum(at => Predicted((parts ?? whole).Read(laid[at]))));
             }
             epochs = own.EpochAfter;
         }
         return new()
         {
             Rows = rows.Count,
-            LongestRow = Enumerable.Range(0, rows.Count).Max(rows.Length),
+            LongestRow = written is { } one ? longest + one.Length : longest,
+            LongestPrompt = written is null ? 0 : longest,
             Steps = plan.TotalSteps,
             Epochs = epochs,
             Tokens = tokens,
             Order = order.Finish(),
-            Largest = new(most, largest.Sum(row => Predicted(rows.Read(row)))),
+            Largest = largest,
             Passes = bins / (double)plan.TotalSteps / processes,
             Processes = processes,
         };

@@ -2,6 +2,7 @@ using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Data.Formats;
 using Handbook.Models;
+using Handbook.Models.Generation;
 using Handbook.Models.Sharding;
 using Handbook.Torch;
 using Handbook.Training.Methods;
@@ -66,6 +67,7 @@ internal sealed class ScalePlan
         var isWhole = OptimizerTraits.Of(run.Training.Optimizer()).NeedsMatrices;
         var reference = Reference(run, weights, parameters, load.Largest);
         var activations = Activations(run, published.Decoder, parameters, load.Largest).Total;
+        var sampling = Sampling(run, published.Decoder, parameters, LongestPrompt(run, asked));
         var rows = new List<ScaleRow>();
         foreach (var world in asked.Worlds)
         {
@@ -74,6 +76,7 @@ internal sealed class ScalePlan
                 .Select(stage => Row(parameters, stage, world, work, load, ring, run.Training, asked, memory => memory with
                 {
                     Activations = activations,
+                    Sampling = sampling,
                     Reference = reference,
                     KeepsReference = run.Preference.SyncRefModel,
                     Program = asked.Program,
@@ -130,6 +133,21 @@ internal sealed class ScalePlan
     private static int? LongestRow(MethodOptions run) => run.Definition.LongestRow(run)?.Length is not { } text ? null
         : run.Definition.Use == RowUse.Preferences ? 2 * text - Math.Min(text, run.Preference.MaxPromptLength ?? 0) : text;
 
+    private static int LongestPrompt(MethodOptions run, ScaleOptions asked) => run.Definition.Writes(run) is not { } written ? 0
+        : asked.Rows?.LongestPrompt ?? written.PromptLength ?? Math.Max(1, (asked.RowTokens ?? 0) - written.Length);
+
+    /// <summary>Bytes of keys and values of answers while they are written, with those of their prompts, and of the logits of a token each; 0
+    /// where none are.</summary>
+    private static long Sampling(MethodOptions run, DecoderConfig config, ParameterPlan plan, int prompt)
+    {
+        if (run.Definition.Writes(run) is not { } written)
+            return 0;
+        var tokens = written.AtOnce * KeyValueCache.Capacity(Math.Min(written.Length, SampleRow.FirstRoom), written.Length)
+            + (long)((written.AtOnce + written.PerPrompt - 1) / written.PerPrompt) * prompt;
+        return tokens * KeyValueCache.BytesPerToken(config, plan.Compute)
+            + written.AtOnce * (long)config.VocabularySize * (sizeof(float) + (plan.Compute == DType.Float32 ? 0 : plan.Compute.Size));
+    }
+
     private static ActivationMemory Activations(MethodOptions run, DecoderConfig config, ParameterPlan plan, PassSize pass) =>
         ActivationMemory.Of(config, plan, pass, run.Training.GradientCheckpointing, keepsLogits: !run.Definition.ReadsTexts);
 
@@ -170,7 +188,7 @@ internal sealed class ScalePlan
             yield return "each process waits for keys and values as if nothing were computed meanwhile; a few numbers for each predicted token that "
                 + "the processes of a row exchange are not counted";
         if (run.Definition.ScoresAnswers)
-            yield return "writing answers is not counted, neither its time nor its cache of keys and values, only learning from them";
+            yield return "the time of writing answers is not counted, only that of learning from them";
         if (rows.Any(row => row.Memory.States is null))
             yield return $"states of optim {RecipeNames.Of(run.Training.Optimizer())} depend on the shapes of matrices, and are not counted; they "
                 + "cannot be shared out";

@@ -47,8 +47,8 @@ public sealed class BadRunTests : IDisposable
 
     [Theory]
     [InlineData("model.safetensors")]
-    [InlineData("optimizer.safetensors")]
-    [InlineData("trainer_state.json")]
+    [InlineData("optimizer.safetensors", Traits = ["speed", "slow"])]
+    [InlineData("trainer_state.json", Traits = ["speed", "slow"])]
     public void A_flipped_byte_in_the_newest_checkpoint_falls_back_to_the_one_before(string name)
     {
         Assert.Equal(0, _run.Sft().Code);

@@ -1,4 +1,3 @@
-using System.CommandLine.Parsing;
 using Handbook.Testing;
 using Handbook.Testing.Hub;
 
@@ -23,7 +22,7 @@ public sealed class HubGuideTests : IDisposable
         var lines = GuideChapter.Lines("hub.md").OrderByDescending(line => line.Contains(" login ", StringComparison.Ordinal)).ToArray();
         Assert.True(lines.Length > 10);
         foreach (var line in lines)
-            _at.Succeed([.. CommandLineParser.SplitCommandLine(line["./handbook ".Length..]).Select(word => word.Trim('\'')),
+            _at.Succeed([.. GuideChapter.Words(line),
                 .. line.Contains("handbook sft", StringComparison.Ordinal) || line.Contains("validate", StringComparison.Ordinal)
                     ? (string[])["--max_length=64", "--packing=false", "--assistant_only_loss=false"] : []]);
         Assert.Equal(["main", "v1.0"], _at.Hub.Repositories["models/tester/my-model"].Refs.Keys.Order(StringComparer.Ordinal));

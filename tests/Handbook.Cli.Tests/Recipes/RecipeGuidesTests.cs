@@ -1,4 +1,3 @@
-using System.CommandLine.Parsing;
 using System.Globalization;
 using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
@@ -27,9 +26,9 @@ public sealed partial class RecipeGuidesTests : IDisposable
     {
         var text = File.ReadAllText(Path.Combine(s_folder, folder, "README.md"));
         var typed = new HashSet<string>();
-        foreach (Match match in Command().Matches(text))
+        foreach (var line in GuideChapter.Commands($"recipes/{folder}/README.md"))
         {
-            string[] words = [.. CommandLineParser.SplitCommandLine(match.Groups[1].Value)];
+            var words = GuideChapter.Words(line);
             var result = Commands.Root().Parse(words);
             Assert.Equal([], result.Errors.Select(error => error.Message));
             if (Recipe.MethodNamed(words[0]) is not { } method)
@@ -48,6 +47,35 @@ public sealed partial class RecipeGuidesTests : IDisposable
             Assert.Contains($"\n{section}\n", text);
         foreach (var set in ListedRecipe.In(Path.Combine(s_folder, folder)).SelectMany(recipe => recipe.Data).Distinct())
             Assert.Contains(set, text);
+    }
+
+    [Theory, Trait("speed", "slow"), MemberData(nameof(Folders))]
+    public void Every_command_of_a_guide_runs_on_stand_ins(string folder)
+    {
+        Directory.CreateSymbolicLink(Path.Combine(_handbook.Folder, "recipes"), s_folder);
+        var standIns = new StandIns(_handbook);
+        foreach (var line in GuideChapter.Commands($"recipes/{folder}/README.md"))
+        {
+            var words = GuideChapter.Words(line);
+            string[] few = [];
+            if (Recipe.MethodNamed(words[0]) is { } method)
+            {
+                Assert.True(Recipe.Load(new(Path.Combine(SharedFiles.Repository, words[1])), words[2..], method).TryGet(out var recipe,
+                    out var diagnostics), diagnostics.ToString());
+                standIns.Make(recipe!);
+                few = [.. StandIns.Short(recipe!)];
+            }
+            else if (words[0] == "merge")
+                few = ["--max-drift", "100"];       // weights that mean nothing round badly
+            else if (words[0] == "constitution")
+            {
+                SmallModel.Make(_handbook, words[1]);
+                _handbook.Write("prompts.jsonl", string.Concat(Enumerable.Range(0, 4).Select(i => $"{{\"prompt\": \"Question {i}?\"}}\n")));
+                few = ["--max-new-tokens", "8"];
+            }
+            var outcome = _handbook.Run([.. words, .. few], TimeSpan.FromMinutes(5), standIns.Environment);
+            Assert.True(outcome.Code == 0, $"{line} {string.Join(' ', few)}\n{outcome.Error}");
+        }
     }
 
     [Theory, Trait("speed", "slow"), MemberData(nameof(Folders))]
@@ -96,9 +124,6 @@ public sealed partial class RecipeGuidesTests : IDisposable
         return string.Create(CultureInfo.InvariantCulture,
             $"| `{recipe.Name}` | {plan["trained_weights"]!.GetValue<long>():N0} | {Memory(1, 0)} | {Memory(8, 3)} |");
     }
-
-    [GeneratedRegex(@"^\./handbook (.*)$", RegexOptions.Multiline)]
-    private static partial Regex Command();
 
     [GeneratedRegex(@"^\| `([a-z]+[a-z-]*/[a-z0-9_.]+)` \|")]
     private static partial Regex CostRow();

@@ -26,7 +26,6 @@ public sealed class RecipeTableTests : IDisposable
     public void A_folder_of_recipes_trains_stage_after_stage(string folder) => RequireRows(folder);
 
     [Theory]
-    [InlineData("recipes/gpt2-nl")]                     // cpt, sft, dpo
     [InlineData("a/zephyr-141b-A35b")]                  // orpo, experts, older keys
     [InlineData("b/smollm3")]                           // packing, assistants alone, newer keys
     public void A_folder_of_each_kind_trains_stage_after_stage(string folder) => RequireRows(folder);
@@ -72,7 +71,7 @@ public sealed class RecipeTableTests : IDisposable
 
         standIns.Make(recipe);
         var planned = Planned(recipe, path, shown, standIns.Shape(recipe));
-        string[] words = [shown, path, .. Changes(recipe)];
+        string[] words = [shown, path, .. StandIns.Short(recipe)];
         var run = _handbook.Run(words, TimeSpan.FromMinutes(5), standIns.Environment);
         Assert.True(run.Code == 0, $"handbook {string.Join(' ', words)}\n{run.Error}");
 
@@ -95,25 +94,6 @@ public sealed class RecipeTableTests : IDisposable
         Assert.True(outcome.Code == 0, outcome.Error);
         var weights = JsonNode.Parse(File.ReadAllText(Path.Combine(_handbook.Folder, "plan.json")))!["trained_weights"]!.GetValue<long>();
         return string.Create(CultureInfo.InvariantCulture, $"{weights:N0} weights trained");
-    }
-
-    private static IEnumerable<string> Changes(Recipe recipe)
-    {
-        yield return "--fresh";             // two recipes may write to one folder
-        if (!recipe.Definition.IsPipeline)
-        {
-            yield return "--max_steps=2";
-            yield return "--logging_steps=1";
-        }
-        else
-            yield return "--max_prompts=8";
-        if (recipe.Data.DatasetMixture?.TestSplitSize is >= 1)
-            yield return "--dataset_mixture.test_split_size=4";
-        if (recipe.Definition.ScoresAnswers || recipe.Definition.IsPipeline)
-            yield return "--max_completion_length=8";
-        // answers of a model that has learnt nothing are seldom right
-        if (recipe.Scoring.RewardFuncs?.Contains("reward_model") != true && recipe.Definition.IsPipeline)
-            yield return "--select_threshold=0";
     }
 
     private static string Steps(string folder, Recipe recipe)

@@ -59,6 +59,26 @@ internal sealed class StandIns(HandbookProcess handbook)
                 Rows(set, split, recipe);
     }
 
+    /// <summary>What a recipe is changed by on the command line, so that it ends soon and its small data suffice.</summary>
+    public static IEnumerable<string> Short(Recipe recipe)
+    {
+        yield return "--fresh";             // two recipes may write to one folder
+        if (!recipe.Definition.IsPipeline)
+        {
+            yield return "--max_steps=2";
+            yield return "--logging_steps=1";
+        }
+        else
+            yield return "--max_prompts=8";
+        if (recipe.Data.DatasetMixture?.TestSplitSize is >= 1)
+            yield return "--dataset_mixture.test_split_size=4";
+        if (recipe.Definition.ScoresAnswers || recipe.Definition.IsPipeline)
+            yield return "--max_completion_length=8";
+        // answers of a model that has learnt nothing are seldom right
+        if (recipe.Scoring.RewardFuncs?.Contains("reward_model") != true && recipe.Definition.IsPipeline)
+            yield return "--select_threshold=0";
+    }
+
     private static (string Name, string Config, string Shape) Family(string name)
     {
         var last = name[(name.LastIndexOf('/') + 1)..];

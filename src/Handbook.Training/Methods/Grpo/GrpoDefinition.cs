@@ -64,6 +64,13 @@ internal sealed class GrpoDefinition : AnswerDefinition
         run.Preference is { MaxPromptLength: { } prompt, MaxCompletionLength: { } answer }
             ? ("max_prompt_length + max_completion_length", prompt + answer) : null;
 
+    public override WrittenAnswers? Writes(MethodOptions run)
+    {
+        var processes = run.BatchProcesses;
+        return new(run.Sampling.NumGenerations, Math.Min(GrpoRun.AnswersAtOnce, run.Grpo.AnswersPerSampling(run.Training, processes) / processes),
+            run.Preference.MaxPromptLength, run.Preference.MaxCompletionLength ?? 256);
+    }
+
     public override bool KeepsOrder(MethodOptions run) => !run.Grpo.ShuffleDataset;
 
     /// <summary>The keys count answers; the rows of a step are their prompts, taken as often as answers are trained on.</summary>

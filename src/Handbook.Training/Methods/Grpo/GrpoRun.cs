@@ -16,7 +16,7 @@ namespace Handbook.Training.Methods.Grpo;
 internal sealed class GrpoRun : IMethodRun
 {
     /// <summary>Answers that are worked on at once.</summary>
-    private const int AnswersAtOnce = 64;
+    public const int AnswersAtOnce = 64;
 
     private readonly MethodStart _start;
     private readonly ScorerSet _scorers;
