@@ -15,12 +15,7 @@ internal static class DataDecontaminateCommand
     private const int RowsShown = 5;
 
     private static readonly Argument<string> s_data = new("data") { Description = "a data file, a folder, or a data set's name" };
-    private static readonly Option<string> s_split = new("--split")
-    { Description = "the split to read, also a slice", DefaultValueFactory = _ => "train", HelpName = "SPLIT" };
-    private static readonly Option<string?> s_config = new("--config")
-    { Description = "the configuration (subset) to read", HelpName = "NAME" };
-    private static readonly Option<string?> s_encoding = new("--encoding")
-    { Description = "the encoding of text files that are not UTF-8", HelpName = "NAME" };
+    private static readonly DataWords s_words = new("the split to read, also a slice; without it train");
     private static readonly Option<string?> s_output = new("--output")
     { Description = "where to write the rows that hold no reference text, one JSON object a line", HelpName = "FILE.jsonl" };
     private static readonly Option<string?> s_report = new("--report")
@@ -34,9 +29,9 @@ internal static class DataDecontaminateCommand
             + "Examples:\n  handbook data decontaminate data/tiny/sft --against human-eval\n"
             + "  handbook data decontaminate rows.jsonl --against data/gsm8k/test.jsonl --ngrams 10 --output clean.jsonl --report left-out.jsonl")
         {
-            s_data, s_split, s_config, s_encoding, s_output, s_report,
+            s_data, s_output, s_report,
         };
-        foreach (var option in s_references.All)
+        foreach (var option in s_words.All.Concat(s_references.All))
             command.Add(option);
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
@@ -47,8 +42,7 @@ internal static class DataDecontaminateCommand
         var (data, output, report) = (args.GetRequiredValue(s_data), args.GetValue(s_output), args.GetValue(s_report));
         var options = s_references.Read(args) ?? throw new InputException("no reference set is named",
             fix: "add --against human-eval, or --against with a data file, a folder, or a data set's name");
-        var source = Dataset.Open(HubWords.Rows(new()
-        { Id = data, Split = args.GetValue(s_split)!, Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) }, cancel));
+        var source = Dataset.Open(HubWords.Rows(s_words.Read(args, data), cancel));
         OutputFile.MustNotReplace("--output", output, source.Files, "with the rows");
         OutputFile.MustNotReplace("--report", report, [.. source.Files, .. output is null ? Array.Empty<string>() : [output]], "with the rows");
         var check = new ContaminationCheck(options, ReferenceSet.Load(HubWords.References(options, cancel), recipeFolder: null));

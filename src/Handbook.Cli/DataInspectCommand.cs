@@ -25,11 +25,7 @@ internal static class DataInspectCommand
     private static readonly Argument<string> s_data = new("data")
     { Description = "a data file, a folder, a data set's name, or a recipe (.yaml), whose data, template and lengths are taken", HelpName = "DATA|RECIPE" };
     private static readonly Option<string?> s_method = MethodOption.Create();
-    private static readonly Option<string?> s_split = new("--split")
-    { Description = "the split to read, also a slice; of a data set without it train, of a recipe all that it reads", HelpName = "SPLIT" };
-    private static readonly Option<string?> s_config = new("--config") { Description = "the configuration (subset) to read", HelpName = "NAME" };
-    private static readonly Option<string?> s_encoding = new("--encoding")
-    { Description = "the encoding of text files that are not UTF-8", HelpName = "NAME" };
+    private static readonly DataWords s_words = new("the split to read, also a slice; of a data set without it train, of a recipe all that it reads");
     private static readonly Option<string?> s_tokenizer = new("--tokenizer", "--model")
     { Description = "a tokenizer's or a model's folder: counts tokens, and what its chat template makes of rows", HelpName = "DIR" };
     private static readonly Option<int?> s_maxLength = new("--max-length")
@@ -47,9 +43,9 @@ internal static class DataInspectCommand
             + "  handbook data inspect recipes/tiny/sft.yaml --html sft-data.html\n"
             + "  handbook data inspect rows.jsonl --tokenizer models/tiny --max-length 1024 --against human-eval")
         {
-            s_data, s_method, s_split, s_config, s_encoding, s_tokenizer, s_maxLength, s_sample, s_html,
+            s_data, s_method, s_tokenizer, s_maxLength, s_sample, s_html,
         };
-        foreach (var option in s_references.All)
+        foreach (var option in s_words.All.Concat(s_references.All))
             command.Add(option);
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
@@ -61,7 +57,7 @@ internal static class DataInspectCommand
         var isRecipe = Path.GetExtension(named) is ".yaml" or ".yml";
         if (args.GetValue(s_sample) < 1)
             throw new InputException($"--sample is {args.GetValue(s_sample)}, but must be at least 1", fix: "--sample 20000");
-        if (isRecipe && (args.GetValue(s_tokenizer) ?? args.GetValue(s_config) ?? args.GetValue(s_encoding)) is not null)
+        if (isRecipe && (args.GetValue(s_tokenizer) is not null || s_words.NamesSet(args)))
             throw new InputException("--tokenizer, --config and --encoding are for a data set, but a recipe is named",
                 "a recipe says which tokenizer and which data it reads", "remove them, or name the data set itself");
         IReadOnlyList<SurveyRequest>? requests;
@@ -97,8 +93,7 @@ internal static class DataInspectCommand
 
     private static SurveyRequest FromData(ParseResult args, string data)
     {
-        var spec = HubWords.Rows(new()
-        { Id = data, Split = args.GetValue(s_split) ?? "train", Config = args.GetValue(s_config), Encoding = args.GetValue(s_encoding) });
+        var spec = HubWords.Rows(s_words.Read(args, data));
         var request = new SurveyRequest
         { Part = new(spec, IsTest: false), Sample = args.GetValue(s_sample), Check = Check(s_references.Read(args), null) };
         if (args.GetValue(s_tokenizer) is not { } name)
@@ -149,11 +144,11 @@ internal static class DataInspectCommand
             { Rows = options.Rows with { MaxLength = longest }, Answers = options.Answers is { } answers ? answers with { MaxLength = longest } : null };
         var check = Check(s_references.Read(args) ?? options.Decontamination, recipe.Folder);
         var parts = MixturePart.Of(recipe.Mixture, recipe.Training.Evaluates(), recipe.Folder);
-        var wanted = parts.Where(part => args.GetValue(s_split) is not { } split || part.Spec.Split == split).ToArray();
+        var wanted = parts.Where(part => s_words.Split(args) is not { } split || part.Spec.Split == split).ToArray();
         return wanted.Length > 0
             ? [.. wanted.Select(part => new SurveyRequest
             { Part = part, Run = options, Check = check, Sample = args.GetValue(s_sample), RecipeFolder = recipe.Folder })]
-            : throw new InputException($"--split {args.GetValue(s_split)} is no split that {path} reads",
+            : throw new InputException($"--split {s_words.Split(args)} is no split that {path} reads",
                 fix: $"leave it out, or name one of {string.Join(", ", parts.Select(part => part.Spec.Split).Distinct())}");
     }
 }

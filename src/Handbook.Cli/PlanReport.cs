@@ -40,7 +40,7 @@ internal sealed class PlanReport
     /// <summary>What is not counted.</summary>
     public IReadOnlyList<string> Notes => _plan.Notes;
 
-    private string Kind => !_recipe.Adapter.UsePeft ? "full" : _recipe.Quantisation is { LoadIn4Bit: true } or { LoadIn8Bit: true } ? "QLoRA" : "LoRA";
+    private string Kind => _recipe.AdapterKind()?.Name ?? "full";
 
     public void Write(TextWriter output)
     {

@@ -105,10 +105,10 @@ internal sealed class TokenCache(CacheFolder folder)
                 {
                     Parallel.For(0, results.Length, options, i => results[i] = Tokenize(tokenizer, chunk.Rows[i].Row));
                 }
-                catch (AggregateException failures) when (failures.InnerExceptions.FirstOrDefault(inner =>
-                    inner is InputException) is { } input)
+                catch (AggregateException failures)
                 {
-                    System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(input);
+                    SideBySide.ThrowCause(failures);
+                    throw;
                 }
                 for (var i = 0; i < results.Length; i++)
                 {

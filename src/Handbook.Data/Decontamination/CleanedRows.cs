@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using System.Text.Encodings.Web;
 using System.Text.Json;
 using Handbook.Base;
@@ -40,8 +39,8 @@ internal sealed record CleanedRows(long Rows, long Kept, long Unreadable, string
         {
             if (unfinished is not null)
                 WholeFile.Forget(unfinished);
-            if (failure is AggregateException failures && ContaminationCheck.Cause(failures) is { } one)
-                ExceptionDispatchInfo.Throw(one);
+            if (failure is AggregateException failures)
+                SideBySide.ThrowCause(failures);
             if (output is not null && failure is not InputException && WholeFile.Explain(failure, output) is { } explained)
                 throw explained;
             throw;

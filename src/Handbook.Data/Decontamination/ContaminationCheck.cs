@@ -1,4 +1,3 @@
-using System.Runtime.ExceptionServices;
 using System.Text.Json;
 using Handbook.Base;
 using Handbook.Base.Files;
@@ -78,9 +77,9 @@ internal sealed class ContaminationCheck
                 .WithDegreeOfParallelism(Math.Clamp(threads ?? Environment.ProcessorCount, 1, Environment.ProcessorCount)).WithCancellation(cancel)
                 .Select(row => Compare(row.Index, row.Item)).OfType<ContaminatedRow>()];
         }
-        catch (AggregateException failures) when (Cause(failures) is { } one)
+        catch (AggregateException failures)
         {
-            ExceptionDispatchInfo.Throw(one);
+            SideBySide.ThrowCause(failures);
             throw;
         }
         progress?.Report(new(source.Name, read, 0, 1, Done: true) { What = "comparing" });
@@ -99,10 +98,6 @@ internal sealed class ContaminationCheck
             : reader.Read(row, out _) is TokensExample tokens && Array.TrueForAll(tokens.Ids, id => tokenizer.IdToToken(id) is not null)
                 ? [new("input_ids", tokenizer.Decode(tokens.Ids))] : [];
     }
-
-    /// <summary>What rows that are compared side by side failed at, where it is the user's to mend; null otherwise.</summary>
-    public static Exception? Cause(AggregateException failures) =>
-        failures.InnerExceptions.FirstOrDefault(inner => inner is InputException or IOException);
 
     private static Dictionary<long, ContaminatedRow>? Known(string record)
     {

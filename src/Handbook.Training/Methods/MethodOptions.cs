@@ -89,6 +89,11 @@ public record MethodOptions
     /// <summary>Processes that the batch of a step counts: those of this run, or of the one that it goes on from.</summary>
     internal int BatchProcesses { get; init; } = 1;
 
+    /// <summary>What the adapter that is trained is called, with the bits of the weights below where these are codes, otherwise 0; null
+    /// where all weights are trained.</summary>
+    internal (string Name, int Bits)? AdapterKind() => !Adapter.UsePeft ? null : Quantisation.LoadIn4Bit ? ("QLoRA", 4)
+        : Quantisation.LoadIn8Bit ? ("QLoRA", 8) : ("LoRA", 0);
+
     /// <summary>Columns that were put into the rows for people to read: no note need say that training has no use for them.</summary>
     internal IReadOnlyList<string> Annotations { get; init; } = [];
 

@@ -130,7 +130,7 @@ internal sealed class ScalePlan
     }
 
     /// <summary>The most tokens of a row: a pair has both answers behind one prompt.</summary>
-    private static int? LongestRow(MethodOptions run) => run.Definition.LongestRow(run)?.Length is not { } text ? null
+    public static int? LongestRow(MethodOptions run) => run.Definition.LongestRow(run)?.Length is not { } text ? null
         : run.Definition.Use == RowUse.Preferences ? 2 * text - Math.Min(text, run.Preference.MaxPromptLength ?? 0) : text;
 
     private static int LongestPrompt(MethodOptions run, ScaleOptions asked) => run.Definition.Writes(run) is not { } written ? 0

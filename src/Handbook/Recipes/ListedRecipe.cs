@@ -48,10 +48,9 @@ internal sealed partial record ListedRecipe
     {
         get
         {
-            if (!Recipe.Adapter.UsePeft)
+            if (Recipe.AdapterKind() is not var (kind, bits))
                 return "all";
-            var kind = Recipe.Quantisation.LoadIn4Bit ? "QLoRA, 4 bits" : Recipe.Quantisation.LoadIn8Bit ? "QLoRA, 8 bits" : "LoRA";
-            return $"{kind}, rank {Recipe.Adapter.LoraR}";
+            return $"{kind}{(bits > 0 ? $", {bits} bits" : "")}, rank {Recipe.Adapter.LoraR}";
         }
     }
 

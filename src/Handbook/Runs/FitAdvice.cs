@@ -54,5 +54,5 @@ internal sealed record FitAdvice(IReadOnlyList<string> Overrides, long Memory, d
     }
 
     /// <summary>The fewest tokens at once that a recipe's longest row allows.</summary>
-    private static int Shorter(Recipe recipe) => recipe.Definition.LongestRow(recipe)?.Length ?? 1024;
+    private static int Shorter(Recipe recipe) => ScalePlan.LongestRow(recipe) ?? 1024;
 }
