@@ -41,7 +41,8 @@ internal sealed record ParameterSpec(string Name, ValueList<long> Shape, ValueLi
     /// <summary>The published matrices or vectors that it consists of: name, first row, rows. A slice of a published one has its first row
     /// there behind the name.</summary>
     public IEnumerable<(string Name, long Start, long Rows)> Pieces => Parts.Select(part => ((part.IsStacked
-        ? $"{part.Published}:{part.Matrix}" : part.Published) + (IsWhole(part) ? "" : $":{part.PublishedStart}"), part.Start, part.Rows));
+        ? $"{part.Published}:{part.Matrix}" : part.ColumnStep > 1 ? $"{part.Published}:{part.ColumnStart}" : part.Published)
+        + (IsWhole(part) ? "" : $":{part.PublishedStart}"), part.Start, part.Rows));
 
     private static bool IsWhole(ParameterPart part) => part.MatrixRows is var rows && (rows == part.Rows || rows == 0);
 
@@ -93,6 +94,12 @@ internal sealed record ParameterPart(string Published, ValueList<long> Published
     /// <summary>Published rows from one of ours to the next: 2 where the rows of two of ours take turns.</summary>
     public long Step { get; init; } = 1;
 
+    /// <summary>Published columns from one of ours to the next: above 1 where the columns of several of ours take turns.</summary>
+    public long ColumnStep { get; init; } = 1;
+
+    /// <summary>The first of our columns there.</summary>
+    public long ColumnStart { get; init; }
+
     /// <summary>Shape of the published matrix or vector.</summary>
     public ValueList<long> MatrixShape => IsStacked ? [.. PublishedShape.Skip(1)] : PublishedShape;
 
@@ -112,7 +119,7 @@ internal sealed record ParameterPart(string Published, ValueList<long> Published
     }
 
     /// <summary>Whether it is the whole published matrix, row by row as it stands there.</summary>
-    public bool IsAsPublished => !Transposed && Step == 1 && MatrixRows == Rows;
+    public bool IsAsPublished => !Transposed && Step == 1 && ColumnStep == 1 && MatrixRows == Rows;
 }
 
 internal enum ParameterKind

@@ -19,6 +19,16 @@ internal static unsafe class PartCopy
         var from = published.Info.DType;
         var target = (byte*)ours + part.Start * columns * dtype.Size;
         var source = (byte*)published.Pointer + part.Offset * from.Size;
+        if (part.ColumnStep > 1)
+        {
+            fixed (byte* staged = new byte[part.Rows * columns * from.Size])
+            {
+                for (var r = 0L; r < part.Rows; r++)
+                    Transpose(source + Place(part, r) * from.Size, 0, part.ColumnStep, staged + r * columns * from.Size, 0, 1, 1, columns, from.Size);
+                Convert(staged, from, target, dtype, part.Rows * columns);
+            }
+            return;
+        }
         if (!part.Transposed)
         {
             var (together, times) = part.Step == 1 ? (part.Rows, 1L) : (1L, part.Rows);
@@ -49,6 +59,16 @@ internal static unsafe class PartCopy
         var from = ours.Info.DType;
         var source = (byte*)ours.Pointer + part.Start * columns * from.Size;
         var target = (byte*)published + part.Offset * dtype.Size;
+        if (part.ColumnStep > 1)
+        {
+            fixed (byte* staged = new byte[part.Rows * columns * dtype.Size])
+            {
+                Convert(source, from, staged, dtype, part.Rows * columns);
+                for (var r = 0L; r < part.Rows; r++)
+                    Transpose(staged + r * columns * dtype.Size, 0, 1, target + Place(part, r) * dtype.Size, 0, part.ColumnStep, 1, columns, dtype.Size);
+            }
+            return;
+        }
         if (!part.Transposed)
         {
             var (together, times) = part.Step == 1 ? (part.Rows, 1L) : (1L, part.Rows);
@@ -70,6 +90,9 @@ internal static unsafe class PartCopy
             }
         ArrayPool<byte>.Shared.Return(row);
     }
+
+    /// <summary>The first element of one of our rows in a published matrix whose columns take turns.</summary>
+    private static long Place(ParameterPart part, long row) => (part.PublishedStart + row * part.Step) * part.MatrixShape[1] + part.ColumnStart;
 
     /// <summary>destination[j, i] = source[i, j] for i &lt; count, j &lt; length; the strides of i and j count elements.</summary>
     private static void Transpose(byte* source, long si, long sj, byte* destination, long di, long dj, int count, long length, int size)

@@ -48,6 +48,10 @@ internal sealed record AdapterConfig
     /// <summary>The layers that get an adapter; null for the usual ones of the family.</summary>
     public ModuleNames? Targets { get; init; }
 
+    /// <summary>Parameters that get an adapter although no layer holds them alone: ends of their paths, such as
+    /// <c>mlp.experts.gate_up_proj</c>.</summary>
+    public ValueList<string> TargetParameters { get; init; } = [];
+
     /// <summary>Layers that get none although <see cref="Targets"/> names them.</summary>
     public ModuleNames? Excluded { get; init; }
 

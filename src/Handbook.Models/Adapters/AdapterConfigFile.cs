@@ -15,8 +15,6 @@ internal static class AdapterConfigFile
     private static readonly (string Key, string What)[] s_refused =
     [
         ("layer_replication", "layers that are used several times"),
-        ("target_parameters",
-            "adapters on one tensor of all experts (experts are layers by their own names here, which target_modules names)"),
         ("use_qalora", "adapters over groups of inputs"), ("use_bdlora", "block-diagonal adapters"),
         ("alora_invocation_tokens", "adapters that begin behind certain tokens"), ("arrow_config", "adapters chosen by token"),
         ("velora_config", "compressed activations"), ("monteclora_config", "sampled adapters"),
@@ -73,6 +71,7 @@ internal static class AdapterConfigFile
             Alpha = reader.PositiveNumber(8, "lora_alpha"),
             Dropout = reader.Dropout(0, "lora_dropout"),
             Targets = NamesOf("target_modules", json, reader),
+            TargetParameters = Texts("target_parameters", json["target_parameters"], reader),
             Excluded = NamesOf("exclude_modules", json, reader),
             Layers = Numbers("layers_to_transform", json["layers_to_transform"], reader),
             LayersPattern = Texts("layers_pattern", json["layers_pattern"], reader),
@@ -110,7 +109,7 @@ internal static class AdapterConfigFile
     /// <summary>A key as messages name it: that of a file, or that of a recipe, where two have another name.</summary>
     /// <param name="file">The file; null for a recipe.</param>
     public static string Key(string? file, string key) => file is not null ? $"{file}: {key}"
-        : key is "target_modules" or "modules_to_save" ? "lora_" + key : key;
+        : key is "target_modules" or "target_parameters" or "modules_to_save" ? "lora_" + key : key;
 
     /// <summary>PEFT's word for it.</summary>
     public static string Word(AdapterBias bias) => bias switch
@@ -143,7 +142,9 @@ internal static class AdapterConfigFile
         json["r"] = config.Rank;
         json["lora_alpha"] = Number(config.Alpha);
         json["lora_dropout"] = config.Dropout;
-        json["target_modules"] = Node(config.Targets ?? ModuleNames.Of(family.AdapterTargets!));
+        json["target_modules"] = Node(config.Targets ?? ModuleNames.Of(family.AdapterTargets ?? []));
+        json["target_parameters"] = config.TargetParameters.Count == 0 ? null
+            : Array(config.TargetParameters.Select(name => (JsonNode)name));
         json["exclude_modules"] = config.Excluded is null ? null : Node(config.Excluded);
         json["layers_to_transform"] = config.Layers.Count == 0 ? null : Array(config.Layers.Select(layer => (JsonNode)layer));
         json["layers_pattern"] = config.LayersPattern.Count == 0 ? null : Array(config.LayersPattern.Select(name => (JsonNode)name));
@@ -180,7 +181,6 @@ internal static class AdapterConfigFile
         ["monteclora_config"] = null,
         ["peft_version"] = "0.20.0",
         ["qalora_group_size"] = 16,
-        ["target_parameters"] = null,
         ["use_bdlora"] = null,
         ["use_qalora"] = false,
         ["velora_config"] = null,

@@ -108,6 +108,9 @@ internal sealed record AdapterLayout
     {
         var modules = new AdapterModules(family, decoder, specs);
         var chosen = modules.Targets(config, file);
+        var (stacks, parameters) = modules.Parameters(config, file, chosen);
+        RequirePlain(config, file);
+        chosen = [.. chosen, .. parameters];
         foreach (var module in chosen)
             Require(module, PlaceOf(module), modules, config, file);
         var layers = new List<AdapterLayer>();
@@ -125,13 +128,18 @@ internal sealed record AdapterLayout
                 }
                 : layer);
         }
+        var wrapped = stacks.GroupBy(stack => stack.Module).ToDictionary(group => group.Key, group => group.ToArray());
+        foreach (var (module, own) in wrapped)
+            for (var i = 0; i < own.Length; i++)
+                layers.AddRange(own[i].Layers(name, config, own.Length - 1 - i));
         var layout = new AdapterLayout
         {
             Name = name,
             Config = config,
             Layers = layers,
             Whole = [.. Replaced(name, config, modules, file),
-                .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)])],
+                .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)],
+                    module => wrapped.TryGetValue(module, out var own) ? own.Length : 0)],
             Tokens = TokensOf(name, config, modules, decoder, file),
             Modules = modules,
             Source = source,
@@ -139,6 +147,22 @@ internal sealed record AdapterLayout
         };
         source.Check(layout);
         return layout;
+    }
+
+    /// <summary>What adapters on parameters cannot have.</summary>
+    private static void RequirePlain(AdapterConfig config, string? file)
+    {
+        if (config.TargetParameters.Count == 0)
+            return;
+        var (key, why) = config.Dropout > 0 ? ("lora_dropout", "B·A is added to the parameter itself, so that no input of A's can be dropped")
+            : config.UseDora ? ("use_dora", "a stack of matrices has no rows of its own to be measured")
+            : config.LoraBias ? ("lora_bias", "B·A is added to the parameter itself, so that B has no output")
+            : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? ("init_lora_weights",
+                "the reference implementation decomposes weights of layers alone") : (null, "");
+        if (key is not null)
+            throw new InputException($"{AdapterConfigFile.Key(file, key)} cannot be used with "
+                + AdapterConfigFile.Key(file, "target_parameters"), why,
+                fix: key == "lora_dropout" ? "set lora_dropout: 0" : $"remove {key}, or name layers instead of parameters");
     }
 
     /// <summary>What the head and the look-up of tokens cannot have.</summary>
@@ -274,7 +298,7 @@ internal sealed record AdapterLayout
     /// <summary>The biases that are trained as they are. A layer that has an adapter is wrapped, and its own parts are called
     /// <c>base_layer</c>.</summary>
     private static List<(ParameterSpec Base, ParameterSpec Own)> Biases(string name, AdapterConfig config,
-        IReadOnlyList<ParameterSpec> specs, HashSet<string> targets)
+        IReadOnlyList<ParameterSpec> specs, HashSet<string> targets, Func<string, int> wrapped)
     {
         var biases = new List<(ParameterSpec, ParameterSpec)>();
         foreach (var spec in specs.Where(spec => spec.Kind == ParameterKind.Bias && config.Bias != AdapterBias.None))
@@ -285,13 +309,20 @@ internal sealed record AdapterLayout
                     && !config.ModulesToSave.Any(saved => ModuleNames.EndsWith(module, saved))
                 select part with
                 {
-                    Published = part.IsStacked ? Prefix + module
+                    Published = part.IsStacked ? Prefix + Inside(module, wrapped)
                         : $"{Prefix}{module}{(targets.Contains(module) ? ".base_layer" : "")}.bias"
                 }];
             if (own.Length > 0)
                 biases.Add((spec, spec with { Name = $"{spec.Name}.{name}", Parts = [.. own] }));
         }
         return biases;
+    }
+
+    /// <summary>A parameter's path where its module is wrapped.</summary>
+    private static string Inside(string parameter, Func<string, int> wrapped)
+    {
+        var end = parameter.LastIndexOf('.');
+        return ExpertStack.Wrapped(parameter[..end], wrapped(parameter[..end])) + parameter[end..];
     }
 
     /// <summary>Requires that adapters over one another leave each other's work in place.</summary>

@@ -33,11 +33,15 @@ internal sealed class AdapterModules
         Specs = specs;
         _all = [.. specs.Where(spec => spec.Kind is ParameterKind.Weight or ParameterKind.Embedding && !spec.IsStacked)
             .SelectMany(spec => spec.Parts.Select(part => part.Published).Distinct().Select(name => new AdapterModule(PathOf(name), spec)))];
+        Stacks = ExpertStack.Of(specs);
         _paths = [.. specs.SelectMany(spec => spec.Parts.Select(part => part.Published[..part.Published.LastIndexOf('.')])).Distinct()];
     }
 
     /// <summary>The model's parameters, and a tied head as one: an adapter may give it values of its own.</summary>
     public IReadOnlyList<ParameterSpec> Specs { get; }
+
+    /// <summary>The parameters that hold the weights of all experts of a layer.</summary>
+    public IReadOnlyList<ExpertStack> Stacks { get; }
 
     /// <summary>The head's path.</summary>
     public string Head { get; }
@@ -82,6 +86,9 @@ internal sealed class AdapterModules
     public IReadOnlyList<AdapterModule> Targets(AdapterConfig config, string? file)
     {
         var where = AdapterConfigFile.Key(file, "target_modules");
+        if (config.TargetParameters.Count > 0 && (config.Targets ?? ModuleNames.Of(_family.AdapterTargets ?? [])) is
+            { IsAllLinear: false, Pattern: null, Names.Count: 0 })
+            return [];
         var targets = config.Targets ?? (_family.AdapterTargets is { } usual ? ModuleNames.Of(usual) : throw new InputException(
             $"{where} is missing, and {_family.ModelType} has no usual targets",
             why: "the reference implementation knows usual layers of some families only",
@@ -99,8 +106,8 @@ internal sealed class AdapterModules
         foreach (var name in targets.Names.Where(name => Specs.Any(spec => spec.IsStacked
             && ModuleNames.EndsWith(PathOf(spec.Parts[0].Published), name))))
             throw new InputException($"{where}: {name} is one tensor for all experts, and cannot have an adapter",
-                why: "an adapter belongs to a linear layer, and a tensor of many matrices is none (what target_parameters does is not built)",
-                fix: $"name other layers, such as all-linear, or [{string.Join(", ", LayerNames().Take(4))}]");
+                why: "an adapter belongs to a linear layer, and a tensor of many matrices is none",
+                fix: $"name it in {AdapterConfigFile.Key(file, "target_parameters")} instead");
         foreach (var name in targets.Names.Where(name => !_all.Any(module => ModuleNames.EndsWith(module.Path, name))))
             throw new InputException($"{where}: no layer of this {_family.ModelType} is called {name}",
                 why: "an adapter on a layer that does not exist would train nothing",
@@ -132,6 +139,45 @@ internal sealed class AdapterModules
         return chosen;
     }
 
+    /// <summary>The parameters that get an adapter by their own names, and the layers whose weights they are.</summary>
+    /// <param name="file">The file that the config is from, for messages; null for a recipe.</param>
+    /// <param name="layers">What <see cref="Targets"/> chose.</param>
+    /// <exception cref="InputException">A name means nothing, or a parameter that cannot have one.</exception>
+    public (IReadOnlyList<ExpertStack> Stacks, IReadOnlyList<AdapterModule> Layers) Parameters(AdapterConfig config, string? file,
+        IReadOnlyList<AdapterModule> layers)
+    {
+        var where = AdapterConfigFile.Key(file, "target_parameters");
+        var (stacks, own) = (new List<ExpertStack>(), new List<AdapterModule>());
+        foreach (var name in config.TargetParameters)
+        {
+            ExpertStack[] named = [.. Stacks.Where(stack => ModuleNames.EndsWith(stack.Path, name))];
+            AdapterModule[] weights = [.. _all.Where(module => ModuleNames.EndsWith(module.Path + ".weight", name) && !IsOfExpert(module))];
+            if (named.Length + weights.Length == 0)
+                throw new InputException(Specs.Any(spec => spec.Parts.Any(part => ModuleNames.EndsWith(part.Published, name)))
+                    ? $"{where}: {name} cannot have an adapter: it is no matrix by which tokens are multiplied"
+                    : $"{where}: no parameter of this {_family.ModelType} is called {name}",
+                    why: "an adapter on a parameter that does not exist would train nothing",
+                    fix: Stacks.Count == 0 ? "this model has no parameters that layers do not hold; name layers in "
+                        + AdapterConfigFile.Key(file, "target_modules")
+                        : Suggestion(name, "parameters of experts", [.. Stacks.Select(stack => stack.Path.Split('.')).Select(path =>
+                            string.Join('.', path[^Math.Min(3, path.Length)..])).Distinct()]));
+            if (weights.FirstOrDefault(module => !IsOrdinary(module)) is { } other)
+                throw new InputException($"{where}: {other.Path}.weight cannot have an adapter as a parameter",
+                    why: other.Spec.IsExact ? "its few outputs are multiplied in full precision (a router, or a score head)"
+                        : "it is a table of tokens or the head, whose adapters have forms of their own",
+                    fix: other.Spec.IsExact ? "leave it out" : $"name it in {AdapterConfigFile.Key(file, "target_modules")}");
+            stacks.AddRange(named.Except(stacks));
+            own.AddRange(weights.Except(own));
+        }
+        foreach (var module in layers)
+            if (own.Contains(module) || stacks.Any(stack => stack.Experts.Any(expert => expert.Name == module.Spec.Name)))
+                throw new InputException($"{where} and {AdapterConfigFile.Key(file, "target_modules")} both mean {module.Path}",
+                    why: "one weight would have two adapters", fix: "name it in one of the two");
+        return ([.. Stacks.Where(stacks.Contains)], [.. _all.Where(own.Contains)]);
+    }
+
+    private static bool IsOfExpert(AdapterModule module) => module.Spec.Name.Contains(".experts.", StringComparison.Ordinal);
+
     /// <summary>Requires that everything that a recipe says of a new adapter means something; in published configs such words do no
     /// harm.</summary>
     /// <param name="layout">The adapter that the config led to.</param>
@@ -157,6 +203,12 @@ internal sealed class AdapterModules
             throw new InputException($"bias is {AdapterConfigFile.Word(config.Bias)}, but "
                 + (config.Bias == AdapterBias.All ? "this model has no biases" : "no layer with an adapter has a bias in this model"),
                 why: "nothing would be trained by it", fix: "remove bias, or set it to none");
+        if (config.TargetParameters.Count > 0 && (config.Layers.Count > 0 || config.Excluded is not null)
+            && Targets(config, null).Count == 0)
+            throw new InputException($"{(config.Layers.Count > 0 ? "layers_to_transform" : "exclude_modules")} is given, but only "
+                + "lora_target_parameters names what gets an adapter",
+                why: "as in the reference implementation it chooses among layers, not among parameters, which are those of all layers",
+                fix: "remove it, or name parameters by longer ends of their paths, such as layers.0.mlp.experts.down_proj");
         foreach (var number in config.Layers.Where(number => number >= _config.Layers))
             throw new InputException($"layers_to_transform: there is no layer {number}",
                 fix: $"this model's layers are 0 to {_config.Layers - 1}");

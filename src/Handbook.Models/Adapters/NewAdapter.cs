@@ -55,13 +55,16 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
                 continue;
             }
             var own = down.Narrow(0, target.RankStart, target.Rank);
-            var name = layer.Down.Parts[i].Published;
+            var name = Own(layer.Down.Parts[i].Published, layer.Down.Parts[i].PublishedStart);
             own.CopyFrom(init == AdapterInit.Gaussian ? Normal(name, own, 1.0 / target.Rank) : Uniform(name, own,
                 1 / Math.Sqrt(own.Size(1))));
             if (init == AdapterInit.Random)
-                up.CopyFrom(Uniform(target.Up.Parts[0].Published, up, 1 / Math.Sqrt(target.Rank)));
+                up.CopyFrom(Uniform(Own(target.Up.Parts[0].Published, target.Up.Parts[0].ColumnStart), up, 1 / Math.Sqrt(target.Rank)));
         }
     }
+
+    /// <summary>A name of its own for each expert whose matrices lie in one tensor.</summary>
+    private static string Own(string published, long place) => place == 0 ? published : $"{published}:{place}";
 
     /// <summary>What the weight begins with goes into the adapter, and out of the weight.</summary>
     private static void Decompose(AdapterLayout layout, AdapterLayer layer, AdapterLayer start, ModelParameters parameters)

@@ -28,6 +28,10 @@ public sealed record AdapterOptions
     /// <c>all-linear</c>; null takes the usual ones of the family.</summary>
     public IReadOnlyList<string>? LoraTargetModules { get; init; }
 
+    /// <summary>Parameters that get an adapter by the ends of their names: those that hold the weights of all experts, such as
+    /// <c>mlp.experts.gate_up_proj</c> and <c>mlp.experts.down_proj</c>; needs <c>lora_dropout: 0</c>. null for none.</summary>
+    public IReadOnlyList<string>? LoraTargetParameters { get; init; }
+
     /// <summary>Layers that get none although <c>lora_target_modules</c> means them.</summary>
     public IReadOnlyList<string>? ExcludeModules { get; init; }
 
@@ -105,6 +109,10 @@ public sealed record AdapterOptions
                 fix: "set lora_alpha: 32");
         if (LoraDropout is < 0 or >= 1)
             report.Error("lora_dropout", $"is {LoraDropout}, but must be from 0 to below 1", fix: "set lora_dropout: 0.05");
+        if (UsePeft && AdapterNameOrPath is null && LoraDropout > 0 && LoraTargetParameters is { Count: > 0 })
+            report.Error("lora_dropout", $"is {LoraDropout}, but adapters on parameters have none",
+                why: "lora_target_parameters adds B·A to the parameter itself, so that no input of A's can be dropped",
+                fix: "set lora_dropout: 0");
         if (LoraplusLrRatio is <= 0)
             report.Error("loraplus_lr_ratio", $"is {LoraplusLrRatio}, but must be above 0", fix: "set loraplus_lr_ratio: 16");
         foreach (var layer in LayersToTransform ?? [])
@@ -158,6 +166,7 @@ public sealed record AdapterOptions
         // A list of one word is that word: TRL hands it on as a regular expression.
         Targets = LoraTargetModules is null ? null : LoraTargetModules is [var word] && !IsName(word) ? ModuleNames.Of(word)
             : ModuleNames.Of(LoraTargetModules),
+        TargetParameters = [.. LoraTargetParameters ?? []],
         Excluded = ExcludeModules is null ? null : ModuleNames.Of(ExcludeModules),
         Layers = [.. (LayersToTransform ?? []).Select(layer => (int)layer)],
         LayersPattern = [.. LayersPattern ?? []],

@@ -31,9 +31,6 @@ internal static class OtherKeys
 
     private static IEnumerable<RecipeKey> Adapters() =>
     [
-        .. Group("Adapters",
-            NotBuilt<IReadOnlyList<string>>("lora_target_parameters",
-            "experts are layers here, each by its own name: lora_target_modules names them, such as w1 or gate_proj")),
         .. Group("Quantised weights",
             NoEffect<string>("bnb_4bit_quant_storage",
             "codes are kept two in a byte; the container matters to sharded training in Python alone")),

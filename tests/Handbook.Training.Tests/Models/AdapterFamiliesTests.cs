@@ -17,7 +17,8 @@ public sealed class AdapterFamiliesTests
     private const int Rank = 8;
 
     private static readonly string[] s_kinds = ["all-linear", "named", "dora", "biased", "patterns", "layer", "pissa", "olora", "gaussian",
-        "saved", "saved-head", "saved-as-one", "all-biases", "own-biases", "named-dora", "tokens"];
+        "saved", "saved-head", "saved-as-one", "all-biases", "own-biases", "named-dora", "tokens", "parameters", "parameters-and-layers",
+        "one-parameter", "parameters-and-biases"];
 
     public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(f => Path.GetFileName(f)!)];
 
@@ -177,19 +178,51 @@ public sealed class AdapterFamiliesTests
         /// <summary>Whether a model can have an adapter of a kind: some have no biases.</summary>
         public bool Has(string kind) => kind is "pissa" or "olora"
             ? Linear.All(module => _shapes[module + ".weight"].Min() >= 4)      // a gate of one output has no four singular vectors
-            : !kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any();
+            : (!kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any())
+                && (!kind.Contains("parameter", StringComparison.Ordinal) || Stacks.Any());
+
+        /// <summary>The tensors that hold all experts of a layer as transformers 5 has them, by the module and the name in it; [E, in, out], in the
+        /// order in which a module makes them.</summary>
+        private IEnumerable<(string Module, string Name, long Experts, long Inputs, long Outputs)> Stacks
+        {
+            get
+            {
+                foreach (var (name, shape) in _shapes.OrderBy(pair => !pair.Key.Contains("gate_up", StringComparison.Ordinal)))
+                    if (shape.Length == 3)
+                        yield return name.EndsWith(".weight", StringComparison.Ordinal)
+                            ? (name[..^".weight".Length], "weight", shape[0], shape[2], shape[1])
+                            : (name[..name.LastIndexOf('.')], Last(name), shape[0], shape[1], shape[2]);
+                foreach (var (name, shape) in _shapes.Where(pair => pair.Key.Contains(".experts.0.", StringComparison.Ordinal))
+                    .OrderBy(pair => pair.Key.EndsWith("down_proj.weight", StringComparison.Ordinal) || pair.Key.EndsWith("w2.weight", StringComparison.Ordinal)))
+                {
+                    var module = name[..name.IndexOf(".0.", name.IndexOf(".experts.", StringComparison.Ordinal), StringComparison.Ordinal)];
+                    var experts = _shapes.Keys.Count(other => other.StartsWith(module + ".", StringComparison.Ordinal)) / 3;
+                    var held = module.Replace("block_sparse_moe", "mlp", StringComparison.Ordinal);
+                    if (Last(name[..^".weight".Length]) is "gate_proj" or "w1")
+                        yield return (held, "gate_up_proj", experts, shape[1], 2 * shape[0]);
+                    else if (Last(name[..^".weight".Length]) is "down_proj" or "w2")
+                        yield return (held, "down_proj", experts, shape[1], shape[0]);
+                }
+            }
+        }
+
+        /// <summary>The names of parameters that get an adapter.</summary>
+        private ValueList<string> Parameters(string kind) => !kind.Contains("parameter", StringComparison.Ordinal) ? []
+            : [.. Stacks.Select(stack => $"{Last(stack.Module)}.{stack.Name}").Distinct().Take(kind == "one-parameter" ? 1 : 2)];
 
         /// <summary>Those of layers, and those of all experts in one tensor.</summary>
         private IEnumerable<string> Biases(string kind) => _shapes.Keys.Where(name => name.EndsWith(".bias", StringComparison.Ordinal)
-            && _shapes[name].Length == 1 && (kind == "all-biases" || Targeted(kind).Contains(name[..^".bias".Length]))
-            || IsStacked(name) && kind == "all-biases");
+            && _shapes[name].Length == 1 && (kind is "all-biases" or "parameters-and-biases" || Targeted(kind).Contains(name[..^".bias".Length]))
+            || IsStacked(name) && (kind is "all-biases" or "parameters-and-biases"));
 
         private static bool IsStacked(string bias) => bias.EndsWith("_bias", StringComparison.Ordinal)
             && bias.Contains(".experts.", StringComparison.Ordinal);
 
         /// <summary>What has an adapter. Of the last kind some of the layers that are multiplied together, not all.</summary>
         private IEnumerable<string> Targeted(string kind) => kind == "own-biases"
-            ? Linear.Where(module => Last(module) != "k_proj" && !module.Contains(".1.", StringComparison.Ordinal)) : Linear;
+            ? Linear.Where(module => Last(module) != "k_proj" && !module.Contains(".1.", StringComparison.Ordinal))
+            : kind == "parameters-and-layers" ? Linear.Where(module => Last(module) is "q_proj" or "o_proj")
+            : kind.Contains("parameter", StringComparison.Ordinal) ? [] : Linear;
 
         public AdapterConfig Adapter(string kind)
         {
@@ -215,6 +248,15 @@ public sealed class AdapterFamiliesTests
                 "saved" => all with { ModulesToSave = [_names.Head, Last(_names.Embedding), _names.Norm] },
                 "saved-head" => all with { ModulesToSave = [_names.Head] },
                 "saved-as-one" => all with { ModulesToSave = [_tied ? _names.Head : Last(_names.Embedding)], TieWeights = true },
+                "parameters" => all with
+                {
+                    Targets = ModuleNames.Of([]),
+                    TargetParameters = Parameters(kind),
+                    RankPattern = new Dictionary<string, double> { [Parameters(kind)[0]] = 3 },
+                },
+                "one-parameter" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind), UseRslora = true },
+                "parameters-and-biases" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind), Bias = AdapterBias.All },
+                "parameters-and-layers" => all with { Targets = ModuleNames.Of(["q_proj", "o_proj"]), TargetParameters = Parameters(kind) },
                 "tokens" => all with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [5, 1] } },
                 _ => all,
             };
@@ -261,9 +303,20 @@ public sealed class AdapterFamiliesTests
                         Add(_names.Head + ".base_layer.bias", bias);
                 }
             }
+            var wrapped = Stacks.Where(stack => adapter.TargetParameters.Contains($"{Last(stack.Module)}.{stack.Name}")).ToArray();
+            for (var i = 0; i < wrapped.Length; i++)
+            {
+                var (module, _, experts, inputs, outputs) = wrapped[i];
+                module += string.Concat(wrapped[(i + 1)..].Where(later => later.Module == module).Select(_ => ".base_layer"));
+                var rank = adapter.RankPattern.Count > 0 && $"{Last(wrapped[i].Module)}.{wrapped[i].Name}" == adapter.TargetParameters[0] ? 3 : Rank;
+                Add(module + ".lora_A.weight", rank * experts, inputs);
+                Add(module + ".lora_B.weight", outputs, rank * experts);
+            }
             if (kind.EndsWith("biases", StringComparison.Ordinal))
                 foreach (var bias in Biases(kind))
-                    Add(IsStacked(bias) ? bias : bias[..^".bias".Length]
+                    Add(IsStacked(bias) && adapter.TargetParameters.Count > 0
+                        ? bias.Replace(".experts.", ".experts.base_layer.base_layer.", StringComparison.Ordinal)
+                        : IsStacked(bias) ? bias : bias[..^".bias".Length]
                         + (Targeted(kind).Contains(bias[..^".bias".Length]) ? ".base_layer" : "") + ".bias", _shapes[bias]);
             if (kind == "tokens")
                 Add(_names.Embedding + ".token_adapter.trainable_tokens_delta", 2, _shapes[_names.Embedding + ".weight"][1]);

@@ -45,7 +45,7 @@ public sealed class AdapterWrongUseTests : IDisposable
     [InlineData("""{"alpha_pattern": 3}""", "alpha_pattern is 3")]
     [InlineData("""{"trainable_token_indices": {"embed_tokens": ["a"]}}""", "trainable_token_indices has \"a\"")]
     [InlineData("""{"use_qalora": true}""", "use_qalora asks for adapters over groups of inputs, which is not built")]
-    [InlineData("""{"target_parameters": ["mlp.experts.gate_up_proj"]}""", "target_parameters asks for adapters on one tensor of all experts")]
+    [InlineData("""{"target_parameters": [1]}""", "target_parameters has 1, but must be a name, or a list of names")]
     [InlineData("""{"task_type": "TOKEN_CLS"}""", "task_type is TOKEN_CLS, an adapter of a model that labels tokens, and only CAUSAL_LM")]
     [InlineData("""{"task_type": "SEQ_2_SEQ_LM"}""", "task_type is SEQ_2_SEQ_LM, an adapter of an encoder with a decoder")]
     [InlineData("""{"task_type": "QUESTION_ANS"}""", "task_type is QUESTION_ANS")]
