@@ -32,6 +32,37 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     }
 
     [Fact]
+    public void An_adapter_on_parameters_of_experts_is_trained_over_numbers_and_merged()
+    {
+        folders.Handbook.Write("experts.json", """
+            {"model_type": "gpt_oss", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+             "num_key_value_heads": 1, "head_dim": 16, "num_local_experts": 4, "num_experts_per_tok": 2, "initializer_range": 0.4}
+            """);
+        SmallModel.Succeed(Run("init", "--config", "experts.json", "--tokenizer", "tok", "--output", "experts", "--seed", "3"));
+        string[] keys = ["--model_name_or_path=experts", "--lora_target_modules=[]",
+            "--lora_target_parameters=[mlp.experts.gate_up_proj, mlp.experts.down_proj]", "--lora_dropout=0", "--load_in_4bit=true", "--output_dir=on-experts"];
+        var run = SmallModel.Succeed(Run(["cpt", "recipe.yaml", .. keys]));
+        Assert.Matches(@"experts that are published as one tensor stay numbers, as in the Python library, whose nf4 is for linear layers: 98\.\d kB of \d+ kB",
+            run.Error.ReplaceLineEndings(" "));
+        using (var saved = WeightFiles.Open(folders.At("on-experts", "adapter_model.safetensors")))
+            Assert.Equal(["base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight [16, 32]",
+                "base_model.model.model.layers.0.mlp.experts.base_layer.lora_B.weight [64, 16]",
+                "base_model.model.model.layers.0.mlp.experts.lora_A.weight [16, 32]",
+                "base_model.model.model.layers.0.mlp.experts.lora_B.weight [32, 16]"],
+                saved.Names.Where(name => name.Contains(".0.", StringComparison.Ordinal)).Select(name => $"{name} {saved.Info(name).Shape}")
+                    .Order(StringComparer.Ordinal));
+        var config = JsonNode.Parse(File.ReadAllText(folders.At("on-experts", "adapter_config.json")))!;
+        Assert.Equal("""["mlp.experts.gate_up_proj","mlp.experts.down_proj"]""", config["target_parameters"]!.ToJsonString());
+        Assert.Equal("[]", config["target_modules"]!.ToJsonString());
+        var output = folders.New("merged");
+        Assert.Contains("4 layers changed", SmallModel.Succeed(Run("merge", "on-experts", "--out", output)).Output);
+        string[] question = ["the sun and", "--raw", "--max-new-tokens", "12"];
+        var answer = SmallModel.Succeed(Run(["generate", output, .. question])).Output;
+        Assert.Equal(answer, SmallModel.Succeed(Run(["generate", "on-experts", .. question])).Output);
+        Assert.NotEqual(answer, SmallModel.Succeed(Run(["generate", "experts", .. question])).Output);
+    }
+
+    [Fact]
     public void The_layout_is_the_bases()
     {
         var output = folders.New("merged");

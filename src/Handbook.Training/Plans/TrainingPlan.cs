@@ -239,6 +239,11 @@ internal sealed record TrainingPlan
             .FirstOrDefault(format => format is not null) is { } kept && kept != asked.Format)
             _notes.Add($"{(Run.Quantisation.LoadIn4Bit ? "load_in_4bit" : "load_in_8bit")} asks for {asked.Format}, but {Source.Folder} holds "
                 + $"codes already ({kept}): these are used as they are");
+        if (Run.Quantisation.Quantisation(compute) is { } codes && Parameters.Rules.Where(rule => rule.Adapter is null
+            && rule is { Spec: { IsStacked: true, Kind: ParameterKind.Weight }, Quantisation: null }).ToArray() is { Length: > 0 } stacked)
+            _notes.Add($"experts that are published as one tensor stay numbers, as in the Python library, whose {codes.Format} is for linear layers: "
+                + $"{Size.Of(stacked.Sum(rule => rule.Spec.Count * rule.Type.Size))} of {Size.Of(Parameters.Rules.Where(rule => rule.Adapter is null)
+                    .Sum(rule => rule.Quantisation is null ? rule.Spec.Count * rule.Type.Size : rule.ResidentBytes))}");
         if (Parameters.Adapters.Count > 0)
             _notes.Add(AdapterNote());
         _notes.AddRange(AdapterChain.NotesOfOtherForm(AdapterPlan.ReferenceFolders(Run, Source), AdapterChain.KeptAs(Parameters)));

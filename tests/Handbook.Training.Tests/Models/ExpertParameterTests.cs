@@ -6,6 +6,8 @@ using Handbook.Models.Files;
 using Handbook.Testing;
 using Handbook.Torch;
 using Handbook.Torch.Fused;
+using Handbook.Training.Checkpoints;
+using Handbook.Training.Tests.Contract;
 
 namespace Handbook.Training.Tests.Models;
 
@@ -97,6 +99,20 @@ public sealed class ExpertParameterTests
         Assert.True(checkedOnes > 10, "few numbers had a gradient");
     }
 
+    [Theory, InlineData("gpt_oss"), InlineData("granitemoe"), InlineData("mixtral")]
+    public void Runs_go_on_with_the_same_bits_and_two_processes_that_share_out_everything_train_as_one(string name)
+    {
+        var adapter = (name == "granitemoe" ? Granite : Both) with { Init = AdapterInit.Default, Targets = ModuleNames.Of((string[])["o_proj"]) };
+        var options = new TrainingOptions { OutputDir = "", LearningRate = 0.02, PerDeviceTrainBatchSize = 4, MaxSteps = 3, SaveSteps = new(1), ZeroStage = 3 };
+        using TemporaryFolder alone = new(), resumed = new(), shared = new();
+        var expected = LoopRun.Run(alone.Path, options, own: adapter, dtype: DType.Float64, network: name);
+        var middle = CheckpointFolder.Open(Path.Combine(alone.Path, "checkpoint-2"));
+        Assert.Equal(expected, LoopRun.Run(resumed.Path, options, middle, own: adapter, dtype: DType.Float64, network: name, seed: 7));
+        foreach (var weights in WorkerPair.Run(2, its => LoopRun.Run(shared.Path, options with { SaveStrategy = SaveStrategy.No }, own: adapter,
+            dtype: DType.Float64, network: name, workers: its)))
+            Assert.All(expected.Zip(weights), pair => Assert.Equal(pair.First, pair.Second, 1e-9));
+    }
+
     [Fact]
     public void What_parameters_cannot_have_is_refused_by_name()
     {
@@ -117,7 +133,7 @@ public sealed class ExpertParameterTests
 
         static void Refused(AdapterConfig config, string what, string fix)
         {
-            var tiny = Contract.Tiny.Config("mixtral");
+            var tiny = Tiny.Config("mixtral");
             var error = Assert.Throws<InputException>(() => AdapterLayout.Of("default", config, tiny.Family, tiny.Decoder,
                 tiny.Family.Parameters(tiny.Decoder, fused: true), new NewAdapter(1), file: null, trained: true));
             Assert.Contains(what, error.What, StringComparison.Ordinal);
