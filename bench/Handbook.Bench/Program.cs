@@ -6,7 +6,8 @@ using Handbook.Torch;
 const string Help = """
     usage: handbook-bench COMMAND
 
-      run [--quick] [--only NAME]         everything, or the rows whose names hold NAME, beside the peers: a table, and bench/results/latest.json
+      run [--quick] [--only NAME]         everything, or the rows whose names hold NAME, beside the peers: a table, and
+                                          bench/results/latest.json
       step SHAPE DTYPE STEPS [LENGTHS]    our training step, one JSON object
       memory SHAPE DTYPE OPTIM STEPS [LIMIT]
                                           steps with an optimiser, in LIMIT bytes of memory besides files, one JSON object
@@ -15,8 +16,8 @@ const string Help = """
       dpo SHAPE DTYPE PAIRS [separate]    an epoch of DPO on pairs of these lengths, reference pass included, one JSON object
       sample SHAPE DTYPE                  sampling sixteen rows at a time, one JSON object
       product SHAPE                       the float32 products of a step beside those of libtorch's BLAS, one JSON object
-      family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, the share of the rate of products, and GFLOP of products in a
-                                          second of one core
+      family KIND DTYPE STEPS             steps of one kind of layer: tokens/s, the share of the rate of products, and GFLOP of
+                                          products in a second of one core
       rank SHAPE DTYPE STEPS STAGE        as one of the processes that RANK and WORLD_SIZE name, one JSON object
       tokenize TOKENIZER CORPUS           our tokenizer on one thread, one JSON object
 

@@ -24,7 +24,8 @@ internal static unsafe class PartCopy
             fixed (byte* staged = new byte[part.Rows * columns * from.Size])
             {
                 for (var r = 0L; r < part.Rows; r++)
-                    Transpose(source + Place(part, r) * from.Size, 0, part.ColumnStep, staged + r * columns * from.Size, 0, 1, 1, columns, from.Size);
+                    Transpose(source + Place(part, r) * from.Size, 0, part.ColumnStep, staged + r * columns * from.Size, 0, 1, 1, columns,
+                        from.Size);
                 Convert(staged, from, target, dtype, part.Rows * columns);
             }
             return;
@@ -65,7 +66,8 @@ internal static unsafe class PartCopy
             {
                 Convert(source, from, staged, dtype, part.Rows * columns);
                 for (var r = 0L; r < part.Rows; r++)
-                    Transpose(staged + r * columns * dtype.Size, 0, 1, target + Place(part, r) * dtype.Size, 0, part.ColumnStep, 1, columns, dtype.Size);
+                    Transpose(staged + r * columns * dtype.Size, 0, 1, target + Place(part, r) * dtype.Size, 0, part.ColumnStep, 1,
+                        columns, dtype.Size);
             }
             return;
         }
@@ -92,7 +94,8 @@ internal static unsafe class PartCopy
     }
 
     /// <summary>The first element of one of our rows in a published matrix whose columns take turns.</summary>
-    private static long Place(ParameterPart part, long row) => (part.PublishedStart + row * part.Step) * part.MatrixShape[1] + part.ColumnStart;
+    private static long Place(ParameterPart part, long row) => (part.PublishedStart + row * part.Step) * part.MatrixShape[1]
+        + part.ColumnStart;
 
     /// <summary>destination[j, i] = source[i, j] for i &lt; count, j &lt; length; the strides of i and j count elements.</summary>
     private static void Transpose(byte* source, long si, long sj, byte* destination, long di, long dj, int count, long length, int size)

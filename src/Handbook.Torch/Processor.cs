@@ -66,8 +66,8 @@ internal static class Processor
         _ => System.Runtime.Intrinsics.Arm.AdvSimd.IsSupported ? "NEON" : "no vector unit known",
     } + (Forced is null ? "" : $" ({Variable}={Environment.GetEnvironmentVariable(Variable)})");
 
-    /// <summary>Whether products of bfloat16 are the processor's own; else they are widened to float32. Where a path is forced that has them, they
-    /// are.</summary>
+    /// <summary>Whether products of bfloat16 are the processor's own; else they are widened to float32. Where a path is forced that has
+    /// them, they are.</summary>
     public static bool MultipliesBFloat16 => OwnBFloat16.Value;
 
     /// <summary>Whether bfloat16 is multiplied in tiles (AMX), by libtorch: many times as fast as in vectors.</summary>
@@ -75,9 +75,10 @@ internal static class Processor
 
     /// <summary>Whether a processor's own product of bfloat16 is faster than a widened one.</summary>
     /// <remarks>VDPBF16PS makes four operations of each element of a register, fused multiply-add in float32 two. AMD starts one a cycle of
-    /// either (Zen 4: 419 and 210 GFLOP/s measured on two cores). Intel starts two of the second in a cycle, but one of the first in two (89
-    /// and 179 GFLOP/s measured on one core); there only tiles (AMX) are faster, which a virtual machine may lack.</remarks>
-    internal static bool IsFasterInBFloat16(IReadOnlySet<string> flags, string vendor) => vendor != "GenuineIntel" || flags.Contains(AmxFlag);
+    /// either (Zen 4: 419 and 210 GFLOP/s measured on two cores). Intel starts two of the second in a cycle, but one of the first in two
+    /// (89 and 179 GFLOP/s measured on one core); there only tiles (AMX) are faster, which a virtual machine may lack.</remarks>
+    internal static bool IsFasterInBFloat16(IReadOnlySet<string> flags, string vendor) => vendor != "GenuineIntel"
+        || flags.Contains(AmxFlag);
 
     /// <summary>The path that a value of <c>HANDBOOK_CPU</c> names, on a processor whose best is <paramref name="best"/>.</summary>
     internal static ProcessorPath Parse(string asked, ProcessorPath best)
@@ -141,7 +142,8 @@ internal static class Processor
         return flags.Contains("avx512_bf16") ? ProcessorPath.BFloat16 : ProcessorPath.Avx512;
     }
 
-    private static HashSet<string> Flags() => [.. (Line("flags") ?? Line("Features") ?? "").Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+    private static HashSet<string> Flags() => [.. (Line("flags") ?? Line("Features") ?? "").Split(' ',
+        StringSplitOptions.RemoveEmptyEntries)];
 
     private static string Vendor() => Line("vendor_id") ?? "";
 

@@ -40,10 +40,11 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
             """);
         SmallModel.Succeed(Run("init", "--config", "experts.json", "--tokenizer", "tok", "--output", "experts", "--seed", "3"));
         string[] keys = ["--model_name_or_path=experts", "--lora_target_modules=[]",
-            "--lora_target_parameters=[mlp.experts.gate_up_proj, mlp.experts.down_proj]", "--lora_dropout=0", "--load_in_4bit=true", "--output_dir=on-experts"];
+            "--lora_target_parameters=[mlp.experts.gate_up_proj, mlp.experts.down_proj]", "--lora_dropout=0", "--load_in_4bit=true",
+                "--output_dir=on-experts"];
         var run = SmallModel.Succeed(Run(["cpt", "recipe.yaml", .. keys]));
-        Assert.Matches(@"experts that are published as one tensor stay numbers, as in the Python library, whose nf4 is for linear layers: 98\.\d kB of \d+ kB",
-            run.Error.ReplaceLineEndings(" "));
+        Assert.Matches("experts that are published as one tensor stay numbers, as in the Python library, whose nf4 is for linear layers: "
+            + @"98\.\d kB of \d+ kB", run.Error.ReplaceLineEndings(" "));
         using (var saved = WeightFiles.Open(folders.At("on-experts", "adapter_model.safetensors")))
             Assert.Equal(["base_model.model.model.layers.0.mlp.experts.base_layer.lora_A.weight [16, 32]",
                 "base_model.model.model.layers.0.mlp.experts.base_layer.lora_B.weight [64, 16]",

@@ -50,7 +50,8 @@ public sealed unsafe class ProcessorTests
         }
     }
 
-    [Theory, InlineData("AuthenticAMD", true), InlineData("GenuineIntel", false), InlineData("GenuineIntel", true, "amx_bf16"), InlineData("", true)]
+    [Theory, InlineData("AuthenticAMD", true), InlineData("GenuineIntel", false), InlineData("GenuineIntel", true, "amx_bf16"),
+        InlineData("", true)]
     public void Own_products_of_bfloat16_are_used_where_they_are_faster(string vendor, bool faster, params string[] flags) =>
         Assert.Equal(faster, Processor.IsFasterInBFloat16(new HashSet<string>(["avx512_bf16", .. flags]), vendor));
 }

@@ -154,7 +154,8 @@ internal sealed record AdapterLayout
     {
         if (config.TargetParameters.Count == 0)
             return;
-        var (key, why) = config.Dropout > 0 ? ("lora_dropout", "B·A is added to the parameter itself, so that no input of A's can be dropped")
+        var (key, why) = config.Dropout > 0 ? ("lora_dropout",
+            "B·A is added to the parameter itself, so that no input of A's can be dropped")
             : config.UseDora ? ("use_dora", "a stack of matrices has no rows of its own to be measured")
             : config.LoraBias ? ("lora_bias", "B·A is added to the parameter itself, so that B has no output")
             : config.Init is AdapterInit.Pissa or AdapterInit.Olora ? ("init_lora_weights",

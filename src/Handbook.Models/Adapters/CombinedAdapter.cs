@@ -55,7 +55,8 @@ internal sealed class CombinedAdapter
     private void RequirePlain(string folder, AdapterConfig config, IEnumerable<string> names)
     {
         if (config.TargetParameters.Count > 0)
-            throw new InputException($"{folder}: the adapter is on parameters (target_parameters), and {_method.Name} combines those of layers",
+            throw new InputException($"{folder}: the adapter is on parameters (target_parameters), and {_method.Name} combines those of "
+                + "layers",
                 why: "A and B of all experts lie in two tensors, whose ranks cannot be put beside one another as they are",
                 fix: "merge one with handbook merge and train the other on the result");
         foreach (var name in names)

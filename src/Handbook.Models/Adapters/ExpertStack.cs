@@ -2,8 +2,8 @@ namespace Handbook.Models.Adapters;
 
 /// <summary>A parameter of a published network that holds the matrices of all experts of a layer.</summary>
 /// <remarks>
-/// PEFT wraps the module that holds it, once for each of its parameters that has an adapter, the one that the module made first innermost. In its
-/// files the matrices of all experts are two, with E experts, rank r and expert e:
+/// PEFT wraps the module that holds it, once for each of its parameters that has an adapter, the one that the module made first innermost.
+/// In its files the matrices of all experts are two, with E experts, rank r and expert e:
 /// <code>
 /// A_e = lora_A[e·r … e·r + r − 1, :]        lora_A [E·r, in]
 /// B_e = lora_B[:, e], lora_B[:, E + e], …       lora_B [out, r·E]
@@ -50,8 +50,8 @@ internal sealed record ExpertStack(string Path, IReadOnlyList<ParameterSpec> Exp
                 [new(published + ".lora_A.weight", [(long)count * rank, inputs], (long)e * rank, 0, rank, false)], ParameterKind.Weight, 0);
             // experts of their own stand in the stack as in ours
             var up = new ParameterSpec(own + ".lora_B.0", [rows, rank], [.. spec.Parts.Select(part => new ParameterPart(
-                published + ".lora_B.weight", [rows, (long)count * rank], spec.IsStacked ? part.PublishedStart : part.Start, part.Start, part.Rows,
-                false)
+                published + ".lora_B.weight", [rows, (long)count * rank], spec.IsStacked ? part.PublishedStart : part.Start, part.Start,
+                part.Rows, false)
             {
                 Step = part.Step,
                 ColumnStart = e,

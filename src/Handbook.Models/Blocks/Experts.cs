@@ -9,8 +9,8 @@ namespace Handbook.Models.Blocks;
 /// y = Σ over the K best e of  w_e · expert_e(x)  + g · shared(x)
 /// w from x · W_rᵀ (+ b) as <see cref="RouterRule"/> says,  g = σ( x · w_gᵀ ), or 1 where there is no such gate
 /// </code>
-/// Each expert is a feed-forward layer, <see cref="FeedForward"/>, over its own tokens; all of them compute side by side. The router's product has
-/// the master's precision: where two experts are nearly even, a rounded logit would send the token elsewhere.
+/// Each expert is a feed-forward layer, <see cref="FeedForward"/>, over its own tokens; all of them compute side by side. The router's
+/// product has the master's precision: where two experts are nearly even, a rounded logit would send the token elsewhere.
 /// </remarks>
 internal sealed class Experts
 {

@@ -126,7 +126,8 @@ internal sealed class AdapterWork
         return y;
     }
 
-    /// <summary>Gives the adapters their gradients; <paramref name="dy"/> becomes the gradient of the product with the weight itself.</summary>
+    /// <summary>Gives the adapters their gradients; <paramref name="dy"/> becomes the gradient of the product with the weight
+    /// itself.</summary>
     /// <returns>Of each adapter the gradient of A·d(x); [N, R].</returns>
     public Tensor[] Share(Tensor x, Tensor dy)
     {

@@ -90,8 +90,8 @@ internal sealed class GroupedLinear : AutogradNode
             }
         if (_adapters.Any(adapter => adapter is { Scales: true }))
             dy = dy.Clone();
-        var lows = _adapters.Select((adapter, e) => adapter?.Share(GroupedProduct.Rows(_x!, _routing, e), GroupedProduct.Rows(dy, _routing, e)))
-            .ToArray();
+        var lows = _adapters.Select((adapter, e) => adapter?.Share(GroupedProduct.Rows(_x!, _routing, e),
+            GroupedProduct.Rows(dy, _routing, e))).ToArray();
         if (_x is not null)
             GroupedProduct.AddToGradients(dy, _x, _routing, _weights);
         Tensor? dx = null;

@@ -56,7 +56,8 @@ internal static unsafe class GroupedProduct
                 continue;
             using var scope = TensorScope.Enter();
             var sum = weights[e].Gradient!;
-            if (!x.Device.IsCpu || sum.DType != DType.Float32 || sum.Stride(1) != 1 || !GroupedProductKernel.Suits(dy.DType, x.DType, sum.DType))
+            if (!x.Device.IsCpu || sum.DType != DType.Float32 || sum.Stride(1) != 1 || !GroupedProductKernel.Suits(dy.DType, x.DType,
+                sum.DType))
             {
                 weights[e].AddProduct(Rows(dy, routing, e).T(), Rows(x, routing, e));
                 continue;
@@ -96,7 +97,8 @@ internal static unsafe class GroupedProduct
         {
             if (routing.Count[e] == 0)
                 continue;
-            if (!left.Device.IsCpu || weights[e].Matrix is not { } weight || !GroupedProductKernel.Suits(left.DType, weight.DType, result.DType))
+            if (!left.Device.IsCpu || weights[e].Matrix is not { } weight || !GroupedProductKernel.Suits(left.DType, weight.DType,
+                result.DType))
             {
                 using var scope = TensorScope.Enter();
                 alone(e, Rows(left, routing, e), Rows(result, routing, e));

@@ -151,7 +151,8 @@ internal static unsafe class BlockedProductKernel
         private void Block(int firstRow, int lastRow, int term, int from, int to, float* block, float* copy)
         {
             var (height, depth) = (ProductTiles.Rows, Math.Min(_depth, _job.Terms - term));
-            ProductPanels.Copy((TRight*)_job.Right + term * _job.RightTerm + from * _job.RightColumn, _job.RightTerm, _job.RightColumn, depth,
+            ProductPanels.Copy((TRight*)_job.Right + term * _job.RightTerm + from * _job.RightColumn, _job.RightTerm, _job.RightColumn,
+                depth,
                 to - from, ProductTiles.Columns, block);
             var rest = stackalloc float[ProductTiles.Elements];
             for (var i = firstRow; i < lastRow; i += RowsOfCopy)
@@ -173,7 +174,8 @@ internal static unsafe class BlockedProductKernel
         }
 
         /// <summary>One tile's rows of a block.</summary>
-        private void Tiles(float* p, nint row, nint step, int rows, float* block, int columns, int depth, float* result, bool add, float* rest)
+        private void Tiles(float* p, nint row, nint step, int rows, float* block, int columns, int depth, float* result, bool add,
+            float* rest)
         {
             var width = ProductTiles.Columns;
             var whole = rows == ProductTiles.Rows ? columns / width : 0;

@@ -40,7 +40,8 @@ internal static unsafe class ElementwiseKernel
         where TFrom : unmanaged where TTo : unmanaged =>
         Rows(source, sourceStride, target, targetStride, rows, width, rows, offsets).Invoke(0);
 
-    private static RowsBody<TFrom, TTo> Rows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows, int width,
+    private static RowsBody<TFrom, TTo> Rows<TFrom, TTo>(TFrom* source, long sourceStride, TTo* target, long targetStride, int rows,
+        int width,
         int perPiece, float* offsets) where TFrom : unmanaged where TTo : unmanaged => new()
         {
             Source = source,

@@ -4,8 +4,8 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Rows of tokens to where those of each expert stand behind one another, and back: copies and weighted sums.</summary>
 /// <remarks>
-/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of the sorted rows. float and <see cref="BFloat16"/> are summed in
-/// float32, in the order of a token's choices.
+/// Choice c of token t is one of t·K … t·K + K − 1 and means row <c>row[c]</c> of the sorted rows. float and <see cref="BFloat16"/> are
+/// summed in float32, in the order of a token's choices.
 /// </remarks>
 internal static unsafe class ExpertKernel
 {

@@ -4,10 +4,11 @@ namespace Handbook.Torch.Kernels;
 
 /// <summary>Many products side by side, as the experts of a layer make them: threads share them out by their work.</summary>
 /// <remarks>
-/// A library shares every product out over all threads and lets them wait for one another after each. Small products spend most of their time
-/// so, and in bfloat16 each new shape is compiled first. Here a thread takes some columns of some products, so that all have as many terms to
-/// sum, and computes them by itself, in the blocks of <see cref="BlockedProductKernel"/>, or by the processor's own product of bfloat16
-/// (<see cref="BlockProducts"/>) where that is the faster one. A sum is never cut, and its bits are those of its row and its column alone.
+/// A library shares every product out over all threads and lets them wait for one another after each. Small products spend most of their
+/// time so, and in bfloat16 each new shape is compiled first. Here a thread takes some columns of some products, so that all have as many
+/// terms to sum, and computes them by itself, in the blocks of <see cref="BlockedProductKernel"/>, or by the processor's own product of
+/// bfloat16 (<see cref="BlockProducts"/>) where that is the faster one. A sum is never cut, and its bits are those of its row and its
+/// column alone.
 /// </remarks>
 internal static unsafe class GroupedProductKernel
 {

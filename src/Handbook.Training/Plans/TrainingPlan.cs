@@ -211,6 +211,9 @@ internal sealed record TrainingPlan
                 fix: "set zero_stage: 0, or take an optimiser that treats every element alike, such as adamw_torch");
     }
 
+    private static long Bytes(IEnumerable<ParameterRule> rules) =>
+        rules.Sum(rule => rule.Quantisation is null ? rule.Spec.Count * rule.Type.Size : rule.ResidentBytes);
+
     private void NoteShards(int count)
     {
         if (Run.Training.Deterministic)
@@ -241,9 +244,8 @@ internal sealed record TrainingPlan
                 + $"codes already ({kept}): these are used as they are");
         if (Run.Quantisation.Quantisation(compute) is { } codes && Parameters.Rules.Where(rule => rule.Adapter is null
             && rule is { Spec: { IsStacked: true, Kind: ParameterKind.Weight }, Quantisation: null }).ToArray() is { Length: > 0 } stacked)
-            _notes.Add($"experts that are published as one tensor stay numbers, as in the Python library, whose {codes.Format} is for linear layers: "
-                + $"{Size.Of(stacked.Sum(rule => rule.Spec.Count * rule.Type.Size))} of {Size.Of(Parameters.Rules.Where(rule => rule.Adapter is null)
-                    .Sum(rule => rule.Quantisation is null ? rule.Spec.Count * rule.Type.Size : rule.ResidentBytes))}");
+            _notes.Add($"experts that are published as one tensor stay numbers, as in the Python library, whose {codes.Format} is for linear "
+                + $"layers: {Size.Of(Bytes(stacked))} of {Size.Of(Bytes(Parameters.Rules.Where(rule => rule.Adapter is null)))}");
         if (Parameters.Adapters.Count > 0)
             _notes.Add(AdapterNote());
         _notes.AddRange(AdapterChain.NotesOfOtherForm(AdapterPlan.ReferenceFolders(Run, Source), AdapterChain.KeptAs(Parameters)));

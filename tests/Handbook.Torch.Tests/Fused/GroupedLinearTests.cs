@@ -8,8 +8,8 @@ namespace Handbook.Torch.Tests.Fused;
 /// <summary>The products of experts over the rows of their own tokens: all at once they are what each is alone.</summary>
 public sealed class GroupedLinearTests
 {
-    /// <summary>Tokens, experts per token, experts, inputs, outputs: one token, odd sizes, experts without tokens, few and many columns, more terms
-    /// and rows than a block has.</summary>
+    /// <summary>Tokens, experts per token, experts, inputs, outputs: one token, odd sizes, experts without tokens, few and many columns,
+    /// more terms and rows than a block has.</summary>
     public static TheoryData<int, int, int, int, int> Shapes => new()
     {
         { 1, 1, 1, 1, 1 }, { 1, 2, 5, 3, 7 }, { 7, 2, 4, 33, 50 }, { 40, 3, 9, 64, 97 }, { 130, 2, 3, 17, 48 }, { 9, 1, 2, 2100, 30 },
@@ -32,7 +32,8 @@ public sealed class GroupedLinearTests
         Adapted(Visits(7, 2, 4), inputs: 6, outputs: 5, scaled: -1).CheckDifferences();      // norms of magnitudes are constants
     }
 
-    [Theory, InlineData(DType.Float32, DType.Float32), InlineData(DType.Float32, DType.BFloat16), InlineData(DType.BFloat16, DType.BFloat16)]
+    [Theory, InlineData(DType.Float32, DType.Float32), InlineData(DType.Float32, DType.BFloat16), InlineData(DType.BFloat16,
+        DType.BFloat16)]
     public void Bits_depend_on_no_number_of_threads_and_no_neighbour(DType rows, DType weights)
     {
         var threads = TorchRuntime.Threads;
@@ -43,7 +44,8 @@ public sealed class GroupedLinearTests
             var (x, w) = (Numbers(1, 300, 70).To(rows), Enumerable.Range(0, 5).Select(e => Numbers(e + 2, 130, 70).To(weights)).ToArray());
             WeightOperand[] operands = [.. w.Select(weight => (WeightOperand)weight)];
             TorchRuntime.Threads = 1;
-            var (y, dx) = (GroupedProduct.Linear(x, routing, operands, _ => null), GroupedProduct.Of(Numbers(9, 300, 130).To(rows), routing, operands, 70));
+            var (y, dx) = (GroupedProduct.Linear(x, routing, operands, _ => null), GroupedProduct.Of(Numbers(9, 300, 130).To(rows),
+                routing, operands, 70));
             TorchRuntime.Threads = 3;
             Assert.Equal(y.ToArray<double>(), GroupedProduct.Linear(x, routing, operands, _ => null).ToArray<double>());
             Assert.Equal(dx.ToArray<double>(), GroupedProduct.Of(Numbers(9, 300, 130).To(rows), routing, operands, 70).ToArray<double>());
@@ -51,7 +53,8 @@ public sealed class GroupedLinearTests
             {
                 var alone = GroupedProduct.Rows(x, routing, e);
                 Assert.Equal(GroupedProduct.Rows(y, routing, e).ToArray<double>(),
-                    GroupedProduct.Linear(alone, new([.. Enumerable.Repeat(0, routing.Count[e])], 1, 1), [w[e]], _ => null).ToArray<double>());
+                    GroupedProduct.Linear(alone, new([.. Enumerable.Repeat(0, routing.Count[e])], 1, 1), [w[e]], _ =>
+                        null).ToArray<double>());
             }
         }
         finally
@@ -86,7 +89,8 @@ public sealed class GroupedLinearTests
                 {
                     var expected = sums[i] + offsets[i % columns] + (isWide ? 1 : 0);
                     // a rounding of float32 for each pair of terms, and one of bfloat16
-                    Assert.Equal(expected, actual[i], terms / 2 * sizes[i] / (1 << 24) + Math.Abs(expected) / (isWide ? 1 << 20 : 256) + 1e-6);
+                    Assert.Equal(expected, actual[i], terms / 2 * sizes[i] / (1 << 24) + Math.Abs(expected) / (isWide ? 1 << 20 : 256)
+                        + 1e-6);
                 }
             }
     }
@@ -142,7 +146,8 @@ public sealed class GroupedLinearTests
         var (experts, noise) = (routing.Count.Length, new TokenNoise([.. Enumerable.Range(11, routing.TokenCount).Select(i => (long)i)]));
         var group = new Agree
         {
-            Fused = x => [GroupedLinear.Forward(x[0].Value, routing, [.. Enumerable.Range(0, experts).Select(e => Part(x, e, 0).Parameter!.With(
+            Fused = x => [GroupedLinear.Forward(x[0].Value, routing, [.. Enumerable.Range(0, experts).Select(e => Part(x, e,
+                0).Parameter!.With(
                 e == experts - 1 ? [] : [new LowRank
                 {
                     Down = Part(x, e, 1).Parameter!,

@@ -19,13 +19,15 @@ internal static class LoopRun
     /// <param name="seed">Of the model's first weights, which a resumed run must not depend on.</param>
     public static double[] Run(string folder, TrainingOptions options, Checkpoint? resume = null,
         Func<ITrainingMethod, ITrainingMethod>? wrap = null,
-        int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, AdapterConfig? own = null, Workers? workers = null, DType? dtype = null,
+        int seed = 1, Action<double[]>? saved = null, AdapterKind? adapter = null, AdapterConfig? own = null, Workers? workers = null,
+            DType? dtype = null,
         string network = "llama", CancellationToken cancel = default)
     {
         var (all, type) = ((workers ?? Workers.Alone).Ordered(options.Deterministic), dtype ?? DType.Float32);
         using var scope = TensorScope.Enter();
         var shard = Shard.Of((ShardingStage)options.ZeroStage, all.Rank, all.Count, options.Deterministic);
-        using var model = own is not null ? Tiny.Adapted(network, own, seed: seed, dtype: type, shard: shard) : adapter is not { } kind ? Tiny.Model(network, seed, type, options.Bf16 ? DType.BFloat16 : type, shard: shard)
+        using var model = own is not null ? Tiny.Adapted(network, own, seed: seed, dtype: type, shard: shard) : adapter is not { } kind
+            ? Tiny.Model(network, seed, type, options.Bf16 ? DType.BFloat16 : type, shard: shard)
             : Tiny.Adapted(network, kind, dtype: type, upRate: 4, adapterSeed: seed, shard: shard);
         all.Join(model.Parameters);
         ITrainingMethod method = new SupervisedMethod("sft", labelSmoothing: options.LabelSmoothingFactor);

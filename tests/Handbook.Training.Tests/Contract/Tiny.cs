@@ -59,7 +59,8 @@ internal static class Tiny
         Made(kind, AdapterKinds.Config(adapter), AdapterKinds.Codes(adapter), seed, dtype, upRate, adapterSeed, head, asValues, shard);
 
     /// <summary>The same over numbers, with another adapter.</summary>
-    public static Decoder Adapted(string kind, AdapterConfig adapter, double upRate = 1, int seed = 1, DType? dtype = null, Shard? shard = null) =>
+    public static Decoder Adapted(string kind, AdapterConfig adapter, double upRate = 1, int seed = 1, DType? dtype = null,
+        Shard? shard = null) =>
         Made(kind, adapter, null, dtype: dtype, upRate: upRate, adapterSeed: seed, shard: shard);
 
     /// <summary>What lies below an adapter, without it.</summary>

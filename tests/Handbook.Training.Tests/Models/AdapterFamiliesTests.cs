@@ -181,8 +181,8 @@ public sealed class AdapterFamiliesTests
             : (!kind.EndsWith("biases", StringComparison.Ordinal) || Biases(kind).Any())
                 && (!kind.Contains("parameter", StringComparison.Ordinal) || Stacks.Any());
 
-        /// <summary>The tensors that hold all experts of a layer as transformers 5 has them, by the module and the name in it; [E, in, out], in the
-        /// order in which a module makes them.</summary>
+        /// <summary>The tensors that hold all experts of a layer as transformers 5 has them, by the module and the name in it; [E, in,
+        /// out], in the order in which a module makes them.</summary>
         private IEnumerable<(string Module, string Name, long Experts, long Inputs, long Outputs)> Stacks
         {
             get
@@ -193,7 +193,8 @@ public sealed class AdapterFamiliesTests
                             ? (name[..^".weight".Length], "weight", shape[0], shape[2], shape[1])
                             : (name[..name.LastIndexOf('.')], Last(name), shape[0], shape[1], shape[2]);
                 foreach (var (name, shape) in _shapes.Where(pair => pair.Key.Contains(".experts.0.", StringComparison.Ordinal))
-                    .OrderBy(pair => pair.Key.EndsWith("down_proj.weight", StringComparison.Ordinal) || pair.Key.EndsWith("w2.weight", StringComparison.Ordinal)))
+                    .OrderBy(pair => pair.Key.EndsWith("down_proj.weight", StringComparison.Ordinal) || pair.Key.EndsWith("w2.weight",
+                        StringComparison.Ordinal)))
                 {
                     var module = name[..name.IndexOf(".0.", name.IndexOf(".experts.", StringComparison.Ordinal), StringComparison.Ordinal)];
                     var experts = _shapes.Keys.Count(other => other.StartsWith(module + ".", StringComparison.Ordinal)) / 3;
@@ -212,7 +213,8 @@ public sealed class AdapterFamiliesTests
 
         /// <summary>Those of layers, and those of all experts in one tensor.</summary>
         private IEnumerable<string> Biases(string kind) => _shapes.Keys.Where(name => name.EndsWith(".bias", StringComparison.Ordinal)
-            && _shapes[name].Length == 1 && (kind is "all-biases" or "parameters-and-biases" || Targeted(kind).Contains(name[..^".bias".Length]))
+            && _shapes[name].Length == 1 && (kind is "all-biases" or "parameters-and-biases"
+                || Targeted(kind).Contains(name[..^".bias".Length]))
             || IsStacked(name) && (kind is "all-biases" or "parameters-and-biases"));
 
         private static bool IsStacked(string bias) => bias.EndsWith("_bias", StringComparison.Ordinal)
@@ -255,7 +257,8 @@ public sealed class AdapterFamiliesTests
                     RankPattern = new Dictionary<string, double> { [Parameters(kind)[0]] = 3 },
                 },
                 "one-parameter" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind), UseRslora = true },
-                "parameters-and-biases" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind), Bias = AdapterBias.All },
+                "parameters-and-biases" => all with { Targets = ModuleNames.Of([]), TargetParameters = Parameters(kind),
+                    Bias = AdapterBias.All },
                 "parameters-and-layers" => all with { Targets = ModuleNames.Of((string[])["o_proj"]), TargetParameters = Parameters(kind) },
                 "tokens" => all with { TrainedTokens = new Dictionary<string, ValueList<int>> { ["embed_tokens"] = [5, 1] } },
                 _ => all,
@@ -308,7 +311,8 @@ public sealed class AdapterFamiliesTests
             {
                 var (module, _, experts, inputs, outputs) = wrapped[i];
                 module += string.Concat(wrapped[(i + 1)..].Where(later => later.Module == module).Select(_ => ".base_layer"));
-                var rank = adapter.RankPattern.Count > 0 && $"{Last(wrapped[i].Module)}.{wrapped[i].Name}" == adapter.TargetParameters[0] ? 3 : Rank;
+                var rank = adapter.RankPattern.Count > 0 && $"{Last(wrapped[i].Module)}.{wrapped[i].Name}" == adapter.TargetParameters[0]
+                    ? 3 : Rank;
                 Add(module + ".lora_A.weight", rank * experts, inputs);
                 Add(module + ".lora_B.weight", outputs, rank * experts);
             }

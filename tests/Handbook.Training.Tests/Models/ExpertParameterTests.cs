@@ -40,13 +40,15 @@ public sealed class ExpertParameterTests
         using var model = Model(folder, config, name == "gpt_oss" ? Both : Granite);
         var adapter = model.Parameters.Plan.Adapters[0];
         using var published = WeightFiles.Open(folder);
-        var tensors = PublishedTensors.Of([.. adapter.Specs], own => Values(model, own), DType.Float64).ToDictionary(t => t.Info.Name, Numbers);
+        var tensors = PublishedTensors.Of([.. adapter.Specs], own => Values(model, own), DType.Float64).ToDictionary(t => t.Info.Name,
+            Numbers);
         var summed = published.Names.Select(tensor =>
         {
             var (data, shape) = (published.Read(tensor), published.Info(tensor).Shape);
             var values = new double[data.Info.Count];
             ElementConversion.Convert(data.Bytes, data.Info.DType, MemoryMarshal.AsBytes(values.AsSpan()), DType.Float64);
-            var module = AdapterLayout.Prefix + tensor[..tensor.LastIndexOf('.')] + (tensor.EndsWith("gate_up_proj", StringComparison.Ordinal)
+            var module = AdapterLayout.Prefix + tensor[..tensor.LastIndexOf('.')] + (tensor.EndsWith("gate_up_proj",
+                StringComparison.Ordinal)
                 ? ".base_layer" : "");
             if (shape.Count == 3 && tensors.TryGetValue(module + ".lora_A.weight", out var a))
             {
@@ -78,7 +80,8 @@ public sealed class ExpertParameterTests
         using var model = Model(folder, PublishedConfig.Load(folder), Both);
         Backward(model);
         var checkedOnes = 0;
-        foreach (var rule in model.Parameters.Plan.Rules.Where(rule => rule.IsTrained && rule.Spec.Name.Contains(".0.mlp.experts.1.", StringComparison.Ordinal)))
+        foreach (var rule in model.Parameters.Plan.Rules.Where(rule => rule.IsTrained && rule.Spec.Name.Contains(".0.mlp.experts.1.",
+            StringComparison.Ordinal)))
         {
             var parameter = model.Parameters[rule.Spec.Name];
             var values = parameter.Value.AsSpan<double>();
@@ -102,13 +105,16 @@ public sealed class ExpertParameterTests
     [Theory, InlineData("gpt_oss"), InlineData("granitemoe"), InlineData("mixtral")]
     public void Runs_go_on_with_the_same_bits_and_two_processes_that_share_out_everything_train_as_one(string name)
     {
-        var adapter = (name == "granitemoe" ? Granite : Both) with { Init = AdapterInit.Default, Targets = ModuleNames.Of((string[])["o_proj"]) };
-        var options = new TrainingOptions { OutputDir = "", LearningRate = 0.02, PerDeviceTrainBatchSize = 4, MaxSteps = 3, SaveSteps = new(1), ZeroStage = 3 };
+        var adapter = (name == "granitemoe" ? Granite : Both) with { Init = AdapterInit.Default,
+            Targets = ModuleNames.Of((string[])["o_proj"]) };
+        var options = new TrainingOptions { OutputDir = "", LearningRate = 0.02, PerDeviceTrainBatchSize = 4, MaxSteps = 3,
+            SaveSteps = new(1), ZeroStage = 3 };
         using TemporaryFolder alone = new(), resumed = new(), shared = new();
         var expected = LoopRun.Run(alone.Path, options, own: adapter, dtype: DType.Float64, network: name);
         var middle = CheckpointFolder.Open(Path.Combine(alone.Path, "checkpoint-2"));
         Assert.Equal(expected, LoopRun.Run(resumed.Path, options, middle, own: adapter, dtype: DType.Float64, network: name, seed: 7));
-        foreach (var weights in WorkerPair.Run(2, its => LoopRun.Run(shared.Path, options with { SaveStrategy = SaveStrategy.No }, own: adapter,
+        foreach (var weights in WorkerPair.Run(2, its => LoopRun.Run(shared.Path, options with { SaveStrategy = SaveStrategy.No },
+            own: adapter,
             dtype: DType.Float64, network: name, workers: its)))
             Assert.All(expected.Zip(weights), pair => Assert.Equal(pair.First, pair.Second, 1e-9));
     }
@@ -122,14 +128,18 @@ public sealed class ExpertParameterTests
         Refused(Both with { Init = AdapterInit.Pissa }, "init_lora_weights cannot be used with", "remove init_lora_weights");
         Refused(Both with { TargetParameters = ["experts.gate_up_prj"] }, "no parameter of this mixtral is called experts.gate_up_prj",
             "did you mean mlp.experts.gate_up_proj?");
-        Refused(Both with { TargetParameters = ["mlp.gate.weight"] }, "no parameter of this mixtral is called", "its parameters of experts are");
-        Refused(Both with { TargetParameters = ["block_sparse_moe.gate.weight"] }, "gate.weight cannot have an adapter as a parameter", "leave it out");
+        Refused(Both with { TargetParameters = ["mlp.gate.weight"] }, "no parameter of this mixtral is called",
+            "its parameters of experts are");
+        Refused(Both with { TargetParameters = ["block_sparse_moe.gate.weight"] }, "gate.weight cannot have an adapter as a parameter",
+            "leave it out");
         Refused(Both with { TargetParameters = ["embed_tokens.weight"] }, "embed_tokens.weight cannot have an adapter as a parameter",
             "name it in lora_target_modules");
-        Refused(Both with { TargetParameters = ["input_layernorm.weight"] }, "it is no matrix by which tokens are multiplied", "its parameters");
+        Refused(Both with { TargetParameters = ["input_layernorm.weight"] }, "it is no matrix by which tokens are multiplied",
+            "its parameters");
         Refused(Both with { Targets = ModuleNames.Of(["q_proj", "w2"]) }, "lora_target_parameters and lora_target_modules both mean",
             "name it in one of the two");
-        Refused(Both with { Targets = ModuleNames.Of(["q_proj", "v_proj"]), TargetParameters = ["q_proj.weight"] }, "both mean", "one of the two");
+        Refused(Both with { Targets = ModuleNames.Of(["q_proj", "v_proj"]), TargetParameters = ["q_proj.weight"] }, "both mean",
+            "one of the two");
 
         static void Refused(AdapterConfig config, string what, string fix)
         {
@@ -144,7 +154,8 @@ public sealed class ExpertParameterTests
     private static Decoder Model(string folder, PublishedConfig config, AdapterConfig adapter)
     {
         using var weights = ModelWeights.Open(folder, config, fused: true);
-        var layout = AdapterLayout.Of("default", adapter, weights.Family, weights.Config, weights.Parameters, new NewAdapter(3), null, trained: true);
+        var layout = AdapterLayout.Of("default", adapter, weights.Family, weights.Config, weights.Parameters, new NewAdapter(3), null,
+            trained: true);
         return Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float64).With([layout]));
     }
 
