@@ -110,10 +110,15 @@ public sealed class Diagnostics
     }
 
     /// <summary>Every message, errors last.</summary>
-    public string Messages()
+    public string Messages() => Written(All);
+
+    /// <summary>What stops the run and how many problems that is, without notes and warnings: these have been shown.</summary>
+    internal string Problems() => Written(Errors) + Summary(Errors.Count);
+
+    private string Written(IEnumerable<Diagnostic> messages)
     {
         var text = new StringBuilder();
-        foreach (var diagnostic in All)
+        foreach (var diagnostic in messages)
             diagnostic.Write(text, File);
         return text.ToString();
     }

@@ -24,6 +24,10 @@ public class InputException : Exception
     /// <summary>What is wrong and where, with the actual value.</summary>
     public string What { get; }
 
+    /// <summary>The key whose value is wrong, by its own name wherever it stands: <c>split</c>, <c>config</c>, <c>reference_column</c>;
+    /// null where the message begins with the key, or with what the key names.</summary>
+    public string? Key { get; init; }
+
     /// <summary>Why it matters; null where that is plain.</summary>
     public string? Why { get; }
 

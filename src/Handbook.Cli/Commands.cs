@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
+using Handbook.Base;
 
 namespace Handbook.Cli;
 
@@ -25,6 +26,15 @@ internal static class Commands
         help.Action = new TeachingHelp((HelpAction)help.Action!);
         root.SetAction(_ => TeachingHelp.WriteRoot(root, Console.Out));
         return root;
+    }
+
+    /// <summary>What to say of a first word that is no command; null where it is one, or an option.</summary>
+    public static InputException? Unknown(string word)
+    {
+        string[] names = [.. Root().Subcommands.Select(command => command.Name)];
+        return word.StartsWith('-') || names.Contains(word) ? null
+            : new InputException($"{word} is no command of the handbook",
+                fix: $"{(Spelling.Nearest(word, names) is { } near ? $"did you mean {near}? " : "")}`handbook --help` lists them");
     }
 
     /// <summary>The command that was being called, e.g. <c>handbook tokenizer encode</c>.</summary>

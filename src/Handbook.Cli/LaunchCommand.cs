@@ -102,7 +102,7 @@ internal static class LaunchCommand
             s_command,
         };
         command.TreatUnmatchedTokensAsErrors = false;
-        command.SetAction(_ => Run(command, [.. Environment.GetCommandLineArgs().Skip(1).SkipWhile(word => word != "launch").Skip(1)]));
+        command.SetAction(_ => Run(command, [.. Program.Words.SkipWhile(word => word != "launch").Skip(1)]));
         return command;
     }
 
@@ -150,7 +150,7 @@ internal static class LaunchCommand
             notes.AddRange(plan.Expected.Select(expected => expected.Compare(recipe)).OfType<string>());
         started = [.. started, .. plan.Keys.Select(key => key.Word(recipe, notes.Add)).OfType<string>()];
         using var launcher = new Launcher(plan with { Notes = notes },
-            [Environment.ProcessPath!, "exec", Environment.GetCommandLineArgs()[0], .. started], Console.Error.WriteLine);
+            [Environment.ProcessPath!, "exec", typeof(Program).Assembly.Location, .. started], Console.Error.WriteLine);
         return launcher.Run();
     }
 

@@ -97,6 +97,20 @@ internal static class PlanCommand
         if (!Recipe.Load(file, overrides, MethodOption.Read(args, s_method) ?? Recipe.GuessMethod(file, overrides))
             .TryGet(out var recipe, out var diagnostics))
             return ExitCode.BadInput(diagnostics);
+        try
+        {
+            return Run(args, file, overrides, recipe, cancel);
+        }
+        catch (InputException problem) when (RecipeProbe.IsAbout(recipe, problem))
+        {
+            RecipeProbe.Explain(recipe, problem, diagnostics, looks: false);
+            Console.Error.Write(diagnostics.Problems());
+            return ExitCode.UserCanFix;
+        }
+    }
+
+    private static int Run(ParseResult args, FileInfo file, IReadOnlyList<string> overrides, Recipe recipe, CancellationToken cancel)
+    {
         var model = args.GetValue(s_simulate) ? Cluster(args) : null;
         var device = args.GetValue(s_device) is { } named ? KnownDevice.Of(named) : null;
         var asked = Asked(args, device);

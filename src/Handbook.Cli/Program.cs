@@ -9,7 +9,10 @@ namespace Handbook.Cli;
 internal static partial class Program
 {
     /// <summary>What the user typed after the command's name, without secrets: files keep it.</summary>
-    public static string CommandLine { get; } = Secrets.Hide(string.Join(' ', Environment.GetCommandLineArgs().Skip(1)));
+    public static string CommandLine => Secrets.Hide(string.Join(' ', Words));
+
+    /// <summary>What the user typed behind the program's name, word for word.</summary>
+    public static IReadOnlyList<string> Words { get; private set; } = [];
 
     private static async Task<int> Main(string[] args)
     {
@@ -21,12 +24,23 @@ internal static partial class Program
         {
             return ExitCode.Of(exception);
         }
+        return await Run(args);
+    }
+
+    /// <summary>Runs a command in this process.</summary>
+    /// <param name="args">What stands behind the program's name.</param>
+    /// <returns>The exit code.</returns>
+    internal static async Task<int> Run(string[] args)
+    {
+        Words = args;
         // an argument may begin with @
         var result = Commands.Root().Parse(args, new ParserConfiguration { ResponseFileTokenReplacer = null });
         if (result.Errors.Count > 0)
         {
             if (OldWords.Explain(args) is { } old)
                 return ExitCode.BadInput(old);
+            if (args.Length > 0 && Commands.Unknown(args[0]) is { } unknown)
+                return ExitCode.BadInput(unknown);
             foreach (var error in result.Errors)
                 Console.Error.WriteLine($"error: {Plain(error.Message)}");
             Console.Error.WriteLine($"  fix: `{Commands.Path(result)} --help` shows what it takes");

@@ -149,7 +149,7 @@ internal static partial class TemplateCommand
         catch (JsonException problem)
         {
             throw new InputException($"{name}:{problem.LineNumber + 1}:{problem.BytePositionInLine + 1}: is not "
-                + $"JSON: {problem.Message.Split(" LineNumber:")[0]}",
+                + $"JSON: {JsonMistake.Of(problem)}",
                 fix: name.StartsWith("--var", StringComparison.Ordinal) ? "put texts in double quotes: --var name='\"text\"'"
                     : "check the file with: python3 -m json.tool FILE", inner: problem);
         }

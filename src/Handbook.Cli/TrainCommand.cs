@@ -42,19 +42,52 @@ internal static class TrainCommand
             }) : null;
         var cancel = stop.Token;
         var place = Rendezvous.FromEnvironment();
-        if (!Recipe.Load(words.File, words.Overrides, method.Method).TryGet(out var recipe, out var diagnostics))
-            return place is { Rank: > 0 } ? ExitCode.UserCanFix : ExitCode.BadInput(diagnostics);   // prints every problem, starts nothing
+        var read = Recipe.Load(words.File, words.Overrides, method.Method);
+        if (!read.TryGet(out var recipe, out var diagnostics))
+        {
+            if (place is { Rank: > 0 })
+                return ExitCode.UserCanFix;
+            if (read.Draft is { } draft)
+                RecipeProbe.Of(draft, diagnostics).Report(diagnostics);
+            return ExitCode.BadInput(diagnostics);      // prints every problem, starts nothing
+        }
         foreach (var (name, value) in recipe.Training.Env ?? new Dictionary<string, string>())
             Environment.SetEnvironmentVariable(name, value);
         var live = new LiveLine(terminal: recipe.Training.DisableTqdm == true ? false : null);
         if (place is not { WorldSize: > 1 })
         {
             Console.Error.Write(diagnostics.ToString());        // notes: what has no effect here
-            return Code(Run(recipe, new ConsoleObserver(live), Workers.Alone, cancel));
+            var observer = new ConsoleObserver(live);
+            try
+            {
+                return Code(Run(recipe, observer, Workers.Alone, cancel));
+            }
+            catch (Exception failure) when (!observer.HasEntered
+                && (failure as InputException ?? FileProblem.Explain(failure)) is { } problem)
+            {
+                return NotBegun(recipe, problem, diagnostics);
+            }
         }
         if (place.Rank == 0)
             Console.Error.Write(diagnostics.ToString());
+        try
+        {
+            Workers.RequireGroups(place.WorldSize, recipe.Training.ContextParallelSize);      // before anyone waits for the others
+            TrainingPlan.RequireShards(recipe, place.WorldSize);
+        }
+        catch (InputException problem)
+        {
+            return NotBegun(recipe, problem, diagnostics, looks: false);
+        }
         return Code(RunAsRank(place, recipe, live, cancel));
+    }
+
+    /// <summary>Says why a run could not begin, where the keys stand that it comes of, and with what else would stop it.</summary>
+    private static int NotBegun(Recipe recipe, InputException problem, Diagnostics diagnostics, bool looks = true)
+    {
+        RecipeProbe.Explain(recipe, problem, diagnostics, looks);
+        Console.Error.Write(diagnostics.Problems());
+        return ExitCode.UserCanFix;
     }
 
     private static RunEnd Run(Recipe recipe, IRunObserver observer, Workers workers, CancellationToken cancel) =>
@@ -64,8 +97,6 @@ internal static class TrainCommand
     /// <summary>Runs as one of several processes, which end together, whatever happens to one of them.</summary>
     private static RunEnd RunAsRank(Rendezvous place, Recipe recipe, LiveLine live, CancellationToken cancel)
     {
-        Workers.RequireGroups(place.WorldSize, recipe.Training.ContextParallelSize);      // before anyone waits for the others
-        TrainingPlan.RequireShards(recipe, place.WorldSize);
         using var job = Join(place, cancel);
         try
         {

@@ -51,23 +51,13 @@ internal static class ValidateCommand
     /// <summary>Looks at what a recipe names, also where some of its keys are wrong: one attempt shows everything.</summary>
     private static void Look(Recipe recipe, Diagnostics report)
     {
-        // What is wrong with a key is reported where it stands, and not again for what it names.
-        var told = report.Errors.Select(error => Subject(error.What)).ToHashSet();
-        var probe = RecipeProbe.Of(recipe, isDraft: report.HasErrors);
+        var probe = RecipeProbe.Of(recipe, report);
         foreach (var note in probe.Notes)
             Console.Error.WriteLine($"note: {note}");
         foreach (var remark in probe.Remarks)
             Console.Error.WriteLine(remark);
         foreach (var warning in probe.Warnings)
             Console.Error.WriteLine($"warning: {warning}");
-        foreach (var (key, problem) in probe.Problems.Where(problem => !told.Contains(Subject(problem.Problem.What))))
-            report.Found(key, problem.What, problem.Why, problem.Fix);
-        foreach (var (key, what, places) in probe.Absent.Where(absent => !told.Contains(absent.Key)))
-            report.Found(key, $"{key.Split('.')[0]}: {what} is not on this machine; looked for\n    {string.Join("\n    ", places)}",
-                fix: "correct the path; or fetch it and set HANDBOOK_MODELS and HANDBOOK_DATA to the folders that hold models and data; or look at the "
-                    + "keys alone with --keys-only");
+        probe.Report(report);
     }
-
-    /// <summary>The first word of a message, usually the key that it is about.</summary>
-    private static string Subject(string message) => message.Split(' ', ':')[0];
 }

@@ -45,12 +45,14 @@ internal static class ModelFolder
 
     /// <summary>As <see cref="Find"/>, but an adapter's folder is as good.</summary>
     /// <exception cref="InputException">There is no such folder.</exception>
-    public static string FindAny(string name, string? key = null) => TryFind(name)
-        ?? throw new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
+    public static string FindAny(string name, string? key = null) => TryFind(name) ?? throw (File.Exists(name) && !Directory.Exists(name)
+        ? new InputException($"{(key is null ? "" : $"{key}: ")}{name} is a file, not the folder of a model",
+            fix: $"name the folder that holds it: {(Path.GetDirectoryName(name) is { Length: > 0 } folder ? folder : ".")}")
+        : new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
             + $"for\n    {string.Join("\n    ", LookedFor(name))}",
         why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
         fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
-        + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several");
+        + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several"));
 
     /// <summary>Whether a folder holds an adapter, and not the whole weights.</summary>
     public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, AdapterFile)) && !HasWholeWeights(folder);

@@ -191,8 +191,8 @@ public sealed class PublishedConfig
         }
         catch (JsonException e)
         {
-            throw new InputException($"{file}:{e.LineNumber + 1}:{e.BytePositionInLine + 1}: not valid JSON",
-                fix: "fetch the file again", inner: e);
+            throw new InputException($"{file}:{e.LineNumber + 1}:{e.BytePositionInLine + 1}: not valid JSON: {JsonMistake.Of(e)}",
+                fix: "fetch the file again, or repair that line", inner: e);
         }
         catch (InvalidOperationException e)
         {

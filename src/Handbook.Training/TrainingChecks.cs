@@ -139,6 +139,9 @@ internal static class TrainingChecks
 
     private static void Schedule(TrainingOptions options, Diagnostics report)
     {
+        if (options.LabelSmoothingFactor is not (>= 0 and < 1))
+            report.Error("label_smoothing_factor", $"is {options.LabelSmoothingFactor}, but must be at least 0 and below 1",
+                why: "it is the share of the target that is spread over the whole vocabulary", fix: "use 0.1, or remove the key");
         if (options.WarmupRatio is < 0 or > 1)
             report.Error("warmup_ratio", $"is {options.WarmupRatio}, but must lie between 0 and 1",
                 why: "it is a share of all steps", fix: options.WarmupRatio is > 1 and var steps

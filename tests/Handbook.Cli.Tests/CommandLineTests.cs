@@ -42,7 +42,7 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("fly");
         Assert.Equal(2, outcome.Code);
         Assert.Equal("", outcome.Output);
-        Assert.Equal("error: Unrecognized command or argument 'fly'.\n  fix: `handbook --help` shows what it takes\n", outcome.Error);
+        Assert.Equal("error: fly is no command of the handbook\n  fix: `handbook --help` lists them\n", outcome.Error);
     }
 
     [Theory]
@@ -64,7 +64,7 @@ public sealed class CommandLineTests : IDisposable
         var outcome = _handbook.Run("sft", "r.yaml", "--max_steps", "0");
         Assert.Equal(2, outcome.Code);
         Assert.Equal("", outcome.Output);
-        Assert.Equal("""
+        Assert.Contains("""
             r.yaml:4:1: error: lerning_rate is not a key of a recipe
                 4 | lerning_rate: 1
                   | ^^^^^^^^^^^^
@@ -74,9 +74,9 @@ public sealed class CommandLineTests : IDisposable
                   | --max_steps 0
                   |             ^
               fix: use -1 to let num_train_epochs decide
-            2 problems found; nothing was started.
-
             """, outcome.Error);
+        Assert.Contains("r.yaml:1:21: error: model_name_or_path: m is not on this machine", outcome.Error);
+        Assert.EndsWith("4 problems found; nothing was started.\n", outcome.Error);
         Assert.Equal(["r.yaml"], Directory.GetFileSystemEntries(_handbook.Folder).Select(Path.GetFileName));
     }
 

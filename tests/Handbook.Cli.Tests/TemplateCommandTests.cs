@@ -58,7 +58,7 @@ public sealed class TemplateCommandTests : IDisposable
     [InlineData("render -t chat.jinja --var level",
         "error: --var level: is not key=JSON\n  fix: write for example --var enable_thinking=false\n")]
     [InlineData("render -t chat.jinja --var level=high",
-        "error: --var level:1:1: is not JSON: 'h' is an invalid start of a value.\n  fix: put texts in double quotes: --var "
+        "error: --var level:1:1: is not JSON: no value begins like this\n  fix: put texts in double quotes: --var "
         + "name='\"text\"'\n")]
     public void Wrong_arguments_say_what_to_type(string words, string message)
     {

@@ -61,7 +61,7 @@ public sealed class ValidateCommandTests : IDisposable
         _run.Write("r.yaml", TinyRun.Recipe.Replace("dataset_name: rows.jsonl", data)
             .Replace(data.Contains("max_length") ? "max_length: 64\n" : "\n\n", data.Contains("max_length") ? "" : "\n\n"));
         _run.Refused(Validate(), message, "nothing was started");
-        _run.Refused(_run.Sft(), message.Contains("weights") ? "no row to train on" : message);
+        _run.Refused(_run.Sft(), message);
     }
 
     [Theory]

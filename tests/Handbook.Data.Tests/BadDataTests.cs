@@ -106,7 +106,7 @@ public sealed class BadDataTests : IDisposable
     {
         var path = _files.Write("l.json", "[\n {\"text\": \"a\"},\n {\"text\": b}\n]");
         var error = Assert.Throws<InputException>(() => TextMaker.Read(path));
-        Assert.Equal($"{path}:3:11: broken JSON after 1 rows: 'b' is an invalid start of a value.", error.What);
+        Assert.Equal($"{path}:3:11: broken JSON after 1 rows: no value begins like this", error.What);
         Assert.Equal("mend the file, or give the rows as JSONL (one object a line), where a broken row costs only itself", error.Fix);
     }
 

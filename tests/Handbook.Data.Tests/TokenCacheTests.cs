@@ -191,7 +191,7 @@ public sealed class TokenCacheTests : IDisposable
         Assert.Equal(2, bad["no text"].Count);
         Assert.Equal("t.jsonl:4: {\"other\": \"x\"}", Short(bad["no text"].Example));
         Assert.Equal("t.jsonl:3: text is a number: {\"text\": 5}", Short(bad["wrong type"].Example));
-        Assert.Equal("t.jsonl:2: column 17: Expected end of string, but instead reached end of data.: {\"text\": \"broken",
+        Assert.Equal("t.jsonl:2: column 17: it ends in the middle of a value: {\"text\": \"broken",
             Short(bad["broken JSON"].Example));
         Assert.Equal("t.jsonl:6: the row is a list: [1]", Short(bad["not an object"].Example));
         Assert.Equal("t.jsonl:5: {\"text\": \"\"}", Short(bad["empty"].Example));

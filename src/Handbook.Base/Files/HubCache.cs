@@ -1,8 +1,10 @@
+using System.Text.RegularExpressions;
+
 namespace Handbook.Base.Files;
 
 /// <summary>The folder that the hub's clients share: <c>models--owner--name</c> and <c>datasets--owner--name</c>, each with snapshots of
 /// revisions.</summary>
-internal static class HubCache
+internal static partial class HubCache
 {
     /// <summary>The revision that is meant where none is named.</summary>
     public const string Main = "main";
@@ -60,6 +62,13 @@ internal static class HubCache
     public static bool IsName(string name) => Split(name) is var (id, revision) && id.Length > 0 && id[0] is not ('.' or '/' or '~')
         && id.Count(c => c == '/') <= 1 && !id.Contains('@') && !id.EndsWith('/') && !id.Contains("..", StringComparison.Ordinal)
         && (revision is null || IsRevision(revision));
+
+    /// <summary>Whether a word may be the name of a repository, by the characters that the hub takes: <c>owner/name</c> or
+    /// <c>name</c>.</summary>
+    public static bool IsRepository(string name) => IsName(name) && RepositoryName().IsMatch(name);
+
+    [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?\z")]
+    private static partial Regex RepositoryName();
 
     /// <summary>Whether a word may be a revision: a branch, a tag, a commit, or <c>refs/pr/N</c>. It is a path below the cache,
     /// too.</summary>

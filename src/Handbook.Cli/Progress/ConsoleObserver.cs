@@ -16,7 +16,12 @@ internal sealed class ConsoleObserver(LiveLine? line = null) : IRejectionObserve
     private readonly LiveLine _line = line ?? new LiveLine();
     private TrainingProgress? _training;
 
+    /// <summary>Whether the run has begun to write to its folder.</summary>
+    public bool HasEntered { get; private set; }
+
     public void Said(string text) => _line.Print(text);
+
+    public void Entered(string folder) => HasEntered = true;
 
     public IWorkCount Began(string what, long? total, string unit) => _training?.Aside(what, total, unit)
         ?? new ProgressBar(what, total, unit, _line);

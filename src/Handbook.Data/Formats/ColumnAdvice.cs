@@ -42,6 +42,8 @@ internal static class ColumnAdvice
             .Select(column => column.Key).ToArray();
         if (Named(texts, s_questions) is { } question && Named([.. texts.Where(name => name != question)], s_answers) is { } answer)
             return $"column_mapping: {{prompt: {question}, completion: {answer}}}";
+        if (columns.Count == 1 && texts is ["prompt" or "instruction" or "question"])
+            return $"add a column with the answers, completion; or train on {texts[0]} alone as plain text: column_mapping: {{text: {texts[0]}}}";
         if (columns.Count == 1 && texts.Length == 1 || Named(texts, s_texts) is not null)
             return $"column_mapping: {{text: {Named(texts, s_texts) ?? texts[0]}}}";
         return "say which columns hold what: column_mapping: {prompt: …, completion: …} for questions with answers, {messages: …} for "

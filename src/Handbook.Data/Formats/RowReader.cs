@@ -72,24 +72,32 @@ public sealed class RowReader
     public static RowReader For(IRowSource source, DatasetSpec spec, RowUse use, string textColumn = "text", bool keepsToolCalls = true,
         bool answersAreLastTurns = false)
     {
-        var found = new List<string>();
+        var (found, seen, others) = (new List<string>(), new HashSet<string>(), new HashSet<string>());
         var shapes = new Dictionary<string, ColumnShape>();
         foreach (var row in source.Read().Where(row => row.Problem is null).Take(RowsLookedAt))
             foreach (var column in row.Value.EnumerateObject())
+            {
+                if (spec.Columns?.Contains(column.Name) != false)
+                    seen.Add(column.Name);
+                else
+                    others.Add(column.Name);
                 if (column.Value.ValueKind is not (JsonValueKind.Null or JsonValueKind.Undefined) && !found.Contains(column.Name)
                     && spec.Columns?.Contains(column.Name) != false)
                 {
                     found.Add(column.Name);
                     shapes.Add(column.Name, ColumnAdvice.ShapeOf(column.Value));
                 }
+            }
         var columns = MapColumns(source.Name, spec, use is RowUse.FineTuning or RowUse.Pretraining ? textColumn : "text", found);
         if (found.Count == 0 && source.Read().FirstOrDefault(row => row.Problem is { Reason: not PlainTextFile.BlankLine }) is
             { Problem: { } problem } bad)
             throw new InputException(
                 $"{bad.Place}: {problem.Reason}{(problem.Detail.Length > 0 ? $": {problem.Detail}" : "")}: {problem.Excerpt}",
                 $"{source.Name} has no row that can be read; this is the first",
-                    $"see the first rows: head -c 600 {source.Name}; JSONL has one object on each line");
-        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, shapes, textColumn);
+                    problem.Fix ?? $"see the first rows: head -c 600 {source.Name}"
+                        + (source.Name.Contains(".json", StringComparison.OrdinalIgnoreCase) ? "; JSONL has one object on each line" : ""));
+        var layout = Mapped(spec, use) ?? Recognise(source.Name, use, columns, found, [.. seen.Except(found)], [.. others], shapes,
+            textColumn);
         return new RowReader(layout, columns, spec, new(keepsToolCalls, PadsWithNulls(source)), answersAreLastTurns)
         {
             Unread = RowColumns.Unread(source.Name, spec, layout, use, columns, shapes),
@@ -189,7 +197,7 @@ public sealed class RowReader
     }
 
     private static RowLayout Recognise(string name, RowUse use, Dictionary<string, string> columns, List<string> found,
-        Dictionary<string, ColumnShape> shapes, string textColumn)
+        string[] empty, string[] others, Dictionary<string, ColumnShape> shapes, string textColumn)
     {
         var hasAnswered = Has("prompt", "completion") || Has("instruction", "output") || Has("messages") || Has("conversations");
         switch (use)
@@ -213,7 +221,9 @@ public sealed class RowReader
         if (use == RowUse.Pretraining)
             return found.Contains(columns.GetValueOrDefault("text", textColumn)) ? RowLayout.Text
                 : throw Unknown($"the text column \"{columns.GetValueOrDefault("text", textColumn)}\"",
-                $"text_column: {found.FirstOrDefault() ?? "…"}");
+                found.FirstOrDefault(column => shapes[column] == ColumnShape.Text) is { } text ? $"text_column: {text}"
+                    : found.Exists(column => shapes[column] == ColumnShape.Turns) ? "these are conversations: use handbook sft"
+                    : "name the column with the texts: text_column: …");
         return Has("messages") ? RowLayout.Messages
             : Has("prompt", "completion") ? RowLayout.PromptCompletion
             : Has("conversations") ? RowLayout.Conversations
@@ -238,9 +248,17 @@ public sealed class RowReader
                 : "say which columns hold the better and the worse answer: column_mapping: {prompt: …, chosen: …, rejected: …}, or all "
                     + "answers with their scores: {prompt: …, answers: …}";
 
-        InputException Unknown(string wanted, string fix) => found.Count == 0
-            ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
-            : new InputException($"{name}: has the columns {string.Join(", ", found)}, but wanted are {wanted}", fix: fix);
+        InputException Unknown(string wanted, string fix) => found.Count > 0
+            ? new InputException($"{name}: has the columns {string.Join(", ", found.Concat(empty.Select(column => $"{column} (always null)")))}, "
+                + $"but wanted are {wanted}", fix: fix)
+            : empty.Length + others.Length == 0
+                ? new InputException($"{name}: has no row that can be read", fix: "see the first rows: head -c 600 " + name)
+            : empty.Length == 0
+                ? new InputException($"{name}: none of the columns to keep is there; it has {string.Join(", ", others)}",
+                    fix: "correct columns, or remove the key to keep all")
+                { Key = "columns" }
+            : new InputException($"{name}: {string.Join(", ", empty)} {(empty.Length == 1 ? "is" : "are")} null in every row",
+                fix: $"give the rows values, or name other columns; see the first ones: head -c 600 {name}");
     }
 
     private Example ReadPrompt(JsonElement row)

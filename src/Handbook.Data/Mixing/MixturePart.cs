@@ -17,7 +17,8 @@ internal sealed record MixturePart(DatasetSpec Spec, bool IsTest)
         foreach (var spec in mixture.Datasets)
             if (spec.Weight is not (>= 0 and < double.PositiveInfinity))
                 throw new InputException($"{spec.Id}: its share is {spec.Weight}, but must be 0 or greater",
-                    why: "dataset fractions cannot be negative", fix: "use 1.0 for all rows once, 2.0 for all rows twice");
+                    why: "dataset fractions cannot be negative", fix: "use 1.0 for all rows once, 2.0 for all rows twice")
+                { Key = "weight" };
         var parts = new List<MixturePart>();
         switch (mixture.Dialect)
         {

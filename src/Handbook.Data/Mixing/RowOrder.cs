@@ -57,7 +57,8 @@ internal static class RowOrder
         var held = size < 1 ? (int)Math.Ceiling(size * rows) : (int)size;
         return held < rows ? held
             : throw new InputException($"test_split_size is {size}, which holds out {held} of {rows} rows and leaves none to train on",
-            fix: rows > 1 ? "use a smaller number, or a share such as 0.05" : "give more rows, or remove test_split_size");
+            fix: rows > 1 ? "use a smaller number, or a share such as 0.05" : "give more rows, or remove test_split_size")
+            { Key = "test_split_size" };
     }
 
     private static RowRef[] Pick(RowRef[] rows, long seed) => Array.ConvertAll(NumpyRandom.Permutation(rows.Length, seed), i => rows[i]);

@@ -1,4 +1,5 @@
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Data.Mixing;
 
 namespace Handbook.Data.Sources;
@@ -72,6 +73,8 @@ internal sealed record DataFile(string Path, string Name, DataFormat Format)
         var input = new FileInput(Path, Name, spec.Encoding, opened);
         if (new FileInfo(Path).Length == 0)
             throw new InputException($"{Name}: is empty (0 bytes)", fix: "check how it was made, or leave it out");
+        if (FilePointer.Problem(Path, Name) is { } pointer)
+            throw pointer;
         return Format switch
         {
             DataFormat.JsonLines or DataFormat.Json => JsonFile.Read(input, split, isNamedLines: Format == DataFormat.JsonLines),

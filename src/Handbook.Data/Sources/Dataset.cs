@@ -85,7 +85,8 @@ public static class Dataset
             throw new InputException($"{spec.Id}: has no split \"{slice.Split}\"; it has {string.Join(", ", names)}",
                 fix: "name one of them with dataset_train_split or dataset_test_split (dataset_splits with dataset_mixer, split in a "
                     + "dataset_mixture, --split on the command line), "
-                    + $"e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}");
+                    + $"e.g. {names[0]}{(kin.Length > 1 ? $", or several: {string.Join('+', kin)}" : "")}")
+            { Key = "split" };
         }
         var formats = files.Select(file => file.Format).Distinct().ToArray();
         if (formats.Length > 1 && !formats.All(format => format is DataFormat.Json or DataFormat.JsonLines))
@@ -170,7 +171,8 @@ public static class Dataset
             }
             if (!any)
                 throw new InputException($"{spec.Id} [{spec.Split}]: the slice holds no row: the split has {Count(part):N0}",
-                    fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out");
+                    fix: $"name rows that it has, e.g. {part.Slice.Split}[:10], or leave the slice out")
+                { Key = "split" };
         }
 
         // Every reading of a slice asks for it.

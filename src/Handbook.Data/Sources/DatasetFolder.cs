@@ -45,7 +45,8 @@ internal static class DatasetFolder
             throw new InputException($"{name}: has no config \"{config}\": neither {config}/ nor data/{config}/ is a folder in {folder}"
                 + (configs.Count > 0 ? $", and its README.md names {string.Join(", ", configs.Select(known => known.Name))}" : ""),
                 fix: configs.Count > 0 ? $"name one of them, e.g. {configs[0].Name}"
-                    : "leave the config out, or put its files into a folder of its name");
+                    : "leave the config out, or put its files into a folder of its name")
+            { Key = "config" };
         if (files.Count == 0 && !Directory.Exists(folder))
             throw new InputException($"{name}: there is no such folder, but README.md names it as data_dir",
                 fix: "copy the missing files, or correct the front matter of README.md");

@@ -1,5 +1,6 @@
 using System.Text.Json;
 using System.Text.Unicode;
+using Handbook.Base;
 
 namespace Handbook.Data.Sources;
 
@@ -33,6 +34,9 @@ internal static class JsonLinesFile
             {
                 Problem = new("not UTF-8",
                 $"byte 0x{text[TextFile.FirstInvalid(text)]:X2} at column {TextFile.FirstInvalid(text) + 1}", Excerpt.Of(text))
+                {
+                    Fix = TextFile.EncodingFix(row.File),
+                }
             };
         try
         {
@@ -48,13 +52,13 @@ internal static class JsonLinesFile
             return row with
             {
                 Problem = new("broken JSON",
-                $"column {failure.BytePositionInLine + 1}: {JsonOptions.Reason(failure)}", Excerpt.Of(text))
+                $"column {failure.BytePositionInLine + 1}: {JsonMistake.Of(failure)}", Excerpt.Of(text))
             };
         }
     }
 }
 
-/// <summary>How data files' JSON is read, and how its errors are told.</summary>
+/// <summary>How data files' JSON is read.</summary>
 internal static class JsonOptions
 {
     public static JsonDocumentOptions Document { get; } = new() { MaxDepth = 512 };
@@ -71,12 +75,4 @@ internal static class JsonOptions
         JsonValueKind.Null => "null",
         _ => "absent",
     };
-
-    /// <summary>The parser's sentence without the place at its end, which we give ourselves.</summary>
-    public static string Reason(JsonException failure)
-    {
-        var message = failure.Message;
-        var end = message.IndexOf(" LineNumber:", StringComparison.Ordinal);
-        return (end < 0 ? message : message[..end]).TrimEnd();
-    }
 }

@@ -146,8 +146,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
         catch (InvalidOperationException failure)
         {
             throw new InputException($"{name}: row {_elements}: is not UTF-8",
-                fix: $"name the encoding, e.g. dataset_encoding: iso-8859-1, or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}",
-                inner: failure);
+                fix: TextFile.EncodingFix(name), inner: failure);
         }
 
         static void Visit(JsonElement element)
@@ -171,7 +170,7 @@ internal sealed class JsonStream(Stream stream, string name) : IDisposable
 
     private InputException Broken(JsonException failure) =>
         new($"{name}:{failure.LineNumber + 1}:{failure.BytePositionInLine + 1}: broken JSON after {_elements} "
-            + $"rows: {JsonOptions.Reason(failure)}",
+            + $"rows: {JsonMistake.Of(failure)}",
             why: "in a list, nothing after the break can be read with certainty",
             fix: "mend the file, or give the rows as JSONL (one object a line), where a broken row costs only itself", inner: failure);
 

@@ -51,8 +51,9 @@ internal static partial class ParquetFile
         fix: "copy or download it again; a truncated file has lost its end, where the schema stands", inner: inner);
 
     /// <summary>The library's sentence without the name of its exception and the path, which the message begins with.</summary>
-    private static string Reason(string message) => Quoted().Match(message) is { Success: true } quoted
-        ? quoted.Groups[1].Value.Trim() : message.Trim();
+    private static string Reason(string message) => message.Contains("magic bytes not found", StringComparison.Ordinal)
+        ? "it does not end as Parquet does, with the mark PAR1"
+        : Quoted().Match(message) is { Success: true } quoted ? quoted.Groups[1].Value.Trim() : message.Trim();
 
     [GeneratedRegex(@"message: '(.*)'\)?\s*$", RegexOptions.Singleline)]
     private static partial Regex Quoted();

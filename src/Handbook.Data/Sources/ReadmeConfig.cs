@@ -97,7 +97,8 @@ internal sealed record ReadmeConfig(string Name, bool IsDefault, string Folder, 
             : throw new InputException($"{name}: has {(standing.Length == 0 ? "no default config" : "several default configs")}; its "
                 + $"README.md names {string.Join(", ", configs.Select(config => config.Name))}",
                 "their rows are different data sets and are not mixed",
-                    $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}");
+                    $"name one with dataset_config (config in a dataset_mixture), e.g. {configs[0].Name}")
+            { Key = "config" };
     }
 
     /// <summary>The files of each split; of one whose files are not all there, what to say to whoever asks for it.</summary>

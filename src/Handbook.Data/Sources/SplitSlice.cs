@@ -91,7 +91,7 @@ internal sealed partial record SplitSlice(string Split, long? Start, long? End, 
     private static InputException NotUnderstood(string text, string? why)
     {
         var name = text[..Math.Max(0, text.AsSpan().IndexOfAny("[]()"))];
-        return new($"split \"{text}\" is not understood", why, $"write {name}[:1%], {name}[100:200] or {name}[-50:]");
+        return new($"split \"{text}\" is not understood", why, $"write {name}[:1%], {name}[100:200] or {name}[-50:]") { Key = "split" };
     }
 
     [GeneratedRegex(@"^(?<split>[^\[\]()]+)\[\s*(?:(?<start>-?[\d_]+)(?<percent>%)?)?\s*:\s*(?:(?<end>-?[\d_]+)(?<percent>%)?)?\s*\](?:\((?<rounding>[^)]*)\))?$")]

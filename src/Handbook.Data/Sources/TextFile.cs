@@ -67,11 +67,16 @@ internal static class TextFile
         return new InputException($"{name}:{line}: is not UTF-8: byte 0x{text[place]:X2} at column {place + 1}, after "
             + $"\"{Tail(text[..place])}\"",
             why: "guessing the encoding would put wrong letters into the training text",
-            fix: $"name it, e.g. dataset_encoding: iso-8859-1 (or windows-1252), or convert the file: iconv -f ISO-8859-1 -t UTF-8 {name}");
+            fix: EncodingFix(name));
 
         static string Tail(ReadOnlySpan<byte> before) =>
             Encoding.UTF8.GetString(before[Math.Max(0, before.Length - 20)..]).TrimStart('\uFFFD');
     }
+
+    /// <summary>What to do about a file with bytes that are not UTF-8.</summary>
+    public static string EncodingFix(string name) =>
+        "name the encoding, e.g. dataset_encoding: iso-8859-1 (or windows-1252), or convert the "
+        + $"file: iconv -f ISO-8859-1 -t UTF-8 {name}";
 
     /// <summary>The place of the first byte that is no UTF-8.</summary>
     public static int FirstInvalid(ReadOnlySpan<byte> text)

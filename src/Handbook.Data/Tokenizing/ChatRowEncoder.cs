@@ -114,6 +114,9 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
     private static EncodedRow Row(EncodedChat chat) =>
         new(chat.Ids, chat.AssistantMask, RowTokenizer.CodePoints(chat.Text)) { IsJoined = chat.IsJoined };
 
+    private const string RefusedFix = "mend the rows, or set chat_template or chat_template_path to a template that takes them; "
+        + "`handbook template check FILE` tries one";
+
     private static T Guard<T>(Func<T> render)
     {
         try
@@ -123,11 +126,12 @@ internal sealed partial class ChatRowEncoder(Tokenizer tokenizer, ChatTemplate t
         catch (TemplateException failure)
         {
             throw new UnusableRowException("refused by the chat template",
-                failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail);
+                failure.Line > 0 ? $"{failure.Template}:{failure.Line}:{failure.Column}: {failure.Detail}" : failure.Detail)
+            { Fix = RefusedFix };
         }
         catch (InputException failure)
         {
-            throw new UnusableRowException("refused by the chat template", failure.What);
+            throw new UnusableRowException("refused by the chat template", failure.What) { Fix = RefusedFix };
         }
     }
 }

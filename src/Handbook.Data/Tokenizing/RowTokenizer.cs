@@ -107,7 +107,13 @@ internal sealed class RowTokenizer : IRowTokenizer
         {
             var (ids, loss, characters) = Encode(example, out var isJoined);
             if (ids.Length == 0 || (example is TextExample { Text: "" }))
-                problem = new("empty", "", Excerpt.Of(row.GetRawText()));
+                problem = new("empty", example is TextExample { Text: "" } || _chats is null ? ""
+                    : "the chat template writes nothing of it",
+                    Excerpt.Of(row.GetRawText()))
+                {
+                    Fix = example is TextExample || _chats is null ? null
+                        : "set chat_template or chat_template_path to a template that writes these turns, or remove the rows",
+                };
             else if (!HasTarget(loss))
                 problem = new(_options.Loss == LossScope.Assistant ? "no assistant turn" : ids.Length < 2 ? "fewer than two tokens" : "nothing to learn", "", Excerpt.Of(row.GetRawText()));
             if (problem is not null)
@@ -118,7 +124,12 @@ internal sealed class RowTokenizer : IRowTokenizer
                 var kept = _options.CutsLeft ? (ids.Length - longest)..ids.Length : ..longest;
                 (ids, loss) = (ids[kept], loss[kept]);
                 if (!HasTarget(loss))
-                    problem = new("nothing left to learn after cutting", $"no token that carries loss among the {(_options.CutsLeft ? "last" : "first")} {longest}", Excerpt.Of(row.GetRawText()));
+                    problem = new("nothing left to learn after cutting",
+                        $"no token that carries loss among the {(_options.CutsLeft ? "last" : "first")} {longest}",
+                            Excerpt.Of(row.GetRawText()))
+                    {
+                        Fix = "raise max_length",
+                    };
             }
             return problem is null ? [TokenRow.Single(ids, loss, characters) with { IsJoined = isJoined, Remarks = example.Remarks }] : [];
         }

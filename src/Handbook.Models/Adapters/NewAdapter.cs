@@ -11,6 +11,20 @@ namespace Handbook.Models.Adapters;
 /// <param name="seed">The run's.</param>
 internal sealed class NewAdapter(long seed) : IAdapterSource
 {
+    /// <summary>Requires that weights which an adapter begins with have as many singular vectors as it asks for.</summary>
+    /// <exception cref="InputException">One has fewer.</exception>
+    public static void RequireRanks(AdapterLayout layout)
+    {
+        if (layout.Config.Init is not (AdapterInit.Pissa or AdapterInit.Olora))
+            return;
+        foreach (var layer in layout.Layers.Where(layer => layer.Place != AdapterPlace.Embedding))
+            foreach (var target in layer.Targets)
+                if (Math.Min(target.Up.Shape[0], layer.Down.Shape[^1]) is var most && target.Rank > most)
+                    throw new InputException($"lora_r is {target.Rank}, but {target.Module} has only {most} rows or columns",
+                        why: $"init_lora_weights: {(layout.Config.Init == AdapterInit.Pissa ? "pissa" : "olora")} begins with as many vectors of the weight as the rank says",
+                        fix: $"set lora_r: {most} or less, or leave init_lora_weights out");
+    }
+
     public void Fill(AdapterLayout layout, ModelParameters parameters)
     {
         using var scope = TensorScope.Enter();
@@ -76,9 +90,6 @@ internal sealed class NewAdapter(long seed) : IAdapterSource
             var (target, begun) = (layer.Targets[i], start.Targets[i]);
             var rank = (int)target.Rank;
             var matrix = Linear.Whole(weight, target.RowStart, target.Up.Shape[0]);
-            if (rank > Math.Min(matrix.Size(0), matrix.Size(1)))
-                throw new InputException($"lora_r is {rank}, more than {target.Module} has rows or columns",
-                    why: "there are not so many singular vectors to begin with", fix: "lower lora_r, or leave init_lora_weights out");
             Tensor down, up;
             if (layout.Config.Init == AdapterInit.Pissa)
             {

@@ -21,7 +21,7 @@ internal sealed class Bloom : Family
         var hidden = config.Size("hidden_size", "n_embed", "n_embd");
         var heads = config.Size("n_head", "num_attention_heads");
         if (hidden % heads != 0)
-            config.Problem($"hidden_size {hidden} is not divisible by n_head {heads}");
+            config.Mismatch($"hidden_size {hidden} is not divisible by n_head {heads}");
         var vocabulary = config.Size("vocab_size");
         return Check(config, new()
         {

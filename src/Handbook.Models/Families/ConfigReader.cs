@@ -17,6 +17,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     private const int MostLayers = 10_000;
 
     private readonly List<string> _problems = [];
+    private readonly HashSet<string> _standIns = [];
     private readonly HashSet<string> _read = [];
 
     public string File => file;
@@ -37,11 +38,20 @@ internal sealed class ConfigReader(JsonObject json, string file)
 
     public void Problem(string text) => _problems.Add(text);
 
+    /// <summary>A problem among sizes that were read; it is not told where one of them was not, and another number stands in for
+    /// it.</summary>
+    /// <param name="text">What is wrong; it names the keys of the sizes.</param>
+    public void Mismatch(string text)
+    {
+        if (!_standIns.Any(key => text.Contains(key, StringComparison.Ordinal)))
+            _problems.Add(text);
+    }
+
     /// <summary>Throws one message with every problem found so far.</summary>
     public void ThrowIfAnyProblem()
     {
         if (_problems.Count > 0)
-            throw new InputException(string.Join("\n", _problems.Select(p => $"{file}: {p}")),
+            throw new InputException(string.Join("\n    ", _problems.Select(problem => $"{file}: {problem}")),
                 fix: $"compare the file with the published {System.IO.Path.GetFileName(file)}, or fetch it again");
     }
 
@@ -50,8 +60,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     {
         if (Find(keys, out var key) is { } node)
             return Positive(node, key);
-        Problem($"{keys[0]} is missing");
-        return 1;
+        return StandIn(keys[0], $"{keys[0]} is missing");
     }
 
     public int SizeOr(int fallback, params ReadOnlySpan<string> keys) =>
@@ -61,10 +70,7 @@ internal sealed class ConfigReader(JsonObject json, string file)
     public int LayerCount(params ReadOnlySpan<string> keys)
     {
         var layers = Size(keys);
-        if (layers <= MostLayers)
-            return layers;
-        Problem($"{keys[0]} is {layers}, more than {MostLayers}");
-        return 1;
+        return layers <= MostLayers ? layers : StandIn(keys[0], $"{keys[0]} is {layers}, more than {MostLayers}");
     }
 
     public int? Integer(string key) => Find([key], out _) is { } node ? Whole(node, key) : null;
@@ -193,14 +199,14 @@ internal sealed class ConfigReader(JsonObject json, string file)
         if (Node(key) is not { } node)
             return null;
         if (node is JsonObject section)
-            return new(section, file, _problems, key);
+            return new(section, file, _problems, _standIns, key);
         Problem($"{key} is {Show(node)}, but must be an object");
         return null;
     }
 
-    private ConfigReader(JsonObject json, string file, List<string> problems, string path) : this(json, file)
+    private ConfigReader(JsonObject json, string file, List<string> problems, HashSet<string> standIns, string path) : this(json, file)
     {
-        _problems = problems;
+        (_problems, _standIns) = (problems, standIns);
         Path = path + ".";
     }
 
@@ -277,23 +283,33 @@ internal sealed class ConfigReader(JsonObject json, string file)
 
     private int Positive(JsonNode node, string key)
     {
-        if (Whole(node, key) is not { } value)
-            return 1;
-        if (value is > 0 and <= LargestSize)
-            return value;
-        Problem(value <= 0 ? $"{key} is {value}, but must be greater than 0" : $"{key} is {value}, more than any model has");
+        if (AsWhole(node) is not { } value)
+            return StandIn(key, NotWhole(node, key));
+        return value is > 0 and <= LargestSize ? value
+            : StandIn(key, value <= 0 ? $"{key} is {value}, but must be greater than 0" : $"{key} is {value}, more than any model has");
+    }
+
+    /// <summary>A size that could not be read: 1 stands in for it, so that the rest of the file is looked at.</summary>
+    private int StandIn(string key, string problem)
+    {
+        _standIns.Add(key);
+        Problem(problem);
         return 1;
     }
 
     private int? Whole(JsonNode node, string key)
     {
-        // 1e3 and 512.0 are whole numbers too: some tools write sizes as floats.
-        if (node is JsonValue value && value.TryGetValue<double>(out var number) && number == Math.Floor(number)
-            && Math.Abs(number) <= int.MaxValue)
-            return (int)number;
-        Problem($"{key} is {Show(node)}, but must be a whole number");
+        if (AsWhole(node) is { } whole)
+            return whole;
+        Problem(NotWhole(node, key));
         return null;
     }
+
+    // 1e3 and 512.0 are whole numbers too: some tools write sizes as floats.
+    private static int? AsWhole(JsonNode node) => node is JsonValue value && value.TryGetValue<double>(out var number)
+        && number == Math.Floor(number) && Math.Abs(number) <= int.MaxValue ? (int)number : null;
+
+    private static string NotWhole(JsonNode node, string key) => $"{key} is {Show(node)}, but must be a whole number";
 
     internal static string Show(JsonNode node)
     {

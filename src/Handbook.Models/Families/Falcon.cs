@@ -22,7 +22,7 @@ internal sealed class Falcon : Family
         var hidden = config.Size("hidden_size", "n_embed");
         var heads = config.Size("num_attention_heads", "n_head");
         if (hidden % heads != 0)
-            config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
+            config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         var headSize = Math.Max(1, hidden / heads);
         var vocabulary = config.Size("vocab_size");
         // A missing key means Falcon 7B's own value.

@@ -72,20 +72,21 @@ internal abstract class Family
     internal static DecoderConfig Check(ConfigReader reader, DecoderConfig config, string headsKey, string keyValueHeadsKey)
     {
         if (config.Heads % config.KeyValueHeads != 0)
-            reader.Problem($"{headsKey} {config.Heads} is not divisible by {keyValueHeadsKey} {config.KeyValueHeads}");
+            reader.Mismatch($"{headsKey} {config.Heads} is not divisible by {keyValueHeadsKey} {config.KeyValueHeads}");
         if ((long)config.Heads * config.HeadSize > int.MaxValue)
-            reader.Problem($"{headsKey} {config.Heads} times head size {config.HeadSize} is more than any model has");
+            reader.Mismatch($"{headsKey} {config.Heads} times head size {config.HeadSize} is more than any model has");
         if (config.RotarySize > config.HeadSize)
-            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is "
+            reader.Mismatch($"the rotated part of a head has {config.RotarySize} dimensions, more than the {config.HeadSize} of a head; is "
                 + "partial_rotary_factor above 1?");
         if (config.Positions == PositionKind.Rope && config.RotarySize % 2 != 0 && config.RotarySize >= config.HeadSize)
-            reader.Problem($"the rotated part of a head has {config.RotarySize} dimensions, but rotary positions need an even number");
+            reader.Mismatch($"the rotated part of a head has {config.RotarySize} dimensions, but rotary positions need an even number; it comes "
+                + $"of hidden_size, {headsKey}, head_dim and partial_rotary_factor");
         if (config.RopeScaling is { Kind: RopeScalingKind.LongRope } rope
             && (rope.ShortFactors.Count != (config.RotarySize + 1) / 2 || rope.LongFactors.Count != (config.RotarySize + 1) / 2))
-            reader.Problem($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the "
+            reader.Mismatch($"short_factor and long_factor have {rope.ShortFactors.Count} and {rope.LongFactors.Count} numbers, but the "
                 + $"head needs {(config.RotarySize + 1) / 2}");
         if (config.RopeScaling is { Kind: RopeScalingKind.Dynamic or RopeScalingKind.NtkAware } && config.RotarySize <= 2)
-            reader.Problem($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
+            reader.Mismatch($"rope_type dynamic needs more than 2 rotated dimensions, and the head has {config.RotarySize}");
         return config;
     }
 }

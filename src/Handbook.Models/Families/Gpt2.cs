@@ -26,7 +26,7 @@ internal class Gpt2 : Family
         var hidden = config.Size("n_embd", "hidden_size");
         var heads = config.Size("n_head", "num_attention_heads");
         if (hidden % heads != 0)
-            config.Problem($"n_embd {hidden} is not divisible by n_head {heads}");
+            config.Mismatch($"n_embd {hidden} is not divisible by n_head {heads}");
         var headSize = Math.Max(1, hidden / heads);
         if (config.Flag(false, "add_cross_attention"))
             config.Problem("add_cross_attention is true, but only decoders without an encoder are supported");

@@ -22,7 +22,7 @@ internal sealed class GptJ : Family
         var hidden = config.Size("n_embd", "hidden_size");
         var heads = config.Size("n_head", "num_attention_heads");
         if (hidden % heads != 0)
-            config.Problem($"n_embd {hidden} is not divisible by n_head {heads}");
+            config.Mismatch($"n_embd {hidden} is not divisible by n_head {heads}");
         var vocabulary = config.Size("vocab_size");
         if (config.States("rotary_dim") && !config.Has("rotary_dim"))
             config.Problem("rotary_dim is null, but must say how many dimensions of a head turn");

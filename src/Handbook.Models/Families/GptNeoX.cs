@@ -25,7 +25,7 @@ internal sealed class GptNeoX : Family
         var hidden = config.Size("hidden_size");
         var heads = config.Size("num_attention_heads");
         if (hidden % heads != 0)
-            config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
+            config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         var headSize = Math.Max(1, hidden / heads);
         var vocabulary = config.Size("vocab_size");
         var positions = config.SizeOr(2048, "max_position_embeddings");

@@ -75,7 +75,7 @@ internal class Llama : Family
         var hidden = config.Size("hidden_size");
         var defaultHeadSize = config.States("head_dim") ? null : defaults.HeadSize;
         if (!config.Has("head_dim") && defaultHeadSize is null && hidden % heads != 0)
-            config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
+            config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}, and head_dim is not given");
         var headSize = config.SizeOr(defaultHeadSize ?? Math.Max(1, hidden / heads), "head_dim");
         var vocabulary = Size(defaults.VocabularySize, "vocab_size");
         var positions = config.SizeOr(defaults.MaxPositions, "max_position_embeddings");

@@ -21,7 +21,7 @@ internal sealed class Opt : Family
         var hidden = config.Size("hidden_size");
         var heads = config.Size("num_attention_heads");
         if (hidden % heads != 0)
-            config.Problem($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
+            config.Mismatch($"hidden_size {hidden} is not divisible by num_attention_heads {heads}");
         if (!config.Flag(true, "layer_norm_elementwise_affine"))
             config.Problem("layer_norm_elementwise_affine is false, but only norms with weights are supported");
         var (vocabulary, tables) = (config.Size("vocab_size"), config.SizeOr(hidden, "word_embed_proj_dim"));

@@ -1,6 +1,7 @@
 using System.IO.MemoryMappedFiles;
 using System.Runtime.InteropServices;
 using Handbook.Base;
+using Handbook.Base.Files;
 
 namespace Handbook.Models.Files;
 
@@ -12,6 +13,8 @@ internal sealed unsafe partial class MappedFile : IDisposable
 
     public MappedFile(string path)
     {
+        if (FilePointer.Problem(path, path) is { } notFetched)
+            throw notFetched;
         Path = path;
         try
         {

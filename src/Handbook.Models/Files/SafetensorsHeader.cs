@@ -99,7 +99,7 @@ internal sealed class SafetensorsHeader
         }
         catch (Exception e) when (e is JsonException or InvalidOperationException or DecoderFallbackException)
         {
-            throw Broken(file, $"has a header that is not valid JSON: {e.Message}", inner: e);
+            throw Broken(file, $"has a header that is not valid JSON: {(e is JsonException broken ? JsonMistake.Of(broken) : "a text in it is not valid Unicode")}", inner: e);
         }
     }
 

@@ -2,6 +2,7 @@ using System.IO.Compression;
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Base.Files;
 using Handbook.Text.Tokenizers.Formats;
 
 namespace Handbook.Text.Tokenizers;
@@ -87,20 +88,15 @@ internal sealed record TokenizerFolder
         }
         catch (JsonException broken)
         {
-            throw new InputException($"{name}:{broken.LineNumber + 1}:{broken.BytePositionInLine + 1} is not JSON: {Reason(broken)}",
+            throw new InputException($"{name}:{broken.LineNumber + 1}:{broken.BytePositionInLine + 1} is not JSON: {JsonMistake.Of(broken)}",
                 fix: "fetch the file again, or repair that line", inner: broken);
         }
     }
 
-    private static string Reason(JsonException broken)
-    {
-        var message = broken.Message;
-        var end = message.IndexOf(" LineNumber:", StringComparison.Ordinal);
-        return end > 0 ? message[..end].TrimEnd('.', ' ') : message;
-    }
-
     private static byte[] ReadBytes(string file)
     {
+        if (FilePointer.Problem(file, file) is { } pointer)
+            throw pointer;
         var bytes = File.ReadAllBytes(file);
         if (!bytes.AsSpan().StartsWith<byte>([0x1F, 0x8B]))
             return bytes;

@@ -30,14 +30,8 @@ internal static class TargetModules
     public static string? Problem(IReadOnlyList<string> entries)
     {
         foreach (var entry in entries)
-            try
-            {
-                _ = new Regex(entry, RegexOptions.CultureInvariant);
-            }
-            catch (RegexParseException e)
-            {
-                return $"has {entry}, which is no regular expression: {e.Message}";
-            }
+            if (RegexMistake.Of(entry, RegexOptions.CultureInvariant) is { } mistake)
+                return $"has {entry}, which is no regular expression: {mistake}";
         return null;
     }
 

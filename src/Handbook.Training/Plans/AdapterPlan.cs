@@ -50,6 +50,7 @@ internal static class AdapterPlan
                 checkpoint is null ? new NewAdapter(run.Training.Seed) : new AdapterFolder(checkpoint), file: null,
                 trained: true);
             new AdapterModules(weights.Family, weights.Config, weights.Parameters).RequireUsed(begun);
+            NewAdapter.RequireRanks(begun);
             return [.. below, begun];
         }
         var folder = Adapter(named);

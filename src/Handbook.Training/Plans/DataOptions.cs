@@ -215,7 +215,9 @@ public sealed record DataOptions
         if (DatasetMixer is { Count: 0 })
             report.Error("dataset_mixer", "names no data set", fix: "add an entry such as `data/rows.jsonl: 1.0`");
         if (DatasetMixer is not null && DatasetConfigs is not null && DatasetConfigs.Count != DatasetMixer.Count)
-            report.Error("dataset_configs", $"has {DatasetConfigs.Count} names for {DatasetMixer.Count} data sets",
+            report.Error("dataset_configs",
+                $"has {DatasetConfigs.Count} name{(DatasetConfigs.Count == 1 ? "" : "s")} for {DatasetMixer.Count} data "
+                + $"set{(DatasetMixer.Count == 1 ? "" : "s")}",
                 why: "each entry of dataset_mixer takes the configuration at its place",
                 fix: "give one name per data set, or remove the key");
         if (DatasetMixer is null && DatasetConfigs is not null)
@@ -227,7 +229,8 @@ public sealed record DataOptions
                     why: "the name decides: one with `train` is trained on, one with `test` is held out",
                     fix: "name splits such as train_sft and test_sft");
         if (DatasetMixer is not null && !DatasetSplits.Any(split => split.Contains("train")))
-            report.Error("dataset_splits", "has no train split", fix: "add one, e.g. train_sft");
+            if (DatasetSplits.All(split => split.Contains("test")))      // otherwise one that is not understood may be meant for it
+                report.Error("dataset_splits", "has no train split", fix: "add one, e.g. train_sft");
         if (DatasetConfig is not null && DatasetName is null)
             report.Error("dataset_config", "is given without dataset_name",
                 fix: "write `config` in the dataset_mixture entry, or dataset_configs with dataset_mixer");

@@ -47,8 +47,9 @@ public sealed record HubOptions
 
     internal void Validate(Diagnostics report)
     {
-        if (HubModelId is { } name && (!HubCache.IsName(name) || name.Contains('@')))
-            report.Error("hub_model_id", $"is \"{name}\", which is no name of a repository", "it is owner/name, or name alone",
+        if (HubModelId is { } name && !HubCache.IsRepository(name))
+            report.Error("hub_model_id", $"is \"{name}\", which is no name of a repository",
+                "it is owner/name, or name alone, of letters, digits, dots, dashes and underscores",
                 "for example hub_model_id: my-org/my-model");
         if (PushToHubOrganization is { Length: > 0 } owner && (!HubCache.IsName(owner) || owner.AsSpan().ContainsAny("/@")))
             report.Error("push_to_hub_organization", $"is \"{owner}\", which is no name of an owner",

@@ -33,7 +33,7 @@ internal static class RowPlan
             : run.Model.SetupChatFormat ? ChatTemplate.ChatMl : null;
         // Without any template, the built-in one is used and saved with the tokenizer.
         if (template is null && tokenizer.ChatTemplate is null && run.Definition.Use != RowUse.Pretraining)
-            template = ChatTemplate.Of(tokenizer, "chat_template").Source;
+            template = ChatTemplate.Of(tokenizer, TemplateName(run)).Source;
         return tokenizer.With(data.EosToken, data.PadToken, template);
     }
 
@@ -53,7 +53,8 @@ internal static class RowPlan
         {
             Mixture = run.Mixture,
             Tokenizer = tokenizer,
-            Chats = tokenizer.ChatTemplate is not null ? new ChatRowEncoder(tokenizer, ChatTemplate.Of(tokenizer, "chat_template")) : null,
+            Chats = tokenizer.ChatTemplate is not null ? new ChatRowEncoder(tokenizer, ChatTemplate.Of(tokenizer, TemplateName(run)))
+                : null,
             Use = run.Definition.Use,
             TextColumn = data.TextColumn,
             Rows = new RowTokenizerOptions
@@ -136,6 +137,18 @@ internal static class RowPlan
     /// it is nowhere.</summary>
     internal static string? TemplatePlace(MethodOptions run) => run.Data.ChatTemplatePath is not { } path ? null
         : Beside(run, path).FirstOrDefault(Path.Exists) ?? ModelFolder.Locate(path);
+
+    /// <summary>What messages call the template: the file that it stands in, where it has one.</summary>
+    internal static string TemplateName(MethodOptions run)
+    {
+        if (run.Data.ChatTemplate is not null)
+            return "chat_template";
+        var (name, place) = run.Data.ChatTemplatePath is { } path ? (path, TemplatePlace(run))
+            : run.Model.SetupChatFormat ? (null, null) : (run.Model.TokenizerPath(), ModelFolder.Locate(run.Model.TokenizerPath()));
+        return name is null || place is null ? "chat_template"
+            : File.Exists(Path.Combine(place, TemplateFile)) ? Path.Combine(name, TemplateFile)
+            : File.Exists(place) && run.Data.ChatTemplatePath is not null ? name : "chat_template";
+    }
 
     /// <summary>Whether <c>chat_template_path</c> names something at its path or beside the recipe.</summary>
     internal static bool HasTemplateBeside(MethodOptions run) => run.Data.ChatTemplatePath is { } path

@@ -8,6 +8,12 @@ namespace Handbook.Training.Progress;
 /// makes the run wait.</remarks>
 public interface IRunObserver : IWorkObserver
 {
+    /// <summary>All that the run needs is there and fits together; from here on its folder is written to.</summary>
+    /// <param name="folder">The run folder.</param>
+    void Entered(string folder)
+    {
+    }
+
     /// <summary>Training is about to begin.</summary>
     void Started(TrainingOutline outline)
     {

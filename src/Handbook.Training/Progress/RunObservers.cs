@@ -23,6 +23,9 @@ public sealed class RunObservers(params IRunObserver[] observers) : IRunObserver
         new Counts([.. observers.Select(observer => observer.Began(what, total, unit))]);
 
     /// <inheritdoc/>
+    public void Entered(string folder) => Each(observer => observer.Entered(folder));
+
+    /// <inheritdoc/>
     public void Started(TrainingOutline outline) => Each(observer => observer.Started(outline));
 
     /// <inheritdoc/>

@@ -50,6 +50,21 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
     {
         var folder = source.Top;
         var config = source.Config();
+        RequireScores(config, folder);
+        var tokenizer = Tokenizer.Load(source.HavingTokenizer);
+        TorchRuntime.Load();
+        using var weights = source.Open(config);
+        var plan = source.Plan(weights, compute);
+        foreach (var said in source.Notes)
+            note?.Invoke($"note: {said}");
+        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer) { MaxTokens = maxTokens };
+    }
+
+    /// <summary>Requires that a model has a head that scores texts.</summary>
+    /// <param name="folder">The model's folder.</param>
+    /// <exception cref="InputException">It has another.</exception>
+    internal static void RequireScores(PublishedConfig config, string folder)
+    {
         if (config.Decoder.Head != ModelHead.Score)
             throw config.Labels is { } labels
                 ? new InputException($"{folder} is a classifier of {labels} labels",
@@ -59,13 +74,6 @@ public sealed class RewardModel(Decoder network, Tokenizer tokenizer) : IDisposa
                 why: $"a reward model's config.json says {config.Family.ScoreArchitecture}, and its weights "
                     + $"have {Models.Families.Family.ScoreName}",
                 fix: $"train a reward model from it: handbook reward RECIPE --model_name_or_path={folder}");
-        var tokenizer = Tokenizer.Load(source.HavingTokenizer);
-        TorchRuntime.Load();
-        using var weights = source.Open(config);
-        var plan = source.Plan(weights, compute);
-        foreach (var said in source.Notes)
-            note?.Invoke($"note: {said}");
-        return new(QuantisedCache.Loader(source, observer ?? RunObservers.None)(weights, plan), tokenizer) { MaxTokens = maxTokens };
     }
 
     /// <summary>The scores of rows: of each answer where a row is a prompt with answers, of the row itself otherwise.</summary>

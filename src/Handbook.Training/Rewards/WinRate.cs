@@ -55,7 +55,7 @@ public sealed record WinRate(int Won, int Lost, int Tied)
             }
             catch (JsonException problem)
             {
-                throw new InputException($"{file}, row {number}: is no JSON: {problem.Message}",
+                throw new InputException($"{file}, row {number}: is no JSON: {JsonMistake.Of(problem)}",
                     fix: "write it with `handbook score MODEL ANSWERS --output FILE`", inner: problem);
             }
         }

@@ -124,7 +124,8 @@ public sealed record ScorerOptions
         foreach (var name in RewardFuncs.GroupBy(name => name).Where(group => group.Count() > 1))
             report.Error("reward_funcs", $"names {name.Key} twice", fix: "name it once, with the sum of the weights in reward_weights");
         if (RewardWeights is { } weights && weights.Count != RewardFuncs.Count)
-            report.Error("reward_weights", $"has {weights.Count} numbers for {RewardFuncs.Count} of reward_funcs",
+            report.Error("reward_weights",
+                $"has {weights.Count} number{(weights.Count == 1 ? "" : "s")} for {RewardFuncs.Count} of reward_funcs",
                 fix: "give one weight per scorer, or remove the key");
         Needs("regex", RewardPattern, "reward_pattern", "reward_pattern: '^yes'");
         Needs("judge", JudgeModel, "judge_model", "judge_model: gpt-4o-mini");
@@ -165,15 +166,9 @@ public sealed record ScorerOptions
 
         void Pattern(string key, string? pattern)
         {
-            try
-            {
-                _ = pattern is null ? null : new Regex(pattern);
-            }
-            catch (ArgumentException problem)
-            {
-                report.Error(key, $"is no regular expression: {problem.Message}",
+            if (pattern is not null && RegexMistake.Of(pattern) is { } mistake)
+                report.Error(key, $"is no regular expression: {mistake}",
                     fix: "correct it; in YAML, single quotes keep backslashes as they are");
-            }
         }
 
         void AtLeast(string key, int value, int least)

@@ -20,6 +20,9 @@ internal abstract record HubNeed(string Title, string Name)
     /// <summary>The name that a recipe or a command has: of an adapter on this machine its own, not that of the model below.</summary>
     public string AskedFor { get; init; } = Name;
 
+    /// <summary>The key of the recipe that names it, dotted below maps and lists; null where no recipe does.</summary>
+    public string? Key { get; init; }
+
     /// <summary>Where it is looked for on this machine.</summary>
     public abstract IReadOnlyList<string> Places { get; }
 
@@ -32,22 +35,27 @@ internal abstract record HubNeed(string Title, string Name)
             var parts = key.StartsWith("tokenizer", StringComparison.Ordinal) || key == "chat_template_path" ? ModelParts.Tokenizer
                 : ModelParts.Whole;
             if (!(key == "chat_template_path" && RowPlan.HasTemplateBeside(recipe)) && Model(name, key, parts) is { } need)
-                needs.Add(need);
+                needs.Add(need with { Key = key });
         }
         if (recipe.Data.Mixture() is { } mixture && mixture.Datasets.Any(set => IsElsewhere(set, recipe.Folder)))
             needs.AddRange(MixturePart.Of(mixture, recipe.Training.Evaluates() && !recipe.Definition.IsPipeline, recipe.Folder)
                 .Where(part => IsElsewhere(part.Spec, recipe.Folder)).GroupBy(part => part.Spec.Id)
                 .Select(set => new DatasetNeed(set.Key, [.. set.Select(part => part.Spec)],
-                    DatasetPath.Places(set.First().Spec, recipe.Folder))));
+                    DatasetPath.Places(set.First().Spec, recipe.Folder)) { Key = RecipePaths.KeyOf(recipe, set.First().Spec) }));
         needs.AddRange(References(recipe.Data.Decontaminate, recipe.Folder));
         return needs;
     }
 
     /// <summary>The sets that rows are compared with, where they lie nowhere on this machine but, perhaps, in the hub's cache.</summary>
-    public static IEnumerable<HubNeed> References(DecontaminationOptions options, string? recipeFolder) => options.Against
-        .Where(entry => entry.Id != BuiltInReference.HumanEval && !entry.Id.EndsWith(FingerprintFile.Ending, StringComparison.Ordinal))
-        .Select(entry => Dataset(new() { Id = entry.Id, Config = entry.Config, Split = entry.Split ?? Data.Sources.Dataset.EverySplit },
-            recipeFolder)).OfType<HubNeed>();
+    public static IEnumerable<HubNeed> References(DecontaminationOptions options, string? recipeFolder) => options.Against.Index()
+        .Where(entry => entry.Item.Id != BuiltInReference.HumanEval && !entry.Item.Id.EndsWith(FingerprintFile.Ending,
+            StringComparison.Ordinal))
+        .Select(entry => Dataset(new()
+        {
+            Id = entry.Item.Id,
+            Config = entry.Item.Config,
+            Split = entry.Item.Split ?? Data.Sources.Dataset.EverySplit,
+        }, recipeFolder) is { } need ? need with { Key = $"decontaminate.against.{entry.Index}.id" } : null).OfType<HubNeed>();
 
     /// <summary>A model that lies nowhere on this machine but, perhaps, in the hub's cache; null where it lies elsewhere, or can be no name
     /// of one. Of an adapter that lies here it is the model below.</summary>

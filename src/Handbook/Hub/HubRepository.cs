@@ -1,4 +1,3 @@
-using System.Text.RegularExpressions;
 using Handbook.Base;
 using Handbook.Base.Files;
 
@@ -18,7 +17,7 @@ internal enum HubKind
 /// <param name="Kind">What it holds.</param>
 /// <param name="Id"><c>owner/name</c>, or <c>name</c> alone for the oldest ones.</param>
 /// <param name="Revision">A branch, a tag, a commit, or <c>refs/pr/N</c>.</param>
-internal sealed partial record HubRepository(HubKind Kind, string Id, string Revision = HubCache.Main)
+internal sealed record HubRepository(HubKind Kind, string Id, string Revision = HubCache.Main)
 {
     /// <summary>Reads a name as recipes and commands have it: <c>owner/name</c>, with <c>@revision</c> behind it for another than the main
     /// one.</summary>
@@ -30,7 +29,7 @@ internal sealed partial record HubRepository(HubKind Kind, string Id, string Rev
             throw new InputException($"{name} names the revision {behind}, and another one is asked for, {revision}",
                 fix: "name one of the two");
         var wanted = revision ?? behind ?? HubCache.Main;
-        if (!HubCache.IsName(id) || !Name().IsMatch(id))
+        if (!HubCache.IsRepository(id))
             throw new InputException($"\"{name}\" is no name of a repository",
                 "it is owner/name, of letters, digits, dots, dashes and underscores",
                 "for example HuggingFaceTB/SmolLM2-135M");
@@ -62,7 +61,4 @@ internal sealed partial record HubRepository(HubKind Kind, string Id, string Rev
 
     /// <summary>As users write it.</summary>
     public override string ToString() => Revision == HubCache.Main ? Id : $"{Id}@{Revision}";
-
-    [GeneratedRegex(@"\A[A-Za-z0-9][A-Za-z0-9._-]{0,95}(?:/[A-Za-z0-9_][A-Za-z0-9._-]{0,95})?\z")]
-    private static partial Regex Name();
 }

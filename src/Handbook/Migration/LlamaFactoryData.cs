@@ -135,7 +135,7 @@ internal static class LlamaFactoryData
         }
         catch (JsonException problem)
         {
-            throw new InputException($"{path} is not JSON: {problem.Message}", fix: "correct it, or remove it");
+            throw new InputException($"{path}:{problem.LineNumber + 1}:{problem.BytePositionInLine + 1} is not JSON: {JsonMistake.Of(problem)}", fix: "correct it, or remove it");
         }
     }
 

@@ -47,6 +47,14 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
             var text = equals >= 0 ? word[(equals + 1)..] : values.Length > 0 ? string.Join(' ', values) : null;
             var whole = equals >= 0 || values.Length == 0 ? word : $"{word} {text}";
             var keySpan = Argument(whole, 2, written.Length);
+            if (text is null && path[0].StartsWith("no_", StringComparison.Ordinal) && RecipeKeys.Find(path[0]) is null
+                && RecipeKeys.Find(path[0][3..]) is { } other && Negated(path[0]) is null)
+            {
+                report.ErrorAt(keySpan, $"--{written} is not a key of a recipe",
+                    $"--no_ turns off a key that is true or false, and {other.Name} is {RecipeBinder.Described(other.Type)}",
+                    $"write --{other.Name}=VALUE, or leave it out for its default");
+                continue;
+            }
             if (text is null && Negated(path[0]) is { } positive)
             {
                 path[0] = positive;
@@ -60,17 +68,18 @@ internal sealed record Override(string Spelled, IReadOnlyList<string> Path, Reci
                 continue;
             }
             var span = text is null || whole == word && equals < 0 ? keySpan : Argument(whole, whole.Length - text.Length, text.Length);
-            overrides.Add(new(written, path, Node(text ?? "true", values, type, path.Length > 1, span, report), keySpan));
+            if (Node(text ?? "true", values, type, path.Length > 1, span, report) is { } node)
+                overrides.Add(new(written, path, node, keySpan));
         }
         return overrides;
     }
 
-    private static RecipeNode Node(string text, string[] words, Type? type, bool inner, SourceSpan span, Diagnostics report)
+    private static RecipeNode? Node(string text, string[] words, Type? type, bool inner, SourceSpan span, Diagnostics report)
     {
         if (type is not null && RecipeBinder.IsList(type) && !inner && words.Length > 1)
             return new ListNode(span, [.. words.Select(word => new ScalarNode(span, word, Quoted: false))]);
         if ((inner || type is not null && RecipeBinder.IsStructured(type)) && text.AsSpan().TrimStart() is ['{' or '[' or '"', ..])
-            return YamlReader.Read(text, null, report) is { } parsed ? Placed(parsed, span) : new ScalarNode(span, text, Quoted: false);
+            return YamlReader.Read(text, span, report) is { } parsed ? Placed(parsed, span) : null;
         return new ScalarNode(span, text, Quoted: false);
     }
 

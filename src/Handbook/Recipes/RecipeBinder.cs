@@ -84,12 +84,13 @@ internal sealed class RecipeBinder(Diagnostics report)
             value = Truth(text);
         else if (type == typeof(int) || type == typeof(long))
         {
-            if (Number(text) is { } whole && Math.Abs(whole) < 1L << 53)
+            if (Number(text) is { } whole)
             {
                 if (whole != Math.Floor(whole))
                     return Fail(node, key, $"is {node.Text}, not a whole number", $"write {Example(type, key)}");
-                if (type == typeof(int) && Math.Abs(whole) > int.MaxValue)
-                    return Fail(node, key, $"is {node.Text}, which is too large", $"the largest is {int.MaxValue}");
+                var largest = type == typeof(int) ? int.MaxValue : (1L << 53) - 1;
+                if (Math.Abs(whole) > largest)
+                    return Fail(node, key, $"is {node.Text}, which is too large", $"the largest is {largest}");
                 value = type == typeof(int) ? (int)whole : (object)(long)whole;
             }
         }

@@ -88,7 +88,7 @@ internal sealed class RecipeLoader(string file, TrainingMethod method)
         {
             string[] recipes = [.. Directory.EnumerateFiles(folder, "*.y*ml", SearchOption.TopDirectoryOnly)
                 .Concat(Directory.EnumerateDirectories(folder).SelectMany(inner => Directory.EnumerateFiles(inner, "*.y*ml")))
-                    .Order(StringComparer.Ordinal)];
+                    .Select(path => path.StartsWith("./", StringComparison.Ordinal) ? path[2..] : path).Order(StringComparer.Ordinal)];
             return Spelling.Nearest(file, recipes) ?? recipes.FirstOrDefault();
         }
     }

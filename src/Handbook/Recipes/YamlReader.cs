@@ -29,6 +29,20 @@ internal sealed class YamlReader
     /// <returns>The document, or null when it is empty or broken; a broken one is in the report.</returns>
     public static RecipeNode? Read(string text, string? source, Diagnostics report) => new YamlReader(text, source, report).ReadDocument();
 
+    /// <summary>A value on the command line, which is text in brackets or braces.</summary>
+    /// <param name="argument">The value's place in its argument; problems are shown there.</param>
+    /// <returns>The value, its places counted from its own beginning; null where it is broken, which the report tells.</returns>
+    public static RecipeNode? Read(string text, SourceSpan argument, Diagnostics report)
+    {
+        var own = new Diagnostics(report.File);
+        var node = Read(text, source: null, own);
+        foreach (var problem in own.Errors)
+            report.ErrorAt(problem.At is { } at ? argument.Part(Math.Min(at.Column, argument.Length) - 1, 1) : argument, problem.What,
+                problem.Why,
+                problem.Fix);
+        return own.HasErrors ? null : node;
+    }
+
     private RecipeNode? ReadDocument()
     {
         try
@@ -56,7 +70,7 @@ internal sealed class YamlReader
             is InvalidOperationException or ArgumentException or FormatException or OverflowException or IndexOutOfRangeException)
         {
             var at = _parser.Current?.End ?? Mark.Empty;        // the parser gives up on some broken files without a place
-            ReportSyntax(at, at, "something is missing or not closed behind this");
+            ReportSyntax(at, at, "");
         }
         return null;
     }
@@ -71,9 +85,10 @@ internal sealed class YamlReader
                 "a tab stands in the indentation",
                 "YAML allows only spaces there", "replace the tab with two spaces");
         else
-            _report.ErrorAt(Span(start, end),
-                $"this is not YAML: {(message.Length == 0 ? "" : char.ToLowerInvariant(message[0]) + message[1..].TrimEnd('.'))}",
-                fix: "write `key: value`, with a space behind the colon; put quotes around text with : # { [ in it");
+        {
+            var (what, fix) = YamlMistake.Of(message, LineText((int)start.Line), LineText((int)start.Line - 1));
+            _report.ErrorAt(Span(start, end), $"this is not YAML: {what}", fix: fix);
+        }
     }
 
     private RecipeNode ReadNode(int depth)

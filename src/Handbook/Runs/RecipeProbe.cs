@@ -17,7 +17,10 @@ using Handbook.Training.Checkpoints;
 using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Plans;
+using Handbook.Training.Methods.Preferences;
+using Handbook.Training.Methods.Sft;
 using Handbook.Training.Progress;
+using Handbook.Training.Rewards;
 using Handbook.Training.Sampling.Endpoints;
 using Handbook.Training.Sampling.Scorers;
 using Handbook.Training.Schedules;
@@ -49,10 +52,15 @@ public sealed class RecipeProbe
 
     private readonly bool _isDraft;
 
-    private RecipeProbe(Recipe recipe, bool isDraft)
+    /// <summary>Whether the keys that rows depend on are good; if not, what becomes of rows follows from what has been told.</summary>
+    private readonly bool _rowsAreSure;
+
+    private RecipeProbe(Recipe recipe, bool isDraft, IEnumerable<string> wrong)
     {
         (_recipe, _isDraft) = (recipe, isDraft);
         _recipeFolder = recipe.Folder;
+        _rowsAreSure = !wrong.Any(key => RecipeKeys.Find(key)?.Property?.DeclaringType is { } group && (group == typeof(DataOptions)
+            || group == typeof(ModelOptions) || group == typeof(SftOptions) || group == typeof(PreferenceOptions)));
     }
 
     /// <summary>What would stop the run, each with its cure and the key that names it.</summary>
@@ -73,9 +81,16 @@ public sealed class RecipeProbe
     /// <summary>Everything that can be seen, at once.</summary>
     /// <param name="recipe">A recipe, or as much of one as could be read.</param>
     /// <param name="isDraft">Whether some of its keys are wrong: what follows from them is not reported again.</param>
-    public static RecipeProbe Of(Recipe recipe, bool isDraft = false)
+    public static RecipeProbe Of(Recipe recipe, bool isDraft = false) => Of(recipe, isDraft, []);
+
+    /// <param name="report">What is known of the recipe's keys.</param>
+    /// <inheritdoc cref="Of(Recipe, bool)"/>
+    internal static RecipeProbe Of(Recipe recipe, Diagnostics report) =>
+        Of(recipe, report.HasErrors, report.Errors.Select(error => Subject(error.What).Split('.')[0]));
+
+    private static RecipeProbe Of(Recipe recipe, bool isDraft, IEnumerable<string> wrong)
     {
-        var probe = new RecipeProbe(recipe, isDraft);
+        var probe = new RecipeProbe(recipe, isDraft, wrong);
         probe.Hub();
         probe.Models();
         probe.Tokenizer();
@@ -91,6 +106,61 @@ public sealed class RecipeProbe
         }
         return probe;
     }
+
+    /// <summary>Adds what was found to the messages of a recipe, each where the key stands that names it.</summary>
+    /// <param name="report">The recipe's messages; what they say of a key is not said again of what it names.</param>
+    internal void Report(Diagnostics report)
+    {
+        var told = report.Errors.Select(error => Subject(error.What)).ToHashSet();
+        foreach (var (key, problem) in _problems.Where(problem => !told.Contains(Subject(problem.Problem.What))
+            && !told.Contains(problem.Key)))
+            report.Found(key, problem.What, problem.Why, problem.Fix);
+        foreach (var (key, what, places) in _absent.Where(absent => !told.Contains(absent.Key)))
+            report.Found(key, $"{key.Split('.')[0]}: {what} is not on this machine; looked for\n    {string.Join("\n    ", places)}",
+                HubCache.IsOffline && HubCache.IsName(what) && DataFile.FormatOf(what) is null
+                    ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
+                $"{(Nearby(what) is { } meant ? $"did you mean {meant}? Otherwise " : "")}correct the path, or fetch it"
+                    + (key.StartsWith("data", StringComparison.Ordinal) ? " (HANDBOOK_DATA names a folder that holds data sets)"
+                        : " with `handbook download` (HANDBOOK_MODELS names a folder that holds models)")
+                    + "; `handbook validate RECIPE --keys-only` looks at the keys alone");
+    }
+
+    /// <summary>Adds to the messages of a recipe why a run of it could not begin, and everything else that would stop it.</summary>
+    /// <param name="recipe">The recipe, whose keys are good.</param>
+    /// <param name="stopped">What stopped the run.</param>
+    /// <param name="report">The recipe's messages.</param>
+    /// <param name="looks">Whether to look for anything else.</param>
+    internal static void Explain(Recipe recipe, InputException stopped, Diagnostics report, bool looks = true)
+    {
+        var probe = looks ? Of(recipe, report) : new RecipeProbe(recipe, isDraft: false, []);
+        if (!probe._absent.Exists(absent => stopped.What.Contains(absent.What, StringComparison.Ordinal))
+            && !probe._problems.Exists(known => known.Problem.What == stopped.What))
+        {
+            // What the run itself says is the more exact.
+            var key = probe.KeyOf("", stopped, recipe.Data.Mixture()?.Datasets.FirstOrDefault(set => Begins(stopped.What, set.Id)));
+            probe._problems.RemoveAll(known => known.Key == key);
+            if (key.Length > 0 || probe._problems.Count == 0)
+                probe._problems.Add(new(key, stopped));
+        }
+        probe.Report(report);
+    }
+
+    /// <summary>Whether a problem is one of a key of the recipe, or of what a key names.</summary>
+    internal static bool IsAbout(Recipe recipe, InputException problem) =>
+        new RecipeProbe(recipe, isDraft: false, []).KeyOf("", problem, set: null).Length > 0;
+
+    /// <summary>A name like the one that is not there, of something that lies where it would; null where nothing is like it.</summary>
+    private string? Nearby(string name)
+    {
+        var folder = Path.GetDirectoryName(name) ?? "";
+        var beside = new[] { Directory.GetCurrentDirectory(), _recipeFolder }.OfType<string>().Select(start => Path.Combine(start, folder))
+            .Where(Directory.Exists).Distinct().SelectMany(Directory.EnumerateFileSystemEntries).Select(Path.GetFileName).OfType<string>();
+        return Spelling.Nearest(Path.GetFileName(name), beside.Order(StringComparer.Ordinal)) is { } near ? Path.Combine(folder, near)
+            : null;
+    }
+
+    /// <summary>The first word of a message, usually the key that it is about.</summary>
+    private static string Subject(string message) => message.Split(' ', ':')[0];
 
     private void Models()
     {
@@ -117,13 +187,12 @@ public sealed class RecipeProbe
                     {
                         if (!_recipe.Adapter.UsePeft)
                             TrainingPlan.RequireTrainable(weights, path);
-                        AdapterPlan.Of(_recipe, source, weights, checkpoint: null);
+                        AdapterPlan.Of(WithoutAbsentAdapter(), source, weights, checkpoint: null);
                         _notes.AddRange(source.Notes);
                     }
-                    if (key == "reward_model_name_or_path" && config.Decoder.Head != ModelHead.Score)
-                        throw new InputException($"{key}: {path} is a language model, which has no head that scores texts",
-                            fix: "train a reward model from it with `handbook reward`");
-                    if (key == "model_name_or_path" && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe),
+                    if (key == "reward_model_name_or_path")
+                        RewardModel.RequireScores(config, source.Top);
+                    if (key == "model_name_or_path" && _rowsAreSure && LengthCheck.Allowed(_recipe.Definition.LongestRow(_recipe),
                         config.Decoder) is { } tooLong)
                         _warnings.Add(tooLong);
                     if (key == "model_name_or_path" && BalancedMethod.Note(_recipe, config.Decoder) is { } note)
@@ -132,8 +201,11 @@ public sealed class RecipeProbe
     }
 
     /// <summary>The model that the run begins with, without the adapter that it goes on with where that is absent.</summary>
-    private ModelSource Model() => IsThere(_recipe.Adapter.AdapterNameOrPath) ? AdapterPlan.Source(_recipe)
-        : AdapterPlan.Grown(_recipe, ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path"));
+    private ModelSource Model() => !_rowsAreSure ? ModelSource.Find(_recipe.Model.ModelNameOrPath!, "model_name_or_path")
+        : AdapterPlan.Source(WithoutAbsentAdapter());
+
+    private Recipe WithoutAbsentAdapter() => IsThere(_recipe.Adapter.AdapterNameOrPath) ? _recipe
+        : _recipe with { Adapter = _recipe.Adapter with { AdapterNameOrPath = null } };
 
     /// <summary>Whether a name means a folder that is there, or there is none; what is absent is told of by itself.</summary>
     private bool IsThere(string? name) => name is null || ModelFolder.Locate(name) is not null && !_elsewhere.Contains(name);
@@ -147,11 +219,12 @@ public sealed class RecipeProbe
             NoteAbsent("chat_template_path", template, RowPlan.TemplatePlaces(_recipe));
             return;
         }
-        if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()))
+        if (_recipe.Model.ModelNameOrPath is null || !IsThere(_recipe.Model.TokenizerPath()) || !_rowsAreSure)
             return;
         var tokenizer = RowPlan.LoadTokenizer(_recipe);
         if (tokenizer.ChatTemplates.Count > 0)
-            _ = ChatTemplate.Of(tokenizer, "chat_template");
+            Try(_recipe.Data.ChatTemplatePath is null ? "" : "chat_template_path",
+                () => ChatTemplate.Of(tokenizer, RowPlan.TemplateName(_recipe)));
         _tokenizer = tokenizer;
         if (IsThere(_recipe.Model.ModelNameOrPath) && ModelFolder.TryFind(_recipe.Model.ModelNameOrPath!) is { } model
             && (File.Exists(Path.Combine(model, "config.json")) || ModelFolder.IsAdapter(model)))
@@ -172,32 +245,22 @@ public sealed class RecipeProbe
             if (string.IsNullOrWhiteSpace(set.Id) || DatasetPath.TryFind(set, _recipeFolder) is not null && !_elsewhere.Contains(set.Id))
                 here.Add(set);
             else
-                NoteAbsent(SourceKey(set), set.Id, DatasetPath.Places(set, _recipeFolder));
-        if (here.Count == 0)
+                NoteAbsent(RecipePaths.KeyOf(_recipe, set), set.Id, DatasetPath.Places(set, _recipeFolder));
+        if (here.Count == 0 || !_rowsAreSure)
             return;
         List<MixturePart> parts = [];
-        Try(SourceKey(), () => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(), _recipeFolder));
+        Try(RecipePaths.KeyOf(_recipe), () => parts = MixturePart.Of(mixture with { Datasets = here }, _recipe.Training.Evaluates(),
+            _recipeFolder));
         if (HeldOutRows.Remark(mixture, parts, _recipeFolder) is { } remark)
             _remarks.Add(remark);
         foreach (var part in parts)
-            Try(SourceKey(part.Spec), () => Rows(part));
+            Try(RecipePaths.KeyOf(_recipe, part.Spec), () => Rows(part), part.Spec);
         foreach (var (i, reference) in _recipe.Data.Decontaminate.Against.Index().Where(entry => !_elsewhere.Contains(entry.Item.Id)))
             Try($"decontaminate.against.{i}.id", () => ReferenceSet.Load(reference, _recipe.Data.Decontaminate, _recipeFolder));
         if (here.Count == mixture.Datasets.Count && parts.Count > 0)
-            Try(SourceKey(), () => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
+            Try(RecipePaths.KeyOf(_recipe), () => Counts(mixture, [.. parts.Where(part => !part.IsTest)]));
         if (_recipe.Definition.IsPipeline && here.Count == mixture.Datasets.Count)
-            Try(SourceKey(), () => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
-    }
-
-    /// <summary>The key that names the data, or one data set of several.</summary>
-    private string SourceKey(DatasetSpec? set = null)
-    {
-        if (_recipe.Data.DatasetMixer is not null)
-            return set is null ? "dataset_mixer" : $"dataset_mixer.{set.Id}";
-        if (_recipe.Data.DatasetMixture is not { Datasets: var sets })
-            return "dataset_name";
-        var at = set is null ? -1 : sets.ToList().FindIndex(entry => entry.Id == set.Id && entry.Config == set.Config && entry.Split == set.Split);
-        return at < 0 ? "dataset_mixture" : $"dataset_mixture.datasets.{at}.id";
+            Try(RecipePaths.KeyOf(_recipe), () => _remarks.AddRange(PromptSet.Load(_recipe).Remarks.Except(_remarks)));
     }
 
     private void Counts(MixtureSpec mixture, IReadOnlyList<MixturePart> parts)
@@ -235,7 +298,8 @@ public sealed class RecipeProbe
         if ((column is not null || needs is not null) && first.Length > 0
             && first.All(row => ReferenceAnswer.Of(row.Value, column) is null))
             throw new InputException($"{first[0].Place}: {ReferenceAnswer.Missing(first[0].Value, column)}", needs is null ? null
-                : $"{needs} compares answers with it", ReferenceAnswer.Fix);
+                : $"{needs} compares answers with it", ReferenceAnswer.Fix)
+            { Key = "reference_column" };
         if (_recipe.Scoring.ComparesNumbers())
             foreach (var row in source.Read().Where(row => row.Problem is null))
                 if (ReferenceAnswer.Of(row.Value, column) is { } reference)
@@ -311,7 +375,7 @@ public sealed class RecipeProbe
             catch (InputException problem)
             {
                 _elsewhere.Add(need.AskedFor);
-                _problems.Add(new(RecipeKeys.Find(problem.What.Split(' ', ':')[0])?.Name ?? "model_name_or_path", problem));
+                Add(need.Key ?? "", problem);
             }
     }
 
@@ -324,7 +388,8 @@ public sealed class RecipeProbe
 
     /// <param name="key">The key that names what is looked at.</param>
     /// <param name="look">Looks at it.</param>
-    private void Try(string key, Action look)
+    /// <param name="set">The data set that is looked at, with its split; null for none.</param>
+    private void Try(string key, Action look, DatasetSpec? set = null)
     {
         try
         {
@@ -332,9 +397,7 @@ public sealed class RecipeProbe
         }
         catch (Exception error) when ((error as InputException ?? FileProblem.Explain(error)) is { } problem)
         {
-            // Most messages about what a key says begin with the key.
-            if (!_problems.Exists(known => known.Problem.Message == problem.Message))
-                _problems.Add(new(RecipeKeys.Find(problem.What.Split(' ', ':')[0])?.Name ?? key, problem));
+            Add(key, problem, set);
         }
         catch (Exception error) when (_isDraft
             && error is InvalidOperationException or ArgumentException or NullReferenceException or ArithmeticException or IndexOutOfRangeException)
@@ -342,4 +405,37 @@ public sealed class RecipeProbe
             // A value that its key must not have; that has been reported already.
         }
     }
+
+    /// <summary>Adds a problem once.</summary>
+    /// <param name="key">The key that names what was looked at.</param>
+    private void Add(string key, InputException problem, DatasetSpec? set = null)
+    {
+        if (!_problems.Exists(known => known.Problem.What == problem.What || Place(known.Problem.What) is { } place
+            && place == Place(problem.What)))
+            _problems.Add(new(KeyOf(key, problem, set), problem));
+    }
+
+    /// <summary>The key that a problem is shown at: the one that it says is wrong, the one that its message begins with, the one whose
+    /// value
+    /// it begins with, or the one that names what was looked at; of these the first that the user wrote.</summary>
+    private string KeyOf(string key, InputException problem, DatasetSpec? set)
+    {
+        var exact = problem.Key is { } own ? RecipePaths.KeyOf(_recipe, set, own) : null;
+        var subject = RecipeKeys.Find(Subject(problem.What))?.Name;
+        var named = RecipePaths.Named(_recipe).Where(entry => Begins(problem.What, entry.Path)).OrderByDescending(entry =>
+            entry.Path.Length)
+            .FirstOrDefault().Key;
+        return new[] { exact, subject, named, key }.FirstOrDefault(one => one is { Length: > 0 } && _recipe.IsWritten(one.Split('.')[0]))
+            ?? (key.Length > 0 ? key : subject ?? "");
+    }
+
+    /// <summary>The file with line and column that a message begins with; null where it begins otherwise.</summary>
+    private static string? Place(string message) => message.Split(' ')[0].TrimEnd(':') is var word
+        && word.Split(':') is [.., var line, var column]
+        && int.TryParse(line, out _) && int.TryParse(column, out _) ? Path.GetFullPath(word) : null;
+
+    /// <summary>Whether a message is about a file or folder, or about what lies in it.</summary>
+    private static bool Begins(string message, string path) => new[] { path, Path.GetFullPath(path) }.Any(name => name.Length > 0
+        && message.StartsWith(name, StringComparison.Ordinal)
+        && (message.Length == name.Length || message[name.Length] is '/' or ':' or ' ' or ','));
 }

@@ -111,6 +111,7 @@ public sealed class RejectionRun
                 _place.RemoveOlder();
         });
         OneFolder.Require(_workers, _output, "each process writes there what it samples and scores");
+        _observer.Entered(_output);
         _observer.Said($"{prompts.Count:N0} prompts, {_recipe.Sampling.NumGenerations} answers each"
             + (_workers.Count > 1 ? $", shared out among {_workers.Count} processes" : ""));
 

@@ -153,6 +153,7 @@ public static class TrainingRun
         using var loop = new TrainingLoop(job, folder, resume, setup.Publisher is { } publisher ? new RunObservers(observer, publisher)
             : observer);       // judges whether the run may continue like this
         WeightHashes? hashes = null;
+        observer.Entered(folder.Path);
         if (folder.Writes)
         {
             if (options.Fresh)

@@ -12,7 +12,8 @@ public sealed class BadModelTests : IDisposable
 
     [Fact]
     public void A_model_of_the_hub_is_not_downloaded_where_nothing_may_be_asked_for() =>
-        _run.Refuses(["--model_name_or_path=mistralai/Mistral-7B-v0.1"], "model_name_or_path: there is no folder mistralai/Mistral-7B-v0.1",
+        _run.Refuses(["--model_name_or_path=mistralai/Mistral-7B-v0.1"],
+            "model_name_or_path: mistralai/Mistral-7B-v0.1 is not on this machine",
             "why: HF_HUB_OFFLINE keeps to what is on this machine", "HANDBOOK_MODELS");
 
     [Theory]

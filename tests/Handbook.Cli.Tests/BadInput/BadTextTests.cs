@@ -53,9 +53,9 @@ public sealed class BadTextTests : IDisposable
     public void A_special_token_that_does_not_exist(string word, string message) => _run.Refuses([word], message);
 
     [Theory]
-    [InlineData("{% for message in messages %}{{ message.content }}", "chat_template:1:")]
+    [InlineData("{% for message in messages %}{{ message.content }}", "t.jinja:1:")]
     [InlineData("{{ messages | shuffle }}", "shuffle")]
-    [InlineData("{{ 1 / 0 }}", "refused by the chat template, e.g. rows.jsonl:1: chat_template:1:6: division by zero")]
+    [InlineData("{{ 1 / 0 }}", "refused by the chat template, e.g. rows.jsonl:1: t.jinja:1:6: division by zero")]
     [InlineData("{% for i in range(10 ** 12) %}x{% endfor %}", "Range too big")]
     [InlineData("{{ raise_exception('roles must alternate') }}", "roles must alternate")]
     [InlineData("{{ messages[0].nothing.at_all }}", "refused by the chat template, e.g. rows.jsonl:1: ")]

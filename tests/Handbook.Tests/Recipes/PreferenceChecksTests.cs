@@ -22,7 +22,7 @@ public sealed class PreferenceChecksTests
         { "no loss", TrainingMethod.Dpo, new() { LossType = [] }, "loss_type is empty" },
         { "two losses", TrainingMethod.Kto, new() { LossType = ["kto", "apo_zero_unpaired"] }, "loss_type has 2 losses, but kto has one" },
         { "weights", TrainingMethod.Dpo, new() { LossType = ["sigmoid", "sft"], LossWeights = [1] },
-            "loss_weights has 1 weights for 2 losses" },
+            "loss_weights has 1 weight for 2 losses" },
         { "negative weight", TrainingMethod.Dpo, new() { LossWeights = [-1] }, "loss_weights has -1, but weights must be 0 or greater" },
         { "no weight", TrainingMethod.Dpo, new() { LossWeights = [0] }, "loss_weights are all 0" },
         { "robust", TrainingMethod.Dpo, new() { LossType = ["robust"], LabelSmoothing = 0.5 },

@@ -216,7 +216,7 @@ public sealed class RecipeDiagnosticsTests
     [InlineData("dataset_mixer: {d: -0.5}\n", "dataset_mixer.d is -0.5, but must be 0 or greater")]
     [InlineData("dataset_mixer: {d: lots}\n", "dataset_mixer.d is \"lots\", not a number")]
     [InlineData("dataset_mixer: {}\n", "dataset_mixer names no data set")]
-    [InlineData("dataset_mixer: {a: 1, b: 1}\ndataset_configs: [x]\n", "dataset_configs has 1 names for 2 data sets")]
+    [InlineData("dataset_mixer: {a: 1, b: 1}\ndataset_configs: [x]\n", "dataset_configs has 1 name for 2 data sets")]
     [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [validation]\n",
         "dataset_splits has the split validation, which is neither a train nor a test split")]
     [InlineData("dataset_mixer: {a: 1}\ndataset_splits: [train]\neval_strategy: epoch\n",

@@ -103,7 +103,8 @@ public sealed class RecipeWriterTests
             "column_mapping" or "env" => $"{{name: {Json(Text(random))}}}",
             "report_to" => $"[{Json(Text(random))}]",
             "dataset_kwargs" => "{add_special_tokens: false}",
-            "warmup_ratio" or "lora_dropout" or "max_bad_rows" or "adam_beta1" or "adam_beta2" => random.NextDouble().ToString("R"),
+            "warmup_ratio" or "lora_dropout" or "max_bad_rows" or "adam_beta1" or "adam_beta2" or "label_smoothing_factor" =>
+                random.NextDouble().ToString("R"),
             _ when key.Name.StartsWith("dataset_", StringComparison.Ordinal) && key.Name != "dataset_num_proc" => null,
             _ when key.Type == typeof(string) => Json(Text(random)),
             _ when key.Type == typeof(bool) || key.Type == typeof(bool?) => random.Next(2) == 0 ? "true" : "false",

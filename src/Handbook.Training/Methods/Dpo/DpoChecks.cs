@@ -64,7 +64,8 @@ internal static class DpoChecks
             return;
         var count = options.LossType?.Count ?? 1;
         if (weights.Count != count)
-            report.Error("loss_weights", $"has {weights.Count} weights for {count} {(count == 1 ? "loss" : "losses")}",
+            report.Error("loss_weights",
+                $"has {weights.Count} weight{(weights.Count == 1 ? "" : "s")} for {count} {(count == 1 ? "loss" : "losses")}",
                 fix: $"write {count}, in the order of loss_type, or remove the key to weigh each with 1");
         if (weights.Any(weight => weight < 0))
             report.Error("loss_weights", $"has {weights.Min()}, but weights must be 0 or greater",
