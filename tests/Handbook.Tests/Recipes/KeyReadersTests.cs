@@ -4,6 +4,7 @@ using System.Text.Json;
 using Handbook.Data;
 using Handbook.Data.Mixing;
 using Handbook.Data.Tests;
+using Handbook.Models.Sharding;
 using Handbook.Recipes;
 using Handbook.Training;
 using Handbook.Training.Methods;
@@ -70,6 +71,7 @@ public sealed class KeyReadersTests : IDisposable
         + "%}{% endfor %}{% if add_generation_prompt %}{{ '<|a|>' }}{% endif %}");
     private readonly Dictionary<string, (ITokenRows Train, string Rows)> _known = [];
     private readonly Dictionary<string, string> _paths = [];
+    private string _knownRows = "";
 
     public KeyReadersTests()
     {
@@ -92,6 +94,7 @@ public sealed class KeyReadersTests : IDisposable
             _files.Write($"{name}/train.jsonl", string.Concat(Enumerable.Range(0, 26)
                 .Select(i => JsonSerializer.Serialize(row(i)) + "\n")));
             _files.Write($"{name}/test.jsonl", string.Concat(Enumerable.Range(30, 6).Select(i => JsonSerializer.Serialize(row(i)) + "\n")));
+            _files.Write($"{name}-known.jsonl", string.Concat(Enumerable.Range(3, 4).Select(i => JsonSerializer.Serialize(row(i)) + "\n")));
             _files.Write($"{name}/other.jsonl", string.Concat(Enumerable.Range(60, 9)
                 .Select(i => JsonSerializer.Serialize(row(i)) + "\n")));
         }
@@ -122,6 +125,8 @@ public sealed class KeyReadersTests : IDisposable
     public void A_key_changes_what_a_run_does_or_is_told_of(TrainingMethod method, string data)
     {
         var path = _paths[data];
+        _known.Clear();
+        _knownRows = path + "-known.jsonl";
         string[] sources = [$"dataset_name: {path}", $"dataset_mixture: {{datasets: [{{id: {path}}}], test_split_size: 0.25}}",
             $"dataset_mixer: {{{path}: 1.0}}\ndataset_splits: [train, test]"];
         string[] settings = [.. s_settings, .. method is TrainingMethod.Sft or TrainingMethod.Cpt ? s_fineTuning
@@ -200,6 +205,7 @@ public sealed class KeyReadersTests : IDisposable
             "column_mapping" => [recipe.Method switch { TrainingMethod.Cpt => "{text: body}", TrainingMethod.Sft =>
             "{prompt: text, completion: text}", TrainingMethod.Kto or TrainingMethod.Bco => "{completion: prompt}", _ =>
             "{prompt: text}" }],
+            "decontaminate" => [$"{{against: [{{id: {_knownRows}}}], ngrams: 0, min_length: 1}}"],
             "dataset_kwargs" => ["{add_special_tokens: false, append_concat_token: false}"],
             "max_length" or "max_prompt_length" or "max_completion_length" => ["9", "20"],
             "truncation_mode" => ["keep_end", "keep_start"],
@@ -278,6 +284,7 @@ public sealed class KeyReadersTests : IDisposable
         if (recipe.Method is TrainingMethod.Grpo)
             text.Append($"\nsamples {recipe.Preference.MaxCompletionLength} {training.Seed}");
         text.Append($"\nnoise {training.Seed}");
+        text.Append($"\nof two processes {Shard.Of((ShardingStage)training.ZeroStage, 1, 2, training.Deterministic)}, {recipe.GlobalBatch()}");
         return text.ToString();
     }
 
