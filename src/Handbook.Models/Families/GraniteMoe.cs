@@ -1,7 +1,7 @@
 namespace Handbook.Models.Families;
 
 /// <summary>Granite 3 with experts, which are published as one tensor. IBM Granite Team 2024.</summary>
-internal sealed class GraniteMoe : Granite
+internal class GraniteMoe : Granite
 {
     public override string ModelType => "granitemoe";
 

@@ -63,14 +63,17 @@ internal sealed partial class ParameterList(double std)
 
     /// <summary>A gated feed-forward layer that is published as two linear layers, gate and up in one.</summary>
     /// <param name="published">Prefix of their names.</param>
-    public void GateAndUp(string our, string published, DecoderConfig config, bool fused)
+    /// <param name="fused">Gate and up as one.</param>
+    /// <param name="inner">Its width inside; null for that of the model.</param>
+    public void GateAndUp(string our, string published, (string GateUp, string Down) names, DecoderConfig config, bool fused,
+        int? inner = null)
     {
-        var (d, f) = (config.HiddenSize, config.IntermediateSize);
+        var (d, f) = (config.HiddenSize, inner ?? config.IntermediateSize);
         if (fused)
-            Linear(our + ".gate_up", published + "gate_up_proj", 2 * f, d, config.MlpBias);
+            Linear(our + ".gate_up", published + names.GateUp, 2 * f, d, config.MlpBias);
         else
-            Split(published + "gate_up_proj", [(our + ".gate", f), (our + ".up", f)], d, config.MlpBias);
-        Linear(our + ".down", published + "down_proj", d, f, config.MlpBias);
+            Split(published + names.GateUp, [(our + ".gate", f), (our + ".up", f)], d, config.MlpBias);
+        Linear(our + ".down", published + names.Down, d, f, config.MlpBias);
     }
 
     /// <summary>A feed-forward layer without a gate.</summary>

@@ -35,5 +35,5 @@ internal sealed class Phi3 : Llama
     }
 
     private protected override void FeedForward(ParameterList list, string our, string published, DecoderConfig config, bool fused) =>
-        list.GateAndUp(our, published + "mlp.", config, fused);
+        list.GateAndUp(our, published + "mlp.", ("gate_up_proj", "down_proj"), config, fused);
 }

@@ -120,6 +120,41 @@ public sealed class ExpertParameterTests
     }
 
     [Fact]
+    public void Two_adapters_by_name_add_up_and_each_goes_alone()
+    {
+        var tiny = Tiny.Config("gpt_oss");
+        var specs = tiny.Family.Parameters(tiny.Decoder, fused: true);
+        AdapterLayout Layout(string name, long seed, AdapterConfig config) => AdapterLayout.Of(name, config, tiny.Family, tiny.Decoder, specs,
+            new NewAdapter(seed), null, trained: false);
+        AdapterLayout[] both = [Layout("first", 3, Both), Layout("second", 4, Both with { TargetParameters = ["down_proj"], Rank = 2 })];
+        using var scope = TensorScope.Enter();
+        using var mode = GradMode.Disabled();
+        using var model = new Decoder(tiny.Decoder, ModelParameters.Allocate(ParameterPlan.Resident(specs, DType.Float64, DType.Float64).With(both)));
+        var random = new Random(1);
+        foreach (var spec in model.Parameters.Specs.Where(spec => !spec.Name.Contains("lora", StringComparison.Ordinal)))
+            foreach (ref var value in model.Parameters[spec.Name].Value.AsSpan<double>())
+                value = random.NextDouble() - 0.5;
+        foreach (var layout in both)
+        {
+            model.Parameters.Activate(layout.Name);
+            layout.Source.Fill(layout, model.Parameters);
+        }
+        double[] Weight(params string[] names)
+        {
+            var parameter = model.Parameters.With(names)["layers.1.mlp.experts.2.down.weight"];
+            Assert.Equal(names.Length, parameter.Adapters.Count);
+            var eye = Tensor.From([.. Enumerable.Range(0, (int)(parameter.Value.Size(1) * parameter.Value.Size(1)))
+                .Select(i => i % (parameter.Value.Size(1) + 1) == 0 ? 1.0 : 0)], parameter.Value.Size(1), parameter.Value.Size(1));
+            return GroupedLinear.Forward(eye, new([.. Enumerable.Repeat(0, (int)eye.Size(0))], 1, 1), [parameter], null).ToArray<double>();
+        }
+        var (none, first, second, sum) = (Weight(), Weight("first"), Weight("second"), Weight("first", "second"));
+        for (var i = 0; i < none.Length; i++)
+            Assert.Equal(first[i] + second[i] - none[i], sum[i], 1e-12);
+        Assert.NotEqual(none, first);
+        Assert.NotEqual(none, second);
+    }
+
+    [Fact]
     public void What_parameters_cannot_have_is_refused_by_name()
     {
         Refused(Both with { Dropout = 0.1 }, "lora_dropout cannot be used with lora_target_parameters", "set lora_dropout: 0");

@@ -85,6 +85,10 @@ internal static class FamilyVariants
             + """ "tie_word_embeddings": true """),
         ("granitemoe", """ "num_local_experts": 4, "num_experts_per_tok": 2, "embedding_multiplier": 3, """
             + """ "residual_multiplier": 0.4, "attention_multiplier": 0.2, "logits_scaling": 2, "attention_bias": true """),
+        ("granitemoeshared", """ "num_local_experts": 4, "num_experts_per_tok": 2, "shared_intermediate_size": 10, """
+            + """ "residual_multiplier": 0.4, "logits_scaling": 2 """),
+        ("granitemoeshared of none", """ "num_local_experts": 3, "num_experts_per_tok": 2, "shared_intermediate_size": 0, """
+            + """ "tie_word_embeddings": true """),
         ("gpt_oss", """ "head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": 4, """
             + """ "rope_parameters": {"rope_theta": 100, "rope_type": "default"}, "swiglu_limit": 0.6 """),
         ("gpt_oss unbiased", """ "head_dim": 6, "num_local_experts": 3, "num_experts_per_tok": 2, "sliding_window": 3, """

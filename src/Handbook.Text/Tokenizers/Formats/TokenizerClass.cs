@@ -29,6 +29,7 @@ internal static class TokenizerClass
         ["starcoder2"] = "GPT2Tokenizer",
         ["granite"] = "GPT2Tokenizer",
         ["granitemoe"] = "GPT2Tokenizer",
+        ["granitemoeshared"] = "GPT2Tokenizer",
         ["phi"] = "CodeGenTokenizer",
         ["roberta"] = "RobertaTokenizer",
         ["bert"] = "BertTokenizer",
