@@ -7,6 +7,7 @@ using Handbook.Training.Events;
 using Handbook.Training.Metrics;
 using Handbook.Training.Plots;
 using Handbook.Training.Progress;
+using Handbook.Training.Reports;
 
 namespace Handbook.Training;
 
@@ -32,7 +33,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         _logs = new();
     }
 
-    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder)
+    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder, IReadOnlyList<IRunReport> reports)
     {
         Path = path;
         State = state;
@@ -42,7 +43,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         foreach (var entry in _metrics.Kept)
             _plot.Add(entry);
         _tensorBoard = tensorBoard ? new TensorBoardLog(path, resumeStep, eventFolder) : null;
-        _logs = _tensorBoard is null ? new(_metrics, _plot) : new(_metrics, _tensorBoard, _plot);
+        Reports = reports;
+        _logs = new([_metrics, .. _tensorBoard is null ? (IRunObserver[])[] : [_tensorBoard], _plot, .. reports]);
     }
 
     public string Path { get; }
@@ -55,7 +57,9 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     /// <param name="resume">The checkpoint that the run continues from; null begins anew. What was logged after it is dropped.</param>
     /// <param name="tensorBoard">False where the recipe's <c>report_to</c> leaves TensorBoard out.</param>
     /// <param name="eventFolder">Folder of the TensorBoard files; null for one of this start below <c>runs/</c>.</param>
-    public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true, string? eventFolder = null)
+    /// <param name="reports">Others that keep what is logged; they are closed with the folder.</param>
+    public static RunFolder Open(string outputDir, Checkpoint? resume = null, bool tensorBoard = true, string? eventFolder = null,
+        IReadOnlyList<IRunReport>? reports = null)
     {
         RequireFolder(outputDir);
         var path = System.IO.Path.GetFullPath(outputDir);
@@ -63,7 +67,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         {
             Directory.CreateDirectory(path);
             var state = resume is null ? new TrainerState() : TrainerState.Load(System.IO.Path.Combine(resume.Path, TrainerState.FileName));
-            return new RunFolder(path, state, resume?.Step ?? 0, tensorBoard, eventFolder);
+            return new RunFolder(path, state, resume?.Step ?? 0, tensorBoard, eventFolder, reports ?? []);
         }
         catch (Exception error) when (Disk.Explain(error, $"output_dir {path}") is { } explained)
         {
@@ -75,20 +79,24 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public static RunFolder Watch(string outputDir, Checkpoint? resume) => new(System.IO.Path.GetFullPath(outputDir),
         resume is null ? new TrainerState() : TrainerState.Load(System.IO.Path.Combine(resume.Path, TrainerState.FileName)));
 
+    /// <summary>What keeps the log in the forms of tracking services.</summary>
+    private IReadOnlyList<IRunReport> Reports { get; } = [];
+
     /// <summary>Whether this one writes.</summary>
     public bool Writes => _metrics is not null;
 
     /// <summary>Stops a run before anything is loaded where <c>output_dir</c> cannot be made or written: it, or a folder above it, is a
     /// file, is read-only, or belongs to somebody else. Leaves nothing behind.</summary>
     /// <exception cref="InputException">It cannot.</exception>
-    public static void RequireFolder(string outputDir)
+    /// <param name="key">What names it, for the message.</param>
+    public static void RequireFolder(string outputDir, string key = "output_dir")
     {
         var path = System.IO.Path.GetFullPath(outputDir);
         var above = path;
         for (; above is not null && !Directory.Exists(above); above = System.IO.Path.GetDirectoryName(above))
             if (File.Exists(above))
-                throw new InputException($"output_dir: {above} is a file, not a folder",
-                    fix: "choose another output_dir, or remove the file");
+                throw new InputException($"{key}: {above} is a file, not a folder",
+                    fix: $"choose another {key}, or remove the file");
         // Only the attempt tells: permissions, mounts and file systems that take no files at all are all of one answer.
         var attempt = System.IO.Path.Combine(above ?? path, $".handbook-{Guid.NewGuid():N}");
         try
@@ -98,10 +106,10 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         }
         catch (IOException error) when (error is FileNotFoundException or DirectoryNotFoundException)
         {
-            throw new InputException($"output_dir {path} cannot be made: {above} takes no folders", fix: "choose another output_dir",
+            throw new InputException($"{key} {path} cannot be made: {above} takes no folders", fix: $"choose another {key}",
                 inner: error);
         }
-        catch (Exception error) when (Disk.Explain(error, $"output_dir {path}") is { } explained)
+        catch (Exception error) when (Disk.Explain(error, $"{key} {path}") is { } explained)
         {
             throw explained;
         }
@@ -128,6 +136,12 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         State.LogHistory.Add(history);
         return entry;
     }
+
+    /// <inheritdoc/>
+    public void Ended(TrainingSummary summary) => _logs.Ended(summary);
+
+    /// <inheritdoc/>
+    public void Measured(string split, MetricSet results) => _logs.Measured(split, results);
 
     /// <summary>Makes the log durable. Called before a checkpoint is written, which builds on it.</summary>
     public void Flush() => _metrics?.Flush();
@@ -182,12 +196,19 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
         WholeFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
 
-    /// <summary>Writes <c>run.json</c>. A run that was resumed keeps its starts and the hashes of the weights it began from.</summary>
-    public void WriteRunInfo(RunInfo info)
+    /// <summary>Writes <c>run.json</c>, and opens the reports. A run that was resumed keeps its starts, the hashes of the weights it began from,
+    /// and its names in the reports.</summary>
+    /// <param name="start">What reports are told of the run; what the folder itself knows is added.</param>
+    public void WriteRunInfo(RunInfo info, ReportStart? start = null)
     {
         var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
         if (before?.ModelHash is { } hash)
             info = info with { ModelHash = hash };
+        info = info with { Reports = Reports.ToDictionary(report => report.Name, report => report.Begin(start! with
+        {
+            ResumeStep = _resumeStep,
+            Before = before?.Reports.GetValueOrDefault(report.Name) ?? new Dictionary<string, string>(),
+        })) };
         if (before?.Lineage?.Weights is { } weights && info.Lineage is { } lineage)
             info = info with { Lineage = lineage with { Weights = weights } };
         lock (_runInfo)
@@ -237,6 +258,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         _plot?.Write();
         _metrics?.Dispose();
         _tensorBoard?.Dispose();
+        foreach (var report in Reports)
+            report.Dispose();
     }
 
     private void WriteJson(string name, object value) =>

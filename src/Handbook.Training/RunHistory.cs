@@ -31,6 +31,10 @@ internal sealed record RunHistory
     /// <c>engine.threads</c>, <c>hardware.cpu</c>, ….</summary>
     public IReadOnlyDictionary<string, string> Program { get; private init; } = new Dictionary<string, string>();
 
+    /// <summary>What names it in each of its reports.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>> Reports { get; private init; } =
+        new Dictionary<string, IReadOnlyDictionary<string, string>>();
+
     /// <summary>The step at which it ended and its results were written; null while it is not at its end.</summary>
     public int? FinishedStep { get; private init; }
 
@@ -57,6 +61,8 @@ internal sealed record RunHistory
                 Lineage = root.TryGetProperty(RunLineage.Entry, out var lineage) ? RunLineage.Of(lineage) : null,
                 Program = ((string[])["versions", "engine", "hardware"]).SelectMany(group => Entries(root, group)
                     .Select(entry => (Name: $"{group}.{entry.Name}", Value: entry.Value.ToString()))).ToDictionary(entry => entry.Name, entry => entry.Value),
+                Reports = Entries(root, "reports").ToDictionary(report => report.Name, report => (IReadOnlyDictionary<string, string>)Entries(root
+                    .GetProperty("reports"), report.Name).ToDictionary(entry => entry.Name, entry => entry.Value.ToString())),
                 FinishedStep = finished?.GetProperty("step").GetInt32(),
                 Outputs = finished is { } at && at.TryGetProperty("files", out var files)
                     ? [.. files.EnumerateArray().Select(file => new ManifestFile(file.GetProperty("path").GetString()!,

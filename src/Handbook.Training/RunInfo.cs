@@ -47,6 +47,10 @@ internal sealed record RunInfo
     /// <summary>What went into the run, by content; null where nobody asks for it.</summary>
     public RunLineage? Lineage { get; init; }
 
+    /// <summary>What names the run in each of its reports, beside the files of its folder.</summary>
+    public IReadOnlyDictionary<string, IReadOnlyDictionary<string, string>> Reports { get; init; } =
+        new Dictionary<string, IReadOnlyDictionary<string, string>>();
+
     /// <summary>The keys that have another value than at the start before: name, old value, new value.</summary>
     public IReadOnlyList<(string Key, string Old, string New)> RecipeChanges { get; init; } = [];
 
@@ -97,6 +101,7 @@ internal sealed record RunInfo
         ["tokenizer_hash"] = TokenizerHash,
         ["model_hash"] = ModelHash,
         [RunLineage.Entry] = Lineage?.ToJson(),
+        ["reports"] = Reports.Select(report => KeyValuePair.Create(report.Key, (object?)report.Value)).ToList(),
         ["hardware"] = new Dictionary<string, object?>
         {
             ["host"] = Environment.MachineName,

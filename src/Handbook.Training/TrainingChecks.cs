@@ -1,6 +1,7 @@
 using Handbook.Base;
 using Handbook.Base.Keys;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Reports;
 using Handbook.Training.Schedules;
 
 namespace Handbook.Training;
@@ -16,6 +17,7 @@ internal static class TrainingChecks
         Schedule(options, report);
         Precision(options, report);
         BestModel(options, report);
+        ReportTargets.Check(options.ReportTo, report);
     }
 
     private static void Ranges(TrainingOptions options, Diagnostics report)

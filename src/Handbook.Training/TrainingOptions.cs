@@ -4,6 +4,7 @@ using Handbook.Data;
 using Handbook.Models;
 using Handbook.Training.Methods;
 using Handbook.Training.Optimizers;
+using Handbook.Training.Reports;
 
 namespace Handbook.Training;
 
@@ -218,8 +219,8 @@ public sealed record TrainingOptions
     /// <summary>Folder of the TensorBoard files; null takes <c>output_dir/runs/…</c>.</summary>
     public string? LoggingDir { get; init; }
 
-    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, or <c>none</c>; null and <c>all</c> write TensorBoard
-    /// files.</summary>
+    /// <summary>Where metrics go besides <c>metrics.jsonl</c>: <c>tensorboard</c>, <c>wandb</c> (an offline run for <c>wandb sync</c>),
+    /// <c>mlflow</c> (its file store), <c>all</c> of them, or <c>none</c>; null writes TensorBoard files.</summary>
     public IReadOnlyList<string>? ReportTo { get; init; }
 
     /// <summary>Hide the progress line; null shows it on a terminal.</summary>
@@ -274,7 +275,7 @@ public sealed record TrainingOptions
     public bool BestIsGreatest() => GreaterIsBetter ?? !BestMetric().EndsWith("loss", StringComparison.Ordinal);
 
     /// <summary>Whether TensorBoard files are written.</summary>
-    public bool WritesTensorBoard() => ReportTo is null || ReportTo.Contains("tensorboard") || ReportTo.Contains("all");
+    public bool WritesTensorBoard() => ReportTargets.Has(ReportTo, ReportTargets.TensorBoard);
 
     internal void Validate(Diagnostics report) => TrainingChecks.Run(this, report);
 }

@@ -5,6 +5,7 @@ using Handbook.Training.Methods.Preferences;
 using Handbook.Training.Methods.Rewards;
 using Handbook.Training.Methods.Sft;
 using Handbook.Training.Plans;
+using Handbook.Training.Reports;
 using Handbook.Training.Sampling;
 
 namespace Handbook.Training.Methods;
@@ -70,6 +71,10 @@ public record MethodOptions
     /// <summary>Steps, optimiser, schedule, evaluation, checkpoints.</summary>
     [KeyGroup("Training")]
     public TrainingOptions Training { get; init; } = new();
+
+    /// <summary>Where what is logged is filed.</summary>
+    [KeyGroup("Tracking")]
+    public ReportOptions Reports { get; init; } = new();
 
     /// <summary>Publishing the model.</summary>
     [KeyGroup("Publishing")]

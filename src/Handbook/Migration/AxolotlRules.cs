@@ -3,6 +3,7 @@ using Handbook.Recipes;
 using Handbook.Text.Templates;
 using Handbook.Training;
 using Handbook.Training.Methods;
+using Handbook.Training.Reports;
 
 namespace Handbook.Migration;
 
@@ -35,7 +36,7 @@ internal static class AxolotlRules
         .On("bf16", Precision).On("bfloat16", Precision).On("gradient_checkpointing", Checkpointing)
         .Read("evals_per_epoch", "saves_per_epoch", "eval_steps", "save_steps", "eval_strategy", "evaluation_strategy", "save_strategy")
         .As("dataset_processes", "dataset_num_proc").As("wandb_name", "run_name").As("wandb_run_name", "run_name")
-        .Read("use_tensorboard").On("special_tokens", SpecialTokens).As("tokens", "new_special_tokens")
+        .Read("use_tensorboard", "use_wandb", "use_mlflow").On("special_tokens", SpecialTokens).As("tokens", "new_special_tokens")
         .On("chat_template", Template).On("chat_template_jinja", (draft, setting) => draft.Take(setting, "chat_template"))
         .On("deepspeed", DeepSpeed).On("fsdp", Sharded).None("zero_stage: 3 has no such details", "fsdp_config", "fsdp_version",
             "fsdp_final_state_dict_type")
@@ -52,8 +53,10 @@ internal static class AxolotlRules
             "liger_swiglu", "liger_fused_linear_cross_entropy", "cut_cross_entropy", "attn_implementation")
         .None("plugins are Python code; what they compute is built in or has no counterpart", "plugins")
         .None(MigrationRules.Cache, "dataset_prepared_path", "dataset_keep_in_memory", "push_dataset_to_hub", "preprocess_iterable", "skip_prepare_dataset")
-        .None(MigrationRules.Trackers, "wandb_mode", "wandb_watch", "wandb_log_model", "wandb_run_id", "mlflow_tracking_uri", "mlflow_experiment_name",
-            "mlflow_run_name", "hf_mlflow_log_artifacts", "use_comet", "comet_project_name", "comet_workspace", "use_mlflow", "use_wandb")
+        .Same("wandb_project").Same("wandb_entity").As("wandb_group", "wandb_run_group").As("mlflow_run_name", "run_name")
+        .None(MigrationRules.Variables, "wandb_mode", "wandb_run_id", "mlflow_tracking_uri", "mlflow_experiment_name")
+        .None(MigrationRules.Trackers, "wandb_watch", "wandb_log_model", "hf_mlflow_log_artifacts", "use_comet", "comet_project_name",
+            "comet_workspace")
         .None(Placement, "device_map", "max_memory", "gpu_memory_limit", "lora_on_cpu", "ddp", "world_size", "device")
         .None("a run that goes on does so from its last checkpoint by itself", "auto_resume_from_checkpoints")
         .None("a loss that is no number stops the run; no other limit is watched", "loss_watchdog_threshold", "loss_watchdog_patience")
@@ -82,8 +85,20 @@ internal static class AxolotlRules
         draft.Default("bf16", true, "Axolotl computes in bfloat16 where the processor can");
         if (!draft.Has("warmup_steps") && !draft.Has("warmup_ratio"))
             draft.Default("warmup_ratio", 0.03, "Axolotl warms up for 3 % of the steps, at most 100");
+        string[] reports = [.. Reports(draft)];
+        if (reports.Length > 0)
+            draft.SetTexts("report_to", null, reports);
+    }
+
+    /// <summary>Axolotl reports to whatever a setting speaks of.</summary>
+    private static IEnumerable<string> Reports(MigrationDraft draft)
+    {
         if (draft["use_tensorboard"] is { IsOn: true })
-            draft.SetTexts("report_to", null, "tensorboard");
+            yield return ReportTargets.TensorBoard;
+        if (draft["use_wandb"]?.IsOn ?? draft["wandb_project"] is not null)
+            yield return ReportTargets.Wandb;
+        if (draft["use_mlflow"]?.IsOn ?? draft["mlflow_tracking_uri"] is not null)
+            yield return ReportTargets.Mlflow;
     }
 
     private static TrainingMethod Method(MigrationDraft draft) => draft["rl"]?.Text?.ToLowerInvariant() switch

@@ -15,7 +15,7 @@ internal static class LlamaFactoryRules
     private static readonly MigrationRules s_rules = new MigrationRules()
         .Read("stage", "finetuning_type", "dataset", "dataset_dir", "eval_dataset", "val_size", "max_samples")
         .None("the command trains", "do_train").None("`handbook generate` writes answers", "do_predict")
-        .Same("do_eval").On("template", Template).As("cutoff_len", "max_length").Read("train_on_prompt")
+        .Same("do_eval").Reports().On("template", Template).As("cutoff_len", "max_length").Read("train_on_prompt")
         .None("the last turn of a row can be learnt alone with rows of prompt and completion", "mask_history")
         .On("packing", Packing).On("neat_packing", Packing)
         .As("lora_rank", "lora_r").On("lora_target", LoraTarget)

@@ -1,3 +1,5 @@
+using Handbook.Training.Reports;
+
 namespace Handbook.Migration;
 
 /// <summary>What becomes of each setting of another trainer, by its name.</summary>
@@ -5,7 +7,8 @@ internal sealed class MigrationRules
 {
     public const string Kernels = "not needed: attention and the fused operations are always exact and on";
     public const string Cache = "not needed: tokenised rows are kept in the handbook's own cache";
-    public const string Trackers = "no tracker is written to; metrics are in metrics.jsonl and TensorBoard files";
+    public const string Trackers = "reports hold what is logged, and neither weights nor other trackers; metrics are in metrics.jsonl in any case";
+    public const string Variables = "the environment says it: WANDB_MODE, WANDB_RUN_ID, MLFLOW_TRACKING_URI (of files), MLFLOW_EXPERIMENT_NAME";
     public const string Stopping = "a run ends after its steps; load_best_model_at_end takes the best checkpoint";
     public const string Masters = "weights are kept in float32 beside products in bfloat16";
 
@@ -48,6 +51,16 @@ internal sealed class MigrationRules
         _rules.Add(name, rule);
         return this;
     }
+
+    /// <summary>The names of <c>report_to</c> that are honoured here; the others are told.</summary>
+    public MigrationRules Reports() => On("report_to", (draft, setting) =>
+    {
+        string[] known = [.. setting.Texts.Where(ReportTargets.Names.Contains)];
+        if (known.Length < setting.Texts.Count)
+            draft.Leave(setting, Trackers);
+        if (known.Length > 0)
+            draft.SetTexts("report_to", null, known);
+    });
 
     /// <summary>Applies the rules; a name without one that is a key of ours is that key, and any other is told.</summary>
     public void Apply(MigrationDraft draft, IEnumerable<ForeignKey> settings)

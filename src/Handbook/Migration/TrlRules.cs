@@ -7,7 +7,7 @@ namespace Handbook.Migration;
 internal static class TrlRules
 {
     private static readonly MigrationRules s_rules = new MigrationRules()
-        .On("datasets", Datasets)
+        .Reports().On("datasets", Datasets)
         .Read("test_split_size")
         .None("not needed: rows are read from disk as they are needed", "streaming")
         .None("not needed: a model that is named is read from its folder, whichever processor computes", "device_map")

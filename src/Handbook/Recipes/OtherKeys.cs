@@ -10,7 +10,7 @@ internal static class OtherKeys
     private const string Launcher = "`handbook launch`, torchrun or srun says how many processes there are, and which one this is";
     private const string FirstSpeaks = "the first process speaks and writes for all; the others print to the launcher's files";
     private const string Sums = "processes exchange sums of gradients, the same whatever this says";
-    private const string Local = "metrics stay on this machine, in metrics.jsonl and TensorBoard files";
+    private const string Local = "runs are kept on the disk, in metrics.jsonl and in the forms that report_to names";
     private const string Always = "it is always so here";
 
     public static IReadOnlyList<RecipeKey> All { get; } =
@@ -99,10 +99,7 @@ internal static class OtherKeys
 
     private static IEnumerable<RecipeKey> Tracking() => Group("Tracking",
         NoEffect<string>("project", Local, "huggingface"),
-        NoEffect<string>("trackio_space_id", Local, "trackio"),
-        NoEffect<string>("wandb_entity", Local),
-        NoEffect<string>("wandb_project", Local),
-        NoEffect<string>("wandb_run_group", Local));
+        NoEffect<string>("trackio_space_id", Local, "trackio"));
 
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
         NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },

@@ -235,7 +235,7 @@ internal sealed class RecipeBinder(Diagnostics report)
     }
 
     /// <summary>A value whose type nobody prescribes: the types of YAML 1.2, with 1.1's numbers.</summary>
-    private static object? Free(RecipeNode node) => node switch
+    internal static object? Free(RecipeNode node) => node switch
     {
         ScalarNode { IsNull: true } => null,
         ScalarNode { Quoted: true } quoted => quoted.Text,

@@ -51,10 +51,6 @@ internal static class RecipeNotes
             ModelNameOrPath: { } named }
             && !recipe.Model.IsElsewhere())
             report.Note(revision.KeySpan, $"model_revision has no effect here: {named} is a folder on this machine");
-        if (entries["report_to"] is { } target && recipe.Training.ReportTo is { } names)
-            foreach (var name in names.Where(name => name is not ("tensorboard" or "none" or "all")))
-                report.Note(target.KeySpan, $"{name} is not written to; metrics go to metrics.jsonl"
-                    + (recipe.Training.WritesTensorBoard() ? " and TensorBoard files" : ""));
         if (recipe.Data.Packing && recipe.Data.MaxLength is { } block
             && recipe.Data.MaxTokens is { } bin && bin < block)
             report.Warning("max_tokens", $"is {bin}, less than one block of max_length {block}",

@@ -96,6 +96,7 @@ public sealed class RecipeProbe
         probe.Tokenizer();
         probe.Data();
         probe.Endpoints();
+        probe.Try("report_to", () => RunReports.Require(recipe));
         if (recipe.Definition.IsPipeline)
             probe.Try("output_dir", new RejectionPlace(recipe).Require);
         else

@@ -40,7 +40,7 @@ internal static class RunRecord
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
             Lineage = RunOrigin.Of(folder.Path, setup, resolved),
-        });
+        }, RunReports.Start(recipe, folder.Path, resolved));
         return WeightHashes.Begin(folder, recipe);
     }
 

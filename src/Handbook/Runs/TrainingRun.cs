@@ -38,7 +38,10 @@ public static class TrainingRun
         if (!all.IsFirst)
             observer = RunObservers.None;
         else
+        {
             OutputPlace.Require(recipe);
+            RunReports.Require(recipe);
+        }
         using var own = held is null && all.IsFirst ? RunLock.Take(options.OutputDir, commandLine) : null;
         all.Agree("the recipe", recipe.ToYaml());
         var start = all.FirstOnHost(() => RunStart.Decide(recipe, observer.Said, verifyHashes: all.IsFirst));
@@ -145,7 +148,7 @@ public static class TrainingRun
 
         own?.Hold();        // nothing in the folder is touched before it is this run's alone
         using var folder = workers.IsFirst
-            ? RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir)
+            ? RunFolder.Open(options.OutputDir, resume, options.WritesTensorBoard(), options.LoggingDir, RunReports.Of(recipe, observer))
             : RunFolder.Watch(options.OutputDir, resume);
         if (plan.Parameters.Shard.Cuts)
             OneFolder.Require(workers, folder.Path, "with zero_stage each process writes its own part of a checkpoint there",
@@ -182,10 +185,12 @@ public static class TrainingRun
         SavedModel saved, IRunObserver observer)
     {
         folder.SaveResults("train", outcome.Train);
+        folder.Measured("train", outcome.Train);
         observer.Measured("train", outcome.Train);
         if (outcome.Evaluation is not null)
         {
             folder.SaveResults("eval", outcome.Evaluation);
+            folder.Measured("eval", outcome.Evaluation);
             observer.Measured("eval", outcome.Evaluation);
         }
         var files = CheckpointFolder.Export(folder.Path, saved.Bytes, writer => saved.Write(writer.Folder));

@@ -95,7 +95,7 @@ public sealed class AxolotlTests
         Assert.Contains("not needed: config.json", file.Left(2));
         Assert.Contains("config.json", file.Left(6));
         Assert.Contains("no batch is ever padded", file.Left(21));
-        Assert.Contains("metrics.jsonl", file.Left(26));
+        Assert.Equal(["wandb"], file.Recipe.Training.ReportTo);
         Assert.Contains("exact", file.Left(37));
         Assert.Contains("nothing here has this name", file.Left(44));
         Assert.Contains("# alpaca: its prompts had Alpaca's own headings there", file.Text);

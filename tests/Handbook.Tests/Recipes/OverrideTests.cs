@@ -33,12 +33,12 @@ public sealed class OverrideTests
         Assert.Equal(-1, RecipeFile.Load(RecipeFile.Good + "max_steps: 3", TrainingMethod.Sft, "--max_steps", "-1").Training.MaxSteps);
 
     [Theory]
-    [InlineData("--report_to=tensorboard,none")]
-    [InlineData("--report_to", "tensorboard", "none")]
-    [InlineData("--report_to=[tensorboard, none]")]
-    [InlineData("--report_to=[\"tensorboard\", \"none\"]")]
+    [InlineData("--report_to=tensorboard,mlflow")]
+    [InlineData("--report_to", "tensorboard", "mlflow")]
+    [InlineData("--report_to=[tensorboard, mlflow]")]
+    [InlineData("--report_to=[\"tensorboard\", \"mlflow\"]")]
     public void A_list_is_overridden(params string[] words) =>
-        Assert.Equal(["tensorboard", "none"], RecipeFile.Load(RecipeFile.Good, TrainingMethod.Sft, words).Training.ReportTo);
+        Assert.Equal(["tensorboard", "mlflow"], RecipeFile.Load(RecipeFile.Good, TrainingMethod.Sft, words).Training.ReportTo);
 
     [Fact]
     public void A_map_is_overridden_whole_as_json() =>

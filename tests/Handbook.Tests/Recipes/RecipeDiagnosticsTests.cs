@@ -268,9 +268,9 @@ public sealed class RecipeDiagnosticsTests
 
     [Fact]
     public void Keys_without_effect_are_noted_in_a_line_each() =>
-        Check(RecipeFile.Good + "wandb_project: x\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n",
+        Check(RecipeFile.Good + "project: x\nattn_implementation: sdpa\nevaluation_strategy: \"no\"\nremove_unused_columns: true\n",
         """
-        r.yaml:4:1: note: wandb_project has no effect here: metrics stay on this machine, in metrics.jsonl and TensorBoard files
+        r.yaml:4:1: note: project has no effect here: runs are kept on the disk, in metrics.jsonl and in the forms that report_to names
         r.yaml:5:1: note: attn_implementation has no effect here: attention is always fused and exact; no setting changes the result
         r.yaml:6:1: note: evaluation_strategy is the older name of eval_strategy
 
@@ -288,9 +288,13 @@ public sealed class RecipeDiagnosticsTests
     public void Float32_by_default_is_noted() => Has("model_name_or_path: m\ndataset_name: d\n", "r.yaml: note: bf16 is not set, so "
         + "everything is computed in float32;");
 
-    [Fact]
-    public void Metrics_that_stay_here_are_noted() => Has(RecipeFile.Good + "report_to: [wandb, tensorboard]\n",
-        "note: wandb is not written to; metrics go to metrics.jsonl and TensorBoard files\n");
+    [Theory]
+    [InlineData("report_to: comet_ml", "names comet_ml, which is not written to", "use tensorboard, wandb, mlflow or none")]
+    [InlineData("report_to: [tensorboard, trackio]", "names trackio, which is not written to", "use wandb, whose form trackio imports")]
+    [InlineData("report_to: tensorbord", "names tensorbord, not one of tensorboard, wandb, mlflow, all, none", "did you mean tensorboard?")]
+    [InlineData("report_to: [none, wandb]", "has none among 2 names", "remove none, or the others")]
+    public void A_report_that_is_not_written_is_refused_by_its_name(string line, string what, string fix) =>
+        Has(RecipeFile.Good + line + "\n", $"error: report_to {what}", $"  fix: {fix}");
 
     [Fact]
     public void A_preference_recipe_is_good_without_a_word()

@@ -101,7 +101,7 @@ public sealed class RecipeWriterTests
             "eval_strategy" => "steps",
             "load_best_model_at_end" or "lr_scheduler_type" or "lr_scheduler_kwargs" or "save_strategy" or "max_tokens" => null,
             "column_mapping" or "env" => $"{{name: {Json(Text(random))}}}",
-            "report_to" => $"[{Json(Text(random))}]",
+            "report_to" => random.Next(2) == 0 ? "[tensorboard, wandb]" : "mlflow",
             "dataset_kwargs" => "{add_special_tokens: false}",
             "warmup_ratio" or "lora_dropout" or "max_bad_rows" or "adam_beta1" or "adam_beta2" or "label_smoothing_factor" =>
                 random.NextDouble().ToString("R"),

@@ -20,6 +20,8 @@ public sealed partial class SourceRulesTests
         ["Handbook/Launch/Launcher.cs"] = "a log of what other processes print, as they print it",
         ["Handbook.Training/RowLog.cs"] = "a log, one line after the other",
         ["Handbook.Training/Events/EventFile.cs"] = "a log that TensorBoard reads while it grows",
+        ["Handbook.Training/Reports/WandbFile.cs"] = "a log that Weights & Biases reads while it grows",
+        ["Handbook.Training/Reports/MlflowStore.cs"] = "logs that MLflow reads while they grow",
         ["Handbook.Torch/SpillFile.cs"] = "memory that lies on the disk, without a name",
         ["Handbook.Training/RunLock.cs"] = "the file is the lock",
         ["Handbook.Training/Sampling/Scorers/SandboxFolder.cs"] = "the file is the lock of a folder that is removed",
