@@ -1,5 +1,6 @@
 using Handbook.Models.Adapters;
 using Handbook.Models.Files;
+using Handbook.Models.Generation;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
 
@@ -32,7 +33,8 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
             * sizeof(float)) + tokenizer.SavedBytes + (1 << 20);
 
     /// <summary>Writes everything; the weights are read back and compared before this returns.</summary>
-    /// <remarks>The end token of the tokenizer goes into both configs: a model whose config names another one never stops.</remarks>
+    /// <remarks>The end token of the tokenizer goes into both configs, and the one that ends a turn of the chat template into
+    /// <c>generation_config.json</c>: a model whose config names another one never stops.</remarks>
     public void Write(string folder)
     {
         if (_adapter is null)
@@ -51,8 +53,12 @@ public sealed class SavedModel(Decoder model, PublishedConfig config, Generation
         var named = config.Decoder.Head == ModelHead.Score ? ScorePadding.WithToken(tokenizer, config.Decoder.EosIds) : tokenizer;
         var (bos, pad) = (tokenizer.BosId ?? config.Decoder.BosId, named.PadId ?? config.Decoder.PadId);
         config.With(bos, EndIds(config.Decoder.EosIds), pad).Save(folder);
-        (generation with { BosId = bos, EosIds = EndIds(generation.EosIds), PadId = pad }).Save(folder);
+        (generation with { BosId = bos, EosIds = WithTurnEnd(EndIds(generation.EosIds)), PadId = pad }).Save(folder);
         named.Save(folder);
+
+        // A chat whose turns end with another token than texts do would go on to write the user's next turn.
+        ValueList<int> WithTurnEnd(ValueList<int> ends) => config.Decoder.Head == ModelHead.Language
+            && new PromptEncoder(folder, tokenizer, generation).TurnEnd is { } end && !ends.Contains(end) ? [.. ends, end] : ends;
 
         ValueList<int> EndIds(ValueList<int> known) => tokenizer.EosId is not { } id || known.Contains(id) ? known : [id];
     }

@@ -33,7 +33,8 @@ internal sealed class RunFolder : IRunObserver, IDisposable
         _logs = new();
     }
 
-    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder, IReadOnlyList<IRunReport> reports)
+    private RunFolder(string path, TrainerState state, int resumeStep, bool tensorBoard, string? eventFolder,
+        IReadOnlyList<IRunReport> reports)
     {
         Path = path;
         State = state;
@@ -196,19 +197,22 @@ internal sealed class RunFolder : IRunObserver, IDisposable
     public void WriteTrainingArgs(IEnumerable<KeyValuePair<string, object?>> arguments) =>
         WholeFile.WriteText(Below("training_args.json"), PythonJson.Write(arguments, indent: 2, sortKeys: true) + "\n");
 
-    /// <summary>Writes <c>run.json</c>, and opens the reports. A run that was resumed keeps its starts, the hashes of the weights it began from,
-    /// and its names in the reports.</summary>
+    /// <summary>Writes <c>run.json</c>, and opens the reports. A run that was resumed keeps its starts, the hashes of the weights it
+    /// began from, and its names in the reports.</summary>
     /// <param name="start">What reports are told of the run; what the folder itself knows is added.</param>
     public void WriteRunInfo(RunInfo info, ReportStart? start = null)
     {
         var before = _resumeStep > 0 ? RunHistory.Read(Path) : null;
         if (before?.ModelHash is { } hash)
             info = info with { ModelHash = hash };
-        info = info with { Reports = Reports.ToDictionary(report => report.Name, report => report.Begin(start! with
+        info = info with
         {
-            ResumeStep = _resumeStep,
-            Before = before?.Reports.GetValueOrDefault(report.Name) ?? new Dictionary<string, string>(),
-        })) };
+            Reports = Reports.ToDictionary(report => report.Name, report => report.Begin(start! with
+            {
+                ResumeStep = _resumeStep,
+                Before = before?.Reports.GetValueOrDefault(report.Name) ?? new Dictionary<string, string>(),
+            }))
+        };
         if (before?.Lineage?.Weights is { } weights && info.Lineage is { } lineage)
             info = info with { Lineage = lineage with { Weights = weights } };
         lock (_runInfo)
@@ -242,7 +246,7 @@ internal sealed class RunFolder : IRunObserver, IDisposable
             ["at"] = DateTimeOffset.Now.ToString("O"),
             ["step"] = State.GlobalStep,
             ["files"] = written.Select(file => new Dictionary<string, object?>
-                { ["path"] = file.Path, ["size"] = file.Size, ["sha256"] = file.Sha256 }).ToList(),
+            { ["path"] = file.Path, ["size"] = file.Size, ["sha256"] = file.Sha256 }).ToList(),
         });
     }
 

@@ -61,8 +61,9 @@ internal sealed record RunHistory
                 Lineage = root.TryGetProperty(RunLineage.Entry, out var lineage) ? RunLineage.Of(lineage) : null,
                 Program = ((string[])["versions", "engine", "hardware"]).SelectMany(group => Entries(root, group)
                     .Select(entry => (Name: $"{group}.{entry.Name}", Value: entry.Value.ToString()))).ToDictionary(entry => entry.Name, entry => entry.Value),
-                Reports = Entries(root, "reports").ToDictionary(report => report.Name, report => (IReadOnlyDictionary<string, string>)Entries(root
-                    .GetProperty("reports"), report.Name).ToDictionary(entry => entry.Name, entry => entry.Value.ToString())),
+                Reports = Entries(root, "reports").ToDictionary(report => report.Name, report =>
+                    (IReadOnlyDictionary<string, string>)Entries(root.GetProperty("reports"), report.Name)
+                        .ToDictionary(entry => entry.Name, entry => entry.Value.ToString())),
                 FinishedStep = finished?.GetProperty("step").GetInt32(),
                 Outputs = finished is { } at && at.TryGetProperty("files", out var files)
                     ? [.. files.EnumerateArray().Select(file => new ManifestFile(file.GetProperty("path").GetString()!,

@@ -19,7 +19,8 @@ internal sealed class PromptEncoder
         (_folder, Tokenizer, _defaults) = (folder, tokenizer, defaults);
         if (tokenizer.ChatTemplates.Count > 0)
             _chat = new ChatEncoder(tokenizer, ChatTemplate.Of(tokenizer, $"{folder}: chat template"));
-        int?[] ends = [.. defaults.EosIds.Select(id => (int?)id), tokenizer.EosId, EndOfTurn()];
+        TurnEnd = EndOfTurn();
+        int?[] ends = [.. defaults.EosIds.Select(id => (int?)id), tokenizer.EosId, TurnEnd];
         StopIds = [.. ends.OfType<int>().Distinct()];
     }
 
@@ -30,6 +31,9 @@ internal sealed class PromptEncoder
 
     /// <summary>The end tokens of the model and of the tokenizer, and the one that ends a turn of the chat template.</summary>
     public IReadOnlyList<int> StopIds { get; }
+
+    /// <summary>The token of its own that the chat template writes behind what the assistant says; null where there is none.</summary>
+    public int? TurnEnd { get; }
 
     /// <summary>A text to go on from, with the begin token that the tokenizer adds, but never two.</summary>
     public int[] EncodeText(string text)
@@ -58,7 +62,6 @@ internal sealed class PromptEncoder
             prompt.Inputs)
         : EncodeText(prompt.Text!);
 
-    /// <summary>The token of its own that the template writes behind what the assistant says; null where there is none.</summary>
     private int? EndOfTurn()
     {
         const string said = "answer";

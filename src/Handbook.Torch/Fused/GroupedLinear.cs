@@ -35,7 +35,8 @@ internal sealed class GroupedLinear : AutogradNode
         var needed = IsNeeded(inputs);
         var tokens = noise is null ? null : routing.Tokens();
         var node = new GroupedLinear(routing, weights, biases, e => noise?.Select(tokens.AsSpan(routing.Start[e], routing.Count[e])),
-            needed && x.RequiresGrad) { _inputs = inputs.Length };
+            needed && x.RequiresGrad)
+        { _inputs = inputs.Length };
         Tensor y;
         using (GradMode.Disabled())
             y = node.Run(x, needed);

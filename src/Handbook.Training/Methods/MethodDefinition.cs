@@ -32,6 +32,9 @@ internal abstract class MethodDefinition
     /// <summary>What the command does, for its help: one line, and more behind an empty one.</summary>
     public abstract string Summary { get; }
 
+    /// <summary>The paper that introduced it; null for what is older than any.</summary>
+    public virtual MethodPaper? Paper => null;
+
     /// <summary>Other words for it in names of files and folders.</summary>
     public virtual IReadOnlyList<string> OtherNames => [];
 

@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch.Kernels;
+using Handbook.Training.Metrics;
 
 namespace Handbook.Training.Optimizers;
 
@@ -9,7 +10,7 @@ internal sealed class Adagrad(ModelParameters parameters, double epsilon, double
 {
     private static readonly StateKind[] s_states = [new("sum", DynamicCode.Unsigned)];
 
-    public override string Description => $"Adagrad (epsilon {epsilon}; rate decay {rateDecay}; {Common})";
+    public override string Description => $"Adagrad (epsilon {PythonJson.Number(epsilon)}; rate decay {rateDecay}; {Common})";
 
     protected override AdagradRule Rule(double rate, double decay) => new(rate, epsilon, decay, rateDecay, Updates);
 }

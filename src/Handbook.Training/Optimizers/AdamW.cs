@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch.Kernels;
+using Handbook.Training.Metrics;
 
 namespace Handbook.Training.Optimizers;
 
@@ -14,7 +15,7 @@ internal sealed class AdamW(ModelParameters parameters, double beta1, double bet
     /// <summary>Whether ε is added to √v before the correction of v's start from 0, as the package of GaLore does, not after it.</summary>
     public bool CorrectsEpsilon { get; init; }
 
-    public override string Description => $"AdamW (betas {beta1}, {beta2}; epsilon {epsilon}; {Common})";
+    public override string Description => $"AdamW (betas {beta1}, {beta2}; epsilon {PythonJson.Number(epsilon)}; {Common})";
 
     protected override AdamRule Rule(double rate, double decay) => new(rate, beta1, beta2,
         CorrectsEpsilon ? epsilon / Math.Sqrt(1 - Math.Pow(beta2, Updates)) : epsilon, decay, Updates);

@@ -2,6 +2,7 @@ using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Devices;
 using Handbook.Torch.Kernels;
+using Handbook.Training.Metrics;
 
 namespace Handbook.Training.Optimizers;
 
@@ -45,7 +46,8 @@ internal abstract class LowRankOptimizer : Optimizer
 
     /// <summary>What a description says behind the optimiser's own numbers.</summary>
     protected string Common => $"rank {Options.Rank}; renewed every {Options.Gap} steps; scale {Options.Scale}; sides {Options.Sides}; "
-        + $"betas {_beta1}, {_beta2}; epsilon {_epsilon}; weight decay {_decay}) for {_targets.Count} matrices, and beside them "
+        + $"betas {_beta1}, {_beta2}; epsilon {PythonJson.Number(_epsilon)}; weight decay {_decay}) "
+        + $"for {_targets.Count} matrices, and beside them "
         + _rest.Description;
 
     public override IEnumerable<(string Name, Tensor Value)> State => _targets.SelectMany(target => ((string, Tensor)[])

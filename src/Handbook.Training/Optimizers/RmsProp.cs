@@ -1,5 +1,6 @@
 using Handbook.Models;
 using Handbook.Torch.Kernels;
+using Handbook.Training.Metrics;
 
 namespace Handbook.Training.Optimizers;
 
@@ -10,7 +11,7 @@ internal sealed class RmsProp(ModelParameters parameters, double alpha, double e
 {
     private static readonly StateKind[] s_states = [new("square_avg", DynamicCode.Signed)];
 
-    public override string Description => $"RMSprop (alpha {alpha}; epsilon {epsilon}; {Common})";
+    public override string Description => $"RMSprop (alpha {alpha}; epsilon {PythonJson.Number(epsilon)}; {Common})";
 
     protected override RmsPropRule Rule(double rate, double decay) => new(rate, alpha, epsilon, decay);
 }

@@ -1,6 +1,7 @@
 using Handbook.Models;
 using Handbook.Torch;
 using Handbook.Torch.Kernels;
+using Handbook.Training.Metrics;
 
 namespace Handbook.Training.Optimizers;
 
@@ -30,7 +31,8 @@ internal sealed class ScheduleFree : BucketOptimizer<ScheduleFreeRule>
         _weights = TensorScope.Detach(Tensor.Zeros(DType.Float64, 2));
     }
 
-    public override string Description => $"schedule-free AdamW (betas {_options.Beta1}, {_options.Beta2}; epsilon {_options.Epsilon}; "
+    public override string Description => $"schedule-free AdamW (betas {_options.Beta1}, {_options.Beta2}; "
+        + $"epsilon {PythonJson.Number(_options.Epsilon)}; "
         + $"warm-up {_options.Warmup} steps; r {_options.Power}; weight power {_options.RatePower}; {Common})";
 
     public override IEnumerable<(string Name, Tensor Value)> State => base.State.Append(("schedule_free.weights", _weights.Detach()));

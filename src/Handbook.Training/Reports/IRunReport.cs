@@ -28,8 +28,8 @@ internal sealed record ReportStart
 }
 
 /// <summary>Keeps what a run logs in the form of a tracking service, on the disk.</summary>
-/// <remarks>It hears of the end by <see cref="IRunObserver.Ended"/>, and closes its files when it is disposed; without the first, the run has
-/// failed.</remarks>
+/// <remarks>It hears of the end by <see cref="IRunObserver.Ended"/>, and closes its files when it is disposed; without the first, the run
+/// has failed.</remarks>
 internal interface IRunReport : IRunObserver, IDisposable
 {
     /// <summary>Its name in <c>report_to</c>.</summary>

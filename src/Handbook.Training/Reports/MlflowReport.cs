@@ -36,7 +36,8 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
     public IReadOnlyDictionary<string, string> Begin(ReportStart start)
     {
         var store = MlflowStore.FromEnvironment();
-        var name = start.RunName ?? HubCache.Variable("MLFLOW_RUN_NAME") ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(start.Folder));
+        var name = start.RunName ?? HubCache.Variable("MLFLOW_RUN_NAME")
+            ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(start.Folder));
         var named = start.Before.GetValueOrDefault("run_id") ?? HubCache.Variable("MLFLOW_RUN_ID");
         _folder = named is null ? null : store.Find(named);
         if (_folder is not null)
@@ -54,7 +55,11 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
             WholeFile.WriteText(Path.Combine(_folder, "artifacts", "recipe.yaml"), start.Recipe, durable: false);
         }
         observer.Noted($"mlflow: the run is kept in {_folder}; look at it with `mlflow ui --backend-store-uri {store.Root}`");
-        return new Dictionary<string, string> { ["run_id"] = Path.GetFileName(_folder), ["folder"] = Path.GetRelativePath(start.Folder, _folder) };
+        return new Dictionary<string, string>
+        {
+            ["run_id"] = Path.GetFileName(_folder),
+            ["folder"] = Path.GetRelativePath(start.Folder, _folder),
+        };
     }
 
     public void Logged(int steps, double epoch, MetricSet metrics) => Log(_lastStep = steps, metrics);
@@ -73,7 +78,12 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
     {
         if (_folder is null)
             return;
-        MlflowStore.SetStatus(_folder, _isFinished switch { true => MlflowStatus.Finished, false => MlflowStatus.Killed, null => MlflowStatus.Failed });
+        MlflowStore.SetStatus(_folder, _isFinished switch
+        {
+            true => MlflowStatus.Finished,
+            false => MlflowStatus.Killed,
+            null => MlflowStatus.Failed,
+        });
         _folder = null;
     }
 
@@ -110,7 +120,8 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
                 MlflowStore.Set(_folder!, "params", key, text);
         }
         if (left.Count > 0)
-            observer.Noted($"mlflow: {string.Join(", ", left)}: longer than the {LongestValue} letters of a parameter; the artifact recipe.yaml has all");
+            observer.Noted($"mlflow: {string.Join(", ", left)}: longer than the {LongestValue} letters of a parameter; "
+                + "the artifact recipe.yaml has all");
     }
 
     /// <summary>What <c>MLFLOW_TAGS</c> says: a JSON object of texts.</summary>
@@ -120,11 +131,13 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
             return [];
         try
         {
-            return JsonSerializer.Deserialize<Dictionary<string, JsonElement>>(text)!.ToDictionary(tag => tag.Key, tag => tag.Value.ToString());
+            return JsonSerializer.Deserialize<Dictionary<string, JsonElement>>(text)!
+                .ToDictionary(tag => tag.Key, tag => tag.Value.ToString());
         }
         catch (JsonException problem)
         {
-            throw new InputException("report_to: MLFLOW_TAGS is not a JSON object", fix: """export MLFLOW_TAGS='{"team": "alignment"}'""", inner: problem);
+            throw new InputException("report_to: MLFLOW_TAGS is not a JSON object", fix: """export MLFLOW_TAGS='{"team": "alignment"}'""",
+                inner: problem);
         }
     }
 }

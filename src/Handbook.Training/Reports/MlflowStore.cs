@@ -32,7 +32,8 @@ internal sealed partial class MlflowStore(string root)
             return new(Path.GetFullPath(UserFolder.Expand(place)));
         if (match.Groups[1].Value == "file")
             return new(Path.GetFullPath(Uri.UnescapeDataString(FileScheme().Replace(place, ""))));
-        throw new InputException($"report_to: MLFLOW_TRACKING_URI names {match.Groups[1].Value}:, and runs are kept for MLflow in files alone",
+        throw new InputException($"report_to: MLFLOW_TRACKING_URI names {match.Groups[1].Value}:, and runs are kept "
+            + "for MLflow in files alone",
             why: "a server or a data base that fails would hold up or end the training",
             fix: "export MLFLOW_TRACKING_URI=file:./mlruns, or none, and look at the runs with `mlflow ui --backend-store-uri ./mlruns`");
     }
@@ -48,7 +49,8 @@ internal sealed partial class MlflowStore(string root)
     {
         if (id is not null)
             return File.Exists(Path.Combine(Root, id, Meta)) ? id : throw new InputException(
-                $"report_to: MLFLOW_EXPERIMENT_ID is {id}, but {Root} has no such experiment", fix: "export MLFLOW_EXPERIMENT_NAME in its place");
+                $"report_to: MLFLOW_EXPERIMENT_ID is {id}, but {Root} has no such experiment",
+                    fix: "export MLFLOW_EXPERIMENT_NAME in its place");
         if (!Directory.Exists(Root))
         {
             MakeExperiment(DefaultExperiment, "Default");
@@ -58,7 +60,9 @@ internal sealed partial class MlflowStore(string root)
         foreach (var folder in Directory.EnumerateDirectories(Root).Order(StringComparer.Ordinal))
             if (ReadMeta(folder).GetValueOrDefault("name") == name && Path.GetFileName(folder) is var known && known.All(char.IsAsciiDigit))
                 return known;
-        var made = name == "Default" ? DefaultExperiment : $"{RandomNumberGenerator.GetInt32(1, 1_000_000_000)}{RandomNumberGenerator.GetInt32(0, 1_000_000_000):000000000}";
+        const int half = 1_000_000_000;      // up to 18 digits, as MLflow's own are
+        var made = name == "Default" ? DefaultExperiment
+            : $"{RandomNumberGenerator.GetInt32(1, half)}{RandomNumberGenerator.GetInt32(0, half):000000000}";
         MakeExperiment(made, name);
         return made;
     }
@@ -126,7 +130,8 @@ internal sealed partial class MlflowStore(string root)
         foreach (var file in Directory.EnumerateFiles(Path.Combine(folder, "metrics"), "*", SearchOption.AllDirectories))
         {
             var lines = File.ReadAllLines(file);
-            var kept = lines.Where(line => line.Split(' ') is [_, _, var at] && int.TryParse(at, out var number) && number <= step).ToArray();
+            var kept = lines.Where(line => line.Split(' ') is [_, _, var at] && int.TryParse(at, out var number) && number <= step)
+                .ToArray();
             if (kept.Length == 0)
                 File.Delete(file);          // a metric without a value is none to MLflow's reader
             else if (kept.Length < lines.Length)
@@ -166,14 +171,15 @@ internal sealed partial class MlflowStore(string root)
 
     private static string UriOf(string path) => new Uri(path).AbsoluteUri;
 
-    private static void WriteMeta(string folder, SortedDictionary<string, object?> entries) => WholeFile.WriteText(Path.Combine(folder, Meta),
-        string.Concat(entries.Select(entry => $"{entry.Key}: {Shown(entry.Value)}\n")), durable: false);
+    private static void WriteMeta(string folder, SortedDictionary<string, object?> entries) => WholeFile.WriteText(
+        Path.Combine(folder, Meta), string.Concat(entries.Select(entry => $"{entry.Key}: {Shown(entry.Value)}\n")), durable: false);
 
     private static string Shown(object? value) => value switch
     {
         null => "null",
         long number => number.ToString(CultureInfo.InvariantCulture),
-        string text when text.Length > 0 && PlainWord().IsMatch(text) && text is not ("null" or "true" or "false" or "yes" or "no" or "on" or "off") => text,
+        string text when text.Length > 0 && PlainWord().IsMatch(text)
+            && text is not ("null" or "true" or "false" or "yes" or "no" or "on" or "off") => text,
         string text => $"'{text.Replace("'", "''")}'",
         _ => "[]",
     };

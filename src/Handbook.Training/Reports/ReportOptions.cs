@@ -5,7 +5,8 @@ namespace Handbook.Training.Reports;
 /// <summary>Where Weights &amp; Biases files a run.</summary>
 public sealed record ReportOptions
 {
-    /// <summary>The project of a Weights &amp; Biases run; null takes <c>WANDB_PROJECT</c> of the environment, else <c>huggingface</c>.</summary>
+    /// <summary>The project of a Weights &amp; Biases run; null takes <c>WANDB_PROJECT</c> of the environment, else
+    /// <c>huggingface</c>.</summary>
     public string? WandbProject { get; init; }
 
     /// <summary>The user or team that a Weights &amp; Biases run belongs to; null takes <c>WANDB_ENTITY</c>, else whoever synchronises
@@ -30,7 +31,8 @@ internal static class ReportTargets
 
     /// <summary>Services that the Python trainer reports to and this one does not: each keeps no run on the disk that its own client would
     /// take up later.</summary>
-    private static readonly string[] s_others = ["aim", "azure_ml", "clearml", "codecarbon", "comet_ml", "comet", "dagshub", "dvclive", "flyte",
+    private static readonly string[] s_others = ["aim", "azure_ml", "clearml", "codecarbon", "comet_ml", "comet", "dagshub", "dvclive",
+        "flyte",
         "neptune", "swanlab", "trackio"];
 
     /// <summary>Whether a recipe reports to one of them.</summary>
@@ -44,13 +46,14 @@ internal static class ReportTargets
         foreach (var name in (names ?? []).Where(name => !Names.Contains(name)))
             if (s_others.Contains(name))
                 report.Error("report_to", $"names {name}, which is not written to",
-                    why: "what is reported is kept on the disk, in forms that TensorBoard, Weights & Biases and MLflow read; every number is in "
-                        + "metrics.jsonl in any case",
+                    why: "what is reported is kept on the disk, in forms that TensorBoard, Weights & Biases and MLflow read; every "
+                        + "number is in metrics.jsonl in any case",
                     fix: name is "trackio" or "swanlab" ? $"use wandb, whose form {name} imports, or tensorboard, or none"
                         : "use tensorboard, wandb, mlflow or none; what reads TensorBoard files can take a run from these");
             else
                 report.Error("report_to", $"names {name}, not one of {string.Join(", ", Names)}",
-                    fix: Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?" : "use tensorboard, or none for metrics.jsonl alone");
+                    fix: Spelling.Nearest(name, Names) is { } nearest ? $"did you mean {nearest}?"
+                        : "use tensorboard, or none for metrics.jsonl alone");
         if (names is { Count: > 1 } && names.Contains(None))
             report.Error("report_to", $"has none among {names.Count} names", fix: "remove none, or the others");
     }

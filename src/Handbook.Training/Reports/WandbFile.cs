@@ -3,15 +3,16 @@ using Handbook.Base.Files;
 
 namespace Handbook.Training.Reports;
 
-/// <summary>The transaction log of a Weights &amp; Biases run, <c>run-ID.wandb</c>: a sequence of records in LevelDB's log format.</summary>
+/// <summary>The transaction log of a Weights &amp; Biases run, <c>run-ID.wandb</c>: a sequence of records in LevelDB's log
+/// format.</summary>
 /// <remarks>
 /// The file begins with seven bytes of its own, and is cut into blocks of 32 KiB, counted from its first byte:
 /// <code>
 /// file   = ":W&amp;B" · uint16 0xBEE1 · uint8 0 · block…                                            little endian
 /// chunk  = uint32 crc32(type · data) · uint16 length · uint8 type · data      type: 1 full, 2 first, 3 middle, 4 last
 /// </code>
-/// The checksum is the common CRC-32 (IEEE 802.3) as it is, where LevelDB has CRC-32C, masked. No chunk crosses the border of a block; fewer
-/// than seven bytes at the end of a block are zeros.
+/// The checksum is the common CRC-32 (IEEE 802.3) as it is, where LevelDB has CRC-32C, masked. No chunk crosses the border of a block;
+/// fewer than seven bytes at the end of a block are zeros.
 /// </remarks>
 internal sealed class WandbFile : IDisposable
 {
@@ -74,7 +75,7 @@ internal sealed class WandbFile : IDisposable
             }
             var part = record[..Math.Min(record.Length, room - Head)];
             record = record[part.Length..];
-            var type = (isFirst, record.IsEmpty) switch { (true, true) => Full, (true, false) => First, (false, false) => Middle, _ => Last };
+            var type = record.IsEmpty ? isFirst ? Full : Last : isFirst ? First : Middle;
             var chunk = new byte[Head + part.Length];
             BinaryPrimitives.WriteUInt16LittleEndian(chunk.AsSpan(4), (ushort)part.Length);
             chunk[6] = type;

@@ -47,7 +47,8 @@ internal static class WandbRecords
     public static IEnumerable<byte[]> OfMetrics(long number, string step) =>
     [
         Record(number, Metric, new ProtoMessage().Text(1, step).Message(6, new ProtoMessage().Integer(3, 1))),
-        Record(number + 1, Metric, new ProtoMessage().Text(2, "*").Text(4, step).Message(6, new ProtoMessage().Integer(1, 1).Integer(3, 1))),
+        Record(number + 1, Metric, new ProtoMessage().Text(2, "*").Text(4, step)
+            .Message(6, new ProtoMessage().Integer(1, 1).Integer(3, 1))),
     ];
 
     /// <summary>What is logged at once.</summary>
@@ -57,7 +58,8 @@ internal static class WandbRecords
         Record(number, History, Items(values).Message(2, new ProtoMessage().Integer(1, step)));
 
     /// <summary>The last value of each name.</summary>
-    public static byte[] OfSummary(long number, IEnumerable<KeyValuePair<string, MetricValue>> values) => Record(number, Summary, Items(values));
+    public static byte[] OfSummary(long number, IEnumerable<KeyValuePair<string, MetricValue>> values) =>
+        Record(number, Summary, Items(values));
 
     /// <summary>Files below <c>files/</c>, to be uploaded when the run is at its end.</summary>
     public static byte[] OfFiles(long number, IEnumerable<string> paths)
@@ -109,7 +111,8 @@ internal static class WandbRecords
     private static ProtoMessage Item(string name, string json) => new ProtoMessage().Text(Key, name).Text(Json, json);
 
     // The client's readers take Python's words for what JSON has none for.
-    private static string Number(MetricValue value) => double.IsNaN(value.Value) ? "NaN" : double.IsPositiveInfinity(value.Value) ? "Infinity"
+    private static string Number(MetricValue value) => double.IsNaN(value.Value) ? "NaN"
+        : double.IsPositiveInfinity(value.Value) ? "Infinity"
         : double.IsNegativeInfinity(value.Value) ? "-Infinity" : value.ToJson();
 
     private static string JsonOf(object? value) => PythonJson.Write(value);
@@ -120,7 +123,8 @@ internal static class WandbRecords
         return new ProtoMessage().Integer(1, ticks / TimeSpan.TicksPerSecond).Integer(2, ticks % TimeSpan.TicksPerSecond * 100);
     }
 
-    private static byte[] Record(long number, int kind, ProtoMessage message) => new ProtoMessage().Integer(1, number).Message(kind, message).ToArray();
+    private static byte[] Record(long number, int kind, ProtoMessage message) =>
+        new ProtoMessage().Integer(1, number).Message(kind, message).ToArray();
 }
 
 /// <summary>What names and describes a Weights &amp; Biases run.</summary>

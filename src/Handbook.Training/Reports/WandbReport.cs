@@ -12,8 +12,8 @@ namespace Handbook.Training.Reports;
 /// <summary>A Weights &amp; Biases run in the client's offline form: <c>wandb/offline-run-DATE_TIME-ID/run-ID.wandb</c> with
 /// <c>files/</c> beside it, which <c>wandb sync</c> uploads.</summary>
 /// <remarks>
-/// Names of numbers are those of the Python trainer: <c>train/loss</c>, <c>eval/loss</c>, with <c>train/global_step</c> as their axis. A run
-/// that goes on from a checkpoint goes on with its id and its file, without what was logged after that step; where the file has been
+/// Names of numbers are those of the Python trainer: <c>train/loss</c>, <c>eval/loss</c>, with <c>train/global_step</c> as their axis. A
+/// run that goes on from a checkpoint goes on with its id and its file, without what was logged after that step; where the file has been
 /// uploaded already, it begins another one of the same id.
 /// </remarks>
 internal sealed partial class WandbReport(ReportOptions options, IWorkObserver observer) : IRunReport
@@ -61,7 +61,8 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
     public IReadOnlyDictionary<string, string> Begin(ReportStart start)
     {
         _start = DateTimeOffset.Now;
-        var id = start.Before.GetValueOrDefault("id") ?? NamedId() ?? RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", IdLength);
+        var id = start.Before.GetValueOrDefault("id") ?? NamedId()
+            ?? RandomNumberGenerator.GetString("abcdefghijklmnopqrstuvwxyz0123456789", IdLength);
         var before = start.Before.GetValueOrDefault("folder") is { } known ? Path.GetFullPath(known, start.Folder) : null;
         var kept = before is null ? [] : Kept(FileOf(before, id), start.ResumeStep);
         if (before is not null && kept.Count > 0 && !File.Exists(FileOf(before, id) + SyncedEnding))
@@ -112,7 +113,8 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
         Write(WandbRecords.OfSummary(_records, _summary));
         WholeFile.WriteText(Path.Combine(_folder, "files", "wandb-summary.json"), PythonJson.Write(_summary) + "\n", durable: false);
         const int failed = 1, interrupted = 130;
-        foreach (var record in WandbRecords.OfEnd(_records, _isFinished switch { true => 0, false => interrupted, null => failed }, seconds))
+        var code = _isFinished switch { true => 0, false => interrupted, null => failed };
+        foreach (var record in WandbRecords.OfEnd(_records, code, seconds))
             Write(record);
         _file.Dispose();
         _file = null;
@@ -209,7 +211,8 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
     private static string FileOf(string folder, string id) => Path.Combine(folder, $"run-{id}.wandb");
 
     // As it is typed from the working folder, where it lies below it.
-    private static string Shown(string folder) => Path.GetRelativePath(".", folder) is var near && !near.StartsWith("..", StringComparison.Ordinal)
+    private static string Shown(string folder) => Path.GetRelativePath(".", folder) is var near
+        && !near.StartsWith("..", StringComparison.Ordinal)
         ? near : folder;
 
     [GeneratedRegex("^[A-Za-z0-9_-]{1,64}$")]

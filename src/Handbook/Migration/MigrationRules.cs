@@ -7,8 +7,10 @@ internal sealed class MigrationRules
 {
     public const string Kernels = "not needed: attention and the fused operations are always exact and on";
     public const string Cache = "not needed: tokenised rows are kept in the handbook's own cache";
-    public const string Trackers = "reports hold what is logged, and neither weights nor other trackers; metrics are in metrics.jsonl in any case";
-    public const string Variables = "the environment says it: WANDB_MODE, WANDB_RUN_ID, MLFLOW_TRACKING_URI (of files), MLFLOW_EXPERIMENT_NAME";
+    public const string Trackers = "reports hold what is logged, and neither weights nor other trackers; "
+        + "metrics are in metrics.jsonl in any case";
+    public const string Variables = "the environment says it: WANDB_MODE, WANDB_RUN_ID, "
+        + "MLFLOW_TRACKING_URI (of files), MLFLOW_EXPERIMENT_NAME";
     public const string Stopping = "a run ends after its steps; load_best_model_at_end takes the best checkpoint";
     public const string Masters = "weights are kept in float32 beside products in bfloat16";
 

@@ -146,7 +146,8 @@ internal static class KeyConditions
         yield return When(["logging_dir"], "where TensorBoard files are written",
             recipe => recipe.Training.WritesTensorBoard(), "without TensorBoard files", "set report_to: tensorboard", "report_to");
         yield return When(["wandb_project", "wandb_entity", "wandb_run_group"], "with `report_to: wandb`",
-            recipe => ReportTargets.Has(recipe.Training.ReportTo, ReportTargets.Wandb), "without report_to: wandb", "set report_to: wandb", "report_to");
+            recipe => ReportTargets.Has(recipe.Training.ReportTo, ReportTargets.Wandb), "without report_to: wandb",
+                "set report_to: wandb", "report_to");
         yield return When(["push_to_hub_organization", "hub_strategy", "hub_private_repo", "hub_always_push", "hub_model_revision"],
             "with `push_to_hub`", recipe => recipe.Hub.PushToHub, "without push_to_hub: nothing is published", "add push_to_hub: true",
             "push_to_hub");

@@ -104,7 +104,8 @@ internal static class OtherKeys
     private static IEnumerable<RecipeKey> Processes() => Group("Several processes",
         NoEffect<bool>("use_cpu", "this version computes on the CPU", false) with { Aliases = ["no_cuda"] },
         NoEffect<object>("deepspeed", "DeepSpeed's settings, or a JSON file of them: what they share out becomes zero_stage and offload_optimizer, and "
-            + "what the recipe says too has to agree with them") with { Disposition = Disposition.Expands },
+            + "what the recipe says too has to agree with them") with
+        { Disposition = Disposition.Expands },
         NoEffect<object>("fsdp", Whole, ""),
         NoEffect<object>("fsdp_config", Whole),
         NoEffect<int>("fsdp_min_num_params", Whole, 0),

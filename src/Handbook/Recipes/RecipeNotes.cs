@@ -47,8 +47,11 @@ internal static class RecipeNotes
         if (entries["reference_free"] is { } free && recipe.Preference.ReferenceFree)
             report.Note(free.KeySpan, "reference_free takes the reference's log-probabilities as 0; handbook cpo trains without a "
                 + "reference as its paper means it");
-        if (entries["model_revision"] is { } revision && recipe.Model is { ModelRevision: not (null or "" or HubCache.Main),
-            ModelNameOrPath: { } named }
+        if (entries["model_revision"] is { } revision && recipe.Model is
+            {
+                ModelRevision: not (null or "" or HubCache.Main),
+                ModelNameOrPath: { } named
+            }
             && !recipe.Model.IsElsewhere())
             report.Note(revision.KeySpan, $"model_revision has no effect here: {named} is a folder on this machine");
         if (recipe.Data.Packing && recipe.Data.MaxLength is { } block

@@ -4,6 +4,7 @@ using Handbook.Base.Files;
 using Handbook.Text.Templates;
 using Handbook.Text.Tokenizers.Models;
 using Handbook.Training;
+using Handbook.Training.Methods;
 using Handbook.Training.Metrics;
 using Handbook.Training.Optimizers;
 
@@ -43,6 +44,9 @@ internal sealed record CardHyperparameters
 
     /// <summary>E.g. <c>bf16 compute, f32 master weights</c>; null for plain f32.</summary>
     public string? MixedPrecision { get; init; }
+
+    /// <summary>Keys of the method that the recipe sets, such as <c>beta</c>, with their values.</summary>
+    public IReadOnlyList<(string Key, string Value)> Others { get; init; } = [];
 }
 
 /// <summary>The model card, <c>README.md</c>: the facts of both the automatic card of the Python trainer and that of TRL, with the true
@@ -61,7 +65,13 @@ internal sealed record ModelCard
     /// <summary>The base model's licence, as in its card; null where it is not known.</summary>
     public string? License { get; init; }
 
-    /// <summary><c>sft</c>, <c>cpt</c>, <c>dpo</c>, <c>orpo</c>.</summary>
+    /// <summary>Name and link of the licence, where the hub has no name for it.</summary>
+    public (string? Name, string? Link) OtherLicense { get; init; }
+
+    /// <summary>The models that it was made from, lowest first; <see cref="BaseModel"/> is the last.</summary>
+    public IReadOnlyList<CardAncestor> Chain { get; init; } = [];
+
+    /// <summary>The method as its command is called: <c>sft</c>, <c>cpt</c>, <c>dpo</c>, ….</summary>
     public required string Method { get; init; }
 
     public IReadOnlyList<string> Datasets { get; init; } = [];
@@ -76,7 +86,10 @@ internal sealed record ModelCard
     /// <summary>Architecture, size, context length, in a sentence or two; null leaves the section to the author.</summary>
     public string? Description { get; init; }
 
-    /// <summary>How many rows and tokens were used; null leaves the section to the author.</summary>
+    /// <summary>The picture of its loss, beside the card; null where there is none.</summary>
+    public string? Plot { get; init; }
+
+    /// <summary>How many rows and tokens were used, of each data set; null leaves the section to the author.</summary>
     public string? DataDescription { get; init; }
 
     /// <summary>The recipe's <c>tags</c>; those that every card has are added.</summary>
@@ -100,11 +113,14 @@ internal sealed record ModelCard
         text.Append($"## Model description\n\n{Description ?? Unknown}\n\n");
         text.Append($"## Intended uses & limitations\n\n{Unknown}\n\n");
         text.Append($"## Training and evaluation data\n\n{DataDescription ?? Unknown}\n\n");
+        Origin(text);
         Adapter?.Append(text);
         QuickStart(text);
         text.Append("## Training procedure\n\n").Append(Procedure()).Append("\n\n");
         HyperparameterList(text);
         ResultsTable(text, state);
+        if (Plot is not null)
+            text.Append($"![Loss of training and of the rows held out]({Plot})\n\n");
         text.Append("### Framework versions\n\n");
         foreach (var (name, version) in new Dictionary<string,
             string>(Versions)
@@ -127,8 +143,10 @@ internal sealed record ModelCard
     private void Header(StringBuilder text)
     {
         text.Append("---\n");
-        if (License is not null)
-            text.Append($"license: {Yaml(License)}\n");
+        foreach (var (key, value) in (ReadOnlySpan<(string, string?)>)[("license", License), ("license_name", OtherLicense.Name),
+            ("license_link", OtherLicense.Link)])
+            if (value is not null)
+                text.Append($"{key}: {Yaml(value)}\n");
         if (BaseModel is not null && !LocalPaths.Contains(BaseModel))
             text.Append($"base_model: {Yaml(BaseModel)}\n");
         if (Datasets.Except(LocalPaths).ToArray() is { Length: > 0 } published)
@@ -162,6 +180,17 @@ internal sealed record ModelCard
         foreach (var (name, value) in Evaluation.Where(pair => pair.Key.StartsWith("eval_", StringComparison.Ordinal)))
             text.Append($"- {Title(name)}: {(value.IsCount ? value.ToJson() : Rounded(value.Value))}\n");
         text.Append('\n');
+    }
+
+    /// <summary>What it was made from; a base of which nothing more is known is in the first sentence already.</summary>
+    private void Origin(StringBuilder text)
+    {
+        if (Chain.Count == 0 || Chain is [{ How: null }])
+            return;
+        text.Append("## Where it comes from\n\n| model | made with |\n| --- | --- |\n");
+        foreach (var ancestor in Chain)
+            text.Append($"| {Link(ancestor.Name)} | {ancestor.How ?? ""} |\n");
+        text.Append($"| **{Name}** | {Method} |\n\n");
     }
 
     private bool IsReward => Method == "reward";
@@ -213,16 +242,14 @@ internal sealed record ModelCard
     {
         "sft" => "This model was trained with supervised fine-tuning (SFT).",
         "cpt" => "This model was trained with continued pretraining: next-token prediction on text.",
-        "dpo" => "This model was trained with DPO, introduced in [Direct Preference Optimization: Your Language Model is Secretly a "
-        + "Reward Model](https://arxiv.org/abs/2305.18290).",
-        "orpo" => "This model was trained with ORPO, introduced in [ORPO: Monolithic Preference Optimization without Reference "
-        + "Model](https://arxiv.org/abs/2403.07691).",
-        "grpo" => "This model was trained on its own answers with GRPO, introduced in [DeepSeekMath: Pushing the Limits of Mathematical "
-        + "Reasoning in Open Language Models](https://arxiv.org/abs/2402.03300).",
         "reward" => "This reward model was trained on pairs of answers, with the Bradley–Terry loss: the preferred answer is to score "
         + "higher.",
+        _ when Paper is { } paper => $"This model was trained with {Method.ToUpperInvariant()}, introduced in "
+            + $"[{paper.Title}]({paper.Url}).",
         _ => $"This model was trained with {Method.ToUpperInvariant()}.",
     };
+
+    private MethodPaper? Paper => MethodDefinition.All.FirstOrDefault(method => method.Name == Method)?.Paper;
 
     private void HyperparameterList(StringBuilder text)
     {
@@ -250,6 +277,8 @@ internal sealed record ModelCard
             Line("num_epochs", epochs == Math.Floor(epochs) ? (long)epochs : PythonJson.Number(epochs));
         if (h.MixedPrecision is not null)
             Line("mixed_precision_training", h.MixedPrecision);
+        foreach (var (name, value) in h.Others)
+            Line(name, value);
         text.Append('\n');
     }
 
@@ -280,34 +309,18 @@ internal sealed record ModelCard
 
     private string Citations()
     {
-        var method = Method switch
-        {
-            "dpo" => """
-                ```bibtex
-                @inproceedings{rafailov2023direct,
-                    title = {Direct Preference Optimization: Your Language Model is Secretly a Reward Model},
-                    author = {Rafael Rafailov and Archit Sharma and Eric Mitchell and Christopher D. Manning and Stefano Ermon and Chelsea Finn},
-                    booktitle = {Advances in Neural Information Processing Systems 36},
-                    year = 2023,
-                }
-                ```
+        var method = Paper is not { } paper ? "" : $$"""
+            ```bibtex
+            @article{{{paper.Key}},
+                title = { {{paper.Title}} },
+                author = { {{paper.Authors}} },
+                year = {{paper.Year}},
+                eprint = {arXiv:{{paper.ArXiv}}},
+            }
+            ```
 
 
-                """,
-            "orpo" => """
-                ```bibtex
-                @article{hong2024orpo,
-                    title = {ORPO: Monolithic Preference Optimization without Reference Model},
-                    author = {Jiwoo Hong and Noah Lee and James Thorne},
-                    year = 2024,
-                    eprint = {arXiv:2403.07691},
-                }
-                ```
-
-
-                """,
-            _ => "",
-        };
+            """.Replace("{ ", "{", StringComparison.Ordinal).Replace(" }", "}", StringComparison.Ordinal);
         return (method + """
             ```bibtex
             @software{tunstall_alignment_handbook,

@@ -71,21 +71,24 @@ internal static class RunRecord
     /// <summary>The card of the trained model.</summary>
     public static ModelCard Card(RunSetup setup, TrainingJob job, TrainingLoop loop, TrainingOutcome outcome)
     {
-        var (recipe, data) = (setup.Recipe, setup.Rows.Data);
-        var t = recipe.Training;
+        var (recipe, t) = (setup.Recipe, setup.Recipe.Training);
+        var origin = BaseCard.Of(recipe.Model.ModelNameOrPath!);
         return new ModelCard
         {
+            License = origin.License,
+            OtherLicense = origin.OtherLicense,
+            Chain = [.. origin.Chain.Select(ancestor => ancestor with { Name = Published(ancestor.Name) })],
+            Description = Description(setup.Plan),
+            Plot = t.LoggingStrategy == IntervalStrategy.No && !t.Evaluates() ? null : "loss.png",
             Name = recipe.Hub.HubModelId?.Split('/')[^1]
                 ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             Folder = t.OutputDir,
-            LocalPaths = [.. LocalPaths(recipe)],
-            BaseModel = recipe.Model.ModelNameOrPath is { } named && HubCache.IsName(named) && !ModelFolder.IsLocal(named)
-                ? HubCache.Split(named).Id : recipe.Model.ModelNameOrPath,
+            LocalPaths = [.. LocalPaths(recipe), .. origin.Chain.Select(ancestor => ancestor.Name).Where(ModelFolder.IsLocal)],
+            BaseModel = recipe.Model.ModelNameOrPath is { } named ? Published(named) : null,
             Adapter = Adapter(setup.Plan),
             Method = job.Method.Name,
             Datasets = [.. recipe.Mixture.Datasets.Select(d => d.Id).Distinct()],
-            DataDescription = $"{data.TrainSamples:N0} rows, {data.Sources.Where(s => !s.IsTest).Sum(s => s.Summary.Tokens):N0} "
-                + $"tokens{(data.EvaluationSamples > 0 ? $"; {data.EvaluationSamples:N0} rows held out" : "")}.",
+            DataDescription = DataDescription(setup),
             Hyperparameters = new CardHyperparameters
             {
                 LearningRate = t.LearningRate,
@@ -94,7 +97,7 @@ internal static class RunRecord
                 Seed = t.Seed,
                 GradientAccumulationSteps = t.GradientAccumulationSteps,
                 DeviceCount = recipe.BatchProcesses,
-                Optimizer = loop.Optimizer.Description,
+                Optimizer = $"{loop.Optimizer.Description}, {RecipeNames.Of(t.Optimizer())}",
                 Scheduler = RecipeNames.Of(t.LrSchedulerType),
                 WarmupRatio = t.WarmupSteps is > 0 and < 1 ? t.WarmupSteps : t.WarmupRatio ?? 0,
                 WarmupSteps = (int)t.WarmupSteps,
@@ -102,11 +105,43 @@ internal static class RunRecord
                 TrainingSteps = t.MaxSteps > 0 ? t.MaxSteps : null,
                 MixedPrecision = job.Model.Compute != DType.BFloat16 ? null
                     : $"bf16 compute, {(setup.Plan.Parameters.Adapters.Any(adapter => adapter.IsBFloat16) ? "bf16 adapter" : "f32 master weights")}",
+                Others = [.. MethodKeys(recipe)],
             },
             Evaluation = outcome.Evaluation,
             Versions = new Dictionary<string, string> { ["libtorch"] = TorchRuntime.Version },
         };
     }
+
+    /// <summary>A name as the hub has it, or a path of this machine as it is.</summary>
+    private static string Published(string name) => HubCache.IsName(name) && !ModelFolder.IsLocal(name) ? HubCache.Split(name).Id : name;
+
+    private static string Description(TrainingPlan plan)
+    {
+        var config = plan.Config.Decoder;
+        var count = plan.Parameters.Rules.Where(rule => rule.Adapter is null).Sum(rule => rule.Spec.Count);
+        return $"A {config.ModelType} model of {count:N0} parameters: "
+            + $"{config.Layers} layers of width {config.HiddenSize}, {config.VocabularySize:N0} tokens, made for texts of up to "
+            + $"{config.MaxPositions:N0} tokens. Its weights are saved in {plan.SaveType.ToString().ToLowerInvariant()}.";
+    }
+
+    private static string DataDescription(RunSetup setup)
+    {
+        var data = setup.Rows.Data;
+        var heldOut = data.EvaluationSamples > 0 ? $", {data.EvaluationSamples:N0} held out" : "";
+        var text = $"{data.TrainSamples:N0} rows to train on{heldOut}:\n";
+        foreach (var source in data.Sources.DistinctBy(source => source.Title))
+            text += $"\n- {source.Title}: {source.Summary.UsedRows:N0} rows, {source.Summary.Tokens:N0} tokens";
+        return data.Decontamination is { } report ? $"{text}\n\n{report.Line}." : text;
+    }
+
+    /// <summary>What the user, or the method, says about itself: keys of its own that are not the training loop's.</summary>
+    private static IEnumerable<(string, string)> MethodKeys(Recipe recipe) =>
+        from key in RecipeKeys.All
+        where key.Property is not null && key.Serves(recipe.Method) && recipe.Definition.Keys.Contains(key.Property!.Name)
+            && recipe.Sources.ContainsKey(key.Name) && KeyEffects.Unmet(recipe, key.Name) is null
+        let value = key.Property!.GetValue(recipe.Records.First(record => record.GetType() == key.Property.DeclaringType))
+        where value is not null && !key.Name.EndsWith("_path", StringComparison.Ordinal)
+        select (key.Name, YamlWriter.Flow(value));
 
     private static CardAdapter? Adapter(TrainingPlan plan) => plan.TrainedOn is not { } chain ? null : new()
     {

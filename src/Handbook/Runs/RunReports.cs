@@ -48,6 +48,7 @@ internal static class RunReports
         Folder = folder,
         Recipe = resolved,
         Config = YamlReader.Read(resolved, null, new Diagnostics("recipe.yaml")) is MapNode map
-            ? map.Entries.ToDictionary(entry => entry.Key.Text, entry => RecipeBinder.Free(entry.Value)) : new Dictionary<string, object?>(),
+            ? map.Entries.ToDictionary(entry => entry.Key.Text, entry => RecipeBinder.Free(entry.Value)) : new Dictionary<string,
+                object?>(),
     };
 }

@@ -15,7 +15,8 @@ namespace Handbook.Tests.Runs;
 [Collection("tensors")]
 public sealed class RunReportsTests : IDisposable
 {
-    private static readonly string[] s_variables = ["WANDB_DIR", "WANDB_MODE", "WANDB_PROJECT", "WANDB_NAME", "WANDB_TAGS", "WANDB_RUN_GROUP", "WANDB_RUN_ID",
+    private static readonly string[] s_variables = ["WANDB_DIR", "WANDB_MODE", "WANDB_PROJECT", "WANDB_NAME", "WANDB_TAGS",
+        "WANDB_RUN_GROUP", "WANDB_RUN_ID",
         "WANDB_ENTITY", "WANDB_NOTES", "WANDB_DISABLED", "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_RUN_ID", "MLFLOW_TAGS"];
 
     private readonly AdapterRuns _runs = new();
@@ -118,7 +119,8 @@ public sealed class RunReportsTests : IDisposable
         Assert.Equal([4, 5], Steps(second));
         Assert.Equal(4UL, Records(second)[1].Fields.Single(field => field.Field == 14).Number);       // starting_step
 
-        static int[] Steps(string folder) => [.. Records(folder).Where(record => record.Kind == 2).Select(record => int.Parse(Values(record.Fields)["_step"]))];
+        static int[] Steps(string folder) => [.. Records(folder).Where(record => record.Kind == 2).Select(record =>
+            int.Parse(Values(record.Fields)["_step"]))];
     }
 
     [Fact]
@@ -144,7 +146,8 @@ public sealed class RunReportsTests : IDisposable
     [InlineData("report_to: mlflow", "MLFLOW_RUN_ID", "0123", "has no such run")]
     [InlineData("report_to: mlflow", "MLFLOW_TAGS", "[", "MLFLOW_TAGS is not a JSON object")]
     [InlineData("report_to: all", "WANDB_DIR", "/proc/none", "WANDB_DIR /proc/none/wandb cannot be made")]
-    public void A_variable_that_makes_no_sense_is_refused_before_anything_is_written(string key, string variable, string value, string message)
+    public void A_variable_that_makes_no_sense_is_refused_before_anything_is_written(string key, string variable, string value,
+        string message)
     {
         Set(variable, value);
         var refused = Assert.Throws<InputException>(() => TrainingRun.Run(_runs.Recipe("sft", "run", key)));
@@ -157,7 +160,8 @@ public sealed class RunReportsTests : IDisposable
     [Fact]
     public void A_run_that_fails_says_so_and_one_that_is_turned_off_writes_nothing()
     {
-        Assert.Throws<InvalidOperationException>(() => TrainingRun.Run(_runs.Recipe("sft", "run", "report_to: [wandb,mlflow]"), new Failing()));
+        Assert.Throws<InvalidOperationException>(() => TrainingRun.Run(_runs.Recipe("sft", "run", "report_to: [wandb,mlflow]"),
+            new Failing()));
         var reports = Reports("run");
         Assert.Equal(1UL, Records(reports.Wandb)[^2].Fields.First(field => field.Field == 1).Number);
         Assert.Contains("status: 4", File.ReadAllLines(Path.Combine(reports.Mlflow, "meta.yaml")));
@@ -202,7 +206,8 @@ public sealed class RunReportsTests : IDisposable
     }
 
     private static Dictionary<string, string> Values(List<(int Field, ulong Number, byte[] Bytes)> message) =>
-        message.Where(field => field.Field == 1).Select(field => ProtoFields.Of(field.Bytes)).ToDictionary(item => Text(item, 1), item => Text(item, 16));
+        message.Where(field => field.Field == 1).Select(field => ProtoFields.Of(field.Bytes)).ToDictionary(item => Text(item, 1), item =>
+            Text(item, 16));
 
     private static string Text(List<(int Field, ulong Number, byte[] Bytes)> message, int field) =>
         Encoding.UTF8.GetString(message.First(each => each.Field == field).Bytes);

@@ -151,6 +151,53 @@ public sealed class ModelCardTests
         """, Card.ToMarkdown(State), StringComparison.Ordinal);
 
     [Fact]
+    public void A_licence_without_a_name_on_the_hub_has_its_own_name_and_link() => Assert.StartsWith(
+        "---\nlicense: other\nlicense_name: gemma\nlicense_link: \"https://ai.google.dev/gemma/terms\"\nbase_model:",
+        (Card with { License = "other", OtherLicense = ("gemma", "https://ai.google.dev/gemma/terms") }).ToMarkdown(State),
+            StringComparison.Ordinal);
+
+    [Fact]
+    public void What_it_was_made_from_is_listed_where_more_is_known_than_the_base()
+    {
+        var base1 = new CardAncestor("HuggingFaceTB/SmolLM2-135M", null);
+        Assert.DoesNotContain("Where it comes from", (Card with { Chain = [base1] }).ToMarkdown(State), StringComparison.Ordinal);
+        Assert.Contains("""
+            ## Where it comes from
+
+            | model | made with |
+            | --- | --- |
+            | [HuggingFaceTB/SmolLM2-135M](https://huggingface.co/HuggingFaceTB/SmolLM2-135M) |  |
+            | runs/cpt | cpt |
+            | **tiny-sft** | sft |
+            """, (Card with { Chain = [base1, new("runs/cpt", "cpt")], LocalPaths = ["runs/cpt"] }).ToMarkdown(State),
+            StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void The_picture_of_the_loss_and_the_keys_of_the_method_stand_with_the_results()
+    {
+        var text = (Card with { Plot = "loss.png", Hyperparameters = Card.Hyperparameters with { Others = [("beta", "0.1")] } })
+            .ToMarkdown(State);
+        Assert.Contains("- mixed_precision_training: bf16 compute, f32 master weights\n- beta: 0.1\n\n", text, StringComparison.Ordinal);
+        Assert.Contains("](loss.png)\n\n### Framework versions", text, StringComparison.Ordinal);
+        Assert.DoesNotContain("loss.png", Card.ToMarkdown(State), StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("dpo", "introduced in [Direct Preference Optimization: Your Language",
+        "@article{rafailov2023direct,\n    title = {Direct Preference Optimization: Your")]
+    [InlineData("kto", "introduced in [KTO: Model Alignment as Prospect Theoretic Optimization](https://arxiv.org/abs/2402.01306)",
+        "eprint = {arXiv:2402.01306},\n}")]
+    [InlineData("grpo", "introduced in [DeepSeekMath: Pushing the Limits", "and Daya Guo},\n    year = 2024,")]
+    public void A_method_is_cited_by_its_paper(string method, string said, string cited)
+    {
+        var text = (Card with { Method = method }).ToMarkdown(State);
+        Assert.Contains(said, text, StringComparison.Ordinal);
+        Assert.Contains(cited, text, StringComparison.Ordinal);
+        Assert.Contains("@software{tunstall_alignment_handbook,", text, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_name_that_YAML_would_misread_is_quoted()
     {
         var text = (Card with { Name = "3.5", License = "null" }).ToMarkdown(State);

@@ -14,7 +14,8 @@ public sealed class MlflowStoreTests : IDisposable
     {
         var store = new MlflowStore(_folder["runs"]);
         Assert.Equal("0", store.Experiment(null, null));
-        Assert.Equal(["artifact_location: file://" + _folder["runs", "0"], "experiment_id: '0'", "lifecycle_stage: active", "name: Default"],
+        Assert.Equal(["artifact_location: file://" + _folder["runs", "0"], "experiment_id: '0'", "lifecycle_stage: active",
+            "name: Default"],
             File.ReadAllLines(_folder["runs", "0", "meta.yaml"]).Where(line => !line.Contains("_time")));
         var made = store.Experiment(null, "a: 'b'");
         Assert.Matches("^[1-9][0-9]{9,17}$", made);
@@ -42,7 +43,8 @@ public sealed class MlflowStoreTests : IDisposable
         MlflowStore.Log(run, "..", 5.0, 2);
         MlflowStore.Log(run, "a(b)*", 6.0, 2);
         Assert.Equal(["_", "a_b__", "loss", "loss.more", "rewards/chosen", "rewards_"], Files(run, "metrics"));
-        Assert.Equal(["1.5 1", "nan 2"], File.ReadAllLines(Path.Combine(run, "metrics", "loss")).Select(line => line[(line.IndexOf(' ') + 1)..]));
+        Assert.Equal(["1.5 1", "nan 2"], File.ReadAllLines(Path.Combine(run, "metrics", "loss")).Select(line => line[(line.IndexOf(' ')
+            + 1)..]));
         MlflowStore.Set(run, "params", "learning_rate", "2e-05");
         Assert.Equal("2e-05", File.ReadAllText(Path.Combine(run, "params", "learning_rate")));
         Assert.Contains("status: 1", File.ReadAllLines(Path.Combine(run, "meta.yaml")));
@@ -89,6 +91,7 @@ public sealed class MlflowStoreTests : IDisposable
         }
     }
 
-    private static IEnumerable<string> Files(string run, string kind) => Directory.EnumerateFiles(Path.Combine(run, kind), "*", SearchOption.AllDirectories)
+    private static IEnumerable<string> Files(string run, string kind) => Directory.EnumerateFiles(Path.Combine(run, kind), "*",
+        SearchOption.AllDirectories)
         .Select(file => Path.GetRelativePath(Path.Combine(run, kind), file)).Order(StringComparer.Ordinal);
 }

@@ -11,7 +11,8 @@ public sealed class WandbFileTests : IDisposable
 
     private readonly TemporaryFolder _folder = new();
 
-    [Fact] // the hash is that of a file which the Python client's own writer (wandb/sdk/internal/datastore.py, August 2026) made of these records
+    [Fact] // the hash is that of a file which the Python client's own writer (wandb/sdk/internal/datastore.py, August 2026) made of these
+    // records
     public void A_file_has_the_bytes_that_the_clients_own_writer_gives()
     {
         var file = Written(s_lengths);

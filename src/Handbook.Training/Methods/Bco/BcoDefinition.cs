@@ -11,6 +11,9 @@ internal sealed class BcoDefinition : PreferenceDefinition
     public override string Summary => "Align a model with answers that are good or bad by themselves (BCO), or resume from the "
         + "last checkpoint";
 
+    public override MethodPaper? Paper => new("Binary Classifier Optimization for Large Language Model Alignment", "2404.04656",
+        "jung2024binary", "Seungjae Jung and Gunsoo Han and Daniel Wontae Nam and Kyoung-Woon On", 2024);
+
     public override IReadOnlyList<string> Keys =>
     [
         .. base.Keys, .. ReferenceKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.UseDensityRatio),

@@ -10,6 +10,11 @@ internal sealed class CpoDefinition : PreferenceDefinition
     public override string Summary => "Align a model with pairs of answers, without a reference model (CPO, SimPO, AlphaPO), or resume "
         + "from the last checkpoint";
 
+    public override MethodPaper? Paper => new("Contrastive Preference Optimization: Pushing the Boundaries of LLM "
+        + "Performance in Machine Translation", "2401.08417",
+        "xu2024contrastive", "Haoran Xu and Amr Sharaf and Yunmo Chen and Weiting Tan and Lingfeng Shen and Benjamin Van Durme and "
+        + "Kenton Murray and Young Jin Kim", 2024);
+
     public override IReadOnlyList<string> OtherNames => ["simpo", "alphapo"];
 
     public override IReadOnlyList<string> Keys =>

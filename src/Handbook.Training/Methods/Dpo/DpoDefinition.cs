@@ -10,6 +10,11 @@ internal sealed class DpoDefinition : PreferenceDefinition
 {
     public override string Summary => "Align a model with pairs of answers (DPO and its family), or resume from the last checkpoint";
 
+    public override MethodPaper? Paper => new("Direct Preference Optimization: Your Language Model is Secretly a Reward Model",
+        "2305.18290",
+        "rafailov2023direct", "Rafael Rafailov and Archit Sharma and Eric Mitchell and Christopher D. Manning and Stefano Ermon and "
+        + "Chelsea Finn", 2023);
+
     public override IReadOnlyList<string> OtherNames => ["apo", "ipo", "rpo", "mpo"];
 
     public override IReadOnlyList<string> Keys =>

@@ -14,6 +14,11 @@ internal sealed class GrpoDefinition : AnswerDefinition
 {
     public override string Summary => "Train a model on its own answers: those that score above their group become likelier";
 
+    public override MethodPaper? Paper => new("DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+        "2402.03300",
+        "shao2024deepseekmath", "Zhihong Shao and Peiyi Wang and Qihao Zhu and Runxin Xu and Junxiao Song and Xiao Bi and Haowei "
+        + "Zhang and Mingchuan Zhang and Y. K. Li and Y. Wu and Daya Guo", 2024);
+
     public override RowUse Use => RowUse.Prompts;
 
     protected override AnswerShape Shape => AnswerShape.Prompt;

@@ -13,6 +13,9 @@ internal sealed class KtoDefinition : PreferenceDefinition
     public override string Summary => "Align a model with answers that are good or bad by themselves (KTO), or resume from the "
         + "last checkpoint";
 
+    public override MethodPaper? Paper => new("KTO: Model Alignment as Prospect Theoretic Optimization", "2402.01306",
+        "ethayarajh2024kto", "Kawin Ethayarajh and Winnie Xu and Niklas Muennighoff and Dan Jurafsky and Douwe Kiela", 2024);
+
     public override IReadOnlyList<string> Keys =>
         [.. base.Keys, .. ReferenceKeys, .. FollowingKeys, nameof(PreferenceOptions.LossType), nameof(PreferenceOptions.DesirableWeight),
             nameof(PreferenceOptions.UndesirableWeight)];

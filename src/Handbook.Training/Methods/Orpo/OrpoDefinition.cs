@@ -11,6 +11,9 @@ internal sealed class OrpoDefinition : PreferenceDefinition
     public override string Summary => "Fine-tune and align in one stage, without a reference model (ORPO), or resume from the "
         + "last checkpoint";
 
+    public override MethodPaper? Paper => new("ORPO: Monolithic Preference Optimization without Reference Model", "2403.07691",
+        "hong2024orpo", "Jiwoo Hong and Noah Lee and James Thorne", 2024);
+
     public override IReadOnlyList<string> Keys => [.. base.Keys, nameof(PreferenceOptions.OrpoNll)];
 
     protected override string? UsualLoss => null;
