@@ -98,10 +98,11 @@ public sealed class CommandLineTests : IDisposable
     [Fact]
     public void Validate_prints_notes_on_stderr()
     {
-        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\nwandb_project: x\n");
+        _handbook.Write("r.yaml", "model_name_or_path: m\ndataset_name: d\nbf16: false\nproject: x\n");
         var outcome = _handbook.Run("validate", "r.yaml", "--keys-only");
         Assert.Equal(0, outcome.Code);
-        Assert.Equal("r.yaml:4:1: note: wandb_project has no effect here: metrics stay on this machine, in metrics.jsonl and TensorBoard files\n", outcome.Error);
+        Assert.Equal("r.yaml:4:1: note: project has no effect here: runs are kept on the disk, in metrics.jsonl and in the forms that report_to "
+            + "names\n", outcome.Error);
         Assert.Equal("r.yaml: a good recipe for `handbook sft`. It would train m on d into trainer_output.\n" + Batch, outcome.Output);
     }
 

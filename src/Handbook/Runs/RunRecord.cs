@@ -23,6 +23,8 @@ internal static class RunRecord
         var (recipe, start, plan, data) = (setup.Recipe, setup.Start, setup.Plan, setup.Rows.Data);
         var resolved = Repeatable(recipe).ToYaml();
         folder.WriteRecipe(resolved);
+        var told = RunReports.Start(recipe, folder.Path, resolved);
+        folder.WriteTrainingArgs(told.Config);
         folder.WriteLeftOut(data.Decontamination);
         folder.WriteRunInfo(new RunInfo
         {
@@ -40,7 +42,7 @@ internal static class RunRecord
             TemplateHash = plan.Tokenizer.ChatTemplate is { } template ? Hash(template) : null,
             TokenizerHash = plan.Tokenizer.Fingerprint,
             Lineage = RunOrigin.Of(folder.Path, setup, resolved),
-        }, RunReports.Start(recipe, folder.Path, resolved));
+        }, told);
         return WeightHashes.Begin(folder, recipe);
     }
 
