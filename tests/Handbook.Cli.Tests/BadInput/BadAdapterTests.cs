@@ -140,7 +140,7 @@ public sealed class BadAdapterTests(AdapterFolders folders) : IClassFixture<Adap
 
     [Theory, Trait("speed", "slow")]
     [InlineData("adapter_name_or_path: model holds no adapter", "--adapter_name_or_path=model")]
-    [InlineData("adapter_name_or_path: there is no folder nowhere", "--adapter_name_or_path=nowhere")]
+    [InlineData("adapter_name_or_path: nowhere is not on this machine", "--adapter_name_or_path=nowhere")]
     [InlineData("output_dir a is also the folder of adapter_name_or_path", "--adapter_name_or_path=a", "--output_dir=a")]
     [InlineData("load_in_4bit is true, but use_peft is false", "--load_in_4bit=true", "--use_peft=false")]
     [InlineData("load_in_8bit is true beside load_in_4bit", "--load_in_4bit=true", "--load_in_8bit=true")]
