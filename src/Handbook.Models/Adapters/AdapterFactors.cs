@@ -11,6 +11,17 @@ internal sealed record AdapterFactors(Tensor Down, Tensor Up, double Weight)
 {
     public long Rank => Down.Size(0);
 
+    /// <summary>Those of one expert, where all lie in A and B: <see cref="ExpertStack"/>.</summary>
+    public AdapterFactors Of(int expert, int experts)
+    {
+        var rank = Rank / experts;
+        return this with
+        {
+            Down = Down.Narrow(0, expert * rank, rank),
+            Up = Up.Reshape(Up.Size(0), rank, experts).Narrow(2, expert, 1).Reshape(Up.Size(0), rank),
+        };
+    }
+
     /// <summary>One change out of those of several adapters, its factor 1.</summary>
     /// <param name="all">Of one layer.</param>
     /// <param name="module">The layer's path.</param>

@@ -128,10 +128,8 @@ internal sealed record AdapterLayout
                 }
                 : layer);
         }
-        var wrapped = stacks.GroupBy(stack => stack.Module).ToDictionary(group => group.Key, group => group.ToArray());
-        foreach (var (module, own) in wrapped)
-            for (var i = 0; i < own.Length; i++)
-                layers.AddRange(own[i].Layers(name, config, own.Length - 1 - i));
+        foreach (var (stack, wrapper) in ExpertStack.Wrappers(stacks))
+            layers.AddRange(stack.Layers(name, config, wrapper));
         var layout = new AdapterLayout
         {
             Name = name,
@@ -139,7 +137,7 @@ internal sealed record AdapterLayout
             Layers = layers,
             Whole = [.. Replaced(name, config, modules, file),
                 .. Biases(name, config, specs, [.. chosen.Select(module => module.Path)],
-                    module => wrapped.TryGetValue(module, out var own) ? own.Length : 0)],
+                    module => stacks.Count(stack => stack.Module == module))],
             Tokens = TokensOf(name, config, modules, decoder, file),
             Modules = modules,
             Source = source,

@@ -150,9 +150,9 @@ internal sealed class AdapterModules
         var (stacks, own) = (new List<ExpertStack>(), new List<AdapterModule>());
         foreach (var name in config.TargetParameters)
         {
-            ExpertStack[] named = [.. Stacks.Where(stack => ModuleNames.EndsWith(stack.Path, name))];
+            var named = ExpertStack.Chosen(Stacks, [name]);
             AdapterModule[] weights = [.. _all.Where(module => ModuleNames.EndsWith(module.Path + ".weight", name) && !IsOfExpert(module))];
-            if (named.Length + weights.Length == 0)
+            if (named.Count + weights.Length == 0)
                 throw new InputException(Specs.Any(spec => spec.Parts.Any(part => ModuleNames.EndsWith(part.Published, name)))
                     ? $"{where}: {name} cannot have an adapter: it is no matrix by which tokens are multiplied"
                     : $"{where}: no parameter of this {_family.ModelType} is called {name}",

@@ -17,19 +17,25 @@ internal sealed class CombinedAdapter
     private readonly CombinationMethod _method;
     private readonly CombinationOptions _options;
     private readonly HashSet<string> _tables;
+    private readonly Dictionary<string, ExpertStack> _stacks;       // by the modules that wrap them
 
-    private CombinedAdapter(IReadOnlyList<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)> adapters,
-        CombinationMethod method, CombinationOptions options, Family family) =>
-        (_adapters, _method, _options, _tables) = (adapters, method, options, [.. SavedTables.Known(family)]);
+    private CombinedAdapter(IReadOnlyList<(AdapterConfig Config, WeightFiles, Dictionary<string, string>, double)> adapters,
+        CombinationMethod method, CombinationOptions options, PublishedConfig model)
+    {
+        (_adapters, _method, _options, _tables) = (adapters, method, options, [.. SavedTables.Known(model.Family)]);
+        var stacks = ExpertStack.Of(model.Family.Parameters(model.Decoder, fused: true));
+        _stacks = ExpertStack.Wrappers(ExpertStack.Chosen(stacks, adapters[0].Config.TargetParameters)).ToDictionary(
+            pair => pair.Module, pair => pair.Stack);
+    }
 
     /// <summary>Combines adapters.</summary>
     /// <param name="adapters">Their folders, each with its weight.</param>
-    /// <param name="family">Of the model below them.</param>
+    /// <param name="model">The model below them.</param>
     /// <param name="advance">Hears of every layer that is done.</param>
     /// <returns>Its tensors, and its config without the base's name.</returns>
     /// <exception cref="InputException">An adapter has more than A and B, or they do not fit together.</exception>
     public static (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Of(IReadOnlyList<(string Folder, double Weight)> adapters,
-        Family family, CombinationMethod method, CombinationOptions options, Action<string> advance)
+        PublishedConfig model, CombinationMethod method, CombinationOptions options, Action<string> advance)
     {
         var opened = new List<(AdapterConfig, WeightFiles, Dictionary<string, string>, double)>();
         try
@@ -40,7 +46,7 @@ internal sealed class CombinedAdapter
                 var files = WeightFiles.Open(AdapterFolder.FileOf(folder));
                 opened.Add((config, files, AdapterFolder.Names(files), weight));
             }
-            var all = new CombinedAdapter(opened, method, options, family);
+            var all = new CombinedAdapter(opened, method, options, model);
             foreach (var ((folder, _), adapter) in adapters.Zip(all._adapters))
                 all.RequirePlain(folder, adapter.Config, adapter.Names.Keys);
             return all.Make(advance);
@@ -54,11 +60,11 @@ internal sealed class CombinedAdapter
 
     private void RequirePlain(string folder, AdapterConfig config, IEnumerable<string> names)
     {
-        if (config.TargetParameters.Count > 0)
-            throw new InputException($"{folder}: the adapter is on parameters (target_parameters), and {_method.Name} combines those of "
-                + "layers",
-                why: "A and B of all experts lie in two tensors, whose ranks cannot be put beside one another as they are",
-                fix: "merge one with handbook merge and train the other on the result");
+        if (!config.TargetParameters.Order().SequenceEqual(_adapters[0].Config.TargetParameters.Order()))
+            throw new InputException($"{folder}: target_parameters is {Shown(config)}, but that of the first adapter is "
+                + Shown(_adapters[0].Config),
+                why: "which parameter a tensor belongs to follows from all that have an adapter",
+                fix: "combine adapters on the same parameters, or merge one with handbook merge and train the other on the result");
         foreach (var name in names)
             if ((!IsTable(name) || IsTrained(name, config))
                 && !((string[])[DownEnd, UpEnd, TableDownEnd, TableUpEnd]).Any(end => name.EndsWith(end, StringComparison.Ordinal)))
@@ -70,22 +76,31 @@ internal sealed class CombinedAdapter
     private (IReadOnlyList<TensorToSave> Tensors, AdapterConfig Config) Make(Action<string> advance)
     {
         string[] downs = [.. _adapters.SelectMany(adapter => adapter.Names.Keys).Where(IsDown).Distinct().Order(StringComparer.Ordinal)];
-        var made = new List<(string Name, long[] Shape, float[] Values)>();
+        var made = new List<(string Name, long[] Shape, float[] Values, long Experts)>();
         foreach (var name in downs)
         {
             using var scope = TensorScope.Enter();
             var module = ModuleOf(name);
-            var (down, up) = AdapterFactors.Combine(Factors(name, module), module, _method, _options,
-                _options.Rank ?? _adapters.Max(adapter => adapter.Config.Rank));
-            Add(name, down);
-            Add(UpOf(name), up);
+            var stack = _stacks.GetValueOrDefault(module);
+            var (factors, experts) = (Factors(name, stack?.Path ?? module), stack?.Experts.Count ?? 1);
+            var each = Enumerable.Range(0, experts).Select(e => AdapterFactors.Combine(
+                stack is null ? factors : [.. factors.Select(factor => factor.Of(e, experts))], stack is null ? module : $"{stack.Path} {e}",
+                _method, _options, _options.Rank ?? _adapters.Max(adapter => adapter.Config.Rank))).ToArray();
+            Add(name, Tensor.Cat([.. each.Select(pair => pair.Down)], 0), experts);
+            // the columns of the experts take turns
+            Add(UpOf(name), Tensor.Cat([.. each.Select(pair => pair.Up.Unsqueeze(2))], 2).Reshape(each[0].Up.Size(0), -1), experts);
             advance(module);
         }
-        var rank = made.Where(tensor => IsDown(tensor.Name)).Max(tensor => tensor.Shape[0]);
-        return ([.. made.Select(tensor => Padded(tensor.Name, tensor.Shape, tensor.Values, rank)), .. Tables()], Config((int)rank, downs));
+        var rank = made.Where(tensor => IsDown(tensor.Name)).Max(tensor => tensor.Shape[0] / tensor.Experts);
+        return ([.. made.Select(tensor => Padded(tensor.Name, tensor.Shape, tensor.Values, rank, tensor.Experts)), .. Tables()],
+            Config((int)rank, downs));
 
-        void Add(string name, Tensor values) => made.Add((name, [.. values.Shape], values.To(DType.Float32).ToArray<float>()));
+        void Add(string name, Tensor values, long experts) =>
+            made.Add((name, [.. values.Shape], values.To(DType.Float32).ToArray<float>(), experts));
     }
+
+    private static string Shown(AdapterConfig config) =>
+        config.TargetParameters.Count == 0 ? "empty" : string.Join(", ", config.TargetParameters);
 
     /// <summary>The model's own tables, which lie beside adapters of them.</summary>
     /// <exception cref="InputException">They differ: the adapters were not trained over the same weights.</exception>
@@ -144,17 +159,16 @@ internal sealed class CombinedAdapter
     }
 
     /// <summary>Every layer gets the same rank: zeros add nothing.</summary>
-    private static TensorToSave Padded(string name, long[] shape, float[] values, long rank)
+    private static TensorToSave Padded(string name, long[] shape, float[] values, long rank, long experts)
     {
-        if (IsDown(name))
-        {
-            Array.Resize(ref values, (int)(rank * shape[1]));
-            return TensorToSave.From(name, values, rank, shape[1]);
-        }
-        var padded = new float[shape[0] * rank];
-        for (var row = 0; row < shape[0]; row++)
-            Array.Copy(values, row * shape[1], padded, row * rank, shape[1]);
-        return TensorToSave.From(name, padded, shape[0], rank);
+        // of A the rows of an expert stand together, of B those of a rank
+        var (parts, now, then) = IsDown(name) ? (experts, shape[0] / experts * shape[1], rank * shape[1])
+            : (shape[0], shape[1], rank * experts);
+        var padded = new float[parts * then];
+        for (var part = 0L; part < parts; part++)
+            Array.Copy(values, part * now, padded, part * then, now);
+        return IsDown(name) ? TensorToSave.From(name, padded, rank * experts, shape[1])
+            : TensorToSave.From(name, padded, shape[0], rank * experts);
     }
 
     /// <summary>The first adapter's, with the factor 1; the layers by their paths where the adapters do not name the same ones.</summary>
@@ -173,7 +187,7 @@ internal sealed class CombinedAdapter
         };
         return same ? config : config with
         {
-            Targets = ModuleNames.Of(downs.Select(ModuleOf)),
+            Targets = ModuleNames.Of(downs.Select(ModuleOf).Where(module => !_stacks.ContainsKey(module))),
             Excluded = null,
             Layers = [],
             LayersPattern = [],

@@ -35,12 +35,22 @@ internal sealed record ExpertStack(string Path, IReadOnlyList<ParameterSpec> Exp
             .Replace(".block_sparse_moe.", ".mlp.", StringComparison.Ordinal) + layer + "_proj";
     }
 
+    /// <summary>Those that names mean.</summary>
+    /// <param name="all">Of the model.</param>
+    /// <param name="names">Ends of paths.</param>
+    public static IReadOnlyList<ExpertStack> Chosen(IReadOnlyList<ExpertStack> all, IEnumerable<string> names) =>
+        [.. all.Where(stack => names.Any(name => ModuleNames.EndsWith(stack.Path, name)))];
+
+    /// <summary>The paths of the modules that wrap them, where all of them have an adapter.</summary>
+    public static IEnumerable<(ExpertStack Stack, string Module)> Wrappers(IEnumerable<ExpertStack> chosen) =>
+        chosen.GroupBy(stack => stack.Module).SelectMany(group => group.Reverse().Select((stack, i) => (stack, Wrapped(stack.Module, i))));
+
     /// <summary>The adapter of each expert.</summary>
     /// <param name="name">The adapter's.</param>
-    /// <param name="inside">How many other parameters of the module, which have an adapter too, it makes after this one.</param>
-    public IEnumerable<AdapterLayer> Layers(string name, AdapterConfig config, int inside)
+    /// <param name="wrapper">Path of the module that wraps it.</param>
+    public IEnumerable<AdapterLayer> Layers(string name, AdapterConfig config, string wrapper)
     {
-        var published = AdapterLayout.Prefix + Wrapped(Module, inside);
+        var published = AdapterLayout.Prefix + wrapper;
         var (rank, count) = (config.RankOf(Path), Experts.Count);
         for (var e = 0; e < count; e++)
         {

@@ -55,7 +55,7 @@ internal static class CombineRun
         AdapterConfig combined;
         using (var count = observer.Began("combining", null, "layers"))
             (tensors, combined) = CombinedAdapter.Of([.. sources.Zip(options.Adapters, (source, adapter) => (source.Top, adapter.Weight))],
-                config.Family, options.Method, options.Numbers, _ =>
+                config, options.Method, options.Numbers, _ =>
                 {
                     cancel.ThrowIfCancellationRequested();
                     count.Advance();

@@ -50,7 +50,7 @@ public sealed class CombinedAdapterTests : IDisposable
         File.WriteAllText(config, File.ReadAllText(config).Insert(1, "\"modules_to_save\": [\"embed_tokens\"], "));
         Assert.Contains($"tensor \"{table}\" is no A or B of a layer", Assert.Throws<InputException>(() => Both()).What);
 
-        (IReadOnlyList<TensorToSave>, AdapterConfig) Both() => CombinedAdapter.Of([(first, 1), (second, 1)], Some.Llama().Family,
+        (IReadOnlyList<TensorToSave>, AdapterConfig) Both() => CombinedAdapter.Of([(first, 1), (second, 1)], Some.Llama(),
             CombinationMethod.All.First(method => method.Name == "cat"), new(), _ => { });
 
         void Add(string folder, float[] values)
@@ -156,7 +156,7 @@ public sealed class CombinedAdapterTests : IDisposable
     public void A_layer_that_one_adapter_has_is_taken_from_it_and_named_by_its_path()
     {
         var other = Make(1, 3, alpha: 3, module: "model.layers.0.mlp.down_proj");
-        var (tensors, config) = CombinedAdapter.Of([(Make(0, 2, alpha: 2), 0.5), (other, 0.25)], Some.Llama().Family, Method("cat"), new(), _ => { });
+        var (tensors, config) = CombinedAdapter.Of([(Make(0, 2, alpha: 2), 0.5), (other, 0.25)], Some.Llama(), Method("cat"), new(), _ => { });
         Assert.Equal(4, tensors.Count);
         Assert.All(tensors, tensor => Assert.Equal(3, tensor.Info.Shape[tensor.Info.Name.Contains("lora_A") ? 0 : 1]));
         Assert.Equal((3, 3.0), (config.Rank, config.Alpha));
@@ -185,7 +185,7 @@ public sealed class CombinedAdapterTests : IDisposable
 
     private static (double[,] Down, double[,] Up) Combine(string method, CombinationOptions options, params (string, double)[] adapters)
     {
-        var (tensors, config) = CombinedAdapter.Of(adapters, Some.Llama().Family, Method(method), options, _ => { });
+        var (tensors, config) = CombinedAdapter.Of(adapters, Some.Llama(), Method(method), options, _ => { });
         Assert.Equal(1, config.ScaleOf("model.layers.0.self_attn.q_proj"));
         return (Values(tensors.Single(tensor => tensor.Info.Name == Down)), Values(tensors.Single(tensor => tensor.Info.Name == Up)));
     }

@@ -124,12 +124,14 @@ public sealed class ExpertParameterTests
     {
         var tiny = Tiny.Config("gpt_oss");
         var specs = tiny.Family.Parameters(tiny.Decoder, fused: true);
-        AdapterLayout Layout(string name, long seed, AdapterConfig config) => AdapterLayout.Of(name, config, tiny.Family, tiny.Decoder, specs,
+        AdapterLayout Layout(string name, long seed, AdapterConfig config) => AdapterLayout.Of(name, config, tiny.Family, tiny.Decoder,
+            specs,
             new NewAdapter(seed), null, trained: false);
         AdapterLayout[] both = [Layout("first", 3, Both), Layout("second", 4, Both with { TargetParameters = ["down_proj"], Rank = 2 })];
         using var scope = TensorScope.Enter();
         using var mode = GradMode.Disabled();
-        using var model = new Decoder(tiny.Decoder, ModelParameters.Allocate(ParameterPlan.Resident(specs, DType.Float64, DType.Float64).With(both)));
+        var plan = ParameterPlan.Resident(specs, DType.Float64, DType.Float64).With(both);
+        using var model = new Decoder(tiny.Decoder, ModelParameters.Allocate(plan));
         var random = new Random(1);
         foreach (var spec in model.Parameters.Specs.Where(spec => !spec.Name.Contains("lora", StringComparison.Ordinal)))
             foreach (ref var value in model.Parameters[spec.Name].Value.AsSpan<double>())
@@ -152,6 +154,52 @@ public sealed class ExpertParameterTests
             Assert.Equal(first[i] + second[i] - none[i], sum[i], 1e-12);
         Assert.NotEqual(none, first);
         Assert.NotEqual(none, second);
+    }
+
+    [Theory(SkipTestWithoutData = true), InlineData("cat"), InlineData("svd")]
+    public void Adapters_are_combined_expert_by_expert(string method)
+    {
+        var folder = SharedFiles.Need("golden", "models", "gpt_oss");
+        var config = PublishedConfig.Load(folder);
+        using var files = new TemporaryFolder();
+        using var weights = ModelWeights.Open(folder, config, fused: true);
+        AdapterLayout[] both = [Layout("first", Both, new NewAdapter(3)),
+            Layout("second", Both with { RankPattern = new Dictionary<string, double> { ["gate_up_proj"] = 2 } }, new NewAdapter(4))];
+        float[] expected;
+        using (var model = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With(both)))
+        {
+            expected = Logits(model);
+            foreach (var layout in both)
+            {
+                WeightFilesWriter.Save(files[layout.Name], PublishedTensors.Of([.. layout.Saved], own => Values(model, own), DType.Float32),
+                    new() { Name = "adapter_model" });
+                AdapterConfigFile.Write(files[layout.Name], layout.Config, config.Family, "m");
+            }
+        }
+        var (tensors, combined) = CombinedAdapter.Of([(files["first"], 1), (files["second"], 1)], config,
+            CombinationMethod.All.Single(known => known.Name == method), new() { Rank = method == "svd" ? 7 : null }, _ => { });
+        WeightFilesWriter.Save(files["both"], tensors, new() { Name = "adapter_model" });
+        AdapterConfigFile.Write(files["both"], combined, config.Family, "m");
+        Assert.Equal(6, combined.Rank);       // 3 + 3 of down_proj; of gate_up_proj 3 + 2 and zeros
+        var one = Layout("one", AdapterConfigFile.Read(files["both"]), new AdapterFolder(files["both"]));
+        using var loaded = Decoder.Load(weights, ParameterPlan.Frozen(weights, DType.Float32).With([one]));
+        Assert.All(expected.Zip(Logits(loaded)), pair => Assert.Equal(pair.First, pair.Second, 1e-4));
+        Assert.Contains(expected.Zip(Logits(loaded.With())), pair => Math.Abs(pair.First - pair.Second) > 1e-2);
+
+        AdapterConfigFile.Write(files["second"], both[1].Config with { TargetParameters = ["down_proj"] }, config.Family, "m");
+        Assert.Contains("target_parameters is down_proj, but that of the first adapter is mlp.experts.gate_up_proj, mlp.experts.down_proj",
+            Assert.Throws<InputException>(() => CombinedAdapter.Of([(files["first"], 1), (files["second"], 1)], config,
+                CombinationMethod.All[0], new(), _ => { })).What);
+
+        AdapterLayout Layout(string name, AdapterConfig adapter, IAdapterSource source) =>
+            AdapterLayout.Of(name, adapter, weights.Family, weights.Config, weights.Parameters, source, "file", trained: false);
+
+        static float[] Logits(Decoder model)
+        {
+            using var scope = TensorScope.Enter();
+            using var mode = GradMode.Disabled();
+            return model.Logits(s_stream).ToArray<float>();
+        }
     }
 
     [Fact]
