@@ -1,7 +1,7 @@
 namespace Handbook.Base.Files;
 
-/// <summary>Names files so that they are found again where a project, a home or the hub's cache lies elsewhere: from the working folder
-/// where they lie below it, else with <c>$HF_HUB_CACHE</c> or <c>~</c> before them, else by their whole path.</summary>
+/// <summary>Names files so that they are found again where a project, a home or the hub's cache lies elsewhere: with <c>$HF_HUB_CACHE</c>
+/// before them where they lie in that cache, else from the working folder, else with <c>~</c>, else by their whole path.</summary>
 /// <param name="workingFolder">The folder that names of a recipe are seen from.</param>
 internal sealed class PlaceNames(string workingFolder)
 {
@@ -13,7 +13,7 @@ internal sealed class PlaceNames(string workingFolder)
     public string Of(string path)
     {
         path = Path.GetFullPath(path);
-        return Below(_folder, path) ?? Below(HubCache.Root, path, Cache) ?? Below(UserFolder.Path, path, "~") ?? path;
+        return Below(HubCache.Root, path, Cache) ?? Below(_folder, path) ?? Below(UserFolder.Path, path, "~") ?? path;
     }
 
     /// <summary>The path that a name means: in the working folder, or else in that of the process.</summary>

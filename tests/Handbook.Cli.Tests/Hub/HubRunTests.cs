@@ -180,6 +180,10 @@ public sealed class HubRunTests : IDisposable
         _at.Succeed("sft", "hub.yaml", "--model_revision=it-SFT");
         Assert.Contains("model_name_or_path: \"org/model@it-SFT\"", _at.Run.Read("out/recipe.yaml"));
         Assert.Contains("base_model: org/model\n", _at.Run.Read("out/README.md"));
+        // What came from the hub is known by its commit, and found in the cache wherever that is.
+        Assert.Contains($"\"path\": \"$HF_HUB_CACHE/models--org--model/snapshots/{model.Refs["it-SFT"]}/model.safetensors\"",
+            _at.Run.Read("out/run.json"));
+        Assert.Contains($"org/model@it-SFT ({model.Refs["it-SFT"][..8]})", _at.Succeed("verify", "out").Output);
         Assert.Contains("note: model_revision has no effect here: model is a folder on this machine",
             _at.Handbook("validate", "r.yaml", "--model_revision=v1").Error);
         // An adapter remembers it as PEFT does.
