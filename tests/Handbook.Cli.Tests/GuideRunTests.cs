@@ -19,6 +19,7 @@ public sealed class GuideRunTests : IDisposable
         ["docs/guide/dpo.md"] = [Sft],
         ["docs/guide/orpo-and-kto.md"] = [Sft],
         ["docs/guide/optimisers.md"] = [],
+        ["docs/guide/evaluation.md"] = [Sft, "./handbook reward recipes/tiny/reward.yaml"],
         ["docs/quantised-weights.md"] = [Sft],
         ["docs/guide/merging-adapters.md"] =
         [
@@ -50,6 +51,8 @@ public sealed class GuideRunTests : IDisposable
         GuideChapter.Prepare(_handbook);
         File.Copy(Path.Combine(SharedFiles.Repository, "README.md"), Path.Combine(_handbook.Folder, "held-out.txt"));
         File.Copy(Path.Combine(_handbook.Folder, "held-out.txt"), Path.Combine(_handbook.Folder, "my-texts.txt"));
+        if (GuideChapter.Block(chapter, "yaml my_task.yaml") is { } task)
+            _handbook.Write("my_task.yaml", task);
         foreach (var line in s_before[chapter])
             Type(line);
         var typed = GuideChapter.Commands(chapter).ToArray();

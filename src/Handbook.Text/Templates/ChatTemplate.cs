@@ -68,12 +68,16 @@ public sealed partial class ChatTemplate
     /// <exception cref="TemplateException">The text is no template; the message names line and column.</exception>
     public static ChatTemplate Parse(string source, string name) => Parse(source, name, null);
 
-    private static ChatTemplate Parse(string source, string name, ChatTemplate? forTools)
+    /// <summary>A template of a text, not of a conversation: every blank and line feed of it counts.</summary>
+    /// <inheritdoc cref="Parse(string, string)"/>
+    internal static ChatTemplate ParseText(string source, string name) => Parse(source, name, null, trims: false);
+
+    private static ChatTemplate Parse(string source, string name, ChatTemplate? forTools, bool trims = true)
     {
-        var normalised = Lexer.Normalise(source);
+        var normalised = trims ? Lexer.Normalise(source) : source.ReplaceLineEndings("\n");
         try
         {
-            return new(source, name, normalised, Parser.Parse(normalised)) { ForTools = forTools };
+            return new(source, name, normalised, Parser.Parse(normalised, trims)) { ForTools = forTools };
         }
         catch (TemplateSyntaxException error)
         {

@@ -38,7 +38,8 @@ internal readonly record struct Token(TokenKind Kind, string Text, object? Numbe
     };
 }
 
-/// <summary>Cuts a template's source into tokens, with <c>trim_blocks</c> and <c>lstrip_blocks</c> on, as chat templates expect.</summary>
+/// <summary>Cuts a template's source into tokens; with <c>trim_blocks</c> and <c>lstrip_blocks</c>, as chat templates expect, or without
+/// them, as prompts of tasks do.</summary>
 internal sealed class Lexer
 {
     private static readonly string[] _operators = ["//", "**", "==", "!=", ">=", "<=", "+", "-", "/", "*", "%", "~", "[", "]", "(", ")",
@@ -47,9 +48,10 @@ internal sealed class Lexer
     private readonly List<Token> _tokens = [];
     private readonly Stack<char> _open = new();
     private int _at;
+    private readonly bool _trims;
     private bool _lineStarts = true;
 
-    private Lexer(string source) => _source = source;
+    private Lexer(string source, bool trims) => (_source, _trims) = (source, trims);
 
     /// <summary>Line ends become line feeds, and one at the very end is dropped.</summary>
     public static string Normalise(string source)
@@ -58,9 +60,11 @@ internal sealed class Lexer
         return text.EndsWith('\n') ? text[..^1] : text;
     }
 
-    public static List<Token> Read(string source)
+    /// <param name="source">The template.</param>
+    /// <param name="trims">Whether blanks before a block and the line feed behind it go.</param>
+    public static List<Token> Read(string source, bool trims = true)
     {
-        var lexer = new Lexer(source);
+        var lexer = new Lexer(source, trims);
         lexer.ReadAll();
         return lexer._tokens;
     }
@@ -128,7 +132,7 @@ internal sealed class Lexer
             while (text.Length > 0 && PyText.IsSpace(text[^1]))
                 text = text[..^1];
         }
-        else if (sign != '+' && !isVariable)
+        else if (_trims && sign != '+' && !isVariable)
         {
             var line = text.LastIndexOf('\n') + 1;
             if ((line > 0 || _lineStarts) && IsBlank(text[line..]))
@@ -164,7 +168,7 @@ internal sealed class Lexer
     {
         if (sign == '-')
             SkipBlanks();
-        else if (trims && sign != '+' && _at < _source.Length && _source[_at] == '\n')
+        else if (_trims && trims && sign != '+' && _at < _source.Length && _source[_at] == '\n')
             _at++;
         _lineStarts = _source[_at - 1] == '\n';
     }

@@ -38,11 +38,11 @@ internal sealed partial class Parser
 
     private readonly string _source;
 
-    private Parser(string source) => (_source, _tokens) = (source, Lexer.Read(source));
+    private Parser(string source, bool trims) => (_source, _tokens) = (source, Lexer.Read(source, trims));
 
-    public static ParsedTemplate Parse(string source)
+    public static ParsedTemplate Parse(string source, bool trims = true)
     {
-        var parser = new Parser(source);
+        var parser = new Parser(source, trims);
         var body = parser.ParseBody([]);
         parser._features.Variables.ExceptWith(Globals.All.Keys);
         parser._features.Variables.ExceptWith(["loop", "self", "super", "caller", "kwargs", "varargs"]);

@@ -8,6 +8,9 @@ internal abstract record RecipeNode(SourceSpan Span);
 /// <summary>A text. <paramref name="Quoted"/> ones are never null.</summary>
 internal sealed record ScalarNode(SourceSpan Span, string Text, bool Quoted) : RecipeNode(Span)
 {
+    /// <summary>The tag in front of it, such as <c>!function</c>; null for none.</summary>
+    public string? Tag { get; init; }
+
     public bool IsNull => !Quoted && Text is "" or "~" or "null" or "Null" or "NULL" or "None";
 }
 

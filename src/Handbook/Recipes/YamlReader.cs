@@ -111,7 +111,10 @@ internal sealed class YamlReader
                 return anchored.Node with { Span = Span(alias.Start, alias.End) };
             case Scalar scalar:
                 _parser.MoveNext();
-                node = new ScalarNode(Span(scalar.Start, scalar.End), scalar.Value, scalar.Style is not ScalarStyle.Plain);
+                node = new ScalarNode(Span(scalar.Start, scalar.End), scalar.Value, scalar.Style is not ScalarStyle.Plain)
+                {
+                    Tag = scalar.Tag.IsEmpty ? null : scalar.Tag.Value
+                };
                 break;
             case SequenceStart sequence:
                 _parser.MoveNext();

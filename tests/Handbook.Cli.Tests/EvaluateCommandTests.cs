@@ -1,0 +1,110 @@
+using System.Text.Json;
+using Handbook.Testing;
+
+namespace Handbook.Cli.Tests;
+
+public sealed class EvaluateCommandTests : IDisposable
+{
+    private readonly HandbookProcess _handbook = new();
+
+    public void Dispose() => _handbook.Dispose();
+
+    [Fact]
+    public void Tasks_are_measured_kept_and_gone_on_with()
+    {
+        SmallModel.Make(_handbook);
+        _handbook.Write("rows.jsonl", string.Join('\n', Enumerable.Range(0, 40).Select(i =>
+            $$"""{"q": "one two {{i}}", "options": ["three", "the moon"], "gold": {{i % 2}}, "word": "three"}""")));
+        _handbook.Write("choice.yaml", """
+            task: choice
+            dataset_path: rows.jsonl
+            output_type: multiple_choice
+            doc_to_text: q
+            doc_to_choice: options
+            doc_to_target: gold
+            num_fewshot: 1
+            """);
+        _handbook.Write("words.yaml", """
+            task: words
+            dataset_path: rows.jsonl
+            doc_to_text: "{{q}}"
+            doc_to_target: word
+            generation_kwargs: {max_gen_toks: 4, until: ["\n"]}
+            """);
+        string[] words = ["evaluate", "model", "-t", "choice.yaml", "-t", "words.yaml", "-t", "perplexity", "--data", "perplexity=corpus.txt",
+            "--limit", "30", "-o", "out"];
+        var whole = SmallModel.Succeed(_handbook.Run(words));
+        Assert.Contains("acc_norm", whole.Output);
+        Assert.Contains("(Wilson)", whole.Output);
+        Assert.Contains("bits_per_byte", whole.Output);
+        var results = JsonDocument.Parse(Read("out/results.json")).RootElement;
+        Assert.Equal(30, results.GetProperty("n-samples").GetProperty("choice").GetInt32());
+        Assert.InRange(results.GetProperty("results").GetProperty("choice").GetProperty("acc,none").GetDouble(), 0, 1);
+        var (samples, answers) = (Read("out/samples/choice.jsonl"), Read("out/samples/words.jsonl"));
+
+        // As after a sudden end: some lines, the last of them cut.
+        File.WriteAllText(Path.Combine(_handbook.Folder, "out/samples/choice.jsonl"), samples[..(samples.Length / 3)]);
+        File.WriteAllText(Path.Combine(_handbook.Folder, "out/samples/words.jsonl"), answers[..(answers.Length / 2)]);
+        var again = SmallModel.Succeed(_handbook.Run([.. words, "--batch-size", "3", "--max-tokens", "64"]));
+        Assert.Equal(whole.Output, again.Output);
+        Assert.Equal((samples, answers), (Read("out/samples/choice.jsonl"), Read("out/samples/words.jsonl")));
+
+        var other = _handbook.Run([.. words, "--seed", "5"]);
+        Assert.Equal(2, other.Code);
+        Assert.Contains("name another --output", other.Error);
+    }
+
+    [Fact]
+    public void A_reward_model_is_measured_on_pairs()
+    {
+        _handbook.Write("config.json",
+            """{"model_type": "llama", "architectures": ["LlamaForSequenceClassification"], "num_labels": 1, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 64}""");
+        SmallModel.Make(_handbook);
+        _handbook.Write("pairs.jsonl", string.Join('\n', Enumerable.Range(0, 12).Select(i =>
+            $$"""{"prompt": "say {{i}}", "chosen": "one two", "rejected": "the moon"}""")));
+        _handbook.Write("reward.yaml", """
+            model_name_or_path: model
+            dataset_name: pairs.jsonl
+            max_steps: 1
+            eval_strategy: "no"
+            output_dir: reward
+            report_to: none
+            """);
+        SmallModel.Succeed(_handbook.Run("reward", "reward.yaml"));
+        var outcome = SmallModel.Succeed(_handbook.Run("evaluate", "reward", "-t", "reward_accuracy", "--data", "reward_accuracy=pairs.jsonl",
+            "--limit", "10", "-o", "out"));
+        Assert.Matches(@"reward_accuracy +none +0 +acc +[01]\.\d{4} .*\(Wilson\) +10", outcome.Output);
+        Assert.Equal(10, Read("out/samples/reward_accuracy.jsonl").Count(letter => letter == '\n'));
+        var wrong = _handbook.Run("evaluate", "model", "-t", "reward_accuracy", "--data", "reward_accuracy=pairs.jsonl");
+        Assert.Equal(2, wrong.Code);
+        Assert.Contains("is a language model, and reward_accuracy asks a reward model", wrong.Error);
+    }
+
+    [Fact]
+    public void What_cannot_be_evaluated_says_so_before_anything_is_written()
+    {
+        SmallModel.Make(_handbook);
+        _handbook.Write("rows.jsonl", """{"question": "a", "answer": "b"}""");
+        _handbook.Write("task.yaml", "task: mine\ndataset_path: rows.jsonl\ndoc_to_text: '{{quetsion}}'\ndoc_to_target: answer\n");
+        Says("no task is named", "evaluate", "model");
+        Says("no model is named", "evaluate", "-t", "gsm8k");
+        Says("there is no task gsm9k\n  fix: did you mean gsm8k?", "evaluate", "model", "-t", "gsm9k");
+        Says("rows.jsonl:1: doc_to_text of mine asks for quetsion, but the row has question, answer\n  fix: did you mean question?", "evaluate",
+            "model", "-t", "task.yaml", "-o", "out");
+        Says("perplexity has no rows of its own", "evaluate", "model", "-t", "perplexity");
+        Says("--data names the task gsm8k, which is not evaluated", "evaluate", "model", "-t", "perplexity", "--data", "gsm8k=rows.jsonl");
+        Says("--data rows.jsonl is not understood", "evaluate", "model", "-t", "perplexity", "--data", "rows.jsonl");
+        Says("--limit is 0", "evaluate", "model", "-t", "perplexity", "--data", "perplexity=rows.jsonl", "--limit", "0");
+        Says("two tasks are called perplexity", "evaluate", "model", "-t", "perplexity", "-t", "perplexity", "--data", "perplexity=rows.jsonl");
+        Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "out")));
+    }
+
+    private void Says(string expected, params string[] words)
+    {
+        var outcome = _handbook.Run(words);
+        Assert.True(outcome.Code == 2, $"{outcome.Code}: {outcome.Error}");
+        Assert.Contains(expected, outcome.Error);
+    }
+
+    private string Read(string name) => File.ReadAllText(Path.Combine(_handbook.Folder, name));
+}

@@ -1,0 +1,124 @@
+using Handbook.Base;
+using Handbook.Data.Mixing;
+using Handbook.Evaluation;
+using Handbook.Testing;
+
+namespace Handbook.Tests.Evaluation;
+
+public sealed class TaskFileTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [Fact]
+    public void Every_built_in_task_is_whole()
+    {
+        Assert.Contains("gsm8k", BuiltInTasks.Names);
+        foreach (var name in BuiltInTasks.Names)
+        {
+            var task = BuiltInTasks.Find(name, text => Assert.Fail(text));
+            Assert.Equal(name, task.Name);
+            Assert.NotEmpty(task.About);
+            Assert.NotEmpty(task.Metrics);
+        }
+    }
+
+    [Fact]
+    public void A_file_says_everything_that_is_asked_and_measured()
+    {
+        var path = Write("choice.yaml", """
+            task: choice
+            dataset_path: json
+            dataset_kwargs:
+              data_files: {train: examples.jsonl, test: rows.jsonl}
+            test_split: test
+            fewshot_split: train
+            output_type: multiple_choice
+            description: "Answer.\n\n"
+            doc_to_text: "{{q}}?"
+            doc_to_choice: [yes, "{{other}}"]
+            doc_to_target: gold
+            num_fewshot: 2
+            fewshot_config: {sampler: first_n}
+            target_delimiter: "\t"
+            fewshot_delimiter: "\n"
+            metric_list:
+              - metric: acc
+                aggregation: mean
+                higher_is_better: true
+            should_decontaminate: true
+            metadata: {version: 1.0}
+            """);
+        var notes = new List<string>();
+        var task = TaskFile.Load(path, notes.Add);
+        Assert.Equal(TaskKind.MultipleChoice, task.Kind);
+        Assert.Equal(new DatasetSpec { Id = "rows.jsonl" }, task.Data);
+        Assert.Equal(new DatasetSpec { Id = "examples.jsonl" }, task.FewShotData);
+        Assert.Equal((2, true, "\t", "\n"), (task.FewShot, task.FirstExamples, task.TargetDelimiter, task.FewShotDelimiter));
+        Assert.Equal(["acc"], task.Metrics.Select(metric => metric.Name));
+        Assert.Equal(2, notes.Count);
+        Assert.Contains(":20: should_decontaminate has no effect", notes[0]);
+    }
+
+    [Fact]
+    public void Every_problem_of_a_file_is_told_at_once_with_its_line()
+    {
+        var path = Write("wrong.yaml", """
+            task: wrong
+            dataset_path: json
+            output_typ: multiple_choice
+            doc_to_text: !function utils.ask
+            doc_to_target: "{{answer"
+            process_results: !function utils.judge
+            num_fewshot: many
+            group: all
+            """);
+        var problem = Assert.Throws<InputException>(() => TaskFile.Load(path, _ => { }));
+        Assert.Contains("wrong.yaml:3:1: error: output_typ is no key", problem.Message);
+        Assert.Contains("did you mean output_type?", problem.Message);
+        Assert.Contains("doc_to_text calls the Python function utils.ask", problem.Message);
+        Assert.Contains("process_results calls the Python function utils.judge", problem.Message);
+        Assert.Contains("wrong.yaml:8:1: error: group names a group of tasks", problem.Message);
+        Assert.Contains("4 problems found", problem.Message);
+    }
+
+    [Theory]
+    [InlineData("num_fewshot: many", "num_fewshot is many, but must be a whole number of at least 0")]
+    [InlineData("output_type: guess", "output_type is guess, which is not known here")]
+    [InlineData("metric_list: [{metric: bleu}]", "metric is bleu, which is not known here")]
+    [InlineData("metric_list: [{metric: exact_match, aggregation: median}]", "aggregation of exact_match is median")]
+    [InlineData("metric_list: [{metric: exact_match, regexes_to_ignore: ['(']}]", "regexes_to_ignore is no regular expression")]
+    [InlineData("filter_list: [{name: a, filter: [{function: wave}]}]", "function is wave, which is not known here")]
+    [InlineData("filter_list: [{name: a, filter: [{function: regex, regex_pattern: '['}]}]", "regex_pattern is no regular expression")]
+    [InlineData("generation_kwargs: {until: [''], beams: 3}", "generation_kwargs.beams cannot be honoured here")]
+    [InlineData("doc_to_choice: '{% if %}'", "doc_to_choice is no template")]
+    [InlineData("dataset_kwargs: {data_files: [a.jsonl, b.jsonl]}", "data_files names no file")]
+    [InlineData("fewshot_config: {sampler: balanced}", "sampler is balanced, which is not known here")]
+    [InlineData("include: absent.yaml", "include names absent.yaml, which is not there")]
+    [InlineData("doc_to_text: [a, b]", "doc_to_text is a column's name or a template")]
+    public void A_wrong_value_names_its_key(string line, string expected)
+    {
+        var path = Write("value.yaml", $"task: value\ndoc_to_target: answer\n{(line.StartsWith("doc_to_text", StringComparison.Ordinal) ? "" : "doc_to_text: question\n")}{line}\n");
+        var problem = Assert.Throws<InputException>(() => TaskFile.Load(path, _ => { }));
+        Assert.Contains(expected, problem.Message);
+        Assert.Contains("value.yaml:", problem.Message);
+    }
+
+    [Fact]
+    public void A_file_that_includes_another_has_its_keys_where_it_has_none_of_its_own()
+    {
+        Write("base.yaml", "task: base\ndataset_path: rows.jsonl\ndoc_to_text: q\ndoc_to_target: a\nnum_fewshot: 3\n");
+        var task = TaskFile.Load(Write("mine.yaml", "include: base.yaml\ntask: mine\nnum_fewshot: 0\n"), _ => { });
+        Assert.Equal(("mine", 0, "rows.jsonl", "q"), (task.Name, task.FewShot, task.Data!.Id, task.Text!.Source));
+        var circle = Write("circle.yaml", "include: circle.yaml\ntask: circle\n");
+        Assert.Contains("include each other", Assert.Throws<InputException>(() => TaskFile.Load(circle, _ => { })).Message);
+    }
+
+    private string Write(string name, string text)
+    {
+        var path = Path.Combine(_folder.Path, name);
+        File.WriteAllText(path, text);
+        return path;
+    }
+}
