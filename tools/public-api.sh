@@ -5,6 +5,10 @@ source "$(dirname "$0")/env.sh"
 
 export LC_ALL=C
 empty='#nullable enable'
+# A failure leaves the lists as they were.
+before=$(mktemp -d)
+cp --parents "$root"/src/*/PublicAPI.*.txt "$before"
+trap 'cp -r "$before$root/." "$root"; rm -rf "$before"' EXIT
 for project in "$root"/src/*/*.csproj; do
     grep -q '<IsPackable>true' "$project" || continue
     folder=$(dirname "$project")
@@ -32,3 +36,4 @@ for project in "$root"/src/*/PublicAPI.Unshipped.txt; do
     { echo "$empty"; if [ -n "$symbols" ]; then echo "$symbols"; fi; } > "$list"
     say "public API: $(basename "$folder") $(grep -c . <<< "$symbols" || true)"
 done
+trap 'rm -rf "$before"' EXIT
