@@ -41,8 +41,10 @@ internal static class KeyConditions
     {
         string[] ofNew = [.. KeyNames.Of<AdapterOptions>().Select(RecipeNames.Key).Except(["use_peft", "adapter_name_or_path", "lora_dropout",
             "disable_dropout", "loraplus_lr_ratio", "adapter_dtype"])];
-        yield return When([.. ofNew, "lora_dropout", "disable_dropout", "loraplus_lr_ratio", "adapter_dtype"], "with `use_peft`",
-            recipe => recipe.Adapter.UsePeft, "without use_peft: the model's own weights are trained", "add use_peft: true", "use_peft");
+        foreach (var (keys, fix) in ((string[], string)[])[
+            ([.. ofNew.Except(["lora_target_parameters"]), "lora_dropout", "disable_dropout", "loraplus_lr_ratio", "adapter_dtype"], "add use_peft: true"),
+            (["lora_target_parameters"], "add use_peft: true and lora_dropout: 0")])
+            yield return When(keys, "with `use_peft`", recipe => recipe.Adapter.UsePeft, "without use_peft: the model's own weights are trained", fix, "use_peft");
         yield return When(ofNew, "where a new adapter begins, without `adapter_name_or_path`",
             recipe => recipe.Adapter.AdapterNameOrPath is null, "beside adapter_name_or_path: that adapter is what its own config says", null,
             "adapter_name_or_path");
