@@ -98,6 +98,7 @@ internal sealed class TaskKeys(MapNode map, string name, string? folder, Diagnos
             TaskKind.MultipleChoice => ["doc_to_text", "doc_to_target", "doc_to_choice"],
             TaskKind.LoglikelihoodRolling => ["doc_to_target"],
             TaskKind.RewardAccuracy => [],
+            TaskKind.GenerateUntil when task.Metrics.All(metric => metric.Name == TaskMetrics.Instructions) => ["doc_to_text"],
             _ => ["doc_to_text", "doc_to_target"],
         };
         foreach (var key in needed.Where(key => map[key] is null))

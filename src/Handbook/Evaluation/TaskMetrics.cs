@@ -6,13 +6,16 @@ namespace Handbook.Evaluation;
 /// <summary>Reads <c>metric_list</c>.</summary>
 internal sealed class TaskMetrics(TaskValues keys, Diagnostics report)
 {
+    /// <summary>The metric that checks verifiable instructions.</summary>
+    public const string Instructions = "ifeval";
+
     /// <summary>The metric that runs code.</summary>
     public const string Pass = "pass@k";
 
     /// <summary>Metrics of each kind of task; the usual ones are measured where a file names none.</summary>
     private static readonly Dictionary<TaskKind, (string[] Usual, string[] Others)> s_known = new()
     {
-        [TaskKind.GenerateUntil] = (["exact_match"], ["number_match", Pass]),
+        [TaskKind.GenerateUntil] = (["exact_match"], ["number_match", Pass, Instructions]),
         [TaskKind.MultipleChoice] = (["acc", "acc_norm"], ["acc_bytes", "mc2"]),
         [TaskKind.Loglikelihood] = (["perplexity", "acc"], []),
         [TaskKind.LoglikelihoodRolling] = (["word_perplexity", "byte_perplexity", "bits_per_byte"], []),

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Nodes;
 using Handbook.Base;
+using Handbook.Evaluation.Instructions;
 using Handbook.Models.Generation;
 using Handbook.Training.Sampling;
 using Handbook.Training.Sampling.Scorers;
@@ -184,6 +185,8 @@ internal sealed class AnswerMeasures : IDisposable
         if (metric.Name == TaskMetrics.Pass)
             return metric.K.Select(k => new RowMeasure($"pass@{k}", filter.Name, [RowMeasures.PassAt(k, answers.Count, passed)]));
         var compared = filter.Apply(answers);
+        if (metric.Name == TaskMetrics.Instructions)
+            return InstructionMeasures.Of(question, compared[0], filter.Name);
         return [new(metric.Name, filter.Name, [compared.Average(answer => question.Targets.Any(target => metric.Name == "number_match"
             ? Numbers(answer, target, question.Place) : RowMeasures.Equal(metric, answer, target)) ? 1.0 : 0)])];
     }

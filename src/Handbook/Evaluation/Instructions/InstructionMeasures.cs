@@ -1,0 +1,28 @@
+using System.Text.Json;
+using Handbook.Base;
+
+namespace Handbook.Evaluation.Instructions;
+
+/// <summary>Which instructions of a row an answer follows: per prompt and per instruction, strict and loose.</summary>
+internal static class InstructionMeasures
+{
+    /// <param name="question">Its row has <c>instruction_id_list</c> and <c>kwargs</c>.</param>
+    /// <param name="answer">What was said.</param>
+    /// <param name="filter">The filter's name.</param>
+    public static IEnumerable<RowMeasure> Of(TaskQuestion question, string answer, string filter)
+    {
+        if (!question.Row.TryGetProperty("instruction_id_list", out var kinds) || kinds.ValueKind != JsonValueKind.Array
+            || !question.Row.TryGetProperty("kwargs", out var arguments) || arguments.ValueKind != JsonValueKind.Array
+            || kinds.GetArrayLength() != arguments.GetArrayLength())
+            throw new InputException($"{question.Place}: ifeval reads instruction_id_list and kwargs, lists of the same length",
+                fix: "take the published rows, or name another metric");
+        foreach (var (name, check) in ((string, Func<string, InstructionArguments, string, bool>)[])
+            [("strict", InstructionChecks.Strict), ("loose", InstructionChecks.Loose)])
+        {
+            double[] followed = [.. kinds.EnumerateArray().Zip(arguments.EnumerateArray(),
+                (kind, given) => check(kind.GetString()!, new(given, question.Place), answer) ? 1.0 : 0)];
+            yield return new($"prompt_level_{name}_acc", filter, [followed.Min()]);
+            yield return new($"inst_level_{name}_acc", filter, followed);
+        }
+    }
+}
