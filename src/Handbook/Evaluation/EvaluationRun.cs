@@ -4,6 +4,7 @@ using Handbook.Base;
 using Handbook.Base.Files;
 using Handbook.Data.Mixing;
 using Handbook.Data.Sources;
+using Handbook.Evaluation.Instructions;
 using Handbook.Models;
 using Handbook.Models.Generation;
 using Handbook.Runs;
@@ -106,6 +107,9 @@ internal sealed class EvaluationRun : IDisposable
             remarks.Add($"{unfinished:N0} answers ended at their greatest length, {task.Generation.MaxTokens:N0} tokens");
         if (refused > 0)
             remarks.Add($"{refused:N0} prompts could not be asked and count as unanswered; \"refused\" in the samples says why");
+        if (task.Metrics.Any(metric => metric.Name == TaskMetrics.Instructions)
+            && prepared.Questions.Sum(InstructionMeasures.Unchecked) is > 0 and var left)
+            remarks.Add($"{left:N0} instructions are left out: their language cannot be told here");
         var keys = measures[0].Select(measure => (measure.Metric, measure.Filter));
         return new(task, measures.Length, prepared.FewShot, [.. keys.Select((key, place) => (key.Metric, key.Filter,
             RowMeasures.Measure(key.Metric, [.. measures.Select(row => row[place].Values)], _options.Seed)))], remarks);

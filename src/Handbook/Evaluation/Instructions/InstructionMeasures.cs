@@ -16,13 +16,23 @@ internal static class InstructionMeasures
             || kinds.GetArrayLength() != arguments.GetArrayLength())
             throw new InputException($"{question.Place}: ifeval reads instruction_id_list and kwargs, lists of the same length",
                 fix: "take the published rows, or name another metric");
+        // What cannot be told counts neither as followed nor as not; the run says how many.
+        var checkable = kinds.EnumerateArray().Zip(arguments.EnumerateArray()).Where(pair => !IsUnchecked(pair.First, pair.Second)).ToArray();
         foreach (var (name, check) in ((string, Func<string, InstructionArguments, string, bool>)[])
             [("strict", InstructionChecks.Strict), ("loose", InstructionChecks.Loose)])
         {
-            double[] followed = [.. kinds.EnumerateArray().Zip(arguments.EnumerateArray(),
-                (kind, given) => check(kind.GetString()!, new(given, question.Place), answer) ? 1.0 : 0)];
-            yield return new($"prompt_level_{name}_acc", filter, [followed.Min()]);
+            double[] followed = [.. checkable.Select(pair =>
+                check(pair.First.GetString()!, new(pair.Second, question.Place), answer) ? 1.0 : 0)];
+            yield return new($"prompt_level_{name}_acc", filter, followed.Length == 0 ? [] : [followed.Min()]);
             yield return new($"inst_level_{name}_acc", filter, followed);
         }
     }
+
+    /// <summary>How many instructions of a row cannot be checked here: those of a language that cannot be told.</summary>
+    public static int Unchecked(TaskQuestion question) => question.Row.TryGetProperty("instruction_id_list", out var kinds)
+        && question.Row.TryGetProperty("kwargs", out var arguments)
+        ? kinds.EnumerateArray().Zip(arguments.EnumerateArray()).Count(pair => IsUnchecked(pair.First, pair.Second)) : 0;
+
+    private static bool IsUnchecked(JsonElement kind, JsonElement given) => kind.ValueEquals("language:response_language")
+        && given.TryGetProperty("language", out var code) && !TextLanguage.Codes.Contains(code.GetString());
 }
