@@ -102,7 +102,7 @@ internal static partial class InstructionChecks
         var word = EnglishText.Blanks().Split(paragraph)[0].TrimStart('\'').TrimStart('"');
         var end = word.IndexOfAny(['.', ',', '?', '!', '\'', '"']);
         return count == given.Number("num_paragraphs")
-            && (end < 0 ? word : word[..end]).ToLowerInvariant() == given.Text("first_word").ToLowerInvariant();
+            && (end < 0 ? word : word[..end]).Equals(given.Text("first_word"), StringComparison.OrdinalIgnoreCase);
     }
 
     private static bool Postscript(string said, string marker) => Regex.IsMatch(said, marker switch
