@@ -124,7 +124,7 @@ internal static class PlanCommand
         var config = args.GetValue(s_config);
         if (config is null)
             foreach (var (key, name) in RecipePaths.Of(recipe).Where(path => path.Key is "model_name_or_path" or "adapter_name_or_path"))
-                HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), cancel);
+                Config(key, name, cancel);
         var (rows, missing) = args.GetValue(s_noRows) ? ([], null) : Rows(recipe, asked.Worlds, cancel);
         asked = asked with { Rows = rows.Count > 0 ? rows[0] : null };
         var (operations, source) = Speed(args, device, recipe);
@@ -139,6 +139,20 @@ internal static class PlanCommand
         if (args.GetValue(s_json) is { } json)
             WholeFile.WriteText(json, report.ToJson());
         return report.Advice is null ? ExitCode.Ok : ExitCode.DoesNotFit;
+    }
+
+    /// <summary>Brings a model's config.json here where it is not yet; where that fails, another may stand for it.</summary>
+    private static void Config(string key, string name, CancellationToken cancel)
+    {
+        try
+        {
+            HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), cancel);
+        }
+        catch (InputException missing)
+        {
+            throw new InputException(missing.What, missing.Why, (missing.Fix is { } fix ? fix + "; or " : "")
+                + "plan from a config.json of the same shape: --config FILE, such as those in docs/shapes", missing) { Key = missing.Key };
+        }
     }
 
     /// <summary>The least memory of a recipe with more keys, and its operations for a token; null where these keys do not go together.</summary>
@@ -185,6 +199,9 @@ internal static class PlanCommand
     /// <summary>Operations a second of one process, and where that is from; null where the rate itself is given, or nobody says.</summary>
     private static (double? Operations, string? Source) Speed(ParseResult args, KnownDevice? device, Recipe recipe)
     {
+        if (args.GetValue(s_calibrate) && (device is not null || args.GetValue(s_rate) is not null))
+            throw new InputException($"--calibrate beside {(device is not null ? "--device" : "--rate")}",
+                "it measures this machine, and the other already says how fast a process is", "leave one of them out");
         if (args.GetValue(s_rate) is not null)
             return (null, null);
         if (device is not null)

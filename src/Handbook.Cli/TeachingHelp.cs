@@ -60,7 +60,7 @@ internal sealed class TeachingHelp(HelpAction usual) : SynchronousCommandLineAct
               handbook explain learning_rate                               what a key means
 
             `handbook COMMAND --help` tells more about each; `handbook --version` prints the version.
-            Exit codes: 0 done, 2 something you can fix, 3 a plan that does not fit, 1 a bug of ours, 130 interrupted after saving.
+            Exit codes: 0 done, 2 something you can fix, 3 a plan that does not fit, 4 a run that is not what it was, 1 a bug of ours, 130 interrupted after saving.
             """);
     }
 }

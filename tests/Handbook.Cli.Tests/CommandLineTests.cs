@@ -17,6 +17,8 @@ public sealed class CommandLineTests : IDisposable
         Assert.Contains("handbook sft recipes/tiny/sft.yaml", outcome.Output);
         foreach (var command in new[] { "cpt", "sft", "validate", "explain" })
             Assert.Contains($"\n  {command} ", outcome.Output);
+        foreach (var code in new[] { "0 done", "1 a bug", "2 something", "3 a plan", "4 a run", "130 interrupted" })
+            Assert.Contains($" {code} ", outcome.Output.Replace(",", " "));
     }
 
     [Fact]

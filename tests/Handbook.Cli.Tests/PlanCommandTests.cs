@@ -155,6 +155,20 @@ public sealed class PlanCommandTests : IDisposable
         Assert.True(outcome.Code == 0, outcome.Error);
         Assert.Contains("40 % of the 989 Tflop/s", outcome.Output);
         Assert.Contains("fastest", outcome.Output);
+        Assert.Contains("Mistral-7B-v0.1 is not on this machine\n", outcome.Error);
+        Assert.DoesNotContain("looked for", outcome.Error);
+    }
+
+    [Fact]
+    public void What_says_the_speed_a_second_time_is_refused_and_a_config_is_offered_for_a_model_that_is_not_here()
+    {
+        string[] words = ["plan", File("recipes/zephyr-7b-beta/sft/config_full.yaml"), "--device", "h100-80g"];
+        var outcome = _handbook.Run([.. words, "--config", File("docs/shapes/mistral-7b.json"), "--calibrate"]);
+        Assert.Equal(2, outcome.Code);
+        Assert.StartsWith("error: --calibrate beside --device\n", outcome.Error);
+        outcome = _handbook.Run(words);
+        Assert.Equal(2, outcome.Code);
+        Assert.Contains("; or plan from a config.json of the same shape: --config FILE", outcome.Error);
     }
 
     [Fact]

@@ -22,6 +22,9 @@ internal static class RecipeMigration
     public static MigratedRecipe Of(string file, string name, int command = 1, TrainingMethod? method = null,
         IReadOnlyDictionary<string, string>? variables = null)
     {
+        if (Directory.Exists(file))
+            throw new InputException($"{file} is a folder", "one file says how to train",
+                "name a shell script in it, or the YAML file of another trainer");
         if (!File.Exists(file))
             throw new InputException($"{file} does not exist", fix: "name a shell script, or the YAML file of another trainer");
         var migrated = Path.GetExtension(file) is ".yaml" or ".yml" ? OfYaml(file, name, method)

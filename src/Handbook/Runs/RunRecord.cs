@@ -81,7 +81,7 @@ internal static class RunRecord
             OtherLicense = origin.OtherLicense,
             Chain = [.. origin.Chain.Select(ancestor => ancestor with { Name = Published(ancestor.Name) })],
             Description = Description(setup.Plan),
-            Plot = t.LoggingStrategy == IntervalStrategy.No && !t.Evaluates() ? null : "loss.png",
+            Plot = File.Exists(Path.Combine(t.OutputDir, "loss.png")) ? "loss.png" : null,
             Name = recipe.Hub.HubModelId?.Split('/')[^1]
                 ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(t.OutputDir))),
             Folder = t.OutputDir,

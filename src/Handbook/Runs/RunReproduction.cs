@@ -85,7 +85,7 @@ public static class RunReproduction
         var logged = MetricsFile.ReadAll(folder);
         if (logged.Count == 0)
             throw new InputException($"{folder} has no {MetricsFile.FileName} with a logged step", "there is nothing to compare with",
-                "name a run that has logged something");
+                "name a run that took at least logging_steps steps, or that was told a smaller logging_steps");
         var verified = RunVerification.Of(folder, quick: true, outputs: false, cancel: cancel);
         var doubts = Judge(folder, history, verified, options, observer);
         var recipe = Recipe(folder, history, output);

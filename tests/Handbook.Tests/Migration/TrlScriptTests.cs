@@ -1,4 +1,6 @@
 using Handbook.Base;
+using Handbook.Migration;
+using Handbook.Testing;
 using Handbook.Training.Methods;
 
 namespace Handbook.Tests.Migration;
@@ -39,6 +41,14 @@ public sealed class TrlScriptTests
         Assert.Equal(["sigmoid", "sft"], recipe.Preference.LossType!);
         Assert.Contains("--num_processes 4\n#        said to the launcher: handbook launch --num_processes 4 dpo RECIPE", file.Text);
         Assert.Contains("  frobnicate: 3\n#        nothing here has this name", file.Text);
+    }
+
+    [Fact]
+    public void A_folder_is_told_from_what_is_not_there()
+    {
+        using var folder = new TemporaryFolder();
+        Assert.Contains("is a folder", Assert.Throws<InputException>(() => RecipeMigration.Of(folder.Path, "mine.yaml")).Message);
+        Assert.Contains("does not exist", Assert.Throws<InputException>(() => RecipeMigration.Of(folder["none.sh"], "mine.yaml")).Message);
     }
 
     [Fact]

@@ -34,6 +34,14 @@ public sealed class RunCardTests : IDisposable
         Assert.True(File.Exists(_runs["second", "loss.png"]));
     }
 
+    [Fact]
+    public void A_run_that_ends_before_its_first_log_shows_no_picture()
+    {
+        _runs.Train("sft", "short", "use_peft: false", "logging_steps: 10");
+        Assert.False(File.Exists(_runs["short", "loss.png"]));
+        Assert.DoesNotContain("loss.png", File.ReadAllText(_runs["short", "README.md"]), StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("", 38)]            // turns end with the tokenizer's own end token
     [InlineData("<|turn|>", 38, 39)]
