@@ -18,19 +18,22 @@ public sealed class StartReadsTests : IDisposable
 
     public void Dispose() => _handbook.Dispose();
 
-    [Theory]
+    [Fact]
+    public void A_run_on_pairs_reads_what_it_needs_once() =>
+        A_run_hashes_its_weights_once_and_reads_its_rows_once_for_their_hash_and_once_for_their_tokens("dpo", """
+            "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
+            """);
+
+    [Theory, Trait("speed", "slow")]
     [InlineData("sft", """
         "messages": [USER, GOOD]
-        """, Traits = ["speed", "slow"])]
-    [InlineData("dpo", """
-        "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
         """)]
     [InlineData("reward", """
         "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
-        """, Traits = ["speed", "slow"])]
+        """)]
     [InlineData("grpo", """
         "prompt": [USER], "answer": "the moon"
-        """, Traits = ["speed", "slow"])]
+        """)]
     public void A_run_hashes_its_weights_once_and_reads_its_rows_once_for_their_hash_and_once_for_their_tokens(string method, string row)
     {
         SmallModel.Make(_handbook);
