@@ -5,6 +5,7 @@ using Handbook.Base.Files;
 using Handbook.Cli.Progress;
 using Handbook.Data.Mixing;
 using Handbook.Hub;
+using Handbook.Models;
 using Handbook.Recipes;
 using Handbook.Runs;
 using Handbook.Torch;
@@ -147,11 +148,12 @@ internal static class PlanCommand
         try
         {
             HubFetch.Model(name, key, ModelParts.Config, new ConsoleObserver(), cancel);
+            ModelFolder.FindAny(name, key);        // where nothing may be asked for, nothing came
         }
         catch (InputException missing)
         {
             throw new InputException(missing.What, missing.Why, (missing.Fix is { } fix ? fix + "; or " : "")
-                + "plan from a config.json of the same shape: --config FILE, such as those in docs/shapes", missing) { Key = missing.Key };
+                + "plan from a config.json of the same shape: --config FILE, such as those in docs/shapes", missing) { Key = missing.Key ?? key };
         }
     }
 
