@@ -66,6 +66,7 @@ public sealed class AdapterOptionTests(AdapterFolders folders) : IClassFixture<A
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void An_adapter_is_used_over_the_codes_that_it_was_trained_over_unless_the_original_weights_are_asked_for()
     {
         SmallModel.Succeed(Run("cpt", "recipe.yaml", "--output_dir=q", "--load_in_8bit=true"));

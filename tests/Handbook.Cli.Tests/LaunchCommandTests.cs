@@ -132,6 +132,7 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Number_17_packed_rows_go_on_where_they_were()
     {
         using var folder = new TrainingFolder("packing: true\nmax_length: 32\nsave_steps: 3\nlr_scheduler_type: constant");

@@ -80,7 +80,6 @@ public sealed class RealProcessContractTests : IDisposable
 
     [Theory]
     [InlineData("dpo", "lora", 2, 2)]
-    [InlineData("sft", "full", 3, 3)]
     public void Number_2_some_stages_give_the_weights_of_one_process(string method, string kind, int stage, int processes) =>
         RequireNear(One(method, kind), method, kind, stage, processes);
 

@@ -55,6 +55,7 @@ public sealed class RejectionSampleCommandTests
     }
 
     [Theory]
+    [Trait("speed", "slow")]
     [InlineData(0, 1), InlineData(1, 3)]
     public async Task Processes_that_share_the_prompts_leave_the_files_of_one_whoever_is_killed(int rank, int processes)
     {

@@ -86,6 +86,7 @@ public sealed class RunStartTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_finished_run_whose_rows_changed_since_says_so_and_trains_on_them_when_told()
     {
         Assert.Equal(0, _run.Sft().Code);

@@ -12,6 +12,7 @@ public sealed class SlurmScriptTests
     private const string Script = "recipes/launch.slurm";
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_job_of_one_node_and_one_of_two_train_to_the_end()
     {
         using var folder = new TrainingFolder("max_steps: 4\nsave_strategy: \"no\"");

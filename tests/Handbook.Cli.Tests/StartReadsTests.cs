@@ -18,15 +18,12 @@ public sealed class StartReadsTests : IDisposable
 
     public void Dispose() => _handbook.Dispose();
 
-    [Fact]
-    public void A_run_on_pairs_reads_what_it_needs_once() =>
-        A_run_hashes_its_weights_once_and_reads_its_rows_once_for_their_hash_and_once_for_their_tokens("dpo", """
-            "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
-            """);
-
     [Theory, Trait("speed", "slow")]
     [InlineData("sft", """
         "messages": [USER, GOOD]
+        """)]
+    [InlineData("dpo", """
+        "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]
         """)]
     [InlineData("reward", """
         "prompt": [USER], "chosen": [GOOD], "rejected": [BAD]

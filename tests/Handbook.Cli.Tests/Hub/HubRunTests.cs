@@ -172,6 +172,7 @@ public sealed class HubRunTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void The_revision_that_a_recipe_names_is_trained_from()
     {
         var model = _at.Hub.Repositories["models/org/model"];
