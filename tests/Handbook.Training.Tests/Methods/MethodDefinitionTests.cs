@@ -11,7 +11,7 @@ public sealed class MethodDefinitionTests
 {
     /// <summary>Records of which every method reads every key that none names.</summary>
     private static readonly string[] s_common = [nameof(MethodOptions.Model), nameof(MethodOptions.Data), nameof(MethodOptions.Training),
-        nameof(MethodOptions.Adapter), nameof(MethodOptions.Quantisation), nameof(MethodOptions.Hub)];
+        nameof(MethodOptions.Adapter), nameof(MethodOptions.Quantisation), nameof(MethodOptions.Hub), nameof(MethodOptions.Reports)];
 
     private static readonly PropertyInfo[] s_records = [.. typeof(MethodOptions).GetProperties()
         .Where(property => property.GetCustomAttribute<KeyGroupAttribute>() is not null)];
