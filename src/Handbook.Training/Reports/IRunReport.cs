@@ -1,3 +1,4 @@
+using Handbook.Base.Files;
 using Handbook.Training.Progress;
 
 namespace Handbook.Training.Reports;
@@ -13,6 +14,10 @@ internal sealed record ReportStart
 
     /// <summary>The run folder.</summary>
     public required string Folder { get; init; }
+
+    /// <summary>What the run is called: by its own name, by a variable of the environment, or as its folder.</summary>
+    public string NameOr(string variable) =>
+        RunName ?? HubCache.Variable(variable) ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(Folder));
 
     /// <summary>Every key of the recipe that counted, with its value as JSON has it; no secrets.</summary>
     public required IReadOnlyDictionary<string, object?> Config { get; init; }

@@ -36,8 +36,7 @@ internal sealed class MlflowReport(IWorkObserver observer) : IRunReport
     public IReadOnlyDictionary<string, string> Begin(ReportStart start)
     {
         var store = MlflowStore.FromEnvironment();
-        var name = start.RunName ?? HubCache.Variable("MLFLOW_RUN_NAME")
-            ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(start.Folder));
+        var name = start.NameOr("MLFLOW_RUN_NAME");
         var named = start.Before.GetValueOrDefault("run_id") ?? HubCache.Variable("MLFLOW_RUN_ID");
         _folder = named is null ? null : store.Find(named);
         if (_folder is not null)

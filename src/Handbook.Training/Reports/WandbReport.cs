@@ -129,7 +129,7 @@ internal sealed partial class WandbReport(ReportOptions options, IWorkObserver o
         Entity = options.WandbEntity ?? HubCache.Variable("WANDB_ENTITY"),
         Group = options.WandbRunGroup ?? HubCache.Variable("WANDB_RUN_GROUP"),
         JobType = HubCache.Variable("WANDB_JOB_TYPE"),
-        DisplayName = start.RunName ?? HubCache.Variable("WANDB_NAME") ?? Path.GetFileName(Path.TrimEndingDirectorySeparator(start.Folder)),
+        DisplayName = start.NameOr("WANDB_NAME"),
         Notes = HubCache.Variable("WANDB_NOTES"),
         Tags = HubCache.Variable("WANDB_TAGS")?.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries) ?? [],
         Config = Config(start),

@@ -51,7 +51,7 @@ internal sealed record RowForecast
         CancellationToken cancel = default)
     {
         var longest = Enumerable.Range(0, rows.Count).Max(rows.Length);
-        var whole = written is { } answers ? new UnwrittenAnswers(rows, answers) : rows;
+        var unwritten = written is { } answers ? new UnwrittenAnswers(rows, answers) : null;
         var borders = written is null ? Borders(rows) : [];
         using var order = new RowOrderHash();
         var (tokens, bins, epochs) = (0L, 0L, 0.0);
@@ -63,9 +63,9 @@ internal sealed record RowForecast
             int[] all = [.. own.MicroBatches.SelectMany(batch => batch)];
             order.Add(all);
             // answers that are too many for one bin are cut, as in training, and know of their borders
-            var parts = written is null ? null : new GroupParts(whole, all, maxTokens);
-            int[] laid = parts?.Of(all) ?? all;
-            var lengths = Array.ConvertAll(laid, (parts ?? whole).Length);
+            var parts = unwritten is null ? null : new GroupParts(unwritten, all, maxTokens);
+            var (laid, numbers) = (parts ?? rows, parts?.Of(all) ?? all);
+            var lengths = Array.ConvertAll(numbers, laid.Length);
             tokens += parts is null ? all.Sum(row => (long)borders[row]) : 0;
             // Shares come out even, so that the bins of one process hold no more than its share.
             var share = (int)Math.Min(maxTokens, Math.Max(lengths.Max(), lengths.Sum(length => (long)length) / processes));
@@ -74,7 +74,7 @@ internal sealed record RowForecast
                 var size = bin.Sum(at => (long)lengths[at]);
                 (tokens, bins) = (tokens + size, bins + 1);
                 if (size > largest.Tokens)
-                    largest = new(size, bin.Sum(at => Predicted((parts ?? whole).Read(laid[at]))));
+                    largest = new(size, bin.Sum(at => Predicted(laid.Read(numbers[at]))));
             }
             epochs = own.EpochAfter;
         }

@@ -93,9 +93,10 @@ public static class RunReproduction
         var last = Math.Min(options.Steps ?? int.MaxValue, history.FinishedStep ?? (int)logged[^1].Number("step")!.Value);
 
         Repeat(recipe, last, history.FinishedStep == last, observer, commandLine, cancel);
-        var result = Compare(folder, output, last, logged, doubts, options.Tolerance
+        var repeated = MetricsFile.ReadAll(output);
+        var result = Compare(folder, output, last, logged, repeated, doubts, options.Tolerance
             ?? (doubts.Count == 0 ? 0 : recipe.Training.Bf16 ? BFloatTolerance : FloatTolerance));
-        Write(result, folder, logged);
+        Write(result, folder, logged, repeated);
         return result;
     }
 
@@ -168,12 +169,12 @@ public static class RunReproduction
         cancel.ThrowIfCancellationRequested();
     }
 
-    private static Reproduction Compare(string folder, string output, int last, IReadOnlyList<MetricSet> then, IReadOnlyList<string> doubts,
-        double tolerance) => new()
+    private static Reproduction Compare(string folder, string output, int last, IReadOnlyList<MetricSet> then, IReadOnlyList<MetricSet> now,
+        IReadOnlyList<string> doubts, double tolerance) => new()
         {
             OutputDir = output,
             LastStep = last,
-            Curves = [.. CurveComparison.Of(then, MetricsFile.ReadAll(output), last).OrderBy(curve => curve.Metric != "loss")],
+            Curves = [.. CurveComparison.Of(then, now, last).OrderBy(curve => curve.Metric != "loss")],
             SameWeights = Weights(folder, last) is { Length: > 0 } before && Weights(output, last) is { Length: > 0 } after
                 ? before.SequenceEqual(after) : null,
             Doubts = doubts,
@@ -192,11 +193,11 @@ public static class RunReproduction
 
     /// <summary>Writes <c>reproduction.json</c> and a picture of the curves, <c>reproduction.svg</c>, into the folder of the
     /// repetition.</summary>
-    private static void Write(Reproduction result, string folder, IReadOnlyList<MetricSet> then)
+    private static void Write(Reproduction result, string folder, IReadOnlyList<MetricSet> then, IReadOnlyList<MetricSet> now)
     {
         var name = Path.GetFileName(folder);
         var figure = new ComparedFigure($"{name}, repeated", "loss", (name, Points(then, result.LastStep)),
-            ("repetition", Points(MetricsFile.ReadAll(result.OutputDir), result.LastStep)));
+            ("repetition", Points(now, result.LastStep)));
         var canvas = new SvgCanvas(PlotFrame.Width, PlotFrame.Height);
         figure.Draw(canvas);
         WholeFile.WriteText(Path.Combine(result.OutputDir, "reproduction.svg"), canvas.ToSvg($"Loss of {name} and of its repetition"));
