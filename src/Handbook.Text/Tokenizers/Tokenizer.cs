@@ -32,6 +32,12 @@ public sealed class Tokenizer
             + pipeline.Added.Tokens.Count(token => !pipeline.Model.Vocabulary.ContainsKey(token.Content));
     }
 
+    /// <summary>What turns text into ids and back.</summary>
+    internal Pipeline Pipeline => _pipeline;
+
+    /// <summary>The tokenizer.json that it was made from; UTF-8.</summary>
+    internal ReadOnlyMemory<byte> Json => _files.Tokenizer;
+
     /// <summary>Number of tokens, added ones included.</summary>
     public int VocabularySize { get; }
 

@@ -1,0 +1,81 @@
+using LLama;
+using LLama.Common;
+using LLama.Native;
+
+namespace Handbook.Models.Tests.Gguf;
+
+/// <summary>llama.cpp with a GGUF file: an implementation of its own of everything that the file says.</summary>
+internal sealed class LlamaCpp : IDisposable
+{
+    private readonly LLamaWeights _weights;
+    private readonly LLamaContext _context;
+
+    static LlamaCpp() => NativeLibraryConfig.All.WithLogCallback((level, message) =>
+    {
+        if (level is LLamaLogLevel.Error)
+            Said.Enqueue(message);
+    });
+
+    /// <summary>What it complained of.</summary>
+    private static readonly System.Collections.Concurrent.ConcurrentQueue<string> Said = [];
+
+    /// <param name="length">Most tokens of a text.</param>
+    public LlamaCpp(string file, int length = 128)
+    {
+        Said.Clear();
+        // float32 everywhere, so that what differs is the file's
+        var options = new ModelParams(file)
+        {
+            ContextSize = (uint)length,
+            GpuLayerCount = 0,
+            Threads = 2,
+            TypeK = GGMLType.GGML_TYPE_F32,
+            TypeV = GGMLType.GGML_TYPE_F32,
+            FlashAttention = false,
+        };
+        try
+        {
+            _weights = LLamaWeights.LoadFromFile(options);
+        }
+        catch (Exception e)
+        {
+            throw new InvalidOperationException($"llama.cpp does not open {file}: {string.Concat(Said)}", e);
+        }
+        _context = _weights.CreateContext(options);
+    }
+
+    /// <summary>The logits behind each token of a text; [N][V].</summary>
+    public float[][] Logits(int[] ids)
+    {
+        var batch = new LLamaBatch();
+        for (var i = 0; i < ids.Length; i++)
+            batch.Add(ids[i], i, LLamaSeqId.Zero, true);
+        _context.NativeHandle.MemoryClear();
+        Assert.Equal(DecodeResult.Ok, _context.NativeHandle.Decode(batch));
+        return [.. Enumerable.Range(0, ids.Length).Select(i => _context.NativeHandle.GetLogitsIth(i).ToArray())];
+    }
+
+    /// <summary>The likeliest tokens behind a text, one after the other.</summary>
+    public int[] Greedy(int[] ids, int count)
+    {
+        List<int> all = [.. ids];
+        for (var i = 0; i < count; i++)
+        {
+            var logits = Logits([.. all])[^1];
+            all.Add(Array.IndexOf(logits, logits.Max()));
+        }
+        return [.. all.Skip(ids.Length)];
+    }
+
+    /// <summary>Ids of a text, with what the file says stands around it.</summary>
+    public int[] Encode(string text) =>
+        [.. _weights.NativeHandle.Tokenize(text, true, true, System.Text.Encoding.UTF8).Select(token => (int)token)];
+
+    public string? Metadata(string key) => _weights.Metadata.GetValueOrDefault(key);
+
+    public void Dispose()
+    {
+        _context.Dispose();
+        _weights.Dispose();
+    }
+}
