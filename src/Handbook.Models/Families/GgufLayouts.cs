@@ -71,6 +71,25 @@ internal static class GgufLayouts
             Lacks = config => config.Positions == PositionKind.Alibi ? "scores that fall with the distance"
                 : config.ParallelResidual ? null : "attention and feed-forward behind one another",
         },
+        ["phi"] = new("phi2") { NeedsHead = true, Keys = _layerNorm, Lacks = config => config.QueryKeyNorm == QueryKeyNorm.None ? null
+            : "norms of queries and keys" },
+        ["gpt_neox"] = new("gptneox") { FusesQueryKeyValue = true, NeedsHead = true, Keys = _layerNorm },
+        ["bloom"] = new("bloom") { FusesQueryKeyValue = true },
+        ["gpt_bigcode"] = new("starcoder") { FusesQueryKeyValue = true, NeedsHead = true },
+        ["qwen2_moe"] = new("qwen2moe") { NeedsHead = true },
+        ["qwen3_moe"] = new("qwen3moe") { NeedsHead = true },
+        ["olmoe"] = new("olmoe") { NeedsHead = true, Lacks = config => config.KeyValueHeads == config.Heads ? null
+            : "fewer heads of keys than of queries" },
+        ["olmo3"] = new("olmo2") { NeedsHead = true, WindowPeriod = 4 },
+        ["smollm3"] = new("smollm3") { TurnsPairs = true, RopePeriod = 4 },
+        ["cohere2"] = new("cohere2") { HasNoHead = true, WindowPeriod = 4, RopePeriod = 4, Keys = _layerNorm },
+        ["glm4"] = new("glm4") { FusesGateUp = true, NeedsHead = true },
+        ["exaone4"] = new("exaone4") { NeedsHead = true, Lacks = config => config.SlidingWindows.Count == 0 ? null : "windows" },
+        ["ernie4_5"] = new("ernie4_5"),
+        ["hunyuan_v1_dense"] = new("hunyuan-dense"),
+        ["seed_oss"] = new("seed_oss"),
+        ["nemotron"] = new("nemotron") { NeedsHead = true, Keys = new() { Epsilon = "norm_eps" } },
+        ["granitemoe"] = new("granitemoe") { TurnsPairs = true, StatesAttentionScale = true },
     };
 
     /// <summary>The layout of a family; null where llama.cpp has none.</summary>

@@ -129,6 +129,8 @@ internal static class GgufHyperparameters
             ?? (layout.HasNoHead && !config.TiedHead ? "a head apart from the embedding" : null)
             ?? (Math.Abs(config.AttentionScale(0) / (layout.AttentionScale?.Invoke(config) ?? 1 / Math.Sqrt(config.HeadSize)) - 1) > 1e-6
                 && !layout.StatesAttentionScale ? "this factor on the scores of attention (query_pre_attn_scalar)" : null)
+            ?? (config.Experts is { DenseLayers.Count: > 0 } ? "layers without experts" : null)
+            ?? (config.RotarySize % 2 != 0 ? "an odd number of rotated dimensions" : null)
             ?? (config.RopeScaling is { Kind: RopeScalingKind.Dynamic or RopeScalingKind.NtkAware } scaling
                 ? $"rope_type {scaling.Kind.ToString().ToLowerInvariant()}" : null)
             ?? (config.RopeScaling is { Kind: RopeScalingKind.Yarn } yarn && (yarn.AttentionFactor is not null || yarn.MScale is not (null or 0)

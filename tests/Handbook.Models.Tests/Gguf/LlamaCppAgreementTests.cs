@@ -1,7 +1,11 @@
+using System.Text.Json.Nodes;
+using Handbook.Base;
+using Handbook.Models.Families;
 using Handbook.Models.Generation;
 using Handbook.Models.Gguf;
 using Handbook.Testing;
 using Handbook.Torch;
+using Handbook.Torch.Fused;
 
 namespace Handbook.Models.Tests.Gguf;
 
@@ -30,6 +34,83 @@ public sealed class LlamaCppAgreementTests
             Assert.Equal(new Generator(ours.Network).Generate([ids], new SamplingOptions { Temperature = 0, MaxNewTokens = 24 })[0].Tokens,
                 theirs.Greedy(ids, 24));
     }
+
+    private const string Yarn = "{ 'rope_parameters': { 'rope_theta': 10000.0, 'rope_type': 'yarn', 'factor': 4.0, "
+        + "'original_max_position_embeddings': 32 } }";
+
+    /// <summary>Models that have what llama.cpp does not compute, and what that is.</summary>
+    private static readonly Dictionary<string, string> _refused = new()
+    {
+        ["gemma2_s"] = "this factor on the scores of attention",
+        ["gpt_neox_serial"] = "an odd number of rotated dimensions",
+        ["nemotron"] = "an odd number of rotated dimensions",
+        ["smollm3"] = "rotation on these layers",
+        ["olmoe"] = "fewer heads of keys than of queries",
+        ["qwen2_moe"] = "layers without experts",
+        ["exaone4"] = "windows",
+    };
+
+    public static TheoryData<string> Folders() => [.. SharedFiles.Folders("golden", "models").Select(folder => Path.GetFileName(folder)!)
+        .Where(name => GgufLayouts.Of(TypeOf(name)) is not null)];
+
+    // 1e-3: float32 sums in another order; 5e-3: its GELU is a table in float16
+    [Theory(SkipTestWithoutData = true), MemberData(nameof(Folders))]
+    public void Every_family_has_the_same_logits_there(string model) => Compare(model, "{}", _refused.GetValueOrDefault(model));
+
+    [Theory] // what the published values have otherwise than llama.cpp
+    [InlineData("gemma2_s", "{ 'query_pre_attn_scalar': 12 }")]
+    [InlineData("gpt_neox_serial", "{ 'rotary_pct': 0.3, 'partial_rotary_factor': 0.3 }")]
+    [InlineData("nemotron", "{ 'rope_parameters': { 'rope_theta': 10000.0, 'partial_rotary_factor': 0.4, 'rope_type': 'default' } }")]
+    [InlineData("smollm3", "{ 'no_rope_layers': [1, 1, 1, 0] }")]
+    [InlineData("exaone4", "{ 'sliding_window': null, 'layer_types': null }")]
+    [InlineData("llama_gqa_untied", "{ 'rope_parameters': { 'rope_theta': 10000.0, 'rope_type': 'linear', 'factor': 2.5 } }")]
+    [InlineData("llama_gqa_untied", Yarn)]
+    [InlineData("qwen3_s", Yarn)]
+    public void What_llama_cpp_computes_of_a_family_agrees(string model, string changes) => Compare(model, changes, null);
+
+    private static void Compare(string model, string changes, string? refused)
+    {
+        var folder = SharedFiles.Need("golden", "models", model);
+        using var made = new TemporaryFolder();
+        var json = JsonNode.Parse(File.ReadAllBytes(Path.Combine(folder, "config.json")))!.AsObject();
+        foreach (var (key, value) in JsonNode.Parse(changes.Replace('\'', '"'))!.AsObject())
+            json[key] = value?.DeepClone();
+        File.WriteAllText(made["config.json"], json.ToJsonString());
+        File.Copy(Path.Combine(folder, "model.safetensors"), made["model.safetensors"]);
+        var config = PublishedConfig.Load(made.Path).Decoder;
+        File.WriteAllBytes(made["tokenizer.json"], ByteTokenizer(config.VocabularySize));
+        if (refused is not null)
+        {
+            var problem = Assert.Throws<InputException>(() => GgufExport.Write(made.Path, GgufPrecision.All[0], made["model.gguf"]));
+            Assert.Contains($"does not compute {refused}", problem.Message);
+            Assert.Empty(Directory.GetFiles(made.Path, "*.gguf*"));
+            return;
+        }
+        var notes = GgufExport.Write(made.Path, GgufPrecision.All[0], made["model.gguf"]).Notes;
+
+        using var theirs = new LlamaCpp(made["model.gguf"]);
+        using var ours = LanguageModel.Open(made.Path);
+        // where windows are not computed, texts as long as a window agree, and a note says so
+        var windowless = config.SlidingWindows.Any(window => window > 0) && GgufLayouts.Of(config.ModelType)!.WindowPeriod == 0;
+        Assert.Equal(windowless, notes.Any(note => note.Contains("has no windows")));
+        var length = windowless ? config.SlidingWindows.Max() : 24;
+        int[] ids = [.. Enumerable.Range(0, length).Select(i => (i * 37 + 11) % 120)];
+        var difference = Largest(Logits(ours, ids), theirs.Logits(ids));
+        Assert.True(difference < (config.Activation is Activation.Gelu or Activation.GeluTanh ? 5e-3 : 1e-3), $"{difference}");
+    }
+
+    private static string TypeOf(string model) => (string)JsonNode.Parse(
+        File.ReadAllBytes(SharedFiles.Need("golden", "models", model, "config.json")))!["model_type"]!;
+
+    /// <summary>A tokenizer of single bytes.</summary>
+    internal static byte[] ByteTokenizer(int size) => new Text.Tokenizers.Formats.TokenizerJson
+    {
+        PreTokenizer = Text.Tokenizers.Formats.TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: true),
+        Decoder = Text.Tokenizers.Formats.TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: true),
+        Model = Text.Tokenizers.Formats.TokenizerJson.Bpe(Text.Tokenizers.Formats.TokenizerJson.Vocabulary(
+            Enumerable.Range(0, size).Select(id => id < 256 ? $"{(char)Text.Tokenizers.PreTokenizers.ByteAlphabet.PointOf((byte)id)}"
+                : $"<{id}>")), []),
+    }.Write();
 
     internal static float[][] Logits(LanguageModel model, int[] ids) => Logits(model.Network, ids);
 
