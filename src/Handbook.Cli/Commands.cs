@@ -15,7 +15,7 @@ internal static class Commands
             root.Add(training);
         foreach (var command in (ReadOnlySpan<Command>)
         [
-            LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
+            LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ConvertCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
             ChatCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
             VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
             TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),

@@ -35,7 +35,9 @@ internal static class GgufVocabulary
         metadata.Add(Prefix + "token_type", [.. tokens.Select(token => (long)token.Kind)]);
         if (isBytes)
             metadata.Add(Prefix + "merges", [.. Merges(model).Select(merge => $"{merge.Left} {merge.Right}")]);
-        AddSpecial(metadata, tokenizer, prompts);
+        if (tokenizer.Pipeline.Added.Tokens.Count(token => token.LeftStrip || token.RightStrip) is > 0 and var strips)
+            notes.Add($"the tokenizer drops spaces beside {strips} of its added tokens, llama.cpp keeps them");
+        AddSpecial(metadata, tokenizer, prompts, notes);
         foreach (var (name, template) in tokenizer.ChatTemplates.OrderBy(pair => pair.Key != "default"))
             metadata.Add(name == "default" ? "tokenizer.chat_template" : $"tokenizer.chat_template.{name}", template);
         if (tokenizer.ChatTemplates.Keys.Where(name => name != "default").ToArray() is { Length: > 0 } others)
@@ -138,15 +140,18 @@ internal static class GgufVocabulary
         return scores;
     }
 
-    private static void AddSpecial(GgufMetadata metadata, Tokenizer tokenizer, PromptEncoder prompts)
+    private static void AddSpecial(GgufMetadata metadata, Tokenizer tokenizer, PromptEncoder prompts, List<string> notes)
     {
-        foreach (var (key, id) in new[] { ("bos", tokenizer.BosId), ("eos", tokenizer.EosId ?? prompts.StopIds.Cast<int?>().FirstOrDefault()),
-            ("unknown", tokenizer.UnkId), ("padding", tokenizer.PadId),
-            ("eot", prompts.TurnEnd is { } end && end != tokenizer.EosId ? end : null) })
-            metadata.Add($"{Prefix}{key}_token_id", id);
         var (before, after) = tokenizer.Pipeline.PostProcessor?.Frame ?? ([], []);
-        metadata.Add(Prefix + "add_bos_token", before is [var begin] && begin == tokenizer.BosId);
-        metadata.Add(Prefix + "add_eos_token", after is [var ending] && ending == tokenizer.EosId);
+        int? first = before is [var begin] ? begin : null, last = after is [var stop] ? stop : null;
+        var (bos, eos) = (first ?? tokenizer.BosId, last ?? tokenizer.EosId ?? prompts.StopIds.Cast<int?>().FirstOrDefault());
+        foreach (var (key, id) in new[] { ("bos", bos), ("eos", eos), ("unknown", tokenizer.UnkId), ("padding", tokenizer.PadId),
+            ("eot", prompts.TurnEnd is { } end && end != eos ? end : null) })
+            metadata.Add($"{Prefix}{key}_token_id", id);
+        metadata.Add(Prefix + "add_bos_token", first is not null);
+        metadata.Add(Prefix + "add_eos_token", last is not null);
+        if (before.Length > 1 || after.Length > 1)
+            notes.Add($"the tokenizer puts {before.Length} tokens before a text and {after.Length} behind it; llama.cpp puts at most one each");
     }
 
     private static JsonElement Part(JsonElement root, string name) => root.TryGetProperty(name, out var part) ? part : default;

@@ -8,7 +8,7 @@ namespace Handbook.Models.Tests.Gguf;
 internal sealed class LlamaCpp : IDisposable
 {
     private readonly LLamaWeights _weights;
-    private readonly LLamaContext _context;
+    private readonly LLamaContext? _context;
 
     static LlamaCpp() => NativeLibraryConfig.All.WithLogCallback((level, message) =>
     {
@@ -20,7 +20,8 @@ internal sealed class LlamaCpp : IDisposable
     private static readonly System.Collections.Concurrent.ConcurrentQueue<string> Said = [];
 
     /// <param name="length">Most tokens of a text.</param>
-    public LlamaCpp(string file, int length = 128)
+    /// <param name="vocabularyOnly">Read the tokenizer alone.</param>
+    public LlamaCpp(string file, int length = 128, bool vocabularyOnly = false)
     {
         Said.Clear();
         // float32 everywhere, so that what differs is the file's
@@ -32,6 +33,7 @@ internal sealed class LlamaCpp : IDisposable
             TypeK = GGMLType.GGML_TYPE_F32,
             TypeV = GGMLType.GGML_TYPE_F32,
             FlashAttention = false,
+            VocabOnly = vocabularyOnly,
         };
         try
         {
@@ -41,7 +43,7 @@ internal sealed class LlamaCpp : IDisposable
         {
             throw new InvalidOperationException($"llama.cpp does not open {file}: {string.Concat(Said)}", e);
         }
-        _context = _weights.CreateContext(options);
+        _context = vocabularyOnly ? null : _weights.CreateContext(options);
     }
 
     /// <summary>The logits behind each token of a text; [N][V].</summary>
@@ -50,9 +52,10 @@ internal sealed class LlamaCpp : IDisposable
         var batch = new LLamaBatch();
         for (var i = 0; i < ids.Length; i++)
             batch.Add(ids[i], i, LLamaSeqId.Zero, true);
-        _context.NativeHandle.MemoryClear();
-        Assert.Equal(DecodeResult.Ok, _context.NativeHandle.Decode(batch));
-        return [.. Enumerable.Range(0, ids.Length).Select(i => _context.NativeHandle.GetLogitsIth(i).ToArray())];
+        var context = _context!.NativeHandle;
+        context.MemoryClear();
+        Assert.Equal(DecodeResult.Ok, context.Decode(batch));
+        return [.. Enumerable.Range(0, ids.Length).Select(i => context.GetLogitsIth(i).ToArray())];
     }
 
     /// <summary>The likeliest tokens behind a text, one after the other.</summary>
@@ -75,7 +78,7 @@ internal sealed class LlamaCpp : IDisposable
 
     public void Dispose()
     {
-        _context.Dispose();
+        _context?.Dispose();
         _weights.Dispose();
     }
 }
