@@ -1,3 +1,4 @@
+using Handbook.Testing;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 
@@ -28,7 +29,7 @@ public sealed class AdaptedLinearTests
         var bare = Linear.Forward(x, weight).ToArray<float>();
 
         Assert.NotEqual(bare, Linear.Forward(x, adapted).ToArray<float>());
-        Assert.Equal(bare, Linear.Forward(x, adapted.With([])).ToArray<float>());
+        Lazily.Same(bare, Linear.Forward(x, adapted.With([])).ToArray<float>());
     }
 
     [Fact]
@@ -51,7 +52,7 @@ public sealed class AdaptedLinearTests
                 Magnitude = scaled ? magnitude : null }] }]);
             var all = Linear.Forward(x, adapted).ToArray<float>();
             for (var i = 0; i < 5; i++)
-                Assert.Equal(all[(i * 8)..(i * 8 + 8)], Linear.Forward(x.Narrow(0, i, 1), adapted).ToArray<float>());
+                Lazily.Same(all[(i * 8)..(i * 8 + 8)], Linear.Forward(x.Narrow(0, i, 1), adapted).ToArray<float>());
         }
     }
 

@@ -1,3 +1,4 @@
+using Handbook.Testing;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Reference;
@@ -12,8 +13,8 @@ public sealed class GroupedLinearTests
     /// more terms and rows than a block has.</summary>
     public static TheoryData<int, int, int, int, int> Shapes => new()
     {
-        { 1, 1, 1, 1, 1 }, { 1, 2, 5, 3, 7 }, { 7, 2, 4, 33, 50 }, { 40, 3, 9, 64, 97 }, { 130, 2, 3, 17, 48 }, { 9, 1, 2, 2100, 30 },
-        { 300, 2, 4, 51, 400 },
+        { 1, 1, 1, 1, 1 }, { 1, 2, 5, 3, 7 }, { 7, 2, 4, 5, 6 }, { 7, 2, 4, 33, 50 }, { 40, 3, 9, 64, 97 }, { 130, 2, 3, 17, 48 },
+        { 9, 1, 2, 2100, 30 }, { 300, 2, 4, 51, 400 },
     };
 
     [Theory, MemberData(nameof(Shapes))]
@@ -21,7 +22,7 @@ public sealed class GroupedLinearTests
     {
         var group = Group(Visits(tokens, perToken, experts), inputs, outputs, biased: outputs % 2 == 0);
         group.Check();
-        if (tokens < 8)
+        if (inputs * outputs < 100)
             group.CheckDifferences();
     }
 
@@ -47,12 +48,12 @@ public sealed class GroupedLinearTests
             var (y, dx) = (GroupedProduct.Linear(x, routing, operands, _ => null), GroupedProduct.Of(Numbers(9, 300, 130).To(rows),
                 routing, operands, 70));
             TorchRuntime.Threads = 3;
-            Assert.Equal(y.ToArray<double>(), GroupedProduct.Linear(x, routing, operands, _ => null).ToArray<double>());
-            Assert.Equal(dx.ToArray<double>(), GroupedProduct.Of(Numbers(9, 300, 130).To(rows), routing, operands, 70).ToArray<double>());
+            Lazily.Same(y.ToArray<double>(), GroupedProduct.Linear(x, routing, operands, _ => null).ToArray<double>());
+            Lazily.Same(dx.ToArray<double>(), GroupedProduct.Of(Numbers(9, 300, 130).To(rows), routing, operands, 70).ToArray<double>());
             for (var e = 0; e < 5; e++)
             {
                 var alone = GroupedProduct.Rows(x, routing, e);
-                Assert.Equal(GroupedProduct.Rows(y, routing, e).ToArray<double>(),
+                Lazily.Same(GroupedProduct.Rows(y, routing, e).ToArray<double>(),
                     GroupedProduct.Linear(alone, new([.. Enumerable.Repeat(0, routing.Count[e])], 1, 1), [w[e]], _ =>
                         null).ToArray<double>());
             }
@@ -105,7 +106,7 @@ public sealed class GroupedLinearTests
         var w = Enumerable.Range(0, 5).Select(e => Numbers(e + 2, 130, 70)).ToArray();
         var y = GroupedProduct.Linear(x, routing, [.. w.Select(weight => (WeightOperand)weight)], _ => null);
         for (var e = 0; e < 5; e++)
-            Assert.Equal(Product.Linear(GroupedProduct.Rows(x, routing, e), w[e], null).ToArray<double>(),
+            Lazily.Same(Product.Linear(GroupedProduct.Rows(x, routing, e), w[e], null).ToArray<double>(),
                 GroupedProduct.Rows(y, routing, e).ToArray<double>());
     }
 

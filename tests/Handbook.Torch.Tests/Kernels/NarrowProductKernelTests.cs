@@ -1,3 +1,4 @@
+using Handbook.Testing;
 using Handbook.Torch.Fused;
 using Handbook.Torch.Kernels;
 using Handbook.Torch.Reference;
@@ -90,6 +91,6 @@ public sealed class NarrowProductKernelTests
     {
         double[] exact = expected.ToArray<double>(), found = actual.Contiguous().ToArray<double>(), all = sizes.ToArray<double>();
         for (var i = 0; i < exact.Length; i++)
-            Assert.True(Math.Abs(exact[i] - found[i]) <= 2e-6 * (all[i] + Math.Abs(exact[i])), $"[{i}]: expected {exact[i]:R}, was {found[i]:R}");
+            Lazily.True(Math.Abs(exact[i] - found[i]) <= 2e-6 * (all[i] + Math.Abs(exact[i])), $"[{i}]: expected {exact[i]:R}, was {found[i]:R}");
     }
 }

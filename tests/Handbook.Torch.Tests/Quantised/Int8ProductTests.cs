@@ -1,3 +1,4 @@
+using Handbook.Testing;
 using Handbook.Torch.Quantised;
 
 namespace Handbook.Torch.Tests.Quantised;
@@ -37,7 +38,7 @@ public sealed class Int8ProductTests
             for (var i = 0; i < expected.Length; i++)
                 Assert.InRange(actual[i], expected[i] - 0.5f, expected[i] + 0.5f);
             // Inputs without outliers are rounded by row either way.
-            Assert.Equal(rounding.RowByRow(x.Narrow(0, 1, 1), null, DType.Float32).ToArray<float>(),
+            Lazily.Same(rounding.RowByRow(x.Narrow(0, 1, 1), null, DType.Float32).ToArray<float>(),
                 rounding.RowByRow(x, null, DType.Float32).Narrow(0, 1, 1).ToArray<float>());
         }
     }
