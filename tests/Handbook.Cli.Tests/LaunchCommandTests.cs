@@ -43,6 +43,7 @@ public sealed class LaunchCommandTests
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void Processes_that_share_the_tokens_of_a_row_log_what_one_logs()
     {
         using var folder = new TrainingFolder("max_steps: 4\nsave_steps: 2\nlr_scheduler_type: constant\neval_strategy: steps\neval_steps: 2\nneftune_noise_alpha: 5");

@@ -157,6 +157,7 @@ public sealed class MergeCommandTests(AdapterFolders folders) : IClassFixture<Ad
     [InlineData("dare-linear-svd", "1", "1", "--density", "0.9")]
     [InlineData("dare-ties", "1", "1", "--density", "0.9")]
     [InlineData("dare-ties-svd", "1", "1", "--density", "0.9")]
+    [Trait("speed", "slow")]
     public void Adapters_on_one_model_become_one(string method, string first, string second, params string[] more)
     {
         var merged = folders.New("merged");

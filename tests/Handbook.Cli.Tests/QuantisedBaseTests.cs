@@ -71,6 +71,7 @@ public sealed class QuantisedBaseTests(QuantisedBaseTests.Made made) : IClassFix
     [InlineData("head", "[q_proj,lm_head]", "false")]
     [InlineData("head-dora", "[q_proj,lm_head]", "true")]
     [InlineData("tables", "[q_proj,embed_tokens,lm_head]", "false")]
+    [Trait("speed", "slow")]
     public void An_adapter_in_bfloat16_trains_on_the_head_as_one_in_float32_does(string name, string targets, string dora)
     {
         double Loss(string type)

@@ -19,6 +19,7 @@ public sealed class QuantizeCommandTests : IDisposable
     [InlineData("nf4", true, 0.5)]
     [InlineData("fp4", false, 0.5)]
     [InlineData("int8", false, 0.2)]
+    [Trait("speed", "slow")]
     public void A_quantised_model_is_smaller_and_answers(string kind, bool isDouble, double worse)
     {
         var outcome = SmallModel.Succeed(_handbook.Run(["quantize", "model", "--to", kind, "-o", "small", "--text", "held.txt",

@@ -17,6 +17,7 @@ public sealed class RealDataTests
     };
 
     [Theory, MemberData(nameof(Sources))]
+    [Trait("speed", "slow")]
     public void The_held_out_loss_falls(string command, string source, string split, string columns)
     {
         var model = SharedFiles.Need("models", "tinystories-656k");

@@ -20,6 +20,7 @@ public sealed class RejectionSampleCommandTests
         """;
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_run_killed_while_it_samples_ends_as_if_it_had_not_been()
     {
         using var handbook = Folder();

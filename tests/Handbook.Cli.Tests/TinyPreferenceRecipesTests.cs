@@ -16,6 +16,7 @@ public sealed class TinyPreferenceRecipesTests(TinyPreferenceRecipesTests.Made m
     [InlineData("cpo", null, "nll_loss")]
     [InlineData("simpo", null, "rewards/margins")]
     [InlineData("reward", null, "accuracy")]
+    [Trait("speed", "slow")]
     public void A_tiny_recipe_trains(string name, double? first, string metric)
     {
         var path = Path.Combine(SharedFiles.Repository, "recipes", "tiny", $"{name}.yaml");

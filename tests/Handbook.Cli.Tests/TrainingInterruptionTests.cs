@@ -58,6 +58,7 @@ public sealed class TrainingInterruptionTests
     [Theory] // the saved tokenizer names a padding token, which stands in these texts and which the model's config does not name
     [InlineData("sft", "--pad_token=<|im_start|>")]
     [InlineData("reward", "--learning_rate=3e-3")]
+    [Trait("speed", "slow")]
     public void A_run_that_goes_on_learns_the_padding_token_as_it_did_before(string method, string key)
     {
         using var handbook = new HandbookProcess();

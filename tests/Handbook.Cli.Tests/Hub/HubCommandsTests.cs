@@ -154,6 +154,7 @@ public sealed class HubCommandsTests : IDisposable
     }
 
     [Fact]
+    [Trait("speed", "slow")]
     public void A_download_that_is_interrupted_goes_on_where_it_was()
     {
         var weights = Enumerable.Range(0, 3_000_000).Select(i => (byte)(i * 31 >> 4)).ToArray();
