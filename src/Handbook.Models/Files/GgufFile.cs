@@ -218,13 +218,11 @@ internal sealed unsafe class GgufFile : IDisposable
             GgufKind.Float32 => (double)BinaryPrimitives.ReadSingleLittleEndian(Take(4)),
             GgufKind.Bool => Take(1)[0] switch { 0 => false, 1 => true, var other => throw Broken($"{key} is {other}, neither 0 nor 1") },
             GgufKind.Text => Text(),
-            GgufKind.UInt64 => Fitting(U64()),
+            GgufKind.UInt64 => U64() is var number && number <= long.MaxValue ? (object)(long)number : number,
             GgufKind.Int64 => (long)U64(),
             GgufKind.Float64 => BinaryPrimitives.ReadDoubleLittleEndian(Take(8)),
             _ => throw Broken($"{key} has a value of kind {kind}"),
         };
-
-        private static object Fitting(ulong number) => number <= long.MaxValue ? (long)number : number;
 
         private GgufKind Kind(string key)
         {
