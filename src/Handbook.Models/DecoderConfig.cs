@@ -220,6 +220,14 @@ public sealed record DecoderConfig
     public int LongestText => Positions == PositionKind.Learned || RopeScaling is not { } scaling ? MaxPositions
         : (int)Math.Min(int.MaxValue, Math.Max(MaxPositions, (scaling.OriginalMaxPositions ?? MaxPositions) * scaling.Factor));
 
+    /// <summary>Tokens that a sequence can have at all: learned positions end, others go on without end.</summary>
+    internal int GreatestLength => Positions == PositionKind.Learned ? MaxPositions : int.MaxValue;
+
+    /// <summary>Most tokens of an answer: the last one is drawn, but never read.</summary>
+    /// <param name="prompt">Tokens before it.</param>
+    /// <param name="wished">Most that are wanted.</param>
+    internal int AnswerRoom(int prompt, int wished) => (int)Math.Min(wished, (long)GreatestLength - prompt + 1);
+
     /// <summary>Width of the queries, H·E.</summary>
     public int QuerySize => Heads * HeadSize;
 

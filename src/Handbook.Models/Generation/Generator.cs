@@ -1,7 +1,5 @@
 using System.Runtime.ExceptionServices;
 using Handbook.Base;
-using Handbook.Torch;
-using Handbook.Torch.Kernels;
 
 namespace Handbook.Models.Generation;
 
@@ -50,127 +48,35 @@ public sealed class Generator(Decoder model)
         for (var r = 0; r < requests.Count; r++)
             Check(r, requests[r].Tokens);
         using var prompts = new PromptCaches(model, _forward, requests, TokensAtOnce);
-        var rows = new List<SampleRow>();
+        using var batch = new RunningBatch(model, _forward, TokensAtOnce);
         var waiting = new Queue<(int Prompt, int Sample)>(requests.SelectMany((request, r) =>
             Enumerable.Range(0, request.Streams.Count).Select(s => (r, s))));
-        try
+        while (waiting.Count > 0 || batch.Count > 0)
         {
-            while (waiting.Count > 0 || rows.Count > 0)
+            cancel.ThrowIfCancellationRequested();
+            while (batch.Count < options.BatchSize && waiting.TryDequeue(out var next))
+                batch.Add(new SampleRow(prompts.Begin(next.Prompt), next.Sample, options,
+                    model.Config.AnswerRoom(requests[next.Prompt].Tokens.Length, options.MaxNewTokens),
+                    onToken is null ? null : drawn => onToken(next.Prompt, next.Sample, drawn.Token)));
+            batch.Step();
+            batch.Leave(row =>
             {
-                cancel.ThrowIfCancellationRequested();
-                while (rows.Count < options.BatchSize && waiting.TryDequeue(out var next))
-                    rows.Add(new SampleRow(prompts.Begin(next.Prompt), next.Sample, options,
-                        Room(requests[next.Prompt].Tokens.Length, options)));
-                Advance(rows, options, onToken);
-                for (var i = 0; i < rows.Count; i++)
-                    if (rows[i] is { Answer: { } answer } done)
-                    {
-                        answers[done.Prompt.Index][done.Sample] = answer;
-                        onDone?.Invoke(done.Prompt.Index, done.Sample, answer);
-                        done.Dispose();
-                    }
-                rows.RemoveAll(row => row.Answer is not null);
-            }
-        }
-        finally
-        {
-            foreach (var row in rows)
-                row.Dispose();
+                if (row.Failure is { } failure)
+                    ExceptionDispatchInfo.Throw(failure);
+                answers[row.Prompt.Index][row.Sample] = row.Answer!;
+                onDone?.Invoke(row.Prompt.Index, row.Sample, row.Answer!);
+            });
         }
         return answers;
     }
-
-    /// <summary>Gives every row its next token, or reads more of the prompts that rows wait for.</summary>
-    private void Advance(List<SampleRow> rows, SamplingOptions options, Func<int, int, int, bool>? onToken)
-    {
-        using var scope = TensorScope.Enter();
-        var (caches, parts, heard) = (new List<KeyValueCache>(), new List<ReadOnlyMemory<int>>(), new List<SampleRow>());
-        var room = TokensAtOnce;
-        foreach (var row in rows)
-            if (row.Cache is not null && room > 0)
-            {
-                caches.Add(row.Cache);
-                parts.Add(row.Next);
-                heard.Add(row);
-                room--;
-            }
-        var prompts = new List<PromptCache>();
-        foreach (var row in rows)
-            if (row.Cache is null && !row.Prompt.IsRead && room > 0 && !prompts.Contains(row.Prompt))
-            {
-                prompts.Add(row.Prompt);
-                caches.Add(row.Prompt.Cache);
-                parts.Add(row.Prompt.NextPart(room));
-                room -= parts[^1].Length;
-            }
-        Tensor? logits = null;
-        if (caches.Count > 0)
-        {
-            logits = _forward.Logits(caches, parts).To(DType.Float32);
-            for (var p = 0; p < prompts.Count; p++)
-                prompts[p].Read(Row(logits, heard.Count + p));
-        }
-        var drawing = heard.Count;
-        foreach (var row in rows)
-            if (row.Cache is null && row.Prompt.IsRead)
-            {
-                row.Start(model);
-                heard.Add(row);
-            }
-        Draw(heard, drawing, logits);
-        foreach (var row in heard)
-            row.Take(options, onToken);
-    }
-
-    private static ReadOnlySpan<float> Row(Tensor logits, int row)
-    {
-        var vocabulary = (int)logits.Size(1);
-        return logits.AsSpan<float>().Slice(row * vocabulary, vocabulary);
-    }
-
-    private static unsafe void Draw(List<SampleRow> rows, int fromLogits, Tensor? logits)
-    {
-        try
-        {
-            ThreadTeam.Run(rows.Count, new DrawBody
-            {
-                Rows = rows,
-                FromLogits = fromLogits,
-                Logits = logits is null ? null : logits.Pointer<float>(),
-                Vocabulary = logits is null ? 0 : (int)logits.Size(1),
-            });
-        }
-        catch (AggregateException failure) when (failure.InnerException is InputException problem)
-        {
-            ExceptionDispatchInfo.Throw(problem);
-        }
-    }
-
-    private unsafe struct DrawBody : IParallelBody
-    {
-        public List<SampleRow> Rows;
-        public int FromLogits;
-        public float* Logits;
-        public int Vocabulary;
-
-        public readonly void Invoke(int index) =>
-            Rows[index].Draw(index < FromLogits ? new ReadOnlySpan<float>(Logits + (long)index * Vocabulary, Vocabulary)
-                : Rows[index].Prompt.Logits);
-    }
-
-    /// <summary>Most tokens of an answer.</summary>
-    // the last token is drawn, but never read
-    private int Room(int prompt, SamplingOptions options) => (int)Math.Min(options.MaxNewTokens, (long)Limit - prompt + 1);
-
-    private int Limit => model.Config.Positions == PositionKind.Learned ? model.Config.MaxPositions : int.MaxValue;
 
     private void Check(int index, int[] prompt)
     {
         if (prompt.Length == 0)
             throw new InputException($"prompt {index + 1} has no token", fix: "write a prompt, or use a tokenizer with a begin token");
-        if (prompt.Length > Limit)
-            throw new InputException($"prompt {index + 1} has {prompt.Length} tokens, but the model has {Limit} learned positions",
-                fix: "shorten the prompt");
+        if (prompt.Length > model.Config.GreatestLength)
+            throw new InputException($"prompt {index + 1} has {prompt.Length} tokens, but the model has {model.Config.GreatestLength} "
+                + "learned positions", fix: "shorten the prompt");
         foreach (var token in prompt)
             if ((uint)token >= (uint)model.Config.VocabularySize)
                 throw new InputException($"prompt {index + 1} has the token id {token}, but the model's vocabulary "

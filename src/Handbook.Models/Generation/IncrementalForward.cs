@@ -100,9 +100,13 @@ internal sealed unsafe class IncrementalForward(Decoder model)
                         value.Slice(head * valueSize, valueSize).CopyTo(new Span<T>(values.At(cache.OwnLength + i, head), valueSize));
                     }
                 }
-                var at = cache.Prefix;
-                for (var depth = cache.Depth - 1; depth >= 0; depth--, at = at.Prefix)
-                    next[depth] = new(at!.Keys<T>(layer), at.Values<T>(layer), at.OwnLength);
+                var below = cache;
+                for (var depth = cache.Depth - 1; depth >= 0; depth--)
+                {
+                    var at = below.Prefix!;
+                    next[depth] = new(at.Keys<T>(layer), at.Values<T>(layer), below.Start - at.Start);
+                    below = at;
+                }
                 sequences[s] = new(keys, values, cache.OwnLength + count, step.First[s], count, next, cache.Depth);
                 next += cache.Depth;
             }

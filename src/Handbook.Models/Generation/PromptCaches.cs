@@ -30,7 +30,7 @@ internal sealed class PromptCaches : IDisposable
             start.Cache ??= Read(start.Tokens);
         return _prompts[index] ??= new PromptCache(index, _requests[index],
             new KeyValueCache(_model.Config, _model.Compute, _requests[index].Tokens.Length - (start?.Tokens.Length ?? 0), start?.Cache),
-            () =>
+            _ =>
         {
             if (start is not null && --start.Users == 0)
                 start.Cache!.Dispose();
@@ -85,42 +85,5 @@ internal sealed class PromptCaches : IDisposable
 
         /// <summary>Prompts that are not yet done with it.</summary>
         public int Users { get; set; }
-    }
-}
-
-/// <summary>One prompt while its answers are made.</summary>
-internal sealed class PromptCache(int index, SampleRequest request, KeyValueCache cache, Action onDone)
-{
-    private int _left = request.Streams.Count;
-
-    public int Index { get; } = index;
-
-    public SampleRequest Request { get; } = request;
-
-    public KeyValueCache Cache { get; } = cache;
-
-    public bool IsRead => Cache.Length == Request.Tokens.Length;
-
-    /// <summary>What the network says after the prompt; empty until it is read.</summary>
-    public float[] Logits { get; private set; } = [];
-
-    public ReadOnlyMemory<int> NextPart(int most) =>
-        Request.Tokens.AsMemory(Cache.Length, Math.Min(most, Request.Tokens.Length - Cache.Length));
-
-    /// <summary>Hears the logits behind a part; those behind the last part are kept for the answers' first tokens.</summary>
-    public void Read(ReadOnlySpan<float> logits)
-    {
-        if (IsRead)
-            Logits = logits.ToArray();
-    }
-
-    /// <summary>One answer less needs the prompt; behind the last one its memory is given back.</summary>
-    public void Release()
-    {
-        if (--_left > 0)
-            return;
-        Cache.Dispose();
-        Logits = [];
-        onDone();
     }
 }

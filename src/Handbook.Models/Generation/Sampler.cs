@@ -5,48 +5,88 @@ namespace Handbook.Models.Generation;
 
 /// <summary>Draws the next token of one answer.</summary>
 /// <remarks>
-/// Order: repetition penalty, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does
+/// Order: repetition penalty, presence and frequency penalty, biases, constraint, temperature, top-k, top-p, min-p, draw. The draws come from SplitMix64 over (seed, stream), so an answer does
 /// not depend on which others are in the batch. The vocabulary is never sorted: <see cref="DrawScratch.Select"/>.
 /// </remarks>
-internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt)
+internal sealed class Sampler(SamplingOptions options, long stream, IEnumerable<int> prompt, ITokenConstraint? constraint = null)
 {
+    /// <summary>So small a logit is never drawn, and still a number.</summary>
+    internal const float Never = -1e30f;
+
     [ThreadStatic] private static DrawScratch? s_scratch;
 
     private readonly HashSet<int> _seen = options.RepetitionPenalty == 1 ? [] : [.. prompt];
+    private readonly Dictionary<int, int> _said = [];
+    private readonly bool _plain = options.RepetitionPenalty == 1 && options is { PresencePenalty: 0, FrequencyPenalty: 0, LogitBias.Count: 0 }
+        && constraint is null;
     private SplitMix _random = new(SplitMix.Mix(SplitMix.Mix((ulong)options.Seed) ^ (ulong)stream));
 
     /// <param name="logits">[V].</param>
-    /// <returns>The token, and its log-probability under the logits as they are.</returns>
-    public (int Token, double LogProb) Next(ReadOnlySpan<float> logits)
+    public DrawnToken Next(ReadOnlySpan<float> logits)
     {
         var scratch = s_scratch ??= new();
         scratch.Fit(logits.Length);
         var max = DrawKernel.Max(logits);
-        var plain = options.RepetitionPenalty == 1;
-        var drawn = plain ? logits : Penalised(logits, scratch.Penalised.AsSpan(0, logits.Length));
-        var peak = plain ? max : DrawKernel.Max(drawn);
+        var drawn = _plain ? logits : Changed(logits, scratch.Penalised.AsSpan(0, logits.Length));
+        var peak = _plain ? max : DrawKernel.Max(drawn);
         var (token, total) = options.Temperature == 0
             ? (drawn.IndexOf(peak), double.NaN)
             : Draw(drawn, peak, scratch);
-        if (!plain || options.Temperature != 1)
+        if (!_plain || options.Temperature != 1)
             total = DrawKernel.SumOfExponentials(logits, max);
         if (double.IsNaN(total))
             throw new InputException("the model's logits are not numbers",
                 why: "weights that are not finite, or a token outside the training",
                 fix: "check the model with another prompt, or train with a lower learning_rate");
-        if (!plain)
-            _seen.Add(token);
-        return (token, logits[token] - max - Math.Log(total));
+        if (!_plain)
+            Said(token);
+        return new(token, logits[token] - max - Math.Log(total), options.TopLogProbs == 0 ? []
+            : Likeliest(logits, options.TopLogProbs, max, Math.Log(total)));
     }
 
-    private ReadOnlySpan<float> Penalised(ReadOnlySpan<float> logits, Span<float> copy)
+    private void Said(int token)
+    {
+        _seen.Add(token);
+        _said[token] = _said.GetValueOrDefault(token) + 1;
+        constraint?.Take(token);
+    }
+
+    private Span<float> Changed(ReadOnlySpan<float> logits, Span<float> copy)
     {
         logits.CopyTo(copy);
-        var penalty = (float)options.RepetitionPenalty;
-        foreach (var token in _seen)
+        if (options.RepetitionPenalty != 1)
+        {
+            var penalty = (float)options.RepetitionPenalty;
+            foreach (var token in _seen)
+                if (token < copy.Length)
+                    copy[token] = copy[token] > 0 ? copy[token] / penalty : copy[token] * penalty;
+        }
+        if (options.PresencePenalty != 0 || options.FrequencyPenalty != 0)
+            foreach (var (token, count) in _said)
+                copy[token] -= (float)(options.PresencePenalty + count * options.FrequencyPenalty);
+        foreach (var (token, bias) in options.LogitBias)
             if (token < copy.Length)
-                copy[token] = copy[token] > 0 ? copy[token] / penalty : copy[token] * penalty;
+                copy[token] += (float)bias;
+        constraint?.Mask(copy);
         return copy;
+    }
+
+    /// <summary>The likeliest tokens, likeliest first; of equal ones the first.</summary>
+    private static TokenScore[] Likeliest(ReadOnlySpan<float> logits, int count, float max, double logTotal)
+    {
+        var best = new List<(float Logit, int Token)>(count + 1);
+        for (var token = 0; token < logits.Length; token++)
+        {
+            if (best.Count == count && logits[token] <= best[^1].Logit)
+                continue;
+            var at = best.Count;
+            while (at > 0 && best[at - 1].Logit < logits[token])
+                at--;
+            best.Insert(at, (logits[token], token));
+            if (best.Count > count)
+                best.RemoveAt(count);
+        }
+        return [.. best.Select(one => new TokenScore(one.Token, one.Logit - max - logTotal))];
     }
 
     private (int Token, double Total) Draw(ReadOnlySpan<float> logits, float max, DrawScratch scratch)

@@ -25,6 +25,18 @@ public sealed record SamplingOptions
     /// al. 2019, arXiv:1909.05858.</summary>
     public double RepetitionPenalty { get; init; } = 1;
 
+    /// <summary>Subtracted from the logits of tokens that the answer has said already.</summary>
+    public double PresencePenalty { get; init; }
+
+    /// <summary>Subtracted from the logit of a token for each time that the answer has said it.</summary>
+    public double FrequencyPenalty { get; init; }
+
+    /// <summary>Added to the logits of single tokens.</summary>
+    public IReadOnlyDictionary<int, double> LogitBias { get; init; } = System.Collections.Immutable.ImmutableDictionary<int, double>.Empty;
+
+    /// <summary>How many of the likeliest tokens of each place are told with it.</summary>
+    public int TopLogProbs { get; init; }
+
     /// <summary>Seed of the draws; each row has its own numbers, whatever the batch.</summary>
     public long Seed { get; init; } = 42;
 
@@ -63,6 +75,10 @@ public sealed record SamplingOptions
         if (!(RepetitionPenalty > 0) || !double.IsFinite(RepetitionPenalty))
             throw new InputException($"repetition-penalty is {RepetitionPenalty}, but must be greater than 0",
                 fix: "use 1 for none, 1.1 for a little");
+        if (!double.IsFinite(PresencePenalty) || !double.IsFinite(FrequencyPenalty) || LogitBias.Values.Any(bias => !double.IsFinite(bias)))
+            throw new InputException("a penalty or a bias is not a finite number", fix: "use 0 for none, or a number from -2 to 2");
+        if (TopLogProbs < 0)
+            throw new InputException($"top-logprobs is {TopLogProbs}, but must be 0 (none) or greater", fix: "use 5, or 0");
         if (BatchSize < 1)
             throw new InputException($"batch-size is {BatchSize}, but must be at least 1", fix: "use 16");
     }

@@ -114,7 +114,7 @@ public sealed class SamplerTests
         Assert.StartsWith(message, Assert.Throws<InputException>(options.Validate).What);
     }
 
-    private static (int Token, double LogProb) Draw(SamplingOptions options, float[] logits, params int[] prompt) =>
+    private static DrawnToken Draw(SamplingOptions options, float[] logits, params int[] prompt) =>
         new Sampler(options, 0, prompt).Next((float[])logits.Clone());
 
     // 4,000 draws with fixed seeds: four standard deviations of a share are at most 4·√(0.25/4000) = 0.032.

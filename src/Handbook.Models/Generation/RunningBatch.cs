@@ -1,0 +1,111 @@
+using Handbook.Torch;
+using Handbook.Torch.Kernels;
+
+namespace Handbook.Models.Generation;
+
+/// <summary>The answers that are made at the same time: every step gives each its next token. Rows join and leave between steps.</summary>
+/// <remarks>What a row is given depends on its prompt and its options alone, to the last bit, whatever rows are beside it and however the
+/// prompts are cut.</remarks>
+/// <param name="forward">The network over new tokens.</param>
+/// <param name="tokensAtOnce">New tokens that go through the network together: long prompts are read in parts.</param>
+internal sealed class RunningBatch(Decoder model, IncrementalForward forward, int tokensAtOnce) : IDisposable
+{
+    private readonly List<SampleRow> _rows = [];
+
+    /// <summary>Rows that are worked on.</summary>
+    public int Count => _rows.Count;
+
+    /// <summary>The rows, in the order in which they came.</summary>
+    public IReadOnlyList<SampleRow> Rows => _rows;
+
+    /// <summary>One more row; it is the batch's to free.</summary>
+    public void Add(SampleRow row) => _rows.Add(row);
+
+    /// <summary>Gives every row its next token, or reads more of the prompts that rows wait for.</summary>
+    public void Step()
+    {
+        using var scope = TensorScope.Enter();
+        var (caches, parts, heard) = (new List<KeyValueCache>(), new List<ReadOnlyMemory<int>>(), new List<SampleRow>());
+        var room = tokensAtOnce;
+        foreach (var row in _rows)
+            if (row.Cache is not null && room > 0)
+            {
+                caches.Add(row.Cache);
+                parts.Add(row.Next);
+                heard.Add(row);
+                room--;
+            }
+        var prompts = new List<PromptCache>();
+        foreach (var row in _rows)
+            if (row.Cache is null && !row.Prompt.IsRead && room > 0 && !prompts.Contains(row.Prompt))
+            {
+                prompts.Add(row.Prompt);
+                caches.Add(row.Prompt.Cache);
+                parts.Add(row.Prompt.NextPart(room));
+                room -= parts[^1].Length;
+            }
+        Tensor? logits = null;
+        if (caches.Count > 0)
+        {
+            logits = forward.Logits(caches, parts).To(DType.Float32);
+            for (var p = 0; p < prompts.Count; p++)
+                prompts[p].Read(Row(logits, heard.Count + p));
+        }
+        var drawing = heard.Count;
+        foreach (var row in _rows)
+            if (row.Cache is null && row.Prompt.IsRead)
+            {
+                row.Start(model);
+                heard.Add(row);
+            }
+        Draw(heard, drawing, logits);
+        foreach (var row in heard)
+            row.Take();
+    }
+
+    /// <summary>Hands out the rows that are done, in their order, and frees them.</summary>
+    public void Leave(Action<SampleRow> onDone)
+    {
+        foreach (var row in _rows)
+            if (row.IsDone)
+            {
+                onDone(row);
+                row.Dispose();
+            }
+        _rows.RemoveAll(row => row.IsDone);
+    }
+
+    private static ReadOnlySpan<float> Row(Tensor logits, int row)
+    {
+        var vocabulary = (int)logits.Size(1);
+        return logits.AsSpan<float>().Slice(row * vocabulary, vocabulary);
+    }
+
+    private static unsafe void Draw(List<SampleRow> rows, int fromLogits, Tensor? logits) => ThreadTeam.Run(rows.Count, new DrawBody
+    {
+        Rows = rows,
+        FromLogits = fromLogits,
+        Logits = logits is null ? null : logits.Pointer<float>(),
+        Vocabulary = logits is null ? 0 : (int)logits.Size(1),
+    });
+
+    private unsafe struct DrawBody : IParallelBody
+    {
+        public List<SampleRow> Rows;
+        public int FromLogits;
+        public float* Logits;
+        public int Vocabulary;
+
+        public readonly void Invoke(int index) =>
+            Rows[index].Draw(index < FromLogits ? new ReadOnlySpan<float>(Logits + (long)index * Vocabulary, Vocabulary)
+                : Rows[index].Prompt.Logits);
+    }
+
+    /// <summary>Frees the rows that are left.</summary>
+    public void Dispose()
+    {
+        foreach (var row in _rows)
+            row.Dispose();
+        _rows.Clear();
+    }
+}
