@@ -144,9 +144,12 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
 
     /// <summary>The adapters laid out over the model's parameters, frozen.</summary>
     /// <exception cref="InputException">An adapter does not belong to the model.</exception>
-    public IReadOnlyList<AdapterLayout> Layouts(IStoredWeights weights) => [.. Adapters.Select((folder, i) => AdapterLayout.Of($"below{i}",
+    public IReadOnlyList<AdapterLayout> Layouts(IStoredWeights weights) =>
+        [.. Adapters.Select((folder, i) => Layout($"below{i}", folder, weights))];
+
+    private static AdapterLayout Layout(string name, string folder, IStoredWeights weights) => AdapterLayout.Of(name,
         AdapterConfigFile.Read(folder) with { Dropout = 0 }, weights.Family, weights.Config, weights.Parameters, new AdapterFolder(folder),
-        Path.Combine(folder, AdapterConfigFile.Name), trained: false))];
+        Path.Combine(folder, AdapterConfigFile.Name), trained: false);
 
     /// <summary>Where the tokenizer of a model's or an adapter's folder lies: with the uppermost that has one.</summary>
     /// <param name="place">A folder or a file.</param>
@@ -181,24 +184,29 @@ internal sealed record ModelSource(string Name, string Folder, ValueList<string>
     /// <summary>The network as it stands, frozen, with its adapters.</summary>
     /// <inheritdoc cref="Plan"/>
     /// <param name="load">Loads what is planned, such as with codes from a cache; null makes them anew.</param>
+    /// <param name="beside">Adapters that stand beside one another, by their names: each is active in a network of its own
+    /// (<see cref="Decoder.With"/>), over this one's; null for none.</param>
     public Decoder Load(PublishedConfig config, DType compute, bool roundsInputs = false, Func<ModelWeights, ParameterPlan,
-        Decoder>? load = null)
+        Decoder>? load = null, IReadOnlyList<(string Name, string Folder)>? beside = null)
     {
         using var weights = Open(config);
-        return (load ?? Decoder.Load)(weights, Plan(weights, compute, roundsInputs));
+        return (load ?? Decoder.Load)(weights, Plan(weights, compute, roundsInputs, beside));
     }
 
     /// <summary>How the network is kept as it stands, frozen, with its adapters: its weights in the codes that the uppermost adapter was
     /// trained over, unless <see cref="IsOverOriginal"/>. <see cref="Notes"/> say of it what a user should know.</summary>
     /// <param name="compute">Element type of products.</param>
     /// <param name="roundsInputs">See <see cref="WeightQuantisation.RoundsInputs"/>.</param>
-    public ParameterPlan Plan(ModelWeights weights, DType compute, bool roundsInputs = false)
+    public ParameterPlan Plan(ModelWeights weights, DType compute, bool roundsInputs = false,
+        IReadOnlyList<(string Name, string Folder)>? beside = null)
     {
         var quantisation = !IsOverOriginal && Recorded is { } codes
             ? new WeightQuantisation(codes, compute == DType.BFloat16 ? DType.BFloat16 : DType.Float32) : null;
-        var plan = ParameterPlan.Frozen(weights, compute, quantisation, roundsInputs).With(Layouts(weights));
+        var plan = ParameterPlan.Frozen(weights, compute, quantisation, roundsInputs).With([.. Layouts(weights),
+            .. (beside ?? []).Select(adapter => Layout(adapter.Name, adapter.Folder, weights) with { IsReference = true })]);
         Notes = [.. Notes, .. weights.LeftOut, .. weights.QuantisedNote is { } note ? (string[])[note] : [],
-            .. AdapterChain.NotesOfOtherForm(Adapters, AdapterChain.KeptAs(plan))];
+            .. AdapterChain.NotesOfOtherForm([.. Adapters, .. (beside ?? []).Select(adapter => adapter.Folder)],
+                AdapterChain.KeptAs(plan))];
         return plan;
     }
 
