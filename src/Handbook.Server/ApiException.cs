@@ -42,7 +42,6 @@ internal sealed class ApiException(int status, string message, string type = Api
         EngineStoppedException => new(503, "the server is shutting down", "server_error", code: "shutting_down"),
         TemplateException refused => new(400, $"the chat template refuses the messages: {refused.Message}", Invalid, "messages"),
         InputException problem => new(400, problem.Message),
-        BadHttpRequestException { StatusCode: 413 } => new(413, "the request is too large; see --max-body", Invalid, code: "request_too_large"),
         BadHttpRequestException bad => new(bad.StatusCode, bad.Message),
         _ => new(500, $"internal error: {failure.GetType().Name}", "server_error"),
     };

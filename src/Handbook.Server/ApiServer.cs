@@ -17,6 +17,8 @@ namespace Handbook.Server;
 /// <summary>The models over HTTP, in the form of OpenAI's interface.</summary>
 internal sealed class ApiServer : IAsyncDisposable
 {
+    private const int Beyond = 1_000_000;
+
     private readonly WebApplication _app;
     private readonly ServedModels _models;
     private readonly ServerOptions _options;
@@ -35,7 +37,8 @@ internal sealed class ApiServer : IAsyncDisposable
         builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
         {
             kestrel.AddServerHeader = false;
-            kestrel.Limits.MaxRequestBodySize = options.MaxBody;
+            // The bound is ours, with an answer; what goes on beyond it all the same is cut off.
+            kestrel.Limits.MaxRequestBodySize = options.MaxBody + Beyond;
             kestrel.Limits.RequestHeadersTimeout = options.HeadTimeout;
             kestrel.Limits.MinRequestBodyDataRate = new(options.SlowestSender, options.SenderPatience);
             kestrel.Limits.MaxConcurrentConnections = options.MaxConnections;
@@ -211,12 +214,20 @@ internal sealed class ApiServer : IAsyncDisposable
         if (request.ContentType?.Split(';')[0].Trim().Equals("application/json", StringComparison.OrdinalIgnoreCase) != true)
             throw new ApiException(415, "the request must have the header `Content-Type: application/json`", code: "unsupported_media_type");
         if (request.ContentLength > _options.MaxBody)
-            throw new ApiException(413, $"the request has {Size.Of(request.ContentLength.Value)}, but may have {Size.Of(_options.MaxBody)} (--max-body)",
-                code: "request_too_large");
+            throw TooLarge();
         using var bytes = new MemoryStream();
-        await request.Body.CopyToAsync(bytes, cancel);
+        var part = new byte[16384];
+        while (await request.Body.ReadAsync(part, cancel) is > 0 and var count)
+        {
+            if (bytes.Length + count > _options.MaxBody)
+                throw TooLarge();
+            bytes.Write(part, 0, count);
+        }
         return RequestBody.Parse(bytes.GetBuffer().AsMemory(0, (int)bytes.Length));
     }
+
+    private ApiException TooLarge() =>
+        new(413, $"the request is larger than {Size.Of(_options.MaxBody)} (--max-body)", code: "request_too_large");
 
     /// <summary>A page of somebody else's may give its own name this machine's address: without a key, only this machine's names count.</summary>
     private void RequireHost(HttpRequest request)

@@ -30,6 +30,11 @@ internal sealed class RequestBody
             using var document = JsonDocument.Parse(bytes, new() { MaxDepth = MaxDepth, AllowDuplicateProperties = false });
             json = document.RootElement.Clone();
         }
+        catch (InvalidOperationException)
+        {
+            throw new ApiException(400, "a key of the request has half of a surrogate pair (\\ud800 to \\udfff), which is no character",
+                code: "invalid_json");
+        }
         catch (JsonException mistake)
         {
             throw new ApiException(400, $"the request is not JSON: {mistake.Message}", code: "invalid_json");
