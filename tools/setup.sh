@@ -13,6 +13,10 @@ if [ -z "$sdk" ]; then
         $'\n'"       (installs into ~/.dotnet, where this script finds it; other ways: https://dot.net/download)"
 fi
 
+dotnet --list-runtimes | grep '^Microsoft.AspNetCore.App 10\.' >/dev/null ||
+    die "The ASP.NET Core 10 runtime is missing; \`handbook serve\` needs it. Microsoft's SDK brings it." \
+        $'\n'"  fix: apt-get install aspnetcore-runtime-10.0, or install the SDK with the script above"
+
 # True where a libtorch to compile against is given: LIBTORCH, a Python installation with torch, or Debian's own.
 has_libtorch() {
     [ -n "${LIBTORCH:-}" ] && return

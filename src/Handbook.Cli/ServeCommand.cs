@@ -165,9 +165,16 @@ internal static class ServeCommand
         : throw new InputException($"--adapter is {word}, but must be NAME=FOLDER", why: "clients ask for an adapter by its name",
             fix: $"for example --adapter {(word.Length > 0 ? Path.GetFileName(word.TrimEnd('/')) : "french")}={(word.Length > 0 ? word : "runs/french-lora")}");
 
-    private static int AtLeastOne(ParseResult args, Option<int> option) => args.GetValue(option) is var value and >= 1 ? value
-        : throw new InputException($"{option.Name} is {value}, but must be at least 1", fix: "leave it out");
+    private static int AtLeastOne(ParseResult args, Option<int> option)
+    {
+        var value = args.GetValue(option);
+        return value >= 1 ? value : throw new InputException($"{option.Name} is {value}, but must be at least 1", fix: "leave it out");
+    }
 
-    private static TimeSpan Seconds(ParseResult args, Option<double> option) => args.GetValue(option) is var value and > 0 and < 1e6
-        ? TimeSpan.FromSeconds(value) : throw new InputException($"{option.Name} is {value}, but must be greater than 0", fix: "leave it out");
+    private static TimeSpan Seconds(ParseResult args, Option<double> option)
+    {
+        var value = args.GetValue(option);
+        return value is > 0 and < 1e6 ? TimeSpan.FromSeconds(value)
+            : throw new InputException($"{option.Name} is {value}, but must be greater than 0", fix: "leave it out");
+    }
 }

@@ -36,7 +36,7 @@ public sealed class GuideRunTests : IDisposable
     private static readonly string[] s_elsewhere =
     [
         "README.md", "docs/guide/adapters.md", "docs/guide/bring-your-model.md", "docs/guide/coming-from-python.md", "docs/guide/hub.md",
-        "docs/guide/many-processes.md", "docs/guide/runs.md", "docs/scale.md",
+        "docs/guide/many-processes.md", "docs/guide/runs.md", "docs/guide/serving.md", "docs/scale.md",
     ];
 
     private readonly HandbookProcess _handbook = new();
