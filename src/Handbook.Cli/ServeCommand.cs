@@ -92,7 +92,7 @@ internal static class ServeCommand
     private static async Task<int> Run(ParseResult args, Words words, CancellationToken cancel)
     {
         var options = Options(args, words);
-        var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model)));
+        var source = Models.ModelSource.Find(HubWords.Model(args.GetRequiredValue(words.Model), cancel));
         var adapters = (args.GetValue(words.Adapters) ?? []).Select(Adapter).ToArray();
         using var models = ServedModels.Open(source, args.GetValue(words.Name), adapters,
             args.GetValue(words.DType) == "bfloat16" ? Torch.DType.BFloat16 : Torch.DType.Float32, args.GetValue(words.Context), new EngineOptions
@@ -143,6 +143,7 @@ internal static class ServeCommand
             DefaultAnswer = AtLeastOne(args, words.Answer),
             Timeout = Seconds(args, words.Timeout),
             Grace = Seconds(args, words.Grace),
+            Say = Console.Error.WriteLine,
             Pooling = args.GetValue(words.Pooling) == "last" ? Pooling.Last : Pooling.Mean,
         };
     }

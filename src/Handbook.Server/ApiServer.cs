@@ -24,9 +24,9 @@ internal sealed class ApiServer : IAsyncDisposable
     private readonly ServerOptions _options;
     private readonly ApiKey? _key;
     private readonly ServerMetrics _metrics = new();
-    private readonly ChatEndpoint _chat;
-    private readonly CompletionEndpoint _completions;
-    private readonly EmbeddingEndpoint _embeddings;
+    private readonly ServedChats _chat;
+    private readonly ServedCompletions _completions;
+    private readonly ServedEmbeddings _embeddings;
 
     private ApiServer(ServedModels models, ServerOptions options)
     {
@@ -149,7 +149,7 @@ internal sealed class ApiServer : IAsyncDisposable
         {
             var error = ApiException.Of(failure, timer.IsCancellationRequested);
             if (error.Status == 500)
-                Console.Error.WriteLine($"internal error: {failure}");
+                _options.Say?.Invoke($"internal error: {failure}");
             if (response.HasStarted)
                 context.Abort();
             else

@@ -22,7 +22,7 @@ internal static class ChatMessages
             Message(message, $"messages[{i}]"))]));
     }
 
-    private static JsonNode Message(JsonElement message, string path)
+    private static JsonObject Message(JsonElement message, string path)
     {
         if (message.ValueKind != JsonValueKind.Object)
             throw ApiException.Bad(path, $"{path} is {RequestBody.Shown(message)}, but must be an object with role and content");

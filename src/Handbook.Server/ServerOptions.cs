@@ -43,6 +43,9 @@ internal sealed record ServerOptions
     /// <summary>How long running answers may go on when the server is told to end.</summary>
     public TimeSpan Grace { get; init; } = TimeSpan.FromSeconds(30);
 
+    /// <summary>Hears of failures that are the server's own; null for nobody.</summary>
+    public Action<string>? Say { get; init; }
+
     /// <summary>How the hidden states of a text become its embedding.</summary>
     public Pooling Pooling { get; init; }
 }

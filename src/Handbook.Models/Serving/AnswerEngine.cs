@@ -16,15 +16,15 @@ internal sealed class AnswerEngine : IDisposable
     private readonly EngineOptions _options;
     private readonly Thread _thread;
     private readonly object _gate = new();
-    private readonly Queue<AnswerRequest> _arrived = new();
+    private readonly Queue<EngineRequest> _arrived = new();
     private readonly Queue<Action> _work = new();
     private readonly CacheMemory _memory = new();
     private readonly KeptPrefixes _kept = new();
 
     // The thread's own.
-    private readonly LinkedList<AnswerRequest> _waiting = [];
+    private readonly LinkedList<EngineRequest> _waiting = [];
     private readonly Dictionary<Decoder, RunningBatch> _batches = [];
-    private readonly Dictionary<SampleRow, AnswerRequest> _running = [];
+    private readonly Dictionary<SampleRow, EngineRequest> _running = [];
     private int _waits;                     // in _arrived or _waiting; below the gate
     private double _seconds = 1;            // that a request takes once it is begun, of late; below the gate
     private bool _isStopping;
@@ -44,7 +44,7 @@ internal sealed class AnswerEngine : IDisposable
     /// memory than there is.</exception>
     /// <exception cref="EngineBusyException">Too many wait.</exception>
     /// <exception cref="EngineStoppedException">It is shutting down.</exception>
-    public void Submit(AnswerRequest request)
+    public void Submit(EngineRequest request)
     {
         request.Sampling.Validate();
         Check(request);
@@ -89,7 +89,7 @@ internal sealed class AnswerEngine : IDisposable
     }
 
     /// <summary>Bytes that a request needs at most while its first answer is made, and for each further one at the same time.</summary>
-    internal static (long First, long More) Need(AnswerRequest request)
+    internal static (long First, long More) Need(EngineRequest request)
     {
         var (config, prompt) = (request.Model.Config, request.Tokens.Length);
         var room = config.AnswerRoom(prompt, request.Sampling.MaxNewTokens);
@@ -98,7 +98,7 @@ internal sealed class AnswerEngine : IDisposable
         return (Math.Max(prompt, 16) * token + answer, answer);
     }
 
-    private void Check(AnswerRequest request)
+    private void Check(EngineRequest request)
     {
         var config = request.Model.Config;
         if (request.Tokens.Length == 0)
@@ -161,7 +161,7 @@ internal sealed class AnswerEngine : IDisposable
     }
 
     /// <summary>Begins no more of a request's answers; where none is running it is over.</summary>
-    private void Drop(AnswerRequest request)
+    private void Drop(EngineRequest request)
     {
         Forget(request);
         request.Curtail();
@@ -170,7 +170,7 @@ internal sealed class AnswerEngine : IDisposable
     }
 
     /// <summary>Begins one more answer of a request, unless it has to wait for memory or for a prompt that is being read.</summary>
-    private bool TryBegin(AnswerRequest request)
+    private bool TryBegin(EngineRequest request)
     {
         if (request.Prompt is null && !TryRead(request))
             return false;
@@ -190,7 +190,7 @@ internal sealed class AnswerEngine : IDisposable
         return true;
     }
 
-    private bool TryRead(AnswerRequest request)
+    private bool TryRead(EngineRequest request)
     {
         var known = _kept.Find(request.Model, request.Tokens);
         foreach (var (row, other) in _running)
@@ -274,7 +274,7 @@ internal sealed class AnswerEngine : IDisposable
     });
 
     /// <summary>A request waits no more.</summary>
-    private void Forget(AnswerRequest request)
+    private void Forget(EngineRequest request)
     {
         if (!_waiting.Remove(request))
             return;

@@ -180,7 +180,7 @@ public sealed class AnswerEngineTests
         return waiting.Done;
     }
 
-    private static AnswerRequest Request(Decoder model, int[] prompt, SamplingOptions sampling, int count) =>
+    private static EngineRequest Request(Decoder model, int[] prompt, SamplingOptions sampling, int count) =>
         new Waiting(count).Request(model, prompt, sampling, default);
 
     /// <summary>The answers of one request.</summary>
@@ -192,7 +192,7 @@ public sealed class AnswerEngineTests
 
         public Task<Answer[]> Done => _done.Task;
 
-        public AnswerRequest Request(Decoder model, int[] prompt, SamplingOptions sampling, CancellationToken cancel, Action? first = null,
+        public EngineRequest Request(Decoder model, int[] prompt, SamplingOptions sampling, CancellationToken cancel, Action? first = null,
             Action<DrawnToken>? drawn = null) => new()
             {
                 Model = model,

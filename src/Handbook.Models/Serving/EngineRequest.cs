@@ -5,7 +5,7 @@ namespace Handbook.Models.Serving;
 
 /// <summary>What one client asks of an <see cref="AnswerEngine"/>: a prompt, and one or more answers to it.</summary>
 /// <remarks>Everything that it hears comes on the engine's thread, which all clients wait for: what is told is put aside quickly.</remarks>
-internal sealed class AnswerRequest
+internal sealed class EngineRequest
 {
     /// <summary>The network, with the adapters that are active in it.</summary>
     public required Decoder Model { get; init; }

@@ -6,7 +6,7 @@ using Microsoft.AspNetCore.Http;
 namespace Handbook.Server;
 
 /// <summary><c>POST /v1/chat/completions</c></summary>
-internal sealed class ChatEndpoint(ServedModels models, ServerOptions options)
+internal sealed class ServedChats(ServedModels models, ServerOptions options)
 {
     private const string Whole = "chat.completion", Part = "chat.completion.chunk";
 

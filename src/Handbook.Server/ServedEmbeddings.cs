@@ -9,7 +9,7 @@ using Decoder = Handbook.Models.Decoder;
 namespace Handbook.Server;
 
 /// <summary><c>POST /v1/embeddings</c>: the mean of a text's last hidden states, or the last of them, as a vector of length 1.</summary>
-internal sealed class EmbeddingEndpoint(ServedModels models, ServerOptions options)
+internal sealed class ServedEmbeddings(ServedModels models, ServerOptions options)
 {
     /// <summary>Most texts of a request.</summary>
     private const int MostTexts = 256;

@@ -5,7 +5,7 @@ using Microsoft.AspNetCore.Http;
 namespace Handbook.Server;
 
 /// <summary><c>POST /v1/completions</c></summary>
-internal sealed class CompletionEndpoint(ServedModels models, ServerOptions options)
+internal sealed class ServedCompletions(ServedModels models, ServerOptions options)
 {
     private const string Kind = "text_completion";
 
