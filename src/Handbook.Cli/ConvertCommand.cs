@@ -55,8 +55,8 @@ internal static class ConvertCommand
             $"{tensors.Count.ToString(CultureInfo.InvariantCulture)} tensor{(tensors.Count == 1 ? "" : "s")} in {tensors.Format.Name}";
     }
 
-    private static GgufPrecision Precision(string to) => GgufPrecision.All.FirstOrDefault(one => one.Name == to.ToLowerInvariant()) ?? throw (to
-        .ToLowerInvariant() is "onnx" ? new InputException("--to onnx: no ONNX file is written",
+    private static GgufPrecision Precision(string to) => GgufPrecision.All.FirstOrDefault(one =>
+        one.Name.Equals(to, StringComparison.OrdinalIgnoreCase)) ?? throw (to.Equals("onnx", StringComparison.OrdinalIgnoreCase) ? new InputException("--to onnx: no ONNX file is written",
             why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; a "
                 + "graph of ours would open in none of them with its cache of keys and values",
             fix: "export the folder with Optimum: optimum-cli export onnx --model FOLDER OUT; or write a GGUF file: --to f16")
