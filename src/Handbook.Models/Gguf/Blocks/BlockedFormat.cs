@@ -11,8 +11,12 @@ internal abstract class BlockedFormat(int code, string name, int size, int bytes
 
     public override void Encode(ReadOnlySpan<float> from, ReadOnlySpan<float> importance, Span<byte> to)
     {
+        var squares = 0f;
+        foreach (var value in importance.IsEmpty ? [] : from)
+            squares += value * value;
         for (var block = 0; block < from.Length / Size; block++)
-            EncodeBlock(from.Slice(block * Size, Size), to.Slice(block * Bytes, Bytes));
+            EncodeBlock(from.Slice(block * Size, Size), importance.IsEmpty ? [] : importance.Slice(block * Size, Size), squares / from.Length,
+                to.Slice(block * Bytes, Bytes));
     }
 
     /// <param name="from">One block.</param>
@@ -20,6 +24,8 @@ internal abstract class BlockedFormat(int code, string name, int size, int bytes
     protected abstract void DecodeBlock(ReadOnlySpan<byte> from, Span<float> to);
 
     /// <param name="from">The elements of one block.</param>
+    /// <param name="importance">How much the error of each counts; empty where all count alike.</param>
+    /// <param name="meanSquare">Of the row; 0 without importances.</param>
     /// <param name="to">The block.</param>
-    protected abstract void EncodeBlock(ReadOnlySpan<float> from, Span<byte> to);
+    protected abstract void EncodeBlock(ReadOnlySpan<float> from, ReadOnlySpan<float> importance, float meanSquare, Span<byte> to);
 }

@@ -13,7 +13,7 @@ internal sealed class Q8_0() : BlockedFormat(8, "q8_0", 32, 2 + 32)
             to[i] = (sbyte)from[2 + i] * d;
     }
 
-    protected override void EncodeBlock(ReadOnlySpan<float> from, Span<byte> to)
+    protected override void EncodeBlock(ReadOnlySpan<float> from, ReadOnlySpan<float> importance, float meanSquare, Span<byte> to)
     {
         var largest = 0f;
         foreach (var value in from)
