@@ -3,6 +3,7 @@ using System.Globalization;
 using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Models;
+using Handbook.Models.Generation;
 using Handbook.Models.Gguf;
 
 namespace Handbook.Cli;
@@ -19,6 +20,12 @@ internal static class ConvertCommand
     };
     private static readonly Option<string> _out = new("--out", "-o")
     { Description = "the file to write", Required = true, HelpName = "PATH" };
+    private static readonly Option<string?> _text = new("--imatrix-text")
+    {
+        Description = "a text file, some ten thousand words of what the model is for: weights that count in it are rounded with more care, "
+            + "in formats of fewer than 8 bits",
+        HelpName = "FILE"
+    };
     private static readonly Option<bool> _force = new("--force") { Description = "replace a file that is there" };
 
     private static IEnumerable<string> Precisions => GgufPrecision.All.Select(precision => precision.Name);
@@ -27,11 +34,11 @@ internal static class ConvertCommand
     {
         var command = new Command("convert", "Write a model in another program's format\n\nExamples:\n"
             + "  handbook convert runs/tiny-sft --to f16 --out tiny-sft.gguf\n"
-            + "  handbook convert runs/tiny-sft --to q8_0 --out tiny-sft-q8_0.gguf\n\n"
+            + "  handbook convert runs/tiny-sft --to q4_k_m --imatrix-text texts.txt --out tiny-sft-q4_k_m.gguf\n\n"
             + "The file holds the weights, the tokenizer, the chat template and the special tokens. It is read back and compared before it\n"
             + "gets its name.")
         {
-            _model, _to, _out, _force,
+            _model, _to, _out, _text, _force,
         };
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
@@ -42,9 +49,10 @@ internal static class ConvertCommand
         var precision = Precision(args.GetRequiredValue(_to));
         var output = Target(args);
         var folder = ModelFolder.Find(HubWords.Model(args.GetRequiredValue(_model), cancel));
+        var importance = Importance(args, precision, folder, cancel);
         GgufExported written;
         using (var bar = new ProgressBar("converting", null, "weights"))
-            written = GgufExport.Write(folder, precision, output, done => bar.Advance(done), cancel);
+            written = GgufExport.Write(folder, precision, output, importance, done => bar.Advance(done), cancel);
         foreach (var note in written.Notes)
             Console.Error.WriteLine($"note: {note}");
         Console.WriteLine($"{output}: {precision.Name}, {string.Join(", ", written.Tensors.Select(Counted))}; {Size.Of(written.Bytes)}, "
@@ -55,8 +63,22 @@ internal static class ConvertCommand
             $"{tensors.Count.ToString(CultureInfo.InvariantCulture)} tensor{(tensors.Count == 1 ? "" : "s")} in {tensors.Format.Name}";
     }
 
-    private static GgufPrecision Precision(string to) => GgufPrecision.All.FirstOrDefault(one =>
-        one.Name.Equals(to, StringComparison.OrdinalIgnoreCase)) ?? throw (to.Equals("onnx", StringComparison.OrdinalIgnoreCase) ? new InputException("--to onnx: no ONNX file is written",
+    /// <summary>How much columns count in a text; null where none is named.</summary>
+    private static ImportanceMatrix? Importance(ParseResult args, GgufPrecision precision, string folder, CancellationToken cancel)
+    {
+        if (args.GetValue(_text) is not { } file)
+            return null;
+        if (!precision.Weighs)
+            throw new InputException($"--imatrix-text goes with formats of fewer than 8 bits, and --to is {precision.Name}",
+                why: "nothing is chosen there that a text could decide", fix: "leave --imatrix-text out, or choose e.g. --to q4_k_m");
+        var text = OptionWords.Text("--imatrix-text", file);
+        using var model = LanguageModel.Open(folder);
+        using var bar = new ProgressBar("importances", null, "tokens");
+        return ImportanceMatrix.Of(model, text, Math.Min(512, model.Network.Config.MaxPositions), done => bar.Advance(done), cancel);
+    }
+
+    private static GgufPrecision Precision(string to) => GgufPrecision.All.FirstOrDefault(one => one.Name == to.ToLowerInvariant()) ?? throw (to
+        .ToLowerInvariant() is "onnx" ? new InputException("--to onnx: no ONNX file is written",
             why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; a "
                 + "graph of ours would open in none of them with its cache of keys and values",
             fix: "export the folder with Optimum: optimum-cli export onnx --model FOLDER OUT; or write a GGUF file: --to f16")

@@ -66,7 +66,7 @@ internal static class QuantizeCommand
         var folder = ModelFolder.Find(HubWords.Model(args.GetRequiredValue(_model), cancel));
         if (RealPath.Of(folder) == RealPath.Of(output))
             throw new InputException($"--output names the model itself, {output}", fix: "choose another folder");
-        var text = args.GetValue(_text) is { } file ? ReadText(file) : null;
+        var text = args.GetValue(_text) is { } file ? OptionWords.Text("--text", file) : null;
         if (args.GetValue(_maxLength) < 2)
             throw new InputException($"--max-length is {args.GetValue(_maxLength)}", fix: "use 2 or more");
         var compute = args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32;
@@ -92,18 +92,6 @@ internal static class QuantizeCommand
         using var model = LanguageModel.Open(folder, compute);
         using var bar = new ProgressBar($"perplexity {when}", null, "tokens");
         return TextPerplexity.Of(model, text, Math.Min(maxLength, model.Network.Config.MaxPositions), done => bar.Advance(done), cancel);
-    }
-
-    private static string ReadText(string file)
-    {
-        try
-        {
-            return File.ReadAllText(file);
-        }
-        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
-        {
-            throw new InputException($"--text {file} cannot be read: {failure.Message}", fix: "name a text file", inner: failure);
-        }
     }
 
     private static string Number(long value) => value.ToString("N0", CultureInfo.InvariantCulture);

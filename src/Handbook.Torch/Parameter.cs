@@ -37,6 +37,9 @@ internal sealed class Parameter : IDisposable
     /// <summary>What is added to products with it, first to last; empty for most.</summary>
     public IReadOnlyList<LowRank> Adapters { get; set; } = [];
 
+    /// <summary>Sees what products with it read, [N, in]; for measuring. null: nobody does.</summary>
+    public Action<Tensor>? InputObserver { get; set; }
+
     /// <summary>Rows that are used instead of its own; null for none.</summary>
     public ReplacedRows? Replaced { get; private init; }
 

@@ -25,6 +25,10 @@ public sealed class ConvertCommandTests : IDisposable
     [Fact, Trait("speed", "slow")]
     public void Wrong_uses_are_told_before_anything_is_written()
     {
+        Fails("--imatrix-text goes with formats of fewer than 8 bits", "convert", "model", "--to", "q8_0", "--out", "small.gguf",
+            "--imatrix-text", "nowhere.txt");
+        Fails("--imatrix-text nowhere.txt cannot be read", "convert", "model", "--to", "q4_0", "--out", "small.gguf",
+            "--imatrix-text", "nowhere.txt");
         Fails("--to onnx: no ONNX file is written", "convert", "model", "--to", "onnx", "--out", "small.onnx");
         Fails("did you mean q8_0?", "convert", "model", "--to", "q80", "--out", "small.gguf");
         Fails("--out small does not end in .gguf", "convert", "model", "--to", "f16", "--out", "small");
@@ -34,6 +38,19 @@ public sealed class ConvertCommandTests : IDisposable
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f32", "--out", "small.gguf"));
         Fails("--out small.gguf is there already", "convert", "model", "--to", "f32", "--out", "small.gguf");
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f16", "--out", "small.gguf", "--force"));
+    }
+
+    [Fact, Trait("speed", "slow")]
+    public void A_text_changes_what_few_bits_say()
+    {
+        _handbook.Write("held.txt", string.Join('\n', Enumerable.Range(0, 40).Select(i => $"one two three {i}, the moon and the sun")));
+        SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "q4_k_m", "--out", "plain.gguf"));
+        SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "q4_k_m", "--out", "weighed.gguf", "--imatrix-text", "held.txt"));
+        using var plain = GgufFile.Open(Path.Combine(_handbook.Folder, "plain.gguf"));
+        using var weighed = GgufFile.Open(Path.Combine(_handbook.Folder, "weighed.gguf"));
+        var down = plain.Find("blk.0.ffn_down.weight")!;
+        Assert.False(plain.Slice(down, 0, (int)down.ByteCount).SequenceEqual(weighed.Slice(weighed.Find(down.Name)!, 0, (int)down.ByteCount)));
+        Assert.True(weighed.Metadata.Whole("quantize.imatrix.entries_count") > 0);
     }
 
     private void Fails(string message, params string[] words)

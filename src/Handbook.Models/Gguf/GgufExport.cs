@@ -19,9 +19,10 @@ internal static class GgufExport
 {
     /// <param name="folder">The model.</param>
     /// <param name="path">The file; it is read back and compared before it gets its name.</param>
+    /// <param name="importance">How much columns count where weights are rounded; null: all alike.</param>
     /// <param name="done">Told of the weights of each tensor that was written.</param>
     /// <exception cref="InputException">llama.cpp does not know the family, or does not compute what the model needs.</exception>
-    public static GgufExported Write(string folder, GgufPrecision precision, string path, Action<long>? done = null,
+    public static GgufExported Write(string folder, GgufPrecision precision, string path, ImportanceMatrix? importance = null, Action<long>? done = null,
         CancellationToken cancel = default)
     {
         TorchRuntime.Load();
@@ -36,13 +37,14 @@ internal static class GgufExport
         metadata.Add("general.name", Path.GetFileName(Path.TrimEndingDirectorySeparator(Path.GetFullPath(folder))));
         metadata.Add("general.file_type", precision.FileType);
         metadata.Add("general.quantization_version", 2);
+        metadata.Add("quantize.imatrix.entries_count", importance?.Count);
         GgufHyperparameters.Add(metadata, layout, config.Decoder, notes);
         var prompts = new PromptEncoder(folder, tokenizer, GenerationDefaults.Load(folder, config.Decoder));
         GgufVocabulary.Add(metadata, tokenizer, prompts, config.Decoder.VocabularySize, notes);
 
         var tensors = new List<GgufTensorToSave>();
         foreach (var tensor in GgufTensorMap.Of(config.Family, layout, config.Decoder, hasHead: !config.Decoder.TiedHead || layout.NeedsHead))
-            tensors.Add(Saved(tensor, precision.FormatOf(tensor), weights, done, cancel));
+            tensors.Add(Saved(tensor, precision.FormatOf(tensor, layout, config.Decoder), weights, importance, done, cancel));
         foreach (var (name, values) in GgufHyperparameters.FrequencyDivisors(config.Decoder))
             tensors.Add(new(name, [values.Length], BlockFormat.F32,
                 stream => stream.Write(MemoryMarshal.AsBytes<float>(Array.ConvertAll(values, value => (float)value)))));
@@ -57,22 +59,26 @@ internal static class GgufExport
         $"no GGUF file is written of a {config.Family.ModelType} model",
         why: $"families that are: {string.Join(", ", GgufLayouts.Known)}", fix: "serve it as safetensors, with vLLM or transformers");
 
-    private static GgufTensorToSave Saved(MappedTensor tensor, BlockFormat format, ModelWeights weights, Action<long>? done,
-        CancellationToken cancel) => new(tensor.Name, tensor.Shape, format, stream =>
+    private static GgufTensorToSave Saved(MappedTensor tensor, BlockFormat format, ModelWeights weights, ImportanceMatrix? importance,
+        Action<long>? done, CancellationToken cancel) => new(tensor.Name, tensor.Shape, format, stream =>
     {
         foreach (var piece in tensor.Pieces)
         {
             cancel.ThrowIfCancellationRequested();
             using var values = new NativeBuffer(piece.Spec.Count * sizeof(float));
             weights.Read(piece.Spec.Name, DType.Float32, values.DangerousGetHandle());
-            Encode(stream, values, tensor, piece, format);
+            // the head's columns count as what it reads; a row of the embedding is looked up by itself
+            var counts = importance is null || tensor.Name == "token_embd.weight" ? []
+                : importance.Of(tensor.Name == GgufTensorMap.Head + ".weight" ? ParameterSpec.Head : piece.Spec.Name).ToArray();
+            Encode(stream, values, tensor, piece, format, counts);
             weights.ForgetPages();
             done?.Invoke(piece.Spec.Count);
         }
     });
 
     /// <summary>Writes the rows of a piece, some of them side by side.</summary>
-    private static unsafe void Encode(Stream stream, NativeBuffer values, MappedTensor tensor, GgufPiece piece, BlockFormat format)
+    private static unsafe void Encode(Stream stream, NativeBuffer values, MappedTensor tensor, GgufPiece piece, BlockFormat format,
+        float[] importance)
     {
         // A vector is one row of all its elements.
         var columns = tensor.Shape.Count == 1 ? piece.Spec.Count : tensor.Columns;
@@ -89,9 +95,9 @@ internal static class GgufExport
                     (int)columns);
                 var to = encoded.AsSpan(i * rowBytes, rowBytes);
                 if (tensor.Offset == 0 && (tensor.Shape.Count > 1 || piece.Heads == 0))
-                    format.Encode(row, [], to);
+                    format.Encode(row, importance, to);
                 else
-                    format.Encode(Changed(row, tensor, piece), [], to);
+                    format.Encode(Changed(row, tensor, piece), importance, to);
             });
             stream.Write(encoded, 0, count * rowBytes);
         }

@@ -37,6 +37,9 @@ internal sealed class GroupedLinear : AutogradNode
         var node = new GroupedLinear(routing, weights, biases, e => noise?.Select(tokens.AsSpan(routing.Start[e], routing.Count[e])),
             needed && x.RequiresGrad)
         { _inputs = inputs.Length };
+        for (var e = 0; e < weights.Length; e++)
+            if (weights[e].InputObserver is { } observer && routing.Count[e] > 0)
+                observer(x.Narrow(0, routing.Start[e], routing.Count[e]));
         Tensor y;
         using (GradMode.Disabled())
             y = node.Run(x, needed);

@@ -49,6 +49,7 @@ internal static class Linear
     private static Tensor Forward(Tensor x, Parameter weight, WeightOperand operand, Parameter? bias, Tensor? added)
     {
         using var scope = TensorScope.Enter();
+        weight.InputObserver?.Invoke(x);
         var needed = AutogradNode.IsNeeded(x, weight.Value, bias?.Value);
         Tensor y;
         using (GradMode.Disabled())

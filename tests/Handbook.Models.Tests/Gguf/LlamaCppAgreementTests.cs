@@ -18,6 +18,9 @@ public sealed class LlamaCppAgreementTests
     [InlineData("f16", 2e-2)]
     [InlineData("bf16", 0.15)]
     [InlineData("q8_0", 0.5)]
+    [InlineData("q6_k", 0.5)]
+    [InlineData("q5_k_m", 2)]
+    [InlineData("q4_k_m", 3)]
     [InlineData("q4_0", 4)]
     public void A_trained_model_has_the_same_logits_there(string precision, double tolerance)
     {
