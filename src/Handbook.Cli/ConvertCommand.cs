@@ -3,42 +3,55 @@ using System.Globalization;
 using Handbook.Base;
 using Handbook.Cli.Progress;
 using Handbook.Models;
+using Handbook.Models.Files;
 using Handbook.Models.Generation;
 using Handbook.Models.Gguf;
+using Handbook.Runs;
+using Handbook.Torch;
 
 namespace Handbook.Cli;
 
 /// <summary><c>handbook convert MODEL --to FORMAT --out PATH</c></summary>
 internal static class ConvertCommand
 {
-    private static readonly Argument<string> _model = new("model") { Description = "folder of the model, or its name on the hub" };
+    private const string Safetensors = "safetensors";
+
+    private static readonly Argument<string> _model = new("model")
+    { Description = "folder of the model, its name on the hub, or a .gguf file" };
     private static readonly Option<string> _to = new("--to")
     {
-        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}",
+        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; of a GGUF file {Safetensors}, a folder "
+            + "like any other model's",
         Required = true,
         HelpName = "FORMAT"
     };
     private static readonly Option<string> _out = new("--out", "-o")
-    { Description = "the file to write", Required = true, HelpName = "PATH" };
+    { Description = "the file or the folder to write", Required = true, HelpName = "PATH" };
     private static readonly Option<string?> _text = new("--imatrix-text")
     {
         Description = "a text file, some ten thousand words of what the model is for: weights that count in it are rounded with more care, "
             + "in formats of fewer than 8 bits",
         HelpName = "FILE"
     };
+    private static readonly Option<string?> _dtype = new("--dtype")
+    { Description = $"with --to {Safetensors}: element type of the weights; without it the file's own, and float32 of codes" };
     private static readonly Option<bool> _force = new("--force") { Description = "replace a file that is there" };
 
     private static IEnumerable<string> Precisions => GgufPrecision.All.Select(precision => precision.Name);
 
+    private static IEnumerable<string> Formats => Precisions.Append(Safetensors);
+
     public static Command Create()
     {
-        var command = new Command("convert", "Write a model in another program's format\n\nExamples:\n"
+        _dtype.AcceptOnly("float32", "bfloat16", "float16");
+        var command = new Command("convert", "Write a model in another program's format, or one of another program in ours\n\nExamples:\n"
             + "  handbook convert runs/tiny-sft --to f16 --out tiny-sft.gguf\n"
-            + "  handbook convert runs/tiny-sft --to q4_k_m --imatrix-text texts.txt --out tiny-sft-q4_k_m.gguf\n\n"
-            + "The file holds the weights, the tokenizer, the chat template and the special tokens. It is read back and compared before it\n"
-            + "gets its name.")
+            + "  handbook convert runs/tiny-sft --to q4_k_m --imatrix-text texts.txt --out tiny-sft-q4_k_m.gguf\n"
+            + "  handbook convert tiny-sft.gguf --to safetensors --out runs/tiny-sft-again\n\n"
+            + "The weights, the tokenizer, the chat template and the special tokens go along. What is written is read back and compared before\n"
+            + "it gets its name.")
         {
-            _model, _to, _out, _text, _force,
+            _model, _to, _out, _text, _dtype, _force,
         };
         command.SetAction((args, cancel) => Task.Run(() => Run(args, cancel), CancellationToken.None));
         return command;
@@ -46,9 +59,37 @@ internal static class ConvertCommand
 
     private static int Run(ParseResult args, CancellationToken cancel)
     {
-        var precision = Precision(args.GetRequiredValue(_to));
+        var to = Format(args.GetRequiredValue(_to));
+        var model = args.GetRequiredValue(_model);
+        var isFile = File.Exists(model) && (Path.GetExtension(model) == ".gguf" || GgufFile.Is(model));
+        if (to == Safetensors && !isFile)
+            throw new InputException($"--to {Safetensors} reads a GGUF file, and {model} is {(Directory.Exists(model) ? "a folder" : "no file")}",
+                fix: "name the .gguf file");
+        if (to != Safetensors && isFile)
+            throw new InputException($"{model} is a GGUF file, and --to {to} writes one", why: "weights would be rounded twice",
+                fix: $"name the folder that it was made from, or make one: handbook convert {model} --to {Safetensors} --out FOLDER");
+        if (to == Safetensors)
+            FromGguf(args, model, cancel);
+        else
+            ToGguf(args, GgufPrecision.All.First(precision => precision.Name == to), model, cancel);
+        return ExitCode.Ok;
+    }
+
+    private static string Format(string to) => Formats.FirstOrDefault(name => name.Equals(to, StringComparison.OrdinalIgnoreCase)) ?? throw (to
+        .Equals("onnx", StringComparison.OrdinalIgnoreCase) ? new InputException("--to onnx: no ONNX file is written",
+            why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; a "
+                + "graph of ours would open in none of them with its cache of keys and values",
+            fix: "export the folder with Optimum: optimum-cli export onnx --model FOLDER OUT; or write a GGUF file: --to f16")
+        : new($"--to {to} is no format that is written", why: $"these are: {string.Join(", ", Formats)}",
+            fix: $"{(Spelling.Nearest(to, Formats) is { } near ? $"did you mean {near}? " : "")}--to f16 keeps 16 bits of every weight"));
+
+    private static void ToGguf(ParseResult args, GgufPrecision precision, string model, CancellationToken cancel)
+    {
+        if (args.GetValue(_dtype) is not null)
+            throw new InputException($"--dtype goes with --to {Safetensors}", why: $"--to {precision.Name} says it of a GGUF file",
+                fix: "leave --dtype out");
         var output = Target(args);
-        var folder = ModelFolder.Find(HubWords.Model(args.GetRequiredValue(_model), cancel));
+        var folder = ModelFolder.Find(HubWords.Model(model, cancel));
         var importance = Importance(args, precision, folder, cancel);
         GgufExported written;
         using (var bar = new ProgressBar("converting", null, "weights"))
@@ -57,10 +98,31 @@ internal static class ConvertCommand
             Console.Error.WriteLine($"note: {note}");
         Console.WriteLine($"{output}: {precision.Name}, {string.Join(", ", written.Tensors.Select(Counted))}; {Size.Of(written.Bytes)}, "
             + "read back and compared");
-        return ExitCode.Ok;
 
         static string Counted((BlockFormat Format, int Count) tensors) =>
             $"{tensors.Count.ToString(CultureInfo.InvariantCulture)} tensor{(tensors.Count == 1 ? "" : "s")} in {tensors.Format.Name}";
+    }
+
+    private static void FromGguf(ParseResult args, string path, CancellationToken cancel)
+    {
+        if (args.GetValue(_text) is not null)
+            throw new InputException($"--imatrix-text does not go with --to {Safetensors}", why: "nothing is rounded there",
+                fix: "leave --imatrix-text out");
+        var output = args.GetRequiredValue(_out);
+        MergePlace.Require(output, []);
+        using var file = GgufFile.Open(path);
+        var type = args.GetValue(_dtype) switch
+        {
+            "float32" => DType.Float32,
+            "bfloat16" => DType.BFloat16,
+            "float16" => DType.Float16,
+            _ => GgufImport.TypeOf(file),
+        };
+        var family = "";
+        using (var bar = new ProgressBar("converting", null, "weights"))
+            MergePlace.Write(output, GgufImport.Bytes(file, type), folder =>
+                family = GgufImport.Write(file, type, folder, done => bar.Advance(done), cancel));
+        Console.WriteLine($"{output}: a {family} model, {type.ToString().ToLowerInvariant()}, read back and compared");
     }
 
     /// <summary>How much columns count in a text; null where none is named.</summary>
@@ -77,15 +139,7 @@ internal static class ConvertCommand
         return ImportanceMatrix.Of(model, text, Math.Min(512, model.Network.Config.MaxPositions), done => bar.Advance(done), cancel);
     }
 
-    private static GgufPrecision Precision(string to) => GgufPrecision.All.FirstOrDefault(one => one.Name == to.ToLowerInvariant()) ?? throw (to
-        .ToLowerInvariant() is "onnx" ? new InputException("--to onnx: no ONNX file is written",
-            why: "ONNX holds one fixed graph for each family, and its runtimes for language models read graphs that their own exporters make; a "
-                + "graph of ours would open in none of them with its cache of keys and values",
-            fix: "export the folder with Optimum: optimum-cli export onnx --model FOLDER OUT; or write a GGUF file: --to f16")
-        : new($"--to {to} is no format that is written", why: $"these are: {string.Join(", ", Precisions)}",
-            fix: $"{(Spelling.Nearest(to, Precisions) is { } near ? $"did you mean {near}? " : "")}--to f16 keeps 16 bits of every weight"));
-
-    /// <summary>Where the file goes.</summary>
+    /// <summary>Where a GGUF file goes.</summary>
     /// <exception cref="InputException">There is one already, or it cannot be a file's name.</exception>
     private static string Target(ParseResult args)
     {

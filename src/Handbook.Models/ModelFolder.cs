@@ -45,7 +45,8 @@ internal static class ModelFolder
 
     /// <summary>As <see cref="Find"/>, but an adapter's folder is as good.</summary>
     /// <exception cref="InputException">There is no such folder.</exception>
-    public static string FindAny(string name, string? key = null) => TryFind(name) ?? throw (File.Exists(name) && !Directory.Exists(name)
+    public static string FindAny(string name, string? key = null) => TryFind(name) ?? throw (File.Exists(name)
+        && Path.GetExtension(name) == ".gguf" ? IsGguf(name, key is null ? "" : $"{key}: ") : File.Exists(name) && !Directory.Exists(name)
         ? new InputException($"{(key is null ? "" : $"{key}: ")}{name} is a file, not the folder of a model",
             fix: $"name the folder that holds it: {(Path.GetDirectoryName(name) is { Length: > 0 } folder ? folder : ".")}")
         : new InputException($"{(key is null ? "there is no model folder" : $"{key}: there is no folder")} {name}; looked "
@@ -53,6 +54,12 @@ internal static class ModelFolder
         why: HubCache.IsOffline ? "HF_HUB_OFFLINE keeps to what is on this machine" : null,
         fix: "name a folder with config.json, weights and tokenizer: a run's output_dir, what `handbook init` made, or a model that "
         + "`handbook download` brought; HANDBOOK_MODELS names the folder that holds several"));
+
+    /// <summary>What to say of a GGUF file where a folder is read.</summary>
+    /// <param name="place">Who names it, with a colon and a space; empty where nobody does.</param>
+    internal static InputException IsGguf(string file, string place = "") => new($"{place}{file} is a GGUF file, which holds a model for llama.cpp",
+        why: "weights are read from safetensors here, which all that trains and serves shares",
+        fix: $"make a folder of it: handbook convert {file} --to safetensors --out {Path.GetFileNameWithoutExtension(file)}");
 
     /// <summary>Whether a folder holds an adapter, and not the whole weights.</summary>
     public static bool IsAdapter(string folder) => File.Exists(Path.Combine(folder, AdapterFile)) && !HasWholeWeights(folder);

@@ -20,6 +20,8 @@ public sealed class ConvertCommandTests : IDisposable
         Assert.Equal("llama", file.Metadata.Text("general.architecture"));
         Assert.Equal(5, file.Tensors.Count(tensor => tensor.Blocks.Name == "f32"));
         Assert.NotEmpty(file.Metadata.Texts("tokenizer.ggml.tokens")!);
+        var back = SmallModel.Succeed(_handbook.Run("convert", "small.gguf", "--to", "safetensors", "--out", "back"));
+        Assert.Contains("back: a llama model, float32, read back and compared", back.Output);
     }
 
     [Fact, Trait("speed", "slow")]
@@ -29,6 +31,8 @@ public sealed class ConvertCommandTests : IDisposable
             "--imatrix-text", "nowhere.txt");
         Fails("--imatrix-text nowhere.txt cannot be read", "convert", "model", "--to", "q4_0", "--out", "small.gguf",
             "--imatrix-text", "nowhere.txt");
+        Fails("--to safetensors reads a GGUF file, and model is a folder", "convert", "model", "--to", "safetensors", "--out", "back");
+        Fails("--dtype goes with --to safetensors", "convert", "model", "--to", "f16", "--dtype", "float16", "--out", "small.gguf");
         Fails("--to onnx: no ONNX file is written", "convert", "model", "--to", "onnx", "--out", "small.onnx");
         Fails("did you mean q8_0?", "convert", "model", "--to", "q80", "--out", "small.gguf");
         Fails("--out small does not end in .gguf", "convert", "model", "--to", "f16", "--out", "small");
@@ -36,6 +40,15 @@ public sealed class ConvertCommandTests : IDisposable
         Fails("there is no model folder nowhere", "convert", "nowhere", "--to", "f16", "--out", "small.gguf");
         Assert.Empty(Directory.GetFiles(_handbook.Folder, "*small*"));
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f32", "--out", "small.gguf"));
+        Fails("small.gguf is a GGUF file, and --to f16 writes one", "convert", "small.gguf", "--to", "f16", "--out", "smaller.gguf");
+        _handbook.Write("recipe.yaml", "model_name_or_path: small.gguf\ndataset_name: rows.jsonl\noutput_dir: run\nmax_steps: 1\n");
+        _handbook.Write("rows.jsonl", """{"text": "one two three"}""");
+        Fails("small.gguf is a GGUF file, which holds a model for llama.cpp", "cpt", "recipe.yaml");
+        Fails("handbook convert small.gguf --to safetensors --out small", "generate", "small.gguf", "one");
+        Fails("--out model is not empty", "convert", "small.gguf", "--to", "safetensors", "--out", "model");
+        _handbook.Write("broken.gguf", "GGUF, but cut off");
+        Fails("broken.gguf: it does not begin as a GGUF file does", "convert", "broken.gguf", "--to", "safetensors", "--out", "back");
+        Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "back")));
         Fails("--out small.gguf is there already", "convert", "model", "--to", "f32", "--out", "small.gguf");
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f16", "--out", "small.gguf", "--force"));
     }

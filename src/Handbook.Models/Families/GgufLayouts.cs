@@ -10,24 +10,55 @@ internal static class GgufLayouts
 {
     private static readonly GgufConfigKeys _layerNorm = new() { Epsilon = "layer_norm_eps" };
 
+    private static readonly GgufConfigKeys _gpt2 = new()
+    {
+        Positions = "n_positions",
+        Hidden = "n_embd",
+        Layers = "n_layer",
+        Heads = "n_head",
+        KeyValueHeads = null,
+        Inner = "n_inner",
+        HeadSize = null,
+        Epsilon = "layer_norm_epsilon",
+        Bias = null,
+    };
+
+    private static readonly GgufConfigKeys _granite = new()
+    {
+        MlpBias = "mlp_bias",
+        More = (file, json) =>
+        {
+            json["embedding_multiplier"] = GgufConfig.Tidy(file.Number("embedding_scale") ?? 1);
+            json["residual_multiplier"] = GgufConfig.Tidy(file.Number("residual_scale") ?? 1);
+            json["attention_multiplier"] = GgufConfig.Tidy(file.Number("attention.scale") ?? 1);
+            json["logits_scaling"] = GgufConfig.Tidy(file.Number("logit_scale") ?? 1);
+        },
+    };
+
     private static readonly Dictionary<string, GgufLayout> _table = new()
     {
-        ["llama"] = new("llama") { TurnsPairs = true, Lacks = config => PartOfHeads(config) },
+        ["llama"] = new("llama") { TurnsPairs = true, Keys = new() { MlpBias = "mlp_bias" }, Lacks = config => PartOfHeads(config) },
         ["mistral"] = new("llama") { TurnsPairs = true, Lacks = config => PartOfHeads(config) },
         ["mixtral"] = new("llama")
         {
             TurnsPairs = true,
-            Keys = new() { Experts = "num_local_experts" },
-            Lacks = config => PartOfHeads(config) ?? (config.Experts!.NormalizeTopK ? null : "weights of experts that do not sum to one"),
+            Keys = new() { Experts = "num_local_experts", Bias = null },
+            Lacks = config => PartOfHeads(config) ?? Weights(config, normalized: true),
         },
-        ["qwen2"] = new("qwen2") { Lacks = config => config.QueryKeyValueBias ? null : "queries and keys without biases" },
+        ["qwen2"] = new("qwen2") { Keys = new() { Bias = null } },
         ["qwen3"] = new("qwen3") { Lacks = config => Biases(config) },
-        ["gemma"] = new("gemma") { HasNoHead = true, Lacks = config => Biases(config) ?? Tanh(config) },
+        ["gemma"] = new("gemma")
+        {
+            HasNoHead = true,
+            Keys = new() { More = (_, json) => json["hidden_activation"] = "gelu_pytorch_tanh" },
+            Lacks = config => Biases(config) ?? Tanh(config),
+        },
         ["gemma2"] = new("gemma2")
         {
             HasNoHead = true,
             WindowPeriod = 2,
             AttentionScale = config => 1 / Math.Sqrt(config.Layers == 46 ? (double)config.HiddenSize / config.Heads : config.HeadSize),
+            Keys = new() { Window = "sliding_window", More = (file, json) => Capped(file, json, largest: 46) },
             Lacks = config => Biases(config) ?? Tanh(config)
                 ?? (config.AttentionSoftCap is null || config.LogitSoftCap is null ? "scores or logits without a cap" : null),
         },
@@ -36,60 +67,183 @@ internal static class GgufLayouts
             WindowPeriod = 6,
             StatesWindowPeriod = true,
             AttentionScale = config => 1 / Math.Sqrt(config.Layers == 62 ? (double)config.HiddenSize / config.Heads : config.HeadSize),
+            Keys = new()
+            {
+                Window = "sliding_window",
+                More = (file, json) =>
+                {
+                    Capped(file, json, largest: 62);
+                    json["rope_local_base_freq"] = GgufConfig.Tidy(file.Number("rope.freq_base_swa") ?? 10000);
+                    json["sliding_window_pattern"] = file.Whole("attention.sliding_window_pattern") ?? 6;
+                },
+            },
             Lacks = config => Biases(config) ?? Tanh(config) ?? (config.AttentionSoftCap is not null ? "a cap on the scores" : null),
         },
-        ["phi3"] = new("phi3") { FusesQueryKeyValue = true, FusesGateUp = true, Keys = new() { HeadSize = null } },
+        ["phi3"] = new("phi3")
+        {
+            FusesQueryKeyValue = true,
+            FusesGateUp = true,
+            Keys = new() { HeadSize = null, Bias = null, PartialRotary = "partial_rotary_factor", Window = "sliding_window" },
+        },
         ["gpt2"] = new("gpt2")
         {
             FusesQueryKeyValue = true,
+            Keys = _gpt2,
             Lacks = config => config.ScaleAttentionByInverseLayer ? "scores divided by the number of their layer" : Tanh(config),
-            Keys = new()
-            {
-                Positions = "n_positions",
-                Hidden = "n_embd",
-                Layers = "n_layer",
-                Heads = "n_head",
-                KeyValueHeads = null,
-                Inner = "n_inner",
-                HeadSize = null,
-                RopeTheta = null,
-                Epsilon = "layer_norm_epsilon",
-            },
         },
         ["starcoder2"] = new("starcoder2")
         {
-            Keys = new() { Epsilon = "norm_epsilon", HeadSize = null },
+            Keys = new() { Epsilon = "norm_epsilon", HeadSize = null, Bias = "use_bias" },
             Lacks = config => config.QueryKeyValueBias ? Tanh(config) : "layers without biases",
         },
-        ["stablelm"] = new("stablelm") { NeedsHead = true, Keys = _layerNorm },
+        ["stablelm"] = new("stablelm")
+        {
+            NeedsHead = true,
+            Keys = _layerNorm with
+            {
+                HeadSize = null,
+                PartialRotary = "partial_rotary_factor",
+                Bias = "use_qkv_bias",
+                More = (file, json) =>
+                {
+                    json["use_parallel_residual"] = file.Flag("use_parallel_residual") ?? false;
+                    json["qk_layernorm"] = file.HasTensor("attn_q_norm.weight");
+                },
+            },
+        },
         ["olmo2"] = new("olmo2") { NeedsHead = true, Lacks = config => Biases(config) },
-        ["granite"] = new("granite") { TurnsPairs = true, StatesAttentionScale = true, Lacks = config => PartOfHeads(config) },
-        ["cohere"] = new("command-r") { HasNoHead = true, Keys = _layerNorm, Lacks = config => Biases(config) },
+        ["granite"] = new("granite")
+        {
+            TurnsPairs = true,
+            StatesAttentionScale = true,
+            Keys = _granite,
+            Lacks = config => PartOfHeads(config),
+        },
+        ["cohere"] = new("command-r")
+        {
+            HasNoHead = true,
+            Keys = _layerNorm with
+            {
+                HeadSize = null,
+                More = (file, json) =>
+                {
+                    json["logit_scale"] = GgufConfig.Tidy(file.Number("logit_scale"));
+                    json["use_qk_norm"] = file.HasTensor("attn_q_norm.weight");
+                },
+            },
+            Lacks = config => Biases(config),
+        },
         ["falcon"] = new("falcon")
         {
             FusesQueryKeyValue = true,
+            Keys = new()
+            {
+                KeyValueHeads = "num_kv_heads",
+                HeadSize = null,
+                Inner = "ffn_hidden_size",
+                Epsilon = "layer_norm_epsilon",
+                Bias = "bias",
+                More = (file, json) =>
+                {
+                    var groups = file.Whole("attention.head_count_kv");
+                    json["multi_query"] = groups == 1;
+                    json["new_decoder_architecture"] = file.HasTensor("attn_norm_2.weight");
+                    json["parallel_attn"] = true;
+                },
+            },
             Lacks = config => config.Positions == PositionKind.Alibi ? "scores that fall with the distance"
                 : config.ParallelResidual ? null : "attention and feed-forward behind one another",
         },
-        ["phi"] = new("phi2") { NeedsHead = true, Keys = _layerNorm, Lacks = config => config.QueryKeyNorm == QueryKeyNorm.None ? null
-            : "norms of queries and keys" },
-        ["gpt_neox"] = new("gptneox") { FusesQueryKeyValue = true, NeedsHead = true, Keys = _layerNorm },
-        ["bloom"] = new("bloom") { FusesQueryKeyValue = true },
-        ["gpt_bigcode"] = new("starcoder") { FusesQueryKeyValue = true, NeedsHead = true },
-        ["qwen2_moe"] = new("qwen2moe") { NeedsHead = true },
-        ["qwen3_moe"] = new("qwen3moe") { NeedsHead = true },
-        ["olmoe"] = new("olmoe") { NeedsHead = true, Lacks = config => config.KeyValueHeads == config.Heads ? null
-            : "fewer heads of keys than of queries" },
-        ["olmo3"] = new("olmo2") { NeedsHead = true, WindowPeriod = 4 },
-        ["smollm3"] = new("smollm3") { TurnsPairs = true, RopePeriod = 4 },
-        ["cohere2"] = new("cohere2") { HasNoHead = true, WindowPeriod = 4, RopePeriod = 4, Keys = _layerNorm },
-        ["glm4"] = new("glm4") { FusesGateUp = true, NeedsHead = true },
-        ["exaone4"] = new("exaone4") { NeedsHead = true, Lacks = config => config.SlidingWindows.Count == 0 ? null : "windows" },
-        ["ernie4_5"] = new("ernie4_5"),
+        ["phi"] = new("phi2")
+        {
+            NeedsHead = true,
+            Keys = _layerNorm with { HeadSize = null, PartialRotary = "partial_rotary_factor", Bias = null },
+            Lacks = config => config.QueryKeyNorm == QueryKeyNorm.None ? null : "norms of queries and keys",
+        },
+        ["gpt_neox"] = new("gptneox")
+        {
+            FusesQueryKeyValue = true,
+            NeedsHead = true,
+            Keys = _layerNorm with
+            {
+                HeadSize = null,
+                KeyValueHeads = null,
+                PartialRotary = "rotary_pct",
+                More = (file, json) => json["use_parallel_residual"] = file.Flag("use_parallel_residual") ?? true,
+            },
+        },
+        ["bloom"] = new("bloom") { FusesQueryKeyValue = true, Keys = null },
+        ["gpt_bigcode"] = new("starcoder")
+        {
+            FusesQueryKeyValue = true,
+            NeedsHead = true,
+            Keys = _gpt2 with { More = (file, json) => json["multi_query"] = file.Whole("attention.head_count_kv") == 1 },
+        },
+        ["qwen2_moe"] = new("qwen2moe")
+        {
+            NeedsHead = true,
+            Keys = new()
+            {
+                Experts = "num_experts",
+                ExpertInner = "moe_intermediate_size",
+                Bias = "qkv_bias",
+                More = (file, json) => json["shared_expert_intermediate_size"] = file.Whole("expert_shared_feed_forward_length"),
+            },
+            Lacks = config => Weights(config, normalized: false),
+        },
+        ["qwen3_moe"] = new("qwen3moe")
+        {
+            NeedsHead = true,
+            Keys = new()
+            {
+                Experts = "num_experts",
+                ExpertInner = "moe_intermediate_size",
+                More = (_, json) => json["norm_topk_prob"] = true,
+            },
+            Lacks = config => Weights(config, normalized: true),
+        },
+        ["olmoe"] = new("olmoe")
+        {
+            NeedsHead = true,
+            Keys = new() { Experts = "num_experts" },
+            Lacks = config => Weights(config, normalized: false)
+                ?? (config.KeyValueHeads == config.Heads ? null : "fewer heads of keys than of queries")
+                ?? (config.QueryKeyValueLimit is null ? null : "limits of queries, keys and values"),
+        },
+        ["olmo3"] = new("olmo2") { NeedsHead = true, WindowPeriod = 4, Keys = new() { Window = "sliding_window" } },
+        ["smollm3"] = new("smollm3") { TurnsPairs = true, RopePeriod = 4, Keys = new() { MlpBias = "mlp_bias" } },
+        ["cohere2"] = new("cohere2")
+        {
+            HasNoHead = true,
+            WindowPeriod = 4,
+            RopePeriod = 4,
+            Keys = _layerNorm with
+            {
+                Window = "sliding_window",
+                More = (file, json) => json["logit_scale"] = GgufConfig.Tidy(file.Number("logit_scale")),
+            },
+        },
+        ["glm4"] = new("glm4") { FusesGateUp = true, NeedsHead = true, Keys = new() { PartialRotary = "partial_rotary_factor" } },
+        ["exaone4"] = new("exaone4")
+        {
+            NeedsHead = true,
+            Keys = new() { More = (_, json) => json["sliding_window"] = null },
+            Lacks = config => config.SlidingWindows.Count == 0 ? null : "windows",
+        },
+        ["ernie4_5"] = new("ernie4_5") { Keys = new() { Bias = "use_bias" } },
         ["hunyuan_v1_dense"] = new("hunyuan-dense"),
         ["seed_oss"] = new("seed_oss"),
-        ["nemotron"] = new("nemotron") { NeedsHead = true, Keys = new() { Epsilon = "norm_eps" } },
-        ["granitemoe"] = new("granitemoe") { TurnsPairs = true, StatesAttentionScale = true },
+        ["nemotron"] = new("nemotron")
+        {
+            NeedsHead = true,
+            Keys = new() { Epsilon = "norm_eps", PartialRotary = "partial_rotary_factor", MlpBias = "mlp_bias" },
+        },
+        ["granitemoe"] = new("granitemoe")
+        {
+            TurnsPairs = true,
+            StatesAttentionScale = true,
+            Keys = _granite with { MlpBias = null, Experts = "num_local_experts" },
+        },
     };
 
     /// <summary>The layout of a family; null where llama.cpp has none.</summary>
@@ -106,4 +260,16 @@ internal static class GgufLayouts
 
     private static string? Tanh(DecoderConfig config) => config.Activation == Torch.Fused.Activation.GeluTanh ? null
         : $"the activation {config.Activation}";
+
+    private static string? Weights(DecoderConfig config, bool normalized) => config.Experts!.NormalizeTopK == normalized ? null
+        : normalized ? "weights of experts that do not sum to one" : "weights of experts that sum to one";
+
+    private static void Capped(GgufReading file, System.Text.Json.Nodes.JsonObject json, int largest)
+    {
+        json["hidden_activation"] = "gelu_pytorch_tanh";
+        json["attn_logit_softcapping"] = GgufConfig.Tidy(file.Number("attn_logit_softcapping"));
+        json["final_logit_softcapping"] = GgufConfig.Tidy(file.Number("final_logit_softcapping"));
+        json["query_pre_attn_scalar"] = file.Need("block_count") == largest
+            ? file.Need("embedding_length") / file.Need("attention.head_count") : file.Need("attention.key_length");
+    }
 }

@@ -82,6 +82,7 @@ public sealed class WeightFiles : IDisposable
     {
         ".safetensors" => SafetensorsFile.Open(file),
         ".bin" or ".pt" or ".pth" or ".ckpt" => TorchFile.Open(file),
+        ".gguf" => throw ModelFolder.IsGguf(file),
         _ => throw new InputException($"{file}: cannot tell the format of the weights from this name",
             fix: "name a .safetensors, .bin, .pt or .pth file, an index (…index.json), or a folder"),
     };
@@ -106,6 +107,8 @@ public sealed class WeightFiles : IDisposable
         if (File.Exists(System.IO.Path.Combine(folder, Adapters.AdapterFolder.Weights)))
             throw new InputException($"{folder} has {Adapters.AdapterFolder.Weights}, but no {Adapters.AdapterConfigFile.Name}",
                 why: "the config says which layers have an adapter, and what model lies below it", fix: "name a folder that holds both");
+        if (Directory.EnumerateFiles(folder, "*.gguf").Order(StringComparer.Ordinal).FirstOrDefault() is { } other)
+            throw ModelFolder.IsGguf(other);
         throw new InputException($"{folder} holds no weights",
             why: $"looked for {string.Join(", ", _known)}, *.safetensors, *.bin, *.pth, *.pt",
             fix: "name the folder of a saved model");

@@ -42,11 +42,11 @@ internal sealed record GgufLayout(string Architecture)
     /// <summary>What the architecture does not compute though the family may ask for it; null for nothing.</summary>
     public Func<DecoderConfig, string?>? Lacks { get; init; }
 
-    /// <summary>How config.json calls what the keys say, for the way back.</summary>
-    public GgufConfigKeys Keys { get; init; } = new();
+    /// <summary>How config.json calls what the keys say, for the way back; null where there is none.</summary>
+    public GgufConfigKeys? Keys { get; init; } = new();
 }
 
-/// <summary>The names in config.json of the sizes that a GGUF file states; null where the family has no such key.</summary>
+/// <summary>The names in config.json of what a GGUF file states; null where the family has no such key.</summary>
 internal sealed record GgufConfigKeys
 {
     public string Positions { get; init; } = "max_position_embeddings";
@@ -63,14 +63,25 @@ internal sealed record GgufConfigKeys
 
     public string? HeadSize { get; init; } = "head_dim";
 
-    public string? RopeTheta { get; init; } = "rope_theta";
+    /// <summary>Share of a head's dimensions that turn.</summary>
+    public string? PartialRotary { get; init; }
 
     public string Epsilon { get; init; } = "rms_norm_eps";
 
+    /// <summary>Biases of queries, keys and values.</summary>
+    public string? Bias { get; init; } = "attention_bias";
+
+    public string? MlpBias { get; init; }
+
+    /// <summary>Number of experts; a family that has this key is one of experts.</summary>
     public string? Experts { get; init; }
 
     /// <summary>Width inside an expert; null where it is the dense layers'.</summary>
     public string? ExpertInner { get; init; }
 
-    public string? Window { get; init; } = "sliding_window";
+    /// <summary>The window of layers.</summary>
+    public string? Window { get; init; }
+
+    /// <summary>Keys that only this family has.</summary>
+    public Action<GgufReading, System.Text.Json.Nodes.JsonObject>? More { get; init; }
 }

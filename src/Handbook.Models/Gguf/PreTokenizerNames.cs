@@ -1,4 +1,6 @@
 using System.Text.Json;
+using System.Text.Json.Nodes;
+using Handbook.Text.Tokenizers.Formats;
 
 namespace Handbook.Models.Gguf;
 
@@ -30,6 +32,18 @@ internal static class PreTokenizerNames
         ("falcon", false, ["punctuation", "gpt2", "numbers", "[0-9][0-9][0-9]"]),
     ];
 
+    /// <summary>Other names that llama.cpp has for the same steps, of files that it wrote.</summary>
+    private static readonly Dictionary<string, string> _same = new()
+    {
+        ["mpt"] = "gpt-2", ["olmo"] = "gpt-2", ["jais"] = "gpt-2", ["phi-2"] = "gpt-2", ["gpt2"] = "gpt-2", ["exaone4"] = "gpt-2",
+        ["trillion"] = "gpt-2", ["starcoder"] = "smollm", ["refact"] = "smollm", ["command-r"] = "smollm", ["codeshell"] = "smollm",
+        ["exaone"] = "smollm", ["minerva-7b"] = "smollm", ["llama3"] = "llama-bpe", ["llama-v3"] = "llama-bpe", ["falcon3"] = "llama-bpe",
+        ["smaug-bpe"] = "dbrx", ["stablelm2"] = "qwen2", ["deepseek-r1-qwen"] = "qwen2", ["megrez"] = "qwen2",
+    };
+
+    /// <summary>The names that are read back.</summary>
+    public static IEnumerable<string> Read => Known.Concat(_same.Keys);
+
     /// <summary>The names that are known.</summary>
     public static IEnumerable<string> Known => _table.Select(row => row.Name);
 
@@ -44,7 +58,24 @@ internal static class PreTokenizerNames
 
     /// <summary>The steps of a name, and whether whole pieces stay; null where the name is not known.</summary>
     public static (string[] Steps, bool IgnoresMerges)? StepsOf(string name) =>
-        _table.FirstOrDefault(row => row.Name == name) is { Name: not null } row ? (row.Steps, row.IgnoresMerges) : null;
+        _table.FirstOrDefault(row => row.Name == _same.GetValueOrDefault(name, name)) is { Name: not null } row
+            ? (row.Steps, row.IgnoresMerges) : null;
+
+    /// <summary>The component of a tokenizer.json with these steps.</summary>
+    public static JsonObject Component(string[] steps)
+    {
+        var parts = steps.Select(step => step switch
+        {
+            "gpt2" => TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: true),
+            "digits" or "numbers" => new JsonObject { ["type"] = "Digits", ["individual_digits"] = step == "digits" },
+            "punctuation" => new JsonObject { ["type"] = "Punctuation", ["behavior"] = "Contiguous" },
+            _ => TokenizerJson.Split(step),
+        }).ToList();
+        // bytes are made of what was cut, once
+        if (!steps.Contains("gpt2"))
+            parts.Add(TokenizerJson.ByteLevel(addPrefixSpace: false, useRegex: false));
+        return parts is [var only] ? only : TokenizerJson.Sequence("pretokenizers", [.. parts]);
+    }
 
     private static IEnumerable<string> Steps(JsonElement step)
     {

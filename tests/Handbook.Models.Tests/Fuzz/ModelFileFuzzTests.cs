@@ -1,5 +1,6 @@
 using System.Text;
 using Handbook.Models.Files;
+using Handbook.Models.Gguf;
 using Handbook.Models.Tests.Files;
 using Handbook.Testing;
 using Handbook.Torch;
@@ -24,6 +25,28 @@ public sealed class ModelFileFuzzTests : IDisposable
         FuzzRun.Over("model.safetensors", [File.ReadAllBytes(_folder["seed", "model.safetensors"])],
             ["\"dtype\":\"BF16\"", "\"shape\":[", "\"data_offsets\":[0,8]", "9223372036854775807", "-1", "__metadata__", "\"F8_E4M3\""], 500,
             bytes => HostileSafetensorsTests.OpensOrIsRefused(_folder, "model.safetensors", bytes));
+    }
+
+    [Fact]
+    public void A_damaged_gguf_file_gives_its_model_or_a_message()
+    {
+        var config = Some.Llama(("vocab_size", 40));
+        var folder = _folder["seed"];
+        WeightFilesWriter.Save(folder, NewModel.Tensors(config, 1, DType.Float32));
+        config.Save(folder);
+        File.WriteAllBytes(Path.Combine(folder, "tokenizer.json"), Tests.Gguf.LlamaCppAgreementTests.ByteTokenizer(40));
+        GgufExport.Write(folder, GgufPrecision.All[0], _folder["seed.gguf"]);
+        var bytes = File.ReadAllBytes(_folder["seed.gguf"]);
+        FuzzRun.Over("model.gguf", [bytes[..^1000], bytes], ["GGUF", "llama.block_count", "token_embd.weight", "tokenizer.ggml.tokens",
+            "general.alignment", "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F", "blk.0.attn_q.weight", "gpt2", "llama.attention.head_count"], 150, damaged =>
+        {
+            File.WriteAllBytes(_folder["model.gguf"], damaged);
+            using var file = GgufFile.Open(_folder["model.gguf"]);
+            Assert.NotNull(GgufConfig.Read(file).Config);
+            Assert.NotNull(GgufTokenizer.Read(file));
+            foreach (var tensor in file.Tensors)
+                file.Read(tensor, 0, new float[tensor.Count]);
+        });
     }
 
     [Fact]

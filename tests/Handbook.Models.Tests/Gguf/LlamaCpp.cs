@@ -74,6 +74,13 @@ internal sealed class LlamaCpp : IDisposable
     public int[] Encode(string text) =>
         [.. _weights.NativeHandle.Tokenize(text, true, true, System.Text.Encoding.UTF8).Select(token => (int)token)];
 
+    /// <summary>Lets it write a file in fewer bits.</summary>
+    public static void Quantise(string file, string output, LLamaFtype type)
+    {
+        NativeApi.llama_empty_call();       // finds the library
+        Assert.True(LLamaQuantizer.Quantize(file, output, type, 2, false, true));
+    }
+
     public string? Metadata(string key) => _weights.Metadata.GetValueOrDefault(key);
 
     public void Dispose()

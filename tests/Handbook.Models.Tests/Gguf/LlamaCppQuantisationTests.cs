@@ -5,7 +5,6 @@ using Handbook.Models.Gguf;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
 using Handbook.Torch;
-using LLama;
 using LLama.Native;
 
 namespace Handbook.Models.Tests.Gguf;
@@ -34,7 +33,7 @@ public sealed class LlamaCppQuantisationTests : IDisposable
         WriteModel(family, tied, hidden, layers: 8);
         GgufExport.Write(_folder.Path, Precision("f32"), _folder["f32.gguf"]);
         GgufExport.Write(_folder.Path, Precision(name), _folder["ours.gguf"]);
-        Assert.True(LLamaQuantizer.Quantize(_folder["f32.gguf"], _folder["theirs.gguf"], type, 2, false, true));
+        LlamaCpp.Quantise(_folder["f32.gguf"], _folder["theirs.gguf"], type);
 
         using var ours = GgufFile.Open(_folder["ours.gguf"]);
         using var theirs = GgufFile.Open(_folder["theirs.gguf"]);

@@ -40,6 +40,23 @@ internal static class SentencePieceConversion
         };
     }
 
+    /// <summary>Pieces that are merged, with tokens for bytes, from a file of another format.</summary>
+    /// <param name="unknown">Id of the piece that stands for unknown text.</param>
+    /// <param name="prefix">Whether a space is put before every text.</param>
+    /// <param name="added">Tokens that are cut out of texts.</param>
+    /// <param name="around">What is put around a text; null for nothing.</param>
+    /// <returns>A tokenizer.json.</returns>
+    public static byte[] OfPieces(IReadOnlyList<VocabularyPiece> pieces, int unknown, bool prefix, IReadOnlyList<AddedToken> added,
+        JsonObject? around, string name) => new TokenizerJson
+    {
+        AddedTokens = added,
+        Normalizer = TokenizerJson.Sequence("normalizers",
+            [.. prefix ? [Prepend()] : Array.Empty<JsonObject>(), TokenizerJson.Replace(" ", Space)]),
+        PostProcessor = around,
+        Decoder = Bytes(prefix),
+        Model = Model(SentencePieceFile.OfMerges(pieces, unknown), [.. pieces], name, unknown, byteFallback: true),
+    }.Write();
+
     private static ConvertedTokenizer Llama(SentencePieceFile file, JsonObject config, string name)
     {
         var prefix = Flag(config, "add_prefix_space", true);

@@ -67,6 +67,16 @@ internal sealed record SentencePieceFile
         }
     }
 
+    /// <summary>Pieces that are merged, with tokens for bytes, from a file of another format.</summary>
+    public static SentencePieceFile OfMerges(IReadOnlyList<VocabularyPiece> pieces, int unknown) => new()
+    {
+        Pieces = pieces,
+        IsBpe = true,
+        ByteFallback = true,
+        UnknownId = unknown,
+        UnknownPiece = unknown < pieces.Count ? pieces[unknown].Text : "<unk>",
+    };
+
     private static SentencePieceFile Parse(ReadOnlySpan<byte> bytes, string name)
     {
         var pieces = new List<VocabularyPiece>();
