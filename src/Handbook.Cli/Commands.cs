@@ -16,7 +16,8 @@ internal static class Commands
         foreach (var command in (ReadOnlySpan<Command>)
         [
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ConvertCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
-            ChatCommand.Create(), ServeCommand.Create(), EvaluateCommand.Create(), InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
+            ChatCommand.Create(), ServeCommand.Create(), EvaluateCommand.Create(), MtBenchCommand.Create(), AlpacaEvalCommand.Create(),
+            InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
             VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
             TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),
             DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(),

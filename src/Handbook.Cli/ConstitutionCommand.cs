@@ -38,15 +38,7 @@ internal static class ConstitutionCommand
         };
         var most = new Option<int?>("--max-prompts") { Description = "use only so many prompts" };
         var batch = new Option<int>("--batch-size") { Description = "answers that are worked on at once", DefaultValueFactory = _ => 16 };
-        var address = new Option<string?>("--base-url")
-        { Description = "address of an OpenAI-compatible endpoint, with /v1; without it, OpenAI's own" };
-        var remote = new Option<string?>("--endpoint-model")
-        { Description = "the model on the endpoint; its key is taken from OPENAI_API_KEY" };
-        var parallel = new Option<int>("--parallel")
-        {
-            Description = "requests to the endpoint at the same time",
-            DefaultValueFactory = _ => 4
-        };
+        var endpoint = new EndpointWords();
         var sampling = new SamplingWords();
         var command = new Command("constitution", """
             Make a model criticise and revise its answers by written principles: data for constitutional AI
@@ -63,19 +55,18 @@ internal static class ConstitutionCommand
               handbook dpo RECIPE --dataset_name=data/my-cai --dataset_train_split=train_prefs
             """)
         {
-            model, constitution, prompts, output, revisions, testShare, most, batch, address, remote, parallel,
+            model, constitution, prompts, output, revisions, testShare, most, batch,
         };
+        endpoint.AddTo(command);
         sampling.AddTo(command);
         // Every tensor lives on the worker's thread; this one stays free to hear Ctrl-C.
         command.SetAction((args, cancel) => Task.Run(() =>
         {
-            var (folder, elsewhere) = (args.GetValue(model), args.GetValue(remote));
+            var (folder, elsewhere) = (args.GetValue(model), endpoint.Model(args));
             if (folder is null == elsewhere is null)
                 throw new InputException(folder is null ? "nobody is named who answers"
                     : "both a model folder and --endpoint-model are given",
                     fix: "name a model folder, or --endpoint-model with --base-url");
-            if (args.GetValue(address) is not null && elsewhere is null)
-                throw new InputException("--base-url is given without --endpoint-model", fix: "name the model to ask there");
             if (args.GetValue(most) is < 1)
                 throw new InputException($"--max-prompts is {args.GetValue(most)}, but must be at least 1", fix: "leave it out to use all");
             if (folder is not null)
@@ -86,18 +77,11 @@ internal static class ConstitutionCommand
             var stops = sampling.Stops(args);
             var general = sampling.Of(args, null);
             IWorkObserver observer = new ConsoleObserver();
-            foreach (var without in WithoutEffect(args, elsewhere is null ? [parallel] : [batch, sampling.Precision]))
+            foreach (var without in WithoutEffect(args, elsewhere is null ? [endpoint.Parallel] : [batch, sampling.Precision]))
                 observer.Noted($"{without} has no effect "
                     + $"on {(elsewhere is null ? "a model folder; --batch-size says how many answers are worked on at once" : "an endpoint")}");
             // Opened at once: a wrong address or option is told before anything is written.
-            var endpoint = elsewhere is null ? null
-                : new EndpointAnswers(new ChatEndpoint(new()
-                {
-                    BaseUrl = args.GetValue(address),
-                    Model = elsewhere,
-                    Parallel = args.GetValue(parallel),
-                    Say = observer.Said
-                }), elsewhere, general, stops);
+            var remote = elsewhere is null ? null : new EndpointAnswers(endpoint.Open(args, observer.Said), elsewhere, general, stops);
             var options = new ConstitutionOptions
             {
                 Constitution = Constitution.Load(args.GetRequiredValue(constitution)),
@@ -106,7 +90,7 @@ internal static class ConstitutionCommand
                 Revisions = args.GetValue(revisions),
                 TestShare = args.GetValue(testShare),
                 Seed = general.Seed,
-                SourceKey = $"{(folder is null ? $"{args.GetValue(address)} {elsewhere}" : ConstitutionRun.KeyOf(folder))} {Words(args, sampling)} {string.Join('\n', stops)}",
+                SourceKey = $"{(folder is null ? $"{endpoint.Address(args)} {elsewhere}" : ConstitutionRun.KeyOf(folder))} {Words(args, sampling)} {string.Join('\n', stops)}",
             };
             var (rows, dropped) = ConstitutionRun.Run(options, () => Source(args), observer, Program.CommandLine, cancel);
             foreach (var (name, number) in rows)
@@ -117,8 +101,8 @@ internal static class ConstitutionCommand
 
             IAnswerSource Source(ParseResult args)
             {
-                if (endpoint is not null)
-                    return endpoint;
+                if (remote is not null)
+                    return remote;
                 var speaker = LanguageModel.Open(folder!, sampling.Compute(args));
                 if (!speaker.CanChat)
                     using (speaker)

@@ -16,11 +16,13 @@ internal static class GuideChapter
     /// <summary>The command lines of a chapter of the guide, without remarks, long ones joined.</summary>
     public static IEnumerable<string> Lines(string chapter) => Commands(Path.Combine("docs", "guide", chapter));
 
-    /// <summary>The text of the first block that is opened with these words; null without one.</summary>
-    public static string? Block(string path, string words)
+    /// <summary>The files that a document shows, by name: its blocks that are opened with a language and a file's name.</summary>
+    public static IEnumerable<(string Name, string Text)> Files(string path)
     {
-        var lines = File.ReadLines(Path.Combine(SharedFiles.Repository, path)).SkipWhile(line => line != $"```{words}").Skip(1).ToArray();
-        return lines.Length == 0 ? null : string.Join('\n', lines.TakeWhile(line => line != "```")) + "\n";
+        var lines = File.ReadAllLines(Path.Combine(SharedFiles.Repository, path));
+        for (var i = 0; i < lines.Length; i++)
+            if (lines[i].StartsWith("```", StringComparison.Ordinal) && lines[i][3..].Split(' ') is [_, var name])
+                yield return (name, string.Join('\n', lines.Skip(i + 1).TakeWhile(line => line != "```")) + "\n");
     }
 
     /// <summary>The command lines in the blocks of a document.</summary>
@@ -58,6 +60,7 @@ internal static class GuideChapter
         "generate" => ["--max-new-tokens", "12"],
         "chat" => ["--max-new-tokens", "12"],
         "evaluate" when !words.Contains("--list") => ["--limit", "4"],
+        "mt-bench" or "alpaca-eval" when !words.Contains("--annotations") => ["--max-new-tokens", "12", "--judge-max-tokens", "12"],
         "demo-data" => ["--scale", "0.05"],
         // answers of a model that has learnt nothing are seldom right
         "rejection-sample" => ["--max_prompts=8", "--max_completion_length=8", "--select_threshold=0", "--max_steps=2"],

@@ -51,8 +51,8 @@ public sealed class GuideRunTests : IDisposable
         GuideChapter.Prepare(_handbook);
         File.Copy(Path.Combine(SharedFiles.Repository, "README.md"), Path.Combine(_handbook.Folder, "held-out.txt"));
         File.Copy(Path.Combine(_handbook.Folder, "held-out.txt"), Path.Combine(_handbook.Folder, "my-texts.txt"));
-        if (GuideChapter.Block(chapter, "yaml my_task.yaml") is { } task)
-            _handbook.Write("my_task.yaml", task);
+        foreach (var (name, text) in GuideChapter.Files(chapter))
+            _handbook.Write(name, text);
         foreach (var line in s_before[chapter])
             Type(line);
         var typed = GuideChapter.Commands(chapter).ToArray();

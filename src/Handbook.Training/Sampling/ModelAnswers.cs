@@ -16,6 +16,9 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
 {
     private readonly SamplingOptions _options = options with { StopIds = [.. options.StopIds.Union(model.StopIds)] };
 
+    /// <summary>Of a conversation that the model's chat template has no form for.</summary>
+    internal const string RefusedByTemplate = "refused by the chat template";
+
     public string Name => model.Folder;
 
     public string? Refuses(Prompt prompt) => Refuses(prompt, model.Prompts, model.Network.Config, textsAreTurns, maxPrompt);
@@ -31,7 +34,7 @@ internal sealed class ModelAnswers(LanguageModel model, SamplingOptions options,
         }
         catch (TemplateException)
         {
-            return "refused by the chat template";
+            return RefusedByTemplate;
         }
     }
 

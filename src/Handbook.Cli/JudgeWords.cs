@@ -1,0 +1,105 @@
+using System.CommandLine;
+using Handbook.Base;
+using Handbook.Base.Progress;
+using Handbook.Evaluation.Judging;
+using Handbook.Models.Generation;
+using Handbook.Torch;
+using Handbook.Training.Sampling;
+
+namespace Handbook.Cli;
+
+/// <summary>The options of a command in which a model answers and another one judges: who they are, and how they speak.</summary>
+internal sealed class JudgeWords
+{
+    private readonly EndpointWords _endpoint = new();
+    private readonly Option<string?> _judge = new("--judge")
+    { Description = "a chat model in a folder that judges; or name --endpoint-model", HelpName = "FOLDER" };
+    private readonly Option<string?> _prompts = new("--judge-prompts")
+    { Description = "what the judge is told, as FastChat's judge_prompts.jsonl; without it our own words", HelpName = "FILE" };
+    private readonly Option<int> _judgeTokens = new("--judge-max-tokens")
+    { Description = "most tokens of a judgement", DefaultValueFactory = _ => 2048, HelpName = "N" };
+    private readonly Option<string?> _id = new("--model-id")
+    { Description = "the answering model's name in files and tables; without it that of its folder", HelpName = "NAME" };
+    private readonly Option<int> _tokens = new("--max-new-tokens")
+    { Description = "most tokens of an answer", DefaultValueFactory = _ => 1024, HelpName = "N" };
+    private readonly Option<int> _batch = new("--batch-size")
+    { Description = "answers that are worked on at once", DefaultValueFactory = _ => 16 };
+    private readonly Option<long> _seed = new("--seed")
+    { Description = "decides drawn answers and resampled intervals", DefaultValueFactory = _ => 1234 };
+    private readonly Option<string> _dtype = new("--dtype")
+    { Description = "element type of products; bfloat16 is faster on processors that have it", DefaultValueFactory = _ => "float32" };
+
+    public void AddTo(Command command)
+    {
+        _dtype.AcceptOnly("float32", "bfloat16");
+        command.Options.Add(_judge);
+        _endpoint.AddTo(command);
+        foreach (var option in (Option[])[_prompts, _judgeTokens, _id, _tokens, _batch, _seed, _dtype])
+            command.Options.Add(option);
+    }
+
+    public long Seed(ParseResult args) => args.GetValue(_seed);
+
+    public DType Compute(ParseResult args) => args.GetValue(_dtype) == "bfloat16" ? DType.BFloat16 : DType.Float32;
+
+    public JudgePrompts Prompts(ParseResult args) => args.GetValue(_prompts) is { } path ? JudgePrompts.Read(path) : JudgePrompts.Own();
+
+    /// <summary>The judge; null where none is named.</summary>
+    /// <exception cref="InputException">Two are named, or the endpoint's address is none.</exception>
+    public Judge? Judge(ParseResult args, IWorkObserver observer)
+    {
+        Require(args);
+        var (folder, elsewhere) = (args.GetValue(_judge), _endpoint.Model(args));
+        var options = new SamplingOptions
+        {
+            MaxNewTokens = args.GetValue(_judgeTokens),
+            Temperature = 0,
+            Seed = args.GetValue(_seed),
+            BatchSize = args.GetValue(_batch),
+        };
+        if (elsewhere is not null)
+        {
+            if (folder is not null)
+                throw new InputException("both --judge and --endpoint-model are given", fix: "name one judge");
+            var endpoint = _endpoint.Open(args, observer.Said);
+            return new(elsewhere, () => new EndpointAnswers(endpoint, elsewhere, options, []));
+        }
+        return folder is null ? null
+            : new(NameOf(folder), () => new ModelAnswers(Opened(folder, args), options, [], textsAreTurns: true));
+    }
+
+    /// <summary>The model that answers.</summary>
+    public Answerer Answerer(ParseResult args, string folder, double? temperature = null)
+    {
+        Require(args);
+        var options = new SamplingOptions
+        {
+            MaxNewTokens = args.GetValue(_tokens),
+            Seed = args.GetValue(_seed),
+            BatchSize = args.GetValue(_batch),
+        };
+        return new(args.GetValue(_id) ?? NameOf(folder), $"{RunState.WeightsOf(HubWords.Model(folder))} {options.MaxNewTokens} {options.Seed} "
+            + $"{Compute(args)} {temperature}", heat => new ModelAnswers(Opened(folder, args), options with { Temperature = heat }, [],
+                textsAreTurns: true));
+    }
+
+    /// <summary>A folder's or file's last name.</summary>
+    public static string NameOf(string folder) => Path.GetFileName(Path.TrimEndingDirectorySeparator(folder.Replace('\\', '/')));
+
+    private LanguageModel Opened(string folder, ParseResult args)
+    {
+        var model = LanguageModel.Open(HubWords.Model(folder), Compute(args));
+        if (model.CanChat)
+            return model;
+        using (model)
+            throw new InputException($"{folder} has no chat template", "questions and judgements are turns of a conversation",
+                "name a model that was tuned on conversations");
+    }
+
+    private void Require(ParseResult args)
+    {
+        foreach (var option in (Option<int>[])[_judgeTokens, _tokens, _batch])
+            if (args.GetValue(option) < 1)
+                throw new InputException($"{option.Name} is {args.GetValue(option)}, but must be at least 1", fix: "leave it out");
+    }
+}
