@@ -64,9 +64,11 @@ internal static class BenchReport
         }, seed, questions.Sum(question => question.Length));
     }
 
-    /// <summary>A line a model and value.</summary>
+    /// <summary>A line a model and value; none where nothing was judged.</summary>
     public static IEnumerable<string> Table(IReadOnlyList<Standing> standings)
     {
+        if (standings.Count == 0)
+            yield break;
         string[] head = ["model", "metric", "value", "95 % interval", "judgements"];
         string[][] table = [head, .. standings.SelectMany(standing => standing.Values.Select(value => new[]
         {
