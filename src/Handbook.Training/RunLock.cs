@@ -120,6 +120,30 @@ internal sealed partial class RunLock : IDisposable
     [LibraryImport("libc", EntryPoint = "open", StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
 
+    /// <summary>Who holds a run folder: <c>process on machine: what it was started with</c>; null where nobody does.</summary>
+    /// <remarks>Read without a lock, which could keep out a run that begins at this moment. Of another machine it is believed what stands
+    /// there: whether its process still lives cannot be seen from here.</remarks>
+    public static string? Holder(string outputDir)
+    {
+        var mark = new RunLock(outputDir, Path.Combine(outputDir, FileName), outputDir, null).Read()?.Split('\n')[0];
+        if (mark is null || mark.Split(' ') is not [var process, "on", var machine, ..] || !int.TryParse(process, out var id))
+            return null;
+        return machine.TrimEnd(':') != Environment.MachineName || Lives(id) ? mark : null;
+    }
+
+    private static bool Lives(int process)
+    {
+        try
+        {
+            using var found = System.Diagnostics.Process.GetProcessById(process);
+            return !found.HasExited;
+        }
+        catch (ArgumentException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Frees the folder, and removes one that was made for the lock and got nothing else.</summary>
     public void Dispose()
     {
