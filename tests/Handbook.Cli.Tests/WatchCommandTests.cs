@@ -11,7 +11,7 @@ public sealed class WatchCommandTests : IDisposable
     public void Dispose() => _handbook.Dispose();
 
     [Fact]
-    public void A_run_is_followed_to_its_end_without_disturbing_it()
+    public async Task A_run_is_followed_to_its_end_without_disturbing_it()
     {
         SmallModel.Make(_handbook);
         _handbook.Write("rows.jsonl", string.Join('\n', Enumerable.Range(0, 30).Select(i => $$"""{"text": "one two three {{i}}"}""")));
@@ -33,8 +33,9 @@ public sealed class WatchCommandTests : IDisposable
             Thread.Sleep(5);
         }
         var watched = SmallModel.Succeed(_handbook.Run("watch", "runs", "--interval", "0.1"));
-        training.WaitForExit();
-        Assert.True(training.ExitCode == 0, error.Result);
+        await training.WaitForExitAsync(TestContext.Current.CancellationToken);
+        Assert.True(training.ExitCode == 0, await error);
+        Assert.Contains("train_loss", await output);
         var lines = watched.Output.Trim().Split('\n');
         Assert.Matches(@"^watched: training, step \d+", lines[0]);
         Assert.Matches(@"^watched: finished, step 60 of 60, loss \d\.\d{4}$", lines[^1]);
