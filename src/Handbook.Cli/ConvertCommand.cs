@@ -17,7 +17,7 @@ internal static class ConvertCommand
     private const string Safetensors = "safetensors";
 
     private static readonly Argument<string> _model = new("model")
-    { Description = "folder of the model, its name on the hub, or a .gguf file" };
+    { Description = "folder of the model or of an adapter, its name on the hub, or a .gguf file" };
     private static readonly Option<string> _to = new("--to")
     {
         Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; of a GGUF file {Safetensors}, a folder "
@@ -89,19 +89,37 @@ internal static class ConvertCommand
             throw new InputException($"--dtype goes with --to {Safetensors}", why: $"--to {precision.Name} says it of a GGUF file",
                 fix: "leave --dtype out");
         var output = Target(args);
-        var folder = ModelFolder.Find(HubWords.Model(model, cancel));
+        var named = HubWords.Model(model, cancel);
+        if (ModelFolder.TryFind(named) is { } adapter && ModelFolder.IsAdapter(adapter))
+        {
+            FromAdapter(args, precision, named, output);
+            return;
+        }
+        var folder = ModelFolder.Find(named);
         var importance = Importance(args, precision, folder, cancel);
         GgufExported written;
         using (var bar = new ProgressBar("converting", null, "weights"))
             written = GgufExport.Write(folder, precision, output, importance, done => bar.Advance(done), cancel);
         foreach (var note in written.Notes)
             Console.Error.WriteLine($"note: {note}");
-        Console.WriteLine($"{output}: {precision.Name}, {string.Join(", ", written.Tensors.Select(Counted))}; {Size.Of(written.Bytes)}, "
-            + "read back and compared");
-
-        static string Counted((BlockFormat Format, int Count) tensors) =>
-            $"{tensors.Count.ToString(CultureInfo.InvariantCulture)} tensor{(tensors.Count == 1 ? "" : "s")} in {tensors.Format.Name}";
+        Console.WriteLine($"{output}: {precision.Name}, {Counted(written)}, read back and compared");
     }
+
+    private static void FromAdapter(ParseResult args, GgufPrecision precision, string adapter, string output)
+    {
+        if (args.GetValue(_text) is not null)
+            throw new InputException($"--imatrix-text goes with models, and {adapter} is an adapter", fix: "leave --imatrix-text out");
+        var source = ModelSource.Find(adapter);
+        if (source.Adapters.Count > 1)
+            throw new InputException($"{adapter} lies over another adapter, {source.Adapters[^2]}", why: "llama.cpp lays one over a whole model",
+                fix: $"merge both into their model, and convert that: handbook merge {adapter} --out FOLDER");
+        var written = GgufAdapter.Write(source.Top, source.Folder, precision, output);
+        Console.WriteLine($"{output}: an adapter for the GGUF file of {source.Folder}, {precision.Name}, {Counted(written)}, read back and compared");
+    }
+
+    private static string Counted(GgufExported written) => string.Join(", ", written.Tensors.Select(tensors =>
+        $"{tensors.Count.ToString(CultureInfo.InvariantCulture)} tensor{(tensors.Count == 1 ? "" : "s")} in {tensors.Format.Name}"))
+            + $"; {Size.Of(written.Bytes)}";
 
     private static void FromGguf(ParseResult args, string path, CancellationToken cancel)
     {

@@ -46,6 +46,13 @@ internal sealed class LlamaCpp : IDisposable
         _context = vocabularyOnly ? null : _weights.CreateContext(options);
     }
 
+    /// <summary>Lays an adapter's file over the model.</summary>
+    public void Adapt(string file)
+    {
+        var adapter = _weights.NativeHandle.LoadLoraFromFile(file);
+        _context!.NativeHandle.SetLoraAdapters(new (LoraAdapter, float)[] { (adapter, 1) });
+    }
+
     /// <summary>The logits behind each token of a text; [N][V].</summary>
     public float[][] Logits(int[] ids)
     {
