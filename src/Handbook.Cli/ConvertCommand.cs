@@ -14,14 +14,14 @@ namespace Handbook.Cli;
 /// <summary><c>handbook convert MODEL --to FORMAT --out PATH</c></summary>
 internal static class ConvertCommand
 {
-    private const string Safetensors = "safetensors";
+    private const string Safetensors = "safetensors", Bin = "bin";
 
     private static readonly Argument<string> _model = new("model")
     { Description = "folder of the model or of an adapter, its name on the hub, or a .gguf file" };
     private static readonly Option<string> _to = new("--to")
     {
-        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; of a GGUF file {Safetensors}, a folder "
-            + "like any other model's",
+        Description = $"a GGUF file for llama.cpp, with its weights in {string.Join(", ", Precisions)}; {Safetensors}, a folder like any other "
+            + $"model's, of a GGUF file or of one with {Bin}; {Bin}, such a folder with files of torch.save",
         Required = true,
         HelpName = "FORMAT"
     };
@@ -34,12 +34,12 @@ internal static class ConvertCommand
         HelpName = "FILE"
     };
     private static readonly Option<string?> _dtype = new("--dtype")
-    { Description = $"with --to {Safetensors}: element type of the weights; without it the file's own, and float32 of codes" };
+    { Description = $"of a GGUF file, with --to {Safetensors}: element type of the weights; without it the file's own, and float32 of codes" };
     private static readonly Option<bool> _force = new("--force") { Description = "replace a file that is there" };
 
     private static IEnumerable<string> Precisions => GgufPrecision.All.Select(precision => precision.Name);
 
-    private static IEnumerable<string> Formats => Precisions.Append(Safetensors);
+    private static IEnumerable<string> Formats => Precisions.Concat([Safetensors, Bin]);
 
     public static Command Create()
     {
@@ -47,7 +47,10 @@ internal static class ConvertCommand
         var command = new Command("convert", "Write a model in another program's format, or one of another program in ours\n\nExamples:\n"
             + "  handbook convert runs/tiny-sft --to f16 --out tiny-sft.gguf\n"
             + "  handbook convert runs/tiny-sft --to q4_k_m --imatrix-text texts.txt --out tiny-sft-q4_k_m.gguf\n"
-            + "  handbook convert tiny-sft.gguf --to safetensors --out runs/tiny-sft-again\n\n"
+            + "  handbook convert runs/tiny-lora --to f16 --out tiny-lora.gguf\n"
+            + "      an adapter, which llama.cpp lays over the GGUF file of its model\n"
+            + "  handbook convert tiny-sft.gguf --to safetensors --out runs/tiny-sft-again\n"
+            + "  handbook convert runs/tiny-sft --to bin --out tiny-sft-bin\n\n"
             + "The weights, the tokenizer, the chat template and the special tokens go along. What is written is read back and compared before\n"
             + "it gets its name.")
         {
@@ -62,14 +65,16 @@ internal static class ConvertCommand
         var to = Format(args.GetRequiredValue(_to));
         var model = args.GetRequiredValue(_model);
         var isFile = File.Exists(model) && (Path.GetExtension(model) == ".gguf" || GgufFile.Is(model));
-        if (to == Safetensors && !isFile)
-            throw new InputException($"--to {Safetensors} reads a GGUF file, and {model} is {(Directory.Exists(model) ? "a folder" : "no file")}",
-                fix: "name the .gguf file");
         if (to != Safetensors && isFile)
-            throw new InputException($"{model} is a GGUF file, and --to {to} writes one", why: "weights would be rounded twice",
+            throw new InputException($"{model} is a GGUF file, and --to is {to}", why: to == Bin ? "a folder is made of it first"
+                : "weights would be rounded twice",
                 fix: $"name the folder that it was made from, or make one: handbook convert {model} --to {Safetensors} --out FOLDER");
-        if (to == Safetensors)
+        if (to is Safetensors or Bin)
+            RequireNone(args, _text, to, "nothing is rounded there");
+        if (isFile)
             FromGguf(args, model, cancel);
+        else if (to is Safetensors or Bin)
+            Rewrite(args, to, model, cancel);
         else
             ToGguf(args, GgufPrecision.All.First(precision => precision.Name == to), model, cancel);
         return ExitCode.Ok;
@@ -85,9 +90,7 @@ internal static class ConvertCommand
 
     private static void ToGguf(ParseResult args, GgufPrecision precision, string model, CancellationToken cancel)
     {
-        if (args.GetValue(_dtype) is not null)
-            throw new InputException($"--dtype goes with --to {Safetensors}", why: $"--to {precision.Name} says it of a GGUF file",
-                fix: "leave --dtype out");
+        RequireNone(args, _dtype, precision.Name, "it says the type itself");
         var output = Target(args);
         var named = HubWords.Model(model, cancel);
         if (ModelFolder.TryFind(named) is { } adapter && ModelFolder.IsAdapter(adapter))
@@ -123,9 +126,6 @@ internal static class ConvertCommand
 
     private static void FromGguf(ParseResult args, string path, CancellationToken cancel)
     {
-        if (args.GetValue(_text) is not null)
-            throw new InputException($"--imatrix-text does not go with --to {Safetensors}", why: "nothing is rounded there",
-                fix: "leave --imatrix-text out");
         var output = args.GetRequiredValue(_out);
         MergePlace.Require(output, []);
         using var file = GgufFile.Open(path);
@@ -141,6 +141,29 @@ internal static class ConvertCommand
             MergePlace.Write(output, GgufImport.Bytes(file, type), folder =>
                 family = GgufImport.Write(file, type, folder, done => bar.Advance(done), cancel));
         Console.WriteLine($"{output}: a {family} model, {type.ToString().ToLowerInvariant()}, read back and compared");
+    }
+
+    /// <summary>The same weights in the other format of PyTorch's libraries.</summary>
+    private static void Rewrite(ParseResult args, string to, string model, CancellationToken cancel)
+    {
+        RequireNone(args, _dtype, to, "weights of a folder keep their types");
+        var folder = ModelFolder.Find(HubWords.Model(model, cancel));
+        if (WeightFormat.IsTorch(folder) == (to == Bin))
+            throw new InputException($"the weights of {folder} are {to} already", fix: $"copy the folder, or choose another --to: {string.Join(", ",
+                Formats.Where(format => format != to))}");
+        var output = args.GetRequiredValue(_out);
+        MergePlace.Require(output, [("model", folder)]);
+        var tensors = 0;
+        using (var bar = new ProgressBar("converting", null, "weights"))
+            MergePlace.Write(output, WeightFormat.Bytes(folder), place =>
+                tensors = WeightFormat.Write(folder, to == Bin, place, done => bar.Advance(done), cancel));
+        Console.WriteLine($"{output}: {to}, {tensors.ToString("N0", CultureInfo.InvariantCulture)} tensors, read back and compared");
+    }
+
+    private static void RequireNone(ParseResult args, Option<string?> option, string to, string why)
+    {
+        if (args.GetValue(option) is not null)
+            throw new InputException($"{option.Name} does not go with --to {to}", why, $"leave {option.Name} out");
     }
 
     /// <summary>How much columns count in a text; null where none is named.</summary>

@@ -31,8 +31,8 @@ public sealed class ConvertCommandTests : IDisposable
             "--imatrix-text", "nowhere.txt");
         Fails("--imatrix-text nowhere.txt cannot be read", "convert", "model", "--to", "q4_0", "--out", "small.gguf",
             "--imatrix-text", "nowhere.txt");
-        Fails("--to safetensors reads a GGUF file, and model is a folder", "convert", "model", "--to", "safetensors", "--out", "back");
-        Fails("--dtype goes with --to safetensors", "convert", "model", "--to", "f16", "--dtype", "float16", "--out", "small.gguf");
+        Fails("the weights of model are safetensors already", "convert", "model", "--to", "safetensors", "--out", "back");
+        Fails("--dtype does not go with --to f16", "convert", "model", "--to", "f16", "--dtype", "float16", "--out", "small.gguf");
         Fails("--to onnx: no ONNX file is written", "convert", "model", "--to", "onnx", "--out", "small.onnx");
         Fails("did you mean q8_0?", "convert", "model", "--to", "q80", "--out", "small.gguf");
         Fails("--out small does not end in .gguf", "convert", "model", "--to", "f16", "--out", "small");
@@ -40,7 +40,7 @@ public sealed class ConvertCommandTests : IDisposable
         Fails("there is no model folder nowhere", "convert", "nowhere", "--to", "f16", "--out", "small.gguf");
         Assert.Empty(Directory.GetFiles(_handbook.Folder, "*small*"));
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f32", "--out", "small.gguf"));
-        Fails("small.gguf is a GGUF file, and --to f16 writes one", "convert", "small.gguf", "--to", "f16", "--out", "smaller.gguf");
+        Fails("small.gguf is a GGUF file, and --to is f16", "convert", "small.gguf", "--to", "f16", "--out", "smaller.gguf");
         _handbook.Write("recipe.yaml", "model_name_or_path: small.gguf\ndataset_name: rows.jsonl\noutput_dir: run\nmax_steps: 1\n");
         _handbook.Write("rows.jsonl", """{"text": "one two three"}""");
         Fails("small.gguf is a GGUF file, which holds a model for llama.cpp", "cpt", "recipe.yaml");
@@ -51,6 +51,18 @@ public sealed class ConvertCommandTests : IDisposable
         Assert.False(Directory.Exists(Path.Combine(_handbook.Folder, "back")));
         Fails("--out small.gguf is there already", "convert", "model", "--to", "f32", "--out", "small.gguf");
         SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "f16", "--out", "small.gguf", "--force"));
+    }
+
+    [Fact, Trait("speed", "slow")]
+    public void Weights_go_into_torch_files_and_back()
+    {
+        SmallModel.Succeed(_handbook.Run("convert", "model", "--to", "bin", "--out", "torch"));
+        Assert.True(File.Exists(Path.Combine(_handbook.Folder, "torch", "pytorch_model.bin")));
+        var there = SmallModel.Succeed(_handbook.Run("generate", "torch", "one two", "--max-new-tokens", "5")).Output;
+        Assert.Equal(SmallModel.Succeed(_handbook.Run("generate", "model", "one two", "--max-new-tokens", "5")).Output, there);
+        SmallModel.Succeed(_handbook.Run("convert", "torch", "--to", "safetensors", "--out", "back"));
+        Assert.Equal(File.ReadAllBytes(Path.Combine(_handbook.Folder, "model", "model.safetensors")),
+            File.ReadAllBytes(Path.Combine(_handbook.Folder, "back", "model.safetensors")));
     }
 
     [Fact, Trait("speed", "slow")]

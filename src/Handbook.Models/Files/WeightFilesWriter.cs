@@ -17,6 +17,12 @@ public sealed record WeightFilesOptions
     /// <c>NAME.safetensors.index.json</c>.</summary>
     public string Name { get; init; } = "model";
 
+    /// <summary>Whether files are those of <c>torch.save</c>, <c>NAME.bin</c>, which have no free texts.</summary>
+    internal bool IsTorch { get; init; }
+
+    /// <summary>How files end.</summary>
+    internal string Extension => IsTorch ? ".bin" : ".safetensors";
+
     /// <summary>Free texts for the header of each file.</summary>
     public IReadOnlyDictionary<string, string> Metadata { get; init; } = new Dictionary<string, string> { ["format"] = "pt" };
 }
@@ -35,12 +41,12 @@ public static class WeightFilesWriter
         var paths = new List<string>();
         for (var i = 0; i < shards.Count; i++)
             paths.Add(Path.Combine(folder,
-                shards.Count == 1 ? $"{options.Name}.safetensors" : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}.safetensors"));
+                shards.Count == 1 ? options.Name + options.Extension : $"{options.Name}-{i + 1:D5}-of-{shards.Count:D5}{options.Extension}"));
         string[] unfinished = [.. paths.Select(WholeFile.Unfinished)];
         try
         {
             for (var i = 0; i < shards.Count; i++)
-                WriteAndCompare(unfinished[i], shards[i], options.Metadata);
+                WriteAndCompare(unfinished[i], shards[i], options);
             for (var i = 0; i < shards.Count; i++)
                 WholeFile.Publish(unfinished[i], paths[i]);
         }
@@ -54,11 +60,11 @@ public static class WeightFilesWriter
         }
         if (shards.Count > 1)
         {
-            var index = Path.Combine(folder, $"{options.Name}.safetensors.index.json");
+            var index = Path.Combine(folder, $"{options.Name}{options.Extension}.index.json");
             WholeFile.WriteBytes(index, Index(shards, paths));
             paths.Add(index);
         }
-        RemoveOthers(folder, options.Name, paths);
+        RemoveOthers(folder, options, paths);
         return paths;
     }
 
@@ -83,13 +89,14 @@ public static class WeightFilesWriter
         return shards;
     }
 
-    private static void WriteAndCompare(string path, List<TensorToSave> tensors, IReadOnlyDictionary<string, string> metadata)
+    private static void WriteAndCompare(string path, List<TensorToSave> tensors, WeightFilesOptions options)
     {
         IReadOnlyDictionary<string, byte[]> hashes;
         using (var stream = Disk.Real.Create(path))
-            hashes = SafetensorsWriter.Write(stream, tensors, metadata);
+            hashes = options.IsTorch ? TorchWriter.Write(stream, tensors, options.Name)
+                : SafetensorsWriter.Write(stream, tensors, options.Metadata);
         Disk.Real.FlushFile(path);      // what is compared is what the medium has, as far as the system tells
-        using var written = SafetensorsFile.Open(path);
+        using ITensorFile written = options.IsTorch ? TorchFile.Open(path) : SafetensorsFile.Open(path);
         foreach (var tensor in tensors)
             if (written.Info(tensor.Info.Name) != tensor.Info || !Hash(written.Read(tensor.Info.Name)).AsSpan()
                 .SequenceEqual(hashes[tensor.Info.Name]))
@@ -130,10 +137,11 @@ public static class WeightFilesWriter
     }
 
     /// <summary>Removes an earlier save's files of the same name, which a reader would take for this model's.</summary>
-    private static void RemoveOthers(string folder, string name, List<string> keep)
+    private static void RemoveOthers(string folder, WeightFilesOptions options, List<string> keep)
     {
-        var old = Directory.GetFiles(folder, $"{name}-*-of-*.safetensors")
-            .Append(Path.Combine(folder, $"{name}.safetensors")).Append(Path.Combine(folder, $"{name}.safetensors.index.json"));
+        var (name, end) = (options.Name, options.Extension);
+        var old = Directory.GetFiles(folder, $"{name}-*-of-*{end}")
+            .Append(Path.Combine(folder, name + end)).Append(Path.Combine(folder, $"{name}{end}.index.json"));
         foreach (var file in old)
             if (!keep.Contains(file) && File.Exists(file))
                 File.Delete(file);
