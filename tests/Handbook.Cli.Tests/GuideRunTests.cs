@@ -21,6 +21,11 @@ public sealed class GuideRunTests : IDisposable
         ["docs/guide/optimisers.md"] = [],
         ["docs/guide/evaluation.md"] = [Sft, "./handbook reward recipes/tiny/reward.yaml"],
         ["docs/quantised-weights.md"] = [Sft],
+        ["docs/guide/taking-your-model-elsewhere.md"] =
+        [
+            Sft, "./handbook init --config recipes/tiny/config.json --tokenizer data/tiny/tokenizer --output models/tiny",
+            Adapter("sft", "models/tiny", "runs/sft-lora"),
+        ],
         ["docs/guide/merging-adapters.md"] =
         [
             "./handbook init --config recipes/tiny/config.json --tokenizer data/tiny/tokenizer --output models/tiny",

@@ -135,8 +135,8 @@ internal static class GgufVocabulary
         var absent = ranks.Keys.Count(piece => Enumerable.Range(1, piece.Length - 1).Any(at => !char.IsLowSurrogate(piece[at])
             && find.ContainsKey(piece.AsSpan(0, at)) && find.ContainsKey(piece.AsSpan(at)) && !known.Contains((piece[..at], piece[at..]))));
         if (torn + absent > 0)
-            notes.Add($"{torn + absent} of the tokenizer's {ranks.Count} pieces are joined in an order that scores cannot say: llama.cpp cuts "
-                + "some words otherwise");
+            notes.Add($"{torn + absent} of the tokenizer's {ranks.Count} pieces are joined in an order that scores cannot say: llama.cpp may "
+                + "cut some words otherwise");
         return scores;
     }
 
