@@ -3,6 +3,7 @@ using Handbook.Models.Files;
 using Handbook.Models.Gguf;
 using Handbook.Testing;
 using Handbook.Text.Tokenizers;
+using Handbook.Text.Tokenizers.Training;
 using Handbook.Torch;
 
 namespace Handbook.Models.Tests.Gguf;
@@ -54,6 +55,34 @@ public sealed class LlamaCppTokenizerTests
         }
         Assert.True(different.Count == 0, $"{different.Count}: {string.Join('\n', different)}");
         Assert.True(compared > 200, $"only {compared} texts were compared");
+    }
+
+    [Theory]
+    [InlineData(SplitPattern.Gpt2)]
+    [InlineData(SplitPattern.Llama3)]
+    [InlineData(SplitPattern.Qwen2)]
+    public void A_tokenizer_trained_here_and_its_turns_are_known_there(SplitPattern pattern)
+    {
+        using var folder = new TemporaryFolder();
+        string[] texts = [.. Enumerable.Range(0, 200).Select(i => $"the {i} moons of a planet, {i * 37 % 100} of them bright; isn't it so?")];
+        var ours = BpeTrainer.Train(texts, new()
+        {
+            VocabularySize = 400,
+            Pattern = pattern,
+            SpecialTokens = ["<|im_start|>", "<|im_end|>"],
+            EosToken = "<|endoftext|>",
+            ChatTemplate = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+                + "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+        });
+        ours.Save(folder.Path);
+        WriteModel(folder.Path, ours);
+        Assert.Empty(GgufExport.Write(folder.Path, GgufPrecision.All[0], folder["model.gguf"]).Notes);
+        using var theirs = new LlamaCpp(folder["model.gguf"], vocabularyOnly: true);
+        foreach (var text in texts.Append("<|im_start|>user\nIt's 1234 o'clock!\n\n  é<|im_end|>"))
+            Assert.Equal(ours.Encode(text), theirs.Encode(text));
+        Assert.Equal($"{ours.EosId}", theirs.Metadata("tokenizer.ggml.eos_token_id"));
+        Assert.Equal($"{ours.TokenToId("<|im_end|>")}", theirs.Metadata("tokenizer.ggml.eot_token_id"));
+        Assert.Equal(ours.ChatTemplate, theirs.Metadata("tokenizer.chat_template"));
     }
 
     /// <summary>The smallest model with room for every id.</summary>
