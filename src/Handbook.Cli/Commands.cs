@@ -18,7 +18,7 @@ internal static class Commands
             LaunchCommand.Create(), MergeCommand.Create(), QuantizeCommand.Create(), ConvertCommand.Create(), ScoreCommand.Create(), ConstitutionCommand.Create(), GenerateCommand.Create(),
             ChatCommand.Create(), ServeCommand.Create(), EvaluateCommand.Create(), MtBenchCommand.Create(), AlpacaEvalCommand.Create(),
             InspectCommand.Create(), DataCommand.Create(), PlanCommand.Create(),
-            WatchCommand.Create(), VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
+            WatchCommand.Create(), DashboardCommand.Create(), VerifyCommand.Create(), ReproduceCommand.Create(), ValidateCommand.Create(), ExplainCommand.Create(), SchemaCommand.Create(), RecipesCommand.Create(), MigrateCommand.Create(),
             TokenizerCommand.Create(), DemoDataCommand.Create(), TemplateCommand.Create(), LoginCommand.Create(), WhoamiCommand.Create(),
             DownloadCommand.Create(), UploadCommand.Create(), CacheCommand.Create(),
         ])

@@ -1,0 +1,135 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Reflection;
+using System.Text.Json.Nodes;
+using Handbook.Base;
+using Microsoft.AspNetCore.Builder;
+using Microsoft.AspNetCore.Hosting;
+using Microsoft.AspNetCore.Hosting.Server;
+using Microsoft.AspNetCore.Hosting.Server.Features;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Server.Kestrel.Core;
+using Microsoft.Extensions.DependencyInjection;
+
+namespace Handbook.Server.Dashboard;
+
+/// <summary>A web page of runs: one bundle that asks this server alone, and shows what the runs write while they write it.</summary>
+/// <remarks>It only reads, answers nobody but a browser that came to its own address, and lets the page load nothing from elsewhere.</remarks>
+internal sealed class DashboardServer : IAsyncDisposable
+{
+    private const string Policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+    private static readonly Dictionary<string, (string Resource, string Type)> s_page = new()
+    {
+        ["/"] = ("index.html", "text/html; charset=utf-8"),
+        ["/app.js"] = ("app.js", "text/javascript; charset=utf-8"),
+        ["/charts.js"] = ("charts.js", "text/javascript; charset=utf-8"),
+        ["/app.css"] = ("app.css", "text/css; charset=utf-8"),
+    };
+
+    private readonly WebApplication _app;
+    private readonly DashboardOptions _options;
+    private readonly RunPages _runs;
+
+    private DashboardServer(DashboardOptions options)
+    {
+        (_options, _runs) = (options, new(options.Folder));
+        var builder = WebApplication.CreateEmptyBuilder(new());
+        builder.WebHost.UseKestrelCore().ConfigureKestrel(kestrel =>
+        {
+            kestrel.AddServerHeader = false;
+            kestrel.Limits.MaxRequestBodySize = 0;
+            kestrel.Listen(options.Host, options.Port, listen => listen.Protocols = HttpProtocols.Http1);
+        });
+        _app = builder.Build();
+        _app.Run(Handle);
+    }
+
+    /// <summary>Where it listens.</summary>
+    public Uri Address { get; private set; } = null!;
+
+    /// <summary>Begins to listen.</summary>
+    /// <exception cref="InputException">There is no run, the port is taken, or the address is none of this machine.</exception>
+    public static async Task<DashboardServer> Start(DashboardOptions options)
+    {
+        var server = new DashboardServer(options);
+        try
+        {
+            await server._app.StartAsync();
+        }
+        catch (Exception failure) when (failure is IOException or SocketException)
+        {
+            await server.DisposeAsync();
+            throw new InputException($"{options.Host}:{options.Port} cannot be listened on ({failure.Message.TrimEnd('.')})",
+                fix: "choose another --port (0 takes a free one), or stop the program that uses it", inner: failure);
+        }
+        server.Address = new Uri(server._app.Services.GetRequiredService<IServer>().Features.Get<IServerAddressesFeature>()!.Addresses.First());
+        return server;
+    }
+
+    public ValueTask DisposeAsync() => _app.DisposeAsync();
+
+    private async Task Handle(HttpContext context)
+    {
+        var (request, response) = (context.Request, context.Response);
+        response.Headers.ContentSecurityPolicy = Policy;
+        response.Headers.XContentTypeOptions = "nosniff";
+        response.Headers["Referrer-Policy"] = "no-referrer";
+        response.Headers.CacheControl = "no-store";
+        try
+        {
+            var (status, type, body) = Answer(request);
+            (response.StatusCode, response.ContentType, response.ContentLength) = (status, type, body.Length);
+            if (!HttpMethods.IsHead(request.Method))
+                await response.Body.WriteAsync(body, context.RequestAborted);
+        }
+        catch (OperationCanceledException)
+        {
+            // The browser has left.
+        }
+        catch (Exception failure) when (!response.HasStarted)       // the border of the server: everything becomes an answer
+        {
+            _options.Say?.Invoke($"internal error: {failure}");
+            response.StatusCode = StatusCodes.Status500InternalServerError;
+        }
+    }
+
+    private (int Status, string Type, byte[] Body) Answer(HttpRequest request)
+    {
+        if (!HttpMethods.IsGet(request.Method) && !HttpMethods.IsHead(request.Method))
+            return Error(405, "only GET is answered");
+        if (!IsOwn(request.Host.Host))
+            return Error(403, $"asked for as {request.Host.Host}: a page of another site may not read runs");
+        var path = request.Path.Value ?? "";
+        if (s_page.TryGetValue(path, out var part))
+            return (200, part.Type, Resource(part.Resource));
+        try
+        {
+            return _runs.Answer(path, request.Query) is { } json ? (200, "application/json; charset=utf-8", Bytes(json))
+                : Error(404, $"there is nothing at {(path.Length > 80 ? path[..80] + "…" : path)}");
+        }
+        catch (InputException failure)
+        {
+            return Error(422, failure.Fix is null ? failure.Message : $"{failure.Message} ({failure.Fix})");
+        }
+    }
+
+    // A name that another site's page was made to mean this machine (DNS rebinding) is none of these. A server that listens to other
+    // machines is known by names that it cannot know.
+    private bool IsOwn(string host) => !IPAddress.IsLoopback(_options.Host) || host is "localhost" or "[::1]"
+        || IPAddress.TryParse(host, out var address) && IPAddress.IsLoopback(address);
+
+    private static (int, string, byte[]) Error(int status, string message) =>
+        (status, "application/json; charset=utf-8", Bytes(new JsonObject { ["error"] = message }));
+
+    private static byte[] Bytes(JsonNode json) => System.Text.Encoding.UTF8.GetBytes(json.ToJsonString());
+
+    private static byte[] Resource(string name)
+    {
+        using var stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"Handbook.Server.Dashboard.Page.{name}")!;
+        var bytes = new byte[stream.Length];
+        stream.ReadExactly(bytes);
+        return bytes;
+    }
+}
