@@ -99,7 +99,11 @@ internal static class Comparison
         if (only is not null && !name.Contains(only, StringComparison.Ordinal))
             return;
         Console.Error.WriteLine($"measuring {name} …");
-        rows.AddRange(measure(name).Select(row => row with { Cpu = Processor.Description }));
+        foreach (var row in measure(name))
+        {
+            rows.Add(row with { Cpu = Processor.Description });
+            Console.Error.WriteLine($"  {Line(row)}");     // what is measured is seen although the rest takes long
+        }
     }
 
     /// <summary>Whether bfloat16 is measured beside our own float32: without instructions for it PyTorch takes many times longer, and sums
@@ -376,7 +380,13 @@ internal static class Comparison
         Console.WriteLine($"processor: {Processor.Description}");
         Console.WriteLine($"{"name",-36}{"ours",12}{"peer",12}{"ratio",8}  unit");
         foreach (var row in rows)
-            Console.WriteLine($"{row.Name,-36}{Show(row.Ours),12}{Show(row.Peer),12}{row.Ratio?.ToString("f2") ?? "-",8}  {row.Unit}\n    {row.Note}");
+            Console.WriteLine($"{Line(row)}\n    {row.Note}");
+    }
+
+    private static string Line(BenchRow row)
+    {
+        return $"{row.Name,-36}{Show(row.Ours),12}{Show(row.Peer),12}{row.Ratio?.ToString("f2") ?? "-",8}  {row.Unit}";
+
         static string Show(double? value) => value is null ? "-" : value >= 100 ? value.Value.ToString("f0") : value.Value.ToString("f2");
     }
 
